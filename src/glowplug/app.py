@@ -1,0 +1,248 @@
+"""Declarations: the decorators a user writes, and the handles they leave behind.
+
+A declaration is data (core.specs.Declaration) plus the user's own class or function, which stays what it
+was: `@app.model` returns the class itself, so its instances pickle and its methods call each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from glowplug.client import Client
+from glowplug.core.errors import InvalidDeclaration
+from glowplug.core.ids import DEFAULT_NAMESPACE, check_name, function_id
+from glowplug.core.specs import Declaration, EndpointSpec, Kind, Parameter
+from glowplug.core.units import parse_bytes, parse_seconds
+
+T = TypeVar("T", bound=type)
+Weights = str | Callable[[], Any] | None
+
+
+class Handle:
+    """Calls one endpoint: `handle(...)` and `.local(...)` here, `.remote(...)` on a server.
+
+    `.remote` goes to GLOWPLUG_URL, else to http://localhost:8000, and raises an error that says what to
+    run when nothing answers there.
+    """
+
+    def __init__(self, call: Callable[..., Any], function: str, endpoint: str) -> None:
+        functools.update_wrapper(self, call)
+        self._call = call
+        self.function = function
+        self.endpoint = endpoint
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def local(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer of the deployed function. Raises core.errors by the server's own codes."""
+        bound = inspect.signature(self._call).bind(*args, **kwargs)
+        with Client() as client:
+            return client.invoke(self.function, dict(bound.arguments), endpoint=self.endpoint)
+
+
+class Endpoint:
+    """A method that answers requests. On an instance it is that method; on the class it is a Handle."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, method)
+        self.method = method
+        self.name = method.__name__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> Handle:
+        target = instance if instance is not None else _LocalInstance(owner)
+        call = functools.partial(self.method, target) if instance is not None else target.caller(self.method)
+        return Handle(call, getattr(owner, "__glowplug__", Declared(owner.__name__)).function, self.name)
+
+
+class _LocalInstance:
+    """A class-level `.local()` builds the model in this process, once, weights and all."""
+
+    def __init__(self, owner: type) -> None:
+        self.owner = owner
+
+    def caller(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            from glowplug.bundle.instantiate import local_instance
+
+            return method(local_instance(self.owner), *args, **kwargs)
+
+        signature = inspect.signature(method)
+        parameters = list(signature.parameters.values())[1:]
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return functools.wraps(method, assigned=("__name__", "__doc__"), updated=())(call)
+
+
+class Declared:
+    """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights."""
+
+    def __init__(self, function: str, declaration: Declaration | None = None, weights: Weights = None) -> None:
+        self.function = function
+        self.declaration = declaration
+        self.weights = weights
+
+
+def endpoint(method: Callable[..., Any]) -> Endpoint:
+    """Marks a method of an `@app.model` class as one that requests may call."""
+    return Endpoint(method)
+
+
+class App:
+    """A named set of functions declared in one source file.
+
+        app = glowplug.App("demo")
+
+        @app.function()
+        def shout(text: str) -> str:
+            return text.upper()
+
+    Raises InvalidDeclaration at import, naming the option, when one makes no sense.
+    """
+
+    def __init__(self, name: str = "app", namespace: str = DEFAULT_NAMESPACE) -> None:
+        self.name = check_name(name, "app")
+        self.namespace = check_name(namespace, "namespace")
+        self.targets: dict[str, tuple[Declaration, Any]] = {}
+
+    def model(
+        self,
+        cls: T | None = None,
+        *,
+        weights: Weights = None,
+        name: str | None = None,
+        libraries: Sequence[str] = (),
+        memory: str | int = "512MB",
+        keep_warm: str | float = "5m",
+        timeout: str | float = "60s",
+        max_queue: int = 100,
+        min_workers: int = 0,
+        max_workers: int = 1,
+        prewarm: str = "fixed",
+        env: dict[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        include: Sequence[str] = (),
+    ) -> Any:
+        """Declares a class with a model. See docs for the methods it may have: build, setup, example.
+
+        `weights` is a path beside the source file, or a callable that returns a path or a state dict and
+        runs where the function builds. `libraries` are imported once, in the environment's zygote.
+        """
+
+        def declare(owner: T) -> T:
+            if not (callable(getattr(owner, "build", None)) or callable(getattr(owner, "setup", None))):
+                raise InvalidDeclaration(f"model {owner.__name__}: give it a build(self) or a setup(self) method")
+            endpoints = [v for v in vars(owner).values() if isinstance(v, Endpoint)]
+            if not endpoints:
+                raise InvalidDeclaration(f"model {owner.__name__}: mark at least one method with @glowplug.endpoint")
+            declaration = self._declare(
+                owner, "model", name,
+                endpoints=tuple(endpoint_spec(e.method, skip=1) for e in endpoints),
+                weights=weights, libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
+                max_queue=max_queue, min_workers=min_workers, max_workers=max_workers, prewarm=prewarm,
+                env=env, secrets=secrets, include=include,
+            )  # fmt: skip
+            full_name = function_id(declaration.name, declaration.namespace)
+            owner.__glowplug__ = Declared(full_name, declaration, weights)  # type: ignore[attr-defined]
+            return owner
+
+        return declare(cls) if cls is not None else declare
+
+    def function(
+        self,
+        call: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        libraries: Sequence[str] = (),
+        memory: str | int = "256MB",
+        keep_warm: str | float = "5m",
+        timeout: str | float = "60s",
+        max_queue: int = 100,
+        min_workers: int = 0,
+        max_workers: int = 1,
+        prewarm: str = "fixed",
+        env: dict[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        include: Sequence[str] = (),
+    ) -> Any:
+        """Declares a plain function; it has one endpoint, of its own name."""
+
+        def declare(target: Callable[..., Any]) -> Handle:
+            declaration = self._declare(
+                target, "function", name, endpoints=(endpoint_spec(target),), weights=None,
+                libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
+                max_queue=max_queue, min_workers=min_workers, max_workers=max_workers, prewarm=prewarm,
+                env=env, secrets=secrets, include=include,
+            )  # fmt: skip
+            return Handle(target, function_id(declaration.name, self.namespace), target.__name__)
+
+        return declare(call) if call is not None else declare
+
+    def _declare(
+        self,
+        target: Any,
+        kind: Kind,
+        name: str | None,
+        *,
+        endpoints: tuple[EndpointSpec, ...],
+        weights: Weights,
+        libraries: Sequence[str],
+        memory: str | int,
+        keep_warm: str | float,
+        timeout: str | float,
+        max_queue: int,
+        min_workers: int,
+        max_workers: int,
+        prewarm: str,
+        env: dict[str, str] | None,
+        secrets: Sequence[str],
+        include: Sequence[str],
+    ) -> Declaration:
+        own_name = check_name(name if name is not None else target.__name__.lower())
+        what = f"{kind} {own_name}"
+        if isinstance(libraries, str) or isinstance(secrets, str) or isinstance(include, str):
+            raise InvalidDeclaration(f"{what}: libraries, secrets and include are lists of names, not one string")
+        if weights is not None and not isinstance(weights, str) and not callable(weights):
+            raise InvalidDeclaration(f"{what}: weights is a path beside the source file, or a callable")
+        if max_queue < 1 or max_workers < 1 or not 0 <= min_workers <= max_workers:
+            raise InvalidDeclaration(f"{what}: need max_queue >= 1 and 0 <= min_workers <= max_workers >= 1")
+        if own_name in self.targets:
+            raise InvalidDeclaration(f"{what} is declared twice in app {self.name}")
+        declaration = Declaration(
+            name=own_name, kind=kind, module=target.__module__, qualname=target.__qualname__,
+            namespace=self.namespace, endpoints=endpoints,
+            weights=weights if isinstance(weights, str) else None, libraries=tuple(libraries),
+            memory_bytes=parse_bytes(memory, f"{what}: memory"),
+            keep_warm_s=parse_seconds(keep_warm, f"{what}: keep_warm"),
+            timeout_s=parse_seconds(timeout, f"{what}: timeout"),
+            max_queue=max_queue, min_workers=min_workers, max_workers=max_workers, prewarm=prewarm,
+            env=dict(env or {}), secrets=tuple(secrets), include=tuple(include),
+            doc=inspect.getdoc(target) or "",
+        )  # fmt: skip
+        self.targets[own_name] = (declaration, target)
+        return declaration
+
+
+def endpoint_spec(method: Callable[..., Any], skip: int = 0) -> EndpointSpec:
+    """Describes a callable by its signature. Raises InvalidDeclaration for `*args` and `**kwargs`."""
+    signature = inspect.signature(method)
+    parameters = []
+    for parameter in list(signature.parameters.values())[skip:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise InvalidDeclaration(
+                f"endpoint {method.__name__}: name each argument; *{parameter.name} cannot be validated"
+            )
+        annotation = parameter.annotation
+        shown = "Any" if annotation is parameter.empty else inspect.formatannotation(annotation)
+        parameters.append(Parameter(parameter.name, shown.strip("'"), parameter.default is parameter.empty))
+    returns = signature.return_annotation
+    shown = "Any" if returns is signature.empty else inspect.formatannotation(returns).strip("'")
+    return EndpointSpec(method.__name__, tuple(parameters), shown, inspect.getdoc(method) or "")

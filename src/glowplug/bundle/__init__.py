@@ -1,0 +1,1 @@
+"""A function becomes an immutable, content-addressed bundle: code, environment, a pack and a manifest."""

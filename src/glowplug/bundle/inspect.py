@@ -1,0 +1,106 @@
+"""Reads the declarations of a source file, in a process of its own: `python -m glowplug.bundle.inspect FILE`.
+
+Prints one JSON object: the declarations, and the files that must travel (relative to the source's folder).
+A user's code runs here and nowhere in the caller.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from glowplug.core.errors import GlowplugError, InvalidDeclaration
+from glowplug.core.specs import Declaration
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """`files` are code, weights and includes, as paths relative to the source file's folder."""
+
+    declarations: tuple[Declaration, ...] = ()
+    files: tuple[str, ...] = ()
+    error: str = ""
+
+
+def inspect_source(source: Path, python: str = sys.executable) -> Inspection:
+    """Imports `source` in a fresh process and returns what it declares.
+
+    Raises InvalidDeclaration with the last line of the traceback, whose whole text is on stderr.
+    """
+    if not source.is_file():
+        raise InvalidDeclaration(f"no file {source}: give the path of a Python file that declares a glowplug.App")
+    environment = os.environ | {"GLOWPLUG_INSPECT": "1"}
+    done = subprocess.run(
+        [python, "-m", "glowplug.bundle.inspect", str(source.resolve())],
+        stdout=subprocess.PIPE, env=environment, check=False,
+    )  # fmt: skip
+    try:
+        found = msgspec.json.decode(done.stdout.rpartition(b"\x1e")[2], type=Inspection)
+    except msgspec.MsgspecError:
+        raise InvalidDeclaration(f"{source}: importing it ended with exit status {done.returncode}") from None
+    if found.error:
+        raise InvalidDeclaration(f"{source}: {found.error}")
+    return found
+
+
+def import_source(source: Path) -> Any:
+    """Imports a source file by its stem, with its folder first on sys.path, and returns the module."""
+    if not source.stem.isidentifier():
+        raise InvalidDeclaration(f"{source.name}: the file's name must be a Python identifier")
+    sys.path.insert(0, str(source.parent))
+    return importlib.import_module(source.stem)
+
+
+def find_targets(module: Any) -> list[tuple[Declaration, Any]]:
+    """Every declaration of every App that is an attribute of `module`, in order, with its class or function."""
+    from glowplug.app import App
+
+    apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
+    return [target for app in apps.values() for target in app.targets.values()]
+
+
+def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
+    folder = source.parent
+    found = {source.name}
+    for module in list(sys.modules.values()):
+        origin = getattr(module, "__file__", None)
+        if origin and Path(origin).is_relative_to(folder) and "site-packages" not in origin:
+            relative = Path(origin).relative_to(folder)
+            if relative.parts[0] != ".venv" and origin.endswith(".py"):
+                found.add(relative.as_posix())
+    for declaration in declarations:
+        for name in (*declaration.include, *((declaration.weights,) if declaration.weights else ())):
+            path = (folder / name).resolve()
+            if not path.is_relative_to(folder):
+                raise InvalidDeclaration(f"{declaration.name}: {name!r} lies outside the source file's folder")
+            if not path.is_file():
+                raise InvalidDeclaration(f"{declaration.name}: no file {name!r} beside {source.name}")
+            found.add(path.relative_to(folder).as_posix())
+    return tuple(sorted(found))
+
+
+def _main() -> int:
+    source = Path(sys.argv[1]).resolve()
+    try:
+        declarations = [declaration for declaration, _ in find_targets(import_source(source))]
+        if not declarations:
+            raise InvalidDeclaration("it declares nothing: make an App and decorate a class or a function with it")
+        answer = Inspection(tuple(declarations), _files(source, declarations))
+    except GlowplugError as error:
+        answer = Inspection(error=error.message)
+    except BaseException as error:
+        traceback.print_exc()
+        answer = Inspection(error="".join(traceback.format_exception_only(error)).strip().splitlines()[-1])
+    sys.stdout.flush()
+    os.write(1, b"\x1e" + msgspec.json.encode(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

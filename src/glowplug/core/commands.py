@@ -1,0 +1,136 @@
+"""What is to be done, as data. An engine or a gateway does it; its outcome comes back as an event."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, NodeId, RequestId
+from glowplug.core.ladder import Step
+from glowplug.core.specs import BundleFacts, FunctionSpec
+
+TargetKind = Literal["environment", "version", "weights", "instance", "build"]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Something that stands on the ladder or holds memory at a node.
+
+    `key` is `namespace/environment` for an environment's zygote, the version id for a version's zygote, its build
+    and for its weights in the page cache, and the instance's number for an instance.
+    """
+
+    kind: TargetKind
+    node: NodeId
+    key: str
+
+
+class _Command(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    pass
+
+
+class Build(_Command):
+    """Make the bundle of a version on `node`. Outcome: Built, or CommandFailed."""
+
+    id: CommandId
+    node: NodeId
+    spec: FunctionSpec
+
+
+class Climb(_Command):
+    """Bring `target` up to `step`. Outcome: StepReached, or CommandFailed.
+
+    An instance climbs from `origin`: STAGED (forked from its function's zygote) or IMPORTED (forked from
+    the environment's zygote, rebuilding by itself). `prime` runs the model once before it is parked;
+    it is False when a request already waits, whose own pass does the same work.
+    """
+
+    id: CommandId
+    target: Target
+    step: Step
+    spec: FunctionSpec
+    facts: BundleFacts | None = None
+    origin: Step = Step.IMPORTED
+    prime: bool = False
+    priority: int = 0
+
+
+class Promote(_Command):
+    """Raise the priority of a climb under way."""
+
+    id: CommandId
+    climb: CommandId
+    priority: int
+
+
+class Descend(_Command):
+    """Bring `target` down to `step` and free its memory. Outcome: StepLost."""
+
+    id: CommandId
+    target: Target
+    step: Step
+    why: str
+
+
+class Dispatch(_Command):
+    """Send these requests to an instance, parked, busy or still climbing."""
+
+    id: CommandId
+    requests: tuple[RequestId, ...]
+    instance: InstanceId
+    gateway: GatewayId
+
+
+class Cancel(_Command):
+    """Stop a request that runs. Outcome: RequestDone, or InstanceExited after the grace."""
+
+    id: CommandId
+    request: RequestId
+    instance: InstanceId
+    grace_s: float = 1.0
+
+
+class Lease(_Command):
+    """Lend `slots` of an instance to a gateway until `expires_s`; granting again renews."""
+
+    id: CommandId
+    gateway: GatewayId
+    function: FunctionId
+    instance: InstanceId
+    slots: int
+    expires_s: float
+
+
+class Revoke(_Command):
+    """Take a lease back. Outcome: LeaseReport(final=True) once its requests are done."""
+
+    id: CommandId
+    gateway: GatewayId
+    instance: InstanceId
+
+
+class Reject(_Command):
+    """Answer a request with an error of core.errors."""
+
+    id: CommandId
+    request: RequestId
+    gateway: GatewayId
+    code: str
+    message: str
+    retry_after_s: float | None = None
+
+
+class SetTimer(_Command):
+    """TimerFired(key) at `at_s`; setting a key again replaces it."""
+
+    key: str
+    at_s: float
+
+
+class ClearTimer(_Command):
+    key: str
+
+
+Command = (
+    Build | Climb | Promote | Descend | Dispatch | Cancel | Lease | Revoke | Reject | SetTimer | ClearTimer
+)  # fmt: skip

@@ -1,0 +1,159 @@
+"""One error tree. Each error knows its HTTP status, a stable code, and who must act.
+
+    GlowplugError
+    |- UserError           the caller or the function's author must change something (4xx)
+    |  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
+    |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404
+    |  |- DeployConflict 409, BodyTooLarge 413, InvalidArguments 422, WeightsError 422, BuildFailed 422
+    |- FunctionFailed 500  the function's own code raised; its last line is the message
+    |- CapacityError       try again later; carries retry_after_s
+    |  |- QueueFull 429, Overloaded 503, Unavailable 503, NoSpace 507
+    |- WorkerDied 502      the process with the request in it is gone
+    |- DeadlinePassed 504
+    |- RequestCancelled 499 the client left
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GlowplugError(Exception):
+    """Root of the tree. `str(error)` names the thing and says what to do."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class UserError(GlowplugError):
+    status = 400
+    code = "bad_request"
+
+
+class InvalidName(UserError):
+    code = "invalid_name"
+
+
+class InvalidDeclaration(UserError):
+    code = "invalid_declaration"
+
+
+class InvalidUpload(UserError):
+    code = "invalid_upload"
+
+
+class Unauthorized(UserError):
+    status = 401
+    code = "unauthorized"
+
+
+class UnknownFunction(UserError):
+    status = 404
+    code = "unknown_function"
+
+
+class UnknownEndpoint(UserError):
+    status = 404
+    code = "unknown_endpoint"
+
+
+class UnknownVersion(UserError):
+    status = 404
+    code = "unknown_version"
+
+
+class DeployConflict(UserError):
+    status = 409
+    code = "deploy_conflict"
+
+
+class BodyTooLarge(UserError):
+    status = 413
+    code = "body_too_large"
+
+
+class InvalidArguments(UserError):
+    """`field` names the argument that does not fit."""
+
+    status = 422
+    code = "invalid_arguments"
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class WeightsError(UserError):
+    """A weights file is truncated, corrupt, lacks a tensor, or has one of another shape or dtype."""
+
+    status = 422
+    code = "weights"
+
+
+class BuildFailed(UserError):
+    status = 422
+    code = "build_failed"
+
+
+class FunctionFailed(GlowplugError):
+    code = "function_failed"
+
+
+class CapacityError(GlowplugError):
+    status = 503
+    code = "capacity"
+
+
+class QueueFull(CapacityError):
+    status = 429
+    code = "queue_full"
+
+
+class Overloaded(CapacityError):
+    code = "overloaded"
+
+
+class Unavailable(CapacityError):
+    code = "unavailable"
+
+
+class NoSpace(CapacityError):
+    status = 507
+    code = "no_space"
+
+
+class WorkerDied(GlowplugError):
+    status = 502
+    code = "worker_died"
+
+
+class DeadlinePassed(GlowplugError):
+    status = 504
+    code = "deadline_passed"
+
+
+class RequestCancelled(GlowplugError):
+    status = 499
+    code = "cancelled"
+
+
+def _tree(root: type[GlowplugError]) -> dict[str, type[GlowplugError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found.update(_tree(child))
+    return found
+
+
+BY_CODE: dict[str, type[GlowplugError]] = _tree(GlowplugError)
+
+
+def from_code(code: str, message: str, retry_after_s: float | None = None) -> GlowplugError:
+    """Rebuilds an error that travelled as (code, message); an unknown code becomes a GlowplugError."""
+    error = BY_CODE.get(code, GlowplugError)(message)
+    error.retry_after_s = retry_after_s
+    return error

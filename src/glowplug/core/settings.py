@@ -1,0 +1,56 @@
+"""Frozen settings, built once at the edge (compose.py or a test) and passed down."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ControlSettings(msgspec.Struct, frozen=True):
+    """What the controller may not exceed, and how patient it is."""
+
+    seed: int = 0
+    dispatch: str = "finish-first"
+    eviction: str = "value-per-byte"
+    prewarm: str = "fixed"
+    """The pre-warm policy of functions that do not name one."""
+    max_queued: int = 1000
+    """Requests waiting over all functions; the next one is answered 503."""
+    max_builds: int = 1
+    lease_s: float = 30.0
+    cancel_grace_s: float = 1.0
+    climb_timeout_s: float = 120.0
+    build_timeout_s: float = 600.0
+    environment_estimate_bytes: int = 600 * 10**6
+    """Reserved for an environment's zygote before one was ever measured."""
+    reserve_factor: float = 1.25
+    reserve_margin_bytes: int = 8 * 10**6
+    """An estimate of bytes is multiplied and raised by these, for the ledger must never be below the truth."""
+    eager_stage: bool = True
+    """After a request was answered from IMPORTED, stage its function for the next one."""
+
+
+class GatewaySettings(msgspec.Struct, frozen=True):
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    max_body_bytes: int = 64 * 2**20
+    max_upload_bytes: int = 32 * 2**30
+    report_every_s: float = 0.2
+    """How often what was done under leases is reported."""
+    drain_s: float = 20.0
+    """How long SIGTERM waits for requests in flight."""
+    traces_kept: int = 1000
+
+
+class NodeSettings(msgspec.Struct, frozen=True):
+    """`state_dir` holds bundles, packs and the database; `run_dir` holds sockets and scratch, gone at exit."""
+
+    state_dir: str
+    run_dir: str
+    node: str = "local"
+    budget_bytes: int = 4 * 10**9
+    threads: int = 0
+    """Compute threads of one worker; 0 is every core."""
+    log_lines_kept: int = 2000
+    drop_privileges: bool = True
+    strict: bool = False

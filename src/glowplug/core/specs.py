@@ -1,0 +1,99 @@
+"""What a user declared, what a build found out, and what a node offers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
+from glowplug.core.ladder import Step
+
+Kind = Literal["model", "function"]
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One argument of an endpoint; `type` is the annotation as text, for people and schemas."""
+
+    name: str
+    type: str
+    required: bool = True
+
+
+class EndpointSpec(msgspec.Struct, frozen=True):
+    name: str
+    parameters: tuple[Parameter, ...] = ()
+    returns: str = "Any"
+    doc: str = ""
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """One `@app.model` or `@app.function` as found in a source file.
+
+    `module` and `qualname` find it again in a function's own process; `weights` is the path as written,
+    relative to the source file, or None (no weights, or a callable, resolved where the function builds).
+    """
+
+    name: str
+    kind: Kind
+    module: str
+    qualname: str
+    namespace: str = "default"
+    endpoints: tuple[EndpointSpec, ...] = ()
+    weights: str | None = None
+    libraries: tuple[str, ...] = ()
+    memory_bytes: int = 512 * 10**6
+    keep_warm_s: float = 300.0
+    timeout_s: float = 60.0
+    max_queue: int = 100
+    min_workers: int = 0
+    max_workers: int = 1
+    prewarm: str = "fixed"
+    env: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    doc: str = ""
+
+
+class FunctionSpec(msgspec.Struct, frozen=True):
+    """One immutable version of a function: all that the controller needs to decide about it."""
+
+    function: FunctionId
+    version: VersionId
+    namespace: str
+    environment: EnvironmentId
+    upload: str
+    declaration: Declaration
+    created_s: float = 0.0
+
+    @property
+    def environment_key(self) -> str:
+        """Environment zygotes are shared inside a namespace, never across."""
+        return f"{self.namespace}/{self.environment}"
+
+
+class BundleFacts(msgspec.Struct, frozen=True):
+    """What building a version measured; the first estimates of its costs on the ladder.
+
+    `highest_step` is PARKED when the function's own zygote can fork workers, else IMPORTED with the
+    `reason` in words. Private bytes are a process's own (smaps), without what it shares with its zygote.
+    """
+
+    highest_step: Step = Step.PARKED
+    reason: str = ""
+    weight_bytes: int = 0
+    staged_bytes: int = 0
+    parked_bytes: int = 0
+    peak_bytes: int = 0
+    build_s: float = 0.0
+    primed: bool = False
+    pack: str = ""
+    endpoints: tuple[EndpointSpec, ...] = ()
+
+
+class NodeSpec(msgspec.Struct, frozen=True):
+    """What one machine offers. `budget_bytes` bounds everything that Glowplug holds there, idle or busy."""
+
+    node: str
+    budget_bytes: int
+    cores: int = 1

@@ -1,0 +1,1 @@
+"""Adapters for control/engine.py: who turns a command into an event."""
