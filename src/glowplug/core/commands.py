@@ -29,7 +29,7 @@ class _Command(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     pass
 
 
-class Build(_Command):
+class Build(_Command, frozen=True):
     """Make the bundle of a version on `node`. Outcome: Built, or CommandFailed."""
 
     id: CommandId
@@ -37,7 +37,7 @@ class Build(_Command):
     spec: FunctionSpec
 
 
-class Climb(_Command):
+class Climb(_Command, frozen=True):
     """Bring `target` up to `step`. Outcome: StepReached, or CommandFailed.
 
     An instance climbs from `origin`: STAGED (forked from its function's zygote) or IMPORTED (forked from
@@ -55,7 +55,7 @@ class Climb(_Command):
     priority: int = 0
 
 
-class Promote(_Command):
+class Promote(_Command, frozen=True):
     """Raise the priority of a climb under way."""
 
     id: CommandId
@@ -63,7 +63,7 @@ class Promote(_Command):
     priority: int
 
 
-class Descend(_Command):
+class Descend(_Command, frozen=True):
     """Bring `target` down to `step` and free its memory. Outcome: StepLost."""
 
     id: CommandId
@@ -72,7 +72,7 @@ class Descend(_Command):
     why: str
 
 
-class Dispatch(_Command):
+class Dispatch(_Command, frozen=True):
     """Send these requests to an instance, parked, busy or still climbing."""
 
     id: CommandId
@@ -81,7 +81,7 @@ class Dispatch(_Command):
     gateway: GatewayId
 
 
-class Cancel(_Command):
+class Cancel(_Command, frozen=True):
     """Stop a request that runs. Outcome: RequestDone, or InstanceExited after the grace."""
 
     id: CommandId
@@ -90,7 +90,7 @@ class Cancel(_Command):
     grace_s: float = 1.0
 
 
-class Lease(_Command):
+class Lease(_Command, frozen=True):
     """Lend `slots` of an instance to a gateway until `expires_s`; granting again renews."""
 
     id: CommandId
@@ -101,7 +101,7 @@ class Lease(_Command):
     expires_s: float
 
 
-class Revoke(_Command):
+class Revoke(_Command, frozen=True):
     """Take a lease back. Outcome: LeaseReport(final=True) once its requests are done."""
 
     id: CommandId
@@ -109,7 +109,7 @@ class Revoke(_Command):
     instance: InstanceId
 
 
-class Reject(_Command):
+class Reject(_Command, frozen=True):
     """Answer a request with an error of core.errors."""
 
     id: CommandId
@@ -120,14 +120,14 @@ class Reject(_Command):
     retry_after_s: float | None = None
 
 
-class SetTimer(_Command):
+class SetTimer(_Command, frozen=True):
     """TimerFired(key) at `at_s`; setting a key again replaces it."""
 
     key: str
     at_s: float
 
 
-class ClearTimer(_Command):
+class ClearTimer(_Command, frozen=True):
     key: str
 
 

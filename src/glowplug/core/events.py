@@ -17,7 +17,7 @@ class _Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     pass
 
 
-class Deployed(_Event):
+class Deployed(_Event, frozen=True):
     """A version was accepted and is durable. `facts` is set when its bundle is built already."""
 
     spec: FunctionSpec
@@ -25,7 +25,7 @@ class Deployed(_Event):
     active: bool = True
 
 
-class Built(_Event):
+class Built(_Event, frozen=True):
     command: CommandId
     version: VersionId
     node: NodeId
@@ -33,21 +33,35 @@ class Built(_Event):
     took_s: float
 
 
-class RollbackRequested(_Event):
+class RollbackRequested(_Event, frozen=True):
     function: FunctionId
     version: VersionId
 
 
-class Undeployed(_Event):
+class Undeployed(_Event, frozen=True):
     function: FunctionId
 
 
-class ScaleRequested(_Event):
+class ScaleRequested(_Event, frozen=True):
     function: FunctionId
     replicas: int
 
 
-class RequestArrived(_Event):
+class ClimbRequested(_Event, frozen=True):
+    """An operator wants the function to stand at exactly `step` (LOCAL to PARKED), until its next request."""
+
+    function: FunctionId
+    step: Step
+
+
+class DescendRequested(_Event, frozen=True):
+    """As ClimbRequested, from above: what is higher goes when it is idle."""
+
+    function: FunctionId
+    step: Step
+
+
+class RequestArrived(_Event, frozen=True):
     request: RequestId
     function: FunctionId
     gateway: GatewayId
@@ -56,12 +70,12 @@ class RequestArrived(_Event):
     priority: int = 0
 
 
-class RequestStarted(_Event):
+class RequestStarted(_Event, frozen=True):
     request: RequestId
     instance: InstanceId
 
 
-class RequestDone(_Event):
+class RequestDone(_Event, frozen=True):
     """`ok` is False when the function's own code raised; `took_s` is its time inside the worker."""
 
     request: RequestId
@@ -70,19 +84,20 @@ class RequestDone(_Event):
     took_s: float
 
 
-class RequestCancelled(_Event):
-    """The client left."""
+class RequestCancelled(_Event, frozen=True):
+    """The client left. `instance` is where the request runs, if it does: under a lease only the gateway knows."""
 
     request: RequestId
+    instance: InstanceId | None = None
 
 
-class ClimbProgress(_Event):
+class ClimbProgress(_Event, frozen=True):
     command: CommandId
     phase: str
     at_s: float
 
 
-class StepReached(_Event):
+class StepReached(_Event, frozen=True):
     """A climb arrived. `held_bytes` is what the target holds now; `phases` are seconds by phase."""
 
     command: CommandId
@@ -93,7 +108,7 @@ class StepReached(_Event):
     phases: dict[str, float] = {}
 
 
-class StepLost(_Event):
+class StepLost(_Event, frozen=True):
     """A target fell to `step`, by a Descend that finished or by itself. Its memory is free."""
 
     target: Target
@@ -103,13 +118,13 @@ class StepLost(_Event):
     released_bytes: int | None = None
 
 
-class InstanceExited(_Event):
+class InstanceExited(_Event, frozen=True):
     instance: InstanceId
     why: str
     exit_code: int | None = None
 
 
-class CommandFailed(_Event):
+class CommandFailed(_Event, frozen=True):
     """`code` is an error's code of core.errors; `permanent` says that trying again will not help."""
 
     command: CommandId
@@ -119,7 +134,7 @@ class CommandFailed(_Event):
     permanent: bool = False
 
 
-class LeaseReport(_Event):
+class LeaseReport(_Event, frozen=True):
     """What a gateway did under a lease since its last report. `final` gives the lease back."""
 
     gateway: GatewayId
@@ -132,28 +147,28 @@ class LeaseReport(_Event):
     final: bool = False
 
 
-class NodeJoined(_Event):
+class NodeJoined(_Event, frozen=True):
     spec: NodeSpec
 
 
-class NodeLost(_Event):
+class NodeLost(_Event, frozen=True):
     node: NodeId
     why: str = ""
 
 
-class PressureChanged(_Event):
+class PressureChanged(_Event, frozen=True):
     node: NodeId
     budget_bytes: int
 
 
-class HeldChanged(_Event):
+class HeldChanged(_Event, frozen=True):
     """A target's memory was measured again."""
 
     target: Target
     held_bytes: int
 
 
-class TimerFired(_Event):
+class TimerFired(_Event, frozen=True):
     key: str
 
 
@@ -161,4 +176,5 @@ Event = (
     Deployed | Built | RollbackRequested | Undeployed | ScaleRequested | RequestArrived | RequestStarted
     | RequestDone | RequestCancelled | ClimbProgress | StepReached | StepLost | InstanceExited
     | CommandFailed | LeaseReport | NodeJoined | NodeLost | PressureChanged | HeldChanged | TimerFired
+    | ClimbRequested | DescendRequested
 )  # fmt: skip

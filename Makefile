@@ -1,0 +1,41 @@
+# Everything sets itself up: `make demo` and `make test` work on a fresh clone with Python 3.11, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?= -n 2 --dist loadgroup
+
+.PHONY: install demo test check bench peers clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt requirements-examples.txt requirements-examples-nodeps.txt
+	@echo "Setting up $(VENV) (a few minutes the first time: PyTorch is large)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt -e '.[torch,plots,dev]' -r requirements-examples.txt
+	$(PIP) install -c constraints.txt --no-deps -r requirements-examples-nodeps.txt
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/glowplug demo
+
+check: install
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+bench: install
+	$(BIN)/glowplug bench coldstart --json docs/results/coldstart.json --plot docs/results/coldstart.png
+
+# Other servers are compared by experiments that need a warm path of their own; none of this version's does.
+peers: install
+	@echo "This version's experiment (coldstart) brings its baselines along: nothing to install."
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

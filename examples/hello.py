@@ -1,0 +1,17 @@
+"""The smallest app: a plain function.
+
+glowplug serve examples/hello.py
+glowplug invoke shout --json '{"text": "hello"}'
+"""
+
+from __future__ import annotations
+
+import glowplug
+
+app = glowplug.App("hello")
+
+
+@app.function()
+def shout(text: str) -> str:
+    """`text`, louder."""
+    return text.upper() + "!"

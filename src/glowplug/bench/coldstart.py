@@ -1,0 +1,149 @@
+"""`coldstart`: from request to answer of a function that is not running, by step of the ladder and phase by phase.
+
+The baselines stand where they can: `naive` at `local`, `forkserver` at `imported`. Each repeat visits every (model,
+step, cache, system) once, systems alternating, so that a noisy machine harms all alike. The overhead of a request is
+its latency above the median of the warm requests that follow it in the same process by the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from glowplug.bench import coldstart_claims
+from glowplug.bench.answers import TOLERANCE, difference
+from glowplug.bench.harness import running_server
+from glowplug.bench.models import MODELS, BenchModel, examples_dir, plain_answers, request_of
+from glowplug.bench.result import Result, print_claims, print_rows, spread
+from glowplug.bench.systems import Measurement, System
+from glowplug.bench.systems.forkserver import ForkserverSystem
+from glowplug.bench.systems.live import LiveSystem
+from glowplug.bench.systems.naive import NaiveSystem
+
+COLUMNS = ("model", "system", "step", "cache", "latency_s", "overhead_s", "ratio_to_naive", "held_bytes", "equal")
+COLD_STEPS = ("local", "imported", "staged")
+Cell = tuple[BenchModel, str, str, System]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`systems` and `models` by name; `quick` is one model, once, for a test that the command lives."""
+
+    models: tuple[str, ...] = tuple(MODELS)
+    systems: tuple[str, ...] = ("glowplug", "naive", "forkserver")
+    steps: tuple[str, ...] = ("local", "imported", "staged", "parked")
+    caches: tuple[str, ...] = ("warm", "cold")
+    repeats: int = 5
+    warm_repeats: int = 7
+    budget_bytes: int = 4 * 10**9
+    quick: bool = False
+
+    def resolved(self) -> Options:
+        """Quick settings stand for all the others. The first model whose packages are installed is taken."""
+        if not self.quick:
+            return self
+        able = [name for name in self.models if not MODELS[name].lacks]
+        return msgspec.structs.replace(self, models=tuple(able[:1]), caches=("warm",), repeats=1, warm_repeats=3)
+
+
+def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
+    """Measures; `tell` hears of progress. Raises RuntimeError when a system gives no answer at all."""
+    options = options.resolved()
+    models = [MODELS[name] for name in options.models if not MODELS[name].lacks]
+    missing = [
+        f"{name}: install {', '.join(MODELS[name].lacks)}" for name in options.models if MODELS[name].lacks
+    ]
+    missing.append("other servers: not part of this run")
+    requests = {model.name: request_of(model) for model in models}
+    tell("plain forwards, for the right answers")
+    expected = {model.name: plain_answers(model, [requests[model.name]])[0] for model in models}
+
+    samples: dict[tuple[str, str, str, str], list[Measurement]] = {}
+    with contextlib.ExitStack() as stack:
+        systems = _start(options, models, stack, tell)
+        cells = _cells(options, models, systems)
+        for repeat in range(options.repeats):
+            for number, (model, step, cache, system) in enumerate(cells, 1):
+                tell(f"repeat {repeat + 1}/{options.repeats}, {number}/{len(cells)}: {system.name} {model.name} {step}")
+                measured = system.measure(model, requests[model.name], step, cache)
+                samples.setdefault((model.name, system.name, step, cache), []).append(measured)
+    rows = [_row(key, found, expected[key[0]]) for key, found in samples.items()]
+    _add_ratios(rows)
+    return Result(
+        experiment="coldstart",
+        settings={**msgspec.to_builtins(options), "tolerance_of_baselines": TOLERANCE},
+        rows=rows,
+        claims=coldstart_claims.claims(rows),
+        missing=missing,
+    )
+
+
+def report(result: Result, console: Console) -> None:
+    print_rows(console, "coldstart: median (min .. max)", result.rows, COLUMNS)
+    print_claims(console, result)
+
+
+def _start(
+    options: Options, models: Sequence[BenchModel], stack: contextlib.ExitStack, tell: Callable[[str], None]
+) -> list[System]:
+    """Starts what is to be measured; the stack ends it."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glowplug-coldstart-")))
+    systems: list[System] = []
+    if "glowplug" in options.systems:
+        tell("a server, and every model deployed")
+        files = [examples_dir() / model.app for model in models]
+        server = stack.enter_context(running_server(files, folder / "state", options.budget_bytes))
+        server.wait_deployed(len(models))
+        systems.append(LiveSystem(server, options.warm_repeats))
+    if "naive" in options.systems:
+        systems.append(NaiveSystem(folder, options.warm_repeats))
+    if "forkserver" in options.systems:
+        tell("a fork server with every library imported")
+        systems.append(ForkserverSystem(list(models), folder, options.warm_repeats))
+    for system in systems:
+        stack.callback(system.close)
+    return systems
+
+
+def _cells(options: Options, models: Sequence[BenchModel], systems: Sequence[System]) -> list[Cell]:
+    """Every combination that exists, the systems alternating innermost."""
+    return [
+        (model, step, cache, system)
+        for model in models
+        for step in options.steps
+        for cache in options.caches
+        if cache == "warm" or step in COLD_STEPS
+        for system in systems
+        if step in system.steps()
+    ]
+
+
+def _row(key: tuple[str, str, str, str], found: list[Measurement], expected: Any) -> dict[str, Any]:
+    model, system, step, cache = key
+    names = dict.fromkeys(name for each in found for name in each.phases)
+    off = max(difference(each.answer, expected) for each in found)
+    private = [each.private_bytes for each in found if each.private_bytes is not None]
+    return {
+        "system": system, "model": model, "step": step, "cache": cache, "repeats": len(found),
+        **spread("latency_s", [each.latency_s for each in found]),
+        **spread("overhead_s", [each.latency_s - each.warm_s for each in found]),
+        **spread("warm_s", [each.warm_s for each in found]),
+        **spread("held_bytes", [each.held_bytes for each in found]),
+        **(spread("private_bytes", private) if private else {}),
+        "phases": {name: statistics.median(each.phases.get(name, 0.0) for each in found) for name in names},
+        "equal": off == 0.0, "difference": off, "real": MODELS[model].real,
+    }  # fmt: skip
+
+
+def _add_ratios(rows: list[dict[str, Any]]) -> None:
+    """How many times faster than the naive start of the same model and cache each row's answer came."""
+    naive = {(row["model"], row["cache"]): row["latency_s"] for row in rows if row["system"] == "naive"}
+    for row in rows:
+        reference = naive.get((row["model"], row["cache"]))
+        row["ratio_to_naive"] = reference / row["latency_s"] if reference else None

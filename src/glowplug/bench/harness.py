@@ -1,0 +1,102 @@
+"""A real server for an experiment: started, asked and ended from outside, as a user would."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from glowplug.bench.systems.processes import descendants, end_tree, proportional_bytes
+from glowplug.client import Client
+from glowplug.core.status import FunctionStatus
+
+READY_S = 120.0
+DEPLOY_S = 600.0
+POLL_S = 0.1
+
+
+class RunningServer:
+    """A server's process and its address. `log` is where its stderr goes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+        self._client = Client(url)
+
+    def functions(self) -> dict[str, FunctionStatus]:
+        """Every deployed function by name."""
+        return {each.name: each for each in self._client.functions()}
+
+    def wait_deployed(self, count: int) -> dict[str, FunctionStatus]:
+        """Waits until `count` functions are ready. Raises RuntimeError with the reason when one failed."""
+        deadline_s = time.monotonic() + DEPLOY_S
+        while time.monotonic() < deadline_s:
+            found = self.functions()
+            for each in found.values():
+                if each.state == "failed":
+                    raise RuntimeError(f"deploying {each.name} failed: {each.error}")
+            if sum(each.state == "ready" for each in found.values()) >= count:
+                return found
+            time.sleep(POLL_S)
+        raise RuntimeError(f"{count} functions were not ready after {DEPLOY_S:.0f} s")
+
+    def stand_at(self, function: str, step: str, cache: str = "warm") -> None:
+        """Brings a function to exactly this step, with its weights in the page cache or out of it.
+
+        Raises GlowplugError when it cannot stand there.
+        """
+        move = self._client.climb if step == "parked" else self._client.descend
+        move(function, step, cache)
+
+    def held_bytes(self) -> int:
+        """What every process below the server holds now, shared pages counted once."""
+        return proportional_bytes(descendants(self.process.pid))
+
+    def close(self) -> None:
+        self._client.close()
+        end_tree(self.process, grace_s=30.0)
+
+
+@contextlib.contextmanager
+def running_server(
+    files: Sequence[Path], state_dir: Path, budget_bytes: int | None = None, options: Sequence[str] = ()
+) -> Iterator[RunningServer]:
+    """`glowplug serve` on a free port, with nothing deployed but `files`; ended when the block is left.
+
+    Raises RuntimeError with the end of its log when it does not come up.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    log = state_dir / "server.log"
+    command = [sys.executable, "-m", "glowplug", "serve", *map(str, files), "--port", "0"]
+    command += ["--state-dir", str(state_dir), "--json", *options]
+    if budget_bytes is not None:
+        command += ["--budget", str(budget_bytes)]
+    with open(log, "wb") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL)
+    server: RunningServer | None = None
+    try:
+        server = RunningServer(process, _ready(process, log)["url"], log)
+        yield server
+    finally:
+        if server is not None:
+            server.close()
+        else:
+            end_tree(process)
+
+
+def _ready(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
+    """The first JSON line on the server's stdout that names its url."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        with contextlib.suppress(json.JSONDecodeError):
+            said = json.loads(line)
+            if isinstance(said, dict) and "url" in said:
+                return said
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise RuntimeError(f"the server ended with status {process.wait()} before it was ready:\n{tail}")

@@ -1,0 +1,43 @@
+"""Systems under measurement: ours and the baselines, one file each, behind one small interface."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from glowplug.bench.models import BenchModel
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """One request to a function that was not running, and what its endpoint costs when it runs.
+
+    `latency_s` is the client's: from before the request is sent until its answer is whole. `warm_s` is the median of the
+    same request to the same process afterwards. `held_bytes` was held for it before the request came, and
+    `private_bytes`, where known, by its waiting worker alone.
+    """
+
+    answer: Any
+    latency_s: float
+    warm_s: float
+    phases: dict[str, float]
+    held_bytes: int
+    private_bytes: int | None = None
+
+
+class System(Protocol):
+    """Brings a model to a step of the ladder and asks it once."""
+
+    name: str
+
+    def steps(self) -> tuple[str, ...]:
+        """The steps this system can stand at, highest last."""
+        ...
+
+    def measure(self, model: BenchModel, request: Any, step: str, cache: str) -> Measurement:
+        """`cache` is `warm` or `cold`: whether the weights lie in the page cache. Raises when no answer comes."""
+        ...
+
+    def close(self) -> None:
+        """Ends every process of the system; a second call does nothing."""
+        ...

@@ -1,0 +1,170 @@
+"""A bundle becomes an object that answers. Runs in a function's own process, and for `.local()` in the user's.
+
+The four ways are ClimbMode's; the phases they take are recorded by the names of core.ladder.PHASES.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glowplug.bundle.manifest import Manifest
+from glowplug.core.errors import BuildFailed, WeightsError
+
+if TYPE_CHECKING:
+    from glowplug.loader.reader import MappedPack
+
+
+class Served:
+    """A function ready to answer: its callables by endpoint name, and what priming needs.
+
+    `pack` is the open map under its weights (kept open as long as the object lives), or None.
+    """
+
+    def __init__(self, target: Any, endpoints: dict[str, Callable[..., Any]], pack: MappedPack | None) -> None:
+        self.target = target
+        self.endpoints = endpoints
+        self.pack = pack
+
+    def rehearse(self) -> bool:
+        """One forward of the model on the inputs traced at deploy, never an endpoint. False without any."""
+        prime = self.pack.prime() if self.pack is not None else None
+        if prime is not None:
+            prime.run(self.target)
+        return prime is not None
+
+
+class Phases:
+    """Seconds by phase, added up."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def inference_mode() -> contextlib.AbstractContextManager[Any]:
+    """torch.inference_mode() where torch is loaded, else nothing."""
+    torch = sys.modules.get("torch")
+    return torch.inference_mode() if torch is not None else contextlib.nullcontext()
+
+
+def find_target(module_name: str, qualname: str, folder: Path) -> Any:
+    """Imports the function's source from its bundle and returns its class or callable."""
+    if sys.path[:1] != [str(folder)]:
+        sys.path.insert(0, str(folder))
+    found: Any = importlib.import_module(module_name)
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def serve_bundle(manifest: Manifest, bundle: Path, pack_path: Path, phases: Phases) -> Served:
+    """Climbs to STAGED in this process. Raises what the user's code raises, or WeightsError."""
+    with phases.phase("import"):
+        target = find_target(manifest.declaration.module, manifest.declaration.qualname, bundle / "code")
+    if manifest.declaration.kind == "function":
+        return Served(target, {target.__name__: target}, None)
+    with phases.phase("fetch"):
+        pack = _open(pack_path) if manifest.pack else None
+    if manifest.mode == "skeleton":
+        assert pack is not None
+        with phases.phase("build"):
+            content: Any = pack.load()
+        instance = new_instance(target)
+        if "build" in content:
+            instance.model = content["build"]
+            with phases.phase("build"):
+                run_setup(instance)
+        else:
+            instance.__dict__.update(content["state"])
+    else:
+        with phases.phase("build"):
+            instance = new_instance(target)
+            if callable(getattr(target, "build", None)):
+                instance.model = build_structure(instance)
+            run_setup(instance)
+        if pack is not None:
+            with phases.phase("apply"):
+                assign_packed(instance, pack)
+    return Served(instance, bound_endpoints(instance), pack)
+
+
+def _open(path: Path) -> MappedPack:
+    from glowplug import loader
+
+    try:
+        return loader.open_pack(path)
+    except (OSError, loader.LoaderError) as error:
+        raise WeightsError(f"the packed weights cannot be mapped: {error}; deploy the function again") from error
+
+
+def new_instance(target: type) -> Any:
+    """An instance by its own __init__, which takes no arguments."""
+    try:
+        return target()
+    except TypeError as error:
+        raise BuildFailed(f"{target.__qualname__}() must be callable without arguments: {error}") from error
+
+
+def build_structure(instance: Any) -> Any:
+    """Runs build() without random initialisation and checks what it returns."""
+    import torch
+
+    from glowplug import loader
+
+    with loader.without_init():
+        model = instance.build()
+    if not isinstance(model, torch.nn.Module):
+        raise BuildFailed(f"{type(instance).__qualname__}.build() returned {type(model).__name__}, not a torch.nn.Module")
+    return model.eval()
+
+
+def run_setup(instance: Any) -> None:
+    if callable(getattr(instance, "setup", None)):
+        instance.setup()
+
+
+def assign_packed(instance: Any, pack: MappedPack) -> None:
+    """Swaps the tensors of the modules on `instance` for the mapped ones; shapes and names must agree."""
+    from glowplug import loader
+
+    try:
+        content: Any = pack.load()
+        for name, state in content["states"].items():
+            loader.assign(getattr(instance, name), state, "the bundle's pack")
+            getattr(instance, name).eval()
+    except loader.WeightsMismatch as error:
+        raise WeightsError(str(error)) from error
+
+
+def bound_endpoints(instance: Any) -> dict[str, Callable[..., Any]]:
+    """Every @endpoint of the instance's class, bound, in order of declaration."""
+    from glowplug.app import Endpoint
+
+    found = {n: v for c in reversed(type(instance).__mro__) for n, v in vars(c).items() if isinstance(v, Endpoint)}
+    return {name: value.method.__get__(instance) for name, value in found.items()}
+
+
+_LOCAL: dict[type, Any] = {}
+
+
+def local_instance(owner: type) -> Any:
+    """The instance that `.local()` calls use in this process: built and loaded once, without a bundle."""
+    if owner not in _LOCAL:
+        from glowplug.bundle.builder import load_from_source
+
+        source = sys.modules[owner.__module__].__file__
+        _LOCAL[owner] = load_from_source(owner, Path(source or ".").parent)
+    return _LOCAL[owner]

@@ -1,0 +1,55 @@
+"""What a bundle says of itself, and how versions and environments get their names."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import sys
+from functools import cache
+from typing import Literal
+
+import msgspec
+
+from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
+from glowplug.core.specs import BundleFacts, Declaration, EndpointSpec
+
+ClimbMode = Literal["code", "skeleton", "construct", "setup"]
+"""How an instance is rebuilt, fastest first that this function allows: `code` has nothing to load;
+`skeleton` unpickles the module tree over mapped weights; `construct` runs build() without initialisation
+and assigns mapped weights; `setup` runs setup() as written, then swaps in what weights were packed."""
+
+MANIFEST = "manifest.json"
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """`pack` is the SHA-256 of the pack's file, its name in the store; empty when there are no weights."""
+
+    version: VersionId
+    function: FunctionId
+    declaration: Declaration
+    mode: ClimbMode
+    reason: str = ""
+    pack: str = ""
+    pack_bytes: int = 0
+    endpoints: tuple[EndpointSpec, ...] = ()
+    files: dict[str, str] = {}
+    facts: BundleFacts = BundleFacts()
+
+
+def version_id(function: FunctionId, upload: str, declaration: Declaration, environment: EnvironmentId) -> VersionId:
+    """The same function, upload, declaration and environment are the same version, on any machine."""
+    parts = msgspec.json.encode([function, upload, declaration, environment], order="deterministic")
+    return VersionId(hashlib.sha256(parts).hexdigest()[:16])
+
+
+@cache
+def installed_packages() -> tuple[str, ...]:
+    """`name==version` of every distribution of this interpreter, sorted."""
+    found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions() if d.metadata}
+    return tuple(sorted(found))
+
+
+def environment_id(libraries: tuple[str, ...]) -> EnvironmentId:
+    """Names an environment: this interpreter, its installed packages, and the libraries to import."""
+    parts = [sys.version, sys.prefix, installed_packages(), libraries]
+    return EnvironmentId(hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16])

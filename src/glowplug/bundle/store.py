@@ -1,0 +1,184 @@
+"""The artifact store on one machine's disk: uploads, packs by content, bundles by version.
+
+    uploads/<sha256>/        what came in, unpacked
+    packs/<sha256>.pack      skeleton and weights, one copy per content
+    bundles/<version>/       manifest.json and code/
+
+Everything is written under a temporary name, flushed, then renamed: what has its final name is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from glowplug.bundle.manifest import MANIFEST, Manifest
+from glowplug.bundle.uploads import extract_upload
+from glowplug.core.errors import BodyTooLarge, InvalidUpload
+from glowplug.core.ids import VersionId
+
+_CHUNK_BYTES = 4 * 2**20
+
+
+class BundleStore:
+    """Paths and moves inside one state folder. Errors of the disk (no space) are raised as OSError."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uploads = root / "uploads"
+        self.packs = root / "packs"
+        self.bundles = root / "bundles"
+        self.incoming = root / "incoming"
+
+    def prepare(self) -> None:
+        """Makes the folders and removes what an earlier process left half written."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
+        for folder in (self.root, self.uploads, self.packs, self.bundles, self.incoming):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
+        for folder in (self.packs, self.bundles, self.uploads):
+            for path in folder.glob(".new-*"):
+                _remove(path)
+
+    async def receive_upload(self, chunks: AsyncIterator[bytes], max_bytes: int) -> tuple[str, int]:
+        """Stores a streamed tar and returns (its SHA-256, its bytes).
+
+        Raises BodyTooLarge, InvalidUpload, or OSError; nothing is left behind then.
+        """
+        temporary = self.incoming / f"{secrets.token_hex(8)}.tar"
+        digest, size = hashlib.sha256(), 0
+        try:
+            with temporary.open("wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > max_bytes:
+                        raise BodyTooLarge(f"upload is larger than {max_bytes} bytes")
+                    digest.update(chunk)
+                    file.write(chunk)
+            name = digest.hexdigest()
+            if not (self.uploads / name).exists():
+                unpacked = self.uploads / f".new-{secrets.token_hex(8)}"
+                unpacked.mkdir()
+                try:
+                    extract_upload(temporary, unpacked)
+                    sync_tree(unpacked)
+                    _rename(unpacked, self.uploads / name)
+                except BaseException:
+                    shutil.rmtree(unpacked, ignore_errors=True)
+                    raise
+            return name, size
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def upload_path(self, upload: str) -> Path:
+        """The folder of an upload. Raises InvalidUpload for a name that was never returned."""
+        if len(upload) != 64 or not set(upload) <= set("0123456789abcdef") or not (self.uploads / upload).is_dir():
+            raise InvalidUpload(f"no upload {upload[:80]!r}: upload the archive first, then deploy it by its digest")
+        return self.uploads / upload
+
+    def bundle_path(self, version: VersionId) -> Path:
+        return self.bundles / version
+
+    def pack_path(self, pack: str) -> Path:
+        return self.packs / f"{pack}.pack"
+
+    def manifest(self, version: VersionId) -> Manifest | None:
+        """The manifest of a version whose bundle is whole, else None."""
+        try:
+            data = (self.bundle_path(version) / MANIFEST).read_bytes()
+            found = msgspec.json.decode(data, type=Manifest)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return found if not found.pack or self.pack_path(found.pack).exists() else None
+
+    def adopt_pack(self, produced: Path) -> tuple[str, int]:
+        """Copies a pack out of a function's scratch folder; returns (its SHA-256, its bytes).
+
+        A copy and not a move: the process that made the file may still hold it open for writing.
+        """
+        temporary = self.packs / f".new-{secrets.token_hex(8)}"
+        digest, size = hashlib.sha256(), 0
+        try:
+            descriptor = os.open(produced, os.O_RDONLY | os.O_NOFOLLOW)
+            with open(descriptor, "rb") as source, temporary.open("wb") as target:
+                while chunk := source.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    target.write(chunk)
+                    size += len(chunk)
+                target.flush()
+                os.fsync(target.fileno())
+            temporary.chmod(0o444)
+            name = digest.hexdigest()
+            if self.pack_path(name).exists():
+                temporary.unlink()
+            else:
+                _rename(temporary, self.pack_path(name))
+            return name, size
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def publish(self, manifest: Manifest, code: Path) -> None:
+        """Makes bundles/<version> from the code files that the manifest names. Replaces nothing."""
+        final = self.bundle_path(manifest.version)
+        temporary = self.bundles / f".new-{secrets.token_hex(8)}"
+        try:
+            for name in manifest.files:
+                target = temporary / "code" / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(code / name, target)
+                target.chmod(0o444)
+            temporary.mkdir(exist_ok=True)
+            (temporary / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+            sync_tree(temporary)
+            if final.exists():
+                shutil.rmtree(final)
+            _rename(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    def collect_garbage(self, versions: set[VersionId], uploads: set[str]) -> None:
+        """Removes every bundle, pack and upload that none of these versions and uploads needs."""
+        packs = set()
+        for version in versions:
+            found = self.manifest(version)
+            if found is not None:
+                packs.add(f"{found.pack}.pack")
+        for folder, wanted in ((self.bundles, set(map(str, versions))), (self.packs, packs), (self.uploads, uploads)):
+            for path in folder.iterdir():
+                if path.name not in wanted and not path.name.startswith(".new-"):
+                    _remove(path)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flushes every file and folder below `folder` to the disk."""
+    for path, _, files in os.walk(folder):
+        for name in (*(os.path.join(path, file) for file in files), path):
+            descriptor = os.open(name, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _rename(source: Path, target: Path) -> None:
+    source.rename(target)
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,61 @@
+"""An upload: one uncompressed tar of a source file, what it imports, its weights and its inspection."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import msgspec
+
+from glowplug.bundle.inspect import Inspection
+from glowplug.core.errors import InvalidUpload
+from glowplug.core.specs import Declaration
+
+INSPECTION = "glowplug.json"
+
+
+def write_upload(source: Path, inspection: Inspection, path: Path) -> None:
+    """Writes the tar of `source`'s folder's files named by `inspection`. Same content, same bytes."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        text = msgspec.json.encode(inspection)
+        head = tarfile.TarInfo(INSPECTION)
+        head.size = len(text)
+        archive.addfile(head, io.BytesIO(text))
+        for name in inspection.files:
+            file = source.parent / name
+            info = tarfile.TarInfo(f"code/{name}")
+            info.size = file.stat().st_size
+            with file.open("rb") as stream:
+                archive.addfile(info, stream)
+
+
+def extract_upload(archive_path: Path, target: Path) -> None:
+    """Unpacks into `target`, regular files only, nothing outside it. Raises InvalidUpload."""
+    try:
+        with tarfile.open(archive_path, "r:") as archive:
+            for member in archive:
+                if not (member.isfile() or member.isdir()):
+                    raise InvalidUpload(f"upload holds {member.name[:200]!r}, which is no regular file")
+                member.mode = 0o755 if member.isdir() else 0o644
+                archive.extract(member, target, filter="data")
+    except (tarfile.TarError, EOFError) as error:
+        raise InvalidUpload(f"upload is not a complete tar archive: {error}") from error
+    read_inspection(target)
+
+
+def read_inspection(upload: Path) -> Inspection:
+    """The declarations that came with an upload. Raises InvalidUpload."""
+    try:
+        return msgspec.json.decode((upload / INSPECTION).read_bytes(), type=Inspection)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InvalidUpload(f"upload has no readable {INSPECTION}: {error}") from error
+
+
+def find_declaration(upload: Path, name: str) -> Declaration:
+    """The declaration called `name` in an upload. Raises InvalidUpload naming those that are there."""
+    declarations = read_inspection(upload).declarations
+    for declaration in declarations:
+        if declaration.name == name:
+            return declaration
+    raise InvalidUpload(f"the upload declares no {name!r}, only {', '.join(d.name for d in declarations)}")

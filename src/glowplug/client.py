@@ -1,0 +1,252 @@
+"""The Python client: what the command line and `.remote()` use, over the gateway's HTTP interface."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from glowplug.core.bodies import JSON, decode_result, encode_arguments
+from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
+from glowplug.core.ids import parse_function_id
+from glowplug.core.status import FunctionStatus, LogLine, RequestTrace
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_URL = "http://localhost:8000"
+_CONNECT_S = 5.0
+_CHUNK_BYTES = 2**20
+T = TypeVar("T")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A function's answer as it came. `phases` are seconds by the names of core.ladder.PHASES."""
+
+    body: bytes
+    content_type: str
+    request: int
+    origin: str
+    phases: dict[str, float]
+
+    def value(self) -> Any:
+        """The body decoded by its content type: JSON values, an ndarray, arrays by name, bytes or text."""
+        return decode_result(self.content_type, self.body)
+
+
+class Client:
+    """Talks to one server. Close it, or use it in a `with`; one client may serve several threads.
+
+    `url` is GLOWPLUG_URL unless given, else http://localhost:8000; `token` is GLOWPLUG_TOKEN unless given.
+    Every method raises the error of core.errors that the server answered with, and Unavailable when nothing
+    answers there.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        self.url = (url or os.environ.get("GLOWPLUG_URL") or DEFAULT_URL).rstrip("/")
+        self._token = token if token is not None else os.environ.get("GLOWPLUG_TOKEN")
+        self._client: httpx.Client | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def invoke(
+        self,
+        function: str,
+        arguments: Any = None,
+        endpoint: str | None = None,
+        *,
+        timeout_s: float | None = None,
+        accept: str = JSON,
+    ) -> Any:
+        """The answer of `function` (`name` or `name.namespace`), decoded. See `call`."""
+        return self.call(function, arguments, endpoint, timeout_s=timeout_s, accept=accept).value()
+
+    def call(
+        self,
+        function: str,
+        arguments: Any = None,
+        endpoint: str | None = None,
+        *,
+        timeout_s: float | None = None,
+        accept: str = JSON,
+    ) -> Answer:
+        """Sends `arguments`: a mapping by name, one array, bytes, or the bare value of an only argument.
+
+        A single array travels as `.npy`, arrays among other arguments as nested lists. `timeout_s` is a
+        deadline that the server keeps; without it the function's own holds.
+        """
+        content_type, body = encode_arguments(arguments)
+        path = f"/function/{parse_function_id(function)}"
+        path += f"/{quote(endpoint, safe='')}" if endpoint else ""
+        headers = {"content-type": content_type, "accept": accept}
+        if timeout_s is not None:
+            headers["x-glowplug-timeout"] = repr(timeout_s)
+        response = self._send("POST", path, content=body, headers=headers)
+        return Answer(
+            body=response.content,
+            content_type=response.headers.get("content-type", JSON),
+            request=int(response.headers.get("x-glowplug-request", 0)),
+            origin=response.headers.get("x-glowplug-origin", ""),
+            phases=parse_server_timing(response.headers.get("server-timing", "")),
+        )
+
+    def upload(self, source: Path | BinaryIO) -> str:
+        """Streams a tar to the server; returns the upload's id, the sha256 of its bytes."""
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                return self.upload(stream)
+        chunks = iter(lambda: source.read(_CHUNK_BYTES), b"")
+        answer: dict[str, str] = self._json("PUT", "/system/uploads", dict[str, Any], content=chunks)
+        return answer["upload"]
+
+    def deploy(self, name: str, upload: str, *, update: bool = False, **options: Any) -> dict[str, Any]:
+        """Deploys a declaration of an upload. `options` are fields of the OpenFaaS request: `namespace`,
+        `envVars`, `secrets`, `labels`, `annotations`, `limits`. Returns once it is accepted, not built."""
+        body = {"service": name, "image": upload, **options}
+        return self._json("PUT" if update else "POST", "/system/functions", dict[str, Any], json=body)
+
+    def functions(self) -> list[FunctionStatus]:
+        return self._json("GET", "/system/functions", list[FunctionStatus])
+
+    def describe(self, function: str) -> FunctionStatus:
+        return self._json("GET", f"/system/function/{parse_function_id(function)}", FunctionStatus)
+
+    def scale(self, function: str, replicas: int) -> None:
+        path = f"/system/scale-function/{parse_function_id(function)}"
+        self._send("POST", path, json={"replicas": replicas})
+
+    def rollback(self, function: str, version: str | None = None) -> None:
+        """Makes an earlier version the active one: the one before, unless `version` names another."""
+        body = {} if version is None else {"version": version}
+        self._send("POST", f"/system/functions/{parse_function_id(function)}/rollback", json=body)
+
+    def undeploy(self, function: str) -> None:
+        self._send("DELETE", f"/system/functions/{parse_function_id(function)}")
+
+    def climb(self, function: str, step: str, cache: str | None = None) -> None:
+        """Returns when `function` stands at exactly `step`; `cache` is `warm`, `cold` or None."""
+        self._move("climb", function, step, cache)
+
+    def descend(self, function: str, step: str, cache: str | None = None) -> None:
+        """As `climb`, downwards."""
+        self._move("descend", function, step, cache)
+
+    def _move(self, direction: str, function: str, step: str, cache: str | None) -> None:
+        params = {"step": step} if cache is None else {"step": step, "cache": cache}
+        self._send("POST", f"/system/functions/{parse_function_id(function)}/{direction}", params=params)
+
+    def logs(
+        self, function: str, *, follow: bool = False, tail: int | None = None, since_s: float | None = None
+    ) -> Iterator[LogLine]:
+        """Lines in order; with `follow` it ends only when the server does. `since_s` is in epoch seconds."""
+        params: dict[str, Any] = {"name": parse_function_id(function), "follow": int(follow)}
+        params |= {} if tail is None else {"tail": tail}
+        params |= {} if since_s is None else {"since": since_s}
+        with self._errors(), self._http().stream("GET", "/system/logs", params=params) as response:
+            if response.status_code >= 400:
+                response.read()
+                _raise_error(response)
+            for line in response.iter_lines():
+                if line:
+                    yield _log_line(line)
+
+    def traces(self, function: str | None = None, limit: int = 20) -> list[RequestTrace]:
+        """The newest last."""
+        params: dict[str, Any] = {"limit": limit}
+        if function is not None:
+            params["function"] = parse_function_id(function)
+        return self._json("GET", "/system/traces", list[RequestTrace], params=params)
+
+    def trace(self, request: int) -> RequestTrace:
+        return self._json("GET", f"/system/traces/{request}", RequestTrace)
+
+    def info(self) -> dict[str, Any]:
+        return self._json("GET", "/system/info", dict[str, Any])
+
+    def _json(self, method: str, path: str, into: type[T], **options: Any) -> T:
+        return msgspec.json.decode(self._send(method, path, **options).content, type=into, strict=False)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        with self._errors():
+            response = self._http().request(method, path, **options)
+            if response.status_code >= 400:
+                _raise_error(response)
+            return response
+
+    def _http(self) -> httpx.Client:
+        if self._client is None:
+            import httpx
+
+            headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
+            timeout = httpx.Timeout(None, connect=_CONNECT_S)
+            self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        return self._client
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise Unavailable(
+                f"nothing answers at {self.url}: start a server with `glowplug serve app.py`, "
+                "or say where one is with GLOWPLUG_URL"
+            ) from None
+        except httpx.TransportError as error:
+            raise Unavailable(f"the connection to {self.url} was lost: {error}") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise Unavailable(f"{self.url!r} is not the URL of a server: {error}") from error
+
+
+class _ErrorFacts(msgspec.Struct):
+    code: str
+    message: str
+    field: str | None = None
+
+
+def _raise_error(response: httpx.Response) -> None:
+    """Rebuilds the error of an answer, or one that quotes what came when it was not one of ours."""
+    try:
+        facts = msgspec.json.decode(response.content, type=dict[str, _ErrorFacts])["error"]
+    except (msgspec.MsgspecError, KeyError):
+        raise GlowplugError(f"the server answered {response.status_code}: {response.text[:300]}") from None
+    retry = response.headers.get("retry-after", "")
+    error = from_code(facts.code, facts.message, float(retry) if retry.isdecimal() else None)
+    if isinstance(error, InvalidArguments):
+        error.field = facts.field
+    raise error
+
+
+def _log_line(line: str) -> LogLine:
+    found = msgspec.json.decode(line)
+    function = f"{found['name']}.{found['namespace']}"
+    return LogLine(
+        found["at_s"], function, int(found["instance"] or 0), found.get("stream", "stdout"), found["text"]
+    )
+
+
+def parse_server_timing(header: str) -> dict[str, float]:
+    """Seconds by phase out of a Server-Timing header, whose durations are milliseconds."""
+    phases = {}
+    for entry in header.split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key == "dur":
+                phases[name] = float(value) / 1000
+    return phases

@@ -1,0 +1,1 @@
+"""The controller, shared by live and simulated: events in, commands out."""

@@ -1,0 +1,95 @@
+"""What every handler works with: the records, the policies, and the commands of the event at hand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from glowplug.control.records import Function, Holding, Instance, Store, Version
+from glowplug.core.commands import ClearTimer, Command, SetTimer
+from glowplug.core.ids import CommandId, FunctionId, InstanceId, NodeId
+from glowplug.core.rng import Rng, rng_for
+from glowplug.core.settings import ControlSettings
+from glowplug.policy.arrivals import Arrivals
+from glowplug.policy.costs import Costs
+from glowplug.policy.dispatch import DispatchPolicy
+from glowplug.policy.eviction import EvictionPolicy
+from glowplug.policy.prewarm import PrewarmPolicy
+
+URGENT = 10
+"""Priority of a climb a request waits for."""
+
+
+class Policies(NamedTuple):
+    costs: Costs
+    arrivals: Arrivals
+    dispatch: DispatchPolicy
+    eviction: EvictionPolicy
+    prewarm: dict[str, PrewarmPolicy]
+
+
+class Context:
+    """A handler changes records and emits commands; what follows from it is marked, not done.
+
+    `dirty` functions are looked at again, `freed` nodes offered to those who wait for memory, `idled`
+    instances lent or let go, each once, when the handler is done (settle.py).
+    """
+
+    __slots__ = (
+        "build_check",
+        "dirty",
+        "favoured",
+        "freed",
+        "idled",
+        "now_s",
+        "out",
+        "policies",
+        "settings",
+        "store",
+    )
+
+    def __init__(self, settings: ControlSettings, store: Store, policies: Policies) -> None:
+        self.settings = settings
+        self.store = store
+        self.policies = policies
+        self.now_s = 0.0
+        self.out: list[Command] = []
+        self.dirty: dict[FunctionId, None] = {}
+        self.freed: dict[NodeId, None] = {}
+        self.idled: dict[InstanceId, None] = {}
+        self.build_check = False
+        self.favoured: FunctionId | None = None
+
+    def emit(self, command: Command) -> None:
+        self.out.append(command)
+
+    def command_id(self) -> CommandId:
+        self.store.commands_made += 1
+        return CommandId(self.store.commands_made)
+
+    def instance_id(self) -> InstanceId:
+        self.store.instances_made += 1
+        return InstanceId(self.store.instances_made)
+
+    def rng(self) -> Rng:
+        return rng_for(self.settings.seed, self.store.events)
+
+    def touch(self, function: FunctionId | None) -> None:
+        if function is not None:
+            self.dirty[function] = None
+
+    def function_of(self, instance: Instance) -> Function:
+        return self.store.functions[instance.function]
+
+    def version_of(self, instance: Instance) -> Version:
+        return self.store.versions[instance.version]
+
+    def holding_of(self, instance: Instance) -> Holding:
+        return self.store.holdings[instance.key]
+
+    def set_timer(self, key: str, at_s: float) -> None:
+        self.store.timers[key] = at_s
+        self.emit(SetTimer(key=key, at_s=at_s))
+
+    def clear_timer(self, key: str) -> None:
+        if self.store.timers.pop(key, None) is not None:
+            self.emit(ClearTimer(key=key))

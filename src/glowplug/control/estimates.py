@@ -1,0 +1,99 @@
+"""How many bytes to reserve before anything was measured, and what a holding is worth."""
+
+from __future__ import annotations
+
+from glowplug.control.context import Context
+from glowplug.control.records import Function, Holding, Version, key_of
+from glowplug.core.ids import VersionId
+from glowplug.core.ladder import Step
+from glowplug.policy.costs import DISK_BYTES_PER_S
+from glowplug.policy.eviction import Worth
+
+_RETIRED_RANK = -20.0
+
+
+def _padded(c: Context, estimate_bytes: int) -> int:
+    return int(estimate_bytes * c.settings.reserve_factor) + c.settings.reserve_margin_bytes
+
+
+def environment_bytes(c: Context, environment: str) -> int:
+    measured = c.policies.costs.held_bytes(environment)
+    if measured is None:
+        return c.settings.environment_estimate_bytes
+    return measured + c.settings.reserve_margin_bytes
+
+
+def zygote_bytes(c: Context, version: Version) -> int:
+    return _padded(c, version.facts.staged_bytes if version.facts else 0)
+
+
+def instance_bytes(c: Context, version: Version) -> int:
+    facts = version.facts
+    return _padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0)
+
+
+def weight_bytes(version: Version) -> int:
+    return version.facts.weight_bytes if version.facts else 0
+
+
+def too_big(c: Context, version: Version, node: str, top_bytes: int) -> str | None:
+    """Words when `top_bytes`, with what they must stand on, could never fit at `node`."""
+    environment = key_of("environment", node, version.spec.environment_key)
+    base_bytes = c.store.ledger.held_bytes(environment) or environment_bytes(c, version.spec.environment_key)
+    total_bytes = base_bytes + top_bytes
+    budget_bytes = c.store.ledger.budget[node]
+    if total_bytes <= budget_bytes:
+        return None
+    return (
+        f"{version.spec.function} needs {total_bytes / 1e6:.0f} MB with its environment, more than the "
+        f"memory budget of node {node} ({budget_bytes / 1e6:.0f} MB): raise the budget or declare less memory"
+    )
+
+
+def best_origin(c: Context, version: Version, node: str) -> Step | None:
+    """From where an instance would climb at `node` now; None when not even its environment stands."""
+    holdings = c.store.holdings
+    zygote = holdings.get(key_of("version", node, version.spec.version))
+    if zygote is not None and zygote.phase == "up":
+        return Step.STAGED
+    environment = holdings.get(key_of("environment", node, version.spec.environment_key))
+    return Step.IMPORTED if environment is not None and environment.phase == "up" else None
+
+
+def worth(c: Context, holding: Holding) -> Worth:
+    """What keeping an idle holding spares: how often it is asked for, and seconds each time."""
+    costs, arrivals = c.policies.costs, c.policies.arrivals
+    held_bytes = c.store.ledger.held_bytes(holding.key)
+    if holding.target.kind == "environment":
+        name = holding.target.key
+        return Worth(arrivals.rank(name), costs.expect_s(name, "environment"), held_bytes)
+    version = c.store.versions[VersionId(holding.version or "")]
+    function = c.store.functions[version.spec.function]
+    name = version.spec.version
+    rank = arrivals.rank(function.id)
+    if name not in (function.active, function.next):
+        rank += _RETIRED_RANK
+    if holding.target.kind == "weights":
+        return Worth(rank, held_bytes / DISK_BYTES_PER_S, held_bytes)
+    if holding.target.kind == "version":
+        return Worth(rank, costs.expect_s(name, "imported") - costs.expect_s(name, "staged"), held_bytes)
+    origin = best_origin(c, version, holding.target.node) or Step.LOCAL
+    pinned = version.live <= replicas_wanted(c, function)
+    return Worth(rank, costs.climb_s(name, origin), held_bytes, pinned)
+
+
+def replicas_wanted(c: Context, function: Function) -> int:
+    """Instances to keep parked; none while an operator holds the function below PARKED."""
+    if function.active is None or function.gone:
+        return 0
+    goal = function.goal if function.goal is not None else function.hold
+    if goal is not None and goal < Step.PARKED:
+        return 0
+    declared = c.store.versions[function.active].spec.declaration.min_workers
+    wanted = declared if function.replicas is None else function.replicas
+    return max(wanted, 1) if goal is not None else wanted
+
+
+def most_workers(c: Context, function: Function, version: Version) -> int:
+    declared = version.spec.declaration.max_workers
+    return max(declared, 1, replicas_wanted(c, function))

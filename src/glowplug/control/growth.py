@@ -1,0 +1,123 @@
+"""Growing: a new instance or zygote, with all that it has to stand on."""
+
+from __future__ import annotations
+
+from math import inf
+
+from glowplug.control import holdings, instances, memory, placement
+from glowplug.control.context import URGENT, Context
+from glowplug.control.estimates import (
+    best_origin,
+    environment_bytes,
+    instance_bytes,
+    too_big,
+    weight_bytes,
+    zygote_bytes,
+)
+from glowplug.control.records import Function, Holding, Instance, Node, Version, key_of
+from glowplug.core.commands import Target
+from glowplug.core.errors import NoSpace
+from glowplug.core.ids import NodeId
+from glowplug.core.ladder import Step
+from glowplug.policy.eviction import Worth
+
+
+def grow(c: Context, function: Function, version: Version, *, urgent: bool, prime: bool) -> Instance | None:
+    """A new climbing instance, or None: then something under it is on its way, or memory is waited for.
+
+    Raises NoSpace when it can never fit.
+    """
+    node = placement.choose(c, version)
+    if node is None:
+        return None
+    spec = version.spec
+    top_bytes = instance_bytes(c, version) + weight_bytes(version)
+    hopeless = too_big(c, version, node.id, top_bytes)
+    if hopeless is not None:
+        raise NoSpace(hopeless)
+    origin = best_origin(c, version, node.id)
+    if origin is None:
+        ensure_environment(c, node, function, version, urgent=urgent)
+        return None
+    weights_key = key_of("weights", node.id, spec.version)
+    weights = c.store.holdings.get(weights_key)
+    if weights is not None and weights.phase == "descending":
+        holdings.wait_for(weights, function.id)
+        return None
+    need_bytes = instance_bytes(c, version) + (weight_bytes(version) if weights is None else 0)
+    zygote_key = key_of("version", node.id, spec.version)
+    keep = (weights_key, key_of("environment", node.id, spec.environment_key))
+    if not memory.acquire(c, node, function, need_bytes, urgent=urgent, keep=keep, spare=(zygote_key,)):
+        return None
+    hold_weights(c, version, node.id)
+    return instances.create(c, version, node.id, origin, prime=prime, priority=URGENT if urgent else 1)
+
+
+def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = False) -> None:
+    """Enters the version's weights, which its climb brings into the page cache, unless they are there."""
+    size_bytes = weight_bytes(version)
+    if size_bytes and key_of("weights", node, version.spec.version) not in c.store.holdings:
+        target = Target("weights", node, version.spec.version)
+        holding = holdings.enter(c, target, Step.LOCAL, size_bytes, spec=version.spec, forced=forced)
+        holdings.reconsider(c, holding)
+
+
+def ensure_environment(
+    c: Context, node: Node, function: Function, version: Version, *, urgent: bool
+) -> Holding | None:
+    """The environment's zygote when it is up; else it climbs, or waits for room, and the function with it."""
+    spec = version.spec
+    holding = c.store.holdings.get(key_of("environment", node.id, spec.environment_key))
+    if holding is None:
+        need_bytes = environment_bytes(c, spec.environment_key)
+        if not memory.acquire(c, node, function, need_bytes, urgent=urgent):
+            return None
+        target = Target("environment", node.id, spec.environment_key)
+        priority = URGENT if urgent else 1
+        holding = holdings.enter(c, target, Step.IMPORTED, need_bytes, spec=spec, priority=priority)
+        holdings.climb(c, holding, version)
+    elif holding.phase == "up":
+        return holding
+    if urgent:
+        holdings.hurry(c, holding)
+    holdings.wait_for(holding, function.id)
+    return None
+
+
+def stage(c: Context, function: Function, version: Version, *, eager: bool) -> None:
+    """Sends the version's zygote up. An eager one evicts only what is worth less than itself."""
+    spec = version.spec
+    node = placement.choose(c, version)
+    if node is None or version.unstageable or key_of("version", node.id, spec.version) in c.store.holdings:
+        return
+    environment = c.store.holdings.get(key_of("environment", node.id, spec.environment_key))
+    if environment is None or environment.phase != "up":
+        if not eager:
+            ensure_environment(c, node, function, version, urgent=False)
+        return
+    weights = c.store.holdings.get(key_of("weights", node.id, spec.version))
+    if weights is not None and weights.phase == "descending":
+        holdings.wait_for(weights, function.id)
+        return
+    own_bytes = zygote_bytes(c, version)
+    need_bytes = own_bytes + (weight_bytes(version) if weights is None else 0)
+    limit = inf
+    if eager:
+        costs = c.policies.costs
+        saved_s = costs.expect_s(spec.version, "imported") - costs.expect_s(spec.version, "staged")
+        limit = c.policies.eviction.score(Worth(c.policies.arrivals.rank(function.id), saved_s, own_bytes))
+    keep = (environment.key, weights.key if weights else "")
+    if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=keep, limit=limit):
+        return
+    hold_weights(c, version, node.id)
+    target = Target("version", node.id, spec.version)
+    needs = (environment.key, key_of("weights", node.id, spec.version))
+    holding = holdings.enter(c, target, Step.STAGED, own_bytes, spec=spec, needs=needs)
+    holdings.climb(c, holding, version)
+
+
+def reach_environment(c: Context, function: Function, version: Version) -> None:
+    """Sends the version's environment up where it would climb, for no request."""
+    node = placement.choose(c, version)
+    if node is not None:
+        ensure_environment(c, node, function, version, urgent=False)

@@ -1,0 +1,211 @@
+"""Climbs and descents of whatever stands on the ladder, and the bookkeeping both need."""
+
+from __future__ import annotations
+
+from glowplug.control.context import URGENT, Context
+from glowplug.control.estimates import worth
+from glowplug.control.records import Holding, Version, key_of
+from glowplug.core.commands import Climb, Descend, Promote, Target
+from glowplug.core.events import HeldChanged, StepReached
+from glowplug.core.ids import FunctionId, NodeId
+from glowplug.core.ladder import Step
+from glowplug.core.specs import FunctionSpec
+
+
+def enter(
+    c: Context,
+    target: Target,
+    step: Step,
+    held_bytes: int,
+    *,
+    spec: FunctionSpec,
+    needs: tuple[str, ...] = (),
+    priority: int = 0,
+    forced: bool = False,
+) -> Holding:
+    """Records a holding and its bytes. It is `up` until a climb is started for it.
+
+    `forced` enters what is a fact already, whatever the budget says.
+    """
+    key = key_of(target.kind, target.node, target.key)
+    ledger = c.store.ledger
+    if forced:
+        ledger.record(key, target.node, held_bytes)
+        c.freed[NodeId(target.node)] = None
+    elif not ledger.reserve(key, target.node, held_bytes):
+        raise AssertionError(f"{key} was entered without room for it")
+    owned = target.kind != "environment"
+    holding = Holding(
+        key=key,
+        target=target,
+        function=spec.function if owned else None,
+        version=spec.version if owned else None,
+        step=step,
+        phase="up",
+        since_s=c.now_s,
+        needs=needs,
+        priority=priority,
+    )
+    c.store.holdings[key] = holding
+    c.store.nodes[NodeId(target.node)].keys[key] = None
+    if owned:
+        c.store.versions[spec.version].keys[key] = None
+    dependents = c.store.dependents
+    for need in needs:
+        dependents[need] = dependents.get(need, 0) + 1
+        c.policies.eviction.withdraw(need)
+    return holding
+
+
+def climb(
+    c: Context, holding: Holding, version: Version, *, origin: Step = Step.IMPORTED, prime: bool = False
+) -> None:
+    """Sends the holding up to its step."""
+    command = c.command_id()
+    holding.phase, holding.command, holding.since_s = "climbing", command, c.now_s
+    c.store.commands[command] = holding.key
+    if holding.target.kind == "environment":
+        c.store.environments.setdefault(holding.target.key, {})[NodeId(holding.target.node)] = None
+    c.emit(
+        Climb(
+            id=command,
+            target=holding.target,
+            step=holding.step,
+            spec=version.spec,
+            facts=version.facts,
+            origin=origin,
+            prime=prime,
+            priority=holding.priority,
+        )
+    )
+    c.set_timer(f"climb:{command}", c.now_s + c.settings.climb_timeout_s)
+
+
+def hurry(c: Context, holding: Holding) -> None:
+    """A request waits for this climb now."""
+    if holding.phase == "climbing" and holding.priority < URGENT and holding.command is not None:
+        holding.priority = URGENT
+        c.emit(Promote(id=c.command_id(), climb=holding.command, priority=URGENT))
+
+
+def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
+    """Sends the holding down. Its bytes count until StepLost; a climb under way is given up."""
+    end_command(c, holding)
+    command = c.command_id()
+    holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
+    c.store.commands[command] = holding.key
+    c.store.ledger.leave(holding.key)
+    c.policies.eviction.withdraw(holding.key)
+    _unlist_staged(c, holding)
+    c.emit(Descend(id=command, target=holding.target, step=step, why=why))
+    c.set_timer(f"descend:{command}", c.now_s + c.settings.climb_timeout_s)
+
+
+def arrive(c: Context, holding: Holding, event: StepReached) -> None:
+    """A climb ended well: what it measured replaces what was assumed."""
+    end_command(c, holding)
+    holding.phase = "up"
+    target, costs = holding.target, c.policies.costs
+    if target.kind == "environment":
+        costs.learn(target.key, "environment", event.took_s)
+        c.store.environment_misses.pop(target.key, None)
+    elif target.kind == "version" and holding.version is not None:
+        c.store.versions[holding.version].staged_on[NodeId(target.node)] = None
+        costs.learn(holding.version, "stage", event.took_s)
+    measured(c, HeldChanged(target=target, held_bytes=event.held_bytes))
+    _wake(c, holding)
+    reconsider(c, holding)
+
+
+def measured(c: Context, event: HeldChanged) -> None:
+    """Brings the ledger to a measurement; an instance keeps what its next request may need."""
+    target = event.target
+    holding = c.store.holdings.get(key_of(target.kind, target.node, target.key))
+    if holding is None or event.held_bytes <= 0 or target.kind == "build":
+        return
+    ledger, held_bytes = c.store.ledger, event.held_bytes
+    before_bytes = ledger.held_bytes(holding.key)
+    if target.kind == "environment":
+        c.policies.costs.learn_held(target.key, held_bytes)
+    if target.kind in ("environment", "version"):
+        held_bytes += c.settings.reserve_margin_bytes
+    elif target.kind == "instance":
+        held_bytes = max(held_bytes, before_bytes)
+    if held_bytes != before_bytes:
+        ledger.resize(holding.key, held_bytes)
+        c.freed[NodeId(target.node)] = None
+        reconsider(c, holding)
+
+
+def remove(c: Context, holding: Holding) -> None:
+    """The holding is gone, its memory free."""
+    end_command(c, holding)
+    store, node = c.store, NodeId(holding.target.node)
+    store.ledger.release(holding.key)
+    c.policies.eviction.withdraw(holding.key)
+    _unlist_staged(c, holding)
+    _unlist_environment(c, holding)
+    del store.holdings[holding.key], store.nodes[node].keys[holding.key]
+    if holding.version is not None:
+        store.versions[holding.version].keys.pop(holding.key, None)
+    for need in holding.needs:
+        left = store.dependents[need] - 1
+        if left:
+            store.dependents[need] = left
+        else:
+            del store.dependents[need]
+            below = store.holdings.get(need)
+            if below is not None:
+                reconsider(c, below)
+    c.freed[node] = None
+    c.touch(holding.function)
+    _wake(c, holding)
+
+
+def reconsider(c: Context, holding: Holding) -> None:
+    """Offers a shared holding for eviction when nothing stands on it; instances are offered elsewhere."""
+    if holding.target.kind in ("instance", "build"):
+        return
+    if holding.phase == "up" and holding.key not in c.store.dependents:
+        offer(c, holding)
+    else:
+        c.policies.eviction.withdraw(holding.key)
+
+
+def offer(c: Context, holding: Holding) -> None:
+    node = c.store.nodes[NodeId(holding.target.node)]
+    c.policies.eviction.offer(holding.key, node.id, worth(c, holding))
+    if node.starved or node.patient:
+        c.freed[node.id] = None
+
+
+def wait_for(holding: Holding, function: FunctionId) -> None:
+    holding.waiters[function] = None
+
+
+def end_command(c: Context, holding: Holding) -> None:
+    if holding.command is not None:
+        c.store.commands.pop(holding.command, None)
+        c.clear_timer(f"{'descend' if holding.phase == 'descending' else 'climb'}:{holding.command}")
+        holding.command = None
+
+
+def _wake(c: Context, holding: Holding) -> None:
+    for function in holding.waiters:
+        c.touch(function)
+    holding.waiters = {}
+    c.build_check = True
+
+
+def _unlist_staged(c: Context, holding: Holding) -> None:
+    if holding.target.kind == "version" and holding.version is not None:
+        c.store.versions[holding.version].staged_on.pop(NodeId(holding.target.node), None)
+
+
+def _unlist_environment(c: Context, holding: Holding) -> None:
+    target = holding.target
+    nodes = c.store.environments.get(target.key)
+    if target.kind == "environment" and nodes is not None:
+        nodes.pop(NodeId(target.node), None)
+        if not nodes:
+            del c.store.environments[target.key]

@@ -1,0 +1,227 @@
+"""Instances: binding requests to them, letting them go, and their end."""
+
+from __future__ import annotations
+
+from glowplug.control import answers, holdings, lending
+from glowplug.control.context import Context
+from glowplug.control.estimates import instance_bytes
+from glowplug.control.records import Function, Instance, Request, Slot, Version, key_of
+from glowplug.core.commands import Dispatch, Target
+from glowplug.core.events import RequestDone, StepReached
+from glowplug.core.ids import NodeId
+from glowplug.core.ladder import Step
+
+_MISSES_BEFORE_GIVING_UP = 2
+_LONGEST_BACKOFF_S = 60.0
+
+
+def create(
+    c: Context, version: Version, node: NodeId, origin: Step, *, prime: bool, priority: int
+) -> Instance:
+    """A new instance, climbing. Room for it is there already."""
+    number = c.instance_id()
+    spec = version.spec
+    needs = (
+        key_of("environment", node, spec.environment_key),
+        key_of("weights", node, spec.version),
+        key_of("version", node, spec.version),
+    )
+    target = Target("instance", node, str(number))
+    holding = holdings.enter(
+        c, target, Step.PARKED, instance_bytes(c, version), spec=spec, needs=needs, priority=priority
+    )
+    instance = Instance(
+        id=number,
+        key=holding.key,
+        node=node,
+        function=spec.function,
+        version=spec.version,
+        origin=origin,
+        used_s=c.now_s,
+    )
+    c.store.instances[number] = instance
+    holdings.climb(c, holding, version, origin=origin, prime=prime)
+    reindex(c, instance)
+    return instance
+
+
+def reindex(c: Context, instance: Instance) -> None:
+    """Moves the instance to the index its state calls for, and offers it for eviction when it is idle."""
+    phase = c.holding_of(instance).phase
+    slot: Slot
+    if instance.draining or phase == "descending":
+        slot = ""
+    elif instance.lease is not None:
+        slot = "leased"
+    elif instance.bound:
+        slot = "busy"
+    else:
+        slot = "climbing" if phase == "climbing" else "idle"
+    if slot != instance.slot:
+        version = c.version_of(instance)
+        if instance.slot:
+            del getattr(version, instance.slot)[instance.id]
+        if slot:
+            getattr(version, slot)[instance.id] = None
+        instance.slot = slot
+    if slot == "idle" or (slot == "leased" and is_unused(instance)):
+        holdings.offer(c, c.holding_of(instance))
+        if slot == "idle":
+            c.idled[instance.id] = None
+    else:
+        c.policies.eviction.withdraw(instance.key)
+
+
+def is_unused(instance: Instance) -> bool:
+    return not instance.bound and (
+        instance.lease is None or (not instance.lease.in_flight and not instance.lease.revoking)
+    )
+
+
+def bind(c: Context, instance: Instance, request: Request) -> None:
+    """Sends a queued request to an instance, which may still be climbing."""
+    answers.dequeue(c, request)
+    request.state, request.instance = "bound", instance.id
+    instance.bound[request.id] = None
+    instance.gateway = request.gateway
+    instance.busy_since_s = c.now_s
+    c.function_of(instance).in_flight += 1
+    holdings.hurry(c, c.holding_of(instance))
+    reindex(c, instance)
+    c.emit(Dispatch(id=c.command_id(), requests=(request.id,), instance=instance.id, gateway=request.gateway))
+
+
+def unbind(c: Context, instance: Instance, request: Request) -> None:
+    del instance.bound[request.id]
+    request.instance = None
+    c.function_of(instance).in_flight -= 1
+    if request.state == "cancelling":
+        c.clear_timer(f"cancel:{request.id}")
+
+
+def on_request_done(c: Context, event: RequestDone) -> None:
+    instance = c.store.instances.get(event.instance)
+    request = c.store.requests.get(event.request)
+    if instance is None or request is None or event.request not in instance.bound:
+        return
+    function = c.function_of(instance)
+    unbind(c, instance, request)
+    if request.state == "bound":
+        function.done += event.ok
+        function.failed += not event.ok
+        if event.ok:
+            c.policies.costs.learn(instance.version, "run", event.took_s)
+    del c.store.requests[request.id]
+    instance.used_s = c.now_s
+    released(c, instance)
+
+
+def released(c: Context, instance: Instance) -> None:
+    """The instance has less to do than before: it goes when it drains, else it is looked at again."""
+    if instance.draining:
+        _go_when_empty(c, instance)
+    else:
+        reindex(c, instance)
+    c.touch(instance.function)
+
+
+def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
+    holding = c.holding_of(instance)
+    function = c.function_of(instance)
+    move = "staged" if instance.origin >= Step.STAGED else "imported"
+    c.policies.costs.learn(instance.version, move, event.took_s)
+    holdings.arrive(c, holding, event)
+    function.misses, function.retry_at_s = 0, 0.0
+    c.clear_timer(f"retry:{function.id}")
+    instance.used_s = c.now_s
+    if instance.gateway is None and len(c.store.gateways) == 1:
+        instance.gateway = next(iter(c.store.gateways))
+    released(c, instance)
+
+
+def drain(c: Context, instance: Instance, why: str) -> None:
+    """The instance gets no more requests and descends when it has none. Again is not an error."""
+    if instance.draining:
+        return
+    unused = is_unused(instance)
+    instance.draining, instance.why = True, why
+    c.clear_timer(f"keep:{instance.id}")
+    reindex(c, instance)
+    if unused:
+        c.store.ledger.leave(instance.key)
+    _go_when_empty(c, instance)
+
+
+def kill(c: Context, instance: Instance, why: str) -> None:
+    """Descends the instance whatever runs in it; its requests end with it."""
+    instance.draining, instance.why = True, why
+    c.clear_timer(f"keep:{instance.id}")
+    lending.drop(c, instance)
+    if c.holding_of(instance).phase != "descending":
+        holdings.descend(c, c.holding_of(instance), Step.STAGED, why)
+    reindex(c, instance)
+
+
+def _go_when_empty(c: Context, instance: Instance) -> None:
+    holding = c.holding_of(instance)
+    if instance.bound or holding.phase == "descending":
+        return
+    if instance.lease is not None:
+        lending.revoke(c, instance)
+        return
+    holdings.descend(c, holding, Step.STAGED, instance.why)
+
+
+def end(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
+    """The instance's process is gone, and its memory free. While it climbed, `code` says why."""
+    fail_requests(c, instance, code, message, permanent=permanent)
+    lending.drop(c, instance)
+    instance.draining = True
+    reindex(c, instance)
+    c.clear_timer(f"keep:{instance.id}")
+    holdings.remove(c, c.holding_of(instance))
+    del c.store.instances[instance.id]
+
+
+def fail_requests(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
+    """Requests that never reached the instance get a second chance, the others an error."""
+    climbing = c.holding_of(instance).phase == "climbing"
+    function = c.function_of(instance)
+    unbound = not instance.bound
+    for number in reversed(list(instance.bound)):
+        request = c.store.requests[number]
+        unbind(c, instance, request)
+        if request.state == "cancelling":
+            del c.store.requests[number]
+        elif climbing and permanent:
+            answers.reject(c, request, code, message)
+        elif not climbing or request.started:
+            answers.reject(c, request, "worker_died", f"the worker of {function.id} died: {message}")
+        elif request.retried:
+            answers.reject(c, request, "unavailable", f"{function.id} did not start twice: {message}", 1.0)
+        else:
+            answers.requeue(c, request)
+    if climbing and unbound and not instance.draining:
+        _missed(c, c.version_of(instance), code, message, permanent=permanent)
+
+
+def _missed(c: Context, version: Version, code: str, message: str, *, permanent: bool) -> None:
+    """A climb that no request was bound to failed: pause, and after some give up what depends on it."""
+    function = c.store.functions[version.spec.function]
+    function.misses += 1
+    hopeless = permanent or function.misses >= _MISSES_BEFORE_GIVING_UP
+    if version.spec.version == function.next:
+        version.attempts += 1
+        if hopeless:
+            version.state, version.code, version.error = "failed", code, message
+    elif hopeless and version.live <= 1:
+        answers.reject_queue(c, function, code if permanent else "unavailable", message)
+    function.error = message
+    pause(c, function)
+
+
+def pause(c: Context, function: Function) -> None:
+    """Nothing but a request makes this function climb for a while, the longer the more climbs failed."""
+    pause_s = min(_LONGEST_BACKOFF_S, 0.5 * 2.0 ** min(function.misses, 10))
+    function.retry_at_s = c.now_s + pause_s
+    c.set_timer(f"retry:{function.id}", function.retry_at_s)

@@ -1,0 +1,88 @@
+"""The controller's side of leases: which instance is lent to which gateway, and its return.
+
+The gateway's side is leases.py.
+"""
+
+from __future__ import annotations
+
+from glowplug.control.context import Context
+from glowplug.control.records import Instance, LeaseState
+from glowplug.core.commands import Lease, Revoke
+from glowplug.core.events import LeaseReport
+
+
+def lend(c: Context, instance: Instance) -> bool:
+    """Lends an idle instance to the gateway that used it last; False when there is none.
+
+    The caller puts the instance into its index.
+    """
+    if instance.gateway is None or instance.lease is not None:
+        return False
+    instance.lease = LeaseState(gateway=instance.gateway, expires_s=0.0)
+    _grant(c, instance, instance.lease)
+    return True
+
+
+def _grant(c: Context, instance: Instance, lease: LeaseState) -> None:
+    lease.expires_s = c.now_s + c.settings.lease_s
+    c.emit(
+        Lease(
+            id=c.command_id(),
+            gateway=lease.gateway,
+            function=instance.function,
+            instance=instance.id,
+            slots=1,
+            expires_s=lease.expires_s,
+        )
+    )
+    # A gateway gives an expired lease back by itself; one that stays silent for a life longer is gone.
+    c.set_timer(f"lease:{instance.id}", lease.expires_s + c.settings.lease_s)
+
+
+def revoke(c: Context, instance: Instance) -> None:
+    """Asks for the lease back; its final report says when the instance is free."""
+    lease = instance.lease
+    if lease is None or lease.revoking:
+        return
+    lease.revoking = True
+    c.emit(Revoke(id=c.command_id(), gateway=lease.gateway, instance=instance.id))
+    patience_s = c.version_of(instance).spec.declaration.timeout_s + c.settings.cancel_grace_s
+    c.set_timer(f"lease:{instance.id}", c.now_s + patience_s)
+
+
+def drop(c: Context, instance: Instance) -> None:
+    """The instance is gone or going: the lease is void, whatever the gateway says later."""
+    lease = instance.lease
+    if lease is None:
+        return
+    if not lease.revoking:
+        c.emit(Revoke(id=c.command_id(), gateway=lease.gateway, instance=instance.id))
+    instance.lease = None
+    c.clear_timer(f"lease:{instance.id}")
+
+
+def take_report(c: Context, instance: Instance, event: LeaseReport) -> None:
+    """Counts what was done under a lease, and renews it past half its life or takes it back."""
+    lease = instance.lease
+    if lease is None or lease.gateway != event.gateway:
+        return
+    function, version = c.function_of(instance), c.version_of(instance)
+    count = event.done + event.failed
+    if count:
+        function.arrived += count
+        function.done += event.done
+        function.failed += event.failed
+        function.hold = None
+        c.policies.arrivals.observe(function.id, c.now_s, count)
+        c.policies.arrivals.observe(version.spec.environment_key, c.now_s, count)
+        c.policies.costs.learn(instance.version, "run", event.busy_s / count)
+    instance.used_s = max(instance.used_s, event.last_s)
+    lease.in_flight = event.in_flight
+    if event.final:
+        if not lease.revoking and not count:
+            # It expired unused: not lent again before somebody asks.
+            instance.gateway = None
+        instance.lease = None
+        c.clear_timer(f"lease:{instance.id}")
+    elif not lease.revoking and lease.expires_s - c.now_s < c.settings.lease_s / 2:
+        _grant(c, instance, lease)

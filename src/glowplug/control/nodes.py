@@ -1,0 +1,65 @@
+"""Nodes come, go, and change what they can hold."""
+
+from __future__ import annotations
+
+from glowplug.control import holdings, instances
+from glowplug.control.context import Context
+from glowplug.control.records import Node
+from glowplug.core.events import NodeJoined, NodeLost, PressureChanged
+from glowplug.core.ids import InstanceId, NodeId
+
+_FROM_THE_TOP = {"instance": 0, "version": 1, "build": 2, "weights": 3, "environment": 4}
+
+
+def on_joined(c: Context, event: NodeJoined) -> None:
+    """A node that joins again has lost what it held."""
+    number = NodeId(event.spec.node)
+    if number in c.store.nodes:
+        _forget(c, number, "it joined again")
+    c.store.nodes[number] = Node(id=number, cores=event.spec.cores)
+    c.store.node_order.append(number)
+    c.store.ledger.open(number, event.spec.budget_bytes)
+    for function in list(c.store.stranded):
+        c.touch(function)
+    c.store.stranded.clear()
+    c.build_check = True
+
+
+def on_lost(c: Context, event: NodeLost) -> None:
+    if event.node in c.store.nodes:
+        _forget(c, event.node, event.why or "it was lost")
+
+
+def on_pressure(c: Context, event: PressureChanged) -> None:
+    if event.node in c.store.nodes:
+        c.store.ledger.open(event.node, event.budget_bytes)
+        c.freed[event.node] = None
+
+
+def _forget(c: Context, number: NodeId, why: str) -> None:
+    """Everything there is gone: running requests are rejected, builds start again elsewhere."""
+    store = c.store
+    node = store.nodes[number]
+    for key in sorted(node.keys, key=lambda k: _FROM_THE_TOP[k.partition("/")[0]]):
+        holding = store.holdings[key]
+        if holding.target.kind == "instance":
+            instance = store.instances[InstanceId(int(holding.target.key))]
+            instance.draining = True
+            instances.end(c, instance, "worker_died", f"node {number}: {why}", permanent=False)
+            continue
+        holdings.remove(c, holding)
+        version = store.versions.get(holding.version) if holding.version is not None else None
+        if holding.target.kind == "build" and version is not None and version.state == "building":
+            version.state = "pending"
+            store.building.pop(version.spec.version, None)
+            if not version.retired:
+                store.build_queue = {version.spec.version: None, **store.build_queue}
+    for function in (*node.starved, *node.patient):
+        c.touch(function)
+        if function in store.functions and store.functions[function].starved_at == number:
+            store.functions[function].starved_at = None
+    del store.nodes[number]
+    store.node_order.remove(number)
+    store.ledger.close(number)
+    c.freed.pop(number, None)
+    c.build_check = True

@@ -1,0 +1,132 @@
+"""How climbs and descents end: well, badly, late, or by themselves."""
+
+from __future__ import annotations
+
+from glowplug.control import answers, holdings, instances, versions
+from glowplug.control.context import Context
+from glowplug.control.records import Holding
+from glowplug.core.commands import Descend
+from glowplug.core.events import CommandFailed, InstanceExited, StepLost, StepReached
+from glowplug.core.ids import CommandId, FunctionId, InstanceId
+from glowplug.core.ladder import Step
+
+_CLIMB_ATTEMPTS = 2
+
+
+def on_step_reached(c: Context, event: StepReached) -> None:
+    """Ignored when the climb was given up meanwhile: a Descend follows it already."""
+    holding = _under(c, event.command)
+    if holding is None or holding.phase != "climbing" or holding.target != event.target:
+        return
+    if holding.target.kind == "instance":
+        instances.on_parked(c, c.store.instances[InstanceId(int(holding.target.key))], event)
+    elif holding.target.kind != "build":
+        holdings.arrive(c, holding, event)
+        c.touch(holding.function)
+
+
+def on_step_lost(c: Context, event: StepLost) -> None:
+    """By a Descend (its latest, if it was sent again), or by itself."""
+    target = event.target
+    holding = c.store.holdings.get(f"{target.kind}/{target.node}/{target.key}")
+    if holding is None or (event.command is not None and event.command != holding.command):
+        return
+    if target.kind == "instance":
+        instance = c.store.instances[InstanceId(int(target.key))]
+        instances.end(c, instance, "worker_died", event.why or "it is gone", permanent=False)
+    elif event.command is not None or holding.phase == "up":
+        holdings.remove(c, holding)
+
+
+def on_instance_exited(c: Context, event: InstanceExited) -> None:
+    instance = c.store.instances.get(event.instance)
+    if instance is not None:
+        instances.end(c, instance, "worker_died", event.why, permanent=False)
+
+
+def on_command_failed(c: Context, event: CommandFailed) -> None:
+    """A failed climb leaves nothing behind. A failed descent is sent again by its timer."""
+    holding = _under(c, event.command)
+    if holding is None or holding.phase != "climbing":
+        return
+    _fail(c, holding, event.code, event.message, permanent=event.permanent, gone=True)
+
+
+def on_climb_timer(c: Context, command: CommandId) -> None:
+    """A climb without an outcome is given up; what it may have left is taken down."""
+    holding = _under(c, command)
+    if holding is not None and holding.phase == "climbing":
+        seconds = c.now_s - holding.since_s
+        _fail(c, holding, "unavailable", f"no outcome after {seconds:.0f} s", permanent=False, gone=False)
+
+
+def on_descend_timer(c: Context, command: CommandId) -> None:
+    """Memory counts until it is seen to be free, so a descent without an outcome is asked for again."""
+    holding = _under(c, command)
+    if holding is None or holding.phase != "descending":
+        return
+    holdings.end_command(c, holding)
+    again = holding.command = c.command_id()
+    c.store.commands[again] = holding.key
+    c.emit(Descend(id=again, target=holding.target, step=Step.LOCAL, why="asked again"))
+    c.set_timer(f"descend:{again}", c.now_s + c.settings.climb_timeout_s)
+
+
+def _under(c: Context, command: CommandId) -> Holding | None:
+    key = c.store.commands.get(command)
+    return None if key is None else c.store.holdings[key]
+
+
+def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: bool, gone: bool) -> None:
+    """`gone`: nothing of it is left; else it has to be taken down first."""
+    kind = holding.target.kind
+    if kind == "instance":
+        instance = c.store.instances[InstanceId(int(holding.target.key))]
+        if gone:
+            instances.end(c, instance, code, message, permanent=permanent)
+        else:
+            instances.fail_requests(c, instance, code, message, permanent=permanent)
+            instances.kill(c, instance, message)
+            c.touch(instance.function)
+        return
+    waiters = list(holding.waiters)
+    if gone:
+        holdings.remove(c, holding)
+    else:
+        holdings.descend(c, holding, Step.LOCAL, message)
+    if kind == "environment":
+        _environment_failed(c, holding.target.key, waiters, code, message, permanent=permanent)
+    elif kind == "version" and holding.version is not None:
+        version = c.store.versions[holding.version]
+        version.unstageable = permanent
+        function = c.store.functions[version.spec.function]
+        function.stage_wanted = False
+        function.misses += 1
+        if permanent:
+            function.error = message
+        elif function.goal is not None and function.misses >= _CLIMB_ATTEMPTS:
+            function.goal = None
+    elif kind == "build" and holding.version is not None:
+        version = c.store.versions[holding.version]
+        (versions.fail_build if permanent else versions.retry_build)(c, version, code, message)
+
+
+def _environment_failed(
+    c: Context, environment: str, waiters: list[FunctionId], code: str, message: str, *, permanent: bool
+) -> None:
+    """Tried once more for those who wait for it; then they are told, and asked for again after a pause."""
+    misses = c.store.environment_misses.get(environment, 0) + 1
+    if not permanent and misses < _CLIMB_ATTEMPTS:
+        c.store.environment_misses[environment] = misses
+        return
+    c.store.environment_misses.pop(environment, None)
+    for number in waiters:
+        function = c.store.functions.get(number)
+        if function is None:
+            continue
+        answers.reject_queue(c, function, code if permanent else "unavailable", message)
+        function.error, function.goal = message, None
+        instances.pause(c, function)
+        version = c.store.versions.get(function.next) if function.next else None
+        if version is not None and version.state == "pending":
+            versions.fail_build(c, version, code, message)

@@ -1,0 +1,199 @@
+"""Looking at one function again: what does it want, and what is the next move towards it?
+
+Nothing is planned ahead. Whenever something changed for a function its wants are compared with what stands,
+so an outcome that comes late, twice or not at all needs no case of its own.
+"""
+
+from __future__ import annotations
+
+from glowplug.control import answers, goals, growth, instances, lending, memory, versions
+from glowplug.control.context import Context
+from glowplug.control.estimates import most_workers, replicas_wanted
+from glowplug.control.records import Function, Instance, Node, Version
+from glowplug.control.views import FunctionView, InstanceView
+from glowplug.core.errors import NoSpace
+from glowplug.core.ids import FunctionId, NodeId
+from glowplug.core.ladder import Step
+
+
+def pump(c: Context, number: FunctionId) -> None:
+    """One look. Handing a function that is not there is not an error."""
+    function = c.store.functions.get(number)
+    if function is None:
+        return
+    versions.tidy(c, function)
+    if function.gone:
+        return
+    versions.advance(c, function)
+    if function.active is None:
+        return
+    version = c.store.versions[function.active]
+    if function.queue:
+        try:
+            _serve(c, function, version)
+        except NoSpace as error:
+            answers.reject_queue(c, function, error.code, error.message)
+    if function.goal is not None:
+        goals.pursue(c, function, version)
+    elif version.live < replicas_wanted(c, function) and c.now_s >= function.retry_at_s:
+        _keep_replicas(c, function, version)
+    if function.stage_wanted and not function.queue:
+        _stage(c, function, version)
+
+
+def _serve(c: Context, function: Function, version: Version) -> None:
+    """Sends queued requests where they finish first, in their order."""
+    view = FunctionView(c, function, version)
+    dispatch = c.policies.dispatch
+    while function.queue:
+        request = c.store.requests[next(iter(function.queue))]
+        choice = dispatch.decide(view, 0, c.now_s, c.rng)
+        if choice.action == "run" and choice.instance is not None:
+            instances.bind(c, c.store.instances[choice.instance], request)
+        elif choice.action == "climb":
+            grown = growth.grow(c, function, version, urgent=True, prime=False)
+            if grown is None:
+                break
+            instances.bind(c, grown, request)
+        else:
+            break
+    if not function.queue:
+        return
+    _call_back(c, function, version)
+    if version.live and len(function.queue) > 1:
+        # The head waits for what serves already, but the last in the queue may be better off with one more.
+        last = dispatch.decide(view, len(function.queue) - 1, c.now_s, c.rng)
+        if last.action == "climb":
+            growth.grow(c, function, version, urgent=True, prime=False)
+
+
+def _call_back(c: Context, function: Function, version: Version) -> None:
+    """Takes back as many lent instances as requests wait."""
+    wanted = len(function.queue)
+    for number in version.leased:
+        if wanted <= 0:
+            break
+        lending.revoke(c, c.store.instances[number])
+        instances.reindex(c, c.store.instances[number])
+        wanted -= 1
+
+
+def _keep_replicas(c: Context, function: Function, version: Version) -> None:
+    try:
+        for _ in range(replicas_wanted(c, function) - version.live):
+            if growth.grow(c, function, version, urgent=False, prime=True) is None:
+                break
+    except NoSpace as error:
+        function.error = error.message
+
+
+def _stage(c: Context, function: Function, version: Version) -> None:
+    """After an answer the function's own zygote is made, for the next climb to start from."""
+    facts = version.facts
+    held = function.hold is not None or function.goal is not None
+    if held or facts is None or facts.highest_step < Step.STAGED or version.staged_on or version.unstageable:
+        function.stage_wanted = False
+        return
+    growth.stage(c, function, version, eager=True)
+
+
+def rest(c: Context, instance: Instance) -> None:
+    """An instance is idle and no request waits: it is lent, kept, or let go."""
+    function, version = c.function_of(instance), c.version_of(instance)
+    if instance.version not in (function.active, function.next):
+        instances.drain(c, instance, "superseded")
+        return
+    if instance.version != function.active or function.queue:
+        return
+    if c.settings.eager_stage and instance.bound == {} and function.done and not version.staged_on:
+        function.stage_wanted = True
+        c.touch(function.id)
+    held = function.hold is not None and function.hold < Step.PARKED
+    if held or version.live > max(most_workers(c, function, version), replicas_wanted(c, function)):
+        instances.drain(c, instance, "not wanted")
+        return
+    if version.live > replicas_wanted(c, function) and _keep_until_s(c, instance, version) <= c.now_s:
+        instances.drain(c, instance, "idle")
+        return
+    _watch(c, instance, version)
+    if lending.lend(c, instance):
+        instances.reindex(c, instance)
+
+
+def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
+    name = version.spec.declaration.prewarm
+    prewarm = c.policies.prewarm.get(name) or c.policies.prewarm[c.settings.prewarm]
+    return prewarm.keep_until_s(InstanceView(instance, version), c.now_s)
+
+
+def _watch(c: Context, instance: Instance, version: Version) -> None:
+    """One timer per instance; it is set again when it fires, not at every use."""
+    key = f"keep:{instance.id}"
+    if key not in c.store.timers:
+        keep_s = max(
+            _keep_until_s(c, instance, version), c.now_s + min(1.0, version.spec.declaration.keep_warm_s)
+        )
+        c.set_timer(key, keep_s)
+
+
+def on_keep_timer(c: Context, instance: Instance) -> None:
+    """Idle for long enough? One that was used since is watched anew."""
+    version = c.version_of(instance)
+    if not instances.is_unused(instance):
+        _watch(c, instance, version)
+    elif version.live > replicas_wanted(c, c.function_of(instance)) and (
+        _keep_until_s(c, instance, version) <= c.now_s
+    ):
+        instances.drain(c, instance, "idle")
+    else:
+        _watch(c, instance, version)
+
+
+def feed(c: Context, node: Node) -> None:
+    """Memory became free: those who wait for it try again, in order, until one must wait on."""
+    memory.relieve(c, node)
+    while node.starved:
+        head = next(iter(node.starved))
+        del node.starved[head]
+        c.store.functions[head].starved_at = None
+        c.favoured = head
+        pump(c, head)
+        c.favoured = None
+        if head in node.starved:
+            node.starved = {head: None, **node.starved}
+            return
+    while node.patient:
+        head = next(iter(node.patient))
+        del node.patient[head]
+        pump(c, head)
+        if head in node.patient:
+            return
+
+
+def settle(c: Context) -> None:
+    """Follows up on what the event changed, until nothing is marked."""
+    while c.dirty or c.freed or c.idled or c.build_check:
+        while c.dirty:
+            number = next(iter(c.dirty))
+            del c.dirty[number]
+            pump(c, number)
+        if c.freed:
+            node = c.store.nodes.get(_take(c.freed))
+            if node is not None:
+                feed(c, node)
+                c.build_check = c.build_check or bool(c.store.build_queue)
+        elif c.build_check:
+            c.build_check = False
+            versions.start_builds(c)
+        elif c.idled:
+            number_idle = next(iter(c.idled))
+            del c.idled[number_idle]
+            instance = c.store.instances.get(number_idle)
+            if instance is not None and instance.slot == "idle":
+                rest(c, instance)
+
+
+def _take(marks: dict[NodeId, None]) -> NodeId:
+    node = next(iter(marks))
+    del marks[node]
+    return node

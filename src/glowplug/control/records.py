@@ -1,0 +1,170 @@
+"""What the controller remembers. Plain records, so that a snapshot is one msgpack message.
+
+A `dict[X, None]` is an ordered set: removal is O(1) and the order survives a snapshot, which replay needs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from glowplug.control.ledger import Ledger
+from glowplug.core.commands import Target
+from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, NodeId, RequestId, VersionId
+from glowplug.core.ladder import Step
+from glowplug.core.specs import BundleFacts, FunctionSpec
+
+Phase = Literal["climbing", "up", "descending"]
+Slot = Literal["", "idle", "busy", "climbing", "leased"]
+
+
+class Request(msgspec.Struct):
+    """Between RequestArrived and its answer; `cancelling` is answered already, but still runs."""
+
+    id: RequestId
+    function: FunctionId
+    gateway: GatewayId
+    deadline_s: float
+    arrived_s: float
+    state: Literal["queued", "bound", "cancelling"] = "queued"
+    instance: InstanceId | None = None
+    started: bool = False
+    retried: bool = False
+
+
+class Holding(msgspec.Struct):
+    """Something that stands on the ladder at a node and has bytes in the ledger under `key`.
+
+    `needs` are the keys of what it stands on; `waiters` the functions to look at again when it arrives
+    or is gone; `command` the climb or descent under way.
+    """
+
+    key: str
+    target: Target
+    function: FunctionId | None
+    version: VersionId | None
+    step: Step
+    phase: Phase
+    since_s: float
+    needs: tuple[str, ...] = ()
+    command: CommandId | None = None
+    priority: int = 0
+    waiters: dict[FunctionId, None] = {}
+
+
+class LeaseState(msgspec.Struct):
+    gateway: GatewayId
+    expires_s: float
+    in_flight: int = 0
+    revoking: bool = False
+
+
+class Instance(msgspec.Struct):
+    """A worker. `slot` is the index of its version it stands in, empty once it drains."""
+
+    id: InstanceId
+    key: str
+    node: NodeId
+    function: FunctionId
+    version: VersionId
+    origin: Step
+    used_s: float
+    busy_since_s: float = 0.0
+    slot: Slot = ""
+    bound: dict[RequestId, None] = {}
+    lease: LeaseState | None = None
+    gateway: GatewayId | None = None
+    draining: bool = False
+    why: str = ""
+
+
+class Version(msgspec.Struct):
+    """An immutable version, the indexes of its instances and the keys of all it holds."""
+
+    spec: FunctionSpec
+    facts: BundleFacts | None = None
+    state: Literal["pending", "building", "built", "failed"] = "pending"
+    error: str = ""
+    code: str = ""
+    attempts: int = 0
+    retired: bool = False
+    unstageable: bool = False
+    idle: dict[InstanceId, None] = {}
+    busy: dict[InstanceId, None] = {}
+    climbing: dict[InstanceId, None] = {}
+    leased: dict[InstanceId, None] = {}
+    keys: dict[str, None] = {}
+    staged_on: dict[NodeId, None] = {}
+
+    @property
+    def live(self) -> int:
+        return len(self.idle) + len(self.busy) + len(self.climbing) + len(self.leased)
+
+
+class Function(msgspec.Struct):
+    """`goal` is a step an operator asked for; `hold` the one reached, kept until the next request."""
+
+    id: FunctionId
+    active: VersionId | None = None
+    next: VersionId | None = None
+    previous: list[VersionId] = []
+    retiring: dict[VersionId, None] = {}
+    replicas: int | None = None
+    queue: dict[RequestId, None] = {}
+    goal: Step | None = None
+    hold: Step | None = None
+    stage_wanted: bool = False
+    starved_at: NodeId | None = None
+    gone: bool = False
+    error: str = ""
+    code: str = ""
+    misses: int = 0
+    retry_at_s: float = 0.0
+    in_flight: int = 0
+    arrived: int = 0
+    done: int = 0
+    failed: int = 0
+    rejected: int = 0
+    cancelled: int = 0
+
+
+class Node(msgspec.Struct):
+    """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait."""
+
+    id: NodeId
+    cores: int
+    keys: dict[str, None] = {}
+    starved: dict[FunctionId, None] = {}
+    patient: dict[FunctionId, None] = {}
+
+
+class Store(msgspec.Struct):
+    """Everything the controller knows, save its settings and its policies' state."""
+
+    events: int = 0
+    commands_made: int = 0
+    instances_made: int = 0
+    queued: int = 0
+    ledger: Ledger = msgspec.field(default_factory=Ledger)
+    functions: dict[FunctionId, Function] = {}
+    versions: dict[VersionId, Version] = {}
+    nodes: dict[NodeId, Node] = {}
+    node_order: list[NodeId] = []
+    holdings: dict[str, Holding] = {}
+    dependents: dict[str, int] = {}
+    instances: dict[InstanceId, Instance] = {}
+    requests: dict[RequestId, Request] = {}
+    commands: dict[CommandId, str] = {}
+    timers: dict[str, float] = {}
+    deadlines: list[tuple[float, RequestId]] = []
+    gateways: dict[GatewayId, None] = {}
+    environments: dict[str, dict[NodeId, None]] = {}
+    environment_misses: dict[str, int] = {}
+    build_queue: dict[VersionId, None] = {}
+    building: dict[VersionId, None] = {}
+    stranded: dict[FunctionId, None] = {}
+
+
+def key_of(kind: str, node: str, name: str | int) -> str:
+    return f"{kind}/{node}/{name}"

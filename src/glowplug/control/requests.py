@@ -1,0 +1,162 @@
+"""Requests: admission, deadlines, cancellation."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from glowplug.control import answers, instances
+from glowplug.control.context import Context
+from glowplug.control.records import Function, Request, Version
+from glowplug.core.commands import Cancel
+from glowplug.core.events import RequestArrived, RequestCancelled, RequestStarted
+from glowplug.core.ids import RequestId
+
+DEADLINE_TIMER = "deadline"
+_CANCEL_SLACK_S = 5.0
+
+
+def on_arrived(c: Context, event: RequestArrived) -> None:
+    """Queues the request, or refuses it; what it is sent to is found when the event is settled."""
+    store = c.store
+    if event.request in store.requests:
+        return
+    store.gateways[event.gateway] = None
+    request = Request(
+        id=event.request,
+        function=event.function,
+        gateway=event.gateway,
+        deadline_s=event.deadline_s,
+        arrived_s=c.now_s,
+    )
+    function = store.functions.get(event.function)
+    if function is None or function.gone:
+        answers.refuse(c, request, "unknown_function", f"no function {event.function}: deploy it first")
+        return
+    function.arrived += 1
+    if function.active is None and function.next is None:
+        answers.reject(c, request, function.code or "build_failed", function.error or "it was never built")
+        return
+    if event.deadline_s <= c.now_s:
+        answers.reject(c, request, "deadline_passed", f"{function.id}: the deadline had passed on arrival")
+        return
+    function.goal = function.hold = None
+    _tell_predictors(c, function)
+    if not _admit(c, function, request):
+        return
+    answers.enqueue(c, request)
+    _watch_deadline(c, request)
+    c.touch(function.id)
+
+
+def _tell_predictors(c: Context, function: Function) -> None:
+    arrivals = c.policies.arrivals
+    arrivals.observe(function.id, c.now_s)
+    arrivals.observe(_answering(c, function).spec.environment_key, c.now_s)
+
+
+def _answering(c: Context, function: Function) -> Version:
+    """The version that will answer: the active one, else the first, which is still being built."""
+    number = function.active if function.active is not None else function.next
+    assert number is not None
+    return c.store.versions[number]
+
+
+def _admit(c: Context, function: Function, request: Request) -> bool:
+    version = _answering(c, function)
+    if version.idle and not function.queue:
+        return True
+    most = version.spec.declaration.max_queue
+    if len(function.queue) >= most and (function.queue or not _may_start_at_once(version.live)):
+        run_s = c.policies.costs.expect_s(version.spec.version, "run")
+        wait_s = max(0.1, len(function.queue) * run_s / max(1, version.live))
+        answers.reject(
+            c,
+            request,
+            "queue_full",
+            f"{function.id}: {len(function.queue)} requests wait already (max_queue)",
+            wait_s,
+        )
+        return False
+    if c.store.queued >= c.settings.max_queued:
+        answers.reject(c, request, "overloaded", f"{c.store.queued} requests wait over all functions", 1.0)
+        return False
+    return True
+
+
+def _may_start_at_once(live: int) -> bool:
+    """A function without a queue (max_queue=0) still takes the request that starts its first instance."""
+    return live == 0
+
+
+def _watch_deadline(c: Context, request: Request) -> None:
+    heappush(c.store.deadlines, (request.deadline_s, request.id))
+    _arm_deadline(c)
+
+
+def _arm_deadline(c: Context) -> None:
+    """One timer for all: set to the earliest deadline, which may be of a request long answered."""
+    deadlines = c.store.deadlines
+    if not deadlines:
+        return
+    armed_s = c.store.timers.get(DEADLINE_TIMER)
+    if armed_s is None or deadlines[0][0] < armed_s:
+        c.set_timer(DEADLINE_TIMER, deadlines[0][0])
+
+
+def on_deadline(c: Context) -> None:
+    deadlines, requests = c.store.deadlines, c.store.requests
+    while deadlines and (deadlines[0][0] <= c.now_s or _is_answered(requests.get(deadlines[0][1]))):
+        _, number = heappop(deadlines)
+        request = requests.get(number)
+        if request is None or request.state == "cancelling":
+            continue
+        message = f"{request.function} did not answer before the deadline"
+        if request.state == "queued":
+            answers.dequeue(c, request)
+            answers.reject(c, request, "deadline_passed", message)
+            c.touch(request.function)
+        else:
+            c.store.functions[request.function].rejected += 1
+            answers.refuse(c, request, "deadline_passed", message)
+            _stop(c, request)
+    _arm_deadline(c)
+
+
+def _is_answered(request: Request | None) -> bool:
+    return request is None or request.state == "cancelling"
+
+
+def on_cancelled(c: Context, event: RequestCancelled) -> None:
+    request = c.store.requests.get(event.request)
+    if request is None or request.state == "cancelling":
+        return
+    function = c.store.functions[request.function]
+    function.cancelled += 1
+    if request.state == "queued":
+        answers.dequeue(c, request)
+        del c.store.requests[request.id]
+        c.touch(function.id)
+    else:
+        _stop(c, request)
+
+
+def _stop(c: Context, request: Request) -> None:
+    """Its answer is settled; the instance is free once the engine says that it ended."""
+    request.state = "cancelling"
+    assert request.instance is not None
+    instance = c.store.instances[request.instance]
+    grace_s = c.settings.cancel_grace_s
+    c.emit(Cancel(id=c.command_id(), request=request.id, instance=instance.id, grace_s=grace_s))
+    c.set_timer(f"cancel:{request.id}", c.now_s + grace_s + _CANCEL_SLACK_S)
+
+
+def on_cancel_overdue(c: Context, number: RequestId) -> None:
+    request = c.store.requests.get(number)
+    if request is not None and request.instance is not None:
+        instances.kill(c, c.store.instances[request.instance], "a cancelled request did not end")
+
+
+def on_started(c: Context, event: RequestStarted) -> None:
+    request = c.store.requests.get(event.request)
+    if request is not None and request.instance == event.instance:
+        request.started = True

@@ -1,0 +1,164 @@
+"""The controller: `handle(event, now_s) -> commands`. Pure; every handler's place is in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from glowplug.control import (
+    goals,
+    holdings,
+    instances,
+    lending,
+    nodes,
+    outcomes,
+    pump,
+    requests,
+    timers,
+    versions,
+)
+from glowplug.control.context import Context, Policies
+from glowplug.control.records import Function, Node, Store
+from glowplug.control.validate import check
+from glowplug.core import events as e
+from glowplug.core.commands import Command
+from glowplug.core.ids import FunctionId, NodeId
+from glowplug.core.ladder import Step
+from glowplug.core.settings import ControlSettings
+from glowplug.policy.arrivals import Arrivals
+from glowplug.policy.costs import Costs
+from glowplug.policy.registry import POLICIES, policy_class
+
+
+class _Snapshot(msgspec.Struct):
+    settings: ControlSettings
+    store: Store
+    policies: dict[str, msgspec.Raw]
+
+
+def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
+    instance = c.store.instances.get(event.instance)
+    if instance is not None and instance.lease is not None:
+        lending.take_report(c, instance, event)
+        instances.released(c, instance)
+
+
+def _on_progress(c: Context, event: e.ClimbProgress) -> None:
+    """Only for traces."""
+
+
+HANDLERS: dict[type, Callable[[Context, Any], None]] = {
+    e.Deployed: versions.on_deployed,
+    e.Built: versions.on_built,
+    e.RollbackRequested: versions.on_rollback,
+    e.Undeployed: lambda c, event: versions.on_undeployed(c, event.function),
+    e.ScaleRequested: versions.on_scale,
+    e.ClimbRequested: lambda c, event: goals.aim(c, event.function, event.step),
+    e.DescendRequested: lambda c, event: goals.aim(c, event.function, event.step),
+    e.RequestArrived: requests.on_arrived,
+    e.RequestStarted: requests.on_started,
+    e.RequestDone: instances.on_request_done,
+    e.RequestCancelled: requests.on_cancelled,
+    e.ClimbProgress: _on_progress,
+    e.StepReached: outcomes.on_step_reached,
+    e.StepLost: outcomes.on_step_lost,
+    e.InstanceExited: outcomes.on_instance_exited,
+    e.CommandFailed: outcomes.on_command_failed,
+    e.LeaseReport: _on_lease_report,
+    e.NodeJoined: nodes.on_joined,
+    e.NodeLost: nodes.on_lost,
+    e.PressureChanged: nodes.on_pressure,
+    e.HeldChanged: holdings.measured,
+    e.TimerFired: timers.on_fired,
+}
+
+
+class ControlState:
+    """All that is known and decided about functions, instances and memory.
+
+    `handle` is the only way in, and its commands the only way out: no clock, no I/O, no locks. Times are
+    seconds of whatever clock the caller uses, and never run backwards. An unknown or outdated id in an
+    event is ignored, since an event may cross the command that made it void.
+    """
+
+    def __init__(self, settings: ControlSettings | None = None) -> None:
+        settings = settings or ControlSettings()
+        policies = Policies(
+            costs=Costs(),
+            arrivals=Arrivals(),
+            dispatch=policy_class("dispatch", settings.dispatch)(),
+            eviction=policy_class("eviction", settings.eviction)(),
+            prewarm={name: policy_class("prewarm", name)() for name in POLICIES["prewarm"]},
+        )
+        policy_class("prewarm", settings.prewarm)
+        self._context = Context(settings, Store(), policies)
+
+    def handle(self, event: e.Event, now_s: float) -> list[Command]:
+        """What is to be done about `event`, in this order."""
+        c = self._context
+        c.now_s = now_s
+        c.store.events += 1
+        HANDLERS[type(event)](c, event)
+        pump.settle(c)
+        commands, c.out = c.out, []
+        return commands
+
+    @property
+    def context(self) -> Context:
+        """For this package's own modules (status.py, validate.py) and tests; read-only for all others."""
+        return self._context
+
+    @property
+    def functions(self) -> Mapping[FunctionId, Function]:
+        """Live; not to be changed."""
+        return self._context.store.functions
+
+    @property
+    def nodes(self) -> Mapping[NodeId, Node]:
+        """Live; not to be changed."""
+        return self._context.store.nodes
+
+    def standing(self, function: FunctionId) -> Step:
+        """Where the function stands now, leaving instances included; REMOTE when there is none."""
+        record = self._context.store.functions.get(function)
+        return Step.REMOTE if record is None else goals.standing(self._context, record)
+
+    def validate(self) -> None:
+        """Raises AssertionError naming the first invariant that does not hold."""
+        check(self._context)
+
+    def snapshot(self) -> bytes:
+        """Everything, policies included. `from_snapshot` goes on as if nothing had happened."""
+        c, encode = self._context, msgspec.msgpack.encode
+        policies = {f"prewarm/{name}": policy for name, policy in c.policies.prewarm.items()}
+        states: dict[str, Any] = {
+            "costs": c.policies.costs,
+            "arrivals": c.policies.arrivals,
+            "dispatch": c.policies.dispatch,
+            "eviction": c.policies.eviction,
+            **policies,
+        }
+        raw = {name: msgspec.Raw(encode(state)) for name, state in states.items()}
+        return encode(_Snapshot(c.settings, c.store, raw))
+
+    @classmethod
+    def from_snapshot(cls, data: bytes) -> ControlState:
+        """Raises msgspec.DecodeError when `data` is not a whole snapshot."""
+        decode = msgspec.msgpack.decode
+        snapshot = decode(data, type=_Snapshot)
+        settings, raw = snapshot.settings, snapshot.policies
+        state = cls(settings)
+        prewarm = {
+            n: decode(raw[f"prewarm/{n}"], type=policy_class("prewarm", n)) for n in POLICIES["prewarm"]
+        }
+        policies = Policies(
+            costs=decode(raw["costs"], type=Costs),
+            arrivals=decode(raw["arrivals"], type=Arrivals),
+            dispatch=decode(raw["dispatch"], type=policy_class("dispatch", settings.dispatch)),
+            eviction=decode(raw["eviction"], type=policy_class("eviction", settings.eviction)),
+            prewarm=prewarm,
+        )
+        state._context = Context(settings, snapshot.store, policies)
+        return state

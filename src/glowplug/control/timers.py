@@ -1,0 +1,49 @@
+"""Timers that fired: which key belongs to what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from glowplug.control import instances, lending, outcomes, pump, requests
+from glowplug.control.context import Context
+from glowplug.core.events import TimerFired
+from glowplug.core.ids import CommandId, FunctionId, InstanceId, RequestId
+
+_EARLY_S = 1e-3
+"""A clock may be read a little before the time it was asked to fire at."""
+
+
+def on_fired(c: Context, event: TimerFired) -> None:
+    """Ignored when it was set again or cleared since: the firing and the change crossed."""
+    at_s = c.store.timers.get(event.key)
+    if at_s is None or c.now_s < at_s - _EARLY_S:
+        return
+    del c.store.timers[event.key]
+    kind, _, name = event.key.partition(":")
+    _HANDLERS[kind](c, name)
+
+
+def _lease(c: Context, name: str) -> None:
+    """The gateway said nothing for a whole life of the lease, or did not give it back: it is gone."""
+    instance = c.store.instances.get(InstanceId(int(name)))
+    if instance is not None and instance.lease is not None:
+        lending.drop(c, instance)
+        instances.kill(c, instance, "its gateway fell silent")
+        c.touch(instance.function)
+
+
+def _keep(c: Context, name: str) -> None:
+    instance = c.store.instances.get(InstanceId(int(name)))
+    if instance is not None and not instance.draining:
+        pump.on_keep_timer(c, instance)
+
+
+_HANDLERS: dict[str, Callable[[Context, str], None]] = {
+    "climb": lambda c, name: outcomes.on_climb_timer(c, CommandId(int(name))),
+    "descend": lambda c, name: outcomes.on_descend_timer(c, CommandId(int(name))),
+    "deadline": lambda c, name: requests.on_deadline(c),
+    "cancel": lambda c, name: requests.on_cancel_overdue(c, RequestId(int(name))),
+    "keep": _keep,
+    "lease": _lease,
+    "retry": lambda c, name: c.touch(FunctionId(name)),
+}

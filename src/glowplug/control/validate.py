@@ -1,0 +1,142 @@
+"""What must hold between any two events."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from glowplug.control.context import Context
+from glowplug.control.instances import is_unused
+from glowplug.control.records import Store
+from glowplug.core.ids import CommandId, InstanceId
+
+
+def check(c: Context) -> None:
+    """Raises AssertionError naming the first invariant that does not hold."""
+    store = c.store
+    _check_ledger(store)
+    _check_requests(store)
+    _check_instances(store)
+    _check_holdings(store)
+    _check_functions(store)
+    _check_timers(store)
+    for key in c.policies.eviction.keys():  # noqa: SIM118
+        holding = store.holdings.get(key)
+        assert holding is not None, f"{key} is offered for eviction, but is not held"
+        assert holding.phase == "up", f"{key} is offered for eviction while {holding.phase}"
+        assert key not in store.dependents, f"{key} is offered for eviction, but something stands on it"
+        if holding.target.kind == "instance":
+            assert is_unused(store.instances[InstanceId(int(holding.target.key))]), (
+                f"{key} is offered, but used"
+            )
+    assert not (c.dirty or c.freed or c.idled or c.out), "an event was left unsettled"
+
+
+def _check_ledger(store: Store) -> None:
+    used: Counter[str] = Counter()
+    leaving: Counter[str] = Counter()
+    for key, entry in store.ledger.entries.items():
+        assert entry.held_bytes >= 0, f"{key} holds {entry.held_bytes} bytes"
+        used[entry.node] += entry.held_bytes
+        leaving[entry.node] += entry.held_bytes if entry.leaving else 0
+    for node in store.ledger.budget:
+        assert store.ledger.used[node] == used[node], f"ledger of {node} is wrong: {used[node]}"
+        assert store.ledger.leaving[node] == leaving[node], f"ledger of {node}: leaving is wrong"
+    assert set(store.ledger.entries) == set(store.holdings), "ledger and holdings differ"
+    assert set(store.ledger.budget) == set(store.nodes) == set(store.node_order), "nodes differ"
+
+
+def _check_requests(store: Store) -> None:
+    queued = [number for function in store.functions.values() for number in function.queue]
+    bound = [number for instance in store.instances.values() for number in instance.bound]
+    places = Counter(queued + bound)
+    assert places.keys() == store.requests.keys(), "a request is nowhere, or was forgotten"
+    assert max(places.values(), default=1) == 1, "a request is in two places"
+    assert len(queued) == store.queued, "the count of queued requests is wrong"
+    watched = {number for _, number in store.deadlines}
+    for number, request in store.requests.items():
+        assert (request.state == "queued") == (request.instance is None), f"request {number} is half bound"
+        assert number in watched or request.state == "cancelling", f"nobody watches the deadline of {number}"
+        assert request.function in store.functions, f"request {number} is of an unknown function"
+        if request.instance is not None:
+            assert number in store.instances[request.instance].bound, f"request {number} is bound elsewhere"
+
+
+def _check_instances(store: Store) -> None:
+    for number, instance in store.instances.items():
+        version = store.versions.get(instance.version)
+        assert version is not None, f"instance {number} is of an unknown version"
+        holding = store.holdings[instance.key]
+        slots = [s for s in ("idle", "busy", "climbing", "leased") if number in getattr(version, s)]
+        assert slots == ([instance.slot] if instance.slot else []), f"instance {number} stands in {slots}"
+        assert not (instance.bound and instance.lease), f"instance {number} is dispatched to and lent"
+        gone = instance.draining or holding.phase == "descending"
+        assert gone == (instance.slot == ""), f"instance {number} drains, yet stands in {instance.slot!r}"
+        if gone:
+            assert instance.bound or instance.lease or holding.phase == "descending", f"{number} lingers"
+        if instance.slot == "idle":
+            assert holding.phase == "up", f"instance {number} is idle while {holding.phase}"
+    for version in store.versions.values():
+        for slot in ("idle", "busy", "climbing", "leased"):
+            for number in getattr(version, slot):
+                assert number in store.instances, f"{slot} instance {number} is gone"
+
+
+def _check_holdings(store: Store) -> None:
+    dependents: Counter[str] = Counter()
+    for key, holding in store.holdings.items():
+        dependents.update(holding.needs)
+        moving = holding.phase != "up"
+        assert moving == (holding.command is not None), f"{key} is {holding.phase} under {holding.command}"
+        if holding.command is not None:
+            assert store.commands[holding.command] == key, f"{key} is not under its command"
+            name = "descend" if holding.phase == "descending" else "climb"
+            assert f"{name}:{holding.command}" in store.timers, f"{key} may wait for ever"
+        assert (holding.phase == "descending") <= store.ledger.entries[key].leaving, f"{key} leaves unseen"
+        if holding.version is not None:
+            assert key in store.versions[holding.version].keys, f"{key} is not in its version's index"
+        if holding.target.kind == "instance":
+            assert InstanceId(int(holding.target.key)) in store.instances, f"{key} has no instance"
+    assert dict(dependents) == store.dependents, "dependents are wrong"
+    assert len(store.commands) == sum(h.command is not None for h in store.holdings.values()), "stray command"
+    for node in store.nodes.values():
+        assert all(store.holdings[key].target.node == node.id for key in node.keys), "a node's index is wrong"
+        for number in node.starved:
+            assert store.functions[number].queue, f"{number} is starved without a request"
+            assert store.functions[number].starved_at == node.id, f"{number} is starved elsewhere"
+    assert sum(len(node.keys) for node in store.nodes.values()) == len(store.holdings), (
+        "a holding without node"
+    )
+
+
+def _check_functions(store: Store) -> None:
+    for number, function in store.functions.items():
+        wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
+        assert len(set(wanted)) == len(wanted), f"{number}: a version has two roles"
+        for version in (*wanted, *function.retiring):
+            assert version in store.versions, f"{number}: version {version} is unknown"
+            assert store.versions[version].retired == (version in function.retiring), (
+                f"{version}: retired or not?"
+            )
+        assert not function.gone or not function.queue, f"{number} is gone, yet requests wait"
+        bound = sum(len(i.bound) for i in store.instances.values() if i.function == number)
+        assert function.in_flight == bound, f"{number}: in_flight is {function.in_flight}, not {bound}"
+    for version in store.versions.values():
+        assert version.spec.function in store.functions, f"{version.spec.version} has no function"
+    for name in (*store.build_queue, *store.building):
+        assert name in store.versions, f"{name} is to be built, but unknown"
+
+
+def _check_timers(store: Store) -> None:
+    for key in store.timers:
+        kind, _, name = key.partition(":")
+        if kind in ("climb", "descend"):
+            assert CommandId(int(name)) in store.commands, f"timer {key} has no command"
+        elif kind in ("keep", "lease"):
+            instance = store.instances.get(InstanceId(int(name)))
+            assert instance is not None, f"timer {key} has no instance"
+            assert kind == "keep" or instance.lease is not None, f"timer {key} has no lease"
+        elif kind == "cancel":
+            assert int(name) in store.requests, f"timer {key} has no request"
+    for number, instance in store.instances.items():
+        assert instance.lease is None or f"lease:{number}" in store.timers, f"lease of {number} has no end"
+    assert bool(store.deadlines) <= ("deadline" in store.timers), "deadlines without a timer"

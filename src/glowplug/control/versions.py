@@ -1,0 +1,278 @@
+"""Versions: deploy, build, switch over, roll back, retire."""
+
+from __future__ import annotations
+
+from glowplug.control import answers, growth, holdings, instances, memory, placement
+from glowplug.control.context import Context
+from glowplug.control.estimates import replicas_wanted, too_big
+from glowplug.control.records import Function, Version, key_of
+from glowplug.core.commands import Build, Target
+from glowplug.core.errors import NoSpace
+from glowplug.core.events import Built, Deployed, RollbackRequested, ScaleRequested
+from glowplug.core.ids import FunctionId, InstanceId, NodeId, VersionId
+from glowplug.core.ladder import Step
+
+_KEPT_FOR_ROLLBACK = 3
+_BUILD_ATTEMPTS = 2
+_DEPLOYED_COUNTS = 0.1
+"""A deploy says a little about demand: less than one request."""
+
+
+def on_deployed(c: Context, event: Deployed) -> None:
+    """The version becomes the next one, unless it is there already or only kept for rolling back."""
+    spec, store = event.spec, c.store
+    function = store.functions.setdefault(spec.function, Function(id=spec.function))
+    version = store.versions.get(spec.version)
+    if version is None:
+        version = store.versions[spec.version] = Version(spec=spec)
+    elif (
+        not version.retired and version.state != "failed" and spec.version in (function.active, function.next)
+    ):
+        return
+    function.gone = version.retired = False
+    function.retiring.pop(spec.version, None)
+    if event.facts is not None:
+        version.facts, version.state = event.facts, "built"
+    elif version.state == "failed":
+        version.state = "pending"
+    version.attempts, version.error, version.code = 0, "", ""
+    c.policies.arrivals.observe(function.id, c.now_s, _DEPLOYED_COUNTS)
+    c.policies.arrivals.observe(spec.environment_key, c.now_s, _DEPLOYED_COUNTS)
+    if event.active:
+        _aim(c, function, version)
+    elif spec.version not in (function.active, function.next):
+        _keep(c, function, spec.version)
+    c.touch(function.id)
+
+
+def on_rollback(c: Context, event: RollbackRequested) -> None:
+    function = c.store.functions.get(event.function)
+    if function is None or function.gone or event.version not in function.previous:
+        return
+    _aim(c, function, c.store.versions[event.version])
+    c.touch(function.id)
+
+
+def _aim(c: Context, function: Function, version: Version) -> None:
+    """`version` is to be the active one; what was on its way to that before is not any more."""
+    number = version.spec.version
+    superseded = function.next
+    function.next = None
+    function.error = function.code = ""
+    if superseded is not None and superseded != number:
+        c.store.build_queue.pop(superseded, None)
+        other = c.store.versions[superseded]
+        _drain(c, other, "superseded")
+        if other.state in ("built", "building"):
+            _keep(c, function, superseded)
+        else:
+            retire(c, function, superseded)
+    if number in function.previous:
+        function.previous.remove(number)
+    if number == function.active:
+        return
+    function.next = number
+    version.attempts = 0
+    if version.state == "pending":
+        c.store.build_queue[number] = None
+        c.build_check = True
+
+
+def _keep(c: Context, function: Function, number: VersionId) -> None:
+    """The last few versions stay for rolling back, the newest last."""
+    if number in function.previous:
+        function.previous.remove(number)
+    function.previous.append(number)
+    while len(function.previous) > _KEPT_FOR_ROLLBACK:
+        retire(c, function, function.previous.pop(0))
+
+
+def retire(c: Context, function: Function, number: VersionId) -> None:
+    """The version is wanted no more; it is forgotten once it holds nothing."""
+    version = c.store.versions[number]
+    version.retired = True
+    c.store.build_queue.pop(number, None)
+    function.retiring[number] = None
+    _drain(c, version, "retired")
+    c.touch(function.id)
+
+
+def on_undeployed(c: Context, number: FunctionId) -> None:
+    function = c.store.functions.get(number)
+    if function is None or function.gone:
+        return
+    function.gone = True
+    function.goal = function.hold = function.replicas = None
+    answers.reject_queue(c, function, "unknown_function", f"{number} was undeployed")
+    wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
+    function.active = function.next = None
+    function.previous = []
+    for version in wanted:
+        retire(c, function, version)
+    c.touch(number)
+
+
+def on_scale(c: Context, event: ScaleRequested) -> None:
+    """Wants that many instances parked; idle ones beyond go at once."""
+    function = c.store.functions.get(event.function)
+    if function is None or function.gone:
+        return
+    function.replicas = max(0, event.replicas)
+    function.goal = function.hold = None
+    c.touch(function.id)
+    if function.active is None:
+        return
+    version = c.store.versions[function.active]
+    surplus = version.live - function.replicas
+    for number in (*version.idle, *version.leased, *version.climbing):
+        if surplus <= 0:
+            break
+        instance = c.store.instances[number]
+        if instances.is_unused(instance):
+            instances.drain(c, instance, "scaled down")
+            surplus -= 1
+
+
+def advance(c: Context, function: Function) -> None:
+    """Switches to the next version when it is built and, if the old one serves, has a parked instance."""
+    if function.next is None:
+        return
+    version = c.store.versions[function.next]
+    if version.state == "failed":
+        function.error, function.code = version.error, version.code
+        number, function.next = function.next, None
+        retire(c, function, number)
+        if function.active is None:
+            answers.reject_queue(c, function, version.code, version.error)
+        return
+    if version.state != "built":
+        return
+    serving = function.active is not None and c.store.versions[function.active].live > 0
+    if not (serving or replicas_wanted(c, function) > 0) or version.idle or version.leased:
+        _switch(c, function, version)
+    elif not version.live and c.now_s >= function.retry_at_s:
+        try:
+            growth.grow(c, function, version, urgent=False, prime=True)
+        except NoSpace as error:
+            version.state, version.code, version.error = "failed", error.code, error.message
+            c.touch(function.id)
+
+
+def _switch(c: Context, function: Function, version: Version) -> None:
+    before, function.active, function.next = function.active, version.spec.version, None
+    function.stage_wanted = False
+    if before is not None:
+        _drain(c, c.store.versions[before], "superseded")
+        _keep(c, function, before)
+    for number in version.idle:
+        c.idled[number] = None
+
+
+def _drain(c: Context, version: Version, why: str) -> None:
+    for key in list(version.keys):
+        if key.startswith("instance/"):
+            instances.drain(c, c.store.instances[InstanceId(int(key.rpartition("/")[2]))], why)
+
+
+def tidy(c: Context, function: Function) -> None:
+    """Sends down what retired versions still hold, and forgets those that hold nothing."""
+    for number in list(function.retiring):
+        version = c.store.versions[number]
+        if not version.keys:
+            del function.retiring[number], c.store.versions[number]
+            c.store.building.pop(number, None)
+            c.policies.costs.forget(number)
+            continue
+        for key in list(version.keys):
+            holding = c.store.holdings[key]
+            idle = holding.phase != "descending" and key not in c.store.dependents
+            if idle and holding.target.kind in ("version", "weights"):
+                holdings.descend(c, holding, Step.LOCAL, "retired")
+    if function.gone and not function.retiring:
+        c.clear_timer(f"retry:{function.id}")
+        c.policies.arrivals.forget(function.id)
+        c.store.stranded.pop(function.id, None)
+        del c.store.functions[function.id]
+
+
+def start_builds(c: Context) -> None:
+    """First come, first built, a few at once. The first waits for its environment and for memory."""
+    store = c.store
+    while store.build_queue and len(store.building) < c.settings.max_builds:
+        number = next(iter(store.build_queue))
+        if not _start_build(c, store.versions[number]):
+            return
+        store.build_queue.pop(number, None)
+        if store.versions[number].state == "building":
+            store.building[number] = None
+
+
+def _start_build(c: Context, version: Version) -> bool:
+    """Whether the queue may move on: the build runs, or will never run."""
+    spec = version.spec
+    function = c.store.functions[spec.function]
+    node = placement.choose(c, version)
+    if node is None:
+        return False
+    need_bytes = spec.declaration.memory_bytes
+    hopeless = too_big(c, version, node.id, need_bytes)
+    if hopeless is not None:
+        fail_build(c, version, "no_space", hopeless)
+        return True
+    if key_of("build", node.id, spec.version) in c.store.holdings:
+        # An earlier attempt is still on its way out.
+        return False
+    environment = growth.ensure_environment(c, node, function, version, urgent=False)
+    if environment is None:
+        return False
+    if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=(environment.key,)):
+        return False
+    target = Target("build", node.id, spec.version)
+    holding = holdings.enter(c, target, Step.LOCAL, need_bytes, spec=spec, needs=(environment.key,))
+    command = c.command_id()
+    holding.phase, holding.command = "climbing", command
+    c.store.commands[command] = holding.key
+    version.state = "building"
+    c.emit(Build(id=command, node=node.id, spec=spec))
+    c.set_timer(f"climb:{command}", c.now_s + c.settings.build_timeout_s)
+    return True
+
+
+def on_built(c: Context, event: Built) -> None:
+    key = c.store.commands.get(event.command)
+    holding = c.store.holdings.get(key or "")
+    version = c.store.versions.get(event.version)
+    if holding is None or version is None or holding.key != key_of("build", event.node, event.version):
+        return
+    version.facts, version.state = event.facts, "built"
+    c.store.building.pop(event.version, None)
+    holdings.remove(c, holding)
+    # What was just written lies in the page cache, whether there is room for it or not.
+    growth.hold_weights(c, version, NodeId(event.node), forced=True)
+    c.touch(version.spec.function)
+
+
+def fail_build(c: Context, version: Version, code: str, message: str) -> None:
+    """The version will not be. An older one stays active."""
+    version.state, version.code, version.error = "failed", code, message
+    c.store.building.pop(version.spec.version, None)
+    c.store.build_queue.pop(version.spec.version, None)
+    c.build_check = True
+    function = c.store.functions[version.spec.function]
+    if function.next != version.spec.version and not version.retired:
+        if version.spec.version in function.previous:
+            function.previous.remove(version.spec.version)
+        retire(c, function, version.spec.version)
+    c.touch(version.spec.function)
+
+
+def retry_build(c: Context, version: Version, code: str, message: str) -> None:
+    """A build that failed for no fault of the function's is tried once more."""
+    version.attempts += 1
+    c.store.building.pop(version.spec.version, None)
+    if version.attempts >= _BUILD_ATTEMPTS or version.retired:
+        fail_build(c, version, code, message)
+    else:
+        version.state = "pending"
+        c.store.build_queue[version.spec.version] = None
+        c.build_check = True

@@ -1,0 +1,49 @@
+"""Who may ask: a token where one is set; where none is, programs of this machine but no web page."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from glowplug.core.errors import Unauthorized
+from glowplug.core.settings import GatewaySettings
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Access:
+    """Without a token, a page in a browser must not reach the server of this machine, neither by a request
+    across origins (its Origin is another's) nor by a name that resolves here (its Host is no local one)."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._expected = None if settings.token is None else f"Bearer {settings.token}".encode()
+        self._hosts = _LOCAL | {settings.host}
+
+    def check(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raises Unauthorized."""
+        if path in OPEN_PATHS:
+            return
+        given = origin = host = b""
+        for name, value in headers:
+            if name == b"authorization":
+                given = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"host":
+                host = value
+        if self._expected is not None:
+            if not hmac.compare_digest(given, self._expected):
+                raise Unauthorized("this server wants a token: set GLOWPLUG_TOKEN, or send it as a Bearer token")
+            return
+        if origin and urlsplit(origin).netloc != host:
+            raise Unauthorized("a page of another origin may not call a server that has no token")
+        if host and not self._is_local(host.decode("latin-1")):
+            raise Unauthorized("the Host header names another machine; start the server with a token to allow it")
+
+    def _is_local(self, host: str) -> bool:
+        try:
+            return urlsplit(f"//{host}").hostname in self._hosts
+        except ValueError:
+            return False

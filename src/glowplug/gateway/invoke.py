@@ -1,0 +1,196 @@
+"""The request path: under a lease straight to a worker, else through the controller's decision."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+
+from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
+from glowplug.core.errors import DeadlinePassed, Overloaded, RequestCancelled, WorkerDied, from_code
+from glowplug.core.events import Event, RequestArrived, RequestDone, RequestStarted
+from glowplug.core.events import RequestCancelled as RequestCancelledEvent
+from glowplug.core.ids import FunctionId, GatewayId, InstanceId, RequestId
+from glowplug.gateway.flight import Flight, Leases, new_request_ids
+from glowplug.transport.connection import Reply
+from glowplug.transport.frames import RequestMeta
+from glowplug.transport.gateway_side import WorkerConnections
+
+VERDICT_S = 5.0
+"""How long after a deadline, or a worker's death, the controller's word is waited for before the gateway
+answers by itself: the controller knows why a climb failed, the socket only that it ended."""
+
+
+class Invoker:
+    """Requests in flight by id. Used from one event loop; `post` may be called from within its calls."""
+
+    def __init__(
+        self,
+        gateway: GatewayId,
+        leases: Leases,
+        connections: WorkerConnections,
+        post: Callable[[Event], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._gateway = gateway
+        self._leases = leases
+        self._connections = connections
+        self._post = post
+        self._clock = clock
+        self._next_request = new_request_ids(clock())
+        self._flights: dict[RequestId, Flight] = {}
+        self._early: dict[InstanceId, list[Flight]] = {}
+        self._revoked: set[InstanceId] = set()
+        self._news = False
+        self.on_news: Callable[[], None] = self.report
+
+    def begin(self, function: FunctionId, meta: RequestMeta, body: bytes, timeout_s: float, priority: int) -> Flight:
+        """Sends the request, or asks the controller where to. The answer comes to `flight.answer`."""
+        now_s = self._clock()
+        deadline_s = now_s + timeout_s
+        flight = Flight(
+            request=self._next_request(),
+            function=function,
+            meta=RequestMeta(meta.endpoint, meta.content_type, meta.accept, deadline_s),
+            body=body,
+            arrived_s=now_s,
+            deadline_s=deadline_s,
+            answer=asyncio.get_running_loop().create_future(),
+            started_at=perf_counter(),
+        )
+        while (instance := self._leases.take(function, now_s)) is not None:
+            flight.leased = True
+            if self._send(flight, instance):
+                return flight
+            self._leases.lost(instance)
+        flight.leased = False
+        self._flights[flight.request] = flight
+        self._post(
+            RequestArrived(
+                request=flight.request,
+                function=function,
+                gateway=self._gateway,
+                deadline_s=deadline_s,
+                body_bytes=len(body),
+                priority=priority,
+            )
+        )
+        return flight
+
+    def _send(self, flight: Flight, instance: InstanceId) -> bool:
+        """False when the worker had gone before anything was sent, or has no room: another way is right."""
+        flight.instance = instance
+        flight.dispatched_at = perf_counter()
+        try:
+            self._connections.send(
+                instance, flight.request, flight.meta, flight.body, lambda reply: self._answered(flight, reply)
+            )
+        except (WorkerDied, Overloaded):
+            flight.instance = flight.dispatched_at = None
+            return False
+        flight.body = b""
+        return True
+
+    def _answered(self, flight: Flight, reply: Reply) -> None:
+        """Called exactly once for each request that was sent, whether somebody still waits or not."""
+        died = isinstance(reply.error, WorkerDied)
+        instance = flight.instance
+        assert instance is not None and flight.dispatched_at is not None
+        if died and not flight.leased and not flight.answer.done():
+            loop = asyncio.get_running_loop()
+            loop.call_later(VERDICT_S, self._settle, flight, reply)
+            return
+        self._settle(flight, reply)
+        if died:
+            return
+        ok = reply.error is None or reply.error.status < 500
+        took_s = perf_counter() - flight.dispatched_at
+        took_s = reply.phases.get("compute", reply.phases.get("first_compute", took_s))
+        if not flight.leased:
+            self._post(RequestDone(request=flight.request, instance=instance, ok=ok, took_s=took_s))
+            return
+        self._leases.done(instance, ok, took_s, self._clock())
+        self._news_from(instance)
+
+    def _settle(self, flight: Flight, reply: Reply) -> None:
+        self._flights.pop(flight.request, None)
+        flight.settle(reply)
+
+    def leave(self, flight: Flight) -> None:
+        """The client left: nobody reads the answer."""
+        self._give_up(flight, Reply(499, "", b"", {}, "", RequestCancelled("the client left")))
+
+    def expire(self, flight: Flight) -> None:
+        """The deadline passed and nobody has said so."""
+        error = DeadlinePassed(f"{flight.function} did not answer before the deadline")
+        self._give_up(flight, Reply(error.status, "", b"", {}, "", error))
+
+    def _give_up(self, flight: Flight, reply: Reply) -> None:
+        if flight.answer.done():
+            return
+        self._settle(flight, reply)
+        self._post(RequestCancelledEvent(request=flight.request, instance=flight.instance))
+
+    def limit_s(self, flight: Flight) -> float:
+        """Seconds from now after which the gateway itself says that the deadline passed. It alone watches a
+        leased request; for the others the controller does, and this is the net below."""
+        return flight.deadline_s - self._clock() + (0.0 if flight.leased else VERDICT_S)
+
+    def on_command(self, command: Dispatch | Lease | Revoke | Reject) -> None:
+        if isinstance(command, Dispatch):
+            for request in command.requests:
+                self._dispatch(request, command.instance)
+        elif isinstance(command, Lease):
+            self._revoked.discard(command.instance)
+            self._leases.grant(command)
+        elif isinstance(command, Revoke):
+            self._revoked.add(command.instance)
+            self._leases.revoke(command.instance)
+            self.report()
+        else:
+            flight = self._flights.pop(command.request, None)
+            if flight is not None:
+                flight.fail(from_code(command.code, command.message, command.retry_after_s))
+
+    def _dispatch(self, request: RequestId, instance: InstanceId) -> None:
+        flight = self._flights.get(request)
+        if flight is None or flight.instance is not None:
+            # It was answered while the controller decided; the slot it was given is free again.
+            self._post(RequestDone(request=request, instance=instance, ok=False, took_s=0.0))
+        elif self._send(flight, instance):
+            self._post(RequestStarted(request=request, instance=instance))
+        else:
+            self._early.setdefault(instance, []).append(flight)
+
+    def attached(self, instance: InstanceId) -> None:
+        """Sends what was dispatched to an instance before its connection came."""
+        for flight in self._early.pop(instance, ()):
+            if not flight.answer.done() and self._send(flight, instance):
+                self._post(RequestStarted(request=flight.request, instance=instance))
+            else:
+                self._post(RequestDone(request=flight.request, instance=instance, ok=False, took_s=0.0))
+
+    def lost(self, instance: InstanceId) -> None:
+        """An instance has ended: it is taken under no lease any more. The controller learns by the engine."""
+        self._leases.lost(instance)
+        self._revoked.discard(instance)
+        self._early.pop(instance, None)
+
+    def _news_from(self, instance: InstanceId) -> None:
+        if instance in self._revoked:
+            self.report()
+        elif not self._news:
+            self._news = True
+            self.on_news()
+
+    def report(self) -> None:
+        """Tells the controller what was done under leases. At once where a lease is wanted back."""
+        self._news = False
+        for found in self._leases.reports(self._clock()):
+            if found.final:
+                self._revoked.discard(found.instance)
+            self._post(found)
+
+    def waiting(self) -> int:
+        """Requests that the controller holds: queued, or dispatched without a lease."""
+        return len(self._flights)

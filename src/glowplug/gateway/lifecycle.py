@@ -1,0 +1,139 @@
+"""A gateway as the rest of the server sees it: a port for the controller's commands, and a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
+from glowplug.core.errors import Unavailable
+from glowplug.core.events import Event
+from glowplug.core.ids import FunctionId, GatewayId, InstanceId
+from glowplug.core.settings import GatewaySettings
+from glowplug.core.status import RequestTrace
+from glowplug.gateway.flight import Flight, Known, Leases
+from glowplug.gateway.invoke import Invoker
+from glowplug.gateway.metrics import Metrics
+from glowplug.gateway.phases import TraceRing, join_phases, origin_of
+from glowplug.transport.connection import Reply
+from glowplug.transport.frames import RequestMeta
+from glowplug.transport.gateway_side import WorkerConnections
+
+
+class Gateway:
+    """Takes requests of any protocol, in one event loop, from `start` until `drain`.
+
+    `post` hands an event to the controller; `known` says what is deployed; `clock` gives epoch seconds.
+    """
+
+    def __init__(
+        self,
+        gateway: GatewayId,
+        settings: GatewaySettings,
+        *,
+        leases: Leases,
+        known: Known,
+        post: Callable[[Event], None],
+        clock: Callable[[], float],
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.id = gateway
+        self.settings = settings
+        self.known = known
+        self.metrics = metrics if metrics is not None else Metrics()
+        self.traces = TraceRing(settings.traces_kept)
+        self.connections = WorkerConnections(settings.max_body_bytes, on_lost=self._on_lost)
+        self.invoker = Invoker(gateway, leases, self.connections, post, clock)
+        self.invoker.on_news = self._schedule_report
+        self.draining = False
+        self.active = 0
+        """Requests being answered."""
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._report_timer: asyncio.TimerHandle | None = None
+
+    def on_command(self, command: Dispatch | Lease | Revoke | Reject) -> None:
+        """The controller's port (control.engine.GatewayPort)."""
+        self.invoker.on_command(command)
+        if isinstance(command, Lease):
+            self._schedule_report()
+
+    def attach(self, instance: InstanceId, sock: socket.socket) -> None:
+        """An instance begins to climb; `sock` is this end of its data socket, owned from here on."""
+        self.connections.attach(instance, sock)
+        self.invoker.attached(instance)
+
+    def detach(self, instance: InstanceId, why: str = "its process ended") -> None:
+        """An instance has ended. Answers that it sent in time are delivered."""
+        self.connections.detach(instance, why)
+        self.invoker.lost(instance)
+
+    def _on_lost(self, instance: InstanceId, why: str) -> None:
+        self.invoker.lost(instance)
+
+    def _schedule_report(self) -> None:
+        """Reports are batched: the first news sets the timer, so an idle gateway does nothing."""
+        if self._report_timer is None:
+            loop = asyncio.get_running_loop()
+            self._report_timer = loop.call_later(self.settings.report_every_s, self._report)
+
+    def _report(self) -> None:
+        self._report_timer = None
+        self.invoker.report()
+
+    def begin(
+        self, function: FunctionId, meta: RequestMeta, body: bytes, timeout_s: float, priority: int = 0
+    ) -> Flight:
+        """Starts a request. Raises Unavailable while draining. `finish` must follow."""
+        if self.draining:
+            raise Unavailable("the server is shutting down", 1.0)
+        flight = self.invoker.begin(function, meta, body, timeout_s, priority)
+        self.active += 1
+        self._idle.clear()
+        return flight
+
+    def finish(self, flight: Flight, reply: Reply, total_s: float) -> tuple[dict[str, float], str]:
+        """Records an answered request; returns its phases in seconds and its origin."""
+        phases = join_phases(total_s, flight.queue_s, reply.phases)
+        origin = reply.origin or origin_of(reply.phases)
+        if flight.instance is None:
+            origin = ""
+        self.metrics.answered(flight.function, reply.status, total_s, origin, phases)
+        self.traces.add(
+            RequestTrace(
+                request=flight.request,
+                function=flight.function,
+                endpoint=flight.meta.endpoint,
+                started_s=flight.arrived_s,
+                total_s=total_s,
+                status=reply.status,
+                origin=origin,
+                phases=phases,
+                instance=flight.instance or 0,
+            )
+        )
+        return phases, origin
+
+    def released(self) -> None:
+        """The answer of a request that `begin` started was written, or given up."""
+        self.active -= 1
+        if self.active == 0:
+            self._idle.set()
+
+    async def drain(self) -> bool:
+        """Refuses new requests and waits up to `settings.drain_s` for those in flight; True when all ended."""
+        self.draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Reports what is left to report and closes every connection."""
+        self.draining = True
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report()
+        self.connections.close()

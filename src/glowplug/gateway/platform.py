@@ -1,0 +1,106 @@
+"""What the admin interface needs from whoever composes the server, and the shapes of its requests and answers.
+
+Field names in camelCase are OpenFaaS's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+import msgspec
+
+from glowplug.core.ids import DEFAULT_NAMESPACE, FunctionId
+from glowplug.core.ladder import Step
+from glowplug.core.status import FunctionStatus, LogLine, NodeStatus
+
+Direction = Literal["climb", "descend"]
+Cache = Literal["warm", "cold"]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """`memory` as people write it: `512MB`, `512Mi`."""
+
+    memory: str | None = None
+    cpu: str | None = None
+
+
+class DeployRequest(msgspec.Struct, frozen=True):
+    """`image` is the id of an upload that declares `service`. Unknown fields are ignored, as OpenFaaS does."""
+
+    service: str
+    image: str
+    namespace: str = DEFAULT_NAMESPACE
+    envVars: dict[str, str] = {}  # noqa: N815
+    secrets: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    limits: Limits | None = None
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """The answer to a deploy: accepted and durable, not yet built."""
+
+    name: str
+    namespace: str
+    version: str
+
+
+class UndeployRequest(msgspec.Struct, frozen=True):
+    functionName: str  # noqa: N815
+    namespace: str = DEFAULT_NAMESPACE
+
+
+class ScaleRequest(msgspec.Struct, frozen=True):
+    replicas: int
+    serviceName: str = ""  # noqa: N815
+
+
+class RollbackRequest(msgspec.Struct, frozen=True):
+    version: str | None = None
+
+
+class PlatformInfo(msgspec.Struct, frozen=True):
+    version: str
+    nodes: tuple[NodeStatus, ...] = ()
+    isolation: dict[str, str] = {}
+
+
+class Platform(Protocol):
+    """Everything raises errors of core.errors; functions that are not there raise UnknownFunction."""
+
+    async def deploy(self, request: DeployRequest, update: bool) -> Deployment:
+        """Returns when the deploy is durable. With `update` the function must be there."""
+        ...
+
+    def functions(self) -> list[FunctionStatus]: ...
+
+    def function(self, function: FunctionId) -> FunctionStatus: ...
+
+    async def scale(self, function: FunctionId, replicas: int) -> None: ...
+
+    async def undeploy(self, function: FunctionId) -> None: ...
+
+    async def rollback(self, function: FunctionId, version: str | None) -> None:
+        """To the version before the active one unless `version` names another. Raises UnknownVersion."""
+        ...
+
+    async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
+        """Returns when the function stands at exactly `step` and its weights are in, or out of, the page cache."""
+        ...
+
+    async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
+        """Stores the bytes and returns their sha256 in hex. Leaves nothing behind when `chunks` raises."""
+        ...
+
+    def logs(
+        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+    ) -> AsyncIterator[LogLine]:
+        """Lines in order. Closing the iterator ends a follower."""
+        ...
+
+    def info(self) -> PlatformInfo: ...
+
+    def ready(self) -> bool:
+        """Whether functions that are deployed can be answered."""
+        ...

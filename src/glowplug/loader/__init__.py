@@ -1,0 +1,65 @@
+"""Packing torch models into one file, and having them back in milliseconds.
+
+A library of its own: it knows nothing of servers. Importing it does not import torch.
+
+    import glowplug.loader as loader
+    loader.pack(model, example_input, "model.pack")
+    model = loader.load("model.pack")
+
+No submodule may have the name of something exported here: importing it would hide that.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glowplug.loader.api import load, pack
+    from glowplug.loader.construct import without_init
+    from glowplug.loader.errors import (
+        DeviceFull,
+        LoaderError,
+        NotPicklable,
+        NotRebuildable,
+        PackCorrupt,
+        PackTruncated,
+        WeightsMismatch,
+        WeightsUnreadable,
+    )  # fmt: skip
+    from glowplug.loader.info import PackInfo
+    from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
+    from glowplug.loader.prime import Prime
+    from glowplug.loader.reader import MappedPack, open_pack
+    from glowplug.loader.tracing import Trace, trace
+    from glowplug.loader.weights import assign, read_state_dict
+    from glowplug.loader.writer import write_pack
+
+_HOMES = {
+    "api": ("load", "pack"),
+    "construct": ("without_init",),
+    "errors": (
+        "DeviceFull", "LoaderError", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackTruncated",
+        "WeightsMismatch", "WeightsUnreadable",
+    ),
+    "info": ("PackInfo",),
+    "pagecache": ("evict_page_cache", "page_cache_bytes"),
+    "prime": ("Prime",),
+    "reader": ("MappedPack", "open_pack"),
+    "tracing": ("Trace", "trace"),
+    "weights": ("assign", "read_state_dict"),
+    "writer": ("write_pack",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DeviceFull", "LoaderError", "MappedPack", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackInfo",
+    "PackTruncated", "Prime", "Trace", "WeightsMismatch", "WeightsUnreadable", "assign", "evict_page_cache",
+    "load", "open_pack", "pack", "page_cache_bytes", "read_state_dict", "trace", "without_init", "write_pack",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

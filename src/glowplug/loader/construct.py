@@ -1,0 +1,65 @@
+"""Building a module whose weights will be replaced, without drawing random numbers for them first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_RANDOM_FILLS = frozenset({
+    "normal_", "uniform_", "log_normal_", "exponential_", "cauchy_", "geometric_", "bernoulli_", "random_",
+    "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_",
+    "orthogonal_", "sparse_",
+})  # fmt: skip
+_UNDISPATCHED = ("trunc_normal_", "_no_grad_trunc_normal_", "orthogonal_", "sparse_")
+"""Functions of torch.nn.init that compute more than one fill, and that no torch function mode sees."""
+_MARK = "_glowplug_parameter_data"
+
+
+@contextmanager
+def without_init() -> Iterator[None]:
+    """Random fills of parameters do nothing in this block: parameters hold whatever their memory held.
+
+    All else is done: constant fills, and every value of buffers and plain tensors, for those
+    may not come from the weights file. `parameter.data.normal_()` counts as a fill of the parameter.
+    Everything is as before when the block ends. Modules must be built by this thread; one block at a time in
+    a process.
+    """
+    import torch
+    from torch.nn import init
+    from torch.overrides import TorchFunctionMode
+
+    data_of, detach = torch.Tensor.data.__get__, torch.Tensor.detach  # type: ignore[attr-defined]
+
+    def of_parameter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        target = args[0] if args else kwargs.get("tensor")
+        return target if isinstance(target, torch.nn.Parameter) or hasattr(target, _MARK) else None
+
+    class SkipFills(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if getattr(func, "__name__", "") in _RANDOM_FILLS:
+                target = of_parameter(args, kwargs)
+                if target is not None:
+                    return target
+            result = func(*args, **kwargs)
+            if func in (data_of, detach) and of_parameter(args, kwargs) is not None:
+                setattr(result, _MARK, True)
+            return result
+
+    def skipping(original: Callable[..., Any]) -> Callable[..., Any]:
+        def fill(*args: Any, **kwargs: Any) -> Any:
+            target = of_parameter(args, kwargs)
+            return original(*args, **kwargs) if target is None else target
+
+        return fill
+
+    originals = {name: getattr(init, name) for name in _UNDISPATCHED if hasattr(init, name)}
+    try:
+        for name, original in originals.items():
+            setattr(init, name, skipping(original))
+        with SkipFills():
+            yield
+    finally:
+        for name, original in originals.items():
+            setattr(init, name, original)

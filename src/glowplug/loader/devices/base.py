@@ -1,0 +1,123 @@
+"""What every device can do, and the bookkeeping they share."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from glowplug.loader.errors import DeviceFull
+
+T = TypeVar("T")
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """Room on one device, from `reserve` until `release`."""
+
+    number: int
+    nbytes: int
+
+
+class Placement(Protocol):
+    """Weights on their way to a device.
+
+    `memory` is what tensors can live in: a memoryview of this process, or a flat uint8 tensor on the device.
+    Its content is right once the placement is done.
+    """
+
+    @property
+    def memory(self) -> Any: ...
+
+    def done(self) -> bool:
+        """Whether all bytes have arrived; never waits, and stays True."""
+
+    def wait(self) -> None:
+        """Returns when done."""
+
+
+class Device(Protocol):
+    """Safe to use from several threads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capacity_bytes(self) -> int: ...
+
+    @property
+    def free_bytes(self) -> int:
+        """Capacity less every reservation."""
+
+    def reserve(self, nbytes: int) -> Reservation:
+        """Raises DeviceFull when `free_bytes` is less, ValueError for a negative size."""
+
+    def place(self, weights: memoryview, reservation: Reservation) -> Placement:
+        """Starts to bring `weights` here and returns at once where the device can.
+
+        `weights` may not change until the placement is done. Raises ValueError when the reservation is
+        released or too small.
+        """
+
+    def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
+        """Runs `work` on this device once `after` is done, and returns its result. Raises what it raises."""
+
+    def release(self, reservation: Reservation) -> None:
+        """Gives the room back; a second time does nothing. Nothing placed there may be used any more."""
+
+
+class Ledger:
+    """Counts reservations against a capacity, exactly."""
+
+    def __init__(self, device: str, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self._device = device
+        self._numbers = itertools.count(1)
+        self._reserved: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def free_bytes(self) -> int:
+        with self._lock:
+            return self.capacity_bytes - sum(self._reserved.values())
+
+    def reserve(self, nbytes: int) -> Reservation:
+        if nbytes < 0:
+            raise ValueError(f"{nbytes} bytes cannot be reserved")
+        with self._lock:
+            free = self.capacity_bytes - sum(self._reserved.values())
+            if nbytes > free:
+                raise DeviceFull(
+                    f"{self._device} has {free} of {self.capacity_bytes} bytes free, {nbytes} are needed; "
+                    "release something first"
+                )
+            reservation = Reservation(next(self._numbers), nbytes)
+            self._reserved[reservation.number] = nbytes
+            return reservation
+
+    def check(self, reservation: Reservation, nbytes: int) -> None:
+        with self._lock:
+            held = self._reserved.get(reservation.number)
+        if held is None:
+            raise ValueError(f"the reservation of {reservation.nbytes} bytes on {self._device} was released")
+        if nbytes > held:
+            raise ValueError(f"{nbytes} bytes do not fit the reservation of {held} on {self._device}")
+
+    def release(self, reservation: Reservation) -> None:
+        with self._lock:
+            self._reserved.pop(reservation.number, None)
+
+
+class Placed:
+    """A placement that was done when it was made."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+
+    def done(self) -> bool:
+        return True
+
+    def wait(self) -> None:
+        return

@@ -1,0 +1,45 @@
+"""This machine's memory: weights are used where they are mapped, so placing them moves nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from glowplug.loader.devices.base import Ledger, Placed, Placement, Reservation, T
+
+
+class CpuDevice:
+    name = "cpu"
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._ledger = Ledger(self.name, capacity_bytes)
+
+    @property
+    def capacity_bytes(self) -> int:
+        return self._ledger.capacity_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        return self._ledger.free_bytes
+
+    def reserve(self, nbytes: int) -> Reservation:
+        return self._ledger.reserve(nbytes)
+
+    def place(self, weights: memoryview, reservation: Reservation) -> Placement:
+        self._ledger.check(reservation, weights.nbytes)
+        return Placed(weights)
+
+    def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
+        if after is not None:
+            after.wait()
+        return work()
+
+    def release(self, reservation: Reservation) -> None:
+        self._ledger.release(reservation)
+
+
+def open_cpu(number: int = 0) -> CpuDevice:
+    """A device as large as this machine's memory. Raises RuntimeError for any number but 0."""
+    if number:
+        raise RuntimeError(f"there is one CPU device, cpu:0; cpu:{number} does not exist")
+    return CpuDevice(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -1,0 +1,90 @@
+"""One NVIDIA GPU, by torch. Only a machine with one can show that this is right: tests marked `gpu`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from glowplug.loader.devices.base import Ledger, Placement, Reservation, T
+
+
+class _Copy:
+    def __init__(self, memory: Any, source: Any, event: Any) -> None:
+        self.memory = memory
+        # Asynchronous: the source must outlive the copy.
+        self._source = source
+        self._event = event
+
+    def done(self) -> bool:
+        arrived: bool = self._event.query()
+        return arrived
+
+    def wait(self) -> None:
+        self._event.synchronize()
+        self._source = None
+
+
+class CudaDevice:
+    """Copies run on a stream of their own, beside the computation. From pinned memory they are asynchronous;
+    from any other the driver copies through a buffer of its own, and `place` returns late.
+    """
+
+    def __init__(self, number: int) -> None:
+        import torch
+
+        if not torch.cuda.is_available() or number >= torch.cuda.device_count():
+            raise RuntimeError(
+                f"this machine has no device cuda:{number} ({torch.cuda.device_count()} found)"
+            )
+        self.name = f"cuda:{number}"
+        self._torch = torch
+        self._device = torch.device(self.name)
+        free_bytes, _ = torch.cuda.mem_get_info(self._device)
+        self._ledger = Ledger(self.name, free_bytes)
+        self._stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+
+    @property
+    def capacity_bytes(self) -> int:
+        """What was free when the device was opened: other processes hold the rest."""
+        return self._ledger.capacity_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        return self._ledger.free_bytes
+
+    def reserve(self, nbytes: int) -> Reservation:
+        return self._ledger.reserve(nbytes)
+
+    def place(self, weights: memoryview, reservation: Reservation) -> Placement:
+        self._ledger.check(reservation, weights.nbytes)
+        torch = self._torch
+        source = (
+            torch.frombuffer(weights, dtype=torch.uint8)
+            if weights.nbytes
+            else torch.empty(0, dtype=torch.uint8)
+        )
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            memory = torch.empty(weights.nbytes, dtype=torch.uint8, device=self._device)
+            memory.copy_(source, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record(self._stream)
+        # The allocator must not hand this memory out again while the compute stream still reads it.
+        memory.record_stream(torch.cuda.default_stream(self._device))
+        return _Copy(memory, source, event)
+
+    def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
+        torch = self._torch
+        with torch.cuda.device(self._device):
+            if after is not None:
+                after.wait()
+            result = work()
+            torch.cuda.current_stream(self._device).synchronize()
+        return result
+
+    def release(self, reservation: Reservation) -> None:
+        self._ledger.release(reservation)
+
+
+def open_cuda(number: int = 0) -> CudaDevice:
+    """Raises RuntimeError where there is no such GPU."""
+    return CudaDevice(number)

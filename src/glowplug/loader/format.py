@@ -1,0 +1,200 @@
+"""The pack: one file that holds an object graph and its tensors.
+
+    preamble   64 bytes: magic, version, flags, header bytes, file bytes, hash of the preamble and header
+    header     msgpack of `Header`: where everything lies, and its hashes
+    skeleton   pickle of the object graph, each tensor replaced by its number
+    prime      msgpack of the calls that warm the object up (optional)
+    weights    starts on a page; units start on pages, tensors on 64 bytes, in the order of execution
+    timings    one float64 per unit: seconds of compute, measured (optional)
+
+Sizes and offsets are bytes, little-endian. Weight offsets count from the start of the weights, so they do not
+depend on the sizes before them. Timings stand outside every hash: the same content has the same `digest`
+however fast the machine was that packed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+
+from glowplug.loader.errors import PackCorrupt, PackTruncated
+
+MAGIC = b"GLOWPACK"
+VERSION = 1
+PAGE_BYTES = 4096
+TENSOR_ALIGN_BYTES = 64
+HASH_BYTES = 32
+TIMED_FLAG = 1
+_PREAMBLE = struct.Struct(f"<8sIIQQ{HASH_BYTES}s")
+PREAMBLE_BYTES = _PREAMBLE.size
+
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+
+class StorageEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One run of memory: of one tensor, or of several that overlap."""
+
+    offset: _Size
+    nbytes: _Size
+
+
+class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """`start` counts elements from the start of `storage`; `stride` is None when contiguous."""
+
+    name: str
+    dtype: str
+    shape: tuple[_Size, ...]
+    storage: _Size
+    start: _Size
+    stride: tuple[_Size, ...] | None
+    parameter: bool
+    requires_grad: bool
+
+    @property
+    def numel(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+class UnitEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Consecutive layers that are fetched and checked together."""
+
+    layers: tuple[str, ...]
+    offset: _Size
+    nbytes: _Size
+    hash: bytes
+
+
+class Section(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    nbytes: _Size
+    hash: bytes
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    tensors: tuple[TensorEntry, ...]
+    storages: tuple[StorageEntry, ...]
+    units: tuple[UnitEntry, ...]
+    weights_nbytes: _Size
+    skeleton: Section
+    prime: Section | None
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Where the parts lie, counted from the start of the file."""
+
+    skeleton_offset: int
+    prime_offset: int
+    weights_offset: int
+    timings_offset: int
+    file_nbytes: int
+
+
+class Preamble(msgspec.Struct, frozen=True):
+    flags: int
+    header_nbytes: int
+    file_nbytes: int
+    header_hash: bytes
+
+
+def digest(chunks: Iterable[bytes | memoryview]) -> bytes:
+    """The hash used all over a pack: BLAKE2b, 32 bytes."""
+    state = hashlib.blake2b(digest_size=HASH_BYTES)
+    for chunk in chunks:
+        state.update(chunk)
+    return state.digest()
+
+
+def align(offset: int, to: int) -> int:
+    return -(-offset // to) * to
+
+
+def layout(header: Header, header_nbytes: int, timed: bool) -> Layout:
+    skeleton_offset = PREAMBLE_BYTES + header_nbytes
+    prime_offset = skeleton_offset + header.skeleton.nbytes
+    weights_offset = align(prime_offset + (header.prime.nbytes if header.prime else 0), PAGE_BYTES)
+    timings_offset = weights_offset + header.weights_nbytes
+    timings_nbytes = 8 * len(header.units) if timed else 0
+    return Layout(
+        skeleton_offset, prime_offset, weights_offset, timings_offset, timings_offset + timings_nbytes
+    )
+
+
+def encode(header: Header, timed: bool) -> tuple[bytes, bytes]:
+    """Returns (preamble, header bytes). Their length depends on sizes only, never on the hashes in them."""
+    body = msgspec.msgpack.encode(header)
+    flags = TIMED_FLAG if timed else 0
+    file_nbytes = layout(header, len(body), timed).file_nbytes
+    fields = (MAGIC, VERSION, flags, len(body), file_nbytes)
+    return _PREAMBLE.pack(*fields, _seal(fields, body)), body
+
+
+def _seal(fields: tuple[bytes, int, int, int, int], body: bytes) -> bytes:
+    return digest([_PREAMBLE.pack(*fields, bytes(HASH_BYTES)), body])
+
+
+def decode_preamble(data: bytes, actual_nbytes: int, path: str) -> Preamble:
+    """Checks that the file is a pack of this version and as long as it says.
+
+    Raises PackTruncated and PackCorrupt.
+    """
+    if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
+        raise PackCorrupt(
+            f"{path} is not a Glowplug pack: it does not begin with {MAGIC!r}; pack the model again"
+        )
+    if len(data) < PREAMBLE_BYTES:
+        raise PackTruncated(
+            f"{path} ends after {actual_nbytes} bytes, inside its preamble; pack the model again"
+        )
+    _, version, flags, header_nbytes, file_nbytes, header_hash = _PREAMBLE.unpack(data)
+    if version != VERSION:
+        raise PackCorrupt(
+            f"{path} has pack format {version}, this is a reader of {VERSION}; pack the model again"
+        )
+    if actual_nbytes < file_nbytes:
+        raise PackTruncated(f"{path} has {actual_nbytes} of {file_nbytes} bytes; copy or pack it again")
+    if actual_nbytes > file_nbytes or PREAMBLE_BYTES + header_nbytes > file_nbytes:
+        raise PackCorrupt(f"{path} has {actual_nbytes} bytes but says {file_nbytes}; copy or pack it again")
+    return Preamble(flags, header_nbytes, file_nbytes, header_hash)
+
+
+def decode_header(preamble: Preamble, body: bytes, path: str) -> tuple[Header, Layout]:
+    """Checks the header's hash and that everything it names lies inside the file. Raises PackCorrupt."""
+    fields = (MAGIC, VERSION, preamble.flags, preamble.header_nbytes, preamble.file_nbytes)
+    if _seal(fields, body) != preamble.header_hash:
+        raise PackCorrupt(f"{path}: the header is damaged (its hash differs); copy or pack it again")
+    try:
+        header = msgspec.msgpack.decode(body, type=Header)
+    except msgspec.DecodeError as error:
+        raise PackCorrupt(f"{path}: the header cannot be read: {error}") from error
+    places = layout(header, len(body), bool(preamble.flags & TIMED_FLAG))
+    if places.file_nbytes != preamble.file_nbytes:
+        raise PackCorrupt(
+            f"{path}: its parts add up to {places.file_nbytes}, not {preamble.file_nbytes} bytes"
+        )
+    parts: list[StorageEntry | UnitEntry] = [*header.storages, *header.units]
+    for part in parts:
+        if part.offset + part.nbytes > header.weights_nbytes:
+            raise PackCorrupt(f"{path}: {part} reaches past the weights ({header.weights_nbytes} bytes)")
+    for tensor in header.tensors:
+        strides = tensor.stride
+        if tensor.storage >= len(header.storages) or (
+            strides is not None and len(strides) != len(tensor.shape)
+        ):
+            raise PackCorrupt(f"{path}: the entry of tensor {tensor.name!r} contradicts itself")
+    return header, places
+
+
+def encode_timings(compute_s: Iterable[float]) -> bytes:
+    values = list(compute_s)
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+def decode_timings(data: bytes) -> tuple[float, ...]:
+    """Seconds per unit; what is no duration becomes 0, for timings are hints and are not hashed."""
+    return tuple(value if 0 <= value < 1e9 else 0.0 for (value,) in struct.iter_unpack("<d", data))

@@ -1,0 +1,160 @@
+"""Reading a pack."""
+
+from __future__ import annotations
+
+import io
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from glowplug.loader import skeleton
+from glowplug.loader.errors import PackCorrupt
+from glowplug.loader.format import (
+    PREAMBLE_BYTES,
+    Header,
+    Layout,
+    Section,
+    decode_header,
+    decode_preamble,
+    decode_timings,
+    digest,
+)  # fmt: skip
+from glowplug.loader.info import PackInfo
+from glowplug.loader.memory import Mapping
+from glowplug.loader.prefetch import Prefetch, start_prefetch
+from glowplug.loader.prime import Prime
+from glowplug.loader.sources import FileSource
+from glowplug.loader.tensors import views
+
+_VERIFY_CHUNK_BYTES = 2**20
+
+
+def open_pack(path: str | Path) -> MappedPack:
+    """Opens a pack and checks its header: a few pages are read, no weights.
+
+    Raises PackTruncated, PackCorrupt (no pack, another version, a damaged header), OSError.
+    """
+    file = io.FileIO(str(path))
+    try:
+        # Here, by fstatfs, is the place to refuse file systems on which a mapping is slow or may vanish.
+        source = FileSource(file.fileno(), str(path))
+        preamble = decode_preamble(file.read(PREAMBLE_BYTES), source.size, str(path))
+        body = source.read(PREAMBLE_BYTES, preamble.header_nbytes)
+        header, places = decode_header(preamble, body, str(path))
+        timings = source.read(places.timings_offset, places.file_nbytes - places.timings_offset)
+        info = PackInfo.of(str(path), header, places, body, decode_timings(timings) if timings else None)
+        return MappedPack(file, source, header, places, info)
+    except BaseException:
+        file.close()
+        raise
+
+
+class MappedPack:
+    """An open pack. Holds one file descriptor until `close`; what was loaded lives on after that.
+
+    Made by `open_pack`; also a context manager. Safe to use from several threads, but for `release_pages`.
+    """
+
+    def __init__(
+        self, file: io.FileIO, source: FileSource, header: Header, places: Layout, info: PackInfo
+    ) -> None:
+        self.info = info
+        self._file = file
+        self._source = source
+        self._header = header
+        self._places = places
+        self._maps: weakref.WeakSet[Mapping] = weakref.WeakSet()
+
+    def load(self, place: Callable[[memoryview], Any] | None = None) -> object:
+        """Rebuilds the object around a private mapping of the weights: nothing is copied or read ahead.
+
+        Each call gives an independent object; writing to a tensor changes neither the file nor another
+        object. Runs the code that the skeleton's pickle names. `place` may bring the weights elsewhere: it
+        gets the mapping and returns what the tensors shall live in, a memoryview or a flat uint8 tensor on
+        a device.
+
+        Raises PackCorrupt (a damaged skeleton), NotRebuildable, OSError, and what `place` raises.
+        """
+        graph = self._section("skeleton", self._places.skeleton_offset, self._header.skeleton)
+        weights = None
+        if self._header.weights_nbytes:
+            mapping = self._map(private=True)
+            self._maps.add(mapping)
+            weights = place(mapping.buffer()) if place else mapping.buffer()
+        return skeleton.load(graph, views(self._header, weights, self.info.path), self.info.path)
+
+    def prime(self) -> Prime | None:
+        """The calls that warm a loaded object up. Raises PackCorrupt."""
+        if self._header.prime is None:
+            return None
+        data = self._section("prime", self._places.prime_offset, self._header.prime)
+        return msgspec.msgpack.decode(data, type=Prime)
+
+    def verify(self) -> None:
+        """Reads everything and checks every hash. Raises PackCorrupt naming the first bad unit."""
+        self._section("skeleton", self._places.skeleton_offset, self._header.skeleton)
+        self.prime()
+        for number, unit in enumerate(self._header.units):
+            if digest(self._chunks(self._places.weights_offset + unit.offset, unit.nbytes)) != unit.hash:
+                layers = ", ".join(unit.layers)
+                raise PackCorrupt(
+                    f"{self.info.path}: unit {number} (layers: {layers}) is damaged; copy or pack it again"
+                )
+
+    def resident_bytes(self) -> int:
+        """Bytes of the weights in the page cache; all of them for who neither owns nor may write the file."""
+        return self._map(private=False).resident_bytes() if self._header.weights_nbytes else 0
+
+    def prefetch(self, threads: int = 1) -> Prefetch:
+        """Reads the weights into the page cache behind the caller's back, unless they look cached."""
+        return start_prefetch(
+            self._file.fileno(),
+            self._source,
+            self._places.weights_offset,
+            self._header.weights_nbytes,
+            threads,
+        )
+
+    def release_pages(self) -> int:
+        """Unmaps the unwritten pages of what was loaded from here, so that the page cache can drop them.
+
+        They come back from the file at the next use. Returns bytes. No other thread may write
+        to the weights meanwhile.
+        """
+        return sum(mapping.release_clean() for mapping in list(self._maps))
+
+    def close(self) -> None:
+        """Closes the file; a second time does nothing. A prefetch must have ended."""
+        self._file.close()
+
+    def __enter__(self) -> MappedPack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _map(self, *, private: bool) -> Mapping:
+        start, nbytes = self._places.weights_offset, self._header.weights_nbytes
+        return Mapping(self._file.fileno(), start, nbytes, private=private)
+
+    def _section(self, name: str, offset: int, section: Section) -> bytes:
+        data = self._source.read(offset, section.nbytes)
+        if digest([data]) != section.hash:
+            raise PackCorrupt(
+                f"{self.info.path}: the {name} is damaged (its hash differs); copy or pack it again"
+            )
+        return data
+
+    def _chunks(self, offset: int, nbytes: int) -> Iterator[memoryview]:
+        """The bytes of a range, in a buffer that is used again for each chunk."""
+        view = memoryview(bytearray(min(nbytes, _VERIFY_CHUNK_BYTES)))
+        for done in range(0, nbytes, _VERIFY_CHUNK_BYTES):
+            length = min(_VERIFY_CHUNK_BYTES, nbytes - done)
+            self._source.read_into(view, offset + done, length)
+            yield view[:length]

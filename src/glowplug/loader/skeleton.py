@@ -1,0 +1,173 @@
+"""The object graph of a pack: a pickle in which each tensor is only a number.
+
+Unpickling runs code that the pickle names: only a function's own processes may do it.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from glowplug.loader.errors import NotPicklable, NotRebuildable, PackCorrupt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PROTOCOL = 5
+_DEPTH = 6
+
+
+class TensorTable:
+    """The tensors of one object graph, each once, in the order they were met."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self._numbers: dict[int, int] = {}
+
+    def number_of(self, tensor: Tensor) -> int:
+        """Raises NotPicklable for a tensor that is not plain memory of this process."""
+        number = self._numbers.get(id(tensor))
+        if number is None:
+            _check(tensor)
+            number = self._numbers[id(tensor)] = len(self.tensors)
+            self.tensors.append(tensor)
+        return number
+
+
+def _check(tensor: Tensor) -> None:
+    import torch
+
+    reasons = {
+        f"it is a {type(tensor).__qualname__}, and only plain tensors and parameters keep their meaning": type(
+            tensor
+        )
+        not in (torch.Tensor, torch.nn.Parameter),
+        f"it lies on {tensor.device}; move the module to the CPU before packing": tensor.device.type != "cpu",
+        f"its layout is {tensor.layout}": tensor.layout != torch.strided,
+        "it is quantized": tensor.is_quantized,
+        "it is nested": tensor.is_nested,
+        "it is a lazy conjugate or negative; call .resolve_conj().resolve_neg()": tensor.is_conj()
+        or tensor.is_neg(),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            shape = tuple(tensor.shape) if tensor.layout == torch.strided and not tensor.is_nested else "?"
+            raise NotPicklable(
+                f"a tensor of shape {shape} and dtype {tensor.dtype} cannot be packed: {reason}"
+            )
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, table: TensorTable) -> None:
+        import torch
+
+        super().__init__(file, protocol=_PROTOCOL)
+        self._tensor_type = torch.Tensor
+        self._table = table
+        self._sets: dict[int, tuple[int, set[str]]] = {}
+
+    def persistent_id(self, obj: Any) -> Any:
+        if isinstance(obj, self._tensor_type):
+            return self._table.number_of(obj)
+        # The order of a set of strings differs between processes, and equal content must give equal bytes.
+        if type(obj) is set and len(obj) > 1 and all(type(item) is str for item in obj):
+            number, _ = self._sets.setdefault(id(obj), (len(self._sets), obj))
+            return (number, *sorted(obj))
+        return None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, tensors: Sequence[Tensor]) -> None:
+        super().__init__(file)
+        self._tensors = tensors
+        self._sets: dict[int, set[str]] = {}
+
+    def persistent_load(self, pid: Any) -> Any:
+        if type(pid) is int:
+            return self._tensors[pid]
+        return self._sets.setdefault(pid[0], set(pid[1:]))
+
+
+def dump(obj: object) -> tuple[bytes, list[Tensor]]:
+    """Returns (skeleton, its tensors in the order of their numbers). Raises NotPicklable.
+
+    What pickle does not carry is not kept: gradients, autograd history, hooks on tensors.
+    """
+    table = TensorTable()
+    file = io.BytesIO()
+    pickler = _Pickler(file, table)
+    try:
+        pickler.dump(obj)
+        done = 0
+        # Attributes of tensors (nn.Buffer has some) follow, for a number cannot carry them.
+        while True:
+            fresh = range(done, len(table.tensors))
+            done = len(table.tensors)
+            attributes = {t: vars(table.tensors[t]) for t in fresh if vars(table.tensors[t])}
+            pickler.dump(attributes)
+            if not attributes:
+                break
+    except NotPicklable as error:
+        raise NotPicklable(f"{_culprit(obj, type(obj).__qualname__)}: {error}") from error
+    except Exception as error:
+        # __reduce__ and __getstate__ of any class may raise anything.
+        reason = str(error) or type(error).__name__
+        raise NotPicklable(f"{_culprit(obj, type(obj).__qualname__)} cannot be pickled: {reason}") from error
+    return file.getvalue(), table.tensors
+
+
+def load(skeleton: bytes, tensors: Sequence[Tensor], path: str) -> object:
+    """Rebuilds the object graph around `tensors`. `path` is named in errors.
+
+    Raises NotRebuildable when a class cannot be imported or refuses its state, PackCorrupt for anything else.
+    """
+    unpickler = _Unpickler(io.BytesIO(skeleton), tensors)
+    try:
+        with _gc_paused():
+            obj: object = unpickler.load()
+            while attributes := unpickler.load():
+                for number, values in attributes.items():
+                    vars(tensors[number]).update(values)
+    except (ImportError, AttributeError) as error:
+        raise NotRebuildable(
+            f"{path} cannot be rebuilt here: {error}. The modules that define its classes must be importable in "
+            "this process; no other process finds a class of a script that ran as __main__: move it to a module"
+        ) from error
+    except (pickle.UnpicklingError, EOFError, IndexError) as error:
+        raise PackCorrupt(f"{path}: the skeleton cannot be read: {error}") from error
+    except Exception as error:
+        raise NotRebuildable(f"{path} cannot be rebuilt here: {type(error).__name__}: {error}") from error
+    return obj
+
+
+@contextmanager
+def _gc_paused() -> Iterator[None]:
+    # Thousands of new containers would set off full collections over all that torch's import left behind.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _culprit(obj: object, path: str, depth: int = _DEPTH) -> str:
+    """The path of the innermost part of `obj` that cannot be pickled by itself."""
+    children: dict[str, object] = {}
+    if isinstance(obj, dict):
+        children = {f"{path}[{key!r}]": value for key, value in obj.items()}
+    elif isinstance(obj, (list, tuple)):
+        children = {f"{path}[{index}]": value for index, value in enumerate(obj)}
+    elif hasattr(obj, "__dict__") and not isinstance(obj, type):
+        children = {f"{path}.{name}": value for name, value in vars(obj).items()}
+    for name, child in children.items():
+        try:
+            _Pickler(io.BytesIO(), TensorTable()).dump(child)
+        except Exception:
+            return _culprit(child, name, depth - 1) if depth else name
+    return path

@@ -1,0 +1,131 @@
+"""Writing a pack: straight from the tensors' memory to the file, never through a second copy."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from glowplug.loader import skeleton
+from glowplug.loader.format import (
+    HASH_BYTES,
+    Header,
+    Layout,
+    Section,
+    UnitEntry,
+    digest,
+    encode,
+    encode_timings,
+    layout,
+)  # fmt: skip
+from glowplug.loader.info import PackInfo
+from glowplug.loader.prime import Prime
+from glowplug.loader.roots import tensor_names
+from glowplug.loader.tensors import Plan, plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NO_HASH = bytes(HASH_BYTES)
+
+
+def write_pack(
+    path: str | Path,
+    obj: object,
+    *,
+    order: Sequence[Tensor] | None = None,
+    prime: Prime | None = None,
+    compute_s: Mapping[str, float] | None = None,
+) -> PackInfo:
+    """Packs any object graph: a module, an instance that holds some, a dict.
+
+    `order` is the tensors in the order of execution, `compute_s` seconds by module path in `obj`; both, and
+    `prime`, come from a trace. The same content gives the same bytes, whenever and wherever (but for
+    `compute_s`). The file appears under its name when it is complete and on disk, readable by everyone;
+    a failure leaves nothing behind.
+
+    Raises NotPicklable, and OSError (no space left, no such folder).
+    """
+    target = Path(path)
+    graph, tensors = skeleton.dump(obj)
+    primer = msgspec.msgpack.encode(prime) if prime else None
+    layers = plan(tensors, order, tensor_names(obj))
+    header = Header(
+        tensors=layers.tensors,
+        storages=layers.storages,
+        units=_with_hashes(layers.units, [_NO_HASH] * len(layers.units)),
+        weights_nbytes=layers.weights_nbytes,
+        skeleton=Section(len(graph), digest([graph])),
+        prime=Section(len(primer), digest([primer])) if primer else None,
+    )
+    timed = compute_s is not None
+    _, body = encode(header, timed)
+    places = layout(header, len(body), timed)
+
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
+    try:
+        with _create(temporary) as file:
+            # Takes the space at once: a full disk is noticed before the work, and extents come out whole.
+            os.posix_fallocate(file.fileno(), 0, places.file_nbytes)
+            hashes = _write_weights(file, layers, places)
+            header = msgspec.structs.replace(header, units=_with_hashes(layers.units, hashes))
+            seconds = None if compute_s is None else _unit_seconds(header.units, compute_s)
+            file.seek(places.timings_offset)
+            file.write(encode_timings(seconds or ()))
+            file.seek(0)
+            preamble, body = encode(header, timed)
+            for part in (preamble, body, graph, primer or b""):
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+    return PackInfo.of(str(target), header, places, body, seconds)
+
+
+def _create(path: Path) -> BinaryIO:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    return os.fdopen(fd, "wb")
+
+
+def _write_weights(file: BinaryIO, layers: Plan, places: Layout) -> list[bytes]:
+    """Writes every storage at its place; returns the hash of each unit, gaps (zeros) included."""
+    hashes = []
+    storages = iter(zip(layers.storages, layers.runs, strict=True))
+    upcoming = next(storages, None)
+    for unit in layers.units:
+        chunks: list[bytes | memoryview] = []
+        at = unit.offset
+        while upcoming is not None and upcoming[0].offset + upcoming[0].nbytes <= unit.offset + unit.nbytes:
+            storage, run = upcoming
+            chunks += [bytes(storage.offset - at + run.pad_bytes), run.memory()]
+            at = storage.offset + storage.nbytes
+            upcoming = next(storages, None)
+        file.seek(places.weights_offset + unit.offset)
+        for chunk in chunks:
+            file.write(chunk)
+        hashes.append(digest(chunks))
+    return hashes
+
+
+def _with_hashes(units: Sequence[UnitEntry], hashes: Sequence[bytes]) -> tuple[UnitEntry, ...]:
+    return tuple(msgspec.structs.replace(unit, hash=value) for unit, value in zip(units, hashes, strict=True))
+
+
+def _unit_seconds(units: Sequence[UnitEntry], compute_s: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple(sum(compute_s.get(layer, 0.0) for layer in unit.layers) for unit in units)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

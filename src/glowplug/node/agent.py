@@ -1,0 +1,391 @@
+"""The node's agent: does what the controller commands on this machine, and reports what became of it.
+
+One process, one event loop, one owner of every zygote and worker here. Long work on the disk goes to one
+thread. It holds no decisions: what it cannot do it answers with CommandFailed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import glowplug
+from glowplug.bundle.store import BundleStore
+from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote, Target
+from glowplug.core.events import CommandFailed, Event, HeldChanged, InstanceExited, StepLost, StepReached
+from glowplug.core.ids import CommandId, InstanceId
+from glowplug.core.ladder import Step
+from glowplug.core.settings import NodeSettings
+from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
+from glowplug.node import guard, wire, zygote
+from glowplug.node.builds import Builds
+from glowplug.node.messages import (
+    AgentReady, CacheDone, CacheWeights, CancelRequest, ChildExited, Do, Failed, Fork, Forked, ForkFailed,
+    FromServer, Happened, Measured, Role, Said, StopAgent, WorkerReady, ZygoteReady,
+)  # fmt: skip
+from glowplug.node.processes import Process
+
+
+class Held(msgspec.Struct):
+    """What the agent knows of one process it answers for."""
+
+    target: Target
+    process: Process
+    climb: Climb | None
+    started_s: float
+    function: str = ""
+    ready: bool = False
+    descend: Descend | None = None
+    failed: Failed | None = None
+    home: Path | None = None
+    missing: dict[str, str] = {}
+
+
+class Agent:
+    """See the module. `server` is the agent's end of the pair it shares with the server process."""
+
+    def __init__(self, settings: NodeSettings, server: socket.socket, isolation: dict[str, str]) -> None:
+        self.settings = settings
+        self.server = server
+        self.isolation = isolation
+        self.store = BundleStore(Path(settings.state_dir))
+        self.scratch = Path(settings.run_dir) / "scratch"
+        self.threads = settings.threads or len(os.sched_getaffinity(0))
+        self.drop = settings.drop_privileges and os.geteuid() == 0
+        self.environments: dict[str, Held] = {}
+        self.zygotes: dict[str, Held] = {}
+        self.workers: dict[int, Held] = {}
+        self.disk = ThreadPoolExecutor(1, "disk")
+        self.builds = Builds(self)
+        self._receiver = wire.Receiver(server, FromServer)
+        self._stopped = asyncio.Event()
+        self._killers: dict[int, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Serves until the server is gone or says stop; then everything it started is killed."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.scratch.chmod(0o711)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.server.fileno(), self._read_server)
+        self._tell(AgentReady(self.isolation))
+        await self._stopped.wait()
+        for held in (*self.workers.values(), *self.zygotes.values(), *self.environments.values()):
+            held.process.kill()
+        self.disk.shutdown(wait=False, cancel_futures=True)
+
+    # what comes from the server
+
+    def _read_server(self) -> None:
+        while True:
+            try:
+                found = self._receiver.receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if found is None:
+                self._stopped.set()
+                asyncio.get_running_loop().remove_reader(self.server.fileno())
+                return
+            message, descriptors = found
+            try:
+                self._obey(message, descriptors)
+            finally:
+                wire.close_all(descriptors)
+
+    def _obey(self, message: Any, descriptors: list[int]) -> None:
+        if isinstance(message, StopAgent):
+            self._stopped.set()
+        elif isinstance(message, CacheWeights):
+            self.spawn(self._cache(message))
+        else:
+            self._do(message, descriptors)
+
+    def _do(self, message: Do, descriptors: list[int]) -> None:
+        command = message.command
+        try:
+            if isinstance(command, Build):
+                self.builds.start(command, message.env)
+            elif isinstance(command, Climb):
+                self._climb(command, message.env, descriptors)
+            elif isinstance(command, Descend):
+                self._descend(command)
+            elif isinstance(command, Cancel):
+                self._cancel(command)
+            else:
+                assert isinstance(command, Promote)  # one climb at a time needs no order yet
+        except OSError as error:
+            if isinstance(command, Build):
+                target = Target("build", command.node, command.spec.version)
+                self.emit(CommandFailed(command.id, target, "unavailable", str(error)))
+            elif isinstance(command, Climb):
+                self.emit(CommandFailed(command.id, command.target, "unavailable", str(error)))
+
+    # climbing
+
+    def _climb(self, command: Climb, env: dict[str, str], descriptors: list[int]) -> None:
+        kind = command.target.kind
+        if kind == "environment":
+            self._start_environment(command)
+            return
+        environment = self.environments.get(command.spec.environment_key)
+        staged = self.zygotes.get(command.spec.version)
+        parent = staged if kind == "instance" and command.origin == Step.STAGED else environment
+        if parent is None or parent.process.exited or not parent.ready:
+            self.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")
+            return
+        broken = [f"{name} ({parent.missing[name]})" for name in command.spec.declaration.libraries
+                  if name in parent.missing]  # fmt: skip
+        if broken:
+            self.fail(command, "build_failed", f"libraries that cannot be imported: {', '.join(broken)}", True)
+            return
+        role: Role = "worker" if kind == "instance" else "stage"
+        held = self.fork(parent, role, command.target, command.spec.function, command.spec.version,
+                         command.prime, env, tuple(descriptors), command=command)  # fmt: skip
+        (self.workers if kind == "instance" else self.zygotes)[self._key(command.target)] = held  # type: ignore[index]
+
+    def _start_environment(self, command: Climb) -> None:
+        """Starts a zygote: a fresh interpreter that imports the environment's libraries, unprivileged."""
+        ours, theirs = wire.socket_pair()
+        outputs = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+        key = command.target.key
+        uid = guard.uid_for(key) if self.drop else None
+        home = self.scratch / f"env-{command.id}"
+        home.mkdir(exist_ok=True)
+        if uid is not None:
+            os.chown(home, uid, uid)
+        try:
+            started = subprocess.Popen(
+                [sys.executable, "-c", zygote.COMMAND, str(theirs.fileno()), str(os.getpid()),
+                 *command.spec.declaration.libraries],
+                stdin=subprocess.DEVNULL, stdout=outputs[0][1], stderr=outputs[1][1],
+                pass_fds=(theirs.fileno(),), cwd=home, env=self._environment_variables(home),
+                user=uid, group=uid, extra_groups=[] if uid is not None else None, start_new_session=True,
+            )  # fmt: skip
+        except OSError:
+            ours.close()
+            wire.close_all([end for pipe in outputs for end in pipe])
+            raise
+        finally:
+            theirs.close()
+        wire.close_all([outputs[0][1], outputs[1][1]])
+        process = Process(f"environment {key}", ours, self._on_message, self._on_exit, self._on_lines)
+        process.born(started.pid, os.pidfd_open(started.pid))
+        process.popen = started
+        process.capture(outputs[0][0], "stdout")
+        process.capture(outputs[1][0], "stderr")
+        process.owner = Held(command.target, process, command, time.monotonic(), command.spec.function, home=home)
+        self.environments[key] = process.owner
+
+    def _environment_variables(self, home: Path) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LC_ALL", "TZ")}
+        paths = [str(Path(glowplug.__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        kept["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in dict.fromkeys(paths) if p)
+        threads = str(self.threads)
+        return kept | {
+            "HOME": str(home), "TMPDIR": str(home), "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": threads, "GLOWPLUG_THREADS": threads, "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }  # fmt: skip
+
+    def fork(
+        self, parent: Held, role: Role, target: Target, function: str, version: str, prime: bool,
+        env: dict[str, str], data: tuple[int, ...] = (), command: Climb | None = None, **more: Any,
+    ) -> Held:  # fmt: skip
+        """Asks `parent` for a child with its own control socket and output pipes."""
+        ours, theirs = wire.socket_pair()
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+        manifest = self.store.manifest(version)  # type: ignore[arg-type]
+        message = Fork(
+            role, function, version, str(self.store.bundle_path(version)),  # type: ignore[arg-type]
+            str(self.store.pack_path(manifest.pack)) if manifest is not None and manifest.pack else "",
+            int(target.key) if target.kind == "instance" else 0, prime, env,
+            sent_s=time.monotonic(), **more,
+        )  # fmt: skip
+        process = Process(f"{role} of {function}", ours, self._on_message, self._on_exit, self._on_lines)
+        process.capture(pipes[0][0], "stdout")
+        process.capture(pipes[1][0], "stderr")
+        held = Held(target, process, command, time.monotonic(), function)
+        process.owner = held
+        asked = parent.process.fork(message, process, (theirs.fileno(), pipes[0][1], pipes[1][1], *data))
+        theirs.close()
+        wire.close_all([pipes[0][1], pipes[1][1]])
+        if not asked:
+            asyncio.get_running_loop().call_soon(process.never_born, f"{parent.process.name} is gone")
+        return held
+
+    # descending and cancelling
+
+    def _descend(self, command: Descend) -> None:
+        target = command.target
+        if target.kind == "weights":
+            self.spawn(self._evict(command))
+            return
+        held = self._find(target)
+        if held is None or held.process.exited:
+            self.emit(StepLost(target, command.step, command.why, command.id))
+            return
+        held.descend = command
+        held.process.kill()
+
+    def _cancel(self, command: Cancel) -> None:
+        held = self.workers.get(command.instance)
+        if held is None:
+            return
+        held.process.send(CancelRequest(command.request))
+        held.process.signal(signal.SIGUSR1)
+        loop = asyncio.get_running_loop()
+        self._killers[command.instance] = loop.call_later(command.grace_s, held.process.kill)
+
+    # what comes from processes
+
+    def _on_message(self, process: Process, message: Any, descriptors: list[int]) -> None:
+        if isinstance(message, Forked):
+            child = process.pending.popleft()
+            process.children[message.pid] = child
+            child.born(message.pid, descriptors[0])
+            return
+        wire.close_all(descriptors)
+        if isinstance(message, ForkFailed):
+            process.pending.popleft().never_born(message.reason)
+        elif isinstance(message, ChildExited):
+            process.child_exited(message.pid, message.exit_code)
+        elif self.builds.owns(process):
+            self.builds.on_message(process, message)
+        else:
+            self._on_report(process.owner, message)
+
+    def _on_report(self, held: Held | None, message: Any) -> None:
+        if held is None:
+            return
+        if isinstance(message, Failed):
+            held.failed = message
+        elif isinstance(message, ZygoteReady) and held.climb is not None:
+            if message.threads > 1 and held.target.kind == "version":
+                held.failed = Failed("unforkable", f"{message.threads} threads after staging: it must not fork")
+                held.process.kill()
+                return
+            held.missing = message.missing
+            self._reached(held, message.held_bytes, message.phases)
+        elif isinstance(message, WorkerReady) and held.climb is not None:
+            self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)
+        elif isinstance(message, Measured):
+            killer = self._killers.pop(int(held.target.key), None)
+            if killer is not None:
+                killer.cancel()
+            self.emit(HeldChanged(held.target, message.held_bytes))
+
+    def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
+        assert held.climb is not None
+        held.ready = True
+        took_s = time.monotonic() - held.started_s
+        self.emit(StepReached(held.climb.id, held.target, held.climb.step, took_s, held_bytes, phases))
+        held.climb = None
+
+    def _on_exit(self, process: Process, why: str, code: int | None) -> None:
+        if process.popen is not None:
+            process.popen.wait()
+        if self.builds.owns(process):
+            self.builds.on_exit(process, why)
+            return
+        held = process.owner
+        if held is None:
+            return
+        self._forget(held)
+        target, command = held.target, held.descend
+        if command is not None:
+            self.emit(StepLost(target, command.step, command.why, command.id))
+        elif held.climb is not None:
+            failed = held.failed or Failed("worker_died", f"{process.name} ended while it climbed: {process.last_words or why}")
+            permanent = held.failed is not None
+            self.emit(CommandFailed(held.climb.id, target, failed.code, failed.message, permanent))
+        elif target.kind == "instance":
+            self.emit(InstanceExited(InstanceId(int(target.key)), why, code))
+        else:
+            fallen = Step.LOCAL if target.kind == "environment" else Step.IMPORTED
+            self.emit(StepLost(target, fallen, why))
+
+    def _on_lines(self, process: Process, stream: str, lines: list[str]) -> None:
+        held = process.owner
+        if held is not None:
+            instance = int(held.target.key) if held.target.kind == "instance" else 0
+            for start in range(0, len(lines), 8):
+                self._tell(Said(held.function, instance, stream, lines[start : start + 8]))
+
+    # the page cache
+
+    async def _cache(self, message: CacheWeights) -> None:
+        manifest = self.store.manifest(message.version)  # type: ignore[arg-type]
+        resident = 0
+        if manifest is not None and manifest.pack:
+            path = self.store.pack_path(manifest.pack)
+            await self.on_disk(_read_through if message.cached else evict_page_cache, path)
+            resident = await self.on_disk(page_cache_bytes, path)
+        self._tell(CacheDone(message.token, resident))
+
+    async def _evict(self, command: Descend) -> None:
+        manifest = self.store.manifest(command.target.key)  # type: ignore[arg-type]
+        if manifest is not None and manifest.pack:
+            await self.on_disk(evict_page_cache, self.store.pack_path(manifest.pack))
+        self.emit(StepLost(command.target, Step.LOCAL, command.why, command.id))
+
+    # small things
+
+    async def on_disk(self, call: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.disk, call, *arguments)
+
+    def spawn(self, work: Any) -> None:
+        """Runs a coroutine to its end, held until then; its errors are printed."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def emit(self, event: Event) -> None:
+        self._tell(Happened(event))
+
+    def fail(self, command: Climb, code: str, message: str, permanent: bool = False) -> None:
+        self.emit(CommandFailed(CommandId(command.id), command.target, code, message, permanent))
+
+    def _tell(self, message: msgspec.Struct) -> None:
+        try:
+            wire.send(self.server, message)
+        except OSError:
+            self._stopped.set()
+
+    @staticmethod
+    def _key(target: Target) -> str | int:
+        return int(target.key) if target.kind == "instance" else target.key
+
+    def _table(self, target: Target) -> dict[Any, Held]:
+        return {"environment": self.environments, "version": self.zygotes, "instance": self.workers}[target.kind]
+
+    def _find(self, target: Target) -> Held | None:
+        return self._table(target).get(self._key(target))
+
+    def _forget(self, held: Held) -> None:
+        table, key = self._table(held.target), self._key(held.target)
+        if table.get(key) is held:
+            del table[key]
+        killer = self._killers.pop(int(held.target.key), None) if held.target.kind == "instance" else None
+        if killer is not None:
+            killer.cancel()
+        if held.home is not None:
+            shutil.rmtree(held.home, ignore_errors=True)
+
+
+def _read_through(path: Path) -> None:
+    """Brings a file into the page cache."""
+    buffer = bytearray(4 * 2**20)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass

@@ -1,0 +1,165 @@
+"""Building a version on this node: build child -> adopt its pack -> publish -> probe child -> facts.
+
+The function's own code runs in the two children only; this side trusts nothing that they wrote but copies it,
+names it by its hash, and measures.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from glowplug.bundle.manifest import Manifest
+from glowplug.bundle.uploads import read_inspection
+from glowplug.core.commands import Build, Target
+from glowplug.core.events import Built, CommandFailed
+from glowplug.core.ladder import Step
+from glowplug.core.specs import BundleFacts
+from glowplug.node import guard
+from glowplug.node.messages import BuildDone, Failed, ProbeDone
+from glowplug.node.processes import Process
+
+if TYPE_CHECKING:
+    from glowplug.node.agent import Agent
+
+_CODE_SUFFIXES = (".py",)
+
+
+class _Work(msgspec.Struct):
+    """One build under way, in its build child or its probe child."""
+
+    command: Build
+    env: dict[str, str]
+    output: Path
+    started_s: float
+    held: Any = None
+    result: BuildDone | None = None
+    probe: ProbeDone | None = None
+    failed: Failed | None = None
+    manifest: Manifest | None = None
+
+
+class Builds:
+    """All builds of one agent, in its event loop; the disk's work in its disk thread."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._works: dict[Process, _Work] = {}
+
+    def start(self, command: Build, env: dict[str, str]) -> None:
+        """Outcome: Built, or CommandFailed. Raises OSError when not even a folder can be made."""
+        parent = self.agent.environments.get(command.spec.environment_key)
+        if parent is None or not parent.ready or parent.process.exited:
+            self._fail(command, "unavailable", "the environment's zygote is gone")
+            return
+        broken = [f"{n}: {parent.missing[n]}" for n in command.spec.declaration.libraries if n in parent.missing]
+        if broken:
+            self._fail(command, "build_failed", "libraries that cannot be imported: " + "; ".join(broken), True)
+            return
+        output = self.agent.scratch / f"build-{command.id}"
+        output.mkdir(exist_ok=True)
+        if self.agent.drop:
+            uid = guard.uid_for(command.spec.environment_key)
+            os.chown(output, uid, uid)
+        work = _Work(command, env, output, time.monotonic())
+        code = self.agent.store.upload_path(command.spec.upload) / "code"
+        self._fork(work, "build", declaration=command.spec.declaration, code=str(code), output=str(output))
+
+    def owns(self, process: Process) -> bool:
+        return process in self._works
+
+    def on_message(self, process: Process, message: Any) -> None:
+        work = self._works[process]
+        if isinstance(message, Failed):
+            work.failed = message
+        elif isinstance(message, BuildDone):
+            work.result = message
+        elif isinstance(message, ProbeDone):
+            work.probe = message
+
+    def on_exit(self, process: Process, why: str) -> None:
+        work = self._works.pop(process)
+        if work.failed is not None or (work.result is None if work.manifest is None else work.probe is None):
+            failed = work.failed or Failed("build_failed", f"the process that built it ended: {why}")
+            self._fail(work.command, failed.code, failed.message, True, work)
+        elif work.manifest is None:
+            self.agent.spawn(self._adopt(work))
+        else:
+            self.agent.spawn(self._finish(work))
+
+    def _fork(self, work: _Work, role: Any, **more: Any) -> None:
+        spec = work.command.spec
+        parent = self.agent.environments.get(spec.environment_key)
+        if parent is None or parent.process.exited:
+            self._fail(work.command, "unavailable", "the environment's zygote is gone", work=work)
+            return
+        target = Target("build", work.command.node, spec.version)
+        work.held = self.agent.fork(parent, role, target, spec.function, spec.version, False, work.env, **more)
+        self._works[work.held.process] = work
+
+    async def _adopt(self, work: _Work) -> None:
+        try:
+            work.manifest = await self.agent.on_disk(self._publish, work)
+        except Exception as error:
+            code = "no_space" if isinstance(error, OSError) and error.errno == 28 else "build_failed"
+            self._fail(work.command, code, f"the bundle could not be stored: {error}", work=work)
+            return
+        self._fork(work, "probe")
+
+    def _publish(self, work: _Work) -> Manifest:
+        """Stores pack and bundle. Runs in the disk thread."""
+        store, spec = self.agent.store, work.command.spec
+        assert work.result is not None
+        result = work.result.result
+        pack, size = store.adopt_pack(work.output / "pack") if result.pack else ("", 0)
+        upload = store.upload_path(spec.upload)
+        weights = {d.weights for d in read_inspection(upload).declarations}
+        files = {
+            path.relative_to(upload / "code").as_posix(): ""
+            for path in sorted((upload / "code").rglob("*"))
+            if path.is_file() and (path.suffix in _CODE_SUFFIXES or path.relative_to(upload / "code").as_posix() not in weights)
+        }  # fmt: skip
+        manifest = Manifest(
+            version=spec.version, function=spec.function, declaration=spec.declaration, mode=result.mode,
+            reason=result.reason, pack=pack, pack_bytes=size, endpoints=spec.declaration.endpoints, files=files,
+        )  # fmt: skip
+        store.publish(manifest, upload / "code")
+        return manifest
+
+    async def _finish(self, work: _Work) -> None:
+        assert work.manifest is not None and work.probe is not None and work.result is not None
+        probe, result = work.probe, work.result.result
+        forks = probe.threads <= 1
+        reason = result.reason
+        if not forks:
+            reason = f"staging leaves {probe.threads} threads, and such a process must not fork. {reason}".strip()
+        facts = BundleFacts(
+            highest_step=Step.PARKED if forks else Step.IMPORTED, reason=reason,
+            weight_bytes=work.manifest.pack_bytes, staged_bytes=probe.staged_bytes,
+            parked_bytes=probe.parked_bytes, peak_bytes=probe.peak_bytes,
+            build_s=time.monotonic() - work.started_s, primed=result.primed, pack=work.manifest.pack,
+            endpoints=work.manifest.endpoints,
+        )  # fmt: skip
+        work.manifest = msgspec.structs.replace(work.manifest, facts=facts)
+        try:
+            code = self.agent.store.upload_path(work.command.spec.upload) / "code"
+            await self.agent.on_disk(self.agent.store.publish, work.manifest, code)
+        except Exception as error:
+            self._fail(work.command, "no_space", f"the bundle could not be stored: {error}", work=work)
+            return
+        shutil.rmtree(work.output, ignore_errors=True)
+        spec = work.command.spec
+        self.agent.emit(Built(work.command.id, spec.version, work.command.node, facts, facts.build_s))
+
+    def _fail(
+        self, command: Build, code: str, message: str, permanent: bool = False, work: _Work | None = None
+    ) -> None:
+        if work is not None:
+            shutil.rmtree(work.output, ignore_errors=True)
+        target = Target("build", command.node, command.spec.version)
+        self.agent.emit(CommandFailed(command.id, target, code, message, permanent))

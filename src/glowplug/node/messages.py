@@ -1,0 +1,166 @@
+"""Every message between the server, the agent, the zygotes and the workers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from glowplug.bundle.builder import BuildResult
+from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote
+from glowplug.core.events import Event
+from glowplug.core.specs import Declaration
+
+Role = Literal["stage", "worker", "build", "probe"]
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    pass
+
+
+# server -> agent
+
+
+class Do(_Message):
+    """One command. With an instance's Climb the worker's end of its data socket travels along.
+
+    `env` is the function's environment with its secrets: it passes through memory only.
+    """
+
+    command: Build | Climb | Descend | Cancel | Promote
+    env: dict[str, str] = {}
+
+
+class CacheWeights(_Message):
+    """Read a version's pack into the page cache, or evict it. Answered by CacheDone with the same token."""
+
+    token: int
+    version: str
+    cached: bool
+
+
+class StopAgent(_Message):
+    pass
+
+
+# agent -> server
+
+
+class AgentReady(_Message):
+    isolation: dict[str, str]
+
+
+class Happened(_Message):
+    event: Event
+
+
+class Said(_Message):
+    """Lines that a function's process printed."""
+
+    function: str
+    instance: int
+    stream: str
+    lines: list[str]
+
+
+class CacheDone(_Message):
+    token: int
+    resident_bytes: int
+
+
+# agent -> zygote
+
+
+class Fork(_Message):
+    """Fork a child of `role`. Descriptors: its control socket, stdout, stderr, and a worker's data socket."""
+
+    role: Role
+    function: str
+    version: str
+    bundle: str = ""
+    pack: str = ""
+    instance: int = 0
+    prime: bool = False
+    env: dict[str, str] = {}
+    declaration: Declaration | None = None
+    code: str = ""
+    output: str = ""
+    sent_s: float = 0.0
+
+
+# zygote -> agent
+
+
+class ZygoteReady(_Message):
+    """An environment's zygote has imported its libraries; or a function's zygote is staged.
+
+    `threads` above 1 means that this process must not fork.
+    """
+
+    phases: dict[str, float]
+    held_bytes: int
+    threads: int
+    missing: dict[str, str] = {}
+
+
+class Forked(_Message):
+    """The child exists; its pidfd travels along. Answers come in the order of the Fork messages."""
+
+    pid: int
+
+
+class ForkFailed(_Message):
+    reason: str
+
+
+class ChildExited(_Message):
+    pid: int
+    exit_code: int
+
+
+# child -> agent
+
+
+class WorkerReady(_Message):
+    phases: dict[str, float]
+    held_bytes: int
+    peak_bytes: int
+
+
+class Measured(_Message):
+    """A worker's memory after an answer."""
+
+    held_bytes: int
+
+
+class Failed(_Message):
+    """The child cannot go on; `code` is of core.errors. It exits after this."""
+
+    code: str
+    message: str
+
+
+class BuildDone(_Message):
+    result: BuildResult
+
+
+class ProbeDone(_Message):
+    threads: int
+    staged_bytes: int
+    parked_bytes: int
+    peak_bytes: int
+
+
+# agent -> worker
+
+
+class CancelRequest(_Message):
+    """Followed by SIGUSR1, whose handler reads this and stops the request if it still runs."""
+
+    request: int
+
+
+FromServer = Do | CacheWeights | StopAgent
+FromAgent = AgentReady | Happened | Said | CacheDone
+FromZygote = ZygoteReady | Forked | ForkFailed | ChildExited
+FromChild = WorkerReady | Measured | Failed | BuildDone | ProbeDone | ZygoteReady | Forked | ForkFailed | ChildExited

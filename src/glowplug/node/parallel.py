@@ -1,0 +1,44 @@
+"""Compute threads across a fork.
+
+OpenMP keeps a pool of threads that a fork does not copy: a child that meets the pool's ghost waits for ever.
+`rest_threads` ends the pool through OpenMP's own `omp_pause_resource_all`, after which forking is safe and the
+next parallel region makes a new pool. NumPy's OpenBLAS starts its threads at import: zygotes start with one
+(OPENBLAS_NUM_THREADS=1) and their children set the number back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from typing import Any
+
+_OMP_PAUSE_HARD = 2
+
+
+@cache
+def _loaded_library(part: str) -> Any:
+    """The shared library whose file name holds `part`, if this process has mapped one."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            path = line.rstrip("\n").rpartition(" ")[2]
+            if part in path.rpartition("/")[2]:
+                return ctypes.CDLL(path)
+    return None
+
+
+def rest_threads() -> None:
+    """Ends OpenMP's idle threads, where the runtime can."""
+    library = _loaded_library("libgomp")
+    if library is not None and hasattr(library, "omp_pause_resource_all"):
+        library.omp_pause_resource_all(_OMP_PAUSE_HARD)
+
+
+def restore_threads() -> None:
+    """Gives NumPy's OpenBLAS the threads that the zygote held back."""
+    count = int(os.environ.get("GLOWPLUG_THREADS", "0")) or len(os.sched_getaffinity(0))
+    library = _loaded_library("openblas")
+    for name in ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads"):
+        if library is not None and hasattr(library, name):
+            getattr(library, name)(count)
+            return

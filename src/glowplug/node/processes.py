@@ -1,0 +1,172 @@
+"""The agent's side of one process: its control socket, its pidfd, what it prints, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from glowplug.node import wire
+from glowplug.node.messages import Fork, FromChild
+
+_EXIT_GRACE_S = 0.25
+_READ_BYTES = 65536
+_LINE_BYTES = 8192
+OnMessage = Callable[["Process", Any, list[int]], None]
+OnExit = Callable[["Process", str, int | None], None]
+OnLines = Callable[["Process", str, list[str]], None]
+
+
+class Process:
+    """A zygote or a child of one. Owned by the agent's event loop; every callback runs there.
+
+    `on_exit` is called once, after the process is gone and its sockets are closed. A pending Fork counts as
+    a process from the moment it is asked for.
+    """
+
+    def __init__(
+        self, name: str, control: socket.socket, on_message: OnMessage, on_exit: OnExit, on_lines: OnLines
+    ) -> None:
+        self.name = name
+        self.control = control
+        self.pid = 0
+        self.pending: deque[Process] = deque()
+        self.children: dict[int, Process] = {}
+        self.popen: subprocess.Popen[bytes] | None = None
+        self.owner: Any = None
+        self.last_words = ""
+        """The last line that it wrote to stderr: the best account of why it ended."""
+        self.exited = False
+        self._handle = -1
+        self._exit_code: int | None = None
+        self._on_message, self._on_exit, self._on_lines = on_message, on_exit, on_lines
+        self._loop = asyncio.get_running_loop()
+        self._receiver = wire.Receiver(control, FromChild)
+        self._rests: dict[int, bytes] = {}
+        self._kill_when_born = False
+        control.setblocking(False)
+        self._loop.add_reader(control.fileno(), self._read_control)
+
+    def born(self, pid: int, handle: int) -> None:
+        """The process exists; `handle` is its pidfd, owned from now on."""
+        self.pid, self._handle = pid, handle
+        self._loop.add_reader(handle, self._ended)
+        if self._kill_when_born:
+            self.signal(signal.SIGKILL)
+
+    def capture(self, descriptor: int, stream: str) -> None:
+        """Reads what the process writes to one of its streams, until it closes it."""
+        os.set_blocking(descriptor, False)
+        self._rests[descriptor] = b""
+        self._loop.add_reader(descriptor, self._read_stream, descriptor, stream)
+
+    def send(self, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> bool:
+        """False when the process is gone or does not read."""
+        try:
+            wire.send(self.control, message, descriptors)
+        except OSError:
+            return False
+        return True
+
+    def fork(self, message: Fork, child: Process, descriptors: tuple[int, ...]) -> bool:
+        """Asks this zygote for a child, which will be `born` when the answer comes."""
+        if self.exited or not self.send(message, descriptors):
+            return False
+        self.pending.append(child)
+        return True
+
+    def signal(self, number: int) -> None:
+        if self._handle >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+    def kill(self) -> None:
+        """SIGKILL, now or as soon as it is born."""
+        self._kill_when_born = True
+        self.signal(signal.SIGKILL)
+
+    def child_exited(self, pid: int, code: int) -> None:
+        """This zygote reaped a child."""
+        child = self.children.pop(pid, None)
+        if child is not None:
+            child._exit_code = code
+            child._finish()
+
+    def never_born(self, why: str) -> None:
+        self._finish(why)
+
+    def _read_control(self) -> None:
+        while not self.exited:
+            try:
+                found = self._receiver.receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except msgspec.MsgspecError:
+                self.kill()  # it does not speak our language: it is not ours any more
+                return
+            except OSError:
+                found = None
+            if found is None:
+                self._loop.remove_reader(self.control.fileno())
+                return
+            self._on_message(self, *found)
+
+    def _read_stream(self, descriptor: int, stream: str) -> None:
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        lines = (self._rests[descriptor] + data).split(b"\n")
+        self._rests[descriptor] = lines.pop()[:_LINE_BYTES]
+        if not data and self._rests[descriptor]:
+            lines.append(self._rests[descriptor])
+        if lines:
+            texts = [line[:_LINE_BYTES].decode("utf-8", "replace") for line in lines]
+            if stream == "stderr":
+                self.last_words = next((text for text in reversed(texts) if text.strip()), self.last_words)[:500]
+            self._on_lines(self, stream, texts)
+        if not data:
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+            del self._rests[descriptor]
+
+    def _ended(self) -> None:
+        self._loop.remove_reader(self._handle)
+        self._loop.call_later(_EXIT_GRACE_S, self._finish)
+
+    def _finish(self, why: str = "") -> None:
+        if self.exited:
+            return
+        self._read_control()
+        self.exited = True
+        self._loop.remove_reader(self.control.fileno())
+        self.control.close()
+        if self._handle >= 0:
+            self._loop.remove_reader(self._handle)
+            os.close(self._handle)
+            self._handle = -1
+        for child in self.pending:
+            child.never_born(f"{self.name} is gone")
+        for descriptor, rest in list(self._rests.items()):
+            self._read_stream(descriptor, "stderr" if rest else "stdout")
+        self._on_exit(self, why or exit_reason(self._exit_code), self._exit_code)
+
+
+def exit_reason(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is None:
+        return "the process is gone"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(-code).name}"
+    return f"exited with status {code}"

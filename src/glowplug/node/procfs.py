@@ -1,0 +1,49 @@
+"""What the kernel tells of a process: its memory and its threads."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+
+def private_bytes(pid: int | str = "self") -> int:
+    """Bytes that only this process holds: private clean and dirty pages (smaps_rollup). 0 when it is gone.
+
+    Clean private pages of files are page cache, counted with the file; so only anonymous ones remain here.
+    """
+    fields = memory_fields(pid)
+    return fields.get("Private_Dirty", 0)
+
+
+def anonymous_bytes(pid: int | str = "self") -> int:
+    """Anonymous bytes, those shared with forked children included. 0 when it is gone."""
+    return memory_fields(pid).get("Anonymous", 0)
+
+
+def memory_fields(pid: int | str = "self") -> dict[str, int]:
+    """The fields of smaps_rollup in bytes; empty when the process is gone or not ours to see."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            lines = file.read().splitlines()[1:]
+    except OSError:
+        return {}
+    found: dict[str, int] = {}
+    for line in lines:
+        name, _, rest = line.partition(b":")
+        found[name.decode()] = int(rest.split()[0]) * 1024
+    return found
+
+
+def thread_count(pid: int | str = "self") -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def give_back_memory() -> None:
+    """Returns the C allocator's free pages to the kernel."""
+    _libc.malloc_trim(0)

@@ -1,0 +1,71 @@
+"""Control messages with file descriptors over SOCK_SEQPACKET: one send is one message, order kept.
+
+Delivery: in order, none lost while both ends live. A closed peer is `None` on receive and OSError on send.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+MAX_MESSAGE_BYTES = 128 * 1024
+_ANCILLARY_BYTES = socket.CMSG_SPACE(8 * 4)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def socket_pair(kind: int = socket.SOCK_SEQPACKET) -> tuple[socket.socket, socket.socket]:
+    """A connected AF_UNIX pair, closed on exec."""
+    return socket.socketpair(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
+
+
+def send(sock: socket.socket, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
+    """Sends one message. Raises OSError when the peer is gone, ValueError when it is too large."""
+    data = _encoder.encode(message)
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a control message of {len(data)} bytes is over the limit of {MAX_MESSAGE_BYTES}")
+    socket.send_fds(sock, [data], list(descriptors), socket.MSG_NOSIGNAL)
+
+
+class Receiver:
+    """Decodes what arrives on one socket as one union of message types."""
+
+    def __init__(self, sock: socket.socket, types: Any) -> None:
+        self.sock = sock
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(types)
+
+    def receive(self, flags: int = 0) -> tuple[Any, list[int]] | None:
+        """The next message and its descriptors (the caller closes them); None when the peer is gone.
+
+        Raises BlockingIOError with MSG_DONTWAIT when nothing waits, msgspec.MsgspecError for a message
+        that does not decode, whose descriptors are closed.
+        """
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(
+                MAX_MESSAGE_BYTES, _ANCILLARY_BYTES, flags | socket.MSG_CMSG_CLOEXEC
+            )
+        except (ConnectionResetError, BrokenPipeError):
+            return None
+        descriptors = array.array("i")
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+        if not data:
+            close_all(descriptors)
+            return None
+        try:
+            return self._decoder.decode(data), list(descriptors)
+        except msgspec.MsgspecError:
+            close_all(descriptors)
+            raise
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

@@ -1,0 +1,126 @@
+"""A worker: one instance of one function, answering requests one after another on its data socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from glowplug.bundle.instantiate import Phases, Served, inference_mode
+from glowplug.core.errors import GlowplugError, RequestCancelled, UnknownEndpoint
+from glowplug.node import procfs, wire
+from glowplug.node.arguments import Signature
+from glowplug.node.messages import CancelRequest, Fork, Measured, WorkerReady
+from glowplug.node.parallel import restore_threads
+from glowplug.node.zygote import settle
+from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+
+
+class Worker:
+    """Lives in a process of its own, in its main thread. Ends when the gateway or the agent is gone."""
+
+    def __init__(self, message: Fork, control: socket.socket, data: socket.socket, served: Served | None) -> None:
+        self.message = message
+        self.control = control
+        self.endpoint = WorkerEndpoint(data)
+        self.served = served
+        self.signatures: dict[str, Signature] = {}
+        self.current: int | None = None
+        self.interruptible = False
+        self._cancels = wire.Receiver(control, CancelRequest)
+
+    def run(self) -> None:
+        phases = Phases()
+        phases.seconds["fork"] = max(0.0, time.monotonic() - self.message.sent_s)
+        os.environ.setdefault("GLOWPLUG_FUNCTION", self.message.function)
+        signal.signal(signal.SIGUSR1, self._on_cancel)
+        from glowplug.node.roles import load
+
+        served = self.served = self.served if self.served is not None else load(self.message, phases)
+        restore_threads()
+        held = peak = 0
+        if self.message.prime:
+            with phases.phase("first_compute"):
+                served.rehearse()
+            peak = procfs.private_bytes()
+            settle()
+            held = procfs.private_bytes()
+        elif served.pack is not None:
+            served.pack.prefetch()
+        wire.send(self.control, WorkerReady(phases.seconds, held, peak))
+        first = phases.seconds if not self.message.prime else None
+        while (incoming := self.endpoint.receive()) is not None:
+            self._answer(incoming, first)
+            if first is not None:
+                first = None
+                wire.send(self.control, Measured(procfs.private_bytes()))
+
+    def _answer(self, incoming: Incoming, climb: dict[str, float] | None) -> None:
+        """Answers one request. `climb` are the phases of the climb that this request waited for."""
+        start = time.perf_counter()
+        phases = dict(climb or {})
+        cancelled = False
+        try:
+            self.current, self.interruptible = incoming.request, True
+            self._read_cancels()
+            status, content_type, body = self._call(incoming)
+            self.interruptible = False
+        except RequestCancelled as error:
+            self.interruptible, cancelled = False, True
+            self.endpoint.error(incoming.request, error.code, error.message)
+        except GlowplugError as error:
+            self.interruptible = False
+            self.endpoint.error(incoming.request, error.code, error.message, getattr(error, "field", None))
+        except BaseException as error:
+            self.interruptible = False
+            traceback.print_exc()
+            line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+            self.endpoint.error(incoming.request, "function_failed", line[:2000])
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise
+        else:
+            name = "compute" if climb is None else "first_compute"
+            phases[name] = time.perf_counter() - start
+            self.endpoint.reply(incoming.request, status, content_type, body, phases)
+        finally:
+            self.current = None
+        if cancelled:
+            wire.send(self.control, Measured(procfs.private_bytes()))
+
+    def _call(self, incoming: Incoming) -> tuple[int, str, bytes | memoryview]:
+        assert self.served is not None
+        name = incoming.endpoint or next(iter(self.served.endpoints))
+        call = self.served.endpoints.get(name)
+        if call is None:
+            raise UnknownEndpoint(f"function {self.message.function} has no endpoint {name[:80]!r}")
+        signature = self._signature(name, call)
+        arguments = signature.decode(incoming.content_type, incoming.body)
+        with inference_mode():
+            result = call(**arguments)
+        return signature.encode(result, incoming.accept)
+
+    def _signature(self, name: str, call: Callable[..., Any]) -> Signature:
+        found = self.signatures.get(name)
+        if found is None:
+            found = self.signatures[name] = Signature(call)
+        return found
+
+    def _on_cancel(self, *_: object) -> None:
+        self._read_cancels()
+
+    def _read_cancels(self) -> None:
+        """Raises RequestCancelled when the request that runs is among those the agent wants stopped."""
+        while True:
+            try:
+                found = self._cancels.receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if found is None:
+                return
+            if found[0].request == self.current and self.interruptible:
+                self.interruptible = False
+                raise RequestCancelled("the request was cancelled")

@@ -1,0 +1,162 @@
+"""A process that imports once and forks often: `python -c COMMAND DESCRIPTOR PARENT LIBRARY ...`.
+
+It runs one thread, reads Fork messages, and answers Forked with the child's pidfd. The environment's zygote
+starts here; a function's zygote is its child and runs the same `serve_forks`. Fork safety is checked, not
+hoped for: whoever has more than one thread reports it, and is never asked to fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from glowplug.node import guard, procfs, wire
+from glowplug.node.messages import ChildExited, Fork, Forked, ForkFailed, ZygoteReady
+
+COMMAND = "from glowplug.node.zygote import main; main()"
+Child = Callable[[Fork, socket.socket, list[int]], None]
+
+
+def main() -> None:
+    """The environment's zygote, from its first line to its end."""
+    started_s = time.perf_counter()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    guard.no_new_privileges()
+    guard.die_with_parent(int(sys.argv[2]))
+    missing = import_libraries(sys.argv[3:])
+    from glowplug.node import roles  # what every child needs, imported once
+
+    settle()
+    ready = ZygoteReady(
+        {"import": time.perf_counter() - started_s}, procfs.anonymous_bytes(), procfs.thread_count(), missing
+    )
+    try:
+        wire.send(sock, ready)
+    except OSError:
+        return
+    serve_forks(sock, lambda message, control, extra: roles.run(message, control, extra, None))
+
+
+def import_libraries(names: list[str]) -> dict[str, str]:
+    """Imports each library; returns the error of each that cannot be, for the functions that need it."""
+    missing = {}
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            missing[name] = f"{type(error).__name__}: {error}"
+    with contextlib.suppress(ImportError):
+        import numpy  # noqa: F401
+    if "torch" in sys.modules:
+        for name in ("reader", "weights", "construct", "prime"):
+            importlib.import_module(f"glowplug.loader.{name}")
+    return missing
+
+
+def settle() -> None:
+    """Makes the heap fork-friendly: nothing to collect, old objects out of the collector's way."""
+    gc.collect()
+    gc.freeze()
+    procfs.give_back_memory()
+
+
+def serve_forks(sock: socket.socket, child: Child) -> None:
+    """Forks on request until the agent is gone. Returns in the zygote only; children end in `child`."""
+    receiver = wire.Receiver(sock, Fork)
+    wake_in, wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    poller.register(wake_in, select.POLLIN)
+    while True:
+        ready = {descriptor for descriptor, _ in poller.poll()}
+        if wake_in in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake_in, 4096)
+            _reap(sock)
+        if sock.fileno() not in ready:
+            continue
+        found = receiver.receive()
+        if found is None:
+            return
+        message, descriptors = found
+        try:
+            pid = os.fork()
+        except OSError as error:
+            wire.send(sock, ForkFailed(f"fork: {error}"))
+            wire.close_all(descriptors)
+            continue
+        if pid == 0:
+            _become_child(message, descriptors, child, (sock.fileno(), wake_in, wake_out))
+        try:
+            handle = os.pidfd_open(pid)
+            try:
+                wire.send(sock, Forked(pid), (handle,))
+            finally:
+                os.close(handle)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)
+            wire.send(sock, ForkFailed(f"pidfd: {error}"))
+        wire.close_all(descriptors)
+
+
+def _reap(sock: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        wire.send(sock, ChildExited(pid, os.waitstatus_to_exitcode(status)))
+
+
+def _become_child(message: Fork, descriptors: list[int], child: Child, inherited: tuple[int, ...]) -> None:
+    """Leaves the zygote's life behind and runs the role. Never returns."""
+    exit_code = 1
+    try:
+        parent = os.getppid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        wire.close_all(inherited)
+        guard.die_with_parent(parent)
+        os.setsid()
+        control, stdout, stderr, *extra = descriptors
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        wire.close_all((stdout, stderr))
+        os.environ.update(message.env)
+        reseed()
+        child(message, socket.socket(fileno=control), extra)
+        exit_code = 0
+    except KeyboardInterrupt:
+        pass
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(exit_code)
+
+
+def reseed() -> None:
+    """Siblings must not draw the same numbers."""
+    for name in ("random", "numpy.random"):
+        module = sys.modules.get(name)
+        if module is not None:
+            module.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.random.default_generator.seed()

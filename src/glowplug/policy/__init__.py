@@ -1,0 +1,1 @@
+"""Pure decisions: one folder per kind, one file per policy, one registry."""

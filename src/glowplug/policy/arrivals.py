@@ -1,0 +1,36 @@
+"""How often something is asked for: arrivals that fade with a window."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import msgspec
+
+_FLOOR = 1e-9
+
+
+class Arrivals(msgspec.Struct):
+    """Per key an exponentially fading count of arrivals and when it was last brought up to date."""
+
+    window_s: float = 600.0
+    counts: dict[str, tuple[float, float]] = {}
+
+    def observe(self, key: str, now_s: float, count: float = 1.0) -> None:
+        before, at_s = self.counts.get(key, (0.0, now_s))
+        self.counts[key] = (before * exp((at_s - now_s) / self.window_s) + count, now_s)
+
+    def rate_per_s(self, key: str, now_s: float) -> float:
+        count, at_s = self.counts.get(key, (0.0, now_s))
+        return count * exp((at_s - now_s) / self.window_s) / self.window_s
+
+    def rank(self, key: str) -> float:
+        """The logarithm of the rate, up to a term that is the same for all keys at any one time.
+
+        All rates fade by the same factor, so an order by rank never changes while nothing arrives: an
+        index by rank needs no upkeep as time goes by.
+        """
+        count, at_s = self.counts.get(key, (0.0, 0.0))
+        return log(max(count, _FLOOR)) + at_s / self.window_s
+
+    def forget(self, key: str) -> None:
+        self.counts.pop(key, None)

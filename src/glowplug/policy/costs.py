@@ -1,0 +1,49 @@
+"""What moves on the ladder cost: measured seconds and bytes, with defaults until something was measured.
+
+One table for everybody: dispatch, eviction, the simulator and the dashboard read the same numbers.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from glowplug.core.ladder import Step
+
+_SMOOTHING = 0.3
+_DEFAULT_S = {"run": 0.05, "staged": 0.05, "imported": 0.15, "environment": 1.5, "stage": 0.2}
+DISK_BYTES_PER_S = 1e9
+"""How fast weights come back to the page cache; used until a device was measured."""
+
+
+class Costs(msgspec.Struct):
+    """Seconds by subject (a version or an environment's key) and move, smoothed; bytes as last measured.
+
+    Moves: `run` (inside the worker), `staged` and `imported` (an instance's climb from there), `stage`
+    (a version's zygote), `environment` (an environment's zygote).
+    """
+
+    seconds: dict[str, dict[str, float]] = {}
+    held: dict[str, int] = {}
+
+    def learn(self, subject: str, move: str, took_s: float) -> None:
+        moves = self.seconds.setdefault(subject, {})
+        before_s = moves.get(move)
+        moves[move] = took_s if before_s is None else before_s + _SMOOTHING * (took_s - before_s)
+
+    def learn_held(self, subject: str, held_bytes: int) -> None:
+        self.held[subject] = held_bytes
+
+    def expect_s(self, subject: str, move: str) -> float:
+        moves = self.seconds.get(subject)
+        return _DEFAULT_S[move] if moves is None else moves.get(move, _DEFAULT_S[move])
+
+    def climb_s(self, version: str, origin: Step) -> float:
+        """Expected seconds of an instance's climb from `origin` (STAGED, else as from IMPORTED)."""
+        return self.expect_s(version, "staged" if origin >= Step.STAGED else "imported")
+
+    def held_bytes(self, subject: str) -> int | None:
+        return self.held.get(subject)
+
+    def forget(self, subject: str) -> None:
+        self.seconds.pop(subject, None)
+        self.held.pop(subject, None)

@@ -1,0 +1,48 @@
+"""Which idle holding goes when memory is needed.
+
+The controller offers a holding when it becomes idle and withdraws it when it is used, so a policy keeps its
+own index and never looks at everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+import msgspec
+
+
+class Worth(msgspec.Struct, frozen=True):
+    """What a holding's worth is made of.
+
+    `rank` is the logarithm of how often it is asked for (Arrivals.rank); `saved_s` the seconds a request
+    is spared because it is there; `pinned` that the user asked for it to be there.
+    """
+
+    rank: float
+    saved_s: float
+    held_bytes: int
+    pinned: bool = False
+
+
+class EvictionPolicy(Protocol):
+    def offer(self, key: str, node: str, worth: Worth) -> None:
+        """`key` may go from now on; offering again replaces its worth."""
+
+    def withdraw(self, key: str) -> None:
+        """`key` may not go (or is gone). Not an error when it was not offered."""
+
+    def score(self, worth: Worth) -> float:
+        """Comparable with the `limit` of `victims`."""
+
+    def offered(self, node: str) -> int:
+        """Bytes that could be had at `node`."""
+
+    def victims(self, node: str, need_bytes: int, keep: Collection[str], limit: float) -> list[str]:
+        """The least worthy holdings that free `need_bytes`, none in `keep`, none worth `limit` or more.
+
+        Empty when they would not be enough: nothing is evicted in vain.
+        """
+
+    def keys(self) -> Collection[str]:
+        """All that is offered."""

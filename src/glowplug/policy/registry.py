@@ -1,0 +1,29 @@
+"""Which policies exist: kind -> name -> where its class lives.
+
+A policy is a msgspec Struct: its fields are its state, snapshotted and restored with the controller's.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from glowplug.core.errors import InvalidDeclaration
+
+POLICIES: dict[str, dict[str, str]] = {
+    "dispatch": {"finish-first": "glowplug.policy.dispatch.finish_first:FinishFirst"},
+    "eviction": {"value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte"},
+    "prewarm": {
+        "fixed": "glowplug.policy.prewarm.fixed:Fixed",
+        "none": "glowplug.policy.prewarm.none:NoKeepWarm",
+    },
+}
+
+
+def policy_class(kind: str, name: str) -> Any:
+    """The class registered as `name`. Raises InvalidDeclaration naming those that exist."""
+    known = POLICIES[kind]
+    if name not in known:
+        raise InvalidDeclaration(f"no {kind} policy is called {name!r}; there are {', '.join(sorted(known))}")
+    module, _, attribute = known[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,105 @@
+"""What must survive a kill -9: deployed versions and secrets, in one SQLite file.
+
+Every write is flushed before it returns, so what was acknowledged is found again by the next start.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import msgspec
+
+from glowplug.core.ids import FunctionId, VersionId
+from glowplug.core.specs import BundleFacts, FunctionSpec
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS versions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, function TEXT NOT NULL, version TEXT NOT NULL UNIQUE,
+    spec BLOB NOT NULL, facts BLOB, error TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS versions_by_function ON versions (function);
+CREATE TABLE IF NOT EXISTS secrets (
+    namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (namespace, name));
+"""
+
+
+class StoredVersion(msgspec.Struct, frozen=True):
+    spec: FunctionSpec
+    facts: BundleFacts | None
+    error: str
+
+
+class Database:
+    """Safe to use from several threads; each call is one transaction. Raises sqlite3.Error."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        existed = path.exists()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
+        if not existed:
+            path.chmod(0o600)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.executescript(_SCHEMA)
+
+    def save_version(self, spec: FunctionSpec) -> None:
+        """Stores a version as its function's newest, which is the one that a restart makes active."""
+        data = msgspec.json.encode(spec)
+        with self._lock, self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            row = self._connection.execute("SELECT facts FROM versions WHERE version=?", (spec.version,)).fetchone()
+            self._connection.execute("DELETE FROM versions WHERE version=?", (spec.version,))
+            self._connection.execute(
+                "INSERT INTO versions (function, version, spec, facts) VALUES (?, ?, ?, ?)",
+                (spec.function, spec.version, data, row[0] if row else None),
+            )
+
+    def save_facts(self, version: VersionId, facts: BundleFacts) -> None:
+        self._write("UPDATE versions SET facts=?, error='' WHERE version=?", msgspec.json.encode(facts), version)
+
+    def save_error(self, version: VersionId, error: str) -> None:
+        self._write("UPDATE versions SET error=? WHERE version=?", error, version)
+
+    def remove_function(self, function: FunctionId) -> None:
+        self._write("DELETE FROM versions WHERE function=?", function)
+
+    def prune(self, function: FunctionId, keep: int) -> None:
+        """Forgets all but the newest `keep` versions of a function."""
+        self._write(
+            "DELETE FROM versions WHERE function=?1 AND number NOT IN "
+            "(SELECT number FROM versions WHERE function=?1 ORDER BY number DESC LIMIT ?2)",
+            function, keep,
+        )  # fmt: skip
+
+    def versions(self) -> list[StoredVersion]:
+        """Every version, oldest first."""
+        with self._lock:
+            rows = self._connection.execute("SELECT spec, facts, error FROM versions ORDER BY number").fetchall()
+        return [
+            StoredVersion(
+                msgspec.json.decode(spec, type=FunctionSpec),
+                msgspec.json.decode(facts, type=BundleFacts) if facts else None,
+                error,
+            )
+            for spec, facts, error in rows
+        ]
+
+    def set_secret(self, namespace: str, name: str, value: str) -> None:
+        self._write("INSERT OR REPLACE INTO secrets VALUES (?, ?, ?)", namespace, name, value.encode())
+
+    def remove_secret(self, namespace: str, name: str) -> None:
+        self._write("DELETE FROM secrets WHERE namespace=? AND name=?", namespace, name)
+
+    def secrets(self, namespace: str) -> dict[str, str]:
+        with self._lock:
+            rows = self._connection.execute("SELECT name, value FROM secrets WHERE namespace=?", (namespace,))
+            return {name: value.decode() for name, value in rows.fetchall()}
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _write(self, statement: str, *values: object) -> None:
+        with self._lock, self._connection:
+            self._connection.execute(statement, values)

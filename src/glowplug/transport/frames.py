@@ -1,0 +1,182 @@
+"""The wire between a gateway and one worker, without any I/O.
+
+A frame is a fixed header of 24 bytes, little-endian, then `meta` (msgpack, at most MAX_META_BYTES), then the
+body:
+
+    offset  0  u16 magic   1  u8 kind, u8 flags   4  u32 meta length   8  u64 request   16  u64 body length
+
+With the flag IN_REGION the body's bytes are not on the wire but in the sender's region (shared_memory.py).
+The peer of a gateway runs a user's code: what it sends is bounded and checked, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from enum import IntEnum, IntFlag
+from typing import Any, TypeVar
+
+import msgspec
+
+from glowplug.core.ladder import PHASES
+
+MAGIC = 0x5047
+HEADER = struct.Struct("<HBBIQQ")
+MAX_META_BYTES = 64 * 1024
+MAX_HEADER_VALUE_CHARS = 256
+
+
+class ProtocolError(Exception):
+    """The peer broke the protocol; the connection is of no more use and is closed."""
+
+
+class Kind(IntEnum):
+    REQUEST = 1
+    REPLY = 2
+    ERROR = 3
+    CHUNK = 4
+    END = 5
+
+
+class Flag(IntFlag):
+    NONE = 0
+    IN_REGION = 1
+    """The body lies in the sender's region."""
+    NEW_REGION = 2
+    """A descriptor of a new region, replacing the one before, travels with this frame."""
+    REGION_FREE = 4
+    """The sender of this frame has done with what lay in its peer's region."""
+
+
+_KINDS: dict[int, Kind] = {int(kind): kind for kind in Kind}
+_ALL_FLAGS = int(Flag.IN_REGION | Flag.NEW_REGION | Flag.REGION_FREE)
+
+
+class Frame(msgspec.Struct):
+    """With IN_REGION `body` is empty; `body_bytes` is its length in either case."""
+
+    kind: Kind
+    flags: int
+    request: int
+    meta: bytes
+    body: bytes
+    body_bytes: int
+
+
+class RequestMeta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`deadline_s` is in epoch seconds, 0 for none."""
+
+    endpoint: str = ""
+    content_type: str = "application/json"
+    accept: str = ""
+    deadline_s: float = 0.0
+
+
+class ReplyMeta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`phases` are seconds by the names of core.ladder.PHASES; `origin` the step this instance climbed from,
+    set in the answers that waited for the climb."""
+
+    status: int = 200
+    content_type: str = "application/json"
+    phases: dict[str, float] = {}
+    origin: str = ""
+
+
+class ErrorMeta(msgspec.Struct, frozen=True, omit_defaults=True):
+    code: str
+    message: str
+    field: str | None = None
+    phases: dict[str, float] = {}
+
+
+_encode_meta = msgspec.msgpack.Encoder().encode
+Meta = TypeVar("Meta", RequestMeta, ReplyMeta, ErrorMeta)
+_DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(kind) for kind in (RequestMeta, ReplyMeta, ErrorMeta)
+}
+
+
+def encode(
+    kind: Kind, request: int, meta: RequestMeta | ReplyMeta | ErrorMeta, body_bytes: int = 0, flags: int = 0
+) -> bytes:
+    """Header and meta of a frame; the body's bytes, unless they lie in a region, follow it on the wire."""
+    packed = _encode_meta(meta)
+    if len(packed) > MAX_META_BYTES:
+        raise ProtocolError(f"meta of {len(packed)} bytes exceeds {MAX_META_BYTES}")
+    return HEADER.pack(MAGIC, kind, flags, len(packed), request, body_bytes) + packed
+
+
+def decode_meta(packed: bytes, into: type[Meta]) -> Meta:
+    """Raises ProtocolError when `packed` is not what `into` says, or could break a header it is copied to."""
+    try:
+        meta: Meta = _DECODERS[into].decode(packed)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{into.__name__} cannot be read: {error}") from None
+    if isinstance(meta, ReplyMeta):
+        if not 200 <= meta.status <= 599:
+            raise ProtocolError(f"status {meta.status} is not an answer's")
+        if not is_header_value(meta.content_type) or not is_header_value(meta.origin):
+            raise ProtocolError("content type or origin cannot stand in a header")
+    return meta
+
+
+def is_header_value(text: str) -> bool:
+    return len(text) <= MAX_HEADER_VALUE_CHARS and text.isascii() and (not text or text.isprintable())
+
+
+def known_phases(phases: dict[str, float]) -> dict[str, float]:
+    """Only the phases that have a name of ours and a sensible duration: a worker may have made them up."""
+    return {name: phases[name] for name in PHASES if name in phases and 0.0 <= phases[name] < math.inf}
+
+
+class FrameDecoder:
+    """Bytes in, frames out, in order. `feed` raises ProtocolError once and for all: do not feed it again.
+
+    Holds at most one unfinished frame: HEADER.size + MAX_META_BYTES + max_body_bytes, and what came with it.
+    """
+
+    def __init__(self, max_body_bytes: int, kinds: frozenset[Kind] = frozenset(Kind)) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._kinds = kinds
+        self._buffer = bytearray()
+        self._needed = HEADER.size
+
+    @property
+    def is_between_frames(self) -> bool:
+        return not self._buffer
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
+        """The frames that `data` completes. Raises ProtocolError."""
+        buffer, header_bytes = self._buffer, HEADER.size
+        buffer += data
+        frames = []
+        start = 0
+        while len(buffer) - start >= self._needed:
+            magic, kind, flags, meta_bytes, request, body_bytes = HEADER.unpack_from(buffer, start)
+            meta_start = start + header_bytes
+            meta_end = meta_start + meta_bytes
+            body_end = meta_end + self._check(magic, kind, flags, meta_bytes, body_bytes)
+            self._needed = body_end - start
+            if len(buffer) < body_end:
+                break
+            with memoryview(buffer) as view:
+                meta, body = bytes(view[meta_start:meta_end]), bytes(view[meta_end:body_end])
+            frames.append(Frame(_KINDS[kind], flags, request, meta, body, body_bytes))
+            start, self._needed = body_end, header_bytes
+        del buffer[:start]
+        return frames
+
+    def _check(self, magic: int, kind: int, flags: int, meta_bytes: int, body_bytes: int) -> int:
+        """Bytes of body on the wire. Raises ProtocolError."""
+        if magic != MAGIC:
+            raise ProtocolError(f"not a frame (begins with {magic:#06x})")
+        known = _KINDS.get(kind)
+        if known is None or known not in self._kinds:
+            raise ProtocolError(f"frames of kind {kind} are not expected here")
+        if flags & ~_ALL_FLAGS or (flags & Flag.NEW_REGION and not flags & Flag.IN_REGION):
+            raise ProtocolError(f"flags {flags:#04x} make no sense")
+        if meta_bytes > MAX_META_BYTES:
+            raise ProtocolError(f"meta of {meta_bytes} bytes exceeds {MAX_META_BYTES}")
+        if body_bytes > self._max_body_bytes:
+            raise ProtocolError(f"body of {body_bytes} bytes exceeds {self._max_body_bytes}")
+        return 0 if flags & Flag.IN_REGION else body_bytes

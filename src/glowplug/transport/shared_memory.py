@@ -1,0 +1,153 @@
+"""Bodies that are too big to copy through a socket: one reusable region for each direction of a connection.
+
+The sender owns the region, a memfd, and passes its descriptor (SCM_RIGHTS) with the first frame that uses it.
+It may write there again only when a frame of its peer carried Flag.REGION_FREE: until then a big body goes
+inline, which is right, only slower. Measured on 2 cores, sender to receiver and back: 600 KB 1.1 ms inline
+and 0.3 ms in a region, 16 MB 17 ms and 6 ms; at 64 KB and below inline wins. A new region for each body
+would save nothing: its pages cost what the copies cost.
+
+A region is sealed against resizing, so that nobody can cut it short under a mapping (SIGBUS). The gateway
+nevertheless never maps what a worker sent; it reads, which can only come short.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import socket
+
+from glowplug.transport.frames import ProtocolError
+
+THRESHOLD_BYTES = 128 * 1024
+"""Bodies from this size on travel in a region."""
+KEPT_BYTES = 16 * 2**20
+"""No region is larger; a larger body goes inline."""
+_SMALLEST_BYTES = 2**20
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+DESCRIPTOR_BYTES = 4
+ANCILLARY_BYTES = socket.CMSG_LEN(DESCRIPTOR_BYTES)
+"""Room for one descriptor in a recvmsg; more are cut off by the kernel, which shows as MSG_CTRUNC."""
+
+
+def create_region(size_bytes: int) -> int:
+    """A descriptor of a sealed memfd of exactly `size_bytes`, close-on-exec."""
+    descriptor = os.memfd_create("glowplug-body", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, size_bytes)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def checked_size(descriptor: int) -> int:
+    """The size of a region that came from a peer. Raises ProtocolError unless it is a sealed plain memfd."""
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError:
+        raise ProtocolError("the descriptor that came is no shared memory") from None
+    facts = os.fstat(descriptor)
+    if seals & _SEALS != _SEALS or facts.st_blksize != mmap.PAGESIZE or facts.st_size > KEPT_BYTES:
+        raise ProtocolError("a region must be sealed, of ordinary pages, and within its bound")
+    return facts.st_size
+
+
+def descriptor_message(descriptor: int) -> list[tuple[int, int, bytes]]:
+    """What sendmsg takes to pass `descriptor` along."""
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(DESCRIPTOR_BYTES, "little"))]
+
+
+def received_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors in what recvmsg gave; the caller owns them."""
+    return [
+        int.from_bytes(data[at : at + DESCRIPTOR_BYTES], "little")
+        for level, kind, data in ancillary
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS
+        for at in range(0, len(data) - DESCRIPTOR_BYTES + 1, DESCRIPTOR_BYTES)
+    ]
+
+
+class OutgoingRegion:
+    """The region one side writes to. At most one body lies in it at a time."""
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        self._size_bytes = 0
+        self._lent = False
+
+    def place(self, body: bytes | memoryview) -> tuple[bool, int | None]:
+        """Returns (placed, descriptor): where placed is False the body must go inline, and where a descriptor
+        is given it must travel with the frame (it stays owned here)."""
+        length = len(body)
+        if self._lent or not THRESHOLD_BYTES <= length <= KEPT_BYTES:
+            return False, None
+        fresh = None
+        if self._size_bytes < length:
+            size_bytes = max(_SMALLEST_BYTES, 1 << (length - 1).bit_length())
+            try:
+                fresh = create_region(size_bytes)
+            except OSError:
+                return False, None
+            self.close()
+            self._descriptor, self._size_bytes = fresh, size_bytes
+        assert self._descriptor is not None
+        view = memoryview(body)
+        written = 0
+        while written < length:
+            written += os.pwrite(self._descriptor, view[written:], written)
+        self._lent = True
+        return True, fresh
+
+    def returned(self) -> None:
+        """The peer has done with what lay here. Raises ProtocolError if nothing did."""
+        if not self._lent:
+            raise ProtocolError("a region was given back that was not lent")
+        self._lent = False
+
+    def abandon(self) -> None:
+        """The peer keeps what lies here (user code holds a view of it): the next body gets a new region."""
+        self.close()
+        self._lent = False
+
+    def close(self) -> None:
+        descriptor, self._descriptor, self._size_bytes = self._descriptor, None, 0
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class IncomingRegion:
+    """The region of the peer, as this side sees it."""
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        self._size_bytes = 0
+
+    def replace(self, descriptor: int) -> None:
+        """Takes over a descriptor that came, and owns it even when ProtocolError is raised."""
+        self.close()
+        self._descriptor = descriptor
+        self._size_bytes = checked_size(descriptor)
+
+    def read(self, length: int) -> bytes:
+        """A copy of the first `length` bytes. Raises ProtocolError when they are not there."""
+        descriptor = self._within(length)
+        data = os.pread(descriptor, length, 0)
+        if len(data) != length:
+            raise ProtocolError(f"the region holds {len(data)} bytes, not {length}")
+        return data
+
+    def map(self, length: int) -> mmap.mmap:
+        """The first `length` bytes, mapped privately: they may be written to, which the peer does not see."""
+        return mmap.mmap(self._within(length), length, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def _within(self, length: int) -> int:
+        if self._descriptor is None or not 0 < length <= self._size_bytes:
+            raise ProtocolError(f"a body of {length} bytes does not fit a region of {self._size_bytes}")
+        return self._descriptor
+
+    def close(self) -> None:
+        descriptor, self._descriptor, self._size_bytes = self._descriptor, None, 0
+        if descriptor is not None:
+            os.close(descriptor)

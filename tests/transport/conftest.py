@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+
+Handler = Callable[[WorkerEndpoint, Incoming], None]
+StartWorker = Callable[[Handler], socket.socket]
+
+
+def echo(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+    endpoint.reply(incoming.request, 200, incoming.content_type, bytes(incoming.body), {"compute": 0.001})
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
+def start_worker() -> Iterator[StartWorker]:
+    """Starts real worker endpoints in threads, each on its end of a socket pair; gives the gateway's end.
+    When the test is over no thread and no descriptor may be left."""
+    before = open_descriptors()
+    threads: list[threading.Thread] = []
+
+    def start(handle: Handler) -> socket.socket:
+        ours, theirs = socket.socketpair()
+
+        def run() -> None:
+            endpoint = WorkerEndpoint(theirs)
+            try:
+                while (incoming := endpoint.receive()) is not None:
+                    handle(endpoint, incoming)
+                    del incoming
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            finally:
+                endpoint.close()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        threads.append(thread)
+        return ours
+
+    yield start
+    for thread in threads:
+        thread.join(timeout=5)
+        assert not thread.is_alive(), "a worker did not see the end of its connection"
+    assert open_descriptors() <= before

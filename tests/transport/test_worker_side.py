@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glowplug.transport.frames import Flag, FrameDecoder, Kind, ProtocolError, RequestMeta, encode
+from glowplug.transport.shared_memory import create_region, descriptor_message
+from glowplug.transport.worker_side import WorkerEndpoint
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, WorkerEndpoint]]:
+    ours, theirs = socket.socketpair()
+    endpoint = WorkerEndpoint(theirs)
+    yield ours, endpoint
+    endpoint.close()
+    ours.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.binary(max_size=2000), min_size=1, max_size=5), st.integers(1, 700))
+def test_requests_arrive_whole_however_they_are_cut(bodies: list[bytes], step: int) -> None:
+    ours, theirs = socket.socketpair()
+    endpoint = WorkerEndpoint(theirs)
+    wire = b"".join(encode(Kind.REQUEST, n, RequestMeta("e"), len(b)) + b for n, b in enumerate(bodies))
+
+    def write() -> None:
+        for at in range(0, len(wire), step):
+            ours.sendall(wire[at : at + step])
+        ours.shutdown(socket.SHUT_WR)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    got = []
+    while (incoming := endpoint.receive()) is not None:
+        got.append((incoming.request, bytes(incoming.body)))
+    writer.join()
+    assert got == list(enumerate(bodies))
+    endpoint.close()
+    ours.close()
+
+
+def test_a_body_in_a_region_is_writable_and_given_back_once_nobody_holds_it(
+    pair: tuple[socket.socket, WorkerEndpoint],
+) -> None:
+    ours, endpoint = pair
+    region = create_region(2**20)
+    ours.sendmsg(
+        [encode(Kind.REQUEST, 1, RequestMeta(), 300_000, Flag.IN_REGION | Flag.NEW_REGION)],
+        descriptor_message(region),
+    )
+    ours.sendall(encode(Kind.REQUEST, 2, RequestMeta(), 300_000, Flag.IN_REGION))
+    decoder = FrameDecoder(10_000)
+
+    first = endpoint.receive()
+    assert first is not None
+    assert len(first.body) == 300_000
+    first.body[0] = 7
+    endpoint.reply(1, 200, "text/plain", b"ok")
+    (answer,) = decoder.feed(ours.recv(10_000))
+    assert answer.flags == Flag.REGION_FREE
+
+    second = endpoint.receive()
+    assert second is not None
+    assert second.body[0] == 0, "what one request writes to its body is not seen by another"
+    held = second.body[10:20]
+    endpoint.reply(2, 200, "text/plain", b"ok")
+    (answer,) = decoder.feed(ours.recv(10_000))
+    assert answer.flags == 0, "a view that user code keeps keeps the region"
+    assert bytes(held) == bytes(10)
+
+
+def test_an_exception_of_a_signal_handler_never_leaves_half_a_frame(
+    pair: tuple[socket.socket, WorkerEndpoint],
+) -> None:
+    ours, endpoint = pair
+    ours.sendall(encode(Kind.REQUEST, 1, RequestMeta()))
+    assert endpoint.receive() is not None
+    endpoint._outgoing.place(bytes(200_000))  # lent, so that the big answer goes inline and has to block
+
+    class Stop(Exception):
+        pass
+
+    def raise_stop(*_: object) -> None:
+        raise Stop
+
+    body = bytes(range(256)) * 8000
+    received = bytearray()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt_then_read() -> None:
+        ours.recv(1, socket.MSG_PEEK)
+        for _ in range(3):
+            signal.pthread_kill(main, signal.SIGUSR1)
+            received.extend(ours.recv(1000))
+        while data := ours.recv(1 << 16):
+            received.extend(data)
+
+    before = signal.signal(signal.SIGUSR1, raise_stop)
+    reader = threading.Thread(target=interrupt_then_read)
+    interruptions = 0
+    try:
+        reader.start()
+        try:
+            endpoint.reply(1, 200, "application/octet-stream", body)
+        except Stop:
+            interruptions += 1
+        for _ in range(10):
+            try:
+                endpoint.error(2, "internal", "after")
+                break
+            except Stop:
+                interruptions += 1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    endpoint.close()
+    reader.join()
+    assert interruptions >= 1
+    first, *rest = FrameDecoder(10**7).feed(received)
+    assert first.body == body
+    assert {frame.kind for frame in rest} <= {Kind.ERROR}
+
+
+def test_a_peer_that_speaks_otherwise_is_an_error_and_its_end_is_none(
+    pair: tuple[socket.socket, WorkerEndpoint],
+) -> None:
+    ours, endpoint = pair
+    ours.sendall(b"x" * 100)
+    with pytest.raises(ProtocolError):
+        endpoint.receive()
+    ours.close()
+
+
+def test_the_end_of_the_gateway_is_none(pair: tuple[socket.socket, WorkerEndpoint]) -> None:
+    ours, endpoint = pair
+    ours.close()
+    assert endpoint.receive() is None
+    assert endpoint.current is None
