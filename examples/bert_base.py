@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from architectures.bert import BERT_BASE, Bert, mean_pooled
-from seeded import seeded_weights
 
 import glowplug
+from architectures.bert import BERT_BASE, Bert, mean_pooled
+from seeded import seeded_weights
 
 app = glowplug.App("bert-base")
 

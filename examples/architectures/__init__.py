@@ -1,1 +1,1 @@
-"""Model architectures in plain torch: importable beside any torch, and picklable (every class is at module level)."""
+"""Model architectures in plain torch: every class is at module level, so that it pickles."""

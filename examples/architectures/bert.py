@@ -61,7 +61,10 @@ class SelfAttention(nn.Module):
             return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
         attended = F.scaled_dot_product_attention(
-            by_head(self.query(hidden)), by_head(self.key(hidden)), by_head(self.value(hidden)), attn_mask=mask
+            by_head(self.query(hidden)),
+            by_head(self.key(hidden)),
+            by_head(self.value(hidden)),
+            attn_mask=mask,
         )
         return attended.transpose(1, 2).flatten(2)
 
@@ -121,7 +124,7 @@ class Encoder(nn.Module):
 
 
 class Pooler(nn.Module):
-    """The classifier's view of a sentence: its first token. Checkpoints carry it; mean pooling does not use it."""
+    """A sentence by its first token. Checkpoints carry it; mean pooling does not use it."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()

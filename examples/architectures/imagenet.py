@@ -15,7 +15,7 @@ SHORT_SIDE, CROP = 256, 224
 
 
 def prepare(image: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """RGB pixels (height, width, 3), uint8 -> (1, 3, 224, 224), float32, normalised: shorter side 256, centre crop."""
+    """RGB pixels (height, width, 3), uint8 -> (1, 3, 224, 224): shorter side 256, centre crop, normalised."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image: want uint8 of shape (height, width, 3), got {image.dtype} of {image.shape}")
     pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)

@@ -1,5 +1,5 @@
-"""The same models without Glowplug: what the cold start is measured against. One module a model, of this form:
+"""The same models without Glowplug: what a cold start is measured against.
 
-`LIBRARIES` to import beside torch, `build()`, `setup()` (a tokenizer or None), `weights() -> Path | state dict`, and
-`answer(model, tools, request)`.
+One module a model, each with `build()`, `setup()` (a tokenizer, class names or None), `weights()` (a path or
+a state dict) and `answer(model, tools, request)`.
 """

@@ -1,8 +1,9 @@
-"""BERT-base encodings, as `bert_base.py` beside this folder without Glowplug. A request is a list of token ids."""
+"""BERT-base encodings, as `bert_base.py` beside this folder without Glowplug. A request is token ids."""
 
 from __future__ import annotations
 
 import torch
+
 from architectures.bert import BERT_BASE, Bert, mean_pooled
 from seeded import seeded_weights
 

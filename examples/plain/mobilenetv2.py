@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from architectures.imagenet import prepare, top_classes
 from architectures.mobilenet import MobileNetV2
 from packaged import packaged_file

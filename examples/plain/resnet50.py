@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from architectures.imagenet import prepare
 from architectures.resnet import ResNet50
 from seeded import seeded_weights

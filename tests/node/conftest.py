@@ -42,7 +42,7 @@ class NodeUnderTest:
         self._arrived = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
-        self.engine = LocalEngine(self.settings, self.connections, lambda spec: env, self.said.append)
+        self.engine = LocalEngine(self.settings, self.connections.attach, lambda spec: env, self.said.append)
         self.engine.connect(self._on_event)
 
     async def start(self) -> None:

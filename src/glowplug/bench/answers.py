@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 TOLERANCE = 1e-5
-"""For baselines whose file format leaves tensors unaligned: the same weights then take other kernels, and the last
-bits of an answer move. Relative to the largest number of the answer."""
+"""For baselines whose file format leaves tensors unaligned: the same weights then take other kernels, and
+the last bits of an answer move. Relative to the largest number of the answer."""
 
 
 def difference(left: Any, right: Any) -> float:
-    """0.0 when equal bit for bit; else the largest |l - r| over the largest |r|; infinity when shapes or words differ."""
+    """0.0 when equal bit for bit, else max |l - r| / max |r|; infinity when shapes or words differ."""
     if left == right:
         return 0.0
     left_numbers, right_numbers = list(_numbers(left)), list(_numbers(right))
@@ -20,7 +21,7 @@ def difference(left: Any, right: Any) -> float:
     return max(abs(one - other) for one, other in zip(left_numbers, right_numbers, strict=True)) / scale
 
 
-def _numbers(answer: Any) -> Any:
+def _numbers(answer: Any) -> Iterator[float]:
     if isinstance(answer, dict):
         answer = list(answer.values())
     if isinstance(answer, list):

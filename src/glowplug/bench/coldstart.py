@@ -1,8 +1,10 @@
-"""`coldstart`: from request to answer of a function that is not running, by step of the ladder and phase by phase.
+"""`coldstart`: from request to answer of a function that is not running, by step of the ladder and phase by
+phase.
 
-The baselines stand where they can: `naive` at `local`, `forkserver` at `imported`. Each repeat visits every (model,
-step, cache, system) once, systems alternating, so that a noisy machine harms all alike. The overhead of a request is
-its latency above the median of the warm requests that follow it in the same process by the same way.
+The baselines stand where they can: `naive` at `local`, `forkserver` at `imported`. Each repeat visits every
+(model, step, cache, system) once, systems alternating, so that a noisy machine harms all alike. The overhead
+of a request is its latency above the median of the warm requests that follow it in the same process by the
+same way.
 """
 
 from __future__ import annotations
@@ -21,13 +23,25 @@ from glowplug.bench import coldstart_claims
 from glowplug.bench.answers import TOLERANCE, difference
 from glowplug.bench.harness import running_server
 from glowplug.bench.models import MODELS, BenchModel, examples_dir, plain_answers, request_of
+from glowplug.bench.plots import draw_phases
 from glowplug.bench.result import Result, print_claims, print_rows, spread
 from glowplug.bench.systems import Measurement, System
 from glowplug.bench.systems.forkserver import ForkserverSystem
 from glowplug.bench.systems.live import LiveSystem
 from glowplug.bench.systems.naive import NaiveSystem
+from glowplug.bench.timeline import Line, timeline
 
-COLUMNS = ("model", "system", "step", "cache", "latency_s", "overhead_s", "ratio_to_naive", "held_bytes", "equal")
+COLUMNS = (
+    "model",
+    "system",
+    "step",
+    "cache",
+    "latency_s",
+    "overhead_s",
+    "ratio_to_naive",
+    "held_bytes",
+    "equal",
+)
 COLD_STEPS = ("local", "imported", "staged")
 Cell = tuple[BenchModel, str, str, System]
 
@@ -49,7 +63,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not self.quick:
             return self
         able = [name for name in self.models if not MODELS[name].lacks]
-        return msgspec.structs.replace(self, models=tuple(able[:1]), caches=("warm",), repeats=1, warm_repeats=3)
+        return msgspec.structs.replace(
+            self, models=tuple(able[:1]), caches=("warm",), repeats=1, warm_repeats=3
+        )
 
 
 def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
@@ -70,7 +86,7 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
         cells = _cells(options, models, systems)
         for repeat in range(options.repeats):
             for number, (model, step, cache, system) in enumerate(cells, 1):
-                tell(f"repeat {repeat + 1}/{options.repeats}, {number}/{len(cells)}: {system.name} {model.name} {step}")
+                tell(f"repeat {repeat + 1}, {number} of {len(cells)}: {system.name} {model.name} {step}")
                 measured = system.measure(model, requests[model.name], step, cache)
                 samples.setdefault((model.name, system.name, step, cache), []).append(measured)
     rows = [_row(key, found, expected[key[0]]) for key, found in samples.items()]
@@ -85,8 +101,27 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
 
 
 def report(result: Result, console: Console) -> None:
+    """The rows, where the time went, and the claims."""
     print_rows(console, "coldstart: median (min .. max)", result.rows, COLUMNS)
+    for model in dict.fromkeys(row["model"] for row in result.rows):
+        console.print(f"\n[bold]{model}[/], phases, page cache warm")
+        console.print(timeline(lines(result, model)))
     print_claims(console, result)
+
+
+def lines(result: Result, model: str) -> list[Line]:
+    """The rows of one model with its weights in the page cache, as lines of a timeline, the slowest first."""
+    rows = [row for row in result.rows if row["model"] == model and row["cache"] == "warm"]
+    rows.sort(key=lambda row: -row["latency_s"])
+    return [Line(f"{row['system']}, {row['step']}", row["latency_s"], row["phases"]) for row in rows]
+
+
+def plot(result: Result, path: Path) -> None:
+    """One panel a model: bars of phases. Raises ImportError where matplotlib is missing."""
+    models = dict.fromkeys(row["model"] for row in result.rows)
+    draw_phases(
+        {model: lines(result, model) for model in models}, "coldstart: page cache warm, medians", path
+    )
 
 
 def _start(

@@ -35,7 +35,12 @@ def claims(rows: list[Row]) -> list[Claim]:
         cold = by_key.get(("glowplug", model, "staged", "cold"))
         if cold is not None and model in COLD_STAGED_S:
             found.append(
-                claim(f"{model} staged, weights not cached: latency_s", cold["latency_s"], "at most", COLD_STAGED_S[model])
+                claim(
+                    f"{model} staged, weights not cached: latency_s",
+                    cold["latency_s"],
+                    "at most",
+                    COLD_STAGED_S[model],
+                )
             )
     return found + _equality(rows)
 
@@ -52,14 +57,22 @@ def _step(model: str, step: str, row: Row, fork: Row | None) -> list[Claim]:
     found = [claim(f"{model} {step}: overhead_s", row["overhead_s"], "at most", OVERHEAD_S[step])]
     if fork is not None and step == "imported":
         behind = row["overhead_s"] / fork["overhead_s"]
-        found.append(claim(f"{model} imported: overhead / forkserver's", behind, "at most", FORKSERVER_BEHIND))
+        found.append(
+            claim(f"{model} imported: overhead / forkserver's", behind, "at most", FORKSERVER_BEHIND)
+        )
     if fork is not None and step == "staged":
         ahead = fork["overhead_s"] / row["overhead_s"]
-        found.append(claim(f"{model} staged: forkserver's overhead / ours", ahead, "at least", FORKSERVER_AHEAD))
+        found.append(
+            claim(f"{model} staged: forkserver's overhead / ours", ahead, "at least", FORKSERVER_AHEAD)
+        )
     if row["real"] and row["ratio_to_naive"] is not None:
-        found.append(claim(f"{model} {step}: times naive", row["ratio_to_naive"], "at least", TIMES_NAIVE[step]))
+        found.append(
+            claim(f"{model} {step}: times naive", row["ratio_to_naive"], "at least", TIMES_NAIVE[step])
+        )
     if "private_bytes" in row:
-        found.append(claim(f"{model} {step}: private_bytes", row["private_bytes"], "at most", PARKED_PRIVATE_BYTES))
+        found.append(
+            claim(f"{model} {step}: private_bytes", row["private_bytes"], "at most", PARKED_PRIVATE_BYTES)
+        )
     return found
 
 
@@ -68,5 +81,7 @@ def _equality(rows: list[Row]) -> list[Claim]:
     others = [row["difference"] for row in rows if row["system"] != "glowplug"]
     found = [claim("answers: difference from a plain forward", max(ours), "at most", 0.0)] if ours else []
     if others:
-        found.append(claim("baselines' answers: difference from a plain forward", max(others), "at most", TOLERANCE))
+        found.append(
+            claim("baselines' answers: difference from a plain forward", max(others), "at most", TOLERANCE)
+        )
     return found

@@ -1,4 +1,4 @@
-"""The demo: two real models, asked when nothing runs, when warm, and after scale to zero; beside the naive start."""
+"""The demo: two real models asked from nothing, warm, and after scale to zero; beside the naive start."""
 
 from __future__ import annotations
 
@@ -59,17 +59,19 @@ def run(console: Console, journal: Path | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="glowplug-demo-") as scratch:
         folder = Path(scratch)
         asked = subjects()
-        with console.status("the same models started the naive way: a fresh python imports, builds, loads, infers"):
+        with console.status(
+            "the same models started the naive way: a fresh python imports, builds, loads, infers"
+        ):
             naive = NaiveSystem(folder, WARM_REPEATS)
             for subject in asked:
                 measured = naive.measure(subject.model, subject.requests[0], "local", "warm")
                 subject.lines.append(Line("naive start", measured.latency_s, measured.phases))
         with running_server([examples_dir() / "demo.py"], journal or folder / "state") as server:
             show(console, server, asked)
-    right = all([verdict(console, subject) for subject in asked])
+    verdicts = [verdict(console, subject) for subject in asked]
     if journal is not None:
         console.print(f"the journal is in {journal}")
-    return 0 if right else 1
+    return 0 if all(verdicts) else 1
 
 
 def show(console: Console, server: RunningServer, asked: list[Subject]) -> None:
@@ -143,3 +145,7 @@ def judge_photographs(answers: list[Any]) -> tuple[str, bool]:
         for name, best in zip(PHOTOGRAPHS, seen, strict=True)
     )
     return said, [best["label"] for best in seen] == list(PHOTOGRAPHS.values())
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(Console()))

@@ -1,4 +1,4 @@
-"""The models that experiments serve: where their apps, their plain twins, their weights and their inputs are."""
+"""The models that experiments serve: their apps, their plain twins, their weights and their inputs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def examples_dir() -> Path:
     for folder in (package / "examples", package.parents[1] / "examples"):
         if (folder / "plain").is_dir():
             return folder
-    raise FileNotFoundError("the folder `examples` is missing: run this from a checkout of Glowplug's repository")
+    raise FileNotFoundError(
+        "the folder `examples` is missing: run this from a checkout of Glowplug's repository"
+    )
 
 
 def request_of(model: BenchModel) -> Any:

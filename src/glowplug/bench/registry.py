@@ -1,4 +1,4 @@
-"""Experiments by name. A module has `Options`, `run(options, tell) -> Result` and `report(result, console)`."""
+"""Experiments by name. Each has `Options`, `run(options, tell) -> Result` and `report(result, console)`."""
 
 from __future__ import annotations
 

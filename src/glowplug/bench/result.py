@@ -31,8 +31,8 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """`rows` have the fields of their experiment: times end in `_s`, sizes in `_bytes`, medians have `_min` and
-    `_max` beside them. `missing` says in words what could not be run."""
+    """`rows` have the fields of their experiment: times end in `_s`, sizes in `_bytes`, medians have `_min`
+    and `_max` beside them. `missing` says in words what could not be run."""
 
     experiment: str
     settings: dict[str, Any]
@@ -89,7 +89,7 @@ def _version(package: str) -> str | None:
 
 
 def print_rows(console: Console, title: str, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
-    """A table of `columns` of the rows; numbers with a `_min` beside them are shown with their spread."""
+    """A table of `columns` of the rows; times with a `_min` beside them are shown with their spread."""
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column.removesuffix("_s").removesuffix("_bytes"), justify="right")
@@ -127,7 +127,7 @@ def show_value(name: str, value: Any) -> str:
 
 def _cell(row: dict[str, Any], column: str) -> str:
     shown = show_value(column, row.get(column))
-    if f"{column}_min" not in row:
+    if f"{column}_min" not in row or column.endswith("_bytes"):
         return shown
     low, high = (show_value(column, row[f"{column}_{end}"]) for end in ("min", "max"))
     return f"{shown} [dim]({low} .. {high})[/]"

@@ -41,9 +41,7 @@ def timeline(lines: Sequence[Line], width: int = 60) -> Table:
     longest_s = max((line.total_s for line in lines), default=0.0) or 1.0
     for line in lines:
         phases = with_rest(line)
-        table.add_row(
-            line.label, show_seconds(line.total_s), bar(phases, width * line.total_s / longest_s)
-        )
+        table.add_row(line.label, show_seconds(line.total_s), bar(phases, width * line.total_s / longest_s))
         table.add_row("", "", words(phases, line.total_s))
     return table
 

@@ -14,7 +14,7 @@ from glowplug.control.estimates import (
     weight_bytes,
     zygote_bytes,
 )
-from glowplug.control.records import Function, Holding, Instance, Node, Version, key_of
+from glowplug.control.records import Function, Holding, Node, Request, Version, key_of
 from glowplug.core.commands import Target
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import NodeId
@@ -22,44 +22,56 @@ from glowplug.core.ladder import Step
 from glowplug.policy.eviction import Worth
 
 
-def grow(c: Context, function: Function, version: Version, *, urgent: bool, prime: bool) -> Instance | None:
-    """A new climbing instance, or None: then something under it is on its way, or memory is waited for.
+def grow(c: Context, function: Function, version: Version, request: Request | None, *, prime: bool) -> bool:
+    """A new climbing instance, with the request bound to it if one is given: it waits for this.
 
-    Raises NoSpace when it can never fit.
+    False when something under it is on its way, or memory is waited for. Raises NoSpace when it can
+    never fit.
     """
     node = placement.choose(c, version)
     if node is None:
-        return None
-    spec = version.spec
-    top_bytes = instance_bytes(c, version) + weight_bytes(version)
-    hopeless = too_big(c, version, node.id, top_bytes)
+        return False
+    spec, urgent = version.spec, not prime
+    own_bytes, size_bytes = instance_bytes(c, version), weight_bytes(version)
+    hopeless = too_big(c, version, node.id, own_bytes + size_bytes)
     if hopeless is not None:
         raise NoSpace(hopeless)
     origin = best_origin(c, version, node.id)
     if origin is None:
         ensure_environment(c, node, function, version, urgent=urgent)
-        return None
+        return False
     weights_key = key_of("weights", node.id, spec.version)
     weights = c.store.holdings.get(weights_key)
     if weights is not None and weights.phase == "descending":
         holdings.wait_for(weights, function.id)
-        return None
-    need_bytes = instance_bytes(c, version) + (weight_bytes(version) if weights is None else 0)
-    zygote_key = key_of("version", node.id, spec.version)
-    keep = (weights_key, key_of("environment", node.id, spec.environment_key))
-    if not memory.acquire(c, node, function, need_bytes, urgent=urgent, keep=keep, spare=(zygote_key,)):
-        return None
-    hold_weights(c, version, node.id)
-    return instances.create(c, version, node.id, origin, prime=prime, priority=URGENT if urgent else 1)
+        return False
+    need_bytes = own_bytes + (size_bytes if weights is None else 0)
+    needs = (
+        key_of("environment", node.id, spec.environment_key),
+        weights_key,
+        key_of("version", node.id, spec.version),
+    )
+    if not memory.acquire(c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:]):
+        return False
+    if weights is None:
+        hold_weights(c, version, node.id)
+    target = Target("instance", node.id, str(c.instance_id()))
+    holding = holdings.enter(
+        c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=URGENT if urgent else 1
+    )
+    instances.launch(c, holding, version, origin, request, prime=prime)
+    return True
 
 
 def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = False) -> None:
-    """Enters the version's weights, which its climb brings into the page cache, unless they are there."""
+    """Enters the version's weights, which its climb brings into the page cache, unless they are there.
+
+    They are not offered for eviction here, since the climb is about to stand on them.
+    """
     size_bytes = weight_bytes(version)
     if size_bytes and key_of("weights", node, version.spec.version) not in c.store.holdings:
         target = Target("weights", node, version.spec.version)
-        holding = holdings.enter(c, target, Step.LOCAL, size_bytes, spec=version.spec, forced=forced)
-        holdings.reconsider(c, holding)
+        holdings.enter(c, target, Step.LOCAL, size_bytes, spec=version.spec, forced=forced)
 
 
 def ensure_environment(

@@ -4,45 +4,35 @@ from __future__ import annotations
 
 from glowplug.control import answers, holdings, lending
 from glowplug.control.context import Context
-from glowplug.control.estimates import instance_bytes
-from glowplug.control.records import Function, Instance, Request, Slot, Version, key_of
-from glowplug.core.commands import Dispatch, Target
+from glowplug.control.records import Function, Holding, Instance, Request, Slot, Version
+from glowplug.core.commands import Dispatch
 from glowplug.core.events import RequestDone, StepReached
-from glowplug.core.ids import NodeId
+from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
 
 _MISSES_BEFORE_GIVING_UP = 2
 _LONGEST_BACKOFF_S = 60.0
 
 
-def create(
-    c: Context, version: Version, node: NodeId, origin: Step, *, prime: bool, priority: int
-) -> Instance:
-    """A new instance, climbing. Room for it is there already."""
-    number = c.instance_id()
-    spec = version.spec
-    needs = (
-        key_of("environment", node, spec.environment_key),
-        key_of("weights", node, spec.version),
-        key_of("version", node, spec.version),
-    )
-    target = Target("instance", node, str(number))
-    holding = holdings.enter(
-        c, target, Step.PARKED, instance_bytes(c, version), spec=spec, needs=needs, priority=priority
-    )
+def launch(
+    c: Context, holding: Holding, version: Version, origin: Step, request: Request | None, *, prime: bool
+) -> None:
+    """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it."""
     instance = Instance(
-        id=number,
+        id=InstanceId(int(holding.target.key)),
         key=holding.key,
-        node=node,
-        function=spec.function,
-        version=spec.version,
+        node=NodeId(holding.target.node),
+        function=version.spec.function,
+        version=version.spec.version,
         origin=origin,
         used_s=c.now_s,
     )
-    c.store.instances[number] = instance
+    c.store.instances[instance.id] = instance
     holdings.climb(c, holding, version, origin=origin, prime=prime)
-    reindex(c, instance)
-    return instance
+    if request is None:
+        reindex(c, instance)
+    else:
+        bind(c, instance, request)
 
 
 def reindex(c: Context, instance: Instance) -> None:

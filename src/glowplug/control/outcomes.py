@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, holdings, instances, versions
+from glowplug.control import answers, builds, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.records import Holding
 from glowplug.core.commands import Descend
@@ -108,7 +108,7 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
             function.goal = None
     elif kind == "build" and holding.version is not None:
         version = c.store.versions[holding.version]
-        (versions.fail_build if permanent else versions.retry_build)(c, version, code, message)
+        (builds.fail if permanent else builds.retry)(c, version, code, message)
 
 
 def _environment_failed(
@@ -129,4 +129,4 @@ def _environment_failed(
         instances.pause(c, function)
         version = c.store.versions.get(function.next) if function.next else None
         if version is not None and version.state == "pending":
-            versions.fail_build(c, version, code, message)
+            builds.fail(c, version, code, message)

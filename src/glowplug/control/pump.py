@@ -6,7 +6,7 @@ so an outcome that comes late, twice or not at all needs no case of its own.
 
 from __future__ import annotations
 
-from glowplug.control import answers, goals, growth, instances, lending, memory, versions
+from glowplug.control import answers, builds, goals, growth, instances, lending, memory, versions
 from glowplug.control.context import Context
 from glowplug.control.estimates import most_workers, replicas_wanted
 from glowplug.control.records import Function, Instance, Node, Version
@@ -51,10 +51,8 @@ def _serve(c: Context, function: Function, version: Version) -> None:
         if choice.action == "run" and choice.instance is not None:
             instances.bind(c, c.store.instances[choice.instance], request)
         elif choice.action == "climb":
-            grown = growth.grow(c, function, version, urgent=True, prime=False)
-            if grown is None:
+            if not growth.grow(c, function, version, request, prime=False):
                 break
-            instances.bind(c, grown, request)
         else:
             break
     if not function.queue:
@@ -64,7 +62,7 @@ def _serve(c: Context, function: Function, version: Version) -> None:
         # The head waits for what serves already, but the last in the queue may be better off with one more.
         last = dispatch.decide(view, len(function.queue) - 1, c.now_s, c.rng)
         if last.action == "climb":
-            growth.grow(c, function, version, urgent=True, prime=False)
+            growth.grow(c, function, version, None, prime=False)
 
 
 def _call_back(c: Context, function: Function, version: Version) -> None:
@@ -81,7 +79,7 @@ def _call_back(c: Context, function: Function, version: Version) -> None:
 def _keep_replicas(c: Context, function: Function, version: Version) -> None:
     try:
         for _ in range(replicas_wanted(c, function) - version.live):
-            if growth.grow(c, function, version, urgent=False, prime=True) is None:
+            if not growth.grow(c, function, version, None, prime=True):
                 break
     except NoSpace as error:
         function.error = error.message
@@ -184,7 +182,7 @@ def settle(c: Context) -> None:
                 c.build_check = c.build_check or bool(c.store.build_queue)
         elif c.build_check:
             c.build_check = False
-            versions.start_builds(c)
+            builds.start(c)
         elif c.idled:
             number_idle = next(iter(c.idled))
             del c.idled[number_idle]

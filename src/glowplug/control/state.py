@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from glowplug.control import (
+    builds,
     goals,
     holdings,
     instances,
@@ -51,7 +52,7 @@ def _on_progress(c: Context, event: e.ClimbProgress) -> None:
 
 HANDLERS: dict[type, Callable[[Context, Any], None]] = {
     e.Deployed: versions.on_deployed,
-    e.Built: versions.on_built,
+    e.Built: builds.on_built,
     e.RollbackRequested: versions.on_rollback,
     e.Undeployed: lambda c, event: versions.on_undeployed(c, event.function),
     e.ScaleRequested: versions.on_scale,

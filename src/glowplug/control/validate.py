@@ -28,7 +28,7 @@ def check(c: Context) -> None:
             assert is_unused(store.instances[InstanceId(int(holding.target.key))]), (
                 f"{key} is offered, but used"
             )
-    assert not (c.dirty or c.freed or c.idled or c.out), "an event was left unsettled"
+    assert [*c.dirty, *c.freed, *c.idled, *c.out] == [], "an event was left unsettled"
 
 
 def _check_ledger(store: Store) -> None:
@@ -112,11 +112,9 @@ def _check_functions(store: Store) -> None:
     for number, function in store.functions.items():
         wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
         assert len(set(wanted)) == len(wanted), f"{number}: a version has two roles"
-        for version in (*wanted, *function.retiring):
-            assert version in store.versions, f"{number}: version {version} is unknown"
-            assert store.versions[version].retired == (version in function.retiring), (
-                f"{version}: retired or not?"
-            )
+        for name in (*wanted, *function.retiring):
+            assert name in store.versions, f"{number}: version {name} is unknown"
+            assert store.versions[name].retired == (name in function.retiring), f"{name}: retired or not?"
         assert not function.gone or not function.queue, f"{number} is gone, yet requests wait"
         bound = sum(len(i.bound) for i in store.instances.values() if i.function == number)
         assert function.in_flight == bound, f"{number}: in_flight is {function.in_flight}, not {bound}"

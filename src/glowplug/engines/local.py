@@ -25,7 +25,6 @@ from glowplug.core.specs import FunctionSpec, NodeSpec
 from glowplug.node import wire
 from glowplug.node.agent_main import COMMAND
 from glowplug.node.messages import AgentReady, CacheDone, CacheWeights, Do, FromAgent, Happened, Said, StopAgent
-from glowplug.transport.gateway_side import WorkerConnections
 
 log = structlog.get_logger("glowplug.engine")
 _RESTART_S = (0.05, 0.5, 2.0, 5.0)
@@ -36,20 +35,20 @@ class LocalEngine:
     """Implements control.engine.Engine with one agent on this machine.
 
     Every method runs in the event loop that `start` ran in. Commands sent while no agent lives fail at
-    once with `unavailable`. `env_of` gives a function's environment variables, secrets included.
+    once with `unavailable`. `attach` is given this end of each instance's data socket; `env_of` gives a function's environment variables, secrets included.
     """
 
     def __init__(
         self,
         settings: NodeSettings,
-        connections: WorkerConnections,
+        attach: Callable[[InstanceId, socket.socket], None],
         env_of: Callable[[FunctionSpec], dict[str, str]],
         on_lines: Callable[[Said], None],
     ) -> None:
         self.settings = settings
         self.isolation: dict[str, str] = {}
         self.agent_pid = 0
-        self._connections = connections
+        self._attach = attach
         self._env_of = env_of
         self._on_lines = on_lines
         self._emit: Callable[[Event], None] = lambda event: None
@@ -85,7 +84,7 @@ class LocalEngine:
         descriptors: list[int] = []
         if isinstance(command, Climb) and command.target.kind == "instance":
             ours, theirs = wire.socket_pair(socket.SOCK_STREAM)
-            self._connections.attach(InstanceId(int(command.target.key)), ours)
+            self._attach(InstanceId(int(command.target.key)), ours)
             descriptors.append(theirs.detach())
         self._send(Do(command, env), descriptors)
 

@@ -35,12 +35,12 @@ class Access:
                 host = value
         if self._expected is not None:
             if not hmac.compare_digest(given, self._expected):
-                raise Unauthorized("this server wants a token: set GLOWPLUG_TOKEN, or send it as a Bearer token")
+                raise Unauthorized("this server wants a token: set GLOWPLUG_TOKEN, or send a Bearer token")
             return
         if origin and urlsplit(origin).netloc != host:
             raise Unauthorized("a page of another origin may not call a server that has no token")
         if host and not self._is_local(host.decode("latin-1")):
-            raise Unauthorized("the Host header names another machine; start the server with a token to allow it")
+            raise Unauthorized("the Host header names another machine: set a token to allow that")
 
     def _is_local(self, host: str) -> bool:
         try:

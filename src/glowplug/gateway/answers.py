@@ -35,6 +35,10 @@ def error_headers(error: GlowplugError) -> Headers:
     return headers
 
 
+def json_headers(body: bytes) -> Headers:
+    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+
+
 async def send_answer(send: Send, status: int, content_type: str, body: bytes, headers: Headers) -> None:
     headers.append((b"content-type", content_type.encode("latin-1")))
     headers.append((b"content-length", b"%d" % len(body)))
@@ -42,6 +46,5 @@ async def send_answer(send: Send, status: int, content_type: str, body: bytes, h
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: GlowplugError, headers: Headers | None = None) -> None:
-    found = error_headers(error) + (headers or [])
-    await send_answer(send, error.status, "application/json", error_body(error), found)
+async def send_error(send: Send, error: GlowplugError) -> None:
+    await send_answer(send, error.status, "application/json", error_body(error), error_headers(error))

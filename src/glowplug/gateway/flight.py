@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
-from typing import Protocol
 
 import msgspec
 
 from glowplug.core.errors import GlowplugError
-from glowplug.core.events import LeaseReport
 from glowplug.core.ids import FunctionId, InstanceId, RequestId
-from glowplug.core.commands import Lease
 from glowplug.transport.connection import Reply
 from glowplug.transport.frames import RequestMeta
 
@@ -27,29 +24,13 @@ class FunctionInfo(msgspec.Struct, frozen=True):
 Known = Callable[[FunctionId], FunctionInfo | None]
 
 
-class Leases(Protocol):
-    """The gateway's side of leases, as control.leases.LeaseTable has it."""
-
-    def grant(self, lease: Lease) -> None: ...
-
-    def revoke(self, instance: InstanceId) -> None: ...
-
-    def take(self, function: FunctionId, now_s: float) -> InstanceId | None: ...
-
-    def done(self, instance: InstanceId, ok: bool, took_s: float, now_s: float) -> None: ...
-
-    def lost(self, instance: InstanceId) -> None: ...
-
-    def reports(self, now_s: float) -> list[LeaseReport]: ...
-
-
 class Flight:
     """A request in flight. `answer` is set exactly once, by whoever knows first: the worker, the controller's
     refusal, the deadline, or the client that left."""
 
     __slots__ = (
-        "answer", "arrived_s", "body", "deadline_s", "dispatched_at", "function", "instance", "leased", "meta",
-        "request", "started_at",
+        "answer", "arrived_s", "body", "deadline_s", "dispatched_at", "function", "instance", "leased",
+        "meta", "request", "started_at",
     )  # fmt: skip
 
     def __init__(

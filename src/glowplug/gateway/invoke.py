@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
+from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
 from glowplug.core.errors import DeadlinePassed, Overloaded, RequestCancelled, WorkerDied, from_code
 from glowplug.core.events import Event, RequestArrived, RequestDone, RequestStarted
 from glowplug.core.events import RequestCancelled as RequestCancelledEvent
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId, RequestId
-from glowplug.gateway.flight import Flight, Leases, new_request_ids
+from glowplug.gateway.flight import Flight, new_request_ids
 from glowplug.transport.connection import Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
@@ -27,7 +29,7 @@ class Invoker:
     def __init__(
         self,
         gateway: GatewayId,
-        leases: Leases,
+        leases: LeaseTable,
         connections: WorkerConnections,
         post: Callable[[Event], None],
         clock: Callable[[], float],
@@ -40,11 +42,12 @@ class Invoker:
         self._next_request = new_request_ids(clock())
         self._flights: dict[RequestId, Flight] = {}
         self._early: dict[InstanceId, list[Flight]] = {}
-        self._revoked: set[InstanceId] = set()
         self._news = False
         self.on_news: Callable[[], None] = self.report
 
-    def begin(self, function: FunctionId, meta: RequestMeta, body: bytes, timeout_s: float, priority: int) -> Flight:
+    def begin(
+        self, function: FunctionId, meta: RequestMeta, body: bytes, timeout_s: float, priority: int
+    ) -> Flight:
         """Sends the request, or asks the controller where to. The answer comes to `flight.answer`."""
         now_s = self._clock()
         deadline_s = now_s + timeout_s
@@ -62,6 +65,9 @@ class Invoker:
             flight.leased = True
             if self._send(flight, instance):
                 return flight
+            if instance in self._connections:
+                self._leases.done(instance, True, 0.0, now_s)
+                break
             self._leases.lost(instance)
         flight.leased = False
         self._flights[flight.request] = flight
@@ -83,7 +89,11 @@ class Invoker:
         flight.dispatched_at = perf_counter()
         try:
             self._connections.send(
-                instance, flight.request, flight.meta, flight.body, lambda reply: self._answered(flight, reply)
+                instance,
+                flight.request,
+                flight.meta,
+                flight.body,
+                partial(self._answered, flight),
             )
         except (WorkerDied, Overloaded):
             flight.instance = flight.dispatched_at = None
@@ -95,10 +105,10 @@ class Invoker:
         """Called exactly once for each request that was sent, whether somebody still waits or not."""
         died = isinstance(reply.error, WorkerDied)
         instance = flight.instance
-        assert instance is not None and flight.dispatched_at is not None
+        assert instance is not None
+        assert flight.dispatched_at is not None
         if died and not flight.leased and not flight.answer.done():
-            loop = asyncio.get_running_loop()
-            loop.call_later(VERDICT_S, self._settle, flight, reply)
+            asyncio.get_running_loop().call_later(VERDICT_S, self._settle, flight, reply)
             return
         self._settle(flight, reply)
         if died:
@@ -109,8 +119,11 @@ class Invoker:
         if not flight.leased:
             self._post(RequestDone(request=flight.request, instance=instance, ok=ok, took_s=took_s))
             return
-        self._leases.done(instance, ok, took_s, self._clock())
-        self._news_from(instance)
+        if self._leases.done(instance, ok, took_s, self._clock()):
+            self.report()
+        elif not self._news:
+            self._news = True
+            self.on_news()
 
     def _settle(self, flight: Flight, reply: Reply) -> None:
         self._flights.pop(flight.request, None)
@@ -129,6 +142,11 @@ class Invoker:
         if flight.answer.done():
             return
         self._settle(flight, reply)
+        self.abandon(flight)
+
+    def abandon(self, flight: Flight) -> None:
+        """Whoever waited for the answer was stopped."""
+        self._flights.pop(flight.request, None)
         self._post(RequestCancelledEvent(request=flight.request, instance=flight.instance))
 
     def limit_s(self, flight: Flight) -> float:
@@ -141,12 +159,10 @@ class Invoker:
             for request in command.requests:
                 self._dispatch(request, command.instance)
         elif isinstance(command, Lease):
-            self._revoked.discard(command.instance)
-            self._leases.grant(command)
+            self._leases.grant(command, self._clock())
         elif isinstance(command, Revoke):
-            self._revoked.add(command.instance)
-            self._leases.revoke(command.instance)
-            self.report()
+            if self._leases.revoke(command.instance):
+                self.report()
         else:
             flight = self._flights.pop(command.request, None)
             if flight is not None:
@@ -173,22 +189,12 @@ class Invoker:
     def lost(self, instance: InstanceId) -> None:
         """An instance has ended: it is taken under no lease any more. The controller learns by the engine."""
         self._leases.lost(instance)
-        self._revoked.discard(instance)
         self._early.pop(instance, None)
 
-    def _news_from(self, instance: InstanceId) -> None:
-        if instance in self._revoked:
-            self.report()
-        elif not self._news:
-            self._news = True
-            self.on_news()
-
     def report(self) -> None:
-        """Tells the controller what was done under leases. At once where a lease is wanted back."""
+        """Tells the controller what was done under leases, and gives back those that are over."""
         self._news = False
         for found in self._leases.reports(self._clock()):
-            if found.final:
-                self._revoked.discard(found.instance)
             self._post(found)
 
     def waiting(self) -> int:

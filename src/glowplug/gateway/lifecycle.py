@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 
+from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
 from glowplug.core.errors import Unavailable
 from glowplug.core.events import Event
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId
 from glowplug.core.settings import GatewaySettings
 from glowplug.core.status import RequestTrace
-from glowplug.gateway.flight import Flight, Known, Leases
+from glowplug.gateway.flight import Flight, Known
 from glowplug.gateway.invoke import Invoker
 from glowplug.gateway.metrics import Metrics
 from glowplug.gateway.phases import TraceRing, join_phases, origin_of
 from glowplug.transport.connection import Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
+
+_LOOK_AFTER_LEASES_S = 1.0
 
 
 class Gateway:
@@ -32,7 +36,7 @@ class Gateway:
         gateway: GatewayId,
         settings: GatewaySettings,
         *,
-        leases: Leases,
+        leases: LeaseTable,
         known: Known,
         post: Callable[[Event], None],
         clock: Callable[[], float],
@@ -44,8 +48,9 @@ class Gateway:
         self.metrics = metrics if metrics is not None else Metrics()
         self.traces = TraceRing(settings.traces_kept)
         self.connections = WorkerConnections(settings.max_body_bytes, on_lost=self._on_lost)
+        self._leases = leases
         self.invoker = Invoker(gateway, leases, self.connections, post, clock)
-        self.invoker.on_news = self._schedule_report
+        self.invoker.on_news = partial(self._report_within, settings.report_every_s)
         self.draining = False
         self.active = 0
         """Requests being answered."""
@@ -57,7 +62,7 @@ class Gateway:
         """The controller's port (control.engine.GatewayPort)."""
         self.invoker.on_command(command)
         if isinstance(command, Lease):
-            self._schedule_report()
+            self._report_within(_LOOK_AFTER_LEASES_S)
 
     def attach(self, instance: InstanceId, sock: socket.socket) -> None:
         """An instance begins to climb; `sock` is this end of its data socket, owned from here on."""
@@ -72,15 +77,21 @@ class Gateway:
     def _on_lost(self, instance: InstanceId, why: str) -> None:
         self.invoker.lost(instance)
 
-    def _schedule_report(self) -> None:
-        """Reports are batched: the first news sets the timer, so an idle gateway does nothing."""
-        if self._report_timer is None:
-            loop = asyncio.get_running_loop()
-            self._report_timer = loop.call_later(self.settings.report_every_s, self._report)
+    def _report_within(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + delay_s
+        if self._report_timer is not None:
+            if self._report_timer.when() <= due:
+                return
+            self._report_timer.cancel()
+        self._report_timer = loop.call_at(due, self._report)
 
     def _report(self) -> None:
+        """News is told in batches; while leases are held, their ends are looked after now and then."""
         self._report_timer = None
         self.invoker.report()
+        if self._leases.held():
+            self._report_within(_LOOK_AFTER_LEASES_S)
 
     def begin(
         self, function: FunctionId, meta: RequestMeta, body: bytes, timeout_s: float, priority: int = 0
@@ -122,7 +133,7 @@ class Gateway:
             self._idle.set()
 
     async def drain(self) -> bool:
-        """Refuses new requests and waits up to `settings.drain_s` for those in flight; True when all ended."""
+        """Refuses new requests, waits up to `settings.drain_s` for the others; True when all ended."""
         self.draining = True
         try:
             await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
@@ -133,7 +144,7 @@ class Gateway:
     async def close(self) -> None:
         """Reports what is left to report and closes every connection."""
         self.draining = True
+        self.connections.close()
+        self.invoker.report()
         if self._report_timer is not None:
             self._report_timer.cancel()
-            self._report()
-        self.connections.close()

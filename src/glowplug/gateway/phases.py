@@ -13,8 +13,8 @@ _BEFORE_COMPUTE = ("fork", "import", "build", "fetch", "apply")
 def join_phases(total_s: float, queue_s: float, stamped: dict[str, float]) -> dict[str, float]:
     """Seconds by phase, in the order of core.ladder.PHASES, that add up to `total_s`.
 
-    A request may reach a climb that is under way: the part of the climb that passed before the request came is
-    taken off its earliest phases, for it is no part of this request's latency.
+    A request may reach a climb that is under way: the part of the climb that passed before the request came
+    is taken off its earliest phases, for it is no part of this request's latency.
     """
     phases = {"queue": queue_s, **stamped}
     excess_s = sum(phases.values()) - total_s

@@ -1,4 +1,4 @@
-"""What the admin interface needs from whoever composes the server, and the shapes of its requests and answers.
+"""What the admin interface needs from whoever composes the server, and its requests and answers.
 
 Field names in camelCase are OpenFaaS's.
 """
@@ -26,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class DeployRequest(msgspec.Struct, frozen=True):
-    """`image` is the id of an upload that declares `service`. Unknown fields are ignored, as OpenFaaS does."""
+    """`image` is the id of an upload that declares `service`. Unknown fields are ignored."""
 
     service: str
     image: str
@@ -86,7 +86,7 @@ class Platform(Protocol):
         ...
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
-        """Returns when the function stands at exactly `step` and its weights are in, or out of, the page cache."""
+        """Returns when it stands at exactly `step`, its weights in (`warm`) or out of the page cache."""
         ...
 
     async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:

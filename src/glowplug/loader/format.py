@@ -43,7 +43,7 @@ class StorageEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
 
 
 class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """`start` counts elements from the start of `storage`; `stride` is None when contiguous."""
+    """`start` counts elements from the start of `storage`; `stride` is None when row-major."""
 
     name: str
     dtype: str

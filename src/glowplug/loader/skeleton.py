@@ -41,24 +41,19 @@ class TensorTable:
 def _check(tensor: Tensor) -> None:
     import torch
 
-    reasons = {
-        f"it is a {type(tensor).__qualname__}, and only plain tensors and parameters keep their meaning": type(
-            tensor
-        )
-        not in (torch.Tensor, torch.nn.Parameter),
-        f"it lies on {tensor.device}; move the module to the CPU before packing": tensor.device.type != "cpu",
-        f"its layout is {tensor.layout}": tensor.layout != torch.strided,
-        "it is quantized": tensor.is_quantized,
-        "it is nested": tensor.is_nested,
-        "it is a lazy conjugate or negative; call .resolve_conj().resolve_neg()": tensor.is_conj()
-        or tensor.is_neg(),
-    }
-    for reason, holds in reasons.items():
-        if holds:
-            shape = tuple(tensor.shape) if tensor.layout == torch.strided and not tensor.is_nested else "?"
-            raise NotPicklable(
-                f"a tensor of shape {shape} and dtype {tensor.dtype} cannot be packed: {reason}"
-            )
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        reason = f"it is a {type(tensor).__qualname__}; only plain tensors and parameters are"
+    elif tensor.device.type != "cpu":
+        reason = f"it lies on {tensor.device}; move the module to the CPU first"
+    elif tensor.layout != torch.strided:
+        reason = f"its layout is {tensor.layout}; call .to_dense() first"
+    elif tensor.is_quantized or tensor.is_nested:
+        reason = "it is quantized" if tensor.is_quantized else "it is nested"
+    elif tensor.is_conj() or tensor.is_neg():
+        reason = "it is a lazy conjugate or negative; call .resolve_conj().resolve_neg() first"
+    else:
+        return
+    raise NotPicklable(f"a tensor of dtype {tensor.dtype} cannot be packed: {reason}")
 
 
 class _Pickler(pickle.Pickler):
@@ -134,8 +129,8 @@ def load(skeleton: bytes, tensors: Sequence[Tensor], path: str) -> object:
                     vars(tensors[number]).update(values)
     except (ImportError, AttributeError) as error:
         raise NotRebuildable(
-            f"{path} cannot be rebuilt here: {error}. The modules that define its classes must be importable in "
-            "this process; no other process finds a class of a script that ran as __main__: move it to a module"
+            f"{path} cannot be rebuilt here: {error}. The modules of its classes must be importable; "
+            "a class of a script that ran as __main__ is found by no other process: move it to a module"
         ) from error
     except (pickle.UnpicklingError, EOFError, IndexError) as error:
         raise PackCorrupt(f"{path}: the skeleton cannot be read: {error}") from error

@@ -133,7 +133,7 @@ def _entry(tensor: Tensor, name: str, storage: int, run: Run) -> TensorEntry:
         shape=tuple(tensor.shape),
         storage=storage,
         start=start,
-        stride=None if tensor.is_contiguous() else tuple(tensor.stride()),
+        stride=None if tuple(tensor.stride()) == _row_major(tensor.shape) else tuple(tensor.stride()),
         parameter=isinstance(tensor, torch.nn.Parameter),
         requires_grad=tensor.requires_grad,
     )
@@ -160,17 +160,22 @@ def views(header: Header, weights: memoryview | Tensor | None, path: str) -> lis
         try:
             dtype: torch.dtype = getattr(torch, entry.dtype)
             count = entry.numel
-            stride = entry.stride or _contiguous(entry.shape)
             if count == 0 or weights is None:
-                tensor = torch.empty_strided(entry.shape, stride, dtype=dtype)
+                tensor = torch.empty_strided(
+                    entry.shape, entry.stride or _row_major(entry.shape), dtype=dtype
+                )
             elif entry.stride is None and entry.storage not in shared:
-                tensor = flat(dtype, count, storage.offset + entry.start * dtype.itemsize).view(entry.shape)
+                tensor = flat(dtype, count, storage.offset + entry.start * dtype.itemsize)
+                if len(entry.shape) != 1:
+                    tensor = tensor.view(entry.shape)
             else:
                 if entry.storage not in bases:
                     bases[entry.storage] = flat(torch.uint8, storage.nbytes, storage.offset)
                 whole = storage.nbytes // dtype.itemsize * dtype.itemsize
                 typed = bases[entry.storage][:whole].view(dtype)
-                tensor = typed.as_strided(entry.shape, stride, typed.storage_offset() + entry.start)
+                tensor = typed.as_strided(
+                    entry.shape, entry.stride or _row_major(entry.shape), typed.storage_offset() + entry.start
+                )
         except (AttributeError, RuntimeError, ValueError, TypeError) as error:
             raise PackCorrupt(f"{path}: tensor {entry.name!r} cannot be mapped: {error}") from error
         if entry.parameter:
@@ -186,7 +191,7 @@ def _shared_storages(header: Header) -> set[int]:
     return {storage for storage, count in users.items() if count > 1}
 
 
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _row_major(shape: Sequence[int]) -> tuple[int, ...]:
     strides: list[int] = []
     step = 1
     for size in reversed(shape):

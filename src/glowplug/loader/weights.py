@@ -93,7 +93,7 @@ def assign(module: Module, state_dict: Mapping[str, Tensor], path: str | Path) -
 
     Every name, shape and dtype is checked before anything is changed. Parameters keep their requires_grad;
     names that are tied in the module stay tied, and the file may hold only one of them. Buffers that the
-    module does not save may be missing, and so may the batch counters that files from before torch 0.4.1 lack.
+    module does not save may be missing, and so may the batch counters, which old files lack.
 
     Raises WeightsMismatch with a line per problem.
     """

@@ -20,7 +20,9 @@ from glowplug.node.worker import Worker
 from glowplug.node.zygote import serve_forks, settle
 
 
-def run(message: Fork, control: socket.socket, extra: list[int], served: Served | None) -> None:
+def run(
+    message: Fork, control: socket.socket, extra: list[int], served: Served | None, imported_s: float = 0.0
+) -> None:
     """Runs the role of `message` to its end. `served` is what the forking zygote had staged, if it was one."""
     try:
         if message.role == "build":
@@ -30,7 +32,7 @@ def run(message: Fork, control: socket.socket, extra: list[int], served: Served 
         elif message.role == "probe":
             _probe(message, control)
         else:
-            Worker(message, control, socket.socket(fileno=extra[0]), served).run()
+            Worker(message, control, socket.socket(fileno=extra[0]), served, imported_s).run()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the agent is gone, and so are we
     except Exception as error:

@@ -21,13 +21,21 @@ from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
 
 class Worker:
-    """Lives in a process of its own, in its main thread. Ends when the gateway or the agent is gone."""
+    """Lives in a process of its own, in its main thread. Ends when the gateway or the agent is gone.
 
-    def __init__(self, message: Fork, control: socket.socket, data: socket.socket, served: Served | None) -> None:
+    `served` is what its zygote had staged, else it climbs by itself; `imported_s` is what the environment's
+    imports took when they were made for this very worker, else 0.
+    """
+
+    def __init__(
+        self, message: Fork, control: socket.socket, data: socket.socket, served: Served | None, imported_s: float
+    ) -> None:
         self.message = message
         self.control = control
         self.endpoint = WorkerEndpoint(data)
         self.served = served
+        self.origin = "parked" if message.prime else "staged" if served else "local" if imported_s else "imported"
+        self.imported_s = imported_s
         self.signatures: dict[str, Signature] = {}
         self.current: int | None = None
         self.interruptible = False
@@ -35,6 +43,8 @@ class Worker:
 
     def run(self) -> None:
         phases = Phases()
+        if self.imported_s:
+            phases.seconds["import"] = self.imported_s
         phases.seconds["fork"] = max(0.0, time.monotonic() - self.message.sent_s)
         os.environ.setdefault("GLOWPLUG_FUNCTION", self.message.function)
         signal.signal(signal.SIGUSR1, self._on_cancel)
@@ -85,7 +95,8 @@ class Worker:
         else:
             name = "compute" if climb is None else "first_compute"
             phases[name] = time.perf_counter() - start
-            self.endpoint.reply(incoming.request, status, content_type, body, phases)
+            origin = "parked" if climb is None else self.origin
+            self.endpoint.reply(incoming.request, status, content_type, body, phases, origin)
         finally:
             self.current = None
         if cancelled:

@@ -22,6 +22,8 @@ from glowplug.node import guard, procfs, wire
 from glowplug.node.messages import ChildExited, Fork, Forked, ForkFailed, ZygoteReady
 
 COMMAND = "from glowplug.node.zygote import main; main()"
+_FRESH_S = 0.05
+"""A worker asked for so soon after the imports waited for them: they are a phase of its request."""
 Child = Callable[[Fork, socket.socket, list[int]], None]
 
 
@@ -42,7 +44,13 @@ def main() -> None:
         wire.send(sock, ready)
     except OSError:
         return
-    serve_forks(sock, lambda message, control, extra: roles.run(message, control, extra, None))
+    ready_s = time.monotonic()
+
+    def child(message: Fork, control: socket.socket, extra: list[int]) -> None:
+        fresh = message.sent_s - ready_s < _FRESH_S
+        roles.run(message, control, extra, None, ready.phases["import"] if fresh else 0.0)
+
+    serve_forks(sock, child)
 
 
 def import_libraries(names: list[str]) -> dict[str, str]:

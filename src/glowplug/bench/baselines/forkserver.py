@@ -2,13 +2,14 @@
 
     FORKSERVER_MODULES="MODULE ..." python forkserver.py DESCRIPTOR
 
-PYTHONPATH names this folder and `examples`, of whose `plain` the modules are. Per request a fresh child constructs
-without initialisation, maps the safetensors file, assigns its tensors, and answers.
+PYTHONPATH names this folder and `examples`, of whose `plain` the modules are. Per request a fresh child
+constructs without initialisation, maps the safetensors file, assigns its tensors, and answers.
 
-DESCRIPTOR is an inherited end of a socket pair that carries multiprocessing's messages. Out comes None when all is
-imported. In goes `(module, weights)`, which forks a child; the child itself then takes `(sent_s, request)` from the
-same socket, sent_s being the client's `time.monotonic()`, and answers `(answer, phases)`; then for each count it sends
-that many warm times in seconds, until None ends it and the next `(module, weights)` is due.
+DESCRIPTOR is an inherited end of a socket pair that carries multiprocessing's messages. Out comes None when
+all is imported. In goes `(module, weights)`, which forks a child; the child itself then takes `(sent_s,
+request)` from the same socket, sent_s being the client's `time.monotonic()`, and answers `(answer, phases)`;
+then for each count it sends that many warm times in seconds, until None ends it and the next `(module,
+weights)` is due.
 """
 
 from __future__ import annotations

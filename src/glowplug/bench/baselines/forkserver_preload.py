@@ -1,7 +1,9 @@
-"""What the fork server of `forkserver.py` holds before its first request: every library and architecture, imported.
+"""What the fork server of `forkserver.py` holds before its first request: every library and architecture,
+imported.
 
-Initialisers do nothing from here on: its children only ever take weights from files. Building without them is 1.5 to
-3 times faster than building on the meta device, whose every operation is dispatched through Python.
+Initialisers do nothing from here on: its children only ever take weights from files. Building without them
+is 1.5 to 3 times faster than building on the meta device, whose every operation is dispatched through
+Python.
 """
 
 from __future__ import annotations

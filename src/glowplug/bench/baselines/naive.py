@@ -2,9 +2,10 @@
 
     python naive.py MODULE WEIGHTS REQUEST SPAWNED_S
 
-MODULE is one of `examples/plain` (found through PYTHONPATH), WEIGHTS a `.safetensors` or `.pth` file, REQUEST a `.npy`
-or `.json` file, SPAWNED_S the client's `time.monotonic()` just before it started this process. Prints one JSON line,
-`{"answer", "phases"}`; then for each line with a count on stdin, that many more answers and `{"warm_s": [...]}`.
+MODULE is one of `examples/plain` (found through PYTHONPATH), WEIGHTS a `.safetensors` or `.pth` file,
+REQUEST a `.npy` or `.json` file, SPAWNED_S the client's `time.monotonic()` just before it started this
+process. Prints one JSON line, `{"answer", "phases"}`; then for each line with a count on stdin, that many
+more answers and `{"warm_s": [...]}`.
 """
 
 from __future__ import annotations

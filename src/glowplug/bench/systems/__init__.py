@@ -12,9 +12,9 @@ from glowplug.bench.models import BenchModel
 class Measurement(msgspec.Struct, frozen=True):
     """One request to a function that was not running, and what its endpoint costs when it runs.
 
-    `latency_s` is the client's: from before the request is sent until its answer is whole. `warm_s` is the median of the
-    same request to the same process afterwards. `held_bytes` was held for it before the request came, and
-    `private_bytes`, where known, by its waiting worker alone.
+    `latency_s` is the client's: from before the request is sent until its answer is whole. `warm_s` is the
+    median of the same request to the same process afterwards. `held_bytes` was held for it before the
+    request came, and `private_bytes`, where known, by its waiting worker alone.
     """
 
     answer: Any
@@ -35,7 +35,7 @@ class System(Protocol):
         ...
 
     def measure(self, model: BenchModel, request: Any, step: str, cache: str) -> Measurement:
-        """`cache` is `warm` or `cold`: whether the weights lie in the page cache. Raises when no answer comes."""
+        """`cache` is `warm` or `cold`: are the weights in the page cache? Raises when no answer comes."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The fork server: libraries imported beforehand, a fresh child per cold request. See baselines/forkserver.py."""
+"""The fork server: libraries imported, a fresh child per cold request. See baselines/forkserver.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class ForkserverSystem:
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), str(theirs.fileno())], env=environment, pass_fds=[theirs.fileno()]
+                [sys.executable, str(SCRIPT), str(theirs.fileno())],
+                env=environment,
+                pass_fds=[theirs.fileno()],
             )
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         self._connection.recv()

@@ -21,7 +21,9 @@ class HttpCaller:
 
     def __init__(self, url: str, timeout_s: float = 120.0) -> None:
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
+        self._connection = http.client.HTTPConnection(
+            parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s
+        )
 
     def ask(self, path: str, content_type: str, body: bytes) -> tuple[Any, float, dict[str, float]]:
         """(answer, latency in seconds, phases in seconds). Raises RuntimeError when the answer is no 200."""
@@ -68,7 +70,9 @@ class LiveSystem:
         self._caller.close()
 
     def _private_bytes(self, model: BenchModel) -> int | None:
-        parked = [each for each in self._server.functions()[model.function].instances if each.step == "parked"]
+        parked = [
+            each for each in self._server.functions()[model.function].instances if each.step == "parked"
+        ]
         return max((each.held_bytes for each in parked), default=None)
 
 

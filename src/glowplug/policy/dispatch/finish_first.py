@@ -21,7 +21,9 @@ class FinishFirst(msgspec.Struct):
         idle = view.idle
         if idle is not None:
             return Choice("run", idle)
-        best, start_s = WAIT, view.free_in_s + ahead * view.run_s / max(1, view.serving)
+        if not view.serving:
+            return CLIMB if view.can_grow else WAIT
+        best, start_s = WAIT, view.free_in_s + ahead * view.run_s / view.serving
         climbing = view.climbing
         if climbing is not None and view.climbing_left_s <= start_s:
             best, start_s = Choice("run", climbing), view.climbing_left_s

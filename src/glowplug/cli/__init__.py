@@ -1,0 +1,56 @@
+"""The command `glowplug`."""
+
+from __future__ import annotations
+
+import sys
+
+import cyclopts
+
+from glowplug._version import __version__
+from glowplug.cli.output import fail
+from glowplug.core.errors import GlowplugError
+
+app = cyclopts.App(
+    name="glowplug",
+    help="Serverless inference without the cold start.\n\nStart with: glowplug serve app.py",
+    version=__version__,
+    help_format="markdown",
+)
+
+
+def main() -> None:
+    """Runs the command line. Exit status: 0 done, 1 failed, 2 used wrongly, 3 nothing answers, 130 interrupted."""
+    _register()
+    try:
+        app()
+    except GlowplugError as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _register() -> None:
+    """Each command lives in its own module, imported when the command runs."""
+    commands = {
+        "serve": "serve:serve",
+        "deploy": "functions:deploy",
+        "ps": "functions:ps",
+        "describe": "functions:describe",
+        "invoke": "invoke:invoke",
+        "logs": "logs:logs",
+        "scale": "functions:scale",
+        "rollback": "functions:rollback",
+        "undeploy": "functions:undeploy",
+        "secret": "secrets:app",
+        "trace": "trace:trace",
+        "replay": "replay:replay",
+        "doctor": "doctor:doctor",
+        "bench": "bench:bench",
+        "demo": "bench:demo",
+    }
+    for name, place in commands.items():
+        module, _, attribute = place.partition(":")
+        app.command(f"glowplug.cli.{module}:{attribute}", name=name)

@@ -1,0 +1,64 @@
+"""`glowplug bench NAME` and `glowplug demo`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from glowplug.cli.output import console
+
+
+def bench(
+    name: str = "list",
+    *,
+    quick: bool = False,
+    repeats: int | None = None,
+    json: Path | None = None,
+    plot: Path | None = None,
+) -> None:
+    """Run an experiment: all its baselines in one run, a table, and JSON and a picture where asked.
+
+    Examples:
+
+        glowplug bench
+        glowplug bench coldstart --quick
+        glowplug bench coldstart --json coldstart.json --plot coldstart.png
+
+    Parameters
+    ----------
+    name
+        The experiment; `list` names them.
+    quick
+        A small version of about ten seconds, to see that it runs. Claims come from full runs.
+    repeats
+        Measurements of each cell.
+    json
+        Write the result to this file.
+    plot
+        Draw the result into this file.
+    """
+    from glowplug.bench import registry
+
+    if name == "list":
+        for known, about in registry.describe().items():
+            console.print(f"[bold]{known}[/]  {about}")
+        return
+    sys.exit(registry.run(name, quick=quick, repeats=repeats, json=json, plot=plot))
+
+
+def demo(*, journal: Path | None = None) -> None:
+    """Deploy two real models, call them cold and warm, and show where the time goes. Under three minutes.
+
+    Examples:
+
+        glowplug demo
+        glowplug demo --journal ./journal && glowplug replay ./journal
+
+    Parameters
+    ----------
+    journal
+        Keep the controller's journal in this folder.
+    """
+    from glowplug.bench.demo import run_demo
+
+    sys.exit(run_demo(journal))

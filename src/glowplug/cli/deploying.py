@@ -1,0 +1,73 @@
+"""From source files to deployed functions, with progress."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from glowplug.bundle.inspect import inspect_source
+from glowplug.bundle.uploads import write_upload
+from glowplug.cli.output import errors
+from glowplug.client import Client
+from glowplug.core.errors import BuildFailed, DeadlinePassed
+from glowplug.core.status import FunctionStatus
+
+BUILD_S = 900.0
+_POLL_S = 0.05
+
+
+def deploy_files(
+    url: str | None,
+    token: str | None,
+    sources: list[Path],
+    *,
+    wait: bool = True,
+    quiet: bool = False,
+    options: dict[str, Any] | None = None,
+) -> list[FunctionStatus]:
+    """Deploys every declaration in `sources`; with `wait` returns once each is built.
+
+    Raises InvalidDeclaration, BuildFailed with the function's own error, or what the server answered.
+    """
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    accepted: list[tuple[str, str]] = []
+    with Client(url, token) as client, Progress(*columns, console=errors, disable=quiet) as progress:
+        for source in sources:
+            step = progress.add_task(f"{source.name}: reading", total=1)
+            inspection = inspect_source(source)
+            with tempfile.TemporaryDirectory(prefix="glowplug-upload-") as folder:
+                archive = Path(folder) / "upload.tar"
+                write_upload(source, inspection, archive)
+                progress.update(step, description=f"{source.name}: uploading")
+                upload = client.upload(archive)
+            for declaration in inspection.declarations:
+                given = {"namespace": declaration.namespace} | (options or {})
+                answer = client.deploy(declaration.name, upload, **given)
+                accepted.append((f"{answer['name']}.{answer['namespace']}", answer["version"]))
+            names = ", ".join(d.name for d in inspection.declarations)
+            progress.update(step, completed=1, description=f"{source.name}: uploaded ({names})")
+        return [_built(client, progress, name, version, wait) for name, version in accepted]
+
+
+def _built(client: Client, progress: Progress, name: str, version: str, wait: bool) -> FunctionStatus:
+    step = progress.add_task(f"{name}: building", total=1)
+    until = time.monotonic() + BUILD_S
+    while True:
+        status = client.describe(name)
+        if not wait:
+            return status
+        if status.error:
+            progress.update(step, completed=1, description=f"{name}: [red]failed[/]")
+            raise BuildFailed(f"{name}: {status.error}")
+        if status.version == version and status.state == "ready":
+            progress.update(step, completed=1, description=f"{name}: [green]ready[/]")
+            return status
+        if version not in (status.version, *status.versions) and status.state == "ready":
+            return status  # another deploy came after this one
+        if time.monotonic() > until:
+            raise DeadlinePassed(f"{name} was not built within {BUILD_S:.0f} s; see `glowplug logs {name}`")
+        time.sleep(_POLL_S)

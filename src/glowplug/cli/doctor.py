@@ -1,0 +1,150 @@
+"""`glowplug doctor`: what this machine allows, and what to do about what it does not."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from rich.table import Table
+
+from glowplug.cli.functions import Json
+from glowplug.cli.output import console, print_json
+from glowplug.compose import default_state_dir
+from glowplug.core.units import show_bytes
+from glowplug.node.mounts import closed_ancestor
+
+_LANDLOCK_CREATE_RULESET = 444
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """`state` is `ok`, `weak` (works, with less) or `bad` (does not work)."""
+
+    name: str
+    state: str
+    found: str
+    advice: str = ""
+
+
+def doctor(*, state_dir: Path | None = None, json: Json = False) -> None:
+    """Check this machine: Python, memory, disk, kernel features, isolation.
+
+    Exit status 1 when something that Glowplug cannot do without is missing.
+
+    Examples:
+
+        glowplug doctor
+        glowplug doctor --json
+    """
+    folder = (state_dir or default_state_dir()).absolute()
+    checks: list[Callable[[], Finding]] = [
+        _python, _torch, _cores, _memory, lambda: _disk(folder), _pidfd, _sealing, _user, lambda: _homes(folder),
+        _cgroup, _landlock, _openmp,
+    ]  # fmt: skip
+    findings = [check() for check in checks]
+    if json:
+        print_json(findings)
+    else:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        marks = {"ok": "[green]ok[/]", "weak": "[yellow]weak[/]", "bad": "[bold red]bad[/]"}
+        for f in findings:
+            table.add_row(marks[f.state], f.name, f.found + (f"\n[dim]{f.advice}[/]" if f.advice else ""))
+        console.print(table)
+    sys.exit(any(f.state == "bad" for f in findings))
+
+
+def _python() -> Finding:
+    shown = sys.version.split()[0] + f" at {sys.executable}"
+    if sys.version_info < (3, 11):
+        return Finding("python", "bad", shown, "Glowplug needs Python 3.11 or newer")
+    return Finding("python", "ok", shown)
+
+
+def _torch() -> Finding:
+    try:
+        return Finding("torch", "ok", importlib.metadata.version("torch"))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("torch", "weak", "not installed", "models need it: pip install 'glowplug[torch]'")
+
+
+def _cores() -> Finding:
+    return Finding("cores", "ok", str(len(os.sched_getaffinity(0))))
+
+
+def _memory() -> Finding:
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(fields["MemAvailable"].split()[0]) * 1024
+    state = "ok" if free > 2 * 10**9 else "weak"
+    return Finding("memory", state, f"{show_bytes(free)} available", "" if state == "ok" else "give serve a smaller --memory")
+
+
+def _disk(folder: Path) -> Finding:
+    place = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    state = "ok" if free > 5 * 10**9 else "weak"
+    return Finding("disk", state, f"{show_bytes(free)} free at {place}")
+
+
+def _pidfd() -> Finding:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return Finding("pidfd", "bad", str(error), "a Linux kernel of 5.3 or newer is needed")
+    return Finding("pidfd", "ok", "deaths of processes are seen at once")
+
+
+def _sealing() -> Finding:
+    try:
+        os.close(os.memfd_create("doctor", os.MFD_ALLOW_SEALING))
+    except OSError as error:
+        return Finding("memfd", "bad", str(error), "large bodies travel in sealed memory")
+    return Finding("memfd", "ok", "large bodies travel in sealed shared memory")
+
+
+def _user() -> Finding:
+    if os.geteuid() == 0:
+        return Finding("own user", "ok", "functions run as unprivileged users of their own")
+    advice = "run as root to give each namespace and environment a user of its own"
+    return Finding("own user", "weak", f"functions run as your user ({os.geteuid()})", advice)
+
+
+def _homes(folder: Path) -> Finding:
+    closed = {c for p in (sys.prefix, sys.base_prefix, folder) if (c := closed_ancestor(Path(p))) is not None}
+    if not closed or os.geteuid() != 0:
+        return Finding("interpreter", "ok", "functions can reach the interpreter and the store")
+    shown = ", ".join(sorted(map(str, closed)))
+    return Finding("interpreter", "ok", f"{shown} is closed to others: the agent shows functions what they need of it")
+
+
+def _cgroup() -> Finding:
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return Finding("cgroups", "ok", "version 2")
+    if Path("/sys/fs/cgroup/memory").exists():
+        return Finding("cgroups", "ok", "version 1")
+    return Finding("cgroups", "weak", "none", "memory limits of functions are estimates only")
+
+
+def _landlock() -> Finding:
+    version = ctypes.CDLL(None, use_errno=True).syscall(_LANDLOCK_CREATE_RULESET, 0, 0, 1)
+    if version > 0:
+        return Finding("landlock", "ok", f"version {version}")
+    return Finding("landlock", "weak", "not in this kernel")
+
+
+def _openmp() -> Finding:
+    """torch brings its own libgomp: with its pause call a zygote may compute before it forks."""
+    try:
+        files = importlib.metadata.files("torch") or []
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("openmp", "ok", "not needed without torch")
+    for file in files:
+        if file.name.startswith("libgomp"):
+            usable = hasattr(ctypes.CDLL(str(file.locate())), "omp_pause_resource_all")
+            found = "can be paused before a fork" if usable else "cannot be paused"
+            return Finding("openmp", "ok" if usable else "weak", found)
+    return Finding("openmp", "weak", "torch brings no libgomp", "workers of a warmed zygote may be slower to start")

@@ -1,0 +1,144 @@
+"""Commands about functions as a whole: deploy, ps, describe, scale, rollback, undeploy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from glowplug.cli.output import console, print_json
+from glowplug.client import Client
+from glowplug.core.status import FunctionStatus
+from glowplug.core.units import show_bytes, show_seconds
+
+Url = Annotated[str | None, Parameter(name="--url", help="The server; default $GLOWPLUG_URL, else localhost:8000.")]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
+
+
+def deploy(
+    *files: Path,
+    url: Url = None,
+    wait: bool = True,
+    env: Annotated[list[str] | None, Parameter(help="NAME=VALUE, for every function in FILES.")] = None,
+    json: Json = False,
+) -> None:
+    """Deploy every function that FILES declare.
+
+    Examples:
+
+        glowplug deploy app.py
+        glowplug deploy app.py --env COLOUR=green --no-wait --json
+    """
+    from glowplug.cli.deploying import deploy_files
+
+    variables = dict(pair.partition("=")[::2] for pair in env or [])
+    options = {"envVars": variables} if variables else {}
+    found = deploy_files(url, None, list(files), wait=wait, quiet=json, options=options)
+    if json:
+        print_json(found)
+    else:
+        console.print(_table(found))
+
+
+def ps(*, url: Url = None, json: Json = False) -> None:
+    """List functions: where each stands on the readiness ladder, and what it holds.
+
+    Examples:
+
+        glowplug ps
+        glowplug ps --json | jq '.[].step'
+    """
+    with Client(url) as client:
+        found = client.functions()
+        info = client.info()
+    if json:
+        print_json(found)
+        return
+    if not found:
+        console.print("nothing is deployed; try: glowplug deploy app.py")
+        return
+    console.print(_table(found))
+    for node in info["nodes"]:
+        reserved, budget = show_bytes(node["reserved_bytes"]), show_bytes(node["budget_bytes"])
+        console.print(f"node {node['node']}: {reserved} of {budget} reserved", style="dim", highlight=False)
+
+
+def describe(function: str, *, url: Url = None, json: Json = False) -> None:
+    """Show one function: endpoints, versions, instances, and how far it can climb.
+
+    Examples:
+
+        glowplug describe embedder
+    """
+    with Client(url) as client:
+        found = client.describe(function)
+    if json:
+        print_json(found)
+        return
+    console.print(f"[bold]{found.name}.{found.namespace}[/] ({found.kind}), version {found.version}, {found.state}")
+    console.print(f"  stands at {found.step}, can climb to {found.highest_step}", highlight=False)
+    for label, text in (("why", found.reason), ("error", found.error)):
+        if text:
+            console.print(f"  {label}: {text}", style="yellow", markup=False, highlight=False)
+    for endpoint in found.endpoints:
+        arguments = ", ".join(f"{p.name}: {p.type}" + ("" if p.required else " = ...") for p in endpoint.parameters)
+        console.print(f"  {endpoint.name}({arguments}) -> {endpoint.returns}", markup=False, highlight=False)
+    for instance in found.instances:
+        held = show_bytes(instance.held_bytes)
+        console.print(f"  instance {instance.instance}: {instance.step}, {held}", highlight=False)
+    console.print(f"  versions kept: {', '.join(found.versions)}", style="dim", highlight=False)
+
+
+def scale(function: str, replicas: int, *, url: Url = None) -> None:
+    """Keep REPLICAS workers of a function parked; 0 sends it to rest now.
+
+    Examples:
+
+        glowplug scale embedder 2
+        glowplug scale embedder 0
+    """
+    with Client(url) as client:
+        client.scale(function, replicas)
+
+
+def rollback(function: str, version: str | None = None, *, url: Url = None) -> None:
+    """Go back to the version before, or to VERSION.
+
+    Examples:
+
+        glowplug rollback embedder
+        glowplug rollback embedder 3f2a9c01d4e5b678
+    """
+    with Client(url) as client:
+        client.rollback(function, version)
+
+
+def undeploy(*functions: str, url: Url = None) -> None:
+    """Remove functions. Requests that run are finished first.
+
+    Examples:
+
+        glowplug undeploy embedder classifier
+    """
+    with Client(url) as client:
+        for function in functions:
+            client.undeploy(function)
+
+
+def _table(found: list[FunctionStatus]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("FUNCTION", "STATE", "STEP", "WORKERS", "QUEUED", "CALLS", "HELD", "WEIGHTS", "KEEP WARM", "NOTE"):
+        right = name in ("WORKERS", "QUEUED", "CALLS", "HELD", "WEIGHTS", "KEEP WARM")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for f in found:
+        note = f.error or (f"up to {f.highest_step}: {f.reason}" if f.reason else "")
+        colour = {"parked": "green", "busy": "green", "staged": "cyan", "failed": "red"}.get(f.step, "")
+        name = f.name if f.namespace == "default" else f"{f.name}.{f.namespace}"
+        table.add_row(
+            name, f"[red]{f.state}[/]" if f.state == "failed" else f.state, f"[{colour}]{f.step}[/]" if colour else f.step,
+            str(f.availableReplicas), str(f.queued), f"{f.invocationCount:.0f}", show_bytes(f.held_bytes),
+            show_bytes(f.weight_bytes), show_seconds(f.keep_warm_s), note.replace("[", "\\["),
+        )  # fmt: skip
+    return table

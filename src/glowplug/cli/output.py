@@ -1,0 +1,35 @@
+"""What every command prints with: tables and colours for people, JSON for scripts, errors on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from glowplug.core.errors import GlowplugError, Unavailable, UserError
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, indented."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_json_line(value: Any) -> None:
+    """One JSON object on a line of its own."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def fail(error: GlowplugError) -> int:
+    """Prints an error and returns the exit status that belongs to it."""
+    errors.print(f"[bold red]error[/] [dim]{error.code}[/] ", end="")
+    errors.print(error.message, markup=False, highlight=False)
+    if isinstance(error, Unavailable):
+        return 3
+    return 2 if isinstance(error, UserError) and error.status == 400 else 1

@@ -1,0 +1,41 @@
+"""`glowplug secret`: values that functions get as environment variables, and nobody reads back."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+
+import cyclopts
+
+from glowplug.cli.functions import Url
+from glowplug.cli.output import console
+from glowplug.client import Client
+
+app = cyclopts.App(name="secret", help="Store and remove secrets.")
+
+
+@app.command
+def set(name: str, *, namespace: str = "default", url: Url = None) -> None:
+    """Store secret NAME; its value is asked for, or read from standard input.
+
+    Examples:
+
+        glowplug secret set API_KEY
+        echo "$API_KEY" | glowplug secret set API_KEY
+    """
+    value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read().rstrip("\n")
+    with Client(url) as client:
+        client.set_secret(name, value, namespace)
+    console.print(f"{name} is stored; functions started from now on get it")
+
+
+@app.command
+def remove(name: str, *, namespace: str = "default", url: Url = None) -> None:
+    """Remove secret NAME.
+
+    Examples:
+
+        glowplug secret remove API_KEY
+    """
+    with Client(url) as client:
+        client.remove_secret(name, namespace)

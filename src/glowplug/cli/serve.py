@@ -1,0 +1,119 @@
+"""`glowplug serve`: the server, its node and, when asked, what to deploy on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import uvloop
+from cyclopts import Parameter
+
+from glowplug.cli.output import console, print_json_line
+from glowplug.compose import System, default_state_dir
+from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
+from glowplug.core.units import parse_bytes, show_bytes
+from glowplug.server.run import ServerOptions
+from glowplug.server.run import serve as run_server
+
+
+def serve(
+    *files: Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
+    memory: str = "4GB",
+    state_dir: Path | None = None,
+    threads: int = 0,
+    strict: bool = False,
+    same_user: bool = False,
+    journal: bool = True,
+    json: bool = False,
+    log_level: str = "info",
+) -> None:
+    """Start the server and deploy FILES on it.
+
+    Examples:
+
+        glowplug serve app.py
+        glowplug serve embedder.py classifier.py --port 9000 --memory 8GB
+        glowplug serve --host 0.0.0.0 --token "$TOKEN"
+
+    Parameters
+    ----------
+    files
+        Python files that declare a glowplug.App. Functions deployed earlier are there again by themselves.
+    host
+        Address to listen on. Anything but this machine's own needs a token.
+    port
+        Port to listen on; 0 takes any that is free.
+    token
+        Bearer token that every request must carry.
+    memory
+        What Glowplug may hold in all, idle or busy.
+    state_dir
+        Where bundles and the database live. Default: ~/.local/state/glowplug
+    threads
+        Compute threads of a worker; 0 is every core.
+    strict
+        Refuse to start where the host does not allow the isolation that is asked for.
+    same_user
+        Run functions as the server's own user.
+    journal
+        Keep a journal of events, which `glowplug replay` can check.
+    json
+        Print one JSON line when ready, and the log as JSON.
+    log_level
+        debug, info, warning or error.
+    """
+    _set_up_logging(log_level, json)
+    folder = (state_dir or default_state_dir()).absolute()
+    options = ServerOptions(
+        control=ControlSettings(),
+        gateway=GatewaySettings(host=host, port=port, token=token),
+        node=NodeSettings(
+            str(folder), "", budget_bytes=parse_bytes(memory, "--memory"), threads=threads,
+            drop_privileges=not same_user, strict=strict,
+        ),
+        journal=journal,
+    )  # fmt: skip
+
+    async def on_ready(url: str, system: System) -> None:
+        if json:
+            print_json_line({"url": url, "pid": os.getpid(), "agent_pid": system.engine.agent_pid})
+        else:
+            _greet(url, system, folder, options)
+        if files:
+            from glowplug.cli.deploying import deploy_files
+
+            await asyncio.to_thread(deploy_files, url, token, list(files), quiet=json)
+
+    sys.exit(uvloop.run(run_server(options, on_ready)))
+
+
+def _greet(url: str, system: System, folder: Path, options: ServerOptions) -> None:
+    console.print(f"[bold green]Glowplug[/] answers at [bold]{url}[/]")
+    console.print(f"  memory budget {show_bytes(options.node.budget_bytes)}, state in {folder}", highlight=False)
+    for name, state in system.engine.isolation.items():
+        console.print(f"  {name}: {state}", style="yellow" if state.startswith("no") else "dim", highlight=False)
+    console.print("  Ctrl-C stops it; what is deployed stays deployed", style="dim")
+
+
+def _set_up_logging(level: str, as_json: bool) -> None:
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

@@ -1,0 +1,139 @@
+"""The composition root: the only place that picks concrete classes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+from glowplug.bundle.store import BundleStore
+from glowplug.control.driver import Driver
+from glowplug.control.journal_files import JournalWriter
+from glowplug.control.leases import LeaseTable
+from glowplug.control.state import ControlState
+from glowplug.core.commands import Target
+from glowplug.core.events import CommandFailed, Event, InstanceExited, StepLost
+from glowplug.core.ids import GatewayId, InstanceId
+from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
+from glowplug.core.specs import FunctionSpec
+from glowplug.engines.local import LocalEngine
+from glowplug.gateway.http import HttpGateway
+from glowplug.gateway.lifecycle import Gateway
+from glowplug.gateway.metrics import Gauge, Metrics
+from glowplug.node.messages import Said
+from glowplug.server.database import Database
+from glowplug.server.logs import LogBook
+from glowplug.server.platform import LocalPlatform
+
+GATEWAY = GatewayId("http")
+
+
+class System:
+    """One machine's Glowplug, put together and not yet started."""
+
+    def __init__(
+        self,
+        control: ControlSettings,
+        gateway: GatewaySettings,
+        node: NodeSettings,
+        on_fatal: Callable[[BaseException], None],
+        journal: bool = True,
+    ) -> None:
+        state_dir = Path(node.state_dir)
+        self.store = BundleStore(state_dir)
+        self.store.prepare()
+        self.database = Database(state_dir / "glowplug.db")
+        self.logs = LogBook(node.log_lines_kept)
+        self.engine = LocalEngine(node, self._attach, self._env_of, self._on_said)
+        writer = JournalWriter(state_dir / "journal") if journal else None
+        clock = steady_epoch_clock()
+        self.driver = Driver(ControlState(control), _Observed(self.engine, self._observe), writer, clock, on_fatal)
+        self.platform = LocalPlatform(
+            self.store, self.database, self.driver, self.engine, self.logs, gateway.max_upload_bytes
+        )
+        self.gateway = Gateway(
+            GATEWAY, gateway, leases=LeaseTable(GATEWAY), known=self.platform.known, post=self.driver.post,
+            clock=clock, metrics=Metrics(self._gauges),
+        )  # fmt: skip
+        self.driver.register_gateway(GATEWAY, self.gateway)
+        self.http = HttpGateway(self.gateway, self.platform)
+
+    async def start(self) -> None:
+        """Starts the node and brings back every deployed function. Raises Unavailable."""
+        self.driver.start()
+        await self.engine.start()
+        self.platform.restore()
+
+    async def close(self) -> None:
+        """Ends everything. In-flight requests are the gateway's to drain before."""
+        await self.gateway.close()
+        await self.driver.close()
+        self.platform.close()
+
+    def _attach(self, instance: InstanceId, sock: object) -> None:
+        self.gateway.attach(instance, sock)  # type: ignore[arg-type]
+
+    def _env_of(self, spec: FunctionSpec) -> dict[str, str]:
+        return self.platform.env_of(spec)
+
+    def _on_said(self, said: Said) -> None:
+        self.logs.add(said.function, said.instance, said.stream, said.lines)
+
+    def _observe(self, event: Event) -> None:
+        """After the controller has had its say: an instance that ended needs no connection any more."""
+        self.platform.observe(event)
+        ended = _ended_instance(event)
+        if ended is not None:
+            self.gateway.detach(ended)
+
+    def _gauges(self) -> list[Gauge]:
+        gauges = []
+        for function in self.platform.functions():
+            label = {"function": f"{function.name}.{function.namespace}"}
+            gauges.append(Gauge("glowplug_queued_requests", "Requests waiting.", function.queued, label))
+            gauges.append(Gauge("glowplug_held_bytes", "Memory reserved.", function.held_bytes, label))
+        for node in self.platform.info().nodes:
+            label = {"node": node.node}
+            gauges.append(Gauge("glowplug_reserved_bytes", "Memory reserved in all.", node.reserved_bytes, label))
+            gauges.append(Gauge("glowplug_budget_bytes", "Memory that may be reserved.", node.budget_bytes, label))
+        return gauges
+
+
+class _Observed:
+    """An engine whose events are also shown to somebody, after the controller has handled them."""
+
+    def __init__(self, engine: LocalEngine, observe: Callable[[Event], None]) -> None:
+        self._engine = engine
+        self._observe = observe
+        self.submit = engine.submit
+        self.close = engine.close
+
+    def connect(self, emit: Callable[[Event], None]) -> None:
+        def both(event: Event) -> None:
+            emit(event)
+            self._observe(event)
+
+        self._engine.connect(both)
+
+
+def _ended_instance(event: Event) -> InstanceId | None:
+    target: Target | None = None
+    if isinstance(event, InstanceExited):
+        return event.instance
+    if isinstance(event, (StepLost, CommandFailed)):
+        target = event.target
+    return InstanceId(int(target.key)) if target is not None and target.kind == "instance" else None
+
+
+def steady_epoch_clock() -> Callable[[], float]:
+    """Epoch seconds that never run backwards, whatever is done to the machine's wall clock."""
+    offset_s = time.time() - time.monotonic()
+    return lambda: time.monotonic() + offset_s
+
+
+def default_state_dir() -> Path:
+    """`$XDG_STATE_HOME/glowplug`, else `~/.local/state/glowplug`."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "glowplug"

@@ -1,0 +1,100 @@
+"""Builds: a queue, a few at once, each with its environment up and its memory reserved."""
+
+from __future__ import annotations
+
+from glowplug.control import growth, holdings, memory, placement, versions
+from glowplug.control.context import Context
+from glowplug.control.estimates import too_big
+from glowplug.control.records import Version, key_of
+from glowplug.core.commands import Build, Target
+from glowplug.core.events import Built
+from glowplug.core.ids import NodeId
+from glowplug.core.ladder import Step
+
+_BUILD_ATTEMPTS = 2
+
+
+def start(c: Context) -> None:
+    """First come, first built, a few at once. The first waits for its environment and for memory."""
+    store = c.store
+    while store.build_queue and len(store.building) < c.settings.max_builds:
+        number = next(iter(store.build_queue))
+        if not _start(c, store.versions[number]):
+            return
+        store.build_queue.pop(number, None)
+        if store.versions[number].state == "building":
+            store.building[number] = None
+
+
+def _start(c: Context, version: Version) -> bool:
+    """Whether the queue may move on: the build runs, or will never run."""
+    spec = version.spec
+    function = c.store.functions[spec.function]
+    node = placement.choose(c, version)
+    if node is None:
+        return False
+    need_bytes = spec.declaration.memory_bytes
+    hopeless = too_big(c, version, node.id, need_bytes)
+    if hopeless is not None:
+        fail(c, version, "no_space", hopeless)
+        return True
+    if key_of("build", node.id, spec.version) in c.store.holdings:
+        # An earlier attempt is still on its way out.
+        return False
+    environment = growth.ensure_environment(c, node, function, version, urgent=False)
+    if environment is None:
+        return False
+    if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=(environment.key,)):
+        return False
+    target = Target("build", node.id, spec.version)
+    holding = holdings.enter(c, target, Step.LOCAL, need_bytes, spec=spec, needs=(environment.key,))
+    command = c.command_id()
+    holding.phase, holding.command = "climbing", command
+    c.store.commands[command] = holding.key
+    version.state = "building"
+    c.emit(Build(id=command, node=node.id, spec=spec))
+    c.set_timer(f"climb:{command}", c.now_s + c.settings.build_timeout_s)
+    return True
+
+
+def on_built(c: Context, event: Built) -> None:
+    key = c.store.commands.get(event.command)
+    holding = c.store.holdings.get(key or "")
+    version = c.store.versions.get(event.version)
+    if holding is None or version is None or holding.key != key_of("build", event.node, event.version):
+        return
+    version.facts, version.state = event.facts, "built"
+    c.store.building.pop(event.version, None)
+    holdings.remove(c, holding)
+    # What was just written lies in the page cache, whether there is room for it or not.
+    growth.hold_weights(c, version, NodeId(event.node), forced=True)
+    weights = c.store.holdings.get(key_of("weights", event.node, event.version))
+    if weights is not None:
+        holdings.reconsider(c, weights)
+    c.touch(version.spec.function)
+
+
+def fail(c: Context, version: Version, code: str, message: str) -> None:
+    """The version will not be. An older one stays active."""
+    version.state, version.code, version.error = "failed", code, message
+    c.store.building.pop(version.spec.version, None)
+    c.store.build_queue.pop(version.spec.version, None)
+    c.build_check = True
+    function = c.store.functions[version.spec.function]
+    if function.next != version.spec.version and not version.retired:
+        if version.spec.version in function.previous:
+            function.previous.remove(version.spec.version)
+        versions.retire(c, function, version.spec.version)
+    c.touch(version.spec.function)
+
+
+def retry(c: Context, version: Version, code: str, message: str) -> None:
+    """A build that failed for no fault of the function's is tried once more."""
+    version.attempts += 1
+    c.store.building.pop(version.spec.version, None)
+    if version.attempts >= _BUILD_ATTEMPTS or version.retired:
+        fail(c, version, code, message)
+    else:
+        version.state = "pending"
+        c.store.build_queue[version.spec.version] = None
+        c.build_check = True

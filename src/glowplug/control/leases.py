@@ -1,0 +1,176 @@
+"""The gateway's side of leases: dispatching without asking the controller.
+
+Pure, and used by the gateway live and by the simulator. The controller's side is lending.py.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+import msgspec
+
+from glowplug.core.commands import Lease
+from glowplug.core.events import LeaseReport
+from glowplug.core.ids import FunctionId, GatewayId, InstanceId
+
+
+class _Held(msgspec.Struct):
+    function: FunctionId
+    instance: InstanceId
+    slots: int
+    granted_s: float
+    expires_s: float
+    in_flight: int = 0
+    done: int = 0
+    failed: int = 0
+    busy_s: float = 0.0
+    last_s: float = 0.0
+    revoked: bool = False
+    reported_in_flight: int = 0
+
+
+class LeaseTable:
+    """What one gateway may dispatch to by itself.
+
+    `take` and `done` bracket each request and are O(1). What was done is told in batches, by `reports`;
+    a lease that is revoked or expired is given back there, once nothing runs under it.
+    """
+
+    def __init__(self, gateway: GatewayId) -> None:
+        self._gateway = gateway
+        self._held: dict[InstanceId, _Held] = {}
+        self._free: dict[FunctionId, dict[InstanceId, _Held]] = {}
+        self._news: dict[InstanceId, None] = {}
+        self._busy: dict[InstanceId, None] = {}
+        self._expiries: list[tuple[float, InstanceId]] = []
+        self._in_flight = 0
+
+    def grant(self, lease: Lease, now_s: float) -> None:
+        """A new lease, or a longer life for one that is held."""
+        held = self._held.get(lease.instance)
+        if held is None:
+            held = self._held[lease.instance] = _Held(
+                lease.function, lease.instance, lease.slots, now_s, lease.expires_s, last_s=now_s
+            )
+        held.granted_s, held.expires_s, held.slots, held.revoked = now_s, lease.expires_s, lease.slots, False
+        heappush(self._expiries, (lease.expires_s, lease.instance))
+        self._index(held)
+
+    def revoke(self, instance: InstanceId) -> bool:
+        """No more requests go there. True when its final report is due at once."""
+        held = self._held.get(instance)
+        if held is None:
+            return False
+        held.revoked = True
+        self._news[instance] = None
+        self._index(held)
+        return held.in_flight == 0
+
+    def take(self, function: FunctionId, now_s: float) -> InstanceId | None:
+        """An instance with a free slot, which is taken, or None: then the controller is to be asked."""
+        free = self._free.get(function)
+        while free:
+            held = next(iter(free.values()))
+            if held.expires_s <= now_s:
+                self._expire(now_s)
+                continue
+            held.in_flight += 1
+            self._in_flight += 1
+            self._busy[held.instance] = None
+            self._news[held.instance] = None
+            if held.in_flight >= held.slots:
+                self._index(held)
+            return held.instance
+        return None
+
+    def done(self, instance: InstanceId, ok: bool, took_s: float, now_s: float) -> bool:
+        """A taken slot is free again. True when the lease was revoked and its final report is due now."""
+        held = self._held.get(instance)
+        if held is None or not held.in_flight:
+            return False
+        held.in_flight -= 1
+        self._in_flight -= 1
+        held.done += ok
+        held.failed += not ok
+        held.busy_s += took_s
+        held.last_s = now_s
+        self._news[instance] = None
+        if not held.in_flight:
+            del self._busy[instance]
+        self._index(held)
+        return held.revoked and held.in_flight == 0
+
+    def lost(self, instance: InstanceId) -> None:
+        """The instance is gone; the controller hears of it from the engine, not from here."""
+        held = self._held.pop(instance, None)
+        if held is not None:
+            self._in_flight -= held.in_flight
+            self._news.pop(instance, None)
+            self._busy.pop(instance, None)
+            held.revoked = True
+            self._index(held)
+
+    def reports(self, now_s: float) -> list[LeaseReport]:
+        """What happened since the last call, and the leases that are over. The cost is that of the news.
+
+        Meant to be called a few times a second, and at once when `revoke` or `done` says so.
+        """
+        self._expire(now_s)
+        for instance in self._busy:
+            held = self._held[instance]
+            if held.revoked or held.expires_s - now_s < (held.expires_s - held.granted_s) / 2:
+                self._news[instance] = None
+        found = [report for number in list(self._news) if (report := self._report(self._held[number]))]
+        self._news.clear()
+        return found
+
+    def _expire(self, now_s: float) -> None:
+        """Gives up the leases whose time is over; a renewed one has a later entry."""
+        while self._expiries and self._expiries[0][0] <= now_s:
+            _, instance = heappop(self._expiries)
+            held = self._held.get(instance)
+            if held is not None and held.expires_s <= now_s and not held.revoked:
+                held.revoked = True
+                self._news[instance] = None
+                self._index(held)
+
+    def _report(self, held: _Held) -> LeaseReport | None:
+        final = held.revoked and held.in_flight == 0
+        quiet = not (held.done or held.failed or final) and held.in_flight == held.reported_in_flight == 0
+        if quiet:
+            return None
+        report = LeaseReport(
+            gateway=self._gateway,
+            instance=held.instance,
+            done=held.done,
+            failed=held.failed,
+            busy_s=held.busy_s,
+            in_flight=held.in_flight,
+            last_s=held.last_s,
+            final=final,
+        )
+        held.done = held.failed = 0
+        held.busy_s = 0.0
+        held.reported_in_flight = held.in_flight
+        if final:
+            del self._held[held.instance]
+        return report
+
+    def in_flight(self) -> int:
+        """Requests that run under leases now."""
+        return self._in_flight
+
+    def held(self) -> int:
+        """Leases that are held, revoked ones included."""
+        return len(self._held)
+
+    def _index(self, held: _Held) -> None:
+        """Puts the lease where `take` looks, or out of its sight."""
+        if not held.revoked and held.in_flight < held.slots:
+            self._free.setdefault(held.function, {})[held.instance] = held
+            return
+        free = self._free.get(held.function)
+        if free is not None:
+            free.pop(held.instance, None)
+            if not free:
+                del self._free[held.function]

@@ -1,0 +1,114 @@
+"""What people see, read from the records when somebody asks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from glowplug.control import goals
+from glowplug.control.context import Context
+from glowplug.control.estimates import replicas_wanted
+from glowplug.control.records import Function, Version
+from glowplug.control.state import ControlState
+from glowplug.core.ids import FunctionId, InstanceId, split_function_id
+from glowplug.core.ladder import Step
+from glowplug.core.status import FunctionStatus, InstanceStatus, NodeStatus
+
+_LABELS = {step: step.label for step in Step}
+_SERVING = ("parked", "busy")
+
+
+def function_statuses(state: ControlState) -> list[FunctionStatus]:
+    """All functions, in the order of their first deploy."""
+    return [_function_status(state.context, function) for function in state.functions.values()]
+
+
+def function_status(state: ControlState, number: FunctionId) -> FunctionStatus | None:
+    function = state.functions.get(number)
+    return None if function is None else _function_status(state.context, function)
+
+
+def node_statuses(state: ControlState) -> list[NodeStatus]:
+    ledger = state.context.store.ledger
+    return [
+        NodeStatus(
+            node=node.id,
+            budget_bytes=ledger.budget[node.id],
+            reserved_bytes=ledger.used[node.id],
+            cores=node.cores,
+        )
+        for node in state.nodes.values()
+    ]
+
+
+def _shown(c: Context, function: Function) -> Version:
+    """The active version; before there is one the next, and of a function that goes the last."""
+    if function.active is not None:
+        return c.store.versions[function.active]
+    candidates = (function.next, *reversed(function.previous), *function.retiring)
+    return c.store.versions[next(name for name in candidates if name is not None)]
+
+
+def _state(function: Function) -> str:
+    if function.gone:
+        return "draining"
+    if function.active is not None:
+        return "ready"
+    return "building" if function.next is not None else "failed"
+
+
+def _function_status(c: Context, function: Function) -> FunctionStatus:
+    name, namespace = split_function_id(function.id)
+    version = _shown(c, function)
+    spec, facts = version.spec, version.facts
+    declaration = spec.declaration
+    names = [function.active, *reversed(function.previous)] if function.active is not None else []
+    shown = [c.store.versions[name] for name in names if name is not None] or [version]
+    instances, held_bytes = _instance_statuses(c, shown)
+    available = in_flight = 0
+    for instance in instances:
+        available += instance.step in _SERVING
+        in_flight += instance.in_flight
+    return FunctionStatus(
+        name=name,
+        namespace=namespace,
+        replicas=max(replicas_wanted(c, function), available),
+        availableReplicas=available,
+        invocationCount=function.done + function.failed,
+        image=spec.version,
+        envProcess=f"{declaration.module}:{declaration.qualname}",
+        createdAt=datetime.fromtimestamp(spec.created_s, UTC).isoformat(),
+        version=spec.version,
+        versions=tuple(name for name in names if name is not None),
+        kind=declaration.kind,
+        state=_state(function),
+        step=_LABELS[goals.standing(c, function)],
+        highest_step=_LABELS[facts.highest_step] if facts else "parked",
+        reason=facts.reason if facts else "",
+        error=function.error,
+        queued=len(function.queue),
+        in_flight=in_flight,
+        held_bytes=held_bytes,
+        weight_bytes=facts.weight_bytes if facts else 0,
+        keep_warm_s=declaration.keep_warm_s,
+        endpoints=(facts.endpoints if facts else ()) or declaration.endpoints,
+        instances=tuple(instances),
+        failures=function.failed,
+    )
+
+
+def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[InstanceStatus], int]:
+    """Also the bytes of all that the versions hold, instances or not."""
+    found, held_bytes = [], 0
+    entries, holdings = c.store.ledger.entries, c.store.holdings
+    for version in versions:
+        for key in version.keys:
+            holding = holdings[key]
+            key_bytes = entries[key].held_bytes
+            held_bytes += key_bytes
+            if holding.target.kind != "instance":
+                continue
+            instance = c.store.instances[InstanceId(int(holding.target.key))]
+            in_flight = len(instance.bound) + (instance.lease.in_flight if instance.lease else 0)
+            step = holding.phase if holding.phase != "up" else "busy" if in_flight else "parked"
+            found.append(InstanceStatus(instance.id, version.spec.version, step, key_bytes, in_flight))
+    return found, held_bytes

@@ -1,0 +1,252 @@
+"""The admin interface under /system, in the OpenFaaS schema where that has one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from glowplug.core.errors import BodyTooLarge, GlowplugError, InvalidArguments, InvalidUpload, UserError
+from glowplug.core.ids import FunctionId, function_id, parse_function_id, split_function_id
+from glowplug.core.ladder import Step, parse_step
+from glowplug.core.status import LogLine
+from glowplug.core.units import show_bytes
+from glowplug.gateway.answers import error_body, error_headers
+from glowplug.gateway.lifecycle import Gateway
+from glowplug.gateway.platform import (
+    DeployRequest,
+    Platform,
+    RollbackRequest,
+    ScaleRequest,
+    UndeployRequest,
+)
+
+_MAX_BODY_BYTES = 2**20
+T = TypeVar("T")
+
+
+def admin_app(gateway: Gateway, platform: Platform) -> Starlette:
+    """The ASGI application of everything but functions, health and metrics."""
+    a = _Admin(gateway, platform)
+    one = "/system/functions/{name}"
+    return Starlette(
+        routes=[
+            Route("/system/functions", a.list, methods=["GET"]),
+            Route("/system/functions", a.deploy, methods=["POST", "PUT"]),
+            Route("/system/functions", a.undeploy_named, methods=["DELETE"]),
+            Route(one, a.undeploy, methods=["DELETE"]),
+            Route(one, a.describe, methods=["GET"]),
+            Route("/system/function/{name}", a.describe, methods=["GET"]),
+            Route("/system/scale-function/{name}", a.scale, methods=["POST"]),
+            Route(one + "/rollback", a.rollback, methods=["POST"]),
+            Route(one + "/{direction}", a.move, methods=["POST"]),
+            Route("/system/uploads", a.upload, methods=["PUT"]),
+            Route("/system/logs", a.logs, methods=["GET"]),
+            Route("/system/traces", a.traces, methods=["GET"]),
+            Route("/system/traces/{request:int}", a.trace, methods=["GET"]),
+            Route("/system/info", a.info, methods=["GET"]),
+        ],
+        exception_handlers={GlowplugError: _on_error, HTTPException: _on_http_error},
+    )
+
+
+class _Admin:
+    def __init__(self, gateway: Gateway, platform: Platform) -> None:
+        self._gateway = gateway
+        self._platform = platform
+
+    async def list(self, request: Request) -> Response:
+        namespace = request.query_params.get("namespace")
+        found = self._platform.functions()
+        return _json([f for f in found if namespace is None or f.namespace == namespace])
+
+    async def deploy(self, request: Request) -> Response:
+        wanted = await _read(request, DeployRequest)
+        function_id(wanted.service, wanted.namespace)
+        return _json(await self._platform.deploy(wanted, update=request.method == "PUT"), 202)
+
+    async def describe(self, request: Request) -> Response:
+        return _json(self._platform.function(_function(request)))
+
+    async def undeploy_named(self, request: Request) -> Response:
+        wanted = await _read(request, UndeployRequest)
+        name = wanted.functionName
+        await self._undeploy(parse_function_id(name) if "." in name else function_id(name, wanted.namespace))
+        return Response(status_code=202)
+
+    async def undeploy(self, request: Request) -> Response:
+        await self._undeploy(_function(request))
+        return Response(status_code=202)
+
+    async def _undeploy(self, function: FunctionId) -> None:
+        await self._platform.undeploy(function)
+        self._gateway.metrics.forget(function)
+
+    async def scale(self, request: Request) -> Response:
+        function = _function(request)
+        replicas = (await _read(request, ScaleRequest)).replicas
+        if not 0 <= replicas <= 10_000:
+            raise InvalidArguments(f"replicas: {replicas} is not from 0 to 10000", "replicas")
+        await self._platform.scale(function, replicas)
+        return Response(status_code=202)
+
+    async def rollback(self, request: Request) -> Response:
+        function = _function(request)
+        wanted = await _read(request, RollbackRequest, empty=RollbackRequest())
+        await self._platform.rollback(function, request.query_params.get("version", wanted.version))
+        return Response(status_code=202)
+
+    async def move(self, request: Request) -> Response:
+        """Answers 200 when the function stands at exactly that step: for operators and benchmarks."""
+        function, direction = _function(request), request.path_params["direction"]
+        cache = request.query_params.get("cache")
+        if direction not in ("climb", "descend"):
+            raise HTTPException(404)
+        if cache not in (None, "warm", "cold"):
+            raise InvalidArguments(f"cache: {cache[:40]!r} is neither 'warm' nor 'cold'", "cache")
+        try:
+            step = parse_step(request.query_params.get("step", "")[:40])
+        except ValueError as error:
+            raise InvalidArguments(f"step: {error}", "step") from None
+        if not Step.LOCAL <= step <= Step.PARKED:
+            raise InvalidArguments(f"step: a function is not moved to {step.label}", "step")
+        await self._platform.move(function, direction, step, cache)  # type: ignore[arg-type]
+        return _json({"function": function, "step": step.label})
+
+    async def upload(self, request: Request) -> Response:
+        """The body is streamed to where it is kept; its sha256 is the upload's id."""
+        announced = request.headers.get("content-length", "")
+        limit = self._gateway.settings.max_upload_bytes
+        if announced.isdecimal() and int(announced) > limit:
+            raise BodyTooLarge(f"an upload may have {show_bytes(limit)}")
+        try:
+            return _json({"upload": await self._platform.receive_upload(_bounded(request, limit))}, 201)
+        except ClientDisconnect:
+            raise InvalidUpload("the upload broke off") from None
+
+    async def logs(self, request: Request) -> Response:
+        """One JSON object a line; with `follow` until the client leaves."""
+        query = request.query_params
+        function = _function(request, query.get("name", ""))
+        self._platform.function(function)
+        lines = self._platform.logs(
+            function,
+            follow=query.get("follow", "").lower() in ("1", "true", "yes"),
+            tail=_count(query.get("tail"), "tail"),
+            since_s=_moment(query.get("since")),
+        )
+        return StreamingResponse(_log_lines(lines), media_type="application/x-ndjson")
+
+    async def traces(self, request: Request) -> Response:
+        limit = _count(request.query_params.get("limit"), "limit")
+        named = request.query_params.get("function")
+        function = None if named is None else _function(request, named)
+        return _json(self._gateway.traces.recent(function, 100 if limit is None else limit))
+
+    async def trace(self, request: Request) -> Response:
+        number = request.path_params["request"]
+        found = self._gateway.traces.find(number)
+        if found is None:
+            raise HTTPException(
+                404, f"request {number} is not among the last {self._gateway.settings.traces_kept}"
+            )
+        return _json(found)
+
+    async def info(self, request: Request) -> Response:
+        return _json(self._platform.info())
+
+
+def _function(request: Request, name: str | None = None) -> FunctionId:
+    """`name.namespace`, or OpenFaaS's way: the namespace as a query parameter."""
+    name = request.path_params["name"] if name is None else name
+    namespace = request.query_params.get("namespace")
+    if namespace is None or "." in name:
+        return parse_function_id(name)
+    return function_id(name, namespace)
+
+
+async def _read(request: Request, into: type[T], empty: T | None = None) -> T:
+    """The body as `into`. Raises UserError when it is not JSON, InvalidArguments naming the wrong field."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY_BYTES:
+            raise BodyTooLarge(f"a request here may have {show_bytes(_MAX_BODY_BYTES)}")
+    if not body and empty is not None:
+        return empty
+    try:
+        return msgspec.json.decode(body, type=into)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        field = path.rstrip("`") or None
+        raise InvalidArguments(f"{field}: {text}" if field else text, field) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"the body is not valid JSON: {error}") from None
+
+
+async def _bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
+    length = 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        if length > limit:
+            raise BodyTooLarge(f"an upload may have {show_bytes(limit)}")
+        if chunk:
+            yield chunk
+
+
+async def _log_lines(lines: AsyncIterator[LogLine]) -> AsyncIterator[bytes]:
+    async for line in lines:
+        name, namespace = split_function_id(FunctionId(line.function))
+        moment = datetime.fromtimestamp(line.at_s, UTC).isoformat().replace("+00:00", "Z")
+        yield msgspec.json.encode(
+            {"name": name, "namespace": namespace, "instance": str(line.instance), "timestamp": moment,
+             "at_s": line.at_s, "stream": line.stream, "text": line.text}
+        ) + b"\n"  # fmt: skip
+
+
+def _count(text: str | None, field: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 9:
+        raise InvalidArguments(f"{field}: {text[:40]!r} is not a count", field)
+    return int(text)
+
+
+def _moment(text: str | None) -> float | None:
+    """Epoch seconds out of those, or of RFC 3339 as OpenFaaS sends it."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise InvalidArguments(f"since: {text[:40]!r} is not a time", "since") from None
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GlowplugError)
+    headers = {name.decode(): value.decode() for name, value in error_headers(error)}
+    return Response(error_body(error), error.status, headers, media_type="application/json")
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    facts = {"error": {"code": code, "message": error.detail}}
+    return Response(
+        msgspec.json.encode(facts), error.status_code, error.headers, media_type="application/json"
+    )

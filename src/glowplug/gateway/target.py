@@ -1,0 +1,73 @@
+"""What a request asks for, read from its path and headers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from glowplug.core.errors import UnknownEndpoint, UnknownFunction, UserError
+from glowplug.core.ids import FunctionId, parse_function_id
+from glowplug.gateway.flight import FunctionInfo, Known
+from glowplug.transport.frames import MAX_HEADER_VALUE_CHARS
+
+PREFIX = "/function/"
+_PRIORITY_BOUND = 100
+
+
+class Wishes(msgspec.Struct):
+    """What the headers say. `timeout_s` and `content_bytes` are None when they do not."""
+
+    content_type: str = ""
+    accept: str = ""
+    content_bytes: int | None = None
+    timeout_s: float | None = None
+    priority: int = 0
+
+
+def parse_target(path: str, known: Known) -> tuple[FunctionId, FunctionInfo, str]:
+    """Reads `/function/{name}[.namespace][/endpoint]`.
+
+    Raises InvalidName, UnknownFunction, UnknownEndpoint.
+    """
+    name, _, endpoint = path[len(PREFIX) :].partition("/")
+    function = parse_function_id(name)
+    info = known(function)
+    if info is None:
+        raise UnknownFunction(f"no function is called {function}: see `glowplug ps`, or deploy it")
+    if not endpoint:
+        return function, info, info.endpoints[0] if info.endpoints else ""
+    if endpoint not in info.endpoints:
+        shown = endpoint if len(endpoint) <= 80 else endpoint[:77] + "..."
+        raise UnknownEndpoint(f"{function} has no endpoint {shown!r}; it has {', '.join(info.endpoints)}")
+    return function, info, endpoint
+
+
+def read_wishes(headers: Iterable[tuple[bytes, bytes]]) -> Wishes:
+    """Raises UserError naming the header that makes no sense."""
+    wishes = Wishes()
+    for name, value in headers:
+        if name == b"content-type":
+            wishes.content_type = value.decode("latin-1")
+            if len(value) > MAX_HEADER_VALUE_CHARS:
+                raise UserError(f"the Content-Type exceeds {MAX_HEADER_VALUE_CHARS} characters")
+        elif name == b"accept":
+            wishes.accept = value[:1000].decode("latin-1")
+        elif name == b"content-length":
+            wishes.content_bytes = _number(name, value, 0, math.inf, int)
+        elif name == b"x-glowplug-timeout":
+            wishes.timeout_s = _number(name, value, 1e-3, math.inf, float)
+        elif name == b"x-glowplug-priority":
+            wishes.priority = _number(name, value, -_PRIORITY_BOUND, _PRIORITY_BOUND, int)
+    return wishes
+
+
+def _number(name: bytes, value: bytes, least: float, most: float, kind: type[int] | type[float]) -> int:
+    try:
+        found = kind(value)
+    except ValueError:
+        found = math.nan
+    if not least <= found <= most:
+        raise UserError(f"header {name.decode()}: {value[:40]!r} is not a number from {least:g} to {most:g}")
+    return found  # type: ignore[return-value]

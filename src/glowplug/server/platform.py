@@ -1,0 +1,255 @@
+"""The platform behind the admin interface: the store, the database, the controller and the node, together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import structlog
+
+from glowplug._version import __version__
+from glowplug.bundle.manifest import environment_id, version_id
+from glowplug.bundle.store import BundleStore
+from glowplug.bundle.uploads import find_declaration
+from glowplug.control.driver import Driver
+from glowplug.control.status import function_status, function_statuses, node_statuses
+from glowplug.core.errors import (
+    InvalidDeclaration, NoSpace, Unavailable, UnknownFunction, UnknownVersion,
+)  # fmt: skip
+from glowplug.core.events import (
+    Built, ClimbRequested, CommandFailed, Deployed, DescendRequested, Event, RollbackRequested, ScaleRequested,
+    Undeployed,
+)  # fmt: skip
+from glowplug.core.ids import FunctionId, VersionId, function_id
+from glowplug.core.ladder import Step
+from glowplug.core.specs import Declaration, FunctionSpec
+from glowplug.core.status import FunctionStatus, LogLine
+from glowplug.core.units import parse_bytes
+from glowplug.engines.local import LocalEngine
+from glowplug.gateway.flight import FunctionInfo
+from glowplug.gateway.platform import Cache, DeployRequest, Deployment, Direction, PlatformInfo
+from glowplug.server.database import Database
+from glowplug.server.logs import LogBook
+
+log = structlog.get_logger("glowplug.platform")
+_VERSIONS_KEPT = 4
+_MOVE_S = 120.0
+
+
+class LocalPlatform:
+    """Implements gateway.platform.Platform on one machine. Used from one event loop."""
+
+    def __init__(
+        self,
+        store: BundleStore,
+        database: Database,
+        driver: Driver,
+        engine: LocalEngine,
+        logs: LogBook,
+        max_upload_bytes: int,
+    ) -> None:
+        self._store = store
+        self._database = database
+        self._driver = driver
+        self._engine = engine
+        self._log_book = logs
+        self._max_upload_bytes = max_upload_bytes
+        self._infos: dict[FunctionId, FunctionInfo] = {}
+        self._locks: defaultdict[FunctionId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writer = ThreadPoolExecutor(1, "database")
+        self._changed = asyncio.Event()
+        self._started = False
+
+    # what a start finds again
+
+    def restore(self) -> None:
+        """Tells the controller of every version that was acknowledged, oldest first; collects garbage."""
+        stored = self._database.versions()
+        unbuilt = set()
+        for found in stored:
+            spec = found.spec
+            manifest = self._store.manifest(spec.version)
+            facts = manifest.facts if manifest is not None and found.facts is not None else None
+            if facts is None:
+                unbuilt.add(spec.upload)
+            self._know(spec)
+            self._driver.post(Deployed(spec, facts))
+        self._store.collect_garbage({found.spec.version for found in stored}, unbuilt)
+        self._started = True
+
+    def observe(self, event: Event) -> None:
+        """Keeps what the node found out about a version. Called with each event of the engine."""
+        if isinstance(event, Built):
+            self._write(self._database.save_facts, event.version, event.facts)
+        elif isinstance(event, CommandFailed) and event.target.kind == "build" and event.permanent:
+            self._write(self._database.save_error, VersionId(event.target.key), event.message)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def known(self, function: FunctionId) -> FunctionInfo | None:
+        return self._infos.get(function)
+
+    def env_of(self, spec: FunctionSpec) -> dict[str, str]:
+        """A function's environment variables, with the secrets it may read."""
+        wanted = spec.declaration.secrets
+        secrets = self._database.secrets(spec.namespace) if wanted else {}
+        return dict(spec.declaration.env) | {name: secrets[name] for name in wanted if name in secrets}
+
+    # gateway.platform.Platform
+
+    async def deploy(self, request: DeployRequest, update: bool) -> Deployment:
+        function = function_id(request.service, request.namespace)
+        async with self._locks[function]:
+            if update and function not in self._infos:
+                raise UnknownFunction(f"no function {function}: deploy it first, then update it")
+            spec = await asyncio.to_thread(self._specify, function, request)
+            manifest = self._store.manifest(spec.version)
+            try:
+                await asyncio.to_thread(self._save, spec)
+            except OSError as error:
+                raise NoSpace(f"the deploy cannot be stored: {error}") from error
+            self._know(spec)
+            facts = manifest.facts if manifest is not None and manifest.facts.build_s else None
+            self._driver.post(Deployed(spec, facts))
+        return Deployment(request.service, request.namespace, spec.version)
+
+    def functions(self) -> list[FunctionStatus]:
+        return function_statuses(self._driver.state)
+
+    def function(self, function: FunctionId) -> FunctionStatus:
+        found = function_status(self._driver.state, function)
+        if found is None:
+            raise UnknownFunction(f"no function {function}: `glowplug ps` lists those that are deployed")
+        return found
+
+    async def scale(self, function: FunctionId, replicas: int) -> None:
+        self.function(function)
+        self._driver.post(ScaleRequested(function, replicas))
+
+    async def undeploy(self, function: FunctionId) -> None:
+        async with self._locks[function]:
+            self.function(function)
+            await asyncio.to_thread(self._database.remove_function, function)
+            self._infos.pop(function, None)
+            self._driver.post(Undeployed(function))
+            self._log_book.forget(function)
+
+    async def rollback(self, function: FunctionId, version: str | None) -> None:
+        async with self._locks[function]:
+            status = self.function(function)
+            earlier = [v for v in status.versions if v != status.version]
+            if version is None:
+                if not earlier:
+                    raise UnknownVersion(f"{function} has no earlier version to go back to")
+                version = earlier[0]
+            if version not in earlier:
+                kept = ", ".join(earlier) or "none"
+                raise UnknownVersion(f"{function} keeps no version {version[:40]!r} to go back to; kept: {kept}")
+            spec = next(v.spec for v in self._database.versions() if v.spec.version == version)
+            await asyncio.to_thread(self._save, spec)
+            self._know(spec)
+            self._driver.post(RollbackRequested(function, VersionId(version)))
+
+    async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
+        status = self.function(function)
+        event = ClimbRequested if direction == "climb" else DescendRequested
+        try:
+            async with asyncio.timeout(_MOVE_S):
+                await self._until(lambda: self.function(function).state != "building")
+                self._driver.post(event(function, step))
+                await self._until(lambda: self._driver.state.standing(function) == step)
+                if cache is not None:
+                    await self._engine.cache_weights(status.version or self.function(function).version, cache == "warm")
+        except TimeoutError:
+            stands = self._driver.state.standing(function).label
+            raise Unavailable(f"{function} did not come to {step.label} in {_MOVE_S:.0f} s; it is {stands}") from None
+
+    async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
+        try:
+            return (await self._store.receive_upload(chunks, self._max_upload_bytes))[0]
+        except OSError as error:
+            raise NoSpace(f"the upload cannot be stored: {error}") from error
+
+    def logs(
+        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+    ) -> AsyncIterator[LogLine]:
+        return self._log_book.read(function, follow, tail, since_s)
+
+    def info(self) -> PlatformInfo:
+        return PlatformInfo(__version__, tuple(node_statuses(self._driver.state)), self._engine.isolation)
+
+    def ready(self) -> bool:
+        return self._started and bool(self._driver.state.nodes)
+
+    def set_secret(self, namespace: str, name: str, value: str | None) -> None:
+        """Stores a secret, or removes it. Processes that run already keep what they were given."""
+        if value is None:
+            self._database.remove_secret(namespace, name)
+        else:
+            self._database.set_secret(namespace, name, value)
+
+    def close(self) -> None:
+        self._writer.shutdown()
+        self._database.close()
+
+    # inside
+
+    def _specify(self, function: FunctionId, request: DeployRequest) -> FunctionSpec:
+        declaration = find_declaration(self._store.upload_path(request.image), request.service)
+        changes: dict[str, Any] = {"namespace": request.namespace, "env": declaration.env | request.envVars}
+        if request.secrets:
+            changes["secrets"] = tuple(dict.fromkeys((*declaration.secrets, *request.secrets)))
+        if request.limits is not None and request.limits.memory:
+            changes["memory_bytes"] = parse_bytes(_si(request.limits.memory), "limits.memory")
+        declaration = msgspec.structs.replace(declaration, **changes)
+        self._check_secrets(declaration)
+        environment = environment_id(declaration.libraries)
+        version = version_id(function, request.image, declaration, environment)
+        return FunctionSpec(
+            function, version, request.namespace, environment, request.image, declaration, time.time()
+        )
+
+    def _check_secrets(self, declaration: Declaration) -> None:
+        held = self._database.secrets(declaration.namespace)
+        missing = [name for name in declaration.secrets if name not in held]
+        if missing:
+            raise InvalidDeclaration(
+                f"{declaration.name}: no secret {', '.join(missing)} in namespace {declaration.namespace}; "
+                "store it first: glowplug secret set NAME"
+            )
+
+    def _save(self, spec: FunctionSpec) -> None:
+        self._database.save_version(spec)
+        self._database.prune(spec.function, _VERSIONS_KEPT)
+
+    def _know(self, spec: FunctionSpec) -> None:
+        names = tuple(endpoint.name for endpoint in spec.declaration.endpoints)
+        self._infos[spec.function] = FunctionInfo(names, spec.declaration.timeout_s)
+
+    async def _until(self, condition: Any) -> None:
+        while not condition():
+            changed = self._changed
+            try:
+                await asyncio.wait_for(changed.wait(), 0.05)
+            except TimeoutError:
+                continue
+
+    def _write(self, call: Any, *arguments: Any) -> None:
+        self._writer.submit(call, *arguments).add_done_callback(_report)
+
+
+def _report(done: Any) -> None:
+    if done.exception() is not None:
+        log.error("the database could not be written", error=str(done.exception()))
+
+
+def _si(text: str) -> str:
+    """Kubernetes writes `512Mi`; we write `512MiB`."""
+    return text + "B" if text[-1:] == "i" else text
+
+

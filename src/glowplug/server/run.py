@@ -1,0 +1,147 @@
+"""Runs the server: one process with the gateway and the controller, and its node's agent beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvicorn
+
+from glowplug.compose import System
+from glowplug.core.errors import GlowplugError, Unavailable
+from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
+
+log = structlog.get_logger("glowplug.server")
+_BACKLOG = 2048
+
+
+class ServerOptions(msgspec.Struct, frozen=True):
+    """What `glowplug serve` was asked for."""
+
+    control: ControlSettings
+    gateway: GatewaySettings
+    node: NodeSettings
+    journal: bool = True
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises Unavailable when the port is taken or not ours to bind."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        why = error.strerror or str(error)
+        raise Unavailable(f"cannot listen on {host}:{port}: {why}; choose another with --port, or 0 for any") from error
+    return sock
+
+
+def lock_state(state_dir: Path) -> int:
+    """Holds the state folder for this process. Raises Unavailable when another server has it."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise Unavailable(f"another server uses {state_dir}; stop it, or choose another with --state-dir") from None
+    return descriptor
+
+
+async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaitable[None]]) -> int:
+    """Serves until SIGTERM or SIGINT, drains, and returns the exit status.
+
+    `on_ready(url, system)` runs as a task once requests are answered; its error ends the server.
+    Raises GlowplugError when it cannot start; nothing is left behind then.
+    """
+    gateway = options.gateway
+    if gateway.host not in ("127.0.0.1", "::1", "localhost") and not gateway.token:
+        raise Unavailable(
+            f"listening on {gateway.host} lets others deploy code here: give a token with --token or GLOWPLUG_TOKEN"
+        )
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(os.close, lock_state(Path(options.node.state_dir)))
+        sock = cleanup.enter_context(contextlib.closing(bind(gateway.host, gateway.port)))
+        run_dir = Path(tempfile.mkdtemp(prefix="glowplug-"))
+        run_dir.chmod(0o711)
+        cleanup.callback(shutil.rmtree, run_dir, ignore_errors=True)
+        node = msgspec.structs.replace(options.node, run_dir=str(run_dir))
+        stop = asyncio.Event()
+        failures: list[BaseException] = []
+
+        def fatal(error: BaseException) -> None:
+            failures.append(error)
+            stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        system = System(options.control, gateway, node, fatal, options.journal)
+        try:
+            await system.start()
+            if options.node.strict:
+                _refuse_weak(system.engine.isolation)
+            await _listen(system, sock, stop, on_ready, fatal)
+        finally:
+            await system.close()
+        for error in failures:
+            if isinstance(error, GlowplugError):
+                raise error
+            log.error("the server ends because of an error", exc_info=error)
+        return 1 if failures else 0
+
+
+async def _listen(
+    system: System,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    on_ready: Callable[[str, System], Awaitable[None]],
+    fatal: Callable[[BaseException], None],
+) -> None:
+    config = uvicorn.Config(
+        system.http, loop="none", http="httptools", lifespan="off", log_config=None, access_log=False,
+        server_header=False, date_header=False, timeout_keep_alive=75, ws="none",
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    ready = asyncio.create_task(_guard(on_ready(f"http://{shown}:{port}", system), fatal))
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if not await system.gateway.drain():
+        log.warning("requests were still running when the time to drain was over")
+    server.should_exit = True
+    await serving
+    waiting.cancel()
+
+
+async def _guard(work: Awaitable[None], fatal: Callable[[BaseException], None]) -> None:
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        fatal(error)
+
+
+def _refuse_weak(isolation: dict[str, str]) -> None:
+    weak = [f"{name}: {state}" for name, state in isolation.items() if state.startswith("no")]
+    if weak:
+        raise Unavailable("--strict: this host does not allow what isolation needs. " + "; ".join(weak))

@@ -1,0 +1,30 @@
+"""What will happen when: a heap of (time, order of entry, action)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+Action = Callable[[], None]
+
+
+class Agenda:
+    """Virtual time. Actions of one time run in the order they were entered."""
+
+    def __init__(self, start_s: float = 0.0) -> None:
+        self.now_s = start_s
+        self._entries: list[tuple[float, int, Action]] = []
+        self._entered = 0
+
+    def at(self, at_s: float, action: Action) -> int:
+        """Returns the entry's number, which orders it among those of the same time."""
+        self._entered += 1
+        heappush(self._entries, (max(at_s, self.now_s), self._entered, action))
+        return self._entered
+
+    def run(self, until_s: float) -> None:
+        """Runs all entries up to and including `until_s`; the time is that afterwards."""
+        while self._entries and self._entries[0][0] <= until_s:
+            self.now_s, _, action = heappop(self._entries)
+            action()
+        self.now_s = max(self.now_s, until_s)

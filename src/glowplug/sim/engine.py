@@ -1,0 +1,134 @@
+"""The engine in virtual time: every command ends after what its function's profile says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from glowplug.core.commands import Build, Cancel, Climb, Command, Descend, Target
+from glowplug.core.events import Built, Event, RequestDone, RequestStarted, StepLost, StepReached
+from glowplug.core.ids import CommandId, FunctionId, InstanceId, RequestId
+from glowplug.core.ladder import Step
+from glowplug.core.rng import rng_for
+from glowplug.sim.agenda import Agenda
+from glowplug.sim.profile import Profile
+
+
+class SimEngine:
+    """Meets control.engine.Engine. Workers run one request at a time, in the order they were sent."""
+
+    def __init__(self, agenda: Agenda, profiles: dict[FunctionId, Profile], seed: int = 0) -> None:
+        self._agenda = agenda
+        self._profiles = profiles
+        self._seed = seed
+        self._draws = 0
+        self._emit: Callable[[Event], None] = lambda event: None
+        self._climbing: dict[Target, CommandId] = {}
+        self._free_at_s: dict[InstanceId, float] = {}
+        self._waiting: dict[InstanceId, list[tuple[RequestId, FunctionId]]] = {}
+        self._functions: dict[Target, FunctionId] = {}
+        self._running: dict[RequestId, InstanceId] = {}
+        self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
+            None
+        )
+
+    def connect(self, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+
+    def submit(self, command: Command) -> None:
+        if isinstance(command, Build):
+            self._build(command)
+        elif isinstance(command, Climb):
+            self._climb(command)
+        elif isinstance(command, Descend):
+            self._descend(command)
+        elif isinstance(command, Cancel):
+            self._cancel(command)
+
+    async def close(self) -> None:
+        self._emit = lambda event: None
+
+    def dispatch(self, request: RequestId, function: FunctionId, instance: InstanceId) -> None:
+        """A gateway sent a request to a worker, which may still be climbing."""
+        self._running[request] = instance
+        if instance in self._free_at_s:
+            self._run(request, function, instance)
+        else:
+            self._waiting.setdefault(instance, []).append((request, function))
+
+    def _run(self, request: RequestId, function: FunctionId, instance: InstanceId) -> None:
+        took_s = self._vary(function, self._profiles[function].run_s)
+        start_s = max(self._agenda.now_s, self._free_at_s[instance])
+        self._free_at_s[instance] = start_s + took_s
+        self._agenda.at(start_s, lambda: self._start(request, instance))
+        self._agenda.at(start_s + took_s, lambda: self._answer(request, instance, took_s))
+
+    def _start(self, request: RequestId, instance: InstanceId) -> None:
+        if self._running.get(request) == instance:
+            self._emit(RequestStarted(request, instance))
+
+    def _answer(self, request: RequestId, instance: InstanceId, took_s: float) -> None:
+        if self._running.pop(request, None) == instance:
+            self.on_answer(request, instance, took_s)
+
+    def _build(self, command: Build) -> None:
+        profile = self._profiles[command.spec.function]
+        took_s = self._vary(command.spec.function, profile.build_s)
+        built = Built(command.id, command.spec.version, command.node, profile.facts, took_s)
+        self._agenda.at(self._agenda.now_s + took_s, lambda: self._emit(built))
+
+    def _climb(self, command: Climb) -> None:
+        function, target = command.spec.function, command.target
+        profile = self._profiles[function]
+        if target.kind == "environment":
+            took_s, held_bytes = profile.environment_s, profile.environment_bytes
+        elif target.kind == "version":
+            took_s, held_bytes = profile.stage_s, profile.facts.staged_bytes
+        else:
+            took_s = profile.staged_s if command.origin >= Step.STAGED else profile.imported_s
+            took_s += profile.prime_s if command.prime else 0.0
+            held_bytes = profile.facts.parked_bytes
+        took_s = self._vary(function, took_s)
+        self._climbing[target] = command.id
+        self._functions[target] = function
+        reached = StepReached(command.id, target, command.step, took_s, held_bytes)
+        self._agenda.at(self._agenda.now_s + took_s, lambda: self._arrive(reached))
+
+    def _arrive(self, reached: StepReached) -> None:
+        if self._climbing.get(reached.target) != reached.command:
+            return
+        del self._climbing[reached.target]
+        instance = InstanceId(int(reached.target.key)) if reached.target.kind == "instance" else None
+        if instance is not None:
+            self._free_at_s[instance] = self._agenda.now_s
+        self._emit(reached)
+        if instance is not None:
+            for request, function in self._waiting.pop(instance, []):
+                self._run(request, function, instance)
+
+    def _descend(self, command: Descend) -> None:
+        self._climbing.pop(command.target, None)
+        function = self._functions.pop(command.target, None)
+        if command.target.kind == "instance":
+            instance = InstanceId(int(command.target.key))
+            self._free_at_s.pop(instance, None)
+            self._waiting.pop(instance, None)
+            for request in [r for r, where in self._running.items() if where == instance]:
+                del self._running[request]
+        took_s = self._profiles[function].descend_s if function is not None else 0.0
+        lost = StepLost(command.target, command.step, command.why, command.id)
+        self._agenda.at(self._agenda.now_s + took_s, lambda: self._emit(lost))
+
+    def _cancel(self, command: Cancel) -> None:
+        """Code notices at once that it is to stop."""
+        if self._running.pop(command.request, None) == command.instance:
+            waiting = self._waiting.get(command.instance, [])
+            waiting[:] = [entry for entry in waiting if entry[0] != command.request]
+            done = RequestDone(command.request, command.instance, False, 0.0)
+            self._agenda.at(self._agenda.now_s, lambda: self._emit(done))
+
+    def _vary(self, function: FunctionId, seconds: float) -> float:
+        jitter = self._profiles[function].jitter
+        if not jitter:
+            return seconds
+        self._draws += 1
+        return seconds * (1 + jitter * rng_for(self._seed, self._draws).uniform(-1, 1))

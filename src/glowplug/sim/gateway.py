@@ -1,0 +1,112 @@
+"""The gateway in virtual time. Its leases are the live gateway's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from glowplug.control.engine import GatewayCommand
+from glowplug.control.leases import LeaseTable
+from glowplug.core.commands import Dispatch, Lease, Revoke
+from glowplug.core.events import Event, RequestArrived, RequestDone
+from glowplug.core.ids import FunctionId, GatewayId, InstanceId, RequestId
+from glowplug.sim.agenda import Agenda
+from glowplug.sim.engine import SimEngine
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A client's request, in a scenario."""
+
+    function: FunctionId
+    timeout_s: float = 60.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`code` is "ok" or an error's. `leased` says that the controller was not asked."""
+
+    request: RequestId
+    function: FunctionId
+    asked_s: float
+    latency_s: float
+    code: str
+    leased: bool
+
+
+class SimGateway:
+    def __init__(
+        self,
+        name: GatewayId,
+        agenda: Agenda,
+        engine: SimEngine,
+        emit: Callable[[Event], None],
+        report_every_s: float,
+    ) -> None:
+        self.name = name
+        self.leases = LeaseTable(name)
+        self.answers: list[Answer] = []
+        self._agenda = agenda
+        self._engine = engine
+        self._emit = emit
+        self._report_every_s = report_every_s
+        self._asked: dict[RequestId, tuple[FunctionId, float, bool]] = {}
+        self._made = 0
+        self._report_due = False
+        engine.on_answer = self._on_answer
+
+    def ask(self, ask: Ask) -> RequestId:
+        self._made += 1
+        request, now_s = RequestId(self._made), self._agenda.now_s
+        instance = self.leases.take(ask.function, now_s)
+        self._asked[request] = (ask.function, now_s, instance is not None)
+        if instance is None:
+            self._emit(RequestArrived(request, ask.function, self.name, now_s + ask.timeout_s))
+        else:
+            self._engine.dispatch(request, ask.function, instance)
+            self._report_soon()
+        return request
+
+    def on_command(self, command: GatewayCommand) -> None:
+        if isinstance(command, Dispatch):
+            for request in command.requests:
+                self._engine.dispatch(request, self._asked[request][0], command.instance)
+        elif isinstance(command, Lease):
+            self.leases.grant(command, self._agenda.now_s)
+            self._agenda.at(command.expires_s, self._report)
+        elif isinstance(command, Revoke):
+            if self.leases.revoke(command.instance):
+                self._report()
+        else:
+            self._end(command.request, command.code)
+
+    def _on_answer(self, request: RequestId, instance: InstanceId, took_s: float) -> None:
+        asked = self._asked.get(request)
+        if asked is not None and asked[2]:
+            due = self.leases.done(instance, True, took_s, self._agenda.now_s)
+            self._end(request, "ok")
+            if due:
+                self._report()
+            else:
+                self._report_soon()
+            return
+        self._end(request, "ok")
+        self._emit(RequestDone(request, instance, True, took_s))
+
+    def _end(self, request: RequestId, code: str) -> None:
+        asked = self._asked.pop(request, None)
+        if asked is not None:
+            function, asked_s, leased = asked
+            latency_s = self._agenda.now_s - asked_s
+            self.answers.append(Answer(request, function, asked_s, latency_s, code, leased))
+
+    def _report_soon(self) -> None:
+        if not self._report_due:
+            self._report_due = True
+            self._agenda.at(self._agenda.now_s + self._report_every_s, self._report)
+
+    def _report(self) -> None:
+        self._report_due = False
+        for report in self.leases.reports(self._agenda.now_s):
+            self._emit(report)
+        if self.leases.in_flight():
+            self._report_soon()

@@ -1,0 +1,25 @@
+"""What a function's moves cost in a simulation."""
+
+from __future__ import annotations
+
+import msgspec
+
+from glowplug.core.specs import BundleFacts
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """Seconds and bytes of one function. `jitter` is the share by which every duration varies, evenly."""
+
+    environment_s: float = 1.2
+    build_s: float = 2.0
+    stage_s: float = 0.2
+    imported_s: float = 0.1
+    staged_s: float = 0.03
+    prime_s: float = 0.05
+    run_s: float = 0.02
+    descend_s: float = 0.005
+    jitter: float = 0.0
+    environment_bytes: int = 300 * 10**6
+    facts: BundleFacts = BundleFacts(
+        weight_bytes=90 * 10**6, staged_bytes=10 * 10**6, parked_bytes=12 * 10**6, peak_bytes=40 * 10**6
+    )

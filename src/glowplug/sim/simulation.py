@@ -1,0 +1,105 @@
+"""Runs a scenario through the controller in virtual time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+
+import msgspec
+
+from glowplug.control.state import ControlState
+from glowplug.core.commands import ClearTimer, Command, Dispatch, Lease, Reject, Revoke, SetTimer
+from glowplug.core.events import Event, TimerFired
+from glowplug.core.ids import FunctionId, GatewayId
+from glowplug.core.settings import ControlSettings
+from glowplug.sim.agenda import Agenda
+from glowplug.sim.engine import SimEngine
+from glowplug.sim.gateway import Answer, Ask, SimGateway
+from glowplug.sim.profile import Profile
+
+
+class SimResult(msgspec.Struct):
+    """What happened, in order; times are virtual seconds."""
+
+    events: list[tuple[float, Event]]
+    commands: list[tuple[float, Command]]
+    answers: list[Answer]
+
+
+class Simulation:
+    """One controller, one gateway, nodes as the scenario's NodeJoined events say.
+
+    `profiles` has an entry for every function of the scenario. With `keep_log=False` neither events nor
+    commands are kept, for runs of millions.
+    """
+
+    def __init__(
+        self,
+        profiles: dict[FunctionId, Profile],
+        settings: ControlSettings | None = None,
+        *,
+        seed: int = 0,
+        report_every_s: float = 0.2,
+        keep_log: bool = True,
+    ) -> None:
+        self.state = ControlState(settings)
+        self.agenda = Agenda()
+        self._engine = SimEngine(self.agenda, profiles, seed)
+        self._gateway = SimGateway(GatewayId("sim"), self.agenda, self._engine, self.post, report_every_s)
+        self._engine.connect(self.post)
+        self._timers: dict[str, int] = {}
+        self._pending: deque[Event] = deque()
+        self._draining = False
+        self._keep_log = keep_log
+        self._result = SimResult([], [], self._gateway.answers)
+
+    def run(self, scenario: Iterable[tuple[float, Event | Ask]], until_s: float) -> SimResult:
+        """Plays `scenario` (times in any order) until `until_s`. Can be called again to go on."""
+        for at_s, item in scenario:
+            self.agenda.at(at_s, partial(self._play, item))
+        self.agenda.run(until_s)
+        return self._result
+
+    def _play(self, item: Event | Ask) -> None:
+        if isinstance(item, Ask):
+            self._gateway.ask(item)
+        else:
+            self.post(item)
+
+    def post(self, event: Event) -> None:
+        """As the live driver: one event after another, also when one comes while another is handled."""
+        self._pending.append(event)
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._pending:
+                self._handle(self._pending.popleft())
+        finally:
+            self._draining = False
+
+    def _handle(self, event: Event) -> None:
+        now_s = self.agenda.now_s
+        commands = self.state.handle(event, now_s)
+        if self._keep_log:
+            self._result.events.append((now_s, event))
+            self._result.commands.extend((now_s, command) for command in commands)
+        for command in commands:
+            if isinstance(command, SetTimer):
+                self._set_timer(command.key, command.at_s)
+            elif isinstance(command, ClearTimer):
+                self._timers.pop(command.key, None)
+            elif isinstance(command, (Dispatch, Lease, Revoke, Reject)):
+                self._gateway.on_command(command)
+            else:
+                self._engine.submit(command)
+
+    def _set_timer(self, key: str, at_s: float) -> None:
+        def fire() -> None:
+            if self._timers.get(key) == entry:
+                del self._timers[key]
+                self.post(TimerFired(key))
+
+        entry = self.agenda.at(at_s, fire)
+        self._timers[key] = entry

@@ -1,0 +1,165 @@
+"""The client against a real server with a real worker endpoint behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import uvloop
+
+from glowplug.client import Client, parse_server_timing
+from glowplug.core.bodies import JSON, NPY, SAFETENSORS, decode_result, encode_arguments
+from glowplug.core.errors import InvalidArguments, InvalidName, Unauthorized, Unavailable, UnknownFunction
+from glowplug.core.status import LogLine
+from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+from tests.gateway.fakes import ECHO, House, running
+
+
+def with_client(use: Callable[[Client, House], None], token: str | None = None, **changes: object) -> None:
+    async def whole() -> None:
+        async with running(**changes) as house:  # type: ignore[arg-type]
+            house.start_worker(answer, lend=True)
+
+            def call() -> None:
+                with Client(house.url, token) as client:
+                    use(client, house)
+
+            await asyncio.to_thread(call)
+
+    uvloop.run(whole())
+
+
+def answer(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+    """Says what came, or echoes an array when one is accepted."""
+    if incoming.endpoint == "other":
+        endpoint.error(incoming.request, "invalid_arguments", "argument 'a' is missing", "a")
+    elif incoming.accept == NPY:
+        endpoint.reply(incoming.request, 200, NPY, bytes(incoming.body), {"compute": 0.0})
+    else:
+        said = [incoming.endpoint, incoming.content_type, len(incoming.body), incoming.deadline_s > 0]
+        endpoint.reply(incoming.request, 200, JSON, msgspec.json.encode(said), {"compute": 0.0})
+
+
+def test_invoke_sends_arguments_and_decodes_the_answer() -> None:
+    def use(client: Client, house: House) -> None:
+        assert client.invoke("echo", {"text": "hi"}) == ["main", JSON, 13, True]
+        assert client.invoke("echo.default", None, "main", timeout_s=5) == ["main", JSON, 2, True]
+        assert client.invoke("echo", b"abc")[1:3] == ["application/octet-stream", 3]
+        array = np.arange(200_000, dtype=np.float32).reshape(2, -1)
+        assert client.invoke("echo", {"image": array})[1] == f"{NPY}; argument=image"
+        np.testing.assert_array_equal(client.invoke("echo", array, accept=NPY), array)
+        whole = client.call("echo", {"text": "hi"})
+        assert whole.origin == "parked"
+        assert set(whole.phases) == {"queue", "compute", "reply"}
+        assert client.trace(whole.request).function == ECHO
+
+    with_client(use)
+
+
+def test_errors_are_rebuilt() -> None:
+    def use(client: Client, house: House) -> None:
+        with pytest.raises(InvalidArguments, match="'a' is missing") as caught:
+            client.invoke("echo", {}, "other")
+        assert caught.value.field == "a"
+        with pytest.raises(UnknownFunction):
+            client.invoke("nobody")
+        with pytest.raises(InvalidName):
+            client.invoke("../x")
+        house.gateway.draining = True
+        with pytest.raises(Unavailable) as late:
+            client.invoke("echo")
+        assert late.value.retry_after_s == 1.0
+
+    with_client(use)
+
+
+def test_the_admin_interface(tmp_path: Path) -> None:
+    def use(client: Client, house: House) -> None:
+        archive = tmp_path / "upload.tar"
+        archive.write_bytes(bytes(100_000))
+        upload = client.upload(archive)
+        assert len(upload) == 64
+        assert client.deploy("echo", upload, envVars={"A": "1"})["version"] == "v1"
+        assert [status.name for status in client.functions()] == ["echo"]
+        assert client.describe("echo").namespace == "default"
+        client.scale("echo", 2)
+        client.rollback("echo")
+        client.climb("echo", "parked", cache="warm")
+        client.descend("echo", "local")
+        client.undeploy("echo")
+        assert [asked[0] for asked in house.platform.asked] == [
+            "deploy", "scale", "rollback", "climb", "descend", "undeploy"
+        ]  # fmt: skip
+        house.platform.lines = [
+            LogLine(1.5, ECHO, 3, "stderr", "one"),
+            LogLine(2.5, ECHO, 3, "stdout", "two"),
+        ]
+        assert list(client.logs("echo", tail=2)) == house.platform.lines
+        with pytest.raises(UnknownFunction):
+            list(client.logs("nobody"))
+        assert client.traces("echo") == []
+        assert client.info()["version"] == "0"
+
+    with_client(use)
+
+
+def test_the_token_travels() -> None:
+    def use(client: Client, house: House) -> None:
+        assert client.invoke("echo")[0] == "main"
+        with Client(house.url, "wrong") as other, pytest.raises(Unauthorized):
+            other.functions()
+
+    with_client(use, token="s3cret")
+
+
+def test_nothing_there_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("GLOWPLUG_URL", f"http://127.0.0.1:{port}/")
+    with Client() as client, pytest.raises(Unavailable, match="glowplug serve"):
+        client.functions()
+    with Client("not a url") as client, pytest.raises(Unavailable, match="not a url"):
+        client.functions()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content_type", "body"),
+    [
+        (None, JSON, b"{}"),
+        ("hi", JSON, b'"hi"'),
+        ({"a": 1, "b": np.array([[1, 2]])}, JSON, b'{"a":1,"b":[[1,2]]}'),
+        ({"a": np.float32(0.5)}, JSON, b'{"a":0.5}'),
+    ],
+)
+def test_arguments_become_bodies(arguments: object, content_type: str, body: bytes) -> None:
+    assert encode_arguments(arguments) == (content_type, body)
+
+
+def test_what_has_no_json_form_is_named() -> None:
+    with pytest.raises(InvalidArguments, match="object has no JSON form"):
+        encode_arguments({"a": object()})
+    with pytest.raises(InvalidArguments, match="cannot be sent"):
+        encode_arguments(np.array([object()]))
+
+
+def test_results_are_decoded_by_their_type() -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.eye(2))
+    np.testing.assert_array_equal(decode_result(NPY, stream.getvalue()), np.eye(2))
+    assert decode_result("text/plain; charset=utf-8", "hé".encode()) == "hé"
+    assert decode_result("application/pdf", b"%PDF") == b"%PDF"
+    header = b'{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"__metadata__":{"a":"b"}}'
+    body = len(header).to_bytes(8, "little") + header + np.array([1, 2], np.float32).tobytes()
+    (array,) = decode_result(SAFETENSORS, body).values()
+    np.testing.assert_array_equal(array, np.array([1, 2], np.float32))
+
+
+def test_server_timing_is_read_back() -> None:
+    assert parse_server_timing("queue;dur=1.5, compute;desc=x;dur=2") == {"queue": 0.0015, "compute": 0.002}
+    assert parse_server_timing("") == {}

@@ -1,0 +1,237 @@
+"""Whatever happens, in whatever order: the state stays whole, and no request is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from glowplug.control.records import key_of
+from glowplug.control.state import ControlState
+from glowplug.core.commands import Build, Climb
+from glowplug.core.events import (
+    ClimbRequested,
+    Deployed,
+    DescendRequested,
+    HeldChanged,
+    NodeJoined,
+    PressureChanged,
+    RollbackRequested,
+    ScaleRequested,
+    Undeployed,
+)
+from glowplug.core.ids import FunctionId, NodeId, VersionId
+from glowplug.core.ladder import Step
+from glowplug.core.settings import ControlSettings
+from glowplug.core.specs import BundleFacts, NodeSpec
+from tests.control.world import FACTS, NODE, World, spec
+
+NAMES = ("a", "b", "c")
+OTHER_NODE = NodeId("there")
+names = st.sampled_from(NAMES)
+rarely = st.sampled_from([False, False, False, True])
+steps = st.sampled_from([Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
+UNSTAGEABLE = BundleFacts(highest_step=Step.IMPORTED, reason="threads", weight_bytes=200, peak_bytes=300)
+
+
+def declared(name: str, version: int) -> Any:
+    return spec(
+        name,
+        str(version),
+        environment="shared" if name != "c" else "own",
+        memory_bytes=700,
+        max_queue=3,
+        max_workers=2 if name == "b" else 1,
+        min_workers=1 if name == "c" and version == 2 else 0,
+        prewarm="none" if name == "a" else "fixed",
+        keep_warm_s=20.0,
+        timeout_s=20.0,
+    )
+
+
+class Machine(RuleBasedStateMachine):
+    """`exact` is false once something was measured or shrank that the ledger could not refuse."""
+
+    budget_bytes = 3300
+
+    def __init__(self) -> None:
+        super().__init__()
+        control = ControlSettings(
+            environment_estimate_bytes=900,
+            reserve_margin_bytes=10,
+            reserve_factor=1.0,
+            max_queued=6,
+            climb_timeout_s=15.0,
+            build_timeout_s=40.0,
+            lease_s=10.0,
+        )
+        self.world = World(control, self.budget_bytes, gateways=2)
+        self.world.engine.held_bytes = lambda target: 80
+        self.exact = True
+        self.world.deploy(*(declared(name, 1) for name in NAMES))
+
+    @rule(name=names, version=st.integers(1, 3), facts=st.sampled_from([None, FACTS, UNSTAGEABLE]))
+    def deploy(self, name: str, version: int, facts: BundleFacts | None) -> None:
+        self.world.post(Deployed(declared(name, version), facts))
+
+    @rule(name=names, sure=rarely)
+    def undeploy(self, name: str, sure: bool) -> None:
+        if not sure:
+            return
+        self.world.post(Undeployed(FunctionId(f"{name}.default")))
+
+    @rule(name=names, version=st.integers(1, 3))
+    def roll_back(self, name: str, version: int) -> None:
+        self.world.post(RollbackRequested(FunctionId(f"{name}.default"), VersionId(f"{name}-v{version}")))
+
+    @rule(name=names, replicas=st.integers(0, 2))
+    def scale(self, name: str, replicas: int) -> None:
+        self.world.post(ScaleRequested(FunctionId(f"{name}.default"), replicas))
+
+    @rule(name=names, step=steps, up=st.booleans())
+    def move(self, name: str, step: Step, up: bool) -> None:
+        function = FunctionId(f"{name}.default")
+        self.world.post(ClimbRequested(function, step) if up else DescendRequested(function, step))
+
+    @rule(name=names, gateway=st.sampled_from(["g0", "g1"]), timeout_s=st.sampled_from([0.0, 3.0, 60.0]))
+    def ask(self, name: str, gateway: str, timeout_s: float) -> None:
+        self.world.ask(name, timeout_s, gateway)
+
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        gateway = self.world.gateways[data.draw(st.sampled_from(list(self.world.gateways)))]
+        if gateway.running:
+            request = data.draw(st.sampled_from(list(gateway.running)))
+            gateway.start(request)
+            if request in gateway.running:
+                gateway.finish(request, ok=data.draw(st.booleans()))
+
+    @rule(name=names, seconds=st.sampled_from([0.0, 0.1, 5.0]))
+    def serve(self, name: str, seconds: float) -> None:
+        """The good case, so that the others start from more than ruins."""
+        self.world.ask(name)
+        self.world.engine.answer_all()
+        self.world.advance(seconds)
+        self.world.engine.answer_all()
+
+    @rule()
+    def finish_all(self) -> None:
+        for gateway in self.world.gateways.values():
+            for request in list(gateway.running):
+                if request in gateway.running:
+                    gateway.finish(request)
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        gateway = self.world.gateways[data.draw(st.sampled_from(list(self.world.gateways)))]
+        requests = [*gateway.waiting, *gateway.running]
+        if requests:
+            gateway.cancel(data.draw(st.sampled_from(requests)))
+
+    @precondition(lambda self: self.world.engine.pending)
+    @rule(data=st.data(), everything=st.booleans())
+    def succeed(self, data: st.DataObject, everything: bool) -> None:
+        if everything:
+            for number in list(self.world.engine.pending):
+                if number in self.world.engine.pending:
+                    self.world.engine.succeed(number)
+        else:
+            self.world.engine.succeed(data.draw(st.sampled_from(list(self.world.engine.pending))))
+
+    @precondition(lambda self: self.world.engine.pending)
+    @rule(data=st.data(), permanent=st.booleans())
+    def fail(self, data: st.DataObject, permanent: bool) -> None:
+        number = data.draw(st.sampled_from(list(self.world.engine.pending)))
+        self.world.engine.fail(number, "function_failed", "it raised", permanent=permanent)
+
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        pending = self.world.engine.pending.values()
+        climbing = [c.target for c in pending if isinstance(c, Climb) and c.target.kind == "instance"]
+        targets = sorted([*self.world.engine.up, *climbing], key=lambda t: (t.kind, t.node, t.key))
+        if targets:
+            self.world.engine.exit(data.draw(st.sampled_from(targets)))
+
+    @rule(seconds=st.sampled_from([0.01, 1.0, 7.0, 25.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @rule()
+    def report(self) -> None:
+        for gateway in self.world.gateways.values():
+            gateway.report()
+
+    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
+    def join(self, node: NodeId, sure: bool) -> None:
+        if not sure:
+            return
+        if node in self.world.state.nodes:
+            self.world.lose_node(node)
+        self.world.post(NodeJoined(NodeSpec(node, self.budget_bytes)))
+
+    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
+    def lose(self, node: NodeId, sure: bool) -> None:
+        if not sure:
+            return
+        self.world.lose_node(node)
+
+    @rule(budget_bytes=st.sampled_from([1500, 3300, 3300]))
+    def press(self, budget_bytes: int) -> None:
+        self.exact = False
+        if NODE in self.world.state.nodes:
+            self.world.post(PressureChanged(NODE, budget_bytes))
+
+    @rule(data=st.data(), held_bytes=st.integers(1, 1200))
+    def measure(self, data: st.DataObject, held_bytes: int) -> None:
+        up = sorted(self.world.engine.up, key=lambda t: (t.kind, t.node, t.key))
+        if up:
+            self.exact = False
+            self.world.post(HeldChanged(data.draw(st.sampled_from(up)), held_bytes))
+
+    @rule()
+    def restart_from_snapshot(self) -> None:
+        self.world.state = ControlState.from_snapshot(self.world.state.snapshot())
+        self.world.state.validate()
+
+    @invariant()
+    def memory_is_accounted_for(self) -> None:
+        store = self.world.state.context.store
+        for target in self.world.engine.up:
+            assert key_of(target.kind, target.node, target.key) in store.holdings, f"orphan {target}"
+        for command in self.world.engine.pending.values():
+            if isinstance(command, (Climb, Build)):
+                assert command.id in store.commands, f"nobody waits for {command}"
+        if self.exact:
+            for node, used_bytes in store.ledger.used.items():
+                assert used_bytes <= store.ledger.budget[node]
+
+    def teardown(self) -> None:
+        """When everything goes on for long enough, every request has ended, in one way."""
+        world = self.world
+        for _ in range(40):
+            world.advance(2.0)
+            for number in list(world.engine.pending):
+                if number in world.engine.pending:
+                    world.engine.succeed(number)
+            for gateway in world.gateways.values():
+                for request in list(gateway.running):
+                    if request in gateway.running:
+                        gateway.finish(request)
+                gateway.report()
+        for gateway in world.gateways.values():
+            assert not gateway.waiting, f"lost: {gateway.waiting}"
+            assert not gateway.running, f"still running: {gateway.running}"
+        assert not world.state.context.store.requests
+        asked = {request for gateway in world.gateways.values() for request in gateway.outcomes}
+        assert asked == set(range(1, world.asked + 1))
+
+
+TestRandomEvents = Machine.TestCase
+TestRandomEvents.settings = settings(
+    max_examples=40,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

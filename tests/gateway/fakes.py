@@ -1,0 +1,197 @@
+"""A gateway with everything around it that a test needs: workers in threads, a controller that does what the
+test says, a platform that remembers what it was asked, and a real HTTP server on a free port."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import msgspec
+import uvicorn
+
+from glowplug.control.leases import LeaseTable
+from glowplug.core.commands import Dispatch, Lease, Reject
+from glowplug.core.errors import UnknownFunction
+from glowplug.core.events import Event, RequestArrived
+from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
+from glowplug.core.ladder import Step
+from glowplug.core.settings import GatewaySettings
+from glowplug.core.status import FunctionStatus, LogLine
+from glowplug.gateway.flight import FunctionInfo
+from glowplug.gateway.http import HttpGateway
+from glowplug.gateway.lifecycle import Gateway
+from glowplug.gateway.platform import Cache, Deployment, DeployRequest, Direction, PlatformInfo
+from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+
+GATEWAY = GatewayId("g")
+ECHO = FunctionId("echo.default")
+Handler = Callable[[WorkerEndpoint, Incoming], None]
+
+
+def echo(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+    body = bytes(incoming.body)
+    endpoint.reply(incoming.request, 200, incoming.content_type, body, {"compute": 1e-6})
+
+
+class FakeControl:
+    """Records events. `on_arrived` says what is done about a request; by default it waits."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.gateway: Gateway
+        self.on_arrived: Callable[[RequestArrived], None] = lambda event: None
+        self._ids = itertools.count(1)
+        self._changed = asyncio.Condition()
+
+    def post(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, RequestArrived):
+            self.on_arrived(event)
+
+    async def seen(self, kind: type[Event], count: int = 1) -> list[Event]:
+        """Waits until `count` events of `kind` came."""
+        while len(found := [e for e in self.events if isinstance(e, kind)]) < count:
+            await asyncio.sleep(0)
+        return found
+
+    def dispatch(self, request: RequestId, instance: InstanceId) -> None:
+        self.gateway.on_command(Dispatch(CommandId(next(self._ids)), (request,), instance, GATEWAY))
+
+    def reject(self, request: RequestId, code: str, retry_after_s: float | None = None) -> None:
+        number = CommandId(next(self._ids))
+        self.gateway.on_command(Reject(number, request, GATEWAY, code, f"because {code}", retry_after_s))
+
+    def lend(self, instance: InstanceId, function: FunctionId = ECHO, slots: int = 1) -> None:
+        expires_s = time.time() + 60
+        number = CommandId(next(self._ids))
+        self.gateway.on_command(Lease(number, GATEWAY, function, instance, slots, expires_s))
+
+
+class FakePlatform:
+    """Functions in a dict; what was asked is in `asked`."""
+
+    def __init__(self) -> None:
+        self.statuses = {ECHO: FunctionStatus(name="echo", namespace="default")}
+        self.asked: list[tuple[object, ...]] = []
+        self.lines: list[LogLine] = []
+        self.is_ready = True
+
+    async def deploy(self, request: DeployRequest, update: bool) -> Deployment:
+        self.asked.append(("deploy", request, update))
+        return Deployment(request.service, request.namespace, "v1")
+
+    def functions(self) -> list[FunctionStatus]:
+        return list(self.statuses.values())
+
+    def function(self, function: FunctionId) -> FunctionStatus:
+        if function not in self.statuses:
+            raise UnknownFunction(f"no function is called {function}")
+        return self.statuses[function]
+
+    async def scale(self, function: FunctionId, replicas: int) -> None:
+        self.function(function)
+        self.asked.append(("scale", function, replicas))
+
+    async def undeploy(self, function: FunctionId) -> None:
+        self.function(function)
+        self.asked.append(("undeploy", function))
+
+    async def rollback(self, function: FunctionId, version: str | None) -> None:
+        self.asked.append(("rollback", function, version))
+
+    async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
+        self.asked.append((direction, function, step, cache))
+
+    async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
+        digest = hashlib.sha256()
+        async for chunk in chunks:
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    async def logs(
+        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+    ) -> AsyncIterator[LogLine]:
+        self.asked.append(("logs", function, follow, tail, since_s))
+        for line in self.lines:
+            yield line
+
+    def info(self) -> PlatformInfo:
+        return PlatformInfo(version="0")
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+
+class House:
+    """What `running` gives a test."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.control = FakeControl()
+        self.platform = FakePlatform()
+        self.functions = {ECHO: FunctionInfo(("main", "other"), timeout_s=20.0)}
+        self.gateway = Gateway(
+            GATEWAY, settings, leases=LeaseTable(GATEWAY), known=self.functions.get,
+            post=self.control.post, clock=time.time,
+        )  # fmt: skip
+        self.control.gateway = self.gateway
+        self.http: httpx.AsyncClient
+        self.url = ""
+        self._threads: list[threading.Thread] = []
+        self._instances = itertools.count(1)
+
+    def start_worker(self, handle: Handler = echo, lend: bool = False) -> InstanceId:
+        """Attaches a real worker endpoint, in a thread."""
+        ours, theirs = socket.socketpair()
+        instance = InstanceId(next(self._instances))
+        self.gateway.attach(instance, ours)
+        thread = threading.Thread(target=serve, args=(theirs, handle), daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        if lend:
+            self.control.lend(instance)
+        return instance
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def serve(sock: socket.socket, handle: Handler) -> None:
+    endpoint = WorkerEndpoint(sock)
+    try:
+        while (incoming := endpoint.receive()) is not None:
+            handle(endpoint, incoming)
+            del incoming
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        endpoint.close()
+
+
+@asynccontextmanager
+async def running(settings: GatewaySettings | None = None, **changes: object) -> AsyncIterator[House]:
+    settings = msgspec.structs.replace(settings or GatewaySettings(report_every_s=0.01, drain_s=5), **changes)
+    house = House(settings)
+    sock = socket.create_server(("127.0.0.1", 0))
+    house.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    app = HttpGateway(house.gateway, house.platform)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
+    server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
+    serving = asyncio.create_task(server._serve([sock]))
+    try:
+        async with httpx.AsyncClient(base_url=house.url, timeout=20) as house.http, asyncio.timeout(30):
+            yield house
+    finally:
+        await house.gateway.close()
+        server.should_exit = True
+        await serving
+        sock.close()
+        house.join()

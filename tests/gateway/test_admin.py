@@ -1,0 +1,189 @@
+"""The admin interface: the OpenFaaS shapes, and clear refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvloop
+
+from glowplug.core.ladder import Step
+from glowplug.core.status import LogLine
+from glowplug.gateway.platform import DeployRequest, Limits
+
+from .fakes import ECHO, House, running
+
+
+def run(scenario: Callable[[House], Awaitable[None]], **changes: object) -> None:
+    async def whole() -> None:
+        async with running(**changes) as house:  # type: ignore[arg-type]
+            await scenario(house)
+
+    uvloop.run(whole())
+
+
+def test_functions_are_listed_and_described_in_openfaas_words() -> None:
+    async def scenario(house: House) -> None:
+        (one,) = (await house.http.get("/system/functions")).json()
+        assert {"name", "namespace", "replicas", "availableReplicas", "invocationCount"} <= set(one)
+        assert (await house.http.get("/system/functions?namespace=other")).json() == []
+        for path in ("/system/function/echo", "/system/functions/echo.default?namespace=x"):
+            assert (await house.http.get(path)).json()["name"] == "echo"
+        assert (await house.http.get("/system/function/nobody")).json()["error"]["code"] == "unknown_function"
+
+    run(scenario)
+
+
+def test_a_deploy_is_accepted_with_202() -> None:
+    async def scenario(house: House) -> None:
+        body = {
+            "service": "echo", "image": "ab12", "envVars": {"A": "1"}, "secrets": ["s"], "labels": {"l": "x"},
+            "limits": {"memory": "1GB"}, "network": "ignored",
+        }  # fmt: skip
+        for method, update in (("POST", False), ("PUT", True)):
+            answer = await house.http.request(method, "/system/functions", json=body)
+            assert (answer.status_code, answer.json()["version"]) == (202, "v1")
+            _, request, was_update = house.platform.asked[-1]
+            assert request == DeployRequest(
+                "echo", "ab12", envVars={"A": "1"}, secrets=("s",), labels={"l": "x"}, limits=Limits("1GB")
+            )
+            assert was_update is update
+
+    run(scenario)
+
+
+def test_everything_else_reaches_the_platform() -> None:
+    async def scenario(house: House) -> None:
+        calls = [
+            ("POST", "/system/scale-function/echo", {"replicas": 2}, ("scale", ECHO, 2), 202),
+            ("POST", "/system/functions/echo/rollback", None, ("rollback", ECHO, None), 202),
+            ("POST", "/system/functions/echo/rollback", {"version": "v0"}, ("rollback", ECHO, "v0"), 202),
+            ("POST", "/system/functions/echo/climb?step=parked", None,
+             ("climb", ECHO, Step.PARKED, None), 200),
+            ("POST", "/system/functions/echo/descend?step=local&cache=cold", None,
+             ("descend", ECHO, Step.LOCAL, "cold"), 200),
+            ("DELETE", "/system/functions/echo", None, ("undeploy", ECHO), 202),
+            ("DELETE", "/system/functions", {"functionName": "echo"}, ("undeploy", ECHO), 202),
+            ("DELETE", "/system/functions", {"functionName": "echo.default"}, ("undeploy", ECHO), 202),
+        ]  # fmt: skip
+        for method, path, body, asked, status in calls:
+            answer = await house.http.request(method, path, json=body)
+            assert answer.status_code == status, path
+            assert house.platform.asked[-1] == asked
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "field"),
+    [
+        ("POST", "/system/functions", b"{", 400, None),
+        ("POST", "/system/functions", b'{"service": 3, "image": "x"}', 422, "service"),
+        (
+            "POST",
+            "/system/functions",
+            b'{"service": "a", "image": "x", "labels": {"a": 1}}',
+            422,
+            "labels[...]",
+        ),
+        ("POST", "/system/functions", b'{"service": "../x", "image": "x"}', 400, None),
+        ("POST", "/system/functions", b"\xff\xfe", 400, None),
+        ("POST", "/system/functions", b" " * (2**20 + 1), 413, None),
+        ("POST", "/system/scale-function/echo", b'{"replicas": -1}', 422, "replicas"),
+        ("POST", "/system/scale-function/nobody", b'{"replicas": 1}', 404, None),
+        ("POST", "/system/functions/echo/climb?step=heaven", b"", 422, "step"),
+        ("POST", "/system/functions/echo/climb?step=busy", b"", 422, "step"),
+        ("POST", "/system/functions/echo/climb?step=parked&cache=hot", b"", 422, "cache"),
+        ("POST", "/system/functions/echo/sideways", b"", 404, None),
+        ("GET", "/system/logs?name=echo&tail=-1", b"", 422, "tail"),
+        ("GET", "/system/logs?name=echo&since=yesterday", b"", 422, "since"),
+        ("GET", "/system/logs?name=nobody", b"", 404, None),
+        ("GET", "/system/traces/12345", b"", 404, None),
+        ("GET", "/system/nothing", b"", 404, None),
+        ("PATCH", "/system/functions", b"", 405, None),
+        ("GET", "/system/function/" + "a" * 10_000, b"", 400, None),
+        ("GET", "/", b"", 404, None),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_wrong_is_named(method: str, path: str, body: bytes, status: int, field: str | None) -> None:
+    async def scenario(house: House) -> None:
+        answer = await house.http.request(method, path, content=body)
+        assert answer.status_code == status, answer.text
+        error = answer.json()["error"]
+        assert error.get("field") == field
+        assert error["code"]
+        assert error["message"]
+        assert house.platform.asked == []
+
+    run(scenario)
+
+
+def test_an_upload_is_streamed_and_bounded() -> None:
+    async def scenario(house: House) -> None:
+        body = bytes(50_000)
+        answer = await house.http.put("/system/uploads", content=body)
+        assert (answer.status_code, answer.json()) == (201, {"upload": hashlib.sha256(body).hexdigest()})
+
+        async def chunks() -> object:
+            for _ in range(12):
+                yield body
+
+        for big in (bytes(500_001), chunks()):
+            answer = await house.http.put("/system/uploads", content=big)  # type: ignore[arg-type]
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+    run(scenario, max_upload_bytes=500_000)
+
+
+def test_logs_are_a_json_object_a_line() -> None:
+    async def scenario(house: House) -> None:
+        house.platform.lines = [LogLine(0.5, ECHO, 3, "stderr", "hé\n")]
+        answer = await house.http.get("/system/logs?name=echo&tail=5&since=1970-01-01T00:00:01Z&follow=true")
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        assert answer.json() == {
+            "name": "echo", "namespace": "default", "instance": "3",
+            "timestamp": "1970-01-01T00:00:00.500000Z",
+            "at_s": 0.5, "stream": "stderr", "text": "hé\n",
+        }  # fmt: skip
+        assert house.platform.asked == [("logs", ECHO, True, 5, 1.0)]
+
+    run(scenario)
+
+
+def test_traces_and_info() -> None:
+    async def scenario(house: House) -> None:
+        house.start_worker(lend=True)
+        for _ in range(3):
+            last = await house.http.post("/function/echo", content=b"x")
+        traces = (await house.http.get("/system/traces?function=echo&limit=2")).json()
+        assert len(traces) == 2
+        number = int(last.headers["x-glowplug-request"])
+        assert (await house.http.get(f"/system/traces/{number}")).json() == traces[-1]
+        assert traces[-1]["origin"] == "parked"
+        assert (await house.http.get("/system/info")).json()["version"] == "0"
+
+    run(scenario)
+
+
+def test_readiness_follows_the_platform() -> None:
+    async def scenario(house: House) -> None:
+        house.platform.is_ready = False
+        assert (await house.http.get("/readyz")).status_code == 503
+        assert (await house.http.get("/livez")).status_code == 200
+
+    run(scenario)
+
+
+def test_a_metric_label_goes_with_its_function() -> None:
+    async def scenario(house: House) -> None:
+        house.start_worker(lend=True)
+        await house.http.post("/function/echo", content=b"x")
+        assert ECHO in (await house.http.get("/metrics")).text
+        await house.http.delete("/system/functions/echo")
+        await asyncio.sleep(0)
+        assert ECHO not in (await house.http.get("/metrics")).text
+
+    run(scenario)

@@ -1,0 +1,85 @@
+"""Small modules with every habit that a pack must keep; a file of its own, so that they can be imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.norm(self.stem(x))).mean((2, 3)))
+
+
+class TiedTransformer(nn.Module):
+    """Token embedding tied to the output layer, positions in a buffer that is not saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(50, 16)
+        self.register_buffer("positions", torch.linspace(-1, 1, 12 * 16).view(12, 16), persistent=False)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True) for _ in range(2)
+        )
+        self.out = nn.Linear(16, 50, bias=False)
+        self.out.weight = self.tokens.weight
+
+    def forward(self, ids: Tensor, scale: float = 1.0) -> Tensor:
+        x = self.tokens(ids) * scale + self.positions[: ids.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        return self.out(x)
+
+
+class Reversed(nn.Module):
+    """Runs its layers in another order than declared; `spare` never runs, `scale` is a plain tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 4)
+        self.first = nn.Linear(4, 4)
+        self.scale = torch.full((4,), 3.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x))) * self.scale
+
+
+class Views(nn.Module):
+    """One storage behind a fused weight, its parts, and a transposed view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        fused = torch.randn(12, 4)
+        self.register_buffer("fused", fused)
+        self.query, self.key = fused[:4], fused[4:8]
+        self.turned = fused.t()
+        self.bits = fused.view(torch.int32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.query.t() + x @ self.key.t() + (x @ self.turned).sum()
+
+
+class Holder:
+    """An instance as users write them: a module among other things."""
+
+    def __init__(self, model: nn.Module, **others: Any) -> None:
+        self.model = model
+        self.others = others
+
+
+def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
+    """`module` in eval mode, its batch statistics no longer 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, buffer in module.named_buffers():
+        if buffer.is_floating_point() and "running" in name:
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    return module.eval()

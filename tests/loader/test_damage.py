@@ -1,0 +1,114 @@
+"""A pack that was cut or changed is refused, or answers as before: never something else."""
+
+# ruff: noqa: E402 (whether torch is there decides before anything imports it)
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the torch extra")
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from glowplug import loader
+from glowplug.loader.format import PREAMBLE_BYTES
+from tests.loader import nets
+
+pytestmark = pytest.mark.torch
+
+X = torch.linspace(-1, 1, 12).view(3, 4)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sound") / "net.pack"
+    loader.pack(nets.Reversed().eval(), X, path)
+    return path
+
+
+def answer(path: Path) -> Any:
+    with loader.open_pack(path) as pack:
+        pack.verify()
+        prime = pack.prime()
+        model: Any = pack.load()
+    assert prime is not None
+    prime.run(model)
+    with torch.inference_mode():
+        return model(X)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_changed_byte_is_found_or_without_effect(data: st.DataObject, sound: Path, tmp_path: Path) -> None:
+    content = bytearray(sound.read_bytes())
+    # Header, skeleton and prime fill the beginning; most of the rest of so small a file is padding.
+    place = data.draw(st.one_of(st.integers(0, 3000), st.integers(0, len(content) - 1)))
+    content[place] ^= data.draw(st.integers(1, 255))
+    damaged = tmp_path / "damaged.pack"
+    damaged.write_bytes(content)
+    try:
+        found = answer(damaged)
+    except loader.PackCorrupt:
+        return
+    assert torch.equal(found, answer(sound))
+
+
+def test_every_way_to_cut_is_found(sound: Path, tmp_path: Path) -> None:
+    content = sound.read_bytes()
+    with loader.open_pack(sound) as pack:
+        info, layout = pack.info, pack._places
+    bounds = {0, 1, 8, PREAMBLE_BYTES, layout.skeleton_offset, layout.prime_offset, layout.weights_offset}
+    bounds |= {layout.weights_offset + unit.offset + unit.nbytes for unit in info.units} | {len(content)}
+    for bound in bounds:
+        for length in (bound - 1, bound, bound + 1):
+            if 0 <= length < len(content):
+                (tmp_path / "cut.pack").write_bytes(content[:length])
+                with pytest.raises(loader.PackCorrupt, match=r"cut\.pack"):
+                    loader.open_pack(tmp_path / "cut.pack")
+
+
+def test_a_cut_file_says_how_much_is_there(sound: Path, tmp_path: Path) -> None:
+    content = sound.read_bytes()
+    (tmp_path / "cut.pack").write_bytes(content[:-5])
+    with pytest.raises(loader.PackTruncated, match=f"{len(content) - 5} of {len(content)} bytes"):
+        loader.open_pack(tmp_path / "cut.pack")
+
+
+def test_a_grown_file_is_refused(sound: Path, tmp_path: Path) -> None:
+    (tmp_path / "grown.pack").write_bytes(sound.read_bytes() + b"x")
+    with pytest.raises(loader.PackCorrupt, match="says"):
+        loader.open_pack(tmp_path / "grown.pack")
+
+
+def test_another_format_version_is_named(sound: Path, tmp_path: Path) -> None:
+    content = bytearray(sound.read_bytes())
+    content[8] = 9
+    (tmp_path / "new.pack").write_bytes(content)
+    with pytest.raises(loader.PackCorrupt, match="pack format 9"):
+        loader.open_pack(tmp_path / "new.pack")
+
+
+def test_a_file_that_is_no_pack(tmp_path: Path) -> None:
+    (tmp_path / "other.pack").write_bytes(b"PK\3\4" + bytes(1000))
+    with pytest.raises(loader.PackCorrupt, match="not a Glowplug pack"):
+        loader.open_pack(tmp_path / "other.pack")
+
+
+def test_damaged_weights_are_named_by_their_layers(sound: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.pack"
+    shutil.copy(sound, damaged)
+    with loader.open_pack(sound) as pack:
+        offset = pack.info.weights_offset
+    content = bytearray(damaged.read_bytes())
+    content[offset] ^= 1
+    damaged.write_bytes(content)
+    with (
+        loader.open_pack(damaged) as pack,
+        pytest.raises(loader.PackCorrupt, match=r"unit 0 \(layers: first"),
+    ):
+        pack.verify()

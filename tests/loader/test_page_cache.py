@@ -1,0 +1,113 @@
+"""Weights and the page cache: shared, counted, read ahead, given back."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glowplug import loader
+from glowplug.loader.errors import PackTruncated
+from glowplug.loader.prefetch import CHUNK_BYTES, Prefetch
+from glowplug.loader.sources import FileSource
+
+NBYTES = 8 * 2**20
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Any:
+    torch = pytest.importorskip("torch", reason="needs the torch extra")
+    loader.write_pack(tmp_path / "a.pack", torch.arange(NBYTES // 8))
+    with loader.open_pack(tmp_path / "a.pack") as opened:
+        yield opened
+
+
+def private_bytes(of: str) -> int:
+    """Private_Dirty of this process's mappings of the file `of`."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            inside = line.endswith(of)
+        elif inside and line.startswith("Private_Dirty:"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+
+def test_a_file_just_written_is_counted_whole(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(10_000))
+    (tmp_path / "empty").touch()
+    assert loader.page_cache_bytes(tmp_path / "f") == 10_000
+    assert loader.page_cache_bytes(tmp_path / "empty") == 0
+
+
+@pytest.mark.torch
+def test_reading_loaded_weights_makes_no_private_copy(pack: Any) -> None:
+    one, other = pack.load(), pack.load()
+    assert one.sum() == other.sum()
+    assert private_bytes("a.pack") == 0
+    one[0] = 1
+    assert 0 < private_bytes("a.pack") <= 16384
+
+
+@pytest.mark.torch
+def test_released_pages_come_back_and_written_ones_stay(pack: Any) -> None:
+    tensor = pack.load()
+    total = int(tensor.sum())
+    tensor[1000] += 5
+    assert pack.release_pages() >= NBYTES - 2 * 4096
+    assert pack.release_pages() == 0
+    assert int(tensor.sum()) == total + 5
+
+
+@pytest.mark.torch
+def test_prefetching_what_is_cached_starts_no_thread(pack: Any) -> None:
+    before = threading.active_count()
+    prefetch = pack.prefetch()
+    assert not prefetch.running
+    assert threading.active_count() == before
+    prefetch.join()
+
+
+@pytest.mark.torch
+def test_an_evicted_pack_is_prefetched_whole(pack: Any) -> None:
+    loader.evict_page_cache(pack.info.path)
+    if pack.resident_bytes() == NBYTES:
+        pytest.skip("this file system keeps its pages (tmpfs)")
+    pack.prefetch(threads=2).join()
+    assert pack.resident_bytes() == NBYTES
+
+
+def test_every_byte_is_read_once_in_order(tmp_path: Path) -> None:
+    class Recording:
+        size = 3 * CHUNK_BYTES + 5
+
+        def __init__(self) -> None:
+            self.reads: list[tuple[int, int]] = []
+
+        def read_into(self, buffer: bytearray | memoryview, offset: int, length: int) -> None:
+            self.reads.append((offset, length))
+
+    source = Recording()
+    Prefetch(source, 7, source.size - 7, 1).join()
+    starts = range(7, source.size, CHUNK_BYTES)
+    assert source.reads == [(at, min(CHUNK_BYTES, source.size - at)) for at in starts]
+
+
+def test_a_read_that_fails_is_raised_by_join_and_cancel_is_silent(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"short")
+    with (tmp_path / "f").open("rb") as file:
+        source = FileSource(file.fileno(), "f")
+        with pytest.raises(PackTruncated, match="f ends at 5"):
+            Prefetch(source, 0, 100, 2).join()
+        Prefetch(source, 0, 100, 2).cancel()
+
+
+@pytest.mark.torch
+def test_nothing_stays_open(pack: Any) -> None:
+    pack.load()
+    pack.close()
+    pack.close()
+    links = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    assert not any(link.endswith("a.pack") for link in links)

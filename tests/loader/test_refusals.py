@@ -1,0 +1,110 @@
+"""What cannot be packed is refused with the name of the part, and no pack file is left behind."""
+
+# ruff: noqa: E402 (whether torch is there decides before anything imports it)
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the torch extra")
+
+from glowplug import loader
+from tests.loader import nets
+
+pytestmark = pytest.mark.torch
+
+
+def refused(obj: object, folder: Path) -> str:
+    with pytest.raises(loader.NotPicklable) as caught:
+        loader.write_pack(folder / "a.pack", obj)
+    assert list(folder.iterdir()) == []
+    return str(caught.value)
+
+
+def test_a_class_defined_in_a_function(tmp_path: Path) -> None:
+    class Local(torch.nn.Module):
+        pass
+
+    assert "Local" in refused(nets.Holder(Local()), tmp_path)
+
+
+def test_a_lambda_deep_inside_is_named(tmp_path: Path) -> None:
+    net = nets.ConvNet()
+    net.head.squash = lambda x: x
+    message = refused(nets.Holder(net), tmp_path)
+    assert "Holder.model._modules['head'].squash" in message
+    assert "lambda" in message
+
+
+def test_a_lock(tmp_path: Path) -> None:
+    assert "Holder.others['lock']" in refused(nets.Holder(nets.ConvNet(), lock=threading.Lock()), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: torch.empty(2, 2, device="meta"), "meta"),
+        (lambda: torch.eye(2).to_sparse(), "sparse"),
+        (lambda: torch.randn(2, dtype=torch.complex64).conj(), "conjugate"),
+        (lambda: torch.nn.parameter.UninitializedParameter(), "UninitializedParameter"),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "nested"),
+    ],
+)
+def test_tensors_that_are_not_plain_memory(make: Any, reason: str, tmp_path: Path) -> None:
+    message = refused({"bad": make()}, tmp_path)
+    assert reason in message
+    assert "['bad']" in message
+
+
+def test_a_write_that_fails_leaves_the_old_pack_and_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.pack"
+    loader.write_pack(path, torch.zeros(10))
+    before = path.read_bytes()
+    # In a child: a file size limit stands for a full disk, and cannot be raised again.
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+        try:
+            loader.write_pack(path, torch.zeros(10**6))
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errno.EFBIG
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        loader.write_pack(tmp_path / "none" / "a.pack", torch.zeros(1))
+
+
+MAIN = """
+import sys, torch
+from glowplug import loader
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return x + 1
+
+loader.write_pack(sys.argv[1], Net())
+"""
+
+
+def test_a_class_of_a_script_is_found_where_main_has_it(tmp_path: Path, monkeypatch: Any) -> None:
+    script, path = tmp_path / "script.py", tmp_path / "a.pack"
+    script.write_text(MAIN)
+    subprocess.run([sys.executable, script, path], check=True)
+    with pytest.raises(loader.NotRebuildable, match="ran as __main__ .* move it to a module"):
+        loader.load(path)
+    monkeypatch.setattr(sys.modules["__main__"], "Net", nets.ConvNet, raising=False)
+    assert isinstance(loader.load(path), nets.ConvNet)
