@@ -51,7 +51,7 @@ class Endpoint:
     """A method that answers requests. On an instance it is that method; on the class it is a Handle."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, method)
+        self.__doc__ = method.__doc__
         self.method = method
         self.name = method.__name__
 
@@ -85,7 +85,9 @@ class _LocalInstance:
 class Declared:
     """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights."""
 
-    def __init__(self, function: str, declaration: Declaration | None = None, weights: Weights = None) -> None:
+    def __init__(
+        self, function: str, declaration: Declaration | None = None, weights: Weights = None
+    ) -> None:
         self.function = function
         self.declaration = declaration
         self.weights = weights
@@ -139,10 +141,14 @@ class App:
 
         def declare(owner: T) -> T:
             if not (callable(getattr(owner, "build", None)) or callable(getattr(owner, "setup", None))):
-                raise InvalidDeclaration(f"model {owner.__name__}: give it a build(self) or a setup(self) method")
+                raise InvalidDeclaration(
+                    f"model {owner.__name__}: give it a build(self) or a setup(self) method"
+                )
             endpoints = [v for v in vars(owner).values() if isinstance(v, Endpoint)]
             if not endpoints:
-                raise InvalidDeclaration(f"model {owner.__name__}: mark at least one method with @glowplug.endpoint")
+                raise InvalidDeclaration(
+                    f"model {owner.__name__}: mark at least one method with @glowplug.endpoint"
+                )
             declaration = self._declare(
                 owner, "model", name,
                 endpoints=tuple(endpoint_spec(e.method, skip=1) for e in endpoints),
@@ -209,7 +215,9 @@ class App:
         own_name = check_name(name if name is not None else target.__name__.lower())
         what = f"{kind} {own_name}"
         if isinstance(libraries, str) or isinstance(secrets, str) or isinstance(include, str):
-            raise InvalidDeclaration(f"{what}: libraries, secrets and include are lists of names, not one string")
+            raise InvalidDeclaration(
+                f"{what}: libraries, secrets and include are lists of names, not one string"
+            )
         if weights is not None and not isinstance(weights, str) and not callable(weights):
             raise InvalidDeclaration(f"{what}: weights is a path beside the source file, or a callable")
         if max_queue < 1 or max_workers < 1 or not 0 <= min_workers <= max_workers:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
 from glowplug.control.journal_files import JournalWriter
@@ -49,7 +48,9 @@ class System:
         self.engine = LocalEngine(node, self._attach, self._env_of, self._on_said)
         writer = JournalWriter(state_dir / "journal") if journal else None
         clock = steady_epoch_clock()
-        self.driver = Driver(ControlState(control), _Observed(self.engine, self._observe), writer, clock, on_fatal)
+        self.driver = Driver(
+            ControlState(control), _Observed(self.engine, self._observe), writer, clock, on_fatal
+        )
         self.platform = LocalPlatform(
             self.store, self.database, self.driver, self.engine, self.logs, gateway.max_upload_bytes
         )
@@ -96,8 +97,12 @@ class System:
             gauges.append(Gauge("glowplug_held_bytes", "Memory reserved.", function.held_bytes, label))
         for node in self.platform.info().nodes:
             label = {"node": node.node}
-            gauges.append(Gauge("glowplug_reserved_bytes", "Memory reserved in all.", node.reserved_bytes, label))
-            gauges.append(Gauge("glowplug_budget_bytes", "Memory that may be reserved.", node.budget_bytes, label))
+            gauges.append(
+                Gauge("glowplug_reserved_bytes", "Memory reserved in all.", node.reserved_bytes, label)
+            )
+            gauges.append(
+                Gauge("glowplug_budget_bytes", "Memory that may be reserved.", node.budget_bytes, label)
+            )
         return gauges
 
 

@@ -23,7 +23,7 @@ from tests.gateway.fakes import ECHO, House, running
 
 def with_client(use: Callable[[Client, House], None], token: str | None = None, **changes: object) -> None:
     async def whole() -> None:
-        async with running(**changes) as house:  # type: ignore[arg-type]
+        async with running(token=token, **changes) as house:  # type: ignore[arg-type]
             house.start_worker(answer, lend=True)
 
             def call() -> None:

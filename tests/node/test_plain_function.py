@@ -64,7 +64,9 @@ def test_climbs_answers_and_descends(on_node: Callable[..., None], node_folder: 
     on_node(scenario)
 
 
-def test_errors_of_the_caller_and_of_the_code_stay_apart(on_node: Callable[..., None], node_folder: Path) -> None:
+def test_errors_of_the_caller_and_of_the_code_stay_apart(
+    on_node: Callable[..., None], node_folder: Path
+) -> None:
     async def scenario(node: NodeUnderTest) -> None:
         specs = await node.specs(write_source(node_folder))
         await node.import_environment(specs["shout"])
@@ -76,7 +78,7 @@ def test_errors_of_the_caller_and_of_the_code_stay_apart(on_node: Callable[..., 
         assert wrong.value.field == "text"
         with pytest.raises(InvalidArguments, match="missing"):
             await node.call(1, b"{}")
-        with pytest.raises(FunctionFailed, match="LookupError: 'no such luck'|LookupError: no such luck"):
+        with pytest.raises(FunctionFailed, match="LookupError: no such luck"):
             await node.call(2, b"")
         again = await node.call(1, b'{"text": "still here"}')
         assert bytes(again.body) == b'"STILL HERE"'

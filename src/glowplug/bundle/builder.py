@@ -1,6 +1,6 @@
 """Makes a bundle's pack: runs in the function's own process, under its own user, at deploy.
 
-    load_from_source -> trace example() -> write_pack -> load the pack again -> answers must be equal
+load_from_source -> trace example() -> write_pack -> load the pack again -> answers must be equal
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from glowplug.bundle.instantiate import (
-    bound_endpoints, build_structure, find_target, inference_mode, new_instance, run_setup,
+    bound_endpoints,
+    build_structure,
+    find_target,
+    inference_mode,
+    new_instance,
+    run_setup,
 )  # fmt: skip
 from glowplug.bundle.manifest import ClimbMode
 from glowplug.core.errors import BuildFailed, WeightsError
 from glowplug.core.specs import Declaration
-
 
 if TYPE_CHECKING:
     from glowplug.loader.prime import Prime
@@ -37,7 +41,7 @@ class BuildResult(msgspec.Struct, frozen=True):
 
 
 def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> BuildResult:
-    """Builds the function in `code` and writes its pack. Raises what the user's code raises, or UserErrors."""
+    """Builds the function in `code` and writes its pack. Raises UserErrors and what user code raises."""
     start = time.perf_counter()
     target = find_target(declaration.module, declaration.qualname, code)
     if declaration.kind == "function":
@@ -71,7 +75,9 @@ def _checked(model: Any, target: type) -> Any:
     import torch
 
     if not isinstance(model, torch.nn.Module):
-        raise BuildFailed(f"{target.__qualname__}.build() returned {type(model).__name__}, not a torch.nn.Module")
+        raise BuildFailed(
+            f"{target.__qualname__}.build() returned {type(model).__name__}, not a torch.nn.Module"
+        )
     return model.eval()
 
 
@@ -95,7 +101,9 @@ def _load_weights(model: Any, weights: Any, folder: Path) -> None:
 def _refuse_meta(model: Any) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_meta:
-            raise WeightsError(f"tensor {name} has no data: the weights do not hold it and build() made it on meta")
+            raise WeightsError(
+                f"tensor {name} has no data: the weights do not hold it and build() made it on meta"
+            )
 
 
 def _modules(instance: Any) -> dict[str, Any]:
@@ -124,7 +132,9 @@ def _pack(instance: Any, path: Path) -> BuildResult:
     info = loader.write_pack(path, {"states": states}, order=traced.order, prime=traced.prime)
     method = "build" if has_build else "setup"
     mode: ClimbMode = "construct" if has_build else "setup"
-    return BuildResult(mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes)
+    return BuildResult(
+        mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes
+    )
 
 
 def _run_example(instance: Any) -> None:
@@ -133,7 +143,9 @@ def _run_example(instance: Any) -> None:
         return
     arguments = example()
     if not isinstance(arguments, dict):
-        raise BuildFailed(f"example() returned {type(arguments).__name__}: return the first endpoint's arguments as a dict")
+        raise BuildFailed(
+            f"example() returned {type(arguments).__name__}: return the first endpoint's arguments as a dict"
+        )
     next(iter(bound_endpoints(instance).values()))(**arguments)
 
 
@@ -164,14 +176,18 @@ def _answers(held: Any, prime: Prime) -> list[Any]:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two nested results hold the same bits in their tensors; what holds no tensor is not compared."""
+    """Whether two nested results hold the same bits in their tensors; all else is not compared."""
     import torch
 
     if isinstance(one, torch.Tensor):
         same = isinstance(other, torch.Tensor) and one.shape == other.shape and one.dtype == other.dtype
         return same and torch.equal(one.nan_to_num(), other.nan_to_num())
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(equal(one[k], other[k]) for k in one)
+        )
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
     return True

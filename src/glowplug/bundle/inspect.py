@@ -34,7 +34,9 @@ def inspect_source(source: Path, python: str = sys.executable) -> Inspection:
     Raises InvalidDeclaration with the last line of the traceback, whose whole text is on stderr.
     """
     if not source.is_file():
-        raise InvalidDeclaration(f"no file {source}: give the path of a Python file that declares a glowplug.App")
+        raise InvalidDeclaration(
+            f"no file {source}: give the path of a Python file that declares a glowplug.App"
+        )
     environment = os.environ | {"GLOWPLUG_INSPECT": "1"}
     done = subprocess.run(
         [python, "-m", "glowplug.bundle.inspect", str(source.resolve())],
@@ -58,7 +60,7 @@ def import_source(source: Path) -> Any:
 
 
 def find_targets(module: Any) -> list[tuple[Declaration, Any]]:
-    """Every declaration of every App that is an attribute of `module`, in order, with its class or function."""
+    """Every declaration of each App among `module`'s attributes, in order, with its class or function."""
     from glowplug.app import App
 
     apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
@@ -78,7 +80,9 @@ def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
         for name in (*declaration.include, *((declaration.weights,) if declaration.weights else ())):
             path = (folder / name).resolve()
             if not path.is_relative_to(folder):
-                raise InvalidDeclaration(f"{declaration.name}: {name!r} lies outside the source file's folder")
+                raise InvalidDeclaration(
+                    f"{declaration.name}: {name!r} lies outside the source file's folder"
+                )
             if not path.is_file():
                 raise InvalidDeclaration(f"{declaration.name}: no file {name!r} beside {source.name}")
             found.add(path.relative_to(folder).as_posix())
@@ -90,7 +94,9 @@ def _main() -> int:
     try:
         declarations = [declaration for declaration, _ in find_targets(import_source(source))]
         if not declarations:
-            raise InvalidDeclaration("it declares nothing: make an App and decorate a class or a function with it")
+            raise InvalidDeclaration(
+                "it declares nothing: make an App and decorate a class or a function with it"
+            )
         answer = Inspection(tuple(declarations), _files(source, declarations))
     except GlowplugError as error:
         answer = Inspection(error=error.message)

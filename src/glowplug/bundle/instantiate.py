@@ -1,4 +1,4 @@
-"""A bundle becomes an object that answers. Runs in a function's own process, and for `.local()` in the user's.
+"""A bundle becomes an object that answers. Runs in a function's own process, for `.local()` in the user's.
 
 The four ways are ClimbMode's; the phases they take are recorded by the names of core.ladder.PHASES.
 """
@@ -26,7 +26,9 @@ class Served:
     `pack` is the open map under its weights (kept open as long as the object lives), or None.
     """
 
-    def __init__(self, target: Any, endpoints: dict[str, Callable[..., Any]], pack: MappedPack | None) -> None:
+    def __init__(
+        self, target: Any, endpoints: dict[str, Callable[..., Any]], pack: MappedPack | None
+    ) -> None:
         self.target = target
         self.endpoints = endpoints
         self.pack = pack
@@ -107,7 +109,9 @@ def _open(path: Path) -> MappedPack:
     try:
         return loader.open_pack(path)
     except (OSError, loader.LoaderError) as error:
-        raise WeightsError(f"the packed weights cannot be mapped: {error}; deploy the function again") from error
+        raise WeightsError(
+            f"the packed weights cannot be mapped: {error}; deploy the function again"
+        ) from error
 
 
 def new_instance(target: type) -> Any:
@@ -127,7 +131,9 @@ def build_structure(instance: Any) -> Any:
     with loader.without_init():
         model = instance.build()
     if not isinstance(model, torch.nn.Module):
-        raise BuildFailed(f"{type(instance).__qualname__}.build() returned {type(model).__name__}, not a torch.nn.Module")
+        raise BuildFailed(
+            f"{type(instance).__qualname__}.build() returned {type(model).__name__}, not a torch.nn.Module"
+        )
     return model.eval()
 
 
@@ -153,7 +159,9 @@ def bound_endpoints(instance: Any) -> dict[str, Callable[..., Any]]:
     """Every @endpoint of the instance's class, bound, in order of declaration."""
     from glowplug.app import Endpoint
 
-    found = {n: v for c in reversed(type(instance).__mro__) for n, v in vars(c).items() if isinstance(v, Endpoint)}
+    found = {
+        n: v for c in reversed(type(instance).__mro__) for n, v in vars(c).items() if isinstance(v, Endpoint)
+    }
     return {name: value.method.__get__(instance) for name, value in found.items()}
 
 

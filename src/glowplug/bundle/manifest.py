@@ -36,7 +36,9 @@ class Manifest(msgspec.Struct, frozen=True):
     facts: BundleFacts = BundleFacts()
 
 
-def version_id(function: FunctionId, upload: str, declaration: Declaration, environment: EnvironmentId) -> VersionId:
+def version_id(
+    function: FunctionId, upload: str, declaration: Declaration, environment: EnvironmentId
+) -> VersionId:
     """The same function, upload, declaration and environment are the same version, on any machine."""
     parts = msgspec.json.encode([function, upload, declaration, environment], order="deterministic")
     return VersionId(hashlib.sha256(parts).hexdigest()[:16])

@@ -78,8 +78,14 @@ class BundleStore:
 
     def upload_path(self, upload: str) -> Path:
         """The folder of an upload. Raises InvalidUpload for a name that was never returned."""
-        if len(upload) != 64 or not set(upload) <= set("0123456789abcdef") or not (self.uploads / upload).is_dir():
-            raise InvalidUpload(f"no upload {upload[:80]!r}: upload the archive first, then deploy it by its digest")
+        if (
+            len(upload) != 64
+            or not set(upload) <= set("0123456789abcdef")
+            or not (self.uploads / upload).is_dir()
+        ):
+            raise InvalidUpload(
+                f"no upload {upload[:80]!r}: upload the archive first, then deploy it by its digest"
+            )
         return self.uploads / upload
 
     def bundle_path(self, version: VersionId) -> Path:
@@ -151,7 +157,11 @@ class BundleStore:
             found = self.manifest(version)
             if found is not None:
                 packs.add(f"{found.pack}.pack")
-        for folder, wanted in ((self.bundles, set(map(str, versions))), (self.packs, packs), (self.uploads, uploads)):
+        for folder, wanted in (
+            (self.bundles, set(map(str, versions))),
+            (self.packs, packs),
+            (self.uploads, uploads),
+        ):
             for path in folder.iterdir():
                 if path.name not in wanted and not path.name.startswith(".new-"):
                     _remove(path)
@@ -159,18 +169,17 @@ class BundleStore:
 
 def sync_tree(folder: Path) -> None:
     """Flushes every file and folder below `folder` to the disk."""
-    for path, _, files in os.walk(folder):
-        for name in (*(os.path.join(path, file) for file in files), path):
-            descriptor = os.open(name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
 
 
 def _rename(source: Path, target: Path) -> None:
     source.rename(target)
-    descriptor = os.open(target.parent, os.O_RDONLY)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

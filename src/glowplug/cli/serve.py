@@ -97,9 +97,13 @@ def serve(
 
 def _greet(url: str, system: System, folder: Path, options: ServerOptions) -> None:
     console.print(f"[bold green]Glowplug[/] answers at [bold]{url}[/]")
-    console.print(f"  memory budget {show_bytes(options.node.budget_bytes)}, state in {folder}", highlight=False)
+    console.print(
+        f"  memory budget {show_bytes(options.node.budget_bytes)}, state in {folder}", highlight=False
+    )
     for name, state in system.engine.isolation.items():
-        console.print(f"  {name}: {state}", style="yellow" if state.startswith("no") else "dim", highlight=False)
+        console.print(
+            f"  {name}: {state}", style="yellow" if state.startswith("no") else "dim", highlight=False
+        )
     console.print("  Ctrl-C stops it; what is deployed stays deployed", style="dim")
 
 
@@ -116,4 +120,6 @@ def _set_up_logging(level: str, as_json: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    for chatty in ("httpx", "httpcore", "uvicorn", "asyncio"):
+        logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
     logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

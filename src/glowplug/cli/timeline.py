@@ -10,9 +10,8 @@ from glowplug.core.ladder import PHASES
 from glowplug.core.status import RequestTrace
 from glowplug.core.units import show_seconds
 
-COLOURS = dict(zip(
-    PHASES, ("grey50", "magenta", "blue", "cyan", "yellow", "dark_orange", "red", "green", "grey37"), strict=True
-))  # fmt: skip
+_HUES = ("grey50", "magenta", "blue", "cyan", "yellow", "dark_orange", "red", "green", "grey37")
+COLOURS = dict(zip(PHASES, _HUES, strict=True))
 _WIDTH = 60
 
 
@@ -43,7 +42,12 @@ def perfetto(traces: list[RequestTrace]) -> dict[str, Any]:
         track = tracks.setdefault(trace.function, len(tracks) + 1)
         at_us = trace.started_s * 1e6
         common = {"ph": "X", "pid": 1, "tid": track}
-        facts = {"request": trace.request, "status": trace.status, "origin": trace.origin, "instance": trace.instance}
+        facts = {
+            "request": trace.request,
+            "status": trace.status,
+            "origin": trace.origin,
+            "instance": trace.instance,
+        }
         whole = {"name": f"request {trace.request}", "ts": at_us, "dur": trace.total_s * 1e6, "args": facts}
         events.append(common | whole)
         for name, seconds in trace.phases.items():

@@ -63,7 +63,9 @@ def trace(
 
 def _show_one(trace: RequestTrace) -> None:
     where = f"{trace.function}/{trace.endpoint}" if trace.endpoint else trace.function
-    console.print(f"[bold]{where}[/] request {trace.request}: {trace.status}, from {trace.origin or 'nowhere'}")
+    console.print(
+        f"[bold]{where}[/] request {trace.request}: {trace.status}, from {trace.origin or 'nowhere'}"
+    )
     console.print(timeline(show_seconds(trace.total_s), trace.phases))
 
 

@@ -24,7 +24,16 @@ from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import FunctionSpec, NodeSpec
 from glowplug.node import wire
 from glowplug.node.agent_main import COMMAND
-from glowplug.node.messages import AgentReady, CacheDone, CacheWeights, Do, FromAgent, Happened, Said, StopAgent
+from glowplug.node.messages import (
+    AgentReady,
+    CacheDone,
+    CacheWeights,
+    Do,
+    FromAgent,
+    Happened,
+    Said,
+    StopAgent,
+)
 
 log = structlog.get_logger("glowplug.engine")
 _RESTART_S = (0.05, 0.5, 2.0, 5.0)
@@ -35,7 +44,8 @@ class LocalEngine:
     """Implements control.engine.Engine with one agent on this machine.
 
     Every method runs in the event loop that `start` ran in. Commands sent while no agent lives fail at
-    once with `unavailable`. `attach` is given this end of each instance's data socket; `env_of` gives a function's environment variables, secrets included.
+    once with `unavailable`. `attach` is given this end of each instance's data socket; `env_of` gives a
+    function's environment variables, secrets included.
     """
 
     def __init__(
@@ -89,11 +99,12 @@ class LocalEngine:
         self._send(Do(command, env), descriptors)
 
     async def cache_weights(self, version: str, cached: bool) -> int:
-        """Reads a version's pack into the page cache or evicts it; returns the bytes that are resident then."""
+        """Reads a version's pack into the page cache or evicts it; returns the bytes resident then."""
         self._tokens += 1
         future = self._waiting[self._tokens] = asyncio.get_running_loop().create_future()
         self._send(CacheWeights(self._tokens, version, cached))
-        return await future
+        resident_bytes: int = await future
+        return resident_bytes
 
     async def close(self) -> None:
         """Stops the agent and all that it started. Returns when they are gone."""

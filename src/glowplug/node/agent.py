@@ -7,12 +7,9 @@ thread. It holds no decisions: what it cannot do it answers with CommandFailed.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +17,6 @@ from typing import Any
 
 import msgspec
 
-import glowplug
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote, Target
 from glowplug.core.events import CommandFailed, Event, HeldChanged, InstanceExited, StepLost, StepReached
@@ -28,28 +24,29 @@ from glowplug.core.ids import CommandId, InstanceId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import NodeSettings
 from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
-from glowplug.node import guard, wire, zygote
+from glowplug.node import wire
+from glowplug.node.births import Births, Held
 from glowplug.node.builds import Builds
 from glowplug.node.messages import (
-    AgentReady, CacheDone, CacheWeights, CancelRequest, ChildExited, Do, Failed, Fork, Forked, ForkFailed,
-    FromServer, Happened, Measured, Role, Said, StopAgent, WorkerReady, ZygoteReady,
+    AgentReady,
+    CacheDone,
+    CacheWeights,
+    CancelRequest,
+    ChildExited,
+    Do,
+    Failed,
+    Forked,
+    ForkFailed,
+    FromServer,
+    Happened,
+    Measured,
+    Role,
+    Said,
+    StopAgent,
+    WorkerReady,
+    ZygoteReady,
 )  # fmt: skip
 from glowplug.node.processes import Process
-
-
-class Held(msgspec.Struct):
-    """What the agent knows of one process it answers for."""
-
-    target: Target
-    process: Process
-    climb: Climb | None
-    started_s: float
-    function: str = ""
-    ready: bool = False
-    descend: Descend | None = None
-    failed: Failed | None = None
-    home: Path | None = None
-    missing: dict[str, str] = {}
 
 
 class Agent:
@@ -61,12 +58,12 @@ class Agent:
         self.isolation = isolation
         self.store = BundleStore(Path(settings.state_dir))
         self.scratch = Path(settings.run_dir) / "scratch"
-        self.threads = settings.threads or len(os.sched_getaffinity(0))
-        self.drop = settings.drop_privileges and os.geteuid() == 0
         self.environments: dict[str, Held] = {}
         self.zygotes: dict[str, Held] = {}
         self.workers: dict[int, Held] = {}
         self.disk = ThreadPoolExecutor(1, "disk")
+        callbacks = (self._on_message, self._on_exit, self._on_lines)
+        self.births = Births(settings, self.store, self.scratch, callbacks)
         self.builds = Builds(self)
         self._receiver = wire.Receiver(server, FromServer)
         self._stopped = asyncio.Event()
@@ -136,7 +133,7 @@ class Agent:
     def _climb(self, command: Climb, env: dict[str, str], descriptors: list[int]) -> None:
         kind = command.target.kind
         if kind == "environment":
-            self._start_environment(command)
+            self.environments[command.target.key] = self.births.environment(command)
             return
         environment = self.environments.get(command.spec.environment_key)
         staged = self.zygotes.get(command.spec.version)
@@ -147,82 +144,17 @@ class Agent:
         broken = [f"{name} ({parent.missing[name]})" for name in command.spec.declaration.libraries
                   if name in parent.missing]  # fmt: skip
         if broken:
-            self.fail(command, "build_failed", f"libraries that cannot be imported: {', '.join(broken)}", True)
+            self.fail(
+                command, "build_failed", f"libraries that cannot be imported: {', '.join(broken)}", True
+            )
             return
         role: Role = "worker" if kind == "instance" else "stage"
-        held = self.fork(parent, role, command.target, command.spec.function, command.spec.version,
-                         command.prime, env, tuple(descriptors), command=command)  # fmt: skip
-        (self.workers if kind == "instance" else self.zygotes)[self._key(command.target)] = held  # type: ignore[index]
-
-    def _start_environment(self, command: Climb) -> None:
-        """Starts a zygote: a fresh interpreter that imports the environment's libraries, unprivileged."""
-        ours, theirs = wire.socket_pair()
-        outputs = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
-        key = command.target.key
-        uid = guard.uid_for(key) if self.drop else None
-        home = self.scratch / f"env-{command.id}"
-        home.mkdir(exist_ok=True)
-        if uid is not None:
-            os.chown(home, uid, uid)
-        try:
-            started = subprocess.Popen(
-                [sys.executable, "-c", zygote.COMMAND, str(theirs.fileno()), str(os.getpid()),
-                 *command.spec.declaration.libraries],
-                stdin=subprocess.DEVNULL, stdout=outputs[0][1], stderr=outputs[1][1],
-                pass_fds=(theirs.fileno(),), cwd=home, env=self._environment_variables(home),
-                user=uid, group=uid, extra_groups=[] if uid is not None else None, start_new_session=True,
-            )  # fmt: skip
-        except OSError:
-            ours.close()
-            wire.close_all([end for pipe in outputs for end in pipe])
-            raise
-        finally:
-            theirs.close()
-        wire.close_all([outputs[0][1], outputs[1][1]])
-        process = Process(f"environment {key}", ours, self._on_message, self._on_exit, self._on_lines)
-        process.born(started.pid, os.pidfd_open(started.pid))
-        process.popen = started
-        process.capture(outputs[0][0], "stdout")
-        process.capture(outputs[1][0], "stderr")
-        process.owner = Held(command.target, process, command, time.monotonic(), command.spec.function, home=home)
-        self.environments[key] = process.owner
-
-    def _environment_variables(self, home: Path) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LC_ALL", "TZ")}
-        paths = [str(Path(glowplug.__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        kept["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in dict.fromkeys(paths) if p)
-        threads = str(self.threads)
-        return kept | {
-            "HOME": str(home), "TMPDIR": str(home), "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": threads, "GLOWPLUG_THREADS": threads, "TOKENIZERS_PARALLELISM": "false",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }  # fmt: skip
-
-    def fork(
-        self, parent: Held, role: Role, target: Target, function: str, version: str, prime: bool,
-        env: dict[str, str], data: tuple[int, ...] = (), command: Climb | None = None, **more: Any,
-    ) -> Held:  # fmt: skip
-        """Asks `parent` for a child with its own control socket and output pipes."""
-        ours, theirs = wire.socket_pair()
-        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
-        manifest = self.store.manifest(version)  # type: ignore[arg-type]
-        message = Fork(
-            role, function, version, str(self.store.bundle_path(version)),  # type: ignore[arg-type]
-            str(self.store.pack_path(manifest.pack)) if manifest is not None and manifest.pack else "",
-            int(target.key) if target.kind == "instance" else 0, prime, env,
-            sent_s=time.monotonic(), **more,
+        spec = command.spec
+        held = self.births.child(
+            parent, role, command.target, spec.function, spec.version,
+            prime=command.prime, env=env, data=tuple(descriptors), climb=command,
         )  # fmt: skip
-        process = Process(f"{role} of {function}", ours, self._on_message, self._on_exit, self._on_lines)
-        process.capture(pipes[0][0], "stdout")
-        process.capture(pipes[1][0], "stderr")
-        held = Held(target, process, command, time.monotonic(), function)
-        process.owner = held
-        asked = parent.process.fork(message, process, (theirs.fileno(), pipes[0][1], pipes[1][1], *data))
-        theirs.close()
-        wire.close_all([pipes[0][1], pipes[1][1]])
-        if not asked:
-            asyncio.get_running_loop().call_soon(process.never_born, f"{parent.process.name} is gone")
-        return held
+        (self.workers if kind == "instance" else self.zygotes)[self._key(command.target)] = held  # type: ignore[index]
 
     # descending and cancelling
 
@@ -272,7 +204,9 @@ class Agent:
             held.failed = message
         elif isinstance(message, ZygoteReady) and held.climb is not None:
             if message.threads > 1 and held.target.kind == "version":
-                held.failed = Failed("unforkable", f"{message.threads} threads after staging: it must not fork")
+                held.failed = Failed(
+                    "unforkable", f"{message.threads} threads after staging: it must not fork"
+                )
                 held.process.kill()
                 return
             held.missing = message.missing
@@ -306,7 +240,9 @@ class Agent:
         if command is not None:
             self.emit(StepLost(target, command.step, command.why, command.id))
         elif held.climb is not None:
-            failed = held.failed or Failed("worker_died", f"{process.name} ended while it climbed: {process.last_words or why}")
+            failed = held.failed or Failed(
+                "worker_died", f"{process.name} ended while it climbed: {process.last_words or why}"
+            )
             permanent = held.failed is not None
             self.emit(CommandFailed(held.climb.id, target, failed.code, failed.message, permanent))
         elif target.kind == "instance":
@@ -367,7 +303,12 @@ class Agent:
         return int(target.key) if target.kind == "instance" else target.key
 
     def _table(self, target: Target) -> dict[Any, Held]:
-        return {"environment": self.environments, "version": self.zygotes, "instance": self.workers}[target.kind]
+        tables: dict[str, dict[Any, Held]] = {
+            "environment": self.environments,
+            "version": self.zygotes,
+            "instance": self.workers,
+        }
+        return tables[target.kind]
 
     def _find(self, target: Target) -> Held | None:
         return self._table(target).get(self._key(target))

@@ -35,8 +35,12 @@ def isolate(settings: NodeSettings) -> tuple[NodeSettings, dict[str, str]]:
     if not settings.drop_privileges:
         return settings, told | {"own user": "no: switched off"}
     if os.geteuid() != 0:
-        return settings, told | {"own user": "no: Glowplug does not run as root, functions run as its own user"}
-    wanted = [Path(p) for p in (sys.prefix, sys.base_prefix, settings.state_dir, settings.run_dir, *sys.path) if p]
+        return settings, told | {
+            "own user": "no: Glowplug does not run as root, functions run as its own user"
+        }
+    wanted = [
+        Path(p) for p in (sys.prefix, sys.base_prefix, settings.state_dir, settings.run_dir, *sys.path) if p
+    ]
     try:
         covered = mounts.reveal([*wanted, Path(__file__).parents[1]])
     except OSError as error:

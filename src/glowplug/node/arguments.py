@@ -1,8 +1,9 @@
 """A request's body becomes checked arguments, and a result becomes a body.
 
-Bodies: JSON (an object of arguments, or the bare value of a function's only argument), `.npy` (one array, for
-the first argument), safetensors (arrays by argument name), text and bytes for the only argument. Results: JSON,
-with arrays as nested lists, unless the client accepts `.npy` or safetensors, or the function returns bytes.
+Bodies: JSON (an object of arguments, or the bare value of a function's only argument), `.npy` (one array,
+for the first argument), safetensors (arrays by argument name), text and bytes for the only argument.
+Results: JSON, with arrays as nested lists, unless the client accepts `.npy` or safetensors, or the function
+returns bytes.
 """
 
 from __future__ import annotations
@@ -82,13 +83,17 @@ class Signature:
     def _check(self, found: dict[str, Any]) -> dict[str, Any]:
         for name in self.required:
             if name not in found:
-                raise InvalidArguments(f"argument {name!r} is missing; the function takes {self._listed()}", name)
+                raise InvalidArguments(
+                    f"argument {name!r} is missing; the function takes {self._listed()}", name
+                )
         checked = {}
         for name, value in found.items():
             wanted = self.types.get(name)
             if wanted is None:
                 shown = str(name)[:80]
-                raise InvalidArguments(f"there is no argument {shown!r}; the function takes {self._listed()}", shown)
+                raise InvalidArguments(
+                    f"there is no argument {shown!r}; the function takes {self._listed()}", shown
+                )
             checked[name] = _convert(name, value, wanted)
         return checked
 
@@ -104,7 +109,9 @@ class Signature:
         origin = typing.get_origin(wanted) or wanted
         if wanted is Any or origin is dict:
             return True
-        return isinstance(origin, type) and not issubclass(origin, (str, int, float, list, tuple, bytes, np.ndarray))
+        return isinstance(origin, type) and not issubclass(
+            origin, (str, int, float, list, tuple, bytes, np.ndarray)
+        )
 
     def _listed(self) -> str:
         return ", ".join(self.names) or "no arguments"

@@ -6,7 +6,6 @@ names it by its hash, and measures.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -15,19 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from glowplug.bundle.manifest import Manifest
-from glowplug.bundle.uploads import read_inspection
+from glowplug.bundle.uploads import code_files
 from glowplug.core.commands import Build, Target
 from glowplug.core.events import Built, CommandFailed
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts
-from glowplug.node import guard
 from glowplug.node.messages import BuildDone, Failed, ProbeDone
 from glowplug.node.processes import Process
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
-
-_CODE_SUFFIXES = (".py",)
 
 
 class _Work(msgspec.Struct):
@@ -37,7 +33,6 @@ class _Work(msgspec.Struct):
     env: dict[str, str]
     output: Path
     started_s: float
-    held: Any = None
     result: BuildDone | None = None
     probe: ProbeDone | None = None
     failed: Failed | None = None
@@ -57,15 +52,15 @@ class Builds:
         if parent is None or not parent.ready or parent.process.exited:
             self._fail(command, "unavailable", "the environment's zygote is gone")
             return
-        broken = [f"{n}: {parent.missing[n]}" for n in command.spec.declaration.libraries if n in parent.missing]
+        broken = [
+            f"{n}: {parent.missing[n]}" for n in command.spec.declaration.libraries if n in parent.missing
+        ]
         if broken:
-            self._fail(command, "build_failed", "libraries that cannot be imported: " + "; ".join(broken), True)
+            self._fail(
+                command, "build_failed", "libraries that cannot be imported: " + "; ".join(broken), True
+            )
             return
-        output = self.agent.scratch / f"build-{command.id}"
-        output.mkdir(exist_ok=True)
-        if self.agent.drop:
-            uid = guard.uid_for(command.spec.environment_key)
-            os.chown(output, uid, uid)
+        output = self.agent.births.folder(f"build-{command.id}", command.spec.environment_key)
         work = _Work(command, env, output, time.monotonic())
         code = self.agent.store.upload_path(command.spec.upload) / "code"
         self._fork(work, "build", declaration=command.spec.declaration, code=str(code), output=str(output))
@@ -99,8 +94,9 @@ class Builds:
             self._fail(work.command, "unavailable", "the environment's zygote is gone", work=work)
             return
         target = Target("build", work.command.node, spec.version)
-        work.held = self.agent.fork(parent, role, target, spec.function, spec.version, False, work.env, **more)
-        self._works[work.held.process] = work
+        births = self.agent.births
+        held = births.child(parent, role, target, spec.function, spec.version, env=work.env, **more)
+        self._works[held.process] = work
 
     async def _adopt(self, work: _Work) -> None:
         try:
@@ -118,26 +114,25 @@ class Builds:
         result = work.result.result
         pack, size = store.adopt_pack(work.output / "pack") if result.pack else ("", 0)
         upload = store.upload_path(spec.upload)
-        weights = {d.weights for d in read_inspection(upload).declarations}
-        files = {
-            path.relative_to(upload / "code").as_posix(): ""
-            for path in sorted((upload / "code").rglob("*"))
-            if path.is_file() and (path.suffix in _CODE_SUFFIXES or path.relative_to(upload / "code").as_posix() not in weights)
-        }  # fmt: skip
         manifest = Manifest(
             version=spec.version, function=spec.function, declaration=spec.declaration, mode=result.mode,
-            reason=result.reason, pack=pack, pack_bytes=size, endpoints=spec.declaration.endpoints, files=files,
+            reason=result.reason, pack=pack, pack_bytes=size, endpoints=spec.declaration.endpoints,
+            files=code_files(upload),
         )  # fmt: skip
         store.publish(manifest, upload / "code")
         return manifest
 
     async def _finish(self, work: _Work) -> None:
-        assert work.manifest is not None and work.probe is not None and work.result is not None
+        assert work.manifest is not None
+        assert work.probe is not None
+        assert work.result is not None
         probe, result = work.probe, work.result.result
         forks = probe.threads <= 1
         reason = result.reason
         if not forks:
-            reason = f"staging leaves {probe.threads} threads, and such a process must not fork. {reason}".strip()
+            reason = (
+                f"staging leaves {probe.threads} threads, and such a process must not fork. {reason}".strip()
+            )
         facts = BundleFacts(
             highest_step=Step.PARKED if forks else Step.IMPORTED, reason=reason,
             weight_bytes=work.manifest.pack_bytes, staged_bytes=probe.staged_bytes,

@@ -21,7 +21,7 @@ class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 # server -> agent
 
 
-class Do(_Message):
+class Do(_Message, frozen=True):
     """One command. With an instance's Climb the worker's end of its data socket travels along.
 
     `env` is the function's environment with its secrets: it passes through memory only.
@@ -31,7 +31,7 @@ class Do(_Message):
     env: dict[str, str] = {}
 
 
-class CacheWeights(_Message):
+class CacheWeights(_Message, frozen=True):
     """Read a version's pack into the page cache, or evict it. Answered by CacheDone with the same token."""
 
     token: int
@@ -39,22 +39,22 @@ class CacheWeights(_Message):
     cached: bool
 
 
-class StopAgent(_Message):
+class StopAgent(_Message, frozen=True):
     pass
 
 
 # agent -> server
 
 
-class AgentReady(_Message):
+class AgentReady(_Message, frozen=True):
     isolation: dict[str, str]
 
 
-class Happened(_Message):
+class Happened(_Message, frozen=True):
     event: Event
 
 
-class Said(_Message):
+class Said(_Message, frozen=True):
     """Lines that a function's process printed."""
 
     function: str
@@ -63,7 +63,7 @@ class Said(_Message):
     lines: list[str]
 
 
-class CacheDone(_Message):
+class CacheDone(_Message, frozen=True):
     token: int
     resident_bytes: int
 
@@ -71,7 +71,7 @@ class CacheDone(_Message):
 # agent -> zygote
 
 
-class Fork(_Message):
+class Fork(_Message, frozen=True):
     """Fork a child of `role`. Descriptors: its control socket, stdout, stderr, and a worker's data socket."""
 
     role: Role
@@ -91,7 +91,7 @@ class Fork(_Message):
 # zygote -> agent
 
 
-class ZygoteReady(_Message):
+class ZygoteReady(_Message, frozen=True):
     """An environment's zygote has imported its libraries; or a function's zygote is staged.
 
     `threads` above 1 means that this process must not fork.
@@ -103,17 +103,17 @@ class ZygoteReady(_Message):
     missing: dict[str, str] = {}
 
 
-class Forked(_Message):
+class Forked(_Message, frozen=True):
     """The child exists; its pidfd travels along. Answers come in the order of the Fork messages."""
 
     pid: int
 
 
-class ForkFailed(_Message):
+class ForkFailed(_Message, frozen=True):
     reason: str
 
 
-class ChildExited(_Message):
+class ChildExited(_Message, frozen=True):
     pid: int
     exit_code: int
 
@@ -121,30 +121,30 @@ class ChildExited(_Message):
 # child -> agent
 
 
-class WorkerReady(_Message):
+class WorkerReady(_Message, frozen=True):
     phases: dict[str, float]
     held_bytes: int
     peak_bytes: int
 
 
-class Measured(_Message):
+class Measured(_Message, frozen=True):
     """A worker's memory after an answer."""
 
     held_bytes: int
 
 
-class Failed(_Message):
+class Failed(_Message, frozen=True):
     """The child cannot go on; `code` is of core.errors. It exits after this."""
 
     code: str
     message: str
 
 
-class BuildDone(_Message):
+class BuildDone(_Message, frozen=True):
     result: BuildResult
 
 
-class ProbeDone(_Message):
+class ProbeDone(_Message, frozen=True):
     threads: int
     staged_bytes: int
     parked_bytes: int
@@ -154,7 +154,7 @@ class ProbeDone(_Message):
 # agent -> worker
 
 
-class CancelRequest(_Message):
+class CancelRequest(_Message, frozen=True):
     """Followed by SIGUSR1, whose handler reads this and stops the request if it still runs."""
 
     request: int
@@ -163,4 +163,6 @@ class CancelRequest(_Message):
 FromServer = Do | CacheWeights | StopAgent
 FromAgent = AgentReady | Happened | Said | CacheDone
 FromZygote = ZygoteReady | Forked | ForkFailed | ChildExited
-FromChild = WorkerReady | Measured | Failed | BuildDone | ProbeDone | ZygoteReady | Forked | ForkFailed | ChildExited
+FromChild = (
+    WorkerReady | Measured | Failed | BuildDone | ProbeDone | ZygoteReady | Forked | ForkFailed | ChildExited
+)

@@ -1,7 +1,7 @@
 """Shows functions the interpreter and the store, even when both live in a home that is closed to others.
 
-Root often keeps Python below a folder of mode 0700. In a private mount namespace of the agent such a folder is
-covered by an empty one, into which only what functions need is bound: they can then run as an unprivileged
+Root often keeps Python below a folder of mode 0700. In a private mount namespace of the agent such a folder
+is covered by an empty one, into which only what functions need is bound: they can then run as an unprivileged
 user, and the rest of that home is hidden from them.
 """
 

@@ -1,9 +1,9 @@
 """Compute threads across a fork.
 
 OpenMP keeps a pool of threads that a fork does not copy: a child that meets the pool's ghost waits for ever.
-`rest_threads` ends the pool through OpenMP's own `omp_pause_resource_all`, after which forking is safe and the
-next parallel region makes a new pool. NumPy's OpenBLAS starts its threads at import: zygotes start with one
-(OPENBLAS_NUM_THREADS=1) and their children set the number back.
+`rest_threads` ends the pool through OpenMP's own `omp_pause_resource_all`, after which forking is safe and
+the next parallel region makes a new pool. NumPy's OpenBLAS starts its threads at import: zygotes start with
+one (OPENBLAS_NUM_THREADS=1) and their children set the number back.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ def restore_threads() -> None:
     """Gives NumPy's OpenBLAS the threads that the zygote held back."""
     count = int(os.environ.get("GLOWPLUG_THREADS", "0")) or len(os.sched_getaffinity(0))
     library = _loaded_library("openblas")
-    for name in ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads"):
+    for name in (
+        "scipy_openblas_set_num_threads64_",
+        "openblas_set_num_threads64_",
+        "openblas_set_num_threads",
+    ):
         if library is not None and hasattr(library, name):
             getattr(library, name)(count)
             return

@@ -133,7 +133,9 @@ class Process:
         if lines:
             texts = [line[:_LINE_BYTES].decode("utf-8", "replace") for line in lines]
             if stream == "stderr":
-                self.last_words = next((text for text in reversed(texts) if text.strip()), self.last_words)[:500]
+                self.last_words = next((text for text in reversed(texts) if text.strip()), self.last_words)[
+                    :500
+                ]
             self._on_lines(self, stream, texts)
         if not data:
             self._loop.remove_reader(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
+from pathlib import Path
 
 
 def private_bytes(pid: int | str = "self") -> int:
@@ -36,7 +36,7 @@ def memory_fields(pid: int | str = "self") -> dict[str, int]:
 
 def thread_count(pid: int | str = "self") -> int:
     try:
-        return len(os.listdir(f"/proc/{pid}/task"))
+        return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return 0
 

@@ -1,4 +1,4 @@
-"""What a forked child becomes: a function's zygote, a worker, a build, or the probe that measures a new bundle."""
+"""What a forked child becomes: a function's zygote, a worker, a build, or the probe of a new bundle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from glowplug.node.zygote import serve_forks, settle
 def run(
     message: Fork, control: socket.socket, extra: list[int], served: Served | None, imported_s: float = 0.0
 ) -> None:
-    """Runs the role of `message` to its end. `served` is what the forking zygote had staged, if it was one."""
+    """Runs the role of `message` to its end. `served` is what the forking zygote had staged, if any."""
     try:
         if message.role == "build":
             _build(message, control)
@@ -81,7 +81,7 @@ def prepare_to_fork(served: Served) -> int:
 
 
 def _probe(message: Fork, control: socket.socket) -> None:
-    """Stages the bundle, then measures a primed worker: forked, where that is safe, else this process itself."""
+    """Stages the bundle, then measures a primed worker: a fork where that is safe, else this process."""
     served = load(message, Phases())
     threads = prepare_to_fork(served)
     staged_bytes = procfs.private_bytes()
@@ -101,7 +101,9 @@ def _probe(message: Fork, control: socket.socket) -> None:
     _, status = os.waitpid(child, 0)
     if not data:
         code = os.waitstatus_to_exitcode(status)
-        wire.send(control, Failed("build_failed", f"running the model on its example ended the process ({code})"))
+        wire.send(
+            control, Failed("build_failed", f"running the model on its example ended the process ({code})")
+        )
         return
     peak, parked = msgspec.json.decode(data, type=tuple[int, int])
     wire.send(control, ProbeDone(threads, staged_bytes, parked, peak))

@@ -28,13 +28,20 @@ class Worker:
     """
 
     def __init__(
-        self, message: Fork, control: socket.socket, data: socket.socket, served: Served | None, imported_s: float
+        self,
+        message: Fork,
+        control: socket.socket,
+        data: socket.socket,
+        served: Served | None,
+        imported_s: float,
     ) -> None:
         self.message = message
         self.control = control
         self.endpoint = WorkerEndpoint(data)
         self.served = served
-        self.origin = "parked" if message.prime else "staged" if served else "local" if imported_s else "imported"
+        self.origin = (
+            "parked" if message.prime else "staged" if served else "local" if imported_s else "imported"
+        )
         self.imported_s = imported_s
         self.signatures: dict[str, Signature] = {}
         self.current: int | None = None

@@ -48,7 +48,9 @@ class Database:
         data = msgspec.json.encode(spec)
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            row = self._connection.execute("SELECT facts FROM versions WHERE version=?", (spec.version,)).fetchone()
+            row = self._connection.execute(
+                "SELECT facts FROM versions WHERE version=?", (spec.version,)
+            ).fetchone()
             self._connection.execute("DELETE FROM versions WHERE version=?", (spec.version,))
             self._connection.execute(
                 "INSERT INTO versions (function, version, spec, facts) VALUES (?, ?, ?, ?)",
@@ -56,7 +58,9 @@ class Database:
             )
 
     def save_facts(self, version: VersionId, facts: BundleFacts) -> None:
-        self._write("UPDATE versions SET facts=?, error='' WHERE version=?", msgspec.json.encode(facts), version)
+        self._write(
+            "UPDATE versions SET facts=?, error='' WHERE version=?", msgspec.json.encode(facts), version
+        )
 
     def save_error(self, version: VersionId, error: str) -> None:
         self._write("UPDATE versions SET error=? WHERE version=?", error, version)
@@ -75,7 +79,9 @@ class Database:
     def versions(self) -> list[StoredVersion]:
         """Every version, oldest first."""
         with self._lock:
-            rows = self._connection.execute("SELECT spec, facts, error FROM versions ORDER BY number").fetchall()
+            rows = self._connection.execute(
+                "SELECT spec, facts, error FROM versions ORDER BY number"
+            ).fetchall()
         return [
             StoredVersion(
                 msgspec.json.decode(spec, type=FunctionSpec),

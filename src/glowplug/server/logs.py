@@ -36,14 +36,20 @@ class LogBook:
         self._lines.pop(function, None)
 
     async def read(
-        self, function: str | None, follow: bool = False, tail: int | None = None, since_s: float | None = None
+        self,
+        function: str | None,
+        follow: bool = False,
+        tail: int | None = None,
+        since_s: float | None = None,
     ) -> AsyncIterator[LogLine]:
-        """The kept lines (the last `tail`, those after `since_s`), then, following, each new one as it comes."""
+        """The kept lines (the last `tail`, those after `since_s`), then, to a follower, each new one."""
         queue: asyncio.Queue[LogLine] = asyncio.Queue(_FOLLOWER_LINES)
         if follow:
             self._followers[queue] = function
         try:
-            books = [self._lines.get(function, deque())] if function is not None else list(self._lines.values())
+            books = (
+                [self._lines.get(function, deque())] if function is not None else list(self._lines.values())
+            )
             lines = sorted((line for book in books for line in book), key=lambda line: line.at_s)
             if since_s is not None:
                 lines = [line for line in lines if line.at_s >= since_s]

@@ -19,10 +19,21 @@ from glowplug.bundle.uploads import find_declaration
 from glowplug.control.driver import Driver
 from glowplug.control.status import function_status, function_statuses, node_statuses
 from glowplug.core.errors import (
-    InvalidDeclaration, NoSpace, Unavailable, UnknownFunction, UnknownVersion,
+    InvalidDeclaration,
+    NoSpace,
+    Unavailable,
+    UnknownFunction,
+    UnknownVersion,
 )  # fmt: skip
 from glowplug.core.events import (
-    Built, ClimbRequested, CommandFailed, Deployed, DescendRequested, Event, RollbackRequested, ScaleRequested,
+    Built,
+    ClimbRequested,
+    CommandFailed,
+    Deployed,
+    DescendRequested,
+    Event,
+    RollbackRequested,
+    ScaleRequested,
     Undeployed,
 )  # fmt: skip
 from glowplug.core.ids import FunctionId, VersionId, function_id
@@ -32,7 +43,7 @@ from glowplug.core.status import FunctionStatus, LogLine
 from glowplug.core.units import parse_bytes
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.flight import FunctionInfo
-from glowplug.gateway.platform import Cache, DeployRequest, Deployment, Direction, PlatformInfo
+from glowplug.gateway.platform import Cache, Deployment, DeployRequest, Direction, PlatformInfo
 from glowplug.server.database import Database
 from glowplug.server.logs import LogBook
 
@@ -149,7 +160,9 @@ class LocalPlatform:
                 version = earlier[0]
             if version not in earlier:
                 kept = ", ".join(earlier) or "none"
-                raise UnknownVersion(f"{function} keeps no version {version[:40]!r} to go back to; kept: {kept}")
+                raise UnknownVersion(
+                    f"{function} keeps no version {version[:40]!r} to go back to; kept: {kept}"
+                )
             spec = next(v.spec for v in self._database.versions() if v.spec.version == version)
             await asyncio.to_thread(self._save, spec)
             self._know(spec)
@@ -164,10 +177,14 @@ class LocalPlatform:
                 self._driver.post(event(function, step))
                 await self._until(lambda: self._driver.state.standing(function) == step)
                 if cache is not None:
-                    await self._engine.cache_weights(status.version or self.function(function).version, cache == "warm")
+                    await self._engine.cache_weights(
+                        status.version or self.function(function).version, cache == "warm"
+                    )
         except TimeoutError:
             stands = self._driver.state.standing(function).label
-            raise Unavailable(f"{function} did not come to {step.label} in {_MOVE_S:.0f} s; it is {stands}") from None
+            raise Unavailable(
+                f"{function} did not come to {step.label} in {_MOVE_S:.0f} s; it is {stands}"
+            ) from None
 
     async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
         try:
@@ -251,5 +268,3 @@ def _report(done: Any) -> None:
 def _si(text: str) -> str:
     """Kubernetes writes `512Mi`; we write `512MiB`."""
     return text + "B" if text[-1:] == "i" else text
-
-

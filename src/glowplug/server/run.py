@@ -45,7 +45,9 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         why = error.strerror or str(error)
-        raise Unavailable(f"cannot listen on {host}:{port}: {why}; choose another with --port, or 0 for any") from error
+        raise Unavailable(
+            f"cannot listen on {host}:{port}: {why}; choose another with --port, or 0 for any"
+        ) from error
     return sock
 
 
@@ -57,7 +59,9 @@ def lock_state(state_dir: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise Unavailable(f"another server uses {state_dir}; stop it, or choose another with --state-dir") from None
+        raise Unavailable(
+            f"another server uses {state_dir}; stop it, or choose another with --state-dir"
+        ) from None
     return descriptor
 
 
@@ -70,7 +74,8 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
     gateway = options.gateway
     if gateway.host not in ("127.0.0.1", "::1", "localhost") and not gateway.token:
         raise Unavailable(
-            f"listening on {gateway.host} lets others deploy code here: give a token with --token or GLOWPLUG_TOKEN"
+            f"listening on {gateway.host} lets others deploy code here: "
+            "give a token with --token or GLOWPLUG_TOKEN"
         )
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(os.close, lock_state(Path(options.node.state_dir)))

@@ -107,7 +107,7 @@ class Connection:
         if self._owes_region:
             flags |= Flag.REGION_FREE
             self._owes_region = False
-        head = encode(Kind.REQUEST, request, meta, len(body), int(flags))
+        head = encode(Kind.REQUEST, request, meta, len(body), flags)
         self._pending[request] = on_answer
         if placed:
             self._queue(head, descriptor)

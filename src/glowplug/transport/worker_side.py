@@ -150,12 +150,12 @@ class WorkerEndpoint:
     def _answer(self, kind: Kind, request: int, meta: ReplyMeta | ErrorMeta, body: memoryview) -> None:
         self._flush()
         placed, fresh = self._outgoing.place(body)
-        flags = Flag.IN_REGION if placed else Flag.NONE
+        flags = int(Flag.IN_REGION) if placed else 0
         if fresh is not None:
             flags |= Flag.NEW_REGION
         if self._give_back():
             flags |= Flag.REGION_FREE
-        head = memoryview(encode(kind, request, meta, len(body), int(flags)))
+        head = memoryview(encode(kind, request, meta, len(body), flags))
         self._sent = []
         self._ancillary = [] if fresh is None else descriptor_message(fresh)
         self._pieces = [head] if placed or not len(body) else [head, body]
