@@ -79,29 +79,27 @@ def test_an_evicted_pack_is_prefetched_whole(pack: Any) -> None:
     assert pack.resident_bytes() == NBYTES
 
 
-def test_every_byte_is_read_once_in_order(tmp_path: Path) -> None:
-    class Recording:
-        size = 3 * CHUNK_BYTES + 5
-
-        def __init__(self) -> None:
-            self.reads: list[tuple[int, int]] = []
-
-        def read_into(self, buffer: bytearray | memoryview, offset: int, length: int) -> None:
-            self.reads.append((offset, length))
-
-    source = Recording()
-    Prefetch(source, 7, source.size - 7, 1).join()
-    starts = range(7, source.size, CHUNK_BYTES)
-    assert source.reads == [(at, min(CHUNK_BYTES, source.size - at)) for at in starts]
+def test_every_byte_is_fetched_once_in_order() -> None:
+    fetched: list[tuple[int, int]] = []
+    nbytes = 3 * CHUNK_BYTES + 5
+    Prefetch(lambda offset, length: fetched.append((offset, length)), nbytes, 1).join()
+    starts = range(0, nbytes, CHUNK_BYTES)
+    assert fetched == [(at, min(CHUNK_BYTES, nbytes - at)) for at in starts]
 
 
-def test_a_read_that_fails_is_raised_by_join_and_cancel_is_silent(tmp_path: Path) -> None:
+def test_a_fetch_that_fails_is_raised_by_join_and_cancel_is_silent() -> None:
+    def fail(offset: int, length: int) -> None:
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        Prefetch(fail, 100, 2).join()
+    Prefetch(fail, 100, 2).cancel()
+
+
+def test_a_source_that_ends_early_says_where(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"short")
-    with (tmp_path / "f").open("rb") as file:
-        source = FileSource(file.fileno(), "f")
-        with pytest.raises(PackTruncated, match="f ends at 5"):
-            Prefetch(source, 0, 100, 2).join()
-        Prefetch(source, 0, 100, 2).cancel()
+    with (tmp_path / "f").open("rb") as file, pytest.raises(PackTruncated, match="f ends at 5"):
+        FileSource(file.fileno(), "f").read_into(bytearray(100), 0, 100)
 
 
 @pytest.mark.torch

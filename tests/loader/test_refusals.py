@@ -104,7 +104,7 @@ def test_a_class_of_a_script_is_found_where_main_has_it(tmp_path: Path, monkeypa
     script, path = tmp_path / "script.py", tmp_path / "a.pack"
     script.write_text(MAIN)
     subprocess.run([sys.executable, script, path], check=True)
-    with pytest.raises(loader.NotRebuildable, match="ran as __main__ .* move it to a module"):
+    with pytest.raises(loader.NotRebuildable, match=r"ran as __main__ .* move it to a module"):
         loader.load(path)
     monkeypatch.setattr(sys.modules["__main__"], "Net", nets.ConvNet, raising=False)
     assert isinstance(loader.load(path), nets.ConvNet)

@@ -76,7 +76,7 @@ def running_server(
     command = [sys.executable, "-m", "glowplug", "serve", *map(str, files), "--port", "0"]
     command += ["--state-dir", str(state_dir), "--json", *options]
     if budget_bytes is not None:
-        command += ["--budget", str(budget_bytes)]
+        command += ["--memory", str(budget_bytes)]
     with open(log, "wb") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL)
     server: RunningServer | None = None

@@ -128,7 +128,10 @@ def _is_answered(request: Request | None) -> bool:
 
 def on_cancelled(c: Context, event: RequestCancelled) -> None:
     request = c.store.requests.get(event.request)
-    if request is None or request.state == "cancelling":
+    if request is None:
+        _stop_leased(c, event)
+        return
+    if request.state == "cancelling":
         return
     function = c.store.functions[request.function]
     function.cancelled += 1
@@ -138,6 +141,14 @@ def on_cancelled(c: Context, event: RequestCancelled) -> None:
         c.touch(function.id)
     else:
         _stop(c, request)
+
+
+def _stop_leased(c: Context, event: RequestCancelled) -> None:
+    """A request that a gateway sent under a lease: only the gateway knows it, and only its instance tells where."""
+    instance = c.store.instances.get(event.instance) if event.instance is not None else None
+    if instance is not None and instance.lease is not None:
+        grace_s = c.settings.cancel_grace_s
+        c.emit(Cancel(id=c.command_id(), request=event.request, instance=instance.id, grace_s=grace_s))
 
 
 def _stop(c: Context, request: Request) -> None:

@@ -85,7 +85,7 @@ class RequestDone(_Event, frozen=True):
 
 
 class RequestCancelled(_Event, frozen=True):
-    """The client left. `instance` is where the request runs, if it does: under a lease only the gateway knows."""
+    """The client left. `instance` is where the request runs: under a lease only the gateway knows."""
 
     request: RequestId
     instance: InstanceId | None = None

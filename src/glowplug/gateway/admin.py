@@ -20,13 +20,7 @@ from glowplug.core.status import LogLine
 from glowplug.core.units import show_bytes
 from glowplug.gateway.answers import error_body, error_headers
 from glowplug.gateway.lifecycle import Gateway
-from glowplug.gateway.platform import (
-    DeployRequest,
-    Platform,
-    RollbackRequest,
-    ScaleRequest,
-    UndeployRequest,
-)
+from glowplug.gateway.platform import DeployRequest, Platform, RollbackRequest, ScaleRequest, UndeployRequest
 
 _MAX_BODY_BYTES = 2**20
 T = TypeVar("T")

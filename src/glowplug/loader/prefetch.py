@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+from collections.abc import Callable
 
+from glowplug.loader.memory import Mapping
 from glowplug.loader.pagecache import looks_cached
 from glowplug.loader.sources import WeightSource
 
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 8 * 2**20
+_MADV_POPULATE_READ = 22
+
+Fetch = Callable[[int, int], None]
+"""Brings (offset, bytes) into the page cache; returns when they are there."""
 
 
 class Prefetch:
-    """Background threads that read a range from its start to its end. Always `join` before a fork.
+    """Background threads that fetch `nbytes` from start to end. Always `join` or `cancel` before a fork."""
 
-    What was read is dropped at once: only the page cache keeps it.
-    """
-
-    def __init__(self, source: WeightSource, offset: int, nbytes: int, threads: int) -> None:
-        self._source = source
-        self._next = offset
-        self._end = offset + nbytes
+    def __init__(self, fetch: Fetch, nbytes: int, threads: int) -> None:
+        self._fetch = fetch
+        self._nbytes = nbytes
+        self._next = 0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._error: BaseException | None = None
@@ -48,21 +52,40 @@ class Prefetch:
             thread.join()
 
     def _work(self) -> None:
-        buffer = bytearray(min(CHUNK_BYTES, max(self._end - self._next, 1)))
         try:
             while not self._stopped.is_set():
                 with self._lock:
                     offset = self._next
                     self._next += CHUNK_BYTES
-                if offset >= self._end:
+                if offset >= self._nbytes:
                     return
-                self._source.read_into(buffer, offset, min(CHUNK_BYTES, self._end - offset))
+                self._fetch(offset, min(CHUNK_BYTES, self._nbytes - offset))
         except Exception as error:
             self._error = error
             self._stopped.set()
 
 
 def start_prefetch(fd: int, source: WeightSource, offset: int, nbytes: int, threads: int) -> Prefetch:
-    """Starts to read, or, when the range already looks cached, returns a prefetch that has nothing to do."""
-    needed = nbytes and not looks_cached(fd, offset, nbytes)
-    return Prefetch(source, offset, nbytes, threads if needed else 0)
+    """Fetches a range of the file behind `fd`, from a page's start; nothing when it looks cached already.
+
+    The descriptor is used only during this call, `source` until the prefetch ends.
+    """
+    if not nbytes or looks_cached(fd, offset, nbytes):
+        return Prefetch(lambda *_: None, 0, 0)
+    return Prefetch(_populating(fd, offset, nbytes) or _reading(source, offset), nbytes, threads)
+
+
+def _populating(fd: int, offset: int, nbytes: int) -> Fetch | None:
+    """By the page tables: no byte is copied, which leaves the processor to those who compute meanwhile."""
+    mapping = Mapping(fd, offset, nbytes, private=False)
+    try:
+        mapping.advise(_MADV_POPULATE_READ, 0, 0)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # Linux before 5.14
+            return None
+        raise
+    return lambda start, length: mapping.advise(_MADV_POPULATE_READ, start, length)
+
+
+def _reading(source: WeightSource, offset: int) -> Fetch:
+    return lambda start, length: source.read_into(bytearray(length), offset + start, length)
