@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from glowplug.bench.answers import difference
+from glowplug.bench.registry import describe, run
 from glowplug.bench.result import Result, claim, print_claims, print_rows, read_result, show_value, spread
-from glowplug.bench.timeline import Line, bar, timeline, with_rest
+from glowplug.bench.timeline import Line, timeline, with_rest
 
 
 def test_equal_answers_do_not_differ() -> None:
@@ -62,13 +63,6 @@ def test_a_result_is_written_read_and_shown(tmp_path: Path) -> None:
     assert "peers: not installed" in shown
 
 
-@given(st.dictionaries(st.sampled_from(["fork", "build", "compute"]), st.floats(0, 10)), st.floats(1, 100))
-def test_a_bar_is_as_long_as_asked(phases: dict[str, float], columns: float) -> None:
-    assert len(bar(phases, columns)) in (
-        {0, round(columns)} if not sum(phases.values()) else {round(columns)}
-    )
-
-
 def test_what_no_phase_explains_is_the_rest() -> None:
     assert with_rest(Line("x", 1.0, {"compute": 0.5, "fork": 0.25, "unknown": 1.0})) == {
         "fork": 0.25,
@@ -85,3 +79,8 @@ def test_a_timeline_names_the_phases_that_matter() -> None:
     shown = console.export_text()
     assert "import 1.9 s" in shown
     assert "compute 40 ms" in shown
+
+
+def test_experiments_are_described_and_an_unknown_one_is_refused() -> None:
+    assert describe()["coldstart"].startswith("`coldstart`: from request to answer")
+    assert run("nothing") == 2

@@ -69,12 +69,14 @@ def test_a_write_that_fails_leaves_the_old_pack_and_no_other_file(tmp_path: Path
     path = tmp_path / "a.pack"
     loader.write_pack(path, torch.zeros(10))
     before = path.read_bytes()
-    # In a child: a file size limit stands for a full disk, and cannot be raised again.
+    large = torch.zeros(10**6)
+    # In a child: a file size limit stands for a full disk, and cannot be raised again. The child may not fill
+    # tensors: after a fork the threads for that are gone, and it would wait for them.
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
         try:
-            loader.write_pack(path, torch.zeros(10**6))
+            loader.write_pack(path, large)
         except OSError as error:
             os._exit(error.errno or 1)
         os._exit(0)

@@ -95,7 +95,7 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
         experiment="coldstart",
         settings={**msgspec.to_builtins(options), "tolerance_of_baselines": TOLERANCE},
         rows=rows,
-        claims=coldstart_claims.claims(rows),
+        claims=coldstart_claims.equality(rows) if options.quick else coldstart_claims.claims(rows),
         missing=missing,
     )
 

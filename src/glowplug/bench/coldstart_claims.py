@@ -15,6 +15,8 @@ FORKSERVER_BEHIND = 1.10
 FORKSERVER_AHEAD = 1.3
 COLD_STAGED_S = {"resnet50": 0.210, "bert_base": 0.480}
 PARKED_PRIVATE_BYTES = 32e6
+LEAST_S = 1e-3
+"""An overhead below this is noise, and nothing is divided by it."""
 
 Row = dict[str, Any]
 
@@ -42,7 +44,7 @@ def claims(rows: list[Row]) -> list[Claim]:
                     COLD_STAGED_S[model],
                 )
             )
-    return found + _equality(rows)
+    return found + equality(rows)
 
 
 def _local(model: str, row: Row | None, naive: Row | None) -> list[Claim]:
@@ -56,12 +58,12 @@ def _local(model: str, row: Row | None, naive: Row | None) -> list[Claim]:
 def _step(model: str, step: str, row: Row, fork: Row | None) -> list[Claim]:
     found = [claim(f"{model} {step}: overhead_s", row["overhead_s"], "at most", OVERHEAD_S[step])]
     if fork is not None and step == "imported":
-        behind = row["overhead_s"] / fork["overhead_s"]
+        behind = row["overhead_s"] / max(fork["overhead_s"], LEAST_S)
         found.append(
             claim(f"{model} imported: overhead / forkserver's", behind, "at most", FORKSERVER_BEHIND)
         )
     if fork is not None and step == "staged":
-        ahead = fork["overhead_s"] / row["overhead_s"]
+        ahead = fork["overhead_s"] / max(row["overhead_s"], LEAST_S)
         found.append(
             claim(f"{model} staged: forkserver's overhead / ours", ahead, "at least", FORKSERVER_AHEAD)
         )
@@ -76,7 +78,8 @@ def _step(model: str, step: str, row: Row, fork: Row | None) -> list[Claim]:
     return found
 
 
-def _equality(rows: list[Row]) -> list[Claim]:
+def equality(rows: list[Row]) -> list[Claim]:
+    """The claims about answers alone."""
     ours = [row["difference"] for row in rows if row["system"] == "glowplug"]
     others = [row["difference"] for row in rows if row["system"] != "glowplug"]
     found = [claim("answers: difference from a plain forward", max(ours), "at most", 0.0)] if ours else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -46,11 +47,12 @@ def subjects() -> list[Subject]:
     ]
 
 
-def run(console: Console, journal: Path | None = None) -> int:
+def run_demo(journal: Path | None = None) -> int:
     """Runs the demo; 0 when every answer was right, 1 when one was wrong, 2 when packages are missing.
 
-    With `journal`, the server's state lies in that folder and stays there.
+    With `journal`, the controller's journal of it is copied into that folder.
     """
+    console = Console()
     lacking = {package for each in subjects() for package in each.model.lacks}
     if lacking:
         console.print(f"[red]missing packages:[/] {', '.join(sorted(lacking))}; `make install` brings them")
@@ -66,8 +68,10 @@ def run(console: Console, journal: Path | None = None) -> int:
             for subject in asked:
                 measured = naive.measure(subject.model, subject.requests[0], "local", "warm")
                 subject.lines.append(Line("naive start", measured.latency_s, measured.phases))
-        with running_server([examples_dir() / "demo.py"], journal or folder / "state") as server:
+        with running_server([examples_dir() / "demo.py"], folder / "state") as server:
             show(console, server, asked)
+        if journal is not None:
+            shutil.copytree(folder / "state" / "journal", journal, dirs_exist_ok=True)
     verdicts = [verdict(console, subject) for subject in asked]
     if journal is not None:
         console.print(f"the journal is in {journal}")
@@ -145,7 +149,3 @@ def judge_photographs(answers: list[Any]) -> tuple[str, bool]:
         for name, best in zip(PHOTOGRAPHS, seen, strict=True)
     )
     return said, [best["label"] for best in seen] == list(PHOTOGRAPHS.values())
-
-
-if __name__ == "__main__":
-    raise SystemExit(run(Console()))

@@ -37,7 +37,6 @@ class Context:
     __slots__ = (
         "build_check",
         "dirty",
-        "favoured",
         "freed",
         "idled",
         "now_s",
@@ -57,7 +56,6 @@ class Context:
         self.freed: dict[NodeId, None] = {}
         self.idled: dict[InstanceId, None] = {}
         self.build_check = False
-        self.favoured: FunctionId | None = None
 
     def emit(self, command: Command) -> None:
         self.out.append(command)

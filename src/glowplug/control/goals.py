@@ -37,7 +37,7 @@ def pursue(c: Context, function: Function, version: Version) -> None:
                 instances.drain(c, c.store.instances[number], "asked for")
     elif not version.live and c.now_s >= function.retry_at_s:
         try:
-            growth.grow(c, function, version, None, prime=True)
+            growth.grow(c, function, version, prime=True)
         except NoSpace as error:
             function.error, function.goal = error.message, None
             return

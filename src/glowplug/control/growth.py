@@ -22,7 +22,9 @@ from glowplug.core.ladder import Step
 from glowplug.policy.eviction import Worth
 
 
-def grow(c: Context, function: Function, version: Version, request: Request | None, *, prime: bool) -> bool:
+def grow(
+    c: Context, function: Function, version: Version, request: Request | None = None, *, prime: bool = False
+) -> bool:
     """A new climbing instance, with the request bound to it if one is given: it waits for this.
 
     False when something under it is on its way, or memory is waited for. Raises NoSpace when it can
@@ -31,7 +33,7 @@ def grow(c: Context, function: Function, version: Version, request: Request | No
     node = placement.choose(c, version)
     if node is None:
         return False
-    spec, urgent = version.spec, not prime
+    spec, urgent = version.spec, request is not None
     own_bytes, size_bytes = instance_bytes(c, version), weight_bytes(version)
     hopeless = too_big(c, version, node.id, own_bytes + size_bytes)
     if hopeless is not None:

@@ -11,6 +11,9 @@ from glowplug.control.records import Function, Node
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
 
+_PATIENCE_S = 5.0
+"""Between two evictions by one function for what no request waits for."""
+
 
 def acquire(
     c: Context,
@@ -25,27 +28,39 @@ def acquire(
 ) -> bool:
     """Whether `need_bytes` can be reserved at `node` now. If not, victims descend and the function waits.
 
-    Requests wait (`urgent`) in one line per node, first come first served; the rest waits behind them.
+    Requests wait (`urgent`) in one line per node. Its first keeps its place until its queue is served, all
+    that it climbs on the way included: two that do not fit together would else evict each other for ever.
+    The rest waits behind them, takes nothing that is pinned, and evicts only once in a while.
     Holdings in `keep` are never victims; those in `spare` only when there is no other way.
     """
-    first = not node.starved or c.favoured == function.id or next(iter(node.starved)) == function.id
-    if first:
+    if not node.starved or next(iter(node.starved)) == function.id:
         free_bytes = c.store.ledger.free_bytes(node.id)
         if need_bytes <= free_bytes:
-            if urgent:
-                answers.leave_line(c, function)
             return True
         short_bytes = need_bytes - free_bytes - c.store.ledger.leaving[node.id]
-        if short_bytes > 0 and not evict(c, node, short_bytes, {*keep, *spare}, limit) and spare:
-            evict(c, node, short_bytes, keep, limit)
-    if urgent:
-        if function.starved_at != node.id:
-            answers.leave_line(c, function)
+        if short_bytes > 0 and urgent:
+            if not evict(c, node, short_bytes, {*keep, *spare}) and spare:
+                evict(c, node, short_bytes, keep)
+        elif short_bytes > 0:
+            _evict_patiently(c, node, function, short_bytes, {*keep, *spare}, limit)
+    if not urgent:
+        node.patient[function.id] = None
+    elif function.starved_at != node.id:
+        answers.leave_line(c, function)
         function.starved_at = node.id
         node.starved[function.id] = None
-    else:
-        node.patient[function.id] = None
     return False
+
+
+def _evict_patiently(
+    c: Context, node: Node, function: Function, need_bytes: int, keep: Collection[str], limit: float
+) -> None:
+    """What no request waits for must not keep evicting what others, as patient, bring back."""
+    if c.now_s < function.evicts_at_s:
+        if f"retry:{function.id}" not in c.store.timers:
+            c.set_timer(f"retry:{function.id}", function.evicts_at_s)
+    elif evict(c, node, need_bytes, keep, min(limit, c.policies.eviction.pinned_from)):
+        function.evicts_at_s = c.now_s + _PATIENCE_S
 
 
 def evict(c: Context, node: Node, need_bytes: int, keep: Collection[str], limit: float = inf) -> bool:

@@ -45,24 +45,26 @@ def _serve(c: Context, function: Function, version: Version) -> None:
     """Sends queued requests where they finish first, in their order."""
     view = FunctionView(c, function, version)
     dispatch = c.policies.dispatch
-    while function.queue:
+    growing = False
+    while function.queue and not growing:
         request = c.store.requests[next(iter(function.queue))]
         choice = dispatch.decide(view, 0, c.now_s, c.rng)
         if choice.action == "run" and choice.instance is not None:
             instances.bind(c, c.store.instances[choice.instance], request)
         elif choice.action == "climb":
-            if not growth.grow(c, function, version, request, prime=False):
-                break
+            growing = not growth.grow(c, function, version, request)
         else:
             break
+    if not growing:
+        answers.leave_line(c, function)
     if not function.queue:
         return
     _call_back(c, function, version)
     if version.live and len(function.queue) > 1:
         # The head waits for what serves already, but the last in the queue may be better off with one more.
         last = dispatch.decide(view, len(function.queue) - 1, c.now_s, c.rng)
-        if last.action == "climb":
-            growth.grow(c, function, version, None, prime=False)
+        if last.action == "climb" and not growing:
+            growth.grow(c, function, version)
 
 
 def _call_back(c: Context, function: Function, version: Version) -> None:
@@ -79,7 +81,7 @@ def _call_back(c: Context, function: Function, version: Version) -> None:
 def _keep_replicas(c: Context, function: Function, version: Version) -> None:
     try:
         for _ in range(replicas_wanted(c, function) - version.live):
-            if not growth.grow(c, function, version, None, prime=True):
+            if not growth.grow(c, function, version, prime=True):
                 break
     except NoSpace as error:
         function.error = error.message
@@ -152,13 +154,8 @@ def feed(c: Context, node: Node) -> None:
     memory.relieve(c, node)
     while node.starved:
         head = next(iter(node.starved))
-        del node.starved[head]
-        c.store.functions[head].starved_at = None
-        c.favoured = head
         pump(c, head)
-        c.favoured = None
-        if head in node.starved:
-            node.starved = {head: None, **node.starved}
+        if next(iter(node.starved), None) == head:
             return
     while node.patient:
         head = next(iter(node.patient))

@@ -121,6 +121,7 @@ class Function(msgspec.Struct):
     code: str = ""
     misses: int = 0
     retry_at_s: float = 0.0
+    evicts_at_s: float = 0.0
     in_flight: int = 0
     arrived: int = 0
     done: int = 0

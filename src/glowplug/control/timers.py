@@ -38,6 +38,11 @@ def _keep(c: Context, name: str) -> None:
         pump.on_keep_timer(c, instance)
 
 
+def _retry(c: Context, name: str) -> None:
+    c.touch(FunctionId(name))
+    c.build_check = True
+
+
 _HANDLERS: dict[str, Callable[[Context, str], None]] = {
     "climb": lambda c, name: outcomes.on_climb_timer(c, CommandId(int(name))),
     "descend": lambda c, name: outcomes.on_descend_timer(c, CommandId(int(name))),
@@ -45,5 +50,5 @@ _HANDLERS: dict[str, Callable[[Context, str], None]] = {
     "cancel": lambda c, name: requests.on_cancel_overdue(c, RequestId(int(name))),
     "keep": _keep,
     "lease": _lease,
-    "retry": lambda c, name: c.touch(FunctionId(name)),
+    "retry": _retry,
 }

@@ -150,7 +150,7 @@ def advance(c: Context, function: Function) -> None:
         _switch(c, function, version)
     elif not version.live and c.now_s >= function.retry_at_s:
         try:
-            growth.grow(c, function, version, None, prime=True)
+            growth.grow(c, function, version, prime=True)
         except NoSpace as error:
             version.state, version.code, version.error = "failed", error.code, error.message
             c.touch(function.id)

@@ -87,6 +87,8 @@ class BundleFacts(msgspec.Struct, frozen=True):
     peak_bytes: int = 0
     build_s: float = 0.0
     primed: bool = False
+    rehearsed: bool = False
+    """Whether the function's zygote may run the model once before it forks workers."""
     pack: str = ""
     endpoints: tuple[EndpointSpec, ...] = ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ class _Recorder:
         self._known = known
         self._stack: list[_Frame] = []
         self._calls: dict[str, PrimeCall | None] = {}
+        self._thread = threading.get_ident()
 
     def used(self, values: Any) -> None:
         for value in values:
@@ -58,11 +60,15 @@ class _Recorder:
                 self.used(value)
 
     def enter(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != self._thread:
+            return
         if not self._stack and path not in self._calls and len(self._calls) < _MAX_CALLS:
             self._calls[path] = snapshot(path, args, kwargs)
         self._stack.append(_Frame(path, time.perf_counter()))
 
     def leave(self, module: Module) -> None:
+        if threading.get_ident() != self._thread:
+            return
         frame = self._stack.pop()
         took_s = time.perf_counter() - frame.started_s
         seconds = self._trace.compute_s

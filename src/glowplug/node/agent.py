@@ -153,6 +153,7 @@ class Agent:
         held = self.births.child(
             parent, role, command.target, spec.function, spec.version,
             prime=command.prime, env=env, data=tuple(descriptors), climb=command,
+            rehearse=command.facts is not None and command.facts.rehearsed,
         )  # fmt: skip
         (self.workers if kind == "instance" else self.zygotes)[self._key(command.target)] = held  # type: ignore[index]
 

@@ -137,7 +137,7 @@ class Builds:
             highest_step=Step.PARKED if forks else Step.IMPORTED, reason=reason,
             weight_bytes=work.manifest.pack_bytes, staged_bytes=probe.staged_bytes,
             parked_bytes=probe.parked_bytes, peak_bytes=probe.peak_bytes,
-            build_s=time.monotonic() - work.started_s, primed=result.primed, pack=work.manifest.pack,
+            build_s=time.monotonic() - work.started_s, primed=result.primed, rehearsed=probe.rehearsed, pack=work.manifest.pack,
             endpoints=work.manifest.endpoints,
         )  # fmt: skip
         work.manifest = msgspec.structs.replace(work.manifest, facts=facts)

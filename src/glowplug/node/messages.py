@@ -81,6 +81,7 @@ class Fork(_Message, frozen=True):
     pack: str = ""
     instance: int = 0
     prime: bool = False
+    rehearse: bool = False
     env: dict[str, str] = {}
     declaration: Declaration | None = None
     code: str = ""
@@ -146,6 +147,7 @@ class BuildDone(_Message, frozen=True):
 
 class ProbeDone(_Message, frozen=True):
     threads: int
+    rehearsed: bool
     staged_bytes: int
     parked_bytes: int
     peak_bytes: int

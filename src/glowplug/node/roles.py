@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,6 +20,8 @@ from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteRea
 from glowplug.node.parallel import rest_threads, restore_threads
 from glowplug.node.worker import Worker
 from glowplug.node.zygote import serve_forks, settle
+
+T = TypeVar("T")
 
 
 def run(
@@ -66,51 +70,91 @@ def _build(message: Fork, control: socket.socket) -> None:
 def _stage(message: Fork, control: socket.socket) -> None:
     phases = Phases()
     served = load(message, phases)
-    threads = prepare_to_fork(served)
+    if message.rehearse:
+        rehearse_quietly(served)
+    threads = prepare_to_fork()
     wire.send(control, ZygoteReady(phases.seconds, procfs.private_bytes(), threads))
     serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served))
 
 
-def prepare_to_fork(served: Served) -> int:
+def rehearse_quietly(served: Served) -> bool:
+    """Runs the model once before forking, so that its children inherit what a first pass has to make.
+
+    That is: kernels compiled for its shapes, symbols bound, allocator and dispatcher warmed. False when the
+    model raised, which the next request will show to whoever asked.
+    """
+    try:
+        return served.rehearse()
+    except Exception:
+        traceback.print_exc()
+        return False
+
+
+def prepare_to_fork() -> int:
     """Leaves as little to copy as can be, and returns the number of threads: above one, do not fork."""
     rest_threads()
-    if served.pack is not None:
-        served.pack.release_pages()
     settle()
     return procfs.thread_count()
 
 
 def _probe(message: Fork, control: socket.socket) -> None:
-    """Stages the bundle, then measures a primed worker: a fork where that is safe, else this process."""
+    """Stages the bundle, then measures: a zygote that rehearses, and a worker forked from it and primed.
+
+    Whatever may not fork is found out here, in processes that nobody waits for.
+    """
     served = load(message, Phases())
-    threads = prepare_to_fork(served)
-    staged_bytes = procfs.private_bytes()
+    threads = prepare_to_fork()
     if threads > 1:
         peak, parked = measure_primed(served)
-        wire.send(control, ProbeDone(threads, staged_bytes, parked, peak))
+        wire.send(control, ProbeDone(threads, False, procfs.private_bytes(), parked, peak))
         return
+    zygote = in_child(lambda: _rehearsed(served))
+    rehearsed, staged_bytes = zygote if zygote is not None else (False, procfs.private_bytes())
+    measured = in_child(lambda: measure_worker(served, rehearsed))
+    if measured is None:
+        wire.send(control, Failed("build_failed", "running the model on its example ended the process"))
+        return
+    wire.send(control, ProbeDone(threads, rehearsed, staged_bytes, measured[1], measured[0]))
+
+
+def _rehearsed(served: Served) -> tuple[bool, int]:
+    """Whether this process may still fork after it ran the model, and its private bytes then."""
+    ran = rehearse_quietly(served)
+    return ran and prepare_to_fork() == 1, procfs.private_bytes()
+
+
+def measure_worker(served: Served, rehearsed: bool) -> tuple[int, int]:
+    """(peak, parked) private bytes of a worker, forked from a zygote like the one that will be."""
+    if rehearsed:
+        rehearse_quietly(served)
+        prepare_to_fork()
+        found = in_child(lambda: measure_primed(served))
+        if found is not None:
+            return found
+    return measure_primed(served)
+
+
+def in_child(measure: Callable[[], tuple[T, int]]) -> tuple[T, int] | None:
+    """What `measure` returns in a fork of this process; None when that ended early."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        restore_threads()
-        os.write(writer, msgspec.json.encode(measure_primed(served)))
-        os._exit(0)
+        code = 1
+        try:
+            os.write(writer, msgspec.json.encode(measure()))
+            code = 0
+        finally:
+            os._exit(code)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         data = stream.read()
-    _, status = os.waitpid(child, 0)
-    if not data:
-        code = os.waitstatus_to_exitcode(status)
-        wire.send(
-            control, Failed("build_failed", f"running the model on its example ended the process ({code})")
-        )
-        return
-    peak, parked = msgspec.json.decode(data, type=tuple[int, int])
-    wire.send(control, ProbeDone(threads, staged_bytes, parked, peak))
+    os.waitpid(child, 0)
+    return tuple(msgspec.json.decode(data)) if data else None
 
 
 def measure_primed(served: Served) -> tuple[int, int]:
     """Primes, and returns the private bytes before and after giving memory back."""
+    restore_threads()
     served.rehearse()
     peak = procfs.private_bytes()
     settle()

@@ -59,6 +59,8 @@ class Worker:
 
         served = self.served = self.served if self.served is not None else load(self.message, phases)
         restore_threads()
+        for name, call in served.endpoints.items():
+            self._signature(name, call)
         held = peak = 0
         if self.message.prime:
             with phases.phase("first_compute"):

@@ -26,6 +26,10 @@ class Worth(msgspec.Struct, frozen=True):
 
 
 class EvictionPolicy(Protocol):
+    @property
+    def pinned_from(self) -> float:
+        """The limit of `victims` that spares all that is pinned."""
+
     def offer(self, key: str, node: str, worth: Worth) -> None:
         """`key` may go from now on; offering again replaces its worth."""
 

@@ -10,7 +10,8 @@ import msgspec
 
 from glowplug.policy.eviction import Worth
 
-_PINNED = 1e3
+_PINNED = 1e9
+"""Above every rank, which grows with the time in windows: 3e6 today for a clock that counts from 1970."""
 _SHORTEST_S = 1e-6
 _STALE_ALLOWED = 64
 
@@ -27,6 +28,10 @@ class ValuePerByte(msgspec.Struct):
     offers: dict[str, _Offer] = {}
     heaps: dict[str, list[tuple[float, str]]] = {}
     bytes_by_node: dict[str, int] = {}
+
+    @property
+    def pinned_from(self) -> float:
+        return _PINNED / 2
 
     def score(self, worth: Worth) -> float:
         value = worth.rank + log(max(worth.saved_s, _SHORTEST_S) / max(1, worth.held_bytes))
