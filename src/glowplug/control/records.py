@@ -103,9 +103,11 @@ class Version(msgspec.Struct):
 
 
 class Function(msgspec.Struct):
-    """`goal` is a step an operator asked for; `hold` the one reached, kept until the next request."""
+    """`goal` is a step an operator asked for; `hold` the one reached, kept until the next request.
+    `latest` is what was deployed last: all there is to show when no version of it could be built."""
 
     id: FunctionId
+    latest: FunctionSpec | None = None
     active: VersionId | None = None
     next: VersionId | None = None
     previous: list[VersionId] = []

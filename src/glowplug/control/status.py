@@ -41,11 +41,14 @@ def node_statuses(state: ControlState) -> list[NodeStatus]:
 
 
 def _shown(c: Context, function: Function) -> Version:
-    """The active version; before there is one the next, and of a function that goes the last."""
-    if function.active is not None:
-        return c.store.versions[function.active]
-    candidates = (function.next, *reversed(function.previous), *function.retiring)
-    return c.store.versions[next(name for name in candidates if name is not None)]
+    """The active version; before there is one the next, of a function that goes the last, and of one that
+    could not be built what was deployed."""
+    candidates = (function.active, function.next, *reversed(function.previous), *function.retiring)
+    number = next((name for name in candidates if name is not None), None)
+    if number is not None:
+        return c.store.versions[number]
+    assert function.latest is not None
+    return Version(spec=function.latest, state="failed")
 
 
 def _state(function: Function) -> str:

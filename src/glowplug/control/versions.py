@@ -27,6 +27,7 @@ def on_deployed(c: Context, event: Deployed) -> None:
         not version.retired and version.state != "failed" and spec.version in (function.active, function.next)
     ):
         return
+    function.latest = spec
     function.gone = version.retired = False
     function.retiring.pop(spec.version, None)
     if event.facts is not None:

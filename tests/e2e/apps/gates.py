@@ -1,0 +1,109 @@
+"""Functions that behave well, and some that do not, for the tests of the whole server."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+
+import glowplug
+from glowplug.core.errors import RequestCancelled
+
+app = glowplug.App("gates")
+
+
+def visit(port: int) -> socket.socket:
+    """Knocks at a test's door: its first line is this process's id."""
+    door = socket.create_connection(("127.0.0.1", port))
+    door.sendall(f"{os.getpid()}\n".encode())
+    return door
+
+
+@app.function()
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+@app.function(max_queue=1)
+def narrow(port: int) -> int:
+    return wait(port)
+
+
+@app.function()
+def wait(port: int, deaf: bool = False) -> int:
+    """Answers when the test says so. Being `deaf`, it ignores that it was cancelled."""
+    with visit(port) as door:
+        while True:
+            try:
+                door.recv(1)
+                return os.getpid()
+            except RequestCancelled:
+                if not deaf:
+                    door.sendall(b"cancelled\n")
+                    raise
+
+
+@app.function()
+def misbehave(how: str) -> str:
+    if how == "raise":
+        raise ValueError("the cat sat on the keyboard")
+    if how == "exit":
+        sys.exit(3)
+    if how == "_exit":
+        os._exit(7)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "segfault":
+        ctypes.string_at(0)
+    if how == "unwritable":
+        return object()  # type: ignore[return-value]
+    return "well"
+
+
+@app.function()
+def chatter(lines: int) -> int:
+    """Prints `lines` of 1,000 characters, a line without an end, and bytes that are no text."""
+    for number in range(lines):
+        print(f"{number:07d}", "x" * 991)
+    sys.stdout.flush()
+    os.write(1, b"\xff" * 200_000 + b"\n" + (b"\xfe" * 8000 + b"\n") * 50)
+    print("the end", flush=True)
+    return lines
+
+
+@app.function(env={"COLOUR": "green"})
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+@app.model()
+class Threaded:
+    """Leaves a thread behind, so its process must not fork."""
+
+    def setup(self) -> None:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        self.ready = True
+
+    @glowplug.endpoint
+    def double(self, number: int) -> int:
+        assert self.ready
+        return number * 2
+
+
+@app.model()
+class Unready:
+    """Can be built and, told so by a variable, not be set up again."""
+
+    def setup(self) -> None:
+        self.numbers = [1, 2, 3]
+
+    @glowplug.endpoint
+    def total(self) -> int:
+        return sum(self.numbers)
+
+    @glowplug.endpoint
+    def count(self) -> int:
+        return len(self.numbers)

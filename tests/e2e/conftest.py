@@ -1,0 +1,175 @@
+"""A real server, real processes, and a door at which a function waits until its test lets it go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from glowplug.bench.harness import RunningServer, running_server
+from glowplug.bench.systems.processes import descendants
+from glowplug.cli.deploying import deploy_files
+from glowplug.client import Client
+from glowplug.core.status import FunctionStatus
+
+APPS = Path(__file__).parent / "apps"
+WAIT_S = 20.0
+
+
+def until(condition: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> Any:
+    """The first true value of `condition`, asked again and again. Fails when it never comes."""
+    deadline_s = time.monotonic() + wait_s
+    pause = threading.Event()
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s, f"after {wait_s:.0f} s still not: {what}"
+        pause.wait(0.01)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def all_gone(pids: Sequence[int]) -> bool:
+    return not any(map(alive, pids))
+
+
+class Visitor:
+    """A request of a function that has come to the door. `pid` is the process it runs in."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        sock.settimeout(WAIT_S)
+        self._lines = sock.makefile("rb")
+        self.pid = int(self._lines.readline())
+
+    def let_go(self) -> None:
+        self._sock.sendall(b"\n")
+
+    def last_words(self) -> str:
+        """What it said until its end of the connection closed."""
+        try:
+            return self._lines.read().decode().strip()
+        except ConnectionResetError:
+            return ""
+
+
+class Door:
+    """Functions connect to `port`; a test sees that they run, and where, without waiting for a clock."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(WAIT_S)
+        self.port: int = self._listener.getsockname()[1]
+
+    def visitor(self) -> Visitor:
+        return Visitor(self._listener.accept()[0])
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+class Server:
+    """A running server, and everything a test asks of it."""
+
+    def __init__(self, running: RunningServer, folder: Path) -> None:
+        self.url = running.url
+        self.pid = running.process.pid
+        self.process = running.process
+        self.log = running.log
+        self.folder = folder
+        self.client = Client(running.url)
+        self.http = httpx.Client(base_url=running.url, timeout=60)
+
+    def deploy(self, *sources: Path) -> list[FunctionStatus]:
+        return deploy_files(self.url, None, list(sources), quiet=True)
+
+    def write(self, text: str, name: str = "app.py") -> Path:
+        """A source file in a folder of its own."""
+        path = Path(tempfile.mkdtemp(dir=self.folder)) / name
+        path.write_text(text)
+        return path
+
+    def post(self, function: str, arguments: Any = None, **headers: str) -> httpx.Response:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.post(f"/function/{function}", json=arguments or {}, headers=names)
+
+    def tree(self) -> list[int]:
+        return descendants(self.pid)
+
+    def close(self) -> None:
+        self.client.close()
+        self.http.close()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *files: Path, options: Sequence[str] = ()) -> Iterator[Server]:
+    """A server on `folder`, which a later one may use again."""
+    with running_server(files, folder / "state", options=options) as running:
+        server = Server(running, folder)
+        try:
+            yield server
+        finally:
+            server.close()
+
+
+@pytest.fixture(scope="session")
+def make_folder() -> Iterator[Callable[[], Path]]:
+    """Folders that functions' own users can reach, unlike pytest's."""
+    made: list[Path] = []
+
+    def make() -> Path:
+        made.append(Path(tempfile.mkdtemp(prefix="glowplug-e2e-")))
+        made[-1].chmod(0o755)
+        return made[-1]
+
+    yield make
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def folder(make_folder: Callable[[], Path]) -> Path:
+    return make_folder()
+
+
+@pytest.fixture(scope="session")
+def server(make_folder: Callable[[], Path]) -> Iterator[Server]:
+    """The one server of all tests that leave it as it was; nothing of it is left at the end."""
+    before = os.listdir(tempfile.gettempdir())
+    with serving(make_folder()) as found:
+        found.deploy(APPS / "gates.py")
+        yield found
+        pids = found.tree()
+    until(lambda: all_gone(pids), "every process of the server is gone")
+    left = [n for n in os.listdir(tempfile.gettempdir()) if n not in before and n.startswith("glowplug-")]
+    assert [name for name in left if not name.startswith("glowplug-e2e-")] == []
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    found = Door()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as found:
+        yield found

@@ -1,0 +1,93 @@
+"""Functions that fail, die, or print without end: their callers are told, nobody else notices."""
+
+from __future__ import annotations
+
+import pytest
+
+from glowplug.core.errors import BuildFailed, FunctionFailed, GlowplugError, WorkerDied
+from tests.e2e.conftest import Server, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+
+def test_an_exception(server: Server) -> None:
+    with pytest.raises(FunctionFailed, match="ValueError: the cat sat on the keyboard"):
+        server.client.invoke("misbehave", {"how": "raise"})
+    lines = until(lambda: [line.text for line in server.client.logs("misbehave")], "the traceback is in the log")
+    assert any("Traceback" in line for line in lines)
+    assert any("gates.py" in line for line in lines)
+    assert server.client.invoke("misbehave", {"how": "not"}) == "well"
+
+
+def test_a_result_that_cannot_be_written(server: Server) -> None:
+    with pytest.raises(GlowplugError, match="cannot be written as JSON"):
+        server.client.invoke("misbehave", {"how": "unwritable"})
+    assert server.client.invoke("misbehave", {"how": "not"}) == "well"
+
+
+@pytest.mark.parametrize("how", ["_exit", "kill", "segfault"])
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_a_worker_that_dies(server: Server, how: str, warm: bool) -> None:
+    if warm:
+        assert server.client.invoke("misbehave", {"how": "not"}) == "well"
+    else:
+        server.client.descend("misbehave", "imported")
+    with pytest.raises(WorkerDied) as raised:
+        server.client.invoke("misbehave", {"how": how})
+    ends = {"_exit": "status 7", "kill": "SIGKILL", "segfault": "SIGSEGV"}
+    assert "misbehave.default" in raised.value.message
+    assert ends[how] in raised.value.message
+    assert server.client.invoke("misbehave", {"how": "not"}) == "well"
+
+
+def test_sys_exit(server: Server) -> None:
+    with pytest.raises(FunctionFailed, match="SystemExit: 3"):
+        server.client.invoke("misbehave", {"how": "exit"})
+    assert server.client.invoke("misbehave", {"how": "not"}) == "well"
+
+
+def test_ten_megabytes_of_log(server: Server) -> None:
+    assert server.client.invoke("chatter", {"lines": 10_000}) == 10_000
+    kept = until(
+        lambda: [t for t in [line.text for line in server.client.logs("chatter")] if t == "the end"] and
+        list(server.client.logs("chatter")),
+        "the last line has come",
+    )
+    assert len(kept) == 2000
+    assert all(len(line.text) <= 8192 for line in kept)
+    assert server.client.invoke("add", {"a": 1}) == 2
+
+
+SETUP = """
+import glowplug
+app = glowplug.App("setups")
+
+@app.model()
+class Model:
+    def setup(self):
+        raise RuntimeError("no such colour")
+
+    @glowplug.endpoint
+    def answer(self) -> int:
+        return 1
+"""
+
+
+def test_a_setup_that_raises(server: Server) -> None:
+    with pytest.raises(BuildFailed, match="RuntimeError: no such colour"):
+        server.deploy(server.write(SETUP, "failing.py"))
+    found = server.client.describe("model")
+    assert found.state == "failed"
+    assert "no such colour" in found.error
+    with pytest.raises(GlowplugError, match="no such colour"):
+        server.client.invoke("model")
+    server.client.undeploy("model")
+
+
+def test_a_setup_that_starts_a_thread(server: Server) -> None:
+    found = server.client.describe("threaded")
+    assert found.highest_step == "imported"
+    assert "threads" in found.reason
+    server.client.descend("threaded", "imported")
+    assert server.client.call("threaded", {"number": 4}).origin == "imported"
+    assert server.client.invoke("threaded", {"number": 4}) == 8
