@@ -39,7 +39,10 @@ from glowplug.node.messages import (
     ForkFailed,
     FromServer,
     Happened,
+    LetGo,
     Measured,
+    PagesReleased,
+    ReleasePages,
     Role,
     Said,
     StopAgent,
@@ -47,6 +50,9 @@ from glowplug.node.messages import (
     ZygoteReady,
 )  # fmt: skip
 from glowplug.node.processes import Process
+
+_LINES_AT_ONCE = 5
+"""The longest lines, of characters that became three bytes each, must still fit into one message."""
 
 
 class Agent:
@@ -67,7 +73,9 @@ class Agent:
         self.builds = Builds(self)
         self._receiver = wire.Receiver(server, FromServer)
         self._stopped = asyncio.Event()
-        self._killers: dict[int, asyncio.TimerHandle] = {}
+        self._killers: dict[tuple[int, int], asyncio.TimerHandle] = {}
+        """By instance and request: what happens to a worker that does not let go of a cancelled request."""
+        self._released: dict[Process, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -177,8 +185,14 @@ class Agent:
             return
         held.process.send(CancelRequest(command.request))
         held.process.signal(signal.SIGUSR1)
-        loop = asyncio.get_running_loop()
-        self._killers[command.instance] = loop.call_later(command.grace_s, held.process.kill)
+        kill = asyncio.get_running_loop().call_later(command.grace_s, held.process.kill)
+        self._spare(command.instance, command.request)
+        self._killers[command.instance, command.request] = kill
+
+    def _spare(self, instance: int, request: int | None = None) -> None:
+        """Calls off the killing for one request, or for all."""
+        for key in [k for k in self._killers if k[0] == instance and request in (None, k[1])]:
+            self._killers.pop(key).cancel()
 
     # what comes from processes
 
@@ -191,6 +205,8 @@ class Agent:
         wire.close_all(descriptors)
         if isinstance(message, ForkFailed):
             process.pending.popleft().never_born(message.reason)
+        elif isinstance(message, PagesReleased):
+            self._released.pop(process).set()
         elif isinstance(message, ChildExited):
             process.child_exited(message.pid, message.exit_code)
         elif self.builds.owns(process):
@@ -214,10 +230,9 @@ class Agent:
             self._reached(held, message.held_bytes, message.phases)
         elif isinstance(message, WorkerReady) and held.climb is not None:
             self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)
+        elif isinstance(message, LetGo):
+            self._spare(int(held.target.key), message.request)
         elif isinstance(message, Measured):
-            killer = self._killers.pop(int(held.target.key), None)
-            if killer is not None:
-                killer.cancel()
             self.emit(HeldChanged(held.target, message.held_bytes))
 
     def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
@@ -230,8 +245,10 @@ class Agent:
     def _on_exit(self, process: Process, why: str, code: int | None) -> None:
         if process.popen is not None:
             process.popen.wait()
+        if process in self._released:
+            self._released.pop(process).set()
         if self.builds.owns(process):
-            self.builds.on_exit(process, why)
+            self.builds.on_exit(process, why, code)
             return
         held = process.owner
         if held is None:
@@ -256,8 +273,8 @@ class Agent:
         held = process.owner
         if held is not None:
             instance = int(held.target.key) if held.target.kind == "instance" else 0
-            for start in range(0, len(lines), 8):
-                self._tell(Said(held.function, instance, stream, lines[start : start + 8]))
+            for start in range(0, len(lines), _LINES_AT_ONCE):
+                self._tell(Said(held.function, instance, stream, lines[start : start + _LINES_AT_ONCE]))
 
     # the page cache
 
@@ -266,6 +283,10 @@ class Agent:
         resident = 0
         if manifest is not None and manifest.pack:
             path = self.store.pack_path(manifest.pack)
+            staged = self.zygotes.get(message.version)
+            if not message.cached and staged is not None and staged.process.send(ReleasePages()):
+                released = self._released[staged.process] = asyncio.Event()
+                await released.wait()
             await self.on_disk(_read_through if message.cached else evict_page_cache, path)
             resident = await self.on_disk(page_cache_bytes, path)
         self._tell(CacheDone(message.token, resident))
@@ -318,9 +339,8 @@ class Agent:
         table, key = self._table(held.target), self._key(held.target)
         if table.get(key) is held:
             del table[key]
-        killer = self._killers.pop(int(held.target.key), None) if held.target.kind == "instance" else None
-        if killer is not None:
-            killer.cancel()
+        if held.target.kind == "instance":
+            self._spare(int(held.target.key))
         if held.home is not None:
             shutil.rmtree(held.home, ignore_errors=True)
 

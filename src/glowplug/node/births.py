@@ -121,8 +121,9 @@ class Births:
         held = process.owner = Held(target, process, climb, time.monotonic(), function)
         bundle = str(self._store.bundle_path(version))
         message = Fork(
-            role, function, version, bundle, pack, instance, prime, env or {}, sent_s=time.monotonic(), **more
-        )
+            role, function, version, bundle, pack, instance,
+            prime=prime, env=env or {}, sent_s=time.monotonic(), **more,
+        )  # fmt: skip
         asked = parent.process.fork(message, process, (theirs.fileno(), pipes[0][1], pipes[1][1], *data))
         theirs.close()
         wire.close_all([pipes[0][1], pipes[1][1]])

@@ -77,11 +77,14 @@ class Builds:
         elif isinstance(message, ProbeDone):
             work.probe = message
 
-    def on_exit(self, process: Process, why: str) -> None:
+    def on_exit(self, process: Process, why: str, code: int | None) -> None:
+        """Without a `code` its zygote is gone too, and with it the process: no fault of the function's."""
         work = self._works.pop(process)
         if work.failed is not None or (work.result is None if work.manifest is None else work.probe is None):
-            failed = work.failed or Failed("build_failed", f"the process that built it ended: {why}")
-            self._fail(work.command, failed.code, failed.message, True, work)
+            failed = work.failed or Failed(
+                "unavailable" if code is None else "build_failed", f"the process that built it ended: {why}"
+            )
+            self._fail(work.command, failed.code, failed.message, failed.code != "unavailable", work)
         elif work.manifest is None:
             self.agent.spawn(self._adopt(work))
         else:
@@ -137,8 +140,8 @@ class Builds:
             highest_step=Step.PARKED if forks else Step.IMPORTED, reason=reason,
             weight_bytes=work.manifest.pack_bytes, staged_bytes=probe.staged_bytes,
             parked_bytes=probe.parked_bytes, peak_bytes=probe.peak_bytes,
-            build_s=time.monotonic() - work.started_s, primed=result.primed, rehearsed=probe.rehearsed, pack=work.manifest.pack,
-            endpoints=work.manifest.endpoints,
+            build_s=time.monotonic() - work.started_s, primed=result.primed, rehearsed=probe.rehearsed,
+            pack=work.manifest.pack, endpoints=work.manifest.endpoints,
         )  # fmt: skip
         work.manifest = msgspec.structs.replace(work.manifest, facts=facts)
         try:

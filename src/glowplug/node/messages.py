@@ -89,6 +89,10 @@ class Fork(_Message, frozen=True):
     sent_s: float = 0.0
 
 
+class ReleasePages(_Message, frozen=True):
+    """Unmap the weights' clean pages, so that the page cache can drop them. Answered by PagesReleased."""
+
+
 # zygote -> agent
 
 
@@ -108,6 +112,10 @@ class Forked(_Message, frozen=True):
     """The child exists; its pidfd travels along. Answers come in the order of the Fork messages."""
 
     pid: int
+
+
+class PagesReleased(_Message, frozen=True):
+    pass
 
 
 class ForkFailed(_Message, frozen=True):
@@ -132,6 +140,12 @@ class Measured(_Message, frozen=True):
     """A worker's memory after an answer."""
 
     held_bytes: int
+
+
+class LetGo(_Message, frozen=True):
+    """The worker has no cancelled request `request` in it: it stopped, was over, or will be refused."""
+
+    request: int
 
 
 class Failed(_Message, frozen=True):
@@ -164,7 +178,17 @@ class CancelRequest(_Message, frozen=True):
 
 FromServer = Do | CacheWeights | StopAgent
 FromAgent = AgentReady | Happened | Said | CacheDone
-FromZygote = ZygoteReady | Forked | ForkFailed | ChildExited
+ToZygote = Fork | ReleasePages
 FromChild = (
-    WorkerReady | Measured | Failed | BuildDone | ProbeDone | ZygoteReady | Forked | ForkFailed | ChildExited
+    WorkerReady
+    | Measured
+    | LetGo
+    | Failed
+    | BuildDone
+    | ProbeDone
+    | ZygoteReady
+    | Forked
+    | PagesReleased
+    | ForkFailed
+    | ChildExited
 )

@@ -72,9 +72,10 @@ def _stage(message: Fork, control: socket.socket) -> None:
     served = load(message, phases)
     if message.rehearse:
         rehearse_quietly(served)
-    threads = prepare_to_fork()
+    threads = prepare_to_fork(served)
     wire.send(control, ZygoteReady(phases.seconds, procfs.private_bytes(), threads))
-    serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served))
+    release = served.pack.release_pages if served.pack is not None else lambda: 0
+    serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served), release)
 
 
 def rehearse_quietly(served: Served) -> bool:
@@ -90,9 +91,11 @@ def rehearse_quietly(served: Served) -> bool:
         return False
 
 
-def prepare_to_fork() -> int:
+def prepare_to_fork(served: Served) -> int:
     """Leaves as little to copy as can be, and returns the number of threads: above one, do not fork."""
     rest_threads()
+    if served.pack is not None:
+        served.pack.keep_across_fork()
     settle()
     return procfs.thread_count()
 
@@ -103,7 +106,7 @@ def _probe(message: Fork, control: socket.socket) -> None:
     Whatever may not fork is found out here, in processes that nobody waits for.
     """
     served = load(message, Phases())
-    threads = prepare_to_fork()
+    threads = prepare_to_fork(served)
     if threads > 1:
         peak, parked = measure_primed(served)
         wire.send(control, ProbeDone(threads, False, procfs.private_bytes(), parked, peak))
@@ -120,14 +123,14 @@ def _probe(message: Fork, control: socket.socket) -> None:
 def _rehearsed(served: Served) -> tuple[bool, int]:
     """Whether this process may still fork after it ran the model, and its private bytes then."""
     ran = rehearse_quietly(served)
-    return ran and prepare_to_fork() == 1, procfs.private_bytes()
+    return ran and prepare_to_fork(served) == 1, procfs.private_bytes()
 
 
 def measure_worker(served: Served, rehearsed: bool) -> tuple[int, int]:
     """(peak, parked) private bytes of a worker, forked from a zygote like the one that will be."""
     if rehearsed:
         rehearse_quietly(served)
-        prepare_to_fork()
+        prepare_to_fork(served)
         found = in_child(lambda: measure_primed(served))
         if found is not None:
             return found

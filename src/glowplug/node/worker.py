@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,13 @@ from glowplug.bundle.instantiate import Phases, Served, inference_mode
 from glowplug.core.errors import GlowplugError, RequestCancelled, UnknownEndpoint
 from glowplug.node import procfs, wire
 from glowplug.node.arguments import Signature
-from glowplug.node.messages import CancelRequest, Fork, Measured, WorkerReady
+from glowplug.node.messages import CancelRequest, Fork, LetGo, Measured, WorkerReady
 from glowplug.node.parallel import restore_threads
 from glowplug.node.zygote import settle
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+
+_CANCELLED = "the request was cancelled"
+_UNWANTED_KEPT = 256
 
 
 class Worker:
@@ -46,7 +50,10 @@ class Worker:
         self.signatures: dict[str, Signature] = {}
         self.current: int | None = None
         self.interruptible = False
+        self.cancelled: int | None = None
         self._cancels = wire.Receiver(control, CancelRequest)
+        self._unwanted: deque[int] = deque(maxlen=_UNWANTED_KEPT)
+        """Requests that were cancelled while they did not run: over, or still to come."""
 
     def run(self) -> None:
         phases = Phases()
@@ -82,14 +89,15 @@ class Worker:
         """Answers one request. `climb` are the phases of the climb that this request waited for."""
         start = time.perf_counter()
         phases = dict(climb or {})
-        cancelled = False
         try:
             self.current, self.interruptible = incoming.request, True
             self._read_cancels()
+            if incoming.request in self._unwanted:
+                raise RequestCancelled(_CANCELLED)
             status, content_type, body = self._call(incoming)
             self.interruptible = False
         except RequestCancelled as error:
-            self.interruptible, cancelled = False, True
+            self.interruptible = False
             self.endpoint.error(incoming.request, error.code, error.message)
         except GlowplugError as error:
             self.interruptible = False
@@ -108,8 +116,8 @@ class Worker:
             self.endpoint.reply(incoming.request, status, content_type, body, phases, origin)
         finally:
             self.current = None
-        if cancelled:
-            wire.send(self.control, Measured(procfs.private_bytes()))
+            if self.cancelled == incoming.request:
+                wire.send(self.control, LetGo(incoming.request))
 
     def _call(self, incoming: Incoming) -> tuple[int, str, bytes | memoryview]:
         assert self.served is not None
@@ -133,7 +141,8 @@ class Worker:
         self._read_cancels()
 
     def _read_cancels(self) -> None:
-        """Raises RequestCancelled when the request that runs is among those the agent wants stopped."""
+        """Raises RequestCancelled when the request that runs is among those the agent wants stopped. Any
+        other is answered at once: whoever runs by then must not be killed for it."""
         while True:
             try:
                 found = self._cancels.receive(socket.MSG_DONTWAIT)
@@ -141,6 +150,12 @@ class Worker:
                 return
             if found is None:
                 return
-            if found[0].request == self.current and self.interruptible:
+            request = found[0].request
+            if request != self.current:
+                self._unwanted.append(request)
+                wire.send(self.control, LetGo(request))
+                continue
+            self.cancelled = request
+            if self.interruptible:
                 self.interruptible = False
-                raise RequestCancelled("the request was cancelled")
+                raise RequestCancelled(_CANCELLED)

@@ -19,7 +19,16 @@ import time
 from collections.abc import Callable
 
 from glowplug.node import guard, procfs, wire
-from glowplug.node.messages import ChildExited, Fork, Forked, ForkFailed, ZygoteReady
+from glowplug.node.messages import (
+    ChildExited,
+    Fork,
+    Forked,
+    ForkFailed,
+    PagesReleased,
+    ReleasePages,
+    ToZygote,
+    ZygoteReady,
+)  # fmt: skip
 
 COMMAND = "from glowplug.node.zygote import main; main()"
 _FRESH_S = 0.05
@@ -77,9 +86,12 @@ def settle() -> None:
     procfs.give_back_memory()
 
 
-def serve_forks(sock: socket.socket, child: Child) -> None:
-    """Forks on request until the agent is gone. Returns in the zygote only; children end in `child`."""
-    receiver = wire.Receiver(sock, Fork)
+def serve_forks(sock: socket.socket, child: Child, release: Callable[[], object] = lambda: None) -> None:
+    """Forks on request until the agent is gone. Returns in the zygote only; children end in `child`.
+
+    `release` unmaps what weights are mapped, when the agent asks for it.
+    """
+    receiver = wire.Receiver(sock, ToZygote)
     wake_in, wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
@@ -98,6 +110,10 @@ def serve_forks(sock: socket.socket, child: Child) -> None:
         if found is None:
             return
         message, descriptors = found
+        if isinstance(message, ReleasePages):
+            release()
+            wire.send(sock, PagesReleased())
+            continue
         try:
             pid = os.fork()
         except OSError as error:
@@ -119,14 +135,19 @@ def serve_forks(sock: socket.socket, child: Child) -> None:
 
 
 def _reap(sock: socket.socket) -> None:
+    """Reports the children that ended, and ends what they themselves had started: until its leader is reaped,
+    a process group's number can belong to no other."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if pid == 0:
+        if ended is None:
             return
-        wire.send(sock, ChildExited(pid, os.waitstatus_to_exitcode(status)))
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(ended.si_pid, signal.SIGKILL)
+        _, status = os.waitpid(ended.si_pid, 0)
+        wire.send(sock, ChildExited(ended.si_pid, os.waitstatus_to_exitcode(status)))
 
 
 def _become_child(message: Fork, descriptors: list[int], child: Child, inherited: tuple[int, ...]) -> None:
@@ -136,6 +157,7 @@ def _become_child(message: Fork, descriptors: list[int], child: Child, inherited
         parent = os.getppid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a worker that is not yet one reads its cancels later
         wire.close_all(inherited)
         guard.die_with_parent(parent)
         os.setsid()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from glowplug.bench.harness import RunningServer
 from glowplug.bench.models import BenchModel
 from glowplug.bench.systems import Measurement
+from glowplug.bench.systems.processes import descendants, named, private_bytes
 from glowplug.client import parse_server_timing
 from glowplug.core.bodies import encode_arguments
 
@@ -70,10 +71,9 @@ class LiveSystem:
         self._caller.close()
 
     def _private_bytes(self, model: BenchModel) -> int | None:
-        parked = [
-            each for each in self._server.functions()[model.function].instances if each.step == "parked"
-        ]
-        return max((each.held_bytes for each in parked), default=None)
+        """What the kernel says that the model's parked worker has for itself alone."""
+        workers = named(f"worker:{model.function}", descendants(self._server.process.pid))
+        return max((private_bytes(pid) for pid in workers), default=None)
 
 
 def request_body(model: BenchModel, request: Any) -> tuple[str, bytes]:

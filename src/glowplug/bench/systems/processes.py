@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,6 +25,22 @@ def descendants(pid: int) -> list[int]:
             found += children
             waiting += children
     return found
+
+
+def named(name: str, pids: list[int]) -> list[int]:
+    """Those whose command name is `name`, of which the kernel keeps 15 bytes."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().rstrip("\n") == name[:15]:
+                found.append(pid)
+    return found
+
+
+def private_bytes(pid: int) -> int:
+    """Pages that no other process has mapped, of whatever kind (smaps_rollup)."""
+    fields = memory_fields(pid)
+    return fields.get("Private_Clean", 0) + fields.get("Private_Dirty", 0)
 
 
 def proportional_bytes(pids: list[int]) -> int:
