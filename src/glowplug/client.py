@@ -13,7 +13,7 @@ import msgspec
 
 from glowplug.core.bodies import JSON, decode_result, encode_arguments
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
-from glowplug.core.ids import parse_function_id
+from glowplug.core.ids import DEFAULT_NAMESPACE, parse_function_id
 from glowplug.core.status import FunctionStatus, LogLine, RequestTrace
 
 if TYPE_CHECKING:
@@ -135,6 +135,20 @@ class Client:
 
     def undeploy(self, function: str) -> None:
         self._send("DELETE", f"/system/functions/{parse_function_id(function)}")
+
+    def set_secret(self, name: str, value: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """Stores a secret; functions that declare it and start from now on find it among their variables."""
+        self._send("POST", "/system/secrets", json={"name": name, "namespace": namespace, "value": value})
+
+    def remove_secret(self, name: str, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """Raises UnknownSecret."""
+        self._send("DELETE", "/system/secrets", json={"name": name, "namespace": namespace})
+
+    def secrets(self, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
+        """Their names; values are never given back."""
+        query = {"namespace": namespace}
+        found = self._json("GET", "/system/secrets", list[dict[str, str]], params=query)
+        return [each["name"] for each in found]
 
     def climb(self, function: str, step: str, cache: str | None = None) -> None:
         """Returns when `function` stands at exactly `step`; `cache` is `warm`, `cold` or None."""

@@ -12,8 +12,7 @@ from glowplug.control.driver import Driver
 from glowplug.control.journal_files import JournalWriter
 from glowplug.control.leases import LeaseTable
 from glowplug.control.state import ControlState
-from glowplug.core.commands import Target
-from glowplug.core.events import CommandFailed, Event, InstanceExited, StepLost
+from glowplug.core.events import CommandFailed, Event, InstanceExited, NodeLost, StepLost
 from glowplug.core.ids import GatewayId, InstanceId
 from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.specs import FunctionSpec
@@ -85,9 +84,12 @@ class System:
     def _observe(self, event: Event) -> None:
         """After the controller has had its say: an instance that ended needs no connection any more."""
         self.platform.observe(event)
+        if isinstance(event, NodeLost):
+            self.gateway.detach_all(event.why)
+            return
         ended = _ended_instance(event)
         if ended is not None:
-            self.gateway.detach(ended)
+            self.gateway.detach(*ended)
 
     def _gauges(self) -> list[Gauge]:
         gauges = []
@@ -123,13 +125,14 @@ class _Observed:
         self._engine.connect(both)
 
 
-def _ended_instance(event: Event) -> InstanceId | None:
-    target: Target | None = None
+def _ended_instance(event: Event) -> tuple[InstanceId, str] | None:
+    """The instance that an event says has ended, and why."""
     if isinstance(event, InstanceExited):
-        return event.instance
-    if isinstance(event, (StepLost, CommandFailed)):
-        target = event.target
-    return InstanceId(int(target.key)) if target is not None and target.kind == "instance" else None
+        return event.instance, event.why
+    if isinstance(event, (StepLost, CommandFailed)) and event.target.kind == "instance":
+        why = event.why if isinstance(event, StepLost) else event.message
+        return InstanceId(int(event.target.key)), why
+    return None
 
 
 def steady_epoch_clock() -> Callable[[], float]:

@@ -18,7 +18,7 @@ import uvicorn
 
 from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject
-from glowplug.core.errors import UnknownFunction
+from glowplug.core.errors import UnknownFunction, UnknownSecret
 from glowplug.core.events import Event, RequestArrived
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.core.ladder import Step
@@ -27,7 +27,15 @@ from glowplug.core.status import FunctionStatus, LogLine
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
-from glowplug.gateway.platform import Cache, Deployment, DeployRequest, Direction, PlatformInfo
+from glowplug.gateway.platform import (
+    Cache,
+    Deployment,
+    DeployRequest,
+    Direction,
+    PlatformInfo,
+    Secret,
+    SecretName,
+)
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
 GATEWAY = GatewayId("g")
@@ -81,6 +89,7 @@ class FakePlatform:
         self.statuses = {ECHO: FunctionStatus(name="echo", namespace="default")}
         self.asked: list[tuple[object, ...]] = []
         self.lines: list[LogLine] = []
+        self.held_secrets: dict[tuple[str, str], str] = {}
         self.is_ready = True
 
     async def deploy(self, request: DeployRequest, update: bool) -> Deployment:
@@ -108,6 +117,16 @@ class FakePlatform:
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
         self.asked.append((direction, function, step, cache))
+
+    def secrets(self, namespace: str) -> list[str]:
+        return sorted(name for where, name in self.held_secrets if where == namespace)
+
+    async def set_secret(self, secret: Secret) -> None:
+        self.held_secrets[secret.namespace, secret.name] = secret.value
+
+    async def remove_secret(self, secret: SecretName) -> None:
+        if self.held_secrets.pop((secret.namespace, secret.name), None) is None:
+            raise UnknownSecret(f"no secret {secret.name}")
 
     async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
         digest = hashlib.sha256()

@@ -7,8 +7,8 @@ import sys
 
 import cyclopts
 
-from glowplug.cli.functions import Url
-from glowplug.cli.output import console
+from glowplug.cli.functions import Json, Url
+from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 
 app = cyclopts.App(name="secret", help="Store and remove secrets.")
@@ -27,6 +27,22 @@ def set(name: str, *, namespace: str = "default", url: Url = None) -> None:
     with Client(url) as client:
         client.set_secret(name, value, namespace)
     console.print(f"{name} is stored; functions started from now on get it")
+
+
+@app.command(name="list")
+def list_names(*, namespace: str = "default", url: Url = None, json: Json = False) -> None:
+    """List the names of secrets; nobody reads their values back.
+
+    Examples:
+
+        glowplug secret list
+    """
+    with Client(url) as client:
+        names = client.secrets(namespace)
+    if json:
+        print_json(names)
+    else:
+        console.print("\n".join(names) or "no secrets are stored", markup=False, highlight=False)
 
 
 @app.command

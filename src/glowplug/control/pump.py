@@ -15,6 +15,9 @@ from glowplug.core.errors import NoSpace
 from glowplug.core.ids import FunctionId, NodeId
 from glowplug.core.ladder import Step
 
+_LOOK_AGAIN_S = 1.0
+"""At the earliest, at an instance that was in use when its time had come."""
+
 
 def pump(c: Context, number: FunctionId) -> None:
     """One look. Handing a function that is not there is not an error."""
@@ -112,10 +115,14 @@ def rest(c: Context, instance: Instance) -> None:
     if held or version.live > max(most_workers(c, function, version), replicas_wanted(c, function)):
         instances.drain(c, instance, "not wanted")
         return
-    if version.live > replicas_wanted(c, function) and _keep_until_s(c, instance, version) <= c.now_s:
-        instances.drain(c, instance, "idle")
-        return
-    _watch(c, instance, version)
+    if version.live > replicas_wanted(c, function):
+        until_s = _keep_until_s(c, instance, version)
+        if until_s <= c.now_s:
+            instances.drain(c, instance, "idle")
+            return
+        if f"keep:{instance.id}" not in c.store.timers:
+            # One timer per instance; it is set again when it fires, not at every use.
+            c.set_timer(f"keep:{instance.id}", until_s)
     if lending.lend(c, instance):
         instances.reindex(c, instance)
 
@@ -126,27 +133,16 @@ def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
     return prewarm.keep_until_s(InstanceView(instance, version), c.now_s)
 
 
-def _watch(c: Context, instance: Instance, version: Version) -> None:
-    """One timer per instance; it is set again when it fires, not at every use."""
-    key = f"keep:{instance.id}"
-    if key not in c.store.timers:
-        keep_s = max(
-            _keep_until_s(c, instance, version), c.now_s + min(1.0, version.spec.declaration.keep_warm_s)
-        )
-        c.set_timer(key, keep_s)
-
-
 def on_keep_timer(c: Context, instance: Instance) -> None:
-    """Idle for long enough? One that was used since is watched anew."""
+    """Idle for long enough? One that was used under its lease since is looked at again later."""
     version = c.version_of(instance)
-    if not instances.is_unused(instance):
-        _watch(c, instance, version)
-    elif version.live > replicas_wanted(c, c.function_of(instance)) and (
-        _keep_until_s(c, instance, version) <= c.now_s
-    ):
+    if instance.bound or version.live <= replicas_wanted(c, c.function_of(instance)):
+        return
+    until_s = _keep_until_s(c, instance, version)
+    if until_s <= c.now_s and instances.is_unused(instance):
         instances.drain(c, instance, "idle")
     else:
-        _watch(c, instance, version)
+        c.set_timer(f"keep:{instance.id}", max(until_s, c.now_s + _LOOK_AGAIN_S))
 
 
 def feed(c: Context, node: Node) -> None:

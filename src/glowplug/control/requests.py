@@ -144,7 +144,7 @@ def on_cancelled(c: Context, event: RequestCancelled) -> None:
 
 
 def _stop_leased(c: Context, event: RequestCancelled) -> None:
-    """A request that a gateway sent under a lease: only the gateway knows it, and only its instance tells where."""
+    """A request that a gateway sent under a lease, which only the gateway knows of."""
     instance = c.store.instances.get(event.instance) if event.instance is not None else None
     if instance is not None and instance.lease is not None:
         grace_s = c.settings.cancel_grace_s

@@ -3,7 +3,7 @@
     GlowplugError
     |- UserError           the caller or the function's author must change something (4xx)
     |  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
-    |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404
+    |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404
     |  |- DeployConflict 409, BodyTooLarge 413, InvalidArguments 422, WeightsError 422, BuildFailed 422
     |- FunctionFailed 500  the function's own code raised; its last line is the message
     |- CapacityError       try again later; carries retry_after_s
@@ -65,6 +65,11 @@ class UnknownEndpoint(UserError):
 class UnknownVersion(UserError):
     status = 404
     code = "unknown_version"
+
+
+class UnknownSecret(UserError):
+    status = 404
+    code = "unknown_secret"
 
 
 class DeployConflict(UserError):

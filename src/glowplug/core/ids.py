@@ -20,6 +20,7 @@ CommandId = NewType("CommandId", int)
 GatewayId = NewType("GatewayId", str)
 
 DEFAULT_NAMESPACE = "default"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 
 
@@ -33,6 +34,15 @@ def check_name(name: str, what: str = "function") -> str:
         raise InvalidName(
             f"{what} name {shown!r} is not allowed: use 1 to 63 of a-z, 0-9, '-' and '_', "
             "starting and ending with a letter or a digit"
+        )
+    return name
+
+
+def check_variable(name: str, what: str = "environment variable") -> str:
+    """Returns `name` when it can be one of an environment variable. Raises InvalidName."""
+    if not _VARIABLE.fullmatch(name):
+        raise InvalidName(
+            f"{what} name {name[:80]!r} is not allowed: use 1 to 200 letters, digits and '_', no digit first"
         )
     return name
 

@@ -14,15 +14,32 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from glowplug.core.errors import BodyTooLarge, GlowplugError, InvalidArguments, InvalidUpload, UserError
-from glowplug.core.ids import FunctionId, function_id, parse_function_id, split_function_id
+from glowplug.core.ids import (
+    DEFAULT_NAMESPACE,
+    FunctionId,
+    check_name,
+    check_variable,
+    function_id,
+    parse_function_id,
+    split_function_id,
+)
 from glowplug.core.ladder import Step, parse_step
 from glowplug.core.status import LogLine
 from glowplug.core.units import show_bytes
 from glowplug.gateway.answers import error_body, error_headers
 from glowplug.gateway.lifecycle import Gateway
-from glowplug.gateway.platform import DeployRequest, Platform, RollbackRequest, ScaleRequest, UndeployRequest
+from glowplug.gateway.platform import (
+    DeployRequest,
+    Platform,
+    RollbackRequest,
+    ScaleRequest,
+    Secret,
+    SecretName,
+    UndeployRequest,
+)
 
 _MAX_BODY_BYTES = 2**20
+_MAX_SECRET_CHARS = 16_384
 T = TypeVar("T")
 
 
@@ -45,9 +62,12 @@ def admin_app(gateway: Gateway, platform: Platform) -> Starlette:
             Route("/system/logs", a.logs, methods=["GET"]),
             Route("/system/traces", a.traces, methods=["GET"]),
             Route("/system/traces/{request:int}", a.trace, methods=["GET"]),
+            Route("/system/secrets", a.secrets, methods=["GET"]),
+            Route("/system/secrets", a.set_secret, methods=["POST", "PUT"]),
+            Route("/system/secrets", a.remove_secret, methods=["DELETE"]),
             Route("/system/info", a.info, methods=["GET"]),
         ],
-        exception_handlers={GlowplugError: _on_error, HTTPException: _on_http_error},
+        exception_handlers={GlowplugError: _on_error, HTTPException: _on_http_error, Exception: _on_defect},
     )
 
 
@@ -153,8 +173,33 @@ class _Admin:
             )
         return _json(found)
 
+    async def secrets(self, request: Request) -> Response:
+        namespace = check_name(request.query_params.get("namespace", DEFAULT_NAMESPACE), "namespace")
+        return _json([SecretName(name, namespace) for name in self._platform.secrets(namespace)])
+
+    async def set_secret(self, request: Request) -> Response:
+        secret = await _read(request, Secret)
+        _check_secret(secret)
+        if "\0" in secret.value or len(secret.value) > _MAX_SECRET_CHARS:
+            raise InvalidArguments(
+                f"value: a secret has at most {_MAX_SECRET_CHARS} characters, none of them zero", "value"
+            )
+        await self._platform.set_secret(secret)
+        return Response(status_code=201)
+
+    async def remove_secret(self, request: Request) -> Response:
+        secret = await _read(request, SecretName)
+        _check_secret(secret)
+        await self._platform.remove_secret(secret)
+        return Response(status_code=202)
+
     async def info(self, request: Request) -> Response:
         return _json(self._platform.info())
+
+
+def _check_secret(secret: SecretName) -> None:
+    check_name(secret.namespace, "namespace")
+    check_variable(secret.name, "secret")
 
 
 def _function(request: Request, name: str | None = None) -> FunctionId:
@@ -235,6 +280,12 @@ async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GlowplugError)
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     return Response(error_body(error), error.status, headers, media_type="application/json")
+
+
+async def _on_defect(request: Request, error: Exception) -> Response:
+    """Our own mistake: the caller learns no more than that; the server's log gets the traceback."""
+    found = GlowplugError("the server made a mistake; its log says which")
+    return Response(error_body(found), found.status, media_type="application/json")
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

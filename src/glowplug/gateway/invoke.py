@@ -42,6 +42,8 @@ class Invoker:
         self._next_request = new_request_ids(clock())
         self._flights: dict[RequestId, Flight] = {}
         self._early: dict[InstanceId, list[Flight]] = {}
+        self._fallen: dict[InstanceId, list[Flight]] = {}
+        """Sent under a lease to a worker that died; the engine is about to say of what."""
         self._news = False
         self.on_news: Callable[[], None] = self.report
 
@@ -107,7 +109,9 @@ class Invoker:
         instance = flight.instance
         assert instance is not None
         assert flight.dispatched_at is not None
-        if died and not flight.leased and not flight.answer.done():
+        if died and not flight.answer.done():
+            if flight.leased:
+                self._fallen.setdefault(instance, []).append(flight)
             asyncio.get_running_loop().call_later(VERDICT_S, self._settle, flight, reply)
             return
         self._settle(flight, reply)
@@ -190,6 +194,16 @@ class Invoker:
         """An instance has ended: it is taken under no lease any more. The controller learns by the engine."""
         self._leases.lost(instance)
         self._early.pop(instance, None)
+
+    def ended(self, instance: InstanceId, why: str) -> None:
+        """The engine's word on an instance's end, after its connection closed."""
+        self.lost(instance)
+        for flight in self._fallen.pop(instance, ()):
+            flight.fail(WorkerDied(f"the worker of {flight.function} died: {why}"))
+
+    def fallen(self) -> list[InstanceId]:
+        """Instances whose end the engine has yet to explain."""
+        return list(self._fallen)
 
     def report(self) -> None:
         """Tells the controller what was done under leases, and gives back those that are over."""

@@ -72,7 +72,12 @@ class Gateway:
     def detach(self, instance: InstanceId, why: str = "its process ended") -> None:
         """An instance has ended. Answers that it sent in time are delivered."""
         self.connections.detach(instance, why)
-        self.invoker.lost(instance)
+        self.invoker.ended(instance, why)
+
+    def detach_all(self, why: str) -> None:
+        """Every instance has ended."""
+        for instance in {*self.connections, *self.invoker.fallen()}:
+            self.detach(instance, why)
 
     def _on_lost(self, instance: InstanceId, why: str) -> None:
         self.invoker.lost(instance)

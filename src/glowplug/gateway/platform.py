@@ -60,6 +60,17 @@ class RollbackRequest(msgspec.Struct, frozen=True):
     version: str | None = None
 
 
+class SecretName(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+
+
+class Secret(SecretName, frozen=True):
+    """Write only: nothing gives a value back but to the functions that ask for it."""
+
+    value: str = ""
+
+
 class PlatformInfo(msgspec.Struct, frozen=True):
     version: str
     nodes: tuple[NodeStatus, ...] = ()
@@ -87,6 +98,18 @@ class Platform(Protocol):
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
         """Returns when it stands at exactly `step`, its weights in (`warm`) or out of the page cache."""
+        ...
+
+    def secrets(self, namespace: str) -> list[str]:
+        """The names of a namespace's secrets, sorted."""
+        ...
+
+    async def set_secret(self, secret: Secret) -> None:
+        """Stores a secret or replaces it. Processes that run already keep what they were given."""
+        ...
+
+    async def remove_secret(self, secret: SecretName) -> None:
+        """Raises UnknownSecret."""
         ...
 
     async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:

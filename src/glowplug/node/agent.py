@@ -24,7 +24,7 @@ from glowplug.core.ids import CommandId, InstanceId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import NodeSettings
 from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
-from glowplug.node import wire
+from glowplug.node import procfs, wire
 from glowplug.node.births import Births, Held
 from glowplug.node.builds import Builds
 from glowplug.node.messages import (
@@ -40,7 +40,6 @@ from glowplug.node.messages import (
     FromServer,
     Happened,
     LetGo,
-    Measured,
     PagesReleased,
     ReleasePages,
     Role,
@@ -54,6 +53,7 @@ from glowplug.node.processes import Process
 _LINES_AT_ONCE = 5
 """The longest lines, of characters that became three bytes each, must still fit into one message."""
 
+_MEASURE_AFTER_S = 1.0
 
 class Agent:
     """See the module. `server` is the agent's end of the pair it shares with the server process."""
@@ -129,7 +129,7 @@ class Agent:
                 self._cancel(command)
             else:
                 assert isinstance(command, Promote)  # one climb at a time needs no order yet
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no more processes or files, or a message that is too large
             if isinstance(command, Build):
                 target = Target("build", command.node, command.spec.version)
                 self.emit(CommandFailed(command.id, target, "unavailable", str(error)))
@@ -230,10 +230,18 @@ class Agent:
             self._reached(held, message.held_bytes, message.phases)
         elif isinstance(message, WorkerReady) and held.climb is not None:
             self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)
+            if not message.held_bytes:
+                loop = asyncio.get_running_loop()
+                loop.call_later(_MEASURE_AFTER_S, lambda: self.spawn(self._measure(held)))
         elif isinstance(message, LetGo):
             self._spare(int(held.target.key), message.request)
-        elif isinstance(message, Measured):
-            self.emit(HeldChanged(held.target, message.held_bytes))
+
+    async def _measure(self, held: Held) -> None:
+        """Tells what a worker holds that was not primed: from outside, for it has requests to answer."""
+        if not held.process.exited:
+            held_bytes = await self.on_disk(procfs.private_bytes, held.process.pid)
+            if held_bytes:
+                self.emit(HeldChanged(held.target, held_bytes))
 
     def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
         assert held.climb is not None

@@ -54,7 +54,7 @@ class Signature:
             return self._check({})
         try:
             found = msgspec.json.decode(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise InvalidArguments(f"the body is not valid JSON: {error}") from None
         by_name = isinstance(found, dict) and bool(set(self.names) & set(found) or not self._wants_mapping())
         if len(self.names) == 1 and not by_name:

@@ -136,12 +136,6 @@ class WorkerReady(_Message, frozen=True):
     peak_bytes: int
 
 
-class Measured(_Message, frozen=True):
-    """A worker's memory after an answer."""
-
-    held_bytes: int
-
-
 class LetGo(_Message, frozen=True):
     """The worker has no cancelled request `request` in it: it stopped, was over, or will be refused."""
 
@@ -181,7 +175,6 @@ FromAgent = AgentReady | Happened | Said | CacheDone
 ToZygote = Fork | ReleasePages
 FromChild = (
     WorkerReady
-    | Measured
     | LetGo
     | Failed
     | BuildDone

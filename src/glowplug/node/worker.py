@@ -15,7 +15,7 @@ from glowplug.bundle.instantiate import Phases, Served, inference_mode
 from glowplug.core.errors import GlowplugError, RequestCancelled, UnknownEndpoint
 from glowplug.node import procfs, wire
 from glowplug.node.arguments import Signature
-from glowplug.node.messages import CancelRequest, Fork, LetGo, Measured, WorkerReady
+from glowplug.node.messages import CancelRequest, Fork, LetGo, WorkerReady
 from glowplug.node.parallel import restore_threads
 from glowplug.node.zygote import settle
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
@@ -81,9 +81,7 @@ class Worker:
         first = phases.seconds if not self.message.prime else None
         while (incoming := self.endpoint.receive()) is not None:
             self._answer(incoming, first)
-            if first is not None:
-                first = None
-                wire.send(self.control, Measured(procfs.private_bytes()))
+            first = None
 
     def _answer(self, incoming: Incoming, climb: dict[str, float] | None) -> None:
         """Answers one request. `climb` are the phases of the climb that this request waited for."""
@@ -107,8 +105,6 @@ class Worker:
             traceback.print_exc()
             line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
             self.endpoint.error(incoming.request, "function_failed", line[:2000])
-            if isinstance(error, (SystemExit, KeyboardInterrupt)):
-                raise
         else:
             name = "compute" if climb is None else "first_compute"
             phases[name] = time.perf_counter() - start

@@ -94,8 +94,9 @@ class Database:
     def set_secret(self, namespace: str, name: str, value: str) -> None:
         self._write("INSERT OR REPLACE INTO secrets VALUES (?, ?, ?)", namespace, name, value.encode())
 
-    def remove_secret(self, namespace: str, name: str) -> None:
-        self._write("DELETE FROM secrets WHERE namespace=? AND name=?", namespace, name)
+    def remove_secret(self, namespace: str, name: str) -> bool:
+        """Whether it was there."""
+        return self._write("DELETE FROM secrets WHERE namespace=? AND name=?", namespace, name) > 0
 
     def secrets(self, namespace: str) -> dict[str, str]:
         with self._lock:
@@ -106,6 +107,7 @@ class Database:
         with self._lock:
             self._connection.close()
 
-    def _write(self, statement: str, *values: object) -> None:
+    def _write(self, statement: str, *values: object) -> int:
+        """Returns the number of rows it changed."""
         with self._lock, self._connection:
-            self._connection.execute(statement, values)
+            return self._connection.execute(statement, values).rowcount

@@ -18,7 +18,16 @@ class LogBook:
     def __init__(self, kept: int) -> None:
         self._kept = kept
         self._lines: dict[str, deque[LogLine]] = {}
-        self._followers: dict[asyncio.Queue[LogLine], str | None] = {}
+        self._followers: dict[asyncio.Queue[LogLine | None], str | None] = {}
+        self._ended = False
+
+    def end_followers(self) -> None:
+        """Every follower comes to its end, now and from now on."""
+        self._ended = True
+        for queue in self._followers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(None)
 
     def add(self, function: str, instance: int, stream: str, texts: list[str]) -> None:
         now_s = time.time()
@@ -43,7 +52,7 @@ class LogBook:
         since_s: float | None = None,
     ) -> AsyncIterator[LogLine]:
         """The kept lines (the last `tail`, those after `since_s`), then, to a follower, each new one."""
-        queue: asyncio.Queue[LogLine] = asyncio.Queue(_FOLLOWER_LINES)
+        queue: asyncio.Queue[LogLine | None] = asyncio.Queue(_FOLLOWER_LINES)
         if follow:
             self._followers[queue] = function
         try:
@@ -55,7 +64,7 @@ class LogBook:
                 lines = [line for line in lines if line.at_s >= since_s]
             for line in lines[-tail:] if tail is not None else lines:
                 yield line
-            while follow:
-                yield await queue.get()
+            while follow and not self._ended and (found := await queue.get()) is not None:
+                yield found
         finally:
             self._followers.pop(queue, None)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +25,7 @@ from glowplug.core.errors import (
     NoSpace,
     Unavailable,
     UnknownFunction,
+    UnknownSecret,
     UnknownVersion,
 )  # fmt: skip
 from glowplug.core.events import (
@@ -36,20 +39,29 @@ from glowplug.core.events import (
     ScaleRequested,
     Undeployed,
 )  # fmt: skip
-from glowplug.core.ids import FunctionId, VersionId, function_id
+from glowplug.core.ids import FunctionId, VersionId, check_variable, function_id
 from glowplug.core.ladder import Step
 from glowplug.core.specs import Declaration, FunctionSpec
 from glowplug.core.status import FunctionStatus, LogLine
 from glowplug.core.units import parse_bytes
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.flight import FunctionInfo
-from glowplug.gateway.platform import Cache, Deployment, DeployRequest, Direction, PlatformInfo
+from glowplug.gateway.platform import (
+    Cache,
+    Deployment,
+    DeployRequest,
+    Direction,
+    PlatformInfo,
+    Secret,
+    SecretName,
+)
 from glowplug.server.database import Database
 from glowplug.server.logs import LogBook
 
 log = structlog.get_logger("glowplug.platform")
 _VERSIONS_KEPT = 4
 _MOVE_S = 120.0
+_MAX_VARIABLE_CHARS = 16_384
 
 
 class LocalPlatform:
@@ -120,10 +132,8 @@ class LocalPlatform:
                 raise UnknownFunction(f"no function {function}: deploy it first, then update it")
             spec = await asyncio.to_thread(self._specify, function, request)
             manifest = self._store.manifest(spec.version)
-            try:
+            with _stored("the deploy"):
                 await asyncio.to_thread(self._save, spec)
-            except OSError as error:
-                raise NoSpace(f"the deploy cannot be stored: {error}") from error
             self._know(spec)
             facts = manifest.facts if manifest is not None and manifest.facts.build_s else None
             self._driver.post(Deployed(spec, facts))
@@ -145,7 +155,8 @@ class LocalPlatform:
     async def undeploy(self, function: FunctionId) -> None:
         async with self._locks[function]:
             self.function(function)
-            await asyncio.to_thread(self._database.remove_function, function)
+            with _stored(f"that {function} is undeployed"):
+                await asyncio.to_thread(self._database.remove_function, function)
             self._infos.pop(function, None)
             self._driver.post(Undeployed(function))
             self._log_book.forget(function)
@@ -164,7 +175,8 @@ class LocalPlatform:
                     f"{function} keeps no version {version[:40]!r} to go back to; kept: {kept}"
                 )
             spec = next(v.spec for v in self._database.versions() if v.spec.version == version)
-            await asyncio.to_thread(self._save, spec)
+            with _stored("the rollback"):
+                await asyncio.to_thread(self._save, spec)
             self._know(spec)
             self._driver.post(RollbackRequested(function, VersionId(version)))
 
@@ -187,10 +199,8 @@ class LocalPlatform:
             ) from None
 
     async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
-        try:
+        with _stored("the upload"):
             return (await self._store.receive_upload(chunks, self._max_upload_bytes))[0]
-        except OSError as error:
-            raise NoSpace(f"the upload cannot be stored: {error}") from error
 
     def logs(
         self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
@@ -203,12 +213,17 @@ class LocalPlatform:
     def ready(self) -> bool:
         return self._started and bool(self._driver.state.nodes)
 
-    def set_secret(self, namespace: str, name: str, value: str | None) -> None:
-        """Stores a secret, or removes it. Processes that run already keep what they were given."""
-        if value is None:
-            self._database.remove_secret(namespace, name)
-        else:
-            self._database.set_secret(namespace, name, value)
+    def secrets(self, namespace: str) -> list[str]:
+        return sorted(self._database.secrets(namespace))
+
+    async def set_secret(self, secret: Secret) -> None:
+        with _stored(f"secret {secret.name}"):
+            await asyncio.to_thread(self._database.set_secret, secret.namespace, secret.name, secret.value)
+
+    async def remove_secret(self, secret: SecretName) -> None:
+        with _stored(f"that secret {secret.name} is removed"):
+            if not await asyncio.to_thread(self._database.remove_secret, secret.namespace, secret.name):
+                raise UnknownSecret(f"no secret {secret.name} in namespace {secret.namespace}")
 
     def close(self) -> None:
         self._writer.shutdown()
@@ -224,14 +239,21 @@ class LocalPlatform:
         if request.limits is not None and request.limits.memory:
             changes["memory_bytes"] = parse_bytes(_si(request.limits.memory), "limits.memory")
         declaration = msgspec.structs.replace(declaration, **changes)
-        self._check_secrets(declaration)
+        self._check_variables(declaration)
         environment = environment_id(declaration.libraries)
         version = version_id(function, request.image, declaration, environment)
         return FunctionSpec(
             function, version, request.namespace, environment, request.image, declaration, time.time()
         )
 
-    def _check_secrets(self, declaration: Declaration) -> None:
+    def _check_variables(self, declaration: Declaration) -> None:
+        for name, value in declaration.env.items():
+            check_variable(name)
+            if "\0" in value or len(value) > _MAX_VARIABLE_CHARS:
+                raise InvalidDeclaration(
+                    f"{declaration.name}: variable {name} has more than {_MAX_VARIABLE_CHARS} characters, "
+                    "or one of them is zero"
+                )
         held = self._database.secrets(declaration.namespace)
         missing = [name for name in declaration.secrets if name not in held]
         if missing:
@@ -258,6 +280,15 @@ class LocalPlatform:
 
     def _write(self, call: Any, *arguments: Any) -> None:
         self._writer.submit(call, *arguments).add_done_callback(_report)
+
+
+@contextlib.contextmanager
+def _stored(what: str) -> Iterator[None]:
+    """What the disk does not take is the disk's fault. Raises NoSpace."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise NoSpace(f"{what} cannot be stored: {error}") from error
 
 
 def _report(done: Any) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSetting
 
 log = structlog.get_logger("glowplug.server")
 _BACKLOG = 2048
+_RUN_DIR = "glowplug-run-"
 
 
 class ServerOptions(msgspec.Struct, frozen=True):
@@ -65,6 +67,20 @@ def lock_state(state_dir: Path) -> int:
     return descriptor
 
 
+def fresh_run_dir(lock: int) -> Path:
+    """A new folder for scratch. The lock file remembers it, so that the next start can remove what a server
+    that was killed left behind."""
+    former = Path(os.fsdecode(os.pread(lock, 4096, 0)))
+    if former.name.startswith(_RUN_DIR):
+        shutil.rmtree(former, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix=_RUN_DIR))
+    fresh.chmod(0o711)
+    os.ftruncate(lock, 0)
+    with contextlib.suppress(OSError):  # without space it is not remembered, and that is all
+        os.pwrite(lock, os.fsencode(fresh), 0)
+    return fresh
+
+
 async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaitable[None]]) -> int:
     """Serves until SIGTERM or SIGINT, drains, and returns the exit status.
 
@@ -78,10 +94,10 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
             "give a token with --token or GLOWPLUG_TOKEN"
         )
     with contextlib.ExitStack() as cleanup:
-        cleanup.callback(os.close, lock_state(Path(options.node.state_dir)))
+        lock = lock_state(Path(options.node.state_dir))
+        cleanup.callback(os.close, lock)
         sock = cleanup.enter_context(contextlib.closing(bind(gateway.host, gateway.port)))
-        run_dir = Path(tempfile.mkdtemp(prefix="glowplug-"))
-        run_dir.chmod(0o711)
+        run_dir = fresh_run_dir(lock)
         cleanup.callback(shutil.rmtree, run_dir, ignore_errors=True)
         node = msgspec.structs.replace(options.node, run_dir=str(run_dir))
         stop = asyncio.Event()
@@ -94,7 +110,10 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        system = System(options.control, gateway, node, fatal, options.journal)
+        try:
+            system = System(options.control, gateway, node, fatal, options.journal)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"the state in {node.state_dir} cannot be opened: {error}") from error
         try:
             await system.start()
             if options.node.strict:
@@ -130,6 +149,7 @@ async def _listen(
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
+    system.logs.end_followers()
     if not await system.gateway.drain():
         log.warning("requests were still running when the time to drain was over")
     server.should_exit = True

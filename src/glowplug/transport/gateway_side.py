@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from glowplug.core.errors import WorkerDied
 from glowplug.core.ids import InstanceId, RequestId
@@ -40,6 +40,9 @@ class WorkerConnections:
 
     def __contains__(self, instance: InstanceId) -> bool:
         return instance in self._connections
+
+    def __iter__(self) -> Iterator[InstanceId]:
+        return iter(list(self._connections))
 
     def __len__(self) -> int:
         return len(self._connections)

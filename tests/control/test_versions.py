@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import pytest
+
+from glowplug.core.commands import Climb, Descend
+from glowplug.core.events import (
+    ClimbRequested,
+    DescendRequested,
+    NodeJoined,
+    RollbackRequested,
+    ScaleRequested,
+    Undeployed,
+)
+from glowplug.core.ids import FunctionId, VersionId
+from glowplug.core.ladder import Step
+from glowplug.core.settings import ControlSettings
+from glowplug.core.specs import NodeSpec
+from tests.control.world import NODE, World, kinds, spec
+
+F = FunctionId("f.default")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def active(world: World) -> str | None:
+    return world.state.functions[F].active
+
+
+def test_a_deploy_builds_in_its_environment_and_then_serves_what_waited(world: World) -> None:
+    world.deploy(spec(), built=False)
+    request = world.ask()
+    assert kinds(world.commands) == ["climb environment", "promote"]
+    world.engine.answer_all()
+    assert kinds(world.commands)[2:] == ["build", "climb instance", "dispatch"]
+    assert request in world.gateway.running
+
+
+def test_builds_run_one_after_another(world: World) -> None:
+    world.deploy(spec("f"), spec("g"), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    assert kinds(world.commands).count("build") == 1
+    world.engine.succeed(next(iter(world.engine.pending)))
+    assert kinds(world.commands).count("build") == 2
+
+
+def test_the_same_version_twice_is_nothing(world: World) -> None:
+    world.deploy(spec())
+    count = len(world.commands)
+    world.deploy(spec())
+    assert len(world.commands) == count
+
+
+def test_a_new_version_is_parked_before_the_old_one_drains(world: World) -> None:
+    old = world.parked(spec())
+    world.deploy(spec(version="2"))
+    climb = next(c for c in reversed(world.commands) if isinstance(c, Climb))
+    assert climb.prime
+    assert active(world) == "f-v1"
+    assert world.ask() in world.gateway.running, "the old one still answers"
+    world.engine.succeed(climb.id)
+    assert active(world) == "f-v2"
+    assert kinds(world.commands)[-2:] in (["revoke", "lease"], ["lease", "revoke"])
+    world.gateway.finish(next(iter(world.gateway.running)))
+    descend = next(c for c in world.commands if isinstance(c, Descend))
+    assert descend.target.key == str(old)
+
+
+def test_a_new_version_of_an_idle_function_is_active_at_once(world: World) -> None:
+    world.deploy(spec(), spec(version="2"))
+    assert active(world) == "f-v2"
+    assert world.state.functions[F].previous == ["f-v1"]
+
+
+def test_a_build_that_fails_leaves_the_old_version_active(world: World) -> None:
+    world.parked(spec())
+    world.deploy(spec(version="2"), built=False)
+    world.engine.fail(next(iter(world.engine.pending)), "build_failed", "syntax error", permanent=True)
+    assert active(world) == "f-v1"
+    assert world.state.functions[F].error == "syntax error"
+    assert VersionId("f-v2") not in world.state.context.store.versions
+
+
+def test_requests_wait_for_the_first_build_and_are_told_when_it_fails(world: World) -> None:
+    world.deploy(spec(), built=False)
+    request = world.ask()
+    world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.fail(next(iter(world.engine.pending)), "build_failed", "no module named x", permanent=True)
+    assert world.outcome(request) == "build_failed"
+    assert world.outcome(world.ask()) == "build_failed"
+
+
+def test_of_two_deploys_at_once_the_last_wins(world: World) -> None:
+    world.deploy(spec(version="1"), spec(version="2"), built=False)
+    world.engine.answer_all()
+    assert active(world) == "f-v2"
+
+
+def test_rolling_back_goes_the_same_way(world: World) -> None:
+    world.deploy(spec())
+    world.parked(spec(version="2"))
+    world.post(RollbackRequested(F, VersionId("f-v1")))
+    assert active(world) == "f-v2"
+    world.engine.answer_all()
+    assert active(world) == "f-v1"
+    assert world.state.functions[F].previous == ["f-v2"]
+
+
+def test_rolling_back_to_an_unknown_version_is_nothing(world: World) -> None:
+    world.deploy(spec())
+    assert world.post(RollbackRequested(F, VersionId("nope"))) == []
+
+
+def test_three_versions_are_kept(world: World) -> None:
+    world.deploy(*(spec(version=str(n)) for n in range(1, 7)))
+    assert world.state.functions[F].previous == ["f-v3", "f-v4", "f-v5"]
+    assert len(world.state.context.store.versions) == 4
+
+
+def test_undeploying_lets_running_requests_finish_and_forgets_everything(world: World) -> None:
+    world.deploy(spec())
+    running, queued = world.ask(), world.ask()
+    world.engine.answer_all()
+    world.post(Undeployed(F))
+    assert world.outcome(queued) == "unknown_function"
+    assert world.outcome(world.ask()) == "unknown_function"
+    world.gateway.finish(running)
+    world.engine.answer_all()
+    assert world.outcome(running) == "done"
+    assert F not in world.state.functions
+    assert {t.kind for t in world.engine.up} == {"environment"}
+
+
+def test_min_workers_are_kept_parked_and_primed(world: World) -> None:
+    world.deploy(spec(min_workers=2, max_workers=2, prewarm="none"))
+    world.engine.answer_all()
+    climbs = [c for c in world.commands if isinstance(c, Climb) and c.target.kind == "instance"]
+    assert [c.prime for c in climbs] == [True, True]
+    world.engine.exit(climbs[0].target)
+    world.engine.answer_all()
+    assert len(world.state.context.store.instances) == 2
+
+
+def test_scaling_up_and_down(world: World) -> None:
+    world.deploy(spec())
+    world.post(ScaleRequested(F, 3))
+    world.engine.answer_all()
+    assert len(world.state.context.store.instances) == 3
+    world.post(ScaleRequested(F, 0))
+    world.engine.answer_all()
+    assert len(world.state.context.store.instances) == 0
+    world.answer(world.ask())
+    assert world.standing() == Step.PARKED
+
+
+def test_prewarm_none_lets_an_instance_go_at_once(world: World) -> None:
+    world.parked(spec(prewarm="none"))
+    assert kinds(world.commands)[-1] == "descend instance"
+
+
+def test_prewarm_fixed_lets_it_go_after_its_time(world: World) -> None:
+    world.parked(spec(keep_warm_s=10.0))
+    world.advance(9.0)
+    assert world.standing() == Step.PARKED
+    world.advance(2.0)
+    world.engine.answer_all()
+    assert world.standing() == Step.IMPORTED
+
+
+@pytest.mark.parametrize("step", [Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
+@pytest.mark.parametrize("start", ["nothing", "parked"])
+def test_an_operator_gets_exactly_the_step_asked_for(step: Step, start: str) -> None:
+    world = World(ControlSettings(environment_estimate_bytes=1000, reserve_margin_bytes=10))
+    if start == "parked":
+        world.parked(spec())
+    else:
+        world.deploy(spec())
+    world.engine.answer_all()
+    world.post((ClimbRequested if start == "nothing" else DescendRequested)(F, step))
+    world.engine.answer_all()
+    assert world.standing() == step
+    world.advance(5.0)
+    world.engine.answer_all()
+    assert world.standing() == step, "it stays there"
+    world.answer(world.ask())
+    assert world.standing() == Step.PARKED
+
+
+def test_a_lost_node_fails_what_ran_and_keeps_what_waits(world: World) -> None:
+    world.deploy(spec())
+    running, queued = world.ask(), world.ask()
+    world.engine.answer_all()
+    world.lose_node()
+    assert world.outcome(running) == "worker_died"
+    assert world.outcome(queued) is None
+    world.post(NodeJoined(NodeSpec(NODE, 10_000)))
+    world.answer(queued)
+    assert world.outcome(queued) == "done"
+
+
+def test_a_build_on_a_lost_node_starts_again(world: World) -> None:
+    world.deploy(spec(), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    world.lose_node()
+    world.post(NodeJoined(NodeSpec(NODE, 10_000)))
+    world.engine.answer_all()
+    assert active(world) == "f-v1"
+
+
+def test_an_environment_that_fails_twice_tells_everybody(world: World) -> None:
+    world.deploy(spec("f"), spec("g"))
+    requests = [world.ask("f"), world.ask("g")]
+    for _ in range(2):
+        world.engine.fail(next(iter(world.engine.pending)))
+    assert [world.outcome(request) for request in requests] == ["unavailable", "unavailable"]
