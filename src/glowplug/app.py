@@ -82,6 +82,12 @@ class _LocalInstance:
         return functools.wraps(method, assigned=("__name__", "__doc__"), updated=())(call)
 
 
+def endpoints_of(owner: type) -> dict[str, Endpoint]:
+    """Every endpoint of a class by its name, inherited ones first, in order of declaration."""
+    mro = reversed(owner.__mro__)
+    return {name: value for base in mro for name, value in vars(base).items() if isinstance(value, Endpoint)}
+
+
 class Declared:
     """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights."""
 
@@ -144,14 +150,14 @@ class App:
                 raise InvalidDeclaration(
                     f"model {owner.__name__}: give it a build(self) or a setup(self) method"
                 )
-            endpoints = [v for v in vars(owner).values() if isinstance(v, Endpoint)]
+            endpoints = endpoints_of(owner)
             if not endpoints:
                 raise InvalidDeclaration(
                     f"model {owner.__name__}: mark at least one method with @glowplug.endpoint"
                 )
             declaration = self._declare(
                 owner, "model", name,
-                endpoints=tuple(endpoint_spec(e.method, skip=1) for e in endpoints),
+                endpoints=tuple(endpoint_spec(e.method, skip=1) for e in endpoints.values()),
                 weights=weights, libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers, prewarm=prewarm,
                 env=env, secrets=secrets, include=include,

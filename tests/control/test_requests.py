@@ -20,7 +20,7 @@ def last_reject(world: World) -> Reject:
     return next(c for c in reversed(world.commands) if isinstance(c, Reject))
 
 
-def test_a_cold_request_climbs_the_environment_then_an_instance_and_is_dispatched_at_once(
+def test_a_cold_request_climbs_its_environment_then_an_instance_and_goes_there_at_once(
     world: World,
 ) -> None:
     world.deploy(spec())
@@ -89,7 +89,7 @@ def test_a_full_queue_is_rejected_with_a_time_to_come_back(world: World) -> None
 
 
 def test_too_many_waiting_over_all_functions_is_overload() -> None:
-    world = World(ControlSettings(max_queued=2, environment_estimate_bytes=1000))
+    world = World(ControlSettings(max_queued=2, environment_estimate_bytes=1000, reserve_margin_bytes=10))
     world.deploy(spec("f"), spec("g"))
     world.ask("f")
     world.ask("f")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import tempfile
@@ -19,6 +18,8 @@ import pytest
 
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.systems.processes import descendants
+from glowplug.bundle.inspect import inspect_source
+from glowplug.bundle.uploads import write_upload
 from glowplug.cli.deploying import deploy_files
 from glowplug.client import Client
 from glowplug.core.status import FunctionStatus
@@ -100,6 +101,19 @@ class Server:
     def deploy(self, *sources: Path) -> list[FunctionStatus]:
         return deploy_files(self.url, None, list(sources), quiet=True)
 
+    def upload(self, source: Path) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            write_upload(source, inspect_source(source), Path(folder) / "upload.tar")
+            return self.client.upload(Path(folder) / "upload.tar")
+
+    def deploy_some(self, source: Path, *names: str) -> None:
+        """Of all that `source` declares, only these."""
+        upload = self.upload(source)
+        for name in names:
+            version = self.client.deploy(name, upload)["version"]
+            until(lambda n=name, v=version: self.client.describe(n).version == v and
+                  self.client.describe(n).state == "ready", f"{name} is built")  # fmt: skip
+
     def write(self, text: str, name: str = "app.py") -> Path:
         """A source file in a folder of its own."""
         path = Path(tempfile.mkdtemp(dir=self.folder)) / name
@@ -109,6 +123,11 @@ class Server:
     def post(self, function: str, arguments: Any = None, **headers: str) -> httpx.Response:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.http.post(f"/function/{function}", json=arguments or {}, headers=names)
+
+    @property
+    def run_dir(self) -> Path:
+        """Its folder of scratch."""
+        return Path((self.folder / "state" / "lock").read_text())
 
     def tree(self) -> list[int]:
         return descendants(self.pid)
@@ -152,14 +171,13 @@ def folder(make_folder: Callable[[], Path]) -> Path:
 @pytest.fixture(scope="session")
 def server(make_folder: Callable[[], Path]) -> Iterator[Server]:
     """The one server of all tests that leave it as it was; nothing of it is left at the end."""
-    before = os.listdir(tempfile.gettempdir())
     with serving(make_folder()) as found:
         found.deploy(APPS / "gates.py")
         yield found
-        pids = found.tree()
+        pids, scratch = found.tree(), found.run_dir
+        assert scratch.is_dir()
     until(lambda: all_gone(pids), "every process of the server is gone")
-    left = [n for n in os.listdir(tempfile.gettempdir()) if n not in before and n.startswith("glowplug-")]
-    assert [name for name in left if not name.startswith("glowplug-e2e-")] == []
+    assert not scratch.exists()
 
 
 @pytest.fixture

@@ -168,6 +168,29 @@ def test_traces_and_info() -> None:
     run(scenario)
 
 
+def test_secrets_go_in_and_never_come_out() -> None:
+    async def scenario(house: House) -> None:
+        secret = {"name": "API_KEY", "value": "sesame"}
+        assert (await house.http.post("/system/secrets", json=secret)).status_code == 201
+        assert house.platform.held_secrets == {("default", "API_KEY"): "sesame"}
+        found = await house.http.get("/system/secrets")
+        assert found.json() == [{"name": "API_KEY", "namespace": "default"}]
+        for wrong, status in (
+            ({"name": "A=B", "value": "x"}, 400),
+            ({"name": "A", "value": "x" * 20_000}, 422),
+            ({"name": "A", "value": "x\0y"}, 422),
+            ({"name": "A", "value": 3}, 422),
+            ({"name": "A", "value": "x", "namespace": "../a"}, 400),
+        ):
+            answer = await house.http.post("/system/secrets", json=wrong)
+            assert answer.status_code == status, answer.text
+        for status in (202, 404):
+            answer = await house.http.request("DELETE", "/system/secrets", json={"name": "API_KEY"})
+            assert answer.status_code == status
+
+    run(scenario)
+
+
 def test_readiness_follows_the_platform() -> None:
     async def scenario(house: House) -> None:
         house.platform.is_ready = False

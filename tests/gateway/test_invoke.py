@@ -141,10 +141,15 @@ def test_a_worker_that_dies_under_a_lease_is_a_502_and_lent_no_more() -> None:
         raise BrokenPipeError
 
     async def scenario(house: House) -> None:
-        house.start_worker(die, lend=True)
-        answer = await house.http.post("/function/echo", content=b"x")
+        instance = house.start_worker(die, lend=True)
+        call = asyncio.create_task(house.http.post("/function/echo", content=b"x"))
+        while not house.gateway.invoker.fallen():
+            await asyncio.sleep(0)
+        house.gateway.detach(instance, "killed by SIGSEGV")
+        answer = await call
         assert answer.status_code == 502
-        assert answer.json()["error"]["code"] == "worker_died"
+        error = answer.json()["error"]
+        assert error == {"code": "worker_died", "message": f"the worker of {ECHO} died: killed by SIGSEGV"}
         house.control.on_arrived = lambda event: house.control.reject(event.request, "unavailable")
         assert (await house.http.post("/function/echo")).status_code == 503
 

@@ -23,9 +23,10 @@ POLL_S = 0.1
 class RunningServer:
     """A server's process and its address. `log` is where its stderr goes."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], url: str, agent_pid: int, log: Path) -> None:
         self.process = process
         self.url = url
+        self.agent_pid = agent_pid
         self.log = log
         self._client = Client(url)
 
@@ -81,7 +82,8 @@ def running_server(
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL)
     server: RunningServer | None = None
     try:
-        server = RunningServer(process, _ready(process, log)["url"], log)
+        ready = _ready(process, log)
+        server = RunningServer(process, ready["url"], ready["agent_pid"], log)
         yield server
     finally:
         if server is not None:

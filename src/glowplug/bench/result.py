@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": _version("torch"),
         "load_before": os.getloadavg()[0],
+        "date": datetime.now(UTC).date().isoformat(),
     }
 
 

@@ -56,7 +56,10 @@ def import_source(source: Path) -> Any:
     if not source.stem.isidentifier():
         raise InvalidDeclaration(f"{source.name}: the file's name must be a Python identifier")
     sys.path.insert(0, str(source.parent))
-    return importlib.import_module(source.stem)
+    module = importlib.import_module(source.stem)
+    if Path(module.__file__ or "").resolve() != source:
+        raise InvalidDeclaration(f"{source.name}: Python has a module of that name; give the file another")
+    return module
 
 
 def find_targets(module: Any) -> list[tuple[Declaration, Any]]:

@@ -67,6 +67,8 @@ def find_target(module_name: str, qualname: str, folder: Path) -> Any:
     if sys.path[:1] != [str(folder)]:
         sys.path.insert(0, str(folder))
     found: Any = importlib.import_module(module_name)
+    if not str(getattr(found, "__file__", "")).startswith(f"{folder}/"):
+        raise BuildFailed(f"{module_name}.py: another module has that name; give the file another")
     for name in qualname.split("."):
         found = getattr(found, name)
     return found
@@ -157,12 +159,9 @@ def assign_packed(instance: Any, pack: MappedPack) -> None:
 
 def bound_endpoints(instance: Any) -> dict[str, Callable[..., Any]]:
     """Every @endpoint of the instance's class, bound, in order of declaration."""
-    from glowplug.app import Endpoint
+    from glowplug.app import endpoints_of
 
-    found = {
-        n: v for c in reversed(type(instance).__mro__) for n, v in vars(c).items() if isinstance(v, Endpoint)
-    }
-    return {name: value.method.__get__(instance) for name, value in found.items()}
+    return {name: e.method.__get__(instance) for name, e in endpoints_of(type(instance)).items()}
 
 
 _LOCAL: dict[type, Any] = {}

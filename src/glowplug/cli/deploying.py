@@ -60,14 +60,14 @@ def _built(client: Client, progress: Progress, name: str, version: str, wait: bo
         status = client.describe(name)
         if not wait:
             return status
-        if status.error:
-            progress.update(step, completed=1, description=f"{name}: [red]failed[/]")
-            raise BuildFailed(f"{name}: {status.error}")
         if status.version == version and status.state == "ready":
             progress.update(step, completed=1, description=f"{name}: [green]ready[/]")
             return status
-        if version not in (status.version, *status.versions) and status.state == "ready":
-            return status  # another deploy came after this one
+        if status.next != version:
+            if not status.error:
+                return status  # another deploy came after this one
+            progress.update(step, completed=1, description=f"{name}: [red]failed[/]")
+            raise BuildFailed(f"{name}: {status.error}")
         if time.monotonic() > until:
             raise DeadlinePassed(f"{name} was not built within {BUILD_S:.0f} s; see `glowplug logs {name}`")
         time.sleep(_POLL_S)

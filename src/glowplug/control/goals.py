@@ -45,9 +45,13 @@ def pursue(c: Context, function: Function, version: Version) -> None:
         for key in list(version.keys):
             if key.startswith("version/"):
                 _let_go(c, key, Step.IMPORTED)
-    if goal == Step.LOCAL and not version.staged_on:
-        _descend_environment(c, function, version)
-    elif goal in (Step.IMPORTED, Step.STAGED):
+    if goal == Step.LOCAL:
+        if all(key.startswith("weights/") for key in version.keys):
+            # Once: others may need it, and have it climb again.
+            _descend_environment(c, version)
+            function.goal, function.hold = None, goal
+        return
+    if goal in (Step.IMPORTED, Step.STAGED):
         _climb_shared(c, function, version, goal)
     if _is_reached(c, function, version, goal):
         function.goal = None
@@ -72,12 +76,9 @@ def _standing_on(c: Context, key: str) -> list[str]:
     ]
 
 
-def _descend_environment(c: Context, function: Function, version: Version) -> None:
-    if any(not key.startswith("weights/") for key in version.keys):
-        return
+def _descend_environment(c: Context, version: Version) -> None:
     for node in list(c.store.environments.get(version.spec.environment_key, ())):
         holding = c.store.holdings[key_of("environment", node, version.spec.environment_key)]
-        holdings.wait_for(holding, function.id)
         if holding.phase != "descending":
             holdings.descend(c, holding, Step.LOCAL, "asked for")
 

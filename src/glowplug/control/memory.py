@@ -31,7 +31,8 @@ def acquire(
     Requests wait (`urgent`) in one line per node. Its first keeps its place until its queue is served, all
     that it climbs on the way included: two that do not fit together would else evict each other for ever.
     The rest waits behind them, takes nothing that is pinned, and evicts only once in a while.
-    Holdings in `keep` are never victims; those in `spare` only when there is no other way.
+    Holdings in `keep` are never victims; those in `spare` only when there is no other way. Under a `limit`
+    it is all or nothing.
     """
     if not node.starved or next(iter(node.starved)) == function.id:
         free_bytes = c.store.ledger.free_bytes(node.id)
@@ -59,13 +60,20 @@ def _evict_patiently(
     if c.now_s < function.evicts_at_s:
         if f"retry:{function.id}" not in c.store.timers:
             c.set_timer(f"retry:{function.id}", function.evicts_at_s)
-    elif evict(c, node, need_bytes, keep, min(limit, c.policies.eviction.pinned_from)):
+    elif evict(c, node, need_bytes, keep, min(limit, c.policies.eviction.pinned_from), whole=limit < inf):
         function.evicts_at_s = c.now_s + _PATIENCE_S
 
 
-def evict(c: Context, node: Node, need_bytes: int, keep: Collection[str], limit: float = inf) -> bool:
-    """Sends the least worthy holdings down; False when they would not be enough."""
+def evict(
+    c: Context, node: Node, need_bytes: int, keep: Collection[str], limit: float = inf, *, whole: bool = False
+) -> bool:
+    """Sends the least worthy holdings down, as far as there are any; all or none if `whole`.
+
+    False when nothing was sent.
+    """
     victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit)
+    if whole and sum(c.store.ledger.held_bytes(key) for key in victims) < need_bytes:
+        return False
     for key in victims:
         holding = c.store.holdings[key]
         if holding.target.kind == "instance":
@@ -81,6 +89,4 @@ def relieve(c: Context, node: Node) -> None:
     ledger = c.store.ledger
     excess_bytes = -ledger.free_bytes(node.id) - ledger.leaving[node.id]
     if excess_bytes > 0:
-        reachable_bytes = min(excess_bytes, c.policies.eviction.offered(node.id))
-        if reachable_bytes > 0:
-            evict(c, node, reachable_bytes, ())
+        evict(c, node, excess_bytes, ())

@@ -82,6 +82,7 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
         createdAt=datetime.fromtimestamp(spec.created_s, UTC).isoformat(),
         version=spec.version,
         versions=tuple(name for name in names if name is not None),
+        next=function.next or "",
         kind=declaration.kind,
         state=_state(function),
         step=_LABELS[goals.standing(c, function)],

@@ -19,7 +19,8 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One function. The camelCase names are OpenFaaS's; the others are ours.
 
     `state` is `building`, `ready`, `failed` or `draining`; `step` is where its best place or instance
-    stands; `highest_step` and `reason` say how far it can climb and why no further.
+    stands; `highest_step` and `reason` say how far it can climb and why no further. `versions` are those that
+    can be active, the active one first; `next` is one that is on its way to that.
     """
 
     name: str
@@ -34,6 +35,7 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     createdAt: str = ""  # noqa: N815
     version: str = ""
     versions: tuple[str, ...] = ()
+    next: str = ""
     kind: str = "model"
     state: str = "ready"
     step: str = "local"

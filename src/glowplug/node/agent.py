@@ -7,6 +7,7 @@ thread. It holds no decisions: what it cannot do it answers with CommandFailed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import socket
@@ -54,6 +55,8 @@ _LINES_AT_ONCE = 5
 """The longest lines, of characters that became three bytes each, must still fit into one message."""
 
 _MEASURE_AFTER_S = 1.0
+_LEAVE_S = 3.0
+"""How long the end of killed processes is waited for; the kernel ends them with us in any case."""
 
 class Agent:
     """See the module. `server` is the agent's end of the pair it shares with the server process."""
@@ -73,13 +76,14 @@ class Agent:
         self.builds = Builds(self)
         self._receiver = wire.Receiver(server, FromServer)
         self._stopped = asyncio.Event()
+        self._left = asyncio.Event()
         self._killers: dict[tuple[int, int], asyncio.TimerHandle] = {}
         """By instance and request: what happens to a worker that does not let go of a cancelled request."""
         self._released: dict[Process, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
-        """Serves until the server is gone or says stop; then everything it started is killed."""
+        """Serves until the server is gone or says stop; returns when everything it started is gone too."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.scratch.chmod(0o711)
         loop = asyncio.get_running_loop()
@@ -88,7 +92,14 @@ class Agent:
         await self._stopped.wait()
         for held in (*self.workers.values(), *self.zygotes.values(), *self.environments.values()):
             held.process.kill()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._everyone_left(), _LEAVE_S)
         self.disk.shutdown(wait=False, cancel_futures=True)
+
+    async def _everyone_left(self) -> None:
+        while self.workers or self.zygotes or self.environments:
+            self._left.clear()
+            await self._left.wait()
 
     # what comes from the server
 
@@ -351,6 +362,7 @@ class Agent:
             self._spare(int(held.target.key))
         if held.home is not None:
             shutil.rmtree(held.home, ignore_errors=True)
+        self._left.set()
 
 
 def _read_through(path: Path) -> None:

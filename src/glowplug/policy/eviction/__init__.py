@@ -45,7 +45,7 @@ class EvictionPolicy(Protocol):
     def victims(self, node: str, need_bytes: int, keep: Collection[str], limit: float) -> list[str]:
         """The least worthy holdings that free `need_bytes`, none in `keep`, none worth `limit` or more.
 
-        Empty when they would not be enough: nothing is evicted in vain.
+        When they are not enough all that there are: what stood below them may be offered once they are gone.
         """
 
     def keys(self) -> Collection[str]:

@@ -60,9 +60,6 @@ class ValuePerByte(msgspec.Struct):
         return self.offers.keys()
 
     def victims(self, node: str, need_bytes: int, keep: Collection[str], limit: float) -> list[str]:
-        kept_bytes = sum(o.held_bytes for k in keep if (o := self.offers.get(k)) and o.node == node)
-        if self.offered(node) - kept_bytes < need_bytes:
-            return []
         heap = self.heaps.get(node, [])
         taken: dict[str, tuple[float, str]] = {}
         freed_bytes = 0
@@ -79,8 +76,6 @@ class ValuePerByte(msgspec.Struct):
                 freed_bytes += offer.held_bytes
         for entry in (*spared, *taken.values()):
             heappush(heap, entry)
-        if freed_bytes < need_bytes:
-            return []
         return self._fewest(list(taken), freed_bytes, need_bytes)
 
     def _fewest(self, taken: list[str], freed_bytes: int, need_bytes: int) -> list[str]:

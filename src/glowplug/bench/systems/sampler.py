@@ -1,0 +1,61 @@
+"""What a server's functions hold, sampled from outside while it is under load."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from glowplug.bench.systems.processes import descendants
+from glowplug.loader.pagecache import page_cache_bytes
+from glowplug.node.procfs import memory_fields
+
+
+def function_bytes(agent_pid: int, packs: Path) -> int:
+    """Private bytes, shared ones once, and the resident pages of weights, of every function process.
+
+    Anonymous memory is taken proportionally (Pss_Anon), so that what a fork shares counts once in the sum.
+    """
+    held = 0
+    for pid in descendants(agent_pid):
+        fields = memory_fields(pid)
+        held += fields.get("Pss_Anon", 0) + fields.get("Pss_Shmem", 0)
+    for pack in packs.glob("*.pack"):
+        try:
+            held += page_cache_bytes(pack)
+        except OSError:
+            continue  # collected between the listing and the look
+    return held
+
+
+class Sampler:
+    """Samples in a thread of its own until the block is left; then `peak_bytes` and `samples` are final."""
+
+    def __init__(self, agent_pid: int, packs: Path, every_s: float) -> None:
+        self._agent_pid = agent_pid
+        self._packs = packs
+        self._every_s = every_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self.samples: list[tuple[float, int]] = []
+
+    @property
+    def peak_bytes(self) -> int:
+        return max((held for _, held in self.samples), default=0)
+
+    def __enter__(self) -> Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self.samples.append((time.monotonic(), function_bytes(self._agent_pid, self._packs)))
+            if self._stopped.wait(self._every_s):
+                return

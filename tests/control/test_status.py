@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from glowplug.control.status import function_status, function_statuses, node_statuses
+from glowplug.core.ids import FunctionId
+from tests.control.world import FACTS, World, spec
+
+
+def test_a_function_is_shown_as_it_stands() -> None:
+    world = World()
+    world.parked(spec())
+    status = function_status(world.state, FunctionId("f.default"))
+    assert status is not None
+    assert (status.name, status.namespace, status.state, status.step) == ("f", "default", "ready", "parked")
+    assert (status.availableReplicas, status.invocationCount) == (1, 1)
+    assert status.held_bytes == 200 + FACTS.weight_bytes
+    assert [i.step for i in status.instances] == ["parked"]
+
+
+def test_states_of_a_function() -> None:
+    world = World()
+    world.deploy(spec("building"), built=False)
+    world.deploy(spec("ready"))
+    world.deploy(spec("failed", memory_bytes=10**9), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.succeed(next(iter(world.engine.pending)))
+    states = {s.name: s.state for s in function_statuses(world.state)}
+    assert states == {"building": "ready", "ready": "ready", "failed": "failed"}
+    assert function_status(world.state, FunctionId("none.default")) is None
+
+
+def test_a_node_is_shown_with_what_is_reserved() -> None:
+    world = World(budget_bytes=5000)
+    world.deploy(spec())
+    world.ask()
+    (node,) = node_statuses(world.state)
+    assert (node.budget_bytes, node.reserved_bytes) == (5000, 1000)

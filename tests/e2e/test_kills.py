@@ -1,0 +1,122 @@
+"""SIGKILL for every kind of process of Glowplug's: what runs is told, nobody is orphaned, everything returns."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import APPS, Door, Server, alive, all_gone, serving, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+
+@pytest.fixture(scope="module")
+def fragile(make_folder: Callable[[], Path]) -> Iterator[Server]:
+    """A server of this module's own, whose processes are killed below it."""
+    with serving(make_folder()) as found:
+        found.deploy_some(APPS / "gates.py", "add", "wait")
+        yield found
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def warm_worker(server: Server, door: Door, pool: ThreadPoolExecutor) -> int:
+    """The worker of `wait`, forked from its function's zygote, with nothing to do."""
+    server.client.climb("wait", "parked")
+    call = pool.submit(server.post, "wait", {"port": door.port})
+    door.visitor().let_go()
+    return int(call.result().json())
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_an_idle_worker(fragile: Server, door: Door, pool: ThreadPoolExecutor) -> None:
+    for _ in range(5):
+        pid = warm_worker(fragile, door, pool)
+        kill(pid)
+        call = pool.submit(fragile.post, "wait", {"port": door.port})
+        visitor = door.visitor()
+        assert visitor.pid != pid
+        visitor.let_go()
+        assert call.result().status_code == 200
+
+
+def test_a_busy_worker(fragile: Server, door: Door, pool: ThreadPoolExecutor) -> None:
+    call = pool.submit(fragile.post, "wait", {"port": door.port})
+    kill(door.visitor().pid)
+    assert call.result().status_code == 502
+    assert "SIGKILL" in call.result().json()["error"]["message"]
+
+
+@pytest.mark.parametrize("generations", [1, 2, 3], ids=["function's zygote", "environment's zygote", "agent"])
+def test_an_ancestor(fragile: Server, door: Door, pool: ThreadPoolExecutor, generations: int) -> None:
+    """Who waits below it is told; all below it goes with it; the next request finds everything again."""
+    pid = warm_worker(fragile, door, pool)
+    fragile.client.climb("add", "parked")
+    before = fragile.tree()
+    busy = pool.submit(fragile.post, "wait", {"port": door.port})
+    visitor = door.visitor()
+    assert visitor.pid == pid
+    queued = pool.submit(fragile.post, "wait", {"port": door.port})
+    until(lambda: fragile.client.describe("wait").queued == 1, "a second request waits")
+    victim = pid
+    for _ in range(generations):
+        victim = parent_of(victim)
+    assert victim in before
+    assert victim != fragile.pid
+    kill(victim)
+    assert busy.result().status_code == 502
+    assert "wait.default" in busy.result().json()["error"]["message"]
+    second = door.visitor()
+    second.let_go()
+    assert queued.result().json() == second.pid != pid
+    assert fragile.client.invoke("add", {"a": 1}) == 2
+    expected = {1: (pid,), 2: (pid, victim), 3: tuple(before)}[generations]
+    until(lambda: all_gone(expected), "nothing of the old tree runs")
+    fragile.process.poll()
+    assert alive(fragile.pid)
+
+
+def test_again_and_again(fragile: Server, pool: ThreadPoolExecutor) -> None:
+    """Three agents in a row: each is replaced, none is left."""
+    for _ in range(3):
+        agents = until(lambda: [p for p in fragile.tree() if parent_of(p) == fragile.pid], "an agent runs")
+        kill(agents[0])
+        until(lambda: not alive(agents[0]), "it is gone")
+    until(lambda: fragile.http.get("/readyz").status_code == 200, "the server is ready again")
+    assert fragile.client.invoke("add", {"a": 5}) == 6
+
+
+def test_the_server(folder: Path, door: Door, pool: ThreadPoolExecutor) -> None:
+    """Nothing of its tree runs on; the next start finds what was deployed, also what was not yet built."""
+    with serving(folder) as first:
+        first.deploy_some(APPS / "gates.py", "add", "wait")
+        pool.submit(first.post, "wait", {"port": door.port}).add_done_callback(lambda done: done.exception())
+        visitor = door.visitor()
+        before = first.tree()
+        assert len(before) >= 3
+        scratch = first.run_dir
+        assert scratch.is_dir()
+        upload = first.upload(APPS / "gates.py")
+        first.client.deploy("variable", upload)
+        kill(first.pid)
+        first.process.wait()
+        assert visitor.last_words() == ""
+        until(lambda: all_gone(before), "nothing of the old tree runs")
+    with (folder / "state" / "glowplug.db-wal").open("ab") as wal:
+        wal.write(b"torn" * 1000)
+    with serving(folder) as second:
+        assert {f.name for f in second.client.functions()} == {"add", "wait", "variable"}
+        assert second.client.invoke("add", {"a": 1}) == 2
+        until(lambda: second.client.describe("variable").state == "ready", "what was accepted is built")
+        assert second.client.invoke("variable", {"name": "COLOUR"}) == "green"
+        assert not scratch.exists()
