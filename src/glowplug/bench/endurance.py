@@ -19,7 +19,7 @@ from rich.console import Console
 
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.result import Claim, Result, claim, print_claims, print_rows
-from glowplug.bench.systems.processes import descendants
+from glowplug.bench.systems.processes import descendants, living
 from glowplug.bench.systems.sampler import Sampler
 from glowplug.bench.workloads import tail_answers, tail_models, write_idle, write_tail
 from glowplug.client import Client
@@ -120,7 +120,7 @@ def _longtail(
             duration_s = time.monotonic() - start_s
         end_bytes = _resident(server.process.pid)
         below = descendants(server.process.pid)
-    left = [pid for pid in below if Path(f"/proc/{pid}").exists()]
+    left = living(below)
     seconds.sort()
     row = {
         "scenario": "longtail", "duration_s": duration_s, "deploy_s": deployed_s, "requests": len(order),

@@ -27,6 +27,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def living(pids: list[int]) -> list[int]:
+    """Those that still run: a process that has ended and waits to be reaped is not among them."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(pid)
+    return found
+
+
 def named(name: str, pids: list[int]) -> list[int]:
     """Those whose command name is `name`, of which the kernel keeps 15 bytes."""
     found = []
