@@ -133,6 +133,17 @@ def test_undeploying_lets_running_requests_finish_and_forgets_everything(world: 
     assert {t.kind for t in world.engine.up} == {"environment"}
 
 
+def test_a_climb_that_fails_after_its_function_was_undeployed_ends_its_request(world: World) -> None:
+    world.deploy(spec())
+    request = world.ask()
+    world.engine.succeed(next(iter(world.engine.pending)))
+    world.post(Undeployed(F))
+    world.engine.fail(next(iter(world.engine.pending)))
+    assert world.outcome(request) == "unknown_function"
+    world.engine.answer_all()
+    assert F not in world.state.functions
+
+
 def test_min_workers_are_kept_parked_and_primed(world: World) -> None:
     world.deploy(spec(min_workers=2, max_workers=2, prewarm="none"))
     world.engine.answer_all()

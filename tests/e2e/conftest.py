@@ -63,6 +63,10 @@ class Visitor:
     def let_go(self) -> None:
         self._sock.sendall(b"\n")
 
+    def close(self) -> None:
+        self._lines.close()
+        self._sock.close()
+
     def last_words(self) -> str:
         """What it said until its end of the connection closed."""
         try:
@@ -78,11 +82,15 @@ class Door:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(WAIT_S)
         self.port: int = self._listener.getsockname()[1]
+        self._visitors: list[Visitor] = []
 
     def visitor(self) -> Visitor:
-        return Visitor(self._listener.accept()[0])
+        self._visitors.append(Visitor(self._listener.accept()[0]))
+        return self._visitors[-1]
 
     def close(self) -> None:
+        for visitor in self._visitors:
+            visitor.close()
         self._listener.close()
 
 
@@ -189,5 +197,6 @@ def door() -> Iterator[Door]:
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as found:
-        yield found
+    found = ThreadPoolExecutor(8)
+    yield found
+    found.shutdown(wait=False, cancel_futures=True)  # what a failed test left waits for the door to close

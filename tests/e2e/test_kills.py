@@ -29,6 +29,7 @@ def parent_of(pid: int) -> int:
 
 def warm_worker(server: Server, door: Door, pool: ThreadPoolExecutor) -> int:
     """The worker of `wait`, forked from its function's zygote, with nothing to do."""
+    server.client.descend("wait", "staged")
     server.client.climb("wait", "parked")
     call = pool.submit(server.post, "wait", {"port": door.port})
     door.visitor().let_go()

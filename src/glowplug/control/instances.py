@@ -183,6 +183,8 @@ def fail_requests(c: Context, instance: Instance, code: str, message: str, *, pe
         unbind(c, instance, request)
         if request.state == "cancelling":
             del c.store.requests[number]
+        elif function.gone:
+            answers.reject(c, request, "unknown_function", f"{function.id} was undeployed")
         elif climbing and permanent:
             answers.reject(c, request, code, message)
         elif not climbing or request.started:

@@ -30,7 +30,7 @@ class Flight:
 
     __slots__ = (
         "answer", "arrived_s", "body", "deadline_s", "dispatched_at", "function", "instance", "leased",
-        "meta", "request", "started_at",
+        "meta", "priority", "request", "started_at",
     )  # fmt: skip
 
     def __init__(
@@ -38,16 +38,18 @@ class Flight:
         request: RequestId,
         function: FunctionId,
         meta: RequestMeta,
-        body: bytes,
+        body: bytes | None,
         arrived_s: float,
         deadline_s: float,
         answer: asyncio.Future[Reply],
         started_at: float,
+        priority: int = 0,
     ) -> None:
         self.request = request
         self.function = function
         self.meta = meta
         self.body = body
+        self.priority = priority
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
         self.answer = answer

@@ -14,10 +14,12 @@ from glowplug.core.events import Event, RequestArrived, RequestDone, RequestStar
 from glowplug.core.events import RequestCancelled as RequestCancelledEvent
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.gateway.flight import Flight, new_request_ids
-from glowplug.transport.connection import Reply
+from glowplug.transport.connection import NeverRead, Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
 
+_KEPT_BODY_BYTES = 2**20
+"""A body up to this size is kept until the answer, for another worker."""
 VERDICT_S = 5.0
 """How long after a deadline, or a worker's death, the controller's word is waited for before the gateway
 answers by itself: the controller knows why a climb failed, the socket only that it ended."""
@@ -62,6 +64,7 @@ class Invoker:
             deadline_s=deadline_s,
             answer=asyncio.get_running_loop().create_future(),
             started_at=perf_counter(),
+            priority=priority,
         )
         while (instance := self._leases.take(function, now_s)) is not None:
             flight.leased = True
@@ -72,21 +75,26 @@ class Invoker:
                 break
             self._leases.lost(instance)
         flight.leased = False
+        self._ask(flight)
+        return flight
+
+    def _ask(self, flight: Flight) -> None:
+        assert flight.body is not None
         self._flights[flight.request] = flight
         self._post(
             RequestArrived(
                 request=flight.request,
-                function=function,
+                function=flight.function,
                 gateway=self._gateway,
-                deadline_s=deadline_s,
-                body_bytes=len(body),
-                priority=priority,
+                deadline_s=flight.deadline_s,
+                body_bytes=len(flight.body),
+                priority=flight.priority,
             )
         )
-        return flight
 
     def _send(self, flight: Flight, instance: InstanceId) -> bool:
         """False when the worker had gone before anything was sent, or has no room: another way is right."""
+        assert flight.body is not None
         flight.instance = instance
         flight.dispatched_at = perf_counter()
         try:
@@ -100,12 +108,16 @@ class Invoker:
         except (WorkerDied, Overloaded):
             flight.instance = flight.dispatched_at = None
             return False
-        flight.body = b""
+        if len(flight.body) > _KEPT_BODY_BYTES:
+            flight.body = None
         return True
 
     def _answered(self, flight: Flight, reply: Reply) -> None:
         """Called exactly once for each request that was sent, whether somebody still waits or not."""
         died = isinstance(reply.error, WorkerDied)
+        if flight.leased and flight.body is not None and isinstance(reply.error, NeverRead):
+            self._ask_again(flight)
+            return
         instance = flight.instance
         assert instance is not None
         assert flight.dispatched_at is not None
@@ -128,6 +140,13 @@ class Invoker:
         elif not self._news:
             self._news = True
             self.on_news()
+
+    def _ask_again(self, flight: Flight) -> None:
+        """A worker that was lent died before it read the request: the controller finds another."""
+        if flight.answer.done():
+            return
+        flight.leased, flight.instance, flight.dispatched_at = False, None, None
+        self._ask(flight)
 
     def _settle(self, flight: Flight, reply: Reply) -> None:
         self._flights.pop(flight.request, None)

@@ -1,7 +1,7 @@
 """A request's body becomes checked arguments, and a result becomes a body.
 
 Bodies: JSON (an object of arguments, or the bare value of a function's only argument), `.npy` (one array,
-for the first argument), safetensors (arrays by argument name), text and bytes for the only argument.
+for the first argument, or for the one that the content type's parameter `argument` names), safetensors (arrays by argument name), text and bytes for the only argument.
 Results: JSON, with arrays as nested lists, unless the client accepts `.npy` or safetensors, or the function
 returns bytes.
 """
@@ -41,9 +41,11 @@ class Signature:
 
     def decode(self, content_type: str, body: memoryview | bytes) -> dict[str, Any]:
         """Arguments by name. Raises InvalidArguments naming the field."""
-        kind = content_type.partition(";")[0].strip().lower() or JSON
+        kind, _, parameters = content_type.partition(";")
+        kind = kind.strip().lower() or JSON
         if kind == NPY:
-            return self._check({self._only("a .npy body", first=True): _read_npy(body)})
+            name = _argument_of(parameters) or self._only("a .npy body", first=True)
+            return self._check({name: _read_npy(body)})
         if kind == SAFETENSORS:
             return self._check(_read_safetensors(body))
         if kind == OCTETS:
@@ -115,6 +117,15 @@ class Signature:
 
     def _listed(self) -> str:
         return ", ".join(self.names) or "no arguments"
+
+
+def _argument_of(parameters: str) -> str:
+    """NAME out of a content type's `; argument=NAME`, else empty."""
+    for parameter in parameters.split(";"):
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == "argument":
+            return value.strip().strip('"')
+    return ""
 
 
 def _convert(name: str, value: Any, wanted: Any) -> Any:

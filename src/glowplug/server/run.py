@@ -121,10 +121,10 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
             await _listen(system, sock, stop, on_ready, fatal)
         finally:
             await system.close()
-        for error in failures:
-            if isinstance(error, GlowplugError):
-                raise error
-            log.error("the server ends because of an error", exc_info=error)
+        for failure in failures:
+            if isinstance(failure, GlowplugError):
+                raise failure
+            log.error("the server ends because of an error", exc_info=failure)
         return 1 if failures else 0
 
 

@@ -51,6 +51,10 @@ class Reply(msgspec.Struct, frozen=True):
     error: GlowplugError | None = None
 
 
+class NeverRead(WorkerDied):
+    """The worker died before it read the request, which may be sent to another."""
+
+
 OnAnswer = Callable[[Reply], None]
 
 
@@ -84,6 +88,7 @@ class Connection:
         self._descriptors: deque[int] = deque()
         self._unsent: deque[tuple[memoryview, int | None]] = deque()
         self._unsent_bytes = 0
+        self._unwritable = False
         self.closed = False
         self._loop.add_reader(sock.fileno(), self._read_some)
 
@@ -138,6 +143,7 @@ class Connection:
             return 0
         except OSError:
             # Its answers may still lie in the socket: the reader finds the end after them.
+            self._unwritable = True
             return len(view)
 
     def _on_writable(self) -> None:
@@ -157,7 +163,9 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            self.close(str(error))
+            # So the kernel says that what we sent was still unread when the worker's end closed.
+            self._unwritable = self._unwritable or isinstance(error, ConnectionResetError)
+            self.close("its process ended")
             return False
         try:
             if ancillary:
@@ -223,7 +231,8 @@ class Connection:
         self.close(why)
 
     def close(self, why: str) -> None:
-        """Every request in flight is answered with WorkerDied. Closing again does nothing."""
+        """Every request in flight is answered with WorkerDied, or with NeverRead when it alone was in flight
+        and did not get through. Closing again does nothing."""
         if self.closed:
             return
         self.closed = True
@@ -237,6 +246,7 @@ class Connection:
         self._unsent.clear()
         pending, self._pending = self._pending, {}
         self._on_lost(self.instance, why)
+        kind = NeverRead if self._unwritable and len(pending) == 1 else WorkerDied
         for on_answer in pending.values():
-            died = WorkerDied(f"instance {self.instance} died with the request in it: {why}")
+            died = kind(f"instance {self.instance} died with the request in it: {why}")
             self._deliver(on_answer, Reply(died.status, "application/json", b"", {}, "", died))

@@ -1,0 +1,138 @@
+"""Declarations: what the decorators record, and what they refuse."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import glowplug
+from glowplug.app import endpoints_of
+from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
+
+
+def declared_model(**options: Any) -> tuple[glowplug.App, type]:
+    app = glowplug.App("test")
+
+    @app.model(**options)
+    class Model:
+        """A model."""
+
+        def setup(self) -> None:
+            self.factor = 2
+
+        @glowplug.endpoint
+        def double(self, value: int, note: str = "") -> int:
+            """Twice the value."""
+            return value * self.factor
+
+        @glowplug.endpoint
+        def other(self) -> None: ...
+
+    return app, Model
+
+
+def test_a_model_declares_its_endpoints_in_order() -> None:
+    app, _ = declared_model(memory="1GiB", keep_warm="90s", libraries=["json"])
+    declaration, target = app.targets["model"]
+    assert [e.name for e in declaration.endpoints] == ["double", "other"]
+    first = declaration.endpoints[0]
+    assert [(p.name, p.type, p.required) for p in first.parameters] == [
+        ("value", "int", True),
+        ("note", "str", False),
+    ]
+    assert (first.returns, first.doc) == ("int", "Twice the value.")
+    assert (declaration.memory_bytes, declaration.keep_warm_s) == (2**30, 90.0)
+    assert target.__name__ == "Model"
+
+
+def test_the_class_stays_what_it_was() -> None:
+    _, model = declared_model()
+    instance = model()
+    instance.setup()
+    assert instance.double(4) == 8
+    assert instance.double.local(value=5) == 10
+    assert inspect.isclass(model)
+
+
+def test_inherited_endpoints_are_endpoints() -> None:
+    app, base = declared_model()
+    made = app.model(name="derived")(type("Derived", (base,), {}))
+    assert list(endpoints_of(made)) == ["double", "other"]
+    assert made.double.function == "derived.default"
+
+
+def test_a_class_handle_builds_the_instance_here() -> None:
+    _, model = declared_model()
+    assert model.double.local(21) == 42  # type: ignore[attr-defined]
+    assert list(inspect.signature(model.double).parameters) == ["value", "note"]  # type: ignore[attr-defined]
+
+
+def test_a_function_is_called_as_before() -> None:
+    app = glowplug.App("test")
+
+    @app.function()
+    def shout(text: str) -> str:
+        return text.upper()
+
+    assert shout("a") == shout.local("a") == "A"
+    assert shout.function == "shout.default"
+
+
+def test_remote_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOWPLUG_URL", "http://127.0.0.1:9")
+    app = glowplug.App("test")
+
+    @app.function()
+    def shout(text: str) -> str:
+        return text.upper()
+
+    with pytest.raises(Unavailable, match="glowplug serve"):
+        shout.remote("a")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"memory": "lots"}, "memory"),
+        ({"keep_warm": "soon"}, "keep_warm"),
+        ({"libraries": "torch"}, "libraries"),
+        ({"weights": 3}, "weights"),
+        ({"max_queue": 0}, "max_queue"),
+        ({"min_workers": 2}, "min_workers"),
+    ],
+)
+def test_senseless_options_are_refused_by_name(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidDeclaration, match=named):
+        declared_model(**options)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a.b", "../x", "a" * 64, "ünïcode", "-a"])
+def test_hostile_names_are_refused(name: str) -> None:
+    with pytest.raises(InvalidName):
+        declared_model(name=name)
+
+
+def test_a_class_without_a_way_to_load_or_answer_is_refused() -> None:
+    app = glowplug.App("test")
+    with pytest.raises(InvalidDeclaration, match="build"):
+        app.model(type("Empty", (), {}))
+    with pytest.raises(InvalidDeclaration, match="endpoint"):
+        app.model(type("Mute", (), {"setup": lambda self: None}))
+
+
+def test_two_of_one_name_are_refused() -> None:
+    app, _ = declared_model()
+    with pytest.raises(InvalidDeclaration, match="twice"):
+        app.model(type("Model", (), {"setup": lambda self: None, "e": glowplug.endpoint(lambda self: 1)}))
+
+
+def test_arguments_without_names_cannot_be_validated() -> None:
+    app = glowplug.App("test")
+
+    def loose(*values: int) -> int:
+        return sum(values)
+
+    with pytest.raises(InvalidDeclaration, match=r"\*values"):
+        app.function(loose)

@@ -1,0 +1,170 @@
+"""The store: what has its final name is whole, hostile archives stay outside, content is stored once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from glowplug.bundle.inspect import Inspection
+from glowplug.bundle.manifest import Manifest, version_id
+from glowplug.bundle.store import BundleStore
+from glowplug.bundle.uploads import INSPECTION, code_files, find_declaration, write_upload
+from glowplug.core.errors import BodyTooLarge, InvalidUpload
+from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
+from glowplug.core.specs import Declaration
+
+DECLARED = Inspection(
+    (Declaration("shout", "function", "app", "shout", weights="w.bin"),), ("app.py", "w.bin")
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BundleStore:
+    made = BundleStore(tmp_path / "state")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> bytes:
+    (tmp_path / "app.py").write_text("print()")
+    (tmp_path / "w.bin").write_bytes(b"weights")
+    write_upload(tmp_path / "app.py", DECLARED, tmp_path / "upload.tar")
+    return (tmp_path / "upload.tar").read_bytes()
+
+
+def receive(store: BundleStore, data: bytes, limit: int = 2**20) -> str:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 1000):
+            yield data[start : start + 1000]
+
+    return asyncio.run(store.receive_upload(chunks(), limit))[0]
+
+
+def tar_with(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as made:
+        for info, data in members:
+            info.size = len(data)
+            made.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def leftovers(store: BundleStore) -> list[Path]:
+    return [p for folder in (store.uploads, store.incoming, store.packs) for p in folder.iterdir()]
+
+
+def test_an_upload_is_kept_by_its_content(store: BundleStore, archive: bytes) -> None:
+    upload = receive(store, archive)
+    assert receive(store, archive) == upload
+    assert len(list(store.uploads.iterdir())) == 1
+    folder = store.upload_path(upload)
+    assert find_declaration(folder, "shout").qualname == "shout"
+    assert list(code_files(folder)) == ["app.py"], "packed weights do not travel with the code"
+
+
+@pytest.mark.parametrize("cut", [0, 100, 600, 1600])
+def test_a_truncated_upload_leaves_nothing(store: BundleStore, archive: bytes, cut: int) -> None:
+    with pytest.raises(InvalidUpload):
+        receive(store, archive[:cut])
+    assert leftovers(store) == []
+
+
+def test_an_upload_that_is_too_large_leaves_nothing(store: BundleStore, archive: bytes) -> None:
+    with pytest.raises(BodyTooLarge):
+        receive(store, archive, limit=500)
+    assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/escape", "code/../../escape"])
+def test_paths_out_of_the_folder_are_refused(store: BundleStore, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidUpload):
+        receive(store, tar_with((tarfile.TarInfo(name), b"x")))
+    assert leftovers(store) == []
+    assert not list(tmp_path.rglob("escape"))
+
+
+def test_links_and_devices_are_refused(store: BundleStore) -> None:
+    link = tarfile.TarInfo("code/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    device = tarfile.TarInfo("code/device")
+    device.type = tarfile.CHRTYPE
+    for hostile in (link, device):
+        with pytest.raises(InvalidUpload):
+            receive(store, tar_with((hostile, b"")))
+
+
+def test_an_upload_without_declarations_is_refused(store: BundleStore) -> None:
+    with pytest.raises(InvalidUpload, match=INSPECTION):
+        receive(store, tar_with((tarfile.TarInfo("code/app.py"), b"x")))
+
+
+@pytest.mark.parametrize("name", ["..", "x" * 64, "0" * 63, "../" + "0" * 61, "A" * 64])
+def test_an_upload_is_found_by_nothing_but_its_digest(store: BundleStore, name: str) -> None:
+    with pytest.raises(InvalidUpload):
+        store.upload_path(name)
+
+
+def test_packs_of_the_same_content_are_one_file(store: BundleStore, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(b"pack" * 1000)
+    first, size = store.adopt_pack(tmp_path / "one")
+    assert (store.adopt_pack(tmp_path / "two")[0], size) == (first, 4000)
+    assert [p.name for p in store.packs.iterdir()] == [f"{first}.pack"]
+
+
+def test_a_pack_that_is_a_link_is_not_followed(store: BundleStore, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="link"):
+        store.adopt_pack(tmp_path / "link")
+    assert leftovers(store) == []
+
+
+def test_a_bundle_is_whole_or_not_there(store: BundleStore, archive: bytes) -> None:
+    upload = store.upload_path(receive(store, archive))
+    version = VersionId("0123456789abcdef")
+    declaration = DECLARED.declarations[0]
+    manifest = Manifest(version, FunctionId("shout.default"), declaration, "code", files=code_files(upload))
+    assert store.manifest(version) is None
+    store.publish(manifest, upload / "code")
+    assert store.manifest(version) == manifest
+    lacking = msgspec.structs.replace(manifest, pack="0" * 64)
+    store.publish(lacking, upload / "code")
+    assert store.manifest(version) is None, "a bundle whose pack is gone is no bundle"
+
+
+def test_garbage_is_what_nothing_names(store: BundleStore, archive: bytes, tmp_path: Path) -> None:
+    kept = receive(store, archive)
+    (tmp_path / "pack").write_bytes(b"x")
+    store.adopt_pack(tmp_path / "pack")
+    store.collect_garbage(set(), {kept})
+    assert [p.name for p in store.uploads.iterdir()] == [kept]
+    assert list(store.packs.iterdir()) == []
+
+
+def test_a_start_removes_what_was_half_written(store: BundleStore) -> None:
+    (store.packs / ".new-1").write_bytes(b"x")
+    (store.bundles / ".new-2").mkdir()
+    (store.incoming / "y.tar").write_bytes(b"x")
+    store.prepare()
+    assert [*store.packs.iterdir(), *store.bundles.iterdir(), *store.incoming.iterdir()] == []
+
+
+def test_a_version_is_named_by_all_that_makes_it() -> None:
+    declaration = DECLARED.declarations[0]
+    environment = EnvironmentId("e")
+    base = version_id(FunctionId("a.b"), "u", declaration, environment)
+    assert base == version_id(FunctionId("a.b"), "u", msgspec.structs.replace(declaration), environment)
+    others = {
+        version_id(FunctionId("a.c"), "u", declaration, environment),
+        version_id(FunctionId("a.b"), "v", declaration, environment),
+        version_id(FunctionId("a.b"), "u", msgspec.structs.replace(declaration, env={"A": "1"}), environment),
+        version_id(FunctionId("a.b"), "u", declaration, EnvironmentId("f")),
+    }
+    assert len(others | {base}) == 5

@@ -1,0 +1,120 @@
+"""The server's end and beginning: drain, taken ports and folders, and what else keeps it from starting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from glowplug.core.errors import NoSpace
+from tests.e2e.conftest import APPS, Door, Server, all_gone, serving, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_drain(folder: Path, door: Door, pool: ThreadPoolExecutor, number: signal.Signals) -> None:
+    """A request that runs finishes, a new one is refused, a follower of the log comes to its end."""
+    with serving(folder) as server:
+        server.deploy_some(APPS / "gates.py", "wait")
+        running = pool.submit(server.post, "wait", {"port": door.port})
+        visitor = door.visitor()
+        follower = pool.submit(lambda: list(server.client.logs("wait", follow=True)))
+        before, scratch = server.tree(), server.run_dir
+        os.kill(server.pid, number)
+        refused = until(lambda: (a := server.http.get("/readyz")).status_code == 503 and a, "it drains")
+        assert refused.status_code == 503
+        refused = server.post("wait", {"port": door.port})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "shutting down" in refused.json()["error"]["message"]
+        assert follower.result(10) == []
+        visitor.let_go()
+        assert running.result(10).json() == visitor.pid
+        assert server.process.wait(10) == 0
+        until(lambda: all_gone(before), "nothing of its tree runs")
+        assert not scratch.exists()
+        assert "Traceback" not in server.log.read_text()
+
+
+def glowplug(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "glowplug", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_port_that_is_taken(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = glowplug("serve", "--port", str(port), "--state-dir", folder / "state")
+    assert done.returncode == 3
+    said = " ".join(done.stderr.split())
+    assert f"127.0.0.1:{port}" in said
+    assert "--port" in said
+    assert "Traceback" not in said
+
+
+def test_a_state_folder_in_use(server: Server) -> None:
+    done = glowplug("serve", "--port", "0", "--state-dir", server.folder / "state")
+    assert done.returncode == 3
+    said = " ".join(done.stderr.split())
+    assert "another server uses" in said
+    assert "--state-dir" in said
+    assert server.client.invoke("add", {"a": 1}) == 2
+
+
+def test_a_database_that_is_none(folder: Path) -> None:
+    (folder / "state").mkdir()
+    (folder / "state" / "glowplug.db").write_bytes(b"not a database at all" * 100)
+    done = glowplug("serve", "--port", "0", "--state-dir", folder / "state")
+    assert done.returncode == 3
+    assert "cannot be opened" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_listening_to_others_needs_a_token(folder: Path) -> None:
+    done = glowplug("serve", "--host", "0.0.0.0", "--port", "0", "--state-dir", folder / "state")
+    assert done.returncode == 3
+    assert "--token" in done.stderr
+
+
+def test_no_space_left(folder: Path) -> None:
+    """A deploy is refused with 507 and what is deployed goes on."""
+    state = folder / "state"
+    state.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m,mode=755", "tmpfs", str(state)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        with serving(folder) as server:
+            server.deploy_some(APPS / "gates.py", "add")
+            ready = server.upload(APPS / "gates.py")
+            with (state / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+                while True:
+                    filler.write(b"x" * 4096)
+            with pytest.raises(NoSpace, match="upload cannot be stored"):
+                server.client.upload((folder / "state" / "glowplug.db"))
+            with pytest.raises(NoSpace):
+                for number in range(50):
+                    server.client.set_secret("BIG", "x" * 16_000 + str(number))
+            assert server.client.invoke("add", {"a": 1}) == 2
+            (state / "filler").unlink()
+            server.client.deploy("variable", ready)
+            until(lambda: server.client.describe("variable").state == "ready", "there is space again")
+            assert server.client.invoke("variable", {"name": "COLOUR"}) == "green"
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+def test_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    done = glowplug("ps", "--url", f"http://127.0.0.1:{port}")
+    assert done.returncode == 3
+    assert "glowplug serve app.py" in " ".join(done.stderr.split())
