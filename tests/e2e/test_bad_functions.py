@@ -13,7 +13,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 def test_an_exception(server: Server) -> None:
     with pytest.raises(FunctionFailed, match="ValueError: the cat sat on the keyboard"):
         server.client.invoke("misbehave", {"how": "raise"})
-    lines = until(lambda: [line.text for line in server.client.logs("misbehave")], "the traceback is in the log")
+    lines = until(
+        lambda: [line.text for line in server.client.logs("misbehave")], "the traceback is in the log"
+    )
     assert any("Traceback" in line for line in lines)
     assert any("gates.py" in line for line in lines)
     assert server.client.invoke("misbehave", {"how": "not"}) == "well"
@@ -49,8 +51,10 @@ def test_sys_exit(server: Server) -> None:
 def test_ten_megabytes_of_log(server: Server) -> None:
     assert server.client.invoke("chatter", {"lines": 10_000}) == 10_000
     kept = until(
-        lambda: [t for t in [line.text for line in server.client.logs("chatter")] if t == "the end"] and
-        list(server.client.logs("chatter")),
+        lambda: (
+            [t for t in [line.text for line in server.client.logs("chatter")] if t == "the end"]
+            and list(server.client.logs("chatter"))
+        ),
         "the last line has come",
     )
     assert len(kept) == 2000

@@ -39,7 +39,19 @@ def test_names_that_are_not_there(server: Server) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../etc/passwd", "..%2f..%2fetc", "a.b.c", "%00", "ADD", "add%20", "caf\u00e9", "x" * 10_000, "add.", ".", "%2f"],
+    [
+        "../etc/passwd",
+        "..%2f..%2fetc",
+        "a.b.c",
+        "%00",
+        "ADD",
+        "add%20",
+        "caf\u00e9",
+        "x" * 10_000,
+        "add.",
+        ".",
+        "%2f",
+    ],
     ids=lambda name: name[:12],
 )
 def test_hostile_names(server: Server, name: str) -> None:
@@ -68,7 +80,9 @@ def test_arguments_that_do_not_fit(server: Server) -> None:
     for content in (b"{", b"\xff\xfe", b"[1,2]", b'{"a": 1e999}', b"[" * 100_000):
         response = server.http.post("/function/add", content=content)
         assert response.status_code == 422, (content[:20], response.text)
-    response = server.http.post("/function/add", content=b"\x93NUMPY?", headers={"content-type": "application/x-npy"})
+    response = server.http.post(
+        "/function/add", content=b"\x93NUMPY?", headers={"content-type": "application/x-npy"}
+    )
     assert response.status_code == 422
 
 
@@ -128,7 +142,9 @@ def test_deadlines(server: Server, door: Door, pool: ThreadPoolExecutor) -> None
 def test_a_client_that_leaves(server: Server, door: Door, pool: ThreadPoolExecutor, deaf: bool) -> None:
     arguments = {"port": door.port, "deaf": deaf}
     content = httpx.Request("POST", server.url + "/function/wait", json=arguments).read()
-    head = f"POST /function/wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+    head = (
+        f"POST /function/wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+    )
     port = httpx.URL(server.url).port or 0
     leaver = socket.create_connection(("127.0.0.1", port))
     leaver.sendall(head + content)

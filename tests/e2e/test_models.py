@@ -60,7 +60,9 @@ def test_arrays_in_and_out(nets: Server, expected: Any) -> None:
     assert np.array_equal(found["x"], X)
     assert np.array_equal(found["y"], expected)
     save = pytest.importorskip("safetensors.numpy").save
-    answer = nets.http.post("/function/plain/both", content=save({"x": X}), headers={"content-type": SAFETENSORS})
+    answer = nets.http.post(
+        "/function/plain/both", content=save({"x": X}), headers={"content-type": SAFETENSORS}
+    )
     assert answer.json()["x"] == X.tolist()
     with pytest.raises(InvalidArguments) as raised:
         nets.client.invoke("plain", {"x": ["a", "b"]})
@@ -71,7 +73,8 @@ def test_arrays_in_and_out(nets: Server, expected: Any) -> None:
         nets.client.invoke("plain", {"x": X}, "scaled")
 
 
-def test_an_array_goes_to_the_argument_it_names(nets: Server) -> None:
+def test_an_array_goes_to_the_argument_it_names(nets: Server, expected: Any) -> None:
+    assert np.array_equal(nets.client.invoke("plain", {"x": X}, "doubled", accept=NPY), expected * 2)
     with pytest.raises(InvalidArguments) as raised:
         nets.client.invoke("plain", {"y": X})
     assert raised.value.field == "y"

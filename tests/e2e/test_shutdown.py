@@ -87,7 +87,9 @@ def test_no_space_left(folder: Path) -> None:
     state = folder / "state"
     state.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m,mode=755", "tmpfs", str(state)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=6m,mode=755", "tmpfs", str(state)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode != 0:
         pytest.skip("a small file system cannot be mounted here")
@@ -95,11 +97,14 @@ def test_no_space_left(folder: Path) -> None:
         with serving(folder) as server:
             server.deploy_some(APPS / "gates.py", "add")
             ready = server.upload(APPS / "gates.py")
-            with (state / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+            with (
+                (state / "filler").open("wb", buffering=0) as filler,
+                pytest.raises(OSError, match="No space"),
+            ):
                 while True:
                     filler.write(b"x" * 4096)
             with pytest.raises(NoSpace, match="upload cannot be stored"):
-                server.client.upload((folder / "state" / "glowplug.db"))
+                server.client.upload(folder / "state" / "glowplug.db")
             with pytest.raises(NoSpace):
                 for number in range(50):
                     server.client.set_secret("BIG", "x" * 16_000 + str(number))

@@ -10,7 +10,13 @@ import pytest
 
 from glowplug.cli.deploying import deploy_files
 from glowplug.control.journal_files import replay
-from glowplug.core.errors import BuildFailed, InvalidDeclaration, UnknownFunction, UnknownSecret, UnknownVersion
+from glowplug.core.errors import (
+    BuildFailed,
+    InvalidDeclaration,
+    UnknownFunction,
+    UnknownSecret,
+    UnknownVersion,
+)
 from tests.e2e.conftest import Door, Server, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -162,7 +168,11 @@ def test_secrets(server: Server) -> None:
     shown = [server.http.get(path).text for path in
              ("/system/functions", "/system/function/length", "/system/logs?name=length", "/system/secrets",
               "/system/info", "/system/traces")]  # fmt: skip
-    kept = [p for p in (server.folder / "state").rglob("*") if p.is_file() and not p.name.startswith("glowplug.db")]
+    kept = [
+        p
+        for p in (server.folder / "state").rglob("*")
+        if p.is_file() and not p.name.startswith("glowplug.db")
+    ]
     assert any("journal" in str(path) for path in kept)
     assert not any(value in text for text in shown)
     assert not any(value.encode() in path.read_bytes() for path in kept)

@@ -48,7 +48,13 @@ def command(make_folder: Callable[[], Path]) -> Path:
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run(
-        list(map(str, arguments)), cwd=cwd, env=clean(), capture_output=True, text=True, check=False, timeout=120
+        list(map(str, arguments)),
+        cwd=cwd,
+        env=clean(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -105,7 +111,10 @@ def test_every_command_has_help_and_an_example(command: Path) -> None:
 )  # fmt: skip
 def test_help(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "glowplug", *name.split(), "--help"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "glowplug", *name.split(), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert f"glowplug {name}" in done.stdout.split("Examples", 1)[-1], "no example"

@@ -58,6 +58,7 @@ _MEASURE_AFTER_S = 1.0
 _LEAVE_S = 3.0
 """How long the end of killed processes is waited for; the kernel ends them with us in any case."""
 
+
 class Agent:
     """See the module. `server` is the agent's end of the pair it shares with the server process."""
 

@@ -83,21 +83,18 @@ class Signature:
             raise GlowplugError(f"the result cannot be written as JSON: {error}") from error
 
     def _check(self, found: dict[str, Any]) -> dict[str, Any]:
+        for name in found:
+            if name not in self.types:
+                shown = str(name)[:80]
+                raise InvalidArguments(
+                    f"there is no argument {shown!r}; the function takes {self._listed()}", shown
+                )
         for name in self.required:
             if name not in found:
                 raise InvalidArguments(
                     f"argument {name!r} is missing; the function takes {self._listed()}", name
                 )
-        checked = {}
-        for name, value in found.items():
-            wanted = self.types.get(name)
-            if wanted is None:
-                shown = str(name)[:80]
-                raise InvalidArguments(
-                    f"there is no argument {shown!r}; the function takes {self._listed()}", shown
-                )
-            checked[name] = _convert(name, value, wanted)
-        return checked
+        return {name: _convert(name, value, self.types[name]) for name, value in found.items()}
 
     def _only(self, what: str, first: bool = False) -> str:
         if not self.names or (not first and len(self.names) != 1):

@@ -33,6 +33,10 @@ class Plain:
         return self.model(x.float()) * factor  # type: ignore[attr-defined]
 
     @glowplug.endpoint
+    def doubled(self, factor: float = 2.0, x: torch.Tensor = None) -> torch.Tensor:  # type: ignore[assignment]
+        return self.model(x) * factor  # type: ignore[attr-defined]
+
+    @glowplug.endpoint
     def both(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"x": x, "y": self.model(x)}  # type: ignore[attr-defined]
 

@@ -1,0 +1,52 @@
+"""The local engine passes the suite that every engine must pass, with a real agent and real processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from glowplug.core.ids import NodeId
+from glowplug.testing.engine_suite import EngineHarness, EngineSuite
+
+from ..node.conftest import NODE, NodeUnderTest
+from ..node.test_plain_function import write_source
+
+
+class _Harness:
+    def __init__(self, node: NodeUnderTest) -> None:
+        self.engine = node.engine
+        self.node: NodeId = NODE
+        self._under_test = node
+
+    async def prepare(self) -> _Harness:
+        await self._under_test.start()
+        specs = await self._under_test.specs(write_source(self._under_test.folder))
+        self.spec = specs["shout"]
+        return self
+
+    async def settle(self, until: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not until():
+                await asyncio.sleep(0.005)
+
+
+@pytest.mark.e2e
+class TestLocalEngine(EngineSuite):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def harness(self) -> AbstractAsyncContextManager[EngineHarness]:
+        @asynccontextmanager
+        async def prepared() -> AsyncIterator[EngineHarness]:
+            node = NodeUnderTest(self.folder, {})
+            try:
+                yield await _Harness(node).prepare()
+            finally:
+                await node.close()
+
+        return prepared()
