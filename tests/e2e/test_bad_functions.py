@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glowplug.core.errors import BuildFailed, FunctionFailed, GlowplugError, WorkerDied
-from tests.e2e.conftest import Server, until
+from tests.e2e.conftest import Server, alive, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -40,6 +40,17 @@ def test_a_worker_that_dies(server: Server, how: str, warm: bool) -> None:
     assert "misbehave.default" in raised.value.message
     assert ends[how] in raised.value.message
     assert server.client.invoke("misbehave", {"how": "not"}) == "well"
+
+
+def test_what_a_function_started_ends_with_it(server: Server) -> None:
+    pid = server.client.invoke("offspring", {"die": False})
+    assert alive(pid)
+    server.client.descend("offspring", "staged")
+    until(lambda: not alive(pid), "the child of an idle worker is gone")
+    with pytest.raises(WorkerDied):
+        server.client.invoke("offspring", {"die": True})
+    lines = until(lambda: list(server.client.logs("offspring")), "it said its child's id")
+    until(lambda: not alive(int(lines[-1].text)), "the child of a worker that died is gone")
 
 
 def test_sys_exit(server: Server) -> None:

@@ -56,8 +56,8 @@ def test_names_that_are_not_there(server: Server) -> None:
 )
 def test_hostile_names(server: Server, name: str) -> None:
     with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)) as sock:
-        head = f"POST /function/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
-        sock.sendall(head.encode())
+        head = f"POST /function/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+        sock.sendall(head.encode() + b"Connection: close\r\n\r\n{}")
         answer = sock.makefile("rb").read()
     assert answer.split(b" ")[1] in (b"400", b"404"), answer[:300]
     assert len(answer) < 1000
@@ -116,7 +116,7 @@ def test_a_full_queue(server: Server, door: Door, pool: ThreadPoolExecutor) -> N
 
 
 def test_deadlines(server: Server, door: Door, pool: ThreadPoolExecutor) -> None:
-    """Of a request that waits in the queue, of one that runs by dispatch, and of one that runs under a lease."""
+    """Of a request that waits in the queue, and of those that run, under a lease and not."""
     running = pool.submit(server.post, "wait", {"port": door.port})
     visitor = door.visitor()
     status, code, message = error_of(server.post("wait", {"port": door.port}, x_glowplug_timeout="0.2"))

@@ -76,7 +76,7 @@ def test_arrays_in_and_out(nets: Server, expected: Any) -> None:
 def test_an_array_goes_to_the_argument_it_names(nets: Server, expected: Any) -> None:
     assert np.array_equal(nets.client.invoke("plain", {"x": X}, "doubled", accept=NPY), expected * 2)
     with pytest.raises(InvalidArguments) as raised:
-        nets.client.invoke("plain", {"y": X})
+        nets.client.invoke("plain", {"y": X}, "doubled")
     assert raised.value.field == "y"
 
 

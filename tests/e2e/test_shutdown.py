@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -82,6 +83,18 @@ def test_listening_to_others_needs_a_token(folder: Path) -> None:
     assert "--token" in done.stderr
 
 
+def fill(path: Path) -> None:
+    """Writes until nothing more fits."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
+def set_secrets(server: Server) -> None:
+    for number in range(50):
+        server.client.set_secret("BIG", "x" * 16_000 + str(number))
+
+
 def test_no_space_left(folder: Path) -> None:
     """A deploy is refused with 507 and what is deployed goes on."""
     state = folder / "state"
@@ -97,17 +110,11 @@ def test_no_space_left(folder: Path) -> None:
         with serving(folder) as server:
             server.deploy_some(APPS / "gates.py", "add")
             ready = server.upload(APPS / "gates.py")
-            with (
-                (state / "filler").open("wb", buffering=0) as filler,
-                pytest.raises(OSError, match="No space"),
-            ):
-                while True:
-                    filler.write(b"x" * 4096)
+            fill(state / "filler")
             with pytest.raises(NoSpace, match="upload cannot be stored"):
                 server.client.upload(folder / "state" / "glowplug.db")
             with pytest.raises(NoSpace):
-                for number in range(50):
-                    server.client.set_secret("BIG", "x" * 16_000 + str(number))
+                set_secrets(server)
             assert server.client.invoke("add", {"a": 1}) == 2
             (state / "filler").unlink()
             server.client.deploy("variable", ready)

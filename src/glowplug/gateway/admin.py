@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,12 +13,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from glowplug.core.errors import BodyTooLarge, GlowplugError, InvalidArguments, InvalidUpload, UserError
+from glowplug.core.errors import BodyTooLarge, GlowplugError, InvalidArguments, InvalidUpload
 from glowplug.core.ids import (
     DEFAULT_NAMESPACE,
     FunctionId,
     check_name,
-    check_variable,
     function_id,
     parse_function_id,
     split_function_id,
@@ -37,10 +36,7 @@ from glowplug.gateway.platform import (
     SecretName,
     UndeployRequest,
 )
-
-_MAX_BODY_BYTES = 2**20
-_MAX_SECRET_CHARS = 16_384
-T = TypeVar("T")
+from glowplug.gateway.queries import bounded, check_secret, count, function_of, moment, read_body
 
 
 def admin_app(gateway: Gateway, platform: Platform) -> Starlette:
@@ -82,21 +78,21 @@ class _Admin:
         return _json([f for f in found if namespace is None or f.namespace == namespace])
 
     async def deploy(self, request: Request) -> Response:
-        wanted = await _read(request, DeployRequest)
+        wanted = await read_body(request, DeployRequest)
         function_id(wanted.service, wanted.namespace)
         return _json(await self._platform.deploy(wanted, update=request.method == "PUT"), 202)
 
     async def describe(self, request: Request) -> Response:
-        return _json(self._platform.function(_function(request)))
+        return _json(self._platform.function(function_of(request)))
 
     async def undeploy_named(self, request: Request) -> Response:
-        wanted = await _read(request, UndeployRequest)
+        wanted = await read_body(request, UndeployRequest)
         name = wanted.functionName
         await self._undeploy(parse_function_id(name) if "." in name else function_id(name, wanted.namespace))
         return Response(status_code=202)
 
     async def undeploy(self, request: Request) -> Response:
-        await self._undeploy(_function(request))
+        await self._undeploy(function_of(request))
         return Response(status_code=202)
 
     async def _undeploy(self, function: FunctionId) -> None:
@@ -104,22 +100,22 @@ class _Admin:
         self._gateway.metrics.forget(function)
 
     async def scale(self, request: Request) -> Response:
-        function = _function(request)
-        replicas = (await _read(request, ScaleRequest)).replicas
+        function = function_of(request)
+        replicas = (await read_body(request, ScaleRequest)).replicas
         if not 0 <= replicas <= 10_000:
             raise InvalidArguments(f"replicas: {replicas} is not from 0 to 10000", "replicas")
         await self._platform.scale(function, replicas)
         return Response(status_code=202)
 
     async def rollback(self, request: Request) -> Response:
-        function = _function(request)
-        wanted = await _read(request, RollbackRequest, empty=RollbackRequest())
+        function = function_of(request)
+        wanted = await read_body(request, RollbackRequest, empty=RollbackRequest())
         await self._platform.rollback(function, request.query_params.get("version", wanted.version))
         return Response(status_code=202)
 
     async def move(self, request: Request) -> Response:
         """Answers 200 when the function stands at exactly that step: for operators and benchmarks."""
-        function, direction = _function(request), request.path_params["direction"]
+        function, direction = function_of(request), request.path_params["direction"]
         cache = request.query_params.get("cache")
         if direction not in ("climb", "descend"):
             raise HTTPException(404)
@@ -141,27 +137,27 @@ class _Admin:
         if announced.isdecimal() and int(announced) > limit:
             raise BodyTooLarge(f"an upload may have {show_bytes(limit)}")
         try:
-            return _json({"upload": await self._platform.receive_upload(_bounded(request, limit))}, 201)
+            return _json({"upload": await self._platform.receive_upload(bounded(request, limit))}, 201)
         except ClientDisconnect:
             raise InvalidUpload("the upload broke off") from None
 
     async def logs(self, request: Request) -> Response:
         """One JSON object a line; with `follow` until the client leaves."""
         query = request.query_params
-        function = _function(request, query.get("name", ""))
+        function = function_of(request, query.get("name", ""))
         self._platform.function(function)
         lines = self._platform.logs(
             function,
             follow=query.get("follow", "").lower() in ("1", "true", "yes"),
-            tail=_count(query.get("tail"), "tail"),
-            since_s=_moment(query.get("since")),
+            tail=count(query.get("tail"), "tail"),
+            since_s=moment(query.get("since")),
         )
         return StreamingResponse(_log_lines(lines), media_type="application/x-ndjson")
 
     async def traces(self, request: Request) -> Response:
-        limit = _count(request.query_params.get("limit"), "limit")
+        limit = count(request.query_params.get("limit"), "limit")
         named = request.query_params.get("function")
-        function = None if named is None else _function(request, named)
+        function = None if named is None else function_of(request, named)
         return _json(self._gateway.traces.recent(function, 100 if limit is None else limit))
 
     async def trace(self, request: Request) -> Response:
@@ -178,66 +174,19 @@ class _Admin:
         return _json([SecretName(name, namespace) for name in self._platform.secrets(namespace)])
 
     async def set_secret(self, request: Request) -> Response:
-        secret = await _read(request, Secret)
-        _check_secret(secret)
-        if "\0" in secret.value or len(secret.value) > _MAX_SECRET_CHARS:
-            raise InvalidArguments(
-                f"value: a secret has at most {_MAX_SECRET_CHARS} characters, none of them zero", "value"
-            )
+        secret = await read_body(request, Secret)
+        check_secret(secret)
         await self._platform.set_secret(secret)
         return Response(status_code=201)
 
     async def remove_secret(self, request: Request) -> Response:
-        secret = await _read(request, SecretName)
-        _check_secret(secret)
+        secret = await read_body(request, SecretName)
+        check_secret(secret)
         await self._platform.remove_secret(secret)
         return Response(status_code=202)
 
     async def info(self, request: Request) -> Response:
         return _json(self._platform.info())
-
-
-def _check_secret(secret: SecretName) -> None:
-    check_name(secret.namespace, "namespace")
-    check_variable(secret.name, "secret")
-
-
-def _function(request: Request, name: str | None = None) -> FunctionId:
-    """`name.namespace`, or OpenFaaS's way: the namespace as a query parameter."""
-    name = request.path_params["name"] if name is None else name
-    namespace = request.query_params.get("namespace")
-    if namespace is None or "." in name:
-        return parse_function_id(name)
-    return function_id(name, namespace)
-
-
-async def _read(request: Request, into: type[T], empty: T | None = None) -> T:
-    """The body as `into`. Raises UserError when it is not JSON, InvalidArguments naming the wrong field."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise BodyTooLarge(f"a request here may have {show_bytes(_MAX_BODY_BYTES)}")
-    if not body and empty is not None:
-        return empty
-    try:
-        return msgspec.json.decode(body, type=into)
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        field = path.rstrip("`") or None
-        raise InvalidArguments(f"{field}: {text}" if field else text, field) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"the body is not valid JSON: {error}") from None
-
-
-async def _bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
-    length = 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length > limit:
-            raise BodyTooLarge(f"an upload may have {show_bytes(limit)}")
-        if chunk:
-            yield chunk
 
 
 async def _log_lines(lines: AsyncIterator[LogLine]) -> AsyncIterator[bytes]:
@@ -248,28 +197,6 @@ async def _log_lines(lines: AsyncIterator[LogLine]) -> AsyncIterator[bytes]:
             {"name": name, "namespace": namespace, "instance": str(line.instance), "timestamp": moment,
              "at_s": line.at_s, "stream": line.stream, "text": line.text}
         ) + b"\n"  # fmt: skip
-
-
-def _count(text: str | None, field: str) -> int | None:
-    if text is None:
-        return None
-    if not text.isdecimal() or len(text) > 9:
-        raise InvalidArguments(f"{field}: {text[:40]!r} is not a count", field)
-    return int(text)
-
-
-def _moment(text: str | None) -> float | None:
-    """Epoch seconds out of those, or of RFC 3339 as OpenFaaS sends it."""
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise InvalidArguments(f"since: {text[:40]!r} is not a time", "since") from None
 
 
 def _json(value: Any, status: int = 200) -> Response:

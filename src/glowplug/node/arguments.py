@@ -1,7 +1,8 @@
 """A request's body becomes checked arguments, and a result becomes a body.
 
 Bodies: JSON (an object of arguments, or the bare value of a function's only argument), `.npy` (one array,
-for the first argument, or for the one that the content type's parameter `argument` names), safetensors (arrays by argument name), text and bytes for the only argument.
+for the first argument, or for the one that the content type's parameter `argument` names), safetensors
+(arrays by argument name), text and bytes for the only argument.
 Results: JSON, with arrays as nested lists, unless the client accepts `.npy` or safetensors, or the function
 returns bytes.
 """
@@ -83,16 +84,16 @@ class Signature:
             raise GlowplugError(f"the result cannot be written as JSON: {error}") from error
 
     def _check(self, found: dict[str, Any]) -> dict[str, Any]:
+        for name in self.required:
+            if name not in found:
+                raise InvalidArguments(
+                    f"argument {name!r} is missing; the function takes {self._listed()}", name
+                )
         for name in found:
             if name not in self.types:
                 shown = str(name)[:80]
                 raise InvalidArguments(
                     f"there is no argument {shown!r}; the function takes {self._listed()}", shown
-                )
-        for name in self.required:
-            if name not in found:
-                raise InvalidArguments(
-                    f"argument {name!r} is missing; the function takes {self._listed()}", name
                 )
         return {name: _convert(name, value, self.types[name]) for name, value in found.items()}
 

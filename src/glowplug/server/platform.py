@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 import structlog
 
 from glowplug._version import __version__
-from glowplug.bundle.manifest import environment_id, version_id
 from glowplug.bundle.store import BundleStore
-from glowplug.bundle.uploads import find_declaration
 from glowplug.control.driver import Driver
 from glowplug.control.status import function_status, function_statuses, node_statuses
 from glowplug.core.errors import (
-    InvalidDeclaration,
     NoSpace,
     Unavailable,
     UnknownFunction,
@@ -39,11 +34,10 @@ from glowplug.core.events import (
     ScaleRequested,
     Undeployed,
 )  # fmt: skip
-from glowplug.core.ids import FunctionId, VersionId, check_variable, function_id
+from glowplug.core.ids import FunctionId, VersionId, function_id
 from glowplug.core.ladder import Step
-from glowplug.core.specs import Declaration, FunctionSpec
+from glowplug.core.specs import FunctionSpec
 from glowplug.core.status import FunctionStatus, LogLine
-from glowplug.core.units import parse_bytes
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.platform import (
@@ -57,11 +51,11 @@ from glowplug.gateway.platform import (
 )
 from glowplug.server.database import Database
 from glowplug.server.logs import LogBook
+from glowplug.server.specify import specify
 
 log = structlog.get_logger("glowplug.platform")
 _VERSIONS_KEPT = 4
 _MOVE_S = 120.0
-_MAX_VARIABLE_CHARS = 16_384
 
 
 class LocalPlatform:
@@ -130,7 +124,7 @@ class LocalPlatform:
         async with self._locks[function]:
             if update and function not in self._infos:
                 raise UnknownFunction(f"no function {function}: deploy it first, then update it")
-            spec = await asyncio.to_thread(self._specify, function, request)
+            spec = await asyncio.to_thread(specify, function, request, self._store, self._database)
             manifest = self._store.manifest(spec.version)
             with _stored("the deploy"):
                 await asyncio.to_thread(self._save, spec)
@@ -231,37 +225,6 @@ class LocalPlatform:
 
     # inside
 
-    def _specify(self, function: FunctionId, request: DeployRequest) -> FunctionSpec:
-        declaration = find_declaration(self._store.upload_path(request.image), request.service)
-        changes: dict[str, Any] = {"namespace": request.namespace, "env": declaration.env | request.envVars}
-        if request.secrets:
-            changes["secrets"] = tuple(dict.fromkeys((*declaration.secrets, *request.secrets)))
-        if request.limits is not None and request.limits.memory:
-            changes["memory_bytes"] = parse_bytes(_si(request.limits.memory), "limits.memory")
-        declaration = msgspec.structs.replace(declaration, **changes)
-        self._check_variables(declaration)
-        environment = environment_id(declaration.libraries)
-        version = version_id(function, request.image, declaration, environment)
-        return FunctionSpec(
-            function, version, request.namespace, environment, request.image, declaration, time.time()
-        )
-
-    def _check_variables(self, declaration: Declaration) -> None:
-        for name, value in declaration.env.items():
-            check_variable(name)
-            if "\0" in value or len(value) > _MAX_VARIABLE_CHARS:
-                raise InvalidDeclaration(
-                    f"{declaration.name}: variable {name} has more than {_MAX_VARIABLE_CHARS} characters, "
-                    "or one of them is zero"
-                )
-        held = self._database.secrets(declaration.namespace)
-        missing = [name for name in declaration.secrets if name not in held]
-        if missing:
-            raise InvalidDeclaration(
-                f"{declaration.name}: no secret {', '.join(missing)} in namespace {declaration.namespace}; "
-                "store it first: glowplug secret set NAME"
-            )
-
     def _save(self, spec: FunctionSpec) -> None:
         self._database.save_version(spec)
         self._database.prune(spec.function, _VERSIONS_KEPT)
@@ -294,8 +257,3 @@ def _stored(what: str) -> Iterator[None]:
 def _report(done: Any) -> None:
     if done.exception() is not None:
         log.error("the database could not be written", error=str(done.exception()))
-
-
-def _si(text: str) -> str:
-    """Kubernetes writes `512Mi`; we write `512MiB`."""
-    return text + "B" if text[-1:] == "i" else text

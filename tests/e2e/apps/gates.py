@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 
@@ -93,17 +94,11 @@ class Threaded:
         return number * 2
 
 
-@app.model()
-class Unready:
-    """Can be built and, told so by a variable, not be set up again."""
-
-    def setup(self) -> None:
-        self.numbers = [1, 2, 3]
-
-    @glowplug.endpoint
-    def total(self) -> int:
-        return sum(self.numbers)
-
-    @glowplug.endpoint
-    def count(self) -> int:
-        return len(self.numbers)
+@app.function()
+def offspring(die: bool) -> int:
+    """Starts a process that nobody waits for."""
+    child = subprocess.Popen(["sleep", "1000"])
+    if die:
+        print(child.pid, flush=True)
+        os._exit(1)
+    return child.pid

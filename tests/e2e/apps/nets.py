@@ -1,4 +1,4 @@
-"""Models in all the ways a model can be declared; each has one right answer that a test computes by itself."""
+"""Models in all the ways a model can be declared; each has one right answer, known to the tests."""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""What a request of the admin interface asks for, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from glowplug.core.errors import BodyTooLarge, InvalidArguments, UserError
+from glowplug.core.ids import FunctionId, check_name, check_variable, function_id, parse_function_id
+from glowplug.core.units import show_bytes
+from glowplug.gateway.platform import Secret, SecretName
+
+_MAX_BODY_BYTES = 2**20
+_MAX_SECRET_CHARS = 16_384
+T = TypeVar("T")
+
+
+def function_of(request: Request, name: str | None = None) -> FunctionId:
+    """`name.namespace`, or OpenFaaS's way: the namespace as a query parameter."""
+    name = request.path_params["name"] if name is None else name
+    namespace = request.query_params.get("namespace")
+    if namespace is None or "." in name:
+        return parse_function_id(name)
+    return function_id(name, namespace)
+
+
+async def read_body(request: Request, into: type[T], empty: T | None = None) -> T:
+    """The body as `into`. Raises UserError when it is not JSON, InvalidArguments naming the wrong field."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY_BYTES:
+            raise BodyTooLarge(f"a request here may have {show_bytes(_MAX_BODY_BYTES)}")
+    if not body and empty is not None:
+        return empty
+    try:
+        return msgspec.json.decode(body, type=into)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        field = path.rstrip("`") or None
+        raise InvalidArguments(f"{field}: {text}" if field else text, field) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"the body is not valid JSON: {error}") from None
+
+
+async def bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
+    length = 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        if length > limit:
+            raise BodyTooLarge(f"an upload may have {show_bytes(limit)}")
+        if chunk:
+            yield chunk
+
+
+def check_secret(secret: SecretName) -> None:
+    """Raises InvalidName, or InvalidArguments when it is a Secret whose value cannot be a variable's."""
+    check_name(secret.namespace, "namespace")
+    check_variable(secret.name, "secret")
+    value = secret.value if isinstance(secret, Secret) else ""
+    if "\0" in value or len(value) > _MAX_SECRET_CHARS:
+        raise InvalidArguments(
+            f"value: a secret has at most {_MAX_SECRET_CHARS} characters, none of them zero", "value"
+        )
+
+
+def count(text: str | None, field: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 9:
+        raise InvalidArguments(f"{field}: {text[:40]!r} is not a count", field)
+    return int(text)
+
+
+def moment(text: str | None) -> float | None:
+    """Epoch seconds out of those, or of RFC 3339 as OpenFaaS sends it."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise InvalidArguments(f"since: {text[:40]!r} is not a time", "since") from None

@@ -1,0 +1,61 @@
+"""From a deploy request to a version: its upload's declaration, changed as the request says, and checked."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from glowplug.bundle.manifest import environment_id, version_id
+from glowplug.bundle.store import BundleStore
+from glowplug.bundle.uploads import find_declaration
+from glowplug.core.errors import InvalidDeclaration
+from glowplug.core.ids import FunctionId, check_variable
+from glowplug.core.specs import Declaration, FunctionSpec
+from glowplug.core.units import parse_bytes
+from glowplug.gateway.platform import DeployRequest
+from glowplug.server.database import Database
+
+_MAX_VARIABLE_CHARS = 16_384
+
+
+def specify(
+    function: FunctionId, request: DeployRequest, store: BundleStore, database: Database
+) -> FunctionSpec:
+    """The version that a deploy asks for. Raises InvalidUpload, InvalidName, InvalidDeclaration."""
+    declaration = find_declaration(store.upload_path(request.image), request.service)
+    changes: dict[str, Any] = {"namespace": request.namespace, "env": declaration.env | request.envVars}
+    if request.secrets:
+        changes["secrets"] = tuple(dict.fromkeys((*declaration.secrets, *request.secrets)))
+    if request.limits is not None and request.limits.memory:
+        changes["memory_bytes"] = parse_bytes(_si(request.limits.memory), "limits.memory")
+    declaration = msgspec.structs.replace(declaration, **changes)
+    _check_variables(declaration, database)
+    environment = environment_id(declaration.libraries)
+    version = version_id(function, request.image, declaration, environment)
+    return FunctionSpec(
+        function, version, request.namespace, environment, request.image, declaration, time.time()
+    )
+
+
+def _check_variables(declaration: Declaration, database: Database) -> None:
+    for name, value in declaration.env.items():
+        check_variable(name)
+        if "\0" in value or len(value) > _MAX_VARIABLE_CHARS:
+            raise InvalidDeclaration(
+                f"{declaration.name}: variable {name} has more than {_MAX_VARIABLE_CHARS} characters, "
+                "or one of them is zero"
+            )
+    held = database.secrets(declaration.namespace)
+    missing = [name for name in declaration.secrets if name not in held]
+    if missing:
+        raise InvalidDeclaration(
+            f"{declaration.name}: no secret {', '.join(missing)} in namespace {declaration.namespace}; "
+            "store it first: glowplug secret set NAME"
+        )
+
+
+def _si(text: str) -> str:
+    """Kubernetes writes `512Mi`; we write `512MiB`."""
+    return text + "B" if text[-1:] == "i" else text
