@@ -11,7 +11,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from glowplug.client import Client
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DEFAULT_NAMESPACE, check_name, function_id
 from glowplug.core.specs import Declaration, EndpointSpec, Kind, Parameter
@@ -42,6 +41,8 @@ class Handle:
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the deployed function. Raises core.errors by the server's own codes."""
+        from glowplug.client import Client  # not imported where functions run
+
         bound = inspect.signature(self._call).bind(*args, **kwargs)
         with Client() as client:
             return client.invoke(self.function, dict(bound.arguments), endpoint=self.endpoint)

@@ -32,6 +32,8 @@ class Served:
         self.target = target
         self.endpoints = endpoints
         self.pack = pack
+        self.signatures: dict[str, Any] = {}
+        """How each endpoint's arguments are checked; filled by whoever stages, for all its children."""
 
     def rehearse(self) -> bool:
         """One forward of the model on the inputs traced at deploy, never an endpoint. False without any."""

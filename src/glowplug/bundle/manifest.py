@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import sys
 from functools import cache
 from typing import Literal
@@ -47,6 +46,8 @@ def version_id(
 @cache
 def installed_packages() -> tuple[str, ...]:
     """`name==version` of every distribution of this interpreter, sorted."""
+    import importlib.metadata  # slow, and of no use where functions run
+
     found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions() if d.metadata}
     return tuple(sorted(found))
 

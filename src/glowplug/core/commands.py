@@ -16,8 +16,8 @@ TargetKind = Literal["environment", "version", "weights", "instance", "build"]
 class Target(msgspec.Struct, frozen=True):
     """Something that stands on the ladder or holds memory at a node.
 
-    `key` is `namespace/environment` for an environment's zygote, the version id for a version's zygote, its build
-    and for its weights in the page cache, and the instance's number for an instance.
+    `key` is `namespace/environment` for an environment's zygote, the version id for a version's zygote, its
+    build and its weights in the page cache, and the instance's number for an instance.
     """
 
     kind: TargetKind

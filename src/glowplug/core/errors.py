@@ -1,16 +1,16 @@
 """One error tree. Each error knows its HTTP status, a stable code, and who must act.
 
-    GlowplugError
-    |- UserError           the caller or the function's author must change something (4xx)
-    |  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
-    |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404
-    |  |- DeployConflict 409, BodyTooLarge 413, InvalidArguments 422, WeightsError 422, BuildFailed 422
-    |- FunctionFailed 500  the function's own code raised; its last line is the message
-    |- CapacityError       try again later; carries retry_after_s
-    |  |- QueueFull 429, Overloaded 503, Unavailable 503, NoSpace 507
-    |- WorkerDied 502      the process with the request in it is gone
-    |- DeadlinePassed 504
-    |- RequestCancelled 499 the client left
+GlowplugError
+|- UserError           the caller or the function's author must change something (4xx)
+|  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
+|  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404
+|  |- DeployConflict 409, BodyTooLarge 413, InvalidArguments 422, WeightsError 422, BuildFailed 422
+|- FunctionFailed 500  the function's own code raised; its last line is the message
+|- CapacityError       try again later; carries retry_after_s
+|  |- QueueFull 429, Overloaded 503, Unavailable 503, NoSpace 507
+|- WorkerDied 502      the process with the request in it is gone
+|- DeadlinePassed 504
+|- RequestCancelled 499 the client left
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ environment's zygote: the shortest way for a waiting request, and the only one f
 zygote may not fork."""
 
 PHASES = ("queue", "fork", "import", "build", "fetch", "apply", "first_compute", "compute", "reply")
-"""What a request's latency is made of, by the same names in Server-Timing, /metrics, traces and benchmarks."""
+"""What a request's latency is made of, by the same names in Server-Timing, metrics, traces and benchmarks."""
 
 
 def parse_step(text: str) -> Step:
@@ -41,4 +41,6 @@ def parse_step(text: str) -> Step:
     try:
         return Step[text.upper()]
     except KeyError:
-        raise ValueError(f"no step is called {text!r}; steps are {', '.join(s.label for s in Step)}") from None
+        raise ValueError(
+            f"no step is called {text!r}; steps are {', '.join(s.label for s in Step)}"
+        ) from None

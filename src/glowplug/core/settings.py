@@ -24,7 +24,7 @@ class ControlSettings(msgspec.Struct, frozen=True):
     """Reserved for an environment's zygote before one was ever measured."""
     reserve_factor: float = 1.25
     reserve_margin_bytes: int = 8 * 10**6
-    """An estimate of bytes is multiplied and raised by these, for the ledger must never be below the truth."""
+    """An estimate of bytes is multiplied and raised by these, for the ledger may not be below the truth."""
     eager_stage: bool = True
     """After a request was answered from IMPORTED, stage its function for the next one."""
 
@@ -43,7 +43,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
 
 
 class NodeSettings(msgspec.Struct, frozen=True):
-    """`state_dir` holds bundles, packs and the database; `run_dir` holds sockets and scratch, gone at exit."""
+    """`state_dir` holds bundles, packs and the database; `run_dir` holds scratch, gone at exit."""
 
     state_dir: str
     run_dir: str

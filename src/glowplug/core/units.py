@@ -32,7 +32,9 @@ def parse_seconds(value: str | float, what: str = "duration") -> float:
         return float(value)
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[2].lower() not in _TIMES:
-        raise InvalidDeclaration(f"{what}: {value!r} is not a duration; write for example '250ms', '5m' or '2h'")
+        raise InvalidDeclaration(
+            f"{what}: {value!r} is not a duration; write for example '250ms', '5m' or '2h'"
+        )
     return float(match[1]) * _TIMES[match[2].lower()]
 
 

@@ -41,8 +41,8 @@ from glowplug.node.messages import (
     FromServer,
     Happened,
     LetGo,
-    PagesReleased,
-    ReleasePages,
+    MapPages,
+    PagesMapped,
     Role,
     Said,
     StopAgent,
@@ -80,7 +80,7 @@ class Agent:
         self._left = asyncio.Event()
         self._killers: dict[tuple[int, int], asyncio.TimerHandle] = {}
         """By instance and request: what happens to a worker that does not let go of a cancelled request."""
-        self._released: dict[Process, asyncio.Event] = {}
+        self._mapping: dict[Process, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -217,8 +217,8 @@ class Agent:
         wire.close_all(descriptors)
         if isinstance(message, ForkFailed):
             process.pending.popleft().never_born(message.reason)
-        elif isinstance(message, PagesReleased):
-            self._released.pop(process).set()
+        elif isinstance(message, PagesMapped):
+            self._mapping.pop(process).set()
         elif isinstance(message, ChildExited):
             process.child_exited(message.pid, message.exit_code)
         elif self.builds.owns(process):
@@ -265,8 +265,8 @@ class Agent:
     def _on_exit(self, process: Process, why: str, code: int | None) -> None:
         if process.popen is not None:
             process.popen.wait()
-        if process in self._released:
-            self._released.pop(process).set()
+        if process in self._mapping:
+            self._mapping.pop(process).set()
         if self.builds.owns(process):
             self.builds.on_exit(process, why, code)
             return
@@ -303,13 +303,20 @@ class Agent:
         resident = 0
         if manifest is not None and manifest.pack:
             path = self.store.pack_path(manifest.pack)
-            staged = self.zygotes.get(message.version)
-            if not message.cached and staged is not None and staged.process.send(ReleasePages()):
-                released = self._released[staged.process] = asyncio.Event()
-                await released.wait()
+            if not message.cached:
+                await self._map_pages(message.version, False)
             await self.on_disk(_read_through if message.cached else evict_page_cache, path)
+            if message.cached:
+                await self._map_pages(message.version, True)
             resident = await self.on_disk(page_cache_bytes, path)
         self._tell(CacheDone(message.token, resident))
+
+    async def _map_pages(self, version: str, mapped: bool) -> None:
+        """Has the version's zygote, if there is one, map or unmap its weights; returns when it has."""
+        staged = self.zygotes.get(version)
+        if staged is not None and staged.ready and staged.process.send(MapPages(mapped)):
+            done = self._mapping[staged.process] = asyncio.Event()
+            await done.wait()
 
     async def _evict(self, command: Descend) -> None:
         manifest = self.store.manifest(command.target.key)  # type: ignore[arg-type]

@@ -23,8 +23,8 @@ from glowplug.node.processes import OnExit, OnLines, OnMessage, Process
 
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 _RUNTIME_TUNING = {
-    # A team member that spins takes the core from the one it waits for whenever workers share cores, and in the
-    # first moments after a fork. See docs/decisions/006.
+    # A team member that spins takes the core from the one it waits for whenever workers share cores, and in
+    # the first moments after a fork. See docs/decisions/006.
     "GOMP_SPINCOUNT": "10000",
     # Activations come as huge pages: a tenth of the page faults in a first pass.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",

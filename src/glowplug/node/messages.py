@@ -89,8 +89,11 @@ class Fork(_Message, frozen=True):
     sent_s: float = 0.0
 
 
-class ReleasePages(_Message, frozen=True):
-    """Unmap the weights' clean pages, so that the page cache can drop them. Answered by PagesReleased."""
+class MapPages(_Message, frozen=True):
+    """Map the weights' pages that a pass uses, so that children inherit them; or unmap the clean ones, so
+    that the page cache can drop them. Answered by PagesMapped."""
+
+    mapped: bool
 
 
 # zygote -> agent
@@ -114,7 +117,7 @@ class Forked(_Message, frozen=True):
     pid: int
 
 
-class PagesReleased(_Message, frozen=True):
+class PagesMapped(_Message, frozen=True):
     pass
 
 
@@ -172,7 +175,7 @@ class CancelRequest(_Message, frozen=True):
 
 FromServer = Do | CacheWeights | StopAgent
 FromAgent = AgentReady | Happened | Said | CacheDone
-ToZygote = Fork | ReleasePages
+ToZygote = Fork | MapPages
 FromChild = (
     WorkerReady
     | LetGo
@@ -181,7 +184,7 @@ FromChild = (
     | ProbeDone
     | ZygoteReady
     | Forked
-    | PagesReleased
+    | PagesMapped
     | ForkFailed
     | ChildExited
 )

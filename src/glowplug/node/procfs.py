@@ -44,6 +44,6 @@ def thread_count(pid: int | str = "self") -> int:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def give_back_memory() -> None:
-    """Returns the C allocator's free pages to the kernel."""
-    _libc.malloc_trim(0)
+def give_back_memory(keep_bytes: int = 0) -> None:
+    """Returns the C allocator's free pages to the kernel, but for `keep_bytes` at the top of the heap."""
+    _libc.malloc_trim(ctypes.c_size_t(keep_bytes))

@@ -16,10 +16,11 @@ from glowplug.bundle.instantiate import Phases, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.core.errors import GlowplugError
 from glowplug.node import procfs, wire
+from glowplug.node.arguments import Signature
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
 from glowplug.node.parallel import rest_threads, restore_threads
 from glowplug.node.worker import Worker
-from glowplug.node.zygote import serve_forks, settle
+from glowplug.node.zygote import give_back, serve_forks, settle
 
 T = TypeVar("T")
 
@@ -56,7 +57,9 @@ def load(message: Fork, phases: Phases) -> Served:
     """Climbs to STAGED in this process."""
     bundle = Path(message.bundle)
     manifest = msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest)
-    return serve_bundle(manifest, bundle, Path(message.pack), phases)
+    served = serve_bundle(manifest, bundle, Path(message.pack), phases)
+    served.signatures = {name: Signature(call) for name, call in served.endpoints.items()}
+    return served
 
 
 def _build(message: Fork, control: socket.socket) -> None:
@@ -74,8 +77,15 @@ def _stage(message: Fork, control: socket.socket) -> None:
         rehearse_quietly(served)
     threads = prepare_to_fork(served)
     wire.send(control, ZygoteReady(phases.seconds, procfs.private_bytes(), threads))
-    release = served.pack.release_pages if served.pack is not None else lambda: 0
-    serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served), release)
+
+    def set_mapped(mapped: bool) -> None:
+        if not mapped and served.pack is not None:
+            served.pack.release_pages()
+        elif mapped and message.rehearse:
+            rehearse_quietly(served)
+            prepare_to_fork(served)
+
+    serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served), set_mapped)
 
 
 def rehearse_quietly(served: Served) -> bool:
@@ -156,9 +166,8 @@ def in_child(measure: Callable[[], tuple[T, int]]) -> tuple[T, int] | None:
 
 
 def measure_primed(served: Served) -> tuple[int, int]:
-    """Primes, and returns the private bytes before and after giving memory back."""
+    """(peak, parked) private bytes of this process, primed as a worker is."""
     restore_threads()
     served.rehearse()
     peak = procfs.private_bytes()
-    settle()
-    return peak, procfs.private_bytes()
+    return peak, give_back(peak)

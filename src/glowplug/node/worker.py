@@ -8,8 +8,6 @@ import socket
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
-from typing import Any
 
 from glowplug.bundle.instantiate import Phases, Served, inference_mode
 from glowplug.core.errors import GlowplugError, RequestCancelled, UnknownEndpoint
@@ -17,7 +15,7 @@ from glowplug.node import procfs, wire
 from glowplug.node.arguments import Signature
 from glowplug.node.messages import CancelRequest, Fork, LetGo, WorkerReady
 from glowplug.node.parallel import restore_threads
-from glowplug.node.zygote import settle
+from glowplug.node.zygote import give_back
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
 _CANCELLED = "the request was cancelled"
@@ -47,7 +45,6 @@ class Worker:
             "parked" if message.prime else "staged" if served else "local" if imported_s else "imported"
         )
         self.imported_s = imported_s
-        self.signatures: dict[str, Signature] = {}
         self.current: int | None = None
         self.interruptible = False
         self.cancelled: int | None = None
@@ -66,15 +63,12 @@ class Worker:
 
         served = self.served = self.served if self.served is not None else load(self.message, phases)
         restore_threads()
-        for name, call in served.endpoints.items():
-            self._signature(name, call)
         held = peak = 0
         if self.message.prime:
             with phases.phase("first_compute"):
                 served.rehearse()
             peak = procfs.private_bytes()
-            settle()
-            held = procfs.private_bytes()
+            held = give_back(peak)
         elif served.pack is not None:
             served.pack.prefetch()
         wire.send(self.control, WorkerReady(phases.seconds, held, peak))
@@ -121,17 +115,11 @@ class Worker:
         call = self.served.endpoints.get(name)
         if call is None:
             raise UnknownEndpoint(f"function {self.message.function} has no endpoint {name[:80]!r}")
-        signature = self._signature(name, call)
+        signature: Signature = self.served.signatures[name]
         arguments = signature.decode(incoming.content_type, incoming.body)
         with inference_mode():
             result = call(**arguments)
         return signature.encode(result, incoming.accept)
-
-    def _signature(self, name: str, call: Callable[..., Any]) -> Signature:
-        found = self.signatures.get(name)
-        if found is None:
-            found = self.signatures[name] = Signature(call)
-        return found
 
     def _on_cancel(self, *_: object) -> None:
         self._read_cancels()

@@ -24,8 +24,8 @@ from glowplug.node.messages import (
     Fork,
     Forked,
     ForkFailed,
-    PagesReleased,
-    ReleasePages,
+    MapPages,
+    PagesMapped,
     ToZygote,
     ZygoteReady,
 )  # fmt: skip
@@ -33,6 +33,8 @@ from glowplug.node.messages import (
 COMMAND = "from glowplug.node.zygote import main; main()"
 _FRESH_S = 0.05
 """A worker asked for so soon after the imports waited for them: they are a phase of its request."""
+KEPT_BYTES = 28 * 10**6
+"""A parked worker may hold this much private memory before it gives some back."""
 Child = Callable[[Fork, socket.socket, list[int]], None]
 
 
@@ -86,10 +88,21 @@ def settle() -> None:
     procfs.give_back_memory()
 
 
-def serve_forks(sock: socket.socket, child: Child, release: Callable[[], object] = lambda: None) -> None:
+def give_back(held_bytes: int) -> int:
+    """What a primed worker keeps of `held_bytes`: all, while it is little, for its first request needs the
+    same memory again and each page costs a fault; else it is returned to the kernel. Returns its bytes now.
+    """
+    if held_bytes <= KEPT_BYTES:
+        return held_bytes
+    gc.collect()
+    procfs.give_back_memory(keep_bytes=KEPT_BYTES // 2)
+    return procfs.private_bytes()
+
+
+def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], object] = bool) -> None:
     """Forks on request until the agent is gone. Returns in the zygote only; children end in `child`.
 
-    `release` unmaps what weights are mapped, when the agent asks for it.
+    `set_mapped` maps the weights that a pass uses, or unmaps them, when the agent asks for it.
     """
     receiver = wire.Receiver(sock, ToZygote)
     wake_in, wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -110,9 +123,9 @@ def serve_forks(sock: socket.socket, child: Child, release: Callable[[], object]
         if found is None:
             return
         message, descriptors = found
-        if isinstance(message, ReleasePages):
-            release()
-            wire.send(sock, PagesReleased())
+        if isinstance(message, MapPages):
+            set_mapped(message.mapped)
+            wire.send(sock, PagesMapped())
             continue
         try:
             pid = os.fork()
