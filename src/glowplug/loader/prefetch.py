@@ -10,7 +10,7 @@ from glowplug.loader.memory import Mapping
 from glowplug.loader.pagecache import looks_cached
 from glowplug.loader.sources import WeightSource
 
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 16 * 2**20
 _MADV_POPULATE_READ = 22
 
 Fetch = Callable[[int, int], None]
