@@ -36,7 +36,7 @@ _FRESH_S = 0.05
 KEPT_BYTES = 24 * 10**6
 """A parked worker may hold this much private memory before it gives some back."""
 _IDLE_MS = 300
-"""A zygote that nobody needs for so long tidies its heap: the first request in line does not wait for that."""
+"""A zygote that nobody needs for so long tidies its heap: no request in line waits for that."""
 Child = Callable[[Fork, socket.socket, list[int]], None]
 
 
