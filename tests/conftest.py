@@ -1,7 +1,8 @@
-"""For all tests: which of them may run beside each other."""
+"""For all tests: which of them may run beside each other, and which need what is not installed."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -22,3 +23,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "e2e" if nodeid.startswith("tests/e2e/") else nodeid
 
     return Grouped(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `torch` are skipped, and counted, where the extra is not installed."""
+    if find_spec("torch") is not None:
+        return
+    skip = pytest.mark.skip(reason="needs the torch extra: pip install 'glowplug[torch]'")
+    for item in items:
+        if item.get_closest_marker("torch") is not None:
+            item.add_marker(skip)
