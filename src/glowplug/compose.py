@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +73,8 @@ class System:
         await self.driver.close()
         self.platform.close()
 
-    def _attach(self, instance: InstanceId, sock: object) -> None:
-        self.gateway.attach(instance, sock)  # type: ignore[arg-type]
+    def _attach(self, instance: InstanceId, sock: socket.socket) -> None:
+        self.gateway.attach(instance, sock)
 
     def _env_of(self, spec: FunctionSpec) -> dict[str, str]:
         return self.platform.env_of(spec)
