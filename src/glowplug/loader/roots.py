@@ -7,6 +7,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
 _DEPTH = 4
@@ -72,3 +73,11 @@ def tensor_names(obj: object) -> dict[int, str]:
             for name, tensor in named:
                 names.setdefault(id(tensor), join(path, name))
     return names
+
+
+def held_tensors(obj: object) -> Iterator[tuple[Module, str, Tensor]]:
+    """(module, name, tensor) for every parameter and buffer of every module in `obj`, a tied one every time."""
+    for root in find_roots(obj).values():
+        for module in root.modules():
+            for held in (module._parameters, module._buffers):
+                yield from ((module, name, tensor) for name, tensor in held.items() if tensor is not None)

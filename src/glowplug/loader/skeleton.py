@@ -22,10 +22,11 @@ _DEPTH = 6
 
 
 class TensorTable:
-    """The tensors of one object graph, each once, in the order they were met."""
+    """The tensors of one object graph, each once, in the order they were met; `references` counts how often."""
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
+        self.references: list[int] = []
         self._numbers: dict[int, int] = {}
 
     def number_of(self, tensor: Tensor) -> int:
@@ -35,6 +36,8 @@ class TensorTable:
             _check(tensor)
             number = self._numbers[id(tensor)] = len(self.tensors)
             self.tensors.append(tensor)
+            self.references.append(0)
+        self.references[number] += 1
         return number
 
 
@@ -87,8 +90,10 @@ class _Unpickler(pickle.Unpickler):
         return self._sets.setdefault(pid[0], set(pid[1:]))
 
 
-def dump(obj: object) -> tuple[bytes, list[Tensor]]:
-    """Returns (skeleton, its tensors in the order of their numbers). Raises NotPicklable.
+def dump(obj: object) -> tuple[bytes, list[Tensor], list[int]]:
+    """Returns (skeleton, its tensors in the order of their numbers, how often each is referred to).
+
+    Raises NotPicklable.
 
     What pickle does not carry is not kept: gradients, autograd history, hooks on tensors.
     """
@@ -112,7 +117,7 @@ def dump(obj: object) -> tuple[bytes, list[Tensor]]:
         # __reduce__ and __getstate__ of any class may raise anything.
         reason = str(error) or type(error).__name__
         raise NotPicklable(f"{_culprit(obj, type(obj).__qualname__)} cannot be pickled: {reason}") from error
-    return file.getvalue(), table.tensors
+    return file.getvalue(), table.tensors, table.references
 
 
 def load(skeleton: bytes, tensors: Sequence[Tensor], path: str) -> object:

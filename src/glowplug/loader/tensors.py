@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from glowplug.loader.errors import NotPicklable, PackCorrupt
 from glowplug.loader.format import (
+    HASH_BYTES,
     PAGE_BYTES,
     TENSOR_ALIGN_BYTES,
     Header,
@@ -16,6 +17,7 @@ from glowplug.loader.format import (
     TensorEntry,
     UnitEntry,
     align,
+    checksums_nbytes,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Run(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`runs[i]` fills `storages[i]`; the hashes in `units` are still empty."""
+    """`runs[i]` fills `storages[i]`; the hashes in `units` are still zeros."""
 
     tensors: tuple[TensorEntry, ...]
     storages: tuple[StorageEntry, ...]
@@ -70,7 +72,7 @@ def plan(tensors: Sequence[Tensor], order: Sequence[Tensor] | None, names: Mappi
     for position, run in enumerate(sequence):
         layer = names.get(id(tensors[firsts[run][1]]), "").rpartition(".")[0]
         if layer not in layers and offset - unit_start >= UNIT_BYTES:
-            units.append(UnitEntry(tuple(layers), unit_start, offset - unit_start, b""))
+            units.append(_unit(layers, unit_start, offset))
             offset = unit_start = align(offset, PAGE_BYTES)
             layers.clear()
         layers[layer] = None
@@ -79,12 +81,17 @@ def plan(tensors: Sequence[Tensor], order: Sequence[Tensor] | None, names: Mappi
         offset += storages[-1].nbytes
         storage_of.update(dict.fromkeys(members[run], (position, run)))
     if layers:
-        units.append(UnitEntry(tuple(layers), unit_start, offset - unit_start, b""))
+        units.append(_unit(layers, unit_start, offset))
     entries = tuple(
         _entry(tensor, names.get(id(tensor), ""), storage_of[t][0], runs[storage_of[t][1]])
         for t, tensor in enumerate(tensors)
     )
     return Plan(entries, tuple(storages), tuple(units), tuple(runs[run] for run in sequence), offset)
+
+
+def _unit(layers: Iterable[str], start: int, end: int) -> UnitEntry:
+    """An entry of its final size, whose hash and checksums are not known yet."""
+    return UnitEntry(tuple(layers), start, end - start, bytes(HASH_BYTES), bytes(checksums_nbytes(end - start)))
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,11 +13,11 @@ import msgspec
 
 from glowplug.loader import skeleton
 from glowplug.loader.format import (
-    HASH_BYTES,
     Header,
     Layout,
     Section,
     UnitEntry,
+    block_checksums,
     digest,
     encode,
     encode_timings,
@@ -24,13 +25,11 @@ from glowplug.loader.format import (
 )  # fmt: skip
 from glowplug.loader.info import PackInfo
 from glowplug.loader.prime import Prime
-from glowplug.loader.roots import tensor_names
+from glowplug.loader.roots import held_tensors, tensor_names
 from glowplug.loader.tensors import Plan, plan
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_NO_HASH = bytes(HASH_BYTES)
 
 
 def write_pack(
@@ -51,16 +50,17 @@ def write_pack(
     Raises NotPicklable, and OSError (no space left, no such folder).
     """
     target = Path(path)
-    graph, tensors = skeleton.dump(obj)
+    graph, tensors, references = skeleton.dump(obj)
     primer = msgspec.msgpack.encode(prime) if prime else None
     layers = plan(tensors, order, tensor_names(obj))
     header = Header(
         tensors=layers.tensors,
         storages=layers.storages,
-        units=_with_hashes(layers.units, [_NO_HASH] * len(layers.units)),
+        units=layers.units,
         weights_nbytes=layers.weights_nbytes,
         skeleton=Section(len(graph), digest([graph])),
         prime=Section(len(primer), digest([primer])) if primer else None,
+        exposed=_exposed(obj, tensors, references),
     )
     timed = compute_s is not None
     _, body = encode(header, timed)
@@ -71,8 +71,7 @@ def write_pack(
         with _create(temporary) as file:
             # Takes the space at once: a full disk is noticed before the work, and extents come out whole.
             os.posix_fallocate(file.fileno(), 0, places.file_nbytes)
-            hashes = _write_weights(file, layers, places)
-            header = msgspec.structs.replace(header, units=_with_hashes(layers.units, hashes))
+            header = msgspec.structs.replace(header, units=_write_weights(file, layers, places))
             seconds = None if compute_s is None else _unit_seconds(header.units, compute_s)
             file.seek(places.timings_offset)
             file.write(encode_timings(seconds or ()))
@@ -95,9 +94,9 @@ def _create(path: Path) -> BinaryIO:
     return os.fdopen(fd, "wb")
 
 
-def _write_weights(file: BinaryIO, layers: Plan, places: Layout) -> list[bytes]:
-    """Writes every storage at its place; returns the hash of each unit, gaps (zeros) included."""
-    hashes = []
+def _write_weights(file: BinaryIO, layers: Plan, places: Layout) -> tuple[UnitEntry, ...]:
+    """Writes every storage at its place; returns the units with their hashes, gaps (zeros) included."""
+    written = []
     storages = iter(zip(layers.storages, layers.runs, strict=True))
     upcoming = next(storages, None)
     for unit in layers.units:
@@ -111,12 +110,15 @@ def _write_weights(file: BinaryIO, layers: Plan, places: Layout) -> list[bytes]:
         file.seek(places.weights_offset + unit.offset)
         for chunk in chunks:
             file.write(chunk)
-        hashes.append(digest(chunks))
-    return hashes
+        sealed = msgspec.structs.replace(unit, hash=digest(chunks), checksums=block_checksums(chunks))
+        written.append(sealed)
+    return tuple(written)
 
 
-def _with_hashes(units: Sequence[UnitEntry], hashes: Sequence[bytes]) -> tuple[UnitEntry, ...]:
-    return tuple(msgspec.structs.replace(unit, hash=value) for unit, value in zip(units, hashes, strict=True))
+def _exposed(obj: object, tensors: Sequence[Tensor], references: Sequence[int]) -> tuple[int, ...]:
+    """Those with more references than modules account for: in plain attributes, in lists."""
+    held = Counter(id(tensor) for _, _, tensor in held_tensors(obj))
+    return tuple(number for number, tensor in enumerate(tensors) if references[number] != held[id(tensor)])
 
 
 def _unit_seconds(units: Sequence[UnitEntry], compute_s: Mapping[str, float]) -> tuple[float, ...]:
