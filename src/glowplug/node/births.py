@@ -10,16 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 import glowplug
 from glowplug.bundle.store import BundleStore
-from glowplug.core.commands import Climb, Descend, Target
+from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import VersionId
 from glowplug.core.settings import NodeSettings
 from glowplug.node import guard, wire, zygote
-from glowplug.node.messages import Failed, Fork, Role
+from glowplug.node.messages import Fork, Role
 from glowplug.node.processes import OnExit, OnLines, OnMessage, Process
+from glowplug.node.roster import Held
 
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 _RUNTIME_TUNING = {
@@ -29,21 +28,6 @@ _RUNTIME_TUNING = {
     # Activations come as huge pages: a tenth of the page faults in a first pass.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-
-
-class Held(msgspec.Struct):
-    """What the agent knows of one process it answers for; the process's `owner`."""
-
-    target: Target
-    process: Process
-    climb: Climb | None
-    started_s: float
-    function: str = ""
-    ready: bool = False
-    descend: Descend | None = None
-    failed: Failed | None = None
-    home: Path | None = None
-    missing: dict[str, str] = {}
 
 
 class Births:

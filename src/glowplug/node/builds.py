@@ -48,7 +48,7 @@ class Builds:
 
     def start(self, command: Build, env: dict[str, str]) -> None:
         """Outcome: Built, or CommandFailed. Raises OSError when not even a folder can be made."""
-        parent = self.agent.environments.get(command.spec.environment_key)
+        parent = self.agent.roster.environments.get(command.spec.environment_key)
         if parent is None or not parent.ready or parent.process.exited:
             self._fail(command, "unavailable", "the environment's zygote is gone")
             return
@@ -92,7 +92,7 @@ class Builds:
 
     def _fork(self, work: _Work, role: Any, **more: Any) -> None:
         spec = work.command.spec
-        parent = self.agent.environments.get(spec.environment_key)
+        parent = self.agent.roster.environments.get(spec.environment_key)
         if parent is None or parent.process.exited:
             self._fail(work.command, "unavailable", "the environment's zygote is gone", work=work)
             return

@@ -1,0 +1,135 @@
+"""What the node's processes tell, and what their ends mean: messages and pidfds become events."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, StepLost, StepReached
+from glowplug.core.ids import InstanceId
+from glowplug.core.ladder import Step
+from glowplug.node import procfs, wire
+from glowplug.node.messages import (
+    ChildExited,
+    Failed,
+    Forked,
+    ForkFailed,
+    LetGo,
+    PagesMapped,
+    Said,
+    WorkerReady,
+    ZygoteReady,
+)  # fmt: skip
+from glowplug.node.processes import Process
+from glowplug.node.roster import Held
+
+if TYPE_CHECKING:
+    from glowplug.node.agent import Agent
+
+_LINES_AT_ONCE = 5
+"""The longest lines, of characters that became three bytes each, must still fit into one message."""
+
+_MEASURE_AFTER_S = 1.0
+
+
+class Reports:
+    """Hears every process of one agent, in its event loop."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+
+    def on_message(self, process: Process, message: Any, descriptors: list[int]) -> None:
+        if isinstance(message, Forked):
+            child = process.pending.popleft()
+            process.children[message.pid] = child
+            child.born(message.pid, descriptors[0])
+            return
+        wire.close_all(descriptors)
+        if isinstance(message, ForkFailed):
+            process.pending.popleft().never_born(message.reason)
+        elif isinstance(message, PagesMapped):
+            self.agent.weights.on_mapped(process)
+        elif isinstance(message, ChildExited):
+            process.child_exited(message.pid, message.exit_code)
+        elif self.agent.builds.owns(process):
+            self.agent.builds.on_message(process, message)
+        else:
+            self._on_report(process.owner, message)
+
+    def _on_report(self, held: Held | None, message: Any) -> None:
+        if held is None:
+            return
+        if isinstance(message, Failed):
+            held.failed = message
+        elif isinstance(message, ZygoteReady) and held.climb is not None:
+            if message.threads > 1 and held.target.kind == "version":
+                held.failed = Failed(
+                    "unforkable", f"{message.threads} threads after staging: it must not fork"
+                )
+                held.process.kill()
+                return
+            held.missing = message.missing
+            self._reached(held, message.held_bytes, message.phases)
+        elif isinstance(message, WorkerReady) and held.climb is not None:
+            self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)
+            if not message.held_bytes:
+                loop = asyncio.get_running_loop()
+                loop.call_later(_MEASURE_AFTER_S, lambda: self.agent.spawn(self._measure(held)))
+        elif isinstance(message, LetGo):
+            self.agent.cancels.spare(int(held.target.key), message.request)
+
+    async def _measure(self, held: Held) -> None:
+        """Tells what a worker holds that was not primed: from outside, for it has requests to answer."""
+        if not held.process.exited:
+            held_bytes = await self.agent.on_disk(procfs.private_bytes, held.process.pid)
+            if held_bytes:
+                self.agent.emit(HeldChanged(held.target, held_bytes))
+
+    def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
+        assert held.climb is not None
+        held.ready = True
+        took_s = time.monotonic() - held.started_s
+        self.agent.emit(StepReached(held.climb.id, held.target, held.climb.step, took_s, held_bytes, phases))
+        held.climb = None
+
+    def on_exit(self, process: Process, why: str, code: int | None) -> None:
+        if process.popen is not None:
+            process.popen.wait()
+        self.agent.weights.on_exit(process)
+        if self.agent.builds.owns(process):
+            self.agent.builds.on_exit(process, why, code)
+            return
+        held = process.owner
+        if held is None:
+            return
+        self._forget(held)
+        target, command = held.target, held.descend
+        if command is not None:
+            self.agent.emit(StepLost(target, command.step, command.why, command.id))
+        elif held.climb is not None:
+            failed = held.failed or Failed(
+                "worker_died", f"{process.name} ended while it climbed: {process.last_words or why}"
+            )
+            permanent = held.failed is not None
+            self.agent.emit(CommandFailed(held.climb.id, target, failed.code, failed.message, permanent))
+        elif target.kind == "instance":
+            self.agent.emit(InstanceExited(InstanceId(int(target.key)), why, code))
+        else:
+            fallen = Step.LOCAL if target.kind == "environment" else Step.IMPORTED
+            self.agent.emit(StepLost(target, fallen, why))
+
+    def on_lines(self, process: Process, stream: str, lines: list[str]) -> None:
+        held = process.owner
+        if held is not None:
+            instance = int(held.target.key) if held.target.kind == "instance" else 0
+            for start in range(0, len(lines), _LINES_AT_ONCE):
+                self.agent.tell(Said(held.function, instance, stream, lines[start : start + _LINES_AT_ONCE]))
+
+    def _forget(self, held: Held) -> None:
+        self.agent.roster.remove(held)
+        if held.target.kind == "instance":
+            self.agent.cancels.spare(int(held.target.key))
+        if held.home is not None:
+            shutil.rmtree(held.home, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""Who lives on this node: every process that the agent answers for, by what it was made for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from glowplug.core.commands import Climb, Descend, Target
+from glowplug.node.messages import Failed
+from glowplug.node.processes import Process
+
+
+class Held(msgspec.Struct):
+    """What the agent knows of one process it answers for; the process's `owner`."""
+
+    target: Target
+    process: Process
+    climb: Climb | None
+    started_s: float
+    function: str = ""
+    ready: bool = False
+    descend: Descend | None = None
+    failed: Failed | None = None
+    home: Path | None = None
+    missing: dict[str, str] = {}
+
+
+class Roster:
+    """The zygotes of environments by their key, those of functions by version, and workers by instance.
+
+    Builds are not among them: they belong to `Builds`. Used in the agent's event loop.
+    """
+
+    def __init__(self) -> None:
+        self.environments: dict[str, Held] = {}
+        self.zygotes: dict[str, Held] = {}
+        self.workers: dict[int, Held] = {}
+        self._left = asyncio.Event()
+
+    def add(self, held: Held) -> None:
+        table, key = self._place(held.target)
+        table[key] = held
+
+    def find(self, target: Target) -> Held | None:
+        table, key = self._place(target)
+        return table.get(key)
+
+    def remove(self, held: Held) -> None:
+        """Unless another has taken its place."""
+        table, key = self._place(held.target)
+        if table.get(key) is held:
+            del table[key]
+        self._left.set()
+
+    def everyone(self) -> list[Held]:
+        """Children before their parents."""
+        return [*self.workers.values(), *self.zygotes.values(), *self.environments.values()]
+
+    async def empty(self) -> None:
+        """Returns when nobody is left."""
+        while self.everyone():
+            self._left.clear()
+            await self._left.wait()
+
+    def _place(self, target: Target) -> tuple[dict[Any, Held], str | int]:
+        if target.kind == "instance":
+            return self.workers, int(target.key)
+        return {"environment": self.environments, "version": self.zygotes}[target.kind], target.key

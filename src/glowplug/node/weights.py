@@ -1,0 +1,86 @@
+"""The weights that this node has: their packs on its disk, and what of them lies in the page cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glowplug.core.commands import Descend
+from glowplug.core.events import StepLost
+from glowplug.core.ladder import Step
+from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
+from glowplug.node.messages import CacheWeights, MapPages
+from glowplug.node.processes import Process
+
+if TYPE_CHECKING:
+    from glowplug.node.agent import Agent
+
+_CHUNK_BYTES = 4 * 2**20
+
+
+class Weights:
+    """All weights of one agent, in its event loop; the disk's work in its disk thread."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._asked: dict[Process, deque[asyncio.Event]] = {}
+        """Zygotes that were asked to map or unmap pages, and who waits for each answer, in order."""
+
+    def path(self, version: str) -> Path | None:
+        """The pack of a version, when its bundle is here and has one."""
+        store = self.agent.store
+        manifest = store.manifest(version)  # type: ignore[arg-type]
+        return store.pack_path(manifest.pack) if manifest is not None and manifest.pack else None
+
+    async def cache(self, message: CacheWeights) -> int:
+        """Reads a version's pack into the page cache, or drops it there. Returns the bytes resident then.
+
+        The pages that a zygote has mapped could not be dropped, so it unmaps them first. Raises OSError.
+        """
+        path = self.path(message.version)
+        if path is None:
+            return 0
+        if not message.cached:
+            await self._map_pages(message.version, False)
+        await self.agent.on_disk(_read_through if message.cached else evict_page_cache, path)
+        if message.cached:
+            await self._map_pages(message.version, True)
+        resident_bytes: int = await self.agent.on_disk(page_cache_bytes, path)
+        return resident_bytes
+
+    async def evict(self, command: Descend) -> None:
+        """Drops a version's weights from the page cache. Outcome: StepLost."""
+        path = self.path(command.target.key)
+        if path is not None:
+            await self.agent.on_disk(evict_page_cache, path)
+        self.agent.emit(StepLost(command.target, Step.LOCAL, command.why, command.id))
+
+    def on_mapped(self, process: Process) -> None:
+        """A zygote did what it was asked to do first."""
+        waiting = self._asked.get(process)
+        if waiting:
+            waiting.popleft().set()
+
+    def on_exit(self, process: Process) -> None:
+        """A zygote is gone: nobody waits for it any longer."""
+        for done in self._asked.pop(process, ()):
+            done.set()
+
+    async def _map_pages(self, version: str, mapped: bool) -> None:
+        """Has the version's zygote, if there is one, map or unmap its weights; returns when it has."""
+        staged = self.agent.roster.zygotes.get(version)
+        if staged is None or not staged.ready or not staged.process.send(MapPages(mapped)):
+            return
+        done = asyncio.Event()
+        self._asked.setdefault(staged.process, deque()).append(done)
+        await done.wait()
+
+
+def _read_through(path: Path) -> None:
+    """Brings a file into the page cache."""
+    buffer = bytearray(_CHUNK_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
