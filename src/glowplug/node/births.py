@@ -15,7 +15,7 @@ from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import VersionId
 from glowplug.core.settings import NodeSettings
-from glowplug.node import guard, wire, zygote
+from glowplug.node import guard, imports, wire, zygote
 from glowplug.node.messages import Fork, Role
 from glowplug.node.processes import OnExit, OnLines, OnMessage, Process
 from glowplug.node.roster import Held
@@ -45,6 +45,8 @@ class Births:
         self._callbacks = callbacks
         self._threads = settings.threads or len(os.sched_getaffinity(0))
         self._drop = settings.drop_privileges and os.geteuid() == 0
+        self.left_out: dict[str, dict[str, str]] = {}
+        """By environment: libraries that it does well not to import, as found out once."""
 
     def uid(self, environment_key: str) -> int | None:
         """The user that processes of this environment run as; None is our own."""
@@ -71,7 +73,7 @@ class Births:
             started = subprocess.Popen(
                 [sys.executable, "-c", zygote.COMMAND, *arguments],
                 stdin=subprocess.DEVNULL, stdout=pipes[0][1], stderr=pipes[1][1], pass_fds=(theirs.fileno(),),
-                cwd=home, env=self._variables(home), start_new_session=True,
+                cwd=home, env=self._variables(key, home), start_new_session=True,
                 user=uid, group=uid, extra_groups=[] if uid is not None else None,
             )  # fmt: skip
         except OSError:
@@ -129,8 +131,9 @@ class Births:
         process.capture(pipes[1][0], "stderr")
         return process
 
-    def _variables(self, home: Path) -> dict[str, str]:
+    def _variables(self, environment_key: str, home: Path) -> dict[str, str]:
         """What an environment's zygote sees: nothing of the server's own but where Python finds things."""
+        left_out = self.left_out.get(environment_key)
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         paths = [str(Path(glowplug.__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         threads = str(self._threads)
@@ -145,4 +148,5 @@ class Births:
             "OPENBLAS_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
             **_RUNTIME_TUNING,
+            **(imports.carrying(imports.Imports(left_out=left_out)) if left_out else {}),
         }

@@ -33,6 +33,7 @@ class _Work(msgspec.Struct):
     env: dict[str, str]
     output: Path
     started_s: float
+    left_out: dict[str, str]
     result: BuildDone | None = None
     probe: ProbeDone | None = None
     failed: Failed | None = None
@@ -61,7 +62,7 @@ class Builds:
             )
             return
         output = self.agent.births.folder(f"build-{command.id}", command.spec.environment_key)
-        work = _Work(command, env, output, time.monotonic())
+        work = _Work(command, env, output, time.monotonic(), parent.left_out)
         code = self.agent.store.upload_path(command.spec.upload) / "code"
         self._fork(work, "build", declaration=command.spec.declaration, code=str(code), output=str(output))
 
@@ -130,14 +131,9 @@ class Builds:
         assert work.probe is not None
         assert work.result is not None
         probe, result = work.probe, work.result.result
-        forks = probe.threads <= 1
-        reason = result.reason
-        if not forks:
-            reason = (
-                f"staging leaves {probe.threads} threads, and such a process must not fork. {reason}".strip()
-            )
         facts = BundleFacts(
-            highest_step=Step.PARKED if forks else Step.IMPORTED, reason=reason,
+            highest_step=Step.PARKED if probe.threads <= 1 else Step.IMPORTED,
+            reason=_reason(probe.threads, work.left_out, result.reason),
             weight_bytes=work.manifest.pack_bytes, staged_bytes=probe.staged_bytes,
             parked_bytes=probe.parked_bytes, peak_bytes=probe.peak_bytes,
             build_s=time.monotonic() - work.started_s, primed=result.primed, rehearsed=probe.rehearsed,
@@ -161,3 +157,13 @@ class Builds:
             shutil.rmtree(work.output, ignore_errors=True)
         target = Target("build", command.node, command.spec.version)
         self.agent.emit(CommandFailed(command.id, target, code, message, permanent))
+
+
+def _reason(threads: int, left_out: dict[str, str], of_mode: str) -> str:
+    """What keeps a function from its fastest climb, in sentences."""
+    sentences = [f"staging leaves {threads} threads, and such a process must not fork"] if threads > 1 else []
+    sentences += [
+        f"importing {name} {what}, so each process of the function imports it by itself"
+        for name, what in left_out.items()
+    ]
+    return ". ".join(filter(None, [*sentences, of_mode]))

@@ -102,13 +102,16 @@ class MapPages(_Message, frozen=True):
 class ZygoteReady(_Message, frozen=True):
     """An environment's zygote has imported its libraries; or a function's zygote is staged.
 
-    `threads` above 1 means that this process must not fork.
+    `threads` above 1 means that this process must not fork. By library, `missing` are the errors of those
+    that cannot be imported, and `left_out` says what made an import of the others harm all who share the
+    zygote, as in "leaves 2 threads running": each process of a function imports those by itself.
     """
 
     phases: dict[str, float]
     held_bytes: int
     threads: int
     missing: dict[str, str] = {}
+    left_out: dict[str, str] = {}
 
 
 class Forked(_Message, frozen=True):

@@ -11,20 +11,21 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from functools import cache
 from typing import Any
 
 _OMP_PAUSE_HARD = 2
+_found: dict[str, Any] = {}
 
 
-@cache
 def _loaded_library(part: str) -> Any:
-    """The shared library whose file name holds `part`, if this process has mapped one."""
+    """The shared library whose file name holds `part`, if this process has mapped one by now."""
+    if part in _found:
+        return _found[part]
     with open("/proc/self/maps") as maps:
         for line in maps:
             path = line.rstrip("\n").rpartition(" ")[2]
             if part in path.rpartition("/")[2]:
-                return ctypes.CDLL(path)
+                return _found.setdefault(part, ctypes.CDLL(path))
     return None
 
 

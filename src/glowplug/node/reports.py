@@ -64,13 +64,13 @@ class Reports:
         if isinstance(message, Failed):
             held.failed = message
         elif isinstance(message, ZygoteReady) and held.climb is not None:
-            if message.threads > 1 and held.target.kind == "version":
-                held.failed = Failed(
-                    "unforkable", f"{message.threads} threads after staging: it must not fork"
-                )
+            if message.threads > 1:
+                held.failed = _unforkable(held, message.threads)
                 held.process.kill()
                 return
-            held.missing = message.missing
+            held.missing, held.left_out = message.missing, message.left_out
+            if held.target.kind == "environment":
+                self.agent.births.left_out[held.target.key] = message.left_out
             self._reached(held, message.held_bytes, message.phases)
         elif isinstance(message, WorkerReady) and held.climb is not None:
             self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)
@@ -133,3 +133,11 @@ class Reports:
             self.agent.cancels.spare(int(held.target.key))
         if held.home is not None:
             shutil.rmtree(held.home, ignore_errors=True)
+
+
+def _unforkable(held: Held, threads: int) -> Failed:
+    if held.target.kind == "version":
+        return Failed("unforkable", f"{threads} threads after staging: it must not fork")
+    return Failed(
+        "build_failed", f"{threads} threads after importing the libraries: no process may be forked"
+    )

@@ -26,6 +26,7 @@ class Held(msgspec.Struct):
     failed: Failed | None = None
     home: Path | None = None
     missing: dict[str, str] = {}
+    left_out: dict[str, str] = {}
 
 
 class Roster:

@@ -2,14 +2,14 @@
 
 It runs one thread, reads Fork messages, and answers Forked with the child's pidfd. The environment's zygote
 starts here; a function's zygote is its child and runs the same `serve_forks`. Fork safety is checked, not
-hoped for: whoever has more than one thread reports it, and is never asked to fork.
+hoped for: whoever has more than one thread reports it, and is never asked to fork. `imports` sees to it that
+an environment's zygote has one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import select
 import signal
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 
 from glowplug.node import guard, procfs, wire
+from glowplug.node.imports import Importer, lasting_threads
 from glowplug.node.messages import (
     ChildExited,
     Fork,
@@ -42,19 +43,20 @@ Child = Callable[[Fork, socket.socket, list[int]], None]
 
 def main() -> None:
     """The environment's zygote, from its first line to its end."""
-    started_s = time.perf_counter()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    importer = Importer(sock.fileno())
     gc.disable()  # an import leaves nearly no garbage, and looking for it takes a tenth of its time
     name_process("glowplug-zygote")
-    sock = socket.socket(fileno=int(sys.argv[1]))
     guard.no_new_privileges()
     guard.die_with_parent(int(sys.argv[2]))
-    missing = import_libraries(sys.argv[3:])
+    known = importer.run(sys.argv[3:])
     from glowplug.node import roles  # what every child needs, imported once
 
     gc.freeze()
     gc.enable()
+    phases = {"import": time.monotonic() - known.started_s}
     ready = ZygoteReady(
-        {"import": time.perf_counter() - started_s}, procfs.anonymous_bytes(), procfs.thread_count(), missing
+        phases, procfs.anonymous_bytes(), 1 + lasting_threads(), known.missing, known.left_out
     )
     try:
         wire.send(sock, ready)
@@ -64,25 +66,9 @@ def main() -> None:
 
     def child(message: Fork, control: socket.socket, extra: list[int]) -> None:
         fresh = message.sent_s - ready_s < _FRESH_S
-        roles.run(message, control, extra, None, ready.phases["import"] if fresh else 0.0)
+        roles.run(message, control, extra, None, phases["import"] if fresh else 0.0)
 
     serve_forks(sock, child)
-
-
-def import_libraries(names: list[str]) -> dict[str, str]:
-    """Imports each library; returns the error of each that cannot be, for the functions that need it."""
-    missing = {}
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except BaseException as error:
-            missing[name] = f"{type(error).__name__}: {error}"
-    with contextlib.suppress(ImportError):
-        import numpy  # noqa: F401
-    if "torch" in sys.modules:
-        for name in ("reader", "weights", "construct", "prime"):
-            importlib.import_module(f"glowplug.loader.{name}")
-    return missing
 
 
 def settle() -> None:

@@ -1,0 +1,102 @@
+"""What an environment's zygote imports: its libraries, but for those that leave threads running.
+
+A fork copies one thread, and leaves the locks that the others hold locked for ever. So when an import leaves
+threads behind, the zygote replaces itself (execve: the same process with the same arguments, socket and
+parent) and leaves that library out; whose code needs it imports it in processes of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from glowplug.node import procfs
+from glowplug.node.parallel import rest_threads
+
+_CARRIED = "GLOWPLUG_IMPORTS"
+_PASSING_S = 0.1
+"""A thread that is gone so soon after the import was a helper of it."""
+
+
+class Imports(msgspec.Struct):
+    """What is known of an environment's libraries, each by its name.
+
+    `missing` are errors of those that cannot be imported; `left_out` says in words what the import of the
+    others leaves behind. `started_s` (CLOCK_MONOTONIC) is when the first of the processes began, 0 before.
+    """
+
+    started_s: float = 0.0
+    missing: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+
+
+def carrying(known: Imports) -> dict[str, str]:
+    """The environment variable that tells a zygote, or the one that replaces it, what is known."""
+    return {_CARRIED: msgspec.json.encode(known).decode()}
+
+
+class Importer:
+    """Imports libraries in this process, which may be replaced by that, with `kept` as its one descriptor
+    beside the standard streams. Make it before anything is imported: a replacement starts with the
+    environment variables of that moment."""
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        carried = os.environ.pop(_CARRIED, None)
+        self._variables = dict(os.environ)
+        self.known = msgspec.json.decode(carried, type=Imports) if carried else Imports()
+        self.known.started_s = self.known.started_s or time.monotonic()
+
+    def run(self, names: list[str]) -> Imports:
+        """Imports what is not known to be missing or left out. Raises OSError when execve does."""
+        known = self.known
+        for name in names:
+            if name in known.missing or name in known.left_out:
+                continue
+            try:
+                importlib.import_module(name)
+            except BaseException as error:
+                known.missing[name] = f"{type(error).__name__}: {error}"
+            threads = lasting_threads()
+            if threads:
+                if name not in known.missing:
+                    known.left_out[name] = f"leaves {threads} thread{'s' * (threads > 1)} running"
+                self._begin_again()
+        if "numpy" not in known.missing and "numpy" not in known.left_out:
+            with contextlib.suppress(ImportError):
+                import numpy  # noqa: F401
+        if "torch" in sys.modules:
+            for part in ("reader", "weights", "construct", "prime"):
+                importlib.import_module(f"glowplug.loader.{part}")
+        return known
+
+    def _begin_again(self) -> None:
+        """Does not return. What a library had opened is closed: a port that it listened on must be free when
+        a worker imports it again."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if descriptor > 2:
+                with contextlib.suppress(OSError):  # the one that this listing was read from
+                    os.set_inheritable(descriptor, descriptor == self._kept)
+        os.execve(sys.executable, sys.orig_argv, self._variables | carrying(self.known))
+
+
+def lasting_threads() -> int:
+    """How many threads this process has beside its main one, once those that end by themselves are gone.
+
+    OpenMP's idle threads are ended: they can be made again.
+    """
+    if procfs.thread_count() <= 1:
+        return 0
+    rest_threads()
+    deadline_s = time.monotonic() + _PASSING_S
+    while (threads := procfs.thread_count()) > 1 and time.monotonic() < deadline_s:
+        time.sleep(0.001)
+    return threads - 1
