@@ -24,6 +24,7 @@ class BertConfig:
 
 
 BERT_BASE = BertConfig()
+BERT_LARGE = BertConfig(hidden=1024, layers=24, heads=16, intermediate=4096)
 MINILM_L6 = BertConfig(hidden=384, layers=6, intermediate=1536)
 
 
@@ -145,10 +146,30 @@ class Bert(nn.Module):
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config)
         self.pooler = Pooler(config)
+        self._initialise()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
         return self.encoder(self.embeddings(input_ids), mask)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, 0.0, 0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+
+def bert_base() -> Bert:
+    return Bert(BERT_BASE)
+
+
+def bert_large() -> Bert:
+    return Bert(BERT_LARGE)
+
+
+def minilm() -> Bert:
+    return Bert(MINILM_L6)
 
 
 def mean_pooled(hidden: Tensor) -> Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from architectures.initial import draw_convolutions, draw_linear
 
 STAGES = (
     # expansion, channels out, blocks, stride of the first block
@@ -60,6 +63,10 @@ class MobileNetV2(nn.Module):
         features.append(ConvNormReLU(channels, last, kernel=1))
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, classes))
+        draw_convolutions(self)
+        draw_linear(self, 0.01)
 
     def forward(self, x: Tensor) -> Tensor:
+        # oneDNN's depthwise kernels are faster on channels-last input, and the layout then stays to the end.
+        x = x.contiguous(memory_format=torch.channels_last)
         return self.classifier(self.features(x).mean(dim=(2, 3)))
