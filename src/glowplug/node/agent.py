@@ -160,6 +160,9 @@ class Agent:
         if target.kind == "weights":
             self.spawn(self.weights.evict(command))
             return
+        if target.kind == "build":
+            self.builds.descend(command)
+            return
         held = self.roster.find(target)
         if held is None or held.process.exited:
             self.emit(StepLost(target, command.step, command.why, command.id))

@@ -15,8 +15,8 @@ import msgspec
 
 from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.uploads import code_files
-from glowplug.core.commands import Build, Target
-from glowplug.core.events import Built, CommandFailed
+from glowplug.core.commands import Build, Descend, Target
+from glowplug.core.events import Built, CommandFailed, StepLost
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts
 from glowplug.node.messages import BuildDone, Failed, ProbeDone
@@ -38,6 +38,7 @@ class _Work(msgspec.Struct):
     probe: ProbeDone | None = None
     failed: Failed | None = None
     manifest: Manifest | None = None
+    descend: Descend | None = None
 
 
 class Builds:
@@ -46,6 +47,8 @@ class Builds:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self._works: dict[Process, _Work] = {}
+        self._versions: dict[str, _Work] = {}
+        """Each build under way, also while none of its processes runs."""
 
     def start(self, command: Build, env: dict[str, str]) -> None:
         """Outcome: Built, or CommandFailed. Raises OSError when not even a folder can be made."""
@@ -61,10 +64,22 @@ class Builds:
                 command, "build_failed", "libraries that cannot be imported: " + "; ".join(broken), True
             )
             return
+        code = self.agent.store.upload_path(command.spec.upload) / "code"
         output = self.agent.births.folder(f"build-{command.id}", command.spec.environment_key)
         work = _Work(command, env, output, time.monotonic(), parent.left_out)
-        code = self.agent.store.upload_path(command.spec.upload) / "code"
+        self._versions[command.spec.version] = work
         self._fork(work, "build", declaration=command.spec.declaration, code=str(code), output=str(output))
+
+    def descend(self, command: Descend) -> None:
+        """Gives a build up. Outcome: StepLost, as soon as nothing of it runs any more."""
+        work = self._versions.get(command.target.key)
+        if work is None:
+            self.agent.emit(StepLost(command.target, command.step, command.why, command.id))
+            return
+        work.descend = command
+        for process, other in self._works.items():
+            if other is work:
+                process.kill()
 
     def owns(self, process: Process) -> bool:
         return process in self._works
@@ -81,6 +96,9 @@ class Builds:
     def on_exit(self, process: Process, why: str, code: int | None) -> None:
         """Without a `code` its zygote is gone too, and with it the process: no fault of the function's."""
         work = self._works.pop(process)
+        if work.descend is not None:
+            self._end(work)
+            return
         if work.failed is not None or (work.result is None if work.manifest is None else work.probe is None):
             failed = work.failed or Failed(
                 "unavailable" if code is None else "build_failed", f"the process that built it ended: {why}"
@@ -99,8 +117,12 @@ class Builds:
             return
         target = Target("build", work.command.node, spec.version)
         births = self.agent.births
-        held = births.child(parent, role, target, spec.function, spec.version, env=work.env, **more)
-        self._works[held.process] = work
+        try:
+            held = births.child(parent, role, target, spec.function, spec.version, env=work.env, **more)
+        except OSError as error:
+            self._fail(work.command, "unavailable", str(error), work=work)
+        else:
+            self._works[held.process] = work
 
     async def _adopt(self, work: _Work) -> None:
         try:
@@ -109,7 +131,10 @@ class Builds:
             code = "no_space" if isinstance(error, OSError) and error.errno == 28 else "build_failed"
             self._fail(work.command, code, f"the bundle could not be stored: {error}", work=work)
             return
-        self._fork(work, "probe")
+        if work.descend is not None:
+            self._end(work)
+        else:
+            self._fork(work, "probe")
 
     def _publish(self, work: _Work) -> Manifest:
         """Stores pack and bundle. Runs in the disk thread."""
@@ -146,15 +171,24 @@ class Builds:
         except Exception as error:
             self._fail(work.command, "no_space", f"the bundle could not be stored: {error}", work=work)
             return
+        if self._end(work):
+            spec = work.command.spec
+            self.agent.emit(Built(work.command.id, spec.version, work.command.node, facts, facts.build_s))
+
+    def _end(self, work: _Work) -> bool:
+        """Nothing of the build is left. Whether anybody still waits for its outcome."""
         shutil.rmtree(work.output, ignore_errors=True)
-        spec = work.command.spec
-        self.agent.emit(Built(work.command.id, spec.version, work.command.node, facts, facts.build_s))
+        del self._versions[work.command.spec.version]
+        descend = work.descend
+        if descend is not None:
+            self.agent.emit(StepLost(descend.target, descend.step, descend.why, descend.id))
+        return descend is None
 
     def _fail(
         self, command: Build, code: str, message: str, permanent: bool = False, work: _Work | None = None
     ) -> None:
-        if work is not None:
-            shutil.rmtree(work.output, ignore_errors=True)
+        if work is not None and not self._end(work):
+            return
         target = Target("build", command.node, command.spec.version)
         self.agent.emit(CommandFailed(command.id, target, code, message, permanent))
 
