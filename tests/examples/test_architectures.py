@@ -172,32 +172,34 @@ def test_gpt2_answers_from_the_last_token_and_sees_none_after_it() -> None:
     assert not torch.allclose(changed[:, -1], hidden[:, -1])
 
 
+def tanh_gelu(x):
+    return nn.functional.gelu(x, approximate="tanh")
+
+
 @pytest.mark.parametrize("kind", ["vit", "gpt2"])
 def test_a_block_computes_what_torchs_own_does(kind: str) -> None:
     if kind == "vit":
-        model, mask, activation = seeded(lambda: VisionTransformer(TINY_VIT)), None, nn.functional.gelu
-        block = model.encoder.layers[0]
-        ours = [*block.self_attention.state_dict().values(), *block.mlp.state_dict().values()]
-        intermediate, epsilon = TINY_VIT.intermediate, TINY_VIT.epsilon
+        block = VisionTransformer(TINY_VIT).eval().encoder.layers[0]
+        linear = [*block.self_attention.parameters(), *block.mlp.parameters()]
+        how, mask = (64, 0.0, nn.functional.gelu, TINY_VIT.epsilon), None
     else:
-        model, mask = seeded(lambda: GPT2(TINY_GPT2)), nn.Transformer.generate_square_subsequent_mask(5)
-        block = model.transformer.h[0]
-        linear = (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)
-        ours = [tensor for each in linear for tensor in (each.weight.T, each.bias)]
-        intermediate, epsilon = 4 * TINY_GPT2.hidden, TINY_GPT2.epsilon
-
-        def activation(x):
-            return nn.functional.gelu(x, approximate="tanh")
-
-    reference = nn.TransformerEncoderLayer(
-        32, 4, intermediate, 0.0, activation, epsilon, batch_first=True, norm_first=True
-    ).eval()
-    # Attention, the two linear layers, the two normalisations: ours start as torch's do.
-    theirs = list(reference.state_dict())[: len(ours)]
-    reference.load_state_dict(dict(zip(theirs, ours, strict=True)), strict=False)
-    x = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(0))
+        block = GPT2(TINY_GPT2).eval().transformer.h[0]
+        layers = (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)
+        linear = [tensor for layer in layers for tensor in (layer.weight.T, layer.bias)]
+        how, mask = (
+            (128, 0.0, tanh_gelu, TINY_GPT2.epsilon),
+            nn.Transformer.generate_square_subsequent_mask(5),
+        )
+    generator = torch.Generator().manual_seed(0)
+    # Wide weights, and biases other than 0: else one activation would do as well as another.
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, 0.0, 0.5, generator=generator)
+    reference = nn.TransformerEncoderLayer(32, 4, *how, batch_first=True, norm_first=True).eval()
+    ours = [*linear, *block.ln_1.parameters(), *block.ln_2.parameters()]
+    reference.load_state_dict(dict(zip(reference.state_dict(), ours, strict=True)))
+    x = torch.randn(3, 5, 32, generator=generator)
     with torch.inference_mode():
-        torch.testing.assert_close(block(x), reference(x, src_mask=mask))
+        torch.testing.assert_close(block(x), reference(x, src_mask=mask), rtol=1e-4, atol=1e-4)
 
 
 def test_swin_knows_where_a_pair_of_patches_stands() -> None:
