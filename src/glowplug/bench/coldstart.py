@@ -2,9 +2,14 @@
 phase.
 
 The baselines stand where they can: `naive` at `local`, `forkserver` at `imported`. Each repeat visits every
-(model, step, cache, system) once, systems alternating, so that a noisy machine harms all alike. The overhead
-of a request is its latency above the median of the warm requests that follow it in the same process by the
-same way.
+(model, step, cache, system), systems alternating, so that a noisy machine harms all alike, and equally often
+at one step. The overhead of a request is its latency above the median of the warm requests that follow it in
+the same process by the same way.
+
+`held_bytes` is what the model makes the machine hold at that step, before the request comes: `own_bytes` of
+its processes beyond what they share with the one that imported the libraries, `environment_bytes` of that
+one, whole, although other models share it, and `weights_bytes` of its weights' file in the page cache. The
+server and the agent, which all functions share, are not in it, nor is the script around the fork server.
 """
 
 from __future__ import annotations
@@ -39,12 +44,23 @@ COLUMNS = (
     "latency_s",
     "overhead_s",
     "ratio_to_naive",
-    "held_bytes",
     "equal",
 )
+HELD_COLUMNS = (
+    "model",
+    "system",
+    "step",
+    "cache",
+    "held_bytes",
+    "own_bytes",
+    "environment_bytes",
+    "weights_bytes",
+    "private_bytes",
+)
 COLD_STEPS = ("imported", "staged")
-VISITS = {"staged": 2, "parked": 3}
-"""Measurements of a step in each repeat, where the first one is not enough against the machine's noise."""
+VISITS = {"imported": 2, "staged": 4, "parked": 6}
+"""Measurements of a step in each repeat, for every system that stands there: one is not enough against the
+machine's noise where a request takes little time."""
 Cell = tuple[BenchModel, str, str, System]
 
 
@@ -56,6 +72,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[str, ...] = ("local", "imported", "staged", "parked")
     caches: tuple[str, ...] = ("warm", "cold")
     repeats: int = 5
+    visits: dict[str, int] = msgspec.field(default_factory=VISITS.copy)
     warm_repeats: int = 7
     budget_bytes: int = 4 * 10**9
     quick: bool = False
@@ -66,7 +83,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             return self
         able = [name for name in self.models if not MODELS[name].lacks]
         return msgspec.structs.replace(
-            self, models=tuple(able[:1]), caches=("warm",), repeats=1, warm_repeats=3
+            self, models=tuple(able[:1]), caches=("warm",), repeats=1, visits={}, warm_repeats=3
         )
 
 
@@ -85,13 +102,12 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
     samples: dict[tuple[str, str, str, str], list[Measurement]] = {}
     with contextlib.ExitStack() as stack:
         systems = _start(options, models, stack, tell)
-        cells = _cells(options, models, systems)
+        visits = cells(options, models, systems)
         for repeat in range(options.repeats):
-            for number, (model, step, cache, system) in enumerate(cells, 1):
-                tell(f"repeat {repeat + 1}, {number} of {len(cells)}: {system.name} {model.name} {step}")
-                for _ in range(VISITS.get(step, 1)):
-                    measured = system.measure(model, requests[model.name], step, cache)
-                    samples.setdefault((model.name, system.name, step, cache), []).append(measured)
+            for number, (model, step, cache, system) in enumerate(visits, 1):
+                tell(f"repeat {repeat + 1}, {number} of {len(visits)}: {system.name} {model.name} {step}")
+                measured = system.measure(model, requests[model.name], step, cache)
+                samples.setdefault((model.name, system.name, step, cache), []).append(measured)
     rows = [_row(key, found, expected[key[0]]) for key, found in samples.items()]
     _add_ratios(rows)
     return Result(
@@ -104,8 +120,9 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
 
 
 def report(result: Result, console: Console) -> None:
-    """The rows, where the time went, and the claims."""
+    """The rows, what was held for them, where the time went, and the claims."""
     print_rows(console, "coldstart: median (min .. max)", result.rows, COLUMNS)
+    print_rows(console, "held before the request came", result.rows, HELD_COLUMNS)
     for model in dict.fromkeys(row["model"] for row in result.rows):
         console.print(f"\n[bold]{model}[/], phases, page cache warm")
         console.print(timeline(lines(result, model)))
@@ -149,14 +166,15 @@ def _start(
     return systems
 
 
-def _cells(options: Options, models: Sequence[BenchModel], systems: Sequence[System]) -> list[Cell]:
-    """Every combination that exists, the systems alternating innermost."""
+def cells(options: Options, models: Sequence[BenchModel], systems: Sequence[System]) -> list[Cell]:
+    """One repeat: every combination that exists as often as it is visited, the systems alternating."""
     return [
         (model, step, cache, system)
         for model in models
         for step in options.steps
         for cache in options.caches
         if cache == "warm" or step in COLD_STEPS
+        for _ in range(options.visits.get(step, 1))
         for system in systems
         if step in system.steps()
     ]
@@ -172,7 +190,9 @@ def _row(key: tuple[str, str, str, str], found: list[Measurement], expected: Any
         **spread("latency_s", [each.latency_s for each in found]),
         **spread("overhead_s", [each.latency_s - each.warm_s for each in found]),
         **spread("warm_s", [each.warm_s for each in found]),
-        **spread("held_bytes", [each.held_bytes for each in found]),
+        **spread("held_bytes", [each.held.total_bytes for each in found]),
+        **{f"{part}_bytes": statistics.median(getattr(each.held, f"{part}_bytes") for each in found)
+           for part in ("own", "environment", "weights")},
         **(spread("private_bytes", private) if private else {}),
         "phases": {name: statistics.median(each.phases.get(name, 0.0) for each in found) for name in names},
         "equal": off == 0.0, "difference": off, "real": MODELS[model].real,

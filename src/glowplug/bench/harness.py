@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from glowplug.bench.systems.processes import descendants, end_tree, proportional_bytes
+from glowplug.bench.systems.processes import end_tree
 from glowplug.client import Client
 from glowplug.core.status import FunctionStatus
 
@@ -21,13 +21,14 @@ POLL_S = 0.1
 
 
 class RunningServer:
-    """A server's process and its address. `log` is where its stderr goes."""
+    """A server's process and its address. `state_dir` is its own until it ends; `log` is its stderr there."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, agent_pid: int, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], url: str, agent_pid: int, state_dir: Path) -> None:
         self.process = process
         self.url = url
         self.agent_pid = agent_pid
-        self.log = log
+        self.state_dir = state_dir
+        self.log = _log(state_dir)
         self._client = Client(url)
 
     def functions(self) -> dict[str, FunctionStatus]:
@@ -55,10 +56,6 @@ class RunningServer:
         move = self._client.climb if step == "parked" else self._client.descend
         move(function, step, cache)
 
-    def held_bytes(self) -> int:
-        """What every process below the server holds now, shared pages counted once."""
-        return proportional_bytes(descendants(self.process.pid))
-
     def close(self) -> None:
         self._client.close()
         end_tree(self.process, grace_s=30.0)
@@ -73,7 +70,7 @@ def running_server(
     Raises RuntimeError with the end of its log when it does not come up.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    log = state_dir / "server.log"
+    log = _log(state_dir)
     command = [sys.executable, "-m", "glowplug", "serve", *map(str, files), "--port", "0"]
     command += ["--state-dir", str(state_dir), "--json", *options]
     if budget_bytes is not None:
@@ -83,13 +80,17 @@ def running_server(
     server: RunningServer | None = None
     try:
         ready = _ready(process, log)
-        server = RunningServer(process, ready["url"], ready["agent_pid"], log)
+        server = RunningServer(process, ready["url"], ready["agent_pid"], state_dir)
         yield server
     finally:
         if server is not None:
             server.close()
         else:
             end_tree(process)
+
+
+def _log(state_dir: Path) -> Path:
+    return state_dir / "server.log"
 
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from glowplug.bench.models import BenchModel, examples_dir, weights_files
-from glowplug.bench.systems import Measurement
-from glowplug.bench.systems.processes import descendants, end_tree, proportional_bytes
-from glowplug.loader.pagecache import evict_page_cache
+from glowplug.bench.systems import Held, Measurement
+from glowplug.bench.systems.memory import environment_bytes
+from glowplug.bench.systems.processes import children, command_line, end_tree
+from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
 
 SCRIPT = Path(__file__).parents[1] / "baselines" / "forkserver.py"
 
@@ -52,7 +53,10 @@ class ForkserverSystem:
             evict_page_cache(weights)
         else:
             weights.read_bytes()
-        held_bytes = proportional_bytes(descendants(self._process.pid))
+        held = Held(
+            own_bytes=0, environment_bytes=environment_bytes(self._server()),
+            weights_bytes=page_cache_bytes(weights),
+        )  # fmt: skip
         sent_s = time.monotonic()
         self._connection.send((model.name, str(weights)))
         self._connection.send((sent_s, request))
@@ -62,7 +66,7 @@ class ForkserverSystem:
         warm_s = statistics.median(self._connection.recv())
         self._connection.send(None)
         phases["reply"] = max(0.0, latency_s - sum(phases.values()))
-        return Measurement(answer, latency_s, warm_s, phases, held_bytes)
+        return Measurement(answer, latency_s, warm_s, phases, held)
 
     def close(self) -> None:
         """The server ends when its socket does, and with it the fork server."""
@@ -71,3 +75,10 @@ class ForkserverSystem:
             self._process.wait(10)
         finally:
             end_tree(self._process)
+
+    def _server(self) -> int:
+        """The process that imported the libraries and forks: multiprocessing's own, below the script."""
+        return next(
+            pid for pid in children(self._process.pid)
+            if any("multiprocessing.forkserver" in word for word in command_line(pid))
+        )  # fmt: skip

@@ -11,10 +11,16 @@ from urllib.parse import urlsplit
 
 from glowplug.bench.harness import RunningServer
 from glowplug.bench.models import BenchModel
-from glowplug.bench.systems import Measurement
-from glowplug.bench.systems.processes import descendants, named, private_bytes
+from glowplug.bench.systems import Held, Measurement
+from glowplug.bench.systems.memory import tree_bytes
+from glowplug.bench.systems.processes import children, command_line, descendants, named, private_bytes
+from glowplug.bundle.manifest import Manifest
+from glowplug.bundle.store import BundleStore
 from glowplug.client import parse_server_timing
 from glowplug.core.bodies import encode_arguments
+from glowplug.core.ids import VersionId
+from glowplug.loader.pagecache import page_cache_bytes
+from glowplug.node import zygote
 
 
 class HttpCaller:
@@ -42,7 +48,10 @@ class HttpCaller:
 
 
 class LiveSystem:
-    """One server with every model deployed; the admin interface brings a function to a step."""
+    """One server with every model deployed; the admin interface brings a function to a step.
+
+    One model at a time stands above `imported`, so that all below an environment's zygote is its own.
+    """
 
     name = "glowplug"
 
@@ -50,6 +59,9 @@ class LiveSystem:
         self._server = server
         self._warm_repeats = warm_repeats
         self._caller = HttpCaller(server.url)
+        self._store = BundleStore(server.state_dir)
+        self._manifests: dict[str, Manifest] = {}
+        self._last: BenchModel | None = None
 
     def steps(self) -> tuple[str, ...]:
         return ("local", "imported", "staged", "parked")
@@ -57,18 +69,44 @@ class LiveSystem:
     def measure(self, model: BenchModel, request: Any, step: str, cache: str) -> Measurement:
         content_type, body = request_body(model, request)
         path = f"/function/{model.function}/{model.endpoint}"
+        if self._last not in (None, model):
+            self._server.stand_at(self._last.function, "imported")
+        self._last = model
         self._server.stand_at(model.function, step, cache)
-        held_bytes = self._server.held_bytes()
+        held = self._held(model)
         private_bytes = self._private_bytes(model) if step == "parked" else None
         answer, latency_s, phases = self._caller.ask(path, content_type, body)
         warm_s = statistics.median(
             self._caller.ask(path, content_type, body)[1] for _ in range(self._warm_repeats)
         )
-        return Measurement(answer, latency_s, warm_s, phases, held_bytes, private_bytes)
+        return Measurement(answer, latency_s, warm_s, phases, held, private_bytes)
 
     def close(self) -> None:
         """Leaves the server to whoever started it."""
         self._caller.close()
+
+    def _held(self, model: BenchModel) -> Held:
+        """Found by what the store says of the version: its pack, and the libraries of its environment."""
+        manifest = self._manifests.get(model.name) or self._read_manifest(model)
+        zygote_pid = self._zygote(manifest.declaration.libraries)
+        environment_bytes, own_bytes = tree_bytes(zygote_pid) if zygote_pid is not None else (0, 0)
+        weights_bytes = page_cache_bytes(self._store.pack_path(manifest.pack)) if manifest.pack else 0
+        return Held(own_bytes, environment_bytes, weights_bytes)
+
+    def _read_manifest(self, model: BenchModel) -> Manifest:
+        version = VersionId(self._server.functions()[model.function].version)
+        manifest = self._store.manifest(version)
+        if manifest is None:
+            raise RuntimeError(f"{model.function} has no bundle in {self._store.root}")
+        return self._manifests.setdefault(model.name, manifest)
+
+    def _zygote(self, libraries: tuple[str, ...]) -> int | None:
+        """The child of the agent that was told to import exactly these."""
+        for pid in children(self._server.agent_pid):
+            words = command_line(pid)
+            if zygote.COMMAND in words and words[words.index(zygote.COMMAND) + 3 :] == list(libraries):
+                return pid
+        return None
 
     def _private_bytes(self, model: BenchModel) -> int | None:
         """What the kernel says that the model's parked worker has for itself alone."""

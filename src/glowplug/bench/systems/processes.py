@@ -1,4 +1,4 @@
-"""What a tree of processes holds, and its end."""
+"""A tree of processes: who is in it, and its end."""
 
 from __future__ import annotations
 
@@ -11,20 +11,32 @@ from pathlib import Path
 from glowplug.node.procfs import memory_fields
 
 
+def children(pid: int) -> list[int]:
+    """The living processes that `pid` started and has not lost."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
 def descendants(pid: int) -> list[int]:
     """Every living process below `pid`, without itself."""
     found: list[int] = []
     waiting = [pid]
     while waiting:
-        parent = waiting.pop()
-        for task in Path(f"/proc/{parent}/task").glob("*"):
-            try:
-                children = [int(child) for child in (task / "children").read_text().split()]
-            except OSError:
-                continue
-            found += children
-            waiting += children
+        below = children(waiting.pop())
+        found += below
+        waiting += below
     return found
+
+
+def command_line(pid: int) -> list[str]:
+    """The words that a process was started with; a forked one has its parent's. Empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    except OSError:
+        return []
 
 
 def living(pids: list[int]) -> list[int]:
@@ -51,11 +63,6 @@ def private_bytes(pid: int) -> int:
     """Pages that no other process has mapped, of whatever kind (smaps_rollup)."""
     fields = memory_fields(pid)
     return fields.get("Private_Clean", 0) + fields.get("Private_Dirty", 0)
-
-
-def proportional_bytes(pids: list[int]) -> int:
-    """Their memory with every shared page counted once among its users (PSS)."""
-    return sum(memory_fields(pid).get("Pss", 0) for pid in pids)
 
 
 def end_tree(process: subprocess.Popen[bytes], grace_s: float = 10.0) -> None:

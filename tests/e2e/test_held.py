@@ -1,0 +1,79 @@
+"""What the experiments say that a model holds, step by step, where models share their libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from glowplug.bench.harness import running_server
+from glowplug.bench.models import BenchModel
+from glowplug.bench.systems import Held
+from glowplug.bench.systems.live import LiveSystem
+from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
+
+pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.xdist_group("e2e")]
+pytest.importorskip("torch", reason="pip install 'glowplug[torch]'")
+
+MIB = 2**20
+SLACK_BYTES = 12 * MIB
+SOURCE = """
+import torch
+import glowplug
+app = glowplug.App("held")
+
+class Model:
+    def build(self):
+        return torch.nn.Linear(1024, 2048, bias=False)
+
+    def setup(self):
+        self.ballast = bytearray(b"1") * (32 << 20)
+
+    @glowplug.endpoint
+    def answer(self, value: float) -> float:
+        return float(self.model(torch.full((1, 1024), value)).sum())
+
+for name in ("First", "Second"):
+    made = type(name, (Model,), {"__module__": __name__})
+    weights = lambda: {"weight": torch.ones(2048, 1024)}
+    globals()[name] = app.model(libraries=["torch"], weights=weights)(made)
+"""
+FIRST, SECOND = (BenchModel(name, "", name, "answer", "value", "tokens") for name in ("first", "second"))
+
+
+@pytest.fixture
+def system(folder: Path) -> Iterator[LiveSystem]:
+    source = folder / "held_app.py"
+    source.write_text(SOURCE)
+    with running_server([source], folder / "state") as server:
+        server.wait_deployed(2)
+        found = LiveSystem(server, warm_repeats=1)
+        yield found
+        found.close()
+
+
+def keeps_pages(folder: Path) -> bool:
+    """Whether this file system cannot drop a file's pages, as tmpfs cannot."""
+    path = folder / "dropped"
+    path.write_bytes(bytes(MIB))
+    evict_page_cache(path)
+    return page_cache_bytes(path) > 0
+
+
+def test_each_step_holds_what_was_made_for_it(system: LiveSystem, folder: Path) -> None:
+    held: dict[str, Held] = {}
+    for step in ("local", "imported", "staged", "parked"):
+        measured = system.measure(FIRST, 1.0, step, "warm")
+        assert measured.answer == 1024.0 * 2048
+        held[step] = measured.held
+        assert 8 * MIB <= measured.held.weights_bytes < 9 * MIB
+    assert (held["local"].environment_bytes, held["local"].own_bytes) == (0, 0)
+    assert held["imported"].environment_bytes > 30 * MIB
+    assert held["imported"].own_bytes == 0
+    assert 32 * MIB <= held["staged"].own_bytes < held["parked"].own_bytes < 32 * MIB + SLACK_BYTES
+    # The first one is parked in the environment of the second, and must not count for it.
+    assert system.measure(SECOND, 1.0, "imported", "warm").held.own_bytes == 0
+    cold = system.measure(SECOND, 1.0, "staged", "cold").held
+    assert 32 * MIB <= cold.own_bytes < 32 * MIB + SLACK_BYTES
+    assert keeps_pages(folder) or cold.weights_bytes < 1 * MIB
