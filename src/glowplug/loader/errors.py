@@ -8,6 +8,14 @@ LoaderError
 |- WeightsMismatch     a readable weights file that does not fit the module
 |- NotPicklable        an object graph that cannot be packed
 |- DeviceFull          a reservation that does not fit
+|- SourceError         bytes that could not be had from where they lie
+|  |- SourceUnavailable  the store, or the way to it, failed; trying again may help
+|  |- ReadDeadline       the bytes did not come in time
+|  |- SourceRefused      the store does not let this caller have it (401, 403)
+|  |- SourceMissing      there is nothing of that name (404)
+|  |- SourceChanged      it is not the file any more that was opened: its ETag, date or size differs
+|  |- RangeRefused       no such range (416), or a server that cannot give parts
+|- LoadStopped         the load was given up before its weights were there
 """
 
 from __future__ import annotations
@@ -49,4 +57,44 @@ class NotPicklable(LoaderError):
 
 
 class DeviceFull(LoaderError):
+    pass
+
+
+class LoadStopped(LoaderError):
+    pass
+
+
+class SourceError(LoaderError):
+    """`done_bytes` at the buffer's beginning arrived all the same, and need not be read again."""
+
+    def __init__(self, message: str, *, done_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.done_bytes = done_bytes
+
+
+class SourceUnavailable(SourceError):
+    """`retry_after_s` is what the store asked to wait, 0 where it did not."""
+
+    def __init__(self, message: str, *, done_bytes: int = 0, retry_after_s: float = 0.0) -> None:
+        super().__init__(message, done_bytes=done_bytes)
+        self.retry_after_s = retry_after_s
+
+
+class ReadDeadline(SourceError):
+    pass
+
+
+class SourceRefused(SourceError):
+    pass
+
+
+class SourceMissing(SourceError):
+    pass
+
+
+class SourceChanged(SourceError):
+    pass
+
+
+class RangeRefused(SourceError):
     pass

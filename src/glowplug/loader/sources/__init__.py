@@ -1,0 +1,40 @@
+"""Where the bytes of a pack come from. One file per source; `testing.source_suite` checks any of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import import_module
+from typing import Any
+
+from glowplug.loader.sources.base import Advice, WeightSource
+from glowplug.loader.sources.file import FileSource
+
+SOURCES = {
+    "file": "glowplug.loader.sources.file:open_file",
+    "http": "glowplug.loader.sources.http:open_http",
+    "https": "glowplug.loader.sources.http:open_http",
+    "s3": "glowplug.loader.sources.object_store:open_object_store",
+    "gs": "glowplug.loader.sources.object_store:open_object_store",
+    "az": "glowplug.loader.sources.object_store:open_object_store",
+}
+
+__all__ = ["SOURCES", "Advice", "FileSource", "WeightSource", "open_source"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def open_source(url_or_path: str | os.PathLike[str], **options: Any) -> WeightSource:
+    """Opens a path, or a URL by its scheme: file, http, https, s3, gs, az. What is remote is retried.
+
+    `options` are those of the opener in `SOURCES`. Raises ValueError for an unknown scheme, OSError
+    for a file, SourceError for what is remote, ImportError with a hint where a library is missing.
+    """
+    place = os.fspath(url_or_path)
+    found = _SCHEME.match(place)
+    scheme = found.group(1).lower() if found else "file"
+    if scheme not in SOURCES:
+        raise ValueError(f"{scheme}:// is no source; there are {', '.join(SOURCES)}, and paths")
+    module, _, attribute = SOURCES[scheme].partition(":")
+    opened: WeightSource = getattr(import_module(module), attribute)(place, **options)
+    return opened

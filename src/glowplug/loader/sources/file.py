@@ -1,0 +1,75 @@
+"""A file, read through the page cache."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from pathlib import Path
+from urllib.request import url2pathname
+
+from glowplug.loader.errors import PackTruncated
+from glowplug.loader.sources.base import Advice, WeightSource, target
+from glowplug.loader.sources.filesystem import is_network_filesystem
+
+
+class FileSource:
+    """A file by its descriptor, which stays its owner's to close unless it is handed over as `owned`."""
+
+    def __init__(self, fd: int, path: str, *, owned: io.FileIO | None = None) -> None:
+        self.name = path
+        self.size = os.fstat(fd).st_size
+        self._fd = fd
+        self._owned = owned
+
+    @functools.cached_property
+    def advice(self) -> Advice:
+        # The kernel reads ahead by itself: a second read keeps a disk busy, more gain next to nothing.
+        if is_network_filesystem(self._fd):
+            return Advice(parallel=8, read_bytes=4 * 2**20, mappable=False)
+        return Advice(parallel=2, read_bytes=16 * 2**20, mappable=True)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def read_into(self, buffer: bytearray | memoryview, offset: int, length: int) -> None:
+        """Raises PackTruncated where the file ends before, OSError where it cannot be read."""
+        view = target(buffer, length)
+        if offset < 0:
+            raise ValueError(f"{self.name} has no offset {offset}")
+        done = 0
+        while done < length:
+            got = os.preadv(self._fd, [view[done:]], offset + done)
+            if got == 0:
+                raise truncated(self.name, offset + done, length - done)
+            done += got
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Raises as `read_into` does."""
+        buffer = bytearray(length)
+        self.read_into(buffer, offset, length)
+        return bytes(buffer)
+
+    def close(self) -> None:
+        if self._owned is not None:
+            self._owned.close()
+
+
+def truncated(path: str, end: int, missing: int) -> PackTruncated:
+    return PackTruncated(f"{path} ends at {end}; {missing} more bytes were expected")
+
+
+def open_file(path: str | os.PathLike[str], *, direct: bool = False) -> WeightSource:
+    """Opens a path or file:// URL. `direct` reads past the page cache where the file system can.
+
+    Raises OSError.
+    """
+    name = os.fspath(path)
+    if name.startswith("file://"):
+        name = url2pathname(name.removeprefix("file://").removeprefix("localhost"))
+    if direct:
+        from glowplug.loader.sources.direct import DirectFileSource
+
+        return DirectFileSource(Path(name))
+    file = io.FileIO(name)
+    return FileSource(file.fileno(), name, owned=file)
