@@ -136,9 +136,15 @@ def _start(program: Path, folder: Path) -> tuple[subprocess.Popen[bytes], dict[s
         _end(process, ports)
         raise
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    environment = {**credentials, "AWS_ENDPOINT_URL": endpoint, "AWS_REGION": REGION}
-    # The older and the newer SDKs differ in the name of the one variable.
-    environment["AWS_DEFAULT_REGION"] = REGION
+    environment = {
+        **credentials,
+        "AWS_ENDPOINT_URL": endpoint,
+        # SDKs differ in the name that they look for.
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        # obstore refuses to go without TLS unless told.
+        "AWS_ALLOW_HTTP": "true",
+    }
     return process, ports, S3Store(endpoint, environment, ports["filer.port"])
 
 
