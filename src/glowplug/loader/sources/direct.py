@@ -42,17 +42,19 @@ class DirectFileSource:
         view = target(buffer, length)
         if offset < 0:
             raise ValueError(f"{self.name} has no offset {offset}")
+        end = offset + length
         while view.nbytes:
+            direct = self.direct
             try:
-                got = self._some(view, offset)
+                got = self._some(view, offset, direct)
             except OSError as error:
-                if error.errno != errno.EINVAL or not self.direct:
+                if error.errno != errno.EINVAL or not direct:
                     raise
                 # Some file systems take the flag and refuse the reads.
                 self.direct = self._set_direct(False)
                 continue
             if got <= 0:
-                raise truncated(self.name, offset, view.nbytes)
+                raise truncated(self.name, self._fd, end)
             view, offset = view[got:], offset + got
 
     def close(self) -> None:
@@ -60,9 +62,9 @@ class DirectFileSource:
         while self._bounces:
             self._bounces.pop().close()
 
-    def _some(self, view: memoryview, offset: int) -> int:
+    def _some(self, view: memoryview, offset: int, direct: bool) -> int:
         """Reads the beginning; returns how much, nothing or less at the file's end."""
-        if not self.direct:
+        if not direct:
             return os.preadv(self._fd, [view], offset)
         ragged = offset % ALIGN_BYTES
         fits = (_address(view) - offset) % ALIGN_BYTES == 0

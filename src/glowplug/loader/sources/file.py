@@ -6,11 +6,13 @@ import functools
 import io
 import os
 from pathlib import Path
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
 from glowplug.loader.errors import PackTruncated
 from glowplug.loader.sources.base import Advice, WeightSource, target
 from glowplug.loader.sources.filesystem import is_network_filesystem
+
+_SCHEME = "file://"
 
 
 class FileSource:
@@ -41,7 +43,7 @@ class FileSource:
         while done < length:
             got = os.preadv(self._fd, [view[done:]], offset + done)
             if got == 0:
-                raise truncated(self.name, offset + done, length - done)
+                raise truncated(self.name, self._fd, offset + length)
             done += got
 
     def read(self, offset: int, length: int) -> bytes:
@@ -55,8 +57,9 @@ class FileSource:
             self._owned.close()
 
 
-def truncated(path: str, end: int, missing: int) -> PackTruncated:
-    return PackTruncated(f"{path} ends at {end}; {missing} more bytes were expected")
+def truncated(path: str, fd: int, expected_end: int) -> PackTruncated:
+    end = os.fstat(fd).st_size
+    return PackTruncated(f"{path} ends at {end}; {expected_end - end} more bytes were expected")
 
 
 def open_file(path: str | os.PathLike[str], *, direct: bool = False) -> WeightSource:
@@ -65,8 +68,8 @@ def open_file(path: str | os.PathLike[str], *, direct: bool = False) -> WeightSo
     Raises OSError.
     """
     name = os.fspath(path)
-    if name.startswith("file://"):
-        name = url2pathname(name.removeprefix("file://").removeprefix("localhost"))
+    if name[: len(_SCHEME)].lower() == _SCHEME:
+        name = unquote(name[len(_SCHEME) :].removeprefix("localhost"))
     if direct:
         from glowplug.loader.sources.direct import DirectFileSource
 

@@ -29,5 +29,5 @@ def status_error(
     if status == 416:
         return RangeRefused(f"{what}: it has no such range; it is not the file that was expected")
     if status >= 500 or status in _PASSING:
-        return SourceUnavailable(f"{what}; try again", retry_after_s=retry_after_s)
+        return SourceUnavailable(what, retry_after_s=retry_after_s)
     return SourceRefused(f"{what}; check the URL and the credentials")

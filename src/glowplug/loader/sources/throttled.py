@@ -35,13 +35,13 @@ class ThrottledSource:
         seed: int = 0,
         clock: Clock | None = None,
     ) -> None:
+        self._link = Link(bandwidth_bytes_s)
         self.name = inner.name
         self.size = inner.size
         # Enough reads to fill the line while one more waits for its first byte, and one is on its way back.
         waiting = math.ceil((latency_s + jitter_s) * bandwidth_bytes_s / _READ_BYTES)
         self.advice = Advice(parallel=2 + waiting, read_bytes=_READ_BYTES)
         self._inner = inner
-        self._link = Link(bandwidth_bytes_s)
         self._latency_s = latency_s
         self._jitter_s = jitter_s
         self._stall_s = stall_s
@@ -94,10 +94,10 @@ class ThrottledSource:
     def _broken(self, fault: Fault, offset: int, length: int, done: int) -> SourceError:
         what = f"{self.name}: reading {length} bytes at {offset}"
         if fault is Fault.LONG:
-            return SourceUnavailable(f"{what}: the answer was longer; try again")
+            return SourceUnavailable(f"{what}: the answer was longer")
         how = {
             Fault.RESET: "the connection was reset",
             Fault.STALL: f"nothing came for {self._stall_s} s",
             Fault.SHORT: "the answer was over",
         }[fault]
-        return SourceUnavailable(f"{what}: {how} after {done} bytes; try again", done_bytes=done)
+        return SourceUnavailable(f"{what}: {how} after {done} bytes", done_bytes=done)

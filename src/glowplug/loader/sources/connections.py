@@ -1,0 +1,137 @@
+"""Kept-alive connections to HTTP servers, and one request and its answer on any of them."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import ssl
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+
+from glowplug.loader.sources.limit import Limit
+from glowplug.loader.sources.urls import Location
+
+_Connection = http.client.HTTPConnection
+
+
+class Answer:
+    """A response whose body is yet to be read. As a context manager it ends the connection, or keeps it.
+
+    `length` is what the server says that the body has, None where it does not say.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        location: Location,
+        used: _Connection,
+        response: http.client.HTTPResponse,
+    ) -> None:
+        self.status = response.status
+        self.length = response.length
+        self.location = location
+        self._connections = connections
+        self._used = used
+        # The response of a server that will close takes the socket from its connection.
+        self._socket = used.sock
+        self._response = response
+        self._whole = False
+
+    def header(self, name: str) -> str | None:
+        return self._response.getheader(name)
+
+    def read_some(self, view: memoryview, limit: Limit) -> int:
+        """The next bytes of the body, as many as are there; 0 at its end. Raises OSError, HTTPException."""
+        if self._socket is not None:
+            self._socket.settimeout(limit.next_s())
+        if self._response.chunked:
+            data = self._response.read1(view.nbytes)
+            view[: len(data)] = data
+            return len(data)
+        # `response.readinto` would wait until all is there, and not tell how much came before an error.
+        return int(self._response.fp.readinto1(view))
+
+    def ended(self) -> None:
+        """The body was read to its end: the connection may be used again."""
+        self._whole = True
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        keep = self._whole and not self._response.will_close and _silent(self._used)
+        self._response.close()
+        if keep:
+            self._connections.keep(self.location, self._used)
+        else:
+            self._used.close()
+
+
+class Connections:
+    """As many as there are requests at once, kept for the next ones. Safe to use from several threads."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        self._idle: dict[tuple[bool, str, int], list[_Connection]] = {}
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def get(self, location: Location, headers: Mapping[str, str], limit: Limit) -> Answer:
+        """Raises OSError, HTTPException."""
+        while True:
+            idle = self._take(location)
+            used = idle or self._fresh(location)
+            try:
+                used.timeout = limit.next_s()
+                if used.sock is None:
+                    used.connect()
+                used.sock.settimeout(limit.next_s())
+                used.request("GET", location.target, headers=dict(headers))
+                return Answer(self, location, used, used.getresponse())
+            except (ConnectionError, http.client.BadStatusLine):
+                used.close()
+                # A server may end an idle connection at any time; only what fails afresh says something.
+                if idle is None:
+                    raise
+            except BaseException:
+                used.close()
+                raise
+
+    def keep(self, location: Location, connection: _Connection) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.setdefault(location.origin, []).append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            idle = [connection for some in self._idle.values() for connection in some]
+            self._idle.clear()
+        for connection in idle:
+            connection.close()
+
+    def _take(self, location: Location) -> _Connection | None:
+        with self._lock:
+            idle = self._idle.get(location.origin)
+            return idle.pop() if idle else None
+
+    def _fresh(self, location: Location) -> _Connection:
+        if not location.secure:
+            return http.client.HTTPConnection(location.host, location.port)
+        if self._context is None:
+            self._context = ssl.create_default_context()
+        return http.client.HTTPSConnection(location.host, location.port, context=self._context)
+
+
+def _silent(connection: _Connection) -> bool:
+    """Whether nothing waits on the line: neither its end nor bytes that nobody asked for."""
+    if connection.sock is None:
+        return False
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return not poll.poll(0)

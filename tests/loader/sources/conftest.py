@@ -1,0 +1,47 @@
+"""Sources give back what they took: after each test there are the descriptors and threads of before."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from glowplug.testing.source_suite import CONTENT
+from tests.loader.sources.server import FileServer, serving
+
+
+def descriptors() -> Counter[str]:
+    """What is open, but for what a runtime of native threads keeps for itself once it was used."""
+    found: Counter[str] = Counter()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found[str(entry.readlink())] += 1
+    return Counter(
+        {to: n for to, n in found.items() if not to.startswith(("anon_inode:", "pipe:", "/proc/"))}
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    before, threads = descriptors(), set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) == threads
+    if request.node.get_closest_marker("broker") is None:
+        assert descriptors() == before
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with serving(CONTENT) as running:
+        yield running
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "net.pack"
+    path.write_bytes(CONTENT)
+    return path
