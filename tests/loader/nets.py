@@ -83,3 +83,26 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
         if buffer.is_floating_point() and "running" in name:
             buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
     return module.eval()
+
+
+class Wide(nn.Module):
+    """Layers of a megabyte and more, so that a pack has several units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(512, 512) for _ in range(6)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer keeps its weights in a list of its own too, which no gate sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 8, batch_first=True)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x)[0])

@@ -4,7 +4,7 @@ A library of its own: it knows nothing of servers. Importing it does not import 
 
     import glowplug.loader as loader
     loader.pack(model, example_input, "model.pack")
-    model = loader.load("model.pack")
+    model = loader.load("model.pack")  # ready before its weights are: the first pass overlaps them
 
 No submodule may have the name of something exported here: importing it would hide that.
 """
@@ -15,11 +15,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glowplug.loader.api import load, pack
+    BACKGROUND: Priority
+    BATCH: Priority
+    INTERACTIVE: Priority
+    from glowplug.loader.api import load, pack, start_load
+    from glowplug.loader.arbiter import Priority
+    from glowplug.loader.arena import Arena
     from glowplug.loader.construct import without_init
     from glowplug.loader.errors import (
         DeviceFull,
         LoaderError,
+        LoadStopped,
         NotPicklable,
         NotRebuildable,
         PackCorrupt,
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from glowplug.loader.info import PackInfo
     from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
+    from glowplug.loader.pipeline import Loading
     from glowplug.loader.prime import Prime
     from glowplug.loader.reader import MappedPack, open_pack
     from glowplug.loader.tracing import Trace, trace
@@ -36,14 +43,18 @@ if TYPE_CHECKING:
     from glowplug.loader.writer import write_pack
 
 _HOMES = {
-    "api": ("load", "pack"),
+    "api": ("load", "pack", "start_load"),
+    "arbiter": ("Priority",),
+    "arena": ("Arena",),
     "construct": ("without_init",),
     "errors": (
-        "DeviceFull", "LoaderError", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackTruncated",
+        "DeviceFull", "LoadStopped", "LoaderError",
+        "NotPicklable", "NotRebuildable", "PackCorrupt", "PackTruncated",
         "WeightsMismatch", "WeightsUnreadable",
     ),
     "info": ("PackInfo",),
     "pagecache": ("evict_page_cache", "page_cache_bytes"),
+    "pipeline": ("Loading",),
     "prime": ("Prime",),
     "reader": ("MappedPack", "open_pack"),
     "tracing": ("Trace", "trace"),
@@ -53,13 +64,17 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "DeviceFull", "LoaderError", "MappedPack", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackInfo",
-    "PackTruncated", "Prime", "Trace", "WeightsMismatch", "WeightsUnreadable", "assign", "evict_page_cache",
-    "load", "open_pack", "pack", "page_cache_bytes", "read_state_dict", "trace", "without_init", "write_pack",
+    "BACKGROUND", "BATCH", "INTERACTIVE", "Arena", "DeviceFull", "LoadStopped", "LoaderError", "Loading",
+    "MappedPack", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackInfo", "PackTruncated", "Prime",
+    "Priority", "Trace", "WeightsMismatch", "WeightsUnreadable", "assign", "evict_page_cache", "load",
+    "open_pack", "pack", "page_cache_bytes", "read_state_dict", "start_load", "trace", "without_init",
+    "write_pack",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("BACKGROUND", "BATCH", "INTERACTIVE"):
+        return import_module(f"{__name__}.arbiter").Priority[name]
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -1,4 +1,4 @@
-"""The two calls that most people need."""
+"""The three calls that most people need."""
 
 from __future__ import annotations
 
@@ -6,35 +6,102 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glowplug.loader.arbiter import Priority
+from glowplug.loader.arena import NO_ARENA, Arena
+from glowplug.loader.construct import without_init
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
+from glowplug.loader.pipeline import Build, Loading, begin
+from glowplug.loader.sources import open_source
+from glowplug.loader.strategies import AUTO
 from glowplug.loader.strategies import strategy as strategy_called
 from glowplug.loader.tracing import trace
+from glowplug.loader.weights import TORCH_SUFFIXES, assign, read_state_dict
 from glowplug.loader.writer import write_pack
 
 
 def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
-    """Runs `model` once on `example_input` and writes it to `path`, weights in the order of their use.
+    """Runs `model` on `example_input` and writes it to `path`, weights in the order of their use.
 
-    A tuple is taken as positional arguments, a dict as keyword arguments, anything else as the one argument.
+    It runs twice, and the second time is measured: the first pays for kernels and memory. A tuple is taken as
+    positional arguments, a dict as keyword arguments, anything else as the one argument.
     Raises NotPicklable, OSError, and what the model raises.
     """
     import torch
 
-    with trace(model) as seen, torch.inference_mode():
-        if isinstance(example_input, tuple):
-            model(*example_input)
-        elif isinstance(example_input, Mapping):
-            model(**example_input)
-        else:
-            model(example_input)
+    with torch.inference_mode():
+        _call(model, example_input)
+        with trace(model) as seen:
+            _call(model, example_input)
     return write_pack(path, model, order=seen.order, prime=seen.prime, compute_s=seen.compute_s)
 
 
-def load(path: str | Path, device: str = "cpu", strategy: str = "mapped") -> Any:
-    """The object that was packed to `path`, its tensors on `device` (`cpu`, `cuda`, `cuda:1`).
+def load(
+    path: str | Path,
+    device: str = "cpu",
+    strategy: str = AUTO,
+    *,
+    build: Build | None = None,
+    priority: Priority = Priority.INTERACTIVE,
+    arena: Arena = NO_ARENA,
+    **options: Any,
+) -> Any:
+    """The object in a pack, or `build()` with the weights of a safetensors or torch file.
+
+    `path` is a file or an address (`s3://bucket/vgg16.pack`, `https://...`); `options` are its source's. The
+    object comes back before its weights are there: a pass over it overlaps their arrival, and whatever uses a
+    weight that is missing waits for it. `arena` lends memory that was touched before. Do not fork meanwhile;
+    `start_load` tells when it is over.
 
     Unpickles: only for packs whose makers you trust.
-    Raises PackTruncated, PackCorrupt, NotRebuildable, DeviceFull, OSError; ValueError for an unknown name.
+    Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull,
+    SourceError, OSError; ValueError for an unknown name. What goes wrong later is raised by who waits.
     """
-    return strategy_called(strategy)(str(path), device_called(device))
+    if build is not None and Path(path).suffix.lower() in TORCH_SUFFIXES:
+        return _load_checkpoint(Path(path), build)
+    return start_load(path, device, strategy, build=build, priority=priority, arena=arena, **options).model
+
+
+def start_load(
+    path: str | Path,
+    device: str = "cpu",
+    strategy: str = AUTO,
+    *,
+    build: Build | None = None,
+    priority: Priority = Priority.INTERACTIVE,
+    arena: Arena = NO_ARENA,
+    watched: bool = False,
+    **options: Any,
+) -> Loading:
+    """As `load`, for who wants to hear of it: `model`, `wait`, `promote`, `stop`, and `finish` for the
+    timeline.
+    """
+    source = open_source(path, **options)
+    chosen = strategy_called(strategy, mappable=source.advice.mappable)
+    return begin(
+        source,
+        chosen,
+        device=device_called(device),
+        build=build,
+        priority=priority,
+        arena=arena,
+        watched=watched,
+    )
+
+
+def _load_checkpoint(path: Path, build: Build) -> Any:
+    """A torch file says nothing before it is opened whole: its tensors are mapped and assigned."""
+    state = read_state_dict(path)
+    with without_init():
+        model = build()
+    assign(model, state, path)
+    return model.eval()
+
+
+def _call(model: Any, example_input: Any) -> None:
+    if isinstance(example_input, tuple):
+        model(*example_input)
+    elif isinstance(example_input, Mapping):
+        model(**example_input)
+    else:
+        model(example_input)

@@ -76,7 +76,9 @@ def tensor_names(obj: object) -> dict[int, str]:
 
 
 def held_tensors(obj: object) -> Iterator[tuple[Module, str, Tensor]]:
-    """(module, name, tensor) for every parameter and buffer of every module in `obj`, a tied one every time."""
+    """(module, name, tensor) for every parameter and buffer of every module in `obj`, a tied one every
+    time.
+    """
     for root in find_roots(obj).values():
         for module in root.modules():
             for held in (module._parameters, module._buffers):

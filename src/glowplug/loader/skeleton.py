@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ _DEPTH = 6
 
 
 class TensorTable:
-    """The tensors of one object graph, each once, in the order they were met; `references` counts how often."""
+    """The tensors of one object graph, each once, in the order they were met; `references` counts how
+    often.
+    """
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
@@ -142,6 +144,23 @@ def load(skeleton: bytes, tensors: Sequence[Tensor], path: str) -> object:
     except Exception as error:
         raise NotRebuildable(f"{path} cannot be rebuilt here: {type(error).__name__}: {error}") from error
     return obj
+
+
+@contextmanager
+def waiting(wait: Callable[[], object]) -> Iterator[None]:
+    """Calls `wait` before any torch function in this block: what rebuilds an object may compute on tensors
+    whose bytes are still on their way."""
+    from torch.overrides import TorchFunctionMode
+
+    class Wait(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            # Reading an attribute (.dtype, .shape) is no use of the data.
+            if getattr(func, "__name__", "") != "__get__":
+                wait()
+            return func(*args, **(kwargs or {}))
+
+    with Wait():
+        yield
 
 
 @contextmanager

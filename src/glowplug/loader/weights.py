@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-_TORCH_SUFFIXES = (".pt", ".pth", ".bin")
+TORCH_SUFFIXES = (".pt", ".pth", ".bin")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PARALLEL_PREFIX = "module."
 
@@ -28,8 +28,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     file = Path(path)
     suffix = file.suffix.lower()
-    if suffix != ".safetensors" and suffix not in _TORCH_SUFFIXES:
-        known = ", ".join((".safetensors", *_TORCH_SUFFIXES))
+    if suffix != ".safetensors" and suffix not in TORCH_SUFFIXES:
+        known = ", ".join((".safetensors", *TORCH_SUFFIXES))
         raise WeightsUnreadable(
             f"{file}: the suffix {suffix!r} is none of {known}; rename or convert the file"
         )

@@ -37,6 +37,11 @@ class Placement(Protocol):
     def wait(self) -> None:
         """Returns when done."""
 
+    def guard(self) -> None:
+        """Work that this thread starts on the device from now on sees the weights. May return before
+        `done`.
+        """
+
 
 class Device(Protocol):
     """Safe to use from several threads."""
@@ -59,6 +64,21 @@ class Device(Protocol):
 
         `weights` may not change until the placement is done. Raises ValueError when the reservation is
         released or too small.
+        """
+
+    def allocate(self, reservation: Reservation) -> Any:
+        """Room of the reservation's size, of the kind `Placement.memory` is, for `copy` to fill part by part.
+
+        Its content is anything. Raises ValueError when the reservation is released.
+        """
+
+    def staging(self, nbytes: int) -> memoryview:
+        """Host memory that `copy` reads fastest: pinned, where the device has such a thing."""
+
+    def copy(self, part: memoryview, memory: Any, offset: int) -> Placement:
+        """Starts to bring `part` to `offset` of `memory`, which `allocate` gave; parts may come in any order.
+
+        `part` may not change until the placement is done. Raises ValueError when it does not fit.
         """
 
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
@@ -121,3 +141,12 @@ class Placed:
 
     def wait(self) -> None:
         return
+
+    def guard(self) -> None:
+        return
+
+
+def require_fit(part: memoryview, total_bytes: int, offset: int) -> None:
+    """Raises ValueError when `part` at `offset` reaches past `total_bytes`."""
+    if not 0 <= offset <= offset + part.nbytes <= total_bytes:
+        raise ValueError(f"{part.nbytes} bytes at {offset} do not fit into {total_bytes}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from glowplug.loader.devices.base import Ledger, Placed, Placement, Reservation, T
+from glowplug.loader.arena import NO_ARENA
+from glowplug.loader.devices.base import Ledger, Placed, Placement, Reservation, T, require_fit
 
 
 class CpuDevice:
@@ -28,6 +29,18 @@ class CpuDevice:
     def place(self, weights: memoryview, reservation: Reservation) -> Placement:
         self._ledger.check(reservation, weights.nbytes)
         return Placed(weights)
+
+    def allocate(self, reservation: Reservation) -> memoryview:
+        self._ledger.check(reservation, reservation.nbytes)
+        return NO_ARENA.lend(reservation.nbytes)
+
+    def staging(self, nbytes: int) -> memoryview:
+        return memoryview(bytearray(nbytes))
+
+    def copy(self, part: memoryview, memory: memoryview, offset: int) -> Placement:
+        require_fit(part, memory.nbytes, offset)
+        memory[offset : offset + part.nbytes] = part
+        return Placed(memory)
 
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
         if after is not None:

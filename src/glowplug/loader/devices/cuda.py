@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from glowplug.loader.devices.base import Ledger, Placement, Reservation, T
+from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, require_fit
 
 
 class _Copy:
@@ -22,6 +22,10 @@ class _Copy:
     def wait(self) -> None:
         self._event.synchronize()
         self._source = None
+
+    def guard(self) -> None:
+        # The compute stream waits, not the host.
+        self._event.wait()
 
 
 class CudaDevice:
@@ -63,13 +67,34 @@ class CudaDevice:
             if weights.nbytes
             else torch.empty(0, dtype=torch.uint8)
         )
+        memory = self.allocate(reservation)[: weights.nbytes]
+        return self._copied(source, memory, memory)
+
+    def allocate(self, reservation: Reservation) -> Any:
+        self._ledger.check(reservation, reservation.nbytes)
+        torch = self._torch
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            memory = torch.empty(weights.nbytes, dtype=torch.uint8, device=self._device)
-            memory.copy_(source, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record(self._stream)
+            memory = torch.empty(reservation.nbytes, dtype=torch.uint8, device=self._device)
         # The allocator must not hand this memory out again while the compute stream still reads it.
         memory.record_stream(torch.cuda.default_stream(self._device))
+        return memory
+
+    def staging(self, nbytes: int) -> memoryview:
+        pinned: Any = self._torch.empty(nbytes, dtype=self._torch.uint8, pin_memory=True).numpy()
+        return memoryview(pinned)
+
+    def copy(self, part: memoryview, memory: Any, offset: int) -> Placement:
+        require_fit(part, memory.nbytes, offset)
+        torch = self._torch
+        source = torch.frombuffer(part, dtype=torch.uint8) if part.nbytes else memory[:0]
+        return self._copied(source, memory[offset : offset + part.nbytes], memory)
+
+    def _copied(self, source: Any, target: Any, memory: Any) -> _Copy:
+        torch = self._torch
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            target.copy_(source, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record(self._stream)
         return _Copy(memory, source, event)
 
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from glowplug.loader.devices.base import Ledger, Placement, Reservation, T
+from glowplug.loader.arena import NO_ARENA
+from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, require_fit
 
 
 class Clock(Protocol):
@@ -58,6 +59,8 @@ class _Copy:
     def wait(self) -> None:
         self._clock.wait_until(self.ready_s)
 
+    guard = wait
+
 
 class VirtualDevice:
     """Copies run one after another, in the order of `place`, as on a card with one copy engine each way."""
@@ -83,10 +86,26 @@ class VirtualDevice:
 
     def place(self, weights: memoryview, reservation: Reservation) -> Placement:
         self._ledger.check(reservation, weights.nbytes)
+        return self._copied(weights, weights.nbytes)
+
+    def allocate(self, reservation: Reservation) -> memoryview:
+        self._ledger.check(reservation, reservation.nbytes)
+        return NO_ARENA.lend(reservation.nbytes)
+
+    def staging(self, nbytes: int) -> memoryview:
+        return memoryview(bytearray(nbytes))
+
+    def copy(self, part: memoryview, memory: memoryview, offset: int) -> Placement:
+        require_fit(part, memory.nbytes, offset)
+        memory[offset : offset + part.nbytes] = part
+        return self._copied(memory, part.nbytes)
+
+    def _copied(self, memory: memoryview, nbytes: int) -> _Copy:
+        """The copy takes its turn on the one engine."""
         with self._lock:
             start_s = max(self._clock.now_s(), self._engine_free_s)
-            self._engine_free_s = start_s + self.profile.copy_s(weights.nbytes)
-            return _Copy(weights, self._engine_free_s, self._clock)
+            self._engine_free_s = start_s + self.profile.copy_s(nbytes)
+            return _Copy(memory, self._engine_free_s, self._clock)
 
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
         if after is not None:

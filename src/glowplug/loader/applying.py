@@ -1,0 +1,112 @@
+"""Applying: what arrived becomes the tensors of a model that was built by itself."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from glowplug.loader.contents import Contents
+from glowplug.loader.fitting import Fit
+from glowplug.loader.gates import Gates
+from glowplug.loader.stages import Recorder
+from glowplug.loader.tensors import views
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Applier:
+    """Applies units as they arrive, in a thread of its own or in the caller's.
+
+    `arrived` may be called from any thread, also before the model is built. Ends with its gates all open or
+    failed.
+    """
+
+    def __init__(
+        self, contents: Contents, gates: Gates, recorder: Recorder, *, copy: bool, ordered: bool
+    ) -> None:
+        self._contents = contents
+        self._gates = gates
+        self._recorder = recorder
+        self._copy = copy
+        self._ordered = ordered
+        self._arrivals: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def arrived(self, unit: int) -> None:
+        self._arrivals.put(unit)
+
+    def cancel(self) -> None:
+        """Nothing more arrives."""
+        self._arrivals.put(None)
+
+    def start(self, fitted: Fit, memory: Any) -> None:
+        """Applies in a thread of its own."""
+        threading.Thread(target=self.run, args=(fitted, memory), name="apply", daemon=True).start()
+
+    def run(self, fitted: Fit, memory: Any) -> None:
+        """Applies until everything is; errors go to whoever waits at the gates."""
+        try:
+            self._run(fitted, memory)
+        except BaseException as error:
+            self._gates.fail(error)
+
+    def _run(self, fitted: Fit, memory: Any) -> None:
+        import torch
+
+        header = self._contents.header
+        tensors = views(header, memory, "the weights")
+        inside = by_unit(self._contents)
+        left = len(header.units)
+        held: set[int] = set()
+        expected = 0
+        with torch.no_grad():
+            while left:
+                unit = self._arrivals.get()
+                if unit is None:
+                    return
+                held.add(unit)
+                ready = [unit]
+                if self._ordered:
+                    ready = []
+                    while expected in held:
+                        ready.append(expected)
+                        expected += 1
+                for one in ready:
+                    with self._recorder.during("apply", one):
+                        for number in inside[one]:
+                            self._apply(fitted, number, tensors[number])
+                    self._gates.open(one)
+                    left -= 1
+
+    def _apply(self, fitted: Fit, number: int, value: Tensor) -> None:
+        own, slots = fitted.own[number], fitted.slots[number]
+        if own is None:
+            return
+        if self._copy:
+            own.data.copy_(value)
+            return
+        first = slots[0]
+        first.assign(value, own)
+        held = first.module.__dict__["_parameters" if first.parameter else "_buffers"]
+        made = dict.__getitem__(held, first.name)
+        for other in slots[1:]:  # tied tensors stay one tensor
+            other.module.__dict__["_parameters" if other.parameter else "_buffers"][other.name] = made
+
+
+def by_unit(contents: Contents) -> list[list[int]]:
+    """The numbers of the tensors in each unit."""
+    header = contents.header
+    unit_of = contents.unit_of_storage()
+    inside: list[list[int]] = [[] for _ in header.units]
+    for number, tensor in enumerate(header.tensors):
+        if header.units:
+            inside[unit_of[tensor.storage]].append(number)
+    return inside
+
+
+def names_by_unit(contents: Contents) -> Sequence[Sequence[str]]:
+    """The names of the tensors in each unit."""
+    tensors = contents.header.tensors
+    return [[tensors[number].name for number in numbers] for numbers in by_unit(contents)]

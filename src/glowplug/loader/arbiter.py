@@ -1,0 +1,227 @@
+"""Which bytes to read next, over all loads in progress: Cicada's priority-aware scheduler. No clock, no I/O.
+
+Within a load what the computation needs first comes first; on a stall what is awaited goes ahead. Between
+classes bandwidth is shared by weight, so that a higher class hardly notices a lower one and nobody starves;
+between loads of a class likewise, those that stall first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+import msgspec
+
+
+class Priority(IntEnum):
+    """What waits for a load: nobody yet, a batch of work, or somebody at a screen."""
+
+    BACKGROUND = 0
+    BATCH = 1
+    INTERACTIVE = 2
+
+
+SHARES = {Priority.INTERACTIVE: 32, Priority.BATCH: 4, Priority.BACKGROUND: 1}
+"""Of the bandwidth, while several classes want some."""
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True):
+    """The `number`-th block of a unit; its offset counts from the start of the weights."""
+
+    unit: int
+    number: int
+    offset: int
+    nbytes: int
+
+
+class Range(msgspec.Struct, frozen=True, array_like=True):
+    """What one read brings: whole blocks, of one unit or of several that lie side by side."""
+
+    offset: int
+    nbytes: int
+    blocks: tuple[Block, ...]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A range to be read now for a load. Give it back by `Arbiter.done`."""
+
+    load: int
+    range: Range
+
+
+class _Load:
+    def __init__(self, ranges: Iterable[Range], priority: Priority, weight: float, parallel: int) -> None:
+        self.pending = deque(ranges)
+        self.priority = priority
+        self.weight = weight
+        self.parallel = parallel
+        self.in_flight = 0
+        self.served = 0.0
+        self.awaited: int | None = None
+
+    @property
+    def wants(self) -> bool:
+        if not self.pending:
+            return False
+        return self.in_flight < (max(1, self.parallel // 2) if self._later_only else self.parallel)
+
+    @property
+    def _later_only(self) -> bool:
+        """The computation stalls, and what it waits for is on its way: the rest must not crowd it."""
+        return self.awaited is not None and self.awaited not in _units(self.pending[0])
+
+
+class Arbiter:
+    """`next` says what to read, `done` that it was. Every range of every load is handed out exactly once."""
+
+    def __init__(self) -> None:
+        self._loads: dict[int, _Load] = {}
+        self._made = 0
+        self._served = dict.fromkeys(Priority, 0.0)
+        """Virtual time by class: bytes by share."""
+        self._now = 0.0
+        """The virtual time at which the last read began (start-time fair queueing, Goyal et al., 1996)."""
+
+    def add(self, ranges: Sequence[Range], priority: Priority, weight: float = 1.0, parallel: int = 4) -> int:
+        """A load whose ranges are in the order of need. At most `parallel` are under way at once.
+
+        Raises ValueError for a weight or a number that is not above zero.
+        """
+        if weight <= 0 or parallel <= 0:
+            raise ValueError("a load's weight and parallel reads must be above zero")
+        self._made += 1
+        load = self._loads[self._made] = _Load((), priority, weight, parallel)
+        peers = [each.served for each in self._loads.values() if each.priority == priority and each.pending]
+        load.served = min(peers, default=0.0)
+        self.extend(self._made, ranges)
+        return self._made
+
+    def extend(self, number: int, ranges: Sequence[Range]) -> None:
+        """More of a load, needed after what it has. An unknown load is ignored."""
+        load = self._loads.get(number)
+        if load is not None:
+            if not load.pending:
+                self._catch_up(load.priority)
+            load.pending.extend(ranges)
+
+    def next(
+        self, lowest: Priority = Priority.BACKGROUND, highest: Priority = Priority.INTERACTIVE
+    ) -> Job | None:
+        """The next range of a class between these, or None when there is nothing to start now."""
+        wanting = [
+            (number, load)
+            for number, load in self._loads.items()
+            if lowest <= load.priority <= highest and load.wants and not self._must_yield(load)
+        ]
+        if not wanting:
+            return None
+        best = min({load.priority for _, load in wanting}, key=lambda p: (self._served[p], -p))
+        number, load = min(
+            ((n, one) for n, one in wanting if one.priority == best),
+            key=lambda pair: (pair[1].awaited is None, pair[1].served, pair[0]),
+        )
+        found = load.pending.popleft()
+        load.in_flight += 1
+        load.served += found.nbytes / load.weight
+        self._now = self._served[best]
+        self._served[best] += found.nbytes / SHARES[best]
+        return Job(number, found)
+
+    def done(self, job: Job) -> None:
+        """The range was read, or failed; a load that was removed meanwhile is ignored."""
+        load = self._loads.get(job.load)
+        if load is not None:
+            load.in_flight -= 1
+
+    def stall(self, number: int, unit: int) -> None:
+        """The computation waits for this unit: what is left of it goes first."""
+        load = self._loads.get(number)
+        if load is None:
+            return
+        load.awaited = unit
+        urgent = [one for one in load.pending if unit in _units(one)]
+        if urgent and urgent[0] is not load.pending[0]:
+            load.pending = deque((*urgent, *(one for one in load.pending if unit not in _units(one))))
+
+    def go_on(self, number: int, unit: int) -> None:
+        """The unit is there: whoever waited for it waits no more."""
+        load = self._loads.get(number)
+        if load is not None and load.awaited == unit:
+            load.awaited = None
+
+    def promote(self, number: int, priority: Priority) -> None:
+        """Moves a load to another class, with what it has still to read. An unknown one is ignored."""
+        load = self._loads.get(number)
+        if load is not None and load.priority != priority:
+            self._catch_up(priority)
+            load.priority = priority
+
+    def remove(self, number: int) -> None:
+        """The load is over or given up. A second time does nothing."""
+        self._loads.pop(number, None)
+
+    def pending_bytes(self, number: int) -> int:
+        """Of a load: what was not handed out yet."""
+        load = self._loads.get(number)
+        return sum(one.nbytes for one in load.pending) if load is not None else 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to hand out."""
+        return not any(load.pending for load in self._loads.values())
+
+    def _must_yield(self, load: _Load) -> bool:
+        """Below a class at work one read at a time is enough, and only when that class had its share: what is
+        on the link cannot be recalled."""
+        above = [one for one in self._loads.values() if one.priority > load.priority]
+        if not any(one.pending or one.in_flight for one in above):
+            return False
+        if any(one.in_flight for one in self._loads.values() if one.priority <= load.priority):
+            return True
+        served = self._served
+        return any(one.pending and served[load.priority] > served[one.priority] for one in above)
+
+    def _catch_up(self, priority: Priority) -> None:
+        """A class that wanted nothing has saved up nothing."""
+        if not any(load.pending for load in self._loads.values() if load.priority == priority):
+            self._served[priority] = max(self._served[priority], self._now)
+
+
+def _units(one: Range) -> set[int]:
+    return {block.unit for block in one.blocks}
+
+
+def cut(units: Sequence[tuple[int, int, int]], block_bytes: int, read_bytes: int) -> list[Range]:
+    """The ranges of a load, from its units' (number, offset, bytes) in the order of need.
+
+    The first reads are small, so that the computation starts early; then up to `read_bytes` at once, over
+    the gaps between units.
+    """
+    ranges: list[Range] = []
+    group: list[Block] = []
+    limit = block_bytes
+    for unit, start, nbytes in units:
+        for number, offset in enumerate(range(start, start + nbytes, block_bytes)):
+            block = Block(unit, number, offset, min(block_bytes, start + nbytes - offset))
+            if group and (block.offset + block.nbytes - group[0].offset > limit or _apart(group[-1], block)):
+                ranges.append(_range(group))
+                group, limit = [], min(read_bytes, 2 * limit)
+            group.append(block)
+    if group:
+        ranges.append(_range(group))
+    return ranges
+
+
+def _apart(one: Block, other: Block) -> bool:
+    """Units in another order than in the file, or with a hole between them that is not worth reading."""
+    gap = other.offset - one.offset - one.nbytes
+    return gap < 0 or gap > _MOST_GAP_BYTES
+
+
+_MOST_GAP_BYTES = 64 * 2**10
+
+
+def _range(blocks: Sequence[Block]) -> Range:
+    start, last = blocks[0].offset, blocks[-1]
+    return Range(start, last.offset + last.nbytes - start, tuple(blocks))

@@ -1,0 +1,105 @@
+"""Watching a build function run: when is which layer there?
+
+PISeL fetches a unit when its layers are built. A layer's name is known only when the whole is put
+together, so the first build of a function is watched for what comes when, and later ones are told apart by
+counting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+_KNOWN: weakref.WeakKeyDictionary[Any, dict[str, int]] = weakref.WeakKeyDictionary()
+
+
+class Construction:
+    """One run of `build`. `made(unit, started_s, ended_s)` is called as each unit's layers are complete.
+
+    `names` are the units' tensors, by their names in the model. A unit is reported in any case, at the latest
+    when the build is over.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Any],
+        names: Sequence[Sequence[str]],
+        made: Callable[[int, float, float], object],
+    ) -> None:
+        self._build = build
+        self._made = made
+        self._order: list[Module] = []
+        self._due = _due(_KNOWN.get(build, {}), names)
+        self._waiting = list(range(len(names)))
+        self._since_s = 0.0
+
+    def run(self) -> Any:
+        """What `build` returns. Raises what it raises."""
+        self._since_s = time.perf_counter()
+        with _counting(self._order, self._count):
+            built = self._build()
+        if self._build not in _KNOWN:
+            _KNOWN[self._build] = completed_at(built, self._order)
+        self._report(lambda unit: True)
+        return built
+
+    def _count(self) -> None:
+        """Another module begins: those before it are complete, but for the ones it is a part of."""
+        begun = len(self._order)
+        if self._waiting and self._due:
+            self._report(lambda unit: self._due.get(unit, begun) < begun)
+
+    def _report(self, complete: Callable[[int], bool]) -> None:
+        now_s = time.perf_counter()
+        found = [unit for unit in self._waiting if complete(unit)]
+        for unit in found:
+            self._waiting.remove(unit)
+            self._made(unit, self._since_s, now_s)
+        if found:
+            self._since_s = now_s
+
+
+@contextmanager
+def _counting(order: list[Module], count: Callable[[], None]) -> Iterator[None]:
+    """Tells of every module that this thread begins to build in the block."""
+    from torch import nn
+
+    original, thread = nn.Module.__init__, threading.get_ident()
+
+    def counted(self: Module, *args: Any, **kwargs: Any) -> None:
+        if threading.get_ident() == thread:
+            order.append(self)
+            count()
+        original(self, *args, **kwargs)
+
+    nn.Module.__init__ = counted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__init__ = original  # type: ignore[method-assign]
+
+
+def completed_at(built: Any, order: Sequence[Module]) -> dict[str, int]:
+    """By tensor name: how many modules had begun when its layer, and all in it, were complete."""
+    place = {id(module): number for number, module in enumerate(order, 1)}
+    found: dict[str, int] = {}
+    for path, module in built.named_modules():
+        last = max(place.get(id(part), 0) for part in module.modules())
+        for name in (*module._parameters, *module._buffers):
+            found[f"{path}.{name}" if path else name] = last
+    return found
+
+
+def _due(completed: Mapping[str, int], names: Sequence[Sequence[str]]) -> dict[int, int]:
+    if not completed:
+        return {}
+    return {
+        unit: max((completed.get(name, 0) for name in inside), default=0) for unit, inside in enumerate(names)
+    }

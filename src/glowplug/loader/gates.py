@@ -1,0 +1,175 @@
+"""Weights that are not there yet: who reaches for one waits until it is.
+
+A module's parameters and buffers live in two dicts, and Python code gets them from nowhere else: not by
+attribute, not by `parameters()`, not by `state_dict()`. So the dicts are replaced by ones that wait, as long
+as something is missing. (PISeL, CIKM'24, locks by forward hooks; a hook misses a weight that another module
+uses, as `nn.MultiheadAttention` does with its output projection's.) What else holds a tensor is told by the
+pack (`Header.exposed`) and must be there before the object is handed out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from glowplug.loader.stages import Recorder
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+class Gates:
+    """One gate a unit, closed at first. Any thread may open, fail, or wait.
+
+    `on_stall(unit)` is called, in the waiting thread, before it waits: whoever fetches may hurry. With
+    `watched` every unit's first use is recorded, and the gates stay until `remove`.
+    """
+
+    def __init__(self, units: int, recorder: Recorder | None = None, watched: bool = False) -> None:
+        self._events = [threading.Event() for _ in range(units)]
+        self._left = units
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._recorder = recorder
+        self._watched = watched
+        self._seen = bytearray(units)
+        self._modules: list[tuple[Module, str, _Waiting]] = []
+        self.on_stall: Callable[[int], object] = lambda unit: None
+        self.guard: Callable[[int], object] = lambda unit: None
+        """Called by who uses a unit first, once it is there: on a device its copy may still be under way."""
+
+    def open(self, unit: int) -> None:
+        """The unit's weights are in their place. A second time does nothing. The last one takes the gates
+        away.
+        """
+        with self._lock:
+            if self._events[unit].is_set():
+                return
+            self._events[unit].set()
+            self._left -= 1
+            last = not self._left
+        if last and not self._watched:
+            self.remove()
+
+    def fail(self, error: BaseException) -> None:
+        """No more units will come: whoever waits, now or later, gets `error`."""
+        with self._lock:
+            self._error = self._error or error
+        for event in self._events:
+            event.set()
+
+    @property
+    def opened(self) -> bool:
+        """Whether everything is there."""
+        return not self._left
+
+    def is_open(self, unit: int) -> bool:
+        return self._events[unit].is_set() and self._error is None
+
+    def wait(self, unit: int) -> None:
+        """Returns when the unit is there. Raises the error with which the load failed."""
+        if not self._seen[unit]:
+            self._first_use(unit)
+        elif self._error is not None:
+            raise self._error
+
+    def _first_use(self, unit: int) -> None:
+        event = self._events[unit]
+        asked_s = time.perf_counter()
+        if not event.is_set():
+            self.on_stall(unit)
+            event.wait()
+        if self._error is not None:
+            raise self._error
+        self.guard(unit)
+        self._seen[unit] = 1
+        if self._recorder is not None:
+            self._recorder.used(unit, asked_s, time.perf_counter())
+
+    def wait_all(self) -> None:
+        """Returns when everything is there. Raises as `wait`."""
+        for event in self._events:
+            event.wait()
+        if self._error is not None:
+            raise self._error
+
+    def install(self, held: Iterable[tuple[Module, str, Any]], unit_of: Mapping[int, int]) -> None:
+        """Guards the modules' tensors. `held` is (module, name, tensor), `unit_of` the unit by id(tensor)."""
+        units: dict[int, tuple[Module, dict[str, int]]] = {}
+        for module, name, tensor in held:
+            unit = unit_of.get(id(tensor))
+            if unit is not None:
+                units.setdefault(id(module), (module, {}))[1][name] = unit
+        for module, by_name in units.values():
+            for where in ("_parameters", "_buffers"):
+                plain = module.__dict__[where]
+                if not by_name.keys().isdisjoint(plain):
+                    waiting = _Waiting(plain, by_name, self)
+                    self._modules.append((module, where, waiting))
+                    module.__dict__[where] = waiting
+        if self.opened and not self._watched:
+            self.remove()
+
+    def remove(self) -> None:
+        """Gives the modules plain dicts again. Everything must be there."""
+        while self._modules:
+            module, where, waiting = self._modules.pop()
+            if module.__dict__.get(where) is waiting:
+                module.__dict__[where] = waiting.plain()
+
+
+class _Waiting(dict[str, Any]):
+    """A module's parameters or buffers, some of which are still on their way."""
+
+    def __init__(self, plain: Mapping[str, Any], units: Mapping[str, int], gates: Gates) -> None:
+        super().__init__(plain)
+        self._units = units
+        self._gates = gates
+
+    def plain(self) -> dict[str, Any]:
+        """What it holds, whether that is there or not."""
+        return {name: dict.__getitem__(self, name) for name in dict.__iter__(self)}
+
+    def _await_all(self) -> None:
+        for unit in self._units.values():
+            self._gates.wait(unit)
+
+    def __getitem__(self, name: str) -> Any:
+        unit = self._units.get(name)
+        if unit is not None:
+            self._gates.wait(unit)
+        return dict.__getitem__(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        # Overridden so that `dict(waiting)` asks for each item instead of copying them as they are.
+        return super().__iter__()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401 (this is what get does)
+
+    def items(self) -> Any:
+        self._await_all()
+        return super().items()
+
+    def values(self) -> Any:
+        self._await_all()
+        return super().values()
+
+    def pop(self, *arguments: Any) -> Any:
+        self._await_all()
+        return super().pop(*arguments)
+
+    def copy(self) -> dict[str, Any]:
+        self._await_all()
+        return self.plain()
+
+    def __or__(self, other: Any) -> Any:
+        self._await_all()
+        return super().__or__(other)
+
+    def __reduce__(self) -> Any:
+        # For copy and pickle: what is made from it is a plain dict of tensors that are there.
+        self._await_all()
+        return dict, (self.plain(),)

@@ -1,0 +1,253 @@
+"""One load, from a source to an object that answers: build, fetch, apply and compute, as its strategy says.
+
+    source --- contents --+-- fetch (I/O threads) ---- sink --- gates ---+
+                          +-- build (this thread) -----------------------+--- the first pass, behind the gates
+                          +-- apply (a thread; only what was constructed)
+
+`begin` returns when the object is built. Its weights may still be on their way; who uses one that is not
+there waits for it (gates.py), and gets the error when it cannot come.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import msgspec
+
+from glowplug.loader import skeleton
+from glowplug.loader.applying import Applier, by_unit, names_by_unit
+from glowplug.loader.arbiter import Priority
+from glowplug.loader.arena import NO_ARENA, Arena
+from glowplug.loader.construct import without_init
+from glowplug.loader.construction import Construction
+from glowplug.loader.contents import Contents, read_contents
+from glowplug.loader.devices.base import Device
+from glowplug.loader.errors import LoadStopped
+from glowplug.loader.fetching import FETCHERS, READ_BYTES, Fetch, Fetchers
+from glowplug.loader.fitting import Fit, fit
+from glowplug.loader.gates import Gates
+from glowplug.loader.mapping_source import map_weights
+from glowplug.loader.roots import held_tensors
+from glowplug.loader.sinks import DeviceSink, HostSink, Sink
+from glowplug.loader.sources import WeightSource
+from glowplug.loader.stages import Recorder, Timeline
+from glowplug.loader.strategies import Strategy
+from glowplug.loader.tensors import views
+
+Build = Callable[[], Any]
+
+
+class Loading:
+    """A load in progress, or done. `model` may be used from the start.
+
+    Owns the source and closes it at the end. Do not fork before `wait` has returned: threads are at work.
+    """
+
+    def __init__(
+        self,
+        source: WeightSource,
+        strategy: Strategy,
+        priority: Priority,
+        fetchers: Fetchers,
+        watched: bool,
+        start_s: float,
+    ) -> None:
+        self.strategy = strategy
+        self.model: Any = None
+        self.contents: Contents
+        self._recorder = Recorder(start_s)
+        self._source = source
+        self._fetchers = fetchers
+        self._priority = priority
+        self._watched = watched
+        self._number = 0
+        self._faults = False
+        self._gates: Gates
+        self._fetch: Fetch
+        self._on_arrival: Callable[[int], object] = lambda unit: None
+        self._on_failure: Callable[[], object] = lambda: None
+
+    def run(self, build: Build | None, device: Device, arena: Arena) -> None:
+        """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
+        with self._recorder.during("fetch"):
+            contents = self.contents = read_contents(self._source)
+        constructed = contents.skeleton is None or self.strategy.structure == "constructed"
+        if constructed and build is None:
+            raise ValueError(
+                f"{self._source.name}: strategy {self.strategy.name} builds the model itself: "
+                "give the function that does, as build="
+            )
+        self._faults = self.strategy.fetch == "mapped" and device.name == "cpu"
+        if self._faults:
+            # What lies on the node's own disk was checked when it came there.
+            contents = self.contents = msgspec.structs.replace(contents, checked=False)
+        self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
+        sink, source = self._sink(device, arena)
+        self._fetch = Fetch(
+            source, contents, sink, self._arrived, self._failed, self._source.close, self._recorder
+        )
+        parallel = self.strategy.parallel or self._source.advice.parallel
+        self._number = self._fetchers.start(self._fetch, self._priority, parallel=parallel)
+        self._gates.guard = sink.guard
+        if self.strategy.scheduled:
+            self._gates.on_stall = self._stalled
+        try:
+            if constructed:
+                assert build is not None
+                self._construct(build, sink)
+            else:
+                self._rebuild(sink)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _sink(self, device: Device, arena: Arena) -> tuple[Sink, WeightSource]:
+        """Where the weights go, and the source that brings them there."""
+        nbytes = self.contents.header.weights_nbytes
+        if not nbytes:
+            return HostSink(None), self._source
+        if self._faults:
+            memory, populating = map_weights(self._source, self.contents.weights_offset, nbytes)
+            return HostSink(memory), populating
+        if device.name == "cpu":
+            lender = arena if self.strategy.recycled else NO_ARENA
+            return HostSink(lender.lend(nbytes)), self._source
+        slots = self.strategy.parallel or self._source.advice.parallel
+        return DeviceSink(
+            device, device.allocate(device.reserve(nbytes)), READ_BYTES, slots + 1
+        ), self._source
+
+    def _rebuild(self, sink: Sink) -> None:
+        """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
+        contents = self.contents
+        assert contents.skeleton is not None
+        self._on_arrival = self._gates.open
+        self._release(self._fetch.units)
+        with self._recorder.during("build"):
+            tensors = views(contents.header, sink.memory, self._source.name)
+            with nullcontext() if self._faults else skeleton.waiting(self._gates.wait_all):
+                self.model = skeleton.load(contents.skeleton, tensors, self._source.name)
+            if self._faults and not self._watched:
+                return  # whoever touches a page that is not there waits for it in the kernel
+            units = by_unit(contents)
+            unit_of = {id(tensors[number]): unit for unit, numbers in enumerate(units) for number in numbers}
+            self._gates.install(held_tensors(self.model), unit_of)
+        if not self._faults:
+            for number in contents.header.exposed:
+                self._gates.wait(unit_of[id(tensors[number])])
+
+    def _construct(self, build: Build, sink: Sink) -> None:
+        """The papers' way: a model that its own code builds, and tensors that take their places in it."""
+        strategy, recorder, contents = self.strategy, self._recorder, self.contents
+        applier = Applier(
+            contents, self._gates, recorder, copy=strategy.apply == "copy", ordered=strategy.ordered
+        )
+        self._on_arrival, self._on_failure = applier.arrived, applier.cancel
+        if strategy.fetch in ("at_once", "mapped"):
+            self._release(self._fetch.units)
+
+        def made(unit: int, started_s: float, ended_s: float) -> None:
+            recorder.add("build", unit, started_s, ended_s)
+            if strategy.fetch == "behind":
+                self._release((unit,))
+
+        construction = Construction(build, names_by_unit(contents), made)
+        if strategy.initialise:
+            self.model = construction.run()
+        else:
+            with without_init():
+                self.model = construction.run()
+        self.model.eval()
+        fitted = self._guarded(strategy.overlap)
+        if strategy.overlap:
+            applier.start(fitted, sink.memory)
+            return
+        self._release(self._fetch.units)
+        self._fetch.over.wait()
+        applier.run(fitted, sink.memory)
+        self._gates.wait_all()
+        if self._watched:
+            self._guarded(True)
+
+    def _guarded(self, install: bool) -> Fit:
+        """Where each tensor goes in the model as it is now; with its gates installed, where they are
+        wanted.
+        """
+        fitted = fit(self.model, self.contents.header.tensors, self._source.name)
+        if install:
+            units = enumerate(by_unit(self.contents))
+            unit_of = {id(fitted.own[number]): unit for unit, numbers in units for number in numbers}
+            self._gates.install(held_tensors(self.model), unit_of)
+        return fitted
+
+    def _release(self, units: Any) -> None:
+        empty = [unit for unit in units if not self.contents.header.units[unit].nbytes]
+        self._fetchers.release(self._number, [unit for unit in units if unit not in empty])
+        for unit in empty:
+            self._on_arrival(unit)
+        self._fetch.end_if_empty()
+
+    def _arrived(self, unit: int) -> None:
+        self._on_arrival(unit)
+        if self.strategy.scheduled:
+            self._fetchers.go_on(self._number, unit)
+
+    def _failed(self, error: BaseException) -> None:
+        self._gates.fail(error)
+        self._on_failure()
+
+    def _stalled(self, unit: int) -> None:
+        self._fetchers.stall(self._number, unit)
+
+    @property
+    def done(self) -> bool:
+        """Whether every weight is in its place."""
+        return self._gates.opened
+
+    def wait(self) -> None:
+        """Returns when every weight is in its place. Raises the error with which the load failed."""
+        self._gates.wait_all()
+
+    def promote(self, priority: Priority) -> None:
+        """Somebody more (or less) important waits for this now."""
+        self._priority = priority
+        self._fetchers.promote(self._number, priority)
+
+    def stop(self) -> None:
+        """Gives up what is still on its way: who waits for it gets an error. After `done` it does nothing."""
+        self._fetchers.stop(self._number, LoadStopped(f"{self._source.name}: the load was given up"))
+
+    def finish(self, end_s: float | None = None) -> Timeline:
+        """What happened when; `end_s` (of time.perf_counter) is when the first answer was there, else now."""
+        ended_s = end_s if end_s is not None else time.perf_counter()
+        self._gates.remove()
+        return self._recorder.timeline(self.strategy.name, self.contents.layers, ended_s)
+
+
+def begin(
+    source: WeightSource,
+    strategy: Strategy,
+    *,
+    device: Device,
+    build: Build | None = None,
+    priority: Priority = Priority.INTERACTIVE,
+    arena: Arena = NO_ARENA,
+    fetchers: Fetchers = FETCHERS,
+    watched: bool = False,
+) -> Loading:
+    """Starts a load and returns when its object is built. `watched` records when each unit was first used,
+    at a small cost to each use.
+
+    Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
+    the source and `build` raise, and ValueError for a strategy that needs what is not given.
+    """
+    loading = Loading(source, strategy, priority, fetchers, watched, time.perf_counter())
+    try:
+        loading.run(build, device, arena)
+    except BaseException:
+        source.close()
+        raise
+    return loading

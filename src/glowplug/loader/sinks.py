@@ -1,0 +1,107 @@
+"""Where fetched bytes go: memory that tensors live in, a file's mapping, or a device by way of a small
+ring.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from glowplug.loader.arbiter import Range
+from glowplug.loader.devices.base import Device, Placement
+from glowplug.loader.errors import LoaderError
+
+
+class Sink(Protocol):
+    """Safe to use from several threads. `memory` is what tensors live in: a memoryview, or a flat uint8
+    tensor on a device; None for weights of no bytes."""
+
+    memory: Any
+
+    def room(self, nbytes: int) -> int:
+        """A place for so many bytes; may wait for one. Every place is given back by `put` or `give_up`."""
+
+    def view(self, place: int, one: Range) -> memoryview:
+        """The writable memory of that place, for this range."""
+
+    def put(self, place: int, one: Range) -> None:
+        """The range's bytes are in its place, and right."""
+
+    def give_up(self, place: int) -> None:
+        """Nothing was put there."""
+
+    def guard(self, unit: int) -> None:
+        """What this thread computes from now on sees the unit, all of whose ranges were put."""
+
+
+class HostSink:
+    """Bytes are read to where tensors use them: nothing is left to do."""
+
+    def __init__(self, memory: memoryview | None) -> None:
+        self.memory = memory
+
+    def room(self, nbytes: int) -> int:
+        return 0
+
+    def view(self, place: int, one: Range) -> memoryview:
+        assert self.memory is not None
+        return self.memory[one.offset : one.offset + one.nbytes]
+
+    def put(self, place: int, one: Range) -> None:
+        return
+
+    def give_up(self, place: int) -> None:
+        return
+
+    def guard(self, unit: int) -> None:
+        return
+
+
+class DeviceSink:
+    """Through `slots` pieces of staging memory, of `slot_bytes` each: that is all the host memory it
+    takes.
+    """
+
+    def __init__(self, device: Device, memory: Any, slot_bytes: int, slots: int) -> None:
+        self.memory = memory
+        self._device = device
+        self._staging = [device.staging(slot_bytes) for _ in range(slots)]
+        self._free = list(range(slots))
+        self._leaving: dict[int, Placement] = {}
+        self._placements: dict[int, list[Placement]] = {}
+        self._condition = threading.Condition()
+
+    def room(self, nbytes: int) -> int:
+        if nbytes > len(self._staging[0]):
+            raise LoaderError(f"a read of {nbytes} bytes does not fit a slot of {len(self._staging[0])}")
+        with self._condition:
+            while not self._free and not self._leaving:
+                self._condition.wait()
+            if self._free:
+                return self._free.pop()
+            place = next(iter(self._leaving))
+            placement = self._leaving.pop(place)
+        placement.wait()
+        return place
+
+    def view(self, place: int, one: Range) -> memoryview:
+        return self._staging[place][: one.nbytes]
+
+    def put(self, place: int, one: Range) -> None:
+        placement = self._device.copy(self.view(place, one), self.memory, one.offset)
+        with self._condition:
+            for unit in {block.unit for block in one.blocks}:
+                self._placements.setdefault(unit, []).append(placement)
+            self._leaving[place] = placement
+            self._condition.notify()
+
+    def give_up(self, place: int) -> None:
+        with self._condition:
+            self._free.append(place)
+            self._condition.notify()
+
+    def guard(self, unit: int) -> None:
+        placements: Sequence[Placement] = self._placements.pop(unit, ())
+        for placement in placements:
+            placement.guard()
