@@ -80,6 +80,12 @@ class Request(BaseHTTPRequestHandler):
         else:
             self.behave(start, end)
 
+    def do_HEAD(self) -> None:
+        self.send_response_only(200)
+        for name, value in ({"Content-Length": str(len(self.server.content))} | self.server.headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+
     def behave(self, start: int, end: int) -> None:
         told = self.server.headers
         if self.headers.get("If-Match", told.get("ETag")) != told.get("ETag"):

@@ -265,10 +265,10 @@ def test_a_read_that_takes_too_long_is_given_up(server: FileServer) -> None:
 
 
 def test_a_read_to_which_nothing_comes_is_given_up(server: FileServer) -> None:
-    with closing(HttpSource(server.url, silence_s=0.02)) as source:
+    with closing(HttpSource(server.url, silence_s=0.2)) as source:
         server.misdeeds.extend([misdeeds.stall_after(0.5), misdeeds.stall_after(0.0)])
         buffer = bytearray(1000)
-        with pytest.raises(SourceUnavailable, match=r"nothing came for 0\.02 s, after 500 bytes") as raised:
+        with pytest.raises(SourceUnavailable, match=r"nothing came for 0\.2 s, after 500 bytes") as raised:
             source.read_into(buffer, 0, 1000)
         assert raised.value.done_bytes == 500
         assert buffer[:500] == CONTENT[:500]
@@ -314,6 +314,7 @@ def test_https(certificate: Path) -> None:
         context = ssl.create_default_context(cafile=certificate)
         with closing(open_source(url, context=context)) as source:
             assert read(source, 0, len(CONTENT)) == CONTENT
+            assert server.accepted == 1
             server.misdeeds.append(moved(server.url))
             with pytest.raises(SourceRefused, match="plain HTTP"):
                 read(source, 0, 10)

@@ -17,11 +17,11 @@ from tests.loader.sources.clock import ManualClock
 from tests.loader.sources.server import FileServer
 
 
-def opened(server: FileServer, seed: int = 0, **retry: float) -> WeightSource:
-    """Pauses take no time, silence a twentieth of a second."""
+def opened(server: FileServer, seed: int = 0, silence_s: float = 5.0, **retry: float) -> WeightSource:
+    """Pauses take no time."""
     return open_source(
         server.url,
-        silence_s=0.05,
+        silence_s=silence_s,
         retry=Retry(**({"attempts": 8, "deadline_s": 1e6, "attempt_s": 1e5} | retry)),  # type: ignore[arg-type]
         clock=ManualClock(),
         rng=random.Random(seed),
@@ -78,7 +78,7 @@ def test_it_reads_on_where_an_answer_broke(server: FileServer) -> None:
 
 
 def test_stalls_are_survived(server: FileServer) -> None:
-    with closing(opened(server)) as source:
+    with closing(opened(server, silence_s=0.1)) as source:
         server.misdeeds.extend([misdeeds.stall_after(0.5), misdeeds.stall_after(0.0)])
         assert read(source, 0, 8000) == CONTENT[:8000]
 
@@ -94,7 +94,7 @@ def test_a_server_that_always_fails_is_given_up(server: FileServer) -> None:
 
 
 def test_a_server_that_only_stalls_is_given_up_in_time(server: FileServer) -> None:
-    with closing(opened(server, attempts=1000, deadline_s=3.0)) as source:
+    with closing(opened(server, silence_s=0.05, attempts=1000, deadline_s=3.0)) as source:
         server.misdeeds.extend([misdeeds.stall_after(0.0)] * 100)
         with pytest.raises(ReadDeadline, match="no time is left of 3 s"):
             read(source, 0, 10)

@@ -15,7 +15,8 @@ _READ_BYTES = 4 * 2**20
 
 
 class ThrottledSource:
-    """`inner` behind a line of `bandwidth_bytes_s`, shared by all reads, and `latency_s` away.
+    """`inner` behind a line of `bandwidth_bytes_s`, or behind `link`, shared by all reads, and `latency_s`
+    away.
 
     Each read waits `latency_s` and up to `jitter_s` more, then takes its turn on the line (`Link`), and
     returns when its last byte has passed; it copies while its bytes pass. Waiting costs no processor. What
@@ -27,7 +28,8 @@ class ThrottledSource:
         self,
         inner: WeightSource,
         *,
-        bandwidth_bytes_s: float,
+        bandwidth_bytes_s: float | None = None,
+        link: Link | None = None,
         latency_s: float = 0.0,
         jitter_s: float = 0.0,
         faults: Faults = NO_FAULTS,
@@ -35,11 +37,13 @@ class ThrottledSource:
         seed: int = 0,
         clock: Clock | None = None,
     ) -> None:
-        self._link = Link(bandwidth_bytes_s)
+        if (link is None) == (bandwidth_bytes_s is None):
+            raise ValueError("a throttled source has either a bandwidth of its own or a link that others share")
+        self._link = link if link is not None else Link(bandwidth_bytes_s or 0.0)
         self.name = inner.name
         self.size = inner.size
         # Enough reads to fill the line while one more waits for its first byte, and one is on its way back.
-        waiting = math.ceil((latency_s + jitter_s) * bandwidth_bytes_s / _READ_BYTES)
+        waiting = math.ceil((latency_s + jitter_s) * self._link.bandwidth_bytes_s / _READ_BYTES)
         self.advice = Advice(parallel=2 + waiting, read_bytes=_READ_BYTES)
         self._inner = inner
         self._latency_s = latency_s

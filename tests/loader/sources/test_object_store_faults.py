@@ -1,0 +1,72 @@
+"""Whatever a store does to obstore, a read gives the right bytes or says that it could not."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from glowplug.loader.errors import SourceError, SourceRefused, SourceUnavailable
+from glowplug.loader.sources import WeightSource, open_source
+from glowplug.loader.sources.retrying import Retry
+from glowplug.testing.source_suite import CONTENT, read
+from tests.loader.sources import misdeeds
+from tests.loader.sources.clock import ManualClock
+from tests.loader.sources.server import FileServer
+
+pytest.importorskip("obstore", reason="needs the stores extra")
+
+
+def opened(server: FileServer, attempts: int, timeout_s: float = 5.0) -> WeightSource:
+    """The server's file as an object of S3. Pauses take no time."""
+    return open_source(
+        "s3://models/net.pack",
+        endpoint=f"http://127.0.0.1:{server.server_port}",
+        region="us-east-1",
+        skip_signature=True,
+        client_options={"allow_http": True, "timeout": timedelta(seconds=timeout_s)},
+        retry=Retry(attempts=attempts, deadline_s=1e6),
+        clock=ManualClock(),
+        rng=random.Random(0),
+    )
+
+
+@pytest.mark.parametrize("name", misdeeds.PASSING)
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_each_fault_is_survived_or_told(server: FileServer, name: str, share: float) -> None:
+    with closing(opened(server, attempts=1)) as source:
+        server.misdeeds.append(misdeeds.PASSING[name](share))
+        failure: SourceError | None = None
+        buffer = bytearray(b"\xa5" * 20_010)
+        try:
+            source.read_into(buffer, 1000, 20_000)
+        except SourceError as error:
+            failure = error
+        if failure is None:
+            assert buffer[:20_000] == CONTENT[1000:21_000]
+        else:
+            assert type(failure) is SourceUnavailable
+            assert "reading 20000 bytes at 1000" in str(failure)
+        assert buffer[20_000:] == b"\xa5" * 10
+    server.misdeeds.clear()
+    with closing(opened(server, attempts=4)) as source:
+        server.misdeeds.extend([misdeeds.PASSING[name](share)] * 3)
+        assert read(source, 1000, 20_000) == CONTENT[1000:21_000]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_stalls_are_given_up(server: FileServer, share: float) -> None:
+    with closing(opened(server, attempts=2, timeout_s=0.2)) as source:
+        server.misdeeds.extend([misdeeds.stall_after(share)] * 2)
+        with pytest.raises(SourceUnavailable, match="failed 2 times"):
+            read(source, 0, 1000)
+
+
+def test_what_is_refused_is_asked_for_once(server: FileServer) -> None:
+    with closing(opened(server, attempts=4)) as source:
+        server.misdeeds.extend([misdeeds.status(403)] * 2)
+        with pytest.raises(SourceRefused, match="check the credentials"):
+            read(source, 0, 10)
+        assert len(server.misdeeds) == 1
