@@ -30,6 +30,13 @@ if TYPE_CHECKING:
         NotRebuildable,
         PackCorrupt,
         PackTruncated,
+        RangeRefused,
+        ReadDeadline,
+        SourceChanged,
+        SourceError,
+        SourceMissing,
+        SourceRefused,
+        SourceUnavailable,
         WeightsMismatch,
         WeightsUnreadable,
     )  # fmt: skip
@@ -49,7 +56,8 @@ _HOMES = {
     "construct": ("without_init",),
     "errors": (
         "DeviceFull", "LoadStopped", "LoaderError",
-        "NotPicklable", "NotRebuildable", "PackCorrupt", "PackTruncated",
+        "NotPicklable", "NotRebuildable", "PackCorrupt", "PackTruncated", "RangeRefused", "ReadDeadline",
+        "SourceChanged", "SourceError", "SourceMissing", "SourceRefused", "SourceUnavailable",
         "WeightsMismatch", "WeightsUnreadable",
     ),
     "info": ("PackInfo",),
@@ -66,9 +74,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "BACKGROUND", "BATCH", "INTERACTIVE", "Arena", "DeviceFull", "LoadStopped", "LoaderError", "Loading",
     "MappedPack", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackInfo", "PackTruncated", "Prime",
-    "Priority", "Trace", "WeightsMismatch", "WeightsUnreadable", "assign", "evict_page_cache", "load",
-    "open_pack", "pack", "page_cache_bytes", "read_state_dict", "start_load", "trace", "without_init",
-    "write_pack",
+    "Priority", "RangeRefused", "ReadDeadline", "SourceChanged", "SourceError", "SourceMissing",
+    "SourceRefused", "SourceUnavailable", "Trace", "WeightsMismatch", "WeightsUnreadable", "assign",
+    "evict_page_cache", "load", "open_pack", "pack", "page_cache_bytes", "read_state_dict", "start_load",
+    "trace", "without_init", "write_pack",
 ]  # fmt: skip
 
 
