@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from glowplug.core.commands import Cancel, Climb, Descend, Dispatch, Reject
@@ -57,6 +59,23 @@ def test_a_staged_function_climbs_from_its_zygote() -> None:
     climb = next(c for c in reversed(world.commands) if isinstance(c, Climb))
     assert climb.origin == Step.STAGED
     assert world.gateway.running[request] != instance
+
+
+def test_an_answer_that_overtakes_the_news_of_its_climb_changes_no_decision() -> None:
+    """One comes from the worker's socket, the other through the agent."""
+    told = []
+    for overtakes in (False, True):
+        world = World(ControlSettings(environment_estimate_bytes=1000, reserve_margin_bytes=10))
+        world.deploy(spec())
+        request = world.ask()
+        world.engine.succeed(next(iter(world.engine.pending)))
+        (climb,) = world.engine.pending
+        ends = [partial(world.engine.succeed, climb), partial(world.gateway.finish, request)]
+        for end in reversed(ends) if overtakes else ends:
+            end()
+        told.append(kinds(world.commands))
+    assert told[0] == told[1]
+    assert told[0][-2:] == ["lease", "climb version"]
 
 
 def test_a_function_that_cannot_fork_is_never_staged() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from glowplug.control.journal_files import JournalWriter, replay
 from glowplug.control.state import ControlState
 from glowplug.core.commands import ClearTimer, Command, SetTimer
@@ -110,3 +112,28 @@ def test_a_scenario_can_go_on() -> None:
     count = len(result.answers)
     simulation.run([(90.0, Ask(F))], until_s=100.0)
     assert len(result.answers) == count + 1
+
+
+def ask_and_wait(simulation: Simulation, result: SimResult) -> None:
+    count, now_s = len(result.answers), simulation.agenda.now_s
+    simulation.run([(now_s, Ask(F))], now_s)
+    simulation.run_until(lambda _: len(result.answers) > count, limit_s=10.0)
+
+
+def test_who_waits_for_each_answer_is_served_the_same_way_whatever_it_takes() -> None:
+    told = []
+    for profile in (Profile(), Profile(imported_s=4.0, run_s=3.0)):
+        simulation = Simulation({F: profile})
+        result = simulation.run(scenario()[:2], until_s=6.0)
+        for _ in range(3):
+            ask_and_wait(simulation, result)
+        assert [answer.leased for answer in result.answers] == [False, True, True]
+        told.append(names(result.commands))
+    assert told[0] == told[1]
+
+
+def test_waiting_in_vain_ends() -> None:
+    simulation = Simulation(PROFILES)
+    with pytest.raises(TimeoutError, match="7 virtual seconds"):
+        simulation.run_until(lambda state: bool(state.nodes), limit_s=7.0)
+    simulation.run_until(lambda state: not state.nodes, limit_s=0.0)

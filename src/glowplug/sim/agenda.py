@@ -24,7 +24,14 @@ class Agenda:
 
     def run(self, until_s: float) -> None:
         """Runs all entries up to and including `until_s`; the time is that afterwards."""
-        while self._entries and self._entries[0][0] <= until_s:
-            self.now_s, _, action = heappop(self._entries)
-            action()
+        while self.step(until_s):
+            pass
         self.now_s = max(self.now_s, until_s)
+
+    def step(self, until_s: float) -> bool:
+        """Runs the next entry, at its time; False when there is none up to and including `until_s`."""
+        if not self._entries or self._entries[0][0] > until_s:
+            return False
+        self.now_s, _, action = heappop(self._entries)
+        action()
+        return True

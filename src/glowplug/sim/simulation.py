@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import msgspec
@@ -60,6 +60,15 @@ class Simulation:
             self.agenda.at(at_s, partial(self._play, item))
         self.agenda.run(until_s)
         return self._result
+
+    def run_until(self, condition: Callable[[ControlState], bool], limit_s: float) -> None:
+        """Goes on until `condition` holds, which is asked before each thing that happens: for a scenario of
+        somebody who waits for what was asked for. Raises TimeoutError when that takes over `limit_s`.
+        """
+        end_s = self.agenda.now_s + limit_s
+        while not condition(self.state):
+            if not self.agenda.step(end_s):
+                raise TimeoutError(f"after {limit_s:g} virtual seconds the condition does not hold")
 
     def _play(self, item: Event | Ask) -> None:
         if isinstance(item, Ask):
