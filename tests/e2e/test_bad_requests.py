@@ -125,7 +125,8 @@ def test_deadlines(server: Server, door: Door, pool: ThreadPoolExecutor) -> None
     visitor.let_go()
     pid = running.result().json()
     for _ in range(3):
-        late = pool.submit(server.post, "wait", {"port": door.port}, x_glowplug_timeout="0.2")
+        # Long enough to come to the door before it passes.
+        late = pool.submit(server.post, "wait", {"port": door.port}, x_glowplug_timeout="1.5")
         visitor = door.visitor()
         assert error_of(late.result())[:2] == (504, "deadline_passed")
         assert visitor.last_words() == "cancelled"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from glowplug.core.errors import NoSpace
-from tests.e2e.conftest import APPS, Door, Server, all_gone, serving, until
+from tests.e2e.conftest import APPS, WAIT_S, Door, Server, all_gone, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -34,10 +34,10 @@ def test_a_drain(folder: Path, door: Door, pool: ThreadPoolExecutor, number: sig
         refused = server.post("wait", {"port": door.port})
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert "shutting down" in refused.json()["error"]["message"]
-        assert follower.result(10) == []
+        assert follower.result(WAIT_S) == []
         visitor.let_go()
-        assert running.result(10).json() == visitor.pid
-        assert server.process.wait(10) == 0
+        assert running.result(WAIT_S).json() == visitor.pid
+        assert server.process.wait(WAIT_S) == 0
         until(lambda: all_gone(before), "nothing of its tree runs")
         assert not scratch.exists()
         assert "Traceback" not in server.log.read_text()

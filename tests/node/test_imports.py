@@ -28,6 +28,8 @@ os.dup2(0, 57)  # stays open in whatever this process becomes
 """
 HELPED = """
 import sys, threading
+from glowplug.node import imports
+imports._PASSING_S = 60.0  # however long it is until this thread is given a core
 main = threading.main_thread().ident
 def work():
     while sys._current_frames()[main].f_code.co_name != "lasting_threads":
