@@ -110,3 +110,33 @@ def test_a_class_of_a_script_is_found_where_main_has_it(tmp_path: Path, monkeypa
         loader.load(path)
     monkeypatch.setattr(sys.modules["__main__"], "Net", nets.ConvNet, raising=False)
     assert isinstance(loader.load(path), nets.ConvNet)
+
+
+class Touch:
+    """What a hostile skeleton does: it names a function, and unpickling calls it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.path), "w")
+
+
+def test_a_skeleton_gets_nothing_but_what_was_allowed(tmp_path: Path) -> None:
+    loader.write_pack(tmp_path / "bad.pack", {"net": torch.nn.Linear(2, 2), "x": Touch(tmp_path / "touched")})
+    with pytest.raises(loader.NotRebuildable, match=r"bad\.pack is not rebuilt: its skeleton names .*open"):
+        loader.load(tmp_path / "bad.pack", only=())
+    assert not (tmp_path / "touched").exists()
+
+
+def test_modules_of_torch_need_no_allowance(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2), torch.nn.ReLU()).eval()
+    loader.pack(net, torch.zeros(1, 2), tmp_path / "net.pack")
+    assert isinstance(loader.load(tmp_path / "net.pack", only=()), torch.nn.Sequential)
+
+
+def test_a_package_of_ones_own_can_be_allowed(tmp_path: Path) -> None:
+    loader.pack(nets.ConvNet().eval(), torch.zeros(1, 3, 8, 8), tmp_path / "net.pack")
+    with pytest.raises(loader.NotRebuildable, match=r"tests\.loader\.nets\.ConvNet"):
+        loader.load(tmp_path / "net.pack", only=())
+    assert isinstance(loader.load(tmp_path / "net.pack", only=("tests.loader",)), nets.ConvNet)

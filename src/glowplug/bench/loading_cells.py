@@ -20,6 +20,7 @@ from glowplug.loader.sources.memory import MemorySource
 from glowplug.loader.sources.throttled import ThrottledSource
 from glowplug.loader.stages import Timeline
 from glowplug.loader.strategies import strategy
+from glowplug.node.procfs import give_back_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +109,7 @@ def watch(
     source = open_store(store, subject, held)
     gc.collect()
     arena.prepare(subject.nbytes)
+    give_back_memory()
     before = _resident() - arena.held_bytes
     _reset_peak()
     loading = _begin(system, source, subject, arena, watched=True)
@@ -116,6 +118,7 @@ def watch(
         timeline = loading.finish()
         loading.wait()
         peak = _peak()
+        give_back_memory()
         settled = _resident()
         _reset_peak()
         answer_of(loading.model, subject.inputs)

@@ -14,7 +14,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-EXPERIMENTS = {"coldstart": "glowplug.bench.coldstart", "endurance": "glowplug.bench.endurance"}
+EXPERIMENTS = {
+    "coldstart": "glowplug.bench.coldstart",
+    "endurance": "glowplug.bench.endurance",
+    "loading": "glowplug.bench.loading",
+}
 PIPE_COLUMNS = 150
 """The width of a table that goes to a file or a pipe."""
 

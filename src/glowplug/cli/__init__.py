@@ -47,6 +47,8 @@ def _register() -> None:
         "secret": "secrets:app",
         "trace": "trace:trace",
         "replay": "replay:replay",
+        "pack": "packs:pack",
+        "load": "packs:load",
         "doctor": "doctor:doctor",
         "bench": "bench:bench",
         "demo": "bench:demo",

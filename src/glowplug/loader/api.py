@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def load(
     build: Build | None = None,
     priority: Priority = Priority.INTERACTIVE,
     arena: Arena = NO_ARENA,
+    only: Sequence[str] | None = None,
     **options: Any,
 ) -> Any:
     """The object in a pack, or `build()` with the weights of a safetensors or torch file.
@@ -53,13 +54,16 @@ def load(
     weight that is missing waits for it. `arena` lends memory that was touched before. Do not fork meanwhile;
     `start_load` tells when it is over.
 
-    Unpickles: only for packs whose makers you trust.
+    Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
+    take classes from beside torch.nn's (`only=()` for none).
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull,
     SourceError, OSError; ValueError for an unknown name. What goes wrong later is raised by who waits.
     """
     if build is not None and Path(path).suffix.lower() in TORCH_SUFFIXES:
         return _load_checkpoint(Path(path), build)
-    return start_load(path, device, strategy, build=build, priority=priority, arena=arena, **options).model
+    return start_load(
+        path, device, strategy, build=build, priority=priority, arena=arena, only=only, **options
+    ).model
 
 
 def start_load(
@@ -71,6 +75,7 @@ def start_load(
     priority: Priority = Priority.INTERACTIVE,
     arena: Arena = NO_ARENA,
     watched: bool = False,
+    only: Sequence[str] | None = None,
     **options: Any,
 ) -> Loading:
     """As `load`, for who wants to hear of it: `model`, `wait`, `promote`, `stop`, and `finish` for the
@@ -86,6 +91,7 @@ def start_load(
         priority=priority,
         arena=arena,
         watched=watched,
+        only=only,
     )
 
 

@@ -92,8 +92,9 @@ def read_contents(source: WeightSource) -> Contents:
         return _pack(head, start)
     if source.size > 8 and 0 < struct.unpack("<Q", start[:8])[0] <= min(source.size - 8, _MOST_HEADER_BYTES):
         return _safetensors(head, struct.unpack("<Q", start[:8])[0])
-    decode_preamble(start, source.size, source.name)
-    raise WeightsUnreadable(f"{source.name} is neither a pack nor a safetensors file")
+    raise WeightsUnreadable(
+        f"{source.name} is neither a pack nor a safetensors file; pack the model, or check the address"
+    )
 
 
 class _Head:

@@ -11,7 +11,7 @@ there waits for it (gates.py), and gets the error when it cannot come.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -30,6 +30,7 @@ from glowplug.loader.fetching import FETCHERS, READ_BYTES, Fetch, Fetchers
 from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
 from glowplug.loader.mapping_source import map_weights
+from glowplug.loader.prime import Prime
 from glowplug.loader.roots import held_tensors
 from glowplug.loader.sinks import DeviceSink, HostSink, Sink
 from glowplug.loader.sources import WeightSource
@@ -70,7 +71,7 @@ class Loading:
         self._on_arrival: Callable[[int], object] = lambda unit: None
         self._on_failure: Callable[[], object] = lambda: None
 
-    def run(self, build: Build | None, device: Device, arena: Arena) -> None:
+    def run(self, build: Build | None, device: Device, arena: Arena, only: Sequence[str] | None) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
         with self._recorder.during("fetch"):
             contents = self.contents = read_contents(self._source)
@@ -99,7 +100,7 @@ class Loading:
                 assert build is not None
                 self._construct(build, sink)
             else:
-                self._rebuild(sink)
+                self._rebuild(sink, only)
         except BaseException:
             self.stop()
             raise
@@ -120,7 +121,7 @@ class Loading:
             device, device.allocate(device.reserve(nbytes)), READ_BYTES, slots + 1
         ), self._source
 
-    def _rebuild(self, sink: Sink) -> None:
+    def _rebuild(self, sink: Sink, only: Sequence[str] | None) -> None:
         """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
         contents = self.contents
         assert contents.skeleton is not None
@@ -129,7 +130,7 @@ class Loading:
         with self._recorder.during("build"):
             tensors = views(contents.header, sink.memory, self._source.name)
             with nullcontext() if self._faults else skeleton.waiting(self._gates.wait_all):
-                self.model = skeleton.load(contents.skeleton, tensors, self._source.name)
+                self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
             if self._faults and not self._watched:
                 return  # whoever touches a page that is not there waits for it in the kernel
             units = by_unit(contents)
@@ -207,6 +208,11 @@ class Loading:
         """Whether every weight is in its place."""
         return self._gates.opened
 
+    def prime(self) -> Prime | None:
+        """The calls that the object was packed with. None for what is no pack."""
+        data = self.contents.prime
+        return msgspec.msgpack.decode(data, type=Prime) if data is not None else None
+
     def wait(self) -> None:
         """Returns when every weight is in its place. Raises the error with which the load failed."""
         self._gates.wait_all()
@@ -237,16 +243,18 @@ def begin(
     arena: Arena = NO_ARENA,
     fetchers: Fetchers = FETCHERS,
     watched: bool = False,
+    only: Sequence[str] | None = None,
 ) -> Loading:
     """Starts a load and returns when its object is built. `watched` records when each unit was first used,
-    at a small cost to each use.
+    at a small cost to each use. `only` names the modules that a skeleton may take classes from, beside
+    torch.nn's; None allows any.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
     the source and `build` raise, and ValueError for a strategy that needs what is not given.
     """
     loading = Loading(source, strategy, priority, fetchers, watched, time.perf_counter())
     try:
-        loading.run(build, device, arena)
+        loading.run(build, device, arena, only)
     except BaseException:
         source.close()
         raise

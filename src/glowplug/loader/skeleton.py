@@ -21,6 +21,10 @@ _PROTOCOL = 5
 _DEPTH = 6
 
 
+class Forbidden(Exception):
+    """A skeleton names something that its reader did not allow."""
+
+
 class TensorTable:
     """The tensors of one object graph, each once, in the order they were met; `references` counts how
     often.
@@ -80,16 +84,41 @@ class _Pickler(pickle.Pickler):
         return None
 
 
+_HARMLESS = frozenset({
+    ("collections", "OrderedDict"), ("builtins", "set"), ("builtins", "frozenset"), ("builtins", "slice"),
+    ("builtins", "complex"), ("builtins", "bytearray"), ("builtins", "range"), ("torch", "Size"),
+    ("torch", "device"), ("torch.serialization", "_get_layout"),
+})  # fmt: skip
+"""Beside the modules of torch.nn: what pickles of modules name, and no call of which does anything."""
+
+
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, file: io.BytesIO, tensors: Sequence[Tensor], only: Sequence[str] | None) -> None:
         super().__init__(file)
         self._tensors = tensors
+        self._only = only
         self._sets: dict[int, set[str]] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if self._only is not None and (module, name) not in _HARMLESS:
+            found = (
+                super().find_class(module, name)
+                if _within(module, ("torch.nn.modules", *self._only))
+                else None
+            )
+            if not isinstance(found, type):
+                raise Forbidden(f"its skeleton names {module}.{name}, which is not among what was allowed")
+            return found
+        return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) is int:
             return self._tensors[pid]
         return self._sets.setdefault(pid[0], set(pid[1:]))
+
+
+def _within(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def dump(obj: object) -> tuple[bytes, list[Tensor], list[int]]:
@@ -122,18 +151,22 @@ def dump(obj: object) -> tuple[bytes, list[Tensor], list[int]]:
     return file.getvalue(), table.tensors, table.references
 
 
-def load(skeleton: bytes, tensors: Sequence[Tensor], path: str) -> object:
-    """Rebuilds the object graph around `tensors`. `path` is named in errors.
+def load(skeleton: bytes, tensors: Sequence[Tensor], path: str, only: Sequence[str] | None = None) -> object:
+    """Rebuilds the object graph around `tensors`. `path` is named in errors. With `only`, nothing is imported
+    but the classes of torch.nn's modules and of these modules and packages.
 
-    Raises NotRebuildable when a class cannot be imported or refuses its state, PackCorrupt for anything else.
+    Raises NotRebuildable when a class cannot be imported, is not allowed, or refuses its state,
+    PackCorrupt for anything else.
     """
-    unpickler = _Unpickler(io.BytesIO(skeleton), tensors)
+    unpickler = _Unpickler(io.BytesIO(skeleton), tensors, only)
     try:
         with _gc_paused():
             obj: object = unpickler.load()
             while attributes := unpickler.load():
                 for number, values in attributes.items():
                     vars(tensors[number]).update(values)
+    except Forbidden as error:
+        raise NotRebuildable(f"{path} is not rebuilt: {error}") from error
     except (ImportError, AttributeError) as error:
         raise NotRebuildable(
             f"{path} cannot be rebuilt here: {error}. The modules of its classes must be importable; "

@@ -91,7 +91,9 @@ def plan(tensors: Sequence[Tensor], order: Sequence[Tensor] | None, names: Mappi
 
 def _unit(layers: Iterable[str], start: int, end: int) -> UnitEntry:
     """An entry of its final size, whose hash and checksums are not known yet."""
-    return UnitEntry(tuple(layers), start, end - start, bytes(HASH_BYTES), bytes(checksums_nbytes(end - start)))
+    return UnitEntry(
+        tuple(layers), start, end - start, bytes(HASH_BYTES), bytes(checksums_nbytes(end - start))
+    )
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

@@ -76,7 +76,7 @@ class HttpSource:
             coming = self._coming(answer, offset, length, what)
             _fill(view[:coming], answer, limit, what)
             if coming < length:
-                raise SourceUnavailable(f"{what}: the answer had {coming}", done_bytes=coming)
+                raise SourceUnavailable(f"{what}: the answer had {coming} bytes", done_bytes=coming)
 
     def close(self) -> None:
         self._connections.close()
@@ -166,7 +166,7 @@ def _fill(view: memoryview, answer: Answer, limit: Limit, what: str) -> None:
     while done < view.nbytes:
         got = _some(view[done:], answer, limit, what, done)
         if not got:
-            raise SourceUnavailable(f"{what}: the answer ended after {done}", done_bytes=done)
+            raise SourceUnavailable(f"{what}: the answer ended after {done} bytes", done_bytes=done)
         done += got
     if answer.length is None and _some(memoryview(bytearray(1)), answer, limit, what, 0):
         raise SourceUnavailable(f"{what}: the answer goes on")

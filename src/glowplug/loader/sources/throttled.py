@@ -38,7 +38,9 @@ class ThrottledSource:
         clock: Clock | None = None,
     ) -> None:
         if (link is None) == (bandwidth_bytes_s is None):
-            raise ValueError("a throttled source has either a bandwidth of its own or a link that others share")
+            raise ValueError(
+                "a throttled source has either a bandwidth of its own or a link that others share"
+            )
         self._link = link if link is not None else Link(bandwidth_bytes_s or 0.0)
         self.name = inner.name
         self.size = inner.size

@@ -1,0 +1,179 @@
+"""`glowplug pack` and `glowplug load`: the loader from the shell."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from glowplug.cli.output import console, print_json
+from glowplug.core.errors import GlowplugError, InvalidDeclaration, WeightsError
+from glowplug.core.units import show_bytes, show_seconds
+
+
+def pack(
+    source: str, out: Path, *, example: str = "example", weights: Path | None = None, json: bool = False
+) -> None:
+    """Write a torch model into one file from which it loads in milliseconds.
+
+    Examples:
+
+        glowplug pack model.py:build vgg16.pack --weights vgg16.safetensors
+        glowplug pack model.py:Net net.pack --example sample
+
+    Parameters
+    ----------
+    source
+        FILE:NAME of a callable without arguments that returns the torch.nn.Module.
+    out
+        The pack to write.
+    example
+        A callable in the same file that returns the model's example input: one argument, a tuple of
+        positional ones, or a dict of named ones. The model runs on it once, to learn the order of its
+        weights.
+    weights
+        A safetensors or torch file to take the weights from, instead of those that the callable made.
+    json
+        Print JSON.
+    """
+    from glowplug import loader
+
+    file, name = _split(source)
+    module = _module(file)
+    try:
+        if weights is None:
+            model = _called(module, name, file)
+        else:
+            with loader.without_init():
+                model = _called(module, name, file)
+            loader.assign(model, loader.read_state_dict(weights), weights)
+        with console.status(f"packing {out}"):
+            info = loader.pack(model.eval(), _called(module, example, file), out)
+    except (loader.LoaderError, OSError) as error:
+        raise WeightsError(str(error)) from error
+    facts = {
+        "path": info.path, "digest": info.digest, "file_bytes": info.file_nbytes,
+        "weights_bytes": info.weights_nbytes, "tensors": len(info.tensors), "units": len(info.units),
+        "compute_s": sum(info.compute_s or ()),
+    }  # fmt: skip
+    if json:
+        print_json(facts)
+        return
+    console.print(
+        f"[bold]{info.path}[/]: {show_bytes(info.file_nbytes)}, {len(info.tensors)} tensors in "
+        f"{len(info.units)} units, forward {show_seconds(sum(info.compute_s or ()))}"
+    )
+
+
+def load(
+    source: str, *, strategy: str = "auto", device: str = "cpu", build: str | None = None,
+    timeline: Path | None = None, json: bool = False,
+) -> None:  # fmt: skip
+    """Load a pack, run it on the input it was packed with, and show where the time went.
+
+    Runs the code that the pack names, as found in this folder and among the installed packages.
+
+    Examples:
+
+        glowplug load vgg16.pack
+        glowplug load s3://bucket/vgg16.pack --timeline out.json
+        glowplug load vgg16.pack --strategy pisel --build model.py:build
+
+    Parameters
+    ----------
+    source
+        A file, or an address: s3://, gs://, az://, http://, https://.
+    strategy
+        `auto`, or one of those that `glowplug bench loading` compares.
+    device
+        `cpu`, `cuda`, `cuda:1`, or `virtual`.
+    build
+        FILE:NAME of the callable that builds the model, for strategies that need it.
+    timeline
+        Write the stages of every unit to this file, for Perfetto.
+    json
+        Print JSON.
+    """
+    from glowplug import loader
+
+    builder = None
+    if build is not None:
+        file, name = _split(build)
+        module = _module(file)
+        builder = lambda: _called(module, name, file)  # noqa: E731 (a name for it would say no more)
+    sys.path.insert(0, str(Path.cwd()))  # where the classes of packs made here are
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401  (seconds that are not the load's)
+    try:
+        loading = loader.start_load(source, device, strategy, build=builder, watched=True)
+        prime = loading.prime()
+        if prime is not None:
+            prime.run(loading.model)
+        answered_s = time.perf_counter()
+        loading.wait()
+    except (loader.LoaderError, OSError, ValueError, RuntimeError, ImportError) as error:
+        raise WeightsError(str(error)) from error
+    found = loading.finish(answered_s)
+    if timeline is not None:
+        timeline.write_bytes(found.perfetto())
+    facts = {
+        "source": source, "strategy": found.strategy,
+        "first_answer_s": found.end_s if prime is not None else None,
+        **{f"{stage}_s": found.busy_s(stage) for stage in ("build", "fetch", "apply", "compute")},
+        "utilisation_union": found.utilisation_union, "utilisation_compute": found.utilisation_compute,
+    }  # fmt: skip
+    if json:
+        print_json(facts)
+        return
+    table = Table(title=f"{source}: {found.strategy}", title_justify="left")
+    for column in ("what", "value"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for key, value in facts.items():
+        if key.endswith("_s") and value is not None:
+            table.add_row(key.removesuffix("_s").replace("_", " "), show_seconds(float(str(value))))
+    table.add_row("busy, any stage", f"{found.utilisation_union:.0%}")
+    table.add_row("busy, compute", f"{found.utilisation_compute:.0%}")
+    console.print(table)
+    if prime is None:
+        console.print("[yellow]nothing was run:[/] the source carries no example input")
+
+
+def _split(source: str) -> tuple[Path, str]:
+    file, _, name = source.rpartition(":")
+    if not file or not name:
+        raise InvalidDeclaration(f"{source!r}: write FILE:NAME, as in model.py:build")
+    return Path(file), name
+
+
+def _module(file: Path) -> Any:
+    """The file, imported as a module under its own name, so that the pack's classes are found again."""
+    if not file.is_file():
+        raise InvalidDeclaration(f"{file}: there is no such file")
+    sys.path.insert(0, str(file.resolve().parent))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InvalidDeclaration(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _called(module: Any, name: str, file: Path) -> Any:
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise InvalidDeclaration(f"{file} has no callable {name!r}")
+    try:
+        return found()
+    except GlowplugError:
+        raise
+    except Exception as error:
+        raise InvalidDeclaration(f"{file}: {name}() raised {type(error).__name__}: {error}") from error
