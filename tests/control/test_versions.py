@@ -166,6 +166,22 @@ def test_scaling_up_and_down(world: World) -> None:
     assert world.standing() == Step.PARKED
 
 
+@pytest.mark.parametrize("runs", [False, True])
+def test_scaling_down_does_not_depend_on_when_a_gateway_reported(world: World, runs: bool) -> None:
+    """Its last report says that a request runs: if it still does, it is answered first."""
+    world.parked(spec())
+    request = world.ask()
+    world.gateway.report()
+    if not runs:
+        world.gateway.finish(request)
+    world.post(ScaleRequested(F, 0))
+    assert kinds(world.commands)[-1] == ("revoke" if runs else "descend instance")
+    if runs:
+        world.gateway.finish(request)
+    assert kinds(world.commands)[-1] == "descend instance"
+    assert world.outcome(request) == "done"
+
+
 def test_prewarm_none_lets_an_instance_go_at_once(world: World) -> None:
     world.parked(spec(prewarm="none"))
     assert kinds(world.commands)[-1] == "descend instance"

@@ -112,7 +112,8 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
 
 
 def on_scale(c: Context, event: ScaleRequested) -> None:
-    """Wants that many instances parked; idle ones beyond go at once."""
+    """Wants that many instances parked; idle ones beyond go at once, and then lent ones when they are idle:
+    only their gateway knows whether what it last reported still runs."""
     function = c.store.functions.get(event.function)
     if function is None or function.gone:
         return
@@ -130,6 +131,8 @@ def on_scale(c: Context, event: ScaleRequested) -> None:
         if instances.is_unused(instance):
             instances.drain(c, instance, "scaled down")
             surplus -= 1
+    for number in list(version.leased)[: max(0, surplus)]:
+        instances.drain(c, c.store.instances[number], "scaled down")
 
 
 def advance(c: Context, function: Function) -> None:
