@@ -61,6 +61,23 @@ def test_reads_share_the_line_one_after_another() -> None:
     assert [(turn.start_s, turn.end_s) for turn in turns] == [(10.0, 10.5), (10.5, 11.0), (12.0, 12.5)]
 
 
+def test_sources_may_share_a_line() -> None:
+    clock, line = ManualClock(100.0), Link(1000)
+    one, other = (ThrottledSource(MemorySource(CONTENT), link=line, clock=clock) for _ in range(2))
+    with pytest.raises(ReadDeadline):
+        one.read_within(bytearray(2000), 0, 2000, 1.0)
+    assert clock.now_s() == pytest.approx(101.0)
+    line.reserve(101.0, 500, math.inf)
+    assert read(other, 0, 1000) == CONTENT[:1000]
+    assert clock.now_s() == pytest.approx(102.5)
+
+
+def test_a_store_has_one_line() -> None:
+    for lines in ({}, {"link": Link(1000), "bandwidth_bytes_s": 1000.0}):
+        with pytest.raises(ValueError, match="either"):
+            ThrottledSource(MemorySource(b""), **lines)  # type: ignore[arg-type]
+
+
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 5000), st.floats(0, 3)), max_size=30))
 def test_the_line_never_carries_more_than_it_can(asked: list[tuple[float, int, float]]) -> None:
     line, free_s = Link(1000), -math.inf
