@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from glowplug.bundle.artifacts import open_artifacts
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
 from glowplug.control.journal_files import JournalWriter
@@ -41,7 +42,7 @@ class System:
         journal: bool = True,
     ) -> None:
         state_dir = Path(node.state_dir)
-        self.store = BundleStore(state_dir)
+        self.store = BundleStore(state_dir, open_artifacts(node.artifacts))
         self.store.prepare()
         self.database = Database(state_dir / "glowplug.db")
         self.logs = LogBook(node.log_lines_kept)

@@ -76,14 +76,20 @@ def find_target(module_name: str, qualname: str, folder: Path) -> Any:
     return found
 
 
-def serve_bundle(manifest: Manifest, bundle: Path, pack_path: Path, phases: Phases) -> Served:
-    """Climbs to STAGED in this process. Raises what the user's code raises, or WeightsError."""
+def serve_bundle(
+    manifest: Manifest, bundle: Path, pack_path: Path, phases: Phases, arrivals: int | None = None
+) -> Served:
+    """Climbs to STAGED in this process; with `arrivals` before the weights are all there
+    (loader/arriving.py).
+
+    Raises what the user's code raises, or WeightsError.
+    """
     with phases.phase("import"):
         target = find_target(manifest.declaration.module, manifest.declaration.qualname, bundle / "code")
     if manifest.declaration.kind == "function":
         return Served(target, {target.__name__: target}, None)
     with phases.phase("fetch"):
-        pack = _open(pack_path) if manifest.pack else None
+        pack = _open(pack_path, arrivals) if manifest.pack else None
     if manifest.mode == "skeleton":
         assert pack is not None
         with phases.phase("build"):
@@ -107,11 +113,11 @@ def serve_bundle(manifest: Manifest, bundle: Path, pack_path: Path, phases: Phas
     return Served(instance, bound_endpoints(instance), pack)
 
 
-def _open(path: Path) -> MappedPack:
+def _open(path: Path, arrivals: int | None) -> MappedPack:
     from glowplug import loader
 
     try:
-        return loader.open_pack(path)
+        return loader.open_pack(path, arrivals)
     except (OSError, loader.LoaderError) as error:
         raise WeightsError(
             f"the packed weights cannot be mapped: {error}; deploy the function again"

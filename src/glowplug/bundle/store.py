@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from glowplug.bundle.artifacts import Artifacts
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.uploads import extract_upload
 from glowplug.core.errors import BodyTooLarge, InvalidUpload
@@ -29,8 +30,9 @@ _CHUNK_BYTES = 4 * 2**20
 class BundleStore:
     """Paths and moves inside one state folder. Errors of the disk (no space) are raised as OSError."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, artifacts: Artifacts | None = None) -> None:
         self.root = root
+        self.artifacts = artifacts
         self.uploads = root / "uploads"
         self.packs = root / "packs"
         self.bundles = root / "bundles"
@@ -95,13 +97,25 @@ class BundleStore:
         return self.packs / f"{pack}.pack"
 
     def manifest(self, version: VersionId) -> Manifest | None:
-        """The manifest of a version whose bundle is whole, else None."""
+        """The manifest of a version whose bundle is whole, here or with its pack in the artifact store."""
+        found = self.described(version)
+        return found if found is not None and (not found.pack or self._has(found.pack)) else None
+
+    def described(self, version: VersionId) -> Manifest | None:
+        """The manifest of a version, wherever its pack is; None when there is none."""
         try:
             data = (self.bundle_path(version) / MANIFEST).read_bytes()
-            found = msgspec.json.decode(data, type=Manifest)
+            return msgspec.json.decode(data, type=Manifest)
         except (OSError, msgspec.MsgspecError):
             return None
-        return found if not found.pack or self.pack_path(found.pack).exists() else None
+
+    def _has(self, pack: str) -> bool:
+        if self.pack_path(pack).exists():
+            return True
+        try:
+            return self.artifacts is not None and self.artifacts.has(pack)
+        except OSError:
+            return False  # a store that does not answer now may never: the version is built again
 
     def adopt_pack(self, produced: Path) -> tuple[str, int]:
         """Copies a pack out of a function's scratch folder; returns (its SHA-256, its bytes).
@@ -154,7 +168,7 @@ class BundleStore:
         """Removes every bundle, pack and upload that none of these versions and uploads needs."""
         packs = set()
         for version in versions:
-            found = self.manifest(version)
+            found = self.described(version)
             if found is not None:
                 packs.add(f"{found.pack}.pack")
         for folder, wanted in (

@@ -28,6 +28,7 @@ def serve(
     token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
     memory: str = "4GB",
     state_dir: Path | None = None,
+    artifacts: str = "",
     threads: int = 0,
     strict: bool = False,
     same_user: bool = False,
@@ -57,6 +58,9 @@ def serve(
         What Glowplug may hold in all, idle or busy.
     state_dir
         Where bundles and the database live. Default: ~/.local/state/glowplug
+    artifacts
+        Where packs are kept beyond this machine's disk, which is then a cache of it: a folder, or an address
+        such as s3://bucket/packs (needs glowplug[store]; credentials as AWS's tools have them).
     threads
         Compute threads of a worker; 0 is every core.
     strict
@@ -77,7 +81,7 @@ def serve(
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=parse_bytes(memory, "--memory"), threads=threads,
-            drop_privileges=not same_user, strict=strict,
+            drop_privileges=not same_user, strict=strict, artifacts=artifacts,
         ),
         journal=journal,
     )  # fmt: skip

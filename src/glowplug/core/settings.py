@@ -51,6 +51,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     budget_bytes: int = 4 * 10**9
     threads: int = 0
     """Compute threads of one worker; 0 is every core."""
+    artifacts: str = ""
+    """Where packs are kept beyond this node's disk: a folder, or an address such as s3://bucket/packs."""
     log_lines_kept: int = 2000
     drop_privileges: bool = True
     strict: bool = False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from glowplug.loader.contents import Contents
 from glowplug.loader.fitting import Fit
 from glowplug.loader.gates import Gates
+from glowplug.loader.rebuild import tensors_by_unit
 from glowplug.loader.stages import Recorder
 from glowplug.loader.tensors import views
 
@@ -57,7 +58,7 @@ class Applier:
 
         header = self._contents.header
         tensors = views(header, memory, "the weights")
-        inside = by_unit(self._contents)
+        inside = tensors_by_unit(header)
         left = len(header.units)
         held: set[int] = set()
         expected = 0
@@ -95,18 +96,7 @@ class Applier:
             other.module.__dict__["_parameters" if other.parameter else "_buffers"][other.name] = made
 
 
-def by_unit(contents: Contents) -> list[list[int]]:
-    """The numbers of the tensors in each unit."""
-    header = contents.header
-    unit_of = contents.unit_of_storage()
-    inside: list[list[int]] = [[] for _ in header.units]
-    for number, tensor in enumerate(header.tensors):
-        if header.units:
-            inside[unit_of[tensor.storage]].append(number)
-    return inside
-
-
 def names_by_unit(contents: Contents) -> Sequence[Sequence[str]]:
     """The names of the tensors in each unit."""
     tensors = contents.header.tensors
-    return [[tensors[number].name for number in numbers] for numbers in by_unit(contents)]
+    return [[tensors[number].name for number in numbers] for numbers in tensors_by_unit(contents.header)]

@@ -69,16 +69,6 @@ class Contents(msgspec.Struct, frozen=True):
             and storages[tensor.storage].offset + storages[tensor.storage].nbytes > start
         ]
 
-    def unit_of_storage(self) -> list[int]:
-        """The unit in which each storage lies; storages and units are both in the order of the file."""
-        found, unit = [], 0
-        units = self.header.units
-        for storage in self.header.storages:
-            while unit + 1 < len(units) and storage.offset >= units[unit].end:
-                unit += 1
-            found.append(unit)
-        return found
-
 
 def read_contents(source: WeightSource) -> Contents:
     """Reads the head of the source, in one read where it is short.

@@ -65,8 +65,10 @@ class Gates:
         """Whether everything is there."""
         return not self._left
 
-    def is_open(self, unit: int) -> bool:
-        return self._events[unit].is_set() and self._error is None
+    @property
+    def failed(self) -> bool:
+        """Whether something will never be there."""
+        return self._error is not None
 
     def wait(self, unit: int) -> None:
         """Returns when the unit is there. Raises the error with which the load failed."""

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import msgspec
 
 from glowplug.loader import skeleton
-from glowplug.loader.applying import Applier, by_unit, names_by_unit
+from glowplug.loader.applying import Applier, names_by_unit
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.construct import without_init
@@ -31,6 +30,7 @@ from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
 from glowplug.loader.mapping_source import map_weights
 from glowplug.loader.prime import Prime
+from glowplug.loader.rebuild import rebuild, tensors_by_unit
 from glowplug.loader.roots import held_tensors
 from glowplug.loader.sinks import DeviceSink, HostSink, Sink
 from glowplug.loader.sources import WeightSource
@@ -129,16 +129,13 @@ class Loading:
         self._release(self._fetch.units)
         with self._recorder.during("build"):
             tensors = views(contents.header, sink.memory, self._source.name)
-            with nullcontext() if self._faults else skeleton.waiting(self._gates.wait_all):
-                self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
             if self._faults and not self._watched:
-                return  # whoever touches a page that is not there waits for it in the kernel
-            units = by_unit(contents)
-            unit_of = {id(tensors[number]): unit for unit, numbers in enumerate(units) for number in numbers}
-            self._gates.install(held_tensors(self.model), unit_of)
-        if not self._faults:
-            for number in contents.header.exposed:
-                self._gates.wait(unit_of[id(tensors[number])])
+                # Whoever touches a page that is not there waits for it in the kernel.
+                self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
+            else:
+                self.model = rebuild(
+                    contents.skeleton, contents.header, tensors, self._source.name, self._gates, only
+                )
 
     def _construct(self, build: Build, sink: Sink) -> None:
         """The papers' way: a model that its own code builds, and tensors that take their places in it."""
@@ -179,7 +176,7 @@ class Loading:
         """
         fitted = fit(self.model, self.contents.header.tensors, self._source.name)
         if install:
-            units = enumerate(by_unit(self.contents))
+            units = enumerate(tensors_by_unit(self.contents.header))
             unit_of = {id(fitted.own[number]): unit for unit, numbers in units for number in numbers}
             self._gates.install(held_tensors(self.model), unit_of)
         return fitted

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from glowplug.loader import skeleton
+from glowplug.loader.arriving import listen
 from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.format import (
     PREAMBLE_BYTES,
@@ -23,18 +24,23 @@ from glowplug.loader.format import (
     decode_timings,
     digest,
 )  # fmt: skip
+from glowplug.loader.gates import Gates
 from glowplug.loader.info import PackInfo
 from glowplug.loader.memory import Mapping
 from glowplug.loader.prefetch import Prefetch, start_prefetch
 from glowplug.loader.prime import Prime
+from glowplug.loader.rebuild import rebuild
 from glowplug.loader.sources import FileSource
 from glowplug.loader.tensors import views
 
 _VERIFY_CHUNK_BYTES = 2**20
 
 
-def open_pack(path: str | Path) -> MappedPack:
+def open_pack(path: str | Path, arrivals: int | None = None) -> MappedPack:
     """Opens a pack and checks its header: a few pages are read, no weights.
+
+    With `arrivals`, a descriptor, the weights are still being written by somebody who tells of them there
+    (arriving.py); it is owned from now on.
 
     Raises PackTruncated, PackCorrupt (no pack, another version, a damaged header), OSError.
     """
@@ -47,7 +53,7 @@ def open_pack(path: str | Path) -> MappedPack:
         header, places = decode_header(preamble, body, str(path))
         timings = source.read(places.timings_offset, places.file_nbytes - places.timings_offset)
         info = PackInfo.of(str(path), header, places, body, decode_timings(timings) if timings else None)
-        return MappedPack(file, source, header, places, info)
+        return MappedPack(file, source, header, places, info, arrivals)
     except BaseException:
         file.close()
         raise
@@ -60,7 +66,13 @@ class MappedPack:
     """
 
     def __init__(
-        self, file: io.FileIO, source: FileSource, header: Header, places: Layout, info: PackInfo
+        self,
+        file: io.FileIO,
+        source: FileSource,
+        header: Header,
+        places: Layout,
+        info: PackInfo,
+        arrivals: int | None = None,
     ) -> None:
         self.info = info
         self._file = file
@@ -68,14 +80,19 @@ class MappedPack:
         self._header = header
         self._places = places
         self._maps: weakref.WeakSet[Mapping] = weakref.WeakSet()
+        self._gates: Gates | None = None
+        if arrivals is not None:
+            self._gates = Gates(len(header.units))
+            listen(arrivals, self._gates, info.path)
 
     def load(self, place: Callable[[memoryview], Any] | None = None) -> object:
         """Rebuilds the object around a private mapping of the weights: nothing is copied or read ahead.
 
-        Each call gives an independent object; writing to a tensor changes neither the file nor another
-        object. Runs the code that the skeleton's pickle names. `place` may bring the weights elsewhere: it
-        gets the mapping and returns what the tensors shall live in, a memoryview or a flat uint8 tensor on
-        a device.
+        While weights still arrive the object comes before them, and who uses one waits for it; then this is
+        called once. Else each call gives an independent object; writing to a tensor changes neither the
+        file nor another object. Runs the code that the skeleton's pickle names. `place` may bring the
+        weights elsewhere: it gets the mapping and returns what the tensors shall live in, a memoryview or
+        a flat uint8 tensor on a device.
 
         Raises PackCorrupt (a damaged skeleton), NotRebuildable, OSError, and what `place` raises.
         """
@@ -85,7 +102,15 @@ class MappedPack:
             mapping = self._map(private=True)
             self._maps.add(mapping)
             weights = place(mapping.buffer()) if place else mapping.buffer()
-        return skeleton.load(graph, views(self._header, weights, self.info.path), self.info.path)
+        tensors = views(self._header, weights, self.info.path)
+        if self._gates is not None:
+            return rebuild(graph, self._header, tensors, self.info.path, self._gates, None)
+        return skeleton.load(graph, tensors, self.info.path)
+
+    @property
+    def broken(self) -> bool:
+        """Whether weights that were to arrive never will: what was loaded from here is worthless."""
+        return self._gates is not None and self._gates.failed
 
     def prime(self) -> Prime | None:
         """The calls that warm a loaded object up. Raises PackCorrupt."""
@@ -110,7 +135,10 @@ class MappedPack:
         return self._map(private=False).resident_bytes() if self._header.weights_nbytes else 0
 
     def prefetch(self, threads: int = 1) -> Prefetch:
-        """Reads the weights into the page cache behind the caller's back, unless they look cached."""
+        """Reads the weights into the page cache behind the caller's back, unless they look cached, or come
+        there by themselves."""
+        if self._gates is not None:
+            return Prefetch(lambda *_: None, 0, 0)
         return start_prefetch(
             self._file.fileno(),
             self._source,

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bundle.artifacts import open_artifacts
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote, Target
 from glowplug.core.events import CommandFailed, Event, StepLost
@@ -35,8 +36,9 @@ from glowplug.node.messages import (
     Role,
     StopAgent,
 )  # fmt: skip
+from glowplug.node.remote import RemoteClimbs
 from glowplug.node.reports import Reports
-from glowplug.node.roster import Roster
+from glowplug.node.roster import Held, Roster
 from glowplug.node.weights import Weights
 
 _LEAVE_S = 3.0
@@ -50,7 +52,8 @@ class Agent:
         self.settings = settings
         self.server = server
         self.isolation = isolation
-        self.store = BundleStore(Path(settings.state_dir))
+        self.artifacts = open_artifacts(settings.artifacts)
+        self.store = BundleStore(Path(settings.state_dir), self.artifacts)
         self.scratch = Path(settings.run_dir) / "scratch"
         self.roster = Roster()
         self.disk = ThreadPoolExecutor(1, "disk")
@@ -59,6 +62,7 @@ class Agent:
         self.births = Births(settings, self.store, self.scratch, callbacks)
         self.builds = Builds(self)
         self.weights = Weights(self)
+        self.remote = RemoteClimbs(self)
         self.cancels = Cancels()
         self._receiver = wire.Receiver(server, FromServer)
         self._stopped = asyncio.Event()
@@ -127,14 +131,11 @@ class Agent:
     # climbing
 
     def _climb(self, command: Climb, env: dict[str, str], descriptors: list[int]) -> None:
-        kind = command.target.kind
-        if kind == "environment":
+        if command.target.kind == "environment":
             self.roster.add(self.births.environment(command))
             return
-        environment = self.roster.environments.get(command.spec.environment_key)
-        staged = self.roster.zygotes.get(command.spec.version)
-        parent = staged if kind == "instance" and command.origin == Step.STAGED else environment
-        if parent is None or parent.process.exited or not parent.ready:
+        parent = self.parent_of(command)
+        if parent is None:
             self.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")
             return
         broken = [f"{name} ({parent.missing[name]})" for name in command.spec.declaration.libraries
@@ -143,12 +144,28 @@ class Agent:
             self.fail(
                 command, "build_failed", f"libraries that cannot be imported: {', '.join(broken)}", True
             )
-            return
-        role: Role = "worker" if kind == "instance" else "stage"
+        elif self.remote.needed(command):
+            self.remote.start(command, env, descriptors)
+        else:
+            self.fork(command, parent, env, descriptors)
+
+    def parent_of(self, command: Climb) -> Held | None:
+        """The zygote that this climb starts from, when it is up."""
+        staged = self.roster.zygotes.get(command.spec.version)
+        environment = self.roster.environments.get(command.spec.environment_key)
+        from_staged = command.target.kind == "instance" and command.origin == Step.STAGED
+        parent = staged if from_staged else environment
+        return parent if parent is not None and parent.ready and not parent.process.exited else None
+
+    def fork(
+        self, command: Climb, parent: Held, env: dict[str, str], data: list[int], arriving: bool = False
+    ) -> None:
+        """Raises OSError."""
+        role: Role = "worker" if command.target.kind == "instance" else "stage"
         spec = command.spec
         held = self.births.child(
             parent, role, command.target, spec.function, spec.version,
-            prime=command.prime, env=env, data=tuple(descriptors), climb=command,
+            prime=command.prime, env=env, data=tuple(data), climb=command, arriving=arriving,
             rehearse=command.facts is not None and command.facts.rehearsed,
         )  # fmt: skip
         self.roster.add(held)
@@ -164,7 +181,7 @@ class Agent:
             self.builds.descend(command)
             return
         held = self.roster.find(target)
-        if held is None or held.process.exited:
+        if self.remote.give_up(target) or held is None or held.process.exited:
             self.emit(StepLost(target, command.step, command.why, command.id))
             return
         held.descend = command

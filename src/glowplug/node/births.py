@@ -105,7 +105,7 @@ class Births:
         **more: Any,
     ) -> Held:
         """Asks `parent` for a child with its own control socket and output pipes. Raises OSError."""
-        manifest = self._store.manifest(version)
+        manifest = self._store.described(version)
         pack = str(self._store.pack_path(manifest.pack)) if manifest is not None and manifest.pack else ""
         instance = int(target.key) if target.kind == "instance" else 0
         ours, theirs = wire.socket_pair()

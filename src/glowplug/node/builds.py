@@ -142,6 +142,8 @@ class Builds:
         assert work.result is not None
         result = work.result.result
         pack, size = store.adopt_pack(work.output / "pack") if result.pack else ("", 0)
+        if pack and store.artifacts is not None:
+            store.artifacts.put(store.pack_path(pack), pack)
         upload = store.upload_path(spec.upload)
         manifest = Manifest(
             version=spec.version, function=spec.function, declaration=spec.declaration, mode=result.mode,

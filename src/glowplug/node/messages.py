@@ -87,6 +87,8 @@ class Fork(_Message, frozen=True):
     code: str = ""
     output: str = ""
     sent_s: float = 0.0
+    arriving: bool = False
+    """The pack is still being fetched: two more descriptors are the file, and who tells of its units."""
 
 
 class MapPages(_Message, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,7 +37,8 @@ def run(
         elif message.role == "probe":
             _probe(message, control)
         else:
-            Worker(message, control, socket.socket(fileno=extra[0]), served, imported_s).run()
+            data, *pack = extra
+            Worker(message, control, socket.socket(fileno=data), served, imported_s, pack).run()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the agent is gone, and so are we
     except Exception as error:
@@ -53,11 +54,16 @@ def failure(error: BaseException) -> Failed:
     return Failed("function_failed", line[:2000])
 
 
-def load(message: Fork, phases: Phases) -> Served:
-    """Climbs to STAGED in this process."""
+def load(message: Fork, phases: Phases, arriving: Sequence[int] = ()) -> Served:
+    """Climbs to STAGED in this process. `arriving` are two descriptors when its weights are still on their
+    way: their file, and who tells of them."""
     bundle = Path(message.bundle)
     manifest = msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest)
-    served = serve_bundle(manifest, bundle, Path(message.pack), phases)
+    if arriving:
+        served = serve_bundle(manifest, bundle, Path(f"/proc/self/fd/{arriving[0]}"), phases, arriving[1])
+        os.close(arriving[0])
+    else:
+        served = serve_bundle(manifest, bundle, Path(message.pack), phases)
     served.signatures = {name: Signature(call) for name, call in served.endpoints.items()}
     return served
 

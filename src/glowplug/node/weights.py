@@ -31,8 +31,9 @@ class Weights:
     def path(self, version: str) -> Path | None:
         """The pack of a version, when its bundle is here and has one."""
         store = self.agent.store
-        manifest = store.manifest(version)  # type: ignore[arg-type]
-        return store.pack_path(manifest.pack) if manifest is not None and manifest.pack else None
+        manifest = store.described(version)  # type: ignore[arg-type]
+        path = store.pack_path(manifest.pack) if manifest is not None and manifest.pack else None
+        return path if path is not None and path.exists() else None
 
     async def cache(self, message: CacheWeights) -> int:
         """Reads a version's pack into the page cache, or drops it there. Returns the bytes resident then.

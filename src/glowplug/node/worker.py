@@ -8,9 +8,11 @@ import socket
 import time
 import traceback
 from collections import deque
+from collections.abc import Sequence
 
 from glowplug.bundle.instantiate import Phases, Served, inference_mode
 from glowplug.core.errors import GlowplugError, RequestCancelled, UnknownEndpoint
+from glowplug.loader.errors import LoaderError
 from glowplug.node import procfs, wire
 from glowplug.node.arguments import Signature
 from glowplug.node.messages import CancelRequest, Fork, LetGo, WorkerReady
@@ -26,7 +28,8 @@ class Worker:
     """Lives in a process of its own, in its main thread. Ends when the gateway or the agent is gone.
 
     `served` is what its zygote had staged, else it climbs by itself; `imported_s` is what the environment's
-    imports took when they were made for this very worker, else 0.
+    imports took when they were made for this very worker, else 0; `arriving` is
+    for `load`, when its weights still stream into the node's disk cache.
     """
 
     def __init__(
@@ -36,13 +39,23 @@ class Worker:
         data: socket.socket,
         served: Served | None,
         imported_s: float,
+        arriving: Sequence[int] = (),
     ) -> None:
         self.message = message
         self.control = control
         self.endpoint = WorkerEndpoint(data)
         self.served = served
+        self.arriving = arriving
         self.origin = (
-            "parked" if message.prime else "staged" if served else "local" if imported_s else "imported"
+            "remote"
+            if arriving
+            else "parked"
+            if message.prime
+            else "staged"
+            if served
+            else "local"
+            if imported_s
+            else "imported"
         )
         self.imported_s = imported_s
         self.current: int | None = None
@@ -61,7 +74,7 @@ class Worker:
         signal.signal(signal.SIGUSR1, self._on_cancel)
         from glowplug.node.roles import load
 
-        served = self.served = self.served if self.served is not None else load(self.message, phases)
+        served = self.served = self.served or load(self.message, phases, self.arriving)
         restore_threads()
         held = peak = 0
         if self.message.prime:
@@ -76,6 +89,8 @@ class Worker:
         while (incoming := self.endpoint.receive()) is not None:
             self._answer(incoming, first)
             first = None
+            if served.pack is not None and served.pack.broken:
+                return  # another may have more luck
 
     def _answer(self, incoming: Incoming, climb: dict[str, float] | None) -> None:
         """Answers one request. `climb` are the phases of the climb that this request waited for."""
@@ -94,6 +109,10 @@ class Worker:
         except GlowplugError as error:
             self.interruptible = False
             self.endpoint.error(incoming.request, error.code, error.message, getattr(error, "field", None))
+        except LoaderError as error:
+            self.interruptible = False
+            message = f"{self.message.function}: its weights did not come: {error}"
+            self.endpoint.error(incoming.request, "weights", message[:2000])
         except BaseException as error:
             self.interruptible = False
             traceback.print_exc()

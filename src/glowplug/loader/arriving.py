@@ -1,0 +1,54 @@
+"""A pack whose weights somebody else is still writing into the file: units are told of as they come.
+
+The teller writes each unit's number to a pipe, as four bytes, little-endian, once its bytes are in the
+file and were checked, and closes the pipe at the end. The number FAILED says that no more come, and is
+followed by the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+
+from glowplug.loader.errors import LoadStopped
+from glowplug.loader.gates import Gates
+
+_NUMBER = struct.Struct("<I")
+FAILED = 2**32 - 1
+_REASON_BYTES = 2000
+
+
+def announce(descriptor: int, units: list[int]) -> None:
+    """Tells of some units. Raises OSError when nobody listens any more, BlockingIOError when the pipe is
+    full.
+    """
+    os.write(descriptor, b"".join(_NUMBER.pack(unit) for unit in units))
+
+
+def announce_failure(descriptor: int, reason: str) -> None:
+    """Tells that no more units come. Raises as `announce`."""
+    os.write(descriptor, _NUMBER.pack(FAILED) + reason.encode()[:_REASON_BYTES])
+
+
+def listen(descriptor: int, gates: Gates, name: str) -> None:
+    """Opens the gates as units are told of, in a thread; owns the descriptor. A pipe that ends too early,
+    or that speaks of units that do not exist, fails what is missing."""
+    threading.Thread(target=_listen, args=(descriptor, gates, name), name="arrivals", daemon=True).start()
+
+
+def _listen(descriptor: int, gates: Gates, name: str) -> None:
+    reason = "its weights stopped coming"
+    try:
+        with open(descriptor, "rb") as pipe:
+            while len(word := pipe.read(_NUMBER.size)) == _NUMBER.size:
+                (unit,) = _NUMBER.unpack(word)
+                if unit == FAILED:
+                    reason = pipe.read().decode(errors="replace")
+                else:
+                    gates.open(unit)
+    except (OSError, IndexError) as error:
+        gates.fail(LoadStopped(f"{name}: nothing more is heard of its weights: {error}"))
+    finally:
+        if not gates.opened:
+            gates.fail(LoadStopped(f"{name}: {reason}; ask again"))

@@ -1,0 +1,50 @@
+"""The object of a pack around tensors whose bytes may still be on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from glowplug.loader import skeleton
+from glowplug.loader.format import Header
+from glowplug.loader.gates import Gates
+from glowplug.loader.roots import held_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def rebuild(
+    graph: bytes,
+    header: Header,
+    tensors: Sequence[Tensor],
+    name: str,
+    gates: Gates,
+    only: Sequence[str] | None,
+) -> object:
+    """Returns when the object is there and everything that no gate can guard; the rest waits at `gates`.
+
+    Raises as `skeleton.load`, and the error with which the weights failed.
+    """
+    with skeleton.waiting(gates.wait_all):
+        obj = skeleton.load(graph, tensors, name, only)
+    inside = tensors_by_unit(header)
+    unit_of = {id(tensors[number]): unit for unit, numbers in enumerate(inside) for number in numbers}
+    gates.install(held_tensors(obj), unit_of)
+    for number in header.exposed:
+        gates.wait(unit_of[id(tensors[number])])
+    return obj
+
+
+def tensors_by_unit(header: Header) -> list[list[int]]:
+    """The numbers of the tensors in each unit. Storages and units are both in the order of the file."""
+    storage_units, unit = [], 0
+    for storage in header.storages:
+        while unit + 1 < len(header.units) and storage.offset >= header.units[unit].end:
+            unit += 1
+        storage_units.append(unit)
+    inside: list[list[int]] = [[] for _ in header.units]
+    if inside:
+        for number, tensor in enumerate(header.tensors):
+            inside[storage_units[tensor.storage]].append(number)
+    return inside

@@ -1,0 +1,66 @@
+"""Climbs from `remote`: the pack is in the artifact store and not on this node's disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from glowplug.core.commands import Climb, Target
+from glowplug.loader.arbiter import Priority
+from glowplug.loader.errors import LoaderError
+from glowplug.node import wire
+from glowplug.node.streams import Streams
+
+if TYPE_CHECKING:
+    from glowplug.node.agent import Agent
+
+
+class RemoteClimbs:
+    """A worker that somebody waits for starts as soon as the pack can be mapped, and its first pass
+    overlaps the fetch; all else starts when the pack is whole, and is fetched in the background class."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._streams = Streams(agent)
+        self._waiting: dict[Target, Climb] = {}
+
+    def needed(self, command: Climb) -> bool:
+        """Whether this climb has to fetch its pack first."""
+        pack = command.facts.pack if command.facts is not None else ""
+        return bool(pack) and self._streams.missing(pack)
+
+    def start(self, command: Climb, env: dict[str, str], descriptors: list[int]) -> None:
+        """Climbs when it can. The descriptors stay their owner's. Outcome: as for any climb."""
+        self._waiting[command.target] = command
+        self._agent.spawn(self._climb(command, env, [os.dup(descriptor) for descriptor in descriptors]))
+
+    def give_up(self, target: Target) -> bool:
+        """Whether a climb to this target waited here; it will not happen."""
+        return self._waiting.pop(target, None) is not None
+
+    async def _climb(self, command: Climb, env: dict[str, str], data: list[int]) -> None:
+        agent = self._agent
+        assert command.facts is not None
+        pack, waited_for = command.facts.pack, command.target.kind == "instance" and not command.prime
+        try:
+            stream = self._streams.fetch(pack, Priority.INTERACTIVE if waited_for else Priority.BACKGROUND)
+            await asyncio.shield(stream.opened if waited_for else stream.whole)
+            if self._waiting.pop(command.target, None) is not command:
+                return
+            parent = agent.parent_of(command)
+            if parent is None:
+                agent.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")
+                return
+            arriving = waited_for and not stream.whole.done()
+            if arriving:
+                # Open, for the file will get another name while the worker starts.
+                data += [os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC), stream.listen()]
+            agent.fork(command, parent, env, data, arriving=arriving)
+        except (LoaderError, OSError, ValueError) as error:
+            if self._waiting.pop(command.target, command) is command:
+                agent.fail(
+                    command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}"
+                )
+        finally:
+            wire.close_all(data)

@@ -1,0 +1,190 @@
+"""Packs on their way from the artifact store into this node's disk cache.
+
+The first request does not wait for the end: its worker maps the file while it is being written, and is
+told of each unit as it arrives (loader/arriving.py). Everything else that needs a pack waits until it is
+whole and its SHA-256 is the one that its name says; only then does it get its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import mmap
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glowplug.loader.arbiter import Priority
+from glowplug.loader.arriving import announce, announce_failure
+from glowplug.loader.contents import Contents, read_contents
+from glowplug.loader.errors import LoaderError, PackCorrupt
+from glowplug.loader.fetching import Fetch, Fetchers
+from glowplug.loader.sinks import HostSink
+from glowplug.loader.sources import open_source
+from glowplug.loader.sources.base import WeightSource
+
+if TYPE_CHECKING:
+    from glowplug.node.agent import Agent
+
+_CHUNK_BYTES = 4 * 2**20
+
+
+class Stream:
+    """One pack that is being fetched. `path` is the unfinished file, mappable once `opened` is done;
+    `whole` is done when the pack has its name. Both raise what went wrong: LoaderError, OSError."""
+
+    def __init__(self, path: Path, opened: asyncio.Future[None], whole: asyncio.Future[None]) -> None:
+        self.path = path
+        self.opened = opened
+        self.whole = whole
+        self.number = 0
+        self.priority = Priority.BACKGROUND
+        self._arrived: list[int] = []
+        self._listeners: list[int] = []
+
+    def listen(self) -> int:
+        """The reading end of a pipe that tells of every unit, those that arrived before included."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(writer, False)
+        self._listeners.append(writer)
+        self._tell(writer, self._arrived)
+        return reader
+
+    def arrived(self, unit: int) -> None:
+        self._arrived.append(unit)
+        for writer in list(self._listeners):
+            self._tell(writer, [unit])
+
+    def end(self, error: BaseException | None) -> None:
+        """Nothing more comes; whoever still waits for something is told why."""
+        for writer in self._listeners:
+            if error is not None:
+                with contextlib.suppress(OSError):
+                    announce_failure(writer, str(error))
+            os.close(writer)
+        self._listeners.clear()
+
+    def _tell(self, writer: int, units: list[int]) -> None:
+        # A pipe holds thousands of units; one whose reader is gone, or stuck, is given up.
+        try:
+            announce(writer, units)
+        except OSError:
+            self._listeners.remove(writer)
+            os.close(writer)
+
+
+class Streams:
+    """All fetches of one agent, in its event loop; one arbiter shares the line between them."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._fetchers = Fetchers()
+        self._streams: dict[str, Stream] = {}
+
+    def missing(self, pack: str) -> bool:
+        """Whether the pack is not on this node's disk, though an artifact store may have it."""
+        return self._agent.artifacts is not None and not self._agent.store.pack_path(pack).exists()
+
+    def fetch(self, pack: str, priority: Priority) -> Stream:
+        """Starts to bring a pack here, or joins who does; a higher class hurries it."""
+        stream = self._streams.get(pack)
+        if stream is None:
+            loop = asyncio.get_running_loop()
+            path = self._agent.store.packs / f".new-{secrets.token_hex(8)}"
+            stream = self._streams[pack] = Stream(path, loop.create_future(), loop.create_future())
+            stream.priority = priority
+            self._agent.spawn(self._run(pack, stream))
+        elif priority > stream.priority:
+            stream.priority = priority
+            if stream.number:
+                self._fetchers.promote(stream.number, priority)
+        return stream
+
+    async def _run(self, pack: str, stream: Stream) -> None:
+        error: BaseException | None = None
+        try:
+            await self._bring(pack, stream)
+        except (LoaderError, OSError, ValueError) as caught:
+            error = caught
+        finally:
+            del self._streams[pack]
+            stream.end(error)
+            stream.path.unlink(missing_ok=True)
+            for future in (stream.opened, stream.whole):
+                if not future.done():
+                    if error is None:
+                        future.set_result(None)
+                    else:
+                        future.set_exception(error)
+                        future.exception()  # nobody need be waiting
+
+    async def _bring(self, pack: str, stream: Stream) -> None:
+        agent, loop = self._agent, asyncio.get_running_loop()
+        assert agent.artifacts is not None
+        source, contents, memory = await agent.on_disk(_open, agent.artifacts.url(pack), stream.path)
+        over: asyncio.Future[BaseException | None] = loop.create_future()
+
+        def settle(error: BaseException | None) -> None:
+            if not over.done():
+                over.set_result(error)
+
+        def failed(error: BaseException) -> None:
+            loop.call_soon_threadsafe(settle, error)
+
+        def arrived(unit: int) -> None:
+            loop.call_soon_threadsafe(stream.arrived, unit)
+
+        def finished() -> None:
+            loop.call_soon_threadsafe(settle, None)
+
+        try:
+            sink = HostSink(memoryview(memory)[contents.weights_offset :])
+            fetch = Fetch(source, contents, sink, arrived, failed, finished)
+            stream.number = self._fetchers.start(fetch, stream.priority, parallel=source.advice.parallel)
+            self._fetchers.release(stream.number, fetch.units)
+            fetch.end_if_empty()
+            stream.opened.set_result(None)
+            error = await over
+            if error is not None:
+                raise error
+            await asyncio.to_thread(_adopt, memory, stream.path, agent.store.pack_path(pack), pack)
+        finally:
+            source.close()
+
+
+def _open(url: str, path: Path) -> tuple[WeightSource, Contents, mmap.mmap]:
+    """The source, what it says of itself, and a file of its size with everything but the weights in it."""
+    source = open_source(url)
+    try:
+        contents = read_contents(source)
+        end = contents.weights_offset + contents.header.weights_nbytes
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            # Takes the space at once: a full disk is an error here, and would be a signal at a write to
+            # the map.
+            os.posix_fallocate(descriptor, 0, source.size)
+            memory = mmap.mmap(descriptor, source.size)
+        finally:
+            os.close(descriptor)
+        for start, stop in ((0, contents.weights_offset), (end, source.size)):
+            source.read_into(memoryview(memory)[start:stop], start, stop - start)
+    except BaseException:
+        source.close()
+        raise
+    return source, contents, memory
+
+
+def _adopt(memory: mmap.mmap, path: Path, final: Path, pack: str) -> None:
+    """Gives the file its name when its content is what the name says."""
+    digest = hashlib.sha256()
+    view = memoryview(memory)
+    for start in range(0, len(view), _CHUNK_BYTES):
+        digest.update(view[start : start + _CHUNK_BYTES])
+    if digest.hexdigest() != pack:
+        raise PackCorrupt(f"pack {pack}: the artifact store has something else under this name; deploy again")
+    memory.flush()
+    path.chmod(0o444)
+    with contextlib.suppress(FileExistsError):
+        path.rename(final)
