@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glowplug.loader.clock import RealClock
 from glowplug.loader.errors import (
     RangeRefused,
     ReadDeadline,
@@ -19,7 +20,6 @@ from glowplug.loader.errors import (
     SourceUnavailable,
 )  # fmt: skip
 from glowplug.loader.sources.base import BoundedSource, WeightSource
-from glowplug.loader.sources.clock import RealClock
 from glowplug.loader.sources.faults import Fates, Fault, Faults
 from glowplug.loader.sources.link import Link
 from glowplug.loader.sources.memory import MemorySource

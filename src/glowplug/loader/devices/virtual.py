@@ -6,21 +6,14 @@ For machines without an accelerator: the CPU computes, and copies take as long a
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from glowplug.loader.arena import NO_ARENA
+from glowplug.loader.clock import Clock, RealClock
 from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, require_fit
-
-
-class Clock(Protocol):
-    def now_s(self) -> float: ...
-
-    def wait_until(self, at_s: float) -> None:
-        """Returns when `now_s()` is at least `at_s`."""
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -36,15 +29,6 @@ class Profile(msgspec.Struct, frozen=True):
 
 PCIE_GEN4_16GB = Profile(capacity_bytes=16 * 2**30, copy_bytes_per_s=24e9, latency_s=10e-6)
 """A middling data-centre card: the rate from pinned memory that 16 lanes of PCIe 4.0 sustain in practice."""
-
-
-class RealClock:
-    def now_s(self) -> float:
-        return time.monotonic()
-
-    def wait_until(self, at_s: float) -> None:
-        while (left_s := at_s - time.monotonic()) > 0:
-            time.sleep(left_s)
 
 
 class _Copy:

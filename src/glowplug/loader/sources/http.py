@@ -10,9 +10,9 @@ import ssl
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from glowplug.loader.clock import Clock, RealClock
 from glowplug.loader.errors import RangeRefused, SourceChanged, SourceUnavailable
 from glowplug.loader.sources.base import Advice, WeightSource, check_range, target
-from glowplug.loader.sources.clock import Clock, RealClock
 from glowplug.loader.sources.connections import Answer, Connections
 from glowplug.loader.sources.limit import Limit
 from glowplug.loader.sources.redirects import Route

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 
+from glowplug.loader.clock import Clock
 from glowplug.loader.errors import ReadDeadline, SourceError, SourceRefused, SourceUnavailable
-from glowplug.loader.sources.clock import Clock
 
 
 class Limit:

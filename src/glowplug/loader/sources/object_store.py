@@ -7,6 +7,7 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
+from glowplug.loader.clock import Clock
 from glowplug.loader.errors import (
     SourceChanged,
     SourceError,
@@ -15,7 +16,6 @@ from glowplug.loader.errors import (
     SourceUnavailable,
 )  # fmt: skip
 from glowplug.loader.sources.base import Advice, WeightSource, check_range, target
-from glowplug.loader.sources.clock import Clock
 from glowplug.loader.sources.copying import copy
 from glowplug.loader.sources.resuming import open_resuming
 from glowplug.loader.sources.retrying import Retry

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from glowplug.loader.clock import Clock, RealClock
 from glowplug.loader.errors import SourceError
 from glowplug.loader.sources.base import BoundedSource, WeightSource, target
-from glowplug.loader.sources.clock import Clock, RealClock
 from glowplug.loader.sources.retrying import Retry
 
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
+from glowplug.loader.clock import Clock
 from glowplug.loader.errors import ReadDeadline, SourceUnavailable
-from glowplug.loader.sources.clock import Clock
 
 T = TypeVar("T")
 

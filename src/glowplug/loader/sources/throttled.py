@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from glowplug.loader.clock import Clock, RealClock
 from glowplug.loader.errors import ReadDeadline, SourceError, SourceUnavailable
 from glowplug.loader.sources.base import Advice, WeightSource, check_range, target
-from glowplug.loader.sources.clock import Clock, RealClock
 from glowplug.loader.sources.faults import NO_FATE, NO_FAULTS, Fates, Fault, Faults
 from glowplug.loader.sources.link import Link
 from glowplug.loader.sources.statuses import status_error

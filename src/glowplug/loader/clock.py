@@ -1,4 +1,4 @@
-"""Time as sources see it, so that tests need none."""
+"""Time as sources and devices see it, so that tests need none."""
 
 from __future__ import annotations
 
