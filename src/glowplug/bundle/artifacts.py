@@ -82,7 +82,7 @@ class ObjectArtifacts:
         try:
             import obstore
         except ImportError as error:
-            raise OSError(f"{place} needs obstore: pip install 'glowplug[store]'") from error
+            raise OSError(f"{place} needs obstore: pip install 'glowplug[stores]'") from error
         self._place = place.rstrip("/")
         self._obstore: Any = obstore
         self._store: Any = obstore.store.from_url(self._place)

@@ -60,7 +60,7 @@ def serve(
         Where bundles and the database live. Default: ~/.local/state/glowplug
     artifacts
         Where packs are kept beyond this machine's disk, which is then a cache of it: a folder, or an address
-        such as s3://bucket/packs (needs glowplug[store]; credentials as AWS's tools have them).
+        such as s3://bucket/packs (needs glowplug[stores]; credentials as AWS's tools have them).
     threads
         Compute threads of a worker; 0 is every core.
     strict
