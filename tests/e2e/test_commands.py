@@ -37,7 +37,7 @@ def test_the_demo_shows_right_answers_and_its_journal_replays(tmp_path: Path) ->
     assert report["events"] > 20
 
 
-@pytest.mark.parametrize("name", ["coldstart", "endurance"])
+@pytest.mark.parametrize("name", ["coldstart", "endurance", "loading"])
 def test_an_experiment_runs_in_its_small_version(name: str, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     done = glowplug("bench", name, "--quick", "--json", str(out))
