@@ -1,6 +1,7 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh clone with Python 3.11, git and make.
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
@@ -29,13 +30,19 @@ check: install
 test: check
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-bench: install
+bench: install peers
 	$(BIN)/glowplug bench coldstart --json docs/results/coldstart.json --plot docs/results/coldstart.png
+	$(BIN)/glowplug bench loading --json docs/results/loading.json --plot docs/results/loading.png
 
-# Other servers are compared by experiments that need a warm path of their own; none of this version's does.
-peers: install
-	@echo "This version's experiment (coldstart) brings its baselines along: nothing to install."
+# What experiment `loading` compares with, in an environment of its own: these libraries pin what glowplug does not.
+peers: $(PEERS)/.installed
+
+$(PEERS)/.installed: requirements-peers.txt
+	@echo "Setting up $(PEERS) (a few minutes the first time)"
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 -r requirements-peers.txt
+	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
