@@ -92,7 +92,7 @@ def test_a_wrong_answer_and_a_slow_auto_are_seen() -> None:
 
 def test_loads_beside_each_other_and_peers_are_judged() -> None:
     beside = {"model": "net", "source": "store", "cache": "-", "system": "streamed"}
-    peer = {"peer": True, "model": "net", "equal": None}
+    peer = {"peer": True, "model": "net", "equal": None, "batch": 1, "threads": 2}
     rows = [
         {
             **beside,
@@ -115,8 +115,8 @@ def test_loads_beside_each_other_and_peers_are_judged() -> None:
     ]
     found = {each.name: each.holds for each in claims(rows)}
     assert found == {
-        "an interactive load beside seven background ones: times its latency alone": False,
-        "the seven: share of the bandwidth left over": True,
+        "net beside seven of the lowest: times its latency alone": False,
+        "the seven beside net: share of what was left over": True,
         "warm: auto behind the best peer by more than 5 ms, worst model's share": False,
         "cold disk: best peer's time / auto's, mean over models": True,
         "cells whose answer is not the plain forward's, bit for bit": True,

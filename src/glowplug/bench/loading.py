@@ -60,16 +60,21 @@ PAPER = {
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`varied` are the models that are also run with one thread and with a batch; `shown` is drawn."""
+    """`varied` are the models that are also run with one thread and with a batch; `shown` is drawn;
+    `fronts` are loaded beside the first of `behind`, and beside all seven.
+    """
 
     models: tuple[str, ...] = (
         "resnet50", "resnet152", "vgg16", "vgg19", "vit_b16", "bert_base", "bert_large", "gpt2", "regnet",
         "swin_t", "mobilenetv2", "minilm",
     )  # fmt: skip
     systems: tuple[str, ...] = tuple(STRATEGIES)
+    disk_systems: tuple[str, ...] = ("pisel", "pisel+noinit", "cicada", "mapped", "streamed")
     swept: tuple[str, ...] = ("pisel+noinit", "cicada", "streamed")
     varied: tuple[str, ...] = ("resnet50", "vit_b16", "bert_base")
     shown: str = "vgg16"
+    fronts: tuple[str, ...] = ("resnet50", "bert_base")
+    behind: tuple[str, ...] = ("resnet152", "vit_b16", "vgg16", "gpt2", "regnet", "swin_t", "bert_base")
     bandwidths_bytes_s: tuple[float, ...] = (0.25e9, 4e9)
     batch: int = 8
     repeats: int = 5
@@ -81,8 +86,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not self.quick:
             return self
         return msgspec.structs.replace(
-            self, models=("mobilenetv2",), systems=("pisel", "cicada", "mapped", "streamed"), swept=(),
-            varied=(), shown="mobilenetv2", bandwidths_bytes_s=(), repeats=1, processes=2, peers=False,
+            self, models=("mobilenetv2",), systems=("pisel", "cicada", "streamed"),
+            disk_systems=("pisel", "mapped"), swept=(),
+            varied=(), shown="mobilenetv2", fronts=("mobilenetv2",), behind=("mobilenetv2",), bandwidths_bytes_s=(), repeats=1, processes=2, peers=False,
         )  # fmt: skip
 
 
@@ -193,8 +199,10 @@ def _one_model(found: _Run, name: str) -> None:
     found.tell(f"{name}: packed")
     subject = make_subject(name, 1, found.folder, options.repeats)
     held = Bytes(subject.pack)
-    for store in (throttled(PAPERS_STORE_BYTES_S), DISK_COLD, DISK_WARM):
-        found.cells(subject, store, options.systems, held, threads=threads, batch=1, watched=True)
+    store = throttled(PAPERS_STORE_BYTES_S)
+    found.cells(subject, store, options.systems, held, threads=threads, batch=1, watched=True)
+    for disk in (DISK_COLD, DISK_WARM):
+        found.cells(subject, disk, options.disk_systems, held, threads=threads, batch=1, watched=True)
     for bandwidth_bytes_s in options.bandwidths_bytes_s:
         found.cells(subject, throttled(bandwidth_bytes_s), options.swept, held, threads=threads, batch=1)
     if name not in options.varied:
@@ -203,7 +211,6 @@ def _one_model(found: _Run, name: str) -> None:
         torch.set_num_threads(count)
         try:
             varied = make_subject(name, batch, found.folder, options.repeats)
-            store = throttled(PAPERS_STORE_BYTES_S)
             found.cells(varied, store, options.swept, held, threads=count, batch=batch)
             found.cells(varied, DISK_WARM, ("pisel+noinit", "mapped"), held, threads=count, batch=batch)
         finally:
@@ -211,22 +218,18 @@ def _one_model(found: _Run, name: str) -> None:
 
 
 def _scheduler(found: _Run) -> list[dict[str, Any]]:
-    """One load beside one of the next class, and beside seven of the lowest."""
+    """Each front beside one load of the next class, and beside all of the lowest."""
     options = found.options
-    front_name = options.models[0]
-    names = [name for name in options.models if name != front_name] or [front_name]
-    count = 7 if not options.quick else 1
-    chosen = [names[number % len(names)] for number in range(count)]
-    # The middling ones: seven of the largest would need all of the machine's memory.
-    subjects = {name: make_subject(name, 1, found.folder, 1) for name in {front_name, *chosen}}
+    subjects = {name: make_subject(name, 1, found.folder, 1) for name in {*options.fronts, *options.behind}}
     held = {name: (subject, Bytes(subject.pack)) for name, subject in subjects.items()}
+    others = [held[name] for name in options.behind]
     rows = []
-    for behind, priority in ((chosen[:1], Priority.BATCH), (chosen, Priority.BACKGROUND)):
-        found.tell(f"{front_name} beside {len(behind)} of class {priority.name.lower()}")
-        rows += scenario(
-            held[front_name], [held[name] for name in behind], priority, PAPERS_STORE_BYTES_S,
-            options.repeats, found.arena,
-        )  # fmt: skip
+    for front in options.fronts:
+        for behind, priority in ((others[:1], Priority.BATCH), (others, Priority.BACKGROUND)):
+            found.tell(f"{front} beside {len(behind)} of class {priority.name.lower()}")
+            rows += scenario(
+                held[front], behind, priority, PAPERS_STORE_BYTES_S, options.repeats, found.arena
+            )
     return rows
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from glowplug.bench.loading_models import Subject, answer_of
-from glowplug.loader import evict_page_cache
+from glowplug.loader import evict_page_cache, page_cache_bytes
 from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.devices import device
 from glowplug.loader.pipeline import Loading, begin
 from glowplug.loader.sources import open_source
 from glowplug.loader.sources.base import WeightSource
+from glowplug.loader.sources.file import open_file
 from glowplug.loader.sources.memory import MemorySource
 from glowplug.loader.sources.throttled import ThrottledSource
 from glowplug.loader.stages import Timeline
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LATENCY_S = 1e-3
+_DISK_READ_BYTES = 8 * 2**20
 
 
 class Store(msgspec.Struct, frozen=True):
@@ -68,11 +71,22 @@ def open_store(store: Store, subject: Subject, held: Bytes | None) -> WeightSour
         assert held is not None
         memory = MemorySource(held.data, f"{subject.name}.pack")
         return ThrottledSource(memory, bandwidth_bytes_s=store.bandwidth_bytes_s, latency_s=LATENCY_S)
-    if store.cache == "cold":
-        evict_page_cache(subject.pack)
-    else:
-        subject.pack.read_bytes()
+    prepare_cache([subject.pack], store.cache)
     return open_source(subject.pack)
+
+
+def prepare_cache(files: Sequence[Path], cache: str) -> None:
+    """Brings the files into the page cache, or out of it. Raises RuntimeError where they stay: some
+    process, this one perhaps, has them mapped, and what is measured would not be cold."""
+    gc.collect()  # a model that is gone but for its cycles holds its mapping
+    for file in files:
+        if cache == "warm":
+            file.read_bytes()
+            continue
+        evict_page_cache(file)
+        kept = page_cache_bytes(file)
+        if kept > file.stat().st_size // 50:
+            raise RuntimeError(f"{file.name}: {kept} bytes stay in the page cache")
 
 
 def measure(
@@ -110,14 +124,14 @@ def watch(
     gc.collect()
     arena.prepare(subject.nbytes)
     give_back_memory()
-    before = _resident() - arena.held_bytes
+    before = _resident() - arena.held_bytes  # what waits in the arena is nobody's
     _reset_peak()
     loading = _begin(system, source, subject, arena, watched=True)
     with torch.inference_mode():
         answer_of(loading.model, subject.inputs)
         timeline = loading.finish()
         loading.wait()
-        peak = _peak()
+        peak = _peak() - arena.held_bytes
         give_back_memory()
         settled = _resident()
         _reset_peak()
@@ -176,14 +190,18 @@ def _reset_peak() -> None:
 
 
 def disk_bandwidth(path: Path) -> float:
-    """Bytes a second at which this file comes from the disk into the page cache, read from end to end."""
-    evict_page_cache(path)
-    buffer = bytearray(8 * 2**20)
+    """Bytes a second at which this file comes from the disk, past the page cache: the most that the disk
+    gives.
+    """
+    prepare_cache([path], "cold")
+    source = open_file(path, direct=True)
+    buffer = bytearray(_DISK_READ_BYTES)
     start_s = time.perf_counter()
-    with path.open("rb", buffering=0) as file:
-        while file.readinto(buffer):
-            pass
-    return path.stat().st_size / (time.perf_counter() - start_s)
+    for offset in range(0, source.size, _DISK_READ_BYTES):
+        source.read_into(buffer, offset, min(_DISK_READ_BYTES, source.size - offset))
+    took_s = time.perf_counter() - start_s
+    source.close()
+    return source.size / took_s
 
 
 def fill_bandwidth(nbytes: int = 256 * 2**20) -> float:

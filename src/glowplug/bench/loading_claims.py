@@ -24,7 +24,9 @@ PAPERS_BYTES_S = 1.25e9
 
 def claims(rows: list[Row]) -> list[Claim]:
     """Every claim that these rows can decide."""
-    loads = [row for row in rows if row.get("batch") == 1 and row.get("threads", 1) > 1]
+    loads = [
+        row for row in rows if row.get("batch") == 1 and row.get("threads", 1) > 1 and not row.get("peer")
+    ]
     store = _by_model(
         row for row in loads if row["source"] == "store" and row["bandwidth_bytes_s"] == PAPERS_BYTES_S
     )
@@ -157,19 +159,27 @@ def _extra(rows: list[Row]) -> list[Claim]:
 
 
 def _scheduler(rows: list[Row]) -> list[Claim]:
-    cells = [row for row in rows if "scheduler" in row]
     found = []
-    for kind, most, name in (
-        ("batch", BESIDE_ONE, "a load beside one of the next class"),
-        ("background", BESIDE_SEVEN, "an interactive load beside seven background ones"),
-    ):
-        by_mode = {row["scheduler"]: row for row in cells if row["beside_class"] == kind}
-        if {"alone", "on"} <= by_mode.keys():
-            times = by_mode["on"]["first_answer_s"] / by_mode["alone"]["first_answer_s"]
-            found.append(claim(f"{name}: times its latency alone", times, "at most", most))
-        if kind == "background" and "on" in by_mode:
-            share = by_mode["on"]["left_over_share"]
-            found.append(claim("the seven: share of the bandwidth left over", share, "at least", LEFT_OVER))
+    for model in dict.fromkeys(row["model"] for row in rows if "scheduler" in row):
+        for kind, most, name in (
+            ("batch", BESIDE_ONE, "beside one of the next class"),
+            ("background", BESIDE_SEVEN, "beside seven of the lowest"),
+        ):
+            by_mode = {
+                row["scheduler"]: row
+                for row in rows
+                if "scheduler" in row and (row["model"], row["beside_class"]) == (model, kind)
+            }
+            if {"alone", "on"} <= by_mode.keys():
+                times = by_mode["on"]["first_answer_s"] / by_mode["alone"]["first_answer_s"]
+                found.append(claim(f"{model} {name}: times its latency alone", times, "at most", most))
+            if kind == "background" and "on" in by_mode:
+                share = by_mode["on"]["left_over_share"]
+                found.append(
+                    claim(
+                        f"the seven beside {model}: share of what was left over", share, "at least", LEFT_OVER
+                    )
+                )
     return found
 
 

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from glowplug.bench.loading_cells import prepare_cache
 from glowplug.bench.loading_models import Subject, answer_of, make_subject
 from glowplug.bench.peers import peers_python
 from glowplug.bench.peers.formats import files_of, weights_in
 from glowplug.bench.peers.loading import PEERS, Peer, PeerProcess, available
 from glowplug.bench.peers.s3_server import S3Store, s3_store
 from glowplug.bench.result import spread
-from glowplug.loader import evict_page_cache, load, start_load
+from glowplug.loader import load, start_load
 from glowplug.loader.arena import Arena
+from glowplug.loader.errors import LoaderError
 
 COMPARED = ("resnet50", "vgg16", "bert_base", "bert_large", "gpt2")
 """One of each kind, the largest included: each peer needs a process for each model."""
@@ -41,10 +43,12 @@ def peer_rows(
             store = stack.enter_context(s3_store())
         except (RuntimeError, OSError) as error:
             missing.append(f"S3 server: {error}")
-        for name in COMPARED:
-            if name in models:
-                subject = make_subject(name, 1, folder, 1)
+        for name in (one for one in COMPARED if one in models):
+            subject = make_subject(name, 1, folder, 1)
+            try:
                 rows += _one_model(subject, peers, folder, repeats, arena, store, tell)
+            except (RuntimeError, TimeoutError, OSError, LoaderError) as error:
+                missing.append(f"peers with {name}: {error}")
     return rows, missing
 
 
@@ -72,11 +76,11 @@ def _one_model(
         for _ in range(repeats):
             for cache in ("warm", "cold"):
                 for name, (process, weights) in running.items():
-                    _page_cache(files_of(weights), cache)
+                    prepare_cache(files_of(weights), cache)
                     measured = process.measure(weights, _threads())
                     key = (name, "disk", cache)
                     found.setdefault(key, []).append((measured.first_answer_s, measured.second_forward_s))
-                _page_cache([subject.pack], cache)
+                prepare_cache([subject.pack], cache)
                 found.setdefault(("auto", "disk", cache), []).append(_ours(subject, subject.pack, arena))
             for name, url in urls.items():
                 tell(f"{subject.name}: {name} from S3")
@@ -128,14 +132,6 @@ def _ours(subject: Subject, place: Path | str, arena: Arena) -> tuple[float, flo
 def _state(subject: Subject) -> dict[str, Any]:
     state: dict[str, Any] = load(subject.pack).state_dict()
     return state
-
-
-def _page_cache(files: Sequence[Path], cache: str) -> None:
-    for file in files:
-        if cache == "cold":
-            evict_page_cache(file)
-        else:
-            file.read_bytes()
 
 
 def _threads() -> int:

@@ -22,8 +22,11 @@ class Priority(IntEnum):
     INTERACTIVE = 2
 
 
-SHARES = {Priority.INTERACTIVE: 32, Priority.BATCH: 4, Priority.BACKGROUND: 1}
+SHARES = {Priority.INTERACTIVE: 64, Priority.BATCH: 4, Priority.BACKGROUND: 1}
 """Of the bandwidth, while several classes want some."""
+PARALLEL = {Priority.INTERACTIVE: 64, Priority.BATCH: 3, Priority.BACKGROUND: 2}
+"""At most so many reads of a whole class below the highest are under way: what is on the link when
+somebody more important comes cannot be recalled, and two or three large reads keep most links busy."""
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -64,7 +67,8 @@ class _Load:
     def wants(self) -> bool:
         if not self.pending:
             return False
-        return self.in_flight < (max(1, self.parallel // 2) if self._later_only else self.parallel)
+        fewer = min(self.parallel, max(2, self.parallel // 2))
+        return self.in_flight < (fewer if self._later_only else self.parallel)
 
     @property
     def _later_only(self) -> bool:
@@ -174,6 +178,9 @@ class Arbiter:
     def _must_yield(self, load: _Load) -> bool:
         """Below a class at work one read at a time is enough, and only when that class had its share: what is
         on the link cannot be recalled."""
+        same = sum(one.in_flight for one in self._loads.values() if one.priority == load.priority)
+        if same >= PARALLEL[load.priority]:
+            return True
         above = [one for one in self._loads.values() if one.priority > load.priority]
         if not any(one.pending or one.in_flight for one in above):
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from datetime import timedelta
 from importlib import import_module
@@ -105,7 +106,10 @@ def open_object_store(
     if not key:
         raise ValueError(f"{url} names no object; write SCHEME://BUCKET/KEY")
     bucket = f"{url.partition('://')[0]}://{place}"
-    client = {"timeout": timedelta(seconds=retry.attempt_s), **options.pop("client_options", {})}
+    # Options that are given here hide those of the environment, this one among them.
+    plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
+    client = {"timeout": timedelta(seconds=retry.attempt_s), **({"allow_http": True} if plain else {})}
+    client |= options.pop("client_options", {})
     # One place counts attempts and time: ours.
     once = {"max_retries": 0, "retry_timeout": timedelta(seconds=retry.attempt_s)}
     try:

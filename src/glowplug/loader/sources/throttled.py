@@ -44,9 +44,10 @@ class ThrottledSource:
         self._link = link if link is not None else Link(bandwidth_bytes_s or 0.0)
         self.name = inner.name
         self.size = inner.size
-        # Enough reads to fill the line while one more waits for its first byte, and one is on its way back.
+        # Enough reads to fill the line while one more waits for its first byte, one is on its way back, and
+        # one waits for a core.
         waiting = math.ceil((latency_s + jitter_s) * self._link.bandwidth_bytes_s / _READ_BYTES)
-        self.advice = Advice(parallel=2 + waiting, read_bytes=_READ_BYTES)
+        self.advice = Advice(parallel=3 + waiting, read_bytes=_READ_BYTES)
         self._inner = inner
         self._latency_s = latency_s
         self._jitter_s = jitter_s
