@@ -88,7 +88,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self, models=("mobilenetv2",), systems=("pisel", "cicada", "streamed"),
             disk_systems=("pisel", "mapped"), swept=(),
-            varied=(), shown="mobilenetv2", fronts=("mobilenetv2",), behind=("mobilenetv2",), bandwidths_bytes_s=(), repeats=1, processes=2, peers=False,
+            varied=(), shown="mobilenetv2", fronts=("mobilenetv2",), behind=("mobilenetv2",),
+            bandwidths_bytes_s=(), repeats=1, processes=2, peers=False,
         )  # fmt: skip
 
 

@@ -136,7 +136,7 @@ def test_its_advice_keeps_the_line_busy() -> None:
         assert not source.advice.mappable
         return source.advice.parallel
 
-    assert parallel(0.0) == 2
+    assert parallel(0.0) == 3
     assert parallel(0.01) * 4 * 2**20 >= 0.01 * 4e9
     assert isinstance(store(ManualClock()), BoundedSource)
 
