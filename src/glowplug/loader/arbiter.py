@@ -170,10 +170,9 @@ class Arbiter:
         load = self._loads.get(number)
         return sum(one.nbytes for one in load.pending) if load is not None else 0
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is left to hand out."""
-        return not any(load.pending for load in self._loads.values())
+    def serves(self, lowest: Priority, highest: Priority) -> bool:
+        """Whether any load of a class between these is there, be it that it wants nothing now."""
+        return any(lowest <= load.priority <= highest for load in self._loads.values())
 
     def _must_yield(self, load: _Load) -> bool:
         """Below a class at work one read at a time is enough, and only when that class had its share: what is

@@ -38,17 +38,17 @@ def listen(descriptor: int, gates: Gates, name: str) -> None:
 
 
 def _listen(descriptor: int, gates: Gates, name: str) -> None:
-    reason = "its weights stopped coming"
     try:
         with open(descriptor, "rb") as pipe:
             while len(word := pipe.read(_NUMBER.size)) == _NUMBER.size:
                 (unit,) = _NUMBER.unpack(word)
                 if unit == FAILED:
-                    reason = pipe.read().decode(errors="replace")
+                    # Also when all is there: it may have turned out to be something else.
+                    gates.fail(LoadStopped(f"{name}: {pipe.read().decode(errors='replace')}; ask again"))
                 else:
                     gates.open(unit)
     except (OSError, IndexError) as error:
         gates.fail(LoadStopped(f"{name}: nothing more is heard of its weights: {error}"))
     finally:
         if not gates.opened:
-            gates.fail(LoadStopped(f"{name}: {reason}; ask again"))
+            gates.fail(LoadStopped(f"{name}: its weights stopped coming; ask again"))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from glowplug.loader.arbiter import Arbiter, Block, Job, Priority, Range, cut
 from glowplug.loader.contents import Contents
-from glowplug.loader.errors import PackCorrupt
+from glowplug.loader.errors import PackCorrupt, SourceError
 from glowplug.loader.format import BLOCK_BYTES, CHECKSUM_BYTES, checksum
 from glowplug.loader.sinks import Sink
 from glowplug.loader.sources import WeightSource
@@ -82,7 +82,7 @@ class Fetch:
         except BaseException as error:
             self.fail(error)
         finally:
-            self._end(reads=1)
+            self._end()
 
     def fail(self, error: BaseException) -> None:
         """No more reads begin; whoever waits is told why. After the end it does nothing."""
@@ -92,16 +92,17 @@ class Fetch:
             self._reading += 1  # holds the end back until everybody knows
             self.over.set()
         self._failed(error)
-        self._end(reads=1)
+        self._end()
 
-    def end_if_empty(self) -> None:
-        """There may be nothing to read at all."""
+    def end_if_empty(self) -> bool:
+        """There may be nothing to read at all; then this is the end, and True."""
         with self._lock:
             if self._missing or self.over.is_set():
-                return
+                return False
             self._reading += 1
             self.over.set()
-        self._end(reads=1)
+        self._end()
+        return True
 
     def _read(self, one: Range) -> float:
         """Fills the range's place in the sink; returns when reading began. Raises what the source raises."""
@@ -113,6 +114,10 @@ class Fetch:
             if self._contents.checked:
                 for block in one.blocks:
                     self._check(block, view[block.offset - one.offset :][: block.nbytes])
+        except SourceError as error:
+            self._sink.give_up(place)
+            block = one.blocks[0]
+            raise type(error)(f"{error} ({self._whereabouts(block.unit, one.offset, one.nbytes)})") from error
         except BaseException:
             self._sink.give_up(place)
             raise
@@ -127,9 +132,10 @@ class Fetch:
         if whole:
             self._arrived(unit)
 
-    def _end(self, reads: int) -> None:
+    def _end(self) -> None:
+        """A read ended; with the last one of all, so does the fetch."""
         with self._lock:
-            self._reading -= reads
+            self._reading -= 1
             if not self._missing:
                 self.over.set()
             finished = self.over.is_set() and not self._reading
@@ -145,12 +151,17 @@ class Fetch:
         start = self._base + block.offset
         self._source.read_into(view, start, block.nbytes)
         if checksum(view) != expected:
-            inside = self._contents.tensors_between(block.offset, block.offset + block.nbytes)
+            where = self._whereabouts(block.unit, block.offset, block.nbytes)
             raise PackCorrupt(
-                f"{self._source.name}: unit {block.unit} (layers: {_few(unit.layers)}; tensors: "
-                f"{_few([tensor.name for tensor in inside])}) is damaged between bytes {start} and "
-                f"{start + block.nbytes}; copy or pack it again"
+                f"{self._source.name}: {where} is damaged between bytes {start} and {start + block.nbytes}; "
+                "copy or pack it again"
             )
+
+    def _whereabouts(self, unit: int, offset: int, nbytes: int) -> str:
+        """Some bytes of the weights, in the words of their model."""
+        inside = self._contents.tensors_between(offset, offset + nbytes)
+        layers, tensors = _few(self._units[unit].layers), _few([tensor.name for tensor in inside])
+        return f"unit {unit} (layers: {layers}; tensors: {tensors})"
 
 
 def _few(names: Sequence[str]) -> str:
@@ -197,6 +208,11 @@ class Fetchers:
             self._arbiter.go_on(number, unit)
             self._condition.notify()
 
+    def forget(self, number: int) -> None:
+        """The load is over, and was so without a read."""
+        with self._condition:
+            self._drop(number)
+
     def promote(self, number: int, priority: Priority) -> None:
         """The load counts as one of another class from its next read on."""
         with self._condition:
@@ -209,10 +225,7 @@ class Fetchers:
     def stop(self, number: int, error: BaseException) -> None:
         """Gives a load up; who waits for it gets `error`. Reads under way end by themselves."""
         with self._condition:
-            self._arbiter.remove(number)
-            fetch = self._fetches.pop(number, None)
-            self._parallel.pop(number, None)
-            self._condition.notify_all()
+            fetch = self._drop(number)
         if fetch is not None:
             fetch.fail(error)
 
@@ -221,6 +234,13 @@ class Fetchers:
         """How many run now."""
         with self._condition:
             return sum(self._running.values())
+
+    def _drop(self, number: int) -> Fetch | None:
+        """Lets go of a load, and of the threads that only it needed; holds the lock."""
+        self._arbiter.remove(number)
+        self._parallel.pop(number, None)
+        self._condition.notify_all()
+        return self._fetches.pop(number, None)
 
     def _staff(self, priority: Priority) -> None:
         """Sees that enough threads serve this class; holds the lock."""
@@ -256,7 +276,7 @@ class Fetchers:
                 job = self._arbiter.next(lowest, highest)
                 if job is not None:
                     return job
-                if self._arbiter.idle:
+                if not self._arbiter.serves(lowest, highest):
                     self._running[background] -= 1
                     return None
                 self._condition.wait()
@@ -265,9 +285,7 @@ class Fetchers:
         with self._condition:
             self._arbiter.done(job)
             if fetch is not None and fetch.over.is_set():
-                self._arbiter.remove(job.load)
-                self._fetches.pop(job.load, None)
-                self._parallel.pop(job.load, None)
+                self._drop(job.load)
             # Whoever had to yield to this load, or waited in vain, looks again.
             self._condition.notify_all()
 

@@ -36,6 +36,8 @@ class Gates:
         self._watched = watched
         self._seen = bytearray(units)
         self._modules: list[tuple[Module, str, _Waiting]] = []
+        self.waited_s = 0.0
+        """Seconds for which somebody waited, over all units."""
         self.on_stall: Callable[[int], object] = lambda unit: None
         self.guard: Callable[[int], object] = lambda unit: None
         """Called by who uses a unit first, once it is there: on a device its copy may still be under way."""
@@ -83,6 +85,7 @@ class Gates:
         if not event.is_set():
             self.on_stall(unit)
             event.wait()
+            self.waited_s += time.perf_counter() - asked_s
         if self._error is not None:
             raise self._error
         self.guard(unit)

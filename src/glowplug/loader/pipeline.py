@@ -70,23 +70,30 @@ class Loading:
         self._fetch: Fetch
         self._on_arrival: Callable[[int], object] = lambda unit: None
         self._on_failure: Callable[[], object] = lambda: None
+        self._give_back: Callable[[], object] = lambda: None
+        """Room on a device; it stays reserved for as long as the process lives when the load ends well."""
 
     def run(self, build: Build | None, device: Device, arena: Arena, only: Sequence[str] | None) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
-        with self._recorder.during("fetch"):
-            contents = self.contents = read_contents(self._source)
-        constructed = contents.skeleton is None or self.strategy.structure == "constructed"
-        if constructed and build is None:
-            raise ValueError(
-                f"{self._source.name}: strategy {self.strategy.name} builds the model itself: "
-                "give the function that does, as build="
-            )
-        self._faults = self.strategy.fetch == "mapped" and device.name == "cpu"
-        if self._faults:
-            # What lies on the node's own disk was checked when it came there.
-            contents = self.contents = msgspec.structs.replace(contents, checked=False)
-        self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
-        sink, source = self._sink(device, arena)
+        try:
+            with self._recorder.during("fetch"):
+                contents = self.contents = read_contents(self._source)
+            constructed = contents.skeleton is None or self.strategy.structure == "constructed"
+            if constructed and build is None:
+                raise ValueError(
+                    f"{self._source.name}: strategy {self.strategy.name} builds the model itself: "
+                    "give the function that does, as build="
+                )
+            self._faults = self.strategy.fetch == "mapped" and device.name == "cpu"
+            if self._faults:
+                # What lies on the node's own disk was checked when it came there.
+                contents = self.contents = msgspec.structs.replace(contents, checked=False)
+            self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
+            sink, source = self._sink(device, arena)
+        except BaseException:
+            self._source.close()
+            raise
+        # From here on the fetch closes the source, when its last read has ended.
         self._fetch = Fetch(
             source, contents, sink, self._arrived, self._failed, self._source.close, self._recorder
         )
@@ -117,9 +124,9 @@ class Loading:
             lender = arena if self.strategy.recycled else NO_ARENA
             return HostSink(lender.lend(nbytes)), self._source
         slots = self.strategy.parallel or self._source.advice.parallel
-        return DeviceSink(
-            device, device.allocate(device.reserve(nbytes)), READ_BYTES, slots + 1
-        ), self._source
+        reservation = device.reserve(nbytes)
+        self._give_back = lambda: device.release(reservation)
+        return DeviceSink(device, device.allocate(reservation), READ_BYTES, slots + 1), self._source
 
     def _rebuild(self, sink: Sink, only: Sequence[str] | None) -> None:
         """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
@@ -181,12 +188,13 @@ class Loading:
             self._gates.install(held_tensors(self.model), unit_of)
         return fitted
 
-    def _release(self, units: Any) -> None:
+    def _release(self, units: Sequence[int]) -> None:
         empty = [unit for unit in units if not self.contents.header.units[unit].nbytes]
         self._fetchers.release(self._number, [unit for unit in units if unit not in empty])
         for unit in empty:
             self._on_arrival(unit)
-        self._fetch.end_if_empty()
+        if self._fetch.end_if_empty():
+            self._fetchers.forget(self._number)
 
     def _arrived(self, unit: int) -> None:
         self._on_arrival(unit)
@@ -196,6 +204,7 @@ class Loading:
     def _failed(self, error: BaseException) -> None:
         self._gates.fail(error)
         self._on_failure()
+        self._give_back()
 
     def _stalled(self, unit: int) -> None:
         self._fetchers.stall(self._number, unit)
@@ -250,9 +259,5 @@ def begin(
     the source and `build` raise, and ValueError for a strategy that needs what is not given.
     """
     loading = Loading(source, strategy, priority, fetchers, watched, time.perf_counter())
-    try:
-        loading.run(build, device, arena, only)
-    except BaseException:
-        source.close()
-        raise
+    loading.run(build, device, arena, only)
     return loading

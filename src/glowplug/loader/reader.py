@@ -108,6 +108,11 @@ class MappedPack:
         return skeleton.load(graph, tensors, self.info.path)
 
     @property
+    def waited_s(self) -> float:
+        """Seconds for which somebody waited for weights that were still to arrive."""
+        return self._gates.waited_s if self._gates is not None else 0.0
+
+    @property
     def broken(self) -> bool:
         """Whether weights that were to arrive never will: what was loaded from here is worthless."""
         return self._gates is not None and self._gates.failed

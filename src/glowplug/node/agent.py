@@ -72,6 +72,8 @@ class Agent:
         """Serves until the server is gone or says stop; returns when everything it started is gone too."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.scratch.chmod(0o711)
+        for unfinished in self.store.packs.glob(".new-*"):
+            unfinished.unlink(missing_ok=True)  # what an agent before this one was bringing here
         loop = asyncio.get_running_loop()
         loop.add_reader(self.server.fileno(), self._read_server)
         self.tell(AgentReady(self.isolation))
@@ -120,7 +122,8 @@ class Agent:
             elif isinstance(command, Cancel):
                 self._cancel(command)
             else:
-                assert isinstance(command, Promote)  # one climb at a time needs no order yet
+                assert isinstance(command, Promote)
+                self.remote.promote(command.climb)
         except (OSError, ValueError) as error:  # no more processes or files, or a message that is too large
             if isinstance(command, Build):
                 target = Target("build", command.node, command.spec.version)

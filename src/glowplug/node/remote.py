@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from glowplug.core.commands import Climb, Target
+from glowplug.core.ids import CommandId
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
@@ -34,6 +35,12 @@ class RemoteClimbs:
         """Climbs when it can. The descriptors stay their owner's. Outcome: as for any climb."""
         self._waiting[command.target] = command
         self._agent.spawn(self._climb(command, env, [os.dup(descriptor) for descriptor in descriptors]))
+
+    def promote(self, climb: CommandId) -> None:
+        """A request waits for this climb now: its fetch goes before those that nobody waits for."""
+        for command in self._waiting.values():
+            if command.id == climb and command.facts is not None:
+                self._streams.fetch(command.facts.pack, Priority.INTERACTIVE)
 
     def give_up(self, target: Target) -> bool:
         """Whether a climb to this target waited here; it will not happen."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arriving import announce, announce_failure
 from glowplug.loader.contents import Contents, read_contents
-from glowplug.loader.errors import LoaderError, PackCorrupt
+from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.fetching import Fetch, Fetchers
 from glowplug.loader.sinks import HostSink
 from glowplug.loader.sources import open_source
@@ -106,7 +106,7 @@ class Streams:
         error: BaseException | None = None
         try:
             await self._bring(pack, stream)
-        except (LoaderError, OSError, ValueError) as caught:
+        except Exception as caught:
             error = caught
         finally:
             del self._streams[pack]
@@ -124,31 +124,26 @@ class Streams:
         agent, loop = self._agent, asyncio.get_running_loop()
         assert agent.artifacts is not None
         source, contents, memory = await agent.on_disk(_open, agent.artifacts.url(pack), stream.path)
-        over: asyncio.Future[BaseException | None] = loop.create_future()
-
-        def settle(error: BaseException | None) -> None:
-            if not over.done():
-                over.set_result(error)
-
-        def failed(error: BaseException) -> None:
-            loop.call_soon_threadsafe(settle, error)
+        over: asyncio.Future[None] = loop.create_future()
+        errors: list[BaseException] = []
 
         def arrived(unit: int) -> None:
             loop.call_soon_threadsafe(stream.arrived, unit)
 
         def finished() -> None:
-            loop.call_soon_threadsafe(settle, None)
+            loop.call_soon_threadsafe(over.set_result, None)
 
         try:
             sink = HostSink(memoryview(memory)[contents.weights_offset :])
-            fetch = Fetch(source, contents, sink, arrived, failed, finished)
+            fetch = Fetch(source, contents, sink, arrived, errors.append, finished)
             stream.number = self._fetchers.start(fetch, stream.priority, parallel=source.advice.parallel)
             self._fetchers.release(stream.number, fetch.units)
-            fetch.end_if_empty()
+            if fetch.end_if_empty():
+                self._fetchers.forget(stream.number)
             stream.opened.set_result(None)
-            error = await over
-            if error is not None:
-                raise error
+            await over
+            if errors:
+                raise errors[0]
             await asyncio.to_thread(_adopt, memory, stream.path, agent.store.pack_path(pack), pack)
         finally:
             source.close()

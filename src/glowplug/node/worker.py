@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from glowplug.bundle.instantiate import Phases, Served, inference_mode
 from glowplug.core.errors import GlowplugError, RequestCancelled, UnknownEndpoint
-from glowplug.loader.errors import LoaderError
+from glowplug.loader.errors import LoaderError, LoadStopped
 from glowplug.node import procfs, wire
 from glowplug.node.arguments import Signature
 from glowplug.node.messages import CancelRequest, Fork, LetGo, WorkerReady
@@ -46,6 +46,7 @@ class Worker:
         self.endpoint = WorkerEndpoint(data)
         self.served = served
         self.arriving = arriving
+        self._waited_before_s = 0.0
         self.origin = (
             "remote"
             if arriving
@@ -120,7 +121,10 @@ class Worker:
             self.endpoint.error(incoming.request, "function_failed", line[:2000])
         else:
             name = "compute" if climb is None else "first_compute"
-            phases[name] = time.perf_counter() - start
+            waited_s = self._waited_s()
+            if waited_s:
+                phases["fetch"] = phases.get("fetch", 0.0) + waited_s
+            phases[name] = max(0.0, time.perf_counter() - start - waited_s)
             origin = "parked" if climb is None else self.origin
             self.endpoint.reply(incoming.request, status, content_type, body, phases, origin)
         finally:
@@ -128,8 +132,16 @@ class Worker:
             if self.cancelled == incoming.request:
                 wire.send(self.control, LetGo(incoming.request))
 
+    def _waited_s(self) -> float:
+        """How long this request stood at the gates of weights that were still to arrive."""
+        pack = self.served.pack if self.served is not None and self.arriving else None
+        before_s, self._waited_before_s = self._waited_before_s, pack.waited_s if pack is not None else 0.0
+        return self._waited_before_s - before_s
+
     def _call(self, incoming: Incoming) -> tuple[int, str, bytes | memoryview]:
         assert self.served is not None
+        if self.served.pack is not None and self.served.pack.broken:
+            raise LoadStopped("they turned out not to be what they should be")
         name = incoming.endpoint or next(iter(self.served.endpoints))
         call = self.served.endpoints.get(name)
         if call is None:

@@ -69,6 +69,43 @@ class DeviceSuite:
         assert _bytes_of(one.memory) == _pattern(4096, 1).tobytes()
         assert _bytes_of(two.memory) == _pattern(4096, 2).tobytes()
 
+    def test_parts_copied_in_any_order_make_the_whole(self, device: Device) -> None:
+        whole = _pattern(SPACE_BYTES)
+        memory = device.allocate(device.reserve(SPACE_BYTES))
+        part_bytes = SPACE_BYTES // 4
+        placements = [
+            device.copy(whole[start : start + part_bytes], memory, start)
+            for start in (2 * part_bytes, 0, 3 * part_bytes, part_bytes)
+        ]
+        for placement in placements:
+            placement.wait()
+            assert placement.done()
+        assert _bytes_of(memory) == whole.tobytes()
+
+    def test_work_after_a_guard_sees_the_part(self, device: Device) -> None:
+        memory = device.allocate(device.reserve(4096))
+        device.copy(_pattern(4096), memory, 0).guard()
+        assert device.run(lambda: _bytes_of(memory)) == _pattern(4096).tobytes()
+
+    def test_a_part_that_reaches_past_the_end_is_refused(self, device: Device) -> None:
+        memory = device.allocate(device.reserve(100))
+        for offset in (-1, 91, 200):
+            with pytest.raises(ValueError, match="do not fit"):
+                device.copy(_pattern(10), memory, offset)
+
+    def test_staging_memory_is_host_memory_of_its_size(self, device: Device) -> None:
+        staging = device.staging(4096)
+        staging[:] = _pattern(4096)
+        memory = device.allocate(device.reserve(4096))
+        device.copy(staging, memory, 0).wait()
+        assert _bytes_of(memory) == _pattern(4096).tobytes()
+
+    def test_a_released_reservation_has_no_room(self, device: Device) -> None:
+        reservation = device.reserve(10)
+        device.release(reservation)
+        with pytest.raises(ValueError, match="released"):
+            device.allocate(reservation)
+
     def test_weights_larger_than_their_reservation_are_refused(self, device: Device) -> None:
         with pytest.raises(ValueError, match="do not fit"):
             device.place(_pattern(11), device.reserve(10))
