@@ -79,7 +79,7 @@ def test_the_first_pass_runs_while_weights_arrive(writer: Writer, tmp_path: Path
             assert passed[0].wait(30)
         thread.join(30)
     assert torch.equal(found[0], expected)
-    assert not pack.broken
+    assert pack.error is None
 
 
 def test_a_writer_that_goes_away_is_noticed(writer: Writer) -> None:
@@ -89,7 +89,7 @@ def test_a_writer_that_goes_away_is_noticed(writer: Writer) -> None:
         writer.close()
         with pytest.raises(loader.LoadStopped, match="its weights stopped coming; ask again"):
             answer(model)
-        assert pack.broken
+        assert isinstance(pack.error, loader.LoadStopped)
 
 
 def test_a_writer_that_fails_says_why(writer: Writer) -> None:

@@ -68,9 +68,9 @@ class Gates:
         return not self._left
 
     @property
-    def failed(self) -> bool:
-        """Whether something will never be there."""
-        return self._error is not None
+    def error(self) -> BaseException | None:
+        """Why something will never be there."""
+        return self._error
 
     def wait(self, unit: int) -> None:
         """Returns when the unit is there. Raises the error with which the load failed."""

@@ -113,9 +113,10 @@ class MappedPack:
         return self._gates.waited_s if self._gates is not None else 0.0
 
     @property
-    def broken(self) -> bool:
-        """Whether weights that were to arrive never will: what was loaded from here is worthless."""
-        return self._gates is not None and self._gates.failed
+    def error(self) -> BaseException | None:
+        """Why weights that were to arrive never will, or are not what they should be: what was loaded from
+        here is worthless then."""
+        return self._gates.error if self._gates is not None else None
 
     def prime(self) -> Prime | None:
         """The calls that warm a loaded object up. Raises PackCorrupt."""

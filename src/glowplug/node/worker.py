@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from glowplug.bundle.instantiate import Phases, Served, inference_mode
 from glowplug.core.errors import GlowplugError, RequestCancelled, UnknownEndpoint
-from glowplug.loader.errors import LoaderError, LoadStopped
+from glowplug.loader.errors import LoaderError
 from glowplug.node import procfs, wire
 from glowplug.node.arguments import Signature
 from glowplug.node.messages import CancelRequest, Fork, LetGo, WorkerReady
@@ -90,7 +90,7 @@ class Worker:
         while (incoming := self.endpoint.receive()) is not None:
             self._answer(incoming, first)
             first = None
-            if served.pack is not None and served.pack.broken:
+            if served.pack is not None and served.pack.error is not None:
                 return  # another may have more luck
 
     def _answer(self, incoming: Incoming, climb: dict[str, float] | None) -> None:
@@ -140,8 +140,8 @@ class Worker:
 
     def _call(self, incoming: Incoming) -> tuple[int, str, bytes | memoryview]:
         assert self.served is not None
-        if self.served.pack is not None and self.served.pack.broken:
-            raise LoadStopped("they turned out not to be what they should be")
+        if self.served.pack is not None and self.served.pack.error is not None:
+            raise self.served.pack.error
         name = incoming.endpoint or next(iter(self.served.endpoints))
         call = self.served.endpoints.get(name)
         if call is None:
