@@ -43,6 +43,14 @@ def test_the_smallest_block_that_is_large_enough_is_lent() -> None:
     assert small.nbytes == 19 * MIB
 
 
+def test_a_block_that_is_far_too_large_is_not_lent() -> None:
+    arena = Arena(64 * MIB)
+    arena.prepare(40 * MIB)
+    small = arena.lend(4 * MIB)
+    assert small.nbytes == 4 * MIB
+    assert arena.held_bytes == 40 * MIB
+
+
 def test_what_two_hold_does_not_overlap() -> None:
     arena = Arena(64 * MIB)
     one, other = arena.lend(MIB), arena.lend(MIB)

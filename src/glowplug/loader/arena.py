@@ -15,6 +15,10 @@ _MADV_POPULATE_WRITE = 23
 _HUGE_PAGE_BYTES = 2 * 2**20
 
 
+MOST_UNUSED_BYTES = 32 * 2**20
+"""A block may be so much larger than what is asked for: what nobody uses of it is memory held for nothing."""
+
+
 class Block:
     """Anonymous memory of `nbytes`, a multiple of a huge page. Unmapped when this object is gone."""
 
@@ -64,7 +68,7 @@ class Arena:
     def prepare(self, nbytes: int) -> None:
         """Makes sure that a touched block of this size waits, within `idle_bytes`. Raises OSError."""
         with self._lock:
-            ready = any(block.nbytes >= nbytes for block in self._idle)
+            ready = bool(self._fitting(nbytes))
         if not ready and nbytes <= self.idle_bytes:
             block = Block(nbytes)
             block.touch()
@@ -76,11 +80,13 @@ class Arena:
         Raises OSError where there is no memory.
         """
         with self._lock:
-            fitting = [block for block in self._idle if block.nbytes >= nbytes]
-            block = min(fitting, key=lambda block: block.nbytes, default=None)
+            block = min(self._fitting(nbytes), key=lambda block: block.nbytes, default=None)
             if block is not None:
                 self._idle.remove(block)
         return self._lent(block if block is not None else Block(nbytes), nbytes)
+
+    def _fitting(self, nbytes: int) -> list[Block]:
+        return [block for block in self._idle if 0 <= block.nbytes - nbytes <= MOST_UNUSED_BYTES]
 
     def _lent(self, block: Block, nbytes: int) -> memoryview:
         # Whoever uses the view holds the array, and the array's end tells that all of them are gone.
