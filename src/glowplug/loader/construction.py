@@ -38,11 +38,12 @@ class Construction:
         self._order: list[Module] = []
         self._due = _due(_KNOWN.get(build, {}), names)
         self._waiting = list(range(len(names)))
-        self._since_s = 0.0
+        self.since_s = 0.0
+        """When the unit that was made last was complete: what follows belongs to none."""
 
     def run(self) -> Any:
         """What `build` returns. Raises what it raises."""
-        self._since_s = time.perf_counter()
+        self.since_s = time.perf_counter()
         with _counting(self._order, self._count):
             built = self._build()
         if self._build not in _KNOWN:
@@ -61,9 +62,9 @@ class Construction:
         found = [unit for unit in self._waiting if complete(unit)]
         for unit in found:
             self._waiting.remove(unit)
-            self._made(unit, self._since_s, now_s)
+            self._made(unit, self.since_s, now_s)
         if found:
-            self._since_s = now_s
+            self.since_s = now_s
 
 
 @contextmanager

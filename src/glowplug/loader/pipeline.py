@@ -34,7 +34,7 @@ from glowplug.loader.rebuild import rebuild, tensors_by_unit
 from glowplug.loader.roots import held_tensors
 from glowplug.loader.sinks import DeviceSink, HostSink, Sink
 from glowplug.loader.sources import WeightSource
-from glowplug.loader.stages import Recorder, Timeline
+from glowplug.loader.stages import WHOLE, Recorder, Timeline
 from glowplug.loader.strategies import Strategy
 from glowplug.loader.tensors import views
 
@@ -165,6 +165,7 @@ class Loading:
         else:
             with without_init():
                 self.model = construction.run()
+        recorder.add("build", WHOLE, construction.since_s, time.perf_counter())
         self.model.eval()
         fitted = self._guarded(strategy.overlap)
         if strategy.overlap:
