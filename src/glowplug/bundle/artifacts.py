@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
+from glowplug.core.errors import InvalidDeclaration, Unavailable
+
 _SCHEMES = ("s3", "gs", "az")
 
 
@@ -30,19 +32,22 @@ class Artifacts(Protocol):
 def open_artifacts(place: str) -> Artifacts | None:
     """The store at this address; None for the empty one: there is no store but the node's disk.
 
-    Raises ValueError for an unknown scheme, OSError.
+    Raises InvalidDeclaration for an unknown scheme, Unavailable when it cannot be opened.
     """
     if not place:
         return None
     scheme, found, rest = place.partition("://")
-    if not found:
-        return FolderArtifacts(Path(place))
-    if scheme == "file":
-        return FolderArtifacts(Path(rest))
-    if scheme in _SCHEMES:
-        return ObjectArtifacts(place)
+    try:
+        if not found:
+            return FolderArtifacts(Path(place))
+        if scheme == "file":
+            return FolderArtifacts(Path(rest))
+        if scheme in _SCHEMES:
+            return ObjectArtifacts(place)
+    except OSError as error:
+        raise Unavailable(f"the artifact store {place} cannot be opened: {error}") from error
     known = ", ".join(f"{name}://" for name in _SCHEMES)
-    raise ValueError(f"{place}: an artifact store is a folder, file://, {known}")
+    raise InvalidDeclaration(f"{place}: an artifact store is a folder, file://, {known}")
 
 
 class FolderArtifacts:
@@ -85,7 +90,8 @@ class ObjectArtifacts:
             raise OSError(f"{place} needs obstore: pip install 'glowplug[stores]'") from error
         self._place = place.rstrip("/")
         self._obstore: Any = obstore
-        self._store: Any = obstore.store.from_url(self._place)
+        with _as_os_error(self._place):
+            self._store: Any = obstore.store.from_url(self._place)
 
     def put(self, path: Path, pack: str) -> None:
         if not self.has(pack):

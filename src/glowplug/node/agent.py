@@ -160,15 +160,13 @@ class Agent:
         parent = staged if from_staged else environment
         return parent if parent is not None and parent.ready and not parent.process.exited else None
 
-    def fork(
-        self, command: Climb, parent: Held, env: dict[str, str], data: list[int], arriving: bool = False
-    ) -> None:
-        """Raises OSError."""
+    def fork(self, command: Climb, parent: Held, env: dict[str, str], data: list[int], **more: Any) -> None:
+        """`more` is for the Fork message. Raises OSError."""
         role: Role = "worker" if command.target.kind == "instance" else "stage"
         spec = command.spec
         held = self.births.child(
             parent, role, command.target, spec.function, spec.version,
-            prime=command.prime, env=env, data=tuple(data), climb=command, arriving=arriving,
+            prime=command.prime, env=env, data=tuple(data), climb=command, **more,
             rehearse=command.facts is not None and command.facts.rehearsed,
         )  # fmt: skip
         self.roster.add(held)

@@ -87,6 +87,8 @@ class Fork(_Message, frozen=True):
     code: str = ""
     output: str = ""
     sent_s: float = 0.0
+    fetched_s: float = 0.0
+    """Seconds for which this fork waited for its pack to come."""
     arriving: bool = False
     """The pack is still being fetched: two more descriptors are the file, and who tells of its units."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import TYPE_CHECKING
 
 from glowplug.core.commands import Climb, Target
@@ -50,6 +51,7 @@ class RemoteClimbs:
         agent = self._agent
         assert command.facts is not None
         pack, waited_for = command.facts.pack, command.target.kind == "instance" and not command.prime
+        asked_s = time.monotonic()
         try:
             stream = self._streams.fetch(pack, Priority.INTERACTIVE if waited_for else Priority.BACKGROUND)
             await asyncio.shield(stream.opened if waited_for else stream.whole)
@@ -63,7 +65,8 @@ class RemoteClimbs:
             if arriving:
                 # Open, for the file will get another name while the worker starts.
                 data += [os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC), stream.listen()]
-            agent.fork(command, parent, env, data, arriving=arriving)
+            fetched_s = time.monotonic() - asked_s
+            agent.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
         except (LoaderError, OSError, ValueError) as error:
             if self._waiting.pop(command.target, command) is command:
                 agent.fail(

@@ -71,6 +71,8 @@ class Worker:
         if self.imported_s:
             phases.seconds["import"] = self.imported_s
         phases.seconds["fork"] = max(0.0, time.monotonic() - self.message.sent_s)
+        if self.message.fetched_s:
+            phases.seconds["fetch"] = self.message.fetched_s
         os.environ.setdefault("GLOWPLUG_FUNCTION", self.message.function)
         signal.signal(signal.SIGUSR1, self._on_cancel)
         from glowplug.node.roles import load
