@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from glowplug.transport.frames import (
     HEADER,
     MAGIC,
+    MAX_CHUNK_BYTES,
     MAX_META_BYTES,
+    STREAM_WINDOW_BYTES,
+    CreditMeta,
     ErrorMeta,
     Flag,
     FrameDecoder,
@@ -72,6 +75,22 @@ def test_garbage_ends_in_a_protocol_error_or_nothing(noise: bytes, at: int, valu
 def test_a_bad_header_is_refused_before_its_body_comes(header: tuple[int, ...]) -> None:
     with pytest.raises(ProtocolError):
         FrameDecoder(1000, frozenset({Kind.REPLY})).feed(HEADER.pack(*header))
+
+
+@pytest.mark.parametrize(("flags", "body_bytes"), [(0, 0), (0, MAX_CHUNK_BYTES + 1), (Flag.IN_REGION, 10)])
+def test_a_chunk_is_small_and_on_the_wire(flags: int, body_bytes: int) -> None:
+    with pytest.raises(ProtocolError, match="chunk"):
+        FrameDecoder(2**20).feed(HEADER.pack(MAGIC, Kind.CHUNK, flags, 0, 1, body_bytes))
+    fits = HEADER.pack(MAGIC, Kind.CHUNK, 0, 0, 1, MAX_CHUNK_BYTES) + bytes(MAX_CHUNK_BYTES)
+    assert encode(Kind.CHUNK, 1, None, MAX_CHUNK_BYTES) == fits[: HEADER.size]
+    (chunk,) = FrameDecoder(2**20).feed(fits)
+    assert (chunk.kind, chunk.meta, len(chunk.body)) == (Kind.CHUNK, b"", MAX_CHUNK_BYTES)
+
+
+@pytest.mark.parametrize("amount", [0, -1, STREAM_WINDOW_BYTES + 1])
+def test_credit_is_within_the_window(amount: int) -> None:
+    with pytest.raises(ProtocolError, match="credit"):
+        decode_meta(encode(Kind.CREDIT, 1, CreditMeta(amount))[HEADER.size :], CreditMeta)
 
 
 def test_a_body_in_a_region_has_no_bytes_on_the_wire() -> None:

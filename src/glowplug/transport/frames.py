@@ -6,6 +6,12 @@ body:
     offset  0  u16 magic   1  u8 kind, u8 flags   4  u32 meta length   8  u64 request   16  u64 body length
 
 With the flag IN_REGION the body's bytes are not on the wire but in the sender's region (shared_memory.py).
+
+A request is answered by one REPLY or ERROR; or by a stream: a REPLY whose meta says `stream` and that has no
+body, then CHUNKs without meta, whose bodies are the answer's bytes as they go to the client, then one END,
+whose ReplyMeta has the phases, or one ERROR. The gateway gives CREDIT for the chunks' bytes as it passes them
+on, in any portions: at most STREAM_WINDOW_BYTES of a stream are ever without. Credit for a stream that is
+over means nothing.
 The peer of a gateway runs a user's code: what it sends is bounded and checked, and nothing is unpickled.
 """
 
@@ -24,6 +30,10 @@ MAGIC = 0x5047
 HEADER = struct.Struct("<HBBIQQ")
 MAX_META_BYTES = 64 * 1024
 MAX_HEADER_VALUE_CHARS = 256
+STREAM_WINDOW_BYTES = 256 * 1024
+"""What a worker may send of a stream before the gateway has given it credit for what came before."""
+MAX_CHUNK_BYTES = 64 * 1024
+"""A chunk's body is not empty, not larger than this, and never in a region."""
 
 
 class ProtocolError(Exception):
@@ -36,6 +46,7 @@ class Kind(IntEnum):
     ERROR = 3
     CHUNK = 4
     END = 5
+    CREDIT = 6
 
 
 class Flag(IntEnum):
@@ -65,7 +76,8 @@ class Frame(msgspec.Struct):
 
 
 class RequestMeta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`deadline_s` is in epoch seconds, 0 for none."""
+    """`deadline_s` is by this machine's monotonic clock, which all its processes share and nobody sets; 0 for
+    none. A worker does not begin a request whose deadline has passed."""
 
     endpoint: str = ""
     content_type: str = "application/json"
@@ -75,12 +87,19 @@ class RequestMeta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class ReplyMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     """`phases` are seconds by the names of core.ladder.PHASES; `origin` the step this instance climbed from,
-    set in the answers that waited for the climb."""
+    set in the answers that waited for the climb. With `stream` chunks follow."""
 
     status: int = 200
     content_type: str = "application/json"
     phases: dict[str, float] = {}
     origin: str = ""
+    stream: bool = False
+
+
+class CreditMeta(msgspec.Struct, frozen=True):
+    """The gateway has passed on `bytes` of this stream's chunks; so many more may be sent."""
+
+    bytes: int
 
 
 class ErrorMeta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -91,17 +110,21 @@ class ErrorMeta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _encode_meta = msgspec.msgpack.Encoder().encode
-Meta = TypeVar("Meta", RequestMeta, ReplyMeta, ErrorMeta)
+Meta = TypeVar("Meta", RequestMeta, ReplyMeta, ErrorMeta, CreditMeta)
 _DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
-    kind: msgspec.msgpack.Decoder(kind) for kind in (RequestMeta, ReplyMeta, ErrorMeta)
+    kind: msgspec.msgpack.Decoder(kind) for kind in (RequestMeta, ReplyMeta, ErrorMeta, CreditMeta)
 }
 
 
 def encode(
-    kind: Kind, request: int, meta: RequestMeta | ReplyMeta | ErrorMeta, body_bytes: int = 0, flags: int = 0
+    kind: Kind,
+    request: int,
+    meta: RequestMeta | ReplyMeta | ErrorMeta | CreditMeta | None,
+    body_bytes: int = 0,
+    flags: int = 0,
 ) -> bytes:
     """Header and meta of a frame; the body's bytes, unless they lie in a region, follow it on the wire."""
-    packed = _encode_meta(meta)
+    packed = b"" if meta is None else _encode_meta(meta)
     if len(packed) > MAX_META_BYTES:
         raise ProtocolError(f"meta of {len(packed)} bytes exceeds {MAX_META_BYTES}")
     return HEADER.pack(MAGIC, kind, flags, len(packed), request, body_bytes) + packed
@@ -118,6 +141,8 @@ def decode_meta(packed: bytes, into: type[Meta]) -> Meta:
             raise ProtocolError(f"status {meta.status} is not an answer's")
         if not is_header_value(meta.content_type) or not is_header_value(meta.origin):
             raise ProtocolError("content type or origin cannot stand in a header")
+    elif isinstance(meta, CreditMeta) and not 0 < meta.bytes <= STREAM_WINDOW_BYTES:
+        raise ProtocolError(f"credit for {meta.bytes} bytes makes no sense")
     return meta
 
 
@@ -180,4 +205,6 @@ class FrameDecoder:
             raise ProtocolError(f"meta of {meta_bytes} bytes exceeds {MAX_META_BYTES}")
         if body_bytes > self._max_body_bytes:
             raise ProtocolError(f"body of {body_bytes} bytes exceeds {self._max_body_bytes}")
+        if known is Kind.CHUNK and (flags & Flag.IN_REGION or not 0 < body_bytes <= MAX_CHUNK_BYTES):
+            raise ProtocolError(f"a chunk of {body_bytes} bytes makes no sense")
         return 0 if flags & Flag.IN_REGION else body_bytes
