@@ -13,6 +13,8 @@ import msgspec
 from glowplug.core.errors import GlowplugError, InvalidArguments, Overloaded, WorkerDied, from_code
 from glowplug.core.ids import InstanceId, RequestId
 from glowplug.transport.frames import (
+    STREAM_WINDOW_BYTES,
+    CreditMeta,
     ErrorMeta,
     Flag,
     Frame,
@@ -25,23 +27,26 @@ from glowplug.transport.frames import (
     encode,
     known_phases,
 )
+from glowplug.transport.outbox import Outbox
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
+    THRESHOLD_BYTES,
     IncomingRegion,
     OutgoingRegion,
-    descriptor_message,
     received_descriptors,
 )
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
 """Read in one turn of the loop, so that a worker that floods the gateway only delays it."""
-_JOIN_BYTES = 16 * 1024
-_LAST_READS = 64
-_ANSWERS = frozenset({Kind.REPLY, Kind.ERROR})
+_LAST_READS = 256
+_FROM_WORKER = frozenset({Kind.REPLY, Kind.ERROR, Kind.CHUNK, Kind.END})
+Body = bytes | list[bytes]
+"""A request's body, whole or as the pieces it came in."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A worker's answer. `error` is set when it is one; `phases` are seconds, only ours by name."""
+    """A worker's answer. `error` is set when it is one; `phases` are seconds, only ours by name. With `stream`
+    its body follows in chunks, and after them one more Reply without a body."""
 
     status: int
     content_type: str
@@ -49,18 +54,21 @@ class Reply(msgspec.Struct, frozen=True):
     phases: dict[str, float] = {}
     origin: str = ""
     error: GlowplugError | None = None
+    stream: bool = False
 
 
 class NeverRead(WorkerDied):
     """The worker died before it read the request, which may be sent to another."""
 
 
-OnAnswer = Callable[[Reply], None]
+OnAnswer = Callable[[Reply | bytes], None]
+"""Gets the Reply; of a stream a Reply, its chunks, and the Reply that ends it, which has the error if it broke."""
 
 
 class Connection:
     """Requests out, answers in, matched by id. Every request gets exactly one answer: the worker's, or
-    WorkerDied when the connection ends first. Bounded: `max_in_flight` requests and `max_unsent_bytes`."""
+    WorkerDied when the connection ends first. Bounded: `max_in_flight` requests and `max_unsent_bytes`, and of
+    each stream STREAM_WINDOW_BYTES that `credit` has not been given for."""
 
     def __init__(
         self,
@@ -79,16 +87,17 @@ class Connection:
         self._max_unsent_bytes = max_unsent_bytes
         self._loop = asyncio.get_running_loop()
         self._shares_memory = sock.family == socket.AF_UNIX
-        self._decoder = FrameDecoder(max_body_bytes, _ANSWERS)
+        self._decoder = FrameDecoder(max_body_bytes, _FROM_WORKER)
         self._pending: dict[int, OnAnswer] = {}
+        self._streams: dict[int, int] = {}
+        """Streams that have begun, with their bytes that were not given credit for."""
         self._region_user: int | None = None
         self._outgoing = OutgoingRegion()
         self._incoming = IncomingRegion()
         self._owes_region = False
         self._descriptors: deque[int] = deque()
-        self._unsent: deque[tuple[memoryview, int | None]] = deque()
-        self._unsent_bytes = 0
-        self._unwritable = False
+        self._outbox = Outbox(sock)
+        self._reset = False
         self.closed = False
         self._loop.add_reader(sock.fileno(), self._read_some)
 
@@ -96,65 +105,49 @@ class Connection:
     def in_flight(self) -> int:
         return len(self._pending)
 
-    def send(self, request: RequestId, meta: RequestMeta, body: bytes, on_answer: OnAnswer) -> None:
-        """Writes at once what the socket takes. Raises Overloaded when a bound is reached, WorkerDied when
-        the worker is gone already; `on_answer` is called in neither case, and once otherwise."""
+    def send(self, request: RequestId, meta: RequestMeta, body: Body, on_answer: OnAnswer) -> None:
+        """Writes at once when the worker has nothing else to do, else with the other requests of this turn.
+
+        Raises Overloaded when a bound is reached, WorkerDied when the worker is gone already; `on_answer` is
+        called in neither case, and as OnAnswer says otherwise.
+        """
         if self.closed:
             raise WorkerDied(f"instance {self.instance} has ended")
-        if len(self._pending) >= self._max_in_flight or self._unsent_bytes > self._max_unsent_bytes:
-            raise Overloaded(f"instance {self.instance} has {len(self._pending)} requests waiting", 1.0)
+        pending, outbox = self._pending, self._outbox
+        if len(pending) >= self._max_in_flight or outbox.unsent_bytes > self._max_unsent_bytes:
+            raise Overloaded(f"instance {self.instance} has {len(pending)} requests waiting", 1.0)
+        pieces = body if type(body) is list else [body]
+        length = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         flags, descriptor, placed = 0, None, False
-        if self._shares_memory:
-            placed, descriptor = self._outgoing.place(body)
-        if placed:
-            self._region_user = request
-            flags = Flag.IN_REGION if descriptor is None else Flag.IN_REGION | Flag.NEW_REGION
+        if length >= THRESHOLD_BYTES and self._shares_memory:
+            placed, descriptor = self._outgoing.place(*pieces)
+            if placed:
+                self._region_user = request
+                flags = Flag.IN_REGION if descriptor is None else Flag.IN_REGION | Flag.NEW_REGION
         if self._owes_region:
             flags |= Flag.REGION_FREE
             self._owes_region = False
-        head = encode(Kind.REQUEST, request, meta, len(body), flags)
-        self._pending[request] = on_answer
-        if placed:
-            self._queue(head, descriptor)
-        elif len(body) <= _JOIN_BYTES:
-            self._queue(head + body, None)
+        head = encode(Kind.REQUEST, request, meta, length, flags)
+        is_alone = not pending
+        pending[request] = on_answer
+        if descriptor is not None:
+            outbox.now(head, descriptor)
+            return
+        write = outbox.now if is_alone else outbox.soon
+        if placed or not length:
+            write(head)
+        elif length <= READ_BYTES:
+            write(b"".join((head, *pieces)))
         else:
-            self._queue(head, None)
-            self._queue(body, None)
+            for piece in (head, *pieces):
+                outbox.now(piece)
 
-    def _queue(self, data: bytes, descriptor: int | None) -> None:
-        view = memoryview(data)
-        if not self._unsent:
-            sent = self._send_some(view, descriptor)
-            if sent == len(view):
-                return
-            if sent:
-                view, descriptor = view[sent:], None
-            self._loop.add_writer(self._sock.fileno(), self._on_writable)
-        self._unsent.append((view, descriptor))
-        self._unsent_bytes += len(view)
-
-    def _send_some(self, view: memoryview, descriptor: int | None) -> int:
-        try:
-            if descriptor is None:
-                return self._sock.send(view)
-            return self._sock.sendmsg([view], descriptor_message(descriptor))
-        except (BlockingIOError, InterruptedError):
-            return 0
-        except OSError:
-            # Its answers may still lie in the socket: the reader finds the end after them.
-            self._unwritable = True
-            return len(view)
-
-    def _on_writable(self) -> None:
-        while self._unsent:
-            view, descriptor = self._unsent.popleft()
-            sent = self._send_some(view, descriptor)
-            self._unsent_bytes -= sent
-            if sent < len(view):
-                self._unsent.appendleft((view[sent:], descriptor if sent == 0 else None))
-                return
-        self._loop.remove_writer(self._sock.fileno())
+    def credit(self, request: RequestId, passed_bytes: int) -> None:
+        """So many bytes of a stream's chunks have gone on to the client. Of a stream that is over: ignored."""
+        owed_bytes = self._streams.get(request)
+        if owed_bytes is not None and passed_bytes > 0:
+            self._streams[request] = owed_bytes - passed_bytes
+            self._outbox.soon(encode(Kind.CREDIT, request, CreditMeta(passed_bytes)))
 
     def _read_some(self) -> bool:
         """Reads once. False when there is nothing to read, or the connection ended."""
@@ -164,7 +157,7 @@ class Connection:
             return False
         except OSError as error:
             # So the kernel says that what we sent was still unread when the worker's end closed.
-            self._unwritable = self._unwritable or isinstance(error, ConnectionResetError)
+            self._reset = isinstance(error, ConnectionResetError)
             self.close("its process ended")
             return False
         try:
@@ -177,7 +170,7 @@ class Connection:
                 return False
             for frame in self._decoder.feed(data):
                 self._on_frame(frame)
-            if len(self._descriptors) > (0 if self._decoder.is_between_frames else 1):
+            if self._descriptors and len(self._descriptors) > (not self._decoder.is_between_frames):
                 raise ProtocolError("a descriptor came that no frame announced")
         except ProtocolError as error:
             self.close(f"it broke the protocol: {error}")
@@ -185,18 +178,35 @@ class Connection:
         return True
 
     def _on_frame(self, frame: Frame) -> None:
-        on_answer = self._pending.get(frame.request)
+        request = frame.request
+        on_answer = self._pending.get(request)
         if on_answer is None:
-            raise ProtocolError(f"an answer came to request {frame.request}, which is not there")
-        if frame.flags & Flag.REGION_FREE:
-            self._outgoing.returned()
-        elif frame.request == self._region_user:
-            self._outgoing.abandon()
-        if frame.request == self._region_user:
-            self._region_user = None
+            raise ProtocolError(f"an answer came to request {request}, which is not there")
+        if frame.kind is Kind.CHUNK:
+            self._take_chunk(request, frame.body_bytes)
+            self._deliver(on_answer, frame.body)
+            return
         reply = self._read_answer(frame)
-        del self._pending[frame.request]
+        if reply.stream:
+            self._streams[request] = 0
+        else:
+            if frame.flags & Flag.REGION_FREE:
+                self._outgoing.returned()
+            elif request == self._region_user:
+                self._outgoing.abandon()
+            if request == self._region_user:
+                self._region_user = None
+            del self._pending[request]
+            self._streams.pop(request, None)
         self._deliver(on_answer, reply)
+
+    def _take_chunk(self, request: int, size_bytes: int) -> None:
+        owed_bytes = self._streams.get(request)
+        if owed_bytes is None:
+            raise ProtocolError(f"a chunk came of request {request}, which is no stream")
+        if owed_bytes + size_bytes > STREAM_WINDOW_BYTES:
+            raise ProtocolError(f"request {request} streams more than it has credit for")
+        self._streams[request] = owed_bytes + size_bytes
 
     def _read_answer(self, frame: Frame) -> Reply:
         body = frame.body
@@ -214,11 +224,15 @@ class Connection:
                 error.field = failure.field
             return Reply(error.status, "application/json", b"", known_phases(failure.phases), "", error)
         meta = decode_meta(frame.meta, ReplyMeta)
-        return Reply(meta.status, meta.content_type, body, known_phases(meta.phases), meta.origin)
+        streams = frame.request in self._streams
+        if streams != (frame.kind is Kind.END) or (streams or meta.stream) and (body or meta.stream is streams):
+            raise ProtocolError("a stream has a beginning, chunks and an end, in this order")
+        phases = known_phases(meta.phases)
+        return Reply(meta.status, meta.content_type, body, phases, meta.origin, None, meta.stream)
 
-    def _deliver(self, on_answer: OnAnswer, reply: Reply) -> None:
+    def _deliver(self, on_answer: OnAnswer, answer: Reply | bytes) -> None:
         try:
-            on_answer(reply)
+            on_answer(answer)
         except Exception as error:
             context = {"message": "an answer could not be delivered", "exception": error}
             self._loop.call_exception_handler(context)
@@ -237,16 +251,17 @@ class Connection:
             return
         self.closed = True
         self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
+        self._outbox.close()
         self._sock.close()
         self._outgoing.close()
         self._incoming.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())
-        self._unsent.clear()
         pending, self._pending = self._pending, {}
+        self._streams.clear()
         self._on_lost(self.instance, why)
-        kind = NeverRead if self._unwritable and len(pending) == 1 else WorkerDied
+        unread = self._reset or self._outbox.broken
+        kind = NeverRead if unread and len(pending) == 1 else WorkerDied
         for on_answer in pending.values():
             died = kind(f"instance {self.instance} died with the request in it: {why}")
             self._deliver(on_answer, Reply(died.status, "application/json", b"", {}, "", died))

@@ -174,22 +174,27 @@ class FrameDecoder:
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
         """The frames that `data` completes. Raises ProtocolError."""
         buffer, header_bytes = self._buffer, HEADER.size
-        buffer += data
+        source: bytes | bytearray | memoryview = data
+        if buffer:
+            buffer += data
+            source = buffer
         frames = []
-        start = 0
-        while len(buffer) - start >= self._needed:
-            magic, kind, flags, meta_bytes, request, body_bytes = HEADER.unpack_from(buffer, start)
+        start, length = 0, len(source)
+        while length - start >= self._needed:
+            magic, kind, flags, meta_bytes, request, body_bytes = HEADER.unpack_from(source, start)
             meta_start = start + header_bytes
             meta_end = meta_start + meta_bytes
             body_end = meta_end + self._check(magic, kind, flags, meta_bytes, body_bytes)
             self._needed = body_end - start
-            if len(buffer) < body_end:
+            if length < body_end:
                 break
-            with memoryview(buffer) as view:
-                meta, body = bytes(view[meta_start:meta_end]), bytes(view[meta_end:body_end])
+            meta, body = bytes(source[meta_start:meta_end]), bytes(source[meta_end:body_end])
             frames.append(Frame(_KINDS[kind], flags, request, meta, body, body_bytes))
             start, self._needed = body_end, header_bytes
-        del buffer[:start]
+        if source is buffer:
+            del buffer[:start]
+        elif start < length:
+            buffer += source[start:]
         return frames
 
     def _check(self, magic: int, kind: int, flags: int, meta_bytes: int, body_bytes: int) -> int:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 from glowplug.core.errors import WorkerDied
 from glowplug.core.ids import InstanceId, RequestId
-from glowplug.transport.connection import Connection, OnAnswer, Reply
+from glowplug.transport.connection import Body, Connection, OnAnswer, Reply
 from glowplug.transport.frames import RequestMeta
 
-__all__ = ["OnAnswer", "Reply", "WorkerConnections"]
+__all__ = ["Body", "OnAnswer", "Reply", "WorkerConnections"]
 
 
 def _ignore(instance: InstanceId, why: str) -> None:
@@ -62,7 +62,7 @@ class WorkerConnections:
             connection.drain_and_close(why)
 
     def send(
-        self, instance: InstanceId, request: RequestId, meta: RequestMeta, body: bytes, on_answer: OnAnswer
+        self, instance: InstanceId, request: RequestId, meta: RequestMeta, body: Body, on_answer: OnAnswer
     ) -> None:
         """Sends a request; `on_answer` gets the answer, or one whose error is WorkerDied, from the loop.
 
@@ -75,11 +75,12 @@ class WorkerConnections:
         connection.send(request, meta, body, on_answer)
 
     async def call(self, instance: InstanceId, request: RequestId, meta: RequestMeta, body: bytes) -> Reply:
-        """As `send`; returns the answer or raises its error. Cancelling stops the waiting, not the worker."""
+        """As `send`; returns the answer or raises its error. Cancelling stops the waiting, not the worker.
+        A stream's answer is its beginning."""
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-        def take(reply: Reply) -> None:
-            if not answer.done():
+        def take(reply: Reply | bytes) -> None:
+            if isinstance(reply, Reply) and not answer.done():
                 answer.set_result(reply)
 
         self.send(instance, request, meta, body, take)
@@ -87,6 +88,12 @@ class WorkerConnections:
         if reply.error is not None:
             raise reply.error
         return reply
+
+    def credit(self, instance: InstanceId, request: RequestId, passed_bytes: int) -> None:
+        """So many bytes of a stream have gone on to the client: the worker may send as many more."""
+        connection = self._connections.get(instance)
+        if connection is not None:
+            connection.credit(request, passed_bytes)
 
     def in_flight(self, instance: InstanceId) -> int:
         connection = self._connections.get(instance)

@@ -24,6 +24,8 @@ THRESHOLD_BYTES = 128 * 1024
 KEPT_BYTES = 16 * 2**20
 """No region is larger; a larger body goes inline."""
 _SMALLEST_BYTES = 2**20
+_PIECES_AT_ONCE = 512
+"""Fewer than the kernel takes in one call."""
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 DESCRIPTOR_BYTES = 4
 ANCILLARY_BYTES = socket.CMSG_LEN(DESCRIPTOR_BYTES)
@@ -69,6 +71,17 @@ def received_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     ]
 
 
+def _write_whole(descriptor: int, pieces: tuple[bytes | memoryview, ...], at: int) -> int:
+    """Writes the pieces one after another from offset `at` on, and returns their length."""
+    length = sum(map(len, pieces))
+    written = os.pwritev(descriptor, pieces, at)
+    if written < length:
+        rest = memoryview(b"".join(pieces))
+        while written < length:
+            written += os.pwrite(descriptor, rest[written:], at + written)
+    return length
+
+
 class OutgoingRegion:
     """The region one side writes to. At most one body lies in it at a time."""
 
@@ -77,10 +90,10 @@ class OutgoingRegion:
         self._size_bytes = 0
         self._lent = False
 
-    def place(self, body: bytes | memoryview) -> tuple[bool, int | None]:
-        """Returns (placed, descriptor): where placed is False the body must go inline, and where a descriptor
-        is given it must travel with the frame (it stays owned here)."""
-        length = len(body)
+    def place(self, *pieces: bytes | memoryview) -> tuple[bool, int | None]:
+        """Writes a body, whole or in pieces. Returns (placed, descriptor): where placed is False the body must
+        go inline, and where a descriptor is given it must travel with the frame (it stays owned here)."""
+        length = sum(map(len, pieces))
         if self._lent or not THRESHOLD_BYTES <= length <= KEPT_BYTES:
             return False, None
         fresh = None
@@ -93,10 +106,9 @@ class OutgoingRegion:
             self.close()
             self._descriptor, self._size_bytes = fresh, size_bytes
         assert self._descriptor is not None
-        view = memoryview(body)
-        written = 0
-        while written < length:
-            written += os.pwrite(self._descriptor, view[written:], written)
+        at = 0
+        for first in range(0, len(pieces), _PIECES_AT_ONCE):
+            at += _write_whole(self._descriptor, pieces[first : first + _PIECES_AT_ONCE], at)
         self._lent = True
         return True, fresh
 
