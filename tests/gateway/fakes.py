@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 
 import httpx
 import msgspec
-import uvicorn
 
 from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject
@@ -201,8 +200,7 @@ async def running(settings: GatewaySettings | None = None, **changes: object) ->
     house = House(settings)
     sock = socket.create_server(("127.0.0.1", 0))
     house.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    app = HttpGateway(house.gateway, house.platform)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
+    server = HttpGateway(house.gateway, house.platform).server()
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     serving = asyncio.create_task(server._serve([sock]))
     try:

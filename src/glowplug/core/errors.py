@@ -3,7 +3,7 @@
 GlowplugError
 |- UserError           the caller or the function's author must change something (4xx)
 |  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
-|  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404
+|  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, MethodNotAllowed 405
 |  |- DeployConflict 409, BodyTooLarge 413, InvalidArguments 422, WeightsError 422, BuildFailed 422
 |- FunctionFailed 500  the function's own code raised; its last line is the message
 |- CapacityError       try again later; carries retry_after_s
@@ -60,6 +60,11 @@ class UnknownFunction(UserError):
 class UnknownEndpoint(UserError):
     status = 404
     code = "unknown_endpoint"
+
+
+class MethodNotAllowed(UserError):
+    status = 405
+    code = "method_not_allowed"
 
 
 class UnknownVersion(UserError):

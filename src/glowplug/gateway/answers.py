@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -15,6 +16,27 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+
+def _status_line(status: int) -> str:
+    phrase = http.HTTPStatus(status).phrase if status in http.HTTPStatus._value2member_map_ else ""
+    return f"HTTP/1.1 {status} {phrase}\r\n"
+
+
+_STATUS_LINES = {status: _status_line(status) for status in range(200, 600)}
+
+
+def head(status: int, headers: str, keep_alive: bool) -> bytes:
+    """The head of an answer as it goes over the wire. `headers` are whole lines, ISO-8859-1, that were
+    checked to hold no line of their own making."""
+    end = "\r\n" if keep_alive else "connection: close\r\n\r\n"
+    return f"{_STATUS_LINES[status]}{headers}{end}".encode("latin-1")
+
+
+def error_lines(error: GlowplugError) -> str:
+    """`error_headers` and the content type as lines for `head`."""
+    lines = [f"{name.decode()}: {value.decode()}\r\n" for name, value in error_headers(error)]
+    return "".join([*lines, "content-type: application/json\r\n"])
 
 
 def error_body(error: GlowplugError) -> bytes:
@@ -33,10 +55,6 @@ def error_headers(error: GlowplugError) -> Headers:
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers
-
-
-def json_headers(body: bytes) -> Headers:
-    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
 
 
 async def send_answer(send: Send, status: int, content_type: str, body: bytes, headers: Headers) -> None:

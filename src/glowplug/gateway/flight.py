@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from time import perf_counter
+from typing import Protocol
 
 import msgspec
 
 from glowplug.core.errors import GlowplugError
 from glowplug.core.ids import FunctionId, InstanceId, RequestId
-from glowplug.transport.connection import Reply
+from glowplug.transport.connection import Body, Reply
 from glowplug.transport.frames import RequestMeta
 
 
@@ -24,13 +24,27 @@ class FunctionInfo(msgspec.Struct, frozen=True):
 Known = Callable[[FunctionId], FunctionInfo | None]
 
 
+class Client(Protocol):
+    """Whoever waits for a flight's answer. Called from the event loop; none of it may block or raise."""
+
+    def answered(self, flight: Flight, reply: Reply) -> None:
+        """Once, with the answer; perhaps before `begin` has returned the flight. When `reply.stream`, chunks
+        follow, and at last `ended`."""
+
+    def chunk(self, flight: Flight, data: bytes) -> None:
+        """A part of a streamed answer. Whoever takes it gives credit for it (Invoker.credit)."""
+
+    def ended(self, flight: Flight, reply: Reply) -> None:
+        """The end of a streamed answer; with `reply.error` it broke off."""
+
+
 class Flight:
-    """A request in flight. `answer` is set exactly once, by whoever knows first: the worker, the controller's
+    """A request in flight. It is answered exactly once, by whoever knows first: the worker, the controller's
     refusal, the deadline, or the client that left."""
 
     __slots__ = (
-        "answer", "arrived_s", "body", "deadline_s", "dispatched_at", "function", "instance", "leased",
-        "meta", "priority", "request", "started_at",
+        "answered", "arrived_s", "body", "client", "deadline_s", "dispatched_at", "expired",
+        "function", "instance", "leased", "meta", "priority", "request", "slot", "started_at", "streaming",
     )  # fmt: skip
 
     def __init__(
@@ -38,26 +52,34 @@ class Flight:
         request: RequestId,
         function: FunctionId,
         meta: RequestMeta,
-        body: bytes | None,
+        body: Body,
         arrived_s: float,
         deadline_s: float,
-        answer: asyncio.Future[Reply],
+        client: Client,
+        expired: Callable[[Flight], None],
         started_at: float,
         priority: int = 0,
     ) -> None:
         self.request = request
         self.function = function
         self.meta = meta
-        self.body = body
+        self.body: Body | None = body
+        """None once it is not kept any more."""
         self.priority = priority
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
-        self.answer = answer
+        """In the gateway's clock, as `arrived_s`."""
+        self.client = client
+        self.expired = expired
         self.started_at = started_at
-        """perf_counter() when it arrived; `dispatched_at` when it was sent, `arrived_s` in epoch seconds."""
+        """perf_counter() when it arrived; `dispatched_at` when it was sent."""
         self.dispatched_at: float | None = None
         self.instance: InstanceId | None = None
         self.leased = False
+        self.answered = False
+        self.streaming = False
+        """It was answered by a stream that has not ended."""
+        self.slot = 0
 
     @property
     def queue_s(self) -> float:
@@ -65,12 +87,21 @@ class Flight:
         return until - self.started_at
 
     def settle(self, reply: Reply) -> None:
-        """The answer, unless there is one already."""
-        if not self.answer.done():
-            self.answer.set_result(reply)
+        """The answer, or a stream's end; nothing when there is one already."""
+        if not self.answered:
+            self.answered = True
+            self.streaming = reply.stream
+            if not reply.stream:
+                self.body = None
+            self.client.answered(self, reply)
+        elif self.streaming and not reply.stream:
+            self.streaming = False
+            self.body = None
+            self.client.ended(self, reply)
 
-    def fail(self, error: GlowplugError) -> None:
-        self.settle(error_reply(error))
+    def expire(self) -> None:
+        """Its deadline passed (deadlines.Waits)."""
+        self.expired(self)
 
 
 def error_reply(error: GlowplugError) -> Reply:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
-from glowplug.core.errors import DeadlinePassed, Overloaded, RequestCancelled, WorkerDied, from_code
+from glowplug.core.errors import (
+    DeadlinePassed,
+    GlowplugError,
+    Overloaded,
+    RequestCancelled,
+    WorkerDied,
+    from_code,
+)
 from glowplug.core.events import Event, RequestArrived, RequestDone, RequestStarted
 from glowplug.core.events import RequestCancelled as RequestCancelledEvent
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId, RequestId
-from glowplug.gateway.flight import Flight, new_request_ids
-from glowplug.transport.connection import NeverRead, Reply
+from glowplug.gateway.deadlines import Deadlines
+from glowplug.gateway.flight import Client, Flight, error_reply, new_request_ids
+from glowplug.transport.connection import Body, NeverRead, Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
 
@@ -33,12 +41,14 @@ class Invoker:
         gateway: GatewayId,
         leases: LeaseTable,
         connections: WorkerConnections,
+        deadlines: Deadlines,
         post: Callable[[Event], None],
         clock: Callable[[], float],
     ) -> None:
         self._gateway = gateway
         self._leases = leases
         self._connections = connections
+        self._deadlines = deadlines
         self._post = post
         self._clock = clock
         self._next_request = new_request_ids(clock())
@@ -50,25 +60,27 @@ class Invoker:
         self.on_news: Callable[[], None] = self.report
 
     def begin(
-        self, function: FunctionId, meta: RequestMeta, body: bytes, timeout_s: float, priority: int
+        self,
+        function: FunctionId,
+        meta: RequestMeta,
+        body: Body,
+        timeout_s: float,
+        client: Client,
+        priority: int,
+        started_at: float,
     ) -> Flight:
-        """Sends the request, or asks the controller where to. The answer comes to `flight.answer`."""
+        """Sends the request, or asks the controller where to; the answer comes to `client`. `meta` has no
+        deadline yet. The client may be told before this returns."""
         now_s = self._clock()
-        deadline_s = now_s + timeout_s
         flight = Flight(
-            request=self._next_request(),
-            function=function,
-            meta=RequestMeta(meta.endpoint, meta.content_type, meta.accept, deadline_s),
-            body=body,
-            arrived_s=now_s,
-            deadline_s=deadline_s,
-            answer=asyncio.get_running_loop().create_future(),
-            started_at=perf_counter(),
-            priority=priority,
-        )
+            self._next_request(), function, meta, body, now_s, now_s + timeout_s, client, self.expire,
+            started_at, priority,
+        )  # fmt: skip
+        flight.meta = RequestMeta(meta.endpoint, meta.content_type, meta.accept, monotonic() + timeout_s)
         while (instance := self._leases.take(function, now_s)) is not None:
             flight.leased = True
             if self._send(flight, instance):
+                self._deadlines.set(flight, flight.deadline_s)
                 return flight
             if instance in self._connections:
                 self._leases.done(instance, True, 0.0, now_s)
@@ -79,77 +91,96 @@ class Invoker:
         return flight
 
     def _ask(self, flight: Flight) -> None:
+        """The controller watches the deadline of what it is asked for; ours is the net below."""
         assert flight.body is not None
         self._flights[flight.request] = flight
+        self._deadlines.set(flight, flight.deadline_s + VERDICT_S)
+        body = flight.body
         self._post(
             RequestArrived(
                 request=flight.request,
                 function=flight.function,
                 gateway=self._gateway,
                 deadline_s=flight.deadline_s,
-                body_bytes=len(flight.body),
+                body_bytes=sum(map(len, body)) if type(body) is list else len(body),
                 priority=flight.priority,
             )
         )
 
     def _send(self, flight: Flight, instance: InstanceId) -> bool:
         """False when the worker had gone before anything was sent, or has no room: another way is right."""
-        assert flight.body is not None
+        body = flight.body
+        assert body is not None
         flight.instance = instance
         flight.dispatched_at = perf_counter()
         try:
-            self._connections.send(
-                instance,
-                flight.request,
-                flight.meta,
-                flight.body,
-                partial(self._answered, flight),
-            )
+            self._connections.send(instance, flight.request, flight.meta, body, partial(self._heard, flight))
         except (WorkerDied, Overloaded):
             flight.instance = flight.dispatched_at = None
             return False
-        if len(flight.body) > _KEPT_BODY_BYTES:
+        if type(body) is list or len(body) > _KEPT_BODY_BYTES:
             flight.body = None
         return True
 
-    def _answered(self, flight: Flight, reply: Reply) -> None:
-        """Called exactly once for each request that was sent, whether somebody still waits or not."""
-        died = isinstance(reply.error, WorkerDied)
-        if flight.leased and flight.body is not None and isinstance(reply.error, NeverRead):
-            self._ask_again(flight)
+    def _heard(self, flight: Flight, reply: Reply | bytes) -> None:
+        """What the worker says to a request that was sent, whether somebody still waits or not."""
+        if type(reply) is bytes:
+            if flight.streaming:
+                flight.client.chunk(flight, reply)
+            else:  # nobody reads any more; the worker is not to wait for them
+                self.credit(flight, len(reply))
             return
+        assert isinstance(reply, Reply)
+        if reply.stream:
+            flight.settle(reply)
+            return
+        error = reply.error
+        if error is not None and isinstance(error, WorkerDied):
+            self._died(flight, reply, error)
+            return
+        self._settle(flight, reply)
         instance = flight.instance
         assert instance is not None
         assert flight.dispatched_at is not None
-        if died and not flight.answer.done():
-            if flight.leased:
-                self._fallen.setdefault(instance, []).append(flight)
-            asyncio.get_running_loop().call_later(VERDICT_S, self._settle, flight, reply)
-            return
-        self._settle(flight, reply)
-        if died:
-            return
-        ok = reply.error is None or reply.error.status < 500
-        took_s = perf_counter() - flight.dispatched_at
-        took_s = reply.phases.get("compute", reply.phases.get("first_compute", took_s))
+        ok = error is None or error.status < 500
+        phases = reply.phases
+        took_s = phases.get("compute") or phases.get("first_compute") or perf_counter() - flight.dispatched_at
         if not flight.leased:
             self._post(RequestDone(request=flight.request, instance=instance, ok=ok, took_s=took_s))
-            return
-        if self._leases.done(instance, ok, took_s, self._clock()):
+        elif self._leases.done(instance, ok, took_s, self._clock()):
             self.report()
         elif not self._news:
             self._news = True
             self.on_news()
 
+    def _died(self, flight: Flight, reply: Reply, error: WorkerDied) -> None:
+        """The engine, or the controller, is about to say of what; a stream that broke off is told at once."""
+        if flight.leased and flight.body is not None and isinstance(error, NeverRead):
+            self._ask_again(flight)
+        elif flight.answered:
+            self._settle(flight, reply)
+        else:
+            if flight.leased:
+                assert flight.instance is not None
+                self._fallen.setdefault(flight.instance, []).append(flight)
+            asyncio.get_running_loop().call_later(VERDICT_S, self._settle, flight, reply)
+
     def _ask_again(self, flight: Flight) -> None:
         """A worker that was lent died before it read the request: the controller finds another."""
-        if flight.answer.done():
+        if flight.answered:
             return
         flight.leased, flight.instance, flight.dispatched_at = False, None, None
         self._ask(flight)
 
+    def credit(self, flight: Flight, passed_bytes: int) -> None:
+        """So many bytes of a stream have gone on to its client: the worker may send as many more."""
+        if flight.instance is not None:
+            self._connections.credit(flight.instance, flight.request, passed_bytes)
+
     def _settle(self, flight: Flight, reply: Reply) -> None:
         self._flights.pop(flight.request, None)
+        if flight.slot:
+            self._deadlines.drop(flight)
         flight.settle(reply)
 
     def leave(self, flight: Flight) -> None:
@@ -162,20 +193,10 @@ class Invoker:
         self._give_up(flight, Reply(error.status, "", b"", {}, "", error))
 
     def _give_up(self, flight: Flight, reply: Reply) -> None:
-        if flight.answer.done():
+        if flight.answered and not flight.streaming:
             return
         self._settle(flight, reply)
-        self.abandon(flight)
-
-    def abandon(self, flight: Flight) -> None:
-        """Whoever waited for the answer was stopped."""
-        self._flights.pop(flight.request, None)
         self._post(RequestCancelledEvent(request=flight.request, instance=flight.instance))
-
-    def limit_s(self, flight: Flight) -> float:
-        """Seconds from now after which the gateway itself says that the deadline passed. It alone watches a
-        leased request; for the others the controller does, and this is the net below."""
-        return flight.deadline_s - self._clock() + (0.0 if flight.leased else VERDICT_S)
 
     def on_command(self, command: Dispatch | Lease | Revoke | Reject) -> None:
         if isinstance(command, Dispatch):
@@ -187,9 +208,9 @@ class Invoker:
             if self._leases.revoke(command.instance):
                 self.report()
         else:
-            flight = self._flights.pop(command.request, None)
+            flight = self._flights.get(command.request)
             if flight is not None:
-                flight.fail(from_code(command.code, command.message, command.retry_after_s))
+                self._fail(flight, from_code(command.code, command.message, command.retry_after_s))
 
     def _dispatch(self, request: RequestId, instance: InstanceId) -> None:
         flight = self._flights.get(request)
@@ -204,7 +225,7 @@ class Invoker:
     def attached(self, instance: InstanceId) -> None:
         """Sends what was dispatched to an instance before its connection came."""
         for flight in self._early.pop(instance, ()):
-            if not flight.answer.done() and self._send(flight, instance):
+            if not flight.answered and self._send(flight, instance):
                 self._post(RequestStarted(request=flight.request, instance=instance))
             else:
                 self._post(RequestDone(request=flight.request, instance=instance, ok=False, took_s=0.0))
@@ -218,7 +239,10 @@ class Invoker:
         """The engine's word on an instance's end, after its connection closed."""
         self.lost(instance)
         for flight in self._fallen.pop(instance, ()):
-            flight.fail(WorkerDied(f"the worker of {flight.function} died: {why}"))
+            self._fail(flight, WorkerDied(f"the worker of {flight.function} died: {why}"))
+
+    def _fail(self, flight: Flight, error: GlowplugError) -> None:
+        self._settle(flight, error_reply(error))
 
     def fallen(self) -> list[InstanceId]:
         """Instances whose end the engine has yet to explain."""

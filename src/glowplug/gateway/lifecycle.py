@@ -14,11 +14,12 @@ from glowplug.core.events import Event
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId
 from glowplug.core.settings import GatewaySettings
 from glowplug.core.status import RequestTrace
-from glowplug.gateway.flight import Flight, Known
+from glowplug.gateway.deadlines import Deadlines
+from glowplug.gateway.flight import Client, Flight, Known
 from glowplug.gateway.invoke import Invoker
 from glowplug.gateway.metrics import Metrics
 from glowplug.gateway.phases import TraceRing, join_phases, origin_of
-from glowplug.transport.connection import Reply
+from glowplug.transport.connection import Body, Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
 
@@ -48,14 +49,15 @@ class Gateway:
         self.metrics = metrics if metrics is not None else Metrics()
         self.traces = TraceRing(settings.traces_kept)
         self.connections = WorkerConnections(settings.max_body_bytes, on_lost=self._on_lost)
+        self.clock = clock
+        self.deadlines = Deadlines(clock)
         self._leases = leases
-        self.invoker = Invoker(gateway, leases, self.connections, post, clock)
+        self.invoker = Invoker(gateway, leases, self.connections, self.deadlines, post, clock)
         self.invoker.on_news = partial(self._report_within, settings.report_every_s)
         self.draining = False
         self.active = 0
         """Requests being answered."""
         self._idle = asyncio.Event()
-        self._idle.set()
         self._report_timer: asyncio.TimerHandle | None = None
 
     def on_command(self, command: Dispatch | Lease | Revoke | Reject) -> None:
@@ -99,15 +101,21 @@ class Gateway:
             self._report_within(_LOOK_AFTER_LEASES_S)
 
     def begin(
-        self, function: FunctionId, meta: RequestMeta, body: bytes, timeout_s: float, priority: int = 0
+        self,
+        function: FunctionId,
+        meta: RequestMeta,
+        body: Body,
+        timeout_s: float,
+        client: Client,
+        priority: int,
+        started_at: float,
     ) -> Flight:
-        """Starts a request. Raises Unavailable while draining. `finish` must follow."""
+        """Starts a request that came at `started_at` of perf_counter(); see Invoker.begin. Raises Unavailable
+        while draining. `finish` and `released` must follow."""
         if self.draining:
             raise Unavailable("the server is shutting down", 1.0)
-        flight = self.invoker.begin(function, meta, body, timeout_s, priority)
         self.active += 1
-        self._idle.clear()
-        return flight
+        return self.invoker.begin(function, meta, body, timeout_s, client, priority, started_at)
 
     def finish(self, flight: Flight, reply: Reply, total_s: float) -> tuple[dict[str, float], str]:
         """Records an answered request; returns its phases in seconds and its origin."""
@@ -134,12 +142,14 @@ class Gateway:
     def released(self) -> None:
         """The answer of a request that `begin` started was written, or given up."""
         self.active -= 1
-        if self.active == 0:
+        if self.draining and self.active == 0:
             self._idle.set()
 
     async def drain(self) -> bool:
         """Refuses new requests, waits up to `settings.drain_s` for the others; True when all ended."""
         self.draining = True
+        if not self.active:
+            self._idle.set()
         try:
             await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
         except TimeoutError:
@@ -151,5 +161,6 @@ class Gateway:
         self.draining = True
         self.connections.close()
         self.invoker.report()
+        self.deadlines.close()
         if self._report_timer is not None:
             self._report_timer.cancel()

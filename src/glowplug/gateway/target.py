@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 import msgspec
 
 from glowplug.core.errors import UnknownEndpoint, UnknownFunction, UserError
 from glowplug.core.ids import FunctionId, parse_function_id
 from glowplug.gateway.flight import FunctionInfo, Known
-from glowplug.transport.frames import MAX_HEADER_VALUE_CHARS
+from glowplug.transport.frames import MAX_HEADER_VALUE_CHARS, RequestMeta
 
 PREFIX = "/function/"
 _PRIORITY_BOUND = 100
@@ -24,6 +25,32 @@ class Wishes(msgspec.Struct):
     content_bytes: int | None = None
     timeout_s: float | None = None
     priority: int = 0
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One endpoint of a function, and how it is asked."""
+
+    function: FunctionId
+    info: FunctionInfo
+    meta: RequestMeta
+    """Without a deadline, which is each request's own."""
+    wishes: Wishes
+
+    @property
+    def timeout_s(self) -> float:
+        wanted_s = self.wishes.timeout_s
+        return self.info.timeout_s if wanted_s is None else min(wanted_s, self.info.timeout_s)
+
+
+def read_target(path: bytes, headers: Iterable[tuple[bytes, bytes]], known: Known) -> Target:
+    """Reads the path and headers of a request for a function, as they came.
+
+    Raises InvalidName, UnknownFunction, UnknownEndpoint, and UserError naming a header that makes no sense.
+    """
+    text = path.partition(b"?")[0].decode("latin-1")
+    function, info, endpoint = parse_target(unquote(text) if "%" in text else text, known)
+    wishes = read_wishes(headers)
+    return Target(function, info, RequestMeta(endpoint, wishes.content_type, wishes.accept), wishes)
 
 
 def parse_target(path: str, known: Known) -> tuple[FunctionId, FunctionInfo, str]:

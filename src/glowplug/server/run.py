@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 import structlog
-import uvicorn
 
 from glowplug.compose import System
 from glowplug.core.errors import GlowplugError, Unavailable
@@ -135,12 +134,7 @@ async def _listen(
     on_ready: Callable[[str, System], Awaitable[None]],
     fatal: Callable[[BaseException], None],
 ) -> None:
-    config = uvicorn.Config(
-        system.http, loop="none", http="httptools", lifespan="off", log_config=None, access_log=False,
-        server_header=False, date_header=False, timeout_keep_alive=75, ws="none",
-        timeout_graceful_shutdown=5,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = system.http.server(loop="none", timeout_graceful_shutdown=5)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     host, port = sock.getsockname()[:2]

@@ -45,8 +45,8 @@ Body = bytes | list[bytes]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A worker's answer. `error` is set when it is one; `phases` are seconds, only ours by name. With `stream`
-    its body follows in chunks, and after them one more Reply without a body."""
+    """A worker's answer. `error` is set when it is one; `phases` are seconds, only ours by name. With
+    `stream` its body follows in chunks, and after them one more Reply without a body."""
 
     status: int
     content_type: str
@@ -62,13 +62,14 @@ class NeverRead(WorkerDied):
 
 
 OnAnswer = Callable[[Reply | bytes], None]
-"""Gets the Reply; of a stream a Reply, its chunks, and the Reply that ends it, which has the error if it broke."""
+"""Gets the Reply; of a stream a Reply, its chunks, and the Reply that ends it, which has the error if it
+broke."""
 
 
 class Connection:
     """Requests out, answers in, matched by id. Every request gets exactly one answer: the worker's, or
-    WorkerDied when the connection ends first. Bounded: `max_in_flight` requests and `max_unsent_bytes`, and of
-    each stream STREAM_WINDOW_BYTES that `credit` has not been given for."""
+    WorkerDied when the connection ends first. Bounded: `max_in_flight` requests and `max_unsent_bytes`, and
+    of each stream STREAM_WINDOW_BYTES that `credit` has not been given for."""
 
     def __init__(
         self,
@@ -143,7 +144,8 @@ class Connection:
                 outbox.now(piece)
 
     def credit(self, request: RequestId, passed_bytes: int) -> None:
-        """So many bytes of a stream's chunks have gone on to the client. Of a stream that is over: ignored."""
+        """So many bytes of a stream's chunks have gone on to the client. Of a stream that is over:
+        ignored."""
         owed_bytes = self._streams.get(request)
         if owed_bytes is not None and passed_bytes > 0:
             self._streams[request] = owed_bytes - passed_bytes
@@ -225,7 +227,9 @@ class Connection:
             return Reply(error.status, "application/json", b"", known_phases(failure.phases), "", error)
         meta = decode_meta(frame.meta, ReplyMeta)
         streams = frame.request in self._streams
-        if streams != (frame.kind is Kind.END) or (streams or meta.stream) and (body or meta.stream is streams):
+        if streams != (frame.kind is Kind.END) or (
+            (streams or meta.stream) and (body or meta.stream is streams)
+        ):
             raise ProtocolError("a stream has a beginning, chunks and an end, in this order")
         phases = known_phases(meta.phases)
         return Reply(meta.status, meta.content_type, body, phases, meta.origin, None, meta.stream)

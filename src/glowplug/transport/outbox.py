@@ -1,5 +1,5 @@
-"""Bytes on their way out of a non-blocking socket, batched: what one turn of the event loop has to say goes out
-in one call, unless nothing else is under way."""
+"""Bytes on their way out of a non-blocking socket, batched: what one turn of the event loop has to say goes
+out in one call, unless nothing else is under way."""
 
 from __future__ import annotations
 

@@ -91,8 +91,9 @@ class OutgoingRegion:
         self._lent = False
 
     def place(self, *pieces: bytes | memoryview) -> tuple[bool, int | None]:
-        """Writes a body, whole or in pieces. Returns (placed, descriptor): where placed is False the body must
-        go inline, and where a descriptor is given it must travel with the frame (it stays owned here)."""
+        """Writes a body, whole or in pieces. Returns (placed, descriptor): where placed is False the body
+        must go inline, and where a descriptor is given it must travel with the frame (it stays owned
+        here)."""
         length = sum(map(len, pieces))
         if self._lent or not THRESHOLD_BYTES <= length <= KEPT_BYTES:
             return False, None

@@ -1,0 +1,284 @@
+"""One request for a function, from its head to the last byte of its answer, on one HTTP connection."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from glowplug.core.errors import DeadlinePassed, GlowplugError, MethodNotAllowed
+from glowplug.gateway.answers import error_body, error_lines, head
+from glowplug.gateway.flight import Flight
+from glowplug.gateway.phases import server_timing
+from glowplug.gateway.target import Target
+from glowplug.transport.connection import Reply
+
+if TYPE_CHECKING:
+    from glowplug.gateway.protocol import FunctionProtocol
+
+_DISCARD_S = 5.0
+_DISCARD_BYTES = 64 * 2**20
+_JOINED_BYTES = 64 * 1024
+_CREDIT_BYTES = 32 * 1024
+"""Credit for a stream is given in portions of about this, well below its window."""
+SSE = "text/event-stream"
+NDJSON = "application/x-ndjson"
+
+
+class _Never:
+    """Where uvicorn sets an event for its cycle: nobody waits for it here."""
+
+    def set(self) -> None:
+        pass
+
+
+class Exchange:
+    """Reads the request's body, begins its flight and writes its answer (flight.Client, deadlines.Waits).
+
+    `open` is called once its turn has come and something is known of it: at the end of its body, or of what
+    came of it at first. A refusal whose body is still to come reads on for a while before the connection
+    closes: a client that still writes would otherwise see it reset, and never the answer.
+    """
+
+    __slots__ = (
+        "chunks", "counts", "disconnected", "flight", "has_turn", "headers", "held_bytes", "is_open",
+        "keep_alive", "length", "method", "owed_bytes", "protocol", "refused", "response_complete", "slot",
+        "speaks_chunks", "started_at", "stream_type", "target", "url", "whole",
+    )  # fmt: skip
+    message_event = _Never()
+
+    def __init__(
+        self, protocol: FunctionProtocol, url: bytes, headers: list[tuple[bytes, bytes]], has_turn: bool
+    ) -> None:
+        parser = protocol.parser
+        self.protocol = protocol
+        self.url = url
+        self.headers = headers
+        self.method = parser.get_method()
+        self.speaks_chunks = parser.get_http_version() != "1.0"
+        self.keep_alive = self.speaks_chunks and parser.should_keep_alive()
+        self.has_turn = has_turn
+        self.is_open = self.whole = self.refused = self.counts = False
+        self.response_complete = self.disconnected = False
+        self.chunks: list[bytes] = []
+        self.length = self.held_bytes = 0
+        self.started_at = perf_counter()
+        self.target: Target | None = None
+        self.flight: Flight | None = None
+        self.owed_bytes = 0
+        self.stream_type = ""
+        self.slot = 0
+
+    # the request
+
+    def feed(self, data: bytes) -> None:
+        self.length += len(data)
+        if self.refused:
+            if self.length > _DISCARD_BYTES:
+                self.protocol.transport.close()
+            return
+        self.chunks.append(data)
+        if self.is_open:
+            try:
+                self._hold()
+            except GlowplugError as error:
+                self._refuse(error)
+
+    def _hold(self) -> None:
+        self.protocol.front.bodies.hold(self.length, self.length - self.held_bytes)
+        self.held_bytes = self.length
+
+    def complete(self) -> None:
+        """The body is whole."""
+        self.whole = True
+        if self.refused:
+            self._finish()
+        elif self.is_open:
+            self._fly()
+        elif self.has_turn:
+            self.open()
+
+    def take_turn(self) -> None:
+        """What was asked before on this connection is answered."""
+        self.has_turn = True
+        self.open()
+
+    def open(self) -> None:
+        self.is_open = True
+        protocol = self.protocol
+        try:
+            if self.method != b"POST":
+                raise MethodNotAllowed("functions are called with POST")
+            target = self.target = protocol.read_target(self.url, self.headers)
+            if not self.whole:
+                protocol.front.bodies.check(target.wishes.content_bytes or 0)
+            self._hold()
+        except GlowplugError as error:
+            self._refuse(error)
+            return
+        if self.whole:
+            self._fly()
+            return
+        gateway = protocol.front.gateway
+        gateway.deadlines.set(self, gateway.clock() + target.timeout_s)
+        if any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers):
+            protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _fly(self) -> None:
+        gateway, target = self.protocol.front.gateway, self.target
+        assert target is not None
+        if self.slot:
+            gateway.deadlines.drop(self)
+        chunks, self.chunks = self.chunks, []
+        body = chunks if len(chunks) > 1 else chunks[0] if chunks else b""
+        self.counts = True
+        try:
+            flight = gateway.begin(
+                target.function,
+                target.meta,
+                body,
+                target.timeout_s,
+                self,
+                target.wishes.priority,
+                self.started_at,
+            )
+        except GlowplugError as error:
+            self.counts = False
+            self._refuse(error)
+        else:
+            if not self.response_complete:
+                self.flight = flight
+
+    def expire(self) -> None:
+        """The body did not come in time, or what was left of an unwanted one."""
+        if self.refused:
+            self._finish()
+        elif self.target is not None:
+            self._refuse(DeadlinePassed(f"the body did not arrive within {self.target.timeout_s:g} s"))
+
+    def _refuse(self, error: GlowplugError) -> None:
+        """An answer before the request began."""
+        self.refused = True
+        self.chunks = []
+        protocol = self.protocol
+        front = protocol.front
+        function = self.target.function if self.target is not None else None
+        front.refused(error, function, perf_counter() - self.started_at)
+        self.keep_alive = self.keep_alive and self.whole
+        body = error_body(error)
+        lines = f"{error_lines(error)}content-length: {len(body)}\r\n"
+        protocol.transport.write(head(error.status, lines, self.keep_alive) + body)
+        self._release()
+        if self.whole:
+            self._finish()
+        else:
+            front.gateway.deadlines.set(self, front.gateway.clock() + _DISCARD_S)
+
+    # the answer
+
+    def answered(self, flight: Flight, reply: Reply) -> None:
+        if self.disconnected:
+            return
+        gateway = self.protocol.front.gateway
+        if reply.stream:
+            self._begin_stream(flight, reply)
+            return
+        phases, origin = gateway.finish(flight, reply, perf_counter() - flight.started_at)
+        lines = f"server-timing: {server_timing(phases)}\r\nx-glowplug-request: {flight.request}\r\n"
+        if origin:
+            lines = f"{lines}x-glowplug-origin: {origin}\r\n"
+        transport = self.protocol.transport
+        if reply.error is not None:
+            body, lines = error_body(reply.error), lines + error_lines(reply.error)
+        else:
+            body, lines = reply.body, f"{lines}content-type: {reply.content_type}\r\n"
+        start = head(reply.status, f"{lines}content-length: {len(body)}\r\n", self.keep_alive)
+        if len(body) <= _JOINED_BYTES:
+            transport.write(start + body)
+        else:
+            transport.writelines((start, body))
+        self._finish()
+
+    def _begin_stream(self, flight: Flight, reply: Reply) -> None:
+        self.stream_type = reply.content_type
+        phases = {"queue": flight.queue_s, **reply.phases}
+        lines = (
+            f"server-timing: {server_timing(phases)}\r\nx-glowplug-request: {flight.request}\r\n"
+            f"cache-control: no-store\r\ncontent-type: {reply.content_type}\r\n"
+        )
+        if self.speaks_chunks:
+            lines += "transfer-encoding: chunked\r\n"
+        self.protocol.transport.write(head(reply.status, lines, self.keep_alive))
+
+    def _write_chunk(self, data: bytes) -> None:
+        """A client of HTTP/1.0 knows no chunks: what it gets ends with the connection."""
+        self.protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.speaks_chunks else data)
+
+    def chunk(self, flight: Flight, data: bytes) -> None:
+        if not self.disconnected:
+            self._write_chunk(data)
+        self.owed_bytes += len(data)
+        self._credit(flight)
+
+    def _credit(self, flight: Flight) -> None:
+        """The worker may go on when the client has read: its pace is the stream's."""
+        if self.owed_bytes >= _CREDIT_BYTES and not self.protocol.flow.write_paused:
+            self.protocol.front.gateway.invoker.credit(flight, self.owed_bytes)
+            self.owed_bytes = 0
+
+    def resume(self) -> None:
+        """The client has read again."""
+        if self.flight is not None:
+            self._credit(self.flight)
+
+    def ended(self, flight: Flight, reply: Reply) -> None:
+        if self.disconnected:
+            return
+        gateway = self.protocol.front.gateway
+        gateway.finish(flight, reply, perf_counter() - flight.started_at)
+        if reply.error is not None:
+            self._break_off(reply.error)
+        elif self.speaks_chunks:
+            self.protocol.transport.write(b"0\r\n\r\n")
+        self._finish()
+
+    def _break_off(self, error: GlowplugError) -> None:
+        """Says why, where the format has a place for it, and closes without an end: what is not whole must
+        not look whole."""
+        body = error_body(error)
+        if self.stream_type.startswith(SSE):
+            self._write_chunk(b"event: error\ndata: %b\n\n" % body)
+        elif self.stream_type.startswith(NDJSON):
+            self._write_chunk(body + b"\n")
+        self.keep_alive = False
+
+    # the end
+
+    def leave(self) -> None:
+        """The connection is lost."""
+        self.disconnected = True
+        gateway = self.protocol.front.gateway
+        if self.slot:
+            gateway.deadlines.drop(self)
+        if not self.response_complete:
+            if self.flight is not None:
+                gateway.invoker.leave(self.flight)
+            self.response_complete = True
+            self._release()
+
+    def _finish(self) -> None:
+        self.response_complete = True
+        if self.slot:
+            self.protocol.front.gateway.deadlines.drop(self)
+        self._release()
+        if not self.keep_alive:
+            self.protocol.transport.close()
+        self.protocol.on_response_complete()
+
+    def _release(self) -> None:
+        front = self.protocol.front
+        self.flight = None
+        if self.counts:
+            self.counts = False
+            front.gateway.released()
+        front.bodies.release(self.held_bytes)
+        self.held_bytes = 0

@@ -1,0 +1,139 @@
+"""HTTP/1.1: uvicorn's protocol, with a short way for functions past ASGI's messages and tasks.
+
+Everything but `/function/...` is uvicorn's and its application's. A function's request is an Exchange, which
+stands where uvicorn has its RequestResponseCycle: in `self.cycle`, or, pipelined, in `self.pipeline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from glowplug.gateway.exchange import Exchange
+from glowplug.gateway.front import Front
+from glowplug.gateway.target import PREFIX, Target
+
+_PREFIX = PREFIX.encode()
+Headers = list[tuple[bytes, bytes]]
+
+
+class FunctionProtocol(HttpToolsProtocol):
+    """One connection. Of keep-alive requests that are alike the head is read once."""
+
+    cycle: Any
+    pipeline: Any
+
+    def __init__(self, front: Front, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.front = front
+        self.quiet_since_s = math.inf
+        self.in_head = False
+        self._last: tuple[bytes, Headers, Target] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.quiet_since_s = self.loop.time()
+        self.front.watch(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.front.forget(self)
+        for exchange in (self.cycle, *[cycle for cycle, _ in self.pipeline]):
+            if isinstance(exchange, Exchange):
+                exchange.leave()
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def give_up(self) -> None:
+        """The client was silent for too long (front.Swept)."""
+        self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        exchange = self.cycle
+        if isinstance(exchange, Exchange) and not exchange.is_open and exchange.has_turn:
+            exchange.open()
+
+    # what the parser finds
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.in_head = True
+        self.quiet_since_s = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.in_head, self.quiet_since_s = False, math.inf
+        url = self.url
+        if not url.startswith(_PREFIX):
+            path = None if url[:1] == b"/" else httptools.parse_url(url).path
+            if not path or not path.startswith(_PREFIX):
+                self._ask_application()
+                return
+            url = path
+        before = self.cycle
+        has_turn = before is None or before.response_complete
+        self.cycle = exchange = Exchange(self, url, self.headers, has_turn)
+        if not has_turn:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))
+
+    def _ask_application(self) -> None:
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if isinstance(self.cycle, Exchange):
+            self.cycle.feed(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if isinstance(self.cycle, Exchange):
+            self.cycle.complete()
+        else:
+            super().on_message_complete()
+
+    # what the exchanges and uvicorn's cycles do
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if isinstance(cycle, Exchange):
+            cycle.take_turn()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def read_target(self, url: bytes, headers: Headers) -> Target:
+        """Raises as Front.read."""
+        last = self._last
+        if last is not None and last[1] == headers and last[0] == url and self.front.is_fresh(last[2]):
+            return last[2]
+        target = self.front.read(url, headers)
+        self._last = url, headers, target
+        return target
+
+    def on_response_complete(self) -> None:
+        """An answer was written. The sweep, not a timer of its own, closes a connection that then idles."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif not self.in_head:
+            self.quiet_since_s = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if isinstance(self.cycle, Exchange):
+            self.cycle.resume()
