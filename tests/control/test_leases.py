@@ -35,6 +35,16 @@ def test_slots_are_counted(table: LeaseTable) -> None:
     assert table.in_flight() == 2
 
 
+def test_the_least_busy_worker_is_taken(table: LeaseTable) -> None:
+    table.grant(lease(1, 30.0, slots=3), 0.0)
+    assert [table.take(F, 1.0) for _ in range(2)] == [1, 1]
+    table.grant(lease(2, 30.0, slots=3), 1.0)
+    assert [table.take(F, 1.0) for _ in range(3)] == [2, 2, 1]
+    table.done(InstanceId(1), True, 0.1, 1.1)
+    assert {table.take(F, 1.2) for _ in range(2)} == {1, 2}
+    assert table.take(F, 1.2) is None
+
+
 def test_an_expired_lease_is_not_used_but_given_back(table: LeaseTable) -> None:
     table.grant(lease(1, 30.0), 0.0)
     assert table.take(F, 30.0) is None

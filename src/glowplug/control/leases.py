@@ -29,6 +29,10 @@ class _Held(msgspec.Struct):
     reported_in_flight: int = 0
 
 
+def _load(held: _Held) -> int:
+    return held.in_flight
+
+
 class LeaseTable:
     """What one gateway may dispatch to by itself.
 
@@ -67,27 +71,28 @@ class LeaseTable:
         return held.in_flight == 0
 
     def take(self, function: FunctionId, now_s: float) -> InstanceId | None:
-        """An instance with a free slot, which is taken, or None: then the controller is to be asked."""
+        """The least busy instance with a free slot, which is taken, or None: then the controller is to be
+        asked."""
+        if self._expiries and self._expiries[0][0] <= now_s:
+            self._expire(now_s)
         free = self._free.get(function)
-        while free:
-            held = next(iter(free.values()))
-            if held.expires_s <= now_s:
-                self._expire(now_s)
-                continue
-            held.in_flight += 1
-            self._in_flight += 1
-            self._busy[held.instance] = None
-            self._news[held.instance] = None
-            if held.in_flight >= held.slots:
-                self._index(held)
-            return held.instance
-        return None
+        if not free:
+            return None
+        held = next(iter(free.values())) if len(free) == 1 else min(free.values(), key=_load)
+        held.in_flight += 1
+        self._in_flight += 1
+        self._busy[held.instance] = None
+        self._news[held.instance] = None
+        if held.in_flight >= held.slots:
+            self._index(held)
+        return held.instance
 
     def done(self, instance: InstanceId, ok: bool, took_s: float, now_s: float) -> bool:
         """A taken slot is free again. True when the lease was revoked and its final report is due now."""
         held = self._held.get(instance)
         if held is None or not held.in_flight:
             return False
+        was_full = held.in_flight >= held.slots
         held.in_flight -= 1
         self._in_flight -= 1
         held.done += ok
@@ -97,7 +102,8 @@ class LeaseTable:
         self._news[instance] = None
         if not held.in_flight:
             del self._busy[instance]
-        self._index(held)
+        if was_full:
+            self._index(held)
         return held.revoked and held.in_flight == 0
 
     def lost(self, instance: InstanceId) -> None:

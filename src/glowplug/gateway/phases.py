@@ -7,6 +7,7 @@ from collections import deque
 from glowplug.core.ladder import PHASES
 from glowplug.core.status import RequestTrace
 
+_WARM = "queue;dur=%.3f, compute;dur=%.3f, reply;dur=%.3f"
 _BEFORE_COMPUTE = ("fork", "import", "build", "fetch", "apply")
 
 
@@ -16,6 +17,10 @@ def join_phases(total_s: float, queue_s: float, stamped: dict[str, float]) -> di
     A request may reach a climb that is under way: the part of the climb that passed before the request came
     is taken off its earliest phases, for it is no part of this request's latency.
     """
+    if len(stamped) == 1 and "compute" in stamped:  # as of every warm request
+        queue_s = min(queue_s, total_s)
+        compute_s = min(stamped["compute"], total_s - queue_s)
+        return {"queue": queue_s, "compute": compute_s, "reply": total_s - queue_s - compute_s}
     phases = {"queue": queue_s, **stamped}
     excess_s = sum(phases.values()) - total_s
     for name in ("queue", *_BEFORE_COMPUTE, "first_compute", "compute") if excess_s > 0 else ():
@@ -38,6 +43,9 @@ def origin_of(stamped: dict[str, float]) -> str:
 
 def server_timing(phases: dict[str, float]) -> str:
     """The Server-Timing header: durations in milliseconds."""
+    if len(phases) == 3 and "compute" in phases and "reply" in phases:
+        queue_s, compute_s, reply_s = phases.values()
+        return _WARM % (queue_s * 1000, compute_s * 1000, reply_s * 1000)
     return ", ".join([f"{name};dur={seconds * 1000:.3f}" for name, seconds in phases.items()])
 
 

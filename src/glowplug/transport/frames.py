@@ -152,6 +152,8 @@ def is_header_value(text: str) -> bool:
 
 def known_phases(phases: dict[str, float]) -> dict[str, float]:
     """Only the phases that have a name of ours and a sensible duration: a worker may have made them up."""
+    if len(phases) == 1 and 0.0 <= phases.get("compute", -1.0) < math.inf:
+        return phases
     return {name: phases[name] for name in PHASES if name in phases and 0.0 <= phases[name] < math.inf}
 
 
