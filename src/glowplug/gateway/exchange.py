@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glowplug.core.errors import DeadlinePassed, GlowplugError, MethodNotAllowed
 from glowplug.gateway.answers import error_body, error_lines, head
@@ -39,36 +40,48 @@ class Exchange:
     closes: a client that still writes would otherwise see it reset, and never the answer.
     """
 
-    __slots__ = (
-        "chunks", "counts", "disconnected", "flight", "has_turn", "headers", "held_bytes", "is_open",
-        "keep_alive", "length", "method", "owed_bytes", "protocol", "refused", "response_complete", "slot",
-        "speaks_chunks", "started_at", "stream_type", "target", "url", "whole",
-    )  # fmt: skip
     message_event = _Never()
+    url = b""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    method = b"POST"
+    keep_alive = speaks_chunks = True
+    disconnected = response_complete = False
+    is_open = whole = refused = False
+    counts = False
+    """Whether the gateway counts it among its requests."""
+    length = held_bytes = owed_bytes = slot = 0
+    target: Target | None = None
+    flight: Flight | None = None
+    stream_type = ""
 
-    def __init__(
-        self, protocol: FunctionProtocol, url: bytes, headers: list[tuple[bytes, bytes]], has_turn: bool
-    ) -> None:
-        parser = protocol.parser
+    def __init__(self, protocol: FunctionProtocol, has_turn: bool) -> None:
         self.protocol = protocol
+        self.has_turn = has_turn
+        self.chunks: list[bytes] = []
+        self.started_at = perf_counter()
+
+    # the request
+
+    def ask(self, target: Target, body: bytes) -> None:
+        """A request that is whole, and whose head was read before."""
+        self.is_open = self.whole = True
+        self.target = target
+        self.chunks.append(body)
+        self.length = len(body)
+        try:
+            self._hold()
+        except GlowplugError as error:
+            self._refuse(error)
+        else:
+            self._fly()
+
+    def begin(self, url: bytes, headers: Sequence[tuple[bytes, bytes]], parser: Any) -> None:
+        """The head is complete."""
         self.url = url
         self.headers = headers
         self.method = parser.get_method()
         self.speaks_chunks = parser.get_http_version() != "1.0"
         self.keep_alive = self.speaks_chunks and parser.should_keep_alive()
-        self.has_turn = has_turn
-        self.is_open = self.whole = self.refused = self.counts = False
-        self.response_complete = self.disconnected = False
-        self.chunks: list[bytes] = []
-        self.length = self.held_bytes = 0
-        self.started_at = perf_counter()
-        self.target: Target | None = None
-        self.flight: Flight | None = None
-        self.owed_bytes = 0
-        self.stream_type = ""
-        self.slot = 0
-
-    # the request
 
     def feed(self, data: bytes) -> None:
         self.length += len(data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import httptools
@@ -15,10 +16,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from glowplug.gateway.exchange import Exchange
 from glowplug.gateway.front import Front
+from glowplug.gateway.heads import RepeatedHead, repeated
 from glowplug.gateway.target import PREFIX, Target
 
 _PREFIX = PREFIX.encode()
-Headers = list[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class FunctionProtocol(HttpToolsProtocol):
@@ -33,6 +35,8 @@ class FunctionProtocol(HttpToolsProtocol):
         self.quiet_since_s = math.inf
         self.in_head = False
         self._last: tuple[bytes, Headers, Target] | None = None
+        self._repeat: RepeatedHead | None = None
+        """The head that `_last` was read from, when all of it came at once."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -42,7 +46,7 @@ class FunctionProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.front.forget(self)
         for exchange in (self.cycle, *[cycle for cycle, _ in self.pipeline]):
-            if isinstance(exchange, Exchange):
+            if type(exchange) is Exchange:
                 exchange.leave()
         self.pipeline.clear()
         super().connection_lost(exc)
@@ -52,10 +56,24 @@ class FunctionProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
+        before = self.cycle
+        is_between = not self.in_head and (before is None or before.response_complete)
+        if is_between and self._repeat is not None:
+            body = self._repeat.body_of(data)
+            if body is not None and self._last is not None and self.front.is_fresh(self._last[2]):
+                self.quiet_since_s = math.inf
+                self.cycle = exchange = Exchange(self, True)
+                exchange.ask(self._last[2], body)
+                return
         super().data_received(data)
         exchange = self.cycle
-        if isinstance(exchange, Exchange) and not exchange.is_open and exchange.has_turn:
+        if type(exchange) is not Exchange:
+            self._repeat = None
+            return
+        if not exchange.is_open and exchange.has_turn:
             exchange.open()
+        if is_between and exchange.whole and exchange.keep_alive:
+            self._repeat = repeated(data)
 
     # what the parser finds
 
@@ -79,7 +97,8 @@ class FunctionProtocol(HttpToolsProtocol):
             url = path
         before = self.cycle
         has_turn = before is None or before.response_complete
-        self.cycle = exchange = Exchange(self, url, self.headers, has_turn)
+        self.cycle = exchange = Exchange(self, has_turn)
+        exchange.begin(url, self.headers, self.parser)
         if not has_turn:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
@@ -93,13 +112,13 @@ class FunctionProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if isinstance(self.cycle, Exchange):
+        if type(self.cycle) is Exchange:
             self.cycle.feed(body)
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if isinstance(self.cycle, Exchange):
+        if type(self.cycle) is Exchange:
             self.cycle.complete()
         else:
             super().on_message_complete()
@@ -107,7 +126,7 @@ class FunctionProtocol(HttpToolsProtocol):
     # what the exchanges and uvicorn's cycles do
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        if isinstance(cycle, Exchange):
+        if type(cycle) is Exchange:
             cycle.take_turn()
         else:
             super()._start_asgi_task(cycle, app)
@@ -117,6 +136,7 @@ class FunctionProtocol(HttpToolsProtocol):
         last = self._last
         if last is not None and last[1] == headers and last[0] == url and self.front.is_fresh(last[2]):
             return last[2]
+        self._last = self._repeat = None
         target = self.front.read(url, headers)
         self._last = url, headers, target
         return target
@@ -135,5 +155,5 @@ class FunctionProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if isinstance(self.cycle, Exchange):
+        if type(self.cycle) is Exchange:
             self.cycle.resume()

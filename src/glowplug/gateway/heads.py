@@ -1,0 +1,48 @@
+"""Heads that repeat: a client that keeps its connection sends the same head over and over, but for its
+length."""
+
+from __future__ import annotations
+
+import msgspec
+
+_LENGTH = b"\r\ncontent-length:"
+_MOST_DIGITS = 12
+
+
+class RepeatedHead(msgspec.Struct, frozen=True):
+    """A head that the parser has read, cut where the digits of its Content-Length stand. What begins with the
+    same bytes means the same, so it needs no parser."""
+
+    before: bytes
+    after: bytes
+
+    def body_of(self, data: bytes) -> bytes | None:
+        """The body, when `data` is exactly one request with this head; None when the parser is needed."""
+        before = self.before
+        if not data.startswith(before):
+            return None
+        start = len(before)
+        end = data.find(b"\r", start, start + _MOST_DIGITS)
+        if end < 0 or not data.startswith(self.after, end):
+            return None
+        digits = data[start:end]
+        body_start = end + len(self.after)
+        if not digits.isdigit() or int(digits) != len(data) - body_start:
+            return None
+        return data[body_start:]
+
+
+def repeated(data: bytes) -> RepeatedHead | None:
+    """What to expect after a request that was parsed whole from `data`, and kept the connection. None when
+    its length is not said in the usual way, or its client waits before it sends its body."""
+    end = data.find(b"\r\n\r\n")
+    head = data[: end + 2].lower()
+    if head.count(_LENGTH) != 1 or b"\r\ntransfer-encoding:" in head or b"\r\nexpect:" in head:
+        return None
+    start = head.find(_LENGTH) + len(_LENGTH)
+    while head[start : start + 1] == b" ":
+        start += 1
+    digits_end = head.find(b"\r", start)
+    if not head[start:digits_end].isdigit():
+        return None
+    return RepeatedHead(data[:start], data[digits_end : end + 4])
