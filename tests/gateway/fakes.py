@@ -9,7 +9,7 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -22,7 +22,7 @@ from glowplug.core.events import Event, RequestArrived
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import GatewaySettings
-from glowplug.core.status import FunctionStatus, LogLine
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
@@ -102,6 +102,10 @@ class FakePlatform:
         if function not in self.statuses:
             raise UnknownFunction(f"no function is called {function}")
         return self.statuses[function]
+
+    def loads(self) -> Iterator[FunctionLoad]:
+        for function in self.statuses:
+            yield FunctionLoad(function, step="parked", parked=1, worker_bytes=1000)
 
     async def scale(self, function: FunctionId, replicas: int) -> None:
         self.function(function)

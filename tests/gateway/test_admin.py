@@ -204,9 +204,9 @@ def test_a_metric_label_goes_with_its_function() -> None:
     async def scenario(house: House) -> None:
         house.start_worker(lend=True)
         await house.http.post("/function/echo", content=b"x")
-        assert ECHO in (await house.http.get("/metrics")).text
+        assert f'glowplug_requests_total{{function="{ECHO}"' in (await house.http.get("/metrics")).text
         await house.http.delete("/system/functions/echo")
         await asyncio.sleep(0)
-        assert ECHO not in (await house.http.get("/metrics")).text
+        assert f'glowplug_requests_total{{function="{ECHO}"' not in (await house.http.get("/metrics")).text
 
     run(scenario)

@@ -13,13 +13,12 @@ from glowplug.gateway.admin import admin_app
 from glowplug.gateway.answers import Receive, Scope, Send, send_answer, send_error
 from glowplug.gateway.front import Front
 from glowplug.gateway.lifecycle import Gateway
-from glowplug.gateway.metrics import CONTENT_TYPE
 from glowplug.gateway.platform import Platform
 from glowplug.gateway.protocol import FunctionProtocol
 
 
 class HttpGateway:
-    """Health and metrics are answered here; what is left goes to the admin interface."""
+    """Health is answered here; what is left goes to the admin interface."""
 
     def __init__(self, gateway: Gateway, platform: Platform) -> None:
         self._gateway = gateway
@@ -44,9 +43,7 @@ class HttpGateway:
         except Unauthorized as error:
             await send_error(send, error)
             return
-        if path == "/metrics":
-            await send_answer(send, 200, CONTENT_TYPE, self._gateway.metrics.text(), [])
-        elif path in ("/livez", "/healthz", "/readyz"):
+        if path in ("/livez", "/healthz", "/readyz"):
             await self._health(path, send)
         else:
             await self._admin(scope, receive, send)

@@ -15,6 +15,7 @@ import structlog
 from glowplug._version import __version__
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
+from glowplug.control.loads import function_loads
 from glowplug.control.status import function_status, function_statuses, node_statuses
 from glowplug.core.errors import (
     NoSpace,
@@ -37,7 +38,7 @@ from glowplug.core.events import (
 from glowplug.core.ids import FunctionId, VersionId, function_id
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
-from glowplug.core.status import FunctionStatus, LogLine
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.platform import (
@@ -141,6 +142,9 @@ class LocalPlatform:
         if found is None:
             raise UnknownFunction(f"no function {function}: `glowplug ps` lists those that are deployed")
         return found
+
+    def loads(self) -> Iterator[FunctionLoad]:
+        return function_loads(self._driver.state)
 
     async def scale(self, function: FunctionId, replicas: int) -> None:
         self.function(function)
