@@ -22,7 +22,7 @@ from glowplug.core.events import Event, RequestArrived
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import GatewaySettings
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
@@ -138,9 +138,9 @@ class FakePlatform:
         return digest.hexdigest()
 
     async def logs(
-        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+        self, function: FunctionId, follow: bool, tail: int | None, query: LogQuery
     ) -> AsyncIterator[LogLine]:
-        self.asked.append(("logs", function, follow, tail, since_s))
+        self.asked.append(("logs", function, follow, tail, query))
         for line in self.lines:
             yield line
 

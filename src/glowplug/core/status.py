@@ -86,6 +86,24 @@ class LogLine(msgspec.Struct, frozen=True):
     text: str
 
 
+class LogQuery(msgspec.Struct, frozen=True):
+    """Which lines are wanted: of one instance, of one stream, at or after `since_s` (epoch), and with `grep`
+    in them. That is a plain text, not a pattern: no query can make the server think for long."""
+
+    instance: int | None = None
+    stream: str | None = None
+    since_s: float | None = None
+    grep: str = ""
+
+    def matches(self, line: LogLine) -> bool:
+        return (
+            (self.instance is None or line.instance == self.instance)
+            and (self.stream is None or line.stream == self.stream)
+            and (self.since_s is None or line.at_s >= self.since_s)
+            and self.grep in line.text
+        )
+
+
 class FunctionLoad(msgspec.Struct, frozen=True):
     """What a function holds and has to do at this moment, as the controller counts it.
 
@@ -128,7 +146,7 @@ class Traffic(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """Everything `glowplug top` shows. `at_s` are seconds of a clock that never runs backwards."""
+    """Everything `glowplug top` shows. `at_s` are epoch seconds that never run backwards."""
 
     at_s: float
     functions: tuple[FunctionLoad, ...]

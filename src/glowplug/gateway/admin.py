@@ -41,7 +41,7 @@ from glowplug.gateway.platform import (
     SecretName,
     UndeployRequest,
 )
-from glowplug.gateway.queries import bounded, check_secret, count, function_of, moment, read_body
+from glowplug.gateway.queries import bounded, check_secret, count, function_of, log_query, read_body
 
 
 def admin_app(gateway: Gateway, platform: Platform) -> Starlette:
@@ -157,7 +157,7 @@ class _Admin:
             function,
             follow=query.get("follow", "").lower() in ("1", "true", "yes"),
             tail=count(query.get("tail"), "tail"),
-            since_s=moment(query.get("since")),
+            query=log_query(query, time.time()),
         )
         return StreamingResponse(_log_lines(lines), media_type="application/x-ndjson")
 
@@ -199,7 +199,7 @@ class _Admin:
         loads = tuple(self._platform.loads())
         traffic = {load.function: self._gateway.metrics.traffic(load.function) for load in loads}
         known = {function: found for function, found in traffic.items() if found is not None}
-        return _json(Load(time.monotonic(), loads, known, self._platform.info().nodes))
+        return _json(Load(self._gateway.clock(), loads, known, self._platform.info().nodes))
 
     async def metrics(self, request: Request) -> Response:
         metrics, nodes = self._gateway.metrics, self._platform.info().nodes

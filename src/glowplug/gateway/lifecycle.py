@@ -45,6 +45,7 @@ class Gateway:
         self.id = gateway
         self.settings = settings
         self.known = known
+        self.clock = clock
         self.metrics = Metrics(clock)
         self.traces = TraceRing(settings.traces_kept)
         self.connections = WorkerConnections(settings.max_body_bytes, on_lost=self._on_lost)

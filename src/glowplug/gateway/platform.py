@@ -12,7 +12,7 @@ import msgspec
 
 from glowplug.core.ids import DEFAULT_NAMESPACE, FunctionId
 from glowplug.core.ladder import Step
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, NodeStatus
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, NodeStatus
 
 Direction = Literal["climb", "descend"]
 Cache = Literal["warm", "cold"]
@@ -121,7 +121,7 @@ class Platform(Protocol):
         ...
 
     def logs(
-        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+        self, function: FunctionId, follow: bool, tail: int | None, query: LogQuery
     ) -> AsyncIterator[LogLine]:
         """Lines in order. Closing the iterator ends a follower."""
         ...

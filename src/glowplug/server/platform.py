@@ -38,7 +38,7 @@ from glowplug.core.events import (
 from glowplug.core.ids import FunctionId, VersionId, function_id
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.platform import (
@@ -201,9 +201,9 @@ class LocalPlatform:
             return (await self._store.receive_upload(chunks, self._max_upload_bytes))[0]
 
     def logs(
-        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+        self, function: FunctionId, follow: bool, tail: int | None, query: LogQuery
     ) -> AsyncIterator[LogLine]:
-        return self._log_book.read(function, follow, tail, since_s)
+        return self._log_book.read(function, follow, tail, query)
 
     def info(self) -> PlatformInfo:
         return PlatformInfo(__version__, tuple(node_statuses(self._driver.state)), self._engine.isolation)
