@@ -23,6 +23,7 @@ from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, Requ
 from glowplug.core.ladder import Step
 from glowplug.core.settings import GatewaySettings
 from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
+from glowplug.gateway.access_log import Entry
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
@@ -199,12 +200,17 @@ def serve(sock: socket.socket, handle: Handler) -> None:
 
 
 @asynccontextmanager
-async def running(settings: GatewaySettings | None = None, **changes: object) -> AsyncIterator[House]:
+async def running(
+    settings: GatewaySettings | None = None, log: Callable[[Entry], None] | None = None, **changes: object
+) -> AsyncIterator[House]:
     settings = msgspec.structs.replace(settings or GatewaySettings(report_every_s=0.01, drain_s=5), **changes)
     house = House(settings)
     sock = socket.create_server(("127.0.0.1", 0))
     house.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    server = HttpGateway(house.gateway, house.platform).server()
+    http = HttpGateway(house.gateway, house.platform)
+    if log is not None:
+        http.log_to(log)
+    server = http.server()
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     serving = asyncio.create_task(server._serve([sock]))
     try:

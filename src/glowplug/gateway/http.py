@@ -3,12 +3,14 @@ rest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import uvicorn
 
 from glowplug.core.errors import Unauthorized, Unavailable
+from glowplug.gateway.access_log import AccessLogged, Application, Entry
 from glowplug.gateway.admin import admin_app
 from glowplug.gateway.answers import Receive, Scope, Send, send_answer, send_error
 from glowplug.gateway.front import Front
@@ -25,13 +27,19 @@ class HttpGateway:
         self._platform = platform
         self._front = Front(gateway)
         self._admin = admin_app(gateway, platform)
+        self._application: Application = self
+
+    def log_to(self, put: Callable[[Entry], None]) -> None:
+        """An entry for every request, from now on. Called before `server`."""
+        self._front.access_log = put
+        self._application = AccessLogged(self, put)
 
     def server(self, **options: Any) -> uvicorn.Server:
         """A uvicorn server of this application and of the functions; it takes no signals. `options` are
         uvicorn's."""
         protocol: Any = partial(FunctionProtocol, self._front)
         config = uvicorn.Config(
-            self, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+            self._application, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, date_header=False, **options,
         )  # fmt: skip
         return uvicorn.Server(config)
