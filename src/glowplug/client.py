@@ -14,7 +14,7 @@ import msgspec
 from glowplug.core.bodies import JSON, decode_result, encode_arguments
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
 from glowplug.core.ids import DEFAULT_NAMESPACE, parse_function_id
-from glowplug.core.status import FunctionStatus, LogLine, RequestTrace
+from glowplug.core.status import FunctionStatus, Load, LogLine, RequestTrace
 
 if TYPE_CHECKING:
     import httpx
@@ -163,12 +163,21 @@ class Client:
         self._send("POST", f"/system/functions/{parse_function_id(function)}/{direction}", params=params)
 
     def logs(
-        self, function: str, *, follow: bool = False, tail: int | None = None, since_s: float | None = None
+        self,
+        function: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: str | float | None = None,
+        grep: str | None = None,
+        stream: str | None = None,
+        instance: int | None = None,
     ) -> Iterator[LogLine]:
-        """Lines in order; with `follow` it ends only when the server does. `since_s` is in epoch seconds."""
+        """Lines in order; with `follow` it ends only when the server does. `since` is in epoch seconds, or
+        text: `10m` ago, or RFC 3339. `grep` is a text that lines must have in them."""
+        wishes = {"tail": tail, "since": since, "grep": grep, "stream": stream, "instance": instance}
         params: dict[str, Any] = {"name": parse_function_id(function), "follow": int(follow)}
-        params |= {} if tail is None else {"tail": tail}
-        params |= {} if since_s is None else {"since": since_s}
+        params |= {name: value for name, value in wishes.items() if value is not None}
         with self._errors(), self._http().stream("GET", "/system/logs", params=params) as response:
             if response.status_code >= 400:
                 response.read()
@@ -186,6 +195,10 @@ class Client:
 
     def trace(self, request: int) -> RequestTrace:
         return self._json("GET", f"/system/traces/{request}", RequestTrace)
+
+    def load(self) -> Load:
+        """What every function has to do at this moment, and what was answered for it so far."""
+        return self._json("GET", "/system/load", Load)
 
     def info(self) -> dict[str, Any]:
         return self._json("GET", "/system/info", dict[str, Any])

@@ -21,7 +21,6 @@ from glowplug.core.specs import FunctionSpec
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
-from glowplug.gateway.metrics import Gauge, Metrics
 from glowplug.node.messages import Said
 from glowplug.server.database import Database
 from glowplug.server.logs import LogBook
@@ -57,7 +56,7 @@ class System:
         )
         self.gateway = Gateway(
             GATEWAY, gateway, leases=LeaseTable(GATEWAY), known=self.platform.known, post=self.driver.post,
-            clock=clock, metrics=Metrics(self._gauges),
+            clock=clock,
         )  # fmt: skip
         self.driver.register_gateway(GATEWAY, self.gateway)
         self.http = HttpGateway(self.gateway, self.platform)
@@ -92,22 +91,6 @@ class System:
         ended = _ended_instance(event)
         if ended is not None:
             self.gateway.detach(*ended)
-
-    def _gauges(self) -> list[Gauge]:
-        gauges = []
-        for function in self.platform.functions():
-            label = {"function": f"{function.name}.{function.namespace}"}
-            gauges.append(Gauge("glowplug_queued_requests", "Requests waiting.", function.queued, label))
-            gauges.append(Gauge("glowplug_held_bytes", "Memory reserved.", function.held_bytes, label))
-        for node in self.platform.info().nodes:
-            label = {"node": node.node}
-            gauges.append(
-                Gauge("glowplug_reserved_bytes", "Memory reserved in all.", node.reserved_bytes, label)
-            )
-            gauges.append(
-                Gauge("glowplug_budget_bytes", "Memory that may be reserved.", node.budget_bytes, label)
-            )
-        return gauges
 
 
 class _Observed:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from glowplug.control.loads import function_loads
 from glowplug.control.status import function_status, function_statuses, node_statuses
 from glowplug.core.ids import FunctionId
 from tests.control.world import FACTS, World, spec
@@ -34,3 +35,28 @@ def test_a_node_is_shown_with_what_is_reserved() -> None:
     world.ask()
     (node,) = node_statuses(world.state)
     assert (node.budget_bytes, node.reserved_bytes) == (5000, 1000)
+
+
+def test_what_a_function_holds_is_counted_by_step() -> None:
+    world = World()
+    world.parked(spec())
+    world.deploy(spec("idle"))
+    load, idle = function_loads(world.state)
+    assert (load.function, load.state, load.step) == ("f.default", "ready", "parked")
+    assert (load.parked, load.busy, load.climbing, load.queued) == (1, 0, 0, 0)
+    status = function_status(world.state, FunctionId("f.default"))
+    assert status is not None
+    assert load.worker_bytes + load.staged_bytes + load.weight_bytes == status.held_bytes
+    assert load.weight_bytes == FACTS.weight_bytes
+    assert (idle.step, idle.worker_bytes) == ("imported", 0)
+    (node,) = node_statuses(world.state)
+    assert node.environment_bytes == node.reserved_bytes - status.held_bytes > 0
+
+
+def test_a_worker_that_climbs_is_counted_as_such() -> None:
+    world = World()
+    world.deploy(spec())
+    world.ask()
+    (load,) = function_loads(world.state)
+    assert load.parked == load.busy == 0
+    assert load.queued + load.climbing >= 1

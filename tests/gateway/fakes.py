@@ -9,7 +9,7 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -22,7 +22,8 @@ from glowplug.core.events import Event, RequestArrived
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import GatewaySettings
-from glowplug.core.status import FunctionStatus, LogLine
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
+from glowplug.gateway.access_log import Entry
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
@@ -103,6 +104,10 @@ class FakePlatform:
             raise UnknownFunction(f"no function is called {function}")
         return self.statuses[function]
 
+    def loads(self) -> Iterator[FunctionLoad]:
+        for function in self.statuses:
+            yield FunctionLoad(function, step="parked", parked=1, worker_bytes=1000)
+
     async def scale(self, function: FunctionId, replicas: int) -> None:
         self.function(function)
         self.asked.append(("scale", function, replicas))
@@ -134,9 +139,9 @@ class FakePlatform:
         return digest.hexdigest()
 
     async def logs(
-        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+        self, function: FunctionId, follow: bool, tail: int | None, query: LogQuery
     ) -> AsyncIterator[LogLine]:
-        self.asked.append(("logs", function, follow, tail, since_s))
+        self.asked.append(("logs", function, follow, tail, query))
         for line in self.lines:
             yield line
 
@@ -195,12 +200,17 @@ def serve(sock: socket.socket, handle: Handler) -> None:
 
 
 @asynccontextmanager
-async def running(settings: GatewaySettings | None = None, **changes: object) -> AsyncIterator[House]:
+async def running(
+    settings: GatewaySettings | None = None, log: Callable[[Entry], None] | None = None, **changes: object
+) -> AsyncIterator[House]:
     settings = msgspec.structs.replace(settings or GatewaySettings(report_every_s=0.01, drain_s=5), **changes)
     house = House(settings)
     sock = socket.create_server(("127.0.0.1", 0))
     house.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    server = HttpGateway(house.gateway, house.platform).server()
+    http = HttpGateway(house.gateway, house.platform)
+    if log is not None:
+        http.log_to(log)
+    server = http.server()
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     serving = asyncio.create_task(server._serve([sock]))
     try:

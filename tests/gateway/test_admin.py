@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from glowplug.core.ladder import Step
-from glowplug.core.status import LogLine
+from glowplug.core.status import LogLine, LogQuery
 from glowplug.gateway.platform import DeployRequest, Limits
 
 from .fakes import ECHO, House, running
@@ -99,6 +99,9 @@ def test_everything_else_reaches_the_platform() -> None:
         ("POST", "/system/functions/echo/sideways", b"", 404, None),
         ("GET", "/system/logs?name=echo&tail=-1", b"", 422, "tail"),
         ("GET", "/system/logs?name=echo&since=yesterday", b"", 422, "since"),
+        ("GET", "/system/logs?name=echo&stream=stdin", b"", 422, "stream"),
+        ("GET", "/system/logs?name=echo&instance=first", b"", 422, "instance"),
+        ("GET", "/system/logs?name=echo&grep=" + "a" * 2000, b"", 422, "grep"),
         ("GET", "/system/logs?name=nobody", b"", 404, None),
         ("GET", "/system/traces/12345", b"", 404, None),
         ("GET", "/system/nothing", b"", 404, None),
@@ -141,14 +144,15 @@ def test_an_upload_is_streamed_and_bounded() -> None:
 def test_logs_are_a_json_object_a_line() -> None:
     async def scenario(house: House) -> None:
         house.platform.lines = [LogLine(0.5, ECHO, 3, "stderr", "hé\n")]
-        answer = await house.http.get("/system/logs?name=echo&tail=5&since=1970-01-01T00:00:01Z&follow=true")
+        path = "/system/logs?name=echo&tail=5&since=1970-01-01T00:00:01Z&follow=true"
+        answer = await house.http.get(path + "&grep=cat%20sat&stream=stderr&instance=3")
         assert answer.headers["content-type"] == "application/x-ndjson"
         assert answer.json() == {
             "name": "echo", "namespace": "default", "instance": "3",
             "timestamp": "1970-01-01T00:00:00.500000Z",
             "at_s": 0.5, "stream": "stderr", "text": "hé\n",
         }  # fmt: skip
-        assert house.platform.asked == [("logs", ECHO, True, 5, 1.0)]
+        assert house.platform.asked == [("logs", ECHO, True, 5, LogQuery(3, "stderr", 1.0, "cat sat"))]
 
     run(scenario)
 
@@ -204,9 +208,9 @@ def test_a_metric_label_goes_with_its_function() -> None:
     async def scenario(house: House) -> None:
         house.start_worker(lend=True)
         await house.http.post("/function/echo", content=b"x")
-        assert ECHO in (await house.http.get("/metrics")).text
+        assert f'glowplug_requests_total{{function="{ECHO}"' in (await house.http.get("/metrics")).text
         await house.http.delete("/system/functions/echo")
         await asyncio.sleep(0)
-        assert ECHO not in (await house.http.get("/metrics")).text
+        assert f'glowplug_requests_total{{function="{ECHO}"' not in (await house.http.get("/metrics")).text
 
     run(scenario)

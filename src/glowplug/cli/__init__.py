@@ -38,6 +38,7 @@ def _register() -> None:
         "serve": "serve:serve",
         "deploy": "functions:deploy",
         "ps": "functions:ps",
+        "top": "top:top",
         "describe": "functions:describe",
         "invoke": "invoke:invoke",
         "logs": "logs:logs",

@@ -136,7 +136,7 @@ def undeploy(*functions: str, url: Url = None) -> None:
 _COLOURS = {"parked": "green", "busy": "green", "staged": "cyan", "failed": "red", "building": "yellow"}
 
 
-def _coloured(word: str) -> str:
+def coloured(word: str) -> str:
     return f"[{_COLOURS[word]}]{word}[/]" if word in _COLOURS else word
 
 
@@ -160,7 +160,7 @@ def _table(found: list[FunctionStatus]) -> Table:
         note = f.error or (f"up to {f.highest_step}: {f.reason}" if f.reason else "")
         name = f.name if f.namespace == "default" else f"{f.name}.{f.namespace}"
         table.add_row(
-            name, _coloured(f.state), _coloured(f.step),
+            name, coloured(f.state), coloured(f.step),
             str(f.availableReplicas), str(f.queued), f"{f.invocationCount:.0f}", show_bytes(f.held_bytes),
             show_bytes(f.weight_bytes), show_seconds(f.keep_warm_s), note.replace("[", "\\["),
         )  # fmt: skip

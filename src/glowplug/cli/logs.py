@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -17,6 +17,10 @@ def logs(
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
     tail: int | None = None,
+    since: str | None = None,
+    grep: str | None = None,
+    stream: Literal["stdout", "stderr"] | None = None,
+    instance: int | None = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -26,9 +30,29 @@ def logs(
 
         glowplug logs embedder --tail 20
         glowplug logs -f embedder
+        glowplug logs embedder --since 10m --stream stderr --grep "out of memory"
+        glowplug logs embedder --json | jq -r .text | grep -E 'took [0-9]{4,} ms'
+
+    Parameters
+    ----------
+    follow
+        Go on with each new line until Ctrl-C.
+    tail
+        At most this many of the lines that are kept.
+    since
+        Only lines after that: 10m ago, or 2026-01-31T12:00:00Z.
+    grep
+        Only lines with this text in them; upper and lower case differ.
+    stream
+        Only lines of this stream.
+    instance
+        Only lines of this worker; 0 is the function's zygote.
+    json
+        Print a JSON object a line.
     """
+    wishes = {"since": since, "grep": grep, "stream": stream, "instance": instance}
     with Client(url) as client:
-        for line in client.logs(function, follow=follow, tail=tail):
+        for line in client.logs(function, follow=follow, tail=tail, **wishes):  # type: ignore[arg-type]
             if json:
                 print_json_line(line)
                 continue

@@ -33,6 +33,7 @@ def serve(
     strict: bool = False,
     same_user: bool = False,
     journal: bool = True,
+    access_log: str = "",
     json: bool = False,
     log_level: str = "info",
 ) -> None:
@@ -42,7 +43,7 @@ def serve(
 
         glowplug serve app.py
         glowplug serve embedder.py classifier.py --port 9000 --memory 8GB
-        glowplug serve --host 0.0.0.0 --token "$TOKEN"
+        glowplug serve --host 0.0.0.0 --token "$TOKEN" --access-log /var/log/glowplug.jsonl
 
     Parameters
     ----------
@@ -69,6 +70,9 @@ def serve(
         Run functions as the server's own user.
     journal
         Keep a journal of events, which `glowplug replay` can check.
+    access_log
+        Write a line of JSON for each request to this file, or to standard output (-). SIGHUP makes the server
+        open the file again, for logrotate.
     json
         Print one JSON line when ready, and the log as JSON.
     log_level
@@ -84,6 +88,7 @@ def serve(
             drop_privileges=not same_user, strict=strict, artifacts=artifacts,
         ),
         journal=journal,
+        access_log=access_log,
     )  # fmt: skip
 
     async def on_ready(url: str, system: System) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from glowplug.control import goals
 from glowplug.control.context import Context
 from glowplug.control.estimates import replicas_wanted
-from glowplug.control.records import Function, Version
+from glowplug.control.records import Function, Version, key_of
 from glowplug.control.state import ControlState
 from glowplug.core.ids import FunctionId, InstanceId, split_function_id
 from glowplug.core.ladder import Step
@@ -28,13 +28,19 @@ def function_status(state: ControlState, number: FunctionId) -> FunctionStatus |
 
 
 def node_statuses(state: ControlState) -> list[NodeStatus]:
-    ledger = state.context.store.ledger
+    """`environment_bytes` are what environments' zygotes hold: no function's own."""
+    store = state.context.store
+    ledger, shared = store.ledger, dict.fromkeys(store.nodes, 0)
+    for key, held in store.environments.items():
+        for node in held:
+            shared[node] += ledger.held_bytes(key_of("environment", node, key))
     return [
         NodeStatus(
             node=node.id,
             budget_bytes=ledger.budget[node.id],
             reserved_bytes=ledger.used[node.id],
             cores=node.cores,
+            environment_bytes=shared[node.id],
         )
         for node in state.nodes.values()
     ]
@@ -51,7 +57,7 @@ def _shown(c: Context, function: Function) -> Version:
     return Version(spec=function.latest, state="failed")
 
 
-def _state(function: Function) -> str:
+def function_state(function: Function) -> str:
     if function.gone:
         return "draining"
     if function.active is not None:
@@ -84,7 +90,7 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
         versions=tuple(name for name in names if name is not None),
         next=function.next or "",
         kind=declaration.kind,
-        state=_state(function),
+        state=function_state(function),
         step=_LABELS[goals.standing(c, function)],
         highest_step=_LABELS[facts.highest_step] if facts else "parked",
         reason=facts.reason if facts else "",

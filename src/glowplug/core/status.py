@@ -57,6 +57,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     budget_bytes: int
     reserved_bytes: int
     cores: int
+    environment_bytes: int = 0
     isolation: dict[str, str] = {}
 
 
@@ -83,3 +84,71 @@ class LogLine(msgspec.Struct, frozen=True):
     instance: int
     stream: str
     text: str
+
+
+class LogQuery(msgspec.Struct, frozen=True):
+    """Which lines are wanted: of one instance, of one stream, at or after `since_s` (epoch), and with `grep`
+    in them. That is a plain text, not a pattern: no query can make the server think for long."""
+
+    instance: int | None = None
+    stream: str | None = None
+    since_s: float | None = None
+    grep: str = ""
+
+    def matches(self, line: LogLine) -> bool:
+        return (
+            (self.instance is None or line.instance == self.instance)
+            and (self.stream is None or line.stream == self.stream)
+            and (self.since_s is None or line.at_s >= self.since_s)
+            and self.grep in line.text
+        )
+
+
+class FunctionLoad(msgspec.Struct, frozen=True):
+    """What a function holds and has to do at this moment, as the controller counts it.
+
+    `climbing`, `parked` and `busy` are its workers; `leases` are those lent to gateways. Bytes are reserved
+    ones: `staged_bytes` of its zygotes, `worker_bytes` of its workers, `weight_bytes` in the page cache.
+    """
+
+    function: str
+    state: str = "ready"
+    step: str = "local"
+    queued: int = 0
+    in_flight: int = 0
+    leases: int = 0
+    climbing: int = 0
+    parked: int = 0
+    busy: int = 0
+    staged_bytes: int = 0
+    worker_bytes: int = 0
+    weight_bytes: int = 0
+
+
+class ColdStart(msgspec.Struct, frozen=True):
+    """A request that waited for a climb: from which step, how long, and when it was answered (epoch)."""
+
+    origin: str
+    total_s: float
+    at_s: float
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """What a gateway answered for a function since it began to count: two of these make a rate.
+
+    `requests` are by status; `seconds` by bucket of core.histogram, whose bounds are BOUNDS_S.
+    """
+
+    requests: dict[str, int] = {}
+    seconds: dict[int, int] = {}
+    compute_s: float = 0.0
+    last_cold: ColdStart | None = None
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Everything `glowplug top` shows. `at_s` are epoch seconds that never run backwards."""
+
+    at_s: float
+    functions: tuple[FunctionLoad, ...]
+    traffic: dict[str, Traffic]
+    nodes: tuple[NodeStatus, ...] = ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,10 +25,13 @@ from glowplug.core.ids import (
     split_function_id,
 )
 from glowplug.core.ladder import Step, parse_step
-from glowplug.core.status import LogLine
+from glowplug.core.status import Load, LogLine
 from glowplug.core.units import show_bytes
 from glowplug.gateway.answers import error_body, error_headers
+from glowplug.gateway.exposition import CONTENT_TYPE, exposition
+from glowplug.gateway.exposition import bounded as bounded_loads
 from glowplug.gateway.lifecycle import Gateway
+from glowplug.gateway.metrics import LABELLED_FUNCTIONS
 from glowplug.gateway.platform import (
     DeployRequest,
     Platform,
@@ -36,7 +41,7 @@ from glowplug.gateway.platform import (
     SecretName,
     UndeployRequest,
 )
-from glowplug.gateway.queries import bounded, check_secret, count, function_of, moment, read_body
+from glowplug.gateway.queries import bounded, check_secret, count, function_of, log_query, read_body
 
 
 def admin_app(gateway: Gateway, platform: Platform) -> Starlette:
@@ -62,6 +67,8 @@ def admin_app(gateway: Gateway, platform: Platform) -> Starlette:
             Route("/system/secrets", a.set_secret, methods=["POST", "PUT"]),
             Route("/system/secrets", a.remove_secret, methods=["DELETE"]),
             Route("/system/info", a.info, methods=["GET"]),
+            Route("/system/load", a.load, methods=["GET"]),
+            Route("/metrics", a.metrics, methods=["GET"]),
         ],
         exception_handlers={GlowplugError: _on_error, HTTPException: _on_http_error, Exception: _on_defect},
     )
@@ -150,7 +157,7 @@ class _Admin:
             function,
             follow=query.get("follow", "").lower() in ("1", "true", "yes"),
             tail=count(query.get("tail"), "tail"),
-            since_s=moment(query.get("since")),
+            query=log_query(query, time.time()),
         )
         return StreamingResponse(_log_lines(lines), media_type="application/x-ndjson")
 
@@ -188,6 +195,18 @@ class _Admin:
     async def info(self, request: Request) -> Response:
         return _json(self._platform.info())
 
+    async def load(self, request: Request) -> Response:
+        loads = tuple(self._platform.loads())
+        traffic = {load.function: self._gateway.metrics.traffic(load.function) for load in loads}
+        known = {function: found for function, found in traffic.items() if found is not None}
+        return _json(Load(self._gateway.clock(), loads, known, self._platform.info().nodes))
+
+    async def metrics(self, request: Request) -> Response:
+        metrics, nodes = self._gateway.metrics, self._platform.info().nodes
+        loads = bounded_loads(self._platform.loads(), LABELLED_FUNCTIONS)
+        blocks = exposition(metrics, loads, nodes, self._gateway.gauges())
+        return StreamingResponse(_in_turns(blocks), media_type=CONTENT_TYPE)
+
 
 async def _log_lines(lines: AsyncIterator[LogLine]) -> AsyncIterator[bytes]:
     async for line in lines:
@@ -197,6 +216,13 @@ async def _log_lines(lines: AsyncIterator[LogLine]) -> AsyncIterator[bytes]:
             {"name": name, "namespace": namespace, "instance": str(line.instance), "timestamp": moment,
              "at_s": line.at_s, "stream": line.stream, "text": line.text}
         ) + b"\n"  # fmt: skip
+
+
+async def _in_turns(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Between two blocks, others have their turn in the event loop."""
+    for block in blocks:
+        yield block
+        await asyncio.sleep(0)
 
 
 def _json(value: Any, status: int = 200) -> Response:

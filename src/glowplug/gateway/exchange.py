@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
-from glowplug.core.errors import DeadlinePassed, GlowplugError, MethodNotAllowed
+from glowplug.core.errors import DeadlinePassed, GlowplugError, MethodNotAllowed, RequestCancelled
+from glowplug.gateway.access_log import Entry
 from glowplug.gateway.answers import error_body, error_lines, head
 from glowplug.gateway.flight import Flight
 from glowplug.gateway.phases import server_timing
@@ -49,7 +50,7 @@ class Exchange:
     is_open = whole = refused = False
     counts = False
     """Whether the gateway counts it among its requests."""
-    length = held_bytes = owed_bytes = slot = 0
+    length = held_bytes = owed_bytes = sent_bytes = slot = 0
     target: Target | None = None
     flight: Flight | None = None
     stream_type = ""
@@ -62,8 +63,9 @@ class Exchange:
 
     # the request
 
-    def ask(self, target: Target, body: bytes) -> None:
+    def ask(self, url: bytes, target: Target, body: bytes) -> None:
         """A request that is whole, and whose head was read before."""
+        self.url = url
         self.is_open = self.whole = True
         self.target = target
         self.chunks.append(body)
@@ -180,6 +182,8 @@ class Exchange:
         body = error_body(error)
         lines = f"{error_lines(error)}content-length: {len(body)}\r\n"
         protocol.transport.write(head(error.status, lines, self.keep_alive) + body)
+        if front.access_log is not None:
+            front.access_log(self._entry(error.status, len(body)))
         self._release()
         if self.whole:
             self._finish()
@@ -209,6 +213,9 @@ class Exchange:
             transport.write(start + body)
         else:
             transport.writelines((start, body))
+        log = self.protocol.front.access_log
+        if log is not None:
+            log(self._entry(reply.status, len(body), flight.request, origin, phases))
         self._finish()
 
     def _begin_stream(self, flight: Flight, reply: Reply) -> None:
@@ -230,6 +237,7 @@ class Exchange:
         if not self.disconnected:
             self._write_chunk(data)
         self.owed_bytes += len(data)
+        self.sent_bytes += len(data)
         self._credit(flight)
 
     def _credit(self, flight: Flight) -> None:
@@ -246,8 +254,11 @@ class Exchange:
     def ended(self, flight: Flight, reply: Reply) -> None:
         if self.disconnected:
             return
-        gateway = self.protocol.front.gateway
-        gateway.finish(flight, reply, perf_counter() - flight.started_at)
+        front = self.protocol.front
+        phases, origin = front.gateway.finish(flight, reply, perf_counter() - flight.started_at)
+        if front.access_log is not None:
+            status = reply.status if reply.error is None else reply.error.status
+            front.access_log(self._entry(status, self.sent_bytes, flight.request, origin, phases))
         if reply.error is not None:
             self._break_off(reply.error)
         elif self.speaks_chunks:
@@ -273,10 +284,28 @@ class Exchange:
         if self.slot:
             gateway.deadlines.drop(self)
         if not self.response_complete:
+            log = self.protocol.front.access_log
+            if log is not None and not self.refused:
+                request = self.flight.request if self.flight is not None else 0
+                log(self._entry(RequestCancelled.status, self.sent_bytes, request))
             if self.flight is not None:
                 gateway.invoker.leave(self.flight)
             self.response_complete = True
             self._release()
+
+    def _entry(
+        self,
+        status: int,
+        sent_bytes: int,
+        request: int = 0,
+        origin: str = "",
+        phases: dict[str, float] | None = None,
+    ) -> Entry:
+        total_s = perf_counter() - self.started_at
+        return Entry(
+            time(), self.protocol.client, self.method, self.url, status, request, origin, phases,
+            self.length, sent_bytes, total_s,
+        )  # fmt: skip
 
     def _finish(self) -> None:
         self.response_complete = True

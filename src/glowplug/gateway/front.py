@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from glowplug.core.errors import GlowplugError
 from glowplug.gateway.access import Access
+from glowplug.gateway.access_log import Entry
 from glowplug.gateway.body import BodyBudget
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.target import Target, read_target
@@ -38,6 +39,7 @@ class Front:
         self.gateway = gateway
         self.access = Access(gateway.settings)
         self.bodies = BodyBudget(gateway.settings.max_body_bytes)
+        self.access_log: Callable[[Entry], None] | None = None
         self._connections: set[Swept] = set()
         self._sweep: asyncio.TimerHandle | None = None
 

@@ -3,36 +3,43 @@ rest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import uvicorn
 
 from glowplug.core.errors import Unauthorized, Unavailable
+from glowplug.gateway.access_log import AccessLogged, Application, Entry
 from glowplug.gateway.admin import admin_app
 from glowplug.gateway.answers import Receive, Scope, Send, send_answer, send_error
 from glowplug.gateway.front import Front
 from glowplug.gateway.lifecycle import Gateway
-from glowplug.gateway.metrics import CONTENT_TYPE
 from glowplug.gateway.platform import Platform
 from glowplug.gateway.protocol import FunctionProtocol
 
 
 class HttpGateway:
-    """Health and metrics are answered here; what is left goes to the admin interface."""
+    """Health is answered here; what is left goes to the admin interface."""
 
     def __init__(self, gateway: Gateway, platform: Platform) -> None:
         self._gateway = gateway
         self._platform = platform
         self._front = Front(gateway)
         self._admin = admin_app(gateway, platform)
+        self._application: Application = self
+
+    def log_to(self, put: Callable[[Entry], None]) -> None:
+        """An entry for every request, from now on. Called before `server`."""
+        self._front.access_log = put
+        self._application = AccessLogged(self, put)
 
     def server(self, **options: Any) -> uvicorn.Server:
         """A uvicorn server of this application and of the functions; it takes no signals. `options` are
         uvicorn's."""
         protocol: Any = partial(FunctionProtocol, self._front)
         config = uvicorn.Config(
-            self, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+            self._application, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, date_header=False, **options,
         )  # fmt: skip
         return uvicorn.Server(config)
@@ -44,9 +51,7 @@ class HttpGateway:
         except Unauthorized as error:
             await send_error(send, error)
             return
-        if path == "/metrics":
-            await send_answer(send, 200, CONTENT_TYPE, self._gateway.metrics.text(), [])
-        elif path in ("/livez", "/healthz", "/readyz"):
+        if path in ("/livez", "/healthz", "/readyz"):
             await self._health(path, send)
         else:
             await self._admin(scope, receive, send)

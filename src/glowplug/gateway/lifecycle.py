@@ -41,12 +41,12 @@ class Gateway:
         known: Known,
         post: Callable[[Event], None],
         clock: Callable[[], float],
-        metrics: Metrics | None = None,
     ) -> None:
         self.id = gateway
         self.settings = settings
         self.known = known
-        self.metrics = metrics if metrics is not None else Metrics()
+        self.clock = clock
+        self.metrics = Metrics(clock)
         self.traces = TraceRing(settings.traces_kept)
         self.connections = WorkerConnections(settings.max_body_bytes, on_lost=self._on_lost)
         self.clock = clock
@@ -138,6 +138,17 @@ class Gateway:
             )
         )
         return phases, origin
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        """What this gateway has to do at this moment: name -> (help, value)."""
+        return {
+            "glowplug_gateway_active_requests": ("Requests being answered.", self.active),
+            "glowplug_gateway_tasks": ("Tasks of the event loop.", len(asyncio.all_tasks())),
+            "glowplug_gateway_waiting_requests": (
+                "Requests that the controller holds.",
+                self.invoker.waiting(),
+            ),
+        }
 
     def released(self) -> None:
         """The answer of a request that `begin` started was written, or given up."""

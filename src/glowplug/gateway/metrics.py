@@ -1,91 +1,98 @@
-"""What Prometheus sees. Only functions that are deployed become labels, so a caller cannot grow them."""
+"""What a gateway counts of its requests. Only functions that are deployed are told apart, and a bounded
+number of them, so that no caller can make the counts grow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import time
+from bisect import bisect_left
+from collections.abc import Callable
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (.0005, .001, .002, .004, .008, .016, .03, .06, .12, .25, .5, 1, 2, 4, 8, 16, 32, 64)  # fmt: skip
+from glowplug.core.histogram import BOUNDS_S, Histogram
+from glowplug.core.status import ColdStart, Traffic
+
+LABELLED_FUNCTIONS = 1000
+"""Functions beyond these are counted together, as OTHERS."""
+OTHERS = "(others)"
 _UNKNOWN = ""
 
 
-class Gauge(msgspec.Struct, frozen=True):
-    """One value that is read when Prometheus asks. All gauges of one `name` have the same label names."""
+class Tally(msgspec.Struct):
+    """All that was answered for one function. `cold` is (count, seconds) by the step it started from."""
 
-    name: str
-    help: str
-    value: float
-    labels: dict[str, str] = {}
-
-
-class _GaugeCollector(Collector):
-    def __init__(self, read: Callable[[], Iterable[Gauge]]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        families: dict[str, GaugeMetricFamily] = {}
-        for gauge in self._read():
-            family = families.get(gauge.name)
-            if family is None:
-                family = GaugeMetricFamily(gauge.name, gauge.help, labels=list(gauge.labels))
-                families[gauge.name] = family
-            family.add_metric(list(gauge.labels.values()), gauge.value)
-        yield from families.values()
-
-    def describe(self) -> list[GaugeMetricFamily]:
-        return []
+    statuses: dict[int, int] = {}
+    seconds: Histogram = msgspec.field(default_factory=Histogram)
+    compute_s: float = 0.0
+    cold: dict[str, tuple[int, float]] = {}
+    last_cold: ColdStart | None = None
 
 
 class Metrics:
-    """Counters and histograms of one gateway, in a registry of its own."""
+    """Filled by every answer, from one event loop; read whole, as often as somebody asks.
 
-    def __init__(self, read_gauges: Callable[[], Iterable[Gauge]] = tuple) -> None:
-        self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "glowplug_requests_total", "Requests answered.", ["function", "status"], registry=self._registry
-        )
-        self._seconds = self._histogram("glowplug_request_seconds", "From arrival to answer.", ["function"])
-        self._cold_seconds = self._histogram(
-            "glowplug_cold_start_seconds", "From arrival to answer, of requests that waited for a climb.",
-            ["function", "origin"],
-        )  # fmt: skip
-        self._phase_seconds = self._histogram("glowplug_phase_seconds", "Time spent in a phase.", ["phase"])
-        self._registry.register(_GaugeCollector(read_gauges))
-        self._counted: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+    `clock` gives epoch seconds; it is asked for cold starts only.
+    """
 
-    def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
-        return Histogram(name, text, labels, buckets=_SECONDS, registry=self._registry)
+    def __init__(self, clock: Callable[[], float] = time.time, labelled: int = LABELLED_FUNCTIONS) -> None:
+        self._clock = clock
+        self._labelled = labelled
+        self._by_function: dict[str | None, Tally] = {}
+        self.tallies: dict[str, Tally] = {}
+        """By label. Not to be changed."""
+        self.cold_phases: dict[tuple[str, str], Histogram] = {}
+        """Seconds of requests that waited for a climb, by (step it started from, phase or `total`)."""
 
     def answered(
         self, function: str | None, status: int, total_s: float, origin: str, phases: dict[str, float]
     ) -> None:
-        """Counts one answer; `function` is None when it named none that is deployed."""
-        key = (function or _UNKNOWN, status)
-        found = self._counted.get(key)
-        if found is None:
-            found = self._requests.labels(key[0], str(status)), self._seconds.labels(key[0])
-            self._counted[key] = found
-        counter, seconds = found
-        counter.inc()
-        seconds.observe(total_s)
-        if function is not None and origin and origin != "parked":
-            self._cold_seconds.labels(function, origin).observe(total_s)
-            for name, phase_s in phases.items():
-                self._phase_seconds.labels(name).observe(phase_s)
-        elif "compute" in phases:
-            self._phase_seconds.labels("compute").observe(phases["compute"])
+        """Counts one answer; `function` is None when it named none that is deployed.
+
+        Every request comes through here: for a warm one it costs half a microsecond.
+        """
+        tally = self._by_function.get(function)
+        if tally is None:
+            tally = self._meet(function)
+        statuses = tally.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+        seconds = tally.seconds
+        seconds.counts[bisect_left(BOUNDS_S, total_s)] += 1
+        seconds.sum_s += total_s
+        if origin == "parked":
+            tally.compute_s += phases.get("compute", 0.0)
+        elif origin:
+            self._cold(tally, total_s, origin, phases)
+
+    def _meet(self, function: str | None) -> Tally:
+        label = _UNKNOWN if function is None else function
+        if label != _UNKNOWN and len(self.tallies) >= self._labelled:
+            label = OTHERS
+        tally = self.tallies.setdefault(label, Tally())
+        self._by_function[function] = tally
+        return tally
+
+    def _cold(self, tally: Tally, total_s: float, origin: str, phases: dict[str, float]) -> None:
+        count, before_s = tally.cold.get(origin, (0, 0.0))
+        tally.cold[origin] = count + 1, before_s + total_s
+        tally.compute_s += phases.get("first_compute", 0.0)
+        tally.last_cold = ColdStart(origin, total_s, self._clock())
+        for phase, phase_s in (*phases.items(), ("total", total_s)):
+            found = self.cold_phases.get((origin, phase))
+            if found is None:
+                found = self.cold_phases[origin, phase] = Histogram()
+            found.observe(phase_s)
 
     def forget(self, function: str) -> None:
-        """Drops the labels of a function that is gone."""
-        for key in [key for key in self._counted if key[0] == function]:
-            del self._counted[key]
-        for metric in (self._requests, self._seconds, self._cold_seconds):
-            metric.remove_by_labels({"function": function})
+        """Drops what was counted for a function that is gone."""
+        self._by_function.pop(function, None)
+        self.tallies.pop(function, None)
 
-    def text(self) -> bytes:
-        return generate_latest(self._registry)
+    def traffic(self, function: str) -> Traffic | None:
+        """Since the start, or since its first deploy; None before its first answer, and for OTHERS."""
+        tally = self.tallies.get(function)
+        if tally is None:
+            return None
+        return Traffic(
+            requests={str(status): count for status, count in tally.statuses.items()},
+            seconds=tally.seconds.sparse(), compute_s=tally.compute_s, last_cold=tally.last_cold,
+        )  # fmt: skip

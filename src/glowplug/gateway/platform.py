@@ -5,14 +5,14 @@ Field names in camelCase are OpenFaaS's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Literal, Protocol
 
 import msgspec
 
 from glowplug.core.ids import DEFAULT_NAMESPACE, FunctionId
 from glowplug.core.ladder import Step
-from glowplug.core.status import FunctionStatus, LogLine, NodeStatus
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, NodeStatus
 
 Direction = Literal["climb", "descend"]
 Cache = Literal["warm", "cold"]
@@ -88,6 +88,10 @@ class Platform(Protocol):
 
     def function(self, function: FunctionId) -> FunctionStatus: ...
 
+    def loads(self) -> Iterator[FunctionLoad]:
+        """Of every function, in the order of `functions`."""
+        ...
+
     async def scale(self, function: FunctionId, replicas: int) -> None: ...
 
     async def undeploy(self, function: FunctionId) -> None: ...
@@ -117,7 +121,7 @@ class Platform(Protocol):
         ...
 
     def logs(
-        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+        self, function: FunctionId, follow: bool, tail: int | None, query: LogQuery
     ) -> AsyncIterator[LogLine]:
         """Lines in order. Closing the iterator ends a follower."""
         ...

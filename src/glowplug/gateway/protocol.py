@@ -59,11 +59,11 @@ class FunctionProtocol(HttpToolsProtocol):
         before = self.cycle
         is_between = not self.in_head and (before is None or before.response_complete)
         if is_between and self._repeat is not None:
-            body = self._repeat.body_of(data)
-            if body is not None and self._last is not None and self.front.is_fresh(self._last[2]):
+            body, last = self._repeat.body_of(data), self._last
+            if body is not None and last is not None and self.front.is_fresh(last[2]):
                 self.quiet_since_s = math.inf
                 self.cycle = exchange = Exchange(self, True)
-                exchange.ask(self._last[2], body)
+                exchange.ask(last[0], last[2], body)
                 return
         super().data_received(data)
         exchange = self.cycle

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+import math
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 
-from glowplug.core.errors import BodyTooLarge, InvalidArguments, UserError
+from glowplug.core.errors import BodyTooLarge, InvalidArguments, InvalidDeclaration, UserError
 from glowplug.core.ids import FunctionId, check_name, check_variable, function_id, parse_function_id
-from glowplug.core.units import show_bytes
+from glowplug.core.status import LogQuery
+from glowplug.core.units import parse_seconds, show_bytes
 from glowplug.gateway.platform import Secret, SecretName
 
 _MAX_BODY_BYTES = 2**20
 _MAX_SECRET_CHARS = 16_384
+_MAX_GREP_CHARS = 1000
 T = TypeVar("T")
 
 
@@ -76,15 +80,29 @@ def count(text: str | None, field: str) -> int | None:
     return int(text)
 
 
-def moment(text: str | None) -> float | None:
-    """Epoch seconds out of those, or of RFC 3339 as OpenFaaS sends it."""
+def log_query(query: Mapping[str, str], now_s: float) -> LogQuery:
+    """`instance`, `stream`, `since` and `grep` as they stand in a URL."""
+    stream, grep = query.get("stream"), query.get("grep", "")
+    if stream not in (None, "stdout", "stderr"):
+        raise InvalidArguments(f"stream: {stream[:40]!r} is neither 'stdout' nor 'stderr'", "stream")
+    if len(grep) > _MAX_GREP_CHARS:
+        raise InvalidArguments(f"grep: a text of at most {_MAX_GREP_CHARS} characters", "grep")
+    instance = count(query.get("instance"), "instance")
+    return LogQuery(instance, stream, moment(query.get("since"), now_s), grep)
+
+
+def moment(text: str | None, now_s: float) -> float | None:
+    """Epoch seconds out of those, of RFC 3339 as OpenFaaS sends it, or of a duration before now: `10m`."""
     if text is None:
         return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
+    with contextlib.suppress(ValueError):
+        found = float(text)
+        if math.isfinite(found):
+            return found
+    with contextlib.suppress(ValueError, OverflowError, OSError):
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise InvalidArguments(f"since: {text[:40]!r} is not a time", "since") from None
+    with contextlib.suppress(InvalidDeclaration):
+        return now_s - parse_seconds(text)
+    raise InvalidArguments(
+        f"since: {text[:40]!r} is no time; write for example '10m' or '2026-01-31T12:00:00Z'", "since"
+    )

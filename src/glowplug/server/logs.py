@@ -7,9 +7,25 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-from glowplug.core.status import LogLine
+import msgspec
+
+from glowplug.core.status import LogLine, LogQuery
 
 _FOLLOWER_LINES = 1000
+_EVERYTHING = LogQuery()
+
+
+class _Follower(msgspec.Struct, frozen=True):
+    """`function` is None for all functions; None in its queue is the end."""
+
+    function: str | None
+    query: LogQuery
+    lines: asyncio.Queue[LogLine | None]
+
+    def put(self, line: LogLine | None) -> None:
+        if self.lines.full():
+            self.lines.get_nowait()
+        self.lines.put_nowait(line)
 
 
 class LogBook:
@@ -18,16 +34,14 @@ class LogBook:
     def __init__(self, kept: int) -> None:
         self._kept = kept
         self._lines: dict[str, deque[LogLine]] = {}
-        self._followers: dict[asyncio.Queue[LogLine | None], str | None] = {}
+        self._followers: dict[int, _Follower] = {}
         self._ended = False
 
     def end_followers(self) -> None:
         """Every follower comes to its end, now and from now on."""
         self._ended = True
-        for queue in self._followers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(None)
+        for follower in self._followers.values():
+            follower.put(None)
 
     def add(self, function: str, instance: int, stream: str, texts: list[str]) -> None:
         now_s = time.time()
@@ -35,11 +49,9 @@ class LogBook:
         for text in texts:
             line = LogLine(now_s, function, instance, stream, text)
             book.append(line)
-            for queue, wanted in self._followers.items():
-                if wanted is None or wanted == function:
-                    if queue.full():
-                        queue.get_nowait()
-                    queue.put_nowait(line)
+            for follower in self._followers.values():
+                if follower.function in (None, function) and follower.query.matches(line):
+                    follower.put(line)
 
     def forget(self, function: str) -> None:
         self._lines.pop(function, None)
@@ -49,22 +61,22 @@ class LogBook:
         function: str | None,
         follow: bool = False,
         tail: int | None = None,
-        since_s: float | None = None,
+        query: LogQuery = _EVERYTHING,
     ) -> AsyncIterator[LogLine]:
-        """The kept lines (the last `tail`, those after `since_s`), then, to a follower, each new one."""
-        queue: asyncio.Queue[LogLine | None] = asyncio.Queue(_FOLLOWER_LINES)
+        """The kept lines that match (the last `tail` of them), then, to a follower, each new one."""
+        follower = _Follower(function, query, asyncio.Queue(_FOLLOWER_LINES))
+        follow = follow and not self._ended
         if follow:
-            self._followers[queue] = function
+            self._followers[id(follower)] = follower
         try:
             books = (
                 [self._lines.get(function, deque())] if function is not None else list(self._lines.values())
             )
-            lines = sorted((line for book in books for line in book), key=lambda line: line.at_s)
-            if since_s is not None:
-                lines = [line for line in lines if line.at_s >= since_s]
-            for line in lines[-tail:] if tail is not None else lines:
+            found = [line for book in books for line in book if query.matches(line)]
+            lines = sorted(found, key=lambda line: line.at_s)
+            for line in lines[max(0, len(lines) - tail) :] if tail is not None else lines:
                 yield line
-            while follow and not self._ended and (found := await queue.get()) is not None:
-                yield found
+            while follow and (new := await follower.lines.get()) is not None:
+                yield new
         finally:
-            self._followers.pop(queue, None)
+            self._followers.pop(id(follower), None)

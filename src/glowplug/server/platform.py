@@ -15,6 +15,7 @@ import structlog
 from glowplug._version import __version__
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
+from glowplug.control.loads import function_loads
 from glowplug.control.status import function_status, function_statuses, node_statuses
 from glowplug.core.errors import (
     NoSpace,
@@ -37,7 +38,7 @@ from glowplug.core.events import (
 from glowplug.core.ids import FunctionId, VersionId, function_id
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
-from glowplug.core.status import FunctionStatus, LogLine
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.platform import (
@@ -142,6 +143,9 @@ class LocalPlatform:
             raise UnknownFunction(f"no function {function}: `glowplug ps` lists those that are deployed")
         return found
 
+    def loads(self) -> Iterator[FunctionLoad]:
+        return function_loads(self._driver.state)
+
     async def scale(self, function: FunctionId, replicas: int) -> None:
         self.function(function)
         self._driver.post(ScaleRequested(function, replicas))
@@ -197,9 +201,9 @@ class LocalPlatform:
             return (await self._store.receive_upload(chunks, self._max_upload_bytes))[0]
 
     def logs(
-        self, function: FunctionId, follow: bool, tail: int | None, since_s: float | None
+        self, function: FunctionId, follow: bool, tail: int | None, query: LogQuery
     ) -> AsyncIterator[LogLine]:
-        return self._log_book.read(function, follow, tail, since_s)
+        return self._log_book.read(function, follow, tail, query)
 
     def info(self) -> PlatformInfo:
         return PlatformInfo(__version__, tuple(node_statuses(self._driver.state)), self._engine.isolation)

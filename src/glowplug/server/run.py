@@ -20,6 +20,8 @@ import structlog
 from glowplug.compose import System
 from glowplug.core.errors import GlowplugError, Unavailable
 from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
+from glowplug.gateway.access_log import Lines
+from glowplug.server.line_writer import LineWriter
 
 log = structlog.get_logger("glowplug.server")
 _BACKLOG = 2048
@@ -33,6 +35,8 @@ class ServerOptions(msgspec.Struct, frozen=True):
     gateway: GatewaySettings
     node: NodeSettings
     journal: bool = True
+    access_log: str = ""
+    """A path, `-` for standard output, or none."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -113,6 +117,13 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
             system = System(options.control, gateway, node, fatal, options.journal)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"the state in {node.state_dir} cannot be opened: {error}") from error
+        if options.access_log:
+            lines = Lines(system.platform.known)
+            access_log = LineWriter(options.access_log, lines.line, lines.lost)
+            cleanup.callback(access_log.close)
+            system.http.log_to(access_log.put)
+            if options.access_log != "-":
+                loop.add_signal_handler(signal.SIGHUP, access_log.reopen)
         try:
             await system.start()
             if options.node.strict:

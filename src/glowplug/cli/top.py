@@ -1,0 +1,158 @@
+"""`glowplug top`: what every function does at this moment, drawn again and again."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from glowplug.cli.functions import Json, Url, coloured
+from glowplug.cli.output import console, print_json, print_json_line
+from glowplug.cli.rates import Picture, Row, picture
+from glowplug.client import Client
+from glowplug.core.errors import InvalidArguments, Unavailable
+from glowplug.core.status import Load, NodeStatus
+from glowplug.core.units import parse_seconds, show_bytes, show_seconds
+
+Sort = Literal["rate", "queue", "p99", "memory", "cold", "name"]
+_CHROME_LINES = 4
+_SHORTEST_S = 0.1
+
+
+def top(
+    name: str = "",
+    *,
+    once: bool = False,
+    interval: str = "1s",
+    sort: Sort = "rate",
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Watch functions: step, workers, requests a second, times, queue, memory, last cold start.
+
+    Ctrl-C ends it.
+
+    Examples:
+
+        glowplug top
+        glowplug top embed --sort p99
+        glowplug top --once --json | jq '.functions[] | {function, rate}'
+
+    Parameters
+    ----------
+    name
+        Only functions whose name contains this.
+    once
+        Look for one interval, print, and end.
+    interval
+        How long one look lasts.
+    sort
+        The functions with the most of this come first.
+    json
+        Print JSON: one document with --once, else a line for each interval.
+    """
+    interval_s = parse_seconds(interval, "--interval")
+    if interval_s < _SHORTEST_S:
+        raise InvalidArguments(f"--interval: at least {_SHORTEST_S:g} s", "interval")
+    try:
+        with Client(url) as client:
+            if once:
+                found = _look(client, client.load(), interval_s, name, sort)[1]
+                print_json(found) if json else console.print(_drawn(found, len(found.functions)))
+            elif json:
+                _lines(client, interval_s, name, sort)
+            else:
+                _watch(client, interval_s, name, sort)
+    except KeyboardInterrupt:
+        return
+
+
+def _look(client: Client, before: Load, interval_s: float, name: str, sort: Sort) -> tuple[Load, Picture]:
+    time.sleep(interval_s)
+    after = client.load()
+    return after, picture(before, after, name, sort)
+
+
+def _lines(client: Client, interval_s: float, name: str, sort: Sort) -> None:
+    before = client.load()
+    while True:
+        before, found = _look(client, before, interval_s, name, sort)
+        print_json_line(found)
+
+
+def _watch(client: Client, interval_s: float, name: str, sort: Sort) -> None:
+    """A server that does not answer for a while is waited for, once it has answered."""
+    before = client.load()
+    shown: RenderableType = _drawn(picture(before, before, name, sort), _room())
+    with Live(shown, console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        live.refresh()
+        while True:
+            try:
+                before, found = _look(client, before, interval_s, name, sort)
+                shown = _drawn(found, _room())
+                live.update(shown, refresh=True)
+            except Unavailable as error:
+                live.update(Group(shown, Text(error.message, style="red")), refresh=True)
+
+
+def _room() -> int:
+    return max(1, console.height - _CHROME_LINES)
+
+
+def _drawn(found: Picture, rows: int) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    table.add_column("FUNCTION", overflow="ellipsis", no_wrap=True)
+    table.add_column("STEP")
+    for heading in ("WORKERS", "REQ/S", "FAIL/S", "P50", "P99", "QUEUE", "HELD", "LAST COLD START"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    shown = found.functions[:rows]
+    for row in shown:
+        table.add_row(*_cells(row))
+    parts: list[RenderableType] = [_headline(found), table]
+    if len(shown) < len(found.functions):
+        parts.append(Text(f"and {len(found.functions) - len(shown)} more", style="dim"))
+    return Group(*parts)
+
+
+def _headline(found: Picture) -> Text:
+    rate = sum(row.rate for row in found.functions)
+    queued = sum(row.queued for row in found.functions)
+    words = [f"{len(found.functions)} functions", f"{rate:.0f} req/s", f"{queued} queued"]
+    return Text("   ".join([*words, *map(_node, found.nodes)]), style="dim")
+
+
+def _node(node: NodeStatus) -> str:
+    return f"node {node.node}: {show_bytes(node.reserved_bytes)} of {show_bytes(node.budget_bytes)}"
+
+
+def _cells(row: Row) -> tuple[str | Text, ...]:
+    """`WORKERS` are busy / parked, and those that climb behind a plus."""
+    workers = f"{row.busy}/{row.parked}" + (f"+{row.climbing}" if row.climbing else "")
+    return (
+        row.function, coloured(row.state if row.state != "ready" else row.step), workers,
+        f"{row.rate:.1f}" if row.rate else "-", Text(f"{row.failing:.1f}", "red") if row.failing else "-",
+        _time(row.p50_s), _time(row.p99_s), str(row.queued) if row.queued else "-",
+        show_bytes(row.held_bytes), _cold(row),
+    )  # fmt: skip
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else show_seconds(seconds)
+
+
+def _cold(row: Row) -> str:
+    if row.last_cold is None or row.cold_ago_s is None:
+        return "-"
+    took = show_seconds(row.last_cold.total_s)
+    return f"{took} from {row.last_cold.origin}, {_ago(row.cold_ago_s)} ago"
+
+
+def _ago(seconds: float) -> str:
+    for unit_s, unit in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.0f}{unit}"
+    return f"{seconds:.0f}s"

@@ -1,0 +1,133 @@
+"""Counting answers, and telling Prometheus."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import parser
+
+from glowplug.core.histogram import BOUNDS_S, Histogram, quantile_s
+from glowplug.core.status import ColdStart, FunctionLoad, NodeStatus
+from glowplug.gateway.exposition import bounded, exposition
+from glowplug.gateway.metrics import OTHERS, Metrics
+
+PHASES = {"queue": 0.001, "fork": 0.01, "first_compute": 0.02, "reply": 0.0}
+
+
+def samples(metrics: Metrics, loads: list[FunctionLoad] = [], nodes: list[NodeStatus] = []) -> dict:  # noqa: B006
+    """name{labels} -> value, read by Prometheus' own parser."""
+    text = b"".join(exposition(metrics, loads, nodes, {"glowplug_gateway_tasks": ("Tasks.", 3)})).decode()
+    families = list(parser.text_string_to_metric_families(text))
+    names = [family.name for family in families]
+    assert len(names) == len(set(names)), "each metric in one piece"
+    assert all(family.documentation for family in families)
+    return {(s.name, *sorted(s.labels.items())): s.value for f in families for s in f.samples}
+
+
+def test_requests_by_status_and_time() -> None:
+    metrics = Metrics(lambda: 7.0)
+    for total_s, status in ((0.0004, 200), (0.0005, 200), (0.003, 500), (1000.0, 200)):
+        metrics.answered("f.default", status, total_s, "parked", {"compute": 0.25})
+    found, who = samples(metrics), ("function", "f.default")
+    assert found["glowplug_requests_total", who, ("status", "200")] == 3
+    assert found["glowplug_requests_total", who, ("status", "500")] == 1
+    buckets = {key[2][1]: n for key, n in found.items() if key[0] == "glowplug_request_seconds_bucket"}
+    assert (buckets["0.0005"], buckets["0.002"], buckets["0.004"], buckets["65.536"]) == (2, 2, 3, 3)
+    assert buckets["+Inf"] == found["glowplug_request_seconds_count", who] == 4
+    assert found["glowplug_request_seconds_sum", who] == pytest.approx(1000.0039)
+    assert found["glowplug_compute_seconds_total", who] == 1.0
+    assert found["glowplug_gateway_tasks",] == 3
+    assert not [key for key in found if "cold" in key[0]]
+
+
+def test_cold_starts_by_step_and_phase() -> None:
+    metrics = Metrics(lambda: 7.0)
+    metrics.answered("f.default", 200, 0.031, "staged", PHASES)
+    metrics.answered("g.default", 200, 0.031, "staged", PHASES)
+    metrics.answered("f.default", 429, 0.001, "", {})
+    found = samples(metrics)
+    cold = ("origin", "staged")
+    for phase, seconds in {**PHASES, "total": 0.031}.items():
+        assert found["glowplug_cold_start_seconds_count", cold, ("phase", phase)] == 2
+        assert found["glowplug_cold_start_seconds_sum", cold, ("phase", phase)] == pytest.approx(2 * seconds)
+    assert found["glowplug_cold_request_seconds_count", ("function", "f.default"), cold] == 1
+    traffic = metrics.traffic("f.default")
+    assert traffic is not None
+    assert traffic.last_cold == ColdStart("staged", 0.031, 7.0)
+    assert traffic.requests == {"200": 1, "429": 1}
+    assert sum(traffic.seconds.values()) == 2
+
+
+def test_functions_and_nodes_at_this_moment() -> None:
+    load = FunctionLoad(
+        "f.default", "ready", "busy", queued=4, in_flight=2, leases=1, climbing=1, parked=2, busy=3,
+        staged_bytes=10, worker_bytes=20, weight_bytes=30,
+    )  # fmt: skip
+    found = samples(Metrics(), [load], [NodeStatus('no"de', 100, 50, 2, environment_bytes=25)])
+    who, node = ("function", "f.default"), ("node", 'no"de')
+    assert found["glowplug_function_step", who] == 5
+    assert found["glowplug_queued_requests", who] == 4
+    assert found["glowplug_leases", who] == 1
+    assert [found["glowplug_workers", who, ("step", s)] for s in ("climbing", "parked", "busy")] == [1, 2, 3]
+    assert [found["glowplug_held_bytes", who, ("step", s)] for s in ("staged", "parked", "local")] == [
+        10,
+        20,
+        30,
+    ]
+    assert [found[f"glowplug_{n}_bytes", node] for n in ("budget", "reserved", "environment")] == [
+        100,
+        50,
+        25,
+    ]
+
+
+def test_labels_are_bounded() -> None:
+    metrics = Metrics(labelled=3)
+    for number in range(10):
+        metrics.answered(f"f{number}.default", 200, 0.001, "parked", {})
+    metrics.answered(None, 404, 0.001, "", {})
+    assert {*metrics.tallies} == {"f0.default", "f1.default", "f2.default", OTHERS, ""}
+    assert metrics.tallies[OTHERS].statuses == {200: 7}
+    assert metrics.traffic("f9.default") is None
+    metrics.forget("f9.default")
+    metrics.forget("f1.default")
+    assert "f1.default" not in metrics.tallies
+    loads = bounded(
+        [FunctionLoad(f"f{n}", step="parked" if n == 8 else "local", queued=n) for n in range(10)], 3
+    )
+    assert [(load.function, load.queued) for load in loads[2:]] == [
+        ("f2", 2),
+        (OTHERS, 3 + 4 + 5 + 6 + 7 + 8 + 9),
+    ]
+    assert loads[-1].step == "parked"
+
+
+def test_a_scrape_of_a_thousand_functions_comes_in_small_blocks() -> None:
+    metrics = Metrics()
+    for number in range(1000):
+        metrics.answered(f"f{number}.default", 200, 0.001, "staged", PHASES)
+    loads = [FunctionLoad(f"f{number}.default") for number in range(1000)]
+    blocks = list(exposition(metrics, loads, [], {}))
+    assert max(map(len, blocks)) < 300_000
+    assert b"".join(blocks).count(b"\n") < 45_000
+
+
+SECONDS = st.floats(1e-5, 60)
+
+
+@given(st.lists(SECONDS, min_size=1), st.floats(0.01, 1))
+def test_a_quantile_is_right_to_a_bucket(values: list[float], share: float) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.observe(value)
+    assert histogram.total == len(values) == sum(histogram.sparse().values())
+    found = quantile_s(histogram.counts, share)
+    assert found is not None
+    exact = sorted(values)[min(len(values) - 1, max(0, -int(-share * len(values) // 1) - 1))]
+    assert found <= max(exact * 1.2, BOUNDS_S[0])
+    assert found >= exact / 1.2 or exact <= BOUNDS_S[0]
+
+
+def test_there_is_no_quantile_of_nothing() -> None:
+    assert quantile_s([0] * 78, 0.5) is None
