@@ -11,6 +11,7 @@ from glowplug.gateway.access_log import Entry
 from glowplug.gateway.answers import error_body, error_lines, head
 from glowplug.gateway.flight import Flight
 from glowplug.gateway.phases import server_timing
+from glowplug.gateway.stream import StreamedAnswer
 from glowplug.gateway.target import Target
 from glowplug.transport.connection import Reply
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 _DISCARD_S = 5.0
 _DISCARD_BYTES = 64 * 2**20
 _JOINED_BYTES = 64 * 1024
-_CREDIT_BYTES = 32 * 1024
-"""Credit for a stream is given in portions of about this, well below its window."""
-SSE = "text/event-stream"
-NDJSON = "application/x-ndjson"
 
 
 class _Never:
@@ -50,10 +47,10 @@ class Exchange:
     is_open = whole = refused = False
     counts = False
     """Whether the gateway counts it among its requests."""
-    length = held_bytes = owed_bytes = sent_bytes = slot = 0
+    length = held_bytes = slot = 0
     target: Target | None = None
     flight: Flight | None = None
-    stream_type = ""
+    stream: StreamedAnswer | None = None
 
     def __init__(self, protocol: FunctionProtocol, has_turn: bool) -> None:
         self.protocol = protocol
@@ -197,7 +194,10 @@ class Exchange:
             return
         gateway = self.protocol.front.gateway
         if reply.stream:
-            self._begin_stream(flight, reply)
+            self.stream = StreamedAnswer(
+                self.protocol, flight, reply, gateway.invoker.credit,
+                keep_alive=self.keep_alive, speaks_chunks=self.speaks_chunks,
+            )  # fmt: skip
             return
         phases, origin = gateway.finish(flight, reply, perf_counter() - flight.started_at)
         lines = f"server-timing: {server_timing(phases)}\r\nx-glowplug-request: {flight.request}\r\n"
@@ -218,62 +218,29 @@ class Exchange:
             log(self._entry(reply.status, len(body), flight.request, origin, phases))
         self._finish()
 
-    def _begin_stream(self, flight: Flight, reply: Reply) -> None:
-        self.stream_type = reply.content_type
-        phases = {"queue": flight.queue_s, **reply.phases}
-        lines = (
-            f"server-timing: {server_timing(phases)}\r\nx-glowplug-request: {flight.request}\r\n"
-            f"cache-control: no-store\r\ncontent-type: {reply.content_type}\r\n"
-        )
-        if self.speaks_chunks:
-            lines += "transfer-encoding: chunked\r\n"
-        self.protocol.transport.write(head(reply.status, lines, self.keep_alive))
-
-    def _write_chunk(self, data: bytes) -> None:
-        """A client of HTTP/1.0 knows no chunks: what it gets ends with the connection."""
-        self.protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.speaks_chunks else data)
-
     def chunk(self, flight: Flight, data: bytes) -> None:
-        if not self.disconnected:
-            self._write_chunk(data)
-        self.owed_bytes += len(data)
-        self.sent_bytes += len(data)
-        self._credit(flight)
-
-    def _credit(self, flight: Flight) -> None:
-        """The worker may go on when the client has read: its pace is the stream's."""
-        if self.owed_bytes >= _CREDIT_BYTES and not self.protocol.flow.write_paused:
-            self.protocol.front.gateway.invoker.credit(flight, self.owed_bytes)
-            self.owed_bytes = 0
+        if self.stream is not None:
+            self.stream.write(data)
 
     def resume(self) -> None:
         """The client has read again."""
-        if self.flight is not None:
-            self._credit(self.flight)
+        if self.stream is not None:
+            self.stream.resume()
 
     def ended(self, flight: Flight, reply: Reply) -> None:
-        if self.disconnected:
+        stream = self.stream
+        if self.disconnected or stream is None:
             return
         front = self.protocol.front
         phases, origin = front.gateway.finish(flight, reply, perf_counter() - flight.started_at)
         if front.access_log is not None:
-            status = reply.status if reply.error is None else reply.error.status
-            front.access_log(self._entry(status, self.sent_bytes, flight.request, origin, phases))
-        if reply.error is not None:
-            self._break_off(reply.error)
-        elif self.speaks_chunks:
-            self.protocol.transport.write(b"0\r\n\r\n")
+            front.access_log(self._entry(reply.status, stream.sent_bytes, flight.request, origin, phases))
+        if reply.error is None:
+            stream.end()
+        else:
+            stream.break_off(reply.error)
+            self.keep_alive = False
         self._finish()
-
-    def _break_off(self, error: GlowplugError) -> None:
-        """Says why, where the format has a place for it, and closes without an end: what is not whole must
-        not look whole."""
-        body = error_body(error)
-        if self.stream_type.startswith(SSE):
-            self._write_chunk(b"event: error\ndata: %b\n\n" % body)
-        elif self.stream_type.startswith(NDJSON):
-            self._write_chunk(body + b"\n")
-        self.keep_alive = False
 
     # the end
 
@@ -287,7 +254,8 @@ class Exchange:
             log = self.protocol.front.access_log
             if log is not None and not self.refused:
                 request = self.flight.request if self.flight is not None else 0
-                log(self._entry(RequestCancelled.status, self.sent_bytes, request))
+                sent_bytes = self.stream.sent_bytes if self.stream is not None else 0
+                log(self._entry(RequestCancelled.status, sent_bytes, request))
             if self.flight is not None:
                 gateway.invoker.leave(self.flight)
             self.response_complete = True
