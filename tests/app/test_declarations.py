@@ -152,7 +152,7 @@ def test_scaling_options_are_recorded() -> None:
     ("options", "said"),
     [
         ({"target_concurrency": 0}, "target_concurrency"),
-        ({"target_concurrency": 257}, "target_concurrency"),
+        ({"target_concurrency": 129}, "target_concurrency"),
         ({"threads": -1}, "threads"),
         ({"priority": "urgent"}, "interactive, batch, background"),
     ],

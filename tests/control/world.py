@@ -133,10 +133,12 @@ class World:
         for one in specs:
             self.post(Deployed(one, FACTS if built else None))
 
-    def ask(self, name: str = "f", timeout_s: float = 30.0, gateway: str = "g0") -> RequestId:
+    def ask(
+        self, name: str = "f", timeout_s: float = 30.0, gateway: str = "g0", priority: int = 0
+    ) -> RequestId:
         self.asked += 1
         request = RequestId(self.asked)
-        self.gateways[GatewayId(gateway)].ask(request, FunctionId(f"{name}.default"), timeout_s)
+        self.gateways[GatewayId(gateway)].ask(request, FunctionId(f"{name}.default"), timeout_s, priority)
         return request
 
     def answer(self, request: RequestId) -> None:

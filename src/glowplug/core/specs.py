@@ -11,7 +11,7 @@ from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority, PriorityLabel, rank_of
 
 Kind = Literal["model", "function"]
-MOST_AT_ONCE = 256
+MOST_AT_ONCE = 128
 """Requests that one worker may be told to run at once."""
 MOST_THREADS = 1024
 
