@@ -8,9 +8,10 @@ from __future__ import annotations
 from glowplug.control import capacity
 from glowplug.control.context import Context
 from glowplug.control.estimates import most_slots, slots
-from glowplug.control.records import Instance, LeaseState
+from glowplug.control.records import Instance, LeaseState, Version
 from glowplug.core.commands import Lease, Revoke
 from glowplug.core.events import LeaseReport
+from glowplug.core.ids import GatewayId
 
 
 def lend(c: Context, instance: Instance) -> bool:
@@ -26,6 +27,13 @@ def lend(c: Context, instance: Instance) -> bool:
     instance.lease = LeaseState(gateway=instance.gateway, expires_s=0.0)
     _grant(c, instance, instance.lease, room)
     return True
+
+
+def lend_idle(c: Context, version: Version, gateway: GatewayId) -> None:
+    """Who sends more than one worker runs at once should know of those that have nothing to do."""
+    for number in version.idle:
+        c.store.instances[number].gateway = gateway
+        c.idled[number] = None
 
 
 def _room(instance: Instance, wanted: int) -> int:
@@ -98,6 +106,8 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> None:
         c.policies.costs.learn(instance.version, "run", event.busy_s / count, count)
     instance.used_s = max(instance.used_s, event.last_s)
     lease.in_flight_before, lease.in_flight = lease.in_flight, event.in_flight
+    if event.in_flight > version.spec.declaration.target_concurrency:
+        lend_idle(c, version, event.gateway)
     if event.final:
         if not lease.revoking and not count:
             # It expired unused: not lent again before somebody asks.

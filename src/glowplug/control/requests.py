@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-from glowplug.control import answers, instances
+from glowplug.control import answers, instances, lending
 from glowplug.control.context import Context
 from glowplug.control.queues import Queue
 from glowplug.control.records import Function, Request, Version
@@ -22,7 +22,12 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
     store = c.store
     if event.request in store.requests:
         return
-    store.gateways[event.gateway] = None
+    if event.gateway not in store.gateways:
+        store.gateways[event.gateway] = None
+        if len(store.gateways) == 1:
+            # What climbed for nobody yet is for this one, as what climbs from now on.
+            for version in store.versions.values():
+                lending.lend_idle(c, version, event.gateway)
     request = Request(
         id=event.request,
         function=event.function,

@@ -88,7 +88,7 @@ class FakeGateway:
             if self.leases.revoke(command.instance):
                 self.report()
         elif isinstance(command, Reject):
-            self.running.pop(command.request, None)
+            # A worker that has it answers all the same, or ends.
             self._end(command.request, command.code)
 
     def _end(self, request: RequestId, outcome: str) -> None:
