@@ -9,6 +9,7 @@ from glowplug.control.capacity import (
     MOST_SLOTS,
     at_once,
     is_shared,
+    least_slots,
     most_slots,
     overflow,
     slots,
@@ -37,23 +38,22 @@ def declared(concurrency: int = 1, *batches: int) -> Declaration:
     ],
 )
 def test_the_shorter_a_request_the_more_wait_in_the_socket(run_s: float | None, few: int, most: int) -> None:
-    assert slots(declared(), None, run_s) == few
-    assert most_slots(declared(), None, run_s) == most
+    assert slots(run_s, 1, 1) == few
+    assert most_slots(run_s, 1, 1) == most
 
 
 def test_what_runs_together_has_room_together() -> None:
-    assert slots(declared(8), None, 1.0) == 8
-    assert slots(declared(1, 1, 16), None, 1.0) == 32, "the next batch gathers meanwhile"
+    assert least_slots(declared(8), None) == 8
+    assert least_slots(declared(1, 1, 16), None) == 32, "the next batch gathers meanwhile"
     facts = BundleFacts(endpoints=(EndpointSpec("e", max_batch=4),))
-    assert slots(declared(1, 16), facts, None) == 8, "what was built counts"
-    assert slots(declared(4), None, 0.01) == 4
-    assert slots(declared(4), None, 0.001) == 20
+    assert least_slots(declared(1, 16), facts) == 8, "what was built counts"
+    assert [slots(run_s, 4, 4) for run_s in (None, 1.0, 0.01, 0.001)] == [4, 4, 4, 20]
     assert (at_once(declared(3, 1), None), at_once(declared(3, 8), None)) == (3, 8)
 
 
 def test_one_at_a_time_stays_one_at_a_time() -> None:
     assert overflow(1) == 0
-    assert not is_shared(most_slots(declared(), None, 0.1))
+    assert not is_shared(most_slots(0.1, 1, 1))
 
 
 @given(
@@ -62,7 +62,7 @@ def test_one_at_a_time_stays_one_at_a_time() -> None:
     st.one_of(st.none(), st.floats(0.0, 100.0)),
 )
 def test_never_more_than_a_connection_takes(concurrency: int, batch: int, run_s: float | None) -> None:
-    declaration = declared(concurrency, batch)
-    few, most = slots(declaration, None, run_s), most_slots(declaration, None, run_s)
+    least = least_slots(declared(concurrency, batch), None)
+    few, most = slots(run_s, concurrency, least), most_slots(run_s, concurrency, least)
     assert 1 <= few <= most <= MOST_SLOTS
     assert most + overflow(most) <= MOST_IN_ONE

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from glowplug.control.capacity import MOST_SLOTS, overflow
+from glowplug.control.estimates import learn_run
 from glowplug.core.commands import Cancel, Climb, Dispatch, Lease, Revoke
 from glowplug.core.events import ScaleRequested
-from glowplug.core.ids import FunctionId, GatewayId
+from glowplug.core.ids import FunctionId, GatewayId, VersionId
 from tests.control.world import World, kinds, spec
 
 F = FunctionId("f.default")
@@ -22,6 +23,11 @@ def warm(took_s: float, gateways: int = 1, **declared: object) -> World:
         world.gateway.finish(request, took_s=took_s)
         world.gateway.report()
     return world
+
+
+def takes(world: World, run_s: float) -> None:
+    context = world.state.context
+    learn_run(context, context.store.versions[VersionId("f-v1")], run_s)
 
 
 def last_lease(world: World) -> Lease:
@@ -180,7 +186,7 @@ def test_a_request_that_waits_in_the_socket_is_stopped_only_when_it_is_next() ->
     """For a worker that does not let go is killed, and with it what runs."""
     world = World()
     world.deploy(spec(target_concurrency=1))
-    world.state.context.policies.costs.learn("f-v1", "run", MIDDLE_S)
+    takes(world, MIDDLE_S)
     first, second = world.ask(), world.ask()
     world.engine.answer_all()
     assert set(world.gateway.running) == {first, second}
@@ -197,7 +203,7 @@ def test_a_request_that_waits_in_the_socket_is_stopped_only_when_it_is_next() ->
 def test_a_deadline_passes_in_the_socket() -> None:
     world = World()
     world.deploy(spec())
-    world.state.context.policies.costs.learn("f-v1", "run", MIDDLE_S)
+    takes(world, MIDDLE_S)
     first, second = world.ask(), world.ask(timeout_s=5.0)
     world.engine.answer_all()
     world.advance(6.0)
@@ -210,7 +216,7 @@ def test_a_deadline_passes_in_the_socket() -> None:
 def test_those_never_begun_go_elsewhere_when_their_worker_dies() -> None:
     world = World()
     world.deploy(spec())
-    world.state.context.policies.costs.learn("f-v1", "run", MIDDLE_S)
+    takes(world, MIDDLE_S)
     first, second = world.ask(), world.ask()
     world.engine.answer_all()
     world.gateway.start(first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glowplug.control import growth, holdings, memory, placement, versions
 from glowplug.control.context import Context
-from glowplug.control.estimates import too_big
+from glowplug.control.estimates import describe, too_big
 from glowplug.control.records import Version, key_of
 from glowplug.core.commands import Build, Target
 from glowplug.core.events import Built
@@ -64,7 +64,8 @@ def on_built(c: Context, event: Built) -> None:
     version = c.store.versions.get(event.version)
     if holding is None or version is None or holding.key != key_of("build", event.node, event.version):
         return
-    version.facts, version.state = event.facts, "built"
+    describe(version, event.facts, c)
+    version.state = "built"
     c.store.building.pop(event.version, None)
     holdings.remove(c, holding)
     # What was just written lies in the page cache, whether there is room for it or not.

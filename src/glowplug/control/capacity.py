@@ -24,19 +24,28 @@ _KEPT_APART_BELOW = 8
 """Workers with fewer slots are taken back from their gateway while a queue waits, see `is_shared`."""
 
 
-def slots(declaration: Declaration, facts: BundleFacts | None, run_s: float | None) -> int:
-    """How many requests may be in one worker when there is no queue. `run_s` is the measured cost of one."""
-    return max(_least(declaration, facts), _depth(run_s, _HIDDEN_S, declaration.target_concurrency))
-
-
-def most_slots(declaration: Declaration, facts: BundleFacts | None, run_s: float | None) -> int:
-    """The same while requests queue: a deeper pipeline, as long as it is a short wait."""
-    return max(_least(declaration, facts), _depth(run_s, _PRESSED_S, declaration.target_concurrency))
+def least_slots(declaration: Declaration, facts: BundleFacts | None) -> int:
+    """What may run together, and for a batch as much again: it gathers while the one before it runs."""
+    batch = _largest_batch(declaration, facts)
+    return min(MOST_SLOTS, max(declaration.target_concurrency, 2 * batch if batch > 1 else 1))
 
 
 def at_once(declaration: Declaration, facts: BundleFacts | None) -> int:
     """Requests that may run in one worker at the same time, be it as one batch."""
     return max(declaration.target_concurrency, _largest_batch(declaration, facts))
+
+
+def slots(run_s: float | None, concurrency: int, least: int) -> int:
+    """How many requests may be in one worker when there is no queue.
+
+    `run_s` is the measured cost of one, None until there is one; `concurrency` how many run at once.
+    """
+    return max(least, _depth(run_s, _HIDDEN_S, concurrency))
+
+
+def most_slots(run_s: float | None, concurrency: int, least: int) -> int:
+    """The same while requests queue: a deeper pipeline, as long as it is a short wait."""
+    return max(least, _depth(run_s, _PRESSED_S, concurrency))
 
 
 def overflow(lent: int) -> int:
@@ -50,12 +59,6 @@ def is_shared(most: int) -> bool:
     the queue gets its share beside it. For long ones the order counts and a decision's cost does not: the
     controller takes the worker back, and sends first what came first, wherever a worker is free first."""
     return most >= _KEPT_APART_BELOW
-
-
-def _least(declaration: Declaration, facts: BundleFacts | None) -> int:
-    """What may run together, and for a batch as much again: it gathers while the one before it runs."""
-    batch = _largest_batch(declaration, facts)
-    return min(MOST_SLOTS, max(declaration.target_concurrency, 2 * batch if batch > 1 else 1))
 
 
 def _largest_batch(declaration: Declaration, facts: BundleFacts | None) -> int:

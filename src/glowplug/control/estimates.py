@@ -10,6 +10,7 @@ from glowplug.control.records import Function, Holding, Version, key_of
 from glowplug.core.ids import VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
+from glowplug.core.specs import BundleFacts
 from glowplug.policy.costs import DISK_BYTES_PER_S
 from glowplug.policy.eviction import Worth
 
@@ -103,17 +104,27 @@ def replicas_wanted(c: Context, function: Function) -> int:
     return max(wanted, 1) if goal is not None else wanted
 
 
-def slots(c: Context, version: Version) -> int:
-    """Requests that may be in one of its instances at once while there is no queue."""
-    spec = version.spec
-    return capacity.slots(spec.declaration, version.facts, c.policies.costs.measured_s(spec.version, "run"))
+def learn_run(c: Context, version: Version, took_s: float, count: int = 1) -> None:
+    """`count` requests took `took_s` each: what that says about slots is kept with the version."""
+    number = version.spec.version
+    c.policies.costs.learn(number, "run", took_s, count)
+    resize(version, c.policies.costs.measured_s(number, "run"))
 
 
-def most_slots(c: Context, version: Version) -> int:
-    """The same while requests queue."""
-    spec = version.spec
-    run_s = c.policies.costs.measured_s(spec.version, "run")
-    return capacity.most_slots(spec.declaration, version.facts, run_s)
+def resize(version: Version, run_s: float | None) -> None:
+    concurrency = version.spec.declaration.target_concurrency
+    least = version.least_slots
+    version.slots = capacity.slots(run_s, concurrency, least)
+    version.most_slots = capacity.most_slots(run_s, concurrency, least)
+
+
+def describe(version: Version, facts: BundleFacts | None, c: Context) -> None:
+    """Takes in what is known of a version: by its declaration, and once it is built by its facts."""
+    version.facts = facts
+    declaration = version.spec.declaration
+    version.at_once = capacity.at_once(declaration, facts)
+    version.least_slots = capacity.least_slots(declaration, facts)
+    resize(version, c.policies.costs.measured_s(version.spec.version, "run"))
 
 
 def most_workers(c: Context, function: Function, version: Version) -> int:

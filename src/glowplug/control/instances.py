@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
-from glowplug.control import answers, capacity, holdings, lending
+from glowplug.control import answers, holdings, lending
 from glowplug.control.context import Context
+from glowplug.control.estimates import learn_run
 from glowplug.control.records import Function, Holding, Instance, Request, Slot, Version
 from glowplug.core.commands import Cancel, Dispatch
 from glowplug.core.events import RequestDone, StepReached
@@ -53,8 +54,8 @@ def reindex(c: Context, instance: Instance) -> None:
         slot = "busy"
     else:
         slot = "climbing" if phase == "climbing" else "idle"
+    version = c.version_of(instance)
     if slot != instance.slot:
-        version = c.version_of(instance)
         if instance.slot:
             del getattr(version, instance.slot)[instance.id]
         if slot:
@@ -66,7 +67,7 @@ def reindex(c: Context, instance: Instance) -> None:
             c.idled[instance.id] = None
     else:
         c.policies.eviction.withdraw(instance.key)
-        if slot == "busy" and phase == "up":
+        if slot == "busy" and phase == "up" and version.slots > 1:
             c.idled[instance.id] = None
 
 
@@ -115,7 +116,7 @@ def stop_cancelled(c: Context, instance: Instance) -> None:
     if not instance.bound:
         return
     version = c.version_of(instance)
-    for number in islice(instance.bound, capacity.at_once(version.spec.declaration, version.facts)):
+    for number in islice(instance.bound, version.at_once):
         request = c.store.requests[number]
         if request.state == "cancelling" and not request.stopping:
             request.stopping = True
@@ -135,7 +136,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
         function.done += event.ok
         function.failed += not event.ok
         if event.ok:
-            c.policies.costs.learn(instance.version, "run", event.took_s)
+            learn_run(c, c.version_of(instance), event.took_s)
     del c.store.requests[request.id]
     instance.used_s = c.now_s
     stop_cancelled(c, instance)

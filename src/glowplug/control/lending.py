@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
-from glowplug.control.estimates import most_slots, slots
+from glowplug.control.estimates import learn_run
 from glowplug.control.records import Instance, LeaseState, Version
 from glowplug.core.commands import Lease, Revoke
 from glowplug.core.events import LeaseReport
@@ -21,7 +21,7 @@ def lend(c: Context, instance: Instance) -> bool:
     """
     if instance.gateway is None or instance.lease is not None:
         return False
-    room = _room(instance, slots(c, c.version_of(instance)))
+    room = _room(instance, c.version_of(instance).slots)
     if room < 1:
         return False
     instance.lease = LeaseState(gateway=instance.gateway, expires_s=0.0)
@@ -103,7 +103,7 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> None:
         function.hold = None
         c.policies.arrivals.observe(function.id, c.now_s, count)
         c.policies.arrivals.observe(version.spec.environment_key, c.now_s, count)
-        c.policies.costs.learn(instance.version, "run", event.busy_s / count, count)
+        learn_run(c, version, event.busy_s / count, count)
     instance.used_s = max(instance.used_s, event.last_s)
     lease.in_flight_before, lease.in_flight = lease.in_flight, event.in_flight
     if event.in_flight > version.spec.declaration.target_concurrency:
@@ -124,7 +124,7 @@ def _renew(c: Context, instance: Instance, lease: LeaseState) -> None:
     A lease that was widened stays so while that many are in flight.
     """
     version = c.version_of(instance)
-    wanted, most = slots(c, version), most_slots(c, version)
+    wanted, most = version.slots, version.most_slots
     if lease.expires_s - c.now_s < c.settings.lease_s / 2:
         if lease.in_flight > wanted:
             wanted = min(most, max(wanted, lease.slots))

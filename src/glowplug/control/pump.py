@@ -19,7 +19,7 @@ from glowplug.control import (
     versions,
 )
 from glowplug.control.context import Context
-from glowplug.control.estimates import most_slots, most_workers, replicas_wanted
+from glowplug.control.estimates import most_workers, replicas_wanted
 from glowplug.control.records import Function, Instance, Node, Version
 from glowplug.control.views import FunctionView, InstanceView
 from glowplug.core.errors import NoSpace
@@ -89,8 +89,7 @@ def _claim_lent(c: Context, function: Function, version: Version) -> None:
     Either their gateway may send more at once, and the queue gets what the controller keeps beside each
     lease; or as many instances as requests wait are taken back.
     """
-    most = most_slots(c, version)
-    shared = capacity.is_shared(most)
+    shared = capacity.is_shared(version.most_slots)
     gateway = c.store.requests[function.queue.head()].gateway
     wanted = len(function.queue)
     for number in list(version.leased):
@@ -101,7 +100,7 @@ def _claim_lent(c: Context, function: Function, version: Version) -> None:
             lending.revoke(c, instance)
             instances.reindex(c, instance)
         elif instance.lease is not None and instance.lease.gateway == gateway:
-            lending.widen(c, instance, most)
+            lending.widen(c, instance, version.most_slots)
         wanted -= 1
 
 

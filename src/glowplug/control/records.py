@@ -92,7 +92,11 @@ class Instance(msgspec.Struct):
 
 
 class Version(msgspec.Struct):
-    """An immutable version, the indexes of its instances and the keys of all it holds."""
+    """An immutable version, the indexes of its instances and the keys of all it holds.
+
+    `at_once` requests may run in one instance at the same time, `slots` be in it, and up to `most_slots` when
+    requests queue (capacity.py).
+    """
 
     spec: FunctionSpec
     facts: BundleFacts | None = None
@@ -102,6 +106,10 @@ class Version(msgspec.Struct):
     attempts: int = 0
     retired: bool = False
     unstageable: bool = False
+    at_once: int = 1
+    least_slots: int = 1
+    slots: int = 1
+    most_slots: int = 1
     idle: dict[InstanceId, None] = {}
     busy: dict[InstanceId, None] = {}
     climbing: dict[InstanceId, None] = {}

@@ -7,7 +7,7 @@ from math import inf
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
-from glowplug.control.estimates import most_workers, slots
+from glowplug.control.estimates import most_workers
 from glowplug.control.records import Function, Instance, Version
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
@@ -41,7 +41,7 @@ class FunctionView:
     def spare(self) -> tuple[InstanceId, float] | None:
         found: InstanceId | None = None
         soonest_s = inf
-        room = slots(self._c, self._version)
+        room = self._version.slots
         for instance in self._used():
             lease = instance.lease
             if len(instance.bound) < (room if lease is None else capacity.overflow(lease.slots)):
