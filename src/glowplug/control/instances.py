@@ -54,15 +54,17 @@ def reindex(c: Context, instance: Instance) -> None:
         slot = "busy"
     else:
         slot = "climbing" if phase == "climbing" else "idle"
-    version = c.version_of(instance)
-    if slot != instance.slot:
-        if instance.slot:
-            del getattr(version, instance.slot)[instance.id]
+    version, before = c.version_of(instance), instance.slot
+    if slot != before:
+        if before:
+            del getattr(version, before)[instance.id]
         if slot:
             getattr(version, slot)[instance.id] = None
         instance.slot = slot
     if slot == "idle" or (slot == "leased" and is_unused(instance)):
-        holdings.offer(c, c.holding_of(instance))
+        if before != "idle" or slot == "idle":
+            # One that was idle until it was lent is on offer already.
+            holdings.offer(c, c.holding_of(instance))
         if slot == "idle":
             c.idled[instance.id] = None
     else:

@@ -111,6 +111,7 @@ def _watch_deadline(c: Context, request: Request) -> None:
     store = c.store
     if len(store.deadlines) > _STALE_ALLOWED + 2 * len(store.requests):
         live = store.requests
+        # What was answered in time is forgotten before its deadline comes up.
         store.deadlines = [entry for entry in store.deadlines if not _is_answered(live.get(entry[1]))]
         heapify(store.deadlines)
     heappush(store.deadlines, (request.deadline_s, request.id))
