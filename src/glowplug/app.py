@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DEFAULT_NAMESPACE, check_name, function_id
-from glowplug.core.specs import Declaration, EndpointSpec, Kind, Parameter
+from glowplug.core.priority import PriorityLabel, rank_of
+from glowplug.core.specs import MOST_AT_ONCE, MOST_THREADS, Declaration, EndpointSpec, Kind, Parameter
 from glowplug.core.units import parse_bytes, parse_seconds
 
 T = TypeVar("T", bound=type)
@@ -135,6 +136,9 @@ class App:
         max_queue: int = 100,
         min_workers: int = 0,
         max_workers: int = 1,
+        target_concurrency: int = 1,
+        threads: int = 0,
+        priority: PriorityLabel = "interactive",
         prewarm: str = "fixed",
         env: dict[str, str] | None = None,
         secrets: Sequence[str] = (),
@@ -144,6 +148,10 @@ class App:
 
         `weights` is a path beside the source file, or a callable that returns a path or a state dict and
         runs where the function builds. `libraries` are imported once, in the environment's zygote.
+
+        `min_workers` stay parked and up to `max_workers` climb when the queue would take longer than a climb;
+        each runs `target_concurrency` requests at once and computes with `threads` threads (0: the cores
+        divided over `max_workers`). `priority` is `interactive`, `batch` or `background`.
         """
 
         def declare(owner: T) -> T:
@@ -160,7 +168,8 @@ class App:
                 owner, "model", name,
                 endpoints=tuple(endpoint_spec(e.method, skip=1) for e in endpoints.values()),
                 weights=weights, libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
-                max_queue=max_queue, min_workers=min_workers, max_workers=max_workers, prewarm=prewarm,
+                max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
+                target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
                 env=env, secrets=secrets, include=include,
             )  # fmt: skip
             full_name = function_id(declaration.name, declaration.namespace)
@@ -181,6 +190,9 @@ class App:
         max_queue: int = 100,
         min_workers: int = 0,
         max_workers: int = 1,
+        target_concurrency: int = 1,
+        threads: int = 0,
+        priority: PriorityLabel = "interactive",
         prewarm: str = "fixed",
         env: dict[str, str] | None = None,
         secrets: Sequence[str] = (),
@@ -192,7 +204,8 @@ class App:
             declaration = self._declare(
                 target, "function", name, endpoints=(endpoint_spec(target),), weights=None,
                 libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
-                max_queue=max_queue, min_workers=min_workers, max_workers=max_workers, prewarm=prewarm,
+                max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
+                target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
                 env=env, secrets=secrets, include=include,
             )  # fmt: skip
             return Handle(target, function_id(declaration.name, self.namespace), target.__name__)
@@ -214,6 +227,9 @@ class App:
         max_queue: int,
         min_workers: int,
         max_workers: int,
+        target_concurrency: int,
+        threads: int,
+        priority: PriorityLabel,
         prewarm: str,
         env: dict[str, str] | None,
         secrets: Sequence[str],
@@ -229,6 +245,14 @@ class App:
             raise InvalidDeclaration(f"{what}: weights is a path beside the source file, or a callable")
         if max_queue < 1 or max_workers < 1 or not 0 <= min_workers <= max_workers:
             raise InvalidDeclaration(f"{what}: need max_queue >= 1 and 0 <= min_workers <= max_workers >= 1")
+        if not 1 <= target_concurrency <= MOST_AT_ONCE or not 0 <= threads <= MOST_THREADS:
+            raise InvalidDeclaration(
+                f"{what}: need 1 <= target_concurrency <= {MOST_AT_ONCE} and 0 <= threads <= {MOST_THREADS}"
+            )
+        try:
+            rank_of(priority)
+        except ValueError as error:
+            raise InvalidDeclaration(f"{what}: priority: {error}") from None
         if own_name in self.targets:
             raise InvalidDeclaration(f"{what} is declared twice in app {self.name}")
         declaration = Declaration(
@@ -238,7 +262,8 @@ class App:
             memory_bytes=parse_bytes(memory, f"{what}: memory"),
             keep_warm_s=parse_seconds(keep_warm, f"{what}: keep_warm"),
             timeout_s=parse_seconds(timeout, f"{what}: timeout"),
-            max_queue=max_queue, min_workers=min_workers, max_workers=max_workers, prewarm=prewarm,
+            max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
+            target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
             env=dict(env or {}), secrets=tuple(secrets), include=tuple(include),
             doc=inspect.getdoc(target) or "",
         )  # fmt: skip

@@ -136,3 +136,27 @@ def test_arguments_without_names_cannot_be_validated() -> None:
 
     with pytest.raises(InvalidDeclaration, match=r"\*values"):
         app.function(loose)
+
+
+def test_scaling_options_are_recorded() -> None:
+    app, _ = declared_model(
+        min_workers=1, max_workers=3, target_concurrency=4, threads=2, priority="background"
+    )
+    declaration, _ = app.targets["model"]
+    assert (declaration.min_workers, declaration.max_workers) == (1, 3)
+    assert (declaration.target_concurrency, declaration.threads) == (4, 2)
+    assert declaration.priority == "background"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"target_concurrency": 0}, "target_concurrency"),
+        ({"target_concurrency": 129}, "target_concurrency"),
+        ({"threads": -1}, "threads"),
+        ({"priority": "urgent"}, "interactive, batch, background"),
+    ],
+)
+def test_scaling_options_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidDeclaration, match=said):
+        declared_model(**options)

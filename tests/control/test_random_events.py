@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from glowplug.control.capacity import MOST_IN_ONE
 from glowplug.control.records import key_of
 from glowplug.control.state import ControlState
 from glowplug.core.commands import Build, Climb
@@ -25,13 +27,15 @@ from glowplug.core.events import (
 from glowplug.core.ids import FunctionId, NodeId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
-from glowplug.core.specs import BundleFacts, NodeSpec
+from glowplug.core.specs import BundleFacts, EndpointSpec, NodeSpec
 from tests.control.world import FACTS, NODE, World, spec
 
 NAMES = ("a", "b", "c")
 OTHER_NODE = NodeId("there")
 names = st.sampled_from(NAMES)
 rarely = st.sampled_from([False, False, False, True])
+durations = st.sampled_from([0.0001, 0.002, 0.02, 0.1])
+"""From deep pipelines to one request at a time."""
 steps = st.sampled_from([Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
 UNSTAGEABLE = BundleFacts(highest_step=Step.IMPORTED, reason="threads", weight_bytes=200, peak_bytes=300)
 
@@ -43,7 +47,10 @@ def declared(name: str, version: int) -> Any:
         environment="shared" if name != "c" else "own",
         memory_bytes=700,
         max_queue=3,
-        max_workers=2 if name == "b" else 1,
+        max_workers={"a": 1, "b": 2, "c": 3}[name],
+        target_concurrency=2 if name == "b" and version != 1 else 1,
+        priority={"a": "interactive", "b": "batch", "c": "background"}[name],
+        endpoints=(EndpointSpec("e", max_batch=4 if name == "c" and version == 3 else 1),),
         min_workers=1 if name == "c" and version == 2 else 0,
         prewarm="none" if name == "a" else "fixed",
         keep_warm_s=20.0,
@@ -95,9 +102,19 @@ class Machine(RuleBasedStateMachine):
         function = FunctionId(f"{name}.default")
         self.world.post(ClimbRequested(function, step) if up else DescendRequested(function, step))
 
-    @rule(name=names, gateway=st.sampled_from(["g0", "g1"]), timeout_s=st.sampled_from([0.0, 3.0, 60.0]))
-    def ask(self, name: str, gateway: str, timeout_s: float) -> None:
-        self.world.ask(name, timeout_s, gateway)
+    @rule(
+        name=names,
+        gateway=st.sampled_from(["g0", "g1"]),
+        timeout_s=st.sampled_from([0.0, 3.0, 60.0]),
+        priority=st.sampled_from([0, 0, 1, 2, 3, 99]),
+    )
+    def ask(self, name: str, gateway: str, timeout_s: float, priority: int) -> None:
+        self.world.ask(name, timeout_s, gateway, priority)
+
+    @rule(name=names, count=st.integers(2, 9))
+    def crowd(self, name: str, count: int) -> None:
+        for number in range(count):
+            self.world.ask(name, 30.0, "g0", number % 4)
 
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
@@ -106,7 +123,7 @@ class Machine(RuleBasedStateMachine):
             request = data.draw(st.sampled_from(list(gateway.running)))
             gateway.start(request)
             if request in gateway.running:
-                gateway.finish(request, ok=data.draw(st.booleans()))
+                gateway.finish(request, ok=data.draw(st.booleans()), took_s=data.draw(durations))
 
     @rule(name=names, seconds=st.sampled_from([0.0, 0.1, 5.0]))
     def serve(self, name: str, seconds: float) -> None:
@@ -116,12 +133,22 @@ class Machine(RuleBasedStateMachine):
         self.world.advance(seconds)
         self.world.engine.answer_all()
 
-    @rule()
-    def finish_all(self) -> None:
+    @rule(took_s=durations)
+    def finish_all(self, took_s: float) -> None:
         for gateway in self.world.gateways.values():
             for request in list(gateway.running):
                 if request in gateway.running:
-                    gateway.finish(request)
+                    gateway.finish(request, took_s=took_s)
+
+    @rule(name=names, took_s=durations)
+    def flow(self, name: str, took_s: float) -> None:
+        """As many short requests as make a worker's slots many."""
+        for _ in range(3):
+            request = self.world.ask(name, 60.0)
+            self.world.engine.answer_all()
+            if request in self.world.gateway.running:
+                self.world.gateway.finish(request, took_s=took_s)
+            self.world.gateway.report()
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -203,6 +230,9 @@ class Machine(RuleBasedStateMachine):
         for command in self.world.engine.pending.values():
             if isinstance(command, (Climb, Build)):
                 assert command.id in store.commands, f"nobody waits for {command}"
+        for gateway in self.world.gateways.values():
+            in_workers = Counter(gateway.running.values())
+            assert max(in_workers.values(), default=0) <= MOST_IN_ONE
         if self.exact:
             for node, used_bytes in store.ledger.used.items():
                 assert used_bytes <= store.ledger.budget[node]

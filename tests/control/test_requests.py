@@ -157,8 +157,18 @@ def test_a_worker_that_dies_fails_its_request_and_is_not_retried(world: World) -
     world.deploy(spec())
     request = world.ask()
     world.engine.answer_all()
+    world.gateway.start(request)
     world.engine.exit(next(t for t in world.engine.up if t.kind == "instance"))
     assert world.outcome(request) == "worker_died"
+
+
+def test_a_request_that_its_worker_never_began_goes_to_another_once(world: World) -> None:
+    world.deploy(spec())
+    request = world.ask()
+    for outcome in (None, "unavailable"):
+        world.engine.answer_all()
+        world.engine.exit(next(t for t in world.engine.up if t.kind == "instance"))
+        assert world.outcome(request) == outcome
 
 
 def test_a_climb_that_cannot_work_answers_with_its_error(world: World) -> None:

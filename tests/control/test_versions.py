@@ -219,6 +219,7 @@ def test_a_lost_node_fails_what_ran_and_keeps_what_waits(world: World) -> None:
     world.deploy(spec())
     running, queued = world.ask(), world.ask()
     world.engine.answer_all()
+    world.gateway.start(running)
     world.lose_node()
     assert world.outcome(running) == "worker_died"
     assert world.outcome(queued) is None

@@ -7,11 +7,13 @@ from collections import deque
 from glowplug.control.state import ControlState
 from glowplug.core.commands import ClearTimer, Command, Dispatch, Lease, Reject, Revoke, SetTimer
 from glowplug.core.events import (
+    CommandFailed,
     Deployed,
     Event,
     InstanceExited,
     NodeJoined,
     NodeLost,
+    RequestDone,
     StepLost,
     TimerFired,
 )
@@ -91,8 +93,11 @@ class World:
     def _handle(self, event: Event) -> None:
         if isinstance(event, InstanceExited):
             self._break_connections(event.instance)
-        elif isinstance(event, StepLost) and event.target.kind == "instance":
+        elif isinstance(event, (StepLost, CommandFailed)) and event.target.kind == "instance":
             self._break_connections(InstanceId(int(event.target.key)))
+        elif isinstance(event, RequestDone):
+            for gateway in self.gateways.values():
+                gateway.running.pop(event.request, None)
         self.events.append((self.clock.now_s, event))
         commands = self.state.handle(event, self.clock.now_s)
         self.state.validate()
@@ -133,10 +138,12 @@ class World:
         for one in specs:
             self.post(Deployed(one, FACTS if built else None))
 
-    def ask(self, name: str = "f", timeout_s: float = 30.0, gateway: str = "g0") -> RequestId:
+    def ask(
+        self, name: str = "f", timeout_s: float = 30.0, gateway: str = "g0", priority: int = 0
+    ) -> RequestId:
         self.asked += 1
         request = RequestId(self.asked)
-        self.gateways[GatewayId(gateway)].ask(request, FunctionId(f"{name}.default"), timeout_s)
+        self.gateways[GatewayId(gateway)].ask(request, FunctionId(f"{name}.default"), timeout_s, priority)
         return request
 
     def answer(self, request: RequestId) -> None:

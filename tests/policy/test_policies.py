@@ -27,6 +27,7 @@ class Load:
     climbing: InstanceId | None = None
     climbing_left_s: float = inf
     free_in_s: float = inf
+    spare: tuple[InstanceId, float] | None = None
     serving: int = 0
     run_s: float = 0.1
     can_grow: bool = True
@@ -49,6 +50,11 @@ def rng() -> Rng:
         (Load(free_in_s=2.0, serving=1, can_grow=False), 0, "wait"),
         (Load(climbing=InstanceId(2), climbing_left_s=0.3, serving=1), 0, "run"),
         (Load(climbing=InstanceId(2), climbing_left_s=0.3, free_in_s=0.1, serving=2), 0, "wait"),
+        (Load(spare=(InstanceId(3), 0.2), free_in_s=0.1, serving=1), 0, "run"),
+        (Load(spare=(InstanceId(3), 2.0), free_in_s=0.1, serving=1), 0, "climb"),
+        (Load(spare=(InstanceId(3), 2.0), free_in_s=0.1, serving=1, can_grow=False), 0, "run"),
+        (Load(idle=InstanceId(1), spare=(InstanceId(3), 0.0), serving=2), 0, "run"),
+        (Load(spare=(InstanceId(3), 0.2), free_in_s=0.1, serving=1), 9, "climb"),
     ],
 )
 def test_finish_first_takes_the_least_finish(load: Load, ahead: int, action: str) -> None:

@@ -63,7 +63,7 @@ def serve(
         Where packs are kept beyond this machine's disk, which is then a cache of it: a folder, or an address
         such as s3://bucket/packs (needs glowplug[stores]; credentials as AWS's tools have them).
     threads
-        Compute threads of a worker; 0 is every core.
+        Compute threads of all workers of a function together; 0 is every core.
     strict
         Refuse to start where the host does not allow the isolation that is asked for.
     same_user

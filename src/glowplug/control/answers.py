@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glowplug.control import lines
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Request
 from glowplug.core.commands import Reject
@@ -9,35 +10,37 @@ from glowplug.core.commands import Reject
 
 def enqueue(c: Context, request: Request) -> None:
     c.store.requests[request.id] = request
-    c.store.functions[request.function].queue[request.id] = None
-    c.store.queued += 1
+    c.store.functions[request.function].queue.add(request.id, request.rank)
+    c.store.waiting.add(request.id, request.rank)
 
 
 def requeue(c: Context, request: Request) -> None:
-    """Back to the head of its queue: it was there first."""
+    """Back to the head of its class: it was there first."""
     function = c.store.functions[request.function]
     request.state, request.retried = "queued", True
-    function.queue = {request.id: None, **function.queue}
-    c.store.queued += 1
+    function.queue.add_first(request.id, request.rank)
+    c.store.waiting.add_first(request.id, request.rank)
     c.touch(function.id)
 
 
+def take(c: Context, function: Function) -> Request:
+    """The request whose turn it is, out of its queue."""
+    request = c.store.requests[function.queue.take()]
+    _dequeued(c, function, request)
+    return request
+
+
 def dequeue(c: Context, request: Request) -> None:
+    """Out of its queue without having had its turn."""
     function = c.store.functions[request.function]
-    del function.queue[request.id]
-    c.store.queued -= 1
+    function.queue.remove(request.id, request.rank)
+    _dequeued(c, function, request)
+
+
+def _dequeued(c: Context, function: Function, request: Request) -> None:
+    c.store.waiting.remove(request.id, request.rank)
     if not function.queue:
-        leave_line(c, function)
-
-
-def leave_line(c: Context, function: Function) -> None:
-    """The function no longer waits for memory; whoever stood behind it may try."""
-    if function.starved_at is not None:
-        node = c.store.nodes.get(function.starved_at)
-        if node is not None:
-            node.starved.pop(function.id, None)
-            c.freed[node.id] = None
-        function.starved_at = None
+        lines.leave(c, function)
 
 
 def reject(c: Context, request: Request, code: str, message: str, retry_after_s: float | None = None) -> None:

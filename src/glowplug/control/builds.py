@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glowplug.control import growth, holdings, memory, placement, versions
 from glowplug.control.context import Context
-from glowplug.control.estimates import too_big
+from glowplug.control.estimates import describe, too_big
 from glowplug.control.records import Version, key_of
 from glowplug.core.commands import Build, Target
 from glowplug.core.events import Built
@@ -15,10 +15,11 @@ _BUILD_ATTEMPTS = 2
 
 
 def start(c: Context) -> None:
-    """First come, first built, a few at once. The first waits for its environment and for memory."""
+    """The highest class first, first come in each, a few at once. The first waits for its environment and
+    for memory."""
     store = c.store
     while store.build_queue and len(store.building) < c.settings.max_builds:
-        number = next(iter(store.build_queue))
+        number = max(store.build_queue, key=lambda name: store.versions[name].spec.rank)
         if not _start(c, store.versions[number]):
             return
         store.build_queue.pop(number, None)
@@ -41,7 +42,7 @@ def _start(c: Context, version: Version) -> bool:
     if key_of("build", node.id, spec.version) in c.store.holdings:
         # An earlier attempt is still on its way out.
         return False
-    environment = growth.ensure_environment(c, node, function, version, urgent=False)
+    environment = growth.ensure_environment(c, node, function, version)
     if environment is None:
         return False
     if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=(environment.key,)):
@@ -63,7 +64,8 @@ def on_built(c: Context, event: Built) -> None:
     version = c.store.versions.get(event.version)
     if holding is None or version is None or holding.key != key_of("build", event.node, event.version):
         return
-    version.facts, version.state = event.facts, "built"
+    describe(version, event.facts, c)
+    version.state = "built"
     c.store.building.pop(event.version, None)
     holdings.remove(c, holding)
     # What was just written lies in the page cache, whether there is room for it or not.

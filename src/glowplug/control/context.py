@@ -15,9 +15,6 @@ from glowplug.policy.dispatch import DispatchPolicy
 from glowplug.policy.eviction import EvictionPolicy
 from glowplug.policy.prewarm import PrewarmPolicy
 
-URGENT = 10
-"""Priority of a climb a request waits for."""
-
 
 class Policies(NamedTuple):
     costs: Costs

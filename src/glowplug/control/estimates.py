@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from math import log
+
+from glowplug.control import capacity
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Holding, Version, key_of
 from glowplug.core.ids import VersionId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import WORTH
+from glowplug.core.specs import BundleFacts
 from glowplug.policy.costs import DISK_BYTES_PER_S
 from glowplug.policy.eviction import Worth
 
@@ -62,15 +67,15 @@ def best_origin(c: Context, version: Version, node: str) -> Step | None:
 
 def worth(c: Context, holding: Holding) -> Worth:
     """What keeping an idle holding spares: how often it is asked for, and seconds each time."""
-    costs, arrivals = c.policies.costs, c.policies.arrivals
+    costs = c.policies.costs
     held_bytes = c.store.ledger.held_bytes(holding.key)
     if holding.target.kind == "environment":
         name = holding.target.key
-        return Worth(arrivals.rank(name), costs.expect_s(name, "environment"), held_bytes)
+        return Worth(c.policies.arrivals.rank(name), costs.expect_s(name, "environment"), held_bytes)
     version = c.store.versions[VersionId(holding.version or "")]
     function = c.store.functions[version.spec.function]
     name = version.spec.version
-    rank = arrivals.rank(function.id)
+    rank = demand(c, version)
     if name not in (function.active, function.next):
         rank += _RETIRED_RANK
     if holding.target.kind == "weights":
@@ -80,6 +85,11 @@ def worth(c: Context, holding: Holding) -> Worth:
     origin = best_origin(c, version, holding.target.node) or Step.LOCAL
     pinned = version.live <= replicas_wanted(c, function)
     return Worth(rank, costs.climb_s(name, origin), held_bytes, pinned)
+
+
+def demand(c: Context, version: Version) -> float:
+    """The logarithm of how often the function is asked for, in seconds of waiting that count by its class."""
+    return c.policies.arrivals.rank(version.spec.function) + log(WORTH[version.spec.rank])
 
 
 def replicas_wanted(c: Context, function: Function) -> int:
@@ -92,6 +102,29 @@ def replicas_wanted(c: Context, function: Function) -> int:
     declared = c.store.versions[function.active].spec.declaration.min_workers
     wanted = declared if function.replicas is None else function.replicas
     return max(wanted, 1) if goal is not None else wanted
+
+
+def learn_run(c: Context, version: Version, took_s: float, count: int = 1) -> None:
+    """`count` requests took `took_s` each: what that says about slots is kept with the version."""
+    number = version.spec.version
+    c.policies.costs.learn(number, "run", took_s, count)
+    resize(version, c.policies.costs.measured_s(number, "run"))
+
+
+def resize(version: Version, run_s: float | None) -> None:
+    concurrency = version.spec.declaration.target_concurrency
+    least = version.least_slots
+    version.slots = capacity.slots(run_s, concurrency, least)
+    version.most_slots = capacity.most_slots(run_s, concurrency, least)
+
+
+def describe(version: Version, facts: BundleFacts | None, c: Context) -> None:
+    """Takes in what is known of a version: by its declaration, and once it is built by its facts."""
+    version.facts = facts
+    declaration = version.spec.declaration
+    version.at_once = capacity.at_once(declaration, facts)
+    version.least_slots = capacity.least_slots(declaration, facts)
+    resize(version, c.policies.costs.measured_s(version.spec.version, "run"))
 
 
 def most_workers(c: Context, function: Function, version: Version) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import inf
 
 from glowplug.control import holdings, instances, memory, placement
-from glowplug.control.context import URGENT, Context
+from glowplug.control.context import Context
 from glowplug.control.estimates import (
     best_origin,
+    demand,
     environment_bytes,
     instance_bytes,
     too_big,
@@ -34,13 +35,14 @@ def grow(
     if node is None:
         return False
     spec, urgent = version.spec, request is not None
+    rank = function.queue.rank if request is None else request.rank
     own_bytes, size_bytes = instance_bytes(c, version), weight_bytes(version)
     hopeless = too_big(c, version, node.id, own_bytes + size_bytes)
     if hopeless is not None:
         raise NoSpace(hopeless)
     origin = best_origin(c, version, node.id)
     if origin is None:
-        ensure_environment(c, node, function, version, urgent=urgent)
+        ensure_environment(c, node, function, version, rank if urgent else 0)
         return False
     weights_key = key_of("weights", node.id, spec.version)
     weights = c.store.holdings.get(weights_key)
@@ -58,9 +60,7 @@ def grow(
     if weights is None:
         hold_weights(c, version, node.id)
     target = Target("instance", node.id, str(c.instance_id()))
-    holding = holdings.enter(
-        c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=URGENT if urgent else 1
-    )
+    holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=rank)
     instances.launch(c, holding, version, origin, request, prime=prime)
     return True
 
@@ -77,23 +77,24 @@ def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = F
 
 
 def ensure_environment(
-    c: Context, node: Node, function: Function, version: Version, *, urgent: bool
+    c: Context, node: Node, function: Function, version: Version, rank: int = 0
 ) -> Holding | None:
-    """The environment's zygote when it is up; else it climbs, or waits for room, and the function with it."""
+    """The environment's zygote when it is up; else it climbs, or waits for room, and the function with it.
+
+    `rank` is the class of a request that waits for it; 0 when nobody does.
+    """
     spec = version.spec
     holding = c.store.holdings.get(key_of("environment", node.id, spec.environment_key))
     if holding is None:
         need_bytes = environment_bytes(c, spec.environment_key)
-        if not memory.acquire(c, node, function, need_bytes, urgent=urgent):
+        if not memory.acquire(c, node, function, need_bytes, urgent=rank > 0):
             return None
         target = Target("environment", node.id, spec.environment_key)
-        priority = URGENT if urgent else 1
-        holding = holdings.enter(c, target, Step.IMPORTED, need_bytes, spec=spec, priority=priority)
+        holding = holdings.enter(c, target, Step.IMPORTED, need_bytes, spec=spec, priority=rank)
         holdings.climb(c, holding, version)
     elif holding.phase == "up":
         return holding
-    if urgent:
-        holdings.hurry(c, holding)
+    holdings.hurry(c, holding, rank)
     holdings.wait_for(holding, function.id)
     return None
 
@@ -107,7 +108,7 @@ def stage(c: Context, function: Function, version: Version, *, eager: bool) -> N
     environment = c.store.holdings.get(key_of("environment", node.id, spec.environment_key))
     if environment is None or environment.phase != "up":
         if not eager:
-            ensure_environment(c, node, function, version, urgent=False)
+            ensure_environment(c, node, function, version)
         return
     weights = c.store.holdings.get(key_of("weights", node.id, spec.version))
     if weights is not None and weights.phase == "descending":
@@ -119,7 +120,7 @@ def stage(c: Context, function: Function, version: Version, *, eager: bool) -> N
     if eager:
         costs = c.policies.costs
         saved_s = costs.expect_s(spec.version, "imported") - costs.expect_s(spec.version, "staged")
-        limit = c.policies.eviction.score(Worth(c.policies.arrivals.rank(function.id), saved_s, own_bytes))
+        limit = c.policies.eviction.score(Worth(demand(c, version), saved_s, own_bytes))
     keep = (environment.key, weights.key if weights else "")
     if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=keep, limit=limit):
         return
@@ -134,4 +135,4 @@ def reach_environment(c: Context, function: Function, version: Version) -> None:
     """Sends the version's environment up where it would climb, for no request."""
     node = placement.choose(c, version)
     if node is not None:
-        ensure_environment(c, node, function, version, urgent=False)
+        ensure_environment(c, node, function, version)

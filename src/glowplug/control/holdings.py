@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control.context import URGENT, Context
+from glowplug.control.context import Context
 from glowplug.control.estimates import worth
 from glowplug.control.records import Holding, Version, key_of
 from glowplug.core.commands import Climb, Descend, Promote, Target
@@ -81,11 +81,11 @@ def climb(
     c.set_timer(f"climb:{command}", c.now_s + c.settings.climb_timeout_s)
 
 
-def hurry(c: Context, holding: Holding) -> None:
-    """A request waits for this climb now."""
-    if holding.phase == "climbing" and holding.priority < URGENT and holding.command is not None:
-        holding.priority = URGENT
-        c.emit(Promote(id=c.command_id(), climb=holding.command, priority=URGENT))
+def hurry(c: Context, holding: Holding, rank: int) -> None:
+    """A request of that class waits for this climb now."""
+    if holding.phase == "climbing" and holding.priority < rank and holding.command is not None:
+        holding.priority = rank
+        c.emit(Promote(id=c.command_id(), climb=holding.command, priority=rank))
 
 
 def descend(c: Context, holding: Holding, step: Step, why: str) -> None:

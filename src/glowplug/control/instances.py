@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from glowplug.control import answers, holdings, lending
 from glowplug.control.context import Context
+from glowplug.control.estimates import learn_run
 from glowplug.control.records import Function, Holding, Instance, Request, Slot, Version
-from glowplug.core.commands import Dispatch
+from glowplug.core.commands import Cancel, Dispatch
 from glowplug.core.events import RequestDone, StepReached
 from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
 
 _MISSES_BEFORE_GIVING_UP = 2
 _LONGEST_BACKOFF_S = 60.0
+_CANCEL_SLACK_S = 5.0
 
 
 def launch(
@@ -32,11 +36,14 @@ def launch(
     if request is None:
         reindex(c, instance)
     else:
-        bind(c, instance, request)
+        bind(c, instance)
 
 
 def reindex(c: Context, instance: Instance) -> None:
-    """Moves the instance to the index its state calls for, and offers it for eviction when it is idle."""
+    """Moves the instance to the index its state calls for, and offers it for eviction when it is idle.
+
+    One that could be lent is looked at again, see pump.rest.
+    """
     phase = c.holding_of(instance).phase
     slot: Slot
     if instance.draining or phase == "descending":
@@ -47,19 +54,23 @@ def reindex(c: Context, instance: Instance) -> None:
         slot = "busy"
     else:
         slot = "climbing" if phase == "climbing" else "idle"
-    if slot != instance.slot:
-        version = c.version_of(instance)
-        if instance.slot:
-            del getattr(version, instance.slot)[instance.id]
+    version, before = c.version_of(instance), instance.slot
+    if slot != before:
+        if before:
+            del getattr(version, before)[instance.id]
         if slot:
             getattr(version, slot)[instance.id] = None
         instance.slot = slot
     if slot == "idle" or (slot == "leased" and is_unused(instance)):
-        holdings.offer(c, c.holding_of(instance))
+        if before != "idle" or slot == "idle":
+            # One that was idle until it was lent is on offer already.
+            holdings.offer(c, c.holding_of(instance))
         if slot == "idle":
             c.idled[instance.id] = None
     else:
         c.policies.eviction.withdraw(instance.key)
+        if slot == "busy" and phase == "up" and version.slots > 1:
+            c.idled[instance.id] = None
 
 
 def is_unused(instance: Instance) -> bool:
@@ -68,25 +79,52 @@ def is_unused(instance: Instance) -> bool:
     )
 
 
-def bind(c: Context, instance: Instance, request: Request) -> None:
-    """Sends a queued request to an instance, which may still be climbing."""
-    answers.dequeue(c, request)
+def bind(c: Context, instance: Instance) -> None:
+    """Sends the request whose turn it is to an instance, which may still be climbing, or have others before
+    it. The index that the instance stands in begins with those that were sent something the longest ago."""
+    function = c.function_of(instance)
+    request = answers.take(c, function)
     request.state, request.instance = "bound", instance.id
+    if not instance.bound:
+        instance.busy_since_s = c.now_s
     instance.bound[request.id] = None
     instance.gateway = request.gateway
-    instance.busy_since_s = c.now_s
-    c.function_of(instance).in_flight += 1
-    holdings.hurry(c, c.holding_of(instance))
+    function.in_flight += 1
+    holdings.hurry(c, c.holding_of(instance), request.rank)
+    before = instance.slot
     reindex(c, instance)
+    if before and instance.slot == before:
+        index = getattr(c.version_of(instance), before)
+        del index[instance.id]
+        index[instance.id] = None
     c.emit(Dispatch(id=c.command_id(), requests=(request.id,), instance=instance.id, gateway=request.gateway))
 
 
 def unbind(c: Context, instance: Instance, request: Request) -> None:
     del instance.bound[request.id]
     request.instance = None
+    instance.busy_since_s = c.now_s
     c.function_of(instance).in_flight -= 1
-    if request.state == "cancelling":
+    if request.stopping:
         c.clear_timer(f"cancel:{request.id}")
+
+
+def stop_cancelled(c: Context, instance: Instance) -> None:
+    """Tells the engine to stop the cancelled requests that may run by now.
+
+    One that waits in the worker's socket is left alone until it is next: the engine ends a worker that does
+    not let go, and whoever runs in it before must not die for that.
+    """
+    if not instance.bound:
+        return
+    version = c.version_of(instance)
+    for number in islice(instance.bound, version.at_once):
+        request = c.store.requests[number]
+        if request.state == "cancelling" and not request.stopping:
+            request.stopping = True
+            grace_s = c.settings.cancel_grace_s
+            c.emit(Cancel(id=c.command_id(), request=number, instance=instance.id, grace_s=grace_s))
+            c.set_timer(f"cancel:{number}", c.now_s + grace_s + _CANCEL_SLACK_S)
 
 
 def on_request_done(c: Context, event: RequestDone) -> None:
@@ -100,9 +138,10 @@ def on_request_done(c: Context, event: RequestDone) -> None:
         function.done += event.ok
         function.failed += not event.ok
         if event.ok:
-            c.policies.costs.learn(instance.version, "run", event.took_s)
+            learn_run(c, c.version_of(instance), event.took_s)
     del c.store.requests[request.id]
     instance.used_s = c.now_s
+    stop_cancelled(c, instance)
     released(c, instance)
 
 
@@ -154,12 +193,12 @@ def kill(c: Context, instance: Instance, why: str) -> None:
 
 def _go_when_empty(c: Context, instance: Instance) -> None:
     holding = c.holding_of(instance)
-    if instance.bound or holding.phase == "descending":
+    if holding.phase == "descending":
         return
     if instance.lease is not None:
         lending.revoke(c, instance)
-        return
-    holdings.descend(c, holding, Step.STAGED, instance.why)
+    elif not instance.bound:
+        holdings.descend(c, holding, Step.STAGED, instance.why)
 
 
 def end(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
@@ -174,7 +213,7 @@ def end(c: Context, instance: Instance, code: str, message: str, *, permanent: b
 
 
 def fail_requests(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
-    """Requests that never reached the instance get a second chance, the others an error."""
+    """Requests that were never begun get a second chance, the others an error."""
     climbing = c.holding_of(instance).phase == "climbing"
     function = c.function_of(instance)
     unbound = not instance.bound
@@ -187,10 +226,16 @@ def fail_requests(c: Context, instance: Instance, code: str, message: str, *, pe
             answers.reject(c, request, "unknown_function", f"{function.id} was undeployed")
         elif climbing and permanent:
             answers.reject(c, request, code, message)
-        elif not climbing or request.started:
+        elif request.started:
             answers.reject(c, request, "worker_died", f"the worker of {function.id} died: {message}")
         elif request.retried:
-            answers.reject(c, request, "unavailable", f"{function.id} did not start twice: {message}", 1.0)
+            answers.reject(
+                c,
+                request,
+                "unavailable",
+                f"two workers of {function.id} ended before they began: {message}",
+                1.0,
+            )
         else:
             answers.requeue(c, request)
     if climbing and unbound and not instance.draining:

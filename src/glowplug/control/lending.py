@@ -5,25 +5,53 @@ The gateway's side is leases.py.
 
 from __future__ import annotations
 
+from glowplug.control import capacity
 from glowplug.control.context import Context
-from glowplug.control.records import Instance, LeaseState
+from glowplug.control.estimates import learn_run
+from glowplug.control.records import Instance, LeaseState, Version
 from glowplug.core.commands import Lease, Revoke
 from glowplug.core.events import LeaseReport
+from glowplug.core.ids import GatewayId
 
 
 def lend(c: Context, instance: Instance) -> bool:
-    """Lends an idle instance to the gateway that used it last; False when there is none.
+    """Lends an instance to the gateway that used it last: an idle one, or one with room beside its requests.
 
-    The caller puts the instance into its index.
+    False when there is no such gateway, or no room. The caller puts the instance into its index.
     """
     if instance.gateway is None or instance.lease is not None:
         return False
+    room = _room(instance, c.version_of(instance).slots)
+    if room < 1:
+        return False
     instance.lease = LeaseState(gateway=instance.gateway, expires_s=0.0)
-    _grant(c, instance, instance.lease)
+    _grant(c, instance, instance.lease, room)
     return True
 
 
-def _grant(c: Context, instance: Instance, lease: LeaseState) -> None:
+def lend_idle(c: Context, version: Version, gateway: GatewayId) -> None:
+    """Who sends more than one worker runs at once should know of those that have nothing to do."""
+    for number in version.idle:
+        c.store.instances[number].gateway = gateway
+        c.idled[number] = None
+
+
+def _room(instance: Instance, wanted: int) -> int:
+    """Of `wanted` slots those that can be lent beside what was bound, the overflow counted in."""
+    return min(wanted, wanted + capacity.overflow(wanted) - len(instance.bound))
+
+
+def widen(c: Context, instance: Instance, most: int) -> None:
+    """Requests queue although the instance is lent: its gateway may send more at once."""
+    lease = instance.lease
+    if lease is not None and not lease.revoking and lease.slots < most:
+        room = _room(instance, min(most, 2 * lease.slots))
+        if room > lease.slots:
+            _grant(c, instance, lease, room)
+
+
+def _grant(c: Context, instance: Instance, lease: LeaseState, lent: int) -> None:
+    lease.slots = lent
     lease.expires_s = c.now_s + c.settings.lease_s
     c.emit(
         Lease(
@@ -31,7 +59,7 @@ def _grant(c: Context, instance: Instance, lease: LeaseState) -> None:
             gateway=lease.gateway,
             function=instance.function,
             instance=instance.id,
-            slots=1,
+            slots=lent,
             expires_s=lease.expires_s,
         )
     )
@@ -75,14 +103,33 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> None:
         function.hold = None
         c.policies.arrivals.observe(function.id, c.now_s, count)
         c.policies.arrivals.observe(version.spec.environment_key, c.now_s, count)
-        c.policies.costs.learn(instance.version, "run", event.busy_s / count)
+        learn_run(c, version, event.busy_s / count, count)
     instance.used_s = max(instance.used_s, event.last_s)
-    lease.in_flight = event.in_flight
+    lease.in_flight_before, lease.in_flight = lease.in_flight, event.in_flight
+    if event.in_flight > version.spec.declaration.target_concurrency:
+        lend_idle(c, version, event.gateway)
     if event.final:
         if not lease.revoking and not count:
             # It expired unused: not lent again before somebody asks.
             instance.gateway = None
         instance.lease = None
         c.clear_timer(f"lease:{instance.id}")
-    elif not lease.revoking and lease.expires_s - c.now_s < c.settings.lease_s / 2:
-        _grant(c, instance, lease)
+    elif not lease.revoking:
+        _renew(c, instance, lease)
+
+
+def _renew(c: Context, instance: Instance, lease: LeaseState) -> None:
+    """Past half its life, or as soon as the slots are far from what the measured cost asks for.
+
+    A lease that was widened stays so while that many are in flight.
+    """
+    version = c.version_of(instance)
+    wanted, most = version.slots, version.most_slots
+    if lease.expires_s - c.now_s < c.settings.lease_s / 2:
+        if lease.in_flight > wanted:
+            wanted = min(most, max(wanted, lease.slots))
+    elif lease.slots > most:
+        wanted = most
+    elif wanted < 2 * lease.slots:
+        return
+    _grant(c, instance, lease, max(1, _room(instance, wanted)))

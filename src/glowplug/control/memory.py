@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from math import inf
 
-from glowplug.control import answers, holdings, instances
+from glowplug.control import holdings, instances, lines
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Node
 from glowplug.core.ids import InstanceId
@@ -28,9 +28,9 @@ def acquire(
 ) -> bool:
     """Whether `need_bytes` can be reserved at `node` now. If not, victims descend and the function waits.
 
-    Requests wait (`urgent`) in one line per node. Its first keeps its place until its queue is served, all
-    that it climbs on the way included: two that do not fit together would else evict each other for ever.
-    The rest waits behind them, takes nothing that is pinned, and evicts only once in a while.
+    Requests wait (`urgent`) in one line per node (lines.py). Its first keeps its place until its queue is
+    served, all that it climbs on the way included: two that do not fit together would else evict each other
+    for ever. The rest waits behind them, takes nothing that is pinned, and evicts only once in a while.
     Holdings in `keep` are never victims; those in `spare` only when there is no other way. Under a `limit`
     it is all or nothing.
     """
@@ -46,10 +46,8 @@ def acquire(
             _evict_patiently(c, node, function, short_bytes, {*keep, *spare}, limit)
     if not urgent:
         node.patient[function.id] = None
-    elif function.starved_at != node.id:
-        answers.leave_line(c, function)
-        function.starved_at = node.id
-        node.starved[function.id] = None
+    else:
+        lines.join(c, node, function)
     return False
 
 

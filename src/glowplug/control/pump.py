@@ -6,7 +6,18 @@ so an outcome that comes late, twice or not at all needs no case of its own.
 
 from __future__ import annotations
 
-from glowplug.control import answers, builds, goals, growth, instances, lending, memory, versions
+from glowplug.control import (
+    answers,
+    builds,
+    capacity,
+    goals,
+    growth,
+    instances,
+    lending,
+    lines,
+    memory,
+    versions,
+)
 from glowplug.control.context import Context
 from glowplug.control.estimates import most_workers, replicas_wanted
 from glowplug.control.records import Function, Instance, Node, Version
@@ -36,6 +47,8 @@ def pump(c: Context, number: FunctionId) -> None:
             _serve(c, function, version)
         except NoSpace as error:
             answers.reject_queue(c, function, error.code, error.message)
+    elif version.leased:
+        _grow_under_leases(c, function, version)
     if function.goal is not None:
         goals.pursue(c, function, version)
     elif version.live < replicas_wanted(c, function) and c.now_s >= function.retry_at_s:
@@ -45,40 +58,62 @@ def pump(c: Context, number: FunctionId) -> None:
 
 
 def _serve(c: Context, function: Function, version: Version) -> None:
-    """Sends queued requests where they finish first, in their order."""
+    """Sends queued requests where they finish first, in their order. What would have to climb for that and
+    cannot yet leaves them to those that serve already."""
     view = FunctionView(c, function, version)
     dispatch = c.policies.dispatch
-    growing = False
-    while function.queue and not growing:
-        request = c.store.requests[next(iter(function.queue))]
+    while function.queue:
         choice = dispatch.decide(view, 0, c.now_s, c.rng)
         if choice.action == "run" and choice.instance is not None:
-            instances.bind(c, c.store.instances[choice.instance], request)
+            instances.bind(c, c.store.instances[choice.instance])
         elif choice.action == "climb":
-            growing = not growth.grow(c, function, version, request)
+            head = c.store.requests[function.queue.head()]
+            view.growing = not growth.grow(c, function, version, head)
         else:
             break
-    if not growing:
-        answers.leave_line(c, function)
+    if not view.growing:
+        lines.leave(c, function)
     if not function.queue:
         return
-    _call_back(c, function, version)
+    _claim_lent(c, function, version)
     if version.live and len(function.queue) > 1:
         # The head waits for what serves already, but the last in the queue may be better off with one more.
         last = dispatch.decide(view, len(function.queue) - 1, c.now_s, c.rng)
-        if last.action == "climb" and not growing:
+        if last.action == "climb":
             growth.grow(c, function, version)
 
 
-def _call_back(c: Context, function: Function, version: Version) -> None:
-    """Takes back as many lent instances as requests wait."""
+def _claim_lent(c: Context, function: Function, version: Version) -> None:
+    """Requests wait while instances are lent: see capacity.is_shared for which way is taken.
+
+    Either their gateway may send more at once, and the queue gets what the controller keeps beside each
+    lease; or as many instances as requests wait are taken back.
+    """
+    shared = capacity.is_shared(version.most_slots)
+    gateway = c.store.requests[function.queue.head()].gateway
     wanted = len(function.queue)
-    for number in version.leased:
+    for number in list(version.leased):
         if wanted <= 0:
             break
-        lending.revoke(c, c.store.instances[number])
-        instances.reindex(c, c.store.instances[number])
+        instance = c.store.instances[number]
+        if not shared:
+            lending.revoke(c, instance)
+            instances.reindex(c, instance)
+        elif instance.lease is not None and instance.lease.gateway == gateway:
+            lending.widen(c, instance, version.most_slots)
         wanted -= 1
+
+
+def _grow_under_leases(c: Context, function: Function, version: Version) -> None:
+    """No request waits here, but in the sockets of lent workers more may wait than a climb takes."""
+    view = FunctionView(c, function, version)
+    if not (view.pressed and view.can_grow) or c.now_s < function.retry_at_s:
+        return
+    try:
+        if c.policies.dispatch.decide(view, 0, c.now_s, c.rng).action == "climb":
+            growth.grow(c, function, version)
+    except NoSpace as error:
+        function.error = error.message
 
 
 def _keep_replicas(c: Context, function: Function, version: Version) -> None:
@@ -101,14 +136,18 @@ def _stage(c: Context, function: Function, version: Version) -> None:
 
 
 def rest(c: Context, instance: Instance) -> None:
-    """An instance is idle and no request waits: it is lent, kept, or let go."""
+    """An instance could take a request and none waits: it is lent, kept, or, when it is idle, let go."""
     function, version = c.function_of(instance), c.version_of(instance)
+    if instance.bound:
+        if instance.version == function.active and not function.queue:
+            _rest_busy(c, instance, function, version)
+        return
     if instance.version not in (function.active, function.next):
         instances.drain(c, instance, "superseded")
         return
     if instance.version != function.active or function.queue:
         return
-    if c.settings.eager_stage and instance.bound == {} and function.done and not version.staged_on:
+    if c.settings.eager_stage and function.done and not version.staged_on:
         function.stage_wanted = True
         c.touch(function.id)
     held = function.hold is not None and function.hold < Step.PARKED
@@ -127,6 +166,21 @@ def rest(c: Context, instance: Instance) -> None:
         instances.reindex(c, instance)
 
 
+def _rest_busy(c: Context, instance: Instance, function: Function, version: Version) -> None:
+    """Lent while something runs in it: else a worker that is never idle would never be lent."""
+    held = function.hold is not None and function.hold < Step.PARKED
+    if held or version.live > max(most_workers(c, function, version), replicas_wanted(c, function)):
+        return
+    if version.live > replicas_wanted(c, function):
+        until_s = _keep_until_s(c, instance, version)
+        if until_s <= c.now_s:
+            return
+        if f"keep:{instance.id}" not in c.store.timers:
+            c.set_timer(f"keep:{instance.id}", until_s)
+    if lending.lend(c, instance):
+        instances.reindex(c, instance)
+
+
 def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
     name = version.spec.declaration.prewarm
     prewarm = c.policies.prewarm.get(name) or c.policies.prewarm[c.settings.prewarm]
@@ -136,7 +190,7 @@ def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
 def on_keep_timer(c: Context, instance: Instance) -> None:
     """Idle for long enough? One that was used under its lease since is looked at again later."""
     version = c.version_of(instance)
-    if instance.bound or version.live <= replicas_wanted(c, c.function_of(instance)):
+    if version.live <= replicas_wanted(c, c.function_of(instance)):
         return
     until_s = _keep_until_s(c, instance, version)
     if until_s <= c.now_s and instances.is_unused(instance):
@@ -180,7 +234,7 @@ def settle(c: Context) -> None:
             number_idle = next(iter(c.idled))
             del c.idled[number_idle]
             instance = c.store.instances.get(number_idle)
-            if instance is not None and instance.slot == "idle":
+            if instance is not None and instance.slot in ("idle", "busy"):
                 rest(c, instance)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from glowplug.control.ledger import Ledger
+from glowplug.control.queues import Queue
 from glowplug.core.commands import Target
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, NodeId, RequestId, VersionId
 from glowplug.core.ladder import Step
@@ -20,16 +21,22 @@ Slot = Literal["", "idle", "busy", "climbing", "leased"]
 
 
 class Request(msgspec.Struct):
-    """Between RequestArrived and its answer; `cancelling` is answered already, but still runs."""
+    """Between RequestArrived and its answer; `cancelling` is answered already, but still runs.
+
+    `rank` is its class (core.priority); `started` that a worker may have begun it; `stopping` that the engine
+    was told to stop it, for which a request that waits in its worker's socket has to be the next.
+    """
 
     id: RequestId
     function: FunctionId
     gateway: GatewayId
     deadline_s: float
     arrived_s: float
+    rank: int
     state: Literal["queued", "bound", "cancelling"] = "queued"
     instance: InstanceId | None = None
     started: bool = False
+    stopping: bool = False
     retried: bool = False
 
 
@@ -54,14 +61,19 @@ class Holding(msgspec.Struct):
 
 
 class LeaseState(msgspec.Struct):
+    """`in_flight` is what the gateway told last, `in_flight_before` the time before."""
+
     gateway: GatewayId
     expires_s: float
+    slots: int = 1
     in_flight: int = 0
+    in_flight_before: int = 0
     revoking: bool = False
 
 
 class Instance(msgspec.Struct):
-    """A worker. `slot` is the index of its version it stands in, empty once it drains."""
+    """A worker. `slot` is the index of its version it stands in, empty once it drains; `bound` what the
+    controller sent there, in that order; `busy_since_s` when the first of those began, as far as is known."""
 
     id: InstanceId
     key: str
@@ -80,7 +92,11 @@ class Instance(msgspec.Struct):
 
 
 class Version(msgspec.Struct):
-    """An immutable version, the indexes of its instances and the keys of all it holds."""
+    """An immutable version, the indexes of its instances and the keys of all it holds.
+
+    `at_once` requests may run in one instance at the same time, `slots` be in it, and up to `most_slots` when
+    requests queue (capacity.py).
+    """
 
     spec: FunctionSpec
     facts: BundleFacts | None = None
@@ -90,6 +106,10 @@ class Version(msgspec.Struct):
     attempts: int = 0
     retired: bool = False
     unstageable: bool = False
+    at_once: int = 1
+    least_slots: int = 1
+    slots: int = 1
+    most_slots: int = 1
     idle: dict[InstanceId, None] = {}
     busy: dict[InstanceId, None] = {}
     climbing: dict[InstanceId, None] = {}
@@ -104,7 +124,8 @@ class Version(msgspec.Struct):
 
 class Function(msgspec.Struct):
     """`goal` is a step an operator asked for; `hold` the one reached, kept until the next request.
-    `latest` is what was deployed last: all there is to show when no version of it could be built."""
+    `latest` is what was deployed last: all there is to show when no version of it could be built.
+    `line_rank` and `overtaken` belong to its place in the line of a node (lines.py)."""
 
     id: FunctionId
     latest: FunctionSpec | None = None
@@ -113,11 +134,13 @@ class Function(msgspec.Struct):
     previous: list[VersionId] = []
     retiring: dict[VersionId, None] = {}
     replicas: int | None = None
-    queue: dict[RequestId, None] = {}
+    queue: Queue = msgspec.field(default_factory=Queue)
     goal: Step | None = None
     hold: Step | None = None
     stage_wanted: bool = False
     starved_at: NodeId | None = None
+    line_rank: int = 0
+    overtaken: int = 0
     gone: bool = False
     error: str = ""
     code: str = ""
@@ -148,7 +171,8 @@ class Store(msgspec.Struct):
     events: int = 0
     commands_made: int = 0
     instances_made: int = 0
-    queued: int = 0
+    waiting: Queue = msgspec.field(default_factory=Queue)
+    """All requests that are in a function's queue."""
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     functions: dict[FunctionId, Function] = {}
     versions: dict[VersionId, Version] = {}

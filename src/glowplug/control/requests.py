@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
-from glowplug.control import answers, instances
+from glowplug.control import answers, instances, lending
 from glowplug.control.context import Context
+from glowplug.control.queues import Queue
 from glowplug.control.records import Function, Request, Version
 from glowplug.core.commands import Cancel
 from glowplug.core.events import RequestArrived, RequestCancelled, RequestStarted
 from glowplug.core.ids import RequestId
+from glowplug.core.priority import PASSED_OVER
 
 DEADLINE_TIMER = "deadline"
-_CANCEL_SLACK_S = 5.0
+_STALE_ALLOWED = 64
 
 
 def on_arrived(c: Context, event: RequestArrived) -> None:
@@ -20,13 +22,19 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
     store = c.store
     if event.request in store.requests:
         return
-    store.gateways[event.gateway] = None
+    if event.gateway not in store.gateways:
+        store.gateways[event.gateway] = None
+        if len(store.gateways) == 1:
+            # What climbed for nobody yet is for this one, as what climbs from now on.
+            for version in store.versions.values():
+                lending.lend_idle(c, version, event.gateway)
     request = Request(
         id=event.request,
         function=event.function,
         gateway=event.gateway,
         deadline_s=event.deadline_s,
         arrived_s=c.now_s,
+        rank=event.priority,
     )
     function = store.functions.get(event.function)
     if function is None or function.gone:
@@ -39,6 +47,8 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
     if event.deadline_s <= c.now_s:
         answers.reject(c, request, "deadline_passed", f"{function.id}: the deadline had passed on arrival")
         return
+    if request.rank not in PASSED_OVER:
+        request.rank = _answering(c, function).spec.rank
     function.goal = function.hold = None
     _tell_predictors(c, function)
     if not _admit(c, function, request):
@@ -65,21 +75,30 @@ def _admit(c: Context, function: Function, request: Request) -> bool:
     version = _answering(c, function)
     if version.idle and not function.queue:
         return True
-    most = version.spec.declaration.max_queue
-    if len(function.queue) >= most and (function.queue or not _may_start_at_once(version.live)):
+    queue, waiting = function.queue, c.store.waiting
+    declared = version.spec.declaration
+    if len(queue) >= declared.max_queue and (queue or not _may_start_at_once(version.live)):
         run_s = c.policies.costs.expect_s(version.spec.version, "run")
-        wait_s = max(0.1, len(function.queue) * run_s / max(1, version.live))
-        answers.reject(
-            c,
-            request,
-            "queue_full",
-            f"{function.id}: {len(function.queue)} requests wait already (max_queue)",
-            wait_s,
-        )
+        wait_s = max(0.1, len(queue) * run_s / max(1, version.live * declared.target_concurrency))
+        words = f"{function.id}: {len(queue)} requests wait already (max_queue)"
+        if not _make_room(c, queue, request, "queue_full", words, wait_s):
+            return False
+    if len(waiting) >= c.settings.max_queued:
+        words = f"{len(waiting)} requests wait over all functions"
+        return _make_room(c, waiting, request, "overloaded", words, 1.0)
+    return True
+
+
+def _make_room(c: Context, queue: Queue, request: Request, code: str, words: str, wait_s: float) -> bool:
+    """Where there is no room the newest of the lowest class has to go, be it the request that has come."""
+    victim = queue.newest_below(request.rank)
+    if victim is None:
+        answers.reject(c, request, code, words, wait_s)
         return False
-    if c.store.queued >= c.settings.max_queued:
-        answers.reject(c, request, "overloaded", f"{c.store.queued} requests wait over all functions", 1.0)
-        return False
+    displaced = c.store.requests[victim]
+    answers.dequeue(c, displaced)
+    answers.reject(c, displaced, code, f"{words}; one of a higher class took its place", wait_s)
+    c.touch(displaced.function)
     return True
 
 
@@ -89,7 +108,13 @@ def _may_start_at_once(live: int) -> bool:
 
 
 def _watch_deadline(c: Context, request: Request) -> None:
-    heappush(c.store.deadlines, (request.deadline_s, request.id))
+    store = c.store
+    if len(store.deadlines) > _STALE_ALLOWED + 2 * len(store.requests):
+        live = store.requests
+        # What was answered in time is forgotten before its deadline comes up.
+        store.deadlines = [entry for entry in store.deadlines if not _is_answered(live.get(entry[1]))]
+        heapify(store.deadlines)
+    heappush(store.deadlines, (request.deadline_s, request.id))
     _arm_deadline(c)
 
 
@@ -155,10 +180,7 @@ def _stop(c: Context, request: Request) -> None:
     """Its answer is settled; the instance is free once the engine says that it ended."""
     request.state = "cancelling"
     assert request.instance is not None
-    instance = c.store.instances[request.instance]
-    grace_s = c.settings.cancel_grace_s
-    c.emit(Cancel(id=c.command_id(), request=request.id, instance=instance.id, grace_s=grace_s))
-    c.set_timer(f"cancel:{request.id}", c.now_s + grace_s + _CANCEL_SLACK_S)
+    instances.stop_cancelled(c, c.store.instances[request.instance])
 
 
 def on_cancel_overdue(c: Context, number: RequestId) -> None:

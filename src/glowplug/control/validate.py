@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from glowplug.control.capacity import MOST_IN_ONE
 from glowplug.control.context import Context
 from glowplug.control.instances import is_unused
 from glowplug.control.records import Store
-from glowplug.core.ids import CommandId, InstanceId
+from glowplug.core.ids import CommandId, InstanceId, RequestId
+from glowplug.core.priority import PASSED_OVER
 
 
 def check(c: Context) -> None:
@@ -51,13 +53,24 @@ def _check_requests(store: Store) -> None:
     places = Counter(queued + bound)
     assert places.keys() == store.requests.keys(), "a request is nowhere, or was forgotten"
     assert max(places.values(), default=1) == 1, "a request is in two places"
-    assert len(queued) == store.queued, "the count of queued requests is wrong"
+    assert sorted(queued) == sorted(store.waiting), "the index of queued requests is wrong"
+    for queue in (store.waiting, *(function.queue for function in store.functions.values())):
+        ranks = list(queue.lanes)
+        assert ranks == sorted(ranks, reverse=True), f"classes are out of order: {ranks}"
+        assert len(queue) == sum(map(len, queue.lanes.values())), "the length of a queue is wrong"
+        for rank, lane in queue.lanes.items():
+            assert lane, f"class {rank} has a lane and nobody in it"
+            assert all(store.requests[number].rank == rank for number in lane), (
+                "a request is in a wrong class"
+            )
     watched = {number for _, number in store.deadlines}
     for number, request in store.requests.items():
         assert (request.state == "queued") == (request.instance is None), f"request {number} is half bound"
         assert number in watched or request.state == "cancelling", f"nobody watches the deadline of {number}"
         assert request.function in store.functions, f"request {number} is of an unknown function"
-        if request.instance is not None:
+        if request.instance is None:
+            assert not request.stopping, f"request {number} is being stopped nowhere"
+        else:
             assert number in store.instances[request.instance].bound, f"request {number} is bound elsewhere"
 
 
@@ -68,7 +81,8 @@ def _check_instances(store: Store) -> None:
         holding = store.holdings[instance.key]
         slots = [s for s in ("idle", "busy", "climbing", "leased") if number in getattr(version, s)]
         assert slots == ([instance.slot] if instance.slot else []), f"instance {number} stands in {slots}"
-        assert not (instance.bound and instance.lease), f"instance {number} is dispatched to and lent"
+        in_it = len(instance.bound) + (instance.lease.slots if instance.lease else 0)
+        assert in_it <= MOST_IN_ONE, f"{in_it} requests may be in instance {number}"
         gone = instance.draining or holding.phase == "descending"
         assert gone == (instance.slot == ""), f"instance {number} drains, yet stands in {instance.slot!r}"
         if gone:
@@ -103,6 +117,7 @@ def _check_holdings(store: Store) -> None:
         for number in node.starved:
             assert store.functions[number].queue, f"{number} is starved without a request"
             assert store.functions[number].starved_at == node.id, f"{number} is starved elsewhere"
+            assert store.functions[number].line_rank in PASSED_OVER, f"{number} is in line without a class"
     assert sum(len(node.keys) for node in store.nodes.values()) == len(store.holdings), (
         "a holding without node"
     )
@@ -134,7 +149,7 @@ def _check_timers(store: Store) -> None:
             assert instance is not None, f"timer {key} has no instance"
             assert kind == "keep" or instance.lease is not None, f"timer {key} has no lease"
         elif kind == "cancel":
-            assert int(name) in store.requests, f"timer {key} has no request"
+            assert store.requests[RequestId(int(name))].stopping, f"timer {key} has no request"
     for number, instance in store.instances.items():
         assert instance.lease is None or f"lease:{number}" in store.timers, f"lease of {number} has no end"
     assert bool(store.deadlines) <= ("deadline" in store.timers), "deadlines without a timer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glowplug.control import answers, growth, holdings, instances
 from glowplug.control.context import Context
-from glowplug.control.estimates import replicas_wanted
+from glowplug.control.estimates import describe, replicas_wanted
 from glowplug.control.records import Function, Version
 from glowplug.core.errors import NoSpace
 from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested
@@ -23,6 +23,7 @@ def on_deployed(c: Context, event: Deployed) -> None:
     version = store.versions.get(spec.version)
     if version is None:
         version = store.versions[spec.version] = Version(spec=spec)
+        describe(version, None, c)
     elif (
         not version.retired and version.state != "failed" and spec.version in (function.active, function.next)
     ):
@@ -31,7 +32,8 @@ def on_deployed(c: Context, event: Deployed) -> None:
     function.gone = version.retired = False
     function.retiring.pop(spec.version, None)
     if event.facts is not None:
-        version.facts, version.state = event.facts, "built"
+        describe(version, event.facts, c)
+        version.state = "built"
     elif version.state == "failed":
         version.state = "pending"
     version.attempts, version.error, version.code = 0, "", ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 
+from glowplug.control import capacity
 from glowplug.control.context import Context
 from glowplug.control.estimates import most_workers
 from glowplug.control.records import Function, Instance, Version
@@ -12,22 +13,42 @@ from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
 
 _LOOKED_AT = 8
+"""Of the busy and of the lent instances each: those that were sent something the longest ago come first."""
 _OVERDUE_SHARE = 0.25
 
 
 class FunctionView:
-    """One function, for dispatch. Meets policy.dispatch.DispatchView."""
+    """One function, for dispatch. Meets policy.dispatch.DispatchView.
 
-    __slots__ = ("_c", "_function", "_version")
+    `growing` says that a climb was asked for in vain, be it that its environment climbs first, be it that
+    memory is waited for: there is no use in asking again.
+    """
+
+    __slots__ = ("_at_once", "_c", "_function", "_version", "growing")
 
     def __init__(self, c: Context, function: Function, version: Version) -> None:
         self._c = c
         self._function = function
         self._version = version
+        self._at_once = version.spec.declaration.target_concurrency
+        self.growing = False
 
     @property
     def idle(self) -> InstanceId | None:
         return next(reversed(self._version.idle), None)
+
+    @property
+    def spare(self) -> tuple[InstanceId, float] | None:
+        found: InstanceId | None = None
+        soonest_s = inf
+        room = self._version.slots
+        for instance in self._used():
+            lease = instance.lease
+            if len(instance.bound) < (room if lease is None else capacity.overflow(lease.slots)):
+                starts_s = self._starts_in_s(instance)
+                if starts_s < soonest_s:
+                    found, soonest_s = instance.id, starts_s
+        return None if found is None else (found, soonest_s)
 
     @property
     def climbing(self) -> InstanceId | None:
@@ -40,15 +61,11 @@ class FunctionView:
 
     @property
     def free_in_s(self) -> float:
-        """Looks at the few instances that have been busy longest."""
-        soonest_s = inf if not self._version.leased else self.run_s
-        for number in islice(self._version.busy, _LOOKED_AT):
-            soonest_s = min(soonest_s, self._busy_left_s(self._c.store.instances[number]))
-        return soonest_s
+        return min(map(self._starts_in_s, self._used()), default=inf)
 
     @property
     def serving(self) -> int:
-        return self._version.live
+        return self._version.live * self._at_once
 
     @property
     def run_s(self) -> float:
@@ -56,6 +73,8 @@ class FunctionView:
 
     @property
     def can_grow(self) -> bool:
+        if self.growing:
+            return False
         return self._version.live < most_workers(self._c, self._function, self._version)
 
     @property
@@ -69,15 +88,43 @@ class FunctionView:
             return climb_s
         return climb_s + costs.expect_s(spec.environment_key, "environment")
 
+    @property
+    def pressed(self) -> bool:
+        """Whether requests wait in the sockets of every lent instance, as far as its gateway told."""
+        return not self._version.idle and all(
+            instance.lease is None or self._lent(instance) > self._at_once for instance in self._used()
+        )
+
+    def _used(self) -> chain[Instance]:
+        instances, version = self._c.store.instances, self._version
+        return chain(
+            map(instances.__getitem__, islice(version.busy, _LOOKED_AT)),
+            map(instances.__getitem__, islice(version.leased, _LOOKED_AT)),
+        )
+
+    def _lent(self, instance: Instance) -> int:
+        """Requests in it under its lease. Who asks here found no free slot, so while there is a queue all are
+        in use; else what was told twice in a row counts, for a burst is over before another worker is up."""
+        lease = instance.lease
+        if lease is None:
+            return 0
+        return lease.slots if self._function.queue else min(lease.in_flight, lease.in_flight_before)
+
+    def _starts_in_s(self, instance: Instance) -> float:
+        """Until a request that is sent there now would begin."""
+        run_s, at_once = self.run_s, self._at_once
+        before = len(instance.bound) + self._lent(instance)
+        left_s = 0.0
+        if self._c.store.holdings[instance.key].phase == "climbing":
+            left_s = self._climb_left_s(instance) + (run_s if before >= at_once else 0.0)
+        elif before >= at_once:
+            left_s = run_s if instance.lease is not None else self._left_s(instance.busy_since_s, run_s)
+        return left_s + max(0, before - at_once) * run_s / at_once
+
     def _climb_left_s(self, instance: Instance) -> float:
         holding = self._c.store.holdings[instance.key]
         expected_s = self._c.policies.costs.climb_s(instance.version, instance.origin)
         return self._left_s(holding.since_s, expected_s)
-
-    def _busy_left_s(self, instance: Instance) -> float:
-        if self._c.store.holdings[instance.key].phase == "climbing":
-            return self._climb_left_s(instance) + self.run_s
-        return self._left_s(instance.busy_since_s, self.run_s)
 
     def _left_s(self, since_s: float, expected_s: float) -> float:
         """What is overdue is expected to take a share of its usual time more."""

@@ -42,7 +42,8 @@ class Climb(_Command, frozen=True):
 
     An instance climbs from `origin`: STAGED (forked from its function's zygote) or IMPORTED (forked from
     the environment's zygote, rebuilding by itself). `prime` runs the model once before it is parked;
-    it is False when a request already waits, whose own pass does the same work.
+    it is False when a request already waits, whose own pass does the same work. `priority` is the class
+    (core.priority) of who waits for the climb, 0 when nobody does.
     """
 
     id: CommandId
@@ -56,7 +57,7 @@ class Climb(_Command, frozen=True):
 
 
 class Promote(_Command, frozen=True):
-    """Raise the priority of a climb under way."""
+    """Raise the priority of a climb under way: somebody of that class waits for it now."""
 
     id: CommandId
     climb: CommandId
@@ -91,7 +92,11 @@ class Cancel(_Command, frozen=True):
 
 
 class Lease(_Command, frozen=True):
-    """Lend `slots` of an instance to a gateway until `expires_s`; granting again renews."""
+    """Lend `slots` of an instance to a gateway until `expires_s`; granting again renews, and may change them.
+
+    So many requests may be in the worker at once; it runs them in their order, as many at a time as its
+    function's `target_concurrency` or batch says.
+    """
 
     id: CommandId
     gateway: GatewayId

@@ -62,6 +62,8 @@ class DescendRequested(_Event, frozen=True):
 
 
 class RequestArrived(_Event, frozen=True):
+    """`priority` is a rank of core.priority; 0 is the function's own."""
+
     request: RequestId
     function: FunctionId
     gateway: GatewayId

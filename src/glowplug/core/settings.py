@@ -50,7 +50,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     node: str = "local"
     budget_bytes: int = 4 * 10**9
     threads: int = 0
-    """Compute threads of one worker; 0 is every core."""
+    """Compute threads of all workers of a function together, where it does not declare those of one; 0 is
+    every core."""
     artifacts: str = ""
     """Where packs are kept beyond this node's disk: a folder, or an address such as s3://bucket/packs."""
     log_lines_kept: int = 2000

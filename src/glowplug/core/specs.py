@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority, PriorityLabel, rank_of
 
 Kind = Literal["model", "function"]
+MOST_AT_ONCE = 128
+"""Requests that one worker may be told to run at once."""
+MOST_THREADS = 1024
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -25,6 +29,7 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     parameters: tuple[Parameter, ...] = ()
     returns: str = "Any"
     doc: str = ""
+    max_batch: int = 1
 
 
 class Declaration(msgspec.Struct, frozen=True):
@@ -32,6 +37,8 @@ class Declaration(msgspec.Struct, frozen=True):
 
     `module` and `qualname` find it again in a function's own process; `weights` is the path as written,
     relative to the source file, or None (no weights, or a callable, resolved where the function builds).
+    `target_concurrency` is how many requests one worker runs at once; `threads` how many threads compute in
+    one worker (0: the node's cores divided over `max_workers`); `priority` a class of core.priority.
     """
 
     name: str
@@ -48,6 +55,9 @@ class Declaration(msgspec.Struct, frozen=True):
     max_queue: int = 100
     min_workers: int = 0
     max_workers: int = 1
+    target_concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] = 1
+    threads: Annotated[int, msgspec.Meta(ge=0, le=MOST_THREADS)] = 0
+    priority: PriorityLabel = "interactive"
     prewarm: str = "fixed"
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
@@ -70,6 +80,11 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     def environment_key(self) -> str:
         """Environment zygotes are shared inside a namespace, never across."""
         return f"{self.namespace}/{self.environment}"
+
+    @property
+    def rank(self) -> Priority:
+        """The class of its requests that do not name their own."""
+        return rank_of(self.declaration.priority)
 
 
 class BundleFacts(msgspec.Struct, frozen=True):

@@ -123,7 +123,7 @@ class Agent:
                 self._cancel(command)
             else:
                 assert isinstance(command, Promote)
-                self.remote.promote(command.climb)
+                self.remote.promote(command.climb, command.priority)
         except (OSError, ValueError) as error:  # no more processes or files, or a message that is too large
             if isinstance(command, Build):
                 target = Target("build", command.node, command.spec.version)
@@ -166,7 +166,7 @@ class Agent:
         spec = command.spec
         held = self.births.child(
             parent, role, command.target, spec.function, spec.version,
-            prime=command.prime, env=env, data=tuple(data), climb=command, **more,
+            prime=command.prime, env=env, data=tuple(data), climb=command, **self.births.share(spec), **more,
             rehearse=command.facts is not None and command.facts.rehearsed,
         )  # fmt: skip
         self.roster.add(held)

@@ -15,7 +15,8 @@ from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import VersionId
 from glowplug.core.settings import NodeSettings
-from glowplug.node import guard, imports, wire, zygote
+from glowplug.core.specs import FunctionSpec
+from glowplug.node import guard, imports, share, wire, zygote
 from glowplug.node.messages import Fork, Role
 from glowplug.node.processes import OnExit, OnLines, OnMessage, Process
 from glowplug.node.roster import Held
@@ -124,6 +125,10 @@ class Births:
             why = f"{parent.process.name} is gone"
             asyncio.get_running_loop().call_soon(process.never_born, why)
         return held
+
+    def share(self, spec: FunctionSpec, *, building: bool = False) -> dict[str, int]:
+        """What a child of this function takes of the cores, for its Fork message."""
+        return {"nice": share.nice_of(spec, building), "threads": share.threads_of(spec, self._threads)}
 
     def _process(self, name: str, control: Any, pipes: list[tuple[int, int]]) -> Process:
         process = Process(name, control, *self._callbacks)

@@ -117,6 +117,7 @@ class Builds:
             return
         target = Target("build", work.command.node, spec.version)
         births = self.agent.births
+        more |= births.share(spec, building=True)
         try:
             held = births.child(parent, role, target, spec.function, spec.version, env=work.env, **more)
         except OSError as error:

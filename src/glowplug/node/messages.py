@@ -89,6 +89,9 @@ class Fork(_Message, frozen=True):
     sent_s: float = 0.0
     fetched_s: float = 0.0
     """Seconds for which this fork waited for its pack to come."""
+    nice: int = 0
+    threads: int = 0
+    """What it takes of the cores, see share.py."""
     arriving: bool = False
     """The pack is still being fetched: two more descriptors are the file, and who tells of its units."""
 

@@ -4,6 +4,9 @@ OpenMP keeps a pool of threads that a fork does not copy: a child that meets the
 `rest_threads` ends the pool through OpenMP's own `omp_pause_resource_all`, after which forking is safe and
 the next parallel region makes a new pool. NumPy's OpenBLAS starts its threads at import: zygotes start with
 one (OPENBLAS_NUM_THREADS=1) and their children set the number back.
+
+The number is OpenMP's own setting, not torch's: `torch.set_num_threads` makes a second pool of threads at
+once, and a process that has one must not fork.
 """
 
 from __future__ import annotations
@@ -27,6 +30,16 @@ def _loaded_library(part: str) -> Any:
             if part in path.rpartition("/")[2]:
                 return _found.setdefault(part, ctypes.CDLL(path))
     return None
+
+
+def set_threads(count: int) -> None:
+    """How many threads compute in this process and its children from now on, whatever is imported later."""
+    if os.environ.get("GLOWPLUG_THREADS") == str(count):
+        return
+    os.environ["GLOWPLUG_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(count)
+    library = _loaded_library("libgomp")
+    if library is not None:
+        library.omp_set_num_threads(count)
 
 
 def rest_threads() -> None:

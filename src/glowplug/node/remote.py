@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import CommandId
-from glowplug.loader.arbiter import Priority
 from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
+from glowplug.node.share import io_class
 from glowplug.node.streams import Streams
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 class RemoteClimbs:
     """A worker that somebody waits for starts as soon as the pack can be mapped, and its first pass
-    overlaps the fetch; all else starts when the pack is whole, and is fetched in the background class."""
+    overlaps the fetch, which is of the class of who waits; all else starts when the pack is whole, and is
+    fetched in the background class."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -37,11 +38,11 @@ class RemoteClimbs:
         self._waiting[command.target] = command
         self._agent.spawn(self._climb(command, env, [os.dup(descriptor) for descriptor in descriptors]))
 
-    def promote(self, climb: CommandId) -> None:
-        """A request waits for this climb now: its fetch goes before those that nobody waits for."""
+    def promote(self, climb: CommandId, rank: int) -> None:
+        """A request of that class waits for this climb now: its fetch goes before those of lower ones."""
         for command in self._waiting.values():
             if command.id == climb and command.facts is not None:
-                self._streams.fetch(command.facts.pack, Priority.INTERACTIVE)
+                self._streams.fetch(command.facts.pack, io_class(rank))
 
     def give_up(self, target: Target) -> bool:
         """Whether a climb to this target waited here; it will not happen."""
@@ -53,7 +54,7 @@ class RemoteClimbs:
         pack, waited_for = command.facts.pack, command.target.kind == "instance" and not command.prime
         asked_s = time.monotonic()
         try:
-            stream = self._streams.fetch(pack, Priority.INTERACTIVE if waited_for else Priority.BACKGROUND)
+            stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))
             await asyncio.shield(stream.opened if waited_for else stream.whole)
             if self._waiting.pop(command.target, None) is not command:
                 return

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from glowplug.node import guard, procfs, wire
+from glowplug.node import guard, procfs, share, wire
 from glowplug.node.imports import Importer, lasting_threads
 from glowplug.node.messages import (
     ChildExited,
@@ -168,6 +168,7 @@ def _become_child(message: Fork, descriptors: list[int], child: Child, inherited
         wire.close_all(inherited)
         guard.die_with_parent(parent)
         os.setsid()
+        share.take(message.nice, message.threads)
         control, stdout, stderr, *extra = descriptors
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)

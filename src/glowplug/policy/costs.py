@@ -25,10 +25,12 @@ class Costs(msgspec.Struct):
     seconds: dict[str, dict[str, float]] = {}
     held: dict[str, int] = {}
 
-    def learn(self, subject: str, move: str, took_s: float) -> None:
+    def learn(self, subject: str, move: str, took_s: float, count: int = 1) -> None:
+        """`count` times it took `took_s` on average."""
         moves = self.seconds.setdefault(subject, {})
         before_s = moves.get(move)
-        moves[move] = took_s if before_s is None else before_s + _SMOOTHING * (took_s - before_s)
+        weight = _SMOOTHING if count == 1 else 1 - (1 - _SMOOTHING) ** count
+        moves[move] = took_s if before_s is None else before_s + weight * (took_s - before_s)
 
     def learn_held(self, subject: str, held_bytes: int) -> None:
         self.held[subject] = held_bytes
@@ -36,6 +38,11 @@ class Costs(msgspec.Struct):
     def expect_s(self, subject: str, move: str) -> float:
         moves = self.seconds.get(subject)
         return _DEFAULT_S[move] if moves is None else moves.get(move, _DEFAULT_S[move])
+
+    def measured_s(self, subject: str, move: str) -> float | None:
+        """None until it was measured once."""
+        moves = self.seconds.get(subject)
+        return None if moves is None else moves.get(move)
 
     def climb_s(self, version: str, origin: Step) -> float:
         """Expected seconds of an instance's climb from `origin` (STAGED, else as from IMPORTED)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heapreplace
 
 from glowplug.core.commands import Build, Cancel, Climb, Command, Descend, Target
 from glowplug.core.events import Built, Event, RequestDone, RequestStarted, StepLost, StepReached
@@ -14,7 +15,8 @@ from glowplug.sim.profile import Profile
 
 
 class SimEngine:
-    """Meets control.engine.Engine. Workers run one request at a time, in the order they were sent."""
+    """Meets control.engine.Engine. Workers run requests in the order they were sent, as many at a time as
+    their function's `target_concurrency`."""
 
     def __init__(self, agenda: Agenda, profiles: dict[FunctionId, Profile], seed: int = 0) -> None:
         self._agenda = agenda
@@ -23,7 +25,9 @@ class SimEngine:
         self._draws = 0
         self._emit: Callable[[Event], None] = lambda event: None
         self._climbing: dict[Target, CommandId] = {}
-        self._free_at_s: dict[InstanceId, float] = {}
+        self._free_at_s: dict[InstanceId, list[float]] = {}
+        """By worker a heap: when each of its places is free."""
+        self._at_once: dict[InstanceId, int] = {}
         self._waiting: dict[InstanceId, list[tuple[RequestId, FunctionId]]] = {}
         self._functions: dict[Target, FunctionId] = {}
         self._running: dict[RequestId, InstanceId] = {}
@@ -57,8 +61,9 @@ class SimEngine:
 
     def _run(self, request: RequestId, function: FunctionId, instance: InstanceId) -> None:
         took_s = self._vary(function, self._profiles[function].run_s)
-        start_s = max(self._agenda.now_s, self._free_at_s[instance])
-        self._free_at_s[instance] = start_s + took_s
+        places = self._free_at_s[instance]
+        start_s = max(self._agenda.now_s, places[0])
+        heapreplace(places, start_s + took_s)
         self._agenda.at(start_s, lambda: self._start(request, instance))
         self._agenda.at(start_s + took_s, lambda: self._answer(request, instance, took_s))
 
@@ -87,6 +92,7 @@ class SimEngine:
             took_s = profile.staged_s if command.origin >= Step.STAGED else profile.imported_s
             took_s += profile.prime_s if command.prime else 0.0
             held_bytes = profile.facts.parked_bytes
+            self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency
         took_s = self._vary(function, took_s)
         self._climbing[target] = command.id
         self._functions[target] = function
@@ -99,7 +105,7 @@ class SimEngine:
         del self._climbing[reached.target]
         instance = InstanceId(int(reached.target.key)) if reached.target.kind == "instance" else None
         if instance is not None:
-            self._free_at_s[instance] = self._agenda.now_s
+            self._free_at_s[instance] = [self._agenda.now_s] * self._at_once.pop(instance)
         self._emit(reached)
         if instance is not None:
             for request, function in self._waiting.pop(instance, []):
@@ -111,6 +117,7 @@ class SimEngine:
         if command.target.kind == "instance":
             instance = InstanceId(int(command.target.key))
             self._free_at_s.pop(instance, None)
+            self._at_once.pop(instance, None)
             self._waiting.pop(instance, None)
             for request in [r for r, where in self._running.items() if where == instance]:
                 del self._running[request]

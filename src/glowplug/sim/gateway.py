@@ -16,10 +16,11 @@ from glowplug.sim.engine import SimEngine
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """A client's request, in a scenario."""
+    """A client's request, in a scenario. `priority` is a rank of core.priority, 0 the function's."""
 
     function: FunctionId
     timeout_s: float = 60.0
+    priority: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -60,7 +61,8 @@ class SimGateway:
         instance = self.leases.take(ask.function, now_s)
         self._asked[request] = (ask.function, now_s, instance is not None)
         if instance is None:
-            self._emit(RequestArrived(request, ask.function, self.name, now_s + ask.timeout_s))
+            deadline_s = now_s + ask.timeout_s
+            self._emit(RequestArrived(request, ask.function, self.name, deadline_s, priority=ask.priority))
         else:
             self._engine.dispatch(request, ask.function, instance)
             self._report_soon()

@@ -27,7 +27,9 @@ class FakeGateway:
         self._emit = emit
         self._clock = clock
 
-    def ask(self, request: RequestId, function: FunctionId, timeout_s: float = 30.0) -> None:
+    def ask(
+        self, request: RequestId, function: FunctionId, timeout_s: float = 30.0, priority: int = 0
+    ) -> None:
         """A client's request, sent under a lease when there is one."""
         now_s = self._clock()
         instance = self.leases.take(function, now_s)
@@ -36,7 +38,7 @@ class FakeGateway:
             self.running[request] = instance
             return
         self.waiting[request] = function
-        self._emit(RequestArrived(request, function, self.name, now_s + timeout_s))
+        self._emit(RequestArrived(request, function, self.name, now_s + timeout_s, 0, priority))
 
     def finish(self, request: RequestId, *, ok: bool = True, took_s: float = 0.05) -> None:
         """The worker answered."""
@@ -86,7 +88,7 @@ class FakeGateway:
             if self.leases.revoke(command.instance):
                 self.report()
         elif isinstance(command, Reject):
-            self.running.pop(command.request, None)
+            # A worker that has it answers all the same, or ends.
             self._end(command.request, command.code)
 
     def _end(self, request: RequestId, outcome: str) -> None:

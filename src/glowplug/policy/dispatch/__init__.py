@@ -33,6 +33,10 @@ class DispatchView(Protocol):
         """An instance that would run a request at once: the one used last."""
 
     @property
+    def spare(self) -> tuple[InstanceId, float] | None:
+        """An instance in use that takes one more into its line, and the seconds until that would begin."""
+
+    @property
     def climbing(self) -> InstanceId | None:
         """An instance under way to which no request is bound yet."""
 
@@ -42,11 +46,11 @@ class DispatchView(Protocol):
 
     @property
     def free_in_s(self) -> float:
-        """Until the first of the busy instances is free; infinite when there is none."""
+        """Until the first of the instances in use is through with what it has; infinite without any."""
 
     @property
     def serving(self) -> int:
-        """Instances that serve this function now or soon."""
+        """Requests that can run at once on the instances that serve this function now or soon."""
 
     @property
     def run_s(self) -> float: ...

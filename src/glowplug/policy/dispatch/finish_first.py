@@ -15,7 +15,11 @@ from glowplug.policy.dispatch import CLIMB, WAIT, Choice, DispatchView
 
 
 class FinishFirst(msgspec.Struct):
-    """No state of its own: costs are the controller's."""
+    """No state of its own: costs are the controller's.
+
+    An instance in use that has room is preferred to the queue: room there is only where waiting in its socket
+    is worth more than waiting for whichever instance is free first (control/capacity.py).
+    """
 
     def decide(self, view: DispatchView, ahead: int, now_s: float, rng: Callable[[], Rng]) -> Choice:
         idle = view.idle
@@ -23,7 +27,12 @@ class FinishFirst(msgspec.Struct):
             return Choice("run", idle)
         if not view.serving:
             return CLIMB if view.can_grow else WAIT
-        best, start_s = WAIT, view.free_in_s + ahead * view.run_s / view.serving
+        spare = view.spare
+        if spare is None:
+            best, start_s = WAIT, view.free_in_s
+        else:
+            best, start_s = Choice("run", spare[0]), spare[1]
+        start_s += ahead * view.run_s / view.serving
         climbing = view.climbing
         if climbing is not None and view.climbing_left_s <= start_s:
             best, start_s = Choice("run", climbing), view.climbing_left_s

@@ -1,0 +1,72 @@
+"""How many requests one worker is given at once.
+
+A worker runs `target_concurrency` of them; the others wait in its socket, so that it never waits for the
+round trip to whoever sends. The price is a choice made early: who waits there can go to no other worker, and
+nobody overtakes it. So the time that they wait is what bounds their number.
+"""
+
+from __future__ import annotations
+
+from glowplug.core.specs import BundleFacts, Declaration
+
+MOST_SLOTS = 192
+"""Lent at most. The controller may send a quarter more."""
+MOST_IN_ONE = MOST_SLOTS + MOST_SLOTS // 4
+"""What a connection to a worker has to take."""
+_HIDDEN_S = 0.005
+"""As much work in the socket hides any round trip, and makes nobody wait for long."""
+_PRESSED_S = 0.05
+"""As much work may wait there when more requests come than that: about what a climb takes, so that more wait
+is better spent in the queue, where another worker may still help."""
+_LONG_S = 0.05
+"""From here on a round trip is lost in the request's own time."""
+_KEPT_APART_BELOW = 8
+"""Workers with fewer slots are taken back from their gateway while a queue waits, see `is_shared`."""
+
+
+def least_slots(declaration: Declaration, facts: BundleFacts | None) -> int:
+    """What may run together, and for a batch as much again: it gathers while the one before it runs."""
+    batch = _largest_batch(declaration, facts)
+    return min(MOST_SLOTS, max(declaration.target_concurrency, 2 * batch if batch > 1 else 1))
+
+
+def at_once(declaration: Declaration, facts: BundleFacts | None) -> int:
+    """Requests that may run in one worker at the same time, be it as one batch."""
+    return max(declaration.target_concurrency, _largest_batch(declaration, facts))
+
+
+def slots(run_s: float | None, concurrency: int, least: int) -> int:
+    """How many requests may be in one worker when there is no queue.
+
+    `run_s` is the measured cost of one, None until there is one; `concurrency` how many run at once.
+    """
+    return max(least, _depth(run_s, _HIDDEN_S, concurrency))
+
+
+def most_slots(run_s: float | None, concurrency: int, least: int) -> int:
+    """The same while requests queue: a deeper pipeline, as long as it is a short wait."""
+    return max(least, _depth(run_s, _PRESSED_S, concurrency))
+
+
+def overflow(lent: int) -> int:
+    """What the controller may send to a worker beyond the slots that it has lent, so that its queue moves
+    while a gateway keeps the worker busy. None where one request at a time is the rule."""
+    return max(1, lent // 4) if lent > 1 else 0
+
+
+def is_shared(most: int) -> bool:
+    """Whether a worker stays lent while requests queue for it. Short requests pass faster under a lease, and
+    the queue gets its share beside it. For long ones the order counts and a decision's cost does not: the
+    controller takes the worker back, and sends first what came first, wherever a worker is free first."""
+    return most >= _KEPT_APART_BELOW
+
+
+def _largest_batch(declaration: Declaration, facts: BundleFacts | None) -> int:
+    endpoints = (facts.endpoints if facts is not None else ()) or declaration.endpoints
+    return max((endpoint.max_batch for endpoint in endpoints), default=1)
+
+
+def _depth(run_s: float | None, work_s: float, concurrency: int) -> int:
+    if run_s is None or run_s >= _LONG_S:
+        return 1
+    return max(2, min(MOST_SLOTS, int(concurrency * work_s / max(run_s, 1e-6))))

@@ -1,0 +1,42 @@
+"""The line of functions that wait for memory at a node: higher classes first, first come in each.
+
+Who was overtaken often enough (core.priority.PASSED_OVER) is overtaken no more.
+"""
+
+from __future__ import annotations
+
+from glowplug.control.context import Context
+from glowplug.control.records import Function, Node
+from glowplug.core.ids import FunctionId
+from glowplug.core.priority import PASSED_OVER, Priority
+
+
+def join(c: Context, node: Node, function: Function) -> None:
+    """Puts a function with requests into the line, or forward when a higher class of its waits now."""
+    rank = function.queue.rank
+    if function.starved_at == node.id and function.line_rank >= rank:
+        return
+    leave(c, function)
+    function.starved_at, function.line_rank = node.id, rank
+    behind: list[FunctionId] = []
+    for number in reversed(node.starved):
+        other = c.store.functions[number]
+        if other.line_rank >= rank or other.overtaken >= PASSED_OVER[Priority(other.line_rank)]:
+            break
+        other.overtaken += 1
+        behind.append(number)
+    node.starved[function.id] = None
+    for number in reversed(behind):
+        del node.starved[number]
+        node.starved[number] = None
+
+
+def leave(c: Context, function: Function) -> None:
+    """The function no longer waits for memory; whoever stood behind it may try."""
+    if function.starved_at is not None:
+        node = c.store.nodes.get(function.starved_at)
+        if node is not None:
+            node.starved.pop(function.id, None)
+            c.freed[node.id] = None
+        function.starved_at = None
+        function.line_rank = function.overtaken = 0

@@ -1,0 +1,97 @@
+"""A function's queue: a line per priority class, first come, first served in each.
+
+The head is the oldest of the highest class, until a lower one was passed over often enough
+(core.priority.PASSED_OVER): then the next turn is its own, so that nobody starves, however much comes above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from glowplug.core.ids import RequestId
+from glowplug.core.priority import PASSED_OVER, Priority
+
+
+class Queue(msgspec.Struct):
+    """`lanes` holds the classes that have somebody waiting, the highest first; `passed` how often each was
+    passed over since its last turn. All but `add_first` and iteration are of constant cost."""
+
+    lanes: dict[int, dict[RequestId, None]] = {}
+    passed: dict[int, int] = {}
+    length: int = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[RequestId]:
+        for lane in self.lanes.values():
+            yield from lane
+
+    @property
+    def rank(self) -> int:
+        """The highest class that waits; 0 when nobody does."""
+        return next(iter(self.lanes), 0)
+
+    def add(self, request: RequestId, rank: int) -> None:
+        self._lane(rank)[request] = None
+        self.length += 1
+
+    def add_first(self, request: RequestId, rank: int) -> None:
+        """For who had left the line and is back: its place was the first."""
+        lane = self._lane(rank)
+        others = list(lane)
+        lane.clear()
+        lane[request] = None
+        lane.update(dict.fromkeys(others))
+        self.length += 1
+
+    def _lane(self, rank: int) -> dict[RequestId, None]:
+        lane = self.lanes.get(rank)
+        if lane is None:
+            below = any(other < rank for other in self.lanes)
+            lane = self.lanes[rank] = {}
+            if below:
+                self.lanes = {r: self.lanes[r] for r in sorted(self.lanes, reverse=True)}
+        return lane
+
+    def remove(self, request: RequestId, rank: int) -> None:
+        lane = self.lanes[rank]
+        del lane[request]
+        self.length -= 1
+        if not lane:
+            del self.lanes[rank]
+            self.passed.pop(rank, None)
+
+    def head(self) -> RequestId:
+        """Whose turn it is. Raises StopIteration when nobody waits."""
+        return next(iter(self.lanes[self._turn()]))
+
+    def take(self) -> RequestId:
+        """Takes the head out of the line, and counts who was passed over for it."""
+        rank = self._turn()
+        request = next(iter(self.lanes[rank]))
+        if len(self.lanes) > 1:
+            for lower in self.lanes:
+                if lower < rank:
+                    self.passed[lower] = self.passed.get(lower, 0) + 1
+        self.passed.pop(rank, None)
+        self.remove(request, rank)
+        return request
+
+    def _turn(self) -> int:
+        lanes = self.lanes
+        rank = next(iter(lanes))
+        if len(lanes) > 1:
+            for lower in lanes:
+                if self.passed.get(lower, 0) >= PASSED_OVER[Priority(lower)] and lower < rank:
+                    return lower
+        return rank
+
+    def newest_below(self, rank: int) -> RequestId | None:
+        """The newest of the lowest class, if that is below `rank`: who goes first when there is no room."""
+        if not self.lanes:
+            return None
+        lowest = next(reversed(self.lanes))
+        return next(reversed(self.lanes[lowest])) if lowest < rank else None

@@ -1,0 +1,65 @@
+"""A function's share of its node: how far it stands back for cores and disks, and how many threads compute.
+
+Niceness and threads are set in a child between its fork and its first line of user code, and its own children
+keep them: a function's zygote rehearses with the very number of threads that its workers have, so that both
+give the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from glowplug.core.priority import BUILD_NICE, NICE
+from glowplug.core.specs import FunctionSpec
+from glowplug.loader.arbiter import Priority as IoClass
+from glowplug.node.parallel import set_threads
+
+_TRIES = 6
+_PAUSE_S = 0.025
+"""The kernel lets users change the weight of one group every 0.1 s."""
+
+
+def nice_of(spec: FunctionSpec, building: bool) -> int:
+    nice = NICE[spec.rank]
+    return max(nice, BUILD_NICE) if building else nice
+
+
+def threads_of(spec: FunctionSpec, cores: int) -> int:
+    """Compute threads of one worker. Undeclared, those of all workers together are the cores of the node."""
+    declaration = spec.declaration
+    return declaration.threads or max(1, cores // max(1, declaration.max_workers))
+
+
+def io_class(rank: int) -> IoClass:
+    """In which class the loader's arbiter reads for who waits; 0 is nobody."""
+    return IoClass(max(0, rank - 1))
+
+
+def take(nice: int, threads: int) -> None:
+    """Called by a process that leads a session of its own and has one thread."""
+    if threads:
+        set_threads(threads)
+    if nice:
+        step_back(nice)
+
+
+def step_back(nice: int) -> bool:
+    """Gives way to whoever is less nice. It cannot be undone without privileges.
+
+    Where the kernel groups processes by session (autogroup), niceness counts inside a session only, and what
+    counts between them is the group's own, which is set too. Waits for up to 0.15 s, in what gives way
+    anyway, when another group was set just before. False when the group's could not be set.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
+    for _ in range(_TRIES):
+        try:
+            with open("/proc/self/autogroup", "w") as file:
+                file.write(str(nice))
+        except BlockingIOError:
+            time.sleep(_PAUSE_S)
+        except OSError:
+            return False  # not such a kernel, or a group of its own has a weight of its own
+        else:
+            return True
+    return False
