@@ -12,6 +12,7 @@ from glowplug.control.capacity import (
     least_slots,
     most_slots,
     overflow,
+    patience_s,
     slots,
 )
 from glowplug.core.specs import BundleFacts, Declaration, EndpointSpec
@@ -52,8 +53,13 @@ def test_what_runs_together_has_room_together() -> None:
 
 
 def test_one_at_a_time_stays_one_at_a_time() -> None:
-    assert overflow(1) == 0
+    assert overflow(slots(0.1, 1, 1)) == 0
     assert not is_shared(most_slots(0.1, 1, 1))
+
+
+def test_patience_is_a_few_times_what_a_request_takes() -> None:
+    assert patience_s(None) == patience_s(0.001) == 0.1
+    assert patience_s(1.0) == 4.0
 
 
 @given(

@@ -72,6 +72,17 @@ def test_a_revoked_lease_is_final_when_nothing_runs(table: LeaseTable) -> None:
     assert (report.done, report.failed, report.in_flight) == (0, 1, 0)
 
 
+def test_nobody_is_sent_behind_what_does_not_move(table: LeaseTable) -> None:
+    for instance, at_once in ((1, 1), (2, 2)):
+        table.grant(Lease(CommandId(1), GatewayId("g"), F, InstanceId(instance), 3, 99.0, at_once, 0.5), 0.0)
+    assert [table.take(F, 1.0) for _ in range(3)] == [1, 2, 1]
+    assert table.take(F, 1.6) == 2, "the other still has a place to run"
+    assert table.take(F, 1.6) is None
+    assert {report.instance: report.stuck for report in table.reports(1.6)} == {1: True, 2: True}
+    table.done(InstanceId(2), True, 0.6, 1.7)
+    assert table.take(F, 1.8) == 2, "it moves again"
+
+
 def test_reports_tell_only_news(table: LeaseTable) -> None:
     table.grant(lease(1, 30.0), 0.0)
     table.take(F, 1.0)

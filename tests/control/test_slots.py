@@ -130,8 +130,9 @@ def test_long_requests_are_taken_back_and_sent_in_their_order() -> None:
 
 def test_a_worker_of_middling_requests_is_never_without_one() -> None:
     world = warm(MIDDLE_S)
-    for _ in range(6):
-        world.ask()
+    crowd = [world.ask() for _ in range(6)]
+    finish_in_order(world, MIDDLE_S, 2)
+    assert [world.outcome(request) for request in crowd[:2]] == ["done"] * 2, "the lease is back"
     while world.gateway.waiting:
         assert len(world.gateway.running) >= 2
         world.gateway.finish(next(iter(world.gateway.running)), took_s=MIDDLE_S)
@@ -224,6 +225,43 @@ def test_those_never_begun_go_elsewhere_when_their_worker_dies() -> None:
     assert (world.outcome(first), world.outcome(second)) == ("worker_died", None)
     world.answer(second)
     assert world.outcome(second) == "done"
+
+
+def test_nobody_is_sent_behind_requests_that_do_not_move() -> None:
+    """Under the lease the gateway sees it first, and tells; the controller keeps who comes in its queue."""
+    world = warm(SHORT_S)
+    stuck = world.ask()
+    assert world.ask() in world.gateway.running, "nobody knows yet"
+    world.advance(0.2)
+    late, later = world.ask(), world.ask()
+    assert {late, later} <= set(world.gateway.waiting)
+    world.gateway.finish(stuck, took_s=0.2)
+    for _ in range(3):
+        finish_in_order(world, SHORT_S)
+        world.gateway.report()
+    assert [world.outcome(r) for r in (stuck, late, later)] == ["done"] * 3
+
+
+def test_nor_behind_one_that_was_bound() -> None:
+    world = World()
+    world.deploy(spec())
+    takes(world, MIDDLE_S)
+    world.ask()
+    world.engine.answer_all()
+    world.advance(0.2)
+    late = world.ask()
+    assert late in world.gateway.waiting
+    world.advance(5.0)
+    assert late in world.gateway.waiting
+
+
+def test_another_worker_climbs_for_who_would_wait_behind_it() -> None:
+    world = warm(SHORT_S, max_workers=2)
+    world.ask()
+    world.advance(0.2)
+    late = world.ask()
+    world.engine.answer_all()
+    assert world.gateway.running[late] == 2
 
 
 def climbs(world: World) -> int:

@@ -20,6 +20,8 @@ _PRESSED_S = 0.05
 is better spent in the queue, where another worker may still help."""
 _LONG_S = 0.05
 """From here on a round trip is lost in the request's own time."""
+_LEAST_PATIENCE_S = 0.1
+_OVERDUE = 4
 _KEPT_APART_BELOW = 8
 """Workers with fewer slots are taken back from their gateway while a queue waits, see `is_shared`."""
 
@@ -48,10 +50,15 @@ def most_slots(run_s: float | None, concurrency: int, least: int) -> int:
     return max(least, _depth(run_s, _PRESSED_S, concurrency))
 
 
+def patience_s(run_s: float | None) -> float:
+    """For how long nothing may move in a worker until nobody is sent there any more to wait behind it."""
+    return max(_LEAST_PATIENCE_S, _OVERDUE * (run_s or 0.0))
+
+
 def overflow(lent: int) -> int:
     """What the controller may send to a worker beyond the slots that it has lent, so that its queue moves
-    while a gateway keeps the worker busy. None where one request at a time is the rule."""
-    return max(1, lent // 4) if lent > 1 else 0
+    while a gateway keeps the worker busy."""
+    return lent // 4
 
 
 def is_shared(most: int) -> bool:

@@ -115,6 +115,7 @@ def resize(version: Version, run_s: float | None) -> None:
     concurrency = version.spec.declaration.target_concurrency
     least = version.least_slots
     version.slots = capacity.slots(run_s, concurrency, least)
+    version.patience_s = capacity.patience_s(run_s)
     version.most_slots = capacity.most_slots(run_s, concurrency, least)
 
 

@@ -40,10 +40,7 @@ def launch(
 
 
 def reindex(c: Context, instance: Instance) -> None:
-    """Moves the instance to the index its state calls for, and offers it for eviction when it is idle.
-
-    One that could be lent is looked at again, see pump.rest.
-    """
+    """Moves the instance to the index its state calls for, and offers it for eviction when it is idle."""
     phase = c.holding_of(instance).phase
     slot: Slot
     if instance.draining or phase == "descending":
@@ -69,8 +66,6 @@ def reindex(c: Context, instance: Instance) -> None:
             c.idled[instance.id] = None
     else:
         c.policies.eviction.withdraw(instance.key)
-        if slot == "busy" and phase == "up" and version.slots > 1:
-            c.idled[instance.id] = None
 
 
 def is_unused(instance: Instance) -> bool:
@@ -130,6 +125,9 @@ def stop_cancelled(c: Context, instance: Instance) -> None:
 def on_request_done(c: Context, event: RequestDone) -> None:
     instance = c.store.instances.get(event.instance)
     request = c.store.requests.get(event.request)
+    if request is not None and request.state == "queued":
+        _answered_late(c, request, event)
+        return
     if instance is None or request is None or event.request not in instance.bound:
         return
     function = c.function_of(instance)
@@ -143,6 +141,19 @@ def on_request_done(c: Context, event: RequestDone) -> None:
     instance.used_s = c.now_s
     stop_cancelled(c, instance)
     released(c, instance)
+    if instance.slot == "busy" and c.version_of(instance).slots > 1:
+        # It has more to do yet, and moves: so that it can be lent, see pump.rest.
+        c.idled[instance.id] = None
+
+
+def _answered_late(c: Context, request: Request, event: RequestDone) -> None:
+    """By a worker that was given up, after the request was put back into its queue."""
+    function = c.store.functions[request.function]
+    answers.dequeue(c, request)
+    del c.store.requests[request.id]
+    function.done += event.ok
+    function.failed += not event.ok
+    c.touch(function.id)
 
 
 def released(c: Context, instance: Instance) -> None:

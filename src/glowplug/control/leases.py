@@ -5,6 +5,7 @@ Pure, and used by the gateway live and by the simulator. The controller's side i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 import msgspec
@@ -20,6 +21,9 @@ class _Held(msgspec.Struct):
     slots: int
     granted_s: float
     expires_s: float
+    at_once: int
+    patience_s: float
+    moved_s: float
     in_flight: int = 0
     done: int = 0
     failed: int = 0
@@ -27,10 +31,16 @@ class _Held(msgspec.Struct):
     last_s: float = 0.0
     revoked: bool = False
     reported_in_flight: int = 0
+    reported_stuck: bool = False
 
 
 def _load(held: _Held) -> int:
     return held.in_flight
+
+
+def _is_stuck(held: _Held, now_s: float) -> bool:
+    """Whoever is sent there now waits behind requests that take far longer than usual."""
+    return held.in_flight >= held.at_once and now_s - held.moved_s > held.patience_s
 
 
 class LeaseTable:
@@ -48,15 +58,19 @@ class LeaseTable:
         self._busy: dict[InstanceId, None] = {}
         self._expiries: list[tuple[float, InstanceId]] = []
         self._in_flight = 0
+        self.to_tell = False
+        """`take` found a lease stuck: before the controller is asked it is to be told, by `reports`."""
 
     def grant(self, lease: Lease, now_s: float) -> None:
         """A new lease, or a longer life for one that is held."""
         held = self._held.get(lease.instance)
         if held is None:
             held = self._held[lease.instance] = _Held(
-                lease.function, lease.instance, lease.slots, now_s, lease.expires_s, last_s=now_s
-            )
+                lease.function, lease.instance, lease.slots, now_s, lease.expires_s,
+                lease.at_once, lease.patience_s, now_s, last_s=now_s,
+            )  # fmt: skip
         held.granted_s, held.expires_s, held.slots, held.revoked = now_s, lease.expires_s, lease.slots, False
+        held.at_once, held.patience_s = lease.at_once, lease.patience_s
         heappush(self._expiries, (lease.expires_s, lease.instance))
         self._index(held)
 
@@ -72,13 +86,22 @@ class LeaseTable:
 
     def take(self, function: FunctionId, now_s: float) -> InstanceId | None:
         """The least busy instance with a free slot, which is taken, or None: then the controller is to be
-        asked."""
+        asked. One that is stuck has no free slot: where the request waits instead, it can still go to another
+        instance, or be overtaken, or leave."""
         if self._expiries and self._expiries[0][0] <= now_s:
             self._expire(now_s)
         free = self._free.get(function)
         if not free:
             return None
         held = next(iter(free.values())) if len(free) == 1 else min(free.values(), key=_load)
+        if _is_stuck(held, now_s):
+            moving = [other for other in free.values() if not _is_stuck(other, now_s)]
+            if not moving:
+                self._tell_stuck(free.values())
+                return None
+            held = min(moving, key=_load)
+        if not held.in_flight:
+            held.moved_s = now_s
         held.in_flight += 1
         self._in_flight += 1
         self._busy[held.instance] = None
@@ -86,6 +109,12 @@ class LeaseTable:
         if held.in_flight >= held.slots:
             self._index(held)
         return held.instance
+
+    def _tell_stuck(self, stuck: Iterable[_Held]) -> None:
+        for held in stuck:
+            if not held.reported_stuck:
+                self._news[held.instance] = None
+                self.to_tell = True
 
     def done(self, instance: InstanceId, ok: bool, took_s: float, now_s: float) -> bool:
         """A taken slot is free again. True when the lease was revoked and its final report is due now."""
@@ -98,7 +127,7 @@ class LeaseTable:
         held.done += ok
         held.failed += not ok
         held.busy_s += took_s
-        held.last_s = now_s
+        held.last_s = held.moved_s = now_s
         self._news[instance] = None
         if not held.in_flight:
             del self._busy[instance]
@@ -122,11 +151,12 @@ class LeaseTable:
         Meant to be called a few times a second, and at once when `revoke` or `done` says so.
         """
         self._expire(now_s)
+        self.to_tell = False
         for instance in self._busy:
             held = self._held[instance]
             if held.revoked or held.expires_s - now_s < (held.expires_s - held.granted_s) / 2:
                 self._news[instance] = None
-        found = [report for number in list(self._news) if (report := self._report(self._held[number]))]
+        found = [report for number in list(self._news) if (report := self._report(self._held[number], now_s))]
         self._news.clear()
         return found
 
@@ -140,7 +170,7 @@ class LeaseTable:
                 self._news[instance] = None
                 self._index(held)
 
-    def _report(self, held: _Held) -> LeaseReport | None:
+    def _report(self, held: _Held, now_s: float) -> LeaseReport | None:
         final = held.revoked and held.in_flight == 0
         quiet = not (held.done or held.failed or final) and held.in_flight == held.reported_in_flight == 0
         if quiet:
@@ -154,10 +184,12 @@ class LeaseTable:
             in_flight=held.in_flight,
             last_s=held.last_s,
             final=final,
+            stuck=_is_stuck(held, now_s),
         )
         held.done = held.failed = 0
         held.busy_s = 0.0
         held.reported_in_flight = held.in_flight
+        held.reported_stuck = report.stuck
         if final:
             del self._held[held.instance]
         return report

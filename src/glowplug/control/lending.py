@@ -51,6 +51,7 @@ def widen(c: Context, instance: Instance, most: int) -> None:
 
 
 def _grant(c: Context, instance: Instance, lease: LeaseState, lent: int) -> None:
+    version = c.version_of(instance)
     lease.slots = lent
     lease.expires_s = c.now_s + c.settings.lease_s
     c.emit(
@@ -61,6 +62,8 @@ def _grant(c: Context, instance: Instance, lease: LeaseState, lent: int) -> None
             instance=instance.id,
             slots=lent,
             expires_s=lease.expires_s,
+            at_once=version.at_once,
+            patience_s=version.patience_s,
         )
     )
     # A gateway gives an expired lease back by itself; one that stays silent for a life longer is gone.
@@ -105,7 +108,7 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> None:
         c.policies.arrivals.observe(version.spec.environment_key, c.now_s, count)
         learn_run(c, version, event.busy_s / count, count)
     instance.used_s = max(instance.used_s, event.last_s)
-    lease.in_flight_before, lease.in_flight = lease.in_flight, event.in_flight
+    lease.in_flight_before, lease.in_flight, lease.stuck = lease.in_flight, event.in_flight, event.stuck
     if event.in_flight > version.spec.declaration.target_concurrency:
         lend_idle(c, version, event.gateway)
     if event.final:

@@ -139,7 +139,8 @@ def rest(c: Context, instance: Instance) -> None:
     """An instance could take a request and none waits: it is lent, kept, or, when it is idle, let go."""
     function, version = c.function_of(instance), c.version_of(instance)
     if instance.bound:
-        if instance.version == function.active and not function.queue:
+        climbs = c.holding_of(instance).phase == "climbing"
+        if instance.version == function.active and not (function.queue or climbs):
             _rest_busy(c, instance, function, version)
         return
     if instance.version not in (function.active, function.next):

@@ -61,13 +61,14 @@ class Holding(msgspec.Struct):
 
 
 class LeaseState(msgspec.Struct):
-    """`in_flight` is what the gateway told last, `in_flight_before` the time before."""
+    """`in_flight` and `stuck` are what the gateway told last, `in_flight_before` the time before."""
 
     gateway: GatewayId
     expires_s: float
     slots: int = 1
     in_flight: int = 0
     in_flight_before: int = 0
+    stuck: bool = False
     revoking: bool = False
 
 
@@ -95,7 +96,7 @@ class Version(msgspec.Struct):
     """An immutable version, the indexes of its instances and the keys of all it holds.
 
     `at_once` requests may run in one instance at the same time, `slots` be in it, and up to `most_slots` when
-    requests queue (capacity.py).
+    requests queue; nobody is sent to one in which nothing moved for `patience_s` (capacity.py).
     """
 
     spec: FunctionSpec
@@ -110,6 +111,7 @@ class Version(msgspec.Struct):
     least_slots: int = 1
     slots: int = 1
     most_slots: int = 1
+    patience_s: float = 3600.0
     idle: dict[InstanceId, None] = {}
     busy: dict[InstanceId, None] = {}
     climbing: dict[InstanceId, None] = {}

@@ -41,10 +41,11 @@ class FunctionView:
     def spare(self) -> tuple[InstanceId, float] | None:
         found: InstanceId | None = None
         soonest_s = inf
-        room = self._version.slots
+        room, shared = self._version.slots, capacity.is_shared(self._version.most_slots)
         for instance in self._used():
             lease = instance.lease
-            if len(instance.bound) < (room if lease is None else capacity.overflow(lease.slots)):
+            most = room if lease is None else capacity.overflow(lease.slots) if shared else 0
+            if len(instance.bound) < most and not self._is_stuck(instance):
                 starts_s = self._starts_in_s(instance)
                 if starts_s < soonest_s:
                     found, soonest_s = instance.id, starts_s
@@ -110,9 +111,23 @@ class FunctionView:
             return 0
         return lease.slots if self._function.queue else min(lease.in_flight, lease.in_flight_before)
 
+    def _is_stuck(self, instance: Instance) -> bool:
+        """What runs there takes far longer than usual: a request is better off in the queue."""
+        if instance.lease is not None and instance.lease.stuck:
+            return True
+        return (
+            len(instance.bound) >= self._version.at_once
+            and self._c.now_s - instance.busy_since_s > self._version.patience_s
+            and self._c.store.holdings[instance.key].phase == "up"
+        )
+
     def _starts_in_s(self, instance: Instance) -> float:
-        """Until a request that is sent there now would begin."""
+        """Until a request that is sent there now would begin. What takes far longer than usual is expected to
+        take as long again."""
         run_s, at_once = self.run_s, self._at_once
+        if self._is_stuck(instance):
+            since_s = instance.busy_since_s if instance.lease is None else instance.used_s
+            return self._c.now_s - since_s
         before = len(instance.bound) + self._lent(instance)
         left_s = 0.0
         if self._c.store.holdings[instance.key].phase == "climbing":

@@ -94,8 +94,8 @@ class Cancel(_Command, frozen=True):
 class Lease(_Command, frozen=True):
     """Lend `slots` of an instance to a gateway until `expires_s`; granting again renews, and may change them.
 
-    So many requests may be in the worker at once; it runs them in their order, as many at a time as its
-    function's `target_concurrency` or batch says.
+    So many requests may be in the worker at once; it runs them in their order, `at_once` at a time. Nobody
+    is to be sent behind as many that have not moved for `patience_s`: they take far longer than usual.
     """
 
     id: CommandId
@@ -104,6 +104,8 @@ class Lease(_Command, frozen=True):
     instance: InstanceId
     slots: int
     expires_s: float
+    at_once: int = 1
+    patience_s: float = 3600.0
 
 
 class Revoke(_Command, frozen=True):

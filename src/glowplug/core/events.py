@@ -137,7 +137,8 @@ class CommandFailed(_Event, frozen=True):
 
 
 class LeaseReport(_Event, frozen=True):
-    """What a gateway did under a lease since its last report. `final` gives the lease back."""
+    """What a gateway did under a lease since its last report. `final` gives the lease back; `stuck` says that
+    what runs has not moved for longer than the lease's patience."""
 
     gateway: GatewayId
     instance: InstanceId
@@ -147,6 +148,7 @@ class LeaseReport(_Event, frozen=True):
     in_flight: int = 0
     last_s: float = 0.0
     final: bool = False
+    stuck: bool = False
 
 
 class NodeJoined(_Event, frozen=True):

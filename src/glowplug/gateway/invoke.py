@@ -87,6 +87,8 @@ class Invoker:
                 break
             self._leases.lost(instance)
         flight.leased = False
+        if self._leases.to_tell:
+            self.report()
         self._ask(flight)
         return flight
 

@@ -61,6 +61,8 @@ class SimGateway:
         instance = self.leases.take(ask.function, now_s)
         self._asked[request] = (ask.function, now_s, instance is not None)
         if instance is None:
+            if self.leases.to_tell:
+                self._report()
             deadline_s = now_s + ask.timeout_s
             self._emit(RequestArrived(request, ask.function, self.name, deadline_s, priority=ask.priority))
         else:

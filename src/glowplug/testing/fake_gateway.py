@@ -37,6 +37,8 @@ class FakeGateway:
             self._leased.add(request)
             self.running[request] = instance
             return
+        if self.leases.to_tell:
+            self.report()
         self.waiting[request] = function
         self._emit(RequestArrived(request, function, self.name, now_s + timeout_s, 0, priority))
 
