@@ -17,6 +17,15 @@ def test_a_function_is_shown_as_it_stands() -> None:
     assert [i.step for i in status.instances] == ["parked"]
 
 
+def test_how_a_function_scales_is_shown() -> None:
+    world = World()
+    world.deploy(spec(priority="batch", min_workers=1, max_workers=3, target_concurrency=4))
+    status = function_status(world.state, FunctionId("f.default"))
+    assert status is not None
+    assert (status.priority, status.min_workers, status.max_workers) == ("batch", 1, 3)
+    assert status.target_concurrency == 4
+
+
 def test_states_of_a_function() -> None:
     world = World()
     world.deploy(spec("building"), built=False)

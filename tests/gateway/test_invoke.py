@@ -36,12 +36,12 @@ def test_a_cold_request_asks_the_controller_and_reports_how_it_went() -> None:
         instance = house.start_worker(climb)
         house.control.on_arrived = lambda event: house.control.dispatch(event.request, instance)
         answer = await house.http.post(
-            "/function/echo", content=b"hello", headers={"x-glowplug-priority": "3"}
+            "/function/echo", content=b"hello", headers={"x-glowplug-priority": "batch"}
         )
         assert (answer.status_code, answer.content) == (200, b"hello")
         arrived, started, done = house.control.events
         assert isinstance(arrived, RequestArrived)
-        assert (arrived.function, arrived.body_bytes, arrived.priority) == (ECHO, 5, 3)
+        assert (arrived.function, arrived.body_bytes, arrived.priority) == (ECHO, 5, 2)
         assert started == RequestStarted(arrived.request, instance)
         assert isinstance(done, RequestDone)
         assert (done.request, done.instance, done.ok, done.took_s) == (arrived.request, instance, True, 2e-5)
@@ -285,6 +285,7 @@ def test_hostile_names_are_answered_cleanly(name: str) -> None:
         ("POST", "/function/echo", {"x-glowplug-timeout": "soon"}, 400),
         ("POST", "/function/echo", {"x-glowplug-timeout": "nan"}, 400),
         ("POST", "/function/echo", {"x-glowplug-priority": "1000"}, 400),
+        ("POST", "/function/echo", {"x-glowplug-priority": "urgent"}, 400),
         ("POST", "/function/echo", {"content-type": "x" * 1000}, 400),
         ("POST", "/function/echo", {"origin": "http://evil.example"}, 401),
         ("POST", "/function/echo", {"host": "evil.example"}, 401),

@@ -83,6 +83,11 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
         f"[bold]{found.name}.{found.namespace}[/] ({found.kind}), version {found.version}, {found.state}"
     )
     console.print(f"  stands at {found.step}, can climb to {found.highest_step}", highlight=False)
+    workers = "1 worker" if found.max_workers == 1 else f"{found.max_workers} workers"
+    console.print(
+        f"  {found.priority}, {found.min_workers} to {workers}, {found.target_concurrency} at once in each",
+        highlight=False,
+    )
     for label, text in (("why", found.reason), ("error", found.error)):
         if text:
             console.print(f"  {label}: {text}", style="yellow", markup=False, highlight=False)

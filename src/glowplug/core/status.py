@@ -47,6 +47,10 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     held_bytes: int = 0
     weight_bytes: int = 0
     keep_warm_s: float = 0.0
+    priority: str = "interactive"
+    min_workers: int = 0
+    max_workers: int = 1
+    target_concurrency: int = 1
     endpoints: tuple[EndpointSpec, ...] = ()
     instances: tuple[InstanceStatus, ...] = ()
     failures: int = 0

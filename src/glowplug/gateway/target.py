@@ -10,11 +10,11 @@ import msgspec
 
 from glowplug.core.errors import UnknownEndpoint, UnknownFunction, UserError
 from glowplug.core.ids import FunctionId, parse_function_id
+from glowplug.core.priority import parse_priority
 from glowplug.gateway.flight import FunctionInfo, Known
 from glowplug.transport.frames import MAX_HEADER_VALUE_CHARS, RequestMeta
 
 PREFIX = "/function/"
-_PRIORITY_BOUND = 100
 
 
 class Wishes(msgspec.Struct):
@@ -86,8 +86,15 @@ def read_wishes(headers: Iterable[tuple[bytes, bytes]]) -> Wishes:
         elif name == b"x-glowplug-timeout":
             wishes.timeout_s = _number(name, value, 1e-3, math.inf, float)
         elif name == b"x-glowplug-priority":
-            wishes.priority = _number(name, value, -_PRIORITY_BOUND, _PRIORITY_BOUND, int)
+            wishes.priority = _priority(value)
     return wishes
+
+
+def _priority(value: bytes) -> int:
+    try:
+        return parse_priority(value.decode("latin-1"))
+    except ValueError as error:
+        raise UserError(f"header x-glowplug-priority: {error}") from None
 
 
 def _number(name: bytes, value: bytes, least: float, most: float, kind: type[int] | type[float]) -> int:
