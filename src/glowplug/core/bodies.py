@@ -20,6 +20,9 @@ JSON = "application/json"
 NPY = "application/x-npy"
 SAFETENSORS = "application/vnd.safetensors"
 OCTETS = "application/octet-stream"
+TEXT = "text/plain"
+LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
 
 _SAFETENSORS_TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
