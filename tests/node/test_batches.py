@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ def batch_picky(number: list[int], scale: list[float]) -> list[Any]:
         raise ValueError("thirteen")
     if 99 in number:
         return [1]
-    return [InvalidArguments("zero", "number") if n == 0 else n * s for n, s in zip(number, scale, strict=True)]
+    return [
+        InvalidArguments("zero", "number") if n == 0 else n * s for n, s in zip(number, scale, strict=True)
+    ]
 
 
 def batch_arrays(x: list[int]) -> Any:
@@ -40,7 +43,7 @@ def batch_wait(path: list[str]) -> list[str]:
     with open(path[0], "a") as file:
         file.write("running\n")
     try:
-        while not open(path[0] + ".go").read():
+        while not Path(path[0] + ".go").read_text():
             time.sleep(0.001)
     except RequestCancelled:
         with open(path[0], "a") as file:
@@ -73,7 +76,13 @@ def test_what_lies_in_the_socket_is_one_batch(call: Any, concurrency: int) -> No
 def test_one_that_is_wrong_fails_alone(concurrency: int) -> None:
     with worker_process(batch_picky, concurrency=concurrency, **EIGHT) as worker:
         good = {"number": 2, "scale": 0.5}
-        requests: list[Any] = [good, {"number": "x", "scale": 1}, {"number": 0, "scale": 1}, {"number": 1}, good]
+        requests: list[Any] = [
+            good,
+            {"number": "x", "scale": 1},
+            {"number": 0, "scale": 1},
+            {"number": 1},
+            good,
+        ]
         worker.ask(*[(n, "batch_picky", each) for n, each in enumerate(requests)])
         answers = [worker.answer(n) for n in range(5)]
         assert [(a.code, a.field) for a in answers] == [
@@ -86,7 +95,10 @@ def test_one_that_is_wrong_fails_alone(concurrency: int) -> None:
 @BOTH
 @pytest.mark.parametrize(
     ("bad", "message"),
-    [(13, "ValueError: thirteen"), (99, "endpoint batch_picky returned 1 results for 2 requests: return one for each")],
+    [
+        (13, "ValueError: thirteen"),
+        (99, "endpoint batch_picky returned 1 results for 2 requests: return one for each"),
+    ],
 )
 def test_an_error_of_the_call_fails_all_of_it(bad: int, message: str, concurrency: int) -> None:
     with worker_process(batch_picky, concurrency=concurrency, **EIGHT) as worker:
@@ -105,7 +117,9 @@ def test_an_array_is_a_row_for_each() -> None:
 
 
 @BOTH
-def test_cancelling_a_member_stops_the_batch_only_when_it_is_the_last(tmp_path: Any, concurrency: int) -> None:
+def test_cancelling_a_member_stops_the_batch_only_when_it_is_the_last(
+    tmp_path: Any, concurrency: int
+) -> None:
     path = tmp_path / "door"
     (tmp_path / "door.go").write_text("")
     with worker_process(batch_wait, concurrency=concurrency, **EIGHT) as worker:

@@ -94,7 +94,9 @@ def test_the_first_answer_tells_of_the_climb() -> None:
 )
 def test_errors_keep_their_codes(how: str, code: str, message: str) -> None:
     with worker_process(fail, echo) as worker:
-        worker.ask((1, "fail", {"how": how}), (2, "fail", {"no": 1}), (3, "nothing", {}), (4, "echo", {"text": "a"}))
+        worker.ask(
+            (1, "fail", {"how": how}), (2, "fail", {"no": 1}), (3, "nothing", {}), (4, "echo", {"text": "a"})
+        )
         assert (worker.answer(1).code, worker.answer(2).field, worker.answer(3).code) == (
             code, "how", "unknown_endpoint"
         )  # fmt: skip

@@ -29,8 +29,7 @@ async def count_async(to: int) -> AsyncIterator[dict[str, int]]:
 
 
 def break_off(after: int) -> Iterator[int]:
-    for number in range(after):
-        yield number
+    yield from range(after)
     raise InvalidArguments("enough", "after") if after == 0 else LookupError("no more")
 
 
@@ -109,7 +108,9 @@ def test_items_come_as_lines_and_as_events(kind: str, concurrency: int) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_an_error_before_the_first_item_is_an_error_and_one_after_it_ends_the_stream(concurrency: int) -> None:
+def test_an_error_before_the_first_item_is_an_error_and_one_after_it_ends_the_stream(
+    concurrency: int,
+) -> None:
     with worker_process(break_off, concurrency=concurrency) as worker:
         worker.ask((1, "break_off", {"after": 0}), (2, "break_off", {"after": 2}))
         first, second = worker.answer(1), worker.answer(2)
@@ -146,7 +147,9 @@ def test_a_stream_waits_for_credit_and_ends_when_it_is_cancelled(
 
 
 @KINDS
-def test_cancelling_interrupts_what_an_item_is_computed_by(kind: str, concurrency: int, tmp_path: Any) -> None:
+def test_cancelling_interrupts_what_an_item_is_computed_by(
+    kind: str, concurrency: int, tmp_path: Any
+) -> None:
     path = tmp_path / "door"
     call = same(dawdle, kind)
     with pick(kind, concurrency, call) as worker:

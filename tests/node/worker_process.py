@@ -82,7 +82,7 @@ class WorkerProcess:
         control.settimeout(PATIENCE_S)
 
     def ask(self, *requests: tuple[int, str, Any], **meta: Any) -> None:
-        """Requests as (id, endpoint, arguments), in one write: arguments become JSON, unless they are bytes."""
+        """Requests as (id, endpoint, arguments), in one write. What is not bytes becomes JSON."""
         wire_bytes = b""
         for request, endpoint, arguments in requests:
             body = arguments if isinstance(arguments, bytes) else msgspec.json.encode(arguments)
@@ -183,9 +183,7 @@ def until_running(path: Path) -> None:
 
 def declared(*calls: Callable[..., Any], concurrency: int = 1, **batching: Any) -> Declaration:
     """`batching` holds for the functions whose first argument is annotated as a list."""
-    specs = tuple(
-        endpoint_spec(call, **(batching if "batch" in call.__name__ else {})) for call in calls
-    )
+    specs = tuple(endpoint_spec(call, **(batching if "batch" in call.__name__ else {})) for call in calls)
     return Declaration(
         calls[0].__name__, "function", "m", "q", endpoints=specs, target_concurrency=concurrency
     )

@@ -56,6 +56,8 @@ def decode_result(content_type: str, body: bytes) -> Any:
     kind = content_type.partition(";")[0].strip().lower()
     if kind == JSON:
         return msgspec.json.decode(body) if body else None
+    if kind == LINES:
+        return [msgspec.json.decode(line) for line in body.splitlines()]
     if kind == NPY:
         import numpy as np
 
