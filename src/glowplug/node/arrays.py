@@ -7,17 +7,16 @@ import math
 import struct
 import sys
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.lib import format as npy
 
 from glowplug.core.errors import FunctionFailed, InvalidArguments
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 10_000
 """As in numpy: what parses a header is not made for more."""
-Array = np.ndarray[Any, Any]
+Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
 def read_npy(body: memoryview | bytes) -> Array:
@@ -54,6 +53,8 @@ def _layout(body: memoryview | bytes) -> tuple[tuple[int, ...], bool, np.dtype[A
 @lru_cache(maxsize=64)
 def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Reading a header takes 20 us, and the next request's is nearly always the same."""
+    from numpy.lib import format as npy
+
     stream = io.BytesIO(header)
     version = npy.read_magic(stream)
     if version == (1, 0):
@@ -75,6 +76,8 @@ def npy_pieces(array: Array) -> list[bytes | bytearray | memoryview]:
 
 @lru_cache(maxsize=64)
 def _header(shape: tuple[int, ...], is_fortran: bool, dtype: np.dtype[Any]) -> bytes:
+    from numpy.lib import format as npy
+
     stream = io.BytesIO()
     facts = {"descr": npy.dtype_to_descr(dtype), "fortran_order": is_fortran, "shape": shape}
     npy.write_array_header_1_0(stream, facts)
