@@ -25,9 +25,7 @@ def endpoint_spec(
     if type(max_batch) is not int or not 1 <= max_batch <= MOST_AT_ONCE:
         raise InvalidDeclaration(f"endpoint {name}: max_batch is a number from 1 to {MOST_AT_ONCE}")
     if not isinstance(max_wait_ms, (int, float)) or not 0 <= max_wait_ms <= LONGEST_BATCH_WAIT_S * 1000:
-        raise InvalidDeclaration(
-            f"endpoint {name}: max_wait_ms is from 0 to {LONGEST_BATCH_WAIT_S * 1000:g}"
-        )
+        raise InvalidDeclaration(f"endpoint {name}: max_wait_ms is from 0 to {LONGEST_BATCH_WAIT_S * 1000:g}")
     signature = inspect.signature(method)
     parameters = []
     for parameter in list(signature.parameters.values())[skip:]:
