@@ -8,62 +8,107 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, overload
+
+import msgspec
 
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DEFAULT_NAMESPACE, check_name, function_id
 from glowplug.core.priority import PriorityLabel, rank_of
-from glowplug.core.specs import MOST_AT_ONCE, MOST_THREADS, Declaration, EndpointSpec, Kind, Parameter
+from glowplug.core.specs import MOST_AT_ONCE, MOST_THREADS, Declaration, EndpointSpec, Kind
 from glowplug.core.units import parse_bytes, parse_seconds
+from glowplug.endpoints import MAX_WAIT_MS, answer_one, endpoint_spec
 
 T = TypeVar("T", bound=type)
 Weights = str | Callable[[], Any] | None
 
 
 class Handle:
-    """Calls one endpoint: `handle(...)` and `.local(...)` here, `.remote(...)` on a server.
+    """Calls one endpoint: `handle(...)` as it is written, `.local(...)` as one request would be answered, in
+    this process, and `.remote(...)` and `.map(...)` on a server.
 
-    `.remote` goes to GLOWPLUG_URL, else to http://localhost:8000, and raises an error that says what to
-    run when nothing answers there.
+    An endpoint with `max_batch` takes lists when it is called, and one request's arguments everywhere else.
+    One that yields gives an iterator. What asks a server goes to GLOWPLUG_URL, else to http://localhost:8000,
+    and raises an error that says what to run when nothing answers there.
     """
 
-    def __init__(self, call: Callable[..., Any], function: str, endpoint: str) -> None:
+    def __init__(self, call: Callable[..., Any], function: str, spec: EndpointSpec) -> None:
         functools.update_wrapper(self, call)
-        self._call = call
+        self.call = call
         self.function = function
-        self.endpoint = endpoint
+        self.spec = spec
+
+    @property
+    def endpoint(self) -> str:
+        return self.spec.name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._call(*args, **kwargs)
+        return self.call(*args, **kwargs)
 
     def local(self, *args: Any, **kwargs: Any) -> Any:
-        return self._call(*args, **kwargs)
+        return answer_one(self.call, self.spec, self._bound(args, kwargs))
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """The answer of the deployed function. Raises core.errors by the server's own codes."""
+        """The answer of the deployed function, or an iterator of what it yields as it comes. Raises
+        core.errors by the server's own codes."""
         from glowplug.client import Client  # not imported where functions run
 
-        bound = inspect.signature(self._call).bind(*args, **kwargs)
+        arguments = self._bound(args, kwargs)
+        if self.spec.streams:
+            return self._streamed(arguments)
         with Client() as client:
-            return client.invoke(self.function, dict(bound.arguments), endpoint=self.endpoint)
+            return client.invoke(self.function, arguments, endpoint=self.endpoint)
+
+    def map(
+        self, *iterables: Iterable[Any], concurrency: int = 16, return_exceptions: bool = False
+    ) -> Iterator[Any]:
+        """The answers to `.remote(...)` for each of `iterables`' items, in their order, as they come; with
+        several iterables one argument from each. `concurrency` are asked at once, and the next only when an
+        answer has been taken. The first error ends it, unless errors are returned in their places.
+        """
+        from glowplug.client import Client
+
+        def answers() -> Iterator[Any]:
+            arguments = (self._bound(items, {}) for items in zip(*iterables, strict=False))
+            with Client() as client:
+                yield from client.map(
+                    self.function,
+                    arguments,
+                    self.endpoint,
+                    concurrency=concurrency,
+                    return_exceptions=return_exceptions,
+                )
+
+        return answers()
+
+    def _bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments by name. Raises TypeError, as a call would."""
+        return dict(inspect.signature(self.call).bind(*args, **kwargs).arguments)
+
+    def _streamed(self, arguments: dict[str, Any]) -> Iterator[Any]:
+        from glowplug.client import Client
+
+        with Client() as client, client.stream(self.function, arguments, self.endpoint) as items:
+            yield from items
 
 
 class Endpoint:
     """A method that answers requests. On an instance it is that method; on the class it is a Handle."""
 
-    def __init__(self, method: Callable[..., Any]) -> None:
+    def __init__(self, method: Callable[..., Any], max_batch: int = 1, max_wait_ms: float = 0.0) -> None:
         self.__doc__ = method.__doc__
         self.method = method
-        self.name = method.__name__
+        self.spec = endpoint_spec(method, skip=1, max_batch=max_batch, max_wait_ms=max_wait_ms)
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        self.spec = msgspec.structs.replace(self.spec, name=name)
 
     def __get__(self, instance: Any, owner: type) -> Handle:
         target = instance if instance is not None else _LocalInstance(owner)
         call = functools.partial(self.method, target) if instance is not None else target.caller(self.method)
-        return Handle(call, getattr(owner, "__glowplug__", Declared(owner.__name__)).function, self.name)
+        declared = getattr(owner, "__glowplug__", Declared(owner.__name__))
+        return Handle(call, declared.function, self.spec)
 
 
 class _LocalInstance:
@@ -101,9 +146,29 @@ class Declared:
         self.weights = weights
 
 
-def endpoint(method: Callable[..., Any]) -> Endpoint:
-    """Marks a method of an `@app.model` class as one that requests may call."""
-    return Endpoint(method)
+@overload
+def endpoint(method: Callable[..., Any]) -> Endpoint: ...
+@overload
+def endpoint(
+    *, max_batch: int = 1, max_wait_ms: float = MAX_WAIT_MS
+) -> Callable[[Callable[..., Any]], Endpoint]: ...
+def endpoint(
+    method: Callable[..., Any] | None = None, *, max_batch: int = 1, max_wait_ms: float = MAX_WAIT_MS
+) -> Any:
+    """Marks a method of an `@app.model` class as one that requests may call.
+
+        @glowplug.endpoint(max_batch=8, max_wait_ms=2)
+        def embed(self, text: list[str]) -> list[list[float]]:
+            return self.model(text)
+
+    With `max_batch` the method gets the arguments of up to so many requests at once, a list for each
+    parameter, and returns a list of as many results; an exception in that list is one request's error. A
+    request sends and gets single values. `max_wait_ms` bounds how long requests wait for each other, when
+    more are expected. A method that yields answers with a stream.
+    """
+    if method is not None:
+        return Endpoint(method)
+    return lambda wrapped: Endpoint(wrapped, max_batch, max_wait_ms)
 
 
 class App:
@@ -166,7 +231,7 @@ class App:
                 )
             declaration = self._declare(
                 owner, "model", name,
-                endpoints=tuple(endpoint_spec(e.method, skip=1) for e in endpoints.values()),
+                endpoints=tuple(e.spec for e in endpoints.values()),
                 weights=weights, libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
                 target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
@@ -183,6 +248,8 @@ class App:
         call: Callable[..., Any] | None = None,
         *,
         name: str | None = None,
+        max_batch: int = 1,
+        max_wait_ms: float = MAX_WAIT_MS,
         libraries: Sequence[str] = (),
         memory: str | int = "256MB",
         keep_warm: str | float = "5m",
@@ -198,17 +265,19 @@ class App:
         secrets: Sequence[str] = (),
         include: Sequence[str] = (),
     ) -> Any:
-        """Declares a plain function; it has one endpoint, of its own name."""
+        """Declares a plain function; it has one endpoint, of its own name. `max_batch` and `max_wait_ms` are
+        as for `glowplug.endpoint`."""
 
         def declare(target: Callable[..., Any]) -> Handle:
+            spec = endpoint_spec(target, max_batch=max_batch, max_wait_ms=max_wait_ms)
             declaration = self._declare(
-                target, "function", name, endpoints=(endpoint_spec(target),), weights=None,
+                target, "function", name, endpoints=(spec,), weights=None,
                 libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
                 target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
                 env=env, secrets=secrets, include=include,
             )  # fmt: skip
-            return Handle(target, function_id(declaration.name, self.namespace), target.__name__)
+            return Handle(target, function_id(declaration.name, self.namespace), spec)
 
         return declare(call) if call is not None else declare
 
@@ -269,20 +338,3 @@ class App:
         )  # fmt: skip
         self.targets[own_name] = (declaration, target)
         return declaration
-
-
-def endpoint_spec(method: Callable[..., Any], skip: int = 0) -> EndpointSpec:
-    """Describes a callable by its signature. Raises InvalidDeclaration for `*args` and `**kwargs`."""
-    signature = inspect.signature(method)
-    parameters = []
-    for parameter in list(signature.parameters.values())[skip:]:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise InvalidDeclaration(
-                f"endpoint {method.__name__}: name each argument; *{parameter.name} cannot be validated"
-            )
-        annotation = parameter.annotation
-        shown = "Any" if annotation is parameter.empty else inspect.formatannotation(annotation)
-        parameters.append(Parameter(parameter.name, shown.strip("'"), parameter.default is parameter.empty))
-    returns = signature.return_annotation
-    shown = "Any" if returns is signature.empty else inspect.formatannotation(returns).strip("'")
-    return EndpointSpec(method.__name__, tuple(parameters), shown, inspect.getdoc(method) or "")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote
@@ -14,6 +16,7 @@ import msgspec
 from glowplug.core.bodies import JSON, decode_result, encode_arguments
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
 from glowplug.core.ids import DEFAULT_NAMESPACE, parse_function_id
+from glowplug.core.items import ItemDecoder, is_stream
 from glowplug.core.status import FunctionStatus, Load, LogLine, RequestTrace
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://localhost:8000"
 _CONNECT_S = 5.0
 _CHUNK_BYTES = 2**20
+_KEPT_CONNECTIONS = 64
 T = TypeVar("T")
 
 
@@ -37,6 +41,53 @@ class Answer(msgspec.Struct, frozen=True):
     def value(self) -> Any:
         """The body decoded by its content type: JSON values, an ndarray, arrays by name, bytes or text."""
         return decode_result(self.content_type, self.body)
+
+
+class Stream:
+    """An answer that is being given: iterate over what it yields, as it comes; an answer that is no stream is
+    one item. Close it, or use it in a `with`: leaving before the end cancels the request.
+
+    `phases` are those until the first item. Raises what the function raised, and Unavailable when the stream
+    broke off without a word.
+    """
+
+    def __init__(self, response: httpx.Response, errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self._response = response
+        self._errors = errors
+        headers = response.headers
+        self.content_type = headers.get("content-type", JSON)
+        self.request = int(headers.get("x-glowplug-request", 0))
+        self.origin = headers.get("x-glowplug-origin", "")
+        self.phases = parse_server_timing(headers.get("server-timing", ""))
+        self.is_stream = is_stream(self.content_type) or "content-length" not in headers
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._response.close()
+
+    def answer(self) -> Answer:
+        """The whole answer, when it is there."""
+        with self._errors():
+            body = self._response.read()
+        return Answer(body, self.content_type, self.request, self.origin, self.phases)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.is_stream:
+            yield self.answer().value()
+            return
+        decoder = ItemDecoder(self.content_type)
+        try:
+            with self._errors():
+                for data in self._response.iter_bytes():
+                    yield from decoder.feed(data)
+        except Unavailable as broken:
+            raise decoder.broken() or broken from None
+        yield from decoder.finish()
 
 
 class Client:
@@ -86,22 +137,62 @@ class Client:
     ) -> Answer:
         """Sends `arguments`: a mapping by name, one array, bytes, or the bare value of an only argument.
         A single array travels as `.npy`, arrays among other arguments as nested lists. `timeout_s` is a
-        deadline that the server keeps; without it the function's own holds.
+        deadline that the server keeps; without it the function's own holds. What a stream yields is one list.
         """
+        with self.stream(function, arguments, endpoint, timeout_s=timeout_s, accept=accept) as stream:
+            return stream.answer()
+
+    def stream(
+        self,
+        function: str,
+        arguments: Any = None,
+        endpoint: str | None = None,
+        *,
+        timeout_s: float | None = None,
+        accept: str = JSON,
+    ) -> Stream:
+        """As `call`; returns as soon as the answer begins."""
         content_type, body = encode_arguments(arguments)
         path = f"/function/{parse_function_id(function)}"
         path += f"/{quote(endpoint, safe='')}" if endpoint else ""
         headers = {"content-type": content_type, "accept": accept}
         if timeout_s is not None:
             headers["x-glowplug-timeout"] = repr(timeout_s)
-        response = self._send("POST", path, content=body, headers=headers)
-        return Answer(
-            body=response.content,
-            content_type=response.headers.get("content-type", JSON),
-            request=int(response.headers.get("x-glowplug-request", 0)),
-            origin=response.headers.get("x-glowplug-origin", ""),
-            phases=parse_server_timing(response.headers.get("server-timing", "")),
-        )
+        with self._errors():
+            http = self._http()
+            request = http.build_request("POST", path, content=body, headers=headers)
+            response = http.send(request, stream=True)
+            if response.status_code >= 400:
+                response.read()
+                _raise_error(response)
+        return Stream(response, self._errors)
+
+    def map(
+        self,
+        function: str,
+        arguments: Iterable[Any],
+        endpoint: str | None = None,
+        *,
+        concurrency: int = 16,
+        return_exceptions: bool = False,
+        timeout_s: float | None = None,
+    ) -> Iterator[Any]:
+        """The answers to `invoke` for each of `arguments`, in their order, as they come. `concurrency` are
+        asked at once, and the next only when an answer has been taken. The first error ends it, unless errors
+        are returned in their places."""
+        if concurrency < 1:
+            raise ValueError("concurrency is at least 1")
+        pool = ThreadPoolExecutor(concurrency, "glowplug-map")
+        asked: deque[Future[Any]] = deque()
+        try:
+            for given in arguments:
+                asked.append(pool.submit(self.invoke, function, given, endpoint, timeout_s=timeout_s))
+                if len(asked) == concurrency:
+                    yield _outcome(asked.popleft(), return_exceptions)
+            while asked:
+                yield _outcome(asked.popleft(), return_exceptions)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def upload(self, source: Path | BinaryIO) -> str:
         """Streams a tar to the server; returns the upload's id, the sha256 of its bytes."""
@@ -221,7 +312,10 @@ class Client:
             timeout = httpx.Timeout(None, connect=_CONNECT_S)
             # Reading the certificates takes 100 ms, which plain HTTP need not pay.
             verify = self.url.startswith("https:")
-            self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, verify=verify)
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS)
+            self._client = httpx.Client(
+                base_url=self.url, headers=headers, timeout=timeout, verify=verify, limits=limits
+            )
         return self._client
 
     @contextmanager
@@ -239,6 +333,15 @@ class Client:
             raise Unavailable(f"the connection to {self.url} was lost: {error}") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise Unavailable(f"{self.url!r} is not the URL of a server: {error}") from error
+
+
+def _outcome(asked: Future[Any], return_exceptions: bool) -> Any:
+    try:
+        return asked.result()
+    except GlowplugError as error:
+        if return_exceptions:
+            return error
+        raise
 
 
 class _ErrorFacts(msgspec.Struct):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,8 +14,15 @@ import pytest
 import uvloop
 
 from glowplug.client import Client, parse_server_timing
-from glowplug.core.bodies import JSON, NPY, SAFETENSORS, decode_result, encode_arguments
-from glowplug.core.errors import InvalidArguments, InvalidName, Unauthorized, Unavailable, UnknownFunction
+from glowplug.core.bodies import EVENTS, JSON, LINES, NPY, SAFETENSORS, decode_result, encode_arguments
+from glowplug.core.errors import (
+    InvalidArguments,
+    InvalidName,
+    NoSpace,
+    Unauthorized,
+    Unavailable,
+    UnknownFunction,
+)
 from glowplug.core.status import LogLine
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 from tests.gateway.fakes import ECHO, House, running
@@ -24,7 +31,7 @@ from tests.gateway.fakes import ECHO, House, running
 def with_client(use: Callable[[Client, House], None], token: str | None = None, **changes: object) -> None:
     async def whole() -> None:
         async with running(token=token, **changes) as house:  # type: ignore[arg-type]
-            house.start_worker(answer, lend=True)
+            house.control.lend(house.start_worker(answer), slots=32)
 
             def call() -> None:
                 with Client(house.url, token) as client:
@@ -36,8 +43,17 @@ def with_client(use: Callable[[Client, House], None], token: str | None = None, 
 
 
 def answer(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
-    """Says what came, or echoes an array when one is accepted."""
-    if incoming.endpoint == "other":
+    """Says what came, or echoes an array when one is accepted, or streams as it was told."""
+    if b'"stream"' in bytes(incoming.body[:10]):
+        told = msgspec.json.decode(incoming.body)
+        endpoint.begin(incoming.request, told["stream"])
+        for chunk in told["chunks"]:
+            endpoint.chunk(incoming.request, chunk.encode())
+        if told.get("error"):
+            endpoint.error(incoming.request, "no_space", told["error"])
+        else:
+            endpoint.end(incoming.request)
+    elif incoming.endpoint == "other":
         endpoint.error(incoming.request, "invalid_arguments", "argument 'a' is missing", "a")
     elif incoming.accept == NPY:
         endpoint.reply(incoming.request, 200, NPY, bytes(incoming.body), {"compute": 0.0})
@@ -58,6 +74,90 @@ def test_invoke_sends_arguments_and_decodes_the_answer() -> None:
         assert whole.origin == "parked"
         assert set(whole.phases) == {"queue", "compute", "reply"}
         assert client.trace(whole.request).function == ECHO
+
+    with_client(use)
+
+
+STREAMS: list[tuple[str, list[str], list[object]]] = [
+    (LINES, ["1\n[2", "]\n", '"3"\n4\n'], [1, [2], "3", 4]),
+    (EVENTS, ["data: 1\n", '\ndata: {"a": 2}\n\n'], [1, {"a": 2}]),
+    (LINES, [], []),
+    (LINES, ['{"error": {"code": "mine", "message": "not an error"}}\n'],
+     [{"error": {"code": "mine", "message": "not an error"}}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "chunks", "items"), STREAMS)
+def test_a_stream_is_its_items(kind: str, chunks: list[str], items: list[object]) -> None:
+    def use(client: Client, house: House) -> None:
+        with client.stream("echo", {"stream": kind, "chunks": chunks}) as stream:
+            assert stream.is_stream
+            assert list(stream) == items
+            assert stream.request > 0
+        if kind == LINES:
+            assert client.invoke("echo", {"stream": kind, "chunks": chunks}) == items
+
+    with_client(use)
+
+
+@pytest.mark.parametrize(("kind", "chunk"), [(LINES, "1\n"), (EVENTS, "data: 1\n\n")])
+def test_a_stream_that_breaks_off_raises_its_error_after_its_items(kind: str, chunk: str) -> None:
+    def use(client: Client, house: House) -> None:
+        told = {"stream": kind, "chunks": [chunk, chunk], "error": "no room"}
+        with client.stream("echo", told) as stream:
+            items = iter(stream)
+            assert [next(items), next(items)] == [1, 1]
+            with pytest.raises(NoSpace, match="no room"):
+                next(items)
+        assert client.invoke("echo", {"text": "hi"})[0] == "main", "the next request has a connection"
+
+    with_client(use)
+
+
+def test_bytes_and_text_come_in_pieces() -> None:
+    def use(client: Client, house: House) -> None:
+        with client.stream(
+            "echo", {"stream": "text/plain; charset=utf-8", "chunks": ["h\u00e9", "llo"]}
+        ) as text:
+            assert "".join(text) == "h\u00e9llo"
+        with client.stream("echo", {"stream": "application/octet-stream", "chunks": ["ab", "c"]}) as raw:
+            assert b"".join(raw) == b"abc"
+        with client.stream("echo", {"text": "hi"}) as single:
+            assert not single.is_stream
+            assert list(single) == [["main", JSON, 13, True]]
+        with pytest.raises(UnknownFunction):
+            client.stream("nobody")
+
+    with_client(use)
+
+
+def test_map_keeps_the_order_and_asks_no_more_than_it_may() -> None:
+    def use(client: Client, house: House) -> None:
+        taken = 0
+
+        def arguments() -> Iterator[dict[str, str]]:
+            nonlocal taken
+            for number in range(20):
+                taken += 1
+                yield {"text": "x" * number}
+
+        found = client.map("echo", arguments(), concurrency=4)
+        assert next(found)[2] == 11
+        assert taken == 4
+        assert [length for _, _, length, _ in found] == [11 + n for n in range(1, 20)]
+        assert list(client.map("echo", [])) == []
+        with pytest.raises(ValueError, match="at least 1"):
+            list(client.map("echo", [1], concurrency=0))
+
+    with_client(use)
+
+
+def test_map_raises_or_returns_errors_in_their_places() -> None:
+    def use(client: Client, house: House) -> None:
+        found = client.map("echo", [{}, {}], "other", return_exceptions=True)
+        assert [type(each) for each in found] == [InvalidArguments, InvalidArguments]
+        with pytest.raises(InvalidArguments):
+            list(client.map("echo", [{}, {}], "other"))
 
     with_client(use)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glowplug.core.bodies import JSON, NPY, OCTETS
 from glowplug.core.errors import GlowplugError, InvalidArguments
-from glowplug.node.arguments import JSON, NPY, OCTETS, Signature
+from glowplug.node.arguments import Signature
+from glowplug.node.arrays import npy_pieces, read_npy
+from glowplug.node.results import encode_result
 
 
 class Point(msgspec.Struct):
@@ -50,6 +54,20 @@ def nothing() -> None: ...
 
 def anything(value) -> Any:  # type: ignore[no-untyped-def]
     return value
+
+
+def keyed(ages: dict[int, str], *, when: datetime.date | None = None) -> None: ...
+
+
+def optional_mapping(options: dict[str, int] | None = None) -> None: ...
+
+
+def loose(text: str, at: Nowhere = None) -> None: ...  # type: ignore[name-defined, assignment]  # noqa: F821
+
+
+NAMES = st.sampled_from(
+    ["text", "a", "b", "image", "scale", "options", "at", "x", "y", "data", "value", "ages", "when"]
+)
 
 
 def npy(values: Any) -> bytes:
@@ -106,10 +124,103 @@ def test_arrays_travel_raw_and_as_lists() -> None:
     raw = signature.decode(NPY, npy([[1, 2]]))["image"]
     listed = signature.decode(JSON, b'{"image": [[1, 2]]}')["image"]
     assert raw.tolist() == listed.tolist() == [[1, 2]]
-    _, kind, body = signature.encode(np.ones(2, np.float32), NPY)
+    _, kind, body = encode_result(np.ones(2, np.float32), NPY)
     assert kind == NPY
-    assert np.load(io.BytesIO(body)).dtype == np.float32
-    assert signature.encode({"a": np.float32(1.5), "b": np.arange(2)}, "")[2] == b'{"a":1.5,"b":[0,1]}'
+    assert np.load(io.BytesIO(b"".join(body))).dtype == np.float32
+    assert encode_result({"a": np.float32(1.5), "b": np.arange(2)}, "")[2] == b'{"a":1.5,"b":[0,1]}'
+
+
+NUMBERS = st.integers(-(2**65), 2**65) | st.floats(allow_nan=False, allow_infinity=False)
+KEYS = NAMES | st.text(max_size=3)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(NAMES, JSON_VALUES, max_size=3) | JSON_VALUES)
+def test_the_short_way_in_is_the_long_way_in(value: Any) -> None:
+    """Whatever the body: reading it straight into its types gives what checking each argument does."""
+    body = msgspec.json.encode(value)
+
+    def outcome(signature: Signature) -> Any:
+        try:
+            return repr(signature.decode(JSON, body))
+        except InvalidArguments as error:
+            return error.field, error.message
+
+    for call in (one, two, array, mapping, point, blob, nothing, anything, keyed, optional_mapping, loose):
+        long = Signature(call)
+        long._decode_whole = None
+        assert outcome(Signature(call)) == outcome(long)
+
+
+def test_a_batch_takes_lists_of_what_each_request_sends() -> None:
+    def in_lists(text: list[str], image: Sequence[np.ndarray], rest: list, more) -> list[str]:  # type: ignore[no-untyped-def, type-arg]
+        return text
+
+    signature = Signature(in_lists, in_batches=True)
+    assert signature.types == {"text": str, "image": np.ndarray, "rest": Any, "more": Any}
+    found = signature.decode(JSON, b'{"text": "a", "image": [1, 2], "rest": 1, "more": null}')
+    assert isinstance(found.pop("image"), np.ndarray)
+    assert found == {"text": "a", "rest": 1, "more": None}
+
+
+ARRAYS = [
+    np.arange(6, dtype=np.float32).reshape(2, 3),
+    np.asfortranarray(np.arange(6, dtype=np.int64).reshape(2, 3)),
+    np.arange(10)[::2],
+    np.array(3.5),
+    np.empty((0, 4), np.float16),
+    np.zeros((2, 0, 3)),
+    np.array(["a", "bc"]),
+    np.array([1, 2], dtype=">i4"),
+    np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+    np.array(["2026-01-01"], dtype="datetime64[D]"),
+    np.array([True, False]),
+]
+
+
+@pytest.mark.parametrize("found", ARRAYS, ids=lambda a: f"{a.dtype}{a.shape}")
+@pytest.mark.parametrize("writable", [True, False])
+def test_arrays_come_back_as_they_were(found: Any, writable: bool) -> None:
+    body = b"".join(npy_pieces(found))
+    again = np.load(io.BytesIO(body))
+    read = read_npy(memoryview(bytearray(body)) if writable else body)
+    for other in (again, read):
+        np.testing.assert_array_equal(other, found)
+        assert (other.dtype, other.shape) == (found.dtype, found.shape)
+    assert read.flags.writeable
+    assert read.flags.f_contiguous == found.flags.f_contiguous or not found.flags.contiguous
+
+
+def test_a_writable_body_is_not_copied() -> None:
+    body = bytearray(npy(np.zeros(100)))
+    read_npy(memoryview(body))[0] = 1.0
+    assert np.load(io.BytesIO(body))[0] == 1.0
+    odd = memoryview(bytearray(b"x" + body))[1:]
+    assert read_npy(odd).flags.aligned
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00\xff\xff{}",
+        npy(np.zeros(100))[:-1],
+        npy(np.zeros(1)).replace(b"(1,)", b"(-1,)"),
+        npy(np.zeros(10)).replace(b"(10,)", b"(99999999999999999999,)"),
+        npy(np.zeros(1)).replace(b"<f8", b"<x8"),
+        b"PK\x03\x04",
+        b"\x93NUMPY\x09" + npy(np.zeros(1))[7:],
+    ],
+)
+def test_what_is_no_array_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidArguments, match="npy"):
+        Signature(array).decode(NPY, body)
 
 
 def test_a_pickle_in_an_npy_is_not_opened() -> None:
@@ -121,14 +232,14 @@ def test_a_pickle_in_an_npy_is_not_opened() -> None:
 
 def test_bytes_in_and_out() -> None:
     assert Signature(blob).decode(OCTETS, b"\x00\x01") == {"data": b"\x00\x01"}
-    assert Signature(blob).encode(b"\x00", "")[1:] == (OCTETS, b"\x00")
+    assert encode_result(b"\x00", "")[1:] == (OCTETS, [b"\x00"])
     with pytest.raises(InvalidArguments):
         Signature(two).decode(OCTETS, b"x")
 
 
 def test_a_result_without_a_json_form_is_the_functions_fault() -> None:
     with pytest.raises(GlowplugError, match="JSON"):
-        Signature(nothing).encode(object(), "")
+        encode_result(object(), "")
 
 
 @given(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -9,9 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glowplug.transport.frames import Flag, FrameDecoder, Kind, ProtocolError, RequestMeta, encode
+from glowplug.transport.frames import (
+    STREAM_WINDOW_BYTES,
+    CreditMeta,
+    Flag,
+    Frame,
+    FrameDecoder,
+    Kind,
+    ProtocolError,
+    ReplyMeta,
+    RequestMeta,
+    decode_meta,
+    encode,
+)
 from glowplug.transport.shared_memory import create_region, descriptor_message
-from glowplug.transport.worker_side import WorkerEndpoint
+from glowplug.transport.worker_side import BATCH_BYTES, Piece, WorkerEndpoint
 
 
 @pytest.fixture
@@ -63,6 +76,7 @@ def test_a_body_in_a_region_is_writable_and_given_back_once_nobody_holds_it(
     assert len(first.body) == 300_000
     first.body[0] = 7
     endpoint.reply(1, 200, "text/plain", b"ok")
+    endpoint.flush()
     (answer,) = decoder.feed(ours.recv(10_000))
     assert answer.flags == Flag.REGION_FREE
 
@@ -71,6 +85,7 @@ def test_a_body_in_a_region_is_writable_and_given_back_once_nobody_holds_it(
     assert second.body[0] == 0, "what one request writes to its body is not seen by another"
     held = second.body[10:20]
     endpoint.reply(2, 200, "text/plain", b"ok")
+    endpoint.flush()
     (answer,) = decoder.feed(ours.recv(10_000))
     assert answer.flags == 0, "a view that user code keeps keeps the region"
     assert bytes(held) == bytes(10)
@@ -115,6 +130,7 @@ def test_an_exception_of_a_signal_handler_never_leaves_half_a_frame(
         for _ in range(10):
             try:
                 endpoint.error(2, "internal", "after")
+                endpoint.flush()
                 break
             except Stop:
                 interruptions += 1
@@ -142,4 +158,99 @@ def test_the_end_of_the_gateway_is_none(pair: tuple[socket.socket, WorkerEndpoin
     ours, endpoint = pair
     ours.close()
     assert endpoint.receive() is None
-    assert endpoint.current is None
+    assert endpoint.ended
+
+
+def test_answers_are_written_together_until_nothing_more_is_at_hand(
+    pair: tuple[socket.socket, WorkerEndpoint],
+) -> None:
+    ours, endpoint = pair
+    ours.sendall(b"".join(encode(Kind.REQUEST, n, RequestMeta()) for n in (1, 2, 3)))
+    ours.shutdown(socket.SHUT_WR)
+    for waiting in (2, 1, 0):
+        incoming = endpoint.receive()
+        assert incoming is not None
+        assert endpoint.waiting == waiting
+        endpoint.reply(incoming.request, 200, "text/plain", b"ok")
+        with pytest.raises(BlockingIOError):
+            ours.recv(1, socket.MSG_DONTWAIT)
+    assert endpoint.receive() is None
+    frames = FrameDecoder(10_000).feed(ours.recv(10_000))
+    assert [(frame.request, frame.body) for frame in frames] == [(1, b"ok"), (2, b"ok"), (3, b"ok")]
+
+
+def test_what_is_queued_is_bounded(pair: tuple[socket.socket, WorkerEndpoint]) -> None:
+    ours, endpoint = pair
+    body = bytes(10_000)
+    for number in range(BATCH_BYTES // len(body)):
+        endpoint.reply(number, 200, "text/plain", body)
+        assert endpoint.unsent
+    endpoint.reply(99, 200, "text/plain", body)
+    assert not endpoint.unsent
+    assert len(FrameDecoder(10**6).feed(ours.recv(10**6, socket.MSG_WAITALL | socket.MSG_DONTWAIT))) >= 6
+
+
+def test_requests_of_one_endpoint_are_taken_out_of_turn(pair: tuple[socket.socket, WorkerEndpoint]) -> None:
+    ours, endpoint = pair
+    for number, name in enumerate("abaaba"):
+        ours.sendall(encode(Kind.REQUEST, number, RequestMeta(name)))
+    ours.shutdown(socket.SHUT_WR)
+    first = endpoint.receive()
+    assert first is not None
+    while not endpoint.ended:
+        endpoint.read()
+    assert endpoint.waiting_for("a") == 3
+    assert [incoming.request for incoming in endpoint.take_for("a", 2)] == [2, 3]
+    assert endpoint.take_for("c", 2) == []
+    rest = [endpoint.take(), endpoint.take(), endpoint.take()]
+    assert [incoming.request for incoming in rest if incoming is not None] == [1, 4, 5]
+    assert endpoint.take() is None
+
+
+def test_a_stream_sends_what_it_has_credit_for(pair: tuple[socket.socket, WorkerEndpoint]) -> None:
+    ours, endpoint = pair
+    decoder = FrameDecoder(10**6)
+    data = memoryview(bytes(range(256)) * (STREAM_WINDOW_BYTES // 256 + 1))
+    received: list[Frame] = []
+
+    def read_until(kind: Kind) -> None:
+        while not received or received[-1].kind is not kind:
+            received.extend(decoder.feed(ours.recv(10**6)))
+
+    ours.sendall(encode(Kind.REQUEST, 1, RequestMeta()) + encode(Kind.CREDIT, 1, CreditMeta(5)))
+    assert endpoint.receive() is not None, "credit of no stream means nothing"
+    reader = threading.Thread(target=read_until, args=(Kind.END,))
+    reader.start()
+    endpoint.begin(1, "text/plain")
+    assert endpoint.chunk(1, data) == STREAM_WINDOW_BYTES
+    assert endpoint.chunk(1, data[STREAM_WINDOW_BYTES:]) == 0
+    ours.sendall(encode(Kind.CREDIT, 1, CreditMeta(100)))
+    assert endpoint.wait()
+    assert endpoint.read()
+    assert endpoint.chunk(1, data[STREAM_WINDOW_BYTES:]) == 100
+    endpoint.end(1, {"compute": 1.0})
+    endpoint.flush()
+    reader.join()
+    begin, *chunks, end = received
+    assert decode_meta(begin.meta, ReplyMeta) == ReplyMeta(content_type="text/plain", stream=True)
+    assert {frame.kind for frame in chunks} == {Kind.CHUNK}
+    assert b"".join(frame.body for frame in chunks) == data[: STREAM_WINDOW_BYTES + 100]
+    assert decode_meta(end.meta, ReplyMeta).phases == {"compute": 1.0}
+
+
+def test_an_answer_out_of_the_requests_own_body_gives_it_back(
+    pair: tuple[socket.socket, WorkerEndpoint],
+) -> None:
+    ours, endpoint = pair
+    region = create_region(2**20)
+    os.pwrite(region, b"body", 200_000)
+    head = encode(Kind.REQUEST, 1, RequestMeta(), 300_000, Flag.IN_REGION | Flag.NEW_REGION)
+    ours.sendmsg([head], descriptor_message(region))
+    incoming = endpoint.receive()
+    assert incoming is not None
+    pieces: list[Piece] = [incoming.body[200_000:200_004]]
+    endpoint.reply(1, 200, "text/plain", pieces)
+    endpoint.flush()
+    (answer,) = FrameDecoder(10_000).feed(ours.recv(10_000))
+    assert (answer.body, answer.flags) == (b"body", Flag.REGION_FREE)
+    os.close(region)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ from glowplug.bundle.instantiate import (
 from glowplug.bundle.manifest import ClimbMode
 from glowplug.core.errors import BuildFailed, WeightsError
 from glowplug.core.specs import Declaration
+from glowplug.endpoints import answer_one
 
 if TYPE_CHECKING:
     from glowplug.loader.prime import Prime
@@ -51,6 +54,8 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
     return msgspec.structs.replace(result, build_s=time.perf_counter() - start)
 
 
+_EXAMPLE_ITEMS = 8
+"""Of a stream, so many items are enough to see in which order weights are used."""
 _NO_MODULES = "setup() leaves no torch module on the instance, so it runs again at each climb"
 
 
@@ -146,7 +151,13 @@ def _run_example(instance: Any) -> None:
         raise BuildFailed(
             f"example() returned {type(arguments).__name__}: return the first endpoint's arguments as a dict"
         )
-    next(iter(bound_endpoints(instance).values()))(**arguments)
+    from glowplug.app import endpoints_of
+
+    name, call = next(iter(bound_endpoints(instance).items()))
+    answer = answer_one(call, endpoints_of(type(instance))[name].spec, arguments)
+    if isinstance(answer, Iterator):
+        for _ in islice(answer, _EXAMPLE_ITEMS):
+            pass
 
 
 def _answers_alike(instance: Any, path: Path, prime: Prime) -> bool:

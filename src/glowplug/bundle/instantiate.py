@@ -32,8 +32,8 @@ class Served:
         self.target = target
         self.endpoints = endpoints
         self.pack = pack
-        self.signatures: dict[str, Any] = {}
-        """How each endpoint's arguments are checked; filled by whoever stages, for all its children."""
+        self.routes: Any = None
+        """How each endpoint is answered; filled by whoever stages, for all its children."""
 
     def rehearse(self) -> bool:
         """One forward of the model on the inputs traced at deploy, never an endpoint. False without any."""
@@ -87,7 +87,10 @@ def serve_bundle(
     with phases.phase("import"):
         target = find_target(manifest.declaration.module, manifest.declaration.qualname, bundle / "code")
     if manifest.declaration.kind == "function":
-        return Served(target, {target.__name__: target}, None)
+        from glowplug.app import Handle
+
+        name = manifest.declaration.endpoints[0].name
+        return Served(target, {name: target.call if isinstance(target, Handle) else target}, None)
     with phases.phase("fetch"):
         pack = _open(pack_path, arrivals) if manifest.pack else None
     if manifest.mode == "skeleton":

@@ -66,25 +66,26 @@ def invoke(
             raise InvalidArguments(f"--data is not valid JSON: {error}") from None
     else:
         given = dict(_pair(argument) for argument in arguments)
-    with Client(url) as client:
-        answer = client.call(function, given, endpoint, timeout_s=timeout)
-    value = answer.value()
-    if json:
-        print_json(
-            {
-                "answer": _plain(value),
-                "origin": answer.origin,
-                "request": answer.request,
-                "phases": answer.phases,
-            }
-        )
-        return
-    if isinstance(value, str):
-        console.print(value, markup=False, highlight=False)
-    else:
-        console.print_json(data=_plain(value))
+    with Client(url) as client, client.stream(function, given, endpoint, timeout_s=timeout) as answer:
+        if json:
+            items = [_plain(item) for item in answer]
+            facts = {"origin": answer.origin, "request": answer.request, "phases": answer.phases}
+            print_json({"answer": items if answer.is_stream else items[0], **facts})
+            return
+        for item in answer:
+            _show(item, one_line=answer.is_stream)
     if timing:
         errors.print(timeline(f"from {answer.origin}", answer.phases))
+
+
+def _show(value: Any, one_line: bool) -> None:
+    """Prints an answer, or one item of a stream, at once."""
+    if isinstance(value, str):
+        console.print(value, markup=False, highlight=False)
+    elif one_line:
+        console.print_json(data=_plain(value), indent=None)
+    else:
+        console.print_json(data=_plain(value))
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -20,6 +20,9 @@ JSON = "application/json"
 NPY = "application/x-npy"
 SAFETENSORS = "application/vnd.safetensors"
 OCTETS = "application/octet-stream"
+TEXT = "text/plain"
+LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
 
 _SAFETENSORS_TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -53,6 +56,8 @@ def decode_result(content_type: str, body: bytes) -> Any:
     kind = content_type.partition(";")[0].strip().lower()
     if kind == JSON:
         return msgspec.json.decode(body) if body else None
+    if kind == LINES:
+        return [msgspec.json.decode(line) for line in body.splitlines()]
     if kind == NPY:
         import numpy as np
 

@@ -13,6 +13,7 @@ from glowplug.core.priority import Priority, PriorityLabel, rank_of
 Kind = Literal["model", "function"]
 MOST_AT_ONCE = 128
 """Requests that one worker may be told to run at once."""
+LONGEST_BATCH_WAIT_S = 10.0
 MOST_THREADS = 1024
 
 
@@ -25,11 +26,18 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class EndpointSpec(msgspec.Struct, frozen=True):
+    """`parameters` and `returns` are one request's, also where the endpoint takes and returns lists of them:
+    with `max_batch` above 1 it gets up to so many requests at once, which wait `max_wait_s` for each other at
+    the most. With `streams` it yields what `returns` describes."""
+
     name: str
     parameters: tuple[Parameter, ...] = ()
     returns: str = "Any"
     doc: str = ""
-    max_batch: int = 1
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] = 1
+    max_wait_s: Annotated[float, msgspec.Meta(ge=0.0, le=LONGEST_BATCH_WAIT_S)] = 0.0
+    streams: bool = False
+    is_async: bool = False
 
 
 class Declaration(msgspec.Struct, frozen=True):

@@ -1,17 +1,14 @@
-"""A request's body becomes checked arguments, and a result becomes a body.
+"""A request's body becomes checked arguments.
 
 Bodies: JSON (an object of arguments, or the bare value of a function's only argument), `.npy` (one array,
 for the first argument, or for the one that the content type's parameter `argument` names), safetensors
 (arrays by argument name), text and bytes for the only argument.
-Results: JSON, with arrays as nested lists, unless the client accepts `.npy` or safetensors, or the function
-returns bytes.
 """
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
-import io
-import sys
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -19,39 +16,79 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from glowplug.core.errors import GlowplugError, InvalidArguments
+from glowplug.core.bodies import JSON, NPY, OCTETS, SAFETENSORS, TEXT
+from glowplug.core.errors import InvalidArguments
+from glowplug.node.arrays import is_array_type, read_npy, to_array
 
-JSON = "application/json"
-NPY = "application/x-npy"
-SAFETENSORS = "application/vnd.safetensors"
-OCTETS = "application/octet-stream"
+_LISTS = (list, collections.abc.Sequence, collections.abc.Iterable)
 
 
 class Signature:
-    """The checked way into and out of one endpoint. Built once per worker and endpoint."""
+    """The checked way into one endpoint. Built once per endpoint, for a worker and its siblings.
 
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.parameters = list(inspect.signature(call).parameters.values())
-        self.names = [p.name for p in self.parameters]
-        self.required = [p.name for p in self.parameters if p.default is p.empty]
+    With `in_batches` the endpoint takes lists of what this describes: a parameter `list[T]` is a T here.
+    """
+
+    def __init__(self, call: Callable[..., Any], in_batches: bool = False) -> None:
+        parameters = list(inspect.signature(call).parameters.values())
+        self.names = [p.name for p in parameters]
+        self.required = [p.name for p in parameters if p.default is p.empty]
         try:
             hints = typing.get_type_hints(call)
         except Exception:  # an annotation that only a type checker can resolve is not checked
             hints = {}
         self.types = {name: hints.get(name, Any) for name in self.names}
+        if in_batches:
+            self.types = {name: _element_of(wanted) for name, wanted in self.types.items()}
+        self._arrays = [name for name in self.names if is_array_type(self.types[name])]
+        self._has_optional = len(self.required) < len(self.names)
+        self._decode_whole = self._whole_decoder()
 
     def decode(self, content_type: str, body: memoryview | bytes) -> dict[str, Any]:
         """Arguments by name. Raises InvalidArguments naming the field."""
+        if content_type == JSON and self._decode_whole is not None:
+            try:
+                found = msgspec.structs.asdict(self._decode_whole(body))
+            except (msgspec.MsgspecError, RecursionError):
+                pass  # it is of another form, or wrong: what follows says which
+            else:
+                if self._has_optional:
+                    found = {name: value for name, value in found.items() if value is not msgspec.UNSET}
+                for name in self._arrays:
+                    if name in found:
+                        found[name] = to_array(name, found[name], self.types[name])
+                return found
+        return self._decode_any(content_type, body)
+
+    def _whole_decoder(self) -> Callable[[memoryview | bytes], Any] | None:
+        """Reads a JSON object of arguments straight into their types: what nearly every request is. None
+        where that would not be the same as checking each argument by itself."""
+        if len(self.names) == 1 and not self.required and self._wants_mapping():
+            return None  # {} is the argument, not its absence
+        fields: list[Any] = []
+        for name in self.names:
+            wanted = Any if name in self._arrays else self.types[name]
+            if name in self.required:
+                fields.append((name, wanted))
+            else:
+                fields.append((name, typing.Union[wanted, msgspec.UnsetType], msgspec.UNSET))  # noqa: UP007
+        try:
+            whole = msgspec.defstruct("Arguments", fields, forbid_unknown_fields=True, kw_only=True)
+            return msgspec.json.Decoder(whole).decode
+        except Exception:  # a type that msgspec does not have, or a name
+            return None
+
+    def _decode_any(self, content_type: str, body: memoryview | bytes) -> dict[str, Any]:
         kind, _, parameters = content_type.partition(";")
         kind = kind.strip().lower() or JSON
         if kind == NPY:
             name = _argument_of(parameters) or self._only("a .npy body", first=True)
-            return self._check({name: _read_npy(body)})
+            return self._check({name: read_npy(body)})
         if kind == SAFETENSORS:
             return self._check(_read_safetensors(body))
         if kind == OCTETS:
             return self._check({self._only("a body of bytes"): bytes(body)})
-        if kind == "text/plain":
+        if kind == TEXT:
             return self._check({self._only("a text body"): bytes(body).decode("utf-8", "replace")})
         if not len(body):
             return self._check({})
@@ -65,23 +102,6 @@ class Signature:
         elif not isinstance(found, dict):
             raise InvalidArguments(f"the body must be a JSON object with {self._listed()}")
         return self._check(found)
-
-    def encode(self, result: Any, accept: str) -> tuple[int, str, bytes | memoryview]:
-        """(status, content type, body) of a result. Raises GlowplugError when it cannot be sent."""
-        if isinstance(result, (bytes, bytearray, memoryview)):
-            return 200, OCTETS, memoryview(result)
-        if accept and NPY in accept:
-            array = _as_array(result)
-            if array is not None:
-                return 200, NPY, _write_npy(array)
-        if accept and SAFETENSORS in accept and isinstance(result, dict):
-            from safetensors.numpy import save
-
-            return 200, SAFETENSORS, save({k: np.ascontiguousarray(_as_array(v)) for k, v in result.items()})
-        try:
-            return 200, JSON, msgspec.json.encode(result, enc_hook=_to_json)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise GlowplugError(f"the result cannot be written as JSON: {error}") from error
 
     def _check(self, found: dict[str, Any]) -> dict[str, Any]:
         for name in self.required:
@@ -117,6 +137,12 @@ class Signature:
         return ", ".join(self.names) or "no arguments"
 
 
+def _element_of(wanted: Any) -> Any:
+    """T of list[T]; any value where the list does not say of what."""
+    arguments = typing.get_args(wanted)
+    return arguments[0] if typing.get_origin(wanted) in _LISTS and len(arguments) == 1 else Any
+
+
 def _argument_of(parameters: str) -> str:
     """NAME out of a content type's `; argument=NAME`, else empty."""
     for parameter in parameters.split(";"):
@@ -129,45 +155,16 @@ def _argument_of(parameters: str) -> str:
 def _convert(name: str, value: Any, wanted: Any) -> Any:
     if wanted is Any:
         return value
-    if wanted is np.ndarray or typing.get_origin(wanted) is np.ndarray:
-        return _to_array(name, value)
-    torch = sys.modules.get("torch")
-    if torch is not None and wanted is torch.Tensor:
-        array = _to_array(name, value)
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    if is_array_type(wanted):
+        return to_array(name, value, wanted)
     if wanted is bytes and isinstance(value, bytes):
         return value
     if isinstance(value, np.ndarray):
         value = value.tolist()
     try:
-        return msgspec.convert(value, wanted)
+        return msgspec.convert(value, wanted, str_keys=True)
     except (msgspec.ValidationError, TypeError) as error:
         raise InvalidArguments(f"argument {name!r}: {error}", name) from None
-
-
-def _to_array(name: str, value: Any) -> np.ndarray[Any, Any]:
-    if isinstance(value, np.ndarray):
-        return value
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise InvalidArguments(f"argument {name!r} is not an array: {error}", name) from None
-    if array.dtype.kind not in "biuf":
-        raise InvalidArguments(f"argument {name!r} must be an array of numbers", name)
-    return array
-
-
-def _read_npy(body: memoryview | bytes) -> np.ndarray[Any, Any]:
-    try:
-        return np.load(io.BytesIO(body), allow_pickle=False)  # type: ignore[no-any-return]
-    except (ValueError, OSError, EOFError) as error:
-        raise InvalidArguments(f"the body is not a .npy array: {error}") from None
-
-
-def _write_npy(array: np.ndarray[Any, Any]) -> memoryview:
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    return stream.getbuffer()
 
 
 def _read_safetensors(body: memoryview | bytes) -> dict[str, Any]:
@@ -178,24 +175,3 @@ def _read_safetensors(body: memoryview | bytes) -> dict[str, Any]:
         return dict(load(bytes(body)))
     except (SafetensorError, ValueError, KeyError) as error:
         raise InvalidArguments(f"the body is not a safetensors file: {error}") from None
-
-
-def _as_array(value: Any) -> np.ndarray[Any, Any] | None:
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        return value.detach().numpy()  # type: ignore[no-any-return]
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, (list, tuple)):
-        array = np.asarray(value)
-        return array if array.dtype.kind in "biuf" else None
-    return None
-
-
-def _to_json(value: Any) -> Any:
-    array = _as_array(value)
-    if array is not None:
-        return array.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a {type(value).__name__} has no JSON form")

@@ -16,9 +16,9 @@ from glowplug.bundle.instantiate import Phases, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.core.errors import GlowplugError
 from glowplug.node import procfs, wire
-from glowplug.node.arguments import Signature
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
 from glowplug.node.parallel import rest_threads, restore_threads
+from glowplug.node.routes import Routes
 from glowplug.node.worker import Worker
 from glowplug.node.zygote import give_back, serve_forks, settle
 
@@ -64,7 +64,9 @@ def load(message: Fork, phases: Phases, arriving: Sequence[int] = ()) -> Served:
         os.close(arriving[0])
     else:
         served = serve_bundle(manifest, bundle, Path(message.pack), phases)
-    served.signatures = {name: Signature(call) for name, call in served.endpoints.items()}
+    served.routes = Routes(served.endpoints, manifest.declaration)
+    if served.routes.wants_a_loop:
+        from glowplug.node import concurrent_worker  # noqa: F401  asyncio, once for all children
     return served
 
 

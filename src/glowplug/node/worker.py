@@ -1,4 +1,4 @@
-"""A worker: one instance of one function, answering requests one after another on its data socket."""
+"""A worker: one instance of one function. It climbs, says so, and answers requests on its data socket."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ import os
 import signal
 import socket
 import time
-import traceback
-from collections import deque
 from collections.abc import Sequence
 
-from glowplug.bundle.instantiate import Phases, Served, inference_mode
-from glowplug.core.errors import GlowplugError, RequestCancelled, UnknownEndpoint
-from glowplug.loader.errors import LoaderError
+from glowplug.bundle.instantiate import Phases, Served
 from glowplug.node import procfs, wire
-from glowplug.node.arguments import Signature
-from glowplug.node.messages import CancelRequest, Fork, LetGo, WorkerReady
+from glowplug.node.answers import Answers
+from glowplug.node.interrupts import Interrupts
+from glowplug.node.messages import Fork, WorkerReady
 from glowplug.node.parallel import restore_threads
+from glowplug.node.serial_worker import SerialWorker
 from glowplug.node.zygote import give_back
-from glowplug.transport.worker_side import Incoming, WorkerEndpoint
-
-_CANCELLED = "the request was cancelled"
-_UNWANTED_KEPT = 256
+from glowplug.transport.worker_side import WorkerEndpoint
 
 
 class Worker:
@@ -43,10 +38,8 @@ class Worker:
     ) -> None:
         self.message = message
         self.control = control
-        self.endpoint = WorkerEndpoint(data)
         self.served = served
         self.arriving = arriving
-        self._waited_before_s = 0.0
         self.origin = (
             "remote"
             if arriving
@@ -59,14 +52,24 @@ class Worker:
             else "imported"
         )
         self.imported_s = imported_s
-        self.current: int | None = None
-        self.interruptible = False
-        self.cancelled: int | None = None
-        self._cancels = wire.Receiver(control, CancelRequest)
-        self._unwanted: deque[int] = deque(maxlen=_UNWANTED_KEPT)
-        """Requests that were cancelled while they did not run: over, or still to come."""
+        self.answers = Answers(message.function, WorkerEndpoint(data), control)
 
     def run(self) -> None:
+        answers = self.answers
+        interrupts = Interrupts(self.control, answers.refuse, answers.let_go)
+        signal.signal(signal.SIGUSR1, interrupts.on_signal)
+        interrupts.on_signal()  # what was sent while the signal was ignored
+        served, phases = self._climb()
+        first = phases.seconds if not self.message.prime else None
+        answers.climbed(first, self.origin, served.pack if self.arriving else None)
+        if served.routes.wants_a_loop:
+            from glowplug.node.concurrent_worker import ConcurrentWorker  # asyncio, which few need
+
+            ConcurrentWorker(answers, served.routes, self.control).run()
+        else:
+            SerialWorker(answers, served.routes, interrupts).run()
+
+    def _climb(self) -> tuple[Served, Phases]:
         phases = Phases()
         if self.imported_s:
             phases.seconds["import"] = self.imported_s
@@ -74,10 +77,9 @@ class Worker:
         if self.message.fetched_s:
             phases.seconds["fetch"] = self.message.fetched_s
         os.environ.setdefault("GLOWPLUG_FUNCTION", self.message.function)
-        signal.signal(signal.SIGUSR1, self._on_cancel)
         from glowplug.node.roles import load
 
-        served = self.served = self.served or load(self.message, phases, self.arriving)
+        served = self.served or load(self.message, phases, self.arriving)
         restore_threads()
         held = peak = 0
         if self.message.prime:
@@ -88,91 +90,4 @@ class Worker:
         elif served.pack is not None:
             served.pack.prefetch()
         wire.send(self.control, WorkerReady(phases.seconds, held, peak))
-        first = phases.seconds if not self.message.prime else None
-        while (incoming := self.endpoint.receive()) is not None:
-            self._answer(incoming, first)
-            first = None
-            if served.pack is not None and served.pack.error is not None:
-                return  # another may have more luck
-
-    def _answer(self, incoming: Incoming, climb: dict[str, float] | None) -> None:
-        """Answers one request. `climb` are the phases of the climb that this request waited for."""
-        start = time.perf_counter()
-        phases = dict(climb or {})
-        try:
-            self.current, self.interruptible = incoming.request, True
-            self._read_cancels()
-            if incoming.request in self._unwanted:
-                raise RequestCancelled(_CANCELLED)
-            status, content_type, body = self._call(incoming)
-            self.interruptible = False
-        except RequestCancelled as error:
-            self.interruptible = False
-            self.endpoint.error(incoming.request, error.code, error.message)
-        except GlowplugError as error:
-            self.interruptible = False
-            self.endpoint.error(incoming.request, error.code, error.message, getattr(error, "field", None))
-        except LoaderError as error:
-            self.interruptible = False
-            message = f"{self.message.function}: its weights did not come: {error}"
-            self.endpoint.error(incoming.request, "weights", message[:2000])
-        except BaseException as error:
-            self.interruptible = False
-            traceback.print_exc()
-            line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-            self.endpoint.error(incoming.request, "function_failed", line[:2000])
-        else:
-            name = "compute" if climb is None else "first_compute"
-            waited_s = self._waited_s()
-            if waited_s:
-                phases["fetch"] = phases.get("fetch", 0.0) + waited_s
-            phases[name] = max(0.0, time.perf_counter() - start - waited_s)
-            origin = "parked" if climb is None else self.origin
-            self.endpoint.reply(incoming.request, status, content_type, body, phases, origin)
-        finally:
-            self.current = None
-            if self.cancelled == incoming.request:
-                wire.send(self.control, LetGo(incoming.request))
-
-    def _waited_s(self) -> float:
-        """How long this request stood at the gates of weights that were still to arrive."""
-        pack = self.served.pack if self.served is not None and self.arriving else None
-        before_s, self._waited_before_s = self._waited_before_s, pack.waited_s if pack is not None else 0.0
-        return self._waited_before_s - before_s
-
-    def _call(self, incoming: Incoming) -> tuple[int, str, bytes | memoryview]:
-        assert self.served is not None
-        if self.served.pack is not None and self.served.pack.error is not None:
-            raise self.served.pack.error
-        name = incoming.endpoint or next(iter(self.served.endpoints))
-        call = self.served.endpoints.get(name)
-        if call is None:
-            raise UnknownEndpoint(f"function {self.message.function} has no endpoint {name[:80]!r}")
-        signature: Signature = self.served.signatures[name]
-        arguments = signature.decode(incoming.content_type, incoming.body)
-        with inference_mode():
-            result = call(**arguments)
-        return signature.encode(result, incoming.accept)
-
-    def _on_cancel(self, *_: object) -> None:
-        self._read_cancels()
-
-    def _read_cancels(self) -> None:
-        """Raises RequestCancelled when the request that runs is among those the agent wants stopped. Any
-        other is answered at once: whoever runs by then must not be killed for it."""
-        while True:
-            try:
-                found = self._cancels.receive(socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            if found is None:
-                return
-            request = found[0].request
-            if request != self.current:
-                self._unwanted.append(request)
-                wire.send(self.control, LetGo(request))
-                continue
-            self.cancelled = request
-            if self.interruptible:
-                self.interruptible = False
-                raise RequestCancelled(_CANCELLED)
+        return served, phases

@@ -71,7 +71,7 @@ def received_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     ]
 
 
-def _write_whole(descriptor: int, pieces: tuple[bytes | memoryview, ...], at: int) -> int:
+def _write_whole(descriptor: int, pieces: tuple[bytes | bytearray | memoryview, ...], at: int) -> int:
     """Writes the pieces one after another from offset `at` on, and returns their length."""
     length = sum(map(len, pieces))
     written = os.pwritev(descriptor, pieces, at)
@@ -90,7 +90,7 @@ class OutgoingRegion:
         self._size_bytes = 0
         self._lent = False
 
-    def place(self, *pieces: bytes | memoryview) -> tuple[bool, int | None]:
+    def place(self, *pieces: bytes | bytearray | memoryview) -> tuple[bool, int | None]:
         """Writes a body, whole or in pieces. Returns (placed, descriptor): where placed is False the body
         must go inline, and where a descriptor is given it must travel with the frame (it stays owned
         here)."""

@@ -1,22 +1,30 @@
-"""The worker's end of the wire: blocking, synchronous, and small, for it lives in every function's process.
+"""The worker's end of the wire: synchronous, and small, for it lives in every function's process.
+
+Answers are written together: `reply`, `error` and the streams' calls only queue, until `flush`, BATCH_BYTES,
+or `receive` with nothing more at hand.
 
 A signal handler may raise while user code runs (that is how a request is cancelled). Whatever it interrupts
-here, framing survives: bytes to write are kept with the endpoint until the kernel has them, and the next call
-finishes what an interrupted one began. Only `receive` may not be interrupted by an exception: a handler
-raises only while `current` is a request.
+of the writing, framing survives: bytes to write are kept with the endpoint until the kernel has them, and the
+next call finishes what an interrupted one began. `receive` and `read` may not be interrupted by an exception;
+`wait` may.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import select
 import socket
 from collections import deque
 
 import msgspec
 
 from glowplug.transport.frames import (
+    MAX_CHUNK_BYTES,
     MAX_META_BYTES,
+    STREAM_WINDOW_BYTES,
+    CreditMeta,
     ErrorMeta,
     Flag,
     Frame,
@@ -30,15 +38,25 @@ from glowplug.transport.frames import (
 )
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
+    THRESHOLD_BYTES,
     IncomingRegion,
     OutgoingRegion,
     descriptor_message,
     received_descriptors,
 )
 
+BATCH_BYTES = 64 * 1024
+"""Queued answers are written when they have grown to this."""
 _READ_BYTES = 256 * 1024
+_JOIN_BYTES = 16 * 1024
+_PIECES_AT_ONCE = 512
+"""Fewer than the kernel takes in one call."""
 _MAX_BODY_BYTES = 2**40
 """The gateway is trusted and has its own bound."""
+
+Piece = bytes | bytearray | memoryview
+Body = Piece | list[Piece]
+"""Whole, or as pieces in a list that is emptied as soon as they are copied."""
 
 
 class Incoming(msgspec.Struct):
@@ -53,7 +71,8 @@ class Incoming(msgspec.Struct):
 
 
 class WorkerEndpoint:
-    """One request at a time: `receive`, then `reply` or `error`, and again until `receive` returns None.
+    """Requests by `receive` (or `wait`, `read` and `take`); each gets one `reply` or `error`, or `begin`, any
+    number of `chunk`s and `end` or `error`, in any order among requests.
 
     Owns `sock`. Raises ProtocolError when the gateway breaks the protocol, BrokenPipeError when it is gone.
     """
@@ -61,76 +80,121 @@ class WorkerEndpoint:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(True)
         self._sock = sock
-        self._decoder = FrameDecoder(_MAX_BODY_BYTES, frozenset({Kind.REQUEST}))
-        self._frames: deque[Frame] = deque()
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._decoder = FrameDecoder(_MAX_BODY_BYTES, frozenset({Kind.REQUEST, Kind.CREDIT}))
+        self._waiting: deque[Incoming] = deque()
         self._descriptors: deque[int] = deque()
         self._incoming = IncomingRegion()
         self._outgoing = OutgoingRegion()
-        self._mapped: tuple[mmap.mmap, memoryview] | None = None
-        self._pieces: list[memoryview] = []
+        self._mapped: dict[int, tuple[mmap.mmap, memoryview]] = {}
+        self._credit: dict[int, int] = {}
+        """Of each stream that has begun, the bytes that may still be sent."""
+        self._pieces: list[Piece] = []
+        self._queued_bytes = 0
         self._ancillary: list[tuple[int, int, bytes]] = []
         self._sent: list[int] = []
-        self.current: int | None = None
-        """The request that is being worked on: set while user code may be interrupted."""
+        self.ended = False
+        """The gateway has closed the connection."""
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that have been read and not taken."""
+        return len(self._waiting)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something is queued that `flush` would write."""
+        return bool(self._pieces)
+
     def receive(self) -> Incoming | None:
         """The next request, or None when the gateway closed the connection. Blocks."""
-        self._flush()
-        while not self._frames:
-            flags = socket.MSG_CMSG_CLOEXEC
-            try:
-                data, ancillary, got, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES, flags)
-            except ConnectionResetError:
+        while not self._waiting:
+            self.flush()
+            self._read(0)
+            if self.ended:
                 return None
+        return self._waiting.popleft()
+
+    def take(self) -> Incoming | None:
+        """The next request that has been read, if there is one."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def take_for(self, endpoint: str, limit: int) -> list[Incoming]:
+        """At most `limit` requests for one endpoint that have been read; the others keep their order."""
+        found: list[Incoming] = []
+        kept: list[Incoming] = []
+        while self._waiting and len(found) < limit:
+            incoming = self._waiting.popleft()
+            (found if incoming.endpoint == endpoint else kept).append(incoming)
+        self._waiting.extendleft(reversed(kept))
+        return found
+
+    def waiting_for(self, endpoint: str) -> int:
+        """How many requests for one endpoint have been read and not taken."""
+        return sum(incoming.endpoint == endpoint for incoming in self._waiting)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Whether there is something to `read`, within `timeout_s` or for ever. A handler may raise here."""
+        return bool(self._poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+    def read(self) -> bool:
+        """Reads once what has come, without blocking. False when nothing had, or the gateway is gone."""
+        return self._read(socket.MSG_DONTWAIT)
+
+    def _read(self, flags: int) -> bool:
+        try:
+            data, ancillary, got, _ = self._sock.recvmsg(
+                _READ_BYTES, ANCILLARY_BYTES, flags | socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            data, ancillary, got = b"", [], 0
+        if ancillary:
             self._descriptors.extend(received_descriptors(ancillary))
-            if got & socket.MSG_CTRUNC:
-                raise ProtocolError("more descriptors came than a frame carries")
-            if not data:
-                return None
-            self._frames.extend(self._decoder.feed(data))
-        incoming = self._open(self._frames.popleft())
-        self.current = incoming.request
-        return incoming
+        if got & socket.MSG_CTRUNC:
+            raise ProtocolError("more descriptors came than a frame carries")
+        if not data:
+            self.ended = True
+            return False
+        for frame in self._decoder.feed(data):
+            if frame.kind is Kind.REQUEST:
+                self._waiting.append(self._open(frame))
+            elif frame.request in self._credit:
+                self._credit[frame.request] += decode_meta(frame.meta, CreditMeta).bytes
+        return True
 
     def _open(self, frame: Frame) -> Incoming:
         meta = decode_meta(frame.meta, RequestMeta)
-        if frame.flags & Flag.REGION_FREE:
-            self._outgoing.returned()
-        if frame.flags & Flag.NEW_REGION:
-            if not self._descriptors:
-                raise ProtocolError("a frame announced a region that did not come")
-            self._incoming.replace(self._descriptors.popleft())
         body = memoryview(frame.body)
-        if frame.flags & Flag.IN_REGION:
-            mapping = self._incoming.map(frame.body_bytes)
-            body = memoryview(mapping)
-            self._mapped = mapping, body
-        return Incoming(
-            request=frame.request,
-            endpoint=meta.endpoint,
-            content_type=meta.content_type,
-            accept=meta.accept,
-            deadline_s=meta.deadline_s,
-            body=body,
-        )
+        if frame.flags:
+            if frame.flags & Flag.REGION_FREE:
+                self._outgoing.returned()
+            if frame.flags & Flag.NEW_REGION:
+                if not self._descriptors:
+                    raise ProtocolError("a frame announced a region that did not come")
+                self._incoming.replace(self._descriptors.popleft())
+            if frame.flags & Flag.IN_REGION:
+                mapping = self._incoming.map(frame.body_bytes)
+                body = memoryview(mapping)
+                self._mapped[frame.request] = mapping, body
+        return Incoming(frame.request, meta.endpoint, meta.content_type, meta.accept, meta.deadline_s, body)
 
     def reply(
         self,
         request: int,
         status: int,
         content_type: str,
-        body: bytes | bytearray | memoryview,
+        body: Body,
         phases: dict[str, float] | None = None,
         origin: str = "",
     ) -> None:
         """Answers `request`. `body` is C-contiguous and copied or written before this returns."""
-        self.current = None
-        meta = ReplyMeta(status=status, content_type=content_type, phases=phases or {}, origin=origin)
-        view = memoryview(body)
-        self._answer(Kind.REPLY, request, meta, view.cast("B") if view.nbytes else memoryview(b""))
+        self._answer(Kind.REPLY, request, ReplyMeta(status, content_type, phases or {}, origin), body)
 
     def error(
         self,
@@ -140,32 +204,68 @@ class WorkerEndpoint:
         field: str | None = None,
         phases: dict[str, float] | None = None,
     ) -> None:
-        """Answers `request` with an error of core.errors. A message that is too long loses its middle."""
-        self.current = None
+        """Answers `request` with an error of core.errors, or ends its stream with one. A message that is too
+        long loses its middle."""
         if len(message) > MAX_META_BYTES // 16:
             message = f"{message[:2000]} ... {message[-2000:]}"
-        meta = ErrorMeta(code=code, message=message, field=field, phases=phases or {})
-        self._answer(Kind.ERROR, request, meta, memoryview(b""))
+        self._credit.pop(request, None)
+        self._answer(Kind.ERROR, request, ErrorMeta(code, message, field, phases or {}), b"")
 
-    def _answer(self, kind: Kind, request: int, meta: ReplyMeta | ErrorMeta, body: memoryview) -> None:
-        self._flush()
-        placed, fresh = self._outgoing.place(body)
-        flags = int(Flag.IN_REGION) if placed else 0
+    def begin(
+        self, request: int, content_type: str, phases: dict[str, float] | None = None, origin: str = ""
+    ) -> None:
+        """Begins to answer `request` with a stream."""
+        self._credit[request] = STREAM_WINDOW_BYTES
+        self._queue(encode(Kind.REPLY, request, ReplyMeta(200, content_type, phases or {}, origin, True)))
+
+    def chunk(self, request: int, data: Piece) -> int:
+        """Sends of `data` what the stream has credit for, and returns how much that was; for the rest, `read`
+        until there is more."""
+        view = memoryview(data)
+        allowed = min(len(view), self._credit[request])
+        for at in range(0, allowed, MAX_CHUNK_BYTES):
+            part = view[at : min(allowed, at + MAX_CHUNK_BYTES)]
+            self._queue(b"".join((encode(Kind.CHUNK, request, None, len(part)), part)))
+        self._credit[request] -= allowed
+        return allowed
+
+    def end(self, request: int, phases: dict[str, float] | None = None) -> None:
+        """Ends the stream of `request`."""
+        self._credit.pop(request, None)
+        self._answer(Kind.END, request, ReplyMeta(phases=phases or {}), b"")
+
+    def _answer(self, kind: Kind, request: int, meta: ReplyMeta | ErrorMeta, body: Body) -> None:
+        pieces = [_flat(piece) for piece in body] if isinstance(body, list) else [_flat(body)]
+        length = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
+        flags, fresh, placed = 0, None, False
+        if length >= THRESHOLD_BYTES:
+            placed, fresh = self._outgoing.place(*pieces)
+            if placed:
+                flags = Flag.IN_REGION if fresh is None else Flag.IN_REGION | Flag.NEW_REGION
+        if request in self._mapped:
+            pieces = [] if placed else [b"".join(pieces)]  # it may lie in the region that is given back
+            if isinstance(body, list):
+                body.clear()
+            if self._give_back(request):
+                flags |= Flag.REGION_FREE
+        head = encode(kind, request, meta, length, flags)
         if fresh is not None:
-            flags |= Flag.NEW_REGION
-        if self._give_back():
-            flags |= Flag.REGION_FREE
-        head = memoryview(encode(kind, request, meta, len(body), flags))
-        self._sent = []
-        self._ancillary = [] if fresh is None else descriptor_message(fresh)
-        self._pieces = [head] if placed or not len(body) else [head, body]
-        self._flush()
+            self.flush()  # a descriptor travels with the first byte of what is written with it
+            self._ancillary = descriptor_message(fresh)
+        if placed or not length:
+            self._queue(head)
+        elif length <= _JOIN_BYTES:
+            self._queue(b"".join((head, *pieces)))
+        else:
+            self._queue(head)
+            for piece in pieces:
+                self._queue(piece)
+        if fresh is not None or length > _JOIN_BYTES:
+            self.flush()
 
-    def _give_back(self) -> bool:
-        """Unmaps the request's body. False when there was none, or user code still holds a view of it."""
-        if self._mapped is None:
-            return False
-        (mapping, view), self._mapped = self._mapped, None
+    def _give_back(self, request: int) -> bool:
+        """Unmaps the request's body. False when user code still holds a view of it."""
+        mapping, view = self._mapped.pop(request)
         try:
             view.release()
             mapping.close()
@@ -173,8 +273,19 @@ class WorkerEndpoint:
             return False
         return True
 
-    def _flush(self) -> None:
-        """Writes what is left to write. What a signal handler raises meanwhile is raised after that."""
+    def _queue(self, piece: Piece) -> None:
+        if not self._pieces:
+            self._sent = []
+            self._queued_bytes = 0
+        self._pieces.append(piece)
+        self._queued_bytes += len(piece)
+        if self._queued_bytes >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is queued. What a signal handler raises meanwhile is raised after that."""
+        if not self._pieces:
+            return
         try:
             self._write()
         except BaseException:
@@ -183,24 +294,41 @@ class WorkerEndpoint:
 
     def _write(self) -> None:
         while self._pieces:
-            done = sum(self._sent)
-            rest: list[memoryview] = []
-            for piece in self._pieces:
-                rest += [piece[done:]] if done < len(piece) else []
-                done = max(0, done - len(piece))
+            rest = _after(self._pieces, sum(self._sent))
             if not rest:
+                self._ancillary = []
                 self._pieces = []
-                break
+                return
             # One call from the list down to the socket: no handler can raise between a write and its count.
             if self._ancillary and not self._sent:
-                self._sent.extend(map(self._sock.sendmsg, (rest,), (self._ancillary,)))
+                self._sent.extend(map(self._sock.sendmsg, (rest[:_PIECES_AT_ONCE],), (self._ancillary,)))
             else:
-                self._sent.extend(map(self._sock.sendmsg, (rest,)))
+                self._sent.extend(map(self._sock.sendmsg, (rest[:_PIECES_AT_ONCE],)))
 
     def close(self) -> None:
-        """Closes the socket and the regions."""
+        """Writes what is queued, if it can be, and closes the socket and the regions."""
+        with contextlib.suppress(OSError):
+            self.flush()
         self._incoming.close()
         self._outgoing.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())
         self._sock.close()
+
+
+def _flat(piece: Piece) -> Piece:
+    """The same bytes, such that `len` is their number."""
+    if type(piece) is memoryview and (piece.ndim != 1 or piece.format != "B"):
+        return piece.cast("B") if piece.nbytes else b""
+    return piece
+
+
+def _after(pieces: list[Piece], sent_bytes: int) -> list[Piece]:
+    """What is left of `pieces` after their first `sent_bytes`."""
+    if not sent_bytes:
+        return pieces
+    for index, piece in enumerate(pieces):
+        if sent_bytes < len(piece):
+            return [memoryview(piece)[sent_bytes:], *pieces[index + 1 :]]
+        sent_bytes -= len(piece)
+    return []

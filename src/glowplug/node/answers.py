@@ -1,0 +1,160 @@
+"""What both kinds of worker do with the requests of their data socket: refuse, stamp, and answer."""
+
+from __future__ import annotations
+
+import socket
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from glowplug.core.errors import DeadlinePassed, GlowplugError, RequestCancelled
+from glowplug.loader.errors import LoaderError
+from glowplug.node import wire
+from glowplug.node.arguments import Signature
+from glowplug.node.messages import LetGo
+from glowplug.node.results import encode_result
+from glowplug.transport.worker_side import Body, Incoming, WorkerEndpoint
+
+if TYPE_CHECKING:
+    from glowplug.loader.reader import MappedPack
+
+QUICK_S = 200e-6
+"""Answers wait for the next one while calls take less than this,"""
+HOLD_S = 500e-6
+"""and no longer than this."""
+_UNWANTED_KEPT = 256
+_MESSAGE_CHARS = 2000
+
+
+class Answers:
+    """The way out of one worker, from before it has climbed."""
+
+    def __init__(self, function: str, endpoint: WorkerEndpoint, control: socket.socket) -> None:
+        self.endpoint = endpoint
+        self._function = function
+        self._control = control
+        self._climb: dict[str, float] | None = None
+        self._origin = ""
+        self._pack: MappedPack | None = None
+        self._waited_before_s = 0.0
+        self._unwanted: dict[int, None] = {}
+        """Requests that were cancelled while they did not run: over, or still to come. The oldest first."""
+
+    def climbed(self, phases: dict[str, float] | None, origin: str, pack: MappedPack | None) -> None:
+        """The worker is ready. `phases` are the climb's when the first requests waited for it, which began at
+        the step `origin`; `pack` is where weights still arrive."""
+        self._climb, self._origin, self._pack = phases, origin, pack
+
+    def settled(self) -> None:
+        """Those that waited for the climb are answered."""
+        self._climb = None
+
+    def check(self, incoming: Incoming, now_s: float) -> None:
+        """Raises what a request that must not run is answered with."""
+        if self.is_unwanted(incoming.request):
+            raise RequestCancelled("the request was cancelled")
+        if 0.0 < incoming.deadline_s < now_s:
+            raise DeadlinePassed(f"{self._function}: the deadline passed before the request could begin")
+        if self._pack is not None and self._pack.error is not None:
+            raise self._pack.error
+
+    @property
+    def is_spoiled(self) -> bool:
+        """Its weights did not come: another worker may have more luck."""
+        return self._pack is not None and self._pack.error is not None
+
+    def is_unwanted(self, request: int) -> bool:
+        return request in self._unwanted
+
+    def refuse(self, request: int) -> None:
+        """A cancelled request that does not run: when it comes it is not begun, and nobody is killed for it.
+        The oldest are forgotten."""
+        self._unwanted[request] = None
+        if len(self._unwanted) > _UNWANTED_KEPT:
+            del self._unwanted[next(iter(self._unwanted))]
+        self.let_go(request)
+
+    def let_go(self, request: int) -> None:
+        wire.send(self._control, LetGo(request))
+
+    def reply(self, incoming: Incoming, status: int, content_type: str, body: Body, started_s: float) -> None:
+        phases, origin = self.stamp(started_s)
+        self.endpoint.reply(incoming.request, status, content_type, body, phases, origin)
+
+    def admit(
+        self, members: list[Incoming], signature: Signature, now_s: float
+    ) -> tuple[list[Incoming], list[dict[str, Any]]]:
+        """The members of a batch that may run, and each one's arguments; the others are answered."""
+        valid: list[Incoming] = []
+        arguments: list[dict[str, Any]] = []
+        for member in members:
+            try:
+                self.check(member, now_s)
+                arguments.append(signature.decode(member.content_type, member.body))
+                valid.append(member)
+            except Exception as error:
+                self.fail(member.request, error)
+        return valid, arguments
+
+    def reply_each(self, members: list[Incoming], results: list[Any], started_s: float) -> None:
+        """To each member of a batch its own result, or its own error. `results` is emptied."""
+        results.reverse()
+        for member in members:
+            try:
+                result = results.pop()
+                if self.is_unwanted(member.request):
+                    raise RequestCancelled("the request was cancelled")
+                if isinstance(result, BaseException):
+                    raise result
+                status, content_type, body = encode_result(result, member.accept)
+                del result
+            except BaseException as error:
+                self.fail(member.request, error)
+            else:
+                self.reply(member, status, content_type, body, started_s)
+
+    def fail_each(self, members: list[Incoming], error: BaseException) -> None:
+        """To each member of a batch the error that ended it."""
+        self.fail(members[0].request, error)
+        for member in members[1:]:
+            self._fail(member.request, error)
+
+    def fail(self, request: int, error: BaseException) -> None:
+        """Answers with an error, or ends a stream with it. What the error's frames hold is let go."""
+        if not isinstance(error, (GlowplugError, LoaderError)):
+            traceback.print_exception(error)
+        self._fail(request, error)
+
+    def _fail(self, request: int, error: BaseException) -> None:
+        error.__traceback__ = None
+        if isinstance(error, GlowplugError):
+            field = getattr(error, "field", None)
+            self.endpoint.error(request, error.code, error.message, field)
+            return
+        if isinstance(error, LoaderError):
+            message = f"{self._function}: its weights did not come: {error}"
+            self.endpoint.error(request, "weights", message[:_MESSAGE_CHARS])
+            return
+        line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        self.endpoint.error(request, "function_failed", line[:_MESSAGE_CHARS])
+
+    def stamp(self, started_s: float, is_over: bool = True) -> tuple[dict[str, float], str]:
+        """Phases of what was begun at `started_s`, by the monotonic clock, and the step it came from."""
+        took_s = time.monotonic() - started_s
+        if self._climb is None and self._pack is None:
+            return {"compute": took_s}, "parked"
+        return self._stamp_slowly(took_s, is_over)
+
+    def _stamp_slowly(self, took_s: float, is_over: bool) -> tuple[dict[str, float], str]:
+        phases = dict(self._climb or {})
+        waited_s = 0.0
+        if self._pack is not None:
+            until_s = self._pack.waited_s
+            waited_s = until_s - self._waited_before_s
+            if is_over:
+                self._waited_before_s = until_s
+        if waited_s:
+            phases["fetch"] = phases.get("fetch", 0.0) + waited_s
+        phases["compute" if self._climb is None else "first_compute"] = max(0.0, took_s - waited_s)
+        origin = "parked" if self._climb is None else self._origin
+        return phases, origin

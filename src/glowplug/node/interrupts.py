@@ -1,0 +1,71 @@
+"""Cancelling by an exception: the agent's word comes by a signal, whose handler raises in the user's code."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+
+from glowplug.core.errors import RequestCancelled
+from glowplug.node import wire
+from glowplug.node.messages import CancelRequest
+
+_CANCELLED = "the request was cancelled"
+_NOBODY: frozenset[int] = frozenset()
+
+
+class Interrupts:
+    """Of one worker that runs one call at a time, in its main thread.
+
+    `refuse` is told of a request that does not run, or whose batch goes on without it; `let_go` of one that
+    has stopped. The handler raises only while `interruptible`, which whoever writes an answer sets to False.
+    """
+
+    def __init__(
+        self, control: socket.socket, refuse: Callable[[int], None], let_go: Callable[[int], None]
+    ) -> None:
+        self._cancels = wire.Receiver(control, CancelRequest)
+        self._refuse = refuse
+        self._let_go = let_go
+        self._running: set[int] | frozenset[int] = _NOBODY
+        self._stopped: int | None = None
+        self.interruptible = False
+
+    def begin(self, requests: Iterable[int]) -> None:
+        """These run from now on, and may be interrupted."""
+        self.interruptible = True
+        self._running = set(requests)
+
+    def end(self) -> None:
+        """They run no longer."""
+        self.interruptible = False
+        self._running = _NOBODY
+        if self._stopped is not None:
+            request, self._stopped = self._stopped, None
+            self._let_go(request)
+
+    def resume(self) -> None:
+        """May be interrupted again; raises what was held off."""
+        self.interruptible = True
+        if self._stopped is not None:
+            self.interruptible = False
+            raise RequestCancelled(_CANCELLED)
+
+    def on_signal(self, *_: object) -> None:
+        """Raises RequestCancelled when all that runs is to stop. Any other request is answered for at once:
+        whoever runs by then must not be killed for it."""
+        while True:
+            try:
+                found = self._cancels.receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if found is None:
+                return
+            request = found[0].request
+            if request not in self._running or len(self._running) > 1:
+                self._running = self._running - {request}
+                self._refuse(request)
+                continue
+            self._stopped = request
+            if self.interruptible:
+                self.interruptible = False
+                raise RequestCancelled(_CANCELLED)

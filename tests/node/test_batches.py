@@ -1,0 +1,161 @@
+"""Batched endpoints, in real workers of both kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glowplug.core.errors import InvalidArguments, RequestCancelled
+from glowplug.node.gathering import Gathering
+from tests.node.worker_process import until_running, worker_process
+
+
+def batch_sizes(text: list[str]) -> list[list[Any]]:
+    return [[t, len(text)] for t in text]
+
+
+async def batch_async(text: list[str]) -> list[list[Any]]:
+    await asyncio.sleep(0)
+    return [[t, len(text)] for t in text]
+
+
+def batch_picky(number: list[int], scale: list[float]) -> list[Any]:
+    """Answers, or an error, or in place of an answer an error."""
+    if 13 in number:
+        raise ValueError("thirteen")
+    if 99 in number:
+        return [1]
+    return [
+        InvalidArguments("zero", "number") if n == 0 else n * s for n, s in zip(number, scale, strict=True)
+    ]
+
+
+def batch_arrays(x: list[int]) -> Any:
+    return np.array(x) * 2
+
+
+def batch_wait(path: list[str]) -> list[str]:
+    with open(path[0], "a") as file:
+        file.write("running\n")
+    try:
+        while not Path(path[0] + ".go").read_text():
+            time.sleep(0.001)
+    except RequestCancelled:
+        with open(path[0], "a") as file:
+            file.write("cancelled\n")
+        raise
+    return path
+
+
+def plain(text: str) -> str:
+    return text
+
+
+EIGHT = {"max_batch": 8, "max_wait_ms": 1.0}
+BOTH = pytest.mark.parametrize("concurrency", [1, 2])
+
+
+@BOTH
+@pytest.mark.parametrize("call", [batch_sizes, batch_async])
+def test_what_lies_in_the_socket_is_one_batch(call: Any, concurrency: int) -> None:
+    name = call.__name__
+    with worker_process(call, plain, concurrency=concurrency, **EIGHT) as worker:
+        worker.ask(*[(n, name, {"text": str(n)}) for n in range(20)], (20, "plain", {"text": "b"}))
+        found = [worker.answer(n).value() for n in range(20)]
+        assert [text for text, _ in found] == [str(n) for n in range(20)]
+        assert [size for _, size in found] == [8] * 16 + [4] * 4
+        assert worker.answer(20).value() == "b"
+
+
+@BOTH
+def test_one_that_is_wrong_fails_alone(concurrency: int) -> None:
+    with worker_process(batch_picky, concurrency=concurrency, **EIGHT) as worker:
+        good = {"number": 2, "scale": 0.5}
+        requests: list[Any] = [
+            good,
+            {"number": "x", "scale": 1},
+            {"number": 0, "scale": 1},
+            {"number": 1},
+            good,
+        ]
+        worker.ask(*[(n, "batch_picky", each) for n, each in enumerate(requests)])
+        answers = [worker.answer(n) for n in range(5)]
+        assert [(a.code, a.field) for a in answers] == [
+            ("", None), ("invalid_arguments", "number"), ("invalid_arguments", "number"),
+            ("invalid_arguments", "scale"), ("", None),
+        ]  # fmt: skip
+        assert [answers[0].value(), answers[4].value(), answers[2].message] == [1.0, 1.0, "zero"]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (13, "ValueError: thirteen"),
+        (99, "endpoint batch_picky returned 1 results for 2 requests: return one for each"),
+    ],
+)
+def test_an_error_of_the_call_fails_all_of_it(bad: int, message: str, concurrency: int) -> None:
+    with worker_process(batch_picky, concurrency=concurrency, **EIGHT) as worker:
+        worker.ask(*[(n, "batch_picky", {"number": n, "scale": 1}) for n in (bad, 1)])
+        for number in (bad, 1):
+            answer = worker.answer(number)
+            assert (answer.code, answer.message) == ("function_failed", message)
+        worker.ask((3, "batch_picky", {"number": 3, "scale": 1}))
+        assert worker.answer(3).value() == 3.0
+
+
+def test_an_array_is_a_row_for_each() -> None:
+    with worker_process(batch_arrays, **EIGHT) as worker:
+        worker.ask(*[(n, "batch_arrays", {"x": n}) for n in range(3)])
+        assert [worker.answer(n).value() for n in range(3)] == [0, 2, 4]
+
+
+@BOTH
+def test_cancelling_a_member_stops_the_batch_only_when_it_is_the_last(
+    tmp_path: Any, concurrency: int
+) -> None:
+    path = tmp_path / "door"
+    (tmp_path / "door.go").write_text("")
+    with worker_process(batch_wait, concurrency=concurrency, **EIGHT) as worker:
+        ask = {"path": str(path)}
+        worker.ask((1, "batch_wait", ask), (2, "batch_wait", ask), (3, "batch_wait", ask))
+        until_running(path)
+        worker.cancel(1)
+        assert worker.let_go() == 1, "nobody is killed for it"
+        assert path.read_text() == "running\n", "the others go on"
+        (tmp_path / "door.go").write_text("go")
+        assert worker.answer(1).code == "cancelled"
+        assert worker.answer(2).value() == worker.answer(3).value() == str(path)
+        (tmp_path / "door.go").write_text("")
+        path.write_text("")
+        worker.ask((4, "batch_wait", ask), (5, "batch_wait", ask))
+        until_running(path)
+        worker.cancel(4)
+        worker.cancel(5)
+        assert [worker.let_go(), worker.let_go()] == [4, 5]
+        assert worker.answer(4).code == worker.answer(5).code == "cancelled"
+        assert path.read_text() == "running\ncancelled\n"
+
+
+def test_a_batch_waits_for_as_many_as_came_together_of_late() -> None:
+    gathering = Gathering(8, 0.002)
+    assert gathering.wanted == 1, "nobody is known to come"
+    gathering.saw(3)
+    assert gathering.wanted == 3
+    gathering.saw(20)
+    assert gathering.wanted == 8
+    waited = []
+    while gathering.wanted > 1:
+        waited.append(gathering.wanted)
+        gathering.saw(1)
+    assert waited == [8, 8, 5, 3, 2], "who has left is waited for a few times"
+    for _ in range(5):
+        gathering.saw(1)
+        assert gathering.wanted == 1, "a lone client never waits"
+    assert Gathering(8, 0.0).wanted == 1

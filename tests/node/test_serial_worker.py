@@ -1,0 +1,184 @@
+"""The usual worker, in a real process: order, errors, deadlines, cancelling, and bodies in shared memory."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glowplug.core.bodies import NPY
+from glowplug.core.errors import GlowplugError, NoSpace, RequestCancelled
+from tests.node.worker_process import until_running, worker_process
+
+
+def echo(text: str) -> str:
+    return text
+
+
+def fail(how: str) -> None:
+    if how == "ours":
+        raise NoSpace("no room on the shelf")
+    if how == "exit":
+        raise SystemExit(3)
+    raise LookupError("no such luck")
+
+
+def wait(path: str) -> str:
+    """Says that it runs, and then waits for ever."""
+    with open(path, "w") as file:
+        file.write("running\n")
+    try:
+        time.sleep(1000)
+    except RequestCancelled:
+        with open(path, "a") as file:
+            file.write("cancelled\n")
+        raise
+    return "never"
+
+
+def double(x: np.ndarray) -> np.ndarray:
+    return x * 2
+
+
+def mirror(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def scribble(x: np.ndarray) -> float:
+    x[:] = 1
+    return float(x.sum())
+
+
+kept: list[Any] = []
+
+
+def keep(x: np.ndarray) -> int:
+    kept.append(x)
+    return len(kept)
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    with worker_process(echo, fail) as worker:
+        worker.ask(*[(n, "echo", {"text": str(n)}) for n in range(300)])
+        worker.ask((300, "fail", {"how": "raise"}), (301, "", {"text": "the first is the default"}))
+        for number in range(300):
+            assert worker.answer(number).value() == str(number)
+        failed = worker.answer(300)
+        assert (failed.code, failed.message) == ("function_failed", "LookupError: no such luck")
+        last = worker.answer(301)
+        assert last.value() == "the first is the default"
+        assert (set(last.phases), last.origin) == ({"compute"}, "parked")
+        assert worker.order == list(range(302))
+
+
+def test_the_first_answer_tells_of_the_climb() -> None:
+    with worker_process(echo) as worker:
+        worker.ask((1, "echo", {"text": "a"}))
+        first = worker.answer(1)
+        assert set(first.phases) == {"fork", "first_compute"}
+        assert first.origin == "staged"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "message"),
+    [("ours", "no_space", "no room on the shelf"), ("exit", "function_failed", "SystemExit: 3")],
+)
+def test_errors_keep_their_codes(how: str, code: str, message: str) -> None:
+    with worker_process(fail, echo) as worker:
+        worker.ask(
+            (1, "fail", {"how": how}), (2, "fail", {"no": 1}), (3, "nothing", {}), (4, "echo", {"text": "a"})
+        )
+        assert (worker.answer(1).code, worker.answer(2).field, worker.answer(3).code) == (
+            code, "how", "unknown_endpoint"
+        )  # fmt: skip
+        assert worker.answer(4).value() == "a"
+        assert message
+
+
+def test_a_deadline_that_passed_in_the_socket_is_not_run() -> None:
+    with worker_process(echo) as worker:
+        worker.ask((1, "echo", {"text": "late"}), deadline_s=time.monotonic() - 1)
+        worker.ask((2, "echo", {"text": "in time"}), deadline_s=time.monotonic() + 1000)
+        assert worker.answer(1).code == "deadline_passed"
+        assert worker.answer(2).value() == "in time"
+
+
+def test_cancelling_stops_what_runs_and_what_waits_and_nothing_else(tmp_path: Any) -> None:
+    path = tmp_path / "door"
+    with worker_process(wait, echo) as worker:
+        worker.ask((1, "wait", {"path": str(path)}), (2, "echo", {"text": "b"}), (3, "echo", {"text": "c"}))
+        until_running(path)
+        worker.cancel(2)
+        assert worker.let_go() == 2, "it does not run: nobody is killed for it"
+        worker.cancel(1)
+        assert worker.let_go() == 1
+        assert worker.answer(1).code == worker.answer(2).code == "cancelled"
+        assert worker.answer(3).value() == "c"
+        assert path.read_text() == "running\ncancelled\n"
+        worker.cancel(3)
+        assert worker.let_go() == 3, "it was over"
+        worker.ask((4, "echo", {"text": "d"}))
+        assert worker.answer(4).value() == "d"
+
+
+def test_cancels_that_come_before_the_worker_reads_are_kept() -> None:
+    with worker_process(echo) as worker:
+        worker.cancel(1)
+        worker.ask((1, "echo", {"text": "a"}), (2, "echo", {"text": "b"}))
+        assert worker.let_go() == 1
+        assert worker.answer(2).value() == "b"
+
+
+def test_cancelling_at_any_moment_leaves_the_framing_whole() -> None:
+    """Many requests, each cancelled at a moment that nobody chose: each is answered once, whole."""
+    with worker_process(echo) as worker:
+        for start in range(0, 600, 20):
+            worker.ask(*[(n, "echo", {"text": "x" * 2000}) for n in range(start, start + 20)])
+            for number in range(start, start + 20, 3):
+                worker.cancel(number)
+            for number in range(start, start + 20):
+                answer = worker.answer(number)
+                assert answer.code == "cancelled" or answer.value() == "x" * 2000
+                assert not answer.code or number % 3 == start % 3
+
+
+def test_an_array_in_shared_memory_is_neither_copied_nor_kept() -> None:
+    array = np.arange(150_000, dtype=np.float32).reshape(300, -1)
+    with worker_process(double, mirror, scribble) as worker:
+        for number in range(1, 7):
+            name = ("double", "mirror", "scribble")[number % 3]
+            worker.ask_in_region(number, name, npy(array), content_type=NPY, accept=NPY)
+            answer = worker.answer(number)
+            assert answer.region_free, "the view is gone with the call"
+            if name == "scribble":
+                assert answer.value() == array.size
+            else:
+                found = np.load(io.BytesIO(answer.body))
+                np.testing.assert_array_equal(found, array * 2 if name == "double" else array)
+
+
+def test_an_array_that_the_function_keeps_stays_what_it_was() -> None:
+    array = np.arange(150_000, dtype=np.float32)
+    with worker_process(keep) as worker:
+        worker.ask_in_region(1, "keep", npy(array), content_type=NPY)
+        answer = worker.answer(1)
+        assert (answer.value(), answer.region_free) == (1, False)
+
+
+def test_an_error_lets_go_of_the_array() -> None:
+    def refuse(x: np.ndarray) -> None:
+        raise GlowplugError(f"{x.size} are too many")
+
+    with worker_process(refuse) as worker:
+        worker.ask_in_region(1, "refuse", npy(np.zeros(150_000)), content_type=NPY)
+        answer = worker.answer(1)
+        assert (answer.message, answer.region_free) == ("150000 are too many", True)

@@ -1,0 +1,62 @@
+"""Calls in threads, interrupted at moments that nobody chose."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from glowplug.core.errors import RequestCancelled
+from glowplug.node.thread_calls import ThreadCall
+
+
+def test_a_call_is_interrupted_and_its_thread_goes_on() -> None:
+    entered = threading.Event()
+
+    def spin() -> None:
+        entered.set()
+        while True:
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        call = ThreadCall(spin)
+        running = pool.submit(call.run)
+        assert entered.wait(30)
+        call.interrupt()
+        with pytest.raises(RequestCancelled):
+            running.result(30)
+        assert pool.submit(ThreadCall(lambda: 5).run).result(30) == 5
+
+
+def test_a_call_that_was_interrupted_before_it_began_does_not_begin() -> None:
+    called = []
+    call = ThreadCall(lambda: called.append(1))
+    call.interrupt()
+    with pytest.raises(RequestCancelled):
+        call.run()
+    assert not called
+    ThreadCall(lambda: called.append(2)).run()
+    assert called == [2]
+
+
+def test_an_interruption_hits_its_call_or_nobody() -> None:
+    """Short calls, each interrupted about when it ends: either is seen, and nothing of it in the next."""
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(2000):
+            call = ThreadCall(lambda number=number: sum(range(number % 60)))
+            running = pool.submit(call.run)
+            call.interrupt()
+            try:
+                assert running.result(30) == sum(range(number % 60))
+            except RequestCancelled:
+                pass
+            assert pool.submit(ThreadCall(lambda: "next").run).result(30) == "next"
+
+
+def test_what_no_future_takes_is_another_error() -> None:
+    def stop() -> None:
+        raise StopIteration
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        ThreadCall(stop).run()

@@ -1,0 +1,230 @@
+"""A real worker in a process of its own, with the two ends that a gateway and an agent would hold."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from glowplug.bundle.instantiate import Served
+from glowplug.core.specs import Declaration
+from glowplug.endpoints import endpoint_spec
+from glowplug.node import wire
+from glowplug.node.messages import CancelRequest, Fork, LetGo, WorkerReady
+from glowplug.node.routes import Routes
+from glowplug.node.worker import Worker
+from glowplug.transport.frames import (
+    CreditMeta,
+    ErrorMeta,
+    Flag,
+    Frame,
+    FrameDecoder,
+    Kind,
+    ReplyMeta,
+    RequestMeta,
+    decode_meta,
+    encode,
+)
+from glowplug.transport.shared_memory import (
+    ANCILLARY_BYTES,
+    IncomingRegion,
+    OutgoingRegion,
+    descriptor_message,
+    received_descriptors,
+)
+
+PATIENCE_S = 30.0
+
+
+class Answer(msgspec.Struct):
+    """What came for one request: a reply, or a stream, whole; `code` is an error's."""
+
+    body: bytes
+    content_type: str = ""
+    code: str = ""
+    message: str = ""
+    field: str | None = None
+    phases: dict[str, float] = {}
+    origin: str = ""
+    streamed: bool = False
+    region_free: bool = False
+
+    def value(self) -> Any:
+        assert not self.code, self.message
+        return msgspec.json.decode(self.body)
+
+
+class WorkerProcess:
+    """`data` is the gateway's end. Answers come in any order; each is kept until it is asked for."""
+
+    def __init__(self, pid: int, data: socket.socket, control: socket.socket) -> None:
+        self.pid = pid
+        self.data = data
+        self._control = wire.Receiver(control, WorkerReady | LetGo)
+        self._decoder = FrameDecoder(2**30)
+        self._outgoing = OutgoingRegion()
+        self._incoming = IncomingRegion()
+        self._owes_region = False
+        self._streams: dict[int, Answer] = {}
+        self.answers: dict[int, Answer] = {}
+        self.order: list[int] = []
+        self.credits = True
+        data.settimeout(PATIENCE_S)
+        control.settimeout(PATIENCE_S)
+
+    def ask(self, *requests: tuple[int, str, Any], **meta: Any) -> None:
+        """Requests as (id, endpoint, arguments), in one write. What is not bytes becomes JSON."""
+        wire_bytes = b""
+        for request, endpoint, arguments in requests:
+            body = arguments if isinstance(arguments, bytes) else msgspec.json.encode(arguments)
+            wire_bytes += encode(Kind.REQUEST, request, RequestMeta(endpoint, **meta), len(body)) + body
+        self.data.sendall(wire_bytes)
+
+    def ask_in_region(self, request: int, endpoint: str, body: bytes, **meta: Any) -> None:
+        placed, descriptor = self._outgoing.place(body)
+        assert placed
+        flags = Flag.IN_REGION | (0 if descriptor is None else Flag.NEW_REGION)
+        flags |= Flag.REGION_FREE if self._owes_region else 0
+        self._owes_region = False
+        head = encode(Kind.REQUEST, request, RequestMeta(endpoint, **meta), len(body), flags)
+        self.data.sendmsg([head], [] if descriptor is None else descriptor_message(descriptor))
+
+    def credit(self, request: int, amount: int) -> None:
+        self.data.sendall(encode(Kind.CREDIT, request, CreditMeta(amount)))
+
+    def answer(self, request: int) -> Answer:
+        """The whole answer to a request; waits for it."""
+        while request not in self.answers:
+            self.read()
+        return self.answers.pop(request)
+
+    def streamed(self, request: int, at_least: int) -> bytes:
+        """What has come of a stream that goes on, once that is `at_least` bytes."""
+        while request not in self._streams or len(self._streams[request].body) < at_least:
+            assert request not in self.answers, self.answers[request]
+            self.read()
+        return self._streams[request].body
+
+    def read(self) -> None:
+        data, ancillary, _, _ = self.data.recvmsg(2**18, ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+        assert data, "the worker is gone"
+        for descriptor in received_descriptors(ancillary):
+            self._incoming.replace(descriptor)
+        for frame in self._decoder.feed(data):
+            self._on_frame(frame)
+
+    def _on_frame(self, frame: Frame) -> None:
+        request = frame.request
+        if frame.kind is Kind.CHUNK:
+            self._streams[request].body += frame.body
+            if self.credits:
+                self.credit(request, len(frame.body))
+            return
+        if frame.kind is Kind.ERROR:
+            failure = decode_meta(frame.meta, ErrorMeta)
+            found = self._streams.pop(request, Answer(b""))
+            found.code, found.message, found.field = failure.code, failure.message, failure.field
+        else:
+            meta = decode_meta(frame.meta, ReplyMeta)
+            if meta.stream:
+                self._streams[request] = Answer(b"", meta.content_type, origin=meta.origin, streamed=True)
+                return
+            if frame.kind is Kind.END:
+                found = self._streams.pop(request)
+                found.phases = meta.phases
+            else:
+                found = Answer(frame.body, meta.content_type, phases=meta.phases, origin=meta.origin)
+        if frame.flags & Flag.IN_REGION:
+            found.body = self._incoming.read(frame.body_bytes)
+            self._owes_region = True
+        if frame.flags & Flag.REGION_FREE:
+            self._outgoing.returned()
+            found.region_free = True
+        self.answers[request] = found
+        self.order.append(request)
+
+    def cancel(self, request: int) -> None:
+        """As the agent does it."""
+        wire.send(self._control.sock, CancelRequest(request))
+        os.kill(self.pid, signal.SIGUSR1)
+
+    def let_go(self) -> int:
+        """The next request that the worker says it has let go."""
+        while True:
+            found = self._control.receive()
+            assert found is not None
+            if isinstance(found[0], LetGo):
+                return found[0].request
+
+    def close(self) -> None:
+        self.data.close()
+        self._control.sock.close()
+        self._outgoing.close()
+        self._incoming.close()
+
+
+def until_running(path: Path) -> None:
+    """Returns when a function has written something to `path`."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    pause = threading.Event()
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline_s, "the function does not run"
+        pause.wait(0.001)
+
+
+def declared(*calls: Callable[..., Any], concurrency: int = 1, **batching: Any) -> Declaration:
+    """`batching` holds for the functions whose first argument is annotated as a list."""
+    specs = tuple(endpoint_spec(call, **(batching if "batch" in call.__name__ else {})) for call in calls)
+    return Declaration(
+        calls[0].__name__, "function", "m", "q", endpoints=specs, target_concurrency=concurrency
+    )
+
+
+@contextmanager
+def worker_process(
+    *calls: Callable[..., Any], concurrency: int = 1, **batching: Any
+) -> Iterator[WorkerProcess]:
+    """A worker forked from this process that answers `calls` by their names."""
+    declaration = declared(*calls, concurrency=concurrency, **batching)
+    data, theirs = socket.socketpair()
+    control, their_control = wire.socket_pair()
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            data.close()
+            control.close()
+            served = Served(None, {call.__name__: call for call in calls}, None)
+            served.routes = Routes(served.endpoints, declaration)
+            message = Fork("worker", "tested.default", "v", sent_s=time.monotonic())
+            Worker(message, their_control, theirs, served, 0.0).run()
+            code = 0
+        except (BrokenPipeError, ConnectionResetError):
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    signal.signal(signal.SIGUSR1, before)
+    theirs.close()
+    their_control.close()
+    worker = WorkerProcess(pid, data, control)
+    try:
+        yield worker
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        worker.close()
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, "the worker did not end by itself"
