@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DEFAULT_NAMESPACE, check_name, function_id
 from glowplug.core.priority import PriorityLabel, rank_of
 from glowplug.core.specs import MOST_AT_ONCE, MOST_THREADS, Declaration, EndpointSpec, Kind, Parameter
 from glowplug.core.units import parse_bytes, parse_seconds
+
+if TYPE_CHECKING:
+    from glowplug.call import Call
 
 T = TypeVar("T", bound=type)
 Weights = str | Callable[[], Any] | None
@@ -48,12 +51,24 @@ class Handle:
         with Client() as client:
             return client.invoke(self.function, dict(bound.arguments), endpoint=self.endpoint)
 
+    def spawn(self, *args: Any, **kwargs: Any) -> Call:
+        """Hands the call to the server and returns once that has stored it; its answer is asked for later.
+        `Client.spawn` has options: deadlines, an idempotency key, a callback."""
+        from glowplug.call import Call
+        from glowplug.client import Client
+
+        bound = inspect.signature(self._call).bind(*args, **kwargs)
+        with Client() as client:
+            call = client.spawn(self.function, dict(bound.arguments), endpoint=self.endpoint)
+        return Call(client, call.id, owns_client=True)
+
 
 class Endpoint:
     """A method that answers requests. On an instance it is that method; on the class it is a Handle."""
 
-    def __init__(self, method: Callable[..., Any]) -> None:
+    def __init__(self, method: Callable[..., Any], idempotent: bool = False) -> None:
         self.__doc__ = method.__doc__
+        self.idempotent = idempotent
         self.method = method
         self.name = method.__name__
 
@@ -101,9 +116,17 @@ class Declared:
         self.weights = weights
 
 
-def endpoint(method: Callable[..., Any]) -> Endpoint:
-    """Marks a method of an `@app.model` class as one that requests may call."""
-    return Endpoint(method)
+def endpoint(method: Callable[..., Any] | None = None, *, idempotent: bool = False) -> Any:
+    """Marks a method of an `@app.model` class as one that requests may call.
+
+    `idempotent` says that answering one call twice does no harm: a spawned call is then run at least once,
+    and sent again when its worker or the server dies. Without it a spawned call runs at most once.
+    """
+
+    def mark(method: Callable[..., Any]) -> Endpoint:
+        return Endpoint(method, idempotent)
+
+    return mark(method) if method is not None else mark
 
 
 class App:
@@ -166,7 +189,7 @@ class App:
                 )
             declaration = self._declare(
                 owner, "model", name,
-                endpoints=tuple(endpoint_spec(e.method, skip=1) for e in endpoints.values()),
+                endpoints=tuple(endpoint_spec(e.method, 1, e.idempotent) for e in endpoints.values()),
                 weights=weights, libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
                 target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
@@ -197,13 +220,14 @@ class App:
         env: dict[str, str] | None = None,
         secrets: Sequence[str] = (),
         include: Sequence[str] = (),
+        idempotent: bool = False,
     ) -> Any:
-        """Declares a plain function; it has one endpoint, of its own name."""
+        """Declares a plain function; it has one endpoint, of its own name. `idempotent` as of `endpoint`."""
 
         def declare(target: Callable[..., Any]) -> Handle:
             declaration = self._declare(
-                target, "function", name, endpoints=(endpoint_spec(target),), weights=None,
-                libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
+                target, "function", name, endpoints=(endpoint_spec(target, idempotent=idempotent),),
+                weights=None, libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
                 target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
                 env=env, secrets=secrets, include=include,
@@ -271,7 +295,7 @@ class App:
         return declaration
 
 
-def endpoint_spec(method: Callable[..., Any], skip: int = 0) -> EndpointSpec:
+def endpoint_spec(method: Callable[..., Any], skip: int = 0, idempotent: bool = False) -> EndpointSpec:
     """Describes a callable by its signature. Raises InvalidDeclaration for `*args` and `**kwargs`."""
     signature = inspect.signature(method)
     parameters = []
@@ -285,4 +309,5 @@ def endpoint_spec(method: Callable[..., Any], skip: int = 0) -> EndpointSpec:
         parameters.append(Parameter(parameter.name, shown.strip("'"), parameter.default is parameter.empty))
     returns = signature.return_annotation
     shown = "Any" if returns is signature.empty else inspect.formatannotation(returns).strip("'")
-    return EndpointSpec(method.__name__, tuple(parameters), shown, inspect.getdoc(method) or "")
+    doc = inspect.getdoc(method) or ""
+    return EndpointSpec(method.__name__, tuple(parameters), shown, doc, idempotent=idempotent)

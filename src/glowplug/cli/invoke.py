@@ -24,10 +24,14 @@ def invoke(
     npy: Path | None = None,
     timeout: float | None = None,
     timing: bool = False,
+    spawn: Annotated[bool, Parameter(negative="")] = False,
+    deadline: float | None = None,
+    key: str | None = None,
+    callback: str | None = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Call FUNCTION and print its answer.
+    """Call FUNCTION and print its answer; with --spawn, store the call and print its id.
 
     Examples:
 
@@ -35,6 +39,7 @@ def invoke(
         glowplug invoke embedder -d '{"text": "hello"}' --timing
         echo '{"text": "hello"}' | glowplug invoke embedder -d -
         glowplug invoke classifier --npy image.npy
+        glowplug calls get $(glowplug invoke shout text=hello --spawn)
 
     Parameters
     ----------
@@ -52,6 +57,14 @@ def invoke(
         Seconds after which the server gives up.
     timing
         Show where the time went.
+    spawn
+        Do not wait for the answer: `glowplug calls` has it later.
+    deadline
+        With --spawn: seconds after which the call is not tried again.
+    key
+        With --spawn: an idempotency key; the same key is the same call.
+    callback
+        With --spawn: a URL to which the result is posted.
     """
     given: Any
     if npy is not None:
@@ -66,6 +79,21 @@ def invoke(
             raise InvalidArguments(f"--data is not valid JSON: {error}") from None
     else:
         given = dict(_pair(argument) for argument in arguments)
+    if spawn:
+        with Client(url) as client:
+            call = client.spawn(
+                function,
+                given,
+                endpoint,
+                timeout_s=timeout,
+                deadline_s=deadline,
+                key=key,
+                callback_url=callback,
+            )
+            print_json(call.status()) if json else print(call.id)
+        return
+    if (deadline, key, callback) != (None, None, None):
+        raise InvalidArguments("--deadline, --key and --callback belong to --spawn")
     with Client(url) as client:
         answer = client.call(function, given, endpoint, timeout_s=timeout)
     value = answer.value()
@@ -79,12 +107,19 @@ def invoke(
             }
         )
         return
-    if isinstance(value, str):
+    print_answer(value)
+    if timing:
+        errors.print(timeline(f"from {answer.origin}", answer.phases))
+
+
+def print_answer(value: Any, as_json: bool = False) -> None:
+    """A text as it is, anything else as JSON; `as_json` makes JSON of texts too."""
+    if as_json:
+        print_json(_plain(value))
+    elif isinstance(value, str):
         console.print(value, markup=False, highlight=False)
     else:
         console.print_json(data=_plain(value))
-    if timing:
-        errors.print(timeline(f"from {answer.origin}", answer.phases))
 
 
 def _pair(text: str) -> tuple[str, Any]:

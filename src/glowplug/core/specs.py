@@ -30,6 +30,8 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     returns: str = "Any"
     doc: str = ""
     max_batch: int = 1
+    idempotent: bool = False
+    """Whether answering one call twice does no harm: a spawned call is then sent again after a failure."""
 
 
 class Declaration(msgspec.Struct, frozen=True):
