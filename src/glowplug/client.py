@@ -17,6 +17,7 @@ from glowplug.core.bodies import JSON, decode_result, encode_arguments
 from glowplug.core.calls import CallRecord
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
 from glowplug.core.ids import DEFAULT_NAMESPACE, parse_function_id
+from glowplug.core.priority import PriorityLabel, rank_of
 from glowplug.core.status import FunctionStatus, Load, LogLine, RequestTrace
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Client:
         *,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
-        priority: int | None = None,
+        priority: PriorityLabel = "background",
         key: str | None = None,
         callback_url: str | None = None,
         accept: str = JSON,
@@ -131,7 +132,8 @@ class Client:
         path += f"/{quote(endpoint, safe='')}" if endpoint else ""
         headers = {"content-type": content_type, "accept": accept}
         headers["idempotency-key"] = key if key is not None else secrets.token_hex(16)
-        for name, value in (("timeout", timeout_s), ("deadline", deadline_s), ("priority", priority)):
+        headers["x-glowplug-priority"] = str(int(rank_of(priority)))
+        for name, value in (("timeout", timeout_s), ("deadline", deadline_s)):
             if value is not None:
                 headers[f"x-glowplug-{name}"] = repr(value)
         if callback_url is not None:

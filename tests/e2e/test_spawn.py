@@ -131,6 +131,18 @@ def test_the_command(spawning: Server) -> None:
     assert call in command(spawning, "calls", "cancel", call)
 
 
+def test_the_example(spawning: Server, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "jobs.py"
+    spawning.deploy(example)
+    (tmp_path / "a.txt").write_text("b a b")
+    done = subprocess.run(
+        [sys.executable, str(example), "a.txt", "a.txt"],
+        cwd=tmp_path, env={**os.environ, "GLOWPLUG_URL": spawning.url},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["a.txt {'b': 2, 'a': 1}"], done.stderr
+
+
 def ended(client: Client, call: str) -> CallRecord:
     return until(lambda: (c := client.call_status(call)).ended_s is not None and c, f"call {call} ends")  # type: ignore[no-any-return]
 

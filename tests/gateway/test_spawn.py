@@ -11,8 +11,8 @@ import pytest
 import uvloop
 
 from glowplug.core.events import RequestArrived, RequestCancelled
+from glowplug.core.priority import Priority
 from glowplug.gateway.flight import FunctionInfo
-from glowplug.gateway.spawn import BACKGROUND
 from glowplug.transport.frames import Kind, ReplyMeta
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
@@ -68,9 +68,9 @@ def test_a_call_goes_through_the_controller_in_the_background(tmp_path: Path) ->
         instance = house.start_worker()
         house.control.on_arrived = lambda event: house.control.dispatch(event.request, instance)
         await result(house, await spawn(house))
-        await result(house, await spawn(house, x_glowplug_priority="7"))
+        await result(house, await spawn(house, x_glowplug_priority="2"))
         arrived = await house.control.seen(RequestArrived, 2)
-        assert [event.priority for event in arrived] == [BACKGROUND, 7]  # type: ignore[attr-defined]
+        assert [event.priority for event in arrived] == [Priority.BACKGROUND, Priority.BATCH]  # type: ignore[attr-defined]
 
     run(tmp_path, scenario)
 
@@ -210,6 +210,7 @@ def test_a_function_that_is_gone_fails_its_calls_by_name(tmp_path: Path) -> None
         ("POST", "/async-function/echo", {"x-callback-url": "gopher://x"}, 400, "bad_request"),
         ("GET", "/system/calls/nobody", {}, 404, "unknown_call"),
         ("GET", "/system/calls/nobody/result", {}, 404, "unknown_call"),
+        ("GET", "/system/calls/%00%ff%ed%a0%80/result?wait=1", {}, 404, "unknown_call"),
         ("DELETE", "/system/calls/nobody", {}, 404, "unknown_call"),
         ("POST", "/system/calls/nobody/retry", {}, 404, "unknown_call"),
         ("GET", "/system/calls/nobody?wait=long", {}, 422, "invalid_arguments"),

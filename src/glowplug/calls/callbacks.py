@@ -87,7 +87,7 @@ class Callbacks:
 
     async def _deliver(self, entry: Entry) -> Entry | None:
         try:
-            call = await self._store.find(entry.call)
+            call = await self._store.reader.find(entry.call)
             if states.callback_due_s(call) is None:
                 return None
             problem, final = await self._post(call)
@@ -142,7 +142,7 @@ class Callbacks:
         if call.error is not None:
             facts = {"code": call.error.code, "message": call.error.message}
             return "application/json", msgspec.json.encode({"error": facts})
-        return call.result_type, await self._store.result(call.id) or b""
+        return call.result_type, await self._store.reader.result(call.id) or b""
 
     async def _client(self, scheme: str) -> httpx.AsyncClient:
         """Certificates are read once, when they are needed, and not by the event loop."""

@@ -153,11 +153,11 @@ class CallDesk:
     async def find(self, call: CallId, wait_s: float = 0.0) -> CallRecord:
         """The call as it is, or as soon as it has ended, waiting up to `wait_s`. Raises UnknownCall."""
         if wait_s <= 0:
-            return await self.store.find(call)
+            return await self.store.reader.find(call)
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(call, []).append(waiter)
         try:
-            found = await self.store.find(call)
+            found = await self.store.reader.find(call)
             if found.state in ENDED or self._stopping:
                 return found
             await asyncio.wait({waiter}, timeout=min(wait_s, _LONGEST_WAIT_S))
@@ -167,24 +167,24 @@ class CallDesk:
                 waiters.remove(waiter)
                 if not waiters:
                     del self._waiters[call]
-        return await self.store.find(call)
+        return await self.store.reader.find(call)
 
     async def result(self, call: CallId) -> bytes | None:
-        return await self.store.result(call)
+        return await self.store.reader.result(call)
 
     async def list(
         self, function: str | None, some: Iterable[CallState], before: str | None, limit: int
     ) -> list[CallRecord]:
-        return await self.store.list(function, some, before, limit)
+        return await self.store.reader.list(function, some, before, limit)
 
     async def cancel(self, call: CallId) -> CallRecord:
         """The call as it is then: cancelled, or ended before. Raises UnknownCall, NoSpace."""
         if await self._runner.cancel(call):
-            return await self.store.find(call)
+            return await self.store.reader.find(call)
         now_s = self._clock()
         found = await self.store.change(call, lambda c: states.cancel(c, now_s), now_s)
         if found.state == "started" and await self._runner.cancel(call):
-            return await self.store.find(call)
+            return await self.store.reader.find(call)
         self._runner.loop.backlog.discard(call)
         self._changed(found)
         return found

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
 
 from glowplug.calls import states
 from glowplug.calls.commits import GroupCommit, Work
-from glowplug.calls.schema import open_to_read, open_to_write
+from glowplug.calls.reading import (
+    FULL_AGAIN_S,
+    CallReader,
+    decode_record,
+    disk_errors,
+    find_record,
+    unknown_call,
+)
+from glowplug.calls.schema import open_to_write
 from glowplug.core.calls import CallId, CallRecord, CallState
-from glowplug.core.errors import IdempotencyKeyReused, NoSpace, QueueFull, UnknownCall
+from glowplug.core.errors import IdempotencyKeyReused, NoSpace, QueueFull
 from glowplug.core.settings import CallSettings
 from glowplug.core.units import show_bytes, show_seconds
 
@@ -27,7 +33,6 @@ _A_SWEEP = 500
 _PAGES_KEPT = 256
 """Free pages that new calls will use; a page has 4 KiB."""
 _PAGES_GIVEN_BACK = 2000
-_FULL_AGAIN_S = 10.0
 
 
 class CallStore:
@@ -39,30 +44,22 @@ class CallStore:
     def __init__(self, path: Path, settings: CallSettings) -> None:
         """Raises sqlite3.Error when the file cannot be opened."""
         self._settings = settings
-        connection = open_to_write(path)
-        self._reading = open_to_read(path)
-        self.totals = _read_totals(connection)
+        self._connection = open_to_write(path)
+        self.reader = CallReader(path)
+        self.totals = _read_totals(self._connection)
         """Calls by state, `argument_bytes`, `result_bytes`: as of the last commit."""
-        self._connection: sqlite3.Connection | None = connection
         self._writer: GroupCommit | None = None
-        self._reader = ThreadPoolExecutor(1, "calls-read")
 
     def open(self) -> None:
         """Begins to write, for the event loop that runs."""
-        assert self._connection is not None
         self._writer = GroupCommit(self._connection, self._after_commit)
-
-    @property
-    def flushes(self) -> int:
-        return self._writer.groups if self._writer is not None else 0
 
     def close(self) -> None:
         """Writes what was submitted, and closes the file."""
-        self._reader.shutdown()
-        self._reading.close()
+        self.reader.close()
         if self._writer is not None:
             self._writer.close()
-        elif self._connection is not None:
+        else:
             self._connection.close()
 
     # writing
@@ -85,7 +82,7 @@ class CallStore:
                             f"key {key[:80]!r} belongs to a call of {call.function} "
                             "with another body or endpoint"
                         )
-                    return _decode(earlier[0]), False
+                    return decode_record(earlier[0]), False
             self._check_room(_read_totals(connection), len(body))
             connection.execute(
                 "INSERT INTO calls (id, function, state, key, digest, deadline_s, record) "
@@ -100,21 +97,21 @@ class CallStore:
     def _check_room(self, totals: dict[str, int], body_bytes: int) -> None:
         settings = self._settings
         if totals["waiting"] + totals["started"] >= settings.max_waiting:
-            raise QueueFull(f"{settings.max_waiting} spawned calls wait already", _FULL_AGAIN_S)
-        if sum(totals[state] for state in _STATES) >= settings.max_stored:
+            raise QueueFull(f"{settings.max_waiting} spawned calls wait already", FULL_AGAIN_S)
+        if sum(totals[state] for state in get_args(CallState)) >= settings.max_stored:
             kept = show_seconds(settings.results_kept_s)
             raise QueueFull(
-                f"{settings.max_stored} calls are stored; results are kept for {kept}", _FULL_AGAIN_S
+                f"{settings.max_stored} calls are stored; results are kept for {kept}", FULL_AGAIN_S
             )
         if totals["argument_bytes"] + body_bytes > settings.max_argument_bytes:
             most = show_bytes(settings.max_argument_bytes)
-            raise NoSpace(f"the arguments of spawned calls may have {most} in all", _FULL_AGAIN_S)
+            raise NoSpace(f"the arguments of spawned calls may have {most} in all", FULL_AGAIN_S)
 
     async def start(self, call: CallId, change: Change, now_s: float) -> tuple[CallRecord | None, bytes]:
         """As `change`, with the arguments. None when the call is gone."""
 
         def work(connection: sqlite3.Connection) -> tuple[CallRecord | None, bytes]:
-            found = _find(connection, call)
+            found = find_record(connection, call)
             if found is None:
                 return None, b""
             record = self._put(connection, found, change(found), now_s)
@@ -132,7 +129,7 @@ class CallStore:
         """
 
         def work(connection: sqlite3.Connection) -> CallRecord:
-            found = _find(connection, call)
+            found = find_record(connection, call)
             if found is None:
                 raise unknown_call(call)
             changed = self._put(connection, found, change(found), now_s)
@@ -151,7 +148,7 @@ class CallStore:
             rows = connection.execute(
                 "SELECT record FROM calls WHERE state='waiting' AND deadline_s<=? LIMIT ?", (now_s, _A_SWEEP)
             ).fetchall()
-            found = [_decode(row[0]) for row in rows]
+            found = [decode_record(row[0]) for row in rows]
             return [self._put(connection, each, states.expire(each, now_s), now_s) for each in found]
 
         return await self._write(work, "that calls are dead")
@@ -166,7 +163,7 @@ class CallStore:
                 "(state IN ('waiting', 'started') OR callback_due_s IS NOT NULL) ORDER BY id LIMIT ?",
                 (after, _A_SWEEP),
             ).fetchall()
-            found = [_decode(row[0]) for row in rows]
+            found = [decode_record(row[0]) for row in rows]
             return [self._put(connection, each, change(each), now_s) for each in found]
 
         return await self._write(work, "what became of the calls of the last start")
@@ -192,44 +189,6 @@ class CallStore:
 
         return await self._write(work, "that old calls are forgotten")
 
-    # reading
-
-    async def find(self, call: CallId) -> CallRecord:
-        """Raises UnknownCall."""
-        found = await self._read(lambda: _find(self._reading, call))
-        if found is None:
-            raise unknown_call(call)
-        return found
-
-    async def result(self, call: CallId) -> bytes | None:
-        """The body of a call that is done."""
-
-        def work() -> bytes | None:
-            row = self._reading.execute("SELECT data FROM results WHERE id=?", (call,)).fetchone()
-            return None if row is None else row[0]
-
-        return await self._read(work)
-
-    async def list(
-        self, function: str | None, some: Iterable[CallState], before: str | None, limit: int
-    ) -> list[CallRecord]:
-        """The newest `limit`, newest first: of one function, in one of some states, older than `before`."""
-        wanted = tuple(some)
-        conditions = ["1"]
-        values: list[str] = []
-        if wanted:
-            conditions.append(f"state IN ({','.join('?' * len(wanted))})")
-            values += wanted
-        if function is not None:
-            conditions.append("function=?")
-            values.append(function)
-        if before is not None:
-            conditions.append("id<?")
-            values.append(before)
-        query = f"SELECT record FROM calls WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
-        rows = await self._read(lambda: self._reading.execute(query, (*values, limit)).fetchall())
-        return [_decode(row[0]) for row in rows]
-
     # inside
 
     def _put(
@@ -251,39 +210,8 @@ class CallStore:
 
     async def _write(self, work: Work[T], what: str) -> T:
         assert self._writer is not None, "the store is not open"
-        with _stored(what):
+        with disk_errors(f"{what} cannot be stored"):
             return await asyncio.shield(self._writer.submit(work))
-
-    async def _read(self, work: Callable[[], T]) -> T:
-        with _stored("the calls", "read"):
-            return await asyncio.get_running_loop().run_in_executor(self._reader, work)
-
-
-_STATES: tuple[CallState, ...] = ("waiting", "started", "done", "failed", "dead", "lost", "cancelled")
-
-
-def unknown_call(call: str) -> UnknownCall:
-    return UnknownCall(f"no call {call[:80]!r} is stored: results are kept for a while only")
-
-
-@contextmanager
-def _stored(what: str, how: str = "stored") -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise NoSpace(f"{what} cannot be {how}: {error}", _FULL_AGAIN_S) from error
-
-
-def _find(connection: sqlite3.Connection, call: CallId) -> CallRecord | None:
-    row = connection.execute("SELECT record FROM calls WHERE id=?", (call,)).fetchone()
-    return None if row is None else _decode(row[0])
-
-
-def _decode(record: bytes) -> CallRecord:
-    return _DECODER.decode(record)
-
-
-_DECODER = msgspec.json.Decoder(CallRecord)
 
 
 def _give_back(connection: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from glowplug.cli.output import console, errors, print_json
 from glowplug.cli.timeline import timeline
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments
+from glowplug.core.priority import PriorityLabel
 
 
 def invoke(
@@ -27,6 +28,7 @@ def invoke(
     spawn: Annotated[bool, Parameter(negative="")] = False,
     deadline: float | None = None,
     key: str | None = None,
+    priority: PriorityLabel = "background",
     callback: str | None = None,
     url: Url = None,
     json: Json = False,
@@ -63,6 +65,8 @@ def invoke(
         With --spawn: seconds after which the call is not tried again.
     key
         With --spawn: an idempotency key; the same key is the same call.
+    priority
+        With --spawn: before whom it goes: interactive, batch or background.
     callback
         With --spawn: a URL to which the result is posted.
     """
@@ -82,14 +86,9 @@ def invoke(
     if spawn:
         with Client(url) as client:
             call = client.spawn(
-                function,
-                given,
-                endpoint,
-                timeout_s=timeout,
-                deadline_s=deadline,
-                key=key,
-                callback_url=callback,
-            )
+                function, given, endpoint, timeout_s=timeout, deadline_s=deadline, priority=priority,
+                key=key, callback_url=callback,
+            )  # fmt: skip
             print_json(call.status()) if json else print(call.id)
         return
     if (deadline, key, callback) != (None, None, None):

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from glowplug.calls.desk import CallDesk
-from glowplug.calls.store import unknown_call
+from glowplug.calls.reading import unknown_call
 from glowplug.core.calls import DEAD_LETTERS, ENDED, CallId, CallState
 from glowplug.core.errors import InvalidArguments, from_code
 from glowplug.gateway.answers import error_body

@@ -11,14 +11,13 @@ from glowplug.calls.desk import CallDesk, SpawnRequest
 from glowplug.core.calls import CallRecord
 from glowplug.core.errors import DeadlinePassed, GlowplugError, MethodNotAllowed, Unavailable, UserError
 from glowplug.core.ids import FunctionId
+from glowplug.core.priority import Priority
 from glowplug.gateway.answers import Headers, Receive, Scope, Send, send_answer, send_error
 from glowplug.gateway.body import BodyBudget
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.target import PREFIX, parse_target, read_wishes
 
 ASYNC_PREFIX = "/async-function/"
-BACKGROUND = -10
-"""The priority of spawned calls that do not ask for another."""
 _READ_S = 60.0
 _MAX_KEY_CHARS = 255
 
@@ -31,7 +30,6 @@ class _Options(msgspec.Struct):
     key: str | None = None
     callback_url: str | None = None
     deadline_s: float | None = None
-    has_priority: bool = False
 
 
 class SpawnGateway:
@@ -74,7 +72,7 @@ class SpawnGateway:
             request = SpawnRequest(
                 FunctionId(function), endpoint, wishes.content_type, wishes.accept,
                 idempotent=endpoint in info.idempotent,
-                priority=wishes.priority if options.has_priority else BACKGROUND,
+                priority=wishes.priority or Priority.BACKGROUND,
                 timeout_s=wishes.timeout_s, deadline_s=options.deadline_s, key=options.key,
                 callback_url=options.callback_url,
             )  # fmt: skip
@@ -118,8 +116,6 @@ def _read_options(headers: Iterable[tuple[bytes, bytes]]) -> _Options:
             options.callback_url = value.decode("latin-1").strip()
         elif name == b"x-glowplug-deadline":
             options.deadline_s = _seconds(value)
-        elif name == b"x-glowplug-priority":
-            options.has_priority = True
     return options
 
 
