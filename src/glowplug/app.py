@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
@@ -19,6 +19,9 @@ from glowplug.core.priority import PriorityLabel, rank_of
 from glowplug.core.specs import MOST_AT_ONCE, MOST_THREADS, Declaration, EndpointSpec, Kind
 from glowplug.core.units import parse_bytes, parse_seconds
 from glowplug.endpoints import MAX_WAIT_MS, answer_one, endpoint_spec
+
+if TYPE_CHECKING:
+    from glowplug.call import Call
 
 T = TypeVar("T", bound=type)
 Weights = str | Callable[[], Any] | None
@@ -92,14 +95,33 @@ class Handle:
         with Client() as client, client.stream(self.function, arguments, self.endpoint) as items:
             yield from items
 
+    def spawn(self, *args: Any, **kwargs: Any) -> Call:
+        """Hands the call to the server and returns once that has stored it; its answer is asked for later.
+        `Client.spawn` has options: deadlines, an idempotency key, a callback."""
+        from glowplug.call import Call
+        from glowplug.client import Client
+
+        arguments = self._bound(args, kwargs)
+        with Client() as client:
+            call = client.spawn(self.function, arguments, endpoint=self.endpoint)
+        return Call(client, call.id, owns_client=True)
+
 
 class Endpoint:
     """A method that answers requests. On an instance it is that method; on the class it is a Handle."""
 
-    def __init__(self, method: Callable[..., Any], max_batch: int = 1, max_wait_ms: float = 0.0) -> None:
+    def __init__(
+        self,
+        method: Callable[..., Any],
+        max_batch: int = 1,
+        max_wait_ms: float = 0.0,
+        idempotent: bool = False,
+    ) -> None:
         self.__doc__ = method.__doc__
         self.method = method
-        self.spec = endpoint_spec(method, skip=1, max_batch=max_batch, max_wait_ms=max_wait_ms)
+        self.spec = endpoint_spec(
+            method, skip=1, max_batch=max_batch, max_wait_ms=max_wait_ms, idempotent=idempotent
+        )
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.spec = msgspec.structs.replace(self.spec, name=name)
@@ -150,10 +172,14 @@ class Declared:
 def endpoint(method: Callable[..., Any]) -> Endpoint: ...
 @overload
 def endpoint(
-    *, max_batch: int = 1, max_wait_ms: float = MAX_WAIT_MS
+    *, max_batch: int = 1, max_wait_ms: float = MAX_WAIT_MS, idempotent: bool = False
 ) -> Callable[[Callable[..., Any]], Endpoint]: ...
 def endpoint(
-    method: Callable[..., Any] | None = None, *, max_batch: int = 1, max_wait_ms: float = MAX_WAIT_MS
+    method: Callable[..., Any] | None = None,
+    *,
+    max_batch: int = 1,
+    max_wait_ms: float = MAX_WAIT_MS,
+    idempotent: bool = False,
 ) -> Any:
     """Marks a method of an `@app.model` class as one that requests may call.
 
@@ -165,10 +191,13 @@ def endpoint(
     parameter, and returns a list of as many results; an exception in that list is one request's error. A
     request sends and gets single values. `max_wait_ms` bounds how long requests wait for each other, when
     more are expected. A method that yields answers with a stream.
+
+    `idempotent` says that answering one call twice does no harm: a spawned call is then run at least once,
+    and sent again when its worker or the server dies. Without it a spawned call runs at most once.
     """
     if method is not None:
         return Endpoint(method)
-    return lambda wrapped: Endpoint(wrapped, max_batch, max_wait_ms)
+    return lambda wrapped: Endpoint(wrapped, max_batch, max_wait_ms, idempotent)
 
 
 class App:
@@ -264,12 +293,13 @@ class App:
         env: dict[str, str] | None = None,
         secrets: Sequence[str] = (),
         include: Sequence[str] = (),
+        idempotent: bool = False,
     ) -> Any:
-        """Declares a plain function; it has one endpoint, of its own name. `max_batch` and `max_wait_ms` are
-        as for `glowplug.endpoint`."""
+        """Declares a plain function; it has one endpoint, of its own name. `max_batch`, `max_wait_ms` and
+        `idempotent` are as for `glowplug.endpoint`."""
 
         def declare(target: Callable[..., Any]) -> Handle:
-            spec = endpoint_spec(target, max_batch=max_batch, max_wait_ms=max_wait_ms)
+            spec = endpoint_spec(target, max_batch=max_batch, max_wait_ms=max_wait_ms, idempotent=idempotent)
             declaration = self._declare(
                 target, "function", name, endpoints=(spec,), weights=None,
                 libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,

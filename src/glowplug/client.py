@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,10 +14,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from glowplug.call import Call
 from glowplug.core.bodies import JSON, decode_result, encode_arguments
+from glowplug.core.calls import CallRecord
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
 from glowplug.core.ids import DEFAULT_NAMESPACE, parse_function_id
 from glowplug.core.items import ItemDecoder, is_stream
+from glowplug.core.priority import PriorityLabel, rank_of
 from glowplug.core.status import FunctionStatus, Load, LogLine, RequestTrace
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ DEFAULT_URL = "http://localhost:8000"
 _CONNECT_S = 5.0
 _CHUNK_BYTES = 2**20
 _KEPT_CONNECTIONS = 64
+_WAIT_S = 30.0
+"""How long the server is asked to wait before it answers that a call has not ended."""
 T = TypeVar("T")
 
 
@@ -194,6 +200,83 @@ class Client:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def spawn(
+        self,
+        function: str,
+        arguments: Any = None,
+        endpoint: str | None = None,
+        *,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
+        priority: PriorityLabel = "background",
+        key: str | None = None,
+        callback_url: str | None = None,
+        accept: str = JSON,
+    ) -> Call:
+        """Hands a call to the server and returns once that has stored it. `arguments` as of `call`.
+
+        `timeout_s` bounds one attempt, `deadline_s` all of them. Spawning again with the same `key` gives the
+        same call; without one, each call gets its own. The result, or the error, is posted to `callback_url`.
+        """
+        content_type, body = encode_arguments(arguments)
+        path = f"/async-function/{parse_function_id(function)}"
+        path += f"/{quote(endpoint, safe='')}" if endpoint else ""
+        headers = {"content-type": content_type, "accept": accept}
+        headers["idempotency-key"] = key if key is not None else secrets.token_hex(16)
+        headers["x-glowplug-priority"] = str(int(rank_of(priority)))
+        for name, value in (("timeout", timeout_s), ("deadline", deadline_s)):
+            if value is not None:
+                headers[f"x-glowplug-{name}"] = repr(value)
+        if callback_url is not None:
+            headers["x-callback-url"] = callback_url
+        try:
+            response = self._send("POST", path, content=body, headers=headers)
+        except ConnectionLost:
+            response = self._send("POST", path, content=body, headers=headers)
+        return Call(self, response.headers["x-call-id"])
+
+    def spawned(self, call: str) -> Call:
+        """A call by its id, whoever spawned it; the server is not asked."""
+        return Call(self, call)
+
+    def call_status(self, call: str) -> CallRecord:
+        """Raises UnknownCall."""
+        return self._json("GET", f"/system/calls/{quote(call, safe='')}", CallRecord)
+
+    def call_result(self, call: str, wait_s: float | None = None) -> Answer | None:
+        """None when the call has not ended within `wait_s`, or for as long as the server lets one wait.
+
+        Raises the error that it ended with.
+        """
+        most_s = _WAIT_S if wait_s is None else max(0.0, min(wait_s, _WAIT_S))
+        path = f"/system/calls/{quote(call, safe='')}/result"
+        response = self._send("GET", path, params={"wait": most_s})
+        if response.status_code == 202:
+            return None
+        return Answer(response.content, response.headers.get("content-type", JSON), 0, "", {})
+
+    def calls(
+        self,
+        function: str | None = None,
+        state: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[CallRecord]:
+        """The newest first. `state` is one of core.calls.CallState, or `dead-letter` for those that can be
+        retried; `before` is the id of the last call of the page before."""
+        wanted = {"function": function, "state": state, "limit": limit, "before": before}
+        params = {name: value for name, value in wanted.items() if value is not None}
+        return self._json("GET", "/system/calls", list[CallRecord], params=params)
+
+    def cancel_call(self, call: str) -> CallRecord:
+        """The call as it is then: one that had ended stays as it was. Raises UnknownCall."""
+        return self._json("DELETE", f"/system/calls/{quote(call, safe='')}", CallRecord)
+
+    def retry_call(self, call: str, *, lost: bool = False) -> CallRecord:
+        """Sends a dead letter once more; one that may have run only with `lost`. Raises CallNotRetriable."""
+        path = f"/system/calls/{quote(call, safe='')}/retry"
+        return self._json("POST", path, CallRecord, json={"lost": lost})
+
     def upload(self, source: Path | BinaryIO) -> str:
         """Streams a tar to the server; returns the upload's id, the sha256 of its bytes."""
         if isinstance(source, Path):
@@ -330,7 +413,7 @@ class Client:
                 "or say where one is with GLOWPLUG_URL"
             ) from None
         except httpx.TransportError as error:
-            raise Unavailable(f"the connection to {self.url} was lost: {error}") from error
+            raise ConnectionLost(f"the connection to {self.url} was lost: {error}") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise Unavailable(f"{self.url!r} is not the URL of a server: {error}") from error
 
@@ -342,6 +425,10 @@ def _outcome(asked: Future[Any], return_exceptions: bool) -> Any:
         if return_exceptions:
             return error
         raise
+
+
+class ConnectionLost(Unavailable):
+    """The connection broke while an answer was awaited: what was asked for may have been done."""
 
 
 class _ErrorFacts(msgspec.Struct):

@@ -10,15 +10,17 @@ from pathlib import Path
 
 from glowplug.bundle.artifacts import open_artifacts
 from glowplug.bundle.store import BundleStore
+from glowplug.calls.desk import CallDesk
 from glowplug.control.driver import Driver
 from glowplug.control.journal_files import JournalWriter
 from glowplug.control.leases import LeaseTable
 from glowplug.control.state import ControlState
 from glowplug.core.events import CommandFailed, Event, InstanceExited, NodeLost, StepLost
 from glowplug.core.ids import GatewayId, InstanceId
-from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
+from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.specs import FunctionSpec
 from glowplug.engines.local import LocalEngine
+from glowplug.gateway.dispatching import GatewayDispatcher
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.node.messages import Said
@@ -37,6 +39,7 @@ class System:
         control: ControlSettings,
         gateway: GatewaySettings,
         node: NodeSettings,
+        calls: CallSettings,
         on_fatal: Callable[[BaseException], None],
         journal: bool = True,
     ) -> None:
@@ -59,16 +62,19 @@ class System:
             clock=clock,
         )  # fmt: skip
         self.driver.register_gateway(GATEWAY, self.gateway)
-        self.http = HttpGateway(self.gateway, self.platform)
+        self.calls = CallDesk(state_dir / "calls.db", calls, GatewayDispatcher(self.gateway), clock)
+        self.http = HttpGateway(self.gateway, self.platform, self.calls)
 
     async def start(self) -> None:
         """Starts the node and brings back every deployed function. Raises Unavailable."""
         self.driver.start()
         await self.engine.start()
         self.platform.restore()
+        await self.calls.start()
 
     async def close(self) -> None:
         """Ends everything. In-flight requests are the gateway's to drain before."""
+        await self.calls.close()
         await self.gateway.close()
         await self.driver.close()
         self.platform.close()

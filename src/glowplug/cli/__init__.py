@@ -41,6 +41,7 @@ def _register() -> None:
         "top": "top:top",
         "describe": "functions:describe",
         "invoke": "invoke:invoke",
+        "calls": "calls:app",
         "logs": "logs:logs",
         "scale": "functions:scale",
         "rollback": "functions:rollback",

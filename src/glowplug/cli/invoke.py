@@ -14,6 +14,7 @@ from glowplug.cli.output import console, errors, print_json
 from glowplug.cli.timeline import timeline
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments
+from glowplug.core.priority import PriorityLabel
 
 
 def invoke(
@@ -24,10 +25,15 @@ def invoke(
     npy: Path | None = None,
     timeout: float | None = None,
     timing: bool = False,
+    spawn: Annotated[bool, Parameter(negative="")] = False,
+    deadline: float | None = None,
+    key: str | None = None,
+    priority: PriorityLabel = "background",
+    callback: str | None = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Call FUNCTION and print its answer.
+    """Call FUNCTION and print its answer; with --spawn, store the call and print its id.
 
     Examples:
 
@@ -35,6 +41,7 @@ def invoke(
         glowplug invoke embedder -d '{"text": "hello"}' --timing
         echo '{"text": "hello"}' | glowplug invoke embedder -d -
         glowplug invoke classifier --npy image.npy
+        glowplug calls get $(glowplug invoke shout text=hello --spawn)
 
     Parameters
     ----------
@@ -52,6 +59,16 @@ def invoke(
         Seconds after which the server gives up.
     timing
         Show where the time went.
+    spawn
+        Do not wait for the answer: `glowplug calls` has it later.
+    deadline
+        With --spawn: seconds after which the call is not tried again.
+    key
+        With --spawn: an idempotency key; the same key is the same call.
+    priority
+        With --spawn: before whom it goes: interactive, batch or background.
+    callback
+        With --spawn: a URL to which the result is posted.
     """
     given: Any
     if npy is not None:
@@ -66,6 +83,16 @@ def invoke(
             raise InvalidArguments(f"--data is not valid JSON: {error}") from None
     else:
         given = dict(_pair(argument) for argument in arguments)
+    if spawn:
+        with Client(url) as client:
+            call = client.spawn(
+                function, given, endpoint, timeout_s=timeout, deadline_s=deadline, priority=priority,
+                key=key, callback_url=callback,
+            )  # fmt: skip
+            print_json(call.status()) if json else print(call.id)
+        return
+    if (deadline, key, callback) != (None, None, None):
+        raise InvalidArguments("--deadline, --key and --callback belong to --spawn")
     with Client(url) as client, client.stream(function, given, endpoint, timeout_s=timeout) as answer:
         if json:
             items = [_plain(item) for item in answer]
@@ -73,19 +100,20 @@ def invoke(
             print_json({"answer": items if answer.is_stream else items[0], **facts})
             return
         for item in answer:
-            _show(item, one_line=answer.is_stream)
+            print_answer(item, one_line=answer.is_stream)
     if timing:
         errors.print(timeline(f"from {answer.origin}", answer.phases))
 
 
-def _show(value: Any, one_line: bool) -> None:
-    """Prints an answer, or one item of a stream, at once."""
-    if isinstance(value, str):
+def print_answer(value: Any, as_json: bool = False, one_line: bool = False) -> None:
+    """A text as it is, anything else as JSON, in one line for the items of a stream; `as_json` makes JSON of
+    texts too."""
+    if as_json:
+        print_json(_plain(value))
+    elif isinstance(value, str):
         console.print(value, markup=False, highlight=False)
-    elif one_line:
-        console.print_json(data=_plain(value), indent=None)
     else:
-        console.print_json(data=_plain(value))
+        console.print_json(data=_plain(value), indent=None if one_line else 2)
 
 
 def _pair(text: str) -> tuple[str, Any]:

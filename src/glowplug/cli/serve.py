@@ -15,8 +15,8 @@ from cyclopts import Parameter
 
 from glowplug.cli.output import console, print_json_line
 from glowplug.compose import System, default_state_dir
-from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
-from glowplug.core.units import parse_bytes, show_bytes
+from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
+from glowplug.core.units import parse_bytes, parse_seconds, show_bytes
 from glowplug.server.run import ServerOptions
 from glowplug.server.run import serve as run_server
 
@@ -34,6 +34,8 @@ def serve(
     same_user: bool = False,
     journal: bool = True,
     access_log: str = "",
+    callbacks: bool = True,
+    results_kept: str = "1h",
     json: bool = False,
     log_level: str = "info",
 ) -> None:
@@ -73,6 +75,10 @@ def serve(
     access_log
         Write a line of JSON for each request to this file, or to standard output (-). SIGHUP makes the server
         open the file again, for logrotate.
+    callbacks
+        Let callers of spawned calls name a URL to which the result is posted: any that this machine reaches.
+    results_kept
+        How long results of spawned calls are kept.
     json
         Print one JSON line when ready, and the log as JSON.
     log_level
@@ -87,6 +93,7 @@ def serve(
             str(folder), "", budget_bytes=parse_bytes(memory, "--memory"), threads=threads,
             drop_privileges=not same_user, strict=strict, artifacts=artifacts,
         ),
+        calls=CallSettings(callbacks=callbacks, results_kept_s=parse_seconds(results_kept, "--results-kept")),
         journal=journal,
         access_log=access_log,
     )  # fmt: skip

@@ -3,12 +3,14 @@
 GlowplugError
 |- UserError           the caller or the function's author must change something (4xx)
 |  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
-|  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, MethodNotAllowed 405
-|  |- DeployConflict 409, BodyTooLarge 413, InvalidArguments 422, WeightsError 422, BuildFailed 422
+|  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, UnknownCall 404
+|  |- MethodNotAllowed 405, DeployConflict 409, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
+|  |- InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422
 |- FunctionFailed 500  the function's own code raised; its last line is the message
 |- CapacityError       try again later; carries retry_after_s
 |  |- QueueFull 429, Overloaded 503, Unavailable 503, NoSpace 507
 |- WorkerDied 502      the process with the request in it is gone
+|- CallLost 502        a spawned call may have run, may not run twice, and nobody knows how it ended
 |- DeadlinePassed 504
 |- RequestCancelled 499 the client left
 """
@@ -77,9 +79,24 @@ class UnknownSecret(UserError):
     code = "unknown_secret"
 
 
+class UnknownCall(UserError):
+    status = 404
+    code = "unknown_call"
+
+
 class DeployConflict(UserError):
     status = 409
     code = "deploy_conflict"
+
+
+class CallNotRetriable(UserError):
+    status = 409
+    code = "call_not_retriable"
+
+
+class CallCancelled(UserError):
+    status = 410
+    code = "call_cancelled"
 
 
 class BodyTooLarge(UserError):
@@ -108,6 +125,13 @@ class WeightsError(UserError):
 class BuildFailed(UserError):
     status = 422
     code = "build_failed"
+
+
+class IdempotencyKeyReused(UserError):
+    """The key belongs to a call of the same function with another body."""
+
+    status = 422
+    code = "idempotency_key_reused"
 
 
 class FunctionFailed(GlowplugError):
@@ -140,6 +164,11 @@ class NoSpace(CapacityError):
 class WorkerDied(GlowplugError):
     status = 502
     code = "worker_died"
+
+
+class CallLost(GlowplugError):
+    status = 502
+    code = "call_lost"
 
 
 class DeadlinePassed(GlowplugError):

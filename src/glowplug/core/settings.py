@@ -42,6 +42,35 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     traces_kept: int = 1000
 
 
+class CallSettings(msgspec.Struct, frozen=True):
+    """Spawned calls: how many, how long, how often."""
+
+    seed: int = 0
+    """Of the jitter between attempts."""
+    max_waiting: int = 100_000
+    """Calls that have not ended; the next one is answered 429."""
+    max_stored: int = 1_000_000
+    """All calls, those with results that are still kept among them."""
+    max_argument_bytes: int = 8 * 2**30
+    max_result_bytes: int = 8 * 2**30
+    """When the results kept reach this, no call is started until some were collected."""
+    max_running_bytes: int = 256 * 2**20
+    """Arguments in memory at once."""
+    at_once: int = 64
+    at_once_per_function: int = 8
+    """And no more than half of a function's queue."""
+    max_attempts: int = 5
+    backoff_s: float = 1.0
+    max_backoff_s: float = 60.0
+    deadline_s: float = 86_400.0
+    """All attempts of a call together, unless it asks for less."""
+    results_kept_s: float = 3600.0
+    dead_letters_kept_s: float = 7 * 86_400.0
+    callbacks: bool = True
+    """Whether results may be posted to a URL that the caller names: any that this machine reaches."""
+    callback_timeout_s: float = 10.0
+
+
 class NodeSettings(msgspec.Struct, frozen=True):
     """`state_dir` holds bundles, packs and the database; `run_dir` holds scratch, gone at exit."""
 

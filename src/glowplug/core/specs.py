@@ -38,6 +38,8 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     max_wait_s: Annotated[float, msgspec.Meta(ge=0.0, le=LONGEST_BATCH_WAIT_S)] = 0.0
     streams: bool = False
     is_async: bool = False
+    idempotent: bool = False
+    """Whether answering one call twice does no harm: a spawned call is then sent again after a failure."""
 
 
 class Declaration(msgspec.Struct, frozen=True):

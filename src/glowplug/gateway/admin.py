@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,8 +44,8 @@ from glowplug.gateway.platform import (
 from glowplug.gateway.queries import bounded, check_secret, count, function_of, log_query, read_body
 
 
-def admin_app(gateway: Gateway, platform: Platform) -> Starlette:
-    """The ASGI application of everything but functions, health and metrics."""
+def admin_app(gateway: Gateway, platform: Platform, more: Sequence[Route] = ()) -> Starlette:
+    """The ASGI application of everything but functions, health and metrics; `more` is served beside it."""
     a = _Admin(gateway, platform)
     one = "/system/functions/{name}"
     return Starlette(
@@ -69,6 +69,7 @@ def admin_app(gateway: Gateway, platform: Platform) -> Starlette:
             Route("/system/info", a.info, methods=["GET"]),
             Route("/system/load", a.load, methods=["GET"]),
             Route("/metrics", a.metrics, methods=["GET"]),
+            *more,
         ],
         exception_handlers={GlowplugError: _on_error, HTTPException: _on_http_error, Exception: _on_defect},
     )

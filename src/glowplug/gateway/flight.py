@@ -19,6 +19,9 @@ class FunctionInfo(msgspec.Struct, frozen=True):
 
     endpoints: tuple[str, ...]
     timeout_s: float = 60.0
+    max_queue: int = 100
+    idempotent: frozenset[str] = frozenset()
+    """Endpoints that may answer one call twice."""
 
 
 Known = Callable[[FunctionId], FunctionInfo | None]

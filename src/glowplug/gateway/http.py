@@ -9,24 +9,31 @@ from typing import Any
 
 import uvicorn
 
+from glowplug.calls.desk import CallDesk
 from glowplug.core.errors import Unauthorized, Unavailable
 from glowplug.gateway.access_log import AccessLogged, Application, Entry
 from glowplug.gateway.admin import admin_app
 from glowplug.gateway.answers import Receive, Scope, Send, send_answer, send_error
+from glowplug.gateway.calls import call_routes
 from glowplug.gateway.front import Front
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.platform import Platform
 from glowplug.gateway.protocol import FunctionProtocol
+from glowplug.gateway.spawn import ASYNC_PREFIX, SpawnGateway
 
 
 class HttpGateway:
     """Health is answered here; what is left goes to the admin interface."""
 
-    def __init__(self, gateway: Gateway, platform: Platform) -> None:
+    def __init__(self, gateway: Gateway, platform: Platform, calls: CallDesk | None = None) -> None:
+        """Without `calls` nothing can be spawned here."""
         self._gateway = gateway
         self._platform = platform
         self._front = Front(gateway)
-        self._admin = admin_app(gateway, platform)
+        self._admin = admin_app(gateway, platform, [] if calls is None else call_routes(calls))
+        self._spawn = self._admin if calls is None else SpawnGateway(gateway, self._front.bodies, calls)
+        if calls is not None:
+            gateway.more_gauges = calls.gauges
         self._application: Application = self
 
     def log_to(self, put: Callable[[Entry], None]) -> None:
@@ -51,7 +58,9 @@ class HttpGateway:
         except Unauthorized as error:
             await send_error(send, error)
             return
-        if path in ("/livez", "/healthz", "/readyz"):
+        if path.startswith(ASYNC_PREFIX):
+            await self._spawn(scope, receive, send)
+        elif path in ("/livez", "/healthz", "/readyz"):
             await self._health(path, send)
         else:
             await self._admin(scope, receive, send)

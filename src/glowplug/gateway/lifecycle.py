@@ -54,6 +54,8 @@ class Gateway:
         self._leases = leases
         self.invoker = Invoker(gateway, leases, self.connections, self.deadlines, post, clock)
         self.invoker.on_news = partial(self._report_within, settings.report_every_s)
+        self.more_gauges: Callable[[], dict[str, tuple[str, float]]] = dict
+        """Of what is answered through this gateway: name -> (help, value)."""
         self.draining = False
         self.active = 0
         """Requests being answered."""
@@ -148,6 +150,7 @@ class Gateway:
                 "Requests that the controller holds.",
                 self.invoker.waiting(),
             ),
+            **self.more_gauges(),
         }
 
     def released(self) -> None:

@@ -234,8 +234,13 @@ class LocalPlatform:
         self._database.prune(spec.function, _VERSIONS_KEPT)
 
     def _know(self, spec: FunctionSpec) -> None:
-        names = tuple(endpoint.name for endpoint in spec.declaration.endpoints)
-        self._infos[spec.function] = FunctionInfo(names, spec.declaration.timeout_s)
+        endpoints = spec.declaration.endpoints
+        self._infos[spec.function] = FunctionInfo(
+            tuple(endpoint.name for endpoint in endpoints),
+            spec.declaration.timeout_s,
+            spec.declaration.max_queue,
+            frozenset(endpoint.name for endpoint in endpoints if endpoint.idempotent),
+        )  # fmt: skip
 
     async def _until(self, condition: Any) -> None:
         while not condition():

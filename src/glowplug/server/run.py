@@ -19,7 +19,7 @@ import structlog
 
 from glowplug.compose import System
 from glowplug.core.errors import GlowplugError, Unavailable
-from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
+from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.gateway.access_log import Lines
 from glowplug.server.line_writer import LineWriter
 
@@ -34,6 +34,7 @@ class ServerOptions(msgspec.Struct, frozen=True):
     control: ControlSettings
     gateway: GatewaySettings
     node: NodeSettings
+    calls: CallSettings = CallSettings()
     journal: bool = True
     access_log: str = ""
     """A path, `-` for standard output, or none."""
@@ -114,7 +115,7 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         try:
-            system = System(options.control, gateway, node, fatal, options.journal)
+            system = System(options.control, gateway, node, options.calls, fatal, options.journal)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"the state in {node.state_dir} cannot be opened: {error}") from error
         if options.access_log:
@@ -155,6 +156,7 @@ async def _listen(
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
     system.logs.end_followers()
+    system.calls.stop()
     if not await system.gateway.drain():
         log.warning("requests were still running when the time to drain was over")
     server.should_exit = True

@@ -1,0 +1,146 @@
+"""Results posted to a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from glowplug.calls.states import Outcome
+from glowplug.core.calls import Callback, CallRecord
+from glowplug.core.errors import UserError
+
+from .fakes import Office, failure, office, run
+
+
+class Receiver:
+    """Answers each post with the next of `answers`, else with 200; None lets it wait."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.answers: list[bytes | None] = []
+        self.more = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                headers = {":": line.decode().strip()}
+                while text := (await reader.readline()).decode().strip():
+                    name, _, value = text.partition(":")
+                    headers[name.lower()] = value.strip()
+                body = await reader.readexactly(int(headers["content-length"]))
+                self.got.append((headers, body))
+                self.more.set()
+                said = self.answers.pop(0) if self.answers else b"200 OK"
+                if said is None:
+                    await asyncio.Event().wait()
+                    return
+                writer.write(b"HTTP/1.1 " + said + b"\r\ncontent-length: 0\r\n\r\n")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/done"
+    try:
+        yield receiver
+    finally:
+        server.close()
+
+
+async def settled(o: Office, call: CallRecord) -> Callback:
+    """The callback once it is delivered or given up."""
+    while True:
+        found = (await o.desk.find(call.id)).callback
+        assert found is not None
+        if found.state != "waiting":
+            return found
+        await asyncio.sleep(0.002)
+
+
+def test_a_result_and_an_error_are_posted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with receiving() as receiver, office(tmp_path) as o:
+            call = await o.spawn(callback_url=receiver.url)
+            assert (await settled(o, call)).state == "delivered"
+            ((headers, body),) = receiver.got
+            assert headers[":"] == "POST /done HTTP/1.1"
+            assert body == b"fine"
+            assert (headers["content-type"], headers["x-call-id"]) == ("text/plain", call.id)
+            assert (headers["x-function-name"], headers["x-function-status"]) == ("f.default", "200")
+            o.functions.ready = [failure("function_failed")]
+            await settled(o, await o.spawn(callback_url=receiver.url))
+            headers, body = receiver.got[1]
+            assert (headers["x-function-status"], headers["x-call-state"]) == ("500", "failed")
+            assert body == b'{"error":{"code":"function_failed","message":"because function_failed"}}'
+
+    run(scenario)
+
+
+def test_what_is_not_taken_is_tried_again_with_bounds(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with receiving() as receiver, office(tmp_path, callback_timeout_s=0.2) as o:
+            receiver.answers = [b"503 No", None, b"200 OK"]
+            found = await settled(o, await o.spawn(callback_url=receiver.url))
+            assert (found.state, found.attempts) == ("delivered", 3)
+            receiver.answers = [b"500 No"] * 9
+            found = await settled(o, await o.spawn(callback_url=receiver.url))
+            assert (found.state, found.attempts, found.error) == ("given_up", 5, "it answered 500")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("said", [b"404 No", b"302 Found\r\nlocation: http://127.0.0.1:1/"])
+def test_a_refusal_and_a_redirect_are_final(tmp_path: Path, said: bytes) -> None:
+    async def scenario() -> None:
+        async with receiving() as receiver, office(tmp_path) as o:
+            receiver.answers = [said]
+            found = await settled(o, await o.spawn(callback_url=receiver.url))
+            assert (found.state, found.attempts) == ("given_up", 1)
+
+    run(scenario)
+
+
+def test_a_callback_outlives_its_server(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with receiving() as receiver:
+            async with office(tmp_path, backoff_s=1000.0, max_backoff_s=1000.0) as o:
+                receiver.answers = [b"503 No"]
+                call = await o.spawn(callback_url=receiver.url)
+                await receiver.more.wait()
+                while (await o.desk.find(call.id)).callback == call.callback:
+                    await asyncio.sleep(0.002)
+                o.later_s = 4000
+                await o.desk.sweep()
+                assert (await o.desk.find(call.id)).state == "done", "it is kept until it was posted"
+            async with office(tmp_path) as o:
+                o.later_s = 1000
+                o.desk._callbacks.loop.wake()
+                assert (await settled(o, call)).state == "delivered"
+                assert [body for _, body in receiver.got] == [b"fine", b"fine"]
+
+    run(scenario)
+
+
+def test_a_server_without_callbacks_refuses_them_and_gives_up_old_ones(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with office(tmp_path) as o:
+            o.functions.by_default = None
+            call = await o.spawn(callback_url="http://127.0.0.1:1/")
+            await o.functions.asked()
+        async with office(tmp_path, callbacks=False) as o:
+            o.functions.by_default = Outcome(True)
+            assert (await settled(o, call)).state == "given_up"
+            with pytest.raises(UserError, match="no-callbacks"):
+                await o.spawn(callback_url="http://127.0.0.1:1/")
+
+    run(scenario)
