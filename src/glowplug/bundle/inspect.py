@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bundle.requirements import resolve_requirements
 from glowplug.core.errors import GlowplugError, InvalidDeclaration
 from glowplug.core.specs import Declaration
 
@@ -92,15 +93,32 @@ def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def _resolve(declarations: list[Declaration], folder: Path) -> tuple[list[Declaration], set[str]]:
+    """The declarations with their requirements read, and the wheels that belong to those."""
+    found: list[Declaration] = []
+    wheels: set[str] = set()
+    for declaration in declarations:
+        if declaration.requirements is not None:
+            resolved = resolve_requirements(declaration.requirements, folder, declaration.name)
+            wheels.update(resolved.wheels)
+            wanted = resolved.requirements if resolved.requirements.lines else None
+            declaration = msgspec.structs.replace(declaration, requirements=wanted)
+        found.append(declaration)
+    return found, wheels
+
+
 def _main() -> int:
     source = Path(sys.argv[1]).resolve()
     try:
-        declarations = [declaration for declaration, _ in find_targets(import_source(source))]
+        declarations, wheels = _resolve(
+            [declaration for declaration, _ in find_targets(import_source(source))], source.parent
+        )
         if not declarations:
             raise InvalidDeclaration(
                 "it declares nothing: make an App and decorate a class or a function with it"
             )
-        answer = Inspection(tuple(declarations), _files(source, declarations))
+        files = {*_files(source, declarations), *wheels}
+        answer = Inspection(tuple(declarations), tuple(sorted(files)))
     except GlowplugError as error:
         answer = Inspection(error=error.message)
     except BaseException as error:
