@@ -169,6 +169,14 @@ class EnvironmentStore:
         attempt.mkdir(mode=0o755)
         return attempt
 
+    def attempts(self) -> list[Path]:
+        """What builds left there that were cut short."""
+        found = []
+        for folder in self.built.iterdir():
+            kept = self.described(folder.name)
+            found += [p for p in folder.iterdir() if p.is_dir() and (kept is None or p.name != kept.folder)]
+        return found
+
     def clear_attempts(self, name: PackagesId) -> None:
         """Removes what builds left there, all but the environment that counts."""
         kept, folder = self.whole(name), self.built / name

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from glowplug.bundle.requirements import resolve_requirements
+from glowplug.bundle.stand_ins import StandInFinder
 from glowplug.core.errors import GlowplugError, InvalidDeclaration
 from glowplug.core.specs import Declaration
 
@@ -107,12 +108,26 @@ def _resolve(declarations: list[Declaration], folder: Path) -> tuple[list[Declar
     return found, wheels
 
 
+def _declared(source: Path) -> list[Declaration]:
+    """What it declares. Modules that are missing here may be among what it requires: see stand_ins.py."""
+    try:
+        return [declaration for declaration, _ in find_targets(import_source(source))]
+    except ModuleNotFoundError:
+        for name, module in list(sys.modules.items()):
+            if Path(getattr(module, "__file__", None) or "/").is_relative_to(source.parent):
+                del sys.modules[name]
+        finder = StandInFinder(source.parent)
+        sys.meta_path.append(finder)
+        found = [declaration for declaration, _ in find_targets(import_source(source))]
+        if not any(declaration.requirements for declaration in found):
+            raise
+        return found
+
+
 def _main() -> int:
     source = Path(sys.argv[1]).resolve()
     try:
-        declarations, wheels = _resolve(
-            [declaration for declaration, _ in find_targets(import_source(source))], source.parent
-        )
+        declarations, wheels = _resolve(_declared(source), source.parent)
         if not declarations:
             raise InvalidDeclaration(
                 "it declares nothing: make an App and decorate a class or a function with it"

@@ -19,9 +19,9 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One function. The camelCase names are OpenFaaS's; the others are ours.
 
     `environment` is its id and `packages` that of what it has installed of its own, empty when that is
-    nothing. `state` is `building`, `ready`, `failed` or `draining`; `phase` says what a climb or build under
-    way is at: `waiting`, `environment` (packages are being installed), `import` or `build`. `step` is where its
-    best place or instance stands; `highest_step` and `reason` say how far it can climb and why no further.
+    nothing. `state` is `building`, `ready`, `failed` or `draining`; `phase` says what is under way meanwhile:
+    `waiting`, `environment` (packages are being installed), `import` or `build`. `step` is where its best
+    place or instance stands; `highest_step` and `reason` say how far it can climb and why no further.
     `versions` are those that can be active, the active one first; `next` is one that is on its way to that.
     """
 

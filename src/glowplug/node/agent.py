@@ -83,6 +83,7 @@ class Agent:
         """Serves until the server is gone or says stop; returns when everything it started is gone too."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.scratch.chmod(0o711)
+        self.environments.clean_up()
         for unfinished in self.store.packs.glob(".new-*"):
             unfinished.unlink(missing_ok=True)  # what an agent before this one was bringing here
         loop = asyncio.get_running_loop()

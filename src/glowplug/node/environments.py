@@ -15,7 +15,8 @@ from glowplug.core.commands import Climb, Target
 from glowplug.core.errors import GlowplugError, Unavailable
 from glowplug.core.events import ClimbProgress
 from glowplug.core.ids import PackagesId
-from glowplug.node.installation import Installation
+from glowplug.node import guard
+from glowplug.node.installation import Installation, source_user
 from glowplug.node.messages import PackagesRemoved, RemovePackages
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ class Environments:
         self._installations: dict[PackagesId, Installation] = {}
         self._waiting: dict[Target, Climb] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def clean_up(self) -> None:
+        """Ends and removes what an agent before this one was building. Call it before anything else: it
+        blocks. Raises OSError."""
+        for attempt in self._store.attempts():
+            uid = self._agent.births.uid(source_user(attempt.name))
+            if uid is not None:
+                guard.kill_user(uid)
+            shutil.rmtree(attempt, ignore_errors=True)
 
     def climb(self, command: Climb) -> None:
         """An environment's zygote, with its packages installed first when they are not. Raises OSError."""

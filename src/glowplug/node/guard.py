@@ -19,12 +19,13 @@ _UIDS = 200_000_000
 _KILL_S = 10.0
 
 
-def die_with_parent(parent: int) -> None:
-    """SIGKILL for this process as soon as `parent`'s thread that made it is gone. Exits when it already is.
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """SIGKILL, or `number`, for this process as soon as `parent`'s thread that made it is gone. Exits when it
+    already is.
 
     The kernel clears the setting when the user changes and on fork: call it after both.
     """
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -98,7 +98,7 @@ class Installation:
         home = attempt.with_name(f"{attempt.name}.home")
         try:
             # Installing wheels runs nobody's code, so all who do may share what was downloaded.
-            uid = self._agent.births.uid(f"{_USER}/{attempt.name}" if from_source else _USER)
+            uid = self._agent.births.uid(source_user(attempt.name) if from_source else _USER)
             await asyncio.to_thread(self._lay_out, request, attempt, home, uid)
             settings = self._agent.settings
             order = installer.Order(
@@ -181,6 +181,11 @@ class Installation:
         told = "\n".join(self._last_lines) or f"it ended with status {code}"
         kind: type[GlowplugError] = NoSpace if code == installer.TOO_LARGE else BuildFailed
         return kind(f"{installer.installer_name(chosen)} could not install what it requires:\n{told}")
+
+
+def source_user(attempt: str) -> str:
+    """The name of the user who builds packages from source in an attempt, and does nothing else."""
+    return f"{_USER}/{attempt}"
 
 
 def private_files() -> dict[str, bytes]:

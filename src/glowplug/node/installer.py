@@ -10,6 +10,7 @@ import importlib.util
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -61,7 +62,9 @@ def installer_name(installer: str) -> str:
 
 def main() -> None:
     guard.no_new_privileges()
-    guard.die_with_parent(int(sys.argv[1]))
+    # A package's build is a process that knows nothing of us: it must go with its group.
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    guard.die_with_parent(int(sys.argv[1]), signal.SIGTERM)
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     order = msgspec.json.decode(sys.argv[2], type=Order)
