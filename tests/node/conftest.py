@@ -96,7 +96,9 @@ class NodeUnderTest:
             packages = PackagesId("")
             if declaration.requirements is not None:
                 code = self.store.upload_path(upload) / "code"
-                packages = self.store.environments.keep_request(declaration.requirements, code)
+                packages = self.store.environments.keep_request(
+                    declaration.requirements, code, declaration.libraries
+                )
             environment = environment_id(declaration.libraries, packages)
             version = version_id(function, upload, declaration, environment)
             found[declaration.name] = FunctionSpec(

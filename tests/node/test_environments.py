@@ -32,7 +32,7 @@ import glowplug, os
 import tiny
 app = glowplug.App("env", requirements={lines}, build_from_source={from_source})
 
-@app.function(name="{name}")
+@app.function(name="{name}", libraries={libraries})
 def version() -> list:
     return [tiny.VERSION, os.path.basename(glowplug.__file__), os.access(tiny.__file__, os.W_OK)]
 """
@@ -48,10 +48,15 @@ def shelf() -> Iterator[Path]:
 
 
 async def required(
-    node: NodeUnderTest, *lines: str, name: str = "version", namespace: str = "default", source: bool = False
+    node: NodeUnderTest,
+    *lines: str,
+    name: str = "version",
+    namespace: str = "default",
+    source: bool = False,
+    libraries: tuple[str, ...] = (),
 ) -> FunctionSpec:
     path = node.folder / "env_app.py"
-    path.write_text(SOURCE.format(lines=list(lines), name=name, from_source=source))
+    path.write_text(SOURCE.format(lines=list(lines), name=name, from_source=source, libraries=libraries))
     spec = (await node.specs(path))[name]
     return msgspec.structs.replace(spec, namespace=namespace)
 
@@ -99,6 +104,36 @@ def test_a_function_gets_what_it_requires(on_node: Callable[..., None], shelf: P
         assert any(
             said.stream == "build" and any("tiny" in line for line in said.lines) for said in node.said
         )
+
+    on_node(scenario, installer=installer)
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize(
+    ("wanted", "installed"),
+    [("httptools", ("tiny==1.0",)), ("httptools>=99", ("httptools==99.0", "tiny==1.0"))],
+    ids=["reused", "replaced"],
+)
+def test_libraries_of_the_server_are_reused(
+    on_node: Callable[..., None], shelf: Path, installer: str, wanted: str, installed: tuple[str, ...]
+) -> None:
+    if not find_installer(installer):
+        pytest.skip(f"needs {installer}: pip install {installer}")
+    make_wheel(shelf, "tiny", "1.0", "import httptools\nVERSION = httptools.__file__", requires=[wanted])
+    make_wheel(shelf, "httptools", "99.0")
+
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await required(node, *from_shelf(shelf, "tiny"), libraries=("httptools",))
+        reached = await node.import_environment(spec)
+        assert isinstance(reached, StepReached), reached
+        built = node.store.environments.whole(spec.packages)
+        assert built is not None
+        assert built.packages == installed
+        await node.build(spec)
+        await node.park(spec, 1, Step.IMPORTED)
+        origin = msgspec.json.decode((await node.call(1, b"")).body)[0]
+        own = Path(origin).is_relative_to(node.store.environments.built)
+        assert own is ("httptools==99.0" in installed)
 
     on_node(scenario, installer=installer)
 

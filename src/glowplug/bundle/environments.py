@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from glowplug.bundle.files import move_durably, sync_tree
+from glowplug.bundle.provided import provided
 from glowplug.core.errors import InvalidUpload
 from glowplug.core.ids import PackagesId
 from glowplug.core.requirements import is_local, location
@@ -37,11 +38,13 @@ _REQUEST, _BUILT = "request.json", "built.json"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """`wheels` are SHA-256 by file name; lines name these files as `./wheels/NAME`."""
+    """`wheels` are SHA-256 by file name; lines name these files as `./wheels/NAME`. `provided` are those of
+    the server's own distributions that need not be installed again (provided.py)."""
 
     requirements: Requirements
     wheels: dict[str, str] = {}
     python: str = ""
+    provided: tuple[str, ...] = ()
 
 
 class BuiltPackages(msgspec.Struct, frozen=True):
@@ -87,8 +90,11 @@ class EnvironmentStore:
 
     # requests
 
-    def keep_request(self, requirements: Requirements, code: Path) -> PackagesId:
-        """Stores what is asked for, with the wheels out of an upload's `code`.
+    def keep_request(
+        self, requirements: Requirements, code: Path, libraries: tuple[str, ...] = ()
+    ) -> PackagesId:
+        """Stores what is asked for, with the wheels out of an upload's `code`; `libraries` are what the
+        function imports of the server's own packages, where its requirements do not name them.
 
         Raises InvalidUpload, OSError.
         """
@@ -99,6 +105,7 @@ class EnvironmentStore:
             Requirements(lines, constraints, requirements.build_from_source),
             {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sources.items()},
             interpreter(),
+            provided(libraries, lines),
         )
         name = packages_id(request)
         if (self.requests / name / _REQUEST).exists():

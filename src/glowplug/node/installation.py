@@ -103,6 +103,7 @@ class Installation:
             settings = self._agent.settings
             order = installer.Order(
                 str(attempt), str(home), chosen, "" if from_source else str(self._store.cache), from_source,
+                request.provided,
                 settings.environment_build_s, settings.environment_build_bytes,
             )  # fmt: skip
             code = await self._install(order, uid)

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from glowplug.bundle.environments import CONSTRAINTS, REQUIREMENTS, tree_bytes
+from glowplug.bundle.provided import place, remove_placed
 from glowplug.node import guard
 from glowplug.node.mounts import closed_ancestor
 
@@ -40,6 +41,7 @@ class Order(msgspec.Struct, frozen=True):
     installer: str
     cache: str
     from_source: bool
+    provided: tuple[str, ...]
     timeout_s: float
     max_bytes: int
 
@@ -80,12 +82,16 @@ def install(order: Order) -> int:
     """The exit status. What went wrong was printed."""
     attempt = Path(order.attempt)
     venv.EnvBuilder(symlinks=True).create(attempt)
+    (packages,) = attempt.glob("lib/python3*/site-packages")
+    place([each.partition("==")[0] for each in order.provided], packages)
     parent = os.getpid()
     process = subprocess.Popen(
         install_command(order, attempt / "bin" / "python"), cwd=order.home, stdin=subprocess.DEVNULL,
         preexec_fn=lambda: guard.die_with_parent(parent),
     )  # fmt: skip
-    return watch(process, order, lambda: tree_bytes(attempt) + tree_bytes(Path(order.home)))
+    status = watch(process, order, lambda: tree_bytes(attempt) + tree_bytes(Path(order.home)))
+    remove_placed(packages)
+    return status
 
 
 def install_command(order: Order, python: Path) -> list[str]:

@@ -37,7 +37,7 @@ def specify(
     if declaration.requirements is not None:
         check_requirements(declaration.requirements, declaration.name)
         code = store.upload_path(request.image) / "code"
-        packages = store.environments.keep_request(declaration.requirements, code)
+        packages = store.environments.keep_request(declaration.requirements, code, declaration.libraries)
         declaration = msgspec.structs.replace(declaration, requirements=None)
     environment = environment_id(declaration.libraries, packages)
     version = version_id(function, request.image, declaration, environment)
