@@ -10,6 +10,7 @@ import pytest
 
 from glowplug.bundle import environments
 from glowplug.bundle.environments import RUNTIME, BuiltPackages, EnvironmentStore, interpreter, unneeded
+from glowplug.bundle.manifest import environment_id
 from glowplug.core.errors import InvalidUpload
 from glowplug.core.ids import PackagesId
 from glowplug.core.specs import Requirements
@@ -133,3 +134,9 @@ def test_what_glowplug_needs_is_what_it_declares() -> None:
 def test_a_request_can_be_read_by_nobody_else(store: EnvironmentStore) -> None:
     assert store.requests.stat().st_mode & 0o077 == 0
     assert msgspec.json.decode((store.requests / keep(store, "x") / "request.json").read_bytes())
+
+
+def test_without_packages_an_environment_is_the_same_as_ever() -> None:
+    assert environment_id(("x",)) == environment_id(("x",), PackagesId(""))
+    assert environment_id(("x",)) != environment_id(("x",), PackagesId("a"))
+    assert environment_id(("x",), PackagesId("a")) != environment_id(("y",), PackagesId("a"))

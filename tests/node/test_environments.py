@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from glowplug.bundle.environments import tree_bytes
+from glowplug.bundle.files import tree_bytes
 from glowplug.core.commands import Climb, Target
 from glowplug.core.events import Built, ClimbProgress, CommandFailed, Event, NodeJoined, StepLost, StepReached
 from glowplug.core.ids import CommandId
@@ -325,20 +325,38 @@ def test_limits_of_time_and_disk(on_node: Callable[..., None], shelf: Path) -> N
     on_node(large, environment_build_bytes=1000)
 
 
-def test_hard_links_and_pipes_are_refused(on_node: Callable[..., None], shelf: Path) -> None:
-    make_wheel(shelf, "tiny", "1.0")
+def test_a_disk_that_is_full_is_named(on_node: Callable[..., None], shelf: Path) -> None:
+    make_source(shelf, "tiny", "6.0", "raise OSError(28, 'No space left on device')")
 
     async def scenario(node: NodeUnderTest) -> None:
-        environments = node.store.environments
-        code = (
-            f"import os, glob\n(place,) = [p for p in glob.glob({str(environments.built)!r} + '/*/*') "
-            "if not p.endswith('.home') and not p.endswith('.json')]\nos.mkfifo(place + '/pipe')"
-        )
-        make_source(shelf, "sly", "1.0", code)
-        spec = await required(node, *from_shelf(shelf, "tiny", "sly"), source=True)
+        spec = await required(node, *from_shelf(shelf, "tiny"), source=True)
+        failed = await node.import_environment(spec)
+        assert (failed.code, failed.permanent) == ("no_space", True)
+        assert built_folders(node, spec) == []
+
+    on_node(scenario)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        ("os.mkfifo(place + '/pipe')", "no regular file: pipe"),
+        ("os.link(place + '/pyvenv.cfg', place + '/linked')", "a hard link"),
+    ],
+    ids=["pipe", "link"],
+)
+def test_what_has_no_place_in_an_environment_is_refused(
+    on_node: Callable[..., None], shelf: Path, make: str, told: str
+) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        places = f"{node.store.environments.built}/*/*/pyvenv.cfg"
+        code = f"import glob, os\n(found,) = glob.glob({places!r})\nplace = os.path.dirname(found)\n{make}"
+        make_source(shelf, "tiny", "1.0", code)
+        spec = await required(node, *from_shelf(shelf, "tiny"), source=True)
         failed = await node.import_environment(spec)
         assert isinstance(failed, CommandFailed), failed
-        assert "no regular file: pipe" in failed.message
+        assert (failed.code, failed.permanent) == ("build_failed", True)
+        assert told in failed.message
 
     on_node(scenario)
 

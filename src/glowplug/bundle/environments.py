@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug.bundle.files import move_durably, sync_tree
+from glowplug.bundle.files import move_durably, sync_tree, tree_bytes
 from glowplug.bundle.provided import provided
 from glowplug.core.errors import InvalidUpload
 from glowplug.core.ids import PackagesId
@@ -117,9 +117,8 @@ class EnvironmentStore:
                 shutil.copyfile(path, temporary / "wheels" / wheel)
             (temporary / _REQUEST).write_bytes(msgspec.json.encode(request))
             sync_tree(temporary)
-            with contextlib.suppress(FileExistsError, NotADirectoryError):
-                move_durably(temporary, self.requests / name)
-        except OSError:
+            move_durably(temporary, self.requests / name)
+        except OSError:  # another deploy of the same may have been faster
             if not (self.requests / name / _REQUEST).exists():
                 raise
         finally:
@@ -241,16 +240,6 @@ def unneeded(
             found.append(name)
             excess_bytes -= size_bytes
     return found
-
-
-def tree_bytes(folder: Path) -> int:
-    """What a folder takes on the disk, by blocks; what vanishes meanwhile is not counted."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(parent) / name).lstat().st_blocks * 512
-    return total
 
 
 def _with_wheel(line: str, code: Path, sources: dict[str, Path]) -> str:

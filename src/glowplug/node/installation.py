@@ -180,7 +180,8 @@ class Installation:
 
     def _failure(self, code: int, chosen: str) -> GlowplugError:
         told = "\n".join(self._last_lines) or f"it ended with status {code}"
-        kind: type[GlowplugError] = NoSpace if code == installer.TOO_LARGE else BuildFailed
+        full = code == installer.TOO_LARGE or os.strerror(errno.ENOSPC) in told
+        kind: type[GlowplugError] = NoSpace if full else BuildFailed
         return kind(f"{installer.installer_name(chosen)} could not install what it requires:\n{told}")
 
 

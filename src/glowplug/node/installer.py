@@ -20,7 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug.bundle.environments import CONSTRAINTS, REQUIREMENTS, tree_bytes
+from glowplug.bundle.environments import CONSTRAINTS, REQUIREMENTS
+from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.provided import place, remove_placed
 from glowplug.node import guard
 from glowplug.node.mounts import closed_ancestor

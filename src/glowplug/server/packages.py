@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 import structlog
 
-from glowplug.bundle.environments import EnvironmentStore, tree_bytes, unneeded
+from glowplug.bundle.environments import EnvironmentStore, unneeded
+from glowplug.bundle.files import tree_bytes
 from glowplug.core.errors import Unavailable
 from glowplug.core.ids import FunctionId, PackagesId
 from glowplug.core.requirements import hide_credentials
 from glowplug.core.status import PackagesList, PackagesStatus
-from glowplug.engines.local import LocalEngine
 
 log = structlog.get_logger("glowplug.packages")
 _LINES_SHOWN = 200
-Wanted = Callable[[], dict[PackagesId, set[FunctionId]]]
+Wanted = Callable[[], Awaitable[dict[PackagesId, set[FunctionId]]]]
+
+
+class Remover(Protocol):
+    """The engine, as far as it matters here: see LocalEngine."""
+
+    async def remove_packages(self, names: tuple[str, ...], cache: bool = False) -> tuple[str, ...]: ...
 
 
 class PackageKeeper:
     """Used in the server's event loop. `wanted` says which functions need what, when it is asked."""
 
-    def __init__(
-        self, store: EnvironmentStore, engine: LocalEngine, wanted: Wanted, budget_bytes: int
-    ) -> None:
+    def __init__(self, store: EnvironmentStore, engine: Remover, wanted: Wanted, budget_bytes: int) -> None:
         self._store = store
         self._engine = engine
         self._wanted = wanted
@@ -33,12 +38,12 @@ class PackageKeeper:
         self._tidying: asyncio.Task[None] | None = None
 
     async def listed(self) -> PackagesList:
-        wanted = self._wanted()
+        wanted = await self._wanted()
         return await asyncio.to_thread(self._list, wanted)
 
     async def prune(self, cache: bool) -> PackagesList:
         """Removes what nobody needs. Raises Unavailable."""
-        wanted = self._wanted()
+        wanted = await self._wanted()
         names = await asyncio.to_thread(self._store.names)
         before = await asyncio.to_thread(self._list, wanted)
         gone = await self._engine.remove_packages(tuple(n for n in names if n not in wanted), cache)
@@ -52,13 +57,12 @@ class PackageKeeper:
             self._tidying = asyncio.get_running_loop().create_task(self._tidy())
 
     async def _tidy(self) -> None:
-        wanted = self._wanted()
-        listed = await asyncio.to_thread(self._list, wanted)
-        excess_bytes = _total(listed) - self._budget_bytes
-        if excess_bytes <= 0:
+        listed = await asyncio.to_thread(self._list, {})
+        if _total(listed) <= self._budget_bytes:
             return
+        wanted = await self._wanted()
         sizes = [(PackagesId(each.packages), each.size_bytes) for each in listed.packages]
-        names = unneeded(sizes, set(wanted), self._budget_bytes - listed.cache_bytes)
+        names = unneeded(sizes, set(wanted), self._budget_bytes)  # what was downloaded goes in any case
         try:
             gone = await self._engine.remove_packages(tuple(names), cache=True)
         except Unavailable:

@@ -109,7 +109,9 @@ class LocalPlatform:
         """Keeps what the node found out about a version. Called with each event of the engine."""
         if isinstance(event, Built):
             self._write(self._database.save_facts, event.version, event.facts)
-            self._packages.keep_to_budget()
+            built = self._driver.state.context.store.versions.get(event.version)
+            if built is not None and built.spec.packages:
+                self._packages.keep_to_budget()
         elif isinstance(event, CommandFailed) and event.target.kind == "build" and event.permanent:
             self._write(self._database.save_error, VersionId(event.target.key), event.message)
         self._changed.set()
@@ -249,11 +251,12 @@ class LocalPlatform:
         names = tuple(endpoint.name for endpoint in spec.declaration.endpoints)
         self._infos[spec.function] = FunctionInfo(names, spec.declaration.timeout_s)
 
-    def _wanted_packages(self) -> dict[PackagesId, set[FunctionId]]:
+    async def _wanted_packages(self) -> dict[PackagesId, set[FunctionId]]:
         """Who needs which: every version that is stored, and those that still finish requests."""
         found: dict[PackagesId, set[FunctionId]] = {}
+        stored = await asyncio.to_thread(self._database.versions)
         running = [version.spec for version in self._driver.state.context.store.versions.values()]
-        for spec in (*running, *(stored.spec for stored in self._database.versions())):
+        for spec in (*running, *(each.spec for each in stored)):
             if spec.packages:
                 found.setdefault(spec.packages, set()).add(spec.function)
         return found
