@@ -16,7 +16,14 @@ import msgspec
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DEFAULT_NAMESPACE, check_name, function_id
 from glowplug.core.priority import PriorityLabel, rank_of
-from glowplug.core.specs import MOST_AT_ONCE, MOST_THREADS, Declaration, EndpointSpec, Kind
+from glowplug.core.specs import (
+    MOST_AT_ONCE,
+    MOST_THREADS,
+    Declaration,
+    EndpointSpec,
+    Kind,
+    Requirements,
+)
 from glowplug.core.units import parse_bytes, parse_seconds
 from glowplug.endpoints import MAX_WAIT_MS, answer_one, endpoint_spec
 
@@ -209,13 +216,23 @@ class App:
         def shout(text: str) -> str:
             return text.upper()
 
-    Raises InvalidDeclaration at import, naming the option, when one makes no sense.
+    `requirements` are for every function that gives none of its own: see `model`. Raises
+    InvalidDeclaration at import, naming the option, when one makes no sense.
     """
 
-    def __init__(self, name: str = "app", namespace: str = DEFAULT_NAMESPACE) -> None:
+    def __init__(
+        self,
+        name: str = "app",
+        namespace: str = DEFAULT_NAMESPACE,
+        *,
+        requirements: str | Sequence[str] = (),
+        build_from_source: bool = False,
+    ) -> None:
         self.name = check_name(name, "app")
         self.namespace = check_name(namespace, "namespace")
         self.targets: dict[str, tuple[Declaration, Any]] = {}
+        self._wanted = _requirement_lines(requirements, f"app {name}")
+        self._build_from_source = build_from_source
 
     def model(
         self,
@@ -237,6 +254,8 @@ class App:
         env: dict[str, str] | None = None,
         secrets: Sequence[str] = (),
         include: Sequence[str] = (),
+        requirements: str | Sequence[str] | None = None,
+        build_from_source: bool | None = None,
     ) -> Any:
         """Declares a class with a model. See docs for the methods it may have: build, setup, example.
 
@@ -246,6 +265,11 @@ class App:
         `min_workers` stay parked and up to `max_workers` climb when the queue would take longer than a climb;
         each runs `target_concurrency` requests at once and computes with `threads` threads (0: the cores
         divided over `max_workers`). `priority` is `interactive`, `batch` or `background`.
+
+        `requirements` are installed once, at deploy, for all that ask for the same: lines as pip has them
+        (`["numpy==1.26.4"]`), or a file beside the source (`"requirements.txt"`, `"pylock.toml"`). What they
+        do not install comes from the server's own packages. Only wheels are installed, unless
+        `build_from_source` lets packages run their own code to build one.
         """
 
         def declare(owner: T) -> T:
@@ -265,6 +289,7 @@ class App:
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
                 target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
                 env=env, secrets=secrets, include=include,
+                requirements=requirements, build_from_source=build_from_source,
             )  # fmt: skip
             full_name = function_id(declaration.name, declaration.namespace)
             owner.__glowplug__ = Declared(full_name, declaration, weights)  # type: ignore[attr-defined]
@@ -294,6 +319,8 @@ class App:
         secrets: Sequence[str] = (),
         include: Sequence[str] = (),
         idempotent: bool = False,
+        requirements: str | Sequence[str] | None = None,
+        build_from_source: bool | None = None,
     ) -> Any:
         """Declares a plain function; it has one endpoint, of its own name. `max_batch`, `max_wait_ms` and
         `idempotent` are as for `glowplug.endpoint`."""
@@ -306,6 +333,7 @@ class App:
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
                 target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
                 env=env, secrets=secrets, include=include,
+                requirements=requirements, build_from_source=build_from_source,
             )  # fmt: skip
             return Handle(target, function_id(declaration.name, self.namespace), spec)
 
@@ -333,6 +361,8 @@ class App:
         env: dict[str, str] | None,
         secrets: Sequence[str],
         include: Sequence[str],
+        requirements: str | Sequence[str] | None,
+        build_from_source: bool | None,
     ) -> Declaration:
         own_name = check_name(name if name is not None else target.__name__.lower())
         what = f"{kind} {own_name}"
@@ -364,7 +394,29 @@ class App:
             max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
             target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
             env=dict(env or {}), secrets=tuple(secrets), include=tuple(include),
+            requirements=self._requirements(requirements, build_from_source, what),
             doc=inspect.getdoc(target) or "",
         )  # fmt: skip
         self.targets[own_name] = (declaration, target)
         return declaration
+
+    def _requirements(
+        self, wanted: str | Sequence[str] | None, build_from_source: bool | None, what: str
+    ) -> Requirements | None:
+        """A function's own, else the app's."""
+        lines = self._wanted if wanted is None else _requirement_lines(wanted, what)
+        from_source = self._build_from_source if build_from_source is None else build_from_source
+        return Requirements(lines, build_from_source=from_source) if lines else None
+
+
+def _requirement_lines(wanted: str | Sequence[str], what: str) -> tuple[str, ...]:
+    """One string is the name of a file. Raises InvalidDeclaration."""
+    if isinstance(wanted, str):
+        if not wanted.endswith((".txt", ".in", ".toml", ".lock")):
+            raise InvalidDeclaration(
+                f"{what}: requirements is a list of lines, or a requirements file's name, not {wanted[:80]!r}"
+            )
+        return (f"-r {wanted}",)
+    if not all(isinstance(line, str) for line in wanted):
+        raise InvalidDeclaration(f"{what}: requirements is a list of text, such as ['numpy==1.26.4']")
+    return tuple(wanted)

@@ -21,7 +21,7 @@ from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, f
 from glowplug.core.ids import DEFAULT_NAMESPACE, parse_function_id
 from glowplug.core.items import ItemDecoder, is_stream
 from glowplug.core.priority import PriorityLabel, rank_of
-from glowplug.core.status import FunctionStatus, Load, LogLine, RequestTrace
+from glowplug.core.status import FunctionStatus, Load, LogLine, PackagesList, RequestTrace
 
 if TYPE_CHECKING:
     import httpx
@@ -309,6 +309,14 @@ class Client:
 
     def undeploy(self, function: str) -> None:
         self._send("DELETE", f"/system/functions/{parse_function_id(function)}")
+
+    def packages(self) -> PackagesList:
+        """What is installed for environments that require packages of their own."""
+        return self._json("GET", "/system/environments", PackagesList)
+
+    def prune_packages(self, *, cache: bool = True) -> PackagesList:
+        """Removes what no deployed version needs; with `cache` also what installers downloaded."""
+        return self._json("POST", "/system/environments/prune", PackagesList, json={"cache": cache})
 
     def set_secret(self, name: str, value: str, namespace: str = DEFAULT_NAMESPACE) -> None:
         """Stores a secret; functions that declare it and start from now on find it among their variables."""

@@ -55,8 +55,9 @@ class System:
             ControlState(control), _Observed(self.engine, self._observe), writer, clock, on_fatal
         )
         self.platform = LocalPlatform(
-            self.store, self.database, self.driver, self.engine, self.logs, gateway.max_upload_bytes
-        )
+            self.store, self.database, self.driver, self.engine, self.logs, gateway.max_upload_bytes,
+            node.environments_bytes,
+        )  # fmt: skip
         self.gateway = Gateway(
             GATEWAY, gateway, leases=LeaseTable(GATEWAY), known=self.platform.known, post=self.driver.post,
             clock=clock,

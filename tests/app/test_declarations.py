@@ -11,6 +11,7 @@ import pytest
 import glowplug
 from glowplug.app import endpoints_of
 from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
+from glowplug.core.specs import Requirements
 
 
 def declared_model(**options: Any) -> tuple[glowplug.App, type]:
@@ -70,6 +71,30 @@ def test_a_class_handle_builds_the_instance_here() -> None:
     assert list(inspect.signature(model.double).parameters) == ["value", "note"]  # type: ignore[attr-defined]
 
 
+def required(app: glowplug.App, **options: Any) -> Requirements | None:
+    @app.function(**options)
+    def f() -> None: ...
+
+    return app.targets["f"][0].requirements
+
+
+def test_requirements_are_lines_or_a_file() -> None:
+    assert required(glowplug.App("a")) is None
+    assert required(glowplug.App("a"), requirements=["x==1"]) == Requirements(("x==1",))
+    assert required(glowplug.App("a"), requirements="more.txt") == Requirements(("-r more.txt",))
+    app, _ = declared_model(requirements=["x"], build_from_source=True)
+    assert app.targets["model"][0].requirements == Requirements(("x",), build_from_source=True)
+
+
+def test_an_app_requires_for_those_that_require_nothing_else() -> None:
+    def app() -> glowplug.App:
+        return glowplug.App("a", requirements=["x"], build_from_source=True)
+
+    assert required(app()) == Requirements(("x",), build_from_source=True)
+    assert required(app(), requirements=[]) is None
+    assert required(app(), requirements=["y"], build_from_source=False) == Requirements(("y",))
+
+
 def test_a_function_is_called_as_before() -> None:
     app = glowplug.App("test")
 
@@ -102,6 +127,8 @@ def test_remote_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"weights": 3}, "weights"),
         ({"max_queue": 0}, "max_queue"),
         ({"min_workers": 2}, "min_workers"),
+        ({"requirements": "numpy==1"}, "requirements is a list"),
+        ({"requirements": [3]}, "requirements is a list"),
     ],
 )
 def test_senseless_options_are_refused_by_name(options: dict[str, Any], named: str) -> None:

@@ -17,7 +17,16 @@ from glowplug.core.events import (
     StepLost,
     TimerFired,
 )
-from glowplug.core.ids import EnvironmentId, FunctionId, GatewayId, InstanceId, NodeId, RequestId, VersionId
+from glowplug.core.ids import (
+    EnvironmentId,
+    FunctionId,
+    GatewayId,
+    InstanceId,
+    NodeId,
+    PackagesId,
+    RequestId,
+    VersionId,
+)
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, Declaration, FunctionSpec, NodeSpec
@@ -32,7 +41,9 @@ SETTINGS = ControlSettings(
 FACTS = BundleFacts(weight_bytes=500, staged_bytes=90, parked_bytes=90, peak_bytes=190)
 
 
-def spec(name: str = "f", version: str = "1", environment: str = "e", **declared: object) -> FunctionSpec:
+def spec(
+    name: str = "f", version: str = "1", environment: str = "e", packages: str = "", **declared: object
+) -> FunctionSpec:
     declared.setdefault("memory_bytes", 300)
     declaration = Declaration(name=name, kind="model", module="m", qualname="M", **declared)  # type: ignore[arg-type]
     return FunctionSpec(
@@ -42,6 +53,7 @@ def spec(name: str = "f", version: str = "1", environment: str = "e", **declared
         environment=EnvironmentId(environment),
         upload="u",
         declaration=declaration,
+        packages=PackagesId(packages),
     )
 
 

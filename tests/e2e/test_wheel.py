@@ -107,7 +107,8 @@ def test_every_command_has_help_and_an_example(command: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["serve", "deploy", "ps", "describe", "invoke", "logs", "scale", "rollback", "undeploy", "trace",
-     "replay", "doctor", "bench", "demo", "secret set", "secret remove", "secret list"],
+     "replay", "doctor", "bench", "demo", "secret set", "secret remove", "secret list", "env list",
+     "env prune"],
 )  # fmt: skip
 def test_help(name: str) -> None:
     done = subprocess.run(

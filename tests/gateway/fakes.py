@@ -24,7 +24,7 @@ from glowplug.core.events import Event, RequestArrived
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import CallSettings, GatewaySettings
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, PackagesList, PackagesStatus
 from glowplug.gateway.access_log import Entry
 from glowplug.gateway.dispatching import GatewayDispatcher
 from glowplug.gateway.flight import FunctionInfo
@@ -36,6 +36,7 @@ from glowplug.gateway.platform import (
     DeployRequest,
     Direction,
     PlatformInfo,
+    PruneRequest,
     Secret,
     SecretName,
 )
@@ -94,6 +95,7 @@ class FakePlatform:
         self.lines: list[LogLine] = []
         self.held_secrets: dict[tuple[str, str], str] = {}
         self.is_ready = True
+        self.installed = PackagesList((PackagesStatus(packages="0a", state="built", size_bytes=7),), 3)
 
     async def deploy(self, request: DeployRequest, update: bool) -> Deployment:
         self.asked.append(("deploy", request, update))
@@ -124,6 +126,13 @@ class FakePlatform:
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
         self.asked.append((direction, function, step, cache))
+
+    async def packages(self) -> PackagesList:
+        return self.installed
+
+    async def prune_packages(self, request: PruneRequest) -> PackagesList:
+        self.asked.append(("prune", request.cache))
+        return PackagesList(removed=tuple(each.packages for each in self.installed.packages))
 
     def secrets(self, namespace: str) -> list[str]:
         return sorted(name for where, name in self.held_secrets if where == namespace)

@@ -195,6 +195,21 @@ def test_secrets_go_in_and_never_come_out() -> None:
     run(scenario)
 
 
+def test_installed_packages_are_listed_and_pruned() -> None:
+    async def scenario(house: House) -> None:
+        listed = (await house.http.get("/system/environments")).json()
+        assert (listed["packages"][0]["size_bytes"], listed["cache_bytes"]) == (7, 3)
+        pruned = await house.http.post("/system/environments/prune")
+        assert pruned.json()["removed"] == ["0a"]
+        assert house.platform.asked[-1] == ("prune", True)
+        await house.http.post("/system/environments/prune", json={"cache": False})
+        assert house.platform.asked[-1] == ("prune", False)
+        wrong = await house.http.post("/system/environments/prune", json={"cache": 3})
+        assert (wrong.status_code, wrong.json()["error"]["field"]) == (422, "cache")
+
+    run(scenario)
+
+
 def test_readiness_follows_the_platform() -> None:
     async def scenario(house: House) -> None:
         house.platform.is_ready = False

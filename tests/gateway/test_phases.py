@@ -12,7 +12,7 @@ from glowplug.gateway.phases import TraceRing, join_phases, origin_of, server_ti
 SECONDS = st.floats(0, 100)
 
 
-@given(SECONDS, SECONDS, st.dictionaries(st.sampled_from(PHASES[1:8]), SECONDS))
+@given(SECONDS, SECONDS, st.dictionaries(st.sampled_from(PHASES[1:9]), SECONDS))
 def test_phases_add_up_to_the_whole_in_their_order(
     total_s: float, queue_s: float, stamped: dict[str, float]
 ) -> None:

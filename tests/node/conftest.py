@@ -17,7 +17,7 @@ from glowplug.bundle.store import BundleStore
 from glowplug.bundle.uploads import write_upload
 from glowplug.core.commands import Build, Climb, Command, Descend, Target
 from glowplug.core.events import Built, CommandFailed, Event, InstanceExited, StepLost, StepReached
-from glowplug.core.ids import CommandId, InstanceId, NodeId, function_id
+from glowplug.core.ids import CommandId, InstanceId, NodeId, PackagesId, function_id
 from glowplug.core.ladder import Step
 from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import BundleFacts, FunctionSpec
@@ -32,9 +32,9 @@ NODE = NodeId("local")
 class NodeUnderTest:
     """The engine, its store, and every event it told, in order."""
 
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, env: dict[str, str], **settings: Any) -> None:
         self.folder = folder
-        self.settings = NodeSettings(str(folder / "state"), str(folder / "run"), threads=1)
+        self.settings = NodeSettings(str(folder / "state"), str(folder / "run"), threads=1, **settings)
         self.store = BundleStore(folder / "state")
         self.connections = WorkerConnections()
         self.said: list[Said] = []
@@ -93,10 +93,16 @@ class NodeUnderTest:
         found = {}
         for declaration in inspection.declarations:
             function = function_id(declaration.name, declaration.namespace)
-            environment = environment_id(declaration.libraries)
+            packages = PackagesId("")
+            if declaration.requirements is not None:
+                code = self.store.upload_path(upload) / "code"
+                packages = self.store.environments.keep_request(
+                    declaration.requirements, code, declaration.libraries
+                )
+            environment = environment_id(declaration.libraries, packages)
             version = version_id(function, upload, declaration, environment)
             found[declaration.name] = FunctionSpec(
-                function, version, declaration.namespace, environment, upload, declaration
+                function, version, declaration.namespace, environment, upload, declaration, packages=packages
             )
         return found
 
@@ -136,11 +142,13 @@ def node_folder(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def on_node(node_folder: Path) -> Callable[..., None]:
-    """Runs a coroutine function with a started node: `on_node(scenario, env={...})`."""
+    """Runs a coroutine function with a started node: `on_node(scenario, env={...})`, and any settings."""
 
-    def run(scenario: Callable[[NodeUnderTest], Any], env: dict[str, str] | None = None) -> None:
+    def run(
+        scenario: Callable[[NodeUnderTest], Any], env: dict[str, str] | None = None, **settings: Any
+    ) -> None:
         async def main() -> None:
-            node = NodeUnderTest(node_folder, env or {})
+            node = NodeUnderTest(node_folder, env or {}, **settings)
             await node.start()
             try:
                 await scenario(node)

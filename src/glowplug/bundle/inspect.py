@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bundle.requirements import resolve_requirements
+from glowplug.bundle.stand_ins import StandInFinder
 from glowplug.core.errors import GlowplugError, InvalidDeclaration
 from glowplug.core.specs import Declaration
 
@@ -92,15 +94,46 @@ def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def _resolve(declarations: list[Declaration], folder: Path) -> tuple[list[Declaration], set[str]]:
+    """The declarations with their requirements read, and the wheels that belong to those."""
+    found: list[Declaration] = []
+    wheels: set[str] = set()
+    for declaration in declarations:
+        if declaration.requirements is not None:
+            resolved = resolve_requirements(declaration.requirements, folder, declaration.name)
+            wheels.update(resolved.wheels)
+            wanted = resolved.requirements if resolved.requirements.lines else None
+            declaration = msgspec.structs.replace(declaration, requirements=wanted)
+        found.append(declaration)
+    return found, wheels
+
+
+def _declared(source: Path) -> list[Declaration]:
+    """What it declares. Modules that are missing here may be among what it requires: see stand_ins.py."""
+    try:
+        return [declaration for declaration, _ in find_targets(import_source(source))]
+    except ModuleNotFoundError:
+        for name, module in list(sys.modules.items()):
+            if Path(getattr(module, "__file__", None) or "/").is_relative_to(source.parent):
+                del sys.modules[name]
+        finder = StandInFinder(source.parent)
+        sys.meta_path.append(finder)
+        found = [declaration for declaration, _ in find_targets(import_source(source))]
+        if not any(declaration.requirements for declaration in found):
+            raise
+        return found
+
+
 def _main() -> int:
     source = Path(sys.argv[1]).resolve()
     try:
-        declarations = [declaration for declaration, _ in find_targets(import_source(source))]
+        declarations, wheels = _resolve(_declared(source), source.parent)
         if not declarations:
             raise InvalidDeclaration(
                 "it declares nothing: make an App and decorate a class or a function with it"
             )
-        answer = Inspection(tuple(declarations), _files(source, declarations))
+        files = {*_files(source, declarations), *wheels}
+        answer = Inspection(tuple(declarations), tuple(sorted(files)))
     except GlowplugError as error:
         answer = Inspection(error=error.message)
     except BaseException as error:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
+from glowplug.core.ids import EnvironmentId, FunctionId, PackagesId, VersionId
 from glowplug.core.specs import BundleFacts, Declaration, EndpointSpec
 
 ClimbMode = Literal["code", "skeleton", "construct", "setup"]
@@ -52,7 +52,8 @@ def installed_packages() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def environment_id(libraries: tuple[str, ...]) -> EnvironmentId:
-    """Names an environment: this interpreter, its installed packages, and the libraries to import."""
-    parts = [sys.version, sys.prefix, installed_packages(), libraries]
+def environment_id(libraries: tuple[str, ...], packages: PackagesId = PackagesId("")) -> EnvironmentId:  # noqa: B008
+    """Names an environment: this interpreter, its installed packages, the libraries to import, and `packages`
+    that it has of its own."""
+    parts = [sys.version, sys.prefix, installed_packages(), libraries, *([packages] if packages else [])]
     return EnvironmentId(hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16])

@@ -3,6 +3,7 @@
     uploads/<sha256>/        what came in, unpacked
     packs/<sha256>.pack      skeleton and weights, one copy per content
     bundles/<version>/       manifest.json and code/
+    environments/            packages that functions require: see environments.py
 
 Everything is written under a temporary name, flushed, then renamed: what has its final name is whole.
 """
@@ -19,6 +20,8 @@ from pathlib import Path
 import msgspec
 
 from glowplug.bundle.artifacts import Artifacts
+from glowplug.bundle.environments import EnvironmentStore
+from glowplug.bundle.files import move_durably, sync_tree
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.uploads import extract_upload
 from glowplug.core.errors import BodyTooLarge, InvalidUpload
@@ -37,6 +40,7 @@ class BundleStore:
         self.packs = root / "packs"
         self.bundles = root / "bundles"
         self.incoming = root / "incoming"
+        self.environments = EnvironmentStore(root)
 
     def prepare(self) -> None:
         """Makes the folders and removes what an earlier process left half written."""
@@ -47,6 +51,7 @@ class BundleStore:
         for folder in (self.packs, self.bundles, self.uploads):
             for path in folder.glob(".new-*"):
                 _remove(path)
+        self.environments.prepare()
 
     async def receive_upload(self, chunks: AsyncIterator[bytes], max_bytes: int) -> tuple[str, int]:
         """Stores a streamed tar and returns (its SHA-256, its bytes).
@@ -70,7 +75,7 @@ class BundleStore:
                 try:
                     extract_upload(temporary, unpacked)
                     sync_tree(unpacked)
-                    _rename(unpacked, self.uploads / name)
+                    move_durably(unpacked, self.uploads / name)
                 except BaseException:
                     shutil.rmtree(unpacked, ignore_errors=True)
                     raise
@@ -138,7 +143,7 @@ class BundleStore:
             if self.pack_path(name).exists():
                 temporary.unlink()
             else:
-                _rename(temporary, self.pack_path(name))
+                move_durably(temporary, self.pack_path(name))
             return name, size
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -159,7 +164,7 @@ class BundleStore:
             sync_tree(temporary)
             if final.exists():
                 shutil.rmtree(final)
-            _rename(temporary, final)
+            move_durably(temporary, final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -179,25 +184,6 @@ class BundleStore:
             for path in folder.iterdir():
                 if path.name not in wanted and not path.name.startswith(".new-"):
                     _remove(path)
-
-
-def sync_tree(folder: Path) -> None:
-    """Flushes every file and folder below `folder` to the disk."""
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
-
-
-def _rename(source: Path, target: Path) -> None:
-    source.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -47,6 +47,7 @@ def _register() -> None:
         "rollback": "functions:rollback",
         "undeploy": "functions:undeploy",
         "secret": "secrets:app",
+        "env": "environments:app",
         "trace": "trace:trace",
         "replay": "replay:replay",
         "pack": "packs:pack",

@@ -16,8 +16,14 @@ from glowplug.client import Client
 from glowplug.core.errors import BuildFailed, DeadlinePassed
 from glowplug.core.status import FunctionStatus
 
-BUILD_S = 900.0
+BUILD_S = 2700.0
 _POLL_S = 0.05
+_PHASES = {
+    "waiting": "waiting for its turn",
+    "environment": "installing packages",
+    "import": "importing libraries",
+    "build": "building",
+}
 
 
 def deploy_files(
@@ -68,6 +74,8 @@ def _built(client: Client, progress: Progress, name: str, version: str, wait: bo
                 return status  # another deploy came after this one
             progress.update(step, completed=1, description=f"{name}: [red]failed[/]")
             raise BuildFailed(f"{name}: {status.error}")
+        if status.phase:
+            progress.update(step, description=f"{name}: {_PHASES.get(status.phase, status.phase)}")
         if time.monotonic() > until:
             raise DeadlinePassed(f"{name} was not built within {BUILD_S:.0f} s; see `glowplug logs {name}`")
         time.sleep(_POLL_S)

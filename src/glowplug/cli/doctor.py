@@ -17,6 +17,7 @@ from glowplug.cli.functions import Json
 from glowplug.cli.output import console, print_json
 from glowplug.compose import default_state_dir
 from glowplug.core.units import show_bytes
+from glowplug.node.installer import find_installer, installer_name
 from glowplug.node.mounts import closed_ancestor
 
 _LANDLOCK_CREATE_RULESET = 444
@@ -44,7 +45,7 @@ def doctor(*, state_dir: Path | None = None, json: Json = False) -> None:
     folder = (state_dir or default_state_dir()).absolute()
     checks: list[Callable[[], Finding]] = [
         _python, _torch, _cores, _memory, lambda: _disk(folder), _pidfd, _sealing, _user,
-        lambda: _homes(folder), _cgroup, _landlock, _openmp,
+        lambda: _homes(folder), _installer, _cgroup, _landlock, _openmp,
     ]  # fmt: skip
     findings = [check() for check in checks]
     if json:
@@ -123,6 +124,16 @@ def _homes(folder: Path) -> Finding:
     return Finding(
         "interpreter", "ok", f"{shown} is closed to others: the agent shows functions what they need of it"
     )
+
+
+def _installer() -> Finding:
+    found = find_installer()
+    if not found:
+        advice = "functions with requirements need one: pip install uv"
+        return Finding("packages", "weak", "neither uv nor pip is here", advice)
+    name = installer_name(found)
+    where = found if found != name else f"{name}, as a module of this Python"
+    return Finding("packages", "ok", f"required packages are installed by {where}")
 
 
 def _cgroup() -> Finding:

@@ -88,7 +88,9 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
         f"  {found.priority}, {found.min_workers} to {workers}, {found.target_concurrency} at once in each",
         highlight=False,
     )
-    for label, text in (("why", found.reason), ("error", found.error)):
+    packages = f", packages {found.packages} (see `glowplug env list`)" if found.packages else ""
+    console.print(f"  environment {found.environment}{packages}", style="dim", markup=False, highlight=False)
+    for label, text in (("now", found.phase), ("why", found.reason), ("error", found.error)):
         if text:
             console.print(f"  {label}: {text}", style="yellow", markup=False, highlight=False)
     for endpoint in found.endpoints:
@@ -162,7 +164,7 @@ def _table(found: list[FunctionStatus]) -> Table:
         right = name in ("WORKERS", "QUEUED", "CALLS", "HELD", "WEIGHTS", "KEEP WARM")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for f in found:
-        note = f.error or (f"up to {f.highest_step}: {f.reason}" if f.reason else "")
+        note = f.error or f.phase or (f"up to {f.highest_step}: {f.reason}" if f.reason else "")
         name = f.name if f.namespace == "default" else f"{f.name}.{f.namespace}"
         table.add_row(
             name, coloured(f.state), coloured(f.step),

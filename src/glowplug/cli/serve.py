@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import structlog
 import uvloop
@@ -29,6 +29,8 @@ def serve(
     memory: str = "4GB",
     state_dir: Path | None = None,
     artifacts: str = "",
+    environments: str = "20GB",
+    installer: Literal["auto", "uv", "pip"] = "auto",
     threads: int = 0,
     strict: bool = False,
     same_user: bool = False,
@@ -64,6 +66,10 @@ def serve(
     artifacts
         Where packs are kept beyond this machine's disk, which is then a cache of it: a folder, or an address
         such as s3://bucket/packs (needs glowplug[stores]; credentials as AWS's tools have them).
+    environments
+        Disk for packages that functions require; beyond it those are removed that no version needs.
+    installer
+        What installs them; auto is uv where it is found, else pip.
     threads
         Compute threads of all workers of a function together; 0 is every core.
     strict
@@ -92,6 +98,8 @@ def serve(
         node=NodeSettings(
             str(folder), "", budget_bytes=parse_bytes(memory, "--memory"), threads=threads,
             drop_privileges=not same_user, strict=strict, artifacts=artifacts,
+            environments_bytes=parse_bytes(environments, "--environments"),
+            installer="" if installer == "auto" else installer,
         ),
         calls=CallSettings(callbacks=callbacks, results_kept_s=parse_seconds(results_kept, "--results-kept")),
         journal=journal,

@@ -10,7 +10,7 @@ from glowplug.core.ladder import PHASES
 from glowplug.core.status import RequestTrace
 from glowplug.core.units import show_seconds
 
-_HUES = ("grey50", "magenta", "blue", "cyan", "yellow", "dark_orange", "red", "green", "grey37")
+_HUES = ("grey50", "purple", "magenta", "blue", "cyan", "yellow", "dark_orange", "red", "green", "grey37")
 COLOURS = dict(zip(PHASES, _HUES, strict=True))
 _WIDTH = 60
 

@@ -12,19 +12,31 @@ from glowplug.core.ids import NodeId
 from glowplug.core.ladder import Step
 
 _BUILD_ATTEMPTS = 2
+_INSTALLING = "environment"
+"""The phase of an environment's climb in which its packages are installed."""
+_INSTALLING_AT_ONCE = 2
+"""Each holds memory for the zygote that it will be."""
 
 
 def start(c: Context) -> None:
     """The highest class first, first come in each, a few at once. The first waits for its environment and
-    for memory."""
-    store = c.store
-    while store.build_queue and len(store.building) < c.settings.max_builds:
-        number = max(store.build_queue, key=lambda name: store.versions[name].spec.rank)
-        if not _start(c, store.versions[number]):
+    for memory; only when packages are being installed for it may those behind it go ahead, for that can take
+    minutes."""
+    store, installing = c.store, 0
+    for number in sorted(store.build_queue, key=lambda name: -store.versions[name].spec.rank):
+        if len(store.building) >= c.settings.max_builds:
             return
-        store.build_queue.pop(number, None)
-        if store.versions[number].state == "building":
-            store.building[number] = None
+        version = store.versions[number]
+        if number not in store.build_queue or (installing >= _INSTALLING_AT_ONCE and version.spec.packages):
+            continue
+        if _start(c, version):
+            store.build_queue.pop(number, None)
+            if version.state == "building":
+                store.building[number] = None
+        elif not _is_installing(c, version):
+            return
+        else:
+            installing += 1
 
 
 def _start(c: Context, version: Version) -> bool:
@@ -56,6 +68,12 @@ def _start(c: Context, version: Version) -> bool:
     c.emit(Build(id=command, node=node.id, spec=spec))
     c.set_timer(f"climb:{command}", c.now_s + c.settings.build_timeout_s)
     return True
+
+
+def _is_installing(c: Context, version: Version) -> bool:
+    key = version.spec.environment_key
+    found = [c.store.holdings[key_of("environment", n, key)] for n in c.store.environments.get(key, ())]
+    return any(each.phase == "climbing" and each.phase_of_climb == _INSTALLING for each in found)
 
 
 def on_built(c: Context, event: Built) -> None:

@@ -6,7 +6,7 @@ from glowplug.control.context import Context
 from glowplug.control.estimates import worth
 from glowplug.control.records import Holding, Version, key_of
 from glowplug.core.commands import Climb, Descend, Promote, Target
-from glowplug.core.events import HeldChanged, StepReached
+from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
 from glowplug.core.ids import FunctionId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
@@ -63,6 +63,7 @@ def climb(
     """Sends the holding up to its step."""
     command = c.command_id()
     holding.phase, holding.command, holding.since_s = "climbing", command, c.now_s
+    holding.phase_of_climb = ""
     c.store.commands[command] = holding.key
     if holding.target.kind == "environment":
         c.store.environments.setdefault(holding.target.key, {})[NodeId(holding.target.node)] = None
@@ -78,7 +79,18 @@ def climb(
             priority=holding.priority,
         )
     )
-    c.set_timer(f"climb:{command}", c.now_s + c.settings.climb_timeout_s)
+    timeout_s = c.settings.climb_timeout_s
+    if holding.target.kind == "environment" and version.spec.packages:
+        timeout_s += c.settings.environment_timeout_s
+    c.set_timer(f"climb:{command}", c.now_s + timeout_s)
+
+
+def on_progress(c: Context, event: ClimbProgress) -> None:
+    """For people who look, and for what else could be done meanwhile."""
+    holding = c.store.holdings.get(c.store.commands.get(event.command, ""))
+    if holding is not None and holding.phase == "climbing":
+        holding.phase_of_climb = event.phase
+        c.build_check = True
 
 
 def hurry(c: Context, holding: Holding, rank: int) -> None:

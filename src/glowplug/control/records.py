@@ -58,6 +58,8 @@ class Holding(msgspec.Struct):
     command: CommandId | None = None
     priority: int = 0
     waiters: dict[FunctionId, None] = {}
+    phase_of_climb: str = ""
+    """What the climb under way last said it was at."""
 
 
 class LeaseState(msgspec.Struct):

@@ -46,10 +46,6 @@ def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
         instances.released(c, instance)
 
 
-def _on_progress(c: Context, event: e.ClimbProgress) -> None:
-    """Only for traces."""
-
-
 HANDLERS: dict[type, Callable[[Context, Any], None]] = {
     e.Deployed: versions.on_deployed,
     e.Built: builds.on_built,
@@ -62,7 +58,7 @@ HANDLERS: dict[type, Callable[[Context, Any], None]] = {
     e.RequestStarted: requests.on_started,
     e.RequestDone: instances.on_request_done,
     e.RequestCancelled: requests.on_cancelled,
-    e.ClimbProgress: _on_progress,
+    e.ClimbProgress: holdings.on_progress,
     e.StepReached: outcomes.on_step_reached,
     e.StepLost: outcomes.on_step_lost,
     e.InstanceExited: outcomes.on_instance_exited,

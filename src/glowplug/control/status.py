@@ -65,9 +65,22 @@ def function_state(function: Function) -> str:
     return "building" if function.next is not None else "failed"
 
 
+def _phase(c: Context, version: Version) -> str:
+    """What is going on for a version that cannot answer yet, by the names of core.ladder.PHASES."""
+    if version.state == "building":
+        return "build"
+    key = version.spec.environment_key
+    for node in c.store.environments.get(key, ()):
+        holding = c.store.holdings[key_of("environment", node, key)]
+        if holding.phase == "climbing":
+            return holding.phase_of_climb or "import"
+    return "waiting" if version.state == "pending" else ""
+
+
 def _function_status(c: Context, function: Function) -> FunctionStatus:
     name, namespace = split_function_id(function.id)
     version = _shown(c, function)
+    coming = c.store.versions[function.next] if function.next is not None else version
     spec, facts = version.spec, version.facts
     declaration = spec.declaration
     names = [function.active, *reversed(function.previous)] if function.active is not None else []
@@ -91,6 +104,9 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
         next=function.next or "",
         kind=declaration.kind,
         state=function_state(function),
+        environment=spec.environment,
+        packages=spec.packages,
+        phase=_phase(c, coming),
         step=_LABELS[goals.standing(c, function)],
         highest_step=_LABELS[facts.highest_step] if facts else "parked",
         reason=facts.reason if facts else "",

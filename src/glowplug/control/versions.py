@@ -5,7 +5,7 @@ from __future__ import annotations
 from glowplug.control import answers, growth, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.estimates import describe, replicas_wanted
-from glowplug.control.records import Function, Version
+from glowplug.control.records import Function, Version, key_of
 from glowplug.core.errors import NoSpace
 from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested
 from glowplug.core.ids import FunctionId, InstanceId, VersionId
@@ -178,12 +178,25 @@ def _drain(c: Context, version: Version, why: str) -> None:
             instances.drain(c, c.store.instances[InstanceId(int(key.rpartition("/")[2]))], why)
 
 
+def _leave_environment(c: Context, version: Version) -> None:
+    """A zygote with packages of its own goes when no version is left that needs it, and its packages may go
+    too. One of the server's own packages stays for the next deploy."""
+    key = version.spec.environment_key
+    if not version.spec.packages or any(v.spec.environment_key == key for v in c.store.versions.values()):
+        return
+    for node in list(c.store.environments.get(key, ())):
+        holding = c.store.holdings[key_of("environment", node, key)]
+        if holding.phase != "descending":
+            holdings.descend(c, holding, Step.LOCAL, "nobody needs it")
+
+
 def tidy(c: Context, function: Function) -> None:
     """Sends down what retired versions still hold, and forgets those that hold nothing."""
     for number in list(function.retiring):
         version = c.store.versions[number]
         if not version.keys:
             del function.retiring[number], c.store.versions[number]
+            _leave_environment(c, version)
             c.store.building.pop(number, None)
             c.policies.costs.forget(number)
             continue

@@ -12,7 +12,9 @@ FunctionId = NewType("FunctionId", str)
 VersionId = NewType("VersionId", str)
 """First 16 hex digits of the hash of (function, upload, declaration, environment)."""
 EnvironmentId = NewType("EnvironmentId", str)
-"""First 16 hex digits of the hash of (interpreter, installed packages, libraries)."""
+"""First 16 hex digits of the hash of (interpreter, installed packages, libraries, required packages)."""
+PackagesId = NewType("PackagesId", str)
+"""First 16 hex digits of the hash of (requirements, wheels that came with them, interpreter, platform)."""
 NodeId = NewType("NodeId", str)
 InstanceId = NewType("InstanceId", int)
 RequestId = NewType("RequestId", int)

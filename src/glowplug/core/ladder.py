@@ -32,7 +32,9 @@ CLIMBS: dict[Step, tuple[Step, ...]] = {
 environment's zygote: the shortest way for a waiting request, and the only one for a function whose own
 zygote may not fork."""
 
-PHASES = ("queue", "fork", "import", "build", "fetch", "apply", "first_compute", "compute", "reply")
+PHASES = (
+    "queue", "environment", "fork", "import", "build", "fetch", "apply", "first_compute", "compute", "reply",
+)  # fmt: skip
 """What a request's latency is made of, by the same names in Server-Timing, metrics, traces and benchmarks."""
 
 

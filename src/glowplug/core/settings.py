@@ -20,6 +20,8 @@ class ControlSettings(msgspec.Struct, frozen=True):
     cancel_grace_s: float = 1.0
     climb_timeout_s: float = 120.0
     build_timeout_s: float = 600.0
+    environment_timeout_s: float = 2000.0
+    """How much longer than others an environment's climb may take when it may have packages to install."""
     environment_estimate_bytes: int = 600 * 10**6
     """Reserved for an environment's zygote before one was ever measured."""
     reserve_factor: float = 1.25
@@ -83,6 +85,13 @@ class NodeSettings(msgspec.Struct, frozen=True):
     every core."""
     artifacts: str = ""
     """Where packs are kept beyond this node's disk: a folder, or an address such as s3://bucket/packs."""
+    environments_bytes: int = 20 * 10**9
+    """Disk for the packages of environments: beyond it those go that no version needs."""
+    installer: str = ""
+    """What installs packages, `uv` or `pip`; empty is uv where it is, else pip."""
+    environment_build_bytes: int = 20 * 10**9
+    """Disk for installing one environment."""
+    environment_build_s: float = 1800.0
     log_lines_kept: int = 2000
     drop_privileges: bool = True
     strict: bool = False

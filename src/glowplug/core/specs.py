@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
+from glowplug.core.ids import EnvironmentId, FunctionId, PackagesId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority, PriorityLabel, rank_of
 
@@ -42,6 +42,19 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     """Whether answering one call twice does no harm: a spawned call is then sent again after a failure."""
 
 
+class Requirements(msgspec.Struct, frozen=True):
+    """What must be installed for a function, in the words of pip's requirements files, one line each.
+
+    As declared, `lines` may name files (`-r requirements.txt`); once the source was inspected they do not,
+    and a path among them is that of a wheel that travels with the source. With `build_from_source` packages
+    without a wheel are built, by their own code; else that is refused.
+    """
+
+    lines: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    build_from_source: bool = False
+
+
 class Declaration(msgspec.Struct, frozen=True):
     """One `@app.model` or `@app.function` as found in a source file.
 
@@ -72,11 +85,16 @@ class Declaration(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    requirements: Requirements | None = None
     doc: str = ""
 
 
 class FunctionSpec(msgspec.Struct, frozen=True):
-    """One immutable version of a function: all that the controller needs to decide about it."""
+    """One immutable version of a function: all that the controller needs to decide about it.
+
+    `packages` names what its environment has installed of its own, empty when that is nothing; the
+    declaration's `requirements` are then kept under that name and no longer in the declaration.
+    """
 
     function: FunctionId
     version: VersionId
@@ -85,6 +103,7 @@ class FunctionSpec(msgspec.Struct, frozen=True):
     upload: str
     declaration: Declaration
     created_s: float = 0.0
+    packages: PackagesId = PackagesId("")
 
     @property
     def environment_key(self) -> str:

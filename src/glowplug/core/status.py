@@ -18,9 +18,11 @@ class InstanceStatus(msgspec.Struct, frozen=True):
 class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One function. The camelCase names are OpenFaaS's; the others are ours.
 
-    `state` is `building`, `ready`, `failed` or `draining`; `step` is where its best place or instance
-    stands; `highest_step` and `reason` say how far it can climb and why no further. `versions` are those that
-    can be active, the active one first; `next` is one that is on its way to that.
+    `environment` is its id and `packages` that of what it has installed of its own, empty when that is
+    nothing. `state` is `building`, `ready`, `failed` or `draining`; `phase` says what is under way meanwhile:
+    `waiting`, `environment` (packages are being installed), `import` or `build`. `step` is where its best
+    place or instance stands; `highest_step` and `reason` say how far it can climb and why no further.
+    `versions` are those that can be active, the active one first; `next` is one that is on its way to that.
     """
 
     name: str
@@ -38,6 +40,9 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     next: str = ""
     kind: str = "model"
     state: str = "ready"
+    environment: str = ""
+    packages: str = ""
+    phase: str = ""
     step: str = "local"
     highest_step: str = "parked"
     reason: str = ""
@@ -54,6 +59,30 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[EndpointSpec, ...] = ()
     instances: tuple[InstanceStatus, ...] = ()
     failures: int = 0
+
+
+class PackagesStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What is installed for environments that require it. `state` is `built`, or `missing`: it is installed
+    when it is needed next. `functions` are those that need it; `used_at_s` is when it was last needed."""
+
+    packages: str
+    state: str
+    functions: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()
+    installer: str = ""
+    size_bytes: int = 0
+    took_s: float = 0.0
+    used_at_s: float = 0.0
+
+
+class PackagesList(msgspec.Struct, frozen=True):
+    """`cache_bytes` is what installers downloaded and is kept; `removed` are those that a prune removed."""
+
+    packages: tuple[PackagesStatus, ...] = ()
+    cache_bytes: int = 0
+    removed: tuple[str, ...] = ()
+    freed_bytes: int = 0
 
 
 class NodeStatus(msgspec.Struct, frozen=True):

@@ -31,6 +31,8 @@ from glowplug.node.messages import (
     Do,
     FromAgent,
     Happened,
+    PackagesRemoved,
+    RemovePackages,
     Said,
     StopAgent,
 )
@@ -65,7 +67,7 @@ class LocalEngine:
         self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._outbox: deque[tuple[msgspec.Struct, list[int]]] = deque()
-        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._ready = asyncio.Event()
         self._closing = False
         self._failures = 0
@@ -100,11 +102,22 @@ class LocalEngine:
 
     async def cache_weights(self, version: str, cached: bool) -> int:
         """Reads a version's pack into the page cache or evicts it; returns the bytes resident then."""
+        resident_bytes: int = await self._ask(lambda token: CacheWeights(token, version, cached))
+        return resident_bytes
+
+    async def remove_packages(self, names: tuple[str, ...], cache: bool = False) -> tuple[str, ...]:
+        """Removes installed packages that no environment uses now, and with `cache` what installers
+        downloaded; returns the names of what is gone. Raises Unavailable when the agent is not there."""
+        gone: tuple[str, ...] = await self._ask(lambda token: RemovePackages(token, names, cache))
+        return gone
+
+    async def _ask(self, make: Callable[[int], msgspec.Struct]) -> Any:
+        if self._sock is None:
+            raise Unavailable("the node's agent is being started again")
         self._tokens += 1
         future = self._waiting[self._tokens] = asyncio.get_running_loop().create_future()
-        self._send(CacheWeights(self._tokens, version, cached))
-        resident_bytes: int = await future
-        return resident_bytes
+        self._send(make(self._tokens))
+        return await future
 
     async def close(self) -> None:
         """Stops the agent and all that it started. Returns when they are gone."""
@@ -158,6 +171,10 @@ class LocalEngine:
             future = self._waiting.pop(message.token, None)
             if future is not None and not future.done():
                 future.set_result(message.resident_bytes)
+        elif isinstance(message, PackagesRemoved):
+            future = self._waiting.pop(message.token, None)
+            if future is not None and not future.done():
+                future.set_result(message.names)
         elif isinstance(message, AgentReady):
             self.isolation = message.isolation
             self._failures = 0

@@ -35,6 +35,7 @@ from glowplug.gateway.metrics import LABELLED_FUNCTIONS
 from glowplug.gateway.platform import (
     DeployRequest,
     Platform,
+    PruneRequest,
     RollbackRequest,
     ScaleRequest,
     Secret,
@@ -63,6 +64,8 @@ def admin_app(gateway: Gateway, platform: Platform, more: Sequence[Route] = ()) 
             Route("/system/logs", a.logs, methods=["GET"]),
             Route("/system/traces", a.traces, methods=["GET"]),
             Route("/system/traces/{request:int}", a.trace, methods=["GET"]),
+            Route("/system/environments", a.packages, methods=["GET"]),
+            Route("/system/environments/prune", a.prune_packages, methods=["POST"]),
             Route("/system/secrets", a.secrets, methods=["GET"]),
             Route("/system/secrets", a.set_secret, methods=["POST", "PUT"]),
             Route("/system/secrets", a.remove_secret, methods=["DELETE"]),
@@ -176,6 +179,13 @@ class _Admin:
                 404, f"request {number} is not among the last {self._gateway.settings.traces_kept}"
             )
         return _json(found)
+
+    async def packages(self, request: Request) -> Response:
+        return _json(await self._platform.packages())
+
+    async def prune_packages(self, request: Request) -> Response:
+        wanted = await read_body(request, PruneRequest, empty=PruneRequest())
+        return _json(await self._platform.prune_packages(wanted))
 
     async def secrets(self, request: Request) -> Response:
         namespace = check_name(request.query_params.get("namespace", DEFAULT_NAMESPACE), "namespace")

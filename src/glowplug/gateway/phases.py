@@ -8,7 +8,7 @@ from glowplug.core.ladder import PHASES
 from glowplug.core.status import RequestTrace
 
 _WARM = "queue;dur=%.3f, compute;dur=%.3f, reply;dur=%.3f"
-_BEFORE_COMPUTE = ("fork", "import", "build", "fetch", "apply")
+_BEFORE_COMPUTE = ("environment", "fork", "import", "build", "fetch", "apply")
 
 
 def join_phases(total_s: float, queue_s: float, stamped: dict[str, float]) -> dict[str, float]:

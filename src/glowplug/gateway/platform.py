@@ -12,7 +12,7 @@ import msgspec
 
 from glowplug.core.ids import DEFAULT_NAMESPACE, FunctionId
 from glowplug.core.ladder import Step
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, NodeStatus
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, NodeStatus, PackagesList
 
 Direction = Literal["climb", "descend"]
 Cache = Literal["warm", "cold"]
@@ -77,6 +77,12 @@ class PlatformInfo(msgspec.Struct, frozen=True):
     isolation: dict[str, str] = {}
 
 
+class PruneRequest(msgspec.Struct, frozen=True):
+    """With `cache` also what installers downloaded is removed."""
+
+    cache: bool = True
+
+
 class Platform(Protocol):
     """Everything raises errors of core.errors; functions that are not there raise UnknownFunction."""
 
@@ -102,6 +108,14 @@ class Platform(Protocol):
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
         """Returns when it stands at exactly `step`, its weights in (`warm`) or out of the page cache."""
+        ...
+
+    async def packages(self) -> PackagesList:
+        """What is installed for environments, and who needs it."""
+        ...
+
+    async def prune_packages(self, request: PruneRequest) -> PackagesList:
+        """Removes what no deployed version needs and no process uses. Returns what is left, and what went."""
         ...
 
     def secrets(self, namespace: str) -> list[str]:

@@ -26,6 +26,7 @@ from glowplug.node import wire
 from glowplug.node.births import Births
 from glowplug.node.builds import Builds
 from glowplug.node.cancels import Cancels
+from glowplug.node.environments import Environments
 from glowplug.node.messages import (
     AgentReady,
     CacheDone,
@@ -33,6 +34,7 @@ from glowplug.node.messages import (
     Do,
     FromServer,
     Happened,
+    RemovePackages,
     Role,
     StopAgent,
 )  # fmt: skip
@@ -46,12 +48,20 @@ _LEAVE_S = 3.0
 
 
 class Agent:
-    """See the module. `server` is the agent's end of the pair it shares with the server process."""
+    """See the module. `server` is the agent's end of the pair it shares with the server process;
+    `private_files` are settings that only the server's user may read (installation.private_files)."""
 
-    def __init__(self, settings: NodeSettings, server: socket.socket, isolation: dict[str, str]) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        server: socket.socket,
+        isolation: dict[str, str],
+        private_files: dict[str, bytes],
+    ) -> None:
         self.settings = settings
         self.server = server
         self.isolation = isolation
+        self.private_files = private_files
         self.artifacts = open_artifacts(settings.artifacts)
         self.store = BundleStore(Path(settings.state_dir), self.artifacts)
         self.scratch = Path(settings.run_dir) / "scratch"
@@ -62,6 +72,7 @@ class Agent:
         self.births = Births(settings, self.store, self.scratch, callbacks)
         self.builds = Builds(self)
         self.weights = Weights(self)
+        self.environments = Environments(self)
         self.remote = RemoteClimbs(self)
         self.cancels = Cancels()
         self._receiver = wire.Receiver(server, FromServer)
@@ -72,6 +83,7 @@ class Agent:
         """Serves until the server is gone or says stop; returns when everything it started is gone too."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.scratch.chmod(0o711)
+        self.environments.clean_up()
         for unfinished in self.store.packs.glob(".new-*"):
             unfinished.unlink(missing_ok=True)  # what an agent before this one was bringing here
         loop = asyncio.get_running_loop()
@@ -107,6 +119,8 @@ class Agent:
             self._stopped.set()
         elif isinstance(message, CacheWeights):
             self.spawn(self._cache(message))
+        elif isinstance(message, RemovePackages):
+            self.spawn(self.environments.remove(message))
         else:
             self._do(message, descriptors)
 
@@ -135,7 +149,7 @@ class Agent:
 
     def _climb(self, command: Climb, env: dict[str, str], descriptors: list[int]) -> None:
         if command.target.kind == "environment":
-            self.roster.add(self.births.environment(command))
+            self.environments.climb(command)
             return
         parent = self.parent_of(command)
         if parent is None:
@@ -182,7 +196,8 @@ class Agent:
             self.builds.descend(command)
             return
         held = self.roster.find(target)
-        if self.remote.give_up(target) or held is None or held.process.exited:
+        waited = self.remote.give_up(target) or self.environments.give_up(target)
+        if waited or held is None or held.process.exited:
             self.emit(StepLost(target, command.step, command.why, command.id))
             return
         held.descend = command

@@ -13,6 +13,7 @@ import msgspec
 from glowplug.core.settings import NodeSettings
 from glowplug.node import guard, mounts
 from glowplug.node.agent import Agent
+from glowplug.node.installation import private_files
 
 COMMAND = "from glowplug.node.agent_main import main; main()"
 
@@ -22,8 +23,9 @@ def main() -> None:
     guard.die_with_parent(int(sys.argv[2]))
     server = socket.socket(fileno=int(sys.argv[1]))
     settings = msgspec.json.decode(sys.argv[3], type=NodeSettings)
+    private = private_files()
     settings, isolation = isolate(settings)
-    asyncio.run(Agent(settings, server, isolation).run())
+    asyncio.run(Agent(settings, server, isolation, private).run())
 
 
 def isolate(settings: NodeSettings) -> tuple[NodeSettings, dict[str, str]]:

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import glowplug
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import VersionId
 from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import FunctionSpec
 from glowplug.node import guard, imports, share, wire, zygote
+from glowplug.node.layers import BEGIN, carrying_layers, python_path
 from glowplug.node.messages import Fork, Role
 from glowplug.node.processes import OnExit, OnLines, OnMessage, Process
 from glowplug.node.roster import Held
@@ -62,19 +62,23 @@ class Births:
             os.chown(path, uid, uid)
         return path
 
-    def environment(self, command: Climb) -> Held:
-        """A fresh interpreter, unprivileged from the start, that imports the libraries. Raises OSError."""
+    def environment(self, command: Climb, python: Path | None = None, environment_s: float = 0.0) -> Held:
+        """A fresh interpreter, unprivileged from the start, that imports the libraries. Raises OSError.
+
+        `python` is that of an environment of its own, which took `environment_s` to build; else it is ours.
+        """
         key = command.target.key
         uid = self.uid(key)
         home = self.folder(f"env-{command.id}", key)
         ours, theirs = wire.socket_pair()
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
         arguments = [str(theirs.fileno()), str(os.getpid()), *command.spec.declaration.libraries]
+        first = [str(python), "-c", BEGIN] if python else [sys.executable, "-c", zygote.COMMAND]
         try:
             started = subprocess.Popen(
-                [sys.executable, "-c", zygote.COMMAND, *arguments],
+                [*first, *arguments],
                 stdin=subprocess.DEVNULL, stdout=pipes[0][1], stderr=pipes[1][1], pass_fds=(theirs.fileno(),),
-                cwd=home, env=self._variables(key, home), start_new_session=True,
+                cwd=home, env=self._variables(key, home, python is not None), start_new_session=True,
                 user=uid, group=uid, extra_groups=[] if uid is not None else None,
             )  # fmt: skip
         except OSError:
@@ -88,6 +92,7 @@ class Births:
         process.popen = started
         process.born(started.pid, os.pidfd_open(started.pid))
         held = Held(command.target, process, command, time.monotonic(), command.spec.function, home=home)
+        held.environment_s = environment_s
         process.owner = held
         return held
 
@@ -116,7 +121,7 @@ class Births:
         bundle = str(self._store.bundle_path(version))
         message = Fork(
             role, function, version, bundle, pack, instance,
-            prime=prime, env=env or {}, sent_s=time.monotonic(), **more,
+            prime=prime, env=env or {}, sent_s=time.monotonic(), environment_s=parent.environment_s, **more,
         )  # fmt: skip
         asked = parent.process.fork(message, process, (theirs.fileno(), pipes[0][1], pipes[1][1], *data))
         theirs.close()
@@ -136,16 +141,15 @@ class Births:
         process.capture(pipes[1][0], "stderr")
         return process
 
-    def _variables(self, environment_key: str, home: Path) -> dict[str, str]:
+    def _variables(self, environment_key: str, home: Path, layered: bool) -> dict[str, str]:
         """What an environment's zygote sees: nothing of the server's own but where Python finds things."""
         left_out = self.left_out.get(environment_key)
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-        paths = [str(Path(glowplug.__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         threads = str(self._threads)
         return kept | {
             "HOME": str(home),
             "TMPDIR": str(home),
-            "PYTHONPATH": os.pathsep.join(str(Path(p).absolute()) for p in dict.fromkeys(paths) if p),
+            **(carrying_layers() if layered else {"PYTHONPATH": python_path()}),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": threads,

@@ -39,6 +39,15 @@ class CacheWeights(_Message, frozen=True):
     cached: bool
 
 
+class RemovePackages(_Message, frozen=True):
+    """Remove what was installed under these names, unless it is in use; with `cache` also what was downloaded
+    and is kept. Answered by PackagesRemoved with the same token."""
+
+    token: int
+    names: tuple[str, ...]
+    cache: bool = False
+
+
 class StopAgent(_Message, frozen=True):
     pass
 
@@ -68,6 +77,13 @@ class CacheDone(_Message, frozen=True):
     resident_bytes: int
 
 
+class PackagesRemoved(_Message, frozen=True):
+    """`names` are those that are gone."""
+
+    token: int
+    names: tuple[str, ...]
+
+
 # agent -> zygote
 
 
@@ -87,6 +103,8 @@ class Fork(_Message, frozen=True):
     code: str = ""
     output: str = ""
     sent_s: float = 0.0
+    environment_s: float = 0.0
+    """Seconds for which the environment's zygote waited for its packages to be installed."""
     fetched_s: float = 0.0
     """Seconds for which this fork waited for its pack to come."""
     nice: int = 0
@@ -183,8 +201,8 @@ class CancelRequest(_Message, frozen=True):
     request: int
 
 
-FromServer = Do | CacheWeights | StopAgent
-FromAgent = AgentReady | Happened | Said | CacheDone
+FromServer = Do | CacheWeights | RemovePackages | StopAgent
+FromAgent = AgentReady | Happened | Said | CacheDone | PackagesRemoved
 ToZygote = Fork | MapPages
 FromChild = (
     WorkerReady

@@ -25,6 +25,10 @@ class Held(msgspec.Struct):
     descend: Descend | None = None
     failed: Failed | None = None
     home: Path | None = None
+    packages: str = ""
+    """What it has installed of its own, by name: an environment's zygote."""
+    environment_s: float = 0.0
+    """What building its environment took, when it was built for this very climb."""
     missing: dict[str, str] = {}
     left_out: dict[str, str] = {}
 

@@ -73,6 +73,8 @@ class Worker:
         phases = Phases()
         if self.imported_s:
             phases.seconds["import"] = self.imported_s
+            if self.message.environment_s:
+                phases.seconds["environment"] = self.message.environment_s
         phases.seconds["fork"] = max(0.0, time.monotonic() - self.message.sent_s)
         if self.message.fetched_s:
             phases.seconds["fetch"] = self.message.fetched_s

@@ -35,10 +35,10 @@ from glowplug.core.events import (
     ScaleRequested,
     Undeployed,
 )  # fmt: skip
-from glowplug.core.ids import FunctionId, VersionId, function_id
+from glowplug.core.ids import FunctionId, PackagesId, VersionId, function_id
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
+from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, PackagesList
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.platform import (
@@ -47,11 +47,13 @@ from glowplug.gateway.platform import (
     DeployRequest,
     Direction,
     PlatformInfo,
+    PruneRequest,
     Secret,
     SecretName,
 )
 from glowplug.server.database import Database
 from glowplug.server.logs import LogBook
+from glowplug.server.packages import PackageKeeper
 from glowplug.server.specify import specify
 
 log = structlog.get_logger("glowplug.platform")
@@ -70,6 +72,7 @@ class LocalPlatform:
         engine: LocalEngine,
         logs: LogBook,
         max_upload_bytes: int,
+        environments_bytes: int,
     ) -> None:
         self._store = store
         self._database = database
@@ -82,6 +85,7 @@ class LocalPlatform:
         self._writer = ThreadPoolExecutor(1, "database")
         self._changed = asyncio.Event()
         self._started = False
+        self._packages = PackageKeeper(store.environments, engine, self._wanted_packages, environments_bytes)
 
     # what a start finds again
 
@@ -97,6 +101,7 @@ class LocalPlatform:
                 unbuilt.add(spec.upload)
             self._know(spec)
             self._driver.post(Deployed(spec, facts))
+        self._store.environments.forget_requests({found.spec.packages for found in stored})
         self._store.collect_garbage({found.spec.version for found in stored}, unbuilt)
         self._started = True
 
@@ -104,6 +109,9 @@ class LocalPlatform:
         """Keeps what the node found out about a version. Called with each event of the engine."""
         if isinstance(event, Built):
             self._write(self._database.save_facts, event.version, event.facts)
+            built = self._driver.state.context.store.versions.get(event.version)
+            if built is not None and built.spec.packages:
+                self._packages.keep_to_budget()
         elif isinstance(event, CommandFailed) and event.target.kind == "build" and event.permanent:
             self._write(self._database.save_error, VersionId(event.target.key), event.message)
         self._changed.set()
@@ -211,6 +219,12 @@ class LocalPlatform:
     def ready(self) -> bool:
         return self._started and bool(self._driver.state.nodes)
 
+    async def packages(self) -> PackagesList:
+        return await self._packages.listed()
+
+    async def prune_packages(self, request: PruneRequest) -> PackagesList:
+        return await self._packages.prune(request.cache)
+
     def secrets(self, namespace: str) -> list[str]:
         return sorted(self._database.secrets(namespace))
 
@@ -241,6 +255,16 @@ class LocalPlatform:
             spec.declaration.max_queue,
             frozenset(endpoint.name for endpoint in endpoints if endpoint.idempotent),
         )  # fmt: skip
+
+    async def _wanted_packages(self) -> dict[PackagesId, set[FunctionId]]:
+        """Who needs which: every version that is stored, and those that still finish requests."""
+        found: dict[PackagesId, set[FunctionId]] = {}
+        stored = await asyncio.to_thread(self._database.versions)
+        running = [version.spec for version in self._driver.state.context.store.versions.values()]
+        for spec in (*running, *(each.spec for each in stored)):
+            if spec.packages:
+                found.setdefault(spec.packages, set()).add(spec.function)
+        return found
 
     async def _until(self, condition: Any) -> None:
         while not condition():

@@ -11,7 +11,8 @@ from glowplug.bundle.manifest import environment_id, version_id
 from glowplug.bundle.store import BundleStore
 from glowplug.bundle.uploads import find_declaration
 from glowplug.core.errors import InvalidDeclaration
-from glowplug.core.ids import FunctionId, check_variable
+from glowplug.core.ids import FunctionId, PackagesId, check_variable
+from glowplug.core.requirements import check_requirements
 from glowplug.core.specs import Declaration, FunctionSpec
 from glowplug.core.units import parse_bytes
 from glowplug.gateway.platform import DeployRequest
@@ -32,10 +33,16 @@ def specify(
         changes["memory_bytes"] = parse_bytes(_si(request.limits.memory), "limits.memory")
     declaration = msgspec.structs.replace(declaration, **changes)
     _check_variables(declaration, database)
-    environment = environment_id(declaration.libraries)
+    packages = PackagesId("")
+    if declaration.requirements is not None:
+        check_requirements(declaration.requirements, declaration.name)
+        code = store.upload_path(request.image) / "code"
+        packages = store.environments.keep_request(declaration.requirements, code, declaration.libraries)
+        declaration = msgspec.structs.replace(declaration, requirements=None)
+    environment = environment_id(declaration.libraries, packages)
     version = version_id(function, request.image, declaration, environment)
     return FunctionSpec(
-        function, version, request.namespace, environment, request.image, declaration, time.time()
+        function, version, request.namespace, environment, request.image, declaration, time.time(), packages
     )
 
 

@@ -1,0 +1,37 @@
+"""Files that must survive a power cut, and what they take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def sync_tree(folder: Path) -> None:
+    """Flushes every file and folder below `folder` to the disk."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Renames, and flushes the folder that now holds the name. Raises OSError."""
+    source.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def tree_bytes(folder: Path) -> int:
+    """What a folder takes on the disk, by blocks; what vanishes meanwhile is not counted."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(parent) / name).lstat().st_blocks * 512
+    return total
