@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,15 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running_server(
-    files: Sequence[Path], state_dir: Path, budget_bytes: int | None = None, options: Sequence[str] = ()
+    files: Sequence[Path],
+    state_dir: Path,
+    budget_bytes: int | None = None,
+    options: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
     """`glowplug serve` on a free port, with nothing deployed but `files`; ended when the block is left.
 
+    `variables` are added to its environment. Its log continues the one that an earlier server left there.
     Raises RuntimeError with the end of its log when it does not come up.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -75,8 +81,11 @@ def running_server(
     command += ["--state-dir", str(state_dir), "--json", *options]
     if budget_bytes is not None:
         command += ["--memory", str(budget_bytes)]
-    with open(log, "wb") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL)
+    with open(log, "ab") as stderr:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL,
+            env=os.environ | dict(variables or {}),
+        )  # fmt: skip
     server: RunningServer | None = None
     try:
         ready = _ready(process, log)

@@ -1,0 +1,138 @@
+"""Part `kills`: SIGKILL for every kind of process under load, in bounded runs, and what must not come of it.
+
+Each run has a folder of its own, its share of the kills in a seeded order, and an end: the load stops, every
+function must come back as it was acknowledged last, the server starts once more by itself and is ended, and
+then nothing of it may run and nothing but its state may lie there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from glowplug.bench.endurance_chaos import FUNCTIONS, Chaos, deck, mixed_load
+from glowplug.bench.endurance_deploys import Deployer
+from glowplug.bench.endurance_ground import VICTIMS, Ground
+from glowplug.bench.endurance_load import (
+    Caller,
+    Outcome,
+    count,
+    errors_by_kind,
+    latencies,
+    quantile,
+)
+from glowplug.bench.endurance_options import Options
+from glowplug.bench.result import Claim, claim
+from glowplug.core.rng import rng_for
+
+Tell = Callable[[str], None]
+_SETTLE_S = 90.0
+_UNDISTURBED_S = 3.0
+_DEFECTS = ("internal", "unknown_function", "unknown_version", "build_failed", "function_failed", "unreadable")
+"""Errors that no kill excuses: the fault is ours, or something that was deployed is gone."""
+
+
+def run(options: Options, folder: Path, tell: Tell) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """Raises RuntimeError when a server does not come up again."""
+    runs = -(-options.kills // options.kills_per_run)
+    found: list[dict[str, Any]] = []
+    for number in range(runs):
+        kills = min(options.kills_per_run, options.kills - number * options.kills_per_run)
+        with tempfile.TemporaryDirectory(dir=folder) as ground:
+            told = f"kills: run {number + 1} of {runs}"
+            found.append(asyncio.run(_one(options, number, kills, Path(ground), lambda t: tell(f"{told}, {t}"))))
+    row = _together(found)
+    undisturbed = {
+        "scenario": "kills: before them", "duration_s": sum(each["before_s"] for each in found),
+        **_requests([outcome for each in found for outcome in each["before"]]),
+    }  # fmt: skip
+    return [undisturbed, row], [
+        claim("kills: processes killed", sum(row["kills"].values()), "at least", options.kills),
+        claim("kills: wrong answers", row["wrong"], "at most", 0),
+        claim("kills: requests that hung", row["hanging"], "at most", 0),
+        claim("kills: errors that no kill excuses", row["defects"], "at most", 0),
+        claim("kills: acknowledged deploys lost", len(row["lost_deploys"]), "at most", 0),
+        claim("kills: processes and files left behind", len(row["left_behind"]), "at most", 0),
+    ]
+
+
+async def _one(options: Options, number: int, kills: int, folder: Path, tell: Tell) -> dict[str, Any]:
+    """One run."""
+    rng = rng_for(options.seed, 1000 + number)
+    ground = Ground(folder, options.budget_bytes)
+    deployer = Deployer(ground, FUNCTIONS)
+    chaos = Chaos(ground, deployer, rng_for(options.seed, 2000 + number))
+    caller = Caller(ground.address)
+    try:
+        await asyncio.to_thread(ground.start)
+        await asyncio.to_thread(deployer.deploy, *FUNCTIONS)
+        lost = await asyncio.to_thread(deployer.settle, _SETTLE_S)
+        if lost:
+            raise RuntimeError(f"before any kill: {'; '.join(lost)}")
+        load = mixed_load(caller, deployer, options.chaos_rate, rng_for(options.seed, 3000 + number))
+        load.start()
+        await asyncio.sleep(min(_UNDISTURBED_S, options.kill_gap_s * kills))
+        before, start_s = list(load.outcomes), time.monotonic()
+        for done, kind in enumerate(deck(VICTIMS, kills, rng)):
+            tell(f"kill {done + 1} of {kills}: {kind}")
+            await asyncio.sleep(rng.uniform(0.0, options.kill_gap_s))
+            await chaos.kill(kind)
+        duration_s = time.monotonic() - start_s
+        tell("the load ends")
+        outcomes = (await load.stop())[len(before) :]
+        tell("everything returns")
+        lost = await asyncio.to_thread(deployer.settle, _SETTLE_S)
+        left = await asyncio.to_thread(_aftermath, ground, deployer)
+    finally:
+        caller.close()
+        await asyncio.to_thread(ground.stop)
+    left += await asyncio.to_thread(ground.left_behind)
+    return {
+        "before": before, "before_s": _UNDISTURBED_S, "outcomes": outcomes, "duration_s": duration_s,
+        "kills": chaos.kills, "spared": chaos.spared, "deploys": deployer.acknowledged,
+        "deploys_refused": Counter(deployer.refused), "lost_deploys": lost, "left_behind": left,
+    }  # fmt: skip
+
+
+def _aftermath(ground: Ground, deployer: Deployer) -> list[str]:
+    """A start collects what nobody needs: afterwards the store holds the versions that there are, and no more."""
+    ground.start()
+    lost = deployer.settle(_SETTLE_S)
+    assert ground.client is not None
+    versions = {version for each in ground.client.functions() for version in each.versions}
+    left = [f"bundles/{name}" for name in sorted(ground.stored("bundles") - versions)]
+    return [*(f"after one more start, {each}" for each in lost), *left]
+
+
+def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of all runs."""
+    outcomes: list[Outcome] = [outcome for each in runs for outcome in each["outcomes"]]
+    counters = {
+        name: dict(sum((each[name] for each in runs), Counter()))
+        for name in ("kills", "spared", "deploys_refused")
+    }
+    joined = {
+        name: [one for each in runs for one in each[name]] for name in ("lost_deploys", "left_behind")
+    }
+    return {
+        "scenario": "kills", "runs": len(runs), "duration_s": sum(each["duration_s"] for each in runs),
+        "deploys": sum(each["deploys"] for each in runs), **_requests(outcomes), **counters, **joined,
+    }  # fmt: skip
+
+
+def _requests(outcomes: list[Outcome]) -> dict[str, Any]:
+    taken = latencies(outcomes)
+    odd = [outcome for outcome in outcomes if outcome.kind == "wrong" or outcome.code in _DEFECTS]
+    return {
+        "requests": len(outcomes), "answered": len(taken), "errors_by_kind": errors_by_kind(outcomes),
+        "wrong": count(outcomes, "wrong"), "hanging": count(outcomes, "hanging"),
+        "lost": count(outcomes, "broken", "hanging"),
+        "defects": sum(outcome.code in _DEFECTS for outcome in outcomes),
+        "odd": [{"status": each.status, "code": each.code, "answer": each.answer} for each in odd[:20]],
+        "p50_s": quantile(taken, 0.5), "p99_s": quantile(taken, 0.99),
+    }  # fmt: skip
