@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 from glowplug.bench.endurance_load import Address
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.systems.processes import children, command_line, descendants, living
+from glowplug.bundle.store import BundleStore
 from glowplug.client import Client
 from glowplug.node import agent_main
+from glowplug.server.database import Database
 
 Victim = Literal["server", "agent", "environment", "function", "worker", "build"]
 VICTIMS: tuple[Victim, ...] = ("server", "agent", "environment", "function", "worker", "build")
@@ -109,18 +111,28 @@ class Ground:
 
     def left_behind(self) -> list[str]:
         """After `stop`: processes that still run though their end was waited for, and files that are no part
-        of the state: scratch, unfinished uploads, packs and bundles."""
+        of the state: scratch, what is unfinished, bundles of no version and packs of no bundle."""
         deadline_s = time.monotonic() + _GONE_S
         while (pids := self.processes()) and time.monotonic() < deadline_s:
             time.sleep(0.02)
         found = [f"process {pid}: {_name(pid)}" for pid in pids]
         found += [f"scratch/{path.name}" for path in self._scratch.iterdir()]
         found += [f"incoming/{path.name}" for path in (self.state_dir / "incoming").glob("*")]
-        return found + [str(path.relative_to(self.state_dir)) for path in self.state_dir.rglob(".new-*")]
+        found += [str(path.relative_to(self.state_dir)) for path in self.state_dir.rglob(".new-*")]
+        return found + self._unwanted()
 
-    def stored(self, folder: str) -> set[str]:
-        """The names in one of the store's folders."""
-        return {path.name for path in (self.state_dir / folder).iterdir()}
+    def _unwanted(self) -> list[str]:
+        with contextlib.closing(Database(self.state_dir / "glowplug.db")) as database:
+            versions = {stored.spec.version for stored in database.versions()}
+        store = BundleStore(self.state_dir)
+        manifests = [store.described(version) for version in versions]
+        packs = {f"{manifest.pack}.pack" for manifest in manifests if manifest is not None}
+        return [
+            str(path.relative_to(self.state_dir))
+            for folder, wanted in ((store.bundles, set(map(str, versions))), (store.packs, packs))
+            for path in folder.iterdir()
+            if path.name not in wanted
+        ]
 
     def _agents(self, server_pid: int) -> list[int]:
         below = living(children(server_pid))

@@ -11,9 +11,10 @@ import asyncio
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from glowplug.bench.endurance_chaos import FUNCTIONS, Chaos, deck, mixed_load
 from glowplug.bench.endurance_deploys import Deployer
@@ -26,12 +27,13 @@ from glowplug.bench.endurance_load import (
     latencies,
     quantile,
 )
-from glowplug.bench.endurance_options import Options
+from glowplug.bench.endurance_options import Options, Tell
 from glowplug.bench.result import Claim, claim
 from glowplug.core.rng import rng_for
 
-Tell = Callable[[str], None]
-_SETTLE_S = 90.0
+SETTLE_S = 90.0
+_CHECK_EVERY = 7
+"""After so many kills everything must return before the next one: that many kinds and one."""
 _UNDISTURBED_S = 3.0
 _DEFECTS = ("internal", "unknown_function", "unknown_version", "build_failed", "function_failed", "unreadable")
 """Errors that no kill excuses: the fault is ours, or something that was deployed is gone."""
@@ -45,11 +47,11 @@ def run(options: Options, folder: Path, tell: Tell) -> tuple[list[dict[str, Any]
         kills = min(options.kills_per_run, options.kills - number * options.kills_per_run)
         with tempfile.TemporaryDirectory(dir=folder) as ground:
             told = f"kills: run {number + 1} of {runs}"
-            found.append(asyncio.run(_one(options, number, kills, Path(ground), lambda t: tell(f"{told}, {t}"))))
+            found.append(uvloop.run(_one(options, number, kills, Path(ground), lambda t: tell(f"{told}, {t}"))))
     row = _together(found)
     undisturbed = {
         "scenario": "kills: before them", "duration_s": sum(each["before_s"] for each in found),
-        **_requests([outcome for each in found for outcome in each["before"]]),
+        **facts([outcome for each in found for outcome in each["before"]]),
     }  # fmt: skip
     return [undisturbed, row], [
         claim("kills: processes killed", sum(row["kills"].values()), "at least", options.kills),
@@ -71,7 +73,7 @@ async def _one(options: Options, number: int, kills: int, folder: Path, tell: Te
     try:
         await asyncio.to_thread(ground.start)
         await asyncio.to_thread(deployer.deploy, *FUNCTIONS)
-        lost = await asyncio.to_thread(deployer.settle, _SETTLE_S)
+        lost = await asyncio.to_thread(deployer.settle, SETTLE_S)
         if lost:
             raise RuntimeError(f"before any kill: {'; '.join(lost)}")
         load = mixed_load(caller, deployer, options.chaos_rate, rng_for(options.seed, 3000 + number))
@@ -82,16 +84,18 @@ async def _one(options: Options, number: int, kills: int, folder: Path, tell: Te
             tell(f"kill {done + 1} of {kills}: {kind}")
             await asyncio.sleep(rng.uniform(0.0, options.kill_gap_s))
             await chaos.kill(kind)
+            if (done + 1) % _CHECK_EVERY == 0:
+                lost += await asyncio.to_thread(deployer.settle, SETTLE_S)
         duration_s = time.monotonic() - start_s
         tell("the load ends")
         outcomes = (await load.stop())[len(before) :]
         tell("everything returns")
-        lost = await asyncio.to_thread(deployer.settle, _SETTLE_S)
-        left = await asyncio.to_thread(_aftermath, ground, deployer)
+        lost += await asyncio.to_thread(deployer.settle, SETTLE_S)
+        lost += await asyncio.to_thread(aftermath, ground, deployer)
     finally:
         caller.close()
         await asyncio.to_thread(ground.stop)
-    left += await asyncio.to_thread(ground.left_behind)
+    left = await asyncio.to_thread(ground.left_behind)
     return {
         "before": before, "before_s": _UNDISTURBED_S, "outcomes": outcomes, "duration_s": duration_s,
         "kills": chaos.kills, "spared": chaos.spared, "deploys": deployer.acknowledged,
@@ -99,14 +103,10 @@ async def _one(options: Options, number: int, kills: int, folder: Path, tell: Te
     }  # fmt: skip
 
 
-def _aftermath(ground: Ground, deployer: Deployer) -> list[str]:
-    """A start collects what nobody needs: afterwards the store holds the versions that there are, and no more."""
+def aftermath(ground: Ground, deployer: Deployer) -> list[str]:
+    """Starts once more, which collects what nobody needs; returns what is lost then."""
     ground.start()
-    lost = deployer.settle(_SETTLE_S)
-    assert ground.client is not None
-    versions = {version for each in ground.client.functions() for version in each.versions}
-    left = [f"bundles/{name}" for name in sorted(ground.stored("bundles") - versions)]
-    return [*(f"after one more start, {each}" for each in lost), *left]
+    return [f"after one more start, {each}" for each in deployer.settle(SETTLE_S)]
 
 
 def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -121,11 +121,11 @@ def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
     return {
         "scenario": "kills", "runs": len(runs), "duration_s": sum(each["duration_s"] for each in runs),
-        "deploys": sum(each["deploys"] for each in runs), **_requests(outcomes), **counters, **joined,
+        "deploys": sum(each["deploys"] for each in runs), **facts(outcomes), **counters, **joined,
     }  # fmt: skip
 
 
-def _requests(outcomes: list[Outcome]) -> dict[str, Any]:
+def facts(outcomes: list[Outcome]) -> dict[str, Any]:
     taken = latencies(outcomes)
     odd = [outcome for outcome in outcomes if outcome.kind == "wrong" or outcome.code in _DEFECTS]
     return {

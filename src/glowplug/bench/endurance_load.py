@@ -29,7 +29,7 @@ Address = tuple[str, int]
 class Outcome(msgspec.Struct, frozen=True):
     """One request. `kind` is `refused` for 429 and 503, `failed` for every other error that was answered,
     `broken` when the connection ended without an answer, `unreachable` when there was none, and `hanging`
-    when neither answer nor end came before the deadline and the grace."""
+    when neither answer nor end came before the deadline and the grace. `answer` is kept of what is odd."""
 
     kind: Kind
     sent_s: float
@@ -232,11 +232,14 @@ def _judge(reply: Reply, right: Callable[[Any], bool], sent_s: float, took_s: fl
     with _unreadable():
         answer = json.loads(reply.body)
         if reply.status == 200:
-            return Outcome("ok" if right(answer) else "wrong", sent_s, took_s, 200, answer=answer)
+            if right(answer):
+                return Outcome("ok", sent_s, took_s, 200)
+            return Outcome("wrong", sent_s, took_s, 200, answer=answer)
         code = str(answer["error"]["code"])
         kind: Kind = "refused" if reply.status in (429, 503) else "failed"
         retry = b"retry-after" in reply.headers
-        return Outcome(kind, sent_s, took_s, reply.status, code, retry, answer)
+        told = None if kind == "refused" else answer
+        return Outcome(kind, sent_s, took_s, reply.status, code, retry, told)
     return Outcome("wrong", sent_s, took_s, reply.status, "unreadable", answer=reply.body[:200].decode("latin-1"))
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
+Tell = Callable[[str], None]
+"""Hears of progress, in words."""
 PARTS = ("longtail", "idle", "overload", "priority", "kills", "soak")
 
 

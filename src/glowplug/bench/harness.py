@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,27 @@ class RunningServer:
         """Every deployed function by name."""
         return {each.name: each for each in self._client.functions()}
 
-    def wait_deployed(self, count: int) -> dict[str, FunctionStatus]:
-        """Waits until `count` functions are ready. Raises RuntimeError with the reason when one failed."""
-        deadline_s = time.monotonic() + DEPLOY_S
+    def wait_deployed(
+        self, count: int, on_ready: Callable[[int], object] = lambda ready: None
+    ) -> dict[str, FunctionStatus]:
+        """Waits until `count` functions are ready; `on_ready` hears again and again how many are.
+
+        Raises RuntimeError with the reason when one failed, or when nothing moved for DEPLOY_S.
+        """
+        deadline_s, most = time.monotonic() + DEPLOY_S, 0
         while time.monotonic() < deadline_s:
             found = self.functions()
             for each in found.values():
                 if each.state == "failed":
                     raise RuntimeError(f"deploying {each.name} failed: {each.error}")
-            if sum(each.state == "ready" for each in found.values()) >= count:
+            ready = sum(each.state == "ready" for each in found.values())
+            on_ready(ready)
+            if ready >= count:
                 return found
+            if ready > most:
+                deadline_s, most = time.monotonic() + DEPLOY_S, ready
             time.sleep(POLL_S)
-        raise RuntimeError(f"{count} functions were not ready after {DEPLOY_S:.0f} s")
+        raise RuntimeError(f"{most} of {count} functions were ready, and no other in {DEPLOY_S:.0f} s")
 
     def stand_at(self, function: str, step: str, cache: str = "warm") -> None:
         """Brings a function to exactly this step, with its weights in the page cache or out of it.
