@@ -11,7 +11,10 @@ from glowplug.core.events import Built
 from glowplug.core.ids import NodeId
 from glowplug.core.ladder import Step
 
-_BUILD_ATTEMPTS = 2
+_ATTEMPTS = 5
+"""A deploy was acknowledged, so bad luck does not end it soon."""
+_SLOW_ATTEMPTS = 2
+"""A build that did not end in its time would take as long again, and others wait for it."""
 
 
 def start(c: Context) -> None:
@@ -90,11 +93,11 @@ def fail(c: Context, version: Version, code: str, message: str) -> None:
     c.touch(version.spec.function)
 
 
-def retry(c: Context, version: Version, code: str, message: str) -> None:
-    """A build that failed for no fault of the function's is tried once more."""
+def retry(c: Context, version: Version, code: str, message: str, *, slow: bool = False) -> None:
+    """A build that failed for no fault of the function's is tried again, a few times."""
     version.attempts += 1
     c.store.building.pop(version.spec.version, None)
-    if version.attempts >= _BUILD_ATTEMPTS or version.retired:
+    if version.attempts >= (_SLOW_ATTEMPTS if slow else _ATTEMPTS) or version.retired:
         fail(c, version, code, message)
     else:
         version.state = "pending"
