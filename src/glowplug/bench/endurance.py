@@ -39,7 +39,7 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
             found, promised = import_module(f"glowplug.bench.endurance_{part}").run(options, Path(folder), tell)
         rows += found
         claims += promised
-    missing = [f"{part}: not asked for" for part in PARTS if part not in options.parts]
+    missing = [f"part {part}: not asked for" for part in PARTS if part not in options.parts]
     settings = msgspec.to_builtins(options)
     return Result(experiment="endurance", settings=settings, rows=rows, claims=claims, missing=missing)
 

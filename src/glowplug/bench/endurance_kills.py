@@ -31,7 +31,7 @@ from glowplug.bench.endurance_options import Options, Tell
 from glowplug.bench.result import Claim, claim
 from glowplug.core.rng import rng_for
 
-SETTLE_S = 20.0
+SETTLE_S = 60.0
 _CHECK_EVERY = 7
 """After so many kills everything must return before the next one: that many kinds and one."""
 _UNDISTURBED_S = 3.0

@@ -71,8 +71,9 @@ class Caller:
     `address` is asked for each request: None means that nobody is to be reached now.
     """
 
-    def __init__(self, address: Callable[[], Address | None]) -> None:
+    def __init__(self, address: Callable[[], Address | None], grace_s: float = GRACE_S) -> None:
         self._address = address
+        self._grace_s = grace_s
         self._idle: list[tuple[Address, Connection]] = []
 
     async def call(
@@ -88,7 +89,7 @@ class Caller:
         connection: Connection | None = None
         reached = False
         try:
-            async with asyncio.timeout(timeout_s + GRACE_S):
+            async with asyncio.timeout(timeout_s + self._grace_s):
                 connection = self._take(address) or await _connect(address)
                 reached = True
                 reply = await connection.ask(request)

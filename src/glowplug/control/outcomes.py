@@ -111,7 +111,7 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
         if permanent:
             builds.fail(c, version, code, message)
         else:
-            builds.retry(c, version, code, message, slow=not gone)
+            builds.retry(c, version, code, message, slow=not gone or code == "no_space")
 
 
 def _environment_failed(
