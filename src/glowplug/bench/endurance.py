@@ -36,7 +36,9 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
             continue
         with tempfile.TemporaryDirectory(prefix="glowplug-endurance-") as folder:
             Path(folder).chmod(0o755)  # functions run as users of their own
-            found, promised = import_module(f"glowplug.bench.endurance_{part}").run(options, Path(folder), tell)
+            found, promised = import_module(f"glowplug.bench.endurance_{part}").run(
+                options, Path(folder), tell
+            )
         rows += found
         claims += promised
     missing = [f"part {part}: not asked for" for part in PARTS if part not in options.parts]

@@ -1,4 +1,4 @@
-"""Deploys and roll-backs of `endurance`, and what is known of them: which were acknowledged, which are in doubt.
+"""Deploys and roll-backs of `endurance`, and which of them were acknowledged, or are in doubt.
 
 A call that broke off may or may not have been taken: until the next that is acknowledged, either is right.
 """
@@ -35,7 +35,7 @@ class Known(msgspec.Struct):
 
 
 class Deployer:
-    """Every version of some functions of one ground. Called from one thread at a time; `is_right` from any."""
+    """All versions of some functions of one ground. Called from one thread at a time; `is_right` from any."""
 
     def __init__(self, ground: Ground, functions: Mapping[str, Mapping[str, Any]]) -> None:
         self._ground = ground
@@ -63,7 +63,8 @@ class Deployer:
             except GlowplugError as error:
                 self._refused(error)
                 return False
-        return all([self._deploy(name, number, upload) for name in names])
+        accepted = [self._deploy(name, number, upload) for name in names]
+        return all(accepted)
 
     def roll_back(self, name: str, rng: Rng) -> bool:
         """Back to a seeded one of the earlier versions that are kept. Whether it was acknowledged."""
@@ -82,7 +83,8 @@ class Deployer:
     def is_right(self, name: str, value: int, rounds: int, answer: Any) -> bool:
         """Whether it is what some version of that function, of those that were ever sent, answers."""
         number, digest = answer
-        return 0 < number <= self._number and digest == service_answer(name, number, value, rounds)
+        known: bool = 0 < number <= self._number
+        return known and bool(digest == service_answer(name, number, value, rounds))
 
     def settle(self, within_s: float) -> list[str]:
         """Waits until no function is about to change, and returns what was lost: functions that are gone, not

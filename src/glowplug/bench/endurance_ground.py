@@ -109,10 +109,10 @@ class Ground:
         """Every living process of this run, whoever its parent is."""
         return living([pid for pid in _all() if self._is_ours(pid)])
 
-    def left_behind(self) -> list[str]:
-        """After `stop`: processes that still run though their end was waited for, and files that are no part
+    def left_behind(self, within_s: float = _GONE_S) -> list[str]:
+        """After `stop`: processes that still run after `within_s`, and files that are no part
         of the state: scratch, what is unfinished, bundles of no version and packs of no bundle."""
-        deadline_s = time.monotonic() + _GONE_S
+        deadline_s = time.monotonic() + within_s
         while (pids := self.processes()) and time.monotonic() < deadline_s:
             time.sleep(0.02)
         found = [f"process {pid}: {_name(pid)}" for pid in pids]
@@ -143,7 +143,7 @@ class Ground:
         if any(mark in word for word in command_line(pid)):
             return True
         with contextlib.suppress(OSError):
-            return os.readlink(f"/proc/{pid}/cwd").startswith(mark)
+            return str(Path(f"/proc/{pid}/cwd").readlink()).startswith(mark)
         return False
 
 

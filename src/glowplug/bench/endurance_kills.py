@@ -35,7 +35,14 @@ SETTLE_S = 60.0
 _CHECK_EVERY = 7
 """After so many kills everything must return before the next one: that many kinds and one."""
 _UNDISTURBED_S = 3.0
-_DEFECTS = ("internal", "unknown_function", "unknown_version", "build_failed", "function_failed", "unreadable")
+_DEFECTS = (
+    "internal",
+    "unknown_function",
+    "unknown_version",
+    "build_failed",
+    "function_failed",
+    "unreadable",
+)
 """Errors that no kill excuses: the fault is ours, or something that was deployed is gone."""
 
 
@@ -46,8 +53,8 @@ def run(options: Options, folder: Path, tell: Tell) -> tuple[list[dict[str, Any]
     for number in range(runs):
         kills = min(options.kills_per_run, options.kills - number * options.kills_per_run)
         with tempfile.TemporaryDirectory(dir=folder) as ground:
-            told = f"kills: run {number + 1} of {runs}"
-            found.append(uvloop.run(_one(options, number, kills, Path(ground), lambda t: tell(f"{told}, {t}"))))
+            title = f"kills: run {number + 1} of {runs}"
+            found.append(uvloop.run(_one(options, number, kills, Path(ground), title, tell)))
     row = _together(found)
     undisturbed = {
         "scenario": "kills: before them", "duration_s": sum(each["before_s"] for each in found),
@@ -63,7 +70,9 @@ def run(options: Options, folder: Path, tell: Tell) -> tuple[list[dict[str, Any]
     ]
 
 
-async def _one(options: Options, number: int, kills: int, folder: Path, tell: Tell) -> dict[str, Any]:
+async def _one(
+    options: Options, number: int, kills: int, folder: Path, title: str, tell: Tell
+) -> dict[str, Any]:
     """One run."""
     rng = rng_for(options.seed, 1000 + number)
     ground = Ground(folder, options.budget_bytes)
@@ -77,19 +86,21 @@ async def _one(options: Options, number: int, kills: int, folder: Path, tell: Te
         if lost:
             raise RuntimeError(f"before any kill: {'; '.join(lost)}")
         load = mixed_load(caller, deployer, options.chaos_rate, rng_for(options.seed, 3000 + number))
+        load_s = time.monotonic()
         load.start()
         await asyncio.sleep(min(_UNDISTURBED_S, options.kill_gap_s * kills))
         before, start_s = list(load.outcomes), time.monotonic()
+        before_s = start_s - load_s
         for done, kind in enumerate(deck(VICTIMS, kills, rng)):
-            tell(f"kill {done + 1} of {kills}: {kind}")
+            tell(f"{title}, kill {done + 1} of {kills}: {kind}")
             await asyncio.sleep(rng.uniform(0.0, options.kill_gap_s))
             await chaos.kill(kind)
             if (done + 1) % _CHECK_EVERY == 0:
                 lost += await asyncio.to_thread(deployer.settle, SETTLE_S)
         duration_s = time.monotonic() - start_s
-        tell("the load ends")
+        tell(f"{title}, the load ends")
         outcomes = (await load.stop())[len(before) :]
-        tell("everything returns")
+        tell(f"{title}, everything returns")
         lost += await asyncio.to_thread(deployer.settle, SETTLE_S)
         lost += await asyncio.to_thread(aftermath, ground, deployer)
     finally:
@@ -97,7 +108,7 @@ async def _one(options: Options, number: int, kills: int, folder: Path, tell: Te
         await asyncio.to_thread(ground.stop)
     left = await asyncio.to_thread(ground.left_behind)
     return {
-        "before": before, "before_s": _UNDISTURBED_S, "outcomes": outcomes, "duration_s": duration_s,
+        "before": before, "before_s": before_s, "outcomes": outcomes, "duration_s": duration_s,
         "kills": chaos.kills, "spared": chaos.spared, "deploys": deployer.acknowledged,
         "deploys_refused": Counter(deployer.refused), "lost_deploys": lost, "left_behind": left,
     }  # fmt: skip
@@ -116,9 +127,7 @@ def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
         name: dict(sum((each[name] for each in runs), Counter()))
         for name in ("kills", "spared", "deploys_refused")
     }
-    joined = {
-        name: [one for each in runs for one in each[name]] for name in ("lost_deploys", "left_behind")
-    }
+    joined = {name: [one for each in runs for one in each[name]] for name in ("lost_deploys", "left_behind")}
     return {
         "scenario": "kills", "runs": len(runs), "duration_s": sum(each["duration_s"] for each in runs),
         "deploys": sum(each["deploys"] for each in runs), **facts(outcomes), **counters, **joined,

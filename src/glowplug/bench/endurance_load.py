@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import msgspec
@@ -230,21 +230,17 @@ def _request(address: Address, function: str, arguments: Any, timeout_s: float, 
 
 
 def _judge(reply: Reply, right: Callable[[Any], bool], sent_s: float, took_s: float) -> Outcome:
-    with _unreadable():
+    try:
         answer = json.loads(reply.body)
         if reply.status == 200:
             if right(answer):
                 return Outcome("ok", sent_s, took_s, 200)
             return Outcome("wrong", sent_s, took_s, 200, answer=answer)
         code = str(answer["error"]["code"])
-        kind: Kind = "refused" if reply.status in (429, 503) else "failed"
-        retry = b"retry-after" in reply.headers
-        told = None if kind == "refused" else answer
-        return Outcome(kind, sent_s, took_s, reply.status, code, retry, told)
-    return Outcome("wrong", sent_s, took_s, reply.status, "unreadable", answer=reply.body[:200].decode("latin-1"))
-
-
-@contextlib.contextmanager
-def _unreadable() -> Iterator[None]:
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        yield
+    except (ValueError, KeyError, TypeError):
+        shown = reply.body[:200].decode("latin-1")
+        return Outcome("wrong", sent_s, took_s, reply.status, "unreadable", answer=shown)
+    kind: Kind = "refused" if reply.status in (429, 503) else "failed"
+    retry = b"retry-after" in reply.headers
+    told = None if kind == "refused" else answer
+    return Outcome(kind, sent_s, took_s, reply.status, code, retry, told)

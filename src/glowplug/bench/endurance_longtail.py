@@ -1,4 +1,4 @@
-"""Part `longtail`: distinct models called in random order under one budget, each called a second time at once.
+"""Part `longtail`: distinct models called in random order under one budget, and each a second time at once.
 
 The second call finds its worker parked: the same functions and the same server, unstressed.
 """

@@ -1,4 +1,4 @@
-"""The picture of `endurance`: memory under the long tail and over the soak, latencies beside unstressed ones."""
+"""The picture of `endurance`: memory under the long tail and over the soak, and all latencies."""
 
 from __future__ import annotations
 

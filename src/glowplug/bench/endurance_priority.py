@@ -1,8 +1,9 @@
-"""Part `priority`: `interactive` requests, one after another, alone and beside more `background` work than fits.
+"""Part `priority`: `interactive` requests one after another, alone and beside more `background` work than fits.
 
 Twice: `other functions` has the background work done by two other functions, which alone would keep two
-processors busy; `same function` has both classes meet in one queue, where background requests are a tenth as
-long, for what runs already is not interrupted. Alone and beside alternate, so that a noisy machine harms both.
+processors busy; `same function` has both classes meet in one queue, where background requests are a tenth
+as long, for what runs already is not interrupted. Alone and beside alternate, so that a noisy machine harms
+both.
 """
 
 from __future__ import annotations
@@ -53,9 +54,7 @@ def run(options: Options, folder: Path, tell: Tell) -> tuple[list[dict[str, Any]
     return rows, [*claims, claim("priority: anything but right answers", odd, "at most", 0)]
 
 
-async def _measure(
-    options: Options, folder: Path, tell: Tell
-) -> dict[tuple[str, str], list[Outcome]]:
+async def _measure(options: Options, folder: Path, tell: Tell) -> dict[tuple[str, str], list[Outcome]]:
     rounds = rounds_of(options.request_s)
     ground = Ground(folder, options.budget_bytes, ("--threads", "1"))
     deployer = Deployer(ground, _FUNCTIONS)

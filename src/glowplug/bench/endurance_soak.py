@@ -1,4 +1,4 @@
-"""Part `soak`: half an hour of mixed traffic, deploys, roll-backs and kills; nothing may grow, nothing be wrong.
+"""Part `soak`: half an hour of mixed traffic, deploys, roll-backs and kills; nothing may grow or be wrong.
 
 Server and agent live through all of it, so that what they hold can be seen to stay flat; that they are killed
 too is part `kills`.
@@ -52,7 +52,9 @@ def run(options: Options, folder: Path, tell: Tell) -> tuple[list[dict[str, Any]
         of = samples[name]
         row[f"{name}_grown_bytes"] = memory_growth(of)
         row[f"{name}_descriptors_grown"] = descriptor_growth(of)
-        row[f"{name}_samples"] = [(each.at_s - of[0].at_s, each.memory_bytes, each.descriptors) for each in of]
+        row[f"{name}_samples"] = [
+            (each.at_s - of[0].at_s, each.memory_bytes, each.descriptors) for each in of
+        ]
         if not options.quick:
             claims += [
                 claim(f"soak: {name} grew by_bytes", row[f"{name}_grown_bytes"], "at most", target_bytes),

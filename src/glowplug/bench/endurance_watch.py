@@ -66,8 +66,8 @@ def sample(pid: int) -> Sample | None:
 
 
 def growth(points: list[tuple[float, float]], skip: float = 0.25) -> float:
-    """How much the values grew over the whole time by the median of the slopes between all pairs (Theil and
-    Sen), which a few peaks do not move. The first `skip` of the time is warm-up and left out. 0 of nothing."""
+    """How much the values grew over the whole time, by the median of the slopes between all pairs (Theil and
+    Sen), which a few peaks do not move. The first `skip` of the time is a warm-up and left out."""
     if not points:
         return 0.0
     start_s, end_s = points[0][0], points[-1][0]
@@ -88,4 +88,5 @@ def memory_growth(samples: list[Sample], skip: float = 0.25) -> float:
 
 
 def descriptor_growth(samples: list[Sample], skip: float = 0.25) -> float:
+    """Their number over the whole time."""
     return growth([(each.at_s, each.descriptors) for each in samples], skip)

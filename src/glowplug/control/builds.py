@@ -14,8 +14,7 @@ from glowplug.core.ladder import Step
 _ATTEMPTS = 5
 """A deploy was acknowledged, so bad luck does not end it soon."""
 _SLOW_ATTEMPTS = 2
-"""A build that did not end in its time, or found the disk full at its end, takes as long again, and others wait
-for it."""
+"""A build that did not end in its time, or found the disk full, takes as long again, and others wait for it."""
 
 
 def start(c: Context) -> None:

@@ -72,9 +72,7 @@ class Database:
     def prune(self, function: FunctionId, keep: Collection[VersionId]) -> None:
         """Forgets all versions of a function but these."""
         marks = ",".join("?" * len(keep))
-        self._write(
-            f"DELETE FROM versions WHERE function=? AND version NOT IN ({marks})", function, *keep
-        )
+        self._write(f"DELETE FROM versions WHERE function=? AND version NOT IN ({marks})", function, *keep)
 
     def versions(self) -> list[StoredVersion]:
         """Every version, oldest first."""
