@@ -1,4 +1,4 @@
-"""Part `overload`: five times the requests that can be answered, for a minute, whose arrivals wait for nobody.
+"""Part `overload`: five times the requests that can be answered, arriving for a minute without waiting.
 
 The capacity is measured first and once more afterwards, by callers that wait for each answer; goodput is
 right answers a second while the overload lasts. The function works on one processor for a known time.

@@ -1,4 +1,4 @@
-"""Part `priority`: `interactive` requests one after another, alone and beside more `background` work than fits.
+"""Part `priority`: `interactive` requests one after another, alone and beside plenty of `background` work.
 
 Twice: `other functions` has the background work done by two other functions, which alone would keep two
 processors busy; `same function` has both classes meet in one queue, where background requests are a tenth

@@ -14,7 +14,7 @@ from glowplug.core.ladder import Step
 _ATTEMPTS = 5
 """A deploy was acknowledged, so bad luck does not end it soon."""
 _SLOW_ATTEMPTS = 2
-"""A build that did not end in its time, or found the disk full, takes as long again, and others wait for it."""
+"""A build that did not end in its time, or found the disk full, takes as long again, and others wait."""
 
 
 def start(c: Context) -> None:
@@ -68,7 +68,7 @@ def on_built(c: Context, event: Built) -> None:
     if holding is None or version is None or holding.key != key_of("build", event.node, event.version):
         return
     describe(version, event.facts, c)
-    version.state = "built"
+    version.state, version.attempts = "built", 0
     c.store.building.pop(event.version, None)
     holdings.remove(c, holding)
     # What was just written lies in the page cache, whether there is room for it or not.

@@ -176,11 +176,16 @@ class LocalPlatform:
                 raise UnknownVersion(
                     f"{function} keeps no version {version[:40]!r} to go back to; kept: {kept}"
                 )
-            spec = next(v.spec for v in self._database.versions() if v.spec.version == version)
+            found = next((v for v in self._database.versions() if v.spec.version == version), None)
+            if found is None:
+                raise UnknownVersion(f"{function} does not keep version {version} any more")
             with _stored("the rollback"):
-                await self._save(spec)
-            self._know(spec)
-            self._driver.post(RollbackRequested(function, VersionId(version)))
+                await self._save(found.spec)
+            self._know(found.spec)
+            if version in kept_versions(self._driver.state, function):
+                self._driver.post(RollbackRequested(function, found.spec.version))
+            else:  # it was retired while it was stored: then it is deployed again
+                self._driver.post(Deployed(found.spec, found.facts))
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
         status = self.function(function)
