@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from glowplug.core.priority import Priority, PriorityLabel
 from glowplug.core.rng import Rng
 
 PRIORITY_HEADER = "x-glowplug-priority"
-PRIORITIES = {"interactive": "100", "background": "-100"}
+PRIORITIES = {each.label: str(int(each)) for each in Priority}
 """How a request says its class."""
 GRACE_S = 6.0
 """How long after a request's deadline its answer may come: the gateway itself speaks 5 s after it at last."""
@@ -78,7 +79,7 @@ class Caller:
 
     async def call(
         self, function: str, arguments: Any, right: Callable[[Any], bool], *,
-        timeout_s: float = 5.0, priority: str = "",
+        timeout_s: float = 5.0, priority: PriorityLabel | None = None,
     ) -> Outcome:  # fmt: skip
         """One request and what became of it; never raises but when it is cancelled."""
         sent_s = time.monotonic()
@@ -215,7 +216,9 @@ def _close(connection: Connection | None) -> None:
         connection.close()
 
 
-def _request(address: Address, function: str, arguments: Any, timeout_s: float, priority: str) -> bytes:
+def _request(
+    address: Address, function: str, arguments: Any, timeout_s: float, priority: PriorityLabel | None
+) -> bytes:
     body = json.dumps(arguments).encode()
     lines = [
         f"POST /function/{function} HTTP/1.1",

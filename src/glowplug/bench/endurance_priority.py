@@ -21,12 +21,13 @@ from glowplug.bench.endurance_load import Caller, Outcome, count, errors_by_kind
 from glowplug.bench.endurance_options import Options, Tell
 from glowplug.bench.result import Claim, claim
 from glowplug.bench.workloads import rounds_of
+from glowplug.core.priority import PriorityLabel
 
 TIMES_ALONE = 1.3
 _FUNCTIONS: dict[str, dict[str, Any]] = {
     "asked": {"memory": "100MB"},
-    "crowd-0": {"memory": "100MB"},
-    "crowd-1": {"memory": "100MB"},
+    "crowd-0": {"memory": "100MB", "priority": "background"},
+    "crowd-1": {"memory": "100MB", "priority": "background"},
 }
 _CROWD = 8
 """Background requests in flight at each function of the crowd."""
@@ -60,7 +61,7 @@ async def _measure(options: Options, folder: Path, tell: Tell) -> dict[tuple[str
     deployer = Deployer(ground, _FUNCTIONS)
     caller = Caller(ground.address)
 
-    def asking(name: str, priority: str, rounds: int) -> Callable[[], Awaitable[Outcome]]:
+    def asking(name: str, priority: PriorityLabel, rounds: int) -> Callable[[], Awaitable[Outcome]]:
         value = 0
 
         async def send() -> Outcome:
