@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from glowplug.core.priority import Priority, PriorityLabel
+from glowplug.core.priority import PriorityLabel
 from glowplug.core.rng import Rng
 
 PRIORITY_HEADER = "x-glowplug-priority"
-PRIORITIES = {each.label: str(int(each)) for each in Priority}
 """How a request says its class."""
 GRACE_S = 6.0
 """How long after a request's deadline its answer may come: the gateway itself speaks 5 s after it at last."""
@@ -228,7 +227,7 @@ def _request(
         f"x-glowplug-timeout: {timeout_s}",
     ]
     if priority:
-        lines.append(f"{PRIORITY_HEADER}: {PRIORITIES[priority]}")
+        lines.append(f"{PRIORITY_HEADER}: {priority}")
     return "\r\n".join((*lines, "", "")).encode() + body
 
 
