@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,48 @@ def test_a_bug_stops_the_driver_and_is_told_once(tmp_path: Path, caplog: pytest.
     asyncio.run(story())
     assert "the controller failed on TimerFired" in caplog.text
     assert replay(tmp_path).events == 1, "what it failed on can be looked at"
+
+
+class _FullDisk(JournalWriter):
+    """Takes what it is given until `full`."""
+
+    full = False
+
+    def begin(self, snapshot: bytes) -> None:
+        self._refuse()
+        super().begin(snapshot)
+
+    def flush(self, snapshot: Callable[[], bytes]) -> None:
+        self._refuse()
+        super().flush(snapshot)
+
+    def close(self) -> None:
+        self._refuse()
+        super().close()
+
+    def _refuse(self) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("when", ["before the start", "before a flush", "before the end"])
+def test_a_full_disk_costs_the_journal_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    async def story() -> None:
+        journal, port = _FullDisk(tmp_path), _Port()
+        driver = Driver(ControlState(SETTINGS), FakeEngine(FACTS), journal, FakeClock())
+        journal.full = when == "before the start"
+        driver.start()
+        journal.full |= when == "before a flush"
+        driver.register_gateway(GatewayId("g"), port)
+        driver.post(RequestArrived(RequestId(1), FunctionId("f.default"), GatewayId("g"), 9.0))
+        driver.flush()
+        driver.post(RequestArrived(RequestId(2), FunctionId("f.default"), GatewayId("g"), 9.0))
+        assert [type(command) for command in port.commands] == [Reject, Reject]
+        journal.full |= when == "before the end"
+        await driver.close()
+
+    asyncio.run(story())
+    assert caplog.text.count("the journal cannot be written and is given up") == 1
+    assert replay(tmp_path).mismatches == []

@@ -83,6 +83,68 @@ def test_a_build_that_fails_leaves_the_old_version_active(world: World) -> None:
     assert VersionId("f-v2") not in world.state.context.store.versions
 
 
+def fail_next(world: World) -> None:
+    """Whatever is under way ends by bad luck; what is tried again after a pause is tried again."""
+    world.engine.fail(next(iter(world.engine.pending)), "unavailable", "killed")
+    world.advance(60.0)
+
+
+def builds_fail(world: World, times: int) -> None:
+    """`f-v2` is deployed over `f-v1`, and so many of its builds end by bad luck."""
+    world.deploy(spec())
+    world.deploy(spec(version="2"), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    for _ in range(times):
+        world.engine.fail(next(iter(world.engine.pending)), "unavailable", "killed")
+    assert kinds(world.commands).count("build") == min(times + 1, 5)
+
+
+def test_bad_luck_with_a_build_is_not_the_end_of_a_deploy(world: World) -> None:
+    builds_fail(world, 4)
+    world.engine.answer_all()
+    assert active(world) == "f-v2"
+
+
+def test_a_build_that_never_has_luck_is_given_up(world: World) -> None:
+    builds_fail(world, 5)
+    assert not world.engine.pending
+    assert (active(world), world.state.functions[F].error) == ("f-v1", "killed")
+
+
+def test_a_build_that_takes_too_long_is_tried_twice(world: World) -> None:
+    world.deploy(spec())
+    world.deploy(spec(version="2"), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    for _ in range(2):
+        world.advance(ControlSettings().build_timeout_s + 1.0)
+        for number, command in list(world.engine.pending.items()):
+            if isinstance(command, Descend):
+                world.engine.succeed(number)
+    assert kinds(world.commands).count("build") == 2
+    found = world.state.functions[F]
+    assert (found.active, found.next, found.error) == ("f-v1", None, "no outcome after 600 s")
+
+
+def test_bad_luck_with_its_environment_is_not_the_end_of_a_deploy(world: World) -> None:
+    world.deploy(spec(), built=False)
+    for _ in range(4):
+        fail_next(world)
+    world.engine.answer_all()
+    assert active(world) == "f-v1"
+
+
+def test_bad_luck_with_its_first_worker_is_not_the_end_of_a_deploy(world: World) -> None:
+    world.deploy(spec())
+    world.ask(timeout_s=9999.0)
+    world.engine.answer_all()
+    world.deploy(spec(version="2"))
+    for _ in range(4):
+        fail_next(world)
+    assert (active(world), world.state.functions[F].next) == ("f-v1", "f-v2")
+    world.engine.answer_all()
+    assert active(world) == "f-v2"
+
+
 def test_requests_wait_for_the_first_build_and_are_told_when_it_fails(world: World) -> None:
     world.deploy(spec(), built=False)
     request = world.ask()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from glowplug.core.errors import NoSpace
 from tests.e2e.conftest import APPS, WAIT_S, Door, Server, all_gone, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -81,47 +79,6 @@ def test_listening_to_others_needs_a_token(folder: Path) -> None:
     done = glowplug("serve", "--host", "0.0.0.0", "--port", "0", "--state-dir", folder / "state")
     assert done.returncode == 3
     assert "--token" in done.stderr
-
-
-def fill(path: Path) -> None:
-    """Writes until nothing more fits."""
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
-
-
-def set_secrets(server: Server) -> None:
-    for number in range(50):
-        server.client.set_secret("BIG", "x" * 16_000 + str(number))
-
-
-def test_no_space_left(folder: Path) -> None:
-    """A deploy is refused with 507 and what is deployed goes on."""
-    state = folder / "state"
-    state.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m,mode=755", "tmpfs", str(state)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        with serving(folder) as server:
-            server.deploy_some(APPS / "gates.py", "add")
-            ready = server.upload(APPS / "gates.py")
-            fill(state / "filler")
-            with pytest.raises(NoSpace, match="upload cannot be stored"):
-                server.client.upload(folder / "state" / "glowplug.db")
-            with pytest.raises(NoSpace):
-                set_secrets(server)
-            assert server.client.invoke("add", {"a": 1}) == 2
-            (state / "filler").unlink()
-            server.client.deploy("variable", ready)
-            until(lambda: server.client.describe("variable").state == "ready", "there is space again")
-            assert server.client.invoke("variable", {"name": "COLOUR"}) == "green"
-    finally:
-        subprocess.run(["umount", "-l", str(state)], check=True)
 
 
 def test_nobody_answers() -> None:

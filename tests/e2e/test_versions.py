@@ -17,7 +17,7 @@ from glowplug.core.errors import (
     UnknownSecret,
     UnknownVersion,
 )
-from tests.e2e.conftest import Door, Server, until
+from tests.e2e.conftest import Door, Server, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -129,6 +129,26 @@ def test_a_version_that_fails_leaves_the_old_one(server: Server) -> None:
     assert server.client.invoke("sound") == 3
     assert server.client.describe("sound").error == ""
     server.client.undeploy("sound")
+
+
+def test_the_version_that_serves_outlives_failed_ones_and_a_restart(folder: Path) -> None:
+    """However many newer ones were accepted since: it serves after a restart, and can be gone back to."""
+    with serving(folder) as server:
+        server.deploy(source(server, "oldest", 0))
+        (sound,) = server.deploy(source(server, "oldest", 1))
+        for number in range(2, 6):
+            broken = f"import os\nif 'GLOWPLUG_INSPECT' not in os.environ: raise OSError({number})\n"
+            with pytest.raises(BuildFailed):
+                server.deploy(
+                    server.write(broken + SOURCE.format(name="oldest", number=number), "counting.py")
+                )
+        assert server.client.invoke("oldest") == 1
+        server.client.rollback("oldest")
+        until(lambda: server.client.invoke("oldest") == 0, "it goes back")
+        server.client.rollback("oldest", sound.version)
+        until(lambda: server.client.invoke("oldest") == 1, "and forth")
+    with serving(folder) as server:
+        assert server.client.invoke("oldest") == 1
 
 
 def test_two_deploys_of_one_name_at_once(server: Server, pool: ThreadPoolExecutor) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,27 @@ class RunningServer:
         """Every deployed function by name."""
         return {each.name: each for each in self._client.functions()}
 
-    def wait_deployed(self, count: int) -> dict[str, FunctionStatus]:
-        """Waits until `count` functions are ready. Raises RuntimeError with the reason when one failed."""
-        deadline_s = time.monotonic() + DEPLOY_S
+    def wait_deployed(
+        self, count: int, on_ready: Callable[[int], object] = lambda ready: None
+    ) -> dict[str, FunctionStatus]:
+        """Waits until `count` functions are ready; `on_ready` hears again and again how many are.
+
+        Raises RuntimeError with the reason when one failed, or when nothing moved for DEPLOY_S.
+        """
+        deadline_s, most = time.monotonic() + DEPLOY_S, 0
         while time.monotonic() < deadline_s:
             found = self.functions()
             for each in found.values():
                 if each.state == "failed":
                     raise RuntimeError(f"deploying {each.name} failed: {each.error}")
-            if sum(each.state == "ready" for each in found.values()) >= count:
+            ready = sum(each.state == "ready" for each in found.values())
+            on_ready(ready)
+            if ready >= count:
                 return found
+            if ready > most:
+                deadline_s, most = time.monotonic() + DEPLOY_S, ready
             time.sleep(POLL_S)
-        raise RuntimeError(f"{count} functions were not ready after {DEPLOY_S:.0f} s")
+        raise RuntimeError(f"{most} of {count} functions were ready, and no other in {DEPLOY_S:.0f} s")
 
     def stand_at(self, function: str, step: str, cache: str = "warm") -> None:
         """Brings a function to exactly this step, with its weights in the page cache or out of it.
@@ -63,10 +73,15 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running_server(
-    files: Sequence[Path], state_dir: Path, budget_bytes: int | None = None, options: Sequence[str] = ()
+    files: Sequence[Path],
+    state_dir: Path,
+    budget_bytes: int | None = None,
+    options: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
     """`glowplug serve` on a free port, with nothing deployed but `files`; ended when the block is left.
 
+    `variables` are added to its environment. Its log continues the one that an earlier server left there.
     Raises RuntimeError with the end of its log when it does not come up.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -75,8 +90,11 @@ def running_server(
     command += ["--state-dir", str(state_dir), "--json", *options]
     if budget_bytes is not None:
         command += ["--memory", str(budget_bytes)]
-    with open(log, "wb") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL)
+    with open(log, "ab") as stderr:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL,
+            env=os.environ | dict(variables or {}),
+        )  # fmt: skip
     server: RunningServer | None = None
     try:
         ready = _ready(process, log)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from rich.console import Console
 
 EXPERIMENTS = {
@@ -33,17 +36,25 @@ def run(
     *,
     quick: bool = False,
     repeats: int | None = None,
+    settings: Sequence[str] = (),
     json: Path | None = None,
     plot: Path | None = None,
 ) -> int:
-    """Runs and shows one; 0 when every claim holds, 1 when one does not, 2 for an unknown name."""
+    """Runs and shows one; 0 when every claim holds, 1 when one does not, 2 for an unknown name or setting.
+
+    `settings` are of the form NAME=VALUE; of a setting that is a list, values are separated by commas.
+    """
     if name not in EXPERIMENTS:
         Console(stderr=True).print(
             f"no experiment is called {name!r}; there are {', '.join(sorted(EXPERIMENTS))}"
         )
         return 2
     module = importlib.import_module(EXPERIMENTS[name])
-    options = module.Options(quick=quick) if repeats is None else module.Options(quick=quick, repeats=repeats)
+    try:
+        options = options_of(module.Options, quick, repeats, settings)
+    except ValueError as error:
+        Console(stderr=True).print(f"{name}: {error}", markup=False)
+        return 2
     with Console(stderr=True).status(name) as status:
         result = module.run(options, status.update)
     module.report(result, Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS))
@@ -52,6 +63,24 @@ def run(
     if plot is not None:
         module.plot(result, plot)
     return 0 if result.holds else 1
+
+
+def options_of(kind: type[Any], quick: bool, repeats: int | None, settings: Sequence[str]) -> Any:
+    """The options of an experiment as they were asked for. Raises ValueError naming what makes no sense."""
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    given: dict[str, Any] = {"quick": quick}
+    if repeats is not None:
+        given["repeats"] = repeats
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or name not in fields:
+            raise ValueError(f"{setting!r} sets nothing; write NAME=VALUE with one of {', '.join(fields)}")
+        is_list = isinstance(fields[name].default, tuple)
+        given[name] = value.split(",") if is_list else value
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
 def _first_line(module: str) -> str:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from glowplug.core.rng import rng_for
+
+_TRIED_ROUNDS = 20_000
 
 _TAIL = '''"""Many small models, each with seeded weights of its own. Written by an experiment."""
 
@@ -74,6 +81,30 @@ for number in range({count}):
 '''
 
 
+_SERVICE = '''"""Functions whose right answers are known, of one version. Written by an experiment."""
+
+import hashlib
+
+import glowplug
+
+app = glowplug.App("service")
+VERSION = {version}
+
+
+def declare(name, options):
+    def made(value: int, rounds: int = 1) -> list:
+        salt = f"{{name}} {{VERSION}}".encode()
+        return [VERSION, hashlib.pbkdf2_hmac("sha256", str(value).encode(), salt, rounds).hex()]
+
+    made.__name__ = made.__qualname__ = name.replace("-", "_")
+    globals()[made.__name__] = app.function(name=name, **options)(made)
+
+
+for name, options in {functions}.items():
+    declare(name, options)
+'''
+
+
 class TailModel(msgspec.Struct, frozen=True):
     """`depth` square layers of `width`, float32, without bias."""
 
@@ -111,6 +142,29 @@ def write_idle(count: int, folder: Path) -> Path:
     path = folder / "idle_app.py"
     path.write_text(_IDLE.format(count=count))
     return path
+
+
+def service_source(version: int, functions: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text of a source file with `functions`, the options of each by its name."""
+    shown = {name: dict(options) for name, options in functions.items()}
+    return _SERVICE.format(version=version, functions=shown)
+
+
+@lru_cache(maxsize=4096)
+def service_answer(name: str, version: int, value: int, rounds: int = 1) -> str:
+    """What `name` of that version answers, beside the version."""
+    salt = f"{name} {version}".encode()
+    return hashlib.pbkdf2_hmac("sha256", str(value).encode(), salt, rounds).hex()
+
+
+def rounds_of(seconds: float) -> int:
+    """The rounds that take this much of one processor of this machine, by the fastest of a few tries."""
+    taken: list[float] = []
+    for _ in range(5):
+        start_s = time.perf_counter()
+        hashlib.pbkdf2_hmac("sha256", b"value", b"salt", _TRIED_ROUNDS)
+        taken.append(time.perf_counter() - start_s)
+    return max(1, int(_TRIED_ROUNDS * seconds / min(taken)))
 
 
 def tail_answers(models: list[TailModel], value: float) -> dict[str, float]:

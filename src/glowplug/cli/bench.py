@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from glowplug.cli.output import console
 
@@ -13,6 +16,7 @@ def bench(
     *,
     quick: bool = False,
     repeats: int | None = None,
+    set: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
@@ -23,6 +27,7 @@ def bench(
         glowplug bench
         glowplug bench coldstart --quick
         glowplug bench coldstart --json coldstart.json --plot coldstart.png
+        glowplug bench endurance --set parts=soak --set soak_s=600
 
     Parameters
     ----------
@@ -32,6 +37,8 @@ def bench(
         A small version of about ten seconds, to see that it runs. Claims come from full runs.
     repeats
         Measurements of each cell.
+    set
+        NAME=VALUE changes one of the experiment's settings; may be given again.
     json
         Write the result to this file.
     plot
@@ -43,7 +50,7 @@ def bench(
         for known, about in registry.describe().items():
             console.print(f"[bold]{known}[/]  {about}")
         return
-    sys.exit(registry.run(name, quick=quick, repeats=repeats, json=json, plot=plot))
+    sys.exit(registry.run(name, quick=quick, repeats=repeats, settings=set, json=json, plot=plot))
 
 
 def demo(*, journal: Path | None = None) -> None:

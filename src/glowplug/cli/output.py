@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import Any
 
@@ -24,6 +26,22 @@ def print_json_line(value: Any) -> None:
     """One JSON object on a line of its own."""
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
+
+
+class UnfailingLines:
+    """A text file for a log, over a descriptor that it does not own. What a full disk or a closed pipe does
+    not take is lost: whoever logs goes on with what they were about."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def fail(error: GlowplugError) -> int:

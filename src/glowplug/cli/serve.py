@@ -7,13 +7,13 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO, cast
 
 import structlog
 import uvloop
 from cyclopts import Parameter
 
-from glowplug.cli.output import console, print_json_line
+from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.compose import System, default_state_dir
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes
@@ -142,7 +142,7 @@ def _set_up_logging(level: str, as_json: bool) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, UnfailingLines(sys.stderr.fileno()))),
     )
     for chatty in ("httpx", "httpcore", "uvicorn", "asyncio"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))

@@ -11,11 +11,14 @@ from glowplug.core.events import Built
 from glowplug.core.ids import NodeId
 from glowplug.core.ladder import Step
 
-_BUILD_ATTEMPTS = 2
 _INSTALLING = "environment"
 """The phase of an environment's climb in which its packages are installed."""
 _INSTALLING_AT_ONCE = 2
 """Each holds memory for the zygote that it will be."""
+_ATTEMPTS = 5
+"""A deploy was acknowledged, so bad luck does not end it soon."""
+_SLOW_ATTEMPTS = 2
+"""A build that did not end in its time, or found the disk full, takes as long again, and others wait."""
 
 
 def start(c: Context) -> None:
@@ -83,7 +86,7 @@ def on_built(c: Context, event: Built) -> None:
     if holding is None or version is None or holding.key != key_of("build", event.node, event.version):
         return
     describe(version, event.facts, c)
-    version.state = "built"
+    version.state, version.attempts = "built", 0
     c.store.building.pop(event.version, None)
     holdings.remove(c, holding)
     # What was just written lies in the page cache, whether there is room for it or not.
@@ -108,11 +111,11 @@ def fail(c: Context, version: Version, code: str, message: str) -> None:
     c.touch(version.spec.function)
 
 
-def retry(c: Context, version: Version, code: str, message: str) -> None:
-    """A build that failed for no fault of the function's is tried once more."""
+def retry(c: Context, version: Version, code: str, message: str, *, slow: bool = False) -> None:
+    """A build that failed for no fault of the function's is tried again, a few times."""
     version.attempts += 1
     c.store.building.pop(version.spec.version, None)
-    if version.attempts >= _BUILD_ATTEMPTS or version.retired:
+    if version.attempts >= (_SLOW_ATTEMPTS if slow else _ATTEMPTS) or version.retired:
         fail(c, version, code, message)
     else:
         version.state = "pending"

@@ -61,8 +61,7 @@ class Driver:
     def start(self) -> None:
         """Begins the journal and connects the engine. Called in the event loop, once, before any `post`."""
         self._loop = asyncio.get_running_loop()
-        if self._journal is not None:
-            self._journal.begin(self.state.snapshot())
+        self._write(lambda journal: journal.begin(self.state.snapshot()))
         self._engine.connect(self.post)
 
     def register_gateway(self, gateway: GatewayId, port: GatewayPort) -> None:
@@ -139,21 +138,25 @@ class Driver:
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
-        if self._journal is not None:
-            try:
-                self._journal.flush(self.state.snapshot)
-            except OSError:
-                _log.exception("the journal cannot be written and is given up")
-                self._journal = None
+        self._write(lambda journal: journal.flush(self.state.snapshot))
+
+    def _write(self, write: Callable[[JournalWriter], None]) -> None:
+        if self._journal is None:
+            return
+        try:
+            write(self._journal)
+        except OSError:
+            _log.exception("the journal cannot be written and is given up")
+            self._journal.abandon()
+            self._journal = None
 
     def _fail(self, event: Event, now_s: float, error: Exception) -> None:
         _log.critical("the controller failed on %r", event, exc_info=error)
         self._stopped = True
         if self._journal is not None:
             self._journal.append(now_s, event, [])
-            # Not self.flush: a state that failed must not become the snapshot of a new segment.
-            self._journal.close()
-            self._journal = None
+        # Not self.flush: a state that failed must not become the snapshot of a new segment.
+        self._close_journal()
         self._cancel_timers()
         if self._on_fatal is not None:
             self._on_fatal(error)
@@ -171,6 +174,8 @@ class Driver:
         self._stopped = True
         self._cancel_timers()
         await self._engine.close()
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+        self._close_journal()
+
+    def _close_journal(self) -> None:
+        self._write(lambda journal: journal.close())
+        self._journal = None

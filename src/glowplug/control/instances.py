@@ -14,6 +14,8 @@ from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
 
 _MISSES_BEFORE_GIVING_UP = 2
+_ATTEMPTS_OF_NEXT = 5
+"""Nobody waits for a version that is to take over but whoever deployed it, to whom it was acknowledged."""
 _LONGEST_BACKOFF_S = 60.0
 _CANCEL_SLACK_S = 5.0
 
@@ -257,12 +259,11 @@ def _missed(c: Context, version: Version, code: str, message: str, *, permanent:
     """A climb that no request was bound to failed: pause, and after some give up what depends on it."""
     function = c.store.functions[version.spec.function]
     function.misses += 1
-    hopeless = permanent or function.misses >= _MISSES_BEFORE_GIVING_UP
     if version.spec.version == function.next:
         version.attempts += 1
-        if hopeless:
+        if permanent or version.attempts >= _ATTEMPTS_OF_NEXT:
             version.state, version.code, version.error = "failed", code, message
-    elif hopeless and version.live <= 1:
+    elif (permanent or function.misses >= _MISSES_BEFORE_GIVING_UP) and version.live <= 1:
         answers.reject_queue(c, function, code if permanent else "unavailable", message)
     function.error = message
     pause(c, function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -62,8 +63,16 @@ class JournalWriter:
         self._file.flush()
         self._written_bytes = 0
 
+    def abandon(self) -> None:
+        """Closes without a word: what was not written is lost."""
+        file, self._file = self._file, None
+        self._buffer.clear()
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
     def close(self) -> None:
-        """Writes what was appended and closes. Again is not an error."""
+        """Writes what was appended and closes. Again is not an error. Raises OSError."""
         if self._file is not None:
             self._file.write(b"".join(self._buffer))
             self._file.close()

@@ -108,7 +108,10 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
             function.goal = None
     elif kind == "build" and holding.version is not None:
         version = c.store.versions[holding.version]
-        (builds.fail if permanent else builds.retry)(c, version, code, message)
+        if permanent:
+            builds.fail(c, version, code, message)
+        else:
+            builds.retry(c, version, code, message, slow=not gone or code == "no_space")
 
 
 def _environment_failed(
@@ -129,4 +132,4 @@ def _environment_failed(
         instances.pause(c, function)
         version = c.store.versions.get(function.next) if function.next else None
         if version is not None and version.state == "pending":
-            builds.fail(c, version, code, message)
+            (builds.fail if permanent else builds.retry)(c, version, code, message)

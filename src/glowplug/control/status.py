@@ -9,7 +9,7 @@ from glowplug.control.context import Context
 from glowplug.control.estimates import replicas_wanted
 from glowplug.control.records import Function, Version, key_of
 from glowplug.control.state import ControlState
-from glowplug.core.ids import FunctionId, InstanceId, split_function_id
+from glowplug.core.ids import FunctionId, InstanceId, VersionId, split_function_id
 from glowplug.core.ladder import Step
 from glowplug.core.status import FunctionStatus, InstanceStatus, NodeStatus
 
@@ -25,6 +25,14 @@ def function_statuses(state: ControlState) -> list[FunctionStatus]:
 def function_status(state: ControlState, number: FunctionId) -> FunctionStatus | None:
     function = state.functions.get(number)
     return None if function is None else _function_status(state.context, function)
+
+
+def kept_versions(state: ControlState, number: FunctionId) -> set[VersionId]:
+    """The versions that a function has use for: its active one, the one on its way, and those before."""
+    function = state.functions.get(number)
+    if function is None:
+        return set()
+    return {name for name in (function.active, function.next, *function.previous) if name is not None}
 
 
 def node_statuses(state: ControlState) -> list[NodeStatus]:

@@ -7,6 +7,7 @@ names it by its hash, and measures.
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,14 +95,16 @@ class Builds:
             work.probe = message
 
     def on_exit(self, process: Process, why: str, code: int | None) -> None:
-        """Without a `code` its zygote is gone too, and with it the process: no fault of the function's."""
+        """Without a `code` its zygote is gone too, and with it the process: no fault of the function's. Nor
+        need it be one when somebody killed it: the kernel, short of memory, or an operator."""
         work = self._works.pop(process)
         if work.descend is not None:
             self._end(work)
             return
         if work.failed is not None or (work.result is None if work.manifest is None else work.probe is None):
+            innocent = code in (None, -signal.SIGKILL)
             failed = work.failed or Failed(
-                "unavailable" if code is None else "build_failed", f"the process that built it ended: {why}"
+                "unavailable" if innocent else "build_failed", f"the process that built it ended: {why}"
             )
             self._fail(work.command, failed.code, failed.message, failed.code != "unavailable", work)
         elif work.manifest is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -68,13 +69,10 @@ class Database:
     def remove_function(self, function: FunctionId) -> None:
         self._write("DELETE FROM versions WHERE function=?", function)
 
-    def prune(self, function: FunctionId, keep: int) -> None:
-        """Forgets all but the newest `keep` versions of a function."""
-        self._write(
-            "DELETE FROM versions WHERE function=?1 AND number NOT IN "
-            "(SELECT number FROM versions WHERE function=?1 ORDER BY number DESC LIMIT ?2)",
-            function, keep,
-        )  # fmt: skip
+    def prune(self, function: FunctionId, keep: Collection[VersionId]) -> None:
+        """Forgets all versions of a function but these."""
+        marks = ",".join("?" * len(keep))
+        self._write(f"DELETE FROM versions WHERE function=? AND version NOT IN ({marks})", function, *keep)
 
     def versions(self) -> list[StoredVersion]:
         """Every version, oldest first."""

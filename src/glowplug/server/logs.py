@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from heapq import merge
+from itertools import count
 
 import msgspec
 
@@ -33,7 +35,9 @@ class LogBook:
 
     def __init__(self, kept: int) -> None:
         self._kept = kept
-        self._lines: dict[str, deque[LogLine]] = {}
+        self._lines: dict[str, deque[tuple[int, LogLine]]] = {}
+        """With the number of each line: the wall clock, which people read, may be set back."""
+        self._numbers = count()
         self._followers: dict[int, _Follower] = {}
         self._ended = False
 
@@ -48,7 +52,7 @@ class LogBook:
         book = self._lines.setdefault(function, deque(maxlen=self._kept))
         for text in texts:
             line = LogLine(now_s, function, instance, stream, text)
-            book.append(line)
+            book.append((next(self._numbers), line))
             for follower in self._followers.values():
                 if follower.function in (None, function) and follower.query.matches(line):
                     follower.put(line)
@@ -72,8 +76,7 @@ class LogBook:
             books = (
                 [self._lines.get(function, deque())] if function is not None else list(self._lines.values())
             )
-            found = [line for book in books for line in book if query.matches(line)]
-            lines = sorted(found, key=lambda line: line.at_s)
+            lines = [line for _, line in merge(*books) if query.matches(line)]
             for line in lines[max(0, len(lines) - tail) :] if tail is not None else lines:
                 yield line
             while follow and (new := await follower.lines.get()) is not None:

@@ -16,7 +16,12 @@ from glowplug._version import __version__
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
 from glowplug.control.loads import function_loads
-from glowplug.control.status import function_status, function_statuses, node_statuses
+from glowplug.control.status import (
+    function_status,
+    function_statuses,
+    kept_versions,
+    node_statuses,
+)  # fmt: skip
 from glowplug.core.errors import (
     NoSpace,
     Unavailable,
@@ -57,7 +62,6 @@ from glowplug.server.packages import PackageKeeper
 from glowplug.server.specify import specify
 
 log = structlog.get_logger("glowplug.platform")
-_VERSIONS_KEPT = 4
 _MOVE_S = 120.0
 
 
@@ -136,7 +140,7 @@ class LocalPlatform:
             spec = await asyncio.to_thread(specify, function, request, self._store, self._database)
             manifest = self._store.manifest(spec.version)
             with _stored("the deploy"):
-                await asyncio.to_thread(self._save, spec)
+                await self._save(spec)
             self._know(spec)
             facts = manifest.facts if manifest is not None and manifest.facts.build_s else None
             self._driver.post(Deployed(spec, facts))
@@ -180,11 +184,16 @@ class LocalPlatform:
                 raise UnknownVersion(
                     f"{function} keeps no version {version[:40]!r} to go back to; kept: {kept}"
                 )
-            spec = next(v.spec for v in self._database.versions() if v.spec.version == version)
+            found = next((v for v in self._database.versions() if v.spec.version == version), None)
+            if found is None:
+                raise UnknownVersion(f"{function} does not keep version {version} any more")
             with _stored("the rollback"):
-                await asyncio.to_thread(self._save, spec)
-            self._know(spec)
-            self._driver.post(RollbackRequested(function, VersionId(version)))
+                await self._save(found.spec)
+            self._know(found.spec)
+            if version in kept_versions(self._driver.state, function):
+                self._driver.post(RollbackRequested(function, found.spec.version))
+            else:  # it was retired while it was stored: then it is deployed again
+                self._driver.post(Deployed(found.spec, found.facts))
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
         status = self.function(function)
@@ -243,9 +252,12 @@ class LocalPlatform:
 
     # inside
 
-    def _save(self, spec: FunctionSpec) -> None:
-        self._database.save_version(spec)
-        self._database.prune(spec.function, _VERSIONS_KEPT)
+    async def _save(self, spec: FunctionSpec) -> None:
+        """As the newest version. What the controller still has use for is kept beside it, however many newer
+        ones could not be built."""
+        kept = kept_versions(self._driver.state, spec.function) | {spec.version}
+        await asyncio.to_thread(self._database.save_version, spec)
+        await asyncio.to_thread(self._database.prune, spec.function, kept)
 
     def _know(self, spec: FunctionSpec) -> None:
         endpoints = spec.declaration.endpoints

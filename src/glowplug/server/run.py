@@ -113,7 +113,7 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, _end, number, stop)
         try:
             system = System(options.control, gateway, node, options.calls, fatal, options.journal)
         except (OSError, sqlite3.Error) as error:
@@ -137,6 +137,11 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
                 raise failure
             log.error("the server ends because of an error", exc_info=failure)
         return 1 if failures else 0
+
+
+def _end(number: signal.Signals, stop: asyncio.Event) -> None:
+    log.info("stopping", signal=number.name)
+    stop.set()
 
 
 async def _listen(

@@ -1,0 +1,86 @@
+"""Seeded bad luck for `kills` and `soak`: a deck of deeds, dealt one after another while the load runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from glowplug.bench.endurance_deploys import Deployer
+from glowplug.bench.endurance_ground import Ground, Victim
+from glowplug.bench.endurance_load import Caller, Load, Outcome
+from glowplug.core.rng import Rng
+
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    "plain": {"memory": "100MB", "max_queue": 50},
+    "other": {"memory": "100MB", "max_queue": 50},
+    "numeric": {"memory": "200MB", "libraries": ["numpy"], "max_queue": 50},
+}
+"""Two of one environment, one of another."""
+_PATIENCE_S = 20.0
+_LOOK_S = 0.01
+_VALUES = 50
+
+
+class Chaos:
+    """Deeds on one ground under one load. `kills` counts the processes killed by kind, `spared` the kills
+    that found nobody of their kind in time."""
+
+    def __init__(self, ground: Ground, deployer: Deployer, rng: Rng) -> None:
+        self._ground, self._deployer, self._rng = ground, deployer, rng
+        self.kills: Counter[str] = Counter()
+        self.spared: Counter[str] = Counter()
+        self.deeds: Counter[str] = Counter()
+
+    async def kill(self, kind: Victim) -> None:
+        """Kills one process of that kind, as soon as there is one; a build is begun where none runs. A server
+        is started again at once, by whoever a service manager would be."""
+        deadline_s = time.monotonic() + _PATIENCE_S
+        begun: asyncio.Task[bool] | None = None
+        while True:
+            victims = self._ground.victims(kind)
+            if victims and self._ground.kill(self._rng.choice(victims)):
+                self.kills[kind] += 1
+                break
+            if kind == "build" and (begun is None or begun.done()):
+                begun = asyncio.create_task(self.deploy())
+            if time.monotonic() > deadline_s:
+                self.spared[kind] += 1
+                break
+            await asyncio.sleep(_LOOK_S)
+        if begun is not None:
+            await begun
+        if kind == "server":
+            await asyncio.to_thread(self._ground.start)
+
+    async def deploy(self) -> bool:
+        self.deeds["deploy"] += 1
+        return await asyncio.to_thread(self._deployer.deploy, self._rng.choice(sorted(FUNCTIONS)))
+
+    async def roll_back(self) -> bool:
+        self.deeds["rollback"] += 1
+        return await asyncio.to_thread(
+            self._deployer.roll_back, self._rng.choice(sorted(FUNCTIONS)), self._rng
+        )
+
+
+def deck(kinds: Sequence[Victim], count: int, rng: Rng) -> list[Victim]:
+    """`count` kinds in a seeded order, each as often as any other, but for one."""
+    dealt = [kinds[number % len(kinds)] for number in range(count)]
+    rng.shuffle(dealt)
+    return dealt
+
+
+def mixed_load(caller: Caller, deployer: Deployer, rate: float, rng: Rng) -> Load:
+    """Requests for all of FUNCTIONS, each checked against the versions that there were."""
+    names = sorted(FUNCTIONS)
+
+    async def send() -> Outcome:
+        name, value = rng.choice(names), rng.randrange(_VALUES)
+        return await caller.call(
+            name, {"value": value}, lambda answer: deployer.is_right(name, value, 1, answer)
+        )
+
+    return Load(rate, rng, send)

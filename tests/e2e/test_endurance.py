@@ -1,0 +1,52 @@
+"""The parts of `endurance` in their short, seeded versions: nothing is timed, everything is checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glowplug.bench import endurance_kills, endurance_overload, endurance_priority, endurance_soak
+from glowplug.bench.endurance_ground import VICTIMS
+from glowplug.bench.endurance_options import Options
+from glowplug.bench.result import Claim
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+QUICK = Options(quick=True).resolved()
+
+
+def missed(claims: list[Claim]) -> list[Claim]:
+    return [claim for claim in claims if not claim.holds]
+
+
+def told(_: str) -> None:
+    """Nobody listens."""
+
+
+def test_kills_under_load(folder: Path) -> None:
+    """No acknowledged deploy lost, no wrong answer, nobody left hanging, nothing left behind."""
+    (_, row), claims = endurance_kills.run(QUICK, folder, told)
+    assert missed(claims) == [], row
+    assert set(row["kills"]) == set(VICTIMS)
+    assert row["answered"] > 0
+
+
+def test_a_short_soak(folder: Path) -> None:
+    (_, row), claims = endurance_soak.run(QUICK, folder, told)
+    assert missed(claims) == [], row
+    assert row["answered"] > 0
+
+
+def test_five_times_too_much(folder: Path) -> None:
+    """Whoever is not answered is refused, and told when to come again."""
+    (_, row), claims = endurance_overload.run(QUICK, folder, told)
+    assert missed(claims) == [], row
+    assert set(row["errors_by_kind"]) <= {"queue_full", "overloaded"}
+    assert row["answered"] > 0
+
+
+def test_a_crowd_in_the_background(folder: Path) -> None:
+    rows, claims = endurance_priority.run(QUICK, folder, told)
+    assert missed(claims) == [], rows
+    assert all(row["background_answered"] > 0 for row in rows if "background_answered" in row)
