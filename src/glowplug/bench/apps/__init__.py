@@ -1,0 +1,1 @@
+"""Apps that experiments deploy: their files are given to `glowplug serve`, and imported by nobody here."""

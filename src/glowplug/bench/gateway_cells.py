@@ -1,0 +1,129 @@
+"""One cell of experiment `gateway`: a server alone on the machine, its answers checked, then under load."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from glowplug.bench import wrk
+from glowplug.bench.answers import difference
+from glowplug.bench.gateway_asks import TOLERANCE, Ask, ours
+from glowplug.bench.harness import running_server
+from glowplug.bench.models import examples_dir
+from glowplug.bench.peers.serving import Contender, running
+
+APPS = Path(__file__).parent / "apps"
+READY_S = 180.0
+ANSWER_S = 30.0
+POLL_S = 0.1
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """What is measured: which system with which workload, over so many connections."""
+
+    system: str
+    workload: str
+    connections: int
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One run of a cell. `difference` is that of its answers, before and after, from the right one."""
+
+    load: wrk.Load
+    difference: float
+    ready_s: float
+
+
+class Alive(Protocol):
+    """A server, at whatever it does."""
+
+    url: str
+
+    def check_alive(self) -> None:
+        """Raises RuntimeError with the reason when it has ended."""
+        ...
+
+
+def measure(
+    start: contextlib.AbstractContextManager[Alive],
+    ask: Ask,
+    right: Any,
+    *,
+    connections: int,
+    warm_s: int,
+    duration_s: int,
+) -> Measured:
+    """Starts a server, waits for its first answer, checks it, loads it, and checks again.
+
+    Raises RuntimeError when it gives no answer, or a wrong one, before it is timed.
+    """
+    began_s = time.monotonic()
+    with start as server:
+        first = first_answer(server, ask)
+        ready_s = time.monotonic() - began_s
+        check(first, ask, right)
+        load(server.url, ask, connections, warm_s)
+        found = load(server.url, ask, connections, duration_s)
+        return Measured(found, max(difference(answer(server.url, ask), right) for _ in range(3)), ready_s)
+
+
+def load(url: str, ask: Ask, connections: int, duration_s: int) -> wrk.Load:
+    return wrk.run(url + ask.path, ask.headers, ask.body, connections=connections, duration_s=duration_s)
+
+
+def check(found: Any, ask: Ask, right: Any) -> None:
+    """Raises RuntimeError when the answer is a wrong one."""
+    off = difference(found, right)
+    if not off <= TOLERANCE:
+        raise RuntimeError(f"a wrong answer to {ask.path}, {off:.2g} from the right one: {str(found)[:200]}")
+
+
+def first_answer(server: Alive, ask: Ask) -> Any:
+    """Asks until there is an answer: servers listen before they can. Raises RuntimeError, TimeoutError."""
+    deadline_s = time.monotonic() + READY_S
+    while True:
+        server.check_alive()
+        try:
+            return answer(server.url, ask)
+        except (OSError, http.client.HTTPException, Refused) as error:
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"no answer from {server.url} in {READY_S:.0f} s: {error}") from error
+        time.sleep(POLL_S)
+
+
+class Refused(Exception):
+    """An answer that is no 200."""
+
+
+def answer(url: str, ask: Ask) -> Any:
+    """One answer on a connection of its own. Raises OSError, HTTPException, Refused."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
+    with contextlib.closing(connection):
+        connection.request("POST", ask.path, ask.body, dict(ask.headers))
+        reply = connection.getresponse()
+        content = reply.read()
+    if reply.status != 200:
+        raise Refused(f"status {reply.status}: {content[:300]!r}")
+    return ask.read(content)
+
+
+def start_of(contender: Contender, workload: str, threads: int) -> contextlib.AbstractContextManager[Alive]:
+    return running(contender, workload, threads)
+
+
+@contextlib.contextmanager
+def start_ours(workload: str, threads: int, folder: Path) -> Iterator[Alive]:
+    """`glowplug serve` with what the workload needs deployed on it."""
+    files = {"minilm": examples_dir() / "embedder.py", "batched": APPS / "batched.py"}
+    options = ("--threads", str(threads))
+    with running_server([files.get(workload, APPS / "served.py")], folder, options=options) as server:
+        server.wait_deployed(1)
+        yield server
