@@ -83,7 +83,9 @@ def ours(workload: str) -> Ask:
     path = {"minilm": "/function/embedder/embed"}.get(workload, f"/function/{workload}")
     argument: Any = {"tensor": tensor()} if workload == "tensor" else _arguments(workload)
     content_type, body = encode_arguments(argument)
-    return Ask(path, {"Content-Type": content_type}, body, json.loads, ".npy" if workload == "tensor" else "JSON")
+    return Ask(
+        path, {"Content-Type": content_type}, body, json.loads, ".npy" if workload == "tensor" else "JSON"
+    )
 
 
 def _arguments(workload: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -14,12 +14,12 @@ import msgspec
 
 from glowplug.bench import wrk
 from glowplug.bench.answers import difference
-from glowplug.bench.gateway_asks import TOLERANCE, Ask, ours
+from glowplug.bench.apps import APPS
+from glowplug.bench.gateway_asks import TOLERANCE, Ask
 from glowplug.bench.harness import running_server
 from glowplug.bench.models import examples_dir
-from glowplug.bench.peers.serving import Contender, running
+from glowplug.bench.workloads import write_batched
 
-APPS = Path(__file__).parent / "apps"
 READY_S = 180.0
 ANSWER_S = 30.0
 POLL_S = 0.1
@@ -44,7 +44,8 @@ class Measured(msgspec.Struct, frozen=True):
 class Alive(Protocol):
     """A server, at whatever it does."""
 
-    url: str
+    @property
+    def url(self) -> str: ...
 
     def check_alive(self) -> None:
         """Raises RuntimeError with the reason when it has ended."""
@@ -115,15 +116,14 @@ def answer(url: str, ask: Ask) -> Any:
     return ask.read(content)
 
 
-def start_of(contender: Contender, workload: str, threads: int) -> contextlib.AbstractContextManager[Alive]:
-    return running(contender, workload, threads)
-
-
 @contextlib.contextmanager
 def start_ours(workload: str, threads: int, folder: Path) -> Iterator[Alive]:
     """`glowplug serve` with what the workload needs deployed on it."""
-    files = {"minilm": examples_dir() / "embedder.py", "batched": APPS / "batched.py"}
-    options = ("--threads", str(threads))
-    with running_server([files.get(workload, APPS / "served.py")], folder, options=options) as server:
-        server.wait_deployed(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    if workload == "batched":
+        file = write_batched(folder)
+    else:
+        file = examples_dir() / "embedder.py" if workload == "minilm" else APPS / "served.py"
+    with running_server([file], folder / "state", options=("--threads", str(threads))) as server:
+        server.wait_deployed(2 if file == APPS / "served.py" else 1)
         yield server

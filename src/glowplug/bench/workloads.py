@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from glowplug.bench.models import examples_dir
 from glowplug.core.rng import rng_for
 
 _TAIL = '''"""Many small models, each with seeded weights of its own. Written by an experiment."""
@@ -74,6 +75,34 @@ for number in range({count}):
 '''
 
 
+_BATCHED = '''"""MiniLM in batches: the example `embedder.py`, asked for several sentences at once."""
+
+import sys
+
+sys.path.append({examples!r})
+
+import torch
+from torch.nn import functional as F
+
+import glowplug
+from embedder import Embedder, weights
+
+app = glowplug.App("batched")
+
+
+@app.model(name="embedder", weights=weights, libraries=["torch", "tokenizers"], memory="512MB")
+class Batched(Embedder):
+    @glowplug.endpoint(max_batch={max_batch}, max_wait_ms={max_wait_ms})
+    def embed(self, text: list[str]) -> list[list[float]]:
+        ids = [self.tokenizer.encode(one).ids for one in text]
+        longest = max(map(len, ids))
+        tokens = torch.tensor([one + [0] * (longest - len(one)) for one in ids])
+        mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in ids])
+        hidden = self.model(tokens, mask) * mask[..., None]
+        return F.normalize(hidden.sum(dim=1) / mask.sum(dim=1, keepdim=True), dim=1).tolist()
+'''
+
+
 class TailModel(msgspec.Struct, frozen=True):
     """`depth` square layers of `width`, float32, without bias."""
 
@@ -110,6 +139,14 @@ def write_tail(models: list[TailModel], folder: Path) -> Path:
 def write_idle(count: int, folder: Path) -> Path:
     path = folder / "idle_app.py"
     path.write_text(_IDLE.format(count=count))
+    return path
+
+
+def write_batched(folder: Path, max_batch: int = 8, max_wait_ms: float = 2) -> Path:
+    path = folder / "batched_app.py"
+    path.write_text(
+        _BATCHED.format(examples=str(examples_dir()), max_batch=max_batch, max_wait_ms=max_wait_ms)
+    )
     return path
 
 

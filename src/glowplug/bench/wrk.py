@@ -56,7 +56,13 @@ def installed() -> str | None:
 
 
 def run(
-    url: str, headers: Mapping[str, str], body: bytes, *, connections: int, duration_s: int, timeout_s: int = 10
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    connections: int,
+    duration_s: int,
+    timeout_s: int = 10,
 ) -> Load:
     """POSTs `body` over so many kept connections for whole seconds.
 

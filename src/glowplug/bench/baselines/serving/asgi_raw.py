@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from serving import work
+from . import work
 
 _HEADERS = [(b"content-type", b"application/json")]
 
@@ -44,9 +44,7 @@ def main() -> None:
             return
         body = await body_of(receive)
         answer = (
-            work.echo(msgspec.json.decode(body))
-            if workload == "echo"
-            else work.summary(work.tensor_of(body))
+            work.echo(msgspec.json.decode(body)) if workload == "echo" else work.summary(work.tensor_of(body))
         )
         await reply(send, msgspec.json.encode(answer))
 

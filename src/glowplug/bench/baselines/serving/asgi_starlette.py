@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from serving import work
-from serving.asgi_raw import run
+from . import work
+from .asgi_raw import run
 
 
 async def echo(request: Request) -> JSONResponse:

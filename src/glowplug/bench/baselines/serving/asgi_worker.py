@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from serving import work
-from serving.asgi_raw import body_of, reply, run
+from . import work
+from .asgi_raw import body_of, reply, run
 
 _HEAD = struct.Struct("<II")
 _READ_BYTES = 2**20

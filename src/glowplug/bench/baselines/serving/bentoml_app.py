@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import bentoml
 from bentoml.validators import ContentType
 
-from serving import work
+from . import work
 
 
 @bentoml.service(name="echo", workers=1)
@@ -31,7 +31,9 @@ class Embed:
 @bentoml.service(name="tensor", workers=1)
 class Tensor:
     @bentoml.api(route="/")
-    async def answer(self, body: Annotated[bytes, ContentType("application/octet-stream")], /) -> dict[str, Any]:
+    async def answer(
+        self, body: Annotated[bytes, ContentType("application/octet-stream")], /
+    ) -> dict[str, Any]:
         return work.summary(work.tensor_of(body))
 
 

@@ -1,15 +1,18 @@
 """LitServe. Arrays come as a raw body, which its own request type, of forms and JSON, has no room for."""
 
 # LitServe reads the annotations as they stand: no `from __future__ import annotations`.
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import litserve
 from fastapi import Body
 
-from serving import work
+from . import work
 
 
 class Echo(litserve.LitAPI):
+    answer: Callable[[Any], Any]
+
     def setup(self, device: str) -> None:
         self.answer = work.echo
 
@@ -20,12 +23,12 @@ class Echo(litserve.LitAPI):
 class Embed(Echo):
     def setup(self, device: str) -> None:
         model = work.model("minilm")
-        self.answer = lambda x: model(x["text"])  # type: ignore[assignment]
+        self.answer = lambda x: model(x["text"])
 
 
 class Tensor(Echo):
     def setup(self, device: str) -> None:
-        self.answer = lambda x: work.summary(work.tensor_of(x))  # type: ignore[assignment]
+        self.answer = lambda x: work.summary(work.tensor_of(x))
 
     def decode_request(self, request: Annotated[bytes, Body()]) -> bytes:
         return request

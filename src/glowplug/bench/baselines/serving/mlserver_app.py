@@ -11,7 +11,7 @@ from typing import Any
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
-from serving import work
+from . import work
 
 
 class Served(MLModel):
@@ -49,7 +49,7 @@ class Tensor(Served):
 def main() -> None:
     from mlserver.cli import main as mlserver
 
-    workload, port, threads = work.arguments()
+    workload, port, _ = work.arguments()
     kind = {"echo": "Echo", "minilm": "Embed", "tensor": "Tensor"}[workload]
     settings = {
         "host": "127.0.0.1", "http_port": port, "grpc_port": 0, "metrics_endpoint": None,

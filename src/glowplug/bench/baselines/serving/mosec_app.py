@@ -7,7 +7,7 @@ from typing import Any
 
 from mosec import Server, Worker
 
-from serving import work
+from . import work
 
 
 class Echo(Worker):
@@ -35,7 +35,16 @@ class Tensor(Worker):
 def main() -> None:
     workload, port, _ = work.arguments()
     # mosec reads the command line itself.
-    sys.argv[1:] = ["--address", "127.0.0.1", "--port", str(port), "--timeout", "30000", "--log-level", "warning"]
+    sys.argv[1:] = [
+        "--address",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--timeout",
+        "30000",
+        "--log-level",
+        "warning",
+    ]
     server = Server()
     server.append_worker({"echo": Echo, "minilm": Embed, "tensor": Tensor}[workload], num=1)
     server.run()

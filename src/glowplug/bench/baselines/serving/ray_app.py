@@ -1,4 +1,4 @@
-"""Ray Serve, as it comes or tuned (SERVING_TUNED=1), kept running or from zero replicas (SERVING_FROM_ZERO=1).
+"""Ray Serve, as it comes or tuned (SERVING_TUNED=1), kept running or from zero (SERVING_FROM_ZERO=1).
 
 From zero, each time that no replica is left the file `zero` appears in the working directory; whoever has
 made its request removes it, and the wait for zero begins anew. Nothing looks at the cluster in between.
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving import work
+from . import work
 
 TUNED = os.environ.get("SERVING_TUNED") == "1"
 FROM_ZERO = os.environ.get("SERVING_FROM_ZERO") == "1"

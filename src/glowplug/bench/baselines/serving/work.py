@@ -51,8 +51,8 @@ def image_of(body: bytes) -> np.ndarray[Any, Any]:
 def model(name: str) -> Callable[[Any], list[float]]:
     """The answers of a model of `examples/plain`, on the threads that this process may use.
 
-    Built without initialisation; its weights, of the safetensors file that SERVING_WEIGHTS names or else where
-    the model says, are copied into memory that torch aligned.
+    Built without initialisation; its weights, of the safetensors file that SERVING_WEIGHTS names or else
+    where the model says, are copied into memory that torch aligned.
     """
     import torch
     from safetensors.torch import load_file
