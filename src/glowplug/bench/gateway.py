@@ -34,11 +34,9 @@ from glowplug.bench.models import MODELS
 from glowplug.bench.peers.serving import CONTENDERS, lacks, running, versions
 from glowplug.bench.result import Result, print_claims, print_rows, spread
 
-LOAD_COLUMNS = (
-    "workload", "connections", "system", "per_s", "p50_s", "p99_s", "failed", "equal", "ready_s", "way",
-)  # fmt: skip
+LOAD_COLUMNS = ("workload", "connections", "system", "rate", "p50_s", "p99_s", "failed", "equal", "way")
 ZERO_COLUMNS = ("function", "system", "standing", "latency_s", "visits", "equal")
-CONTROL_COLUMNS = ("functions", "standing", "decision_s", "decision_s_p99", "memory_bytes")
+CONTROL_COLUMNS = ("functions", "standing", "decision_s", "p99_s", "memory_bytes")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,7 +181,7 @@ def _row(cell: Cell, found: list[Measured]) -> dict[str, Any]:
         "part": "load", **msgspec.to_builtins(cell), "kind": contender.kind if contender else "ours",
         "process": contender.process if contender else "a worker behind the gateway",
         "way": (contender.ask if contender else ours)(cell.workload).way, "repeats": len(found),
-        **spread("per_s", [load.per_s for load in loads]), **spread("p50_s", [load.p50_s for load in loads]),
+        **spread("rate", [load.rate for load in loads]), **spread("p50_s", [load.p50_s for load in loads]),
         **spread("p99_s", [load.p99_s for load in loads]), "max_s": max(load.max_s for load in loads),
         "failed": sum(load.failed for load in loads), "why_failed": why,
         "ready_s": statistics.median(each.ready_s for each in found),

@@ -54,11 +54,11 @@ def _load(rows: list[Row], workload: str, times: float) -> list[Claim]:
     if OURS not in by_system or not peers:
         return []
     ours = by_system[OURS]
-    best = max(peers, key=lambda row: row["per_s"])
+    best = max(peers, key=lambda row: row["rate"])
     found = [
         claim(
             f"{workload}: requests a second / {best['system']}'s",
-            ours["per_s"] / best["per_s"],
+            ours["rate"] / best["rate"],
             "at least",
             times,
         )
@@ -72,14 +72,14 @@ def _load(rows: list[Row], workload: str, times: float) -> list[Claim]:
 
 
 def _batching(rows: list[Row]) -> list[Claim]:
-    per_s = {
-        row["system"]: row["per_s"]
+    rate = {
+        row["system"]: row["rate"]
         for row in rows
         if (row.get("part"), row.get("workload"), row.get("connections")) == ("load", "minilm", MANY)
     }
-    if not {OURS, BATCHED} <= per_s.keys():
+    if not {OURS, BATCHED} <= rate.keys():
         return []
-    times = per_s[BATCHED] / per_s[OURS]
+    times = rate[BATCHED] / rate[OURS]
     return [claim(f"minilm at {MANY} connections: batched / unbatched", times, "at least", TIMES_UNBATCHED)]
 
 

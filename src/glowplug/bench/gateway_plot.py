@@ -27,8 +27,8 @@ def draw_load(rows: Sequence[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
     for (title, found), (left, right) in zip(panels.items(), axes, strict=True):
-        found = sorted(found, key=lambda row: row["per_s"])
-        _bars(left, found, "per_s", 1.0, f"{title}: requests a second")
+        found = sorted(found, key=lambda row: row["rate"])
+        _bars(left, found, "rate", 1.0, f"{title}: requests a second")
         _bars(right, found, "p99_s", 1e3, "p99, ms (log)")
         right.set_xscale("log")
         right.set_yticks([])

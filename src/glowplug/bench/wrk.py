@@ -37,11 +37,11 @@ end
 
 
 class Load(msgspec.Struct, frozen=True):
-    """One run of wrk. `failed` are answers above 399, connections that broke and answers that did not come
-    in time; they are among `requests` only where they were answers."""
+    """One run of wrk. `rate` is good answers a second. `failed` are answers above 399, connections that broke
+    and answers that did not come in time; only the first are among `requests`."""
 
     requests: int
-    per_s: float
+    rate: float
     p50_s: float
     p90_s: float
     p99_s: float
@@ -98,7 +98,7 @@ def parse(output: str) -> Load:
         if line.startswith(_MARK):
             try:
                 return _load(json.loads(line.removeprefix(_MARK)))
-            except (ValueError, KeyError, ZeroDivisionError) as error:
+            except (ValueError, TypeError, LookupError, ZeroDivisionError) as error:
                 raise RuntimeError(f"wrk's summary cannot be read ({error!r}): {line}") from error
     raise RuntimeError(f"wrk gave no summary: {output[-500:]!r}")
 
@@ -107,7 +107,7 @@ def _load(said: dict[str, Any]) -> Load:
     why = {kind: said[kind] for kind in ("connect", "read", "write", "status", "timeout")}
     return Load(
         requests=said["requests"],
-        per_s=(said["requests"] - said["status"]) / (said["duration_us"] / 1e6),
+        rate=(said["requests"] - said["status"]) / (said["duration_us"] / 1e6),
         **{f"{name}_s": said[f"{name}_us"] / 1e6 for name in ("p50", "p90", "p99", "max")},
         failed=sum(why.values()),
         why_failed={kind: count for kind, count in why.items() if count},
