@@ -128,10 +128,10 @@ def test_large_numbers_are_shown_whole() -> None:
 
 
 def test_decisions_are_measured_where_functions_stand() -> None:
-    rows = {row["standing"]: row for row in decision_rows(functions=40, decisions=80)}
-    assert rows["local"]["decisions"] == 39
-    assert rows["parked"]["decisions"] == 80
-    assert 0 < rows["full"]["decisions"] <= 40
+    rows = {row["standing"]: row for row in decision_rows(functions=400, decisions=800)}
+    assert rows["local"]["decisions"] == 399
+    assert rows["parked"]["decisions"] == 800
+    assert 0 < rows["full"]["decisions"] <= 400
     assert all(0 < row["decision_s"] <= row["decision_s_max"] for row in rows.values())
 
 

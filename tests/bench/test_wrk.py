@@ -16,8 +16,8 @@ from glowplug.bench.gateway_cells import check, first_answer, load, measure
 from glowplug.bench.peers.serving import CONTENDERS, Served, running
 
 SAID = {
-    "requests": 1000, "duration_us": 2_000_000, "bytes": 5, "connect": 0, "read": 1, "write": 0, "status": 200,
-    "timeout": 3, "p50_us": 700, "p90_us": 800, "p99_us": 1600, "max_us": 9000,
+    "requests": 1000, "duration_us": 2_000_000, "bytes": 5, "connect": 0, "read": 1, "write": 0,
+    "status": 200, "timeout": 3, "p50_us": 700, "p90_us": 800, "p99_us": 1600, "max_us": 9000,
 }  # fmt: skip
 NOISE = "Running 2s test @ http://127.0.0.1:1/\n  Latency Distribution\n     99%    1.60ms\n"
 needs_wrk = pytest.mark.skipif(wrk.installed() is None, reason="wrk is not installed: make wrk")

@@ -11,7 +11,7 @@ from typing import Any
 
 from glowplug.bench.result import spread
 from glowplug.control.state import ControlState
-from glowplug.core.commands import ClearTimer, Dispatch, Lease, Reject, Revoke, SetTimer
+from glowplug.core.commands import ClearTimer, Dispatch, Lease, Reject, Revoke, SetTimer, Target
 from glowplug.core.events import Deployed, Event, NodeJoined, RequestArrived, TimerFired
 from glowplug.core.ids import EnvironmentId, FunctionId, GatewayId, NodeId, RequestId, VersionId
 from glowplug.core.rng import rng_for
@@ -24,8 +24,8 @@ from glowplug.testing.fake_gateway import FakeGateway
 NODE = NodeId("here")
 FACTS = BundleFacts(weight_bytes=10**6, staged_bytes=10**6, parked_bytes=10**6, peak_bytes=2 * 10**6)
 ROOMY_BYTES = 10**15
-ENVIRONMENT_BYTES, WORKER_BYTES = 800 * 10**6, 12 * 10**6
-"""What is reserved for each, and a little more."""
+ENVIRONMENT_BYTES, OTHER_BYTES = 600 * 10**6, 10**7
+"""What an environment holds, and what anything else does."""
 KEEP_WARM_S = 1e9
 TIMEOUT_S = 30.0
 Row = dict[str, Any]
@@ -38,6 +38,7 @@ class TimedController:
         self.clock = FakeClock()
         self.state = ControlState(ControlSettings(eager_stage=False))
         self.engine = FakeEngine(facts=FACTS)
+        self.engine.held_bytes = held_bytes
         self.gateway = FakeGateway(GatewayId("gateway"), self.post, self.clock)
         self.decisions_s: list[float] = []
         self._timers: dict[str, float] = {}
@@ -89,6 +90,10 @@ class TimedController:
                 self.gateway.on_command(command)
             else:
                 self.engine.submit(command)
+
+
+def held_bytes(target: Target) -> int:
+    return ENVIRONMENT_BYTES if target.kind == "environment" else OTHER_BYTES
 
 
 def function_id(number: int) -> FunctionId:
@@ -144,7 +149,7 @@ def decision_rows(functions: int, decisions: int, seed: int = 0) -> list[Row]:
 
 def _full(functions: int, order: list[int]) -> list[float]:
     """A first round over all functions fills the memory."""
-    controller = TimedController(functions, ENVIRONMENT_BYTES + functions // 2 * WORKER_BYTES)
+    controller = TimedController(functions, 2 * ENVIRONMENT_BYTES + functions // 2 * OTHER_BYTES)
     requests = itertools.count(1)
     for _ in range(2):
         controller.decisions_s.clear()
