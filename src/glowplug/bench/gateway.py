@@ -25,7 +25,7 @@ from rich.console import Console
 import glowplug
 from glowplug.bench import gateway_claims, wrk
 from glowplug.bench.gateway_asks import TOLERANCE, WORKLOADS, ours, right_answer
-from glowplug.bench.gateway_cells import Alive, Cell, Measured, measure, start_ours
+from glowplug.bench.gateway_cells import FAILURES, Alive, Cell, Measured, measure, start_ours
 from glowplug.bench.gateway_claims import BATCHED, FEW, MANY, OURS
 from glowplug.bench.gateway_control import decision_rows, memory_row
 from glowplug.bench.gateway_plot import draw_load
@@ -69,7 +69,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
-    """Measures; `tell` hears of progress. Raises RuntimeError where wrk is missing."""
+    """Measures; `tell` hears of progress. A peer that fails is told in `missing`.
+
+    Raises RuntimeError where wrk is missing, and one of FAILURES when our own server fails.
+    """
     options = options.resolved()
     if wrk.installed() is None:
         raise RuntimeError("wrk is not installed: run `make peers`, or apt-get install wrk")
@@ -87,7 +90,9 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
                     found.setdefault(cell, []).append(
                         _measure(cell, rights[cell.workload], options, state_dir)
                     )
-                except (RuntimeError, TimeoutError) as error:
+                except FAILURES as error:
+                    if cell.system not in CONTENDERS:
+                        raise
                     missing.append(f"{cell.system} {cell.workload}, repeat {repeat + 1}: {error}")
     rows += [_row(cell, samples) for cell, samples in found.items() if samples]
     if options.from_zero:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,7 @@ def measure(
 ) -> Measured:
     """Starts a server, waits for its first answer, checks it, loads it, and checks again.
 
-    Raises RuntimeError when it gives no answer, or a wrong one, before it is timed.
+    Raises one of FAILURES when it gives no answer, or a wrong one, before it is timed.
     """
     began_s = time.monotonic()
     with start as server:
@@ -93,14 +94,18 @@ def first_answer(server: Alive, ask: Ask) -> Any:
         server.check_alive()
         try:
             return answer(server.url, ask)
-        except (OSError, http.client.HTTPException, Refused) as error:
+        except FAILURES as error:
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"no answer from {server.url} in {READY_S:.0f} s: {error}") from error
         time.sleep(POLL_S)
 
 
-class Refused(Exception):
-    """An answer that is no 200."""
+class Refused(RuntimeError):
+    """An answer that is no 200, or cannot be read."""
+
+
+FAILURES = (RuntimeError, OSError, http.client.HTTPException, subprocess.TimeoutExpired)
+"""What goes wrong with a server that is measured: told, and the others are measured all the same."""
 
 
 def answer(url: str, ask: Ask) -> Any:
@@ -113,7 +118,10 @@ def answer(url: str, ask: Ask) -> Any:
         content = reply.read()
     if reply.status != 200:
         raise Refused(f"status {reply.status}: {content[:300]!r}")
-    return ask.read(content)
+    try:
+        return ask.read(content)
+    except (ValueError, LookupError, TypeError) as error:
+        raise Refused(f"an answer that cannot be read ({error!r}): {content[:300]!r}") from error
 
 
 @contextlib.contextmanager

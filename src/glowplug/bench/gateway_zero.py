@@ -18,7 +18,7 @@ import msgspec
 from glowplug.bench.answers import difference
 from glowplug.bench.apps import APPS
 from glowplug.bench.gateway_asks import TOLERANCE, Ask, ours, plain, right_answer
-from glowplug.bench.gateway_cells import answer, check, first_answer
+from glowplug.bench.gateway_cells import FAILURES, answer, check, first_answer
 from glowplug.bench.harness import running_server
 from glowplug.bench.models import MODELS, examples_dir, plain_answers, request_of, weights_files
 from glowplug.bench.peers.serving import CONTENDERS, Served, lacks, running
@@ -57,7 +57,7 @@ def zero_rows(repeats: int, threads: int, tell: Callable[[str], None]) -> tuple[
                     tell(f"from zero, repeat {repeat + 1}: {peer} {function}")
                     try:
                         _ray(peer, function, rights[function], threads, Path(folder), found)
-                    except (RuntimeError, TimeoutError) as error:
+                    except FAILURES as error:
                         missing.append(f"from zero, {peer} {function}, repeat {repeat + 1}: {error}")
     return [_row(key, each) for key, each in found.items()], missing
 
