@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from glowplug.bench import gateway, gateway_claims
+from glowplug.bench import gateway, gateway_claims, wrk
 from glowplug.bench.gateway import Options, cells
 from glowplug.bench.gateway_control import TimedController, decision_rows, memory_row
 from glowplug.bench.peers.serving import CONTENDERS
@@ -105,6 +106,25 @@ def test_what_is_not_there_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         visits, missing = cells(Options(systems=("glowplug",), workloads=("minilm",)))
         assert [cell.connections for cell in visits] == ([16, 64, 64] if batches else [16, 64])
         assert bool(missing) != batches
+
+
+@pytest.mark.skipif(wrk.installed() is None, reason="wrk is not installed: make wrk")
+def test_a_server_that_fails_is_told_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = replace(CONTENDERS["floor-asgi"], name="broken", script="no_such_server")
+    monkeypatch.setitem(CONTENDERS, "broken", broken)
+    result = gateway.run(
+        Options(
+            systems=("broken", "floor-asgi"), workloads=("echo",), batching=False, from_zero=False, repeats=1,
+            duration_s=1, functions=100, decisions=100,
+        )
+    )  # fmt: skip
+    (row,) = gateway.of_part(result.rows, "load")
+    assert (row["system"], row["failed"], row["equal"]) == ("floor-asgi", 0, True)
+    assert row["rate"] > 0
+    (missing,) = result.missing
+    assert missing.startswith("broken echo, repeat 1: broken ended with status 1")
+    assert "no_such_server" in missing
+    assert set(result.settings["versions"]["floor-asgi"]) == {"uvicorn", "uvloop", "httptools"}
 
 
 def test_tables_and_picture_show_every_row(tmp_path: Path) -> None:

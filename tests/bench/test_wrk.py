@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from glowplug.bench import wrk
 from glowplug.bench.answers import difference
 from glowplug.bench.gateway_asks import MESSAGE, Ask, plain, right_answer
-from glowplug.bench.gateway_cells import check, first_answer, load, measure
+from glowplug.bench.gateway_cells import Refused, answer, check, first_answer, load, measure
 from glowplug.bench.peers.serving import CONTENDERS, Served, running
 
 SAID = {
@@ -102,6 +103,12 @@ def test_a_wrong_answer_is_not_timed() -> None:
     start = running(CONTENDERS["floor-asgi"], "echo", threads=1)
     with pytest.raises(RuntimeError, match="a wrong answer to /"):
         measure(start, plain("echo"), MESSAGE | {"number": 8}, connections=1, warm_s=1, duration_s=1)
+
+
+def test_an_answer_that_cannot_be_read_is_refused(floor: Served) -> None:
+    strange = replace(plain("echo"), read=lambda body: json.loads(body)["outputs"])
+    with pytest.raises(Refused, match="cannot be read"):
+        answer(floor.url, strange)
 
 
 def test_nearly_right_is_right_and_a_number_that_is_none_is_wrong() -> None:
