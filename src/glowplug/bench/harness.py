@@ -58,6 +58,11 @@ class RunningServer:
             time.sleep(POLL_S)
         raise RuntimeError(f"{most} of {count} functions were ready, and no other in {DEPLOY_S:.0f} s")
 
+    def check_alive(self) -> None:
+        """Raises RuntimeError with the end of its log when it has ended."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the server ended with status {self.process.returncode}:\n{_tail(self.log)}")
+
     def stand_at(self, function: str, step: str, cache: str = "warm") -> None:
         """Brings a function to exactly this step, with its weights in the page cache or out of it.
 
@@ -119,5 +124,8 @@ def _ready(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
             said = json.loads(line)
             if isinstance(said, dict) and "url" in said:
                 return said
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise RuntimeError(f"the server ended with status {process.wait()} before it was ready:\n{tail}")
+    raise RuntimeError(f"the server ended with status {process.wait()} before it was ready:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])

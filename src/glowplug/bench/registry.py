@@ -20,6 +20,7 @@ from rich.console import Console
 EXPERIMENTS = {
     "coldstart": "glowplug.bench.coldstart",
     "endurance": "glowplug.bench.endurance",
+    "gateway": "glowplug.bench.gateway",
     "loading": "glowplug.bench.loading",
 }
 PIPE_COLUMNS = 150

@@ -124,7 +124,9 @@ def show_value(name: str, value: Any) -> str:
         return str(value)
     if name.endswith("_s"):
         return show_seconds(value) if value >= 0 else f"-{show_seconds(-value)}"
-    return show_bytes(value) if name.endswith("_bytes") else f"{value:.3g}"
+    if name.endswith("_bytes"):
+        return show_bytes(value)
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _cell(row: dict[str, Any], column: str) -> str:
