@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import msgspec
+from starlette.applications import Starlette
 
 from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject
@@ -165,6 +166,7 @@ class House:
         )  # fmt: skip
         self.control.gateway = self.gateway
         self.http: httpx.AsyncClient
+        self.admin: Starlette
         self.url = ""
         self._threads: list[threading.Thread] = []
         self._instances = itertools.count(1)
@@ -210,6 +212,7 @@ async def running(
     http = HttpGateway(house.gateway, house.platform)
     if log is not None:
         http.log_to(log)
+    house.admin = http.admin
     server = http.server()
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     serving = asyncio.create_task(server._serve([sock]))

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bundle.schemas import with_schemas
 from glowplug.core.errors import GlowplugError, InvalidDeclaration
 from glowplug.core.specs import Declaration
 
@@ -95,7 +96,7 @@ def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
 def _main() -> int:
     source = Path(sys.argv[1]).resolve()
     try:
-        declarations = [declaration for declaration, _ in find_targets(import_source(source))]
+        declarations = [with_schemas(*found) for found in find_targets(import_source(source))]
         if not declarations:
             raise InvalidDeclaration(
                 "it declares nothing: make an App and decorate a class or a function with it"

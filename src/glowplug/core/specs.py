@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -24,12 +24,28 @@ class Parameter(msgspec.Struct, frozen=True):
     required: bool = True
 
 
+class Schemas(msgspec.Struct, frozen=True, omit_defaults=True):
+    """JSON Schema of an endpoint. `arrays` names the arguments that may come as raw tensors;
+    `result` is of each part where `streams`; `defs` are what `#/$defs/...` refers to."""
+
+    arguments: dict[str, Any] = {}
+    required: tuple[str, ...] = ()
+    result: dict[str, Any] = {}
+    arrays: tuple[str, ...] = ()
+    returns_array: bool = False
+    streams: bool = False
+    defs: dict[str, Any] = {}
+
+
 class EndpointSpec(msgspec.Struct, frozen=True):
     name: str
     parameters: tuple[Parameter, ...] = ()
     returns: str = "Any"
     doc: str = ""
     max_batch: int = 1
+    schema: str = ""
+    """JSON text: Schemas, or nothing when it is not known. Text, for the controller keeps
+    thousands of these and reads none."""
 
 
 class Declaration(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ class HttpGateway:
         self._gateway = gateway
         self._platform = platform
         self._front = Front(gateway)
-        self._admin = admin_app(gateway, platform)
+        self.admin = admin_app(gateway, platform)
         self._application: Application = self
 
     def log_to(self, put: Callable[[Entry], None]) -> None:
@@ -54,7 +54,7 @@ class HttpGateway:
         if path in ("/livez", "/healthz", "/readyz"):
             await self._health(path, send)
         else:
-            await self._admin(scope, receive, send)
+            await self.admin(scope, receive, send)
 
     async def _health(self, path: str, send: Send) -> None:
         """Alive is whoever answers; ready is who takes requests."""
