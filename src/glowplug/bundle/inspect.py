@@ -20,6 +20,9 @@ from glowplug.bundle.schemas import with_schemas
 from glowplug.core.errors import GlowplugError, InvalidDeclaration
 from glowplug.core.specs import Declaration
 
+IMPORT_S = 300.0
+"""A source that imports for so long does not end."""
+
 
 class Inspection(msgspec.Struct, frozen=True):
     """`files` are code, weights and includes, as paths relative to the source file's folder."""
@@ -29,7 +32,7 @@ class Inspection(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-def inspect_source(source: Path, python: str = sys.executable) -> Inspection:
+def inspect_source(source: Path, python: str = sys.executable, limit_s: float = IMPORT_S) -> Inspection:
     """Imports `source` in a fresh process and returns what it declares.
 
     Raises InvalidDeclaration with the last line of the traceback, whose whole text is on stderr.
@@ -39,10 +42,13 @@ def inspect_source(source: Path, python: str = sys.executable) -> Inspection:
             f"no file {source}: give the path of a Python file that declares a glowplug.App"
         )
     environment = os.environ | {"GLOWPLUG_INSPECT": "1"}
-    done = subprocess.run(
-        [python, "-m", "glowplug.bundle.inspect", str(source.resolve())],
-        stdout=subprocess.PIPE, env=environment, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [python, "-m", "glowplug.bundle.inspect", str(source.resolve())],
+            stdout=subprocess.PIPE, env=environment, check=False, timeout=limit_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise InvalidDeclaration(f"{source}: importing it did not end within {limit_s:.0f} s") from None
     try:
         found = msgspec.json.decode(done.stdout.rpartition(b"\x1e")[2], type=Inspection)
     except msgspec.MsgspecError:

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from glowplug.cli.output import console, print_json_line
 from glowplug.compose import System, default_state_dir
+from glowplug.core.errors import InvalidArguments
 from glowplug.core.settings import ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.units import parse_bytes, show_bytes
 from glowplug.server.run import ServerOptions
@@ -34,6 +35,7 @@ def serve(
     same_user: bool = False,
     journal: bool = True,
     access_log: str = "",
+    reload: bool = False,
     json: bool = False,
     log_level: str = "info",
 ) -> None:
@@ -41,7 +43,7 @@ def serve(
 
     Examples:
 
-        glowplug serve app.py
+        glowplug serve app.py --reload
         glowplug serve embedder.py classifier.py --port 9000 --memory 8GB
         glowplug serve --host 0.0.0.0 --token "$TOKEN" --access-log /var/log/glowplug.jsonl
 
@@ -73,11 +75,15 @@ def serve(
     access_log
         Write a line of JSON for each request to this file, or to standard output (-). SIGHUP makes the server
         open the file again, for logrotate.
+    reload
+        Deploy FILES again whenever they, or what they import from beside them, change.
     json
         Print one JSON line when ready, and the log as JSON.
     log_level
         debug, info, warning or error.
     """
+    if reload and not files:
+        raise InvalidArguments("--reload: name the files that are to be watched", "reload")
     _set_up_logging(log_level, json)
     folder = (state_dir or default_state_dir()).absolute()
     options = ServerOptions(
@@ -96,7 +102,11 @@ def serve(
             print_json_line({"url": url, "pid": os.getpid(), "agent_pid": system.engine.agent_pid})
         else:
             _greet(url, system, folder, options)
-        if files:
+        if files and reload:
+            from glowplug.cli.reloading import deploy_and_watch, deployer
+
+            await deploy_and_watch(list(files), deployer(url, token, quiet=json))
+        elif files:
             from glowplug.cli.deploying import deploy_files
 
             await asyncio.to_thread(deploy_files, url, token, list(files), quiet=json)
