@@ -26,6 +26,7 @@ from glowplug.core.settings import GatewaySettings
 from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
 from glowplug.gateway.access_log import Entry
 from glowplug.gateway.flight import FunctionInfo
+from glowplug.gateway.front import Front
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.platform import (
@@ -167,6 +168,7 @@ class House:
         self.control.gateway = self.gateway
         self.http: httpx.AsyncClient
         self.admin: Starlette
+        self.front: Front
         self.url = ""
         self._threads: list[threading.Thread] = []
         self._instances = itertools.count(1)
@@ -212,8 +214,8 @@ async def running(
     http = HttpGateway(house.gateway, house.platform)
     if log is not None:
         http.log_to(log)
-    house.admin = http.admin
-    server = http.server()
+    house.admin, house.front = http.admin, http._front
+    server = http.server(timeout_graceful_shutdown=1)
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     serving = asyncio.create_task(server._serve([sock]))
     try:

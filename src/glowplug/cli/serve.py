@@ -139,6 +139,8 @@ def _set_up_logging(level: str, as_json: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    for chatty in ("httpx", "httpcore", "uvicorn", "asyncio"):
+    for chatty in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
+    # It warns of every request that is none: a hostile client is no reason to fill a disk.
+    logging.getLogger("uvicorn").setLevel(max(number, logging.ERROR))
     logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
