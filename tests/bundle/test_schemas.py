@@ -92,6 +92,15 @@ def test_a_stream_is_described_by_its_parts() -> None:
     assert (found.streams, found.result) == (True, {"type": "string"})
 
 
+def test_of_a_batch_a_request_sees_its_own_part() -> None:
+    def call(texts: list[str], images: list[np.ndarray], others: list) -> list[list[float]]: ...  # type: ignore[type-arg]
+
+    found = msgspec.json.decode(endpoint_schema(call, batched=True), type=Schemas)
+    assert (found.arguments["texts"], found.arrays) == ({"type": "string"}, ("images",))
+    assert found.arguments["others"] == {}
+    assert found.result == {"type": "array", "items": {"type": "number"}}
+
+
 def test_what_cannot_be_described_is_no_error() -> None:
     def unresolved(x: Nowhere) -> Never: ...  # type: ignore[name-defined]  # noqa: F821
 

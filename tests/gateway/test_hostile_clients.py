@@ -302,6 +302,7 @@ def test_an_answer_that_is_read_slowly_goes_on() -> None:
             sock = reading_nothing(house)
             sock.setblocking(False)
             await loop.sock_sendall(sock, HEAD + b"Content-Length: 0\r\n\r\n")
+            await loop.sock_recv(sock, 1)
             (connection,) = house.front._connections
             assert isinstance(connection, guarded.GuardedProtocol)
             for _ in range(3):

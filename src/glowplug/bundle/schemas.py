@@ -37,27 +37,32 @@ def with_schemas(declaration: Declaration, target: Any) -> Declaration:
     else:
         calls = {declaration.endpoints[0].name: (target, 0)}
     specs = tuple(
-        msgspec.structs.replace(spec, schema=endpoint_schema(*calls[spec.name]))
+        msgspec.structs.replace(spec, schema=endpoint_schema(*calls[spec.name], spec.max_batch > 1))
         for spec in declaration.endpoints
     )
     return msgspec.structs.replace(declaration, endpoints=specs)
 
 
-def endpoint_schema(call: Callable[..., Any], skip: int = 0) -> str:
-    """Schemas as JSON text; nothing when they cannot be made, or would be larger than anybody reads."""
+def endpoint_schema(call: Callable[..., Any], skip: int = 0, batched: bool = False) -> str:
+    """Schemas as JSON text; nothing when they cannot be made, or would be larger than anybody reads.
+
+    One that is `batched` gets and returns lists, of which a request sees its own part.
+    """
     try:
-        text = msgspec.json.encode(_schemas(call, skip), order="deterministic").decode()
+        text = msgspec.json.encode(_schemas(call, skip, batched), order="deterministic").decode()
     except Exception:  # a user's types may do anything, and are no reason not to deploy
         return ""
     return text if len(text) <= _MAX_CHARS else ""
 
 
-def _schemas(call: Callable[..., Any], skip: int) -> Schemas:
+def _schemas(call: Callable[..., Any], skip: int, batched: bool) -> Schemas:
     parameters = list(inspect.signature(call).parameters.values())[skip:]
     try:
         hints = typing.get_type_hints(call)
     except Exception:  # as in node.arguments: what only a type checker can resolve is not checked
         hints = {}
+    if batched:
+        hints = {name: _part(kind) for name, kind in hints.items()}
     returned = hints.get("return", Any)
     streams = typing.get_origin(returned) in _STREAMS
     if streams:
@@ -81,6 +86,15 @@ def _components(kinds: list[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]
     found, defs = msgspec.json.schema_components(plain, schema_hook=_other, ref_template="#/$defs/{name}")
     schemas = [_other(kind) if _is_array(kind) else schema for kind, schema in zip(kinds, found, strict=True)]
     return schemas, defs
+
+
+def _part(kind: Any) -> Any:
+    """What a list of `kind` holds."""
+    return (
+        (*typing.get_args(kind), Any)[0]
+        if typing.get_origin(kind) in (list, collections.abc.Sequence)
+        else Any
+    )
 
 
 def _has_schema(kind: Any) -> bool:

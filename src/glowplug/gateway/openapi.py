@@ -9,6 +9,7 @@ import msgspec
 
 from glowplug.core.errors import BY_CODE, GlowplugError
 from glowplug.core.ids import DEFAULT_NAMESPACE
+from glowplug.core.priority import LABELS
 from glowplug.core.specs import EndpointSpec, Schemas
 from glowplug.core.status import FunctionStatus
 from glowplug.gateway.admin_paths import admin_components, admin_paths
@@ -29,8 +30,8 @@ _PARAMETERS = [
         "schema": {"type": "number", "minimum": 0.001},
     },
     {
-        "name": "X-Glowplug-Priority", "in": "header", "description": "Higher ones are served first.",
-        "schema": {"type": "integer", "minimum": -100, "maximum": 100},
+        "name": "X-Glowplug-Priority", "in": "header", "description": "A class, or a rank: the higher the sooner.",
+        "schema": {"anyOf": [{"enum": list(LABELS)}, {"type": "integer", "minimum": -100, "maximum": 100}]},
     },
 ]  # fmt: skip
 _REFUSALS = (400, 401, 404, 413, 422, 429, 500, 502, 503, 504, 507)
