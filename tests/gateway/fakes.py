@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
+from starlette.applications import Starlette
 
 from glowplug.calls.desk import CallDesk
 from glowplug.control.leases import LeaseTable
@@ -28,6 +29,7 @@ from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery
 from glowplug.gateway.access_log import Entry
 from glowplug.gateway.dispatching import GatewayDispatcher
 from glowplug.gateway.flight import FunctionInfo
+from glowplug.gateway.front import Front
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.platform import (
@@ -178,6 +180,8 @@ class House:
         self.control.gateway = self.gateway
         self.http: httpx.AsyncClient
         self.calls: CallDesk | None = None
+        self.admin: Starlette
+        self.front: Front
         self.url = ""
         self._threads: list[threading.Thread] = []
         self._instances = itertools.count(1)
@@ -231,7 +235,8 @@ async def running(
     http = HttpGateway(house.gateway, house.platform, house.calls)
     if log is not None:
         http.log_to(log)
-    server = http.server()
+    house.admin, house.front = http.admin, http._front
+    server = http.server(timeout_graceful_shutdown=1)
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     serving = asyncio.create_task(server._serve([sock]))
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from glowplug.core.errors import Overloaded
 from glowplug.core.status import LogLine, LogQuery
 from glowplug.gateway.queries import moment
 from glowplug.server.logs import LogBook
@@ -66,6 +67,24 @@ def test_a_follower_gets_what_it_asked_for_until_the_end() -> None:
         assert [line.text for line in found][-1] == "r1999"
         assert all(isinstance(line, LogLine) and line.text.startswith("r") for line in found)
         assert len(found) <= 1001, "bounded: it lost the oldest"
+
+    asyncio.run(scenario())
+
+
+def test_followers_are_bounded() -> None:
+    async def scenario() -> None:
+        book = book_of_two()
+        followers = [book.read("f", follow=True) for _ in range(200)]
+        for follower in followers:
+            await anext(follower)
+        with pytest.raises(Overloaded):
+            book.read("f", follow=True)
+        assert read_now(book) is not None
+        await followers.pop().aclose()  # type: ignore[attr-defined]
+        book.read("f", follow=True)
+
+    def read_now(book: LogBook) -> object:
+        return book.read("f")
 
     asyncio.run(scenario())
 

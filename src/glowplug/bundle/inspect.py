@@ -17,9 +17,13 @@ from typing import Any
 import msgspec
 
 from glowplug.bundle.requirements import resolve_requirements
+from glowplug.bundle.schemas import with_schemas
 from glowplug.bundle.stand_ins import StandInFinder
 from glowplug.core.errors import GlowplugError, InvalidDeclaration
 from glowplug.core.specs import Declaration
+
+IMPORT_S = 300.0
+"""A source that imports for so long does not end."""
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -30,7 +34,7 @@ class Inspection(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-def inspect_source(source: Path, python: str = sys.executable) -> Inspection:
+def inspect_source(source: Path, python: str = sys.executable, limit_s: float = IMPORT_S) -> Inspection:
     """Imports `source` in a fresh process and returns what it declares.
 
     Raises InvalidDeclaration with the last line of the traceback, whose whole text is on stderr.
@@ -40,10 +44,13 @@ def inspect_source(source: Path, python: str = sys.executable) -> Inspection:
             f"no file {source}: give the path of a Python file that declares a glowplug.App"
         )
     environment = os.environ | {"GLOWPLUG_INSPECT": "1"}
-    done = subprocess.run(
-        [python, "-m", "glowplug.bundle.inspect", str(source.resolve())],
-        stdout=subprocess.PIPE, env=environment, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [python, "-m", "glowplug.bundle.inspect", str(source.resolve())],
+            stdout=subprocess.PIPE, env=environment, check=False, timeout=limit_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise InvalidDeclaration(f"{source}: importing it did not end within {limit_s:.0f} s") from None
     try:
         found = msgspec.json.decode(done.stdout.rpartition(b"\x1e")[2], type=Inspection)
     except msgspec.MsgspecError:
@@ -111,14 +118,14 @@ def _resolve(declarations: list[Declaration], folder: Path) -> tuple[list[Declar
 def _declared(source: Path) -> list[Declaration]:
     """What it declares. Modules that are missing here may be among what it requires: see stand_ins.py."""
     try:
-        return [declaration for declaration, _ in find_targets(import_source(source))]
+        return [with_schemas(*found) for found in find_targets(import_source(source))]
     except ModuleNotFoundError:
         for name, module in list(sys.modules.items()):
             if Path(getattr(module, "__file__", None) or "/").is_relative_to(source.parent):
                 del sys.modules[name]
         finder = StandInFinder(source.parent)
         sys.meta_path.append(finder)
-        found = [declaration for declaration, _ in find_targets(import_source(source))]
+        found = [with_schemas(*each) for each in find_targets(import_source(source))]
         if not any(declaration.requirements for declaration in found):
             raise
         return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from glowplug.bundle.inspect import inspect_source
+from glowplug.bundle.inspect import Inspection, inspect_source
 from glowplug.bundle.uploads import write_upload
 from glowplug.cli.output import errors
 from glowplug.client import Client
@@ -34,8 +35,10 @@ def deploy_files(
     wait: bool = True,
     quiet: bool = False,
     options: dict[str, Any] | None = None,
+    on_inspected: Callable[[Inspection], None] = lambda inspection: None,
 ) -> list[FunctionStatus]:
     """Deploys every declaration in `sources`; with `wait` returns once each is built.
+    `on_inspected` is told what was found in each, before it travels.
 
     Raises InvalidDeclaration, BuildFailed with the function's own error, or what the server answered.
     """
@@ -45,6 +48,7 @@ def deploy_files(
         for source in sources:
             step = progress.add_task(f"{source.name}: reading", total=1)
             inspection = inspect_source(source)
+            on_inspected(inspection)
             with tempfile.TemporaryDirectory(prefix="glowplug-upload-") as folder:
                 archive = Path(folder) / "upload.tar"
                 write_upload(source, inspection, archive)

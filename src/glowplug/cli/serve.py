@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.compose import System, default_state_dir
+from glowplug.core.errors import InvalidArguments
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes
 from glowplug.server.run import ServerOptions
@@ -38,6 +39,7 @@ def serve(
     access_log: str = "",
     callbacks: bool = True,
     results_kept: str = "1h",
+    reload: bool = False,
     json: bool = False,
     log_level: str = "info",
 ) -> None:
@@ -45,7 +47,7 @@ def serve(
 
     Examples:
 
-        glowplug serve app.py
+        glowplug serve app.py --reload
         glowplug serve embedder.py classifier.py --port 9000 --memory 8GB
         glowplug serve --host 0.0.0.0 --token "$TOKEN" --access-log /var/log/glowplug.jsonl
 
@@ -85,11 +87,15 @@ def serve(
         Let callers of spawned calls name a URL to which the result is posted: any that this machine reaches.
     results_kept
         How long results of spawned calls are kept.
+    reload
+        Deploy FILES again whenever they, or what they import from beside them, change.
     json
         Print one JSON line when ready, and the log as JSON.
     log_level
         debug, info, warning or error.
     """
+    if reload and not files:
+        raise InvalidArguments("--reload: name the files that are to be watched", "reload")
     _set_up_logging(log_level, json)
     folder = (state_dir or default_state_dir()).absolute()
     options = ServerOptions(
@@ -111,7 +117,11 @@ def serve(
             print_json_line({"url": url, "pid": os.getpid(), "agent_pid": system.engine.agent_pid})
         else:
             _greet(url, system, folder, options)
-        if files:
+        if files and reload:
+            from glowplug.cli.reloading import deploy_and_watch, deployer
+
+            await deploy_and_watch(list(files), deployer(url, token, quiet=json))
+        elif files:
             from glowplug.cli.deploying import deploy_files
 
             await asyncio.to_thread(deploy_files, url, token, list(files), quiet=json)
@@ -144,6 +154,8 @@ def _set_up_logging(level: str, as_json: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, UnfailingLines(sys.stderr.fileno()))),
     )
-    for chatty in ("httpx", "httpcore", "uvicorn", "asyncio"):
+    for chatty in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
+    # It warns of every request that is none: a hostile client is no reason to fill a disk.
+    logging.getLogger("uvicorn").setLevel(max(number, logging.ERROR))
     logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

@@ -5,7 +5,7 @@ GlowplugError
 |  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
 |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, UnknownCall 404
 |  |- MethodNotAllowed 405, DeployConflict 409, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
-|  |- InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422
+|  |- InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422, HeadTooLarge 431
 |- FunctionFailed 500  the function's own code raised; its last line is the message
 |- CapacityError       try again later; carries retry_after_s
 |  |- QueueFull 429, Overloaded 503, Unavailable 503, NoSpace 507
@@ -102,6 +102,11 @@ class CallCancelled(UserError):
 class BodyTooLarge(UserError):
     status = 413
     code = "body_too_large"
+
+
+class HeadTooLarge(UserError):
+    status = 431
+    code = "head_too_large"
 
 
 class InvalidArguments(UserError):

@@ -37,6 +37,9 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     token: str | None = None
     max_body_bytes: int = 64 * 2**20
     max_upload_bytes: int = 32 * 2**30
+    max_connections: int = 100_000
+    """Clients connected at once; the next one is answered 503 and closed. `serve` lowers it to what the
+    process may have open files for."""
     report_every_s: float = 0.2
     """How often what was done under leases is reported."""
     drain_s: float = 20.0

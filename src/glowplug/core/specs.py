@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -25,6 +25,19 @@ class Parameter(msgspec.Struct, frozen=True):
     required: bool = True
 
 
+class Schemas(msgspec.Struct, frozen=True, omit_defaults=True):
+    """JSON Schema of an endpoint. `arrays` names the arguments that may come as raw tensors;
+    `result` is of each part where `streams`; `defs` are what `#/$defs/...` refers to."""
+
+    arguments: dict[str, Any] = {}
+    required: tuple[str, ...] = ()
+    result: dict[str, Any] = {}
+    arrays: tuple[str, ...] = ()
+    returns_array: bool = False
+    streams: bool = False
+    defs: dict[str, Any] = {}
+
+
 class EndpointSpec(msgspec.Struct, frozen=True):
     """`parameters` and `returns` are one request's, also where the endpoint takes and returns lists of them:
     with `max_batch` above 1 it gets up to so many requests at once, which wait `max_wait_s` for each other at
@@ -40,6 +53,9 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     is_async: bool = False
     idempotent: bool = False
     """Whether answering one call twice does no harm: a spawned call is then sent again after a failure."""
+    schema: str = ""
+    """JSON text: Schemas, or nothing when it is not known. Text, for the controller keeps
+    thousands of these and reads none."""
 
 
 class Requirements(msgspec.Struct, frozen=True):

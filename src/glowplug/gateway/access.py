@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from glowplug.core.errors import Unauthorized
 from glowplug.core.settings import GatewaySettings
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/docs"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

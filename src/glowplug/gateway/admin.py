@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,13 +24,10 @@ from glowplug.core.ids import (
     split_function_id,
 )
 from glowplug.core.ladder import Step, parse_step
-from glowplug.core.status import Load, LogLine
+from glowplug.core.status import LogLine
 from glowplug.core.units import show_bytes
 from glowplug.gateway.answers import error_body, error_headers
-from glowplug.gateway.exposition import CONTENT_TYPE, exposition
-from glowplug.gateway.exposition import bounded as bounded_loads
 from glowplug.gateway.lifecycle import Gateway
-from glowplug.gateway.metrics import LABELLED_FUNCTIONS
 from glowplug.gateway.platform import (
     DeployRequest,
     Platform,
@@ -43,10 +39,11 @@ from glowplug.gateway.platform import (
     UndeployRequest,
 )
 from glowplug.gateway.queries import bounded, check_secret, count, function_of, log_query, read_body
+from glowplug.gateway.seeing import seeing_routes
 
 
 def admin_app(gateway: Gateway, platform: Platform, more: Sequence[Route] = ()) -> Starlette:
-    """The ASGI application of everything but functions, health and metrics; `more` is served beside it."""
+    """The ASGI application of everything but functions and health; `more` is served beside it."""
     a = _Admin(gateway, platform)
     one = "/system/functions/{name}"
     return Starlette(
@@ -70,8 +67,7 @@ def admin_app(gateway: Gateway, platform: Platform, more: Sequence[Route] = ()) 
             Route("/system/secrets", a.set_secret, methods=["POST", "PUT"]),
             Route("/system/secrets", a.remove_secret, methods=["DELETE"]),
             Route("/system/info", a.info, methods=["GET"]),
-            Route("/system/load", a.load, methods=["GET"]),
-            Route("/metrics", a.metrics, methods=["GET"]),
+            *seeing_routes(gateway, platform),
             *more,
         ],
         exception_handlers={GlowplugError: _on_error, HTTPException: _on_http_error, Exception: _on_defect},
@@ -206,18 +202,6 @@ class _Admin:
     async def info(self, request: Request) -> Response:
         return _json(self._platform.info())
 
-    async def load(self, request: Request) -> Response:
-        loads = tuple(self._platform.loads())
-        traffic = {load.function: self._gateway.metrics.traffic(load.function) for load in loads}
-        known = {function: found for function, found in traffic.items() if found is not None}
-        return _json(Load(self._gateway.clock(), loads, known, self._platform.info().nodes))
-
-    async def metrics(self, request: Request) -> Response:
-        metrics, nodes = self._gateway.metrics, self._platform.info().nodes
-        loads = bounded_loads(self._platform.loads(), LABELLED_FUNCTIONS)
-        blocks = exposition(metrics, loads, nodes, self._gateway.gauges())
-        return StreamingResponse(_in_turns(blocks), media_type=CONTENT_TYPE)
-
 
 async def _log_lines(lines: AsyncIterator[LogLine]) -> AsyncIterator[bytes]:
     async for line in lines:
@@ -227,13 +211,6 @@ async def _log_lines(lines: AsyncIterator[LogLine]) -> AsyncIterator[bytes]:
             {"name": name, "namespace": namespace, "instance": str(line.instance), "timestamp": moment,
              "at_s": line.at_s, "stream": line.stream, "text": line.text}
         ) + b"\n"  # fmt: skip
-
-
-async def _in_turns(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Between two blocks, others have their turn in the event loop."""
-    for block in blocks:
-        yield block
-        await asyncio.sleep(0)
 
 
 def _json(value: Any, status: int = 200) -> Response:

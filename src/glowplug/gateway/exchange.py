@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _DISCARD_S = 5.0
 _DISCARD_BYTES = 64 * 2**20
 _JOINED_BYTES = 64 * 1024
+_CHUNKS, _SMALL_BYTES = 64, 4096
+"""After so many chunks small ones are joined: a body that comes byte by byte takes little more than that."""
 
 
 class _Never:
@@ -55,7 +57,7 @@ class Exchange:
     def __init__(self, protocol: FunctionProtocol, has_turn: bool) -> None:
         self.protocol = protocol
         self.has_turn = has_turn
-        self.chunks: list[bytes] = []
+        self.chunks: list[bytes | bytearray] = []
         self.started_at = perf_counter()
 
     # the request
@@ -88,7 +90,13 @@ class Exchange:
             if self.length > _DISCARD_BYTES:
                 self.protocol.transport.close()
             return
-        self.chunks.append(data)
+        chunks = self.chunks
+        if len(chunks) < _CHUNKS or len(data) > _SMALL_BYTES:
+            chunks.append(data)
+        elif type(chunks[-1]) is bytearray and len(chunks[-1]) < _JOINED_BYTES:
+            chunks[-1] += data
+        else:
+            chunks.append(bytearray(data))
         if self.is_open:
             try:
                 self._hold()
@@ -140,7 +148,8 @@ class Exchange:
         assert target is not None
         if self.slot:
             gateway.deadlines.drop(self)
-        chunks, self.chunks = self.chunks, []
+        pieces, self.chunks = self.chunks, []
+        chunks = [piece if type(piece) is bytes else bytes(piece) for piece in pieces]
         body = chunks if len(chunks) > 1 else chunks[0] if chunks else b""
         self.counts = True
         try:

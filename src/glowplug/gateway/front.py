@@ -56,14 +56,20 @@ class Front:
         """Counts a request that was answered before it began."""
         self.gateway.metrics.answered(function, error.status, took_s, "", {})
 
-    def watch(self, connection: Swept) -> None:
-        """Closes the connection when its client is silent for too long, until `forget`."""
+    def watch(self, connection: Swept) -> bool:
+        """Closes the connection when its client is silent for too long, until `forget`. False when there are
+        as many as there may be, and it is not watched."""
+        if len(self._connections) >= self.gateway.settings.max_connections:
+            return False
         self._connections.add(connection)
+        self.gateway.connected = len(self._connections)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._look)
+        return True
 
     def forget(self, connection: Swept) -> None:
         self._connections.discard(connection)
+        self.gateway.connected = len(self._connections)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()

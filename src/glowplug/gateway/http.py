@@ -30,8 +30,8 @@ class HttpGateway:
         self._gateway = gateway
         self._platform = platform
         self._front = Front(gateway)
-        self._admin = admin_app(gateway, platform, [] if calls is None else call_routes(calls))
-        self._spawn = self._admin if calls is None else SpawnGateway(gateway, self._front.bodies, calls)
+        self.admin = admin_app(gateway, platform, [] if calls is None else call_routes(calls))
+        self._spawn = self.admin if calls is None else SpawnGateway(gateway, self._front.bodies, calls)
         if calls is not None:
             gateway.more_gauges = calls.gauges
         self._application: Application = self
@@ -63,7 +63,7 @@ class HttpGateway:
         elif path in ("/livez", "/healthz", "/readyz"):
             await self._health(path, send)
         else:
-            await self._admin(scope, receive, send)
+            await self.admin(scope, receive, send)
 
     async def _health(self, path: str, send: Send) -> None:
         """Alive is whoever answers; ready is who takes requests."""

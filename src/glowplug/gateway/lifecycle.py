@@ -57,6 +57,8 @@ class Gateway:
         self.more_gauges: Callable[[], dict[str, tuple[str, float]]] = dict
         """Of what is answered through this gateway: name -> (help, value)."""
         self.draining = False
+        self.connected = 0
+        """Connections of clients."""
         self.active = 0
         """Requests being answered."""
         self._idle = asyncio.Event()
@@ -145,6 +147,7 @@ class Gateway:
         """What this gateway has to do at this moment: name -> (help, value)."""
         return {
             "glowplug_gateway_active_requests": ("Requests being answered.", self.active),
+            "glowplug_gateway_connections": ("Connections of clients.", self.connected),
             "glowplug_gateway_tasks": ("Tasks of the event loop.", len(asyncio.all_tasks())),
             "glowplug_gateway_waiting_requests": (
                 "Requests that the controller holds.",

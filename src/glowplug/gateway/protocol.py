@@ -6,7 +6,6 @@ stands where uvicorn has its RequestResponseCycle: in `self.cycle`, or, pipeline
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from glowplug.gateway.exchange import Exchange
 from glowplug.gateway.front import Front
+from glowplug.gateway.guarded import GuardedProtocol
 from glowplug.gateway.heads import RepeatedHead, repeated
 from glowplug.gateway.target import PREFIX, Target
 
@@ -23,37 +23,21 @@ _PREFIX = PREFIX.encode()
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class FunctionProtocol(HttpToolsProtocol):
+class FunctionProtocol(GuardedProtocol):
     """One connection. Of keep-alive requests that are alike the head is read once."""
 
-    cycle: Any
-    pipeline: Any
-
     def __init__(self, front: Front, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.front = front
-        self.quiet_since_s = math.inf
-        self.in_head = False
+        super().__init__(front, *arguments, **named)
         self._last: tuple[bytes, Headers, Target] | None = None
         self._repeat: RepeatedHead | None = None
         """The head that `_last` was read from, when all of it came at once."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.quiet_since_s = self.loop.time()
-        self.front.watch(self)
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self.front.forget(self)
         for exchange in (self.cycle, *[cycle for cycle, _ in self.pipeline]):
             if type(exchange) is Exchange:
                 exchange.leave()
         self.pipeline.clear()
         super().connection_lost(exc)
-
-    def give_up(self) -> None:
-        """The client was silent for too long (front.Swept)."""
-        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         before = self.cycle
@@ -66,6 +50,10 @@ class FunctionProtocol(HttpToolsProtocol):
                 exchange.ask(last[0], last[2], body)
                 return
         super().data_received(data)
+        if self.in_head:
+            self.count_head(data)
+        if self.transport.is_closing():
+            return
         exchange = self.cycle
         if type(exchange) is not Exchange:
             self._repeat = None
@@ -77,16 +65,11 @@ class FunctionProtocol(HttpToolsProtocol):
 
     # what the parser finds
 
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self.headers = []
-        self.in_head = True
-        self.quiet_since_s = self.loop.time()
-
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        self.check_head()
         self.in_head, self.quiet_since_s = False, math.inf
         url = self.url
         if not url.startswith(_PREFIX):
@@ -105,11 +88,11 @@ class FunctionProtocol(HttpToolsProtocol):
 
     def _ask_application(self) -> None:
         url, headers = self.url, self.headers
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
         self.url = url
         for name, value in headers:
-            super().on_header(name, value)
-        super().on_headers_complete()
+            HttpToolsProtocol.on_header(self, name, value)
+        HttpToolsProtocol.on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:
         if type(self.cycle) is Exchange:
@@ -145,6 +128,7 @@ class FunctionProtocol(HttpToolsProtocol):
         """An answer was written. The sweep, not a timer of its own, closes a connection that then idles."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self.quiet_since_s = self.loop.time()  # it closes when the client has read what is left
             return
         self.flow.resume_reading()
         if self.pipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Mapping
@@ -11,13 +12,17 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
-from glowplug.core.errors import BodyTooLarge, InvalidArguments, InvalidDeclaration, UserError
+from glowplug.core.errors import BodyTooLarge, DeadlinePassed, InvalidArguments, InvalidDeclaration, UserError
 from glowplug.core.ids import FunctionId, check_name, check_variable, function_id, parse_function_id
 from glowplug.core.status import LogQuery
 from glowplug.core.units import parse_seconds, show_bytes
 from glowplug.gateway.platform import Secret, SecretName
 
 _MAX_BODY_BYTES = 2**20
+BODY_S = 30.0
+"""A body, here of a few KB, has so long to come."""
+STALL_S = 60.0
+"""An upload may take its time, but not stand still for so long."""
 _MAX_SECRET_CHARS = 16_384
 _MAX_GREP_CHARS = 1000
 T = TypeVar("T")
@@ -34,11 +39,15 @@ def function_of(request: Request, name: str | None = None) -> FunctionId:
 
 async def read_body(request: Request, into: type[T], empty: T | None = None) -> T:
     """The body as `into`. Raises UserError when it is not JSON, InvalidArguments naming the wrong field."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise BodyTooLarge(f"a request here may have {show_bytes(_MAX_BODY_BYTES)}")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MAX_BODY_BYTES:
+                    raise BodyTooLarge(f"a request here may have {show_bytes(_MAX_BODY_BYTES)}")
+    except TimeoutError:
+        raise DeadlinePassed(f"the body did not arrive within {BODY_S:.0f} s") from None
     if not body and empty is not None:
         return empty
     try:
@@ -52,8 +61,17 @@ async def read_body(request: Request, into: type[T], empty: T | None = None) -> 
 
 
 async def bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body's chunks. Raises BodyTooLarge, and DeadlinePassed when nothing comes for a while."""
     length = 0
-    async for chunk in request.stream():
+    chunks = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(STALL_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise DeadlinePassed(f"nothing of the upload came for {STALL_S:.0f} s") from None
         length += len(chunk)
         if length > limit:
             raise BodyTooLarge(f"an upload may have {show_bytes(limit)}")

@@ -11,9 +11,11 @@ from itertools import count
 
 import msgspec
 
+from glowplug.core.errors import Overloaded
 from glowplug.core.status import LogLine, LogQuery
 
 _FOLLOWER_LINES = 1000
+_FOLLOWERS = 200
 _EVERYTHING = LogQuery()
 
 
@@ -60,14 +62,24 @@ class LogBook:
     def forget(self, function: str) -> None:
         self._lines.pop(function, None)
 
-    async def read(
+    def read(
         self,
         function: str | None,
         follow: bool = False,
         tail: int | None = None,
         query: LogQuery = _EVERYTHING,
     ) -> AsyncIterator[LogLine]:
-        """The kept lines that match (the last `tail` of them), then, to a follower, each new one."""
+        """The kept lines that match (the last `tail` of them), then, to a follower, each new one.
+
+        Raises Overloaded when there are as many followers as there may be.
+        """
+        if follow and len(self._followers) >= _FOLLOWERS:
+            raise Overloaded(f"{_FOLLOWERS} others follow what functions print", 5.0)
+        return self._read(function, follow, tail, query)
+
+    async def _read(
+        self, function: str | None, follow: bool, tail: int | None, query: LogQuery
+    ) -> AsyncIterator[LogLine]:
         follower = _Follower(function, query, asyncio.Queue(_FOLLOWER_LINES))
         follow = follow and not self._ended
         if follow:

@@ -22,9 +22,11 @@ from glowplug.core.errors import GlowplugError, Unavailable
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.gateway.access_log import Lines
 from glowplug.server.line_writer import LineWriter
+from glowplug.server.open_files import raise_open_files
 
 log = structlog.get_logger("glowplug.server")
 _BACKLOG = 2048
+_PROBE_AFTER_S = 60
 _RUN_DIR = "glowplug-run-"
 
 
@@ -45,6 +47,11 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted sockets inherit these: a client whose machine is gone is noticed, whatever it was doing.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_AFTER_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_AFTER_S // 4)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
     try:
         sock.bind((host, port))
         sock.listen(_BACKLOG)
@@ -91,7 +98,8 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
     `on_ready(url, system)` runs as a task once requests are answered; its error ends the server.
     Raises GlowplugError when it cannot start; nothing is left behind then.
     """
-    gateway = options.gateway
+    connections = min(options.gateway.max_connections, raise_open_files())
+    gateway = msgspec.structs.replace(options.gateway, max_connections=connections)
     if gateway.host not in ("127.0.0.1", "::1", "localhost") and not gateway.token:
         raise Unavailable(
             f"listening on {gateway.host} lets others deploy code here: "

@@ -1,0 +1,85 @@
+"""What there is to see of a server: metrics, load, its description, and a page that shows that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from glowplug.core.status import FunctionStatus, Load
+from glowplug.gateway.exposition import CONTENT_TYPE, bounded, exposition
+from glowplug.gateway.lifecycle import Gateway
+from glowplug.gateway.metrics import LABELLED_FUNCTIONS
+from glowplug.gateway.openapi import document
+from glowplug.gateway.platform import Platform
+from glowplug.gateway.queries import function_of
+
+_PAGE = Path(__file__).with_name("docs.html")
+_PAGE_MAY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page is this server's own and shows what others wrote as text; it loads and tells nothing elsewhere."""
+
+
+def seeing_routes(gateway: Gateway, platform: Platform) -> list[Route]:
+    a = _Seeing(gateway, platform)
+    return [
+        Route("/system/load", a.load, methods=["GET"]),
+        Route("/metrics", a.metrics, methods=["GET"]),
+        Route("/openapi.json", a.openapi, methods=["GET"]),
+        Route("/docs", a.docs, methods=["GET"]),
+    ]
+
+
+class _Seeing:
+    def __init__(self, gateway: Gateway, platform: Platform) -> None:
+        self._gateway = gateway
+        self._platform = platform
+        self._described: tuple[list[str], bytes] = ([], b"")
+
+    async def load(self, request: Request) -> Response:
+        loads = tuple(self._platform.loads())
+        traffic = {load.function: self._gateway.metrics.traffic(load.function) for load in loads}
+        known = {function: found for function, found in traffic.items() if found is not None}
+        found = Load(self._gateway.clock(), loads, known, self._platform.info().nodes)
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    async def metrics(self, request: Request) -> Response:
+        loads = bounded(self._platform.loads(), LABELLED_FUNCTIONS)
+        nodes = self._platform.info().nodes
+        blocks = exposition(self._gateway.metrics, loads, nodes, self._gateway.gauges())
+        return StreamingResponse(_in_turns(blocks), media_type=CONTENT_TYPE)
+
+    async def openapi(self, request: Request) -> Response:
+        """Made again when another version is deployed."""
+        name = request.query_params.get("function")
+        if name is not None:
+            functions = [self._platform.function(function_of(request, name))]
+            return Response(self._document(functions), media_type="application/json")
+        functions = self._platform.functions()
+        versions = [f"{function.name}.{function.namespace}/{function.version}" for function in functions]
+        if versions != self._described[0] or not self._described[1]:
+            self._described = versions, self._document(functions)
+        return Response(self._described[1], media_type="application/json")
+
+    def _document(self, functions: list[FunctionStatus]) -> bytes:
+        wants_token = self._gateway.settings.token is not None
+        return msgspec.json.encode(document(functions, self._platform.info().version, wants_token))
+
+    async def docs(self, request: Request) -> Response:
+        """Open to everybody: it holds nothing, and asks for the token to show something."""
+        page = await asyncio.to_thread(_PAGE.read_bytes)
+        return Response(page, media_type="text/html", headers={"content-security-policy": _PAGE_MAY})
+
+
+async def _in_turns(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Between two blocks, others have their turn in the event loop."""
+    for block in blocks:
+        yield block
+        await asyncio.sleep(0)

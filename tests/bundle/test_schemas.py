@@ -1,0 +1,128 @@
+"""What a schema says must be what a worker does."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from glowplug.bundle.inspect import inspect_source
+from glowplug.bundle.schemas import endpoint_schema
+from glowplug.core.errors import InvalidArguments
+from glowplug.core.specs import Schemas
+from glowplug.node.arguments import Signature
+
+
+class Point(msgspec.Struct):
+    x: int
+    next: Point | None = None
+
+
+@dataclasses.dataclass
+class Shape:
+    points: list[Point]
+
+
+class Odd:
+    pass
+
+
+def takes(kind: Any) -> Callable[..., Any]:
+    def call(value: Any) -> None: ...
+
+    call.__annotations__["value"] = kind
+    return call
+
+
+def schemas(call: Callable[..., Any], skip: int = 0) -> Schemas:
+    return msgspec.json.decode(endpoint_schema(call, skip), type=Schemas)
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema", "good", "bad"),
+    [
+        (int, {"type": "integer"}, 3, "3"),
+        (str, {"type": "string"}, "a", 1),
+        (bytes, {"type": "string", "contentEncoding": "base64"}, "aGk=", 1),
+        (list[float], {"type": "array", "items": {"type": "number"}}, [1, 2.5], [None]),
+        (typing.Literal["a", "b"], {"enum": ["a", "b"]}, "b", "c"),
+        (int | None, {"anyOf": [{"type": "integer"}, {"type": "null"}]}, None, "x"),
+        (dict[str, bool], {"type": "object", "additionalProperties": {"type": "boolean"}}, {"a": True}, 1),
+        (Point, {"$ref": "#/$defs/Point"}, {"x": 1, "next": {"x": 2}}, {"x": "1"}),
+        (Any, {}, {"any": "thing"}, None),
+        (Odd, {}, None, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_schema_and_a_worker_agree(kind: Any, schema: dict[str, Any], good: Any, bad: Any) -> None:
+    call = takes(kind)
+    assert schemas(call).arguments == {"value": schema}
+    signature = Signature(call)
+    if good is not None:
+        signature.decode("", msgspec.json.encode({"value": good}))
+    if bad is not None:
+        with pytest.raises(InvalidArguments):
+            signature.decode("", msgspec.json.encode({"value": bad}))
+
+
+def test_an_endpoint_is_described_whole() -> None:
+    def call(
+        self: Any, shape: Shape, pixels: np.ndarray, top: int = 5, how: str = "best"
+    ) -> dict[str, Point]: ...
+
+    found = schemas(call, skip=1)
+    assert found.required == ("shape", "pixels")
+    assert found.arguments["top"] == {"type": "integer", "default": 5}
+    assert found.arguments["pixels"]["type"] == "array"
+    assert (found.arrays, found.returns_array, found.streams) == (("pixels",), False, False)
+    assert set(found.defs) == {"Shape", "Point"}
+    assert found.result == {"type": "object", "additionalProperties": {"$ref": "#/$defs/Point"}}
+
+
+def test_a_stream_is_described_by_its_parts() -> None:
+    def call(prompt: str) -> Iterator[str]: ...
+
+    found = schemas(call)
+    assert (found.streams, found.result) == (True, {"type": "string"})
+
+
+def test_of_a_batch_a_request_sees_its_own_part() -> None:
+    def call(texts: list[str], images: list[np.ndarray], others: list) -> list[list[float]]: ...  # type: ignore[type-arg]
+
+    found = msgspec.json.decode(endpoint_schema(call, batched=True), type=Schemas)
+    assert (found.arguments["texts"], found.arrays) == ({"type": "string"}, ("images",))
+    assert found.arguments["others"] == {}
+    assert found.result == {"type": "array", "items": {"type": "number"}}
+
+
+def test_what_cannot_be_described_is_no_error() -> None:
+    def unresolved(x: Nowhere) -> Never: ...  # type: ignore[name-defined]  # noqa: F821
+
+    def endless(x: float = float("nan"), y: object = object()) -> np.ndarray: ...
+
+    assert schemas(unresolved).arguments == {"x": {}}
+    assert schemas(endless).arguments["x"] == {"type": "number"}
+    assert schemas(endless).returns_array
+    huge = typing.Literal[tuple(f"{n:04d}" * 10 for n in range(1000))]  # type: ignore[misc]
+    assert endpoint_schema(takes(huge)) == ""
+
+
+def test_inspecting_a_source_finds_schemas(tmp_path: Path) -> None:
+    source = tmp_path / "described.py"
+    source.write_text(
+        "import glowplug\napp = glowplug.App('a')\n"
+        "@app.function()\ndef f(a: int = 1) -> str: ...\n"
+        "@app.model()\nclass M:\n    def setup(self): ...\n"
+        "    @glowplug.endpoint\n    def g(self, b: list[str]): ...\n"
+    )
+    f, m = inspect_source(source).declarations
+    found = [msgspec.json.decode(each.endpoints[0].schema, type=Schemas) for each in (f, m)]
+    assert found[0].arguments == {"a": {"type": "integer", "default": 1}}
+    assert found[0].result == {"type": "string"}
+    assert found[1].arguments == {"b": {"type": "array", "items": {"type": "string"}}}

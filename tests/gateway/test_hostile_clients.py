@@ -1,0 +1,368 @@
+"""Clients that are slow, silent, greedy or wrong: a clear word or a closed connection, and nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+from glowplug.gateway import front, guarded, queries
+from glowplug.gateway.front import Front
+from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+
+from .fakes import House, running
+
+HEAD = b"POST /function/echo HTTP/1.1\r\nHost: localhost\r\n"
+GOOD = HEAD + b"Content-Length: 2\r\n\r\nok"
+
+
+def run(scenario: Callable[[House], Awaitable[None]], **changes: object) -> None:
+    """Whatever a scenario did, the next client is answered, and no connection or task is left."""
+
+    async def whole() -> None:
+        async with running(**changes) as house:  # type: ignore[arg-type]
+            worker = house.start_worker(lend=True)
+            house.control.on_arrived = lambda event: house.control.dispatch(event.request, worker)
+            await house.http.get("/livez")
+            tasks = len(asyncio.all_tasks())
+            await scenario(house)
+            assert (await house.http.post("/function/echo", content=b"still")).content == b"still"
+            while house.gateway.connected > 1 or len(asyncio.all_tasks()) > tasks:
+                await asyncio.sleep(0.005)
+            assert house.gateway.active == 0
+            assert len(house.gateway.deadlines) == 0
+
+    uvloop.run(whole())
+
+
+class Raw:
+    """A client that sends exactly what it is told."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, house: House) -> Raw:
+        return cls(*await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1])))
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self) -> tuple[int, bytes]:
+        """The next answer's status and body."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = next(
+            (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")), b":0"
+        )
+        return int(head.split()[1]), await self.reader.readexactly(int(length.partition(b":")[2]))
+
+    async def closed(self) -> bytes:
+        """What still comes until the connection closes."""
+        found = b""
+        try:
+            while data := await self.reader.read(65536):
+                found += data
+        except ConnectionResetError:
+            pass
+        self.writer.close()
+        return found
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "_SWEEP_S", 0.01)
+
+
+def code(body: bytes) -> str:
+    return json.loads(body)["error"]["code"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GARBAGE\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200), 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"NONSENSE /function/echo HTTP/1.1\r\n\r\n", 400),
+        (b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n", 400),
+        (b"POST /function/echo HTTP/9.9\r\n\r\n", 400),
+        (HEAD + b"Content-Length: two\r\n\r\n", 400),
+        (HEAD + b"Content-Length: -1\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", 400),
+        (HEAD + b"Content-Length: 99999999999999999999999\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nokTOO LONG\r\n0\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 400),
+        (HEAD + b"Transfer-Encoding: gzip\r\n\r\nok", 400),
+        (HEAD + b"Bad Header\r\n\r\n", 400),
+        (HEAD + b"Bad\x00Name: x\r\n\r\n", 400),
+        (HEAD + b"".join(b"X-%d: y\r\n" % n for n in range(300)) + b"\r\n", 431),
+        (b"TRACE /function/echo HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"POST /function/echo HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n", 401),
+        (b"GET http://evil.example/system/functions HTTP/1.1\r\nHost: evil.example\r\n\r\n", 401),
+    ],
+    ids=lambda value: str(value)[2:50],
+)
+def test_what_is_no_request_is_told_so(request_: bytes, status: int) -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        client.send(request_)
+        found, body = await client.answer()
+        assert found == status, body
+        assert code(body)
+        client.writer.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("start", [HEAD + b"X-Long: ", b"GET /", HEAD], ids=["value", "url", "names"])
+def test_a_head_without_an_end_is_given_up(start: bytes) -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        client.send(start)
+        more = b"X-A: b\r\n" * 1000 if start == HEAD else b"a" * 8000
+        for _ in range(40):
+            client.send(more)
+        assert b" 431 " in (await client.closed() or b" 431 "), "told, or reset while it still wrote"
+
+    run(scenario)
+
+
+def test_a_silent_client_is_dropped_and_one_within_its_time_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(house: House) -> None:
+        silent, half, after = [await Raw.connect(house) for _ in range(3)]
+        half.send(b"POST /func")
+        after.send(GOOD)
+        assert await after.answer() == (200, b"ok")
+        monkeypatch.setattr(front, "HEAD_S", 0.05)
+        assert await half.closed() == b""
+        after.send(GOOD)
+        assert await after.answer() == (200, b"ok"), "it is not its turn"
+        monkeypatch.setattr(front, "IDLE_S", 0.05)
+        assert await silent.closed() == await after.closed() == b""
+
+    run(scenario)
+
+
+def test_a_head_that_drips_is_dropped_however_often_it_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "HEAD_S", 0.1)
+
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        client.send(HEAD)
+
+        async def drip() -> None:
+            while True:
+                client.send(b"X: y\r\n")
+                await asyncio.sleep(0.01)
+
+        dripping = asyncio.create_task(drip())
+        assert await client.closed() == b""
+        dripping.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_shorter_than_it_says_times_out(chunked: bool) -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        rest = b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc" if chunked else b"Content-Length: 10\r\n\r\nabc"
+        client.send(HEAD + b"X-Glowplug-Timeout: 0.05\r\n" + rest)
+        status, body = await client.answer()
+        assert (status, code(body)) == (504, "deadline_passed")
+        client.writer.close()
+
+    run(scenario)
+
+
+def test_a_body_that_is_longer_than_it_says_is_no_part_of_the_answer() -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        client.send(GOOD + b"and more")
+        assert await client.answer() == (200, b"ok"), "the answer comes before what went wrong after it"
+        assert await client.closed() == b""
+
+    run(scenario)
+
+
+def test_a_body_in_tiny_pieces_takes_no_more_memory_than_its_length() -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(20):
+            client.send(b"1\r\nx\r\n" * 5000)
+            await client.writer.drain()
+        client.send(b"0\r\n\r\n")
+        assert await client.answer() == (200, b"x" * 100_000)
+        client.writer.close()
+
+    run(scenario)
+
+
+def test_requests_ahead_are_answered_in_order() -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        bodies = [b"%d" % n * (n + 1) for n in range(60)]
+        client.send(b"".join(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(b), b) for b in bodies))
+        assert [(await client.answer())[1] for _ in bodies] == bodies
+        client.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + GOOD)
+        assert await client.answer() == (200, b"ok")
+        assert await client.answer() == (200, b"ok")
+        client.writer.close()
+
+    run(scenario)
+
+
+def test_too_many_requests_ahead_are_not_taken() -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        client.send(GOOD * 1000)
+        answers = (await client.closed()).count(b" 200 ")
+        assert 0 < answers < 400, "those that were taken are answered"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("ask", [b"websocket", b"h2c"])
+def test_another_protocol_is_not_spoken(ask: bytes) -> None:
+    """Nor is a function asked with a body that the parser left out."""
+
+    async def scenario(house: House) -> None:
+        client, other = await Raw.connect(house), await Raw.connect(house)
+        upgrade = b"Connection: Upgrade\r\nUpgrade: " + ask + b"\r\n"
+        client.send(HEAD + upgrade + b"Content-Length: 2\r\n\r\nok")
+        status, body = await client.answer()
+        assert (status, code(body)) == (400, "bad_request")
+        assert b"Upgrade" in body
+        other.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
+        assert await other.answer() == (200, b"ok")
+        assert await other.closed() == await client.closed() == b""
+
+    run(scenario)
+
+
+def test_connections_beyond_the_limit_are_told_so() -> None:
+    async def scenario(house: House) -> None:
+        clients = [await Raw.connect(house) for _ in range(9)]
+        for client in clients:
+            client.send(GOOD)
+            assert await client.answer() == (200, b"ok")
+        beyond = await Raw.connect(house)
+        status, body = await beyond.answer()
+        assert (status, code(body)) == (503, "overloaded")
+        assert await beyond.closed() == b""
+        for client in clients:
+            client.writer.close()
+
+    run(scenario, max_connections=10)
+
+
+def big(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+    endpoint.reply(incoming.request, 200, "application/octet-stream", bytes(20_000_000))
+
+
+def reading_nothing(house: House) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", int(house.url.rsplit(":", 1)[1])))
+    return sock
+
+
+@pytest.mark.parametrize("connection", [b"keep-alive", b"close"])
+def test_an_answer_that_nobody_reads_is_given_up(connection: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "IDLE_S", 0.05)
+
+    async def whole() -> None:
+        async with running() as house:
+            house.start_worker(big, lend=True)
+            sock = reading_nothing(house)
+            sock.sendall(HEAD + b"Connection: " + connection + b"\r\nContent-Length: 0\r\n\r\n")
+            while not house.gateway.connected:
+                await asyncio.sleep(0.005)
+            while house.gateway.connected:
+                await asyncio.sleep(0.005)
+            sock.close()
+
+    uvloop.run(whole())
+
+
+def test_an_answer_that_is_read_slowly_goes_on() -> None:
+    async def whole() -> None:
+        async with running() as house:
+            house.start_worker(big, lend=True)
+            loop = asyncio.get_running_loop()
+            sock = reading_nothing(house)
+            sock.setblocking(False)
+            await loop.sock_sendall(sock, HEAD + b"Content-Length: 0\r\n\r\n")
+            await loop.sock_recv(sock, 1)
+            (connection,) = house.front._connections
+            assert isinstance(connection, guarded.GuardedProtocol)
+            for _ in range(3):
+                read = 0
+                while read < 4 * guarded.LEAST_READ_BYTES:
+                    read += len(await loop.sock_recv(sock, 65536))
+                connection.give_up()
+                assert not connection.transport.is_closing()
+            connection.give_up()
+            assert connection.transport.is_closing(), "nothing was read since"
+            sock.close()
+
+    uvloop.run(whole())
+
+
+@pytest.mark.parametrize("path", ["/system/functions", "/system/secrets", "/system/uploads"])
+def test_the_admin_interface_waits_for_no_body_for_ever(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "BODY_S", 0.05)
+    monkeypatch.setattr(queries, "STALL_S", 0.05)
+
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        method = b"PUT" if path.endswith("uploads") else b"POST"
+        client.send(
+            method + b" " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"
+        )
+        status, body = await client.answer()
+        assert (status, code(body)) == (504, "deadline_passed")
+        client.writer.close()
+
+    run(scenario)
+
+
+def test_clients_that_leave_at_every_byte() -> None:
+    async def scenario(house: House) -> None:
+        for length in range(len(GOOD)):
+            client = await Raw.connect(house)
+            client.send(GOOD[:length])
+            await client.writer.drain()
+            client.writer.transport.abort()
+
+    run(scenario)
+
+
+def test_our_own_mistake_while_reading_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: Front, *arguments: Any) -> None:
+        raise ZeroDivisionError("ours")
+
+    async def whole() -> None:
+        async with running() as house:
+            monkeypatch.setattr(Front, "read", broken)
+            client = await Raw.connect(house)
+            client.send(GOOD)
+            status, body = await client.answer()
+            assert (status, code(body)) == (500, "internal")
+            assert b"ours" not in body
+            client.writer.close()
+
+    uvloop.run(whole())
+    assert "ours" in caplog.text
+    assert guarded.log.name in caplog.text
