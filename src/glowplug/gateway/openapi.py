@@ -30,9 +30,9 @@ _PARAMETERS = [
         "schema": {"type": "number", "minimum": 0.001},
     },
     {
-        "name": "X-Glowplug-Priority", "in": "header", "description": "A class, or a rank: the higher the
-        sooner.", "schema": {"anyOf": [{"enum": list(LABELS)}, {"type": "integer", "minimum": -100, "maximum":
-        100}]},
+        "name": "X-Glowplug-Priority", "in": "header",
+        "description": "A class, or its rank: the higher the sooner.",
+        "schema": {"anyOf": [{"enum": list(LABELS)}, {"type": "integer", "minimum": -100, "maximum": 100}]},
     },
 ]  # fmt: skip
 _REFUSALS = (400, 401, 404, 413, 422, 429, 500, 502, 503, 504, 507)
