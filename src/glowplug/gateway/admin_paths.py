@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from glowplug.core.status import FunctionStatus, Load, LogLine, RequestTrace
+from glowplug.core.calls import CallRecord, CallState
+from glowplug.core.status import FunctionStatus, Load, LogLine, PackagesList, RequestTrace
+from glowplug.gateway.calls import RetryRequest
 from glowplug.gateway.platform import (
     Deployment,
     DeployRequest,
     PlatformInfo,
+    PruneRequest,
     RollbackRequest,
     ScaleRequest,
     Secret,
@@ -41,6 +44,8 @@ _NAMESPACE = ("namespace", _STRING, "Where the name holds none; default: default
 _STEP = ("step", {"enum": ["local", "imported", "staged", "parked"]}, "The step to stand at.")
 _CACHE = ("cache", {"enum": ["warm", "cold"]}, "Weights in the page cache, or out of it.")
 _ONE = "/system/functions/{name}"
+_CALL = "/system/calls/{call}"
+_WAIT = ("wait", {"type": "number", "minimum": 0}, "Seconds to wait for its end.")
 _WRITES = (400, 404, 413, 422, 507)
 
 OPERATIONS = (
@@ -74,6 +79,20 @@ OPERATIONS = (
               query=(("function", _STRING, "Only of this function."), _NAMESPACE,
                      ("limit", _COUNT, "At most so many.")), errors=(400, 422)),
     Operation("get", "/system/traces/{request}", "One request's phases.", answer=RequestTrace, errors=(404,)),
+    Operation("get", "/system/environments", "What was installed for functions.", answer=PackagesList),
+    Operation("post", "/system/environments/prune", "Remove what no version needs.", 200, PruneRequest | None,
+              PackagesList, errors=(400, 413, 422)),
+    Operation("get", "/system/calls", "Spawned calls, the newest first.", answer=list[CallRecord],
+              query=(("function", _STRING, "Only of this function."),
+                     ("state", {"enum": [*get_args(CallState), "dead-letter"]}, "Only those that stand so."),
+                     ("before", _STRING, "The id of the last one that was seen."),
+                     ("limit", _COUNT, "At most so many.")), errors=(400, 404, 422)),
+    Operation("get", _CALL, "One spawned call.", answer=CallRecord, query=(_WAIT,), errors=(404, 422)),
+    Operation("delete", _CALL, "Cancel a spawned call.", answer=CallRecord, errors=(404,)),
+    Operation("get", _CALL + "/result", "Its result, as the function gave it.", answer=_OCTETS,
+              query=(_WAIT,), errors=(404, 410, 422, 500, 502, 504)),
+    Operation("post", _CALL + "/retry", "Run a call again that was given up.", 202, RetryRequest | None,
+              CallRecord, errors=(400, 404, 409, 413, 422)),
     Operation("get", "/system/secrets", "Names of secrets.", answer=list[SecretName],
               query=(_NAMESPACE,), errors=(400,)),
     Operation("post", "/system/secrets", "Store a secret.", 201, Secret, errors=_WRITES),
@@ -130,6 +149,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
         "name": {**_STRING, "description": "name, or name.namespace"},
         "direction": {"enum": ["climb", "descend"]},
         "request": {"type": "integer", "minimum": 0},
+        "call": _STRING,
     }
     return [
         {"in": "path", "name": name, "required": True, "schema": schema}
