@@ -28,6 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     overload_factor: float = 5.0
     overload_s: float = 60.0
     priority_requests: int = 300
+    priority_rounds: int = 6
+    """So often alone and beside alternate."""
     kills: int = 1000
     kills_per_run: int = 50
     kill_gap_s: float = 0.5
@@ -51,6 +53,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self, functions=20, calls=40, least_bytes=30 * 10**6, most_bytes=60 * 10**6,
             budget_bytes=1300 * 10**6, idle_functions=20, sample_every_s=0.1,
-            request_s=0.005, capacity_s=0.5, overload_s=3.0, priority_requests=30,
+            request_s=0.005, capacity_s=0.5, overload_s=3.0, priority_requests=20, priority_rounds=1,
             kills=14, kills_per_run=14, kill_gap_s=0.2, soak_s=4.0,
         )  # fmt: skip
