@@ -21,6 +21,8 @@ from glowplug.core.units import parse_seconds, show_bytes, show_seconds
 Sort = Literal["rate", "queue", "p99", "memory", "cold", "name"]
 _CHROME_LINES = 4
 _SHORTEST_S = 0.1
+_WIDE = 110
+"""Columns of a terminal from which on everything is shown."""
 
 
 def top(
@@ -62,7 +64,11 @@ def top(
         with Client(url) as client:
             if once:
                 found = _look(client, client.load(), interval_s, name, sort)[1]
-                print_json(found) if json else console.print(_drawn(found, len(found.functions)))
+                if json:
+                    print_json(found)
+                else:
+                    width = console.width if console.is_terminal else _WIDE
+                    console.print(_drawn(found, len(found.functions), width), width=width)
             elif json:
                 _lines(client, interval_s, name, sort)
             else:
@@ -87,13 +93,13 @@ def _lines(client: Client, interval_s: float, name: str, sort: Sort) -> None:
 def _watch(client: Client, interval_s: float, name: str, sort: Sort) -> None:
     """A server that does not answer for a while is waited for, once it has answered."""
     before = client.load()
-    shown: RenderableType = _drawn(picture(before, before, name, sort), _room())
+    shown: RenderableType = _drawn(picture(before, before, name, sort), _room(), console.width)
     with Live(shown, console=console, screen=console.is_terminal, auto_refresh=False) as live:
         live.refresh()
         while True:
             try:
                 before, found = _look(client, before, interval_s, name, sort)
-                shown = _drawn(found, _room())
+                shown = _drawn(found, _room(), console.width)
                 live.update(shown, refresh=True)
             except Unavailable as error:
                 live.update(Group(shown, Text(error.message, style="red")), refresh=True)
@@ -103,15 +109,19 @@ def _room() -> int:
     return max(1, console.height - _CHROME_LINES)
 
 
-def _drawn(found: Picture, rows: int) -> RenderableType:
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    table.add_column("FUNCTION", overflow="ellipsis", no_wrap=True)
+def _drawn(found: Picture, rows: int, width: int) -> RenderableType:
+    is_wide = width >= _WIDE
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    table.add_column("FUNCTION", overflow="ellipsis", no_wrap=True, min_width=14)
     table.add_column("STEP")
-    for heading in ("WORKERS", "REQ/S", "FAIL/S", "P50", "P99", "QUEUE", "HELD", "LAST COLD START"):
+    for heading in ("WORKERS", "REQ/S", "P50", "P99", "QUEUE", "HELD", "COLD"):
         table.add_column(heading, justify="right", no_wrap=True)
+    if is_wide:
+        table.add_column("FROM, AGO", no_wrap=True)
+        table.add_column("FAIL/S", justify="right", no_wrap=True)
     shown = found.functions[:rows]
     for row in shown:
-        table.add_row(*_cells(row))
+        table.add_row(*_cells(row), *(_more_cells(row) if is_wide else ()))
     parts: list[RenderableType] = [_headline(found), table]
     if len(shown) < len(found.functions):
         parts.append(Text(f"and {len(found.functions) - len(shown)} more", style="dim"))
@@ -129,26 +139,24 @@ def _node(node: NodeStatus) -> str:
     return f"node {node.node}: {show_bytes(node.reserved_bytes)} of {show_bytes(node.budget_bytes)}"
 
 
-def _cells(row: Row) -> tuple[str | Text, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     """`WORKERS` are busy / parked, and those that climb behind a plus."""
     workers = f"{row.busy}/{row.parked}" + (f"+{row.climbing}" if row.climbing else "")
     return (
         row.function, coloured(row.state if row.state != "ready" else row.step), workers,
-        f"{row.rate:.1f}" if row.rate else "-", Text(f"{row.failing:.1f}", "red") if row.failing else "-",
-        _time(row.p50_s), _time(row.p99_s), str(row.queued) if row.queued else "-",
-        show_bytes(row.held_bytes), _cold(row),
+        f"{row.rate:.1f}" if row.rate else "-", _time(row.p50_s), _time(row.p99_s),
+        str(row.queued) if row.queued else "-", show_bytes(row.held_bytes),
+        _time(row.last_cold.total_s if row.last_cold else None),
     )  # fmt: skip
+
+
+def _more_cells(row: Row) -> tuple[str, ...]:
+    cold = "" if row.last_cold is None else f"{row.last_cold.origin}, {_ago(row.cold_ago_s or 0.0)}"
+    return cold, f"[red]{row.failing:.1f}[/]" if row.failing else "-"
 
 
 def _time(seconds: float | None) -> str:
     return "-" if seconds is None else show_seconds(seconds)
-
-
-def _cold(row: Row) -> str:
-    if row.last_cold is None or row.cold_ago_s is None:
-        return "-"
-    took = show_seconds(row.last_cold.total_s)
-    return f"{took} from {row.last_cold.origin}, {_ago(row.cold_ago_s)} ago"
 
 
 def _ago(seconds: float) -> str:
