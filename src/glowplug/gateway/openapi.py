@@ -30,7 +30,8 @@ _PARAMETERS = [
         "schema": {"type": "number", "minimum": 0.001},
     },
     {
-        "name": "X-Glowplug-Priority", "in": "header", "description": "A class or a rank: the higher the sooner.",
+        "name": "X-Glowplug-Priority", "in": "header",
+        "description": "A class, or its rank: the higher the sooner.",
         "schema": {"anyOf": [{"enum": list(LABELS)}, {"type": "integer", "minimum": -100, "maximum": 100}]},
     },
 ]  # fmt: skip
