@@ -98,14 +98,14 @@ def test_who_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing == ["mosec: not here"]
 
 
-def test_what_is_not_there_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_compared_with_the_same_connections_unbatched() -> None:
     if gateway.MODELS["minilm"].lacks:
         pytest.skip("needs the packages of requirements-examples.txt")
-    for batches in (False, True):
-        monkeypatch.setattr(gateway, "batches", lambda answer=batches: answer)
-        visits, missing = cells(Options(systems=("glowplug",), workloads=("minilm",)))
-        assert [cell.connections for cell in visits] == ([16, 64, 64] if batches else [16, 64])
-        assert bool(missing) != batches
+    visits, missing = cells(Options(systems=("glowplug",), workloads=("minilm",)))
+    assert missing == []
+    assert [(cell.system, cell.connections) for cell in visits] == [
+        ("glowplug", 16), ("glowplug", 64), ("glowplug-batched", 64)
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(wrk.installed() is None, reason="wrk is not installed: make wrk")

@@ -10,7 +10,6 @@ From zero, functions may use every core. What the controller alone costs is meas
 
 from __future__ import annotations
 
-import inspect
 import os
 import statistics
 import tempfile
@@ -22,19 +21,18 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-import glowplug
 from glowplug.bench import gateway_claims, wrk
 from glowplug.bench.gateway_asks import TOLERANCE, WORKLOADS, ours, right_answer
 from glowplug.bench.gateway_cells import FAILURES, Alive, Cell, Measured, measure, start_ours
 from glowplug.bench.gateway_claims import BATCHED, FEW, MANY, OURS
 from glowplug.bench.gateway_control import decision_rows, memory_row
-from glowplug.bench.gateway_plot import draw_load
+from glowplug.bench.gateway_plot import draw_load, panels
 from glowplug.bench.gateway_zero import zero_rows
 from glowplug.bench.models import MODELS
 from glowplug.bench.peers.serving import CONTENDERS, lacks, running, versions
 from glowplug.bench.result import Result, print_claims, print_rows, spread
 
-LOAD_COLUMNS = ("workload", "connections", "system", "rate", "p50_s", "p99_s", "failed", "equal", "way")
+LOAD_COLUMNS = ("system", "rate", "p50_s", "p99_s", "failed", "equal", "way")
 ZERO_COLUMNS = ("function", "system", "standing", "latency_s", "visits", "equal")
 CONTROL_COLUMNS = ("functions", "standing", "decision_s", "p99_s", "memory_bytes")
 
@@ -115,7 +113,8 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
 def report(result: Result, console: Console) -> None:
     """Under load, from zero, the controller alone, and the claims."""
     rows = result.rows
-    print_rows(console, "under load: median (min .. max)", of_part(rows, "load"), LOAD_COLUMNS)
+    for title, found in panels(of_part(rows, "load")).items():
+        print_rows(console, f"{title}: median (min .. max)", found, LOAD_COLUMNS)
     if zero := of_part(rows, "zero"):
         print_rows(console, "from zero", zero, ZERO_COLUMNS)
     print_rows(console, "the controller alone", of_part(rows, "control"), CONTROL_COLUMNS)
@@ -148,17 +147,8 @@ def cells(options: Options) -> tuple[list[Cell], list[str]]:
         if name == OURS or (reasons[name] is None and workload in CONTENDERS[name].workloads)
     ]
     if options.batching and "minilm" in workloads and OURS in options.systems:
-        visits.append(Cell(OURS, "minilm", MANY))
-        if batches():
-            visits.append(Cell(BATCHED, "minilm", MANY))
-        else:
-            missing.append("batching: this version's @glowplug.endpoint takes no max_batch")
+        visits += [Cell(OURS, "minilm", MANY), Cell(BATCHED, "minilm", MANY)]
     return visits, missing
-
-
-def batches() -> bool:
-    """Whether endpoints can be declared to take several requests at once."""
-    return "max_batch" in inspect.signature(glowplug.endpoint).parameters
 
 
 def _measure(cell: Cell, right: Any, options: Options, state_dir: Path) -> Measured:
@@ -167,8 +157,9 @@ def _measure(cell: Cell, right: Any, options: Options, state_dir: Path) -> Measu
     if contender is not None:
         start, ask = running(contender, cell.workload, options.threads), contender.ask(cell.workload)
     else:
-        served = "batched" if cell.system == BATCHED else cell.workload
-        start, ask = start_ours(served, options.threads, state_dir), ours(cell.workload)
+        batched = cell.system == BATCHED
+        start = start_ours("batched" if batched else cell.workload, options.threads, state_dir)
+        ask = ours(cell.workload, batched=batched)
     return measure(
         start, ask, right, connections=cell.connections, warm_s=options.warm_s, duration_s=options.duration_s
     )

@@ -78,9 +78,11 @@ def v2(workload: str) -> Ask:
     return Ask("/v2/models/served/infer", {"Content-Type": JSON}, body, read, way)
 
 
-def ours(workload: str) -> Ask:
-    """A function of `apps/served.py`, or the example of MiniLM."""
-    path = {"minilm": "/function/embedder/embed"}.get(workload, f"/function/{workload}")
+def ours(workload: str, *, batched: bool = False) -> Ask:
+    """A function of `apps/served.py`, or an example of MiniLM."""
+    path = f"/function/{workload}"
+    if workload == "minilm":
+        path = "/function/batchedembedder/embed" if batched else "/function/embedder/embed"
     argument: Any = {"tensor": tensor()} if workload == "tensor" else _arguments(workload)
     content_type, body = encode_arguments(argument)
     return Ask(

@@ -19,7 +19,6 @@ from glowplug.bench.apps import APPS
 from glowplug.bench.gateway_asks import TOLERANCE, Ask
 from glowplug.bench.harness import running_server
 from glowplug.bench.models import examples_dir
-from glowplug.bench.workloads import write_batched
 
 READY_S = 180.0
 ANSWER_S = 30.0
@@ -128,10 +127,8 @@ def answer(url: str, ask: Ask) -> Any:
 def start_ours(workload: str, threads: int, folder: Path) -> Iterator[Alive]:
     """`glowplug serve` with what the workload needs deployed on it."""
     folder.mkdir(parents=True, exist_ok=True)
-    if workload == "batched":
-        file = write_batched(folder)
-    else:
-        file = examples_dir() / "embedder.py" if workload == "minilm" else APPS / "served.py"
+    files = {"minilm": examples_dir() / "embedder.py", "batched": examples_dir() / "batched.py"}
+    file = files.get(workload, APPS / "served.py")
     with running_server([file], folder / "state", options=("--threads", str(threads))) as server:
         server.wait_deployed(2 if file == APPS / "served.py" else 1)
         yield server

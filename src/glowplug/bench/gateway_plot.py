@@ -19,14 +19,12 @@ def draw_load(rows: Sequence[dict[str, Any]], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install 'glowplug[plots]'") from error
-    panels: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        panels.setdefault(f"{row['workload']}, {row['connections']} connections", []).append(row)
-    heights = [len(each) + 1.5 for each in panels.values()]
+    by_title = panels(rows)
+    heights = [len(each) + 1.5 for each in by_title.values()]
     figure = Figure(figsize=(10, 1 + 0.3 * sum(heights)))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(panels), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
-    for (title, found), (left, right) in zip(panels.items(), axes, strict=True):
+    axes = figure.subplots(len(by_title), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for (title, found), (left, right) in zip(by_title.items(), axes, strict=True):
         found = sorted(found, key=lambda row: row["rate"])
         _bars(left, found, "rate", 1.0, f"{title}: requests a second")
         _bars(right, found, "p99_s", 1e3, "p99, ms (log)")
@@ -36,6 +34,14 @@ def draw_load(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+
+
+def panels(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each workload and number of connections, under words for it."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(f"{row['workload']}, {row['connections']} connections", []).append(row)
+    return found
 
 
 def _bars(axis: Any, rows: Sequence[dict[str, Any]], column: str, scale: float, title: str) -> None:

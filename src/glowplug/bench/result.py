@@ -134,4 +134,6 @@ def _cell(row: dict[str, Any], column: str) -> str:
     if f"{column}_min" not in row or column.endswith("_bytes"):
         return shown
     low, high = (show_value(column, row[f"{column}_{end}"]) for end in ("min", "max"))
+    if low == high:
+        return shown
     return f"{shown} [dim]({low} .. {high})[/]"

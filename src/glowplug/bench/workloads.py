@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from glowplug.bench.models import examples_dir
 from glowplug.core.rng import rng_for
 
 _TRIED_ROUNDS = 20_000
@@ -105,33 +104,6 @@ for name, options in {functions}.items():
     declare(name, options)
 '''
 
-_BATCHED = '''"""MiniLM in batches: the example `embedder.py`, asked for several sentences at once."""
-
-import sys
-
-sys.path.append({examples!r})
-
-import torch
-from torch.nn import functional as F
-
-import glowplug
-from embedder import Embedder, weights
-
-app = glowplug.App("batched")
-
-
-@app.model(name="embedder", weights=weights, libraries=["torch", "tokenizers"], memory="512MB")
-class Batched(Embedder):
-    @glowplug.endpoint(max_batch={max_batch}, max_wait_ms={max_wait_ms})
-    def embed(self, text: list[str]) -> list[list[float]]:
-        ids = [self.tokenizer.encode(one).ids for one in text]
-        longest = max(map(len, ids))
-        tokens = torch.tensor([one + [0] * (longest - len(one)) for one in ids])
-        mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in ids])
-        hidden = self.model(tokens, mask) * mask[..., None]
-        return F.normalize(hidden.sum(dim=1) / mask.sum(dim=1, keepdim=True), dim=1).tolist()
-'''
-
 
 class TailModel(msgspec.Struct, frozen=True):
     """`depth` square layers of `width`, float32, without bias."""
@@ -193,14 +165,6 @@ def rounds_of(seconds: float) -> int:
         hashlib.pbkdf2_hmac("sha256", b"value", b"salt", _TRIED_ROUNDS)
         taken.append(time.perf_counter() - start_s)
     return max(1, int(_TRIED_ROUNDS * seconds / min(taken)))
-
-
-def write_batched(folder: Path, max_batch: int = 8, max_wait_ms: float = 2) -> Path:
-    path = folder / "batched_app.py"
-    path.write_text(
-        _BATCHED.format(examples=str(examples_dir()), max_batch=max_batch, max_wait_ms=max_wait_ms)
-    )
-    return path
 
 
 def tail_answers(models: list[TailModel], value: float) -> dict[str, float]:
