@@ -103,6 +103,37 @@ def test_again_and_again(fragile: Server, pool: ThreadPoolExecutor) -> None:
     assert fragile.client.invoke("add", {"a": 5}) == 6
 
 
+KNOCKING = """
+import os, socket, glowplug
+app = glowplug.App("knocking")
+if "GLOWPLUG_INSPECT" not in os.environ:
+    with socket.create_connection(("127.0.0.1", {port})) as door:
+        door.sendall(f"{{os.getpid()}}\\n".encode())
+        door.recv(1)
+
+@app.function()
+def knock() -> int:
+    return 7
+"""
+
+
+def test_a_build(fragile: Server, door: Door, pool: ThreadPoolExecutor) -> None:
+    """The deploy was acknowledged: killing what builds it, and then what measures it, is not its end."""
+    upload = fragile.upload(fragile.write(KNOCKING.format(port=door.port), "knocking.py"))
+    fragile.client.deploy("knock", upload)
+    for _ in range(2):
+        kill(door.visitor().pid)
+        door.visitor().let_go()
+    answer = pool.submit(fragile.client.invoke, "knock")
+    while fragile.client.describe("knock").state == "building" or not answer.done():
+        knocking = pool.submit(door.visitor)
+        until(lambda k=knocking: k.done() or answer.done(), "it goes on")
+        if knocking.done():
+            knocking.result().let_go()
+    assert answer.result() == 7
+    fragile.client.undeploy("knock")
+
+
 def test_the_server(folder: Path, door: Door, pool: ThreadPoolExecutor) -> None:
     """Nothing of its tree runs on; the next start finds what was deployed, also what was not yet built."""
     with serving(folder) as first:

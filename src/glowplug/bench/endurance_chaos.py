@@ -20,6 +20,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
 }
 """Two of one environment, one of another."""
 _PATIENCE_S = 20.0
+_UNSTAGED_S = 2.0
 _LOOK_S = 0.01
 _VALUES = 50
 
@@ -35,17 +36,18 @@ class Chaos:
         self.deeds: Counter[str] = Counter()
 
     async def kill(self, kind: Victim) -> None:
-        """Kills one process of that kind, as soon as there is one; a build is begun where none runs. A server
-        is started again at once, by whoever a service manager would be."""
-        deadline_s = time.monotonic() + _PATIENCE_S
+        """Kills one process of that kind, as soon as there is one. A build is begun where none runs; a
+        function is staged again after its worker had to come from the environment, so one is killed first. A
+        server is started again at once, as a service manager would."""
+        start_s = time.monotonic()
+        deadline_s, killed_s = start_s + _PATIENCE_S, start_s
         begun: asyncio.Task[bool] | None = None
-        while True:
-            victims = self._ground.victims(kind)
-            if victims and self._ground.kill(self._rng.choice(victims)):
-                self.kills[kind] += 1
-                break
+        while not self._kill_one(kind):
             if kind == "build" and (begun is None or begun.done()):
                 begun = asyncio.create_task(self.deploy())
+            if kind == "function" and time.monotonic() - killed_s > _UNSTAGED_S:
+                self._kill_one("worker")
+                killed_s = time.monotonic()
             if time.monotonic() > deadline_s:
                 self.spared[kind] += 1
                 break
@@ -54,6 +56,13 @@ class Chaos:
             await begun
         if kind == "server":
             await asyncio.to_thread(self._ground.start)
+
+    def _kill_one(self, kind: Victim) -> bool:
+        """Whether there was one."""
+        victims = self._ground.victims(kind)
+        found = bool(victims) and self._ground.kill(self._rng.choice(victims))
+        self.kills[kind] += found
+        return found
 
     async def deploy(self) -> bool:
         self.deeds["deploy"] += 1
