@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -366,3 +367,29 @@ def test_our_own_mistake_while_reading_is_told_as_such(
     uvloop.run(whole())
     assert "ours" in caplog.text
     assert guarded.log.name in caplog.text
+
+
+def test_a_client_that_leaves_while_it_is_answered_and_has_asked_for_more() -> None:
+    """The first is under way, the others wait behind it: all of them end with their connection."""
+
+    async def whole() -> None:
+        async with running() as house:
+            hold = threading.Event()
+
+            def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+                hold.wait(20)
+                endpoint.reply(incoming.request, 200, "text/plain", b"late")
+
+            house.start_worker(slow, lend=True)
+            client = await Raw.connect(house)
+            client.send(GOOD * 5 + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + GOOD)
+            while not house.gateway.active:
+                await asyncio.sleep(0)
+            client.writer.transport.abort()
+            while house.gateway.connected:
+                await asyncio.sleep(0)
+            assert house.gateway.active == 0
+            assert house.front.bodies.held_bytes == 0
+            hold.set()
+
+    uvloop.run(whole())

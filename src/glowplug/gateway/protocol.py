@@ -31,11 +31,16 @@ class FunctionProtocol(GuardedProtocol):
         self._last: tuple[bytes, Headers, Target] | None = None
         self._repeat: RepeatedHead | None = None
         """The head that `_last` was read from, when all of it came at once."""
+        self._answering: Any = None
+        """What is being answered while others, `self.cycle` the last of them, wait behind it."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for exchange in (self.cycle, *[cycle for cycle, _ in self.pipeline]):
-            if type(exchange) is Exchange:
-                exchange.leave()
+        for cycle in (self._answering, self.cycle, *[waiting for waiting, _ in self.pipeline]):
+            if type(cycle) is Exchange:
+                cycle.leave()
+            elif cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         self.pipeline.clear()
         super().connection_lost(exc)
 
@@ -83,8 +88,14 @@ class FunctionProtocol(GuardedProtocol):
         self.cycle = exchange = Exchange(self, has_turn)
         exchange.begin(url, self.headers, self.parser)
         if not has_turn:
-            self.flow.pause_reading()
+            self._wait_behind(before)
             self.pipeline.appendleft((exchange, self.app))
+
+    def _wait_behind(self, before: Any) -> None:
+        """What was asked just now waits for what was asked before it."""
+        self.flow.pause_reading()
+        if not self.pipeline:
+            self._answering = before
 
     def _ask_application(self) -> None:
         url, headers = self.url, self.headers
@@ -92,6 +103,9 @@ class FunctionProtocol(GuardedProtocol):
         self.url = url
         for name, value in headers:
             HttpToolsProtocol.on_header(self, name, value)
+        before = self.cycle
+        if before is not None and not before.response_complete:
+            self._wait_behind(before)
         HttpToolsProtocol.on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:
@@ -109,6 +123,7 @@ class FunctionProtocol(GuardedProtocol):
     # what the exchanges and uvicorn's cycles do
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = None if cycle is self.cycle else cycle
         if type(cycle) is Exchange:
             cycle.take_turn()
         else:
@@ -139,5 +154,6 @@ class FunctionProtocol(GuardedProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if type(self.cycle) is Exchange:
-            self.cycle.resume()
+        cycle = self.cycle if self._answering is None else self._answering
+        if type(cycle) is Exchange:
+            cycle.resume()
