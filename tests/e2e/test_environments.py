@@ -74,7 +74,7 @@ def test_two_versions_of_a_package_side_by_side(shop: Shop) -> None:
         (("new.default",), ("tiny==2.0",)),
     }
     assert all(each.state == "built" and each.installer == "pip" for each in listed.packages)
-    lines = [line for line in shop.server.client.logs("new") if line.stream == "build"]
+    lines = list(shop.server.client.logs("new", stream="build"))
     assert any("tiny" in line.text for line in lines)
     shown = shop.command("describe", "old").stdout
     assert found[0].packages in shown

@@ -19,7 +19,7 @@ def logs(
     tail: int | None = None,
     since: str | None = None,
     grep: str | None = None,
-    stream: Literal["stdout", "stderr"] | None = None,
+    stream: Literal["stdout", "stderr", "build"] | None = None,
     instance: int | None = None,
     url: Url = None,
     json: Json = False,
@@ -44,7 +44,7 @@ def logs(
     grep
         Only lines with this text in them; upper and lower case differ.
     stream
-        Only lines of this stream.
+        Only lines of this stream; build is what installed the function's packages.
     instance
         Only lines of this worker; 0 is the function's zygote.
     json

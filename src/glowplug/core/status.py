@@ -111,6 +111,10 @@ class RequestTrace(msgspec.Struct, frozen=True):
     instance: int = 0
 
 
+LOG_STREAMS = ("stdout", "stderr", "build")
+"""Where a line was printed; `build` is by what installs a function's packages."""
+
+
 class LogLine(msgspec.Struct, frozen=True):
     at_s: float
     function: str

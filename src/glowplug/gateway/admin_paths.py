@@ -7,7 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from glowplug.core.calls import CallRecord, CallState
-from glowplug.core.status import FunctionStatus, Load, LogLine, PackagesList, RequestTrace
+from glowplug.core.status import LOG_STREAMS, FunctionStatus, Load, LogLine, PackagesList, RequestTrace
 from glowplug.gateway.calls import RetryRequest
 from glowplug.gateway.platform import (
     Deployment,
@@ -72,7 +72,7 @@ OPERATIONS = (
                      ("tail", _COUNT, "At most so many of the lines that are kept."),
                      ("since", _STRING, "10m ago, RFC 3339, or epoch seconds."),
                      ("grep", _STRING, "Only lines with this text in them."),
-                     ("stream", {"enum": ["stdout", "stderr"]}, "Only this one."),
+                     ("stream", {"enum": list(LOG_STREAMS)}, "Only this one."),
                      ("instance", _COUNT, "Only of this worker.")),
               errors=(400, 404, 422)),
     Operation("get", "/system/traces", "The last requests and their phases.", answer=list[RequestTrace],
@@ -81,7 +81,7 @@ OPERATIONS = (
     Operation("get", "/system/traces/{request}", "One request's phases.", answer=RequestTrace, errors=(404,)),
     Operation("get", "/system/environments", "What was installed for functions.", answer=PackagesList),
     Operation("post", "/system/environments/prune", "Remove what no version needs.", 200, PruneRequest | None,
-              PackagesList, errors=(400, 413, 422)),
+              PackagesList, errors=(400, 413, 422, 503)),
     Operation("get", "/system/calls", "Spawned calls, the newest first.", answer=list[CallRecord],
               query=(("function", _STRING, "Only of this function."),
                      ("state", {"enum": [*get_args(CallState), "dead-letter"]}, "Only those that stand so."),

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from glowplug.core.errors import BodyTooLarge, DeadlinePassed, InvalidArguments, InvalidDeclaration, UserError
 from glowplug.core.ids import FunctionId, check_name, check_variable, function_id, parse_function_id
-from glowplug.core.status import LogQuery
+from glowplug.core.status import LOG_STREAMS, LogQuery
 from glowplug.core.units import parse_seconds, show_bytes
 from glowplug.gateway.platform import Secret, SecretName
 
@@ -101,8 +101,8 @@ def count(text: str | None, field: str) -> int | None:
 def log_query(query: Mapping[str, str], now_s: float) -> LogQuery:
     """`instance`, `stream`, `since` and `grep` as they stand in a URL."""
     stream, grep = query.get("stream"), query.get("grep", "")
-    if stream not in (None, "stdout", "stderr"):
-        raise InvalidArguments(f"stream: {stream[:40]!r} is neither 'stdout' nor 'stderr'", "stream")
+    if stream not in (None, *LOG_STREAMS):
+        raise InvalidArguments(f"stream: {stream[:40]!r} is none of {', '.join(LOG_STREAMS)}", "stream")
     if len(grep) > _MAX_GREP_CHARS:
         raise InvalidArguments(f"grep: a text of at most {_MAX_GREP_CHARS} characters", "grep")
     instance = count(query.get("instance"), "instance")
