@@ -16,7 +16,7 @@ from glowplug.core.events import LeaseReport, RequestArrived, RequestCancelled, 
 from glowplug.core.ids import CommandId, InstanceId
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
-from .fakes import ECHO, GATEWAY, House, running
+from .fakes import ECHO, GATEWAY, House, echo, running
 
 
 def run(scenario: Callable[[House], Awaitable[None]], **changes: object) -> None:
@@ -203,15 +203,16 @@ def test_a_dispatch_may_come_before_its_instance_and_after_its_request() -> None
 @pytest.mark.parametrize("leased", [False, True])
 def test_a_client_that_leaves_cancels_its_request(leased: bool) -> None:
     async def scenario(house: House) -> None:
-        hold = threading.Event()
+        hold, runs = threading.Event(), threading.Event()
 
         def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+            runs.set()
             hold.wait(10)
             endpoint.error(incoming.request, "cancelled", "it was cancelled")
 
         instance = house.start_worker(slow, lend=True) if leased else None
         call = asyncio.create_task(house.http.post("/function/echo"))
-        while not house.gateway.active:
+        while not (runs.is_set() if leased else house.gateway.active):
             await asyncio.sleep(0)
         call.cancel()
         (cancelled,) = await house.control.seen(RequestCancelled)
@@ -222,6 +223,64 @@ def test_a_client_that_leaves_cancels_its_request(leased: bool) -> None:
         while house.gateway.active:
             await asyncio.sleep(0)
         assert house.gateway.invoker.waiting() == 0
+
+    run(scenario)
+
+
+def test_one_that_waits_behind_another_is_dropped_without_force() -> None:
+    async def scenario(house: House) -> None:
+        hold, seen = threading.Event(), list[bytes]()
+
+        def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+            seen.append(bytes(incoming.body))
+            hold.wait(10)
+            echo(endpoint, incoming)
+
+        instance = house.start_worker(slow)
+        house.control.lend(instance, slots=3)
+        first = asyncio.create_task(house.http.post("/function/echo", content=b"1"))
+        while not seen:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(house.http.post("/function/echo", content=b"2"))
+        while house.gateway.active < 2:
+            await asyncio.sleep(0)
+        second.cancel()
+        while house.gateway.active > 1:
+            await asyncio.sleep(0)
+        third = asyncio.create_task(house.http.post("/function/echo", content=b"3"))
+        while house.gateway.active < 2:
+            await asyncio.sleep(0)
+        hold.set()
+        assert [(await call).content for call in (first, third)] == [b"1", b"3"]
+        house.gateway.invoker.report()
+        assert seen == [b"1", b"3"]
+        assert {type(event) for event in house.control.events} == {LeaseReport}
+        assert len(house.gateway.deadlines) == 0
+
+    run(scenario)
+
+
+def test_a_worker_that_dies_takes_only_what_it_had_begun_with_it() -> None:
+    async def scenario(house: House) -> None:
+        go = threading.Event()
+
+        def die(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+            go.wait(10)
+            raise BrokenPipeError
+
+        instance = house.start_worker(die)
+        house.control.lend(instance, slots=3)
+        calls = [asyncio.create_task(house.http.post("/function/echo", content=b"%d" % n)) for n in range(3)]
+        while house.gateway.active < 3:
+            await asyncio.sleep(0)
+        other = house.start_worker()
+        house.control.on_arrived = lambda event: house.control.dispatch(event.request, other)
+        go.set()
+        while not house.gateway.invoker.fallen():
+            await asyncio.sleep(0)
+        house.gateway.detach(instance, "killed by SIGSEGV")
+        answers = [await call for call in calls]
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 502]
 
     run(scenario)
 

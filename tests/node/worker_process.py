@@ -41,6 +41,7 @@ from glowplug.transport.shared_memory import (
     descriptor_message,
     received_descriptors,
 )
+from tests.transport.hello import take_hello
 
 PATIENCE_S = 30.0
 
@@ -80,6 +81,7 @@ class WorkerProcess:
         self.credits = True
         data.settimeout(PATIENCE_S)
         control.settimeout(PATIENCE_S)
+        take_hello(data)
 
     def ask(self, *requests: tuple[int, str, Any], **meta: Any) -> None:
         """Requests as (id, endpoint, arguments), in one write. What is not bytes becomes JSON."""

@@ -4,13 +4,14 @@ import asyncio
 import os
 import random
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from glowplug.core.errors import FunctionFailed, InvalidArguments, Overloaded, WorkerDied
+from glowplug.core.errors import FunctionFailed, InvalidArguments, Overloaded, RequestCancelled, WorkerDied
 from glowplug.core.ids import InstanceId, RequestId
-from glowplug.transport.connection import Reply
+from glowplug.transport.connection import NeverRead, Reply
 from glowplug.transport.frames import Flag, Kind, ReplyMeta, RequestMeta, encode
 from glowplug.transport.gateway_side import WorkerConnections
 from glowplug.transport.shared_memory import KEPT_BYTES, THRESHOLD_BYTES, create_region, descriptor_message
@@ -101,6 +102,7 @@ def test_a_dying_worker_answers_all_that_it_held_and_is_reported_once(start_work
     def die(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
         if incoming.request == 1:
             echo(endpoint, incoming)
+            return
         endpoint.close()
         raise BrokenPipeError
 
@@ -110,7 +112,7 @@ def test_a_dying_worker_answers_all_that_it_held_and_is_reported_once(start_work
         calls = [connections.call(ONE, RequestId(n), META, b"x") for n in (1, 2, 3)]
         first, *rest = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(first, Reply)
-        assert [type(error) for error in rest] == [WorkerDied, WorkerDied]
+        assert [type(error) for error in rest] == [WorkerDied, NeverRead], "it had begun the second alone"
         assert ONE not in connections
         with pytest.raises(WorkerDied):
             await connections.call(ONE, RequestId(4), META, b"x")
@@ -185,6 +187,35 @@ def test_bytes_that_the_socket_does_not_take_are_bounded() -> None:
     run(scenario, max_unsent_bytes=2**20, max_in_flight=20_000)
 
 
+def test_what_never_began_is_dropped_when_it_is_cancelled(start_worker: StartWorker) -> None:
+    go, seen = threading.Event(), list[int]()
+
+    def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+        seen.append(incoming.request)
+        go.wait(10)
+        echo(endpoint, incoming)
+
+    async def scenario(connections: WorkerConnections) -> None:
+        connections.attach(ONE, start_worker(slow))
+        calls = [asyncio.ensure_future(connections.call(ONE, RequestId(n), META, b"x")) for n in (1, 2, 3)]
+        while not seen:
+            await asyncio.sleep(0)
+        while connections._connections[ONE]._page is None:
+            await asyncio.sleep(0)
+        assert not connections.cancel(ONE, RequestId(1)), "it runs"
+        assert connections.cancel(ONE, RequestId(2))
+        assert not connections.cancel(ONE, RequestId(9)), "there is none"
+        go.set()
+        assert (await calls[0]).body == b"x"
+        assert (await calls[2]).body == b"x"
+        with pytest.raises(RequestCancelled):
+            await calls[1]
+        assert not connections.cancel(ONE, RequestId(1)), "it is over"
+
+    run(scenario)
+    assert seen == [1, 3]
+
+
 HOSTILE: dict[str, bytes] = {
     "garbage": b"GET / HTTP/1.1\r\n\r\n" * 10,
     "a request": encode(Kind.REQUEST, 1, RequestMeta()),
@@ -195,6 +226,7 @@ HOSTILE: dict[str, bytes] = {
     "a region that never came": encode(Kind.REPLY, 1, ReplyMeta(), 10, Flag.IN_REGION | Flag.NEW_REGION),
     "a region that is not there": encode(Kind.REPLY, 1, ReplyMeta(), 10, Flag.IN_REGION),
     "a region it was never lent": encode(Kind.REPLY, 1, ReplyMeta(), 0, Flag.REGION_FREE),
+    "hello without a page": encode(Kind.HELLO, 0, None),
     "an answer twice": encode(Kind.REPLY, 1, ReplyMeta(), 0) * 2,
 }
 

@@ -26,11 +26,14 @@ from glowplug.transport.frames import (
 from glowplug.transport.shared_memory import create_region, descriptor_message
 from glowplug.transport.worker_side import BATCH_BYTES, Piece, WorkerEndpoint
 
+from .hello import take_hello
+
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, WorkerEndpoint]]:
     ours, theirs = socket.socketpair()
     endpoint = WorkerEndpoint(theirs)
+    take_hello(ours)
     yield ours, endpoint
     endpoint.close()
     ours.close()

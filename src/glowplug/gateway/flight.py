@@ -46,7 +46,7 @@ class Flight:
     refusal, the deadline, or the client that left."""
 
     __slots__ = (
-        "answered", "arrived_s", "body", "client", "deadline_s", "dispatched_at", "expired",
+        "again", "answered", "arrived_s", "body", "client", "deadline_s", "dispatched_at", "expired",
         "function", "instance", "leased", "meta", "priority", "request", "slot", "started_at", "streaming",
     )  # fmt: skip
 
@@ -79,6 +79,8 @@ class Flight:
         self.dispatched_at: float | None = None
         self.instance: InstanceId | None = None
         self.leased = False
+        self.again = False
+        """It was asked for again, since its first worker died before it began."""
         self.answered = False
         self.streaming = False
         """It was answered by a stream that has not ended."""

@@ -28,6 +28,7 @@ from glowplug.transport.gateway_side import WorkerConnections
 
 _KEPT_BODY_BYTES = 2**20
 """A body up to this size is kept until the answer, for another worker."""
+_LOOK_AGAIN_S = 0.5
 VERDICT_S = 5.0
 """How long after a deadline, or a worker's death, the controller's word is waited for before the gateway
 answers by itself: the controller knows why a climb failed, the socket only that it ended."""
@@ -157,10 +158,10 @@ class Invoker:
 
     def _died(self, flight: Flight, reply: Reply, error: WorkerDied) -> None:
         """The engine, or the controller, is about to say of what; a stream that broke off is told at once."""
-        if flight.leased and flight.body is not None and isinstance(error, NeverRead):
-            self._ask_again(flight)
-        elif flight.answered:
+        if flight.answered:
             self._settle(flight, reply)
+        elif isinstance(error, NeverRead) and flight.body is not None and not flight.again:
+            self._ask_again(flight)
         else:
             if flight.leased:
                 assert flight.instance is not None
@@ -168,9 +169,12 @@ class Invoker:
             asyncio.get_running_loop().call_later(VERDICT_S, self._settle, flight, reply)
 
     def _ask_again(self, flight: Flight) -> None:
-        """A worker that was lent died before it read the request: the controller finds another."""
-        if flight.answered:
-            return
+        """Once: a worker died before it began the request, so the controller is asked for another. What it
+        bound to the dead one is told to whoever asks by the old number, which is nobody."""
+        self._flights.pop(flight.request, None)
+        flight.again = True
+        if not flight.leased:
+            flight.request = self._next_request()
         flight.leased, flight.instance, flight.dispatched_at = False, None, None
         self._ask(flight)
 
@@ -190,7 +194,11 @@ class Invoker:
         self._give_up(flight, Reply(499, "", b"", {}, "", RequestCancelled("the client left")))
 
     def expire(self, flight: Flight) -> None:
-        """The deadline passed and nobody has said so."""
+        """The deadline passed and nobody has said so; or it is time to look after a request that was given
+        up."""
+        if flight.answered and not flight.streaming:
+            self._stop(flight)
+            return
         error = DeadlinePassed(f"{flight.function} did not answer before the deadline")
         self._give_up(flight, Reply(error.status, "", b"", {}, "", error))
 
@@ -198,7 +206,17 @@ class Invoker:
         if flight.answered and not flight.streaming:
             return
         self._settle(flight, reply)
-        self._post(RequestCancelledEvent(request=flight.request, instance=flight.instance))
+        self._stop(flight)
+
+    def _stop(self, flight: Flight) -> None:
+        """Nobody waits for the answer. One that was sent under a lease and that its worker has not begun is
+        dropped there: to stop it by force would hit the one that runs. It may begin all the same before the
+        worker reads of it, so it is looked after."""
+        instance = flight.instance
+        if flight.leased and instance is not None and self._connections.cancel(instance, flight.request):
+            self._deadlines.set(flight, self._clock() + _LOOK_AGAIN_S)
+        else:
+            self._post(RequestCancelledEvent(request=flight.request, instance=instance))
 
     def on_command(self, command: Dispatch | Lease | Revoke | Reject) -> None:
         if isinstance(command, Dispatch):
@@ -221,6 +239,10 @@ class Invoker:
             self._post(RequestDone(request=request, instance=instance, ok=False, took_s=0.0))
         elif self._send(flight, instance):
             self._post(RequestStarted(request=request, instance=instance))
+        elif instance in self._connections:
+            error = Overloaded(f"the worker of {flight.function} has too much to read", 1.0)
+            self._fail(flight, error)
+            self._post(RequestDone(request=request, instance=instance, ok=False, took_s=0.0))
         else:
             self._early.setdefault(instance, []).append(flight)
 

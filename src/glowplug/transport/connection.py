@@ -12,6 +12,7 @@ import msgspec
 
 from glowplug.core.errors import GlowplugError, InvalidArguments, Overloaded, WorkerDied, from_code
 from glowplug.core.ids import InstanceId, RequestId
+from glowplug.transport.begun import BegunReader
 from glowplug.transport.frames import (
     STREAM_WINDOW_BYTES,
     CreditMeta,
@@ -39,7 +40,7 @@ from glowplug.transport.shared_memory import (
 READ_BYTES = 64 * 1024
 """Read in one turn of the loop, so that a worker that floods the gateway only delays it."""
 _LAST_READS = 256
-_FROM_WORKER = frozenset({Kind.REPLY, Kind.ERROR, Kind.CHUNK, Kind.END})
+_FROM_WORKER = frozenset({Kind.HELLO, Kind.REPLY, Kind.ERROR, Kind.CHUNK, Kind.END})
 Body = bytes | list[bytes]
 """A request's body, whole or as the pieces it came in."""
 
@@ -58,7 +59,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class NeverRead(WorkerDied):
-    """The worker died before it read the request, which may be sent to another."""
+    """The worker died before it began the request, which may be sent to another."""
 
 
 OnAnswer = Callable[[Reply | bytes], None]
@@ -98,7 +99,7 @@ class Connection:
         self._owes_region = False
         self._descriptors: deque[int] = deque()
         self._outbox = Outbox(sock)
-        self._reset = False
+        self._page: BegunReader | None = None
         self.closed = False
         self._loop.add_reader(sock.fileno(), self._read_some)
 
@@ -151,15 +152,28 @@ class Connection:
             self._streams[request] = owed_bytes - passed_bytes
             self._outbox.soon(encode(Kind.CREDIT, request, CreditMeta(passed_bytes)))
 
+    def cancel(self, request: RequestId) -> bool:
+        """Has a request dropped that the worker has not begun. False when it has, or may have: then it
+        runs."""
+        if request not in self._pending or not self._is_unbegun(request):
+            return False
+        self._outbox.soon(encode(Kind.CANCEL, request, None))
+        return True
+
+    def _is_unbegun(self, request: int) -> bool:
+        begun = self._page.begun() if self._page is not None else None
+        return begun is not None and request not in begun
+
     def _read_some(self) -> bool:
         """Reads once. False when there is nothing to read, or the connection ended."""
         try:
             data, ancillary, got, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return False
-        except OSError as error:
-            # So the kernel says that what we sent was still unread when the worker's end closed.
-            self._reset = isinstance(error, ConnectionResetError)
+        except ConnectionResetError:
+            # So the kernel says, once, that the worker left requests unread. What it said is still there.
+            return True
+        except OSError:
             self.close("its process ended")
             return False
         try:
@@ -181,6 +195,11 @@ class Connection:
 
     def _on_frame(self, frame: Frame) -> None:
         request = frame.request
+        if frame.kind is Kind.HELLO:
+            if self._page is not None or not self._descriptors:
+                raise ProtocolError("a worker says hello once, and shows its page")
+            self._page = BegunReader(self._descriptors.popleft())
+            return
         on_answer = self._pending.get(request)
         if on_answer is None:
             raise ProtocolError(f"an answer came to request {request}, which is not there")
@@ -249,8 +268,8 @@ class Connection:
         self.close(why)
 
     def close(self, why: str) -> None:
-        """Every request in flight is answered with WorkerDied, or with NeverRead when it alone was in flight
-        and did not get through. Closing again does nothing."""
+        """Every request in flight is answered: with NeverRead when the worker had not begun it, else with
+        WorkerDied. Closing again does nothing."""
         if self.closed:
             return
         self.closed = True
@@ -259,13 +278,15 @@ class Connection:
         self._sock.close()
         self._outgoing.close()
         self._incoming.close()
+        begun = self._page.begun() if self._page is not None else frozenset[int]()
+        if self._page is not None:
+            self._page.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())
         pending, self._pending = self._pending, {}
         self._streams.clear()
         self._on_lost(self.instance, why)
-        unread = self._reset or self._outbox.broken
-        kind = NeverRead if unread and len(pending) == 1 else WorkerDied
-        for on_answer in pending.values():
+        for request, on_answer in pending.items():
+            kind = WorkerDied if begun is None or request in begun else NeverRead
             died = kind(f"instance {self.instance} died with the request in it: {why}")
             self._deliver(on_answer, Reply(died.status, "application/json", b"", {}, "", died))

@@ -12,6 +12,9 @@ body, then CHUNKs without meta, whose bodies are the answer's bytes as they go t
 whose ReplyMeta has the phases, or one ERROR. The gateway gives CREDIT for the chunks' bytes as it passes them
 on, in any portions: at most STREAM_WINDOW_BYTES of a stream are ever without. Credit for a stream that is
 over means nothing.
+
+A worker's first frame is HELLO, with the descriptor of its page (begun.py) and nothing else. CANCEL from the
+gateway, without meta or body, is for a request that the worker has not begun; for any other it means nothing.
 The peer of a gateway runs a user's code: what it sends is bounded and checked, and nothing is unpickled.
 """
 
@@ -47,6 +50,8 @@ class Kind(IntEnum):
     CHUNK = 4
     END = 5
     CREDIT = 6
+    HELLO = 7
+    CANCEL = 8
 
 
 class Flag(IntEnum):
@@ -212,6 +217,8 @@ class FrameDecoder:
             raise ProtocolError(f"meta of {meta_bytes} bytes exceeds {MAX_META_BYTES}")
         if body_bytes > self._max_body_bytes:
             raise ProtocolError(f"body of {body_bytes} bytes exceeds {self._max_body_bytes}")
+        if known is Kind.HELLO and (flags or meta_bytes or body_bytes):
+            raise ProtocolError("a HELLO has nothing in it")
         if known is Kind.CHUNK and (flags & Flag.IN_REGION or not 0 < body_bytes <= MAX_CHUNK_BYTES):
             raise ProtocolError(f"a chunk of {body_bytes} bytes makes no sense")
         return 0 if flags & Flag.IN_REGION else body_bytes

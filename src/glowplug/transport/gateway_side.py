@@ -95,6 +95,11 @@ class WorkerConnections:
         if connection is not None:
             connection.credit(request, passed_bytes)
 
+    def cancel(self, instance: InstanceId, request: RequestId) -> bool:
+        """Has a request dropped that its worker has not begun. False when it has, or may have."""
+        connection = self._connections.get(instance)
+        return connection is not None and connection.cancel(request)
+
     def in_flight(self, instance: InstanceId) -> int:
         connection = self._connections.get(instance)
         return 0 if connection is None else connection.in_flight

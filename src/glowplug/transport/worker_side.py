@@ -20,6 +20,8 @@ from collections import deque
 
 import msgspec
 
+from glowplug.core.errors import RequestCancelled
+from glowplug.transport.begun import BegunPage
 from glowplug.transport.frames import (
     MAX_CHUNK_BYTES,
     MAX_META_BYTES,
@@ -82,7 +84,7 @@ class WorkerEndpoint:
         self._sock = sock
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
-        self._decoder = FrameDecoder(_MAX_BODY_BYTES, frozenset({Kind.REQUEST, Kind.CREDIT}))
+        self._decoder = FrameDecoder(_MAX_BODY_BYTES, frozenset({Kind.REQUEST, Kind.CREDIT, Kind.CANCEL}))
         self._waiting: deque[Incoming] = deque()
         self._descriptors: deque[int] = deque()
         self._incoming = IncomingRegion()
@@ -96,6 +98,18 @@ class WorkerEndpoint:
         self._sent: list[int] = []
         self.ended = False
         """The gateway has closed the connection."""
+        self._begun = BegunPage()
+        self._say_hello()
+
+    def _say_hello(self) -> None:
+        """Shows the gateway what is begun here. One that is gone already is found to be by `receive`."""
+        try:
+            hello = encode(Kind.HELLO, 0, None)
+            self._sock.sendmsg([hello], descriptor_message(self._begun.descriptor))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        finally:
+            os.close(self._begun.descriptor)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -117,11 +131,16 @@ class WorkerEndpoint:
             self._read(0)
             if self.ended:
                 return None
-        return self._waiting.popleft()
+        return self._begin_next()
+
+    def _begin_next(self) -> Incoming:
+        incoming = self._waiting.popleft()
+        self._begun.add(incoming.request)
+        return incoming
 
     def take(self) -> Incoming | None:
         """The next request that has been read, if there is one."""
-        return self._waiting.popleft() if self._waiting else None
+        return self._begin_next() if self._waiting else None
 
     def take_for(self, endpoint: str, limit: int) -> list[Incoming]:
         """At most `limit` requests for one endpoint that have been read; the others keep their order."""
@@ -131,6 +150,8 @@ class WorkerEndpoint:
             incoming = self._waiting.popleft()
             (found if incoming.endpoint == endpoint else kept).append(incoming)
         self._waiting.extendleft(reversed(kept))
+        for incoming in found:
+            self._begun.add(incoming.request)
         return found
 
     def waiting_for(self, endpoint: str) -> int:
@@ -164,9 +185,19 @@ class WorkerEndpoint:
         for frame in self._decoder.feed(data):
             if frame.kind is Kind.REQUEST:
                 self._waiting.append(self._open(frame))
+            elif frame.kind is Kind.CANCEL:
+                self._drop(frame.request)
             elif frame.request in self._credit:
                 self._credit[frame.request] += decode_meta(frame.meta, CreditMeta).bytes
         return True
+
+    def _drop(self, request: int) -> None:
+        """Answers a request that nobody waits for any more, unless it has begun."""
+        for index, incoming in enumerate(self._waiting):
+            if incoming.request == request:
+                del self._waiting[index], incoming
+                self.error(request, RequestCancelled.code, "the request was cancelled before it began")
+                return
 
     def _open(self, frame: Frame) -> Incoming:
         meta = decode_meta(frame.meta, RequestMeta)

@@ -1,0 +1,59 @@
+"""Which requests a worker has begun, in memory that outlives it: the gateway looks there when a worker dies,
+and when somebody gives up on a request that may still lie in the worker's socket.
+
+The worker owns the page, a sealed memfd, and passes its descriptor with its first frame (Kind.HELLO). It
+writes a request's number before it looks at the request, at a cost of a third of a microsecond. The gateway
+never maps the page, it reads; a worker that writes nonsense there gets its own requests told, or sent,
+wrongly."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+from glowplug.transport.shared_memory import checked_size, create_region
+
+KEPT = 510
+"""Requests that the page remembers: more than may be in one worker's socket."""
+_PAGE_BYTES = 4096
+_NUMBER = struct.Struct("<Q")
+_WHOLE = struct.Struct(f"<{KEPT + 1}Q")
+
+
+class BegunPage:
+    """The worker's side. `descriptor` is to be sent and then closed."""
+
+    def __init__(self) -> None:
+        self.descriptor = create_region(_PAGE_BYTES)
+        self._map = mmap.mmap(self.descriptor, _PAGE_BYTES)
+        self._count = 0
+
+    def add(self, request: int) -> None:
+        """The worker is about to look at this request."""
+        _NUMBER.pack_into(self._map, 8 + 8 * (self._count % KEPT), request)
+        self._count += 1
+        _NUMBER.pack_into(self._map, 0, self._count)
+
+
+class BegunReader:
+    """The gateway's side; it owns the descriptor. Raises ProtocolError when that is not such a page."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        try:
+            self._is_whole = checked_size(descriptor) == _PAGE_BYTES
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def begun(self) -> frozenset[int] | None:
+        """The requests that the worker began of late, or None when the page does not say."""
+        data = os.pread(self._descriptor, _WHOLE.size, 0) if self._is_whole else b""
+        if len(data) < _WHOLE.size:
+            return None
+        count, *numbers = _WHOLE.unpack(data)
+        return frozenset(numbers[: min(count, KEPT)])
+
+    def close(self) -> None:
+        os.close(self._descriptor)
