@@ -31,6 +31,7 @@ def load(
 def zero(system: str, standing: str, latency_s: float) -> dict[str, Any]:
     return {
         "part": "zero", "system": system, "function": "trivial", "standing": standing, "latency_s": latency_s,
+        "latency_s_min": latency_s / 2,
         "difference": 0.0,
     }  # fmt: skip
 
@@ -45,7 +46,7 @@ ROWS = [
     load("glowplug", 3000, "tensor"), load("bentoml", 999, "tensor"),
     load("glowplug", 100, "minilm", connections=64), load("glowplug-batched", 149, "minilm", connections=64),
     zero("glowplug", "imported", 0.1), zero("glowplug", "staged", 0.05), zero("glowplug", "parked", 0.001),
-    zero("ray", "no replica", 2.0), zero("ray-tuned", "no replica", 0.9),
+    zero("ray", "no replica", 2.0), zero("ray-tuned", "no replica", 3.0),
     {"part": "control", "functions": 1000, "standing": "local", "decision_s": 49e-6},
     {"part": "control", "functions": 500, "memory_bytes": 5_100_000},
 ]  # fmt: skip
@@ -60,8 +61,8 @@ def test_every_claim_is_judged_against_the_best_peer_and_no_floor() -> None:
         "minilm at 64 connections: batched / unbatched": False,
         "trivial from zero: ray's time / ours from imported": True,
         "trivial from zero: ray's time / ours from staged": True,
-        "trivial from zero: ray-tuned's time / ours from imported": False,
-        "trivial from zero: ray-tuned's time / ours from staged": False,
+        "trivial from zero: ray-tuned's best time / ours from imported": False,
+        "trivial from zero: ray-tuned's best time / ours from staged": True,
         "a decision with 1000 functions, local_s": True,
         "control memory for 1,000 functions_bytes": False,
         "answers, all systems: difference from the right one": True,

@@ -15,6 +15,7 @@ TIMES_FROM_ZERO = 20.0
 DECISION_S = 50e-6
 MEMORY_BYTES_PER_1000 = 10e6
 FEW, MANY = 16, 64
+LUCKY = "ray-tuned"
 ZERO_STEPS = ("imported", "staged")
 """Where a function of ours stands that nothing runs for."""
 
@@ -87,15 +88,16 @@ def _zero(rows: list[Row]) -> list[Claim]:
     found = []
     zero = [row for row in rows if row.get("part") == "zero"]
     for function in dict.fromkeys(row["function"] for row in zero):
-        latency_s = {
-            (row["system"], row["standing"]): row["latency_s"] for row in zero if row["function"] == function
-        }
-        for (peer, _), theirs_s in latency_s.items():
+        of_function = [row for row in zero if row["function"] == function]
+        ours_s = {row["standing"]: row["latency_s"] for row in of_function if row["system"] == OURS}
+        for row in of_function:
+            # It depends on luck whether Ray gives a replica one of the workers that wait.
+            lucky = row["system"] == LUCKY
+            theirs_s, which = (row["latency_s_min"], "best time") if lucky else (row["latency_s"], "time")
             for step in ZERO_STEPS:
-                ours_s = latency_s.get((OURS, step))
-                if peer != OURS and ours_s is not None:
-                    name = f"{function} from zero: {peer}'s time / ours from {step}"
-                    found.append(claim(name, theirs_s / ours_s, "at least", TIMES_FROM_ZERO))
+                if row["system"] != OURS and step in ours_s:
+                    name = f"{function} from zero: {row['system']}'s {which} / ours from {step}"
+                    found.append(claim(name, theirs_s / ours_s[step], "at least", TIMES_FROM_ZERO))
     return found
 
 

@@ -59,9 +59,10 @@ def model(name: str) -> Callable[[Any], list[float]]:
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     plain = importlib.import_module(f"plain.{name}")
-    with torch.device("meta"):
-        module = plain.build()
-    module.to_empty(device="cpu")
+    # Not torch's meta device: its first use imports for a second.
+    for initialiser in [each for each in vars(torch.nn.init) if each.endswith("_") and each[0] != "_"]:
+        setattr(torch.nn.init, initialiser, lambda tensor, *_, **__: tensor)
+    module = plain.build()
     module.load_state_dict(load_file(os.environ.get("SERVING_WEIGHTS") or plain.weights()))
     module.eval()
     tools = plain.setup()
