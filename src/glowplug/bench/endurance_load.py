@@ -22,6 +22,8 @@ PRIORITY_HEADER = "x-glowplug-priority"
 """How a request says its class."""
 GRACE_S = 6.0
 """How long after a request's deadline its answer may come: the gateway itself speaks 5 s after it at last."""
+KEPT_S = 30.0
+"""A connection that was idle for longer is not used again: the server may be about to close it."""
 Kind = Literal["ok", "wrong", "refused", "failed", "broken", "unreachable", "hanging"]
 Address = tuple[str, int]
 
@@ -61,6 +63,11 @@ class Connection:
         body = await self._reader.readexactly(int(headers[b"content-length"]))
         return Reply(int(first.split(b" ", 2)[1]), headers, body)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the other side has closed it."""
+        return self._reader.at_eof()
+
     def close(self) -> None:
         self._writer.transport.abort()
 
@@ -74,7 +81,7 @@ class Caller:
     def __init__(self, address: Callable[[], Address | None], grace_s: float = GRACE_S) -> None:
         self._address = address
         self._grace_s = grace_s
-        self._idle: list[tuple[Address, Connection]] = []
+        self._idle: list[tuple[Address, Connection, float]] = []
 
     async def call(
         self, function: str, arguments: Any, right: Callable[[Any], bool], *,
@@ -107,18 +114,18 @@ class Caller:
         if reply.headers.get(b"connection", b"").lower() == b"close":
             connection.close()
         else:
-            self._idle.append((address, connection))
+            self._idle.append((address, connection, time.monotonic()))
         return _judge(reply, right, sent_s, took_s)
 
     def close(self) -> None:
-        for _, connection in self._idle:
+        for _, connection, _ in self._idle:
             connection.close()
         self._idle.clear()
 
     def _take(self, address: Address) -> Connection | None:
         while self._idle:
-            of, connection = self._idle.pop()
-            if of == address:
+            of, connection, since_s = self._idle.pop()
+            if of == address and not connection.ended and time.monotonic() - since_s < KEPT_S:
                 return connection
             connection.close()
         return None
