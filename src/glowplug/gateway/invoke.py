@@ -141,7 +141,6 @@ class Invoker:
         if error is not None and isinstance(error, WorkerDied):
             self._died(flight, reply, error)
             return
-        self._settle(flight, reply)
         instance = flight.instance
         assert instance is not None
         assert flight.dispatched_at is not None
@@ -149,8 +148,13 @@ class Invoker:
         phases = reply.phases
         took_s = phases.get("compute") or phases.get("first_compute") or perf_counter() - flight.dispatched_at
         if not flight.leased:
+            self._settle(flight, reply)
             self._post(RequestDone(request=flight.request, instance=instance, ok=ok, took_s=took_s))
-        elif self._leases.done(instance, ok, took_s, self._clock()):
+            return
+        # The slot is free before the client hears: the next request on its connection may come at once.
+        is_final = self._leases.done(instance, ok, took_s, self._clock())
+        self._settle(flight, reply)
+        if is_final:
             self.report()
         elif not self._news:
             self._news = True
