@@ -31,7 +31,7 @@ def load(
 def zero(system: str, standing: str, latency_s: float) -> dict[str, Any]:
     return {
         "part": "zero", "system": system, "function": "trivial", "standing": standing, "latency_s": latency_s,
-        "latency_s_min": latency_s / 2,
+        "latency_s_min": latency_s / 2, "latency_s_max": latency_s * 2,
         "difference": 0.0,
     }  # fmt: skip
 

