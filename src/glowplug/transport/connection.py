@@ -171,8 +171,10 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionResetError:
-            # So the kernel says, once, that the worker left requests unread. What it said is still there.
-            return True
+            # So the kernel says, once, that the worker left requests unread. What it said is there still, and is
+            # taken now, for uvloop watches no socket that had an error.
+            self.drain_and_close("its process ended")
+            return False
         except OSError:
             self.close("its process ended")
             return False
