@@ -14,6 +14,7 @@ import uvloop
 from glowplug.core.commands import Revoke
 from glowplug.core.events import LeaseReport, RequestArrived, RequestCancelled, RequestDone, RequestStarted
 from glowplug.core.ids import CommandId, InstanceId
+from glowplug.transport import worker_side
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
 from .fakes import ECHO, GATEWAY, House, echo, running
@@ -227,7 +228,9 @@ def test_a_client_that_leaves_cancels_its_request(leased: bool) -> None:
     run(scenario)
 
 
-def test_one_that_waits_behind_another_is_dropped_without_force() -> None:
+def test_one_that_waits_behind_another_is_dropped_without_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_side, "_STALE_S", 0.0)
+
     async def scenario(house: House) -> None:
         hold, seen = threading.Event(), list[bytes]()
 

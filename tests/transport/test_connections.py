@@ -11,6 +11,7 @@ import pytest
 
 from glowplug.core.errors import FunctionFailed, InvalidArguments, Overloaded, RequestCancelled, WorkerDied
 from glowplug.core.ids import InstanceId, RequestId
+from glowplug.transport import worker_side
 from glowplug.transport.connection import NeverRead, Reply
 from glowplug.transport.frames import Flag, Kind, ReplyMeta, RequestMeta, encode
 from glowplug.transport.gateway_side import WorkerConnections
@@ -187,7 +188,10 @@ def test_bytes_that_the_socket_does_not_take_are_bounded() -> None:
     run(scenario, max_unsent_bytes=2**20, max_in_flight=20_000)
 
 
-def test_what_never_began_is_dropped_when_it_is_cancelled(start_worker: StartWorker) -> None:
+def test_what_never_began_is_dropped_when_it_is_cancelled(
+    start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_side, "_STALE_S", 0.0)
     go, seen = threading.Event(), list[int]()
 
     def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:

@@ -157,7 +157,7 @@ class Connection:
         runs."""
         if request not in self._pending or not self._is_unbegun(request):
             return False
-        self._outbox.soon(encode(Kind.CANCEL, request, None))
+        self._outbox.now(encode(Kind.CANCEL, request, None))
         return True
 
     def _is_unbegun(self, request: int) -> bool:
@@ -171,7 +171,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionResetError:
-            # So the kernel says, once, that the worker left requests unread. What it said is there still, and is
+            # So the kernel says, once, that the worker left requests unread. What it said is still there and
             # taken now, for uvloop watches no socket that had an error.
             self.drain_and_close("its process ended")
             return False

@@ -17,6 +17,7 @@ import os
 import select
 import socket
 from collections import deque
+from time import monotonic
 
 import msgspec
 
@@ -51,6 +52,8 @@ BATCH_BYTES = 64 * 1024
 """Queued answers are written when they have grown to this."""
 _READ_BYTES = 256 * 1024
 _JOIN_BYTES = 16 * 1024
+_STALE_S = 0.001
+"""A request that was read longer ago is not begun before the socket was looked into again."""
 _PIECES_AT_ONCE = 512
 """Fewer than the kernel takes in one call."""
 _MAX_BODY_BYTES = 2**40
@@ -98,6 +101,7 @@ class WorkerEndpoint:
         self._sent: list[int] = []
         self.ended = False
         """The gateway has closed the connection."""
+        self._read_at_s = 0.0
         self._begun = BegunPage()
         self._say_hello()
 
@@ -126,6 +130,8 @@ class WorkerEndpoint:
 
     def receive(self) -> Incoming | None:
         """The next request, or None when the gateway closed the connection. Blocks."""
+        if self._waiting and monotonic() - self._read_at_s > _STALE_S:
+            self._read(socket.MSG_DONTWAIT)  # perhaps what waits is not wanted any more
         while not self._waiting:
             self.flush()
             self._read(0)
@@ -175,6 +181,7 @@ class WorkerEndpoint:
             return False
         except ConnectionResetError:
             data, ancillary, got = b"", [], 0
+        self._read_at_s = monotonic()
         if ancillary:
             self._descriptors.extend(received_descriptors(ancillary))
         if got & socket.MSG_CTRUNC:
