@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 QUICK = Options(quick=True).resolved()
 
 
-def missed(claims: list[Claim]) -> list[Claim]:
-    return [claim for claim in claims if not claim.holds]
+def missed(claims: list[Claim]) -> list[str]:
+    return [f"{claim.name}: {claim.value}" for claim in claims if not claim.holds]
 
 
 def told(_: str) -> None:

@@ -7,6 +7,7 @@ too is part `kills`.
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from glowplug.bench.endurance_load import Caller, Outcome
 from glowplug.bench.endurance_options import Options, Tell
 from glowplug.bench.endurance_watch import Sample, Watch, memory_growth, sample
 from glowplug.bench.result import Claim, claim
+from glowplug.bench.systems.processes import descendants
 from glowplug.core.rng import rng_for
 
 GROWN_BYTES = {"server": 8e6, "agent": 4e6}
 DESCRIPTORS_GROWN = 2
-"""Counted when every function was sent down to `local`: a database or a log may be open then or not."""
+"""Counted at rest, when nothing but a database or a log may be open or not."""
 _REST_S = 2.0
+_PER_PROCESS = 4
+"""Of the agent's descriptors: a socket, a pidfd and two pipes."""
 _KILLED: tuple[Victim, ...] = ("worker", "function", "environment", "build")
 _DEEDS = (*_KILLED, "deploy", "deploy", "rollback")
 _GAP_S = 4.0
@@ -113,19 +117,22 @@ async def _soak(options: Options, folder: Path, tell: Tell) -> dict[str, Any]:
 
 
 def _descriptors_at_rest(ground: Ground) -> dict[str, int]:
-    """The fewest that server and agent had in a while after every function was sent down."""
+    """What server and agent have open while nothing happens, without what they have for each process of a
+    function: earlier versions may have their zygotes still. The median over a while."""
     assert ground.client is not None
     for name in FUNCTIONS:
-        ground.client.descend(name, "local")
-    fewest: dict[str, int] = {}
+        ground.client.descend(name, "imported")
+    seen: dict[str, list[int]] = {}
     end_s = time.monotonic() + _REST_S
     while time.monotonic() < end_s:
-        for name, pid in ground.lasting().items():
+        lasting = ground.lasting()
+        for name, pid in lasting.items():
             found = sample(pid)
+            below = len(descendants(pid)) if name == "agent" else 0
             if found is not None:
-                fewest[name] = min(fewest.get(name, found.descriptors), found.descriptors)
-        time.sleep(0.1)
-    return fewest
+                seen.setdefault(name, []).append(found.descriptors - _PER_PROCESS * below)
+        time.sleep(0.05)
+    return {name: int(statistics.median(each)) for name, each in seen.items()}
 
 
 async def _do(chaos: Chaos, deed: str) -> None:
