@@ -28,12 +28,12 @@ from glowplug.transport.frames import (
     encode,
     known_phases,
 )
+from glowplug.transport.lent_regions import LentRegions
 from glowplug.transport.outbox import Outbox
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
     THRESHOLD_BYTES,
     IncomingRegion,
-    OutgoingRegion,
     received_descriptors,
 )
 
@@ -93,8 +93,7 @@ class Connection:
         self._pending: dict[int, OnAnswer] = {}
         self._streams: dict[int, int] = {}
         """Streams that have begun, with their bytes that were not given credit for."""
-        self._region_user: int | None = None
-        self._outgoing = OutgoingRegion()
+        self._lent = LentRegions()
         self._incoming = IncomingRegion()
         self._owes_region = False
         self._descriptors: deque[int] = deque()
@@ -120,12 +119,11 @@ class Connection:
             raise Overloaded(f"instance {self.instance} has {len(pending)} requests waiting", 1.0)
         pieces = body if type(body) is list else [body]
         length = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
-        flags, descriptor, placed = 0, None, False
+        flags, descriptor = 0, None
         if length >= THRESHOLD_BYTES and self._shares_memory:
-            placed, descriptor = self._outgoing.place(*pieces)
-            if placed:
-                self._region_user = request
-                flags = Flag.IN_REGION if descriptor is None else Flag.IN_REGION | Flag.NEW_REGION
+            descriptor = self._lent.place(request, *pieces)
+            if descriptor is not None:
+                flags = Flag.IN_REGION | Flag.NEW_REGION
         if self._owes_region:
             flags |= Flag.REGION_FREE
             self._owes_region = False
@@ -136,7 +134,7 @@ class Connection:
             outbox.now(head, descriptor)
             return
         write = outbox.now if is_alone else outbox.soon
-        if placed or not length:
+        if not length:
             write(head)
         elif length <= READ_BYTES:
             write(b"".join((head, *pieces)))
@@ -214,11 +212,9 @@ class Connection:
             self._streams[request] = 0
         else:
             if frame.flags & Flag.REGION_FREE:
-                self._outgoing.returned()
-            elif request == self._region_user:
-                self._outgoing.abandon()
-            if request == self._region_user:
-                self._region_user = None
+                self._lent.returned(request)
+            elif request in self._lent:
+                self._lent.abandon(request)
             del self._pending[request]
             self._streams.pop(request, None)
         self._deliver(on_answer, reply)
@@ -278,7 +274,7 @@ class Connection:
         self._loop.remove_reader(self._sock.fileno())
         self._outbox.close()
         self._sock.close()
-        self._outgoing.close()
+        self._lent.close()
         self._incoming.close()
         begun = self._page.begun() if self._page is not None else frozenset[int]()
         if self._page is not None:
