@@ -14,16 +14,19 @@ from glowplug.core.settings import NodeSettings
 from glowplug.node import mounts
 from glowplug.node.agent import Agent
 from glowplug.node.installation import private_files
-from glowplug.node.isolation import namespaces
+from glowplug.node.isolation import namespaces, syscalls
 from glowplug.node.isolation.means import Means
 from glowplug.node.isolation.roots import interpreter_roots
 
+NAME = "glowplug-agent"
+"""What ps shows of it."""
 COMMAND = "from glowplug.node.agent_main import main; main()"
 
 
 def main() -> None:
     """Runs until the server is gone. Whatever ends this process ends every process it made."""
     why_not = namespaces.enter(int(sys.argv[2]))
+    syscalls.name_process(NAME)
     server = socket.socket(fileno=int(sys.argv[1]))
     settings = msgspec.json.decode(sys.argv[3], type=NodeSettings)
     private = private_files()

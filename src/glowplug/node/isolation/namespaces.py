@@ -45,7 +45,6 @@ def enter(server: int) -> str:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, signal.SIGHUP))
     _fork_and(_look_after_orphans)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGHUP))
-    syscalls.name_process("glowplug-agent")
     global _has_init
     _has_init = True
     return why
