@@ -123,15 +123,16 @@ class Builds:
         elif isinstance(message, ProbeDone):
             work.probe = message
 
-    def on_exit(self, process: Process, why: str, code: int | None) -> None:
+    def on_exit(self, process: Process, why: str, code: int | None, *, greedy: bool) -> None:
         """Without a `code` its zygote is gone too, and with it the process: no fault of the function's. Nor
-        need it be one when somebody killed it: the kernel, short of memory, or an operator."""
+        need it be one when somebody killed it: the kernel, short of memory, or an operator. It is one when it
+        was `greedy`: the kernel killed it because it held more than it may."""
         work = self._works.pop(process)
         if work.descend is not None:
             self._end(work)
             return
         if work.failed is not None or (work.result is None if work.manifest is None else work.probe is None):
-            innocent = code in (None, -signal.SIGKILL)
+            innocent = code in (None, -signal.SIGKILL) and not greedy
             failed = work.failed or Failed(
                 "unavailable" if innocent else "build_failed", f"the process that built it ended: {why}"
             )

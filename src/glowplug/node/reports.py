@@ -116,14 +116,15 @@ class Reports:
             process.popen.wait()
             namespaces.end_orphans()
         self.agent.weights.on_exit(process)
-        error = ""
+        error, building = "", self.agent.builds.owns(process)
         if process.owner is not None:
             if ran_out_of_memory(process.owner, code):
                 error = "out_of_memory"
-                why = f"it needed more memory than memory= in its declaration allows ({why})"
+                allowed = "functions may have here" if building else "memory= in its declaration allows"
+                why = f"it needed more memory than {allowed} ({why})"
             self.agent.births.left(process.owner, self.agent.disk.submit)
-        if self.agent.builds.owns(process):
-            self.agent.builds.on_exit(process, why, code)
+        if building:
+            self.agent.builds.on_exit(process, why, code, greedy=bool(error))
             return
         held = process.owner
         if held is None:
