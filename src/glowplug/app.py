@@ -250,6 +250,7 @@ class App:
         target_concurrency: int = 1,
         threads: int = 0,
         priority: PriorityLabel = "interactive",
+        network: bool = False,
         prewarm: str = "fixed",
         env: dict[str, str] | None = None,
         secrets: Sequence[str] = (),
@@ -260,7 +261,8 @@ class App:
         """Declares a class with a model. See docs for the methods it may have: build, setup, example.
 
         `weights` is a path beside the source file, or a callable that returns a path or a state dict and
-        runs where the function builds. `libraries` are imported once, in the environment's zygote.
+        runs where the function builds. `libraries` are imported once, in the environment's zygote. Without
+        `network` there is none, neither where it builds nor where it answers.
 
         `min_workers` stay parked and up to `max_workers` climb when the queue would take longer than a climb;
         each runs `target_concurrency` requests at once and computes with `threads` threads (0: the cores
@@ -287,8 +289,8 @@ class App:
                 endpoints=tuple(e.spec for e in endpoints.values()),
                 weights=weights, libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
-                target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
-                env=env, secrets=secrets, include=include,
+                target_concurrency=target_concurrency, threads=threads, priority=priority, network=network,
+                prewarm=prewarm, env=env, secrets=secrets, include=include,
                 requirements=requirements, build_from_source=build_from_source,
             )  # fmt: skip
             full_name = function_id(declaration.name, declaration.namespace)
@@ -314,6 +316,7 @@ class App:
         target_concurrency: int = 1,
         threads: int = 0,
         priority: PriorityLabel = "interactive",
+        network: bool = False,
         prewarm: str = "fixed",
         env: dict[str, str] | None = None,
         secrets: Sequence[str] = (),
@@ -331,8 +334,8 @@ class App:
                 target, "function", name, endpoints=(spec,), weights=None,
                 libraries=libraries, memory=memory, keep_warm=keep_warm, timeout=timeout,
                 max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
-                target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
-                env=env, secrets=secrets, include=include,
+                target_concurrency=target_concurrency, threads=threads, priority=priority, network=network,
+                prewarm=prewarm, env=env, secrets=secrets, include=include,
                 requirements=requirements, build_from_source=build_from_source,
             )  # fmt: skip
             return Handle(target, function_id(declaration.name, self.namespace), spec)
@@ -357,6 +360,7 @@ class App:
         target_concurrency: int,
         threads: int,
         priority: PriorityLabel,
+        network: bool,
         prewarm: str,
         env: dict[str, str] | None,
         secrets: Sequence[str],
@@ -392,7 +396,8 @@ class App:
             keep_warm_s=parse_seconds(keep_warm, f"{what}: keep_warm"),
             timeout_s=parse_seconds(timeout, f"{what}: timeout"),
             max_queue=max_queue, min_workers=min_workers, max_workers=max_workers,
-            target_concurrency=target_concurrency, threads=threads, priority=priority, prewarm=prewarm,
+            target_concurrency=target_concurrency, threads=threads, priority=priority, network=network,
+            prewarm=prewarm,
             env=dict(env or {}), secrets=tuple(secrets), include=tuple(include),
             requirements=self._requirements(requirements, build_from_source, what),
             doc=inspect.getdoc(target) or "",

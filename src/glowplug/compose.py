@@ -117,13 +117,13 @@ class _Observed:
         self._engine.connect(both)
 
 
-def _ended_instance(event: Event) -> tuple[InstanceId, str] | None:
-    """The instance that an event says has ended, and why."""
+def _ended_instance(event: Event) -> tuple[InstanceId, str, str] | None:
+    """The instance that an event says has ended, why, and the code of its requests' error."""
     if isinstance(event, InstanceExited):
-        return event.instance, event.why
+        return event.instance, event.why, event.code
     if isinstance(event, (StepLost, CommandFailed)) and event.target.kind == "instance":
         why = event.why if isinstance(event, StepLost) else event.message
-        return InstanceId(int(event.target.key)), why
+        return InstanceId(int(event.target.key)), why, "worker_died"
     return None
 
 

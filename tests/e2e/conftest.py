@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from glowplug.bench.harness import RunningServer, running_server
-from glowplug.bench.systems.processes import descendants
+from glowplug.bench.systems.processes import descendants, outer_pid
 from glowplug.bundle.inspect import inspect_source
 from glowplug.bundle.uploads import write_upload
 from glowplug.cli.deploying import deploy_files
@@ -53,7 +53,7 @@ def all_gone(pids: Sequence[int]) -> bool:
 
 
 class Visitor:
-    """A request of a function that has come to the door. `pid` is the process it runs in."""
+    """A request of a function that has come to the door. `pid` is what its process calls itself."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -140,6 +140,10 @@ class Server:
 
     def tree(self) -> list[int]:
         return descendants(self.pid)
+
+    def outer(self, pid: int) -> int | None:
+        """What this machine calls a process that calls itself `pid`; None when it is gone."""
+        return outer_pid(self.pid, pid)
 
     def close(self) -> None:
         self.client.close()

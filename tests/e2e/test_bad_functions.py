@@ -43,14 +43,16 @@ def test_a_worker_that_dies(server: Server, how: str, warm: bool) -> None:
 
 
 def test_what_a_function_started_ends_with_it(server: Server) -> None:
-    pid = server.client.invoke("offspring", {"die": False})
+    pid = server.outer(server.client.invoke("offspring", {"die": False}))
+    assert pid is not None
     assert alive(pid)
     server.client.descend("offspring", "staged")
     until(lambda: not alive(pid), "the child of an idle worker is gone")
     with pytest.raises(WorkerDied):
         server.client.invoke("offspring", {"die": True})
     lines = until(lambda: list(server.client.logs("offspring")), "it said its child's id")
-    until(lambda: not alive(int(lines[-1].text)), "the child of a worker that died is gone")
+    gone = int(lines[-1].text)
+    until(lambda: server.outer(gone) is None, "the child of a worker that died is gone")
 
 
 def test_sys_exit(server: Server) -> None:

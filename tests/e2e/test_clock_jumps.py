@@ -59,7 +59,8 @@ class Jumping:
 
 @pytest.fixture
 def jumping(folder: Path) -> Iterator[Jumping]:
-    site, offset = folder / "site", folder / "offset"
+    site = folder / "site"
+    offset = site / "offset"  # beside what is imported: there every function may read
     site.mkdir(mode=0o755)
     offset.write_bytes(f"{0.0:<32}".encode())
     (site / "sitecustomize.py").write_text(SITE.format(path=str(offset)))

@@ -37,6 +37,32 @@ def version() -> list:
     return [tiny.VERSION, os.path.basename(glowplug.__file__), os.access(tiny.__file__, os.W_OK)]
 """
 
+WALLED = """
+import glowplug, socket
+from pathlib import Path
+import tiny
+app = glowplug.App("walled", requirements={lines})
+
+def look(port: int, path: str) -> list:
+    found = [tiny.VERSION]
+    for attempt in (lambda: socket.create_connection(("127.0.0.1", port)).close(), Path(path).read_text):
+        try:
+            attempt()
+        except OSError:
+            found.append(False)
+        else:
+            found.append(True)
+    return found
+
+@app.function()
+def inside(port: int, path: str) -> list:
+    return look(port, path)
+
+@app.function(network=True)
+def outside(port: int, path: str) -> list:
+    return look(port, path)
+"""
+
 
 @pytest.fixture
 def shelf() -> Iterator[Path]:
@@ -106,6 +132,35 @@ def test_a_function_gets_what_it_requires(on_node: Callable[..., None], shelf: P
         )
 
     on_node(scenario, installer=installer)
+
+
+def test_packages_open_no_way_out(on_node: Callable[..., None], shelf: Path) -> None:
+    """Their zygote is confined as any other, to the network and to files; who may use the network has another
+    one, of the same packages."""
+    make_wheel(shelf, "tiny", "1.0")
+    (shelf / "diary").write_text("dear diary")
+
+    async def scenario(node: NodeUnderTest) -> None:
+        path = node.folder / "walled_app.py"
+        path.write_text(WALLED.format(lines=list(from_shelf(shelf, "tiny"))))
+        specs = await node.specs(path)
+        assert specs["inside"].packages == specs["outside"].packages
+        has_network, has_files = (
+            node.engine.isolation[name].startswith("no") for name in ("own network", "own files")
+        )
+        door = await asyncio.start_server(lambda *_: None, "127.0.0.1")
+        async with door:
+            given = {"port": door.sockets[0].getsockname()[1], "path": str(shelf / "diary")}
+            for number, (name, connects) in enumerate({"inside": has_network, "outside": True}.items()):
+                reached = await node.import_environment(specs[name])
+                assert isinstance(reached, StepReached), reached
+                assert isinstance(await node.build(specs[name]), Built)
+                await node.park(specs[name], number, Step.IMPORTED)
+                reply = await node.call(number, msgspec.json.encode(given))
+                assert msgspec.json.decode(reply.body) == ["1.0", connects, has_files], name
+        assert len(built_folders(node, specs["inside"])) == 1
+
+    on_node(scenario)
 
 
 @pytest.mark.parametrize("installer", ["uv", "pip"])

@@ -22,7 +22,7 @@ import socket
 import glowplug
 app = glowplug.App("slow")
 
-@app.model()
+@app.model(network=True)
 class Slow:
     def setup(self):
         with socket.create_connection(("127.0.0.1", PORT)) as door:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from glowplug.bench.endurance_load import Address
 from glowplug.bench.harness import RunningServer, running_server
-from glowplug.bench.systems.processes import children, command_line, descendants, living
+from glowplug.bench.systems.processes import command_line, descendants, living
 from glowplug.bundle.store import BundleStore
 from glowplug.client import Client
 from glowplug.node import agent_main
@@ -119,6 +119,7 @@ class Ground:
         found += [f"scratch/{path.name}" for path in self._scratch.iterdir()]
         found += [f"incoming/{path.name}" for path in (self.state_dir / "incoming").glob("*")]
         found += [str(path.relative_to(self.state_dir)) for path in self.state_dir.rglob(".new-*")]
+        found += [str(path) for path in self.state_dir.glob("cgroups")]  # which says where groups are
         return found + self._unwanted()
 
     def _unwanted(self) -> list[str]:
@@ -135,8 +136,7 @@ class Ground:
         ]
 
     def _agents(self, server_pid: int) -> list[int]:
-        below = living(children(server_pid))
-        return [pid for pid in below if agent_main.COMMAND in command_line(pid)]
+        return [pid for pid in living(descendants(server_pid)) if _name(pid) == agent_main.NAME]
 
     def _is_ours(self, pid: int) -> bool:
         mark = str(self.folder)

@@ -130,7 +130,9 @@ class BundleStore:
         temporary = self.packs / f".new-{secrets.token_hex(8)}"
         digest, size = hashlib.sha256(), 0
         try:
-            descriptor = os.open(produced, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(
+                produced, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            )  # a pipe must not stop us
             with open(descriptor, "rb") as source, temporary.open("wb") as target:
                 while chunk := source.read(_CHUNK_BYTES):
                     digest.update(chunk)

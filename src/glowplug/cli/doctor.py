@@ -6,6 +6,7 @@ import ctypes
 import importlib.metadata
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,13 @@ from glowplug.core.units import show_bytes
 from glowplug.node.installer import find_installer, installer_name
 from glowplug.node.mounts import closed_ancestor
 
-_LANDLOCK_CREATE_RULESET = 444
+_EXAMINE = """
+import msgspec, os
+from glowplug.node.isolation.means import examine
+os.write(1, msgspec.json.encode(examine()))
+"""
+_EXAMINE_S = 30
+_ADVICE = "root, a kernel of 6.12 or newer and, in a container, --privileged allow everything; see --strict"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -44,10 +51,10 @@ def doctor(*, state_dir: Path | None = None, json: Json = False) -> None:
     """
     folder = (state_dir or default_state_dir()).absolute()
     checks: list[Callable[[], Finding]] = [
-        _python, _torch, _cores, _memory, lambda: _disk(folder), _pidfd, _sealing, _user,
-        lambda: _homes(folder), _installer, _cgroup, _landlock, _openmp,
+        _python, _torch, _cores, _memory, lambda: _disk(folder), _pidfd, _sealing,
+        lambda: _homes(folder), _installer, _openmp,
     ]  # fmt: skip
-    findings = [check() for check in checks]
+    findings = [check() for check in checks] + _isolation()
     if json:
         print_json(findings)
     else:
@@ -109,13 +116,6 @@ def _sealing() -> Finding:
     return Finding("memfd", "ok", "large bodies travel in sealed shared memory")
 
 
-def _user() -> Finding:
-    if os.geteuid() == 0:
-        return Finding("own user", "ok", "functions run as unprivileged users of their own")
-    advice = "run as root to give each namespace and environment a user of its own"
-    return Finding("own user", "weak", f"functions run as your user ({os.geteuid()})", advice)
-
-
 def _homes(folder: Path) -> Finding:
     closed = {c for p in (sys.prefix, sys.base_prefix, folder) if (c := closed_ancestor(Path(p))) is not None}
     if not closed or os.geteuid() != 0:
@@ -136,19 +136,24 @@ def _installer() -> Finding:
     return Finding("packages", "ok", f"required packages are installed by {where}")
 
 
-def _cgroup() -> Finding:
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        return Finding("cgroups", "ok", "version 2")
-    if Path("/sys/fs/cgroup/memory").exists():
-        return Finding("cgroups", "ok", "version 1")
-    return Finding("cgroups", "weak", "none", "memory limits of functions are estimates only")
+def _isolation() -> list[Finding]:
+    """What an agent finds, found by a process that does to itself what an agent does."""
+    done = subprocess.run(
+        [sys.executable, "-c", _EXAMINE], capture_output=True, text=True, check=False, timeout=_EXAMINE_S
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        return [Finding("isolation", "bad", last, "the agent would not start either")]
+    words = msgspec.json.decode(done.stdout, type=dict[str, str])
+    return [_of_isolation(name, word) for name, word in words.items()]
 
 
-def _landlock() -> Finding:
-    version = ctypes.CDLL(None, use_errno=True).syscall(_LANDLOCK_CREATE_RULESET, 0, 0, 1)
-    if version > 0:
-        return Finding("landlock", "ok", f"version {version}")
-    return Finding("landlock", "weak", "not in this kernel")
+def _of_isolation(name: str, word: str) -> Finding:
+    """`word` begins with yes or no, and what else it says is the reason."""
+    verdict, _, rest = word.partition(": ") if ": " in word else word.partition(", ")
+    weak = verdict == "no"
+    advice = _ADVICE if weak else ""
+    return Finding(name, "weak" if weak else "ok", rest or word, advice)
 
 
 def _openmp() -> Finding:

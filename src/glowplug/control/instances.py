@@ -240,7 +240,8 @@ def fail_requests(c: Context, instance: Instance, code: str, message: str, *, pe
         elif climbing and permanent:
             answers.reject(c, request, code, message)
         elif request.started:
-            answers.reject(c, request, "worker_died", f"the worker of {function.id} died: {message}")
+            died = code if code == "out_of_memory" else "worker_died"
+            answers.reject(c, request, died, f"the worker of {function.id} died: {message}")
         elif request.retried:
             answers.reject(
                 c,

@@ -41,7 +41,7 @@ def on_step_lost(c: Context, event: StepLost) -> None:
 def on_instance_exited(c: Context, event: InstanceExited) -> None:
     instance = c.store.instances.get(event.instance)
     if instance is not None:
-        instances.end(c, instance, "worker_died", event.why, permanent=False)
+        instances.end(c, instance, event.code, event.why, permanent=False)
 
 
 def on_command_failed(c: Context, event: CommandFailed) -> None:

@@ -10,6 +10,7 @@ GlowplugError
 |- CapacityError       try again later; carries retry_after_s
 |  |- QueueFull 429, Overloaded 503, Unavailable 503, NoSpace 507
 |- WorkerDied 502      the process with the request in it is gone
+|  |- OutOfMemory 502  it held more than the function may
 |- CallLost 502        a spawned call may have run, may not run twice, and nobody knows how it ended
 |- DeadlinePassed 504
 |- RequestCancelled 499 the client left
@@ -169,6 +170,10 @@ class NoSpace(CapacityError):
 class WorkerDied(GlowplugError):
     status = 502
     code = "worker_died"
+
+
+class OutOfMemory(WorkerDied):
+    code = "out_of_memory"
 
 
 class CallLost(GlowplugError):

@@ -124,6 +124,8 @@ class InstanceExited(_Event, frozen=True):
     instance: InstanceId
     why: str
     exit_code: int | None = None
+    code: str = "worker_died"
+    """Of core.errors: what its requests are told."""
 
 
 class CommandFailed(_Event, frozen=True):

@@ -95,6 +95,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     environment_build_bytes: int = 20 * 10**9
     """Disk for installing one environment."""
     environment_build_s: float = 1800.0
+    build_bytes: int = 0
+    """What a build's files may take of the disk; 0 is half of what is free when it begins."""
     log_lines_kept: int = 2000
     drop_privileges: bool = True
     strict: bool = False

@@ -97,6 +97,7 @@ class Declaration(msgspec.Struct, frozen=True):
     target_concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] = 1
     threads: Annotated[int, msgspec.Meta(ge=0, le=MOST_THREADS)] = 0
     priority: PriorityLabel = "interactive"
+    network: bool = False
     prewarm: str = "fixed"
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
@@ -123,8 +124,9 @@ class FunctionSpec(msgspec.Struct, frozen=True):
 
     @property
     def environment_key(self) -> str:
-        """Environment zygotes are shared inside a namespace, never across."""
-        return f"{self.namespace}/{self.environment}"
+        """Environment zygotes are shared inside a namespace, never across; nor between functions that may use
+        the network and those that may not."""
+        return f"{self.namespace}/{self.environment}" + ("+network" if self.declaration.network else "")
 
     @property
     def rank(self) -> Priority:

@@ -263,11 +263,11 @@ class Invoker:
         self._leases.lost(instance)
         self._early.pop(instance, None)
 
-    def ended(self, instance: InstanceId, why: str) -> None:
+    def ended(self, instance: InstanceId, why: str, code: str = "worker_died") -> None:
         """The engine's word on an instance's end, after its connection closed."""
         self.lost(instance)
         for flight in self._fallen.pop(instance, ()):
-            self._fail(flight, WorkerDied(f"the worker of {flight.function} died: {why}"))
+            self._fail(flight, from_code(code, f"the worker of {flight.function} died: {why}"))
 
     def _fail(self, flight: Flight, error: GlowplugError) -> None:
         self._settle(flight, error_reply(error))

@@ -75,10 +75,10 @@ class Gateway:
         self.connections.attach(instance, sock)
         self.invoker.attached(instance)
 
-    def detach(self, instance: InstanceId, why: str = "its process ended") -> None:
-        """An instance has ended. Answers that it sent in time are delivered."""
+    def detach(self, instance: InstanceId, why: str = "its process ended", code: str = "worker_died") -> None:
+        """An instance has ended. Answers that it sent in time are delivered; `code` is for the others."""
         self.connections.detach(instance, why)
-        self.invoker.ended(instance, why)
+        self.invoker.ended(instance, why, code)
 
     def detach_all(self, why: str) -> None:
         """Every instance has ended."""

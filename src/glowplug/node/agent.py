@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,8 @@ from glowplug.node.births import Births
 from glowplug.node.builds import Builds
 from glowplug.node.cancels import Cancels
 from glowplug.node.environments import Environments
+from glowplug.node.isolation.means import Means
+from glowplug.node.isolation.seats import Seats
 from glowplug.node.messages import (
     AgentReady,
     CacheDone,
@@ -52,24 +55,23 @@ class Agent:
     `private_files` are settings that only the server's user may read (installation.private_files)."""
 
     def __init__(
-        self,
-        settings: NodeSettings,
-        server: socket.socket,
-        isolation: dict[str, str],
-        private_files: dict[str, bytes],
+        self, settings: NodeSettings, server: socket.socket, means: Means, private_files: dict[str, bytes]
     ) -> None:
         self.settings = settings
         self.server = server
-        self.isolation = isolation
+        self.isolation = means.words
         self.private_files = private_files
         self.artifacts = open_artifacts(settings.artifacts)
         self.store = BundleStore(Path(settings.state_dir), self.artifacts)
         self.scratch = Path(settings.run_dir) / "scratch"
         self.roster = Roster()
         self.disk = ThreadPoolExecutor(1, "disk")
+        self.moves = ThreadPoolExecutor(1, "moves")
+        """Moves processes to their control groups: each may take a while, and none waits for the disk."""
         reports = Reports(self)
         callbacks = (reports.on_message, reports.on_exit, reports.on_lines)
-        self.births = Births(settings, self.store, self.scratch, callbacks)
+        self.seats = Seats(means, self.scratch, settings.budget_bytes, self.disk.submit)
+        self.births = Births(settings, self.store, means, self.seats, callbacks)
         self.builds = Builds(self)
         self.weights = Weights(self)
         self.environments = Environments(self)
@@ -81,7 +83,8 @@ class Agent:
 
     async def run(self) -> None:
         """Serves until the server is gone or says stop; returns when everything it started is gone too."""
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)  # of an agent before this one
+        self.scratch.mkdir(parents=True)
         self.scratch.chmod(0o711)
         self.environments.clean_up()
         for unfinished in self.store.packs.glob(".new-*"):
@@ -95,6 +98,7 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.roster.empty(), _LEAVE_S)
         self.disk.shutdown(wait=False, cancel_futures=True)
+        self.moves.shutdown(wait=False, cancel_futures=True)
 
     # what comes from the server
 
@@ -179,7 +183,7 @@ class Agent:
         role: Role = "worker" if command.target.kind == "instance" else "stage"
         spec = command.spec
         held = self.births.child(
-            parent, role, command.target, spec.function, spec.version,
+            parent, role, command.target, spec,
             prime=command.prime, env=env, data=tuple(data), climb=command, **self.births.share(spec), **more,
             rehearse=command.facts is not None and command.facts.rehearsed,
         )  # fmt: skip

@@ -11,43 +11,46 @@ from pathlib import Path
 import msgspec
 
 from glowplug.core.settings import NodeSettings
-from glowplug.node import guard, mounts
+from glowplug.node import mounts
 from glowplug.node.agent import Agent
 from glowplug.node.installation import private_files
+from glowplug.node.isolation import namespaces, syscalls
+from glowplug.node.isolation.means import Means
+from glowplug.node.isolation.roots import interpreter_roots
 
+NAME = "glowplug-agent"
+"""What ps shows of it."""
 COMMAND = "from glowplug.node.agent_main import main; main()"
 
 
 def main() -> None:
     """Runs until the server is gone. Whatever ends this process ends every process it made."""
-    guard.die_with_parent(int(sys.argv[2]))
+    why_not = namespaces.enter(int(sys.argv[2]))
+    syscalls.name_process(NAME)
     server = socket.socket(fileno=int(sys.argv[1]))
     settings = msgspec.json.decode(sys.argv[3], type=NodeSettings)
     private = private_files()
-    settings, isolation = isolate(settings)
-    asyncio.run(Agent(settings, server, isolation, private).run())
-
-
-def isolate(settings: NodeSettings) -> tuple[NodeSettings, dict[str, str]]:
-    """Opens the interpreter's way for unprivileged users, and says what this host allows.
-
-    Returns the settings as they hold here: without dropping privileges where that cannot be.
-    """
-    told = {"no new privileges": "yes", "killed with its parent": "yes"}
-    if not settings.drop_privileges:
-        return settings, told | {"own user": "no: switched off"}
-    if os.geteuid() != 0:
-        return settings, told | {
-            "own user": "no: Glowplug does not run as root, functions run as its own user"
-        }
-    wanted = [
-        Path(p) for p in (sys.prefix, sys.base_prefix, settings.state_dir, settings.run_dir, *sys.path) if p
-    ]
+    Path(settings.run_dir).mkdir(parents=True, exist_ok=True)  # to be revealed, it must be there
+    means = Means()
     try:
-        covered = mounts.reveal([*wanted, Path(__file__).parents[1]])
+        settings = reveal(settings, means, why_not)
+        means.find(settings, why_not)
+        asyncio.run(Agent(settings, server, means, private).run())
+    finally:
+        means.close()
+
+
+def reveal(settings: NodeSettings, means: Means, why_not: str) -> NodeSettings:
+    """Opens the interpreter's way for unprivileged users, unless `why_not` says that mounting would not be
+    for us alone. Returns the settings as they hold here: without dropping privileges where that cannot be."""
+    if not settings.drop_privileges or os.geteuid() != 0:
+        return settings
+    try:
+        wanted = [*interpreter_roots(), Path(settings.state_dir), Path(settings.run_dir)]
+        covered = mounts.reveal(wanted, why_not)
     except OSError as error:
-        reason = f"no: the interpreter or the store lies in a folder closed to others, and {error}"
-        return msgspec.structs.replace(settings, drop_privileges=False), told | {"own user": reason}
+        means.words["interpreter"] = f"no: it or the store lies in a folder closed to others, and {error}"
+        return msgspec.structs.replace(settings, drop_privileges=False)
     if covered:
-        told["hidden folders"] = ", ".join(map(str, covered))
-    return settings, told | {"own user": "yes, one for each namespace and environment"}
+        means.words["hidden folders"] = ", ".join(map(str, covered))
+    return settings

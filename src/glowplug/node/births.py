@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Climb, Target
-from glowplug.core.ids import VersionId
 from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import FunctionSpec
 from glowplug.node import guard, imports, share, wire, zygote
+from glowplug.node.isolation import identities, launch, limits, roots
+from glowplug.node.isolation.child import Confinement
+from glowplug.node.isolation.means import Means
+from glowplug.node.isolation.seats import Seat, Seats
 from glowplug.node.layers import BEGIN, carrying_layers, python_path
 from glowplug.node.messages import Fork, Role
 from glowplug.node.processes import OnExit, OnLines, OnMessage, Process
@@ -38,48 +45,51 @@ class Births:
         self,
         settings: NodeSettings,
         store: BundleStore,
-        scratch: Path,
+        means: Means,
+        seats: Seats,
         callbacks: tuple[OnMessage, OnExit, OnLines],
     ) -> None:
         self._store = store
-        self._scratch = scratch
+        self._means = means
+        self._seats = seats
         self._callbacks = callbacks
         self._threads = settings.threads or len(os.sched_getaffinity(0))
-        self._drop = settings.drop_privileges and os.geteuid() == 0
+        self._readable = roots.readable_roots()
+        self._devices = roots.device_roots()
         self.left_out: dict[str, dict[str, str]] = {}
         """By environment: libraries that it does well not to import, as found out once."""
 
-    def uid(self, environment_key: str) -> int | None:
-        """The user that processes of this environment run as; None is our own."""
-        return guard.uid_for(environment_key) if self._drop else None
-
-    def folder(self, name: str, environment_key: str) -> Path:
-        """A scratch folder that belongs to the environment's user. Raises OSError."""
-        path = self._scratch / name
-        path.mkdir(mode=0o700, exist_ok=True)
-        uid = self.uid(environment_key)
-        if uid is not None:
-            os.chown(path, uid, uid)
-        return path
+    def uid(self, name: str) -> int | None:
+        """The user of who installs packages, by that name; None is our own."""
+        return guard.uid_for(name) if self._means.identities is not None else None
 
     def environment(self, command: Climb, python: Path | None = None, environment_s: float = 0.0) -> Held:
-        """A fresh interpreter, unprivileged from the start, that imports the libraries. Raises OSError.
+        """A fresh interpreter, confined from the start, that imports the libraries. Raises OSError.
 
         `python` is that of an environment of its own, which took `environment_s` to build; else it is ours.
         """
         key = command.target.key
-        uid = self.uid(key)
-        home = self.folder(f"env-{command.id}", key)
+        seat = self._seats.environment(key)
+        try:
+            return self._launch(command, seat, python, environment_s)
+        except BaseException:
+            self._seats.leave(seat)
+            raise
+
+    def _launch(self, command: Climb, seat: Seat, python: Path | None, environment_s: float) -> Held:
+        key, home = command.target.key, self._seats.home(command.target.key)
         ours, theirs = wire.socket_pair()
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
         arguments = [str(theirs.fileno()), str(os.getpid()), *command.spec.declaration.libraries]
-        first = [str(python), "-c", BEGIN] if python else [sys.executable, "-c", zygote.COMMAND]
+        begin = [str(python), "-c", BEGIN] if python else [sys.executable, "-c", zygote.COMMAND]
+        readable = (*self._readable, *((str(python.parents[1]),) if python else ()))
+        network = command.spec.declaration.network
+        plan = self._plan(seat, home.parent, [*begin, *arguments], readable, network=network)
         try:
             started = subprocess.Popen(
-                [*first, *arguments],
+                [sys.executable, "-I", "-S", launch.__file__, json.dumps(plan)],
                 stdin=subprocess.DEVNULL, stdout=pipes[0][1], stderr=pipes[1][1], pass_fds=(theirs.fileno(),),
-                cwd=home, env=self._variables(key, home, python is not None), start_new_session=True,
-                user=uid, group=uid, extra_groups=[] if uid is not None else None,
+                env=self._variables(key, home, python is not None), start_new_session=True,
             )  # fmt: skip
         except OSError:
             ours.close()
@@ -91,18 +101,38 @@ class Births:
         process = self._process(f"environment {key}", ours, pipes)
         process.popen = started
         process.born(started.pid, os.pidfd_open(started.pid))
-        held = Held(command.target, process, command, time.monotonic(), command.spec.function, home=home)
-        held.environment_s = environment_s
+        held = Held(command.target, process, command, time.monotonic(), seat, command.spec.function)
+        held.environment_s, held.readable = environment_s, readable
         process.owner = held
         return held
+
+    def _plan(
+        self, seat: Seat, place: Path, command: list[str], readable: tuple[str, ...], *, network: bool
+    ) -> dict[str, Any]:
+        """What `launch` does before it executes `command`. `place` holds the folders of all its functions."""
+        means, store = self._means, self._store
+        rules = {
+            "readable": [*readable, *map(str, (store.bundles, store.packs, store.uploads))],
+            "writable": [str(place)],
+            "devices": self._devices,
+        }
+        count = identities.RANGE if means.user_namespaces else 1
+        return {
+            "command": command,
+            "groups": seat.group.members_files if seat.group is not None else [],
+            "tasks": limits.MAX_TASKS,
+            "no_network": means.own_network and not network,
+            "ids": [seat.owner, count] if seat.owner is not None else None,
+            "folder": str(seat.new_folder("zygote")),
+            "landlock": rules if means.landlock else None,
+        }
 
     def child(
         self,
         parent: Held,
         role: Role,
         target: Target,
-        function: str,
-        version: VersionId,
+        spec: FunctionSpec,
         *,
         prime: bool = False,
         env: dict[str, str] | None = None,
@@ -111,25 +141,58 @@ class Births:
         **more: Any,
     ) -> Held:
         """Asks `parent` for a child with its own control socket and output pipes. Raises OSError."""
-        manifest = self._store.described(version)
+        manifest = self._store.described(spec.version)
         pack = str(self._store.pack_path(manifest.pack)) if manifest is not None and manifest.pack else ""
-        instance = int(target.key) if target.kind == "instance" else 0
-        ours, theirs = wire.socket_pair()
-        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
-        process = self._process(f"{role} of {function}", ours, pipes)
-        held = process.owner = Held(target, process, climb, time.monotonic(), function)
-        bundle = str(self._store.bundle_path(version))
-        message = Fork(
-            role, function, version, bundle, pack, instance,
-            prime=prime, env=env or {}, sent_s=time.monotonic(), environment_s=parent.environment_s, **more,
-        )  # fmt: skip
-        asked = parent.process.fork(message, process, (theirs.fileno(), pipes[0][1], pipes[1][1], *data))
-        theirs.close()
-        wire.close_all([pipes[0][1], pipes[1][1]])
-        if not asked:
-            why = f"{parent.process.name} is gone"
-            asyncio.get_running_loop().call_soon(process.never_born, why)
-        return held
+        bundle = str(self._store.bundle_path(spec.version))
+        if role in ("build", "probe"):
+            seat = self._seats.building(spec)
+        else:
+            seat = self._seats.serving(spec, manifest.pack_bytes if manifest is not None else 0)
+        ends: list[int] = []
+        try:
+            home = seat.new_folder(role)
+            confinement = None
+            if parent.seat is not seat:
+                own = (bundle, pack, more.get("code", ""), str(self._seats.home(spec.environment_key)))
+                confinement = Confinement(
+                    seat.user, bool(self._means.landlock), (*parent.readable, *filter(None, own)),
+                    (str(seat.folder),), self._devices, seat.file_bytes,
+                )  # fmt: skip
+            instance = int(target.key) if target.kind == "instance" else 0
+            message = Fork(
+                role, spec.function, spec.version, str(home), confinement, bundle, pack, instance,
+                prime=prime, env=env or {}, sent_s=time.monotonic(),
+                environment_s=parent.environment_s, **more,
+            )  # fmt: skip
+            ours, theirs = wire.socket_pair()
+            ends.append(theirs.detach())
+            pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+            ends += [pipe[1] for pipe in pipes]
+            process = self._process(f"{role} of {spec.function}", ours, pipes)
+            held = Held(target, process, climb, time.monotonic(), seat, spec.function, home=home)
+            held.readable = parent.readable
+            process.owner = held
+            if not parent.process.fork(message, process, (*ends, *data)):
+                why = f"{parent.process.name} is gone"
+                asyncio.get_running_loop().call_soon(process.never_born, why)
+            return held
+        except BaseException:
+            self._seats.leave(seat)
+            raise
+        finally:
+            wire.close_all(ends)
+
+    def born(self, parent: Held, child: Held, later: Callable[..., object]) -> None:
+        """A child exists: it began in its parent's control group, and moves to its own."""
+        group = child.seat.group
+        if group is not None and (child.seat is not parent.seat or not parent.moved):
+            later(_move, child)
+
+    def left(self, held: Held, later: Callable[..., object]) -> None:
+        """A process has ended: nothing of it stays."""
+        if held.home is not None and held.seat.members > 1:
+            later(shutil.rmtree, held.home, True)
+        self._seats.leave(held.seat)
 
     def share(self, spec: FunctionSpec, *, building: bool = False) -> dict[str, int]:
         """What a child of this function takes of the cores, for its Fork message."""
@@ -159,3 +222,10 @@ class Births:
             **_RUNTIME_TUNING,
             **(imports.carrying(imports.Imports(left_out=left_out)) if left_out else {}),
         }
+
+
+def _move(child: Held) -> None:
+    assert child.seat.group is not None
+    with contextlib.suppress(OSError):  # it is gone, or so is the group
+        child.seat.group.add(child.process.pid)
+    child.moved = True

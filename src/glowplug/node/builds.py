@@ -6,6 +6,7 @@ names it by its hash, and measures.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import time
@@ -14,17 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.uploads import code_files
 from glowplug.core.commands import Build, Descend, Target
 from glowplug.core.events import Built, CommandFailed, StepLost
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts
+from glowplug.core.units import show_bytes
+from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import BuildDone, Failed, ProbeDone
 from glowplug.node.processes import Process
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
+
+_WATCH_S = 0.5
 
 
 class _Work(msgspec.Struct):
@@ -35,6 +41,7 @@ class _Work(msgspec.Struct):
     output: Path
     started_s: float
     left_out: dict[str, str]
+    seat: Seat
     result: BuildDone | None = None
     probe: ProbeDone | None = None
     failed: Failed | None = None
@@ -66,10 +73,29 @@ class Builds:
             )
             return
         code = self.agent.store.upload_path(command.spec.upload) / "code"
-        output = self.agent.births.folder(f"build-{command.id}", command.spec.environment_key)
-        work = _Work(command, env, output, time.monotonic(), parent.left_out)
+        seat = self.agent.seats.building(command.spec)
+        try:
+            output = seat.new_folder("output")
+        except OSError:
+            self.agent.seats.leave(seat)
+            raise
+        work = _Work(command, env, output, time.monotonic(), parent.left_out, seat)
         self._versions[command.spec.version] = work
         self._fork(work, "build", declaration=command.spec.declaration, code=str(code), output=str(output))
+        self.agent.spawn(self._watch(work))
+
+    async def _watch(self, work: _Work) -> None:
+        """Ends a build whose files take more of the disk than they may."""
+        folder, version = work.seat.folder, work.command.spec.version
+        limit_bytes = self.agent.settings.build_bytes or shutil.disk_usage(folder).free // 2
+        while self._versions.get(version) is work:
+            if await asyncio.to_thread(tree_bytes, folder) > limit_bytes:
+                work.failed = Failed(
+                    "no_space", f"its build's files take more than {show_bytes(limit_bytes)}"
+                )
+                self._kill(work)
+                return
+            await asyncio.sleep(_WATCH_S)
 
     def descend(self, command: Descend) -> None:
         """Gives a build up. Outcome: StepLost, as soon as nothing of it runs any more."""
@@ -78,6 +104,9 @@ class Builds:
             self.agent.emit(StepLost(command.target, command.step, command.why, command.id))
             return
         work.descend = command
+        self._kill(work)
+
+    def _kill(self, work: _Work) -> None:
         for process, other in self._works.items():
             if other is work:
                 process.kill()
@@ -88,21 +117,22 @@ class Builds:
     def on_message(self, process: Process, message: Any) -> None:
         work = self._works[process]
         if isinstance(message, Failed):
-            work.failed = message
+            work.failed = work.failed or message
         elif isinstance(message, BuildDone):
             work.result = message
         elif isinstance(message, ProbeDone):
             work.probe = message
 
-    def on_exit(self, process: Process, why: str, code: int | None) -> None:
+    def on_exit(self, process: Process, why: str, code: int | None, *, greedy: bool) -> None:
         """Without a `code` its zygote is gone too, and with it the process: no fault of the function's. Nor
-        need it be one when somebody killed it: the kernel, short of memory, or an operator."""
+        need it be one when somebody killed it: the kernel, short of memory, or an operator. It is one when it
+        was `greedy`: the kernel killed it because it held more than it may."""
         work = self._works.pop(process)
         if work.descend is not None:
             self._end(work)
             return
         if work.failed is not None or (work.result is None if work.manifest is None else work.probe is None):
-            innocent = code in (None, -signal.SIGKILL)
+            innocent = code in (None, -signal.SIGKILL) and not greedy
             failed = work.failed or Failed(
                 "unavailable" if innocent else "build_failed", f"the process that built it ended: {why}"
             )
@@ -122,7 +152,7 @@ class Builds:
         births = self.agent.births
         more |= births.share(spec, building=True)
         try:
-            held = births.child(parent, role, target, spec.function, spec.version, env=work.env, **more)
+            held = births.child(parent, role, target, spec, env=work.env, **more)
         except OSError as error:
             self._fail(work.command, "unavailable", str(error), work=work)
         else:
@@ -183,7 +213,7 @@ class Builds:
 
     def _end(self, work: _Work) -> bool:
         """Nothing of the build is left. Whether anybody still waits for its outcome."""
-        shutil.rmtree(work.output, ignore_errors=True)
+        self.agent.seats.leave(work.seat)
         del self._versions[work.command.spec.version]
         descend = work.descend
         if descend is not None:

@@ -1,19 +1,16 @@
-"""What each process of a function does to itself first: die with its parent, gain nothing, own little."""
+"""How processes end with whom they were made for, and the users of those that install packages."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 import zlib
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
+from glowplug.node.isolation import syscalls
+
 _FIRST_UID = 1_879_048_192
 _UIDS = 200_000_000
 _KILL_S = 10.0
@@ -25,15 +22,9 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 
     The kernel clears the setting when the user changes and on fork: call it after both.
     """
-    _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    syscalls.signal_at_parents_end(number)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def no_new_privileges() -> None:
-    """No set-uid program and no file capability raises this process or its children from now on."""
-    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
 
 
 def kill_group(leader: int) -> None:
@@ -51,6 +42,7 @@ def kill_user(uid: int) -> None:
     )  # fmt: skip
 
 
-def uid_for(environment_key: str) -> int:
-    """The unprivileged user of a (namespace, environment): far above any that a host hands out."""
-    return _FIRST_UID + zlib.crc32(environment_key.encode()) % _UIDS
+def uid_for(name: str) -> int:
+    """The unprivileged user that installs under this name: far above any that a host hands out, and above
+    those of functions (isolation/identities.py)."""
+    return _FIRST_UID + zlib.crc32(name.encode()) % _UIDS

@@ -142,8 +142,7 @@ class Installation:
             assert process.popen is not None
             ended.set_result(process.popen.wait())
 
-        ours, theirs = wire.socket_pair()
-        theirs.close()
+        ours, theirs = wire.socket_pair()  # it is told nothing, but an end that closes would end it
         reader, writer = os.pipe2(os.O_CLOEXEC)
         order_text = msgspec.json.encode(order).decode()
         try:
@@ -155,6 +154,7 @@ class Installation:
             )  # fmt: skip
         except OSError:
             ours.close()
+            theirs.close()
             os.close(reader)
             raise
         finally:
@@ -168,6 +168,7 @@ class Installation:
         try:
             return await ended
         finally:
+            theirs.close()
             guard.kill_group(popen.pid)
 
     def _on_lines(self, process: Process, stream: str, lines: list[str]) -> None:

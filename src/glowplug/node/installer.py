@@ -24,6 +24,7 @@ from glowplug.bundle.environments import CONSTRAINTS, REQUIREMENTS
 from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.provided import place, remove_placed
 from glowplug.node import guard
+from glowplug.node.isolation import syscalls
 from glowplug.node.mounts import closed_ancestor
 
 COMMAND = "from glowplug.node.installer import main; main()"
@@ -64,7 +65,7 @@ def installer_name(installer: str) -> str:
 
 
 def main() -> None:
-    guard.no_new_privileges()
+    syscalls.no_new_privileges()
     # A package's build is a process that knows nothing of us: it must go with its group.
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
     guard.die_with_parent(int(sys.argv[1]), signal.SIGTERM)

@@ -10,6 +10,7 @@ from glowplug.bundle.builder import BuildResult
 from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote
 from glowplug.core.events import Event
 from glowplug.core.specs import Declaration
+from glowplug.node.isolation.child import Confinement
 
 Role = Literal["stage", "worker", "build", "probe"]
 
@@ -93,6 +94,9 @@ class Fork(_Message, frozen=True):
     role: Role
     function: str
     version: str
+    home: str = ""
+    confinement: Confinement | None = None
+    """None in a fork of a function's zygote, which has been confined already."""
     bundle: str = ""
     pack: str = ""
     instance: int = 0

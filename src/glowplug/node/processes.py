@@ -20,6 +20,8 @@ from glowplug.node.messages import Fork, FromChild
 _EXIT_GRACE_S = 0.25
 _READ_BYTES = 65536
 _LINE_BYTES = 8192
+_MESSAGES_AT_ONCE = 64
+"""Who sends without end is read again when the others had their turn."""
 OnMessage = Callable[["Process", Any, list[int]], None]
 OnExit = Callable[["Process", str, int | None], None]
 OnLines = Callable[["Process", str, list[str]], None]
@@ -85,7 +87,7 @@ class Process:
 
     def signal(self, number: int) -> None:
         if self._handle >= 0:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self._handle, number)
 
     def kill(self) -> None:
@@ -104,7 +106,9 @@ class Process:
         self._finish(why)
 
     def _read_control(self) -> None:
-        while not self.exited:
+        for _ in range(_MESSAGES_AT_ONCE):
+            if self.exited:
+                return
             try:
                 found = self._receiver.receive(socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -116,6 +120,7 @@ class Process:
                 found = None
             if found is None:
                 self._loop.remove_reader(self.control.fileno())
+                self.kill()  # it closed its end: nobody could ask anything of it any more
                 return
             self._on_message(self, *found)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
+import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, StepLost, StepReached
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
 from glowplug.node import procfs, wire
+from glowplug.node.isolation import namespaces
+from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import (
     ChildExited,
     Failed,
@@ -41,13 +45,13 @@ class Reports:
         self.agent = agent
 
     def on_message(self, process: Process, message: Any, descriptors: list[int]) -> None:
-        if isinstance(message, Forked):
-            child = process.pending.popleft()
-            process.children[message.pid] = child
-            child.born(message.pid, descriptors[0])
+        if isinstance(message, Forked) and process.pending and len(descriptors) == 1:
+            self._on_forked(process, message.pid, descriptors[0])
             return
         wire.close_all(descriptors)
-        if isinstance(message, ForkFailed):
+        if isinstance(message, Forked) or (isinstance(message, ForkFailed) and not process.pending):
+            process.kill()  # nobody asked it to fork
+        elif isinstance(message, ForkFailed):
             process.pending.popleft().never_born(message.reason)
         elif isinstance(message, PagesMapped):
             self.agent.weights.on_mapped(process)
@@ -57,6 +61,18 @@ class Reports:
             self.agent.builds.on_message(process, message)
         else:
             self._on_report(process.owner, message)
+
+    def _on_forked(self, process: Process, pid: int, handle: int) -> None:
+        child = process.pending.popleft()
+        parent, held = process.owner, child.owner
+        if not is_child_of(handle, pid, parent.seat):
+            os.close(handle)
+            process.kill()  # it speaks of somebody else's process, whom we would kill in its name
+            child.never_born(f"{process.name} is not to be trusted")
+            return
+        process.children[pid] = child
+        child.born(pid, handle)
+        self.agent.births.born(parent, held, self.agent.moves.submit)
 
     def _on_report(self, held: Held | None, message: Any) -> None:
         if held is None:
@@ -95,11 +111,20 @@ class Reports:
         held.climb = None
 
     def on_exit(self, process: Process, why: str, code: int | None) -> None:
+        """`why` in words, or that the kernel ended it for its memory."""
         if process.popen is not None:
             process.popen.wait()
+            namespaces.end_orphans()
         self.agent.weights.on_exit(process)
-        if self.agent.builds.owns(process):
-            self.agent.builds.on_exit(process, why, code)
+        error, building = "", self.agent.builds.owns(process)
+        if process.owner is not None:
+            if ran_out_of_memory(process.owner, code):
+                error = "out_of_memory"
+                allowed = "functions may have here" if building else "memory= in its declaration allows"
+                why = f"it needed more memory than {allowed} ({why})"
+            self.agent.births.left(process.owner, self.agent.disk.submit)
+        if building:
+            self.agent.builds.on_exit(process, why, code, greedy=bool(error))
             return
         held = process.owner
         if held is None:
@@ -110,12 +135,13 @@ class Reports:
             self.agent.emit(StepLost(target, command.step, command.why, command.id))
         elif held.climb is not None:
             failed = held.failed or Failed(
-                "worker_died", f"{process.name} ended while it climbed: {process.last_words or why}"
+                error or "worker_died",
+                f"{process.name} ended while it climbed: {why if error else process.last_words or why}",
             )
             permanent = held.failed is not None
             self.agent.emit(CommandFailed(held.climb.id, target, failed.code, failed.message, permanent))
         elif target.kind == "instance":
-            self.agent.emit(InstanceExited(InstanceId(int(target.key)), why, code))
+            self.agent.emit(InstanceExited(InstanceId(int(target.key)), why, code, error or "worker_died"))
         else:
             fallen = Step.LOCAL if target.kind == "environment" else Step.IMPORTED
             self.agent.emit(StepLost(target, fallen, why))
@@ -131,8 +157,6 @@ class Reports:
         self.agent.roster.remove(held)
         if held.target.kind == "instance":
             self.agent.cancels.spare(int(held.target.key))
-        if held.home is not None:
-            shutil.rmtree(held.home, ignore_errors=True)
 
 
 def _unforkable(held: Held, threads: int) -> Failed:
@@ -140,4 +164,26 @@ def _unforkable(held: Held, threads: int) -> Failed:
         return Failed("unforkable", f"{threads} threads after staging: it must not fork")
     return Failed(
         "build_failed", f"{threads} threads after importing the libraries: no process may be forked"
+    )
+
+
+def is_child_of(handle: int, pid: int, seat: Seat) -> bool:
+    """Whether a pidfd is of this process, and that of a user whom its zygote may make processes of."""
+    try:
+        if f"Pid:\t{pid}\n" not in Path(f"/proc/self/fdinfo/{handle}").read_text():
+            return False
+        user = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return True  # gone already, which its pidfd will say
+    return seat.owns(user)
+
+
+def ran_out_of_memory(held: Held, code: int | None) -> bool:
+    """Whether the kernel ended it because it, or what was with it, held more than it may."""
+    group = held.seat.group
+    return (
+        code in (None, -signal.SIGKILL)
+        and held.descend is None
+        and group is not None
+        and group.out_of_memory()
     )

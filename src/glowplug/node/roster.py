@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from glowplug.core.commands import Climb, Descend, Target
+from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import Failed
 from glowplug.node.processes import Process
 
@@ -20,6 +21,7 @@ class Held(msgspec.Struct):
     process: Process
     climb: Climb | None
     started_s: float
+    seat: Seat
     function: str = ""
     ready: bool = False
     descend: Descend | None = None
@@ -29,6 +31,10 @@ class Held(msgspec.Struct):
     """What it has installed of its own, by name: an environment's zygote."""
     environment_s: float = 0.0
     """What building its environment took, when it was built for this very climb."""
+    readable: tuple[str, ...] = ()
+    """What of the host its environment's functions may read."""
+    moved: bool = False
+    """Whether it is in its own control group, so that its children begin there."""
     missing: dict[str, str] = {}
     left_out: dict[str, str] = {}
 

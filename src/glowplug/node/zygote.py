@@ -18,8 +18,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from glowplug.node import guard, procfs, share, wire
+from glowplug.node import procfs, share, wire
+from glowplug.node.guard import die_with_parent
 from glowplug.node.imports import Importer, lasting_threads
+from glowplug.node.isolation import child as isolation
+from glowplug.node.isolation import strays, syscalls
 from glowplug.node.messages import (
     ChildExited,
     Fork,
@@ -46,9 +49,8 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     importer = Importer(sock.fileno())
     gc.disable()  # an import leaves nearly no garbage, and looking for it takes a tenth of its time
-    name_process("glowplug-zygote")
-    guard.no_new_privileges()
-    guard.die_with_parent(int(sys.argv[2]))
+    syscalls.name_process("glowplug-zygote")
+    die_with_parent(int(sys.argv[2]))
     known = importer.run(sys.argv[3:])
     from glowplug.node import roles  # what every child needs, imported once
 
@@ -95,6 +97,8 @@ def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], 
     `set_mapped` maps the weights that a pass uses, or unmaps them, when the agent asks for it.
     """
     receiver = wire.Receiver(sock, ToZygote)
+    forked: set[int] = set()
+    syscalls.adopt_orphans()
     wake_in, wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
@@ -110,7 +114,7 @@ def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], 
         if wake_in in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake_in, 4096)
-            _reap(sock)
+            _reap(sock, forked)
         if sock.fileno() not in ready:
             continue
         found = receiver.receive()
@@ -129,6 +133,7 @@ def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], 
             continue
         if pid == 0:
             _become_child(message, descriptors, child, (sock.fileno(), wake_in, wake_out))
+        forked.add(pid)
         try:
             handle = os.pidfd_open(pid)
             try:
@@ -141,20 +146,20 @@ def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], 
         wire.close_all(descriptors)
 
 
-def _reap(sock: socket.socket) -> None:
-    """Reports the children that ended, and ends what they themselves had started: until its leader is reaped,
-    a process group's number can belong to no other."""
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
+def _reap(sock: socket.socket, forked: set[int]) -> None:
+    """Reports the children that ended, and ends whatever they had started: all that came here by itself."""
+    ours = False
+    while forked:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
         if ended is None:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(ended.si_pid, signal.SIGKILL)
-        _, status = os.waitpid(ended.si_pid, 0)
-        wire.send(sock, ChildExited(ended.si_pid, os.waitstatus_to_exitcode(status)))
+            break
+        if ended.si_pid in forked:
+            forked.remove(ended.si_pid)
+            code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            wire.send(sock, ChildExited(ended.si_pid, code))
+            ours = True
+    if ours:
+        strays.end_strays(forked.__contains__)
 
 
 def _become_child(message: Fork, descriptors: list[int], child: Child, inherited: tuple[int, ...]) -> None:
@@ -166,16 +171,19 @@ def _become_child(message: Fork, descriptors: list[int], child: Child, inherited
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a worker that is not yet one reads its cancels later
         wire.close_all(inherited)
-        guard.die_with_parent(parent)
-        os.setsid()
-        share.take(message.nice, message.threads)
         control, stdout, stderr, *extra = descriptors
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         wire.close_all((stdout, stderr))
+        os.setsid()
+        share.take(message.nice, message.threads)
+        if message.confinement is not None:
+            isolation.confine(message.confinement, extra[1:2])
+        die_with_parent(parent)
+        isolation.settle_in(message.home)
         os.environ.update(message.env)
         reseed()
-        name_process(f"{message.role}:{message.function}")
+        syscalls.name_process(f"{message.role}:{message.function}")
         child(message, socket.socket(fileno=control), extra)
         exit_code = 0
     except KeyboardInterrupt:
@@ -189,12 +197,6 @@ def _become_child(message: Fork, descriptors: list[int], child: Child, inherited
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(exit_code)
-
-
-def name_process(name: str) -> None:
-    """What ps and top show of this process: its first 15 bytes."""
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
-        file.write(name[:15])
 
 
 def reseed() -> None:

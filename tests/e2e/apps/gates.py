@@ -29,12 +29,12 @@ def add(a: int, b: int = 1) -> int:
     return a + b
 
 
-@app.function(max_queue=1)
+@app.function(max_queue=1, network=True)
 def narrow(port: int) -> int:
     return wait(port)
 
 
-@app.function()
+@app.function(network=True)
 def wait(port: int, deaf: bool = False) -> int:
     """Answers when the test says so. Being `deaf`, it ignores that it was cancelled.
 

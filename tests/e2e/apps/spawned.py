@@ -17,13 +17,13 @@ def leave_mark(port: int, text: str) -> None:
         door.recv(1)
 
 
-@app.function(idempotent=True, keep_warm="1m")
+@app.function(idempotent=True, keep_warm="1m", network=True)
 def again(port: int, text: str) -> str:
     leave_mark(port, text)
     return text.upper()
 
 
-@app.function(keep_warm="1m")
+@app.function(keep_warm="1m", network=True)
 def once(port: int, text: str) -> str:
     leave_mark(port, text)
     return text.upper()

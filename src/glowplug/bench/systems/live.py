@@ -13,7 +13,7 @@ from glowplug.bench.harness import RunningServer
 from glowplug.bench.models import BenchModel
 from glowplug.bench.systems import Held, Measurement
 from glowplug.bench.systems.memory import tree_bytes
-from glowplug.bench.systems.processes import children, command_line, descendants, named, private_bytes
+from glowplug.bench.systems.processes import command_line, descendants, named, private_bytes
 from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.store import BundleStore
 from glowplug.client import parse_server_timing
@@ -101,8 +101,8 @@ class LiveSystem:
         return self._manifests.setdefault(model.name, manifest)
 
     def _zygote(self, libraries: tuple[str, ...]) -> int | None:
-        """The child of the agent that was told to import exactly these."""
-        for pid in children(self._server.agent_pid):
+        """The first below the agent that was told to import exactly these: the others are its forks."""
+        for pid in descendants(self._server.agent_pid):
             words = command_line(pid)
             if zygote.COMMAND in words and words[words.index(zygote.COMMAND) + 3 :] == list(libraries):
                 return pid

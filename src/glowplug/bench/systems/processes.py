@@ -31,6 +31,20 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def inner_pid(pid: int) -> int:
+    """What a process calls itself, in the innermost namespace that it is in; `pid` when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return pid
+    return next(int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
+
+
+def outer_pid(root: int, inner: int) -> int | None:
+    """The process below `root` that calls itself `inner`; None when there is none."""
+    return next((pid for pid in descendants(root) if inner_pid(pid) == inner), None)
+
+
 def command_line(pid: int) -> list[str]:
     """The words that a process was started with; a forked one has its parent's. Empty when it is gone."""
     try:

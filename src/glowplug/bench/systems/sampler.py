@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from glowplug.bench.systems.processes import descendants
+from glowplug.bench.systems.processes import descendants, named
 from glowplug.loader.pagecache import page_cache_bytes
+from glowplug.node import agent_main
 from glowplug.node.procfs import memory_fields
 
 
@@ -16,9 +17,11 @@ def function_bytes(agent_pid: int, packs: Path) -> int:
     """Private bytes, shared ones once, and the resident pages of weights, of every function process.
 
     Anonymous memory is taken proportionally (Pss_Anon), so that what a fork shares counts once in the sum.
+    The agent may itself be below `agent_pid`, and is none of them.
     """
     held = 0
-    for pid in descendants(agent_pid):
+    agent = next(iter(named(agent_main.NAME, descendants(agent_pid))), agent_pid)
+    for pid in descendants(agent):
         fields = memory_fields(pid)
         held += fields.get("Pss_Anon", 0) + fields.get("Pss_Shmem", 0)
     for pack in packs.glob("*.pack"):

@@ -1,0 +1,90 @@
+"""Starts an environment's interpreter confined: `python -I -S launch.py PLAN`, where PLAN is JSON.
+
+Between the agent, which may do everything, and an interpreter whose site-packages may be anybody's, this
+runs with the standard library alone. It gives up what PLAN says, in the one order that works, and executes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+from typing import Any
+
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  pathlib is not worth its import
+
+
+def _bare_packages() -> None:
+    """Makes `glowplug.node.isolation` importable without what the packages around it import."""
+    path = _HERE
+    for name in ("glowplug.node.isolation", "glowplug.node", "glowplug"):
+        module = types.ModuleType(name)
+        module.__path__ = [path]
+        sys.modules[name] = module
+        path = os.path.dirname(path)  # noqa: PTH120
+
+
+def main() -> None:
+    """Does not return; what it raises ends it, and is the last that it says."""
+    plan: dict[str, Any] = json.loads(sys.argv[1])
+    from glowplug.node.isolation import landlock, limits, syscalls
+
+    for path in plan["groups"]:
+        with open(path, "w") as file:
+            file.write("0")
+    limits.apply(plan["tasks"])
+    if plan["no_network"] and os.geteuid() == 0:
+        syscalls.unshare(syscalls.CLONE_NEWNET, "network")
+    elif plan["no_network"]:
+        syscalls.unshare_as_ourselves(syscalls.CLONE_NEWNET, "user and network")
+    if plan["ids"]:
+        first, count = plan["ids"]
+        if count > 1:
+            _own_users(first, count, syscalls)
+            keep = (syscalls.CAP_SETUID, syscalls.CAP_SETGID, syscalls.CAP_KILL)
+            syscalls.keep_capabilities(keep)
+        else:
+            os.setgroups([])
+            os.setresgid(first, first, first)
+            os.setresuid(first, first, first)
+    syscalls.no_new_privileges()
+    os.chdir(plan["folder"])
+    if plan["landlock"]:
+        rules = plan["landlock"]
+        landlock.confine(rules["readable"], rules["writable"], rules["devices"])
+    os.execve(plan["command"][0], plan["command"], dict(os.environ))
+
+
+def _own_users(first: int, count: int, syscalls: Any) -> None:
+    """Becomes 0 of a user namespace whose ids are `count` of the host's, from `first` on.
+
+    A process that stays outside writes the map, for inside nobody may.
+    """
+    inside = os.getpid()
+    ready, go = os.pipe2(os.O_CLOEXEC)
+    outside = os.fork()
+    if outside == 0:
+        os.close(go)
+        code = 1
+        try:
+            if os.read(ready, 1):
+                for name in ("uid_map", "gid_map"):
+                    with open(f"/proc/{inside}/{name}", "w") as file:
+                        file.write(f"0 {first} {count}\n")
+                code = 0
+        finally:
+            os._exit(code)
+    syscalls.unshare(syscalls.CLONE_NEWUSER, "user")
+    os.write(go, b"x")
+    _, status = os.waitpid(outside, 0)
+    if status != 0:
+        raise OSError("the ids of the user namespace could not be mapped")
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+if __name__ == "__main__":
+    _bare_packages()
+    main()

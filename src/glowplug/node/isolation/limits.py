@@ -1,0 +1,60 @@
+"""How much a function's processes may use: numbers only, decided from its declaration."""
+
+from __future__ import annotations
+
+import resource
+from typing import NamedTuple
+
+_MIB = 2**20
+HEADROOM_BYTES = 256 * _MIB
+"""What an interpreter with its libraries needs beside what a declaration speaks of."""
+SMALLEST_SCRATCH_BYTES = 16 * _MIB
+MAX_TASKS = 512
+"""Processes and threads of one function."""
+MAX_ENVIRONMENT_TASKS = 4096
+MAX_FILES = 4096
+"""Open descriptors of one process."""
+_SHARES = 1024
+_STEP_OF_NICE = 1.25
+"""The kernel's own: what one process of niceness 0 weighs, and how much less each step makes it."""
+
+
+class Bounds(NamedTuple):
+    """Of all processes of one function together. `scratch_bytes` 0: its files are on the disk."""
+
+    memory_bytes: int
+    tasks: int
+    shares: int
+    scratch_bytes: int = 0
+
+
+def memory_limit_bytes(declared_bytes: int, weight_bytes: int, max_workers: int) -> int:
+    """What all processes of a function may hold: each worker and the zygote what was declared; and the
+    weights once, so that reading them never pushes the function's own pages out of the page cache."""
+    return (max_workers + 1) * declared_bytes + weight_bytes + HEADROOM_BYTES
+
+
+def scratch_limit_bytes(declared_bytes: int) -> int:
+    """What all of a function's files may hold while it serves: they lie in its memory."""
+    return max(declared_bytes, SMALLEST_SCRATCH_BYTES)
+
+
+def processor_shares(nice: int, processes: int) -> int:
+    """What a group weighs where the processor is short: as much as `processes` of this niceness would."""
+    return max(2, round(_SHARES / _STEP_OF_NICE**nice) * processes)
+
+
+def apply(tasks: int = MAX_TASKS, file_bytes: int | None = None) -> None:
+    """Limits of this process and of all that it starts; only ever lowers. Without `file_bytes` its files are
+    limited elsewhere."""
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: MAX_FILES,
+        resource.RLIMIT_NPROC: tasks,
+    }
+    if file_bytes is not None:
+        wanted[resource.RLIMIT_FSIZE] = file_bytes
+    for kind, limit in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        lowered = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (lowered, lowered))

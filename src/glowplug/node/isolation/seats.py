@@ -1,0 +1,174 @@
+"""A function's place on the node: its user, its folder, its control group. Made before its first process,
+gone with its last.
+
+    scratch/e3/       one environment
+      home/           HOME while its zygote imports
+      z1/             its zygote's folder
+      s7/             a version that serves: a file system in memory, a folder for each process
+      b9/             a build: on the disk, for a pack can be large
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from glowplug.core.specs import FunctionSpec
+from glowplug.node.isolation import limits, syscalls
+from glowplug.node.isolation.cgroups import Group
+from glowplug.node.isolation.identities import RANGE
+from glowplug.node.isolation.means import Means, mount_scratch
+from glowplug.node.share import nice_of
+
+OnDisk = Callable[..., object]
+_CACHES = (".cache", ".config")
+"""Folders below HOME that libraries decide on while the zygote imports them: links into whatever folder
+the process that follows them works in."""
+
+
+class Seat:
+    """Shared by all processes of one version that serve; or by those of one build; or an environment's."""
+
+    def __init__(self, key: str, environment: str, user: int, owner: int | None, folder: Path) -> None:
+        self.key = key
+        self.environment = environment
+        self.user = user
+        """Inside the environment's user namespace; 0 for the zygote's own."""
+        self.owner = owner
+        """The same on the host; None is our own user."""
+        self.folder = folder
+        self.group: Group | None = None
+        self.in_memory = False
+        self.file_bytes = 0
+        self.members = 0
+        self._numbers = itertools.count(1)
+
+    def owns(self, user: int) -> bool:
+        """Whether a process of this user may be one of ours, or a child of our zygote."""
+        if self.owner is None:
+            return True
+        return user == self.owner or (not self.user and self.owner <= user < self.owner + RANGE)
+
+    def new_folder(self, name: str) -> Path:
+        """A folder of one process's own. Raises OSError."""
+        path = self.folder / f"{name}-{next(self._numbers)}"
+        self._make(path)
+        for cache in _CACHES:
+            self._make(path / cache)
+        return path
+
+    def _make(self, path: Path) -> None:
+        path.mkdir(mode=0o700)
+        if self.owner is not None:
+            os.chown(path, self.owner, self.owner)
+
+
+class Seats:
+    """All seats of one agent, in its event loop. `later` runs what may block, elsewhere and soon."""
+
+    def __init__(self, means: Means, scratch: Path, budget_bytes: int, later: OnDisk) -> None:
+        self._means = means
+        self._scratch = scratch
+        self._budget_bytes = budget_bytes
+        self._later = later
+        self._seats: dict[str, Seat] = {}
+        self._places: dict[str, Path] = {}
+        self._numbers = itertools.count(1)
+
+    def environment(self, key: str) -> Seat:
+        """For the zygote of an environment. Raises OSError."""
+        shares = limits.processor_shares(0, 1)
+        bounds = limits.Bounds(self._budget_bytes, limits.MAX_ENVIRONMENT_TASKS, shares)
+        return self._find(f"environment {key}", key, "", "z", bounds)
+
+    def serving(self, spec: FunctionSpec, weight_bytes: int) -> Seat:
+        """For the zygote and the workers of a version. Raises OSError."""
+        declared = spec.declaration
+        workers = declared.max_workers
+        bounds = limits.Bounds(
+            limits.memory_limit_bytes(declared.memory_bytes, weight_bytes, workers),
+            limits.MAX_TASKS,
+            limits.processor_shares(nice_of(spec, building=False), workers),
+            limits.scratch_limit_bytes(declared.memory_bytes),
+        )
+        return self._find(f"version {spec.version}", spec.environment_key, spec.function, "s", bounds)
+
+    def building(self, spec: FunctionSpec) -> Seat:
+        """For a build and its probe, which may hold what the node may. Raises OSError."""
+        shares = limits.processor_shares(nice_of(spec, building=True), 1)
+        bounds = limits.Bounds(self._budget_bytes, limits.MAX_TASKS, shares)
+        return self._find(f"build {spec.version}", spec.environment_key, spec.function, "b", bounds)
+
+    def leave(self, seat: Seat) -> None:
+        """One of its processes has ended."""
+        seat.members -= 1
+        if seat.members == 0 and self._seats.get(seat.key) is seat:
+            del self._seats[seat.key]
+            self._later(_take_down, seat)
+            if not any(other.environment == seat.environment for other in self._seats.values()):
+                self._later(shutil.rmtree, self._places.pop(seat.environment), True)
+                if self._means.identities is not None:
+                    self._means.identities.release(seat.environment)
+
+    def home(self, environment: str) -> Path:
+        """HOME while the environment's zygote imports: readable for all its functions."""
+        return self._place(environment) / "home"
+
+    def _place(self, environment: str) -> Path:
+        place = self._places.get(environment)
+        if place is None:
+            place = self._scratch / f"e{next(self._numbers)}"
+            place.mkdir(mode=0o711)
+            home = place / "home"
+            home.mkdir(mode=0o755)
+            for cache in _CACHES:
+                (home / cache).symlink_to(f"/proc/self/cwd/{cache}")
+            if self._means.identities is not None:
+                owner = self._means.identities.environment(environment)
+                os.chown(home, owner, owner)
+            self._places[environment] = place
+        return place
+
+    def _find(self, key: str, environment: str, function: str, kind: str, bounds: limits.Bounds) -> Seat:
+        seat = self._seats.get(key)
+        if seat is None:
+            seat = self._seats[key] = self._make(key, environment, function, kind, bounds)
+        seat.members += 1
+        return seat
+
+    def _make(self, key: str, environment: str, function: str, kind: str, bounds: limits.Bounds) -> Seat:
+        means = self._means
+        user, owner = 0, None
+        if means.identities is not None:
+            owner = means.identities.environment(environment)
+            if function and means.user_namespaces:
+                user = means.identities.function(environment, function)
+                owner += user
+        name = f"{kind}{next(self._numbers)}"
+        seat = Seat(key, environment, user, owner, self._place(environment) / name)
+        seat.folder.mkdir(mode=0o711)  # ours, so that nobody puts another folder in place of one in it
+        try:
+            if bounds.scratch_bytes and means.mounts:
+                mount_scratch(seat.folder, bounds.scratch_bytes)
+                seat.in_memory = True
+            else:
+                seat.file_bytes = bounds.scratch_bytes
+            if means.groups is not None:
+                seat.group = means.groups.make(name, bounds)
+        except BaseException:
+            _take_down(seat)
+            raise
+        return seat
+
+
+def _take_down(seat: Seat) -> None:
+    if seat.group is not None:
+        seat.group.remove()
+    if seat.in_memory:
+        with contextlib.suppress(OSError):
+            syscalls.unmount(str(seat.folder))
+    shutil.rmtree(seat.folder, ignore_errors=True)

@@ -1,0 +1,87 @@
+"""Landlock and orphans, in processes of their own: what they do to themselves cannot be undone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glowplug.node.isolation import landlock
+
+CONFINED = """
+import json, os, socket, sys
+from pathlib import Path
+from glowplug.node.isolation import landlock, syscalls
+folder = Path(sys.argv[1])
+opened = os.open(folder / "opened", os.O_RDONLY)
+syscalls.no_new_privileges()
+readable = ["/usr", "/lib", "/lib64", "/proc", folder / "read", folder / "none", opened]
+landlock.confine(readable, [str(folder / "write")])
+
+def tried(act):
+    try:
+        act()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+
+print(json.dumps({
+    "reads": tried((folder / "read" / "file").read_text),
+    "changes what it may read": tried(lambda: (folder / "read" / "file").write_text("x")),
+    "writes": tried(lambda: (folder / "write" / "new").write_text("x")),
+    "makes folders": tried((folder / "write" / "folder").mkdir),
+    "reads elsewhere": tried((folder / "secret").read_text),
+    "lists elsewhere": tried(lambda: list(folder.iterdir())),
+    "reads what was opened": tried(Path(f"/proc/self/fd/{opened}").read_bytes),
+    "signals its parent": tried(lambda: os.kill(os.getppid(), 0)),
+    "signals itself": tried(lambda: os.kill(os.getpid(), 0)),
+}))
+"""
+ADOPTS = """
+import os, signal, subprocess, sys
+from glowplug.node.isolation import strays, syscalls
+syscalls.adopt_orphans()
+ours = subprocess.Popen(["sleep", "1000"])
+detach = "import os, time; os.setsid(); n = os.fork(); n or (os.close(1), time.sleep(1000)); print(n)"
+inner = subprocess.run([sys.executable, "-c", detach], stdout=subprocess.PIPE, text=True, check=True)
+stray = int(inner.stdout.split()[0])
+assert stray in strays.children(), strays.children()
+assert strays.end_strays(lambda pid: pid == ours.pid) == 1
+assert strays.children() == [ours.pid]
+ours.kill()
+ours.wait()
+"""
+
+
+def run(code: str, *arguments: Any) -> str:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(landlock.version() == 0, reason="this kernel has no Landlock")
+def test_what_landlock_leaves(tmp_path: Path) -> None:
+    for name in ("read", "write"):
+        (tmp_path / name).mkdir()
+    for name in ("read/file", "secret", "opened"):
+        (tmp_path / name).write_text("text")
+    found = json.loads(run(CONFINED, tmp_path))
+    allowed = {name for name, outcome in found.items() if outcome == "done"}
+    expected = {"reads", "writes", "makes folders", "reads what was opened", "signals itself"}
+    if landlock.version() < 6:
+        expected.add("signals its parent")
+    assert allowed == expected
+
+
+def test_rights_grow_with_the_version() -> None:
+    assert landlock.handled(1) == (1 << 13) - 1
+    assert landlock.handled(5) == landlock.handled(99) == (1 << 16) - 1
+
+
+def test_orphans_are_ended_and_children_are_not() -> None:
+    run(ADOPTS)
