@@ -99,6 +99,8 @@ def _feed(sock: socket.socket, body: bytes, count: int, together: int, meta: Req
             for found in received_descriptors(ancillary):
                 os.close(found)
             for frame in decoder.feed(data):
+                if frame.kind is Kind.HELLO:
+                    continue
                 assert frame.kind is Kind.REPLY, frame
                 left -= 1
                 if frame.flags & Flag.REGION_FREE:
