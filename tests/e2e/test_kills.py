@@ -36,7 +36,8 @@ def warm_worker(server: Server, door: Door, pool: ThreadPoolExecutor) -> int:
     return server.outer(call.result().json())
 
 
-def kill(pid: int) -> None:
+def kill(pid: int | None) -> None:
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
 
 
@@ -111,7 +112,7 @@ if "GLOWPLUG_INSPECT" not in os.environ:
         door.sendall(f"{{os.getpid()}}\\n".encode())
         door.recv(1)
 
-@app.function()
+@app.function(network=True)
 def knock() -> int:
     return 7
 """
@@ -122,7 +123,7 @@ def test_a_build(fragile: Server, door: Door, pool: ThreadPoolExecutor) -> None:
     upload = fragile.upload(fragile.write(KNOCKING.format(port=door.port), "knocking.py"))
     fragile.client.deploy("knock", upload)
     for _ in range(2):
-        kill(door.visitor().pid)
+        kill(fragile.outer(door.visitor().pid))
         door.visitor().let_go()
     answer = pool.submit(fragile.client.invoke, "knock")
     while fragile.client.describe("knock").state == "building" or not answer.done():

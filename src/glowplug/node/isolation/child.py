@@ -28,7 +28,8 @@ class Confinement(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def confine(plan: Confinement, opened: Sequence[int] = ()) -> None:
     """Irreversible. `opened` are descriptors that may be opened once more by name. Raises OSError."""
-    limits.apply(file_bytes=plan.file_bytes or None)
+    if plan.file_bytes:
+        limits.limit_file(plan.file_bytes)
     if plan.user:
         os.setresgid(plan.user, plan.user, plan.user)
         os.setresuid(plan.user, plan.user, plan.user)

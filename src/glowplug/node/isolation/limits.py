@@ -44,17 +44,22 @@ def processor_shares(nice: int, processes: int) -> int:
     return max(2, round(_SHARES / _STEP_OF_NICE**nice) * processes)
 
 
-def apply(tasks: int = MAX_TASKS, file_bytes: int | None = None) -> None:
-    """Limits of this process and of all that it starts; only ever lowers. Without `file_bytes` its files are
-    limited elsewhere."""
-    wanted = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: MAX_FILES,
-        resource.RLIMIT_NPROC: tasks,
-    }
-    if file_bytes is not None:
-        wanted[resource.RLIMIT_FSIZE] = file_bytes
-    for kind, limit in wanted.items():
-        _, hard = resource.getrlimit(kind)
-        lowered = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (lowered, lowered))
+def apply(tasks: int) -> None:
+    """Limits of this process and of all that it starts; only ever lowers."""
+    for kind, limit in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, MAX_FILES),
+        (resource.RLIMIT_NPROC, tasks),
+    ):
+        _lower(kind, limit)
+
+
+def limit_file(file_bytes: int) -> None:
+    """The size of each file that this process and all that it starts write."""
+    _lower(resource.RLIMIT_FSIZE, file_bytes)
+
+
+def _lower(kind: int, limit: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    lowered = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(kind, (lowered, lowered))

@@ -24,9 +24,11 @@ def interpreter_roots() -> list[Path]:
 
 
 def readable_roots(more: Iterable[Path] = ()) -> tuple[str, ...]:
-    """Everything of the host that any function may read; `more` is an environment's own folders."""
-    paths = [str(path.absolute()) for path in (*interpreter_roots(), *more)]
-    return tuple(path for path in dict.fromkeys((*_SYSTEM, *paths)) if path != "/" and os.path.exists(path))  # noqa: PTH110
+    """Everything of the host that any function may read; `more` is an environment's own folders. None of them
+    lies in another: each rule costs every fork some 40 us."""
+    wanted = (*map(Path, _SYSTEM), *interpreter_roots(), *more)
+    found = {path.resolve() for path in wanted if path.exists()} - {Path("/")}
+    return tuple(sorted(str(path) for path in found if found.isdisjoint(path.parents)))
 
 
 def device_roots() -> tuple[str, ...]:
