@@ -21,7 +21,7 @@ from glowplug.core.units import parse_seconds, show_bytes, show_seconds
 Sort = Literal["rate", "queue", "p99", "memory", "cold", "name"]
 _CHROME_LINES = 4
 _SHORTEST_S = 0.1
-_WIDE = 110
+_WIDE = 140
 """Columns of a terminal from which on everything is shown."""
 
 
