@@ -15,7 +15,7 @@ from glowplug.core.specs import FunctionSpec
 from glowplug.loader.arbiter import Priority as IoClass
 from glowplug.node.parallel import set_threads
 
-_TRIES = 6
+_TRIES = 20
 _PAUSE_S = 0.025
 """The kernel lets users change the weight of one group every 0.1 s."""
 
@@ -48,8 +48,8 @@ def step_back(nice: int) -> bool:
     """Gives way to whoever is less nice. It cannot be undone without privileges.
 
     Where the kernel groups processes by session (autogroup), niceness counts inside a session only, and what
-    counts between them is the group's own, which is set too. Waits for up to 0.15 s, in what gives way
-    anyway, when another group was set just before. False when the group's could not be set.
+    counts between them is the group's own, which is set too. Waits for up to half a second, in what gives
+    way anyway, when other groups were set just before. False when the group's could not be set.
     """
     os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
     for _ in range(_TRIES):
