@@ -279,7 +279,10 @@ def test_memory_is_recycled(wide: Any) -> None:
             assert torch.equal(loading.model(x), expected)
         loading.wait()
         del loading
-        gc.collect()
+        for _ in range(500):  # a thread may still be on its way out with a reference
+            gc.collect()
+            if arena.held_bytes:
+                break
         assert arena.held_bytes > 0
 
 

@@ -184,7 +184,7 @@ def tensor_sets(draw: st.DrawFn) -> list[Any]:
                 base = base[draw(st.integers(0, base.shape[0] - 1)) :: draw(st.integers(1, 2))]
             elif way == "expanded":
                 base = base.expand(2, *base.shape)
-            elif way == "bytes" and base.dim() and base.is_contiguous():
+            elif way == "bytes" and base.dim() and base.is_contiguous() and base.stride(-1) == 1:
                 base = base.view(torch.uint8)
             made.append(base)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -67,8 +67,8 @@ def top(
                 if json:
                     print_json(found)
                 else:
-                    width = console.width if console.is_terminal else _WIDE
-                    console.print(_drawn(found, len(found.functions), width), width=width)
+                    paper = console if console.is_terminal else Console(width=_WIDE)
+                    paper.print(_drawn(found, len(found.functions), paper.width))
             elif json:
                 _lines(client, interval_s, name, sort)
             else:
