@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from glowplug.answer import Answer, Stream
 from glowplug.call import Call
-from glowplug.core.bodies import JSON, decode_result, encode_arguments
+from glowplug.core.bodies import JSON, encode_arguments
 from glowplug.core.calls import CallRecord
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
 from glowplug.core.ids import DEFAULT_NAMESPACE, parse_function_id
-from glowplug.core.items import ItemDecoder, is_stream
 from glowplug.core.priority import PriorityLabel, rank_of
 from glowplug.core.status import FunctionStatus, Load, LogLine, PackagesList, RequestTrace
 
@@ -33,67 +33,6 @@ _KEPT_CONNECTIONS = 64
 _WAIT_S = 30.0
 """How long the server is asked to wait before it answers that a call has not ended."""
 T = TypeVar("T")
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A function's answer as it came. `phases` are seconds by the names of core.ladder.PHASES."""
-
-    body: bytes
-    content_type: str
-    request: int
-    origin: str
-    phases: dict[str, float]
-
-    def value(self) -> Any:
-        """The body decoded by its content type: JSON values, an ndarray, arrays by name, bytes or text."""
-        return decode_result(self.content_type, self.body)
-
-
-class Stream:
-    """An answer that is being given: iterate over what it yields, as it comes; an answer that is no stream is
-    one item. Close it, or use it in a `with`: leaving before the end cancels the request.
-
-    `phases` are those until the first item. Raises what the function raised, and Unavailable when the stream
-    broke off without a word.
-    """
-
-    def __init__(self, response: httpx.Response, errors: Callable[[], AbstractContextManager[None]]) -> None:
-        self._response = response
-        self._errors = errors
-        headers = response.headers
-        self.content_type = headers.get("content-type", JSON)
-        self.request = int(headers.get("x-glowplug-request", 0))
-        self.origin = headers.get("x-glowplug-origin", "")
-        self.phases = parse_server_timing(headers.get("server-timing", ""))
-        self.is_stream = is_stream(self.content_type) or "content-length" not in headers
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._response.close()
-
-    def answer(self) -> Answer:
-        """The whole answer, when it is there."""
-        with self._errors():
-            body = self._response.read()
-        return Answer(body, self.content_type, self.request, self.origin, self.phases)
-
-    def __iter__(self) -> Iterator[Any]:
-        if not self.is_stream:
-            yield self.answer().value()
-            return
-        decoder = ItemDecoder(self.content_type)
-        try:
-            with self._errors():
-                for data in self._response.iter_bytes():
-                    yield from decoder.feed(data)
-        except Unavailable as broken:
-            raise decoder.broken() or broken from None
-        yield from decoder.finish()
 
 
 class Client:
@@ -159,8 +98,7 @@ class Client:
     ) -> Stream:
         """As `call`; returns as soon as the answer begins."""
         content_type, body = encode_arguments(arguments)
-        path = f"/function/{parse_function_id(function)}"
-        path += f"/{quote(endpoint, safe='')}" if endpoint else ""
+        path = _address("function", function, endpoint)
         headers = {"content-type": content_type, "accept": accept}
         if timeout_s is not None:
             headers["x-glowplug-timeout"] = repr(timeout_s)
@@ -219,8 +157,7 @@ class Client:
         same call; without one, each call gets its own. The result, or the error, is posted to `callback_url`.
         """
         content_type, body = encode_arguments(arguments)
-        path = f"/async-function/{parse_function_id(function)}"
-        path += f"/{quote(endpoint, safe='')}" if endpoint else ""
+        path = _address("async-function", function, endpoint)
         headers = {"content-type": content_type, "accept": accept}
         headers["idempotency-key"] = key if key is not None else secrets.token_hex(16)
         headers["x-glowplug-priority"] = str(int(rank_of(priority)))
@@ -426,6 +363,11 @@ class Client:
             raise Unavailable(f"{self.url!r} is not the URL of a server: {error}") from error
 
 
+def _address(root: str, function: str, endpoint: str | None) -> str:
+    path = f"/{root}/{parse_function_id(function)}"
+    return f"{path}/{quote(endpoint, safe='')}" if endpoint else path
+
+
 def _outcome(asked: Future[Any], return_exceptions: bool) -> Any:
     try:
         return asked.result()
@@ -462,15 +404,3 @@ def _log_line(line: str) -> LogLine:
     found = msgspec.json.decode(line)
     function = f"{found['name']}.{found['namespace']}"
     return LogLine(found["at_s"], function, int(found["instance"]), found["stream"], found["text"])
-
-
-def parse_server_timing(header: str) -> dict[str, float]:
-    """Seconds by phase out of a Server-Timing header, whose durations are milliseconds."""
-    phases = {}
-    for entry in header.split(","):
-        name, *parameters = (part.strip() for part in entry.split(";"))
-        for parameter in parameters:
-            key, _, value = parameter.partition("=")
-            if key == "dur":
-                phases[name] = float(value) / 1000
-    return phases

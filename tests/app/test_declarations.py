@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import glowplug
-from glowplug.app import endpoints_of
 from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
 from glowplug.core.specs import Requirements
+from glowplug.handles import endpoints_of
 
 
 def declared_model(**options: Any) -> tuple[glowplug.App, type]:
@@ -280,3 +280,8 @@ def fine(text: list[str]) -> list[str]:
 def test_what_cannot_be_batched_is_refused(call: Any, options: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidDeclaration, match=named):
         glowplug.App("test").function(**{"max_batch": 8, **options})(call)
+
+
+def test_an_option_that_is_not_there_is_named_with_the_one_that_is() -> None:
+    with pytest.raises(InvalidDeclaration, match="no option memroy; did you mean memory"):
+        declared_model(memroy="1GB")

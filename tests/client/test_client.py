@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import uvloop
 
-from glowplug.client import Client, parse_server_timing
+from glowplug.answer import parse_server_timing
+from glowplug.client import Client
 from glowplug.core.bodies import EVENTS, JSON, LINES, NPY, SAFETENSORS, decode_result, encode_arguments
 from glowplug.core.errors import (
     InvalidArguments,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 
@@ -284,6 +285,29 @@ def test_a_worker_that_dies_takes_only_what_it_had_begun_with_it() -> None:
         house.gateway.detach(instance, "killed by SIGSEGV")
         answers = [await call for call in calls]
         assert sorted(answer.status_code for answer in answers) == [200, 200, 502]
+
+    run(scenario)
+
+
+def test_one_that_a_dead_worker_never_began_is_asked_for_again_once() -> None:
+    """Sent by the controller's word: it is to forget the first asking, and hears of the second."""
+
+    async def scenario(house: House) -> None:
+        ours, theirs = socket.socketpair()
+        house.gateway.attach(InstanceId(7), ours)
+        good = house.start_worker()
+        house.control.on_arrived = lambda event: house.control.dispatch(event.request, InstanceId(7))
+        call = asyncio.create_task(house.http.post("/function/echo", content=b"x"))
+        await house.control.seen(RequestStarted)
+        house.control.on_arrived = lambda event: house.control.dispatch(event.request, good)
+        theirs.close()
+        answer = await call
+        assert answer.content == b"x"
+        first, second = (event.request for event in await house.control.seen(RequestArrived, 2))  # type: ignore[attr-defined]
+        assert first != second
+        assert answer.headers["x-glowplug-request"] == str(second)
+        (cancelled,) = await house.control.seen(RequestCancelled)
+        assert (cancelled.request, cancelled.instance) == (first, 7)  # type: ignore[attr-defined]
 
     run(scenario)
 

@@ -151,7 +151,7 @@ def _run_example(instance: Any) -> None:
         raise BuildFailed(
             f"example() returned {type(arguments).__name__}: return the first endpoint's arguments as a dict"
         )
-    from glowplug.app import endpoints_of
+    from glowplug.handles import endpoints_of
 
     name, call = next(iter(bound_endpoints(instance).items()))
     answer = answer_one(call, endpoints_of(type(instance))[name].spec, arguments)

@@ -87,7 +87,7 @@ def serve_bundle(
     with phases.phase("import"):
         target = find_target(manifest.declaration.module, manifest.declaration.qualname, bundle / "code")
     if manifest.declaration.kind == "function":
-        from glowplug.app import Handle
+        from glowplug.handles import Handle
 
         name = manifest.declaration.endpoints[0].name
         return Served(target, {name: target.call if isinstance(target, Handle) else target}, None)
@@ -170,7 +170,7 @@ def assign_packed(instance: Any, pack: MappedPack) -> None:
 
 def bound_endpoints(instance: Any) -> dict[str, Callable[..., Any]]:
     """Every @endpoint of the instance's class, bound, in order of declaration."""
-    from glowplug.app import endpoints_of
+    from glowplug.handles import endpoints_of
 
     return {name: e.method.__get__(instance) for name, e in endpoints_of(type(instance)).items()}
 

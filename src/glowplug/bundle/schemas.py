@@ -29,7 +29,7 @@ _STREAMS = (
 
 def with_schemas(declaration: Declaration, target: Any) -> Declaration:
     """The declaration with the schema of each of its endpoints, as far as its annotations say."""
-    from glowplug.app import endpoints_of
+    from glowplug.handles import endpoints_of
 
     calls: dict[str, tuple[Callable[..., Any], int]]
     if declaration.kind == "model":

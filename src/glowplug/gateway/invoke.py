@@ -173,11 +173,12 @@ class Invoker:
             asyncio.get_running_loop().call_later(VERDICT_S, self._settle, flight, reply)
 
     def _ask_again(self, flight: Flight) -> None:
-        """Once: a worker died before it began the request, so the controller is asked for another. What it
-        bound to the dead one is told to whoever asks by the old number, which is nobody."""
-        self._flights.pop(flight.request, None)
+        """Once: a worker died before it began the request, so the controller is asked for another. It may
+        forget what it had bound to the dead one: it would find another for that as well."""
         flight.again = True
         if not flight.leased:
+            self._flights.pop(flight.request, None)
+            self._post(RequestCancelledEvent(request=flight.request, instance=flight.instance))
             flight.request = self._next_request()
         flight.leased, flight.instance, flight.dispatched_at = False, None, None
         self._ask(flight)

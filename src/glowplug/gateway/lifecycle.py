@@ -49,7 +49,6 @@ class Gateway:
         self.metrics = Metrics(clock)
         self.traces = TraceRing(settings.traces_kept)
         self.connections = WorkerConnections(settings.max_body_bytes, on_lost=self._on_lost)
-        self.clock = clock
         self.deadlines = Deadlines(clock)
         self._leases = leases
         self.invoker = Invoker(gateway, leases, self.connections, self.deadlines, post, clock)

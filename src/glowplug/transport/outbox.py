@@ -14,8 +14,8 @@ _BATCH_BYTES = 128 * 1024
 
 
 class Outbox:
-    """Keeps order. `broken` is set once the peer takes no more; what is written after that is dropped, and
-    the reader of the socket finds its end."""
+    """Keeps order. What is written once the peer takes no more is dropped; the reader of the socket finds its
+    end."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -25,7 +25,6 @@ class Outbox:
         self._due: asyncio.Handle | None = None
         self._unsent: deque[tuple[memoryview, int | None]] = deque()
         self._unsent_bytes = 0
-        self.broken = False
 
     @property
     def unsent_bytes(self) -> int:
@@ -78,7 +77,6 @@ class Outbox:
             return 0
         except OSError:
             # Its answers may still lie in the socket: the reader finds the end after them.
-            self.broken = True
             return len(data)
 
     def _on_writable(self) -> None:

@@ -96,7 +96,7 @@ def _write_whole(descriptor: int, pieces: tuple[bytes | bytearray | memoryview, 
 
 
 class OutgoingRegion:
-    """The region one side writes to. At most one body lies in it at a time."""
+    """The region a worker writes to. At most one body lies in it at a time."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -128,11 +128,6 @@ class OutgoingRegion:
         """The peer has done with what lay here. Raises ProtocolError if nothing did."""
         if not self._lent:
             raise ProtocolError("a region was given back that was not lent")
-        self._lent = False
-
-    def abandon(self) -> None:
-        """The peer keeps what lies here (user code holds a view of it): the next body gets a new region."""
-        self.close()
         self._lent = False
 
     def close(self) -> None:

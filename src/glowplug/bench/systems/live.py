@@ -9,6 +9,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+from glowplug.answer import parse_server_timing
 from glowplug.bench.harness import RunningServer
 from glowplug.bench.models import BenchModel
 from glowplug.bench.systems import Held, Measurement
@@ -16,7 +17,6 @@ from glowplug.bench.systems.memory import tree_bytes
 from glowplug.bench.systems.processes import command_line, descendants, named, private_bytes
 from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.store import BundleStore
-from glowplug.client import parse_server_timing
 from glowplug.core.bodies import encode_arguments
 from glowplug.core.ids import VersionId
 from glowplug.loader.pagecache import page_cache_bytes

@@ -1,0 +1,135 @@
+"""The options of `@app.model` and `@app.function` in one place: their types, defaults and checks."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from glowplug.core.errors import InvalidDeclaration
+from glowplug.core.ids import check_name
+from glowplug.core.priority import PriorityLabel, rank_of
+from glowplug.core.specs import MOST_AT_ONCE, MOST_THREADS, Declaration, EndpointSpec, Kind, Requirements
+from glowplug.core.units import parse_bytes, parse_seconds
+from glowplug.handles import Weights
+
+
+class Options(TypedDict, total=False):
+    """`name` is the class's or the function's own in lower case. `libraries` are imported once, in the
+    environment's zygote. Without `network` there is none, neither where it builds nor where it answers.
+
+    `min_workers` stay parked and up to `max_workers` climb when the queue would take longer than a climb;
+    each runs `target_concurrency` requests at once and computes with `threads` threads (0: the cores divided
+    over `max_workers`). `priority` is `interactive`, `batch` or `background`.
+
+    `requirements` are installed once, at deploy, for all that ask for the same: lines as pip has them
+    (`["numpy==1.26.4"]`), or a file beside the source (`"requirements.txt"`, `"pylock.toml"`). What they do
+    not install comes from the server's own packages. Only wheels are installed, unless `build_from_source`
+    lets packages run their own code to build one.
+    """
+
+    name: str | None
+    libraries: Sequence[str]
+    memory: str | int
+    keep_warm: str | float
+    timeout: str | float
+    max_queue: int
+    min_workers: int
+    max_workers: int
+    target_concurrency: int
+    threads: int
+    priority: PriorityLabel
+    network: bool
+    prewarm: str
+    env: dict[str, str]
+    secrets: Sequence[str]
+    include: Sequence[str]
+    requirements: str | Sequence[str] | None
+    build_from_source: bool | None
+
+
+_MEMORY: dict[Kind, str] = {"model": "512MB", "function": "256MB"}
+DEFAULTS: Options = {
+    "libraries": (), "keep_warm": "5m", "timeout": "60s", "max_queue": 100,
+    "min_workers": 0, "max_workers": 1, "target_concurrency": 1, "threads": 0,
+    "priority": "interactive", "network": False, "prewarm": "fixed",
+    "env": {}, "secrets": (), "include": (), "requirements": None, "build_from_source": None,
+}  # fmt: skip
+
+
+def declaration(
+    target: Any,
+    kind: Kind,
+    namespace: str,
+    endpoints: tuple[EndpointSpec, ...],
+    weights: Weights,
+    given: Options,
+    of_app: Requirements,
+) -> Declaration:
+    """What `given` declares of `target`; requirements that it does not give are the app's.
+
+    Raises InvalidDeclaration naming the option that makes no sense, InvalidName.
+    """
+    name = given.get("name")
+    own_name = check_name(target.__name__.lower() if name is None else name)
+    what = f"{kind} {own_name}"
+    for unknown in given.keys() - Options.__annotations__.keys():
+        near = difflib.get_close_matches(unknown, Options.__annotations__, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InvalidDeclaration(f"{what}: there is no option {unknown}{hint}")
+    o: Options = {"memory": _MEMORY[kind], **DEFAULTS, **given}
+    _check(what, o, weights)
+    return Declaration(
+        name=own_name, kind=kind, module=target.__module__, qualname=target.__qualname__,
+        namespace=namespace, endpoints=endpoints,
+        weights=weights if isinstance(weights, str) else None, libraries=tuple(o["libraries"]),
+        memory_bytes=parse_bytes(o["memory"], f"{what}: memory"),
+        keep_warm_s=parse_seconds(o["keep_warm"], f"{what}: keep_warm"),
+        timeout_s=parse_seconds(o["timeout"], f"{what}: timeout"),
+        max_queue=o["max_queue"], min_workers=o["min_workers"], max_workers=o["max_workers"],
+        target_concurrency=o["target_concurrency"], threads=o["threads"], priority=o["priority"],
+        network=o["network"], prewarm=o["prewarm"], env=dict(o["env"] or {}), secrets=tuple(o["secrets"]),
+        include=tuple(o["include"]), requirements=_requirements(what, o, of_app),
+        doc=inspect.getdoc(target) or "",
+    )  # fmt: skip
+
+
+def _check(what: str, o: Options, weights: Weights) -> None:
+    if any(isinstance(names, str) for names in (o["libraries"], o["secrets"], o["include"])):
+        raise InvalidDeclaration(f"{what}: libraries, secrets and include are lists of names, not one string")
+    if weights is not None and not isinstance(weights, str) and not callable(weights):
+        raise InvalidDeclaration(f"{what}: weights is a path beside the source file, or a callable")
+    if o["max_queue"] < 1 or o["max_workers"] < 1 or not 0 <= o["min_workers"] <= o["max_workers"]:
+        raise InvalidDeclaration(f"{what}: need max_queue >= 1 and 0 <= min_workers <= max_workers >= 1")
+    if not 1 <= o["target_concurrency"] <= MOST_AT_ONCE or not 0 <= o["threads"] <= MOST_THREADS:
+        raise InvalidDeclaration(
+            f"{what}: need 1 <= target_concurrency <= {MOST_AT_ONCE} and 0 <= threads <= {MOST_THREADS}"
+        )
+    try:
+        rank_of(o["priority"])
+    except ValueError as error:
+        raise InvalidDeclaration(f"{what}: priority: {error}") from None
+
+
+def _requirements(what: str, o: Options, of_app: Requirements) -> Requirements | None:
+    wanted, from_source = o["requirements"], o["build_from_source"]
+    lines = of_app.lines if wanted is None else requirement_lines(wanted, what)
+    if not lines:
+        return None
+    return Requirements(
+        lines, build_from_source=of_app.build_from_source if from_source is None else from_source
+    )
+
+
+def requirement_lines(wanted: str | Sequence[str], what: str) -> tuple[str, ...]:
+    """One string is the name of a file. Raises InvalidDeclaration."""
+    if isinstance(wanted, str):
+        if not wanted.endswith((".txt", ".in", ".toml", ".lock")):
+            raise InvalidDeclaration(
+                f"{what}: requirements is a list of lines, or a requirements file's name, not {wanted[:80]!r}"
+            )
+        return (f"-r {wanted}",)
+    if not all(isinstance(line, str) for line in wanted):
+        raise InvalidDeclaration(f"{what}: requirements is a list of text, such as ['numpy==1.26.4']")
+    return tuple(wanted)
