@@ -121,7 +121,7 @@ def test_it_lists_every_route_there_is() -> None:
         }
         described = {(operation.method, operation.path) for operation in OPERATIONS}
         health = {("get", path) for path in ("/livez", "/readyz", "/healthz")}
-        assert described == routes | health
+        assert described == routes | health | {("post", "/async-function/{name}")}
 
     run(scenario)
 

@@ -82,6 +82,8 @@ OPERATIONS = (
     Operation("get", "/system/environments", "What was installed for functions.", answer=PackagesList),
     Operation("post", "/system/environments/prune", "Remove what no version needs.", 200, PruneRequest | None,
               PackagesList, errors=(400, 413, 422, 503)),
+    Operation("post", "/async-function/{name}", "Store a call and run it later; /endpoint may follow.",
+              202, _JSON, CallRecord, errors=(400, 404, 413, 422, 429, 503, 507)),
     Operation("get", "/system/calls", "Spawned calls, the newest first.", answer=list[CallRecord],
               query=(("function", _STRING, "Only of this function."),
                      ("state", {"enum": [*get_args(CallState), "dead-letter"]}, "Only those that stand so."),
