@@ -16,7 +16,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt requirements-examples.txt requirements-examples-nodeps.txt
 	@echo "Setting up $(VENV) (a few minutes the first time: PyTorch is large)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt -e '.[torch,stores,plots,dev]' -r requirements-examples.txt
+	$(PIP) install -c constraints.txt -e '.[torch,stores,plots,distributed,dev]' -r requirements-examples.txt
 	$(PIP) install -c constraints.txt --no-deps -r requirements-examples-nodeps.txt
 	@touch $(STAMP)
 
