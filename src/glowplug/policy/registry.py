@@ -13,6 +13,13 @@ from glowplug.core.errors import InvalidDeclaration
 POLICIES: dict[str, dict[str, str]] = {
     "dispatch": {"finish-first": "glowplug.policy.dispatch.finish_first:FinishFirst"},
     "eviction": {"value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte"},
+    "plans": {
+        "serial": "glowplug.policy.plans.serial:Serial",
+        "replicas": "glowplug.policy.plans.replicas:Replicas",
+        "pipeline": "glowplug.policy.plans.pipeline:Pipeline",
+        "rows": "glowplug.policy.plans.rows:Rows",
+        "hybrid": "glowplug.policy.plans.hybrid:Hybrid",
+    },
     "prewarm": {
         "fixed": "glowplug.policy.prewarm.fixed:Fixed",
         "none": "glowplug.policy.prewarm.none:NoKeepWarm",

@@ -1,0 +1,31 @@
+"""nats: a broker by the hour. Calls cost nothing; the server does, as long as the run takes."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from glowplug.policy.plans.billing import Usage
+from glowplug.policy.plans.channels import Exchange, per_receiver, per_sender, rounds
+from glowplug.policy.plans.model import Delays
+from glowplug.policy.plans.spread import Spread
+
+MESSAGE_BYTES = 1024 * 1024
+HEADER_BYTES = 100
+CALL_S = 0.001
+"""A round trip inside one zone (recalled); the broker passes a message on at once."""
+
+
+class NatsCalls(msgspec.Struct, frozen=True):
+    def exchange(self, spread: Spread, delays: Delays) -> Exchange:
+        messages = np.maximum(1.0, np.ceil(spread.transfers.nbytes / MESSAGE_BYTES))
+        nbytes = spread.transfers.nbytes + messages * HEADER_BYTES
+        sent, came = per_sender(spread, messages), per_receiver(spread, messages)
+        return Exchange(
+            send_s=rounds(sent, delays.threads) * CALL_S + per_sender(spread, nbytes) / delays.bytes_s,
+            receive_s=np.where(came > 0, CALL_S, 0.0) + per_receiver(spread, nbytes) / delays.bytes_s,
+            travel_s=CALL_S,
+            usage=Usage(),
+            calls=int(messages.sum()),
+            nbytes=int(nbytes.sum()),
+        )
