@@ -202,6 +202,14 @@ class ChannelSuite:
         assert receive_all(ends[1], {new}) == {new: b"new"}
         assert ends[1].receive([old], 0.0) == {}
 
+    def test_what_was_rejected_comes_again(self, run: str, ends: list[Channel]) -> None:
+        key = MessageKey(run, 0, 0, 0, 1)
+        ends[0].send([(key, b"damaged")])
+        assert ends[1].receive([key], WAIT_S) == {key: b"damaged"}
+        ends[1].reject([key])
+        ends[0].send([(key, b"whole")])
+        assert _until(ends[1], key, b"whole")
+
     def test_a_successor_gets_what_comes_after_it_took_over(self, run: str, room: Room) -> None:
         lost, again = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 1, 0, 1)
         sender, first = room.end(0), room.end(1)
@@ -380,6 +388,16 @@ def receive_all(end: Channel, wanted: set[MessageKey]) -> dict[MessageKey, bytes
         assert more.keys() <= wanted - came.keys()
         came.update(more)
     return came
+
+
+def _until(end: Channel, key: MessageKey, payload: bytes) -> bool:
+    """Whether it comes in the end; what else comes is rejected. A service may still give what was damaged."""
+    for _ in range(100):
+        came = end.receive([key], WAIT_S)
+        if not came or came[key] == payload:
+            return bool(came)
+        end.reject([key])
+    return False
 
 
 def _by_layer(sent: dict[MessageKey, bytes]) -> list[list[tuple[MessageKey, bytes]]]:

@@ -36,6 +36,9 @@ class MessageKey(msgspec.Struct, frozen=True, order=True):
     target: int
     chunk: int = 0
 
+    def part(self, chunk: int) -> MessageKey:
+        return MessageKey(self.run, self.epoch, self.layer, self.source, self.target, chunk)
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a channel takes and what it promises.
@@ -82,6 +85,9 @@ class Channel(Protocol):
         InboxFull when more is kept than allowed, ChannelUnavailable, ChannelRefused, ChannelMissing,
         ChannelClosed, and ValueError for keys of another run or worker.
         """
+
+    def reject(self, keys: Collection[MessageKey]) -> None:
+        """What came of these was damaged: it counts as not come, and is not kept. They may be sent again."""
 
     def fence(self, epoch: int, layer: int) -> None:
         """Everything before (epoch, layer) is done with: it is dropped, also when it still comes, and a new

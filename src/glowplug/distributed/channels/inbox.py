@@ -31,8 +31,8 @@ class Inbox:
             return False
         if self._kept_bytes + len(payload) > self._allowed_bytes:
             raise InboxFull(
-                f"{len(self._kept)} messages of {self._kept_bytes} bytes came that nobody received, and {key} "
-                f"exceeds the {self._allowed_bytes} that are kept: receive them, or fence them off"
+                f"{self._kept_bytes} bytes in {len(self._kept)} messages came that nobody received, and "
+                f"{key} exceeds the {self._allowed_bytes} that are kept: receive them, or fence them off"
             )
         self._seen.add(key)
         self._kept[key] = payload
@@ -43,6 +43,10 @@ class Inbox:
         found = {key: self._kept.pop(key) for key in wanted if key in self._kept}
         self._kept_bytes -= sum(map(len, found.values()))
         return found
+
+    def reject(self, keys: Collection[MessageKey]) -> None:
+        self.take(keys)
+        self._seen.difference_update(keys)
 
     def fence(self, epoch: int, layer: int) -> None:
         self._fence = max(self._fence, (epoch, layer))

@@ -47,11 +47,15 @@ class _Mailbox:
             self.held_bytes += len(payload)
             self.changed.notify_all()
 
+    def drop(self, keys: Collection[MessageKey]) -> None:
+        with self.changed:
+            for key in keys:
+                self.held_bytes -= len(self.held.pop(key, b""))
+
     def drop_before(self, fence: tuple[int, int]) -> None:
         with self.changed:
             self.fence = max(self.fence, fence)
-            for key in [key for key in self.held if (key.epoch, key.layer) < self.fence]:
-                self.held_bytes -= len(self.held.pop(key))
+            self.drop([key for key in self.held if (key.epoch, key.layer) < self.fence])
 
 
 _rooms: dict[str, list[_Mailbox]] = {}
@@ -131,6 +135,10 @@ class MemoryChannel:
         for payload in found.values():
             self.meter.received(len(payload))
         return found
+
+    def reject(self, keys: Collection[MessageKey]) -> None:
+        self._mailboxes[self.worker].drop(keys)
+        self._given.difference_update(keys)
 
     def fence(self, epoch: int, layer: int) -> None:
         self._mailboxes[self.worker].drop_before((epoch, layer))

@@ -122,6 +122,11 @@ class SharedMemoryChannel:
                     raise ChannelClosed(f"run {self._checks.run!r} is over")
                 return {}
 
+    def reject(self, keys: Collection[MessageKey]) -> None:
+        self._there.difference_update(keys)
+        self._given.difference_update(keys)
+        self._unlink(keys)
+
     def fence(self, epoch: int, layer: int) -> None:
         self._fence = max(self._fence, (epoch, layer))
         late = [key for key in self._there | self._given if self._is_late(key)]
@@ -142,7 +147,7 @@ class SharedMemoryChannel:
         self._there.update(key for key in rung if not self._is_late(key) and key not in self._given)
         self._unlink([key for key in rung if self._is_late(key)])
 
-    def _unlink(self, keys: list[MessageKey]) -> None:
+    def _unlink(self, keys: Collection[MessageKey]) -> None:
         for key in keys:
             with contextlib.suppress(FileNotFoundError):
                 (self._mailbox / _name(key)).unlink()
