@@ -12,27 +12,49 @@ import numpy as np
 
 from glowplug.policy.plans.channels import Exchange, per_receiver, per_sender
 from glowplug.policy.plans.facts import Reals
-from glowplug.policy.plans.model import Delays, MachineModel
-from glowplug.policy.plans.spread import Spread
+from glowplug.policy.plans.model import IDEAL, CodecCost, Delays, MachineModel
+from glowplug.policy.plans.spread import ROOT, Spread
 from glowplug.policy.plans.tree import launch_tree, started_s
 
 
 class Timing(msgspec.Struct, frozen=True):
     """Seconds from the first invocation. `runtime_s` is what workers are billed for, all together; `ready_s` when the
-    last worker had its weights; `compute_s` what the busiest worker computes."""
+    last worker had its weights; `compute_s` what the busiest worker computes; `utilisation` the workers' computing
+    as a share of their time from then to the end."""
 
     total_s: float
     runtime_s: float
     ready_s: float
     compute_s: float
+    utilisation: float
 
 
-class _Costs(msgspec.Struct, frozen=True, eq=False):
-    """Seconds for each memory size, step and worker: before a worker sends, after it, and when it received."""
+class StepCosts(msgspec.Struct, frozen=True, eq=False):
+    """A worker's own seconds in each step: before it sends, after it, and to take in what it received."""
 
-    before: Reals  # (M, K, P)
-    after: Reals  # (M, K, P)
-    opening: Reals  # (M, K, P + 1)
+    before: Reals  # (..., K + 1, P)
+    after: Reals
+    taking: Reals
+
+    def scaled(self, stretch: Reals) -> StepCosts:
+        wide = stretch[:, None, None]
+        return StepCosts(self.before * wide, self.after * wide, self.taking * wide)
+
+
+def step_costs(spread: Spread, machine: MachineModel) -> StepCosts:
+    """Of one calibrated core; in step K, the gathering, nobody computes."""
+    nothing = np.zeros((1, spread.workers))
+    return StepCosts(
+        before=np.concatenate([spread.urgent_s, nothing]) + per_sender(spread, _codec_s(spread, machine.encode)),
+        after=np.concatenate([spread.idle_s, nothing]),
+        taking=per_receiver(spread, _codec_s(spread, machine.decode)),
+    )
+
+
+def _codec_s(spread: Spread, cost: CodecCost) -> Reals:
+    """For each transfer; what the root gathers is hardly any."""
+    moved = spread.transfers
+    return cost.seconds((moved.step < spread.steps).astype(float), moved.values, moved.live_values)
 
 
 def timings(
@@ -42,14 +64,16 @@ def timings(
     stretch = np.array([machine.stretch(size) for size in memory_mib])
     begun = np.array(started_s(launch_tree(spread.workers), delays.invoke_s, delays.start_s))
     ready = begun + loading_s(spread, machine, delays)
-    start = np.tile(np.append(ready, 0.0), (len(stretch), 1))
-    ended, gathered = _walk(spread, exchange, start, _costs(spread, exchange, machine, stretch))
+    start = np.tile(ready, (len(stretch), 1))
+    ended = _walk(spread, exchange, start, step_costs(spread, machine).scaled(stretch))
+    computed = spread.compute_s.sum() * stretch
     return [
         Timing(
-            total_s=float(gathered[size]),
+            total_s=float(ended[size, ROOT]),
             runtime_s=float((ended[size] - begun).sum()),
             ready_s=float(ready.max()),
             compute_s=float(spread.compute_s.max() * stretch[size]),
+            utilisation=float(computed[size] / spread.workers / (ended[size, ROOT] - ready.max())),
         )
         for size in range(len(stretch))
     ]
@@ -58,10 +82,9 @@ def timings(
 def floor_s(spread: Spread, exchange: Exchange, stretch: float = 1.0) -> float:
     """What this spread takes at least: computing at the calibrated rate, bytes and calls; nothing to start, load,
     encode or decode."""
-    start = np.zeros((1, spread.workers + 1))
-    free = MachineModel(rates=((1.0, 1.0),))
-    _, gathered = _walk(spread, exchange, start, _costs(spread, exchange, free, np.array([stretch])))
-    return float(gathered[0])
+    start = np.zeros((1, spread.workers))
+    costs = step_costs(spread, IDEAL).scaled(np.array([stretch]))
+    return float(_walk(spread, exchange, start, costs)[0, ROOT])
 
 
 def loading_s(spread: Spread, machine: MachineModel, delays: Delays) -> Reals:
@@ -73,57 +96,52 @@ def loading_s(spread: Spread, machine: MachineModel, delays: Delays) -> Reals:
     return found
 
 
-def _costs(spread: Spread, exchange: Exchange, machine: MachineModel, stretch: Reals) -> _Costs:
-    wide, workers = stretch[:, None, None], spread.workers
-    encode = per_sender(spread, spread.transfers.values)[:, :workers] / machine.encode_values_s
-    decode = per_receiver(spread, spread.transfers.values) / machine.decode_values_s
-    return _Costs(
-        before=(spread.urgent_s + encode) * wide,
-        after=spread.idle_s * wide,
-        opening=exchange.receive_s + decode * wide,
-    )
+def _walk(spread: Spread, exchange: Exchange, start: Reals, costs: StepCosts) -> Reals:
+    """(M, P): when each worker ended; the root with the whole result."""
+    walk = _together if spread.lag else _passing
+    now, gone = walk(spread, exchange, start.copy(), costs)
+    now = np.maximum(now, gone) + costs.before[:, -1]
+    part = spread.transfers.step == spread.steps
+    sources = spread.transfers.source[part]
+    if len(sources):
+        now[:, sources] += exchange.send_s[-1, sources]
+        there = now[:, sources].max(axis=1) + exchange.travel_s
+        now[:, ROOT] = np.maximum(now[:, ROOT], there) + exchange.receive_s[-1, ROOT] + costs.taking[:, -1, ROOT]
+    return now
 
 
-def _walk(spread: Spread, exchange: Exchange, start: Reals, costs: _Costs) -> tuple[Reals, Reals]:
-    """(when each worker ended, when the coordinator had everything)."""
-    return (_together if spread.lag else _passing)(spread, exchange, start, costs)
-
-
-def _together(spread: Spread, exchange: Exchange, now: Reals, costs: _Costs) -> tuple[Reals, Reals]:
+def _together(spread: Spread, exchange: Exchange, now: Reals, costs: StepCosts) -> tuple[Reals, Reals]:
     """Step k + 1 needs what others sent in step k."""
-    workers, moved = spread.workers, spread.transfers
+    moved = spread.transfers
     first = np.searchsorted(moved.step, np.arange(spread.steps + 1))
-    now = now.copy()
     gone = now
     for step in range(spread.steps):
-        now[:, :workers] += costs.before[:, step]
+        now = now + costs.before[:, step]
         gone = now + exchange.send_s[step]
-        now[:, :workers] += costs.after[:, step]
+        now = now + costs.after[:, step]
         part = slice(first[step], first[step + 1])
         arrives = np.zeros(now.shape)
         there = gone[:, moved.source[part]] + exchange.travel_s
         np.maximum.at(arrives, (slice(None), moved.target[part]), there)
-        now = np.where(arrives > 0, np.maximum(now, arrives) + costs.opening[:, step], now)
-    return np.maximum(now, gone)[:, :workers], now[:, workers]
+        came = np.maximum(now, arrives) + exchange.receive_s[step] + costs.taking[:, step]
+        now = np.where(arrives > 0, came, now)
+    return now, gone
 
 
-def _passing(spread: Spread, exchange: Exchange, now: Reals, costs: _Costs) -> tuple[Reals, Reals]:
+def _passing(spread: Spread, exchange: Exchange, now: Reals, costs: StepCosts) -> tuple[Reals, Reals]:
     """Step k is needed by the next stage in step k. All (step, stage) of one sum go at once."""
     workers, stages = spread.workers, spread.stages
     first = np.arange(0, workers, stages)
-    now, gone, arrives = now.copy(), np.zeros(now.shape), np.zeros(now.shape)
+    gone, arrives = np.zeros(now.shape), np.zeros(now.shape)
     for diagonal in range(spread.steps + stages - 1):
         stage = np.arange(max(0, diagonal - spread.steps + 1), min(stages, diagonal + 1))
         who = (stage[:, None] + first).ravel()
         step = np.repeat(diagonal - stage, len(first))
-        waits = who % stages > 0
-        come = np.maximum(now[:, who], arrives[:, who]) + costs.opening[:, step, who]
-        now[:, who] = np.where(waits, come, now[:, who]) + costs.before[:, step, who]
+        come = np.maximum(now[:, who], arrives[:, who])
+        come += exchange.receive_s[step, who] + costs.taking[:, step, who]
+        now[:, who] = come + costs.before[:, step, who]
         gone[:, who] = np.maximum(now[:, who], gone[:, who]) + exchange.send_s[step, who]
         now[:, who] += costs.after[:, step, who]
-        last = who % stages == stages - 1
-        arrives[:, who[~last] + 1] = gone[:, who[~last]] + exchange.travel_s
-        if last.any():
-            there = gone[:, who[last]].max(axis=1) + exchange.travel_s
-            now[:, workers] = np.maximum(now[:, workers], there) + costs.opening[:, step[last][0], workers]
-    return np.maximum(now, gone)[:, :workers], now[:, workers]
+        passes = who[who % stages < stages - 1]
+        arrives[:, passes + 1] = gone[:, passes] + exchange.travel_s
+    return now, gone

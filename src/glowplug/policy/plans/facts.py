@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from glowplug.policy.plans.model import MachineModel
+from glowplug.policy.plans.model import MachineModel, Some
 
 Counts = NDArray[np.int64]
 Reals = NDArray[np.float64]
-Some = TypeVar("Some", float, Reals)
 VALUE_BYTES = 4
 """Activations are fp32."""
 
@@ -35,7 +34,8 @@ class Encoding(msgspec.Struct, frozen=True):
 
 
 class LayerFacts(msgspec.Struct, frozen=True):
-    """`live` is the share of samples that enter the layer with a non-zero, `live_out` that leave it with one."""
+    """`live` is the share of samples that enter the layer with a non-zero, `live_out` that leave it with one;
+    `output` what all of its rows take in one message."""
 
     rows: int
     edges: int
@@ -46,12 +46,13 @@ class LayerFacts(msgspec.Struct, frozen=True):
 
 
 class WorkloadFacts(msgspec.Struct, frozen=True):
-    """A network and the samples that it is run on."""
+    """A network and the samples that it is run on. `collect` is what is wanted of the last layer."""
 
     name: str
     samples: int
     input_rows: int
     layers: tuple[LayerFacts, ...]
+    collect: Literal["categories", "rows"] = "categories"
 
     @property
     def weights_bytes(self) -> int:
@@ -68,6 +69,12 @@ class WorkloadFacts(msgspec.Struct, frozen=True):
     def with_samples(self, samples: int) -> WorkloadFacts:
         return msgspec.structs.replace(self, samples=samples)
 
+    def result_bytes(self, rows: float, samples: int) -> float:
+        """What so many rows of the last layer take in a result: a bit a sample, or the rows."""
+        if self.collect == "categories":
+            return -(-samples // 8) if rows else 0.0
+        return self.layers[-1].output.nbytes(rows, samples) if rows else 0.0
+
 
 class PartitionFacts(msgspec.Struct, frozen=True, eq=False):
     """Who has which rows, in numbers. L layers, P workers.
@@ -76,7 +83,7 @@ class PartitionFacts(msgspec.Struct, frozen=True, eq=False):
     are read from a store. Of a worker's edges of a layer, `urgent_edges` belong to rows that wait for a message
     and are waited for, `late_edges` to rows that wait and are not waited for; the rest can be computed while
     messages travel. `remote_edges` read a row that came in a message. `held_rows` is the most rows that a worker
-    has at once: those it reads and those it computes.
+    has at once: those it reads or computes in a layer, whichever are more.
     """
 
     workers: int
@@ -90,6 +97,7 @@ class PartitionFacts(msgspec.Struct, frozen=True, eq=False):
     held_rows: Counts  # (P,)
     input_rows: Counts  # (P,), rows of the network's input that a worker reads
     result_rows: Counts  # (P,), rows of the last layer that a worker computes
+    messages: tuple[Encoding, ...]  # by layer: of its output between these workers
 
     @property
     def rows_sent(self) -> int:
@@ -104,6 +112,7 @@ class PartitionFacts(msgspec.Struct, frozen=True, eq=False):
         assert not self.sent[:, np.arange(self.workers), np.arange(self.workers)].any()
         assert (self.urgent_edges + self.late_edges <= self.edges).all()
         assert (self.remote_edges <= self.urgent_edges + self.late_edges).all()
+        assert len(self.messages) == len(self.edges)
 
 
 class Problem(msgspec.Struct, frozen=True, eq=False):
@@ -118,5 +127,4 @@ class Problem(msgspec.Struct, frozen=True, eq=False):
 
     def layer_s(self, index: int, edges: Some, samples: float) -> Some:
         """One core's seconds for so many edges of a layer."""
-        layer = self.workload.layers[index]
-        return edges * (samples / self.machine.rate(layer.live))
+        return edges * (samples / self.machine.rate(self.workload.layers[index].live))

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from glowplug.policy.plans import CannotSpread
-from glowplug.policy.plans.facts import VALUE_BYTES, Problem
-from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, split, transfers
+from glowplug.policy.plans.facts import VALUE_BYTES, Problem, Reals
+from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, split, transfers
 
 MICRO_BATCHES = (8, 16, 32, 64)
 
@@ -36,55 +36,54 @@ def ceiling(workers: int, micro_batches: int) -> float:
 def staged(problem: Problem, workers: int, micro_batches: int) -> Spread:
     """Layers cut so that the slowest stage is as fast as whole layers allow."""
     workload = problem.workload
-    per_sample_s = [problem.layer_s(index, layer.edges, 1) for index, layer in enumerate(workload.layers)]
+    per_sample_s = [problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers)]
     stages = cut_evenly(per_sample_s, workers)
-    counts = np.array([end - start for start, end in split(workload.samples, micro_batches)])
+    counts = [end - start for start, end in split(workload.samples, micro_batches)]
     stage_s = np.array([sum(per_sample_s[start:end]) for start, end in stages])
     fixed_s = np.array([problem.machine.layer_s * (end - start) for start, end in stages])
-    chunk = int(counts.max())
+    result = [0.0] * (workers - 1) + [sum(workload.result_bytes(workload.layers[-1].rows, count) for count in counts)]
     return Spread(
         plan="pipeline",
         workers=workers,
         cut=Cut(stages=tuple(start for start, _ in stages[1:]), micro_batches=micro_batches),
         lag=0,
         shares=tuple(
-            _share(problem, worker, layers, chunk, last=worker == workers - 1)
-            for worker, layers in enumerate(stages)
+            _share(problem, worker, layers, max(counts)) for worker, layers in enumerate(stages)
         ),
-        urgent_s=counts[:, None] * stage_s + fixed_s,
+        urgent_s=np.array(counts)[:, None] * stage_s + fixed_s,
         idle_s=np.zeros((micro_batches, workers)),
-        transfers=_transfers(problem, stages, counts),
+        transfers=join([_passed_on(problem, stages, counts), gathered(micro_batches, result)]),
     )
 
 
-def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int, last: bool) -> Share:
+def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int) -> Share:
+    """Two buffers of a micro-batch, and one that comes while it computes."""
     workload = problem.workload
     mine = workload.layers[slice(*layers)]
     weights = sum(layer.weights_bytes for layer in mine)
-    enters = workload.input_rows if not worker else workload.layers[layers[0] - 1].rows
+    enters = workload.layers[layers[0] - 1].rows if worker else workload.input_rows
     widest = max(enters, *(layer.rows for layer in mine))
-    inputs = workload.input_rows * workload.samples if not worker else 0
+    inputs = 0 if worker else workload.input_rows * workload.samples * VALUE_BYTES
     return Share(
         worker=worker,
         layers=layers,
         samples=(0, workload.samples),
         rows=widest,
         chunk_samples=chunk,
-        memory_bytes=weights + inputs + 3 * widest * chunk * VALUE_BYTES,
+        memory_bytes=weights + 3 * widest * chunk * VALUE_BYTES,
         load_bytes=weights + inputs,
     )
 
 
-def _transfers(problem: Problem, stages: Sequence[tuple[int, int]], counts: np.ndarray) -> Transfers:
-    """The last stage sends to the coordinator, who is number P."""
-    columns: list[tuple[float, ...]] = []
-    for source, (_, end) in enumerate(stages):
+def _passed_on(problem: Problem, stages: Sequence[tuple[int, int]], counts: Sequence[int]) -> Transfers:
+    entries = []
+    for source, (_, end) in enumerate(stages[:-1]):
         layer = problem.workload.layers[end - 1]
-        for step, count in enumerate(counts.tolist()):
-            values = layer.rows * count * layer.live_out
+        for step, count in enumerate(counts):
+            values = layer.rows * count
             nbytes = layer.output.nbytes(float(layer.rows), count)
-            columns.append((step, source, source + 1, layer.rows, values, nbytes))
-    return transfers(*(list(column) for column in zip(*columns, strict=True)))
+            entries.append((step, source, source + 1, layer.rows, values, values * layer.live_out, nbytes))
+    return transfers(list(zip(*entries, strict=True)))
 
 
 def cut_evenly(costs: Sequence[float], parts: int) -> list[tuple[int, int]]:
@@ -103,7 +102,7 @@ def cut_evenly(costs: Sequence[float], parts: int) -> list[tuple[int, int]]:
     return list(zip(cuts, [*cuts[1:], len(costs)], strict=True))
 
 
-def _needed(sums: np.ndarray, most: float) -> int:
+def _needed(sums: Reals, most: float) -> int:
     """How many ranges of at most `most` it takes, filling each in turn."""
     start = count = 0
     while start < len(sums) - 1:

@@ -11,7 +11,7 @@ import numpy as np
 
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, PartitionFacts, Problem, Reals
-from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, join, transfers
+from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, transfers
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -43,8 +43,9 @@ def by_rows(problem: Problem, partition: PartitionFacts) -> Spread:
                 rows=int(partition.held_rows[worker]),
                 chunk_samples=samples,
                 memory_bytes=int(partition.weights_bytes[worker])
-                + int(partition.held_rows[worker]) * samples * VALUE_BYTES,
-                load_bytes=int(partition.weights_bytes[worker]) + int(partition.input_rows[worker]) * samples,
+                + 2 * int(partition.held_rows[worker]) * samples * VALUE_BYTES,
+                load_bytes=int(partition.weights_bytes[worker])
+                + int(partition.input_rows[worker]) * samples * VALUE_BYTES,
             )
             for worker in range(partition.workers)
         ),
@@ -69,18 +70,15 @@ def _compute(problem: Problem, partition: PartitionFacts) -> tuple[Reals, Reals]
 
 
 def row_transfers(problem: Problem, partition: PartitionFacts) -> Transfers:
-    """What step l sends is needed by layer l + 1; the last step sends to the coordinator."""
+    """What step l sends is needed by layer l + 1; in the end, each worker's part of the result."""
     workload, samples = problem.workload, problem.workload.samples
-    parts = []
-    for index, layer in enumerate(workload.layers):
-        if index + 1 < len(workload.layers):
-            source, target = np.nonzero(partition.sent[index + 1])
-            rows = partition.sent[index + 1][source, target]
-        else:
-            source = np.flatnonzero(partition.result_rows)
-            target = np.full(len(source), partition.workers)
-            rows = partition.result_rows[source]
-        values = rows * (samples * layer.live_out)
-        nbytes = layer.output.nbytes(rows.astype(float), samples)
-        parts.append(transfers(np.full(len(rows), index), source, target, rows, values, nbytes))
+    result = [workload.result_bytes(float(rows), samples) for rows in partition.result_rows]
+    parts = [gathered(len(workload.layers), result)]
+    for index, layer in enumerate(workload.layers[:-1]):
+        source, target = np.nonzero(partition.sent[index + 1])
+        rows = partition.sent[index + 1][source, target]
+        values = rows.astype(float) * samples
+        nbytes = partition.messages[index].nbytes(rows.astype(float), samples)
+        step = np.full(len(rows), index)
+        parts.append(transfers([step, source, target, rows, values, values * layer.live_out, nbytes]))
     return join(parts)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from glowplug.policy.plans.facts import Reals
 
 Ids = NDArray[np.int32]
+ROOT = 0
+"""The worker that gathers the result."""
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -43,10 +45,10 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Transfers(msgspec.Struct, frozen=True, eq=False):
-    """What is sent, one entry for each (step, source, target), ordered by step, source, target.
+    """What is sent, one entry for each (step, source, target), ordered by these.
 
-    It is complete when its step's urgent compute is. `rows` activation rows with `values` numbers that can differ
-    from zero take `nbytes` encoded. The target P is the coordinator, who gathers the result.
+    It is complete when its step's urgent compute is. `rows` activation rows of `values` numbers, of which
+    `live_values` belong to samples that live, take `nbytes` encoded.
     """
 
     step: Ids
@@ -54,24 +56,19 @@ class Transfers(msgspec.Struct, frozen=True, eq=False):
     target: Ids
     rows: Ids
     values: Reals
+    live_values: Reals
     nbytes: Reals
 
     def __len__(self) -> int:
         return len(self.step)
-
-    def at(self, step: int, source: int) -> range:
-        """The entries that a worker sends in a step."""
-        key = np.int64(step) << 32 | source
-        keys = self.step.astype(np.int64) << 32 | self.source
-        return range(int(np.searchsorted(keys, key)), int(np.searchsorted(keys, key, side="right")))
 
 
 class Spread(msgspec.Struct, frozen=True, eq=False):
     """A plan's answer for one workload. K steps, P workers; seconds are those of one calibrated core.
 
     In each step a worker computes `urgent_s`, sends, and computes `idle_s` while messages travel. What is sent in
-    step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k is a
-    micro-batch that passes from each worker to the next one of its chain of `stages`.
+    step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k is a micro-batch
+    that passes from each worker to the next one of its chain of `stages`. In step K the result goes to the root.
     """
 
     plan: str
@@ -104,8 +101,8 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def rows_sent(self) -> int:
-        """Between workers, each row counted once for each target; what the coordinator gathers is not among them."""
-        return int(self.transfers.rows[self.transfers.target < self.workers].sum())
+        """Each row once for each target. What the root gathers is not among them."""
+        return int(self.transfers.rows[self.transfers.step < self.steps].sum())
 
     def validate(self) -> None:
         assert self.urgent_s.shape == self.idle_s.shape == (self.steps, self.workers)
@@ -114,30 +111,36 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
         assert (self.idle_s >= 0).all()
         moved = self.transfers
         assert (moved.source != moved.target).all()
-        assert (moved.source < self.workers).all()
-        assert (moved.target <= self.workers).all()
-        assert (moved.step < self.steps).all()
+        assert ((moved.source < self.workers) & (moved.target < self.workers)).all()
+        assert (moved.step <= self.steps).all()
+        assert (moved.target[moved.step == self.steps] == ROOT).all()
         if not self.lag:
-            last = moved.source % self.stages == self.stages - 1
-            assert (moved.target == np.where(last, self.workers, moved.source + 1)).all()
+            passing = moved.step < self.steps
+            assert (moved.source[passing] % self.stages < self.stages - 1).all()
+            assert (moved.target[passing] == moved.source[passing] + 1).all()
         order = np.lexsort((moved.target, moved.source, moved.step))
         assert (order == np.arange(len(moved))).all()
 
 
-def transfers(
-    step: Sequence[int] | Ids, source: Sequence[int] | Ids, target: Sequence[int] | Ids,
-    rows: Sequence[int] | Ids, values: Sequence[float] | Reals, nbytes: Sequence[float] | Reals,
-) -> Transfers:  # fmt: skip
-    """In order, whatever the order of the arguments."""
-    ids = [np.asarray(column, np.int32) for column in (step, source, target, rows)]
-    reals = [np.asarray(column, np.float64) for column in (values, nbytes)]
+def transfers(columns: Sequence[Sequence[float] | NDArray[np.generic]]) -> Transfers:
+    """From step, source, target, rows, values, live values and bytes, in whatever order of entries."""
+    ids = [np.asarray(column, np.int32) for column in columns[:4]]
+    reals = [np.asarray(column, np.float64) for column in columns[4:]]
     order = np.lexsort((ids[2], ids[1], ids[0]))
     return Transfers(*(column[order] for column in (*ids, *reals)))
 
 
 def join(parts: Sequence[Transfers]) -> Transfers:
-    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in Transfers.__struct_fields__]
-    return transfers(*columns)
+    names = Transfers.__struct_fields__
+    return transfers([np.concatenate([getattr(part, name) for part in parts]) for name in names])
+
+
+def gathered(steps: int, nbytes: Sequence[float]) -> Transfers:
+    """The end of a run: so many bytes of the result go from each worker to the root; none from whom has none."""
+    sources = [worker for worker, size in enumerate(nbytes) if worker != ROOT and size > 0]
+    many = len(sources)
+    sizes = [nbytes[worker] for worker in sources]
+    return transfers([[steps] * many, sources, [ROOT] * many, [0] * many, [0] * many, [0] * many, sizes])
 
 
 def split(count: int, parts: int) -> list[tuple[int, int]]:

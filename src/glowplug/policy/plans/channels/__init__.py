@@ -1,6 +1,7 @@
 """What a spread's transfers cost on each channel: calls, bytes and the seconds that calls take, a file per channel.
 
-Counted from what is sent; what depends on who comes first (empty polls, objects asked for too early) is estimated.
+Counted from what is sent, by the rules of `distributed/channels`; what depends on who comes first (polls that find
+few messages, objects asked for too early) is estimated.
 """
 
 from __future__ import annotations
@@ -13,18 +14,22 @@ import numpy as np
 from glowplug.policy.plans.billing import Usage
 from glowplug.policy.plans.facts import Reals
 from glowplug.policy.plans.model import Delays
-from glowplug.policy.plans.spread import Spread
+from glowplug.policy.plans.spread import Ids, Spread
+
+FRAME_BYTES = 28
+"""The header of a frame (`distributed/frame.py`)."""
 
 
 class Exchange(msgspec.Struct, frozen=True, eq=False):
-    """One spread on one channel. K steps, P workers and, last, the coordinator.
+    """One spread on one channel. K steps and the gathering, P workers.
 
     `send_s` is from the first call of a worker's step to the end of its last, `travel_s` until others can have what
-    was sent, `receive_s` from when a worker could have everything of a step until it does.
+    was sent, `receive_s` from when a worker could have everything of a step until it does. `nbytes` are those of
+    messages, with all that the channel bills of them.
     """
 
-    send_s: Reals  # (K, P + 1)
-    receive_s: Reals  # (K, P + 1)
+    send_s: Reals  # (K + 1, P)
+    receive_s: Reals  # (K + 1, P)
     travel_s: float
     usage: Usage
     calls: int
@@ -39,7 +44,7 @@ class ChannelPlan(Protocol):
 
 
 def per_sender(spread: Spread, values: Reals) -> Reals:
-    """(K, P + 1): sums of one value a transfer by step and source."""
+    """(K + 1, P): sums of one value a transfer by step and source."""
     return _summed(spread, spread.transfers.source, values)
 
 
@@ -47,14 +52,14 @@ def per_receiver(spread: Spread, values: Reals) -> Reals:
     return _summed(spread, spread.transfers.target, values)
 
 
-def _summed(spread: Spread, worker: np.ndarray, values: Reals) -> Reals:
-    wide = spread.workers + 1
+def _summed(spread: Spread, worker: Ids, values: Reals) -> Reals:
+    steps, wide = spread.steps + 1, spread.workers
     key = spread.transfers.step.astype(np.int64) * wide + worker
-    summed: Reals = np.bincount(key, weights=values, minlength=spread.steps * wide).reshape(spread.steps, wide)
-    return summed
+    summed = np.bincount(key, weights=values, minlength=steps * wide)
+    return summed.astype(np.float64).reshape(steps, wide)
 
 
-def rounds(calls: Reals, at_once: int) -> Reals:
-    """How many calls one after another, with so many in flight."""
-    turns: Reals = np.ceil(calls / at_once)
+def rounds(calls: Reals, parallel: int) -> Reals:
+    """How many calls one after another, with so many at a time."""
+    turns: Reals = np.ceil(calls / parallel)
     return turns

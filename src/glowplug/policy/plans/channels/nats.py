@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from glowplug.policy.plans.billing import Usage
-from glowplug.policy.plans.channels import Exchange, per_receiver, per_sender, rounds
+from glowplug.policy.plans.channels import FRAME_BYTES, Exchange, per_receiver, per_sender, rounds
 from glowplug.policy.plans.model import Delays
 from glowplug.policy.plans.spread import Spread
 
@@ -19,11 +19,11 @@ CALL_S = 0.001
 class NatsCalls(msgspec.Struct, frozen=True):
     def exchange(self, spread: Spread, delays: Delays) -> Exchange:
         messages = np.maximum(1.0, np.ceil(spread.transfers.nbytes / MESSAGE_BYTES))
-        nbytes = spread.transfers.nbytes + messages * HEADER_BYTES
+        nbytes = spread.transfers.nbytes + messages * (HEADER_BYTES + FRAME_BYTES)
         sent, came = per_sender(spread, messages), per_receiver(spread, messages)
         return Exchange(
-            send_s=rounds(sent, delays.threads) * CALL_S + per_sender(spread, nbytes) / delays.bytes_s,
-            receive_s=np.where(came > 0, CALL_S, 0.0) + per_receiver(spread, nbytes) / delays.bytes_s,
+            send_s=rounds(sent, delays.parallel) * CALL_S + per_sender(spread, nbytes) / delays.bytes_per_s,
+            receive_s=np.where(came > 0, CALL_S, 0.0) + per_receiver(spread, nbytes) / delays.bytes_per_s,
             travel_s=CALL_S,
             usage=Usage(),
             calls=int(messages.sum()),

@@ -1,58 +1,69 @@
-"""queue: SNS to SQS. Messages of a step share publishes, whatever their targets; polls take ten at a time."""
+"""queue: SNS to SQS. A step's small messages share publishes whatever their targets; large ones go straight to their
+target's queue; polls take ten at a time."""
 
 from __future__ import annotations
 
 import msgspec
 import numpy as np
 
-from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.billing import PUBLISH_UNIT_BYTES, Usage
-from glowplug.policy.plans.channels import Exchange, per_receiver, per_sender, rounds
+from glowplug.policy.plans.channels import FRAME_BYTES, Exchange, per_receiver, per_sender, rounds
 from glowplug.policy.plans.facts import Reals
 from glowplug.policy.plans.model import Delays
 from glowplug.policy.plans.spread import Spread
 
 MESSAGE_BYTES = 256 * 1024
-BATCH_BYTES = 256 * 1024
-BATCH_MESSAGES = 10
-ATTRIBUTE_BYTES = 160
-"""What SNS bills of a message besides its body: names, types and values of its attributes."""
+CALL_MESSAGES = 10
+STRAIGHT_ABOVE_BYTES = 3584
+RECORD_BYTES = 18
+"""Of an envelope, for each message in it."""
+QUEUE_BYTES = 8
+"""What SQS bills of a message besides its body: the attribute's name and type, and a body that must not be empty."""
+TARGET_BYTES = 9
+"""What SNS bills besides: the target's attribute."""
+POLLS_AT_A_TIME = 8
 
 
 class QueueCalls(msgspec.Struct, frozen=True):
     def exchange(self, spread: Spread, delays: Delays) -> Exchange:
-        messages = message_counts(spread.transfers.nbytes)
-        nbytes = spread.transfers.nbytes + messages * ATTRIBUTE_BYTES
-        sent, sent_bytes = per_sender(spread, messages), per_sender(spread, nbytes)
-        came, came_bytes = per_receiver(spread, messages), per_receiver(spread, nbytes)
-        publishes = np.maximum(np.ceil(sent / BATCH_MESSAGES), np.ceil(sent_bytes / BATCH_BYTES))
-        units = np.maximum(publishes, np.ceil(sent_bytes / PUBLISH_UNIT_BYTES))
+        messages, bodies = enveloped(spread.transfers.nbytes)
+        small = (bodies <= STRAIGHT_ABOVE_BYTES).astype(float)
+        topic_bytes = bodies + QUEUE_BYTES + TARGET_BYTES
+        queue_bytes = bodies + messages * QUEUE_BYTES
+        publishes = np.ceil(per_sender(spread, small) / CALL_MESSAGES)
+        straight = messages * (1 - small)
+        came = per_receiver(spread, messages)
         polls = poll_counts(came)
+        sent_bytes = per_sender(spread, np.where(small, topic_bytes, queue_bytes))
+        came_bytes = per_receiver(spread, queue_bytes)
+        straight_units = np.where(small, 0.0, np.maximum(messages, np.ceil(queue_bytes / PUBLISH_UNIT_BYTES)))
         return Exchange(
-            send_s=rounds(publishes, delays.threads) * delays.call_s + sent_bytes / delays.bytes_s,
-            receive_s=np.where(came > 0, delays.call_s, 0.0) * rounds(polls, delays.threads)
-            + came_bytes / delays.bytes_s,
+            send_s=rounds(publishes, delays.parallel) * delays.publish_s
+            + rounds(per_sender(spread, straight), delays.parallel) * delays.send_s
+            + sent_bytes / delays.bytes_per_s,
+            receive_s=np.where(came > 0, rounds(polls, POLLS_AT_A_TIME) * delays.poll_s, 0.0)
+            + came_bytes / delays.bytes_per_s,
             travel_s=delays.hop_s,
             usage=Usage(
-                publishes=float(units.sum()),
-                published_bytes=float(nbytes.sum()),
-                queue_calls=float(polls.sum()),
-                queue_deletes=float(np.ceil(came / BATCH_MESSAGES).sum()),
+                publishes=float(publishes.sum()),
+                published_bytes=float((topic_bytes * small).sum()),
+                queue_calls=float(
+                    straight_units.sum() + np.maximum(polls, np.ceil(came_bytes / PUBLISH_UNIT_BYTES)).sum()
+                ),
             ),
-            calls=int(publishes.sum() + polls.sum()),
-            nbytes=int(nbytes.sum()),
+            calls=int(publishes.sum() + straight.sum() + polls.sum()),
+            nbytes=int(sent_bytes.sum()),
         )
 
 
-def message_counts(nbytes: Reals) -> Reals:
-    """How many messages each payload takes. Raises CannotSpread where one takes more than a queue should carry."""
-    counts: Reals = np.maximum(1.0, np.ceil(nbytes / (MESSAGE_BYTES - ATTRIBUTE_BYTES)))
-    if len(counts) and counts.max() > 1000:
-        raise CannotSpread(f"a payload of {nbytes.max():.3g} bytes would take {counts.max():.0f} messages")
-    return counts
+def enveloped(nbytes: Reals) -> tuple[Reals, Reals]:
+    """(how many messages each payload takes, their bodies' bytes all together)."""
+    room = MESSAGE_BYTES - QUEUE_BYTES - TARGET_BYTES - RECORD_BYTES - FRAME_BYTES
+    messages = np.maximum(1.0, np.ceil(nbytes / room))
+    return messages, nbytes + messages * (FRAME_BYTES + RECORD_BYTES)
 
 
 def poll_counts(messages: Reals) -> Reals:
     """One that waits and finds who was first, and as many as the others fill."""
-    polls: Reals = np.where(messages > 1, 1 + np.ceil((messages - 1) / BATCH_MESSAGES), messages)
+    polls: Reals = np.where(messages > 1, 1 + np.ceil((messages - 1) / CALL_MESSAGES), messages)
     return polls

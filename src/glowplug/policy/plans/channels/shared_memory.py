@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from glowplug.policy.plans.billing import Usage
-from glowplug.policy.plans.channels import Exchange, per_receiver, per_sender
+from glowplug.policy.plans.channels import FRAME_BYTES, Exchange, per_receiver, per_sender
 from glowplug.policy.plans.model import Delays
 from glowplug.policy.plans.spread import Spread
 
@@ -16,7 +16,7 @@ WAKE_S = 100e-6
 
 class SharedMemoryCalls(msgspec.Struct, frozen=True):
     def exchange(self, spread: Spread, delays: Delays) -> Exchange:
-        nbytes = spread.transfers.nbytes
+        nbytes = spread.transfers.nbytes + FRAME_BYTES
         came = per_receiver(spread, nbytes)
         return Exchange(
             send_s=per_sender(spread, nbytes) / COPY_BYTES_S,

@@ -1,1 +1,0 @@
-"""Spreads of one model over many workers, run in virtual time: every call is one, and counted."""
