@@ -66,7 +66,8 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
         return np.flatnonzero(seen).astype(np.int32)
 
     def over(self, inputs: Ids) -> Layer:
-        """The same rows over `x[inputs]` instead of x. Raises InvalidArguments if a needed input is missing."""
+        """The same rows over `x[inputs]` instead of x. Raises InvalidArguments if a needed input is
+        missing."""
         slot = np.full(self.inputs, -1, np.int32)
         slot[inputs] = np.arange(len(inputs), dtype=np.int32)
         indices = slot[self.indices]

@@ -10,7 +10,8 @@ from glowplug.distributed.network import Ids, Layer, Network
 
 
 class Partition(msgspec.Struct, frozen=True, eq=False):
-    """`inputs[i]` is the worker that holds input row i, `owners[l][r]` the one that computes row r of layer l."""
+    """`inputs[i]` is the worker that holds input row i, `owners[l][r]` the one that computes row r of layer
+    l."""
 
     workers: int
     inputs: Ids
@@ -24,7 +25,8 @@ class Partition(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def imbalance(self) -> float:
-        """The largest part of any layer over the mean part, less 1: each layer waits for its slowest worker."""
+        """The largest part of any layer over the mean part, less 1: each layer waits for its slowest
+        worker."""
         return max(_imbalance(owner, self.workers) for owner in self.owners)
 
     def sources(self, layer: int) -> Ids:
@@ -44,7 +46,8 @@ def _imbalance(owner: Ids, workers: int) -> float:
 
 
 def sends(layer: Layer, sources: Ids, owners: Ids, workers: int) -> dict[tuple[int, int], Ids]:
-    """(source, target) -> the input rows, ascending, that target needs of source; pairs without are absent."""
+    """(source, target) -> the input rows, ascending, that target needs of source; pairs without are
+    absent."""
     rows, targets = _crossing(layer, sources, owners, workers)
     if not len(rows):
         return {}

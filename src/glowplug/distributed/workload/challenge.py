@@ -1,8 +1,9 @@
-"""The networks of the MIT/IEEE/Amazon sparse DNN challenge, generated: equivalent to the official, not identical.
+"""The networks of the MIT/IEEE/Amazon sparse DNN challenge, generated: equivalent to the official, not
+identical.
 
-Layer l is ones(16 x 16) kron (I + a cyclic shift by 2^(l mod k)) over 16 * 2^k neurons. From layer k on its rows
-and columns are permuted at random. The official permutations are not published; these come from the seed. k beyond
-N = 1024 is inferred.
+Layer l is ones(16 x 16) kron (I + a cyclic shift by 2^(l mod k)) over 16 * 2^k neurons. From layer k on its
+rows and columns are permuted at random. The official permutations are not published; these come from the
+seed. k beyond N = 1024 is inferred.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ CAP = 32.0
 
 
 class ChallengeNetwork(Network):
-    """`neurons` is one of BIAS; `layers` any number, the challenge's are LAYERS. Layers are built on demand."""
+    """`neurons` is one of BIAS; `layers` any number, the challenge's are LAYERS. Layers are built on
+    demand."""
 
     def __init__(self, neurons: int, layers: int, seed: int = 0) -> None:
         if neurons not in BIAS:
