@@ -35,6 +35,10 @@ class Usage(msgspec.Struct, frozen=True):
         sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTED}
         return Usage(**sums, server_s=servers)
 
+    def __mul__(self, times: float) -> Usage:
+        servers = {kind: seconds * times for kind, seconds in self.server_s.items()}
+        return Usage(**{name: getattr(self, name) * times for name in _COUNTED}, server_s=servers)
+
     @property
     def calls(self) -> float:
         """Calls to the channel, as billed; a publish of several units counts as so many."""

@@ -11,22 +11,24 @@ import msgspec
 import numpy as np
 
 from glowplug.policy.plans.channels import Exchange, per_receiver, per_sender
+from glowplug.policy.plans.channels.receiving import Arrivals
 from glowplug.policy.plans.facts import Reals
 from glowplug.policy.plans.model import IDEAL, CodecCost, Delays, MachineModel
-from glowplug.policy.plans.spread import ROOT, Spread
+from glowplug.policy.plans.spread import ROOT, Ids, Spread
 from glowplug.policy.plans.tree import launch_tree, started_s
 
 
 class Timing(msgspec.Struct, frozen=True):
     """Seconds from the first invocation. `runtime_s` is what workers are billed for, all together; `ready_s` when the
     last worker had its weights; `compute_s` what the busiest worker computes; `utilisation` the workers' computing
-    as a share of their time from then to the end."""
+    as a share of their time from then to the end; `receive_calls` what receivers asked the channel."""
 
     total_s: float
     runtime_s: float
     ready_s: float
     compute_s: float
     utilisation: float
+    receive_calls: float
 
 
 class StepCosts(msgspec.Struct, frozen=True, eq=False):
@@ -64,8 +66,8 @@ def timings(
     stretch = np.array([machine.stretch(size) for size in memory_mib])
     begun = np.array(started_s(launch_tree(spread.workers), delays.invoke_s, delays.start_s))
     ready = begun + loading_s(spread, machine, delays)
-    start = np.tile(ready, (len(stretch), 1))
-    ended = _walk(spread, exchange, start, step_costs(spread, machine).scaled(stretch))
+    walk = _Walk(spread, exchange, step_costs(spread, machine).scaled(stretch))
+    ended = walk.ended(np.tile(ready, (len(stretch), 1)))
     computed = spread.compute_s.sum() * stretch
     return [
         Timing(
@@ -74,6 +76,7 @@ def timings(
             ready_s=float(ready.max()),
             compute_s=float(spread.compute_s.max() * stretch[size]),
             utilisation=float(computed[size] / spread.workers / (ended[size, ROOT] - ready.max())),
+            receive_calls=float(walk.receiver.calls[size]),
         )
         for size in range(len(stretch))
     ]
@@ -82,9 +85,8 @@ def timings(
 def floor_s(spread: Spread, exchange: Exchange, stretch: float = 1.0) -> float:
     """What this spread takes at least: computing at the calibrated rate, bytes and calls; nothing to start, load,
     encode or decode."""
-    start = np.zeros((1, spread.workers))
-    costs = step_costs(spread, IDEAL).scaled(np.array([stretch]))
-    return float(_walk(spread, exchange, start, costs)[0, ROOT])
+    walk = _Walk(spread, exchange, step_costs(spread, IDEAL).scaled(np.array([stretch])))
+    return float(walk.ended(np.zeros((1, spread.workers)))[0, ROOT])
 
 
 def loading_s(spread: Spread, machine: MachineModel, delays: Delays) -> Reals:
@@ -96,52 +98,67 @@ def loading_s(spread: Spread, machine: MachineModel, delays: Delays) -> Reals:
     return found
 
 
-def _walk(spread: Spread, exchange: Exchange, start: Reals, costs: StepCosts) -> Reals:
-    """(M, P): when each worker ended; the root with the whole result."""
-    walk = _together if spread.lag else _passing
-    now, gone = walk(spread, exchange, start.copy(), costs)
-    now = np.maximum(now, gone) + costs.before[:, -1]
-    part = spread.transfers.step == spread.steps
-    sources = spread.transfers.source[part]
-    if len(sources):
-        now[:, sources] += exchange.send_s[-1, sources]
-        there = now[:, sources].max(axis=1) + exchange.travel_s
-        now[:, ROOT] = np.maximum(now[:, ROOT], there) + exchange.receive_s[-1, ROOT] + costs.taking[:, -1, ROOT]
-    return now
+class _Walk:
+    """Along the steps of a spread, once."""
 
+    def __init__(self, spread: Spread, exchange: Exchange, costs: StepCosts) -> None:
+        self._spread = spread
+        self._exchange = exchange
+        self._costs = costs
+        self._first = np.searchsorted(spread.transfers.step, np.arange(spread.steps + 2))
+        self.receiver = exchange.receiver(len(costs.before))
 
-def _together(spread: Spread, exchange: Exchange, now: Reals, costs: StepCosts) -> tuple[Reals, Reals]:
-    """Step k + 1 needs what others sent in step k."""
-    moved = spread.transfers
-    first = np.searchsorted(moved.step, np.arange(spread.steps + 1))
-    gone = now
-    for step in range(spread.steps):
-        now = now + costs.before[:, step]
-        gone = now + exchange.send_s[step]
-        now = now + costs.after[:, step]
-        part = slice(first[step], first[step + 1])
-        arrives = np.zeros(now.shape)
-        there = gone[:, moved.source[part]] + exchange.travel_s
-        np.maximum.at(arrives, (slice(None), moved.target[part]), there)
-        came = np.maximum(now, arrives) + exchange.receive_s[step] + costs.taking[:, step]
-        now = np.where(arrives > 0, came, now)
-    return now, gone
+    def ended(self, ready: Reals) -> Reals:
+        """(M, P): when each worker ended, and the root with the whole result. `ready` (M, P)."""
+        steps = self._spread.steps
+        now = (self._together if self._spread.lag else self._passing)(ready.copy())
+        gone = now + self._exchange.send_s[steps]
+        took = self._received(gone, self._entries(steps), now)
+        return took + (took > gone) * self._costs.taking[:, steps]
 
+    def _together(self, now: Reals) -> Reals:
+        """Step k + 1 needs what others sent in step k."""
+        costs = self._costs
+        for step in range(self._spread.steps):
+            sends = now + costs.before[:, step]
+            now = sends + self._exchange.send_s[step] + costs.after[:, step]
+            now = self._received(now, self._entries(step), sends) + costs.taking[:, step]
+        return now
 
-def _passing(spread: Spread, exchange: Exchange, now: Reals, costs: StepCosts) -> tuple[Reals, Reals]:
-    """Step k is needed by the next stage in step k. All (step, stage) of one sum go at once."""
-    workers, stages = spread.workers, spread.stages
-    first = np.arange(0, workers, stages)
-    gone, arrives = np.zeros(now.shape), np.zeros(now.shape)
-    for diagonal in range(spread.steps + stages - 1):
-        stage = np.arange(max(0, diagonal - spread.steps + 1), min(stages, diagonal + 1))
-        who = (stage[:, None] + first).ravel()
-        step = np.repeat(diagonal - stage, len(first))
-        come = np.maximum(now[:, who], arrives[:, who])
-        come += exchange.receive_s[step, who] + costs.taking[:, step, who]
-        now[:, who] = come + costs.before[:, step, who]
-        gone[:, who] = np.maximum(now[:, who], gone[:, who]) + exchange.send_s[step, who]
-        now[:, who] += costs.after[:, step, who]
-        passes = who[who % stages < stages - 1]
-        arrives[:, passes + 1] = gone[:, passes] + exchange.travel_s
-    return now, gone
+    def _passing(self, now: Reals) -> Reals:
+        """Step k is needed by the next stage in step k. All (step, stage) of one sum go at once."""
+        spread, costs, moved = self._spread, self._costs, self._spread.transfers
+        entry = np.zeros((spread.steps, spread.workers), np.int64)
+        inside = moved.step < spread.steps
+        entry[moved.step[inside], moved.target[inside]] = np.flatnonzero(inside)
+        first = np.arange(0, spread.workers, spread.stages)
+        before, after = costs.taking + costs.before, self._exchange.send_s + costs.after
+        sends = now.copy()
+        for diagonal in range(spread.steps + spread.stages - 1):
+            stage = np.arange(max(0, diagonal - spread.steps + 1), min(spread.stages, diagonal + 1))
+            who = (stage[:, None] + first).ravel()
+            step = np.repeat(diagonal - stage, len(first))
+            waits = who % spread.stages > 0
+            if waits.any():
+                target, entries = who[waits], entry[step[waits], who[waits]]
+                now[:, target] = self.receiver.take_one(now[:, target], self._arrivals(entries, sends))
+            sends[:, who] = now[:, who] + before[:, step, who]
+            now[:, who] = sends[:, who] + after[:, step, who]
+        return now
+
+    def _entries(self, step: int) -> Ids:
+        return np.arange(self._first[step], self._first[step + 1])
+
+    def _received(self, now: Reals, entries: Ids, sends: Reals) -> Reals:
+        return self.receiver.take(now, self._arrivals(entries, sends)) if len(entries) else now
+
+    def _arrivals(self, entries: Ids, sends: Reals) -> Arrivals:
+        """`sends` (M, P): when each source begins to send."""
+        source = self._spread.transfers.source[entries]
+        return Arrivals(
+            target=self._spread.transfers.target[entries],
+            source=source,
+            messages=self._exchange.messages[entries],
+            nbytes=self._exchange.came_bytes[entries],
+            there_s=sends[:, source] + self._exchange.there_s[entries],
+        )

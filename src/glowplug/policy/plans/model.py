@@ -60,7 +60,7 @@ class MachineModel(msgspec.Struct, frozen=True):
 
     def stretch(self, memory_mib: float) -> float:
         """How many times longer than on the calibrated core a worker with so much memory computes."""
-        return self.slowdown / min(memory_mib / MIB_PER_VCPU, float(self.threads))
+        return self.slowdown / min(max(1.0, memory_mib) / MIB_PER_VCPU, float(self.threads))
 
 
 IDEAL = MachineModel(rates=((1.0, inf),), load_bytes_s=inf)

@@ -14,7 +14,7 @@ from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, Problem, Reals
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, split, transfers
 
-MICRO_BATCHES = (8, 16, 32, 64)
+MICRO_BATCHES = (8, 32, 64)
 
 
 class Pipeline(msgspec.Struct, frozen=True):

@@ -61,6 +61,7 @@ def scores(
     for size, when in zip(memory_mib, timings(spread, exchange, machine, delays, memory_mib), strict=True):
         servers = {broker: when.total_s} if broker else {}
         running = Usage(function_gib_s=function_gib_s(when.runtime_s, size), server_s=servers)
+        running += exchange.receive_usage * when.receive_calls
         bill = {name: dollars for name, dollars in prices.bill(fixed + running).items() if dollars}
         found.append(
             Score(
@@ -73,7 +74,7 @@ def scores(
                 total_s=when.total_s,
                 usd=sum(bill.values()),
                 compute_s=when.compute_s,
-                calls=exchange.calls,
+                calls=round(exchange.calls + when.receive_calls),
                 nbytes=exchange.nbytes,
                 rows_sent=spread.rows_sent,
                 bill=bill,

@@ -1,17 +1,18 @@
 """What a spread's transfers cost on each channel: calls, bytes and the seconds that calls take, a file per channel.
 
-Counted from what is sent, by the rules of `distributed/channels`; what depends on who comes first (polls that find
-few messages, objects asked for too early) is estimated.
+Counted from what is sent, by the rules of `distributed/channels`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 import numpy as np
 
 from glowplug.policy.plans.billing import Usage
+from glowplug.policy.plans.channels.receiving import Receiver
 from glowplug.policy.plans.facts import Reals
 from glowplug.policy.plans.model import Delays
 from glowplug.policy.plans.spread import Ids, Spread
@@ -23,15 +24,18 @@ FRAME_BYTES = 28
 class Exchange(msgspec.Struct, frozen=True, eq=False):
     """One spread on one channel. K steps and the gathering, P workers.
 
-    `send_s` is from the first call of a worker's step to the end of its last, `travel_s` until others can have what
-    was sent, `receive_s` from when a worker could have everything of a step until it does. `nbytes` are those of
-    messages, with all that the channel bills of them.
+    `send_s` is from the first call of a worker's step to the end of its last, `there_s` from that first call until a
+    receiver can have a transfer, which is `messages` of `came_bytes` to it. `usage` and `calls` are those of senders,
+    `receive_usage` that of one call of a receiver. `nbytes` are those of messages, with all that is billed of them.
     """
 
     send_s: Reals  # (K + 1, P)
-    receive_s: Reals  # (K + 1, P)
-    travel_s: float
+    there_s: Reals  # (E,)
+    messages: Reals  # (E,)
+    came_bytes: Reals  # (E,)
+    receiver: Callable[[int], Receiver]
     usage: Usage
+    receive_usage: Usage
     calls: int
     nbytes: int
 
@@ -57,6 +61,16 @@ def _summed(spread: Spread, worker: Ids, values: Reals) -> Reals:
     key = spread.transfers.step.astype(np.int64) * wide + worker
     summed = np.bincount(key, weights=values, minlength=steps * wide)
     return summed.astype(np.float64).reshape(steps, wide)
+
+
+def numbered(spread: Spread, counted: Reals) -> Reals:
+    """(E,): how many come before each transfer among those of its step and source; `counted` (E,) of each."""
+    moved = spread.transfers
+    key = moved.step.astype(np.int64) * spread.workers + moved.source
+    before = np.cumsum(counted) - counted
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    found: Reals = before - np.repeat(before[starts], np.diff(np.append(starts, len(key))))
+    return found
 
 
 def rounds(calls: Reals, parallel: int) -> Reals:

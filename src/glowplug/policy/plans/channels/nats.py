@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import numpy as np
 
 from glowplug.policy.plans.billing import Usage
-from glowplug.policy.plans.channels import FRAME_BYTES, Exchange, per_receiver, per_sender, rounds
+from glowplug.policy.plans.channels import FRAME_BYTES, Exchange, numbered, per_sender, rounds
+from glowplug.policy.plans.channels.receiving import AllAtOnce
 from glowplug.policy.plans.model import Delays
 from glowplug.policy.plans.spread import Spread
 
@@ -20,12 +23,15 @@ class NatsCalls(msgspec.Struct, frozen=True):
     def exchange(self, spread: Spread, delays: Delays) -> Exchange:
         messages = np.maximum(1.0, np.ceil(spread.transfers.nbytes / MESSAGE_BYTES))
         nbytes = spread.transfers.nbytes + messages * (HEADER_BYTES + FRAME_BYTES)
-        sent, came = per_sender(spread, messages), per_receiver(spread, messages)
         return Exchange(
-            send_s=rounds(sent, delays.parallel) * CALL_S + per_sender(spread, nbytes) / delays.bytes_per_s,
-            receive_s=np.where(came > 0, CALL_S, 0.0) + per_receiver(spread, nbytes) / delays.bytes_per_s,
-            travel_s=CALL_S,
+            send_s=rounds(per_sender(spread, messages), delays.parallel) * CALL_S
+            + per_sender(spread, nbytes) / delays.bytes_per_s,
+            there_s=CALL_S + numbered(spread, nbytes) / delays.bytes_per_s,
+            messages=messages,
+            came_bytes=nbytes,
+            receiver=partial(AllAtOnce, call_s=CALL_S, bytes_per_s=delays.bytes_per_s),
             usage=Usage(),
+            receive_usage=Usage(),
             calls=int(messages.sum()),
             nbytes=int(nbytes.sum()),
         )

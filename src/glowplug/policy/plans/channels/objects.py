@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import numpy as np
 
 from glowplug.policy.plans.billing import Usage
-from glowplug.policy.plans.channels import FRAME_BYTES, Exchange, per_receiver, per_sender, rounds
+from glowplug.policy.plans.channels import FRAME_BYTES, Exchange, per_sender
+from glowplug.policy.plans.channels.receiving import Asking
 from glowplug.policy.plans.model import Delays
 from glowplug.policy.plans.spread import Spread
 
-FIRST_READ_BYTES = 64 * 1024
-"""The first read of an object takes so much: the index, and in a small object everything."""
+MOST_READ_BYTES = 128 * 1024
+"""The first read of an object takes so much at most: the index, and in a small object everything."""
 HEAD_BYTES = 12
 ENTRY_BYTES = 16
 """Of an object's index, for each of its readers."""
@@ -24,14 +27,16 @@ class ObjectCalls(msgspec.Struct, frozen=True):
         sizes = per_sender(spread, nbytes)
         puts = (sizes > 0).astype(float)
         sizes += puts * HEAD_BYTES
-        reads = np.where(sizes[moved.step, moved.source] > FIRST_READ_BYTES, 2.0, 1.0)
-        gets, came_bytes = per_receiver(spread, reads), per_receiver(spread, nbytes)
-        early = (gets > 0).astype(float)
+        send_s = puts * delays.put_s + sizes / delays.bytes_per_s
+        whole = sizes[moved.step, moved.source]
         return Exchange(
-            send_s=puts * delays.put_s + sizes / delays.bytes_per_s,
-            receive_s=rounds(gets, delays.parallel) * delays.get_s + came_bytes / delays.bytes_per_s,
-            travel_s=0.0,
-            usage=Usage(puts=float(puts.sum()), gets=float(gets.sum() + early.sum())),
-            calls=int(puts.sum() + gets.sum() + early.sum()),
+            send_s=send_s,
+            there_s=send_s[moved.step, moved.source],
+            messages=np.where(whole > MOST_READ_BYTES, 2.0, 1.0),
+            came_bytes=np.where(whole > MOST_READ_BYTES, nbytes, whole),
+            receiver=partial(Asking, workers=spread.workers, delays=delays),
+            usage=Usage(puts=float(puts.sum())),
+            receive_usage=Usage(gets=1),
+            calls=int(puts.sum()),
             nbytes=int(sizes.sum()),
         )
