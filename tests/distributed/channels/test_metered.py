@@ -27,7 +27,7 @@ class VirtualSuite(ChannelSuite):
 
     @pytest.fixture
     def leftovers(self, cloud: Cloud) -> Callable[[], list[str]]:
-        return lambda: [*cloud.queues, *cloud.blobs, *cloud.mailboxes]
+        return lambda: [*cloud.queues, *cloud.store.keys(), *cloud.mailboxes]
 
     def together(self, *work: Callable[[], None]) -> None:
         self.time.run(work)

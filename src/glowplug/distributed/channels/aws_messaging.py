@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any
 
 from glowplug.distributed.channels.aws_errors import named
-from glowplug.distributed.channels.messaging import LONGEST_POLL_S, MOST_MESSAGES, Entry, Received
+from glowplug.distributed.channels.messaging import LONGEST_POLL_S, MOST_MESSAGES, TEXT, Entry, Received
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.errors import ChannelUnavailable
 
@@ -73,7 +73,7 @@ class AwsMessaging:
             listed = [
                 {
                     "Id": str(number),
-                    "Message": entry.body,
+                    "Message": TEXT,
                     "MessageAttributes": {
                         "t": {"DataType": "String", "StringValue": str(entry.target)},
                         **_attributes(entry),
@@ -90,7 +90,7 @@ class AwsMessaging:
         def attempt(entries: Sequence[Entry]) -> dict[str, Any]:
             self.meter.queue_send(sum(entry.queue_bytes for entry in entries))
             listed = [
-                {"Id": str(number), "MessageBody": entry.body, "MessageAttributes": _attributes(entry)}
+                {"Id": str(number), "MessageBody": TEXT, "MessageAttributes": _attributes(entry)}
                 for number, entry in enumerate(entries)
             ]
             answer: dict[str, Any] = self._sqs.send_message_batch(QueueUrl=url, Entries=listed)
@@ -120,12 +120,12 @@ class AwsMessaging:
 
 
 def _attributes(entry: Entry) -> dict[str, Any]:
-    return {"p": {"DataType": "Binary", "BinaryValue": entry.binary}} if entry.binary else {}
+    return {"p": {"DataType": "Binary", "BinaryValue": entry.content}}
 
 
 def _received(message: dict[str, Any]) -> Received:
-    binary = message.get("MessageAttributes", {}).get("p", {}).get("BinaryValue", b"")
-    return Received(bytes(binary), message["Body"], message["ReceiptHandle"])
+    content = message.get("MessageAttributes", {}).get("p", {}).get("BinaryValue", b"")
+    return Received(bytes(content), message["ReceiptHandle"])
 
 
 def _billed_bytes(message: dict[str, Any]) -> int:

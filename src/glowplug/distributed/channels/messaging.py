@@ -1,7 +1,7 @@
 """Topics and queues as SNS and SQS have them: what the schemes `queue` and `paper_queue` are made of.
 
 A topic copies a message to the queue of its target (a subscription with a filter); a worker polls its own
-queue. A body is a text, or bytes in a binary attribute, which is billed as the bytes that it is.
+queue. A body is a text, so bytes go as a binary attribute, which is billed as the bytes that it is.
 """
 
 from __future__ import annotations
@@ -15,27 +15,22 @@ MOST_MESSAGES = 10
 MOST_BYTES = 256 * 1024
 """Of a call, and so of a message."""
 LONGEST_POLL_S = 20.0
-_EMPTY_TEXT = "-"
-"""No service takes an empty body."""
+TEXT = "-"
+"""No service takes an empty one."""
 _ATTRIBUTE_BYTES = len("p") + len("Binary")
 _TARGET_BYTES = len("t") + len("String")
 
 
 class Entry(NamedTuple):
-    """One message: `text`, or where that is empty `binary`."""
+    """One message; `content` is not empty."""
 
     target: int
-    binary: bytes = b""
-    text: str = ""
-
-    @property
-    def body(self) -> str:
-        return self.text or _EMPTY_TEXT
+    content: bytes
 
     @property
     def queue_bytes(self) -> int:
         """As a queue bills it."""
-        return len(self.body) + (_ATTRIBUTE_BYTES + len(self.binary) if self.binary else 0)
+        return len(TEXT) + _ATTRIBUTE_BYTES + len(self.content)
 
     @property
     def topic_bytes(self) -> int:
@@ -48,8 +43,7 @@ OVERHEAD_BYTES = Entry(2**16, b"x").topic_bytes - 1
 
 
 class Received(NamedTuple):
-    binary: bytes
-    text: str
+    content: bytes
     receipt: str
 
 

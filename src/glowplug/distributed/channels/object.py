@@ -153,6 +153,7 @@ class ObjectChannel:
         """Everything in these objects for this worker, into the inbox."""
         if not due:
             return
+        asked_s = self._clock.now_s()
         asked = [Range(self._name(one, expected.part), 0, self._first_bytes) for one, expected in due.items()]
         begun = [
             (one, expected, wanted.key, beginning)
@@ -165,7 +166,7 @@ class ObjectChannel:
         for one, expected, name, beginning in begun:
             read = None if beginning is None else self._index(name, beginning)
             if read is None:
-                self._pace.missed(expected, self._clock.now_s())
+                self._pace.missed(expected, asked_s, self._clock.now_s())
                 continue
             content, slices = read
             self._pace.found(expected, self._clock.now_s())

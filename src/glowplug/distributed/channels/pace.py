@@ -5,26 +5,27 @@ from __future__ import annotations
 FIRST_S = 0.01
 MOST_S = 0.25
 _GROWTH = 1.6
+_EARLIER = 0.5
+"""Of what was waited in vain, when an object was there at the first try: it may have been there for long."""
 _RECHECK = 8
 """A source that was replaced may have put its layer into other parts than the one before it."""
-_EARLIER = 0.8
-"""Of what a source took last time: so that one that became faster is noticed."""
 
 
 class Pace:
-    """What sources took before: a plan's layers are alike, and so is who comes late."""
+    """Layers of a plan are alike, and so is who comes late: the first try is when the last layer's object was
+    still missing for the last time."""
 
     def __init__(self, first_s: float = FIRST_S, most_s: float = MOST_S) -> None:
         self._first_s = first_s
         self._most_s = most_s
-        self._took_s: dict[int, float] = {}
+        self._missing_s: dict[int, float] = {}
 
     def expect(self, source: int, now_s: float) -> Expected:
-        """From now on; to be asked for at once where nothing is known."""
-        return Expected(source, now_s, now_s + _EARLIER * self._took_s.get(source, 0.0))
+        return Expected(source, now_s, now_s + self._missing_s.get(source, 0.0))
 
-    def missed(self, expected: Expected, now_s: float) -> None:
+    def missed(self, expected: Expected, asked_s: float, now_s: float) -> None:
         wait_s = min(self._most_s, self._first_s * _GROWTH**expected.misses)
+        expected.missing_s = asked_s - expected.since_s
         expected.misses += 1
         expected.due_s = now_s + wait_s
         if expected.misses % _RECHECK == 0:
@@ -32,8 +33,9 @@ class Pace:
 
     def found(self, expected: Expected, now_s: float) -> None:
         """The next part, if there must be one, is asked for at once."""
-        if expected.part == 0 and expected.misses < _RECHECK:
-            self._took_s[expected.source] = now_s - expected.since_s
+        if expected.part == 0:
+            before_s = self._missing_s.get(expected.source, 0.0)
+            self._missing_s[expected.source] = expected.missing_s if expected.misses else _EARLIER * before_s
         expected.part += 1
         expected.misses = 0
         expected.due_s = now_s
@@ -53,6 +55,7 @@ class Expected:
         self.source = source
         self.since_s = since_s
         self.due_s = due_s
+        self.missing_s = 0.0
         self.misses = 0
         self.rejections = 0
         self.part = 0

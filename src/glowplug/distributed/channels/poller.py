@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from glowplug.distributed.channels.clock import Clock
-from glowplug.distributed.channels.messaging import Received
+from glowplug.distributed.channels.messaging import LONGEST_POLL_S, Received
 from glowplug.distributed.errors import ChannelError
 
 Outcome = list[Received] | ChannelError
@@ -32,16 +32,28 @@ class Poller:
         self._under_way = 0
         self._closed = False
 
-    def want(self, polls: int, wait_s: float) -> None:
-        """Sees to it that so many are under way; new ones wait up to `wait_s` at the service."""
+    def once(self) -> list[Received]:
+        """One poll that does not wait at the service. Raises ChannelError."""
+        return self._poll(0.0)
+
+    def next(self, polls: int, until_s: float) -> list[Received] | None:
+        """What the first of `polls` brings, maybe nothing, while the others go on; None at `until_s`. Raises
+        ChannelError."""
+        idle = not self._under_way and not self._done
+        if idle and polls == 1 and until_s - self._clock.now_s() >= LONGEST_POLL_S:
+            return self._poll(LONGEST_POLL_S)
         with self._lock:
             missing = polls - self._under_way - len(self._done)
             self._under_way += max(0, missing)
         for _ in range(missing):
-            self._clock.spawn(lambda: self._run(wait_s))
+            self._clock.spawn(self._run)
+        return self._first(until_s)
 
-    def next(self, until_s: float) -> list[Received] | None:
-        """What the first of them brought, maybe nothing; None at `until_s`. Raises what a poll raised."""
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
+    def _first(self, until_s: float) -> list[Received] | None:
         while not self._done:
             left_s = until_s - self._clock.now_s()
             if left_s <= 0 or not self._came.wait(left_s):
@@ -55,14 +67,10 @@ class Poller:
             raise outcome
         return outcome
 
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-
-    def _run(self, wait_s: float) -> None:
+    def _run(self) -> None:
         outcome: Outcome
         try:
-            outcome = self._poll(wait_s)
+            outcome = self._poll(LONGEST_POLL_S)
         except ChannelError as error:
             outcome = error
         with self._lock:

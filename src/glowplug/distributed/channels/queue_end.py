@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from glowplug.distributed.channels.base import Buffer, KeyChecks, Limits, MessageKey
 from glowplug.distributed.channels.clock import Clock
 from glowplug.distributed.channels.inbox import Inbox
-from glowplug.distributed.channels.messaging import LONGEST_POLL_S, Messaging, Received
+from glowplug.distributed.channels.messaging import Messaging, Received
 from glowplug.distributed.channels.poller import Poller
 
 
@@ -41,16 +41,11 @@ class QueueEnd(abc.ABC):
         self._checks.receiving(wanted)
         found = self._inbox.take(wanted)
         if not found and wanted and timeout_s <= 0:
-            # One call, and its answer: shorter than that is not asking.
-            self._poller.want(1, 0.0)
-            self._take_in(self._poller.next(self._clock.now_s() + 2 * LONGEST_POLL_S))
+            self._take_in(self._poller.once())
             found = self._inbox.take(wanted)
         until_s = self._clock.now_s() + timeout_s
         while not found and wanted and self._clock.now_s() < until_s:
-            polls = self._polls(len(wanted), until_s)
-            self._poller.want(polls, LONGEST_POLL_S)
-            came = self._poller.next(until_s)
-            self._take_in(came)
+            self._take_in(self._poller.next(self._polls(wanted, until_s), until_s))
             found = self._inbox.take(wanted)
         for payload in found.values():
             self.meter.received(len(payload))
@@ -90,8 +85,8 @@ class QueueEnd(abc.ABC):
     def _opened(self, message: Received) -> list[tuple[MessageKey, bytes]]:
         """Raises ValueError for what is damaged."""
 
-    def _polls(self, missing: int, until_s: float) -> int:
-        """How many should be under way while so many messages are missing."""
+    def _polls(self, wanted: Collection[MessageKey], until_s: float) -> int:
+        """How many should be under way while these are missing. May wait, until `until_s`."""
         return 1
 
     @abc.abstractmethod

@@ -28,15 +28,15 @@ class VirtualBlobs:
             self.meter.put(len(content))
             done_s += len(content) / self._delays.bytes_per_s
             put_s = (number // self._delays.parallel + 1) * self._delays.put_s
-            time.at(done_s + put_s, partial(self._store, key, content))
+            time.at(done_s + put_s, partial(self._cloud.store.put, key, content))
         self._cloud.spend(len(blobs), self._delays.put_s, sum(len(content) for _, content in blobs))
 
     def create(self, key: str, content: bytes) -> bool:
         self.meter.put(len(content))
         self._cloud.spend(1, self._delays.put_s, len(content))
-        if key in self._cloud.blobs:
+        if self._cloud.store.get(key) is not None:
             return False
-        self._store(key, content)
+        self._cloud.store.put(key, content)
         return True
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | None]:
@@ -51,7 +51,7 @@ class VirtualBlobs:
 
     def list(self, prefix: str) -> list[str]:
         self._cloud.time.sleep(self._delays.list_s / 2)
-        found = sorted(key for key in self._cloud.blobs if key.startswith(f"{prefix}/"))
+        found = self._cloud.store.keys(prefix)
         calls = max(1, -(-len(found) // _LISTED))
         self.meter.lists += calls
         self._cloud.time.sleep(calls * self._delays.list_s - self._delays.list_s / 2)
@@ -60,7 +60,7 @@ class VirtualBlobs:
     def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             self.meter.blob_deletes += 1
-            self._cloud.blobs.pop(key, None)
+            self._cloud.store.delete(key)
 
     def close(self) -> None:
         pass
@@ -68,11 +68,8 @@ class VirtualBlobs:
     def options(self) -> dict[str, object]:
         return {}
 
-    def _store(self, key: str, content: bytes) -> None:
-        self._cloud.blobs[key] = content
-
     def _read(self, wanted: Range) -> bytes | None:
-        content = self._cloud.blobs.get(wanted.key)
+        content = self._cloud.store.get(wanted.key)
         part = None if content is None else content[wanted.start : wanted.start + wanted.length]
         self.meter.get(None if part is None else len(part))
         return part

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
+import xxhash
+
 from glowplug.distributed.channels.base import MessageKey
 from glowplug.distributed.channels.messaging import Entry
 from glowplug.distributed.channels.metered.delays import Delays
+from glowplug.distributed.channels.metered.store import VirtualStore
 from glowplug.distributed.channels.metered.virtual_time import VirtualGate, VirtualTime
 
 
@@ -62,11 +65,18 @@ class Cloud:
     def __init__(self, time: VirtualTime | None = None, delays: Delays | None = None) -> None:
         self.time = time or VirtualTime()
         self.delays = delays or Delays()
+        self._messages = 0
         self.queues: dict[str, list[VirtualQueue]] = {}
         """Of each run, by worker."""
-        self.blobs: dict[str, bytes] = {}
+        self.store = VirtualStore()
         self.mailboxes: dict[str, list[Mailbox]] = {}
         """Of each run that needs no service, by worker."""
+
+    def hop_s(self) -> float:
+        """Of one message; the same messages in the same order take the same."""
+        self._messages += 1
+        share = xxhash.xxh32_intdigest(self._messages.to_bytes(8, "little")) / 2**32
+        return self.delays.hop_s + share * self.delays.hop_spread_s
 
     def spend(self, calls: int, call_s: float, nbytes: int) -> None:
         """The time of calls beside each other, and of their bytes one after another."""

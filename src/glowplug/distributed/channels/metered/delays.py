@@ -13,6 +13,8 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
 
     hop_s: float = 0.1
     """From a message's acceptance to its being there for a poll, through a topic or straight."""
+    hop_spread_s: float = 0.0
+    """Some messages take up to so much longer, evenly spread."""
     publish_s: float = 0.015
     send_s: float = 0.01
     poll_s: float = 0.01

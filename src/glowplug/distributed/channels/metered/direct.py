@@ -70,7 +70,7 @@ class DirectChannel:
         for key, payload in messages:
             content = bytes(payload)
             left_s += len(content) / delays.bytes_per_s
-            time.at(left_s + delays.hop_s, partial(self._mailboxes[key.target].add, key, content))
+            time.at(left_s + self._cloud.hop_s(), partial(self._mailboxes[key.target].add, key, content))
             self.meter.sent(len(content))
         time.sleep(left_s - time.now_s())
 

@@ -1,8 +1,8 @@
 """Virtual time: workers as tasks, of which one runs at a time, in the order of their clocks.
 
-A task is a thread, because a worker's code is ordinary code that blocks; whoever waits hands over to whoever
-is next. Computing takes no virtual time unless it says so (`sleep`). Equal times go in the order in which
-they were asked for, so that a run is the same each time.
+A task is a thread, because a worker's code is ordinary code that blocks. Whoever waits looks for who is next
+and hands over to it directly. Computing takes no virtual time unless it says so (`sleep`). Equal times go in
+the order in which they were asked for, so that a run is the same each time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Self
 
 from glowplug.distributed.errors import Deadlock
@@ -22,18 +23,21 @@ class VirtualTime:
     def __init__(self) -> None:
         self._now_s = 0.0
         self._order = itertools.count()
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._tasks: set[_Task] = set()
-        self._current: _Task | None = None
-        self._turn = threading.Semaphore(0)
+        self._due: list[tuple[float, int, _Turn | Callable[[], None]]] = []
+        self._caller = _Task()
+        self._current = self._caller
+        self._living: set[_Task] = set()
+        self._idle: list[_Task] = []
         self._raised: list[BaseException] = []
+        self._stuck = False
+        self._closing = False
 
     def now_s(self) -> float:
         return self._now_s
 
     def at(self, when_s: float, act: Callable[[], None]) -> None:
         """`act`, which does not wait, at `when_s`, or now when that has passed."""
-        heapq.heappush(self._due, (max(when_s, self._now_s), next(self._order), act))
+        self._push(when_s, act)
 
     def sleep(self, seconds: float) -> None:
         self.gate().wait(seconds)
@@ -43,17 +47,39 @@ class VirtualTime:
 
     def spawn(self, work: Callable[[], None]) -> None:
         """A task of its own, which nobody waits for."""
-        self._begin(_Task(work))
+        if self._idle:
+            task = self._idle.pop()
+        else:
+            task = _Task()
+            threading.Thread(target=self._carry, args=(task,), daemon=True).start()
+        task.work = work
+        self._living.add(task)
+        self._push(self._now_s, _Turn(task))
 
     def run(self, work: Sequence[Callable[[], None]]) -> None:
         """Runs the tasks until all have ended; those that they spawned end with them. Raises what the first
         of them raised that did, and Deadlock when all wait for what will not come."""
-        mine = [_Task(function) for function in work]
-        for task in mine:
-            self._begin(task)
+        over = self.gate()
+        left = len(work)
+
+        def counted(function: Callable[[], None]) -> None:
+            nonlocal left
+            try:
+                function()
+            except _Cancelled:
+                raise
+            except BaseException as error:
+                self._raised.append(error)
+            left -= 1
+            if not left or self._raised:
+                over.set()
+
+        for function in work:
+            self.spawn(partial(counted, function))
         try:
-            while not self._raised and not self._tasks.isdisjoint(mine):
-                self._step()
+            if left:
+                over.waiting.append(_Turn(self._caller))
+                self._hand_over(self._caller)
             if self._raised:
                 raise self._raised[0]
         finally:
@@ -61,11 +87,15 @@ class VirtualTime:
 
     def close(self) -> None:
         """Ends every task where it waits."""
-        while self._tasks:
-            task = next(iter(self._tasks))
+        self._closing = True
+        for task in [*self._living, *self._idle]:
             task.cancelled = True
-            self._resume(task)
+            self._current = task
+            task.turn.release()
+            self._caller.turn.acquire()
+        self._idle.clear()
         self._raised.clear()
+        self._closing = False
 
     def __enter__(self) -> Self:
         return self
@@ -75,59 +105,64 @@ class VirtualTime:
 
     def wait(self, gate: VirtualGate, timeout_s: float) -> None:
         """Until the gate opens or the time is up, whichever is first."""
-        until_s = self._now_s + max(0.0, timeout_s)
-        if self._current is None:
-            self._drive(gate, until_s)
-        else:
-            self._hand_over(self._current, gate, until_s)
-
-    def _drive(self, gate: VirtualGate, until_s: float) -> None:
-        over: list[bool] = []
-        self.at(until_s, lambda: over.append(True))
-        while not (gate.is_open or over):
-            self._step()
-
-    def _hand_over(self, task: _Task, gate: VirtualGate, until_s: float) -> None:
-        turn = _Turn(self, task)
+        task = self._current
+        if task.cancelled:
+            raise _Cancelled
+        turn = _Turn(task)
         gate.waiting.append(turn)
-        self.at(until_s, turn.take)
-        self._turn.release()
-        task.turn.acquire()
+        self._push(self._now_s + max(0.0, timeout_s), turn)
+        self._hand_over(task)
         if turn in gate.waiting:
             gate.waiting.remove(turn)
         if task.cancelled:
             raise _Cancelled
 
-    def _begin(self, task: _Task) -> None:
-        self._tasks.add(task)
+    def wake(self, turn: _Turn) -> None:
+        self._push(self._now_s, turn)
 
-        def body() -> None:
+    def _push(self, when_s: float, what: _Turn | Callable[[], None]) -> None:
+        heapq.heappush(self._due, (max(when_s, self._now_s), next(self._order), what))
+
+    def _hand_over(self, task: _Task) -> None:
+        """Returns when it is the turn of `task`, the current one, again."""
+        following = self._following()
+        if following is not task:
+            self._current = following
+            following.turn.release()
             task.turn.acquire()
+        if task is self._caller and self._stuck:
+            self._stuck = False
+            raise Deadlock("every worker waits, and nothing is on its way to any")
+
+    def _following(self) -> _Task:
+        """Lets time go on until it is somebody's turn."""
+        while self._due and not self._closing:
+            self._now_s, _, what = heapq.heappop(self._due)
+            if not isinstance(what, _Turn):
+                what()
+            elif not what.taken and not what.task.cancelled:
+                what.taken = True
+                return what.task
+        self._stuck = not self._closing
+        return self._caller
+
+    def _carry(self, task: _Task) -> None:
+        """A thread's life: one work after another."""
+        task.turn.acquire()
+        while not task.cancelled:
             try:
-                if not task.cancelled:
-                    task.work()
+                task.work()
             except _Cancelled:
-                pass
+                break
             except BaseException as error:
                 self._raised.append(error)
-            self._tasks.discard(task)
-            self._turn.release()
-
-        threading.Thread(target=body, daemon=True).start()
-        self.at(self._now_s, _Turn(self, task).take)
-
-    def _resume(self, task: _Task) -> None:
-        """Runs it until it waits or ends. Only where no task runs."""
-        self._current = task
-        task.turn.release()
-        self._turn.acquire()
-        self._current = None
-
-    def _step(self) -> None:
-        if not self._due:
-            raise Deadlock("every worker waits, and nothing is on its way to any")
-        self._now_s, _, act = heapq.heappop(self._due)
-        act()
+            self._living.discard(task)
+            self._idle.append(task)
+            self._hand_over(task)
+        self._living.discard(task)
+        following = self._following()
+        self._current = following
+        following.turn.release()
 
 
 class VirtualGate:
@@ -142,7 +177,7 @@ class VirtualGate:
         self.is_open = True
         waiting, self.waiting = self.waiting, []
         for turn in waiting:
-            self._time.at(self._time.now_s(), turn.take)
+            self._time.wake(turn)
 
     def clear(self) -> None:
         self.is_open = False
@@ -158,21 +193,16 @@ class _Cancelled(BaseException):
 
 
 class _Task:
-    def __init__(self, work: Callable[[], None]) -> None:
-        self.work = work
-        self.turn = threading.Semaphore(0)
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.turn.acquire()
         self.cancelled = False
+        self.work: Callable[[], None] = lambda: None
 
 
 class _Turn:
-    """A task that waits. The gate and the time that is up both wake it; the first does."""
+    """Of a task that waits. The gate and the time that is up may both give it; the first does."""
 
-    def __init__(self, time: VirtualTime, task: _Task) -> None:
-        self._time = time
-        self._task = task
-        self._taken = False
-
-    def take(self) -> None:
-        if not self._taken and not self._task.cancelled:
-            self._taken = True
-            self._time._resume(self._task)
+    def __init__(self, task: _Task) -> None:
+        self.task = task
+        self.taken = False
