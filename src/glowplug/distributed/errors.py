@@ -10,6 +10,7 @@ GlowplugError
 |  |- LimitTooSmall 422      the channel's limit has no room for a frame
 |  |- ChannelUnavailable 503 the service does not answer: try again
 |  |- InboxFull 503          more came that nobody asked for than an end may keep
+|- Deadlock 500              virtual time: all workers wait, and nothing is on its way
 |- FrameError 502            what came is not what was sent
    |- FrameCorrupt 502       damaged, truncated, or not a frame
    |- FrameVersion 502       written by another version of Glowplug
@@ -64,6 +65,10 @@ class ChannelUnavailable(ChannelError):
 class InboxFull(ChannelError):
     status = 503
     code = "inbox_full"
+
+
+class Deadlock(GlowplugError):
+    code = "deadlock"
 
 
 class FrameError(GlowplugError):

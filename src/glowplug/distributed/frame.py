@@ -100,6 +100,17 @@ def open_frame(key: MessageKey, message: Buffer) -> Frame:
     return Frame(Kind(kind), chunks, body)
 
 
+def null_frame(key: MessageKey) -> bytes:
+    """What says that there is nothing."""
+    return _frame(key, Kind.NULL, 1, memoryview(b""))[1]
+
+
+def is_null(message: Buffer) -> bool:
+    """Whether it says that there is nothing. Checks no more than that."""
+    view = memoryview(message).cast("B")
+    return len(view) == HEADER_BYTES and view[:2] == MAGIC and view[3] == Kind.NULL
+
+
 class Assembly:
     """Puts payloads together, whatever comes first. Pure.
 

@@ -17,7 +17,8 @@ class Meter(msgspec.Struct):
 
     `publish_*` is a topic (SNS, a NATS subject), `queue_send_*`, `poll_*` and `deletes` are a queue (SQS),
     `put_*` to `blob_deletes` an object store. Bytes are those of bodies and attributes as they are billed,
-    not of HTTP. `admin_calls` create and remove topics, queues, streams and marks of a run.
+    not of HTTP. `admin_calls` create and remove topics, queues, streams and marks of a run; `damaged` came
+    and could not be read.
     """
 
     messages_sent: int = 0
@@ -43,6 +44,7 @@ class Meter(msgspec.Struct):
     lists: int = 0
     blob_deletes: int = 0
     admin_calls: int = 0
+    damaged: int = 0
 
     def plus(self, other: Meter) -> Meter:
         mine, theirs = msgspec.structs.asdict(self), msgspec.structs.asdict(other)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.network import Ids, Layer, Network
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a method is told. `imbalance`: by how much the heaviest part of a layer may be above the mean,
+    as far as whole rows allow."""
+
+    workers: int
+    imbalance: float = 0.03
+    seed: int = 0
 
 
 class Partition(msgspec.Struct, frozen=True, eq=False):
@@ -63,11 +73,16 @@ def count_sent(layer: Layer, sources: Ids, owners: Ids, workers: int) -> int:
     return len(_crossing(layer, sources, owners, workers)[0])
 
 
+def reads_of(layer: Layer, owners: Ids, workers: int) -> NDArray[np.bool_]:
+    """(inputs, workers): which workers read an input row."""
+    reads = np.zeros((layer.inputs, workers), np.bool_)
+    reads[layer.indices, np.repeat(owners, np.diff(layer.indptr))] = True
+    return reads
+
+
 def _crossing(layer: Layer, sources: Ids, owners: Ids, workers: int) -> tuple[Ids, Ids]:
     """Each (input row, target) once where the target is not the row's owner."""
-    readers = np.repeat(owners, np.diff(layer.indptr))
-    wanted = np.zeros((layer.inputs, workers), np.bool_)
-    wanted[layer.indices, readers] = True
+    wanted = reads_of(layer, owners, workers)
     wanted[np.arange(layer.inputs), sources] = False
     rows, targets = np.nonzero(wanted)
     return rows.astype(np.int32), targets.astype(np.int32)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from glowplug.core.errors import InvalidArguments
-from glowplug.distributed.network import Activation, Floats, Ids, Layer, Offsets
+from glowplug.distributed.network import Activation, Floats, Ids, Layer
+from glowplug.distributed.workload.grouping import same_inputs
 
 
 class Kernel:
@@ -21,7 +22,7 @@ class Kernel:
         self.activation = activation
         self._reads = layer.needed()
         self._indices = layer.over(self._reads).indices
-        self._order, self._groups = _same_inputs(layer)
+        self._order, self._groups = same_inputs(layer)
         self._in_place = np.arange(layer.rows, dtype=np.int32)
 
     def __call__(self, x: Floats, out: Floats | None = None, slots: Ids | None = None) -> Floats:
@@ -59,16 +60,3 @@ def forward(
 ) -> Floats:
     """`Kernel`, used once."""
     return Kernel(layer, activation)(x, out, slots)
-
-
-def _same_inputs(layer: Layer) -> tuple[Ids, Offsets]:
-    """The rows with those that read the same inputs together, and where each such group starts, and the
-    end."""
-    from glowplug.distributed.workload import loops
-
-    hashes = np.empty(layer.rows, np.uint64)
-    loops.hash_rows(layer.indptr, layer.indices, hashes)
-    order = np.argsort(hashes, kind="stable").astype(np.int32)
-    changes = np.empty(layer.rows, np.bool_)
-    loops.flag_changes(layer.indptr, layer.indices, order, changes)
-    return order, np.append(np.flatnonzero(changes), layer.rows)
