@@ -70,13 +70,14 @@ IDEAL = MachineModel(rates=((1.0, inf),), load_bytes_s=inf)
 class Delays(msgspec.Struct, frozen=True, kw_only=True):
     """A stated delay model. Seconds of a call as its caller sees it, without the transfer.
 
-    `hop_s` is from a message's acceptance to its being there for a poll; `invoke_s` the call that starts a
+    `hop_s` is from a message's acceptance to its being there for a poll, for some up to `hop_spread_s` longer; `invoke_s` the call that starts a
     function, `start_s` what the platform takes to start it; `bytes_per_s` one worker's bandwidth each way;
     `parallel` how many calls it makes at a time.
     """
 
     name: str
     hop_s: float
+    hop_spread_s: float = 0.0
     publish_s: float = 0.015
     send_s: float = 0.01
     poll_s: float = 0.01

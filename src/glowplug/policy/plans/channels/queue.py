@@ -52,7 +52,7 @@ class QueueCalls(msgspec.Struct, frozen=True):
             ),
             messages=messages,
             came_bytes=queue_bytes,
-            receiver=partial(Polling, delays=delays, most=CALL_MESSAGES),
+            receiver=partial(Polling, workers=spread.workers, delays=delays, most=CALL_MESSAGES),
             usage=Usage(
                 publishes=float(publishes.sum()),
                 published_bytes=float((topic_bytes * small).sum()),
