@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from glowplug.control.records import Function, Holding, Instance, Store, Version
 from glowplug.core.commands import ClearTimer, Command, SetTimer
@@ -14,6 +14,10 @@ from glowplug.policy.costs import Costs
 from glowplug.policy.dispatch import DispatchPolicy
 from glowplug.policy.eviction import EvictionPolicy
 from glowplug.policy.prewarm import PrewarmPolicy
+from glowplug.policy.scheduling import SchedulingPolicy
+
+if TYPE_CHECKING:
+    from glowplug.control.fleet.view import FleetView
 
 
 class Policies(NamedTuple):
@@ -21,6 +25,8 @@ class Policies(NamedTuple):
     arrivals: Arrivals
     dispatch: DispatchPolicy
     eviction: EvictionPolicy
+    scheduling: SchedulingPolicy
+    device_eviction: EvictionPolicy
     prewarm: dict[str, PrewarmPolicy]
 
 
@@ -28,12 +34,15 @@ class Context:
     """A handler changes records and emits commands; what follows from it is marked, not done.
 
     `dirty` functions are looked at again, `freed` nodes offered to those who wait for memory, `idled`
-    instances lent or let go, each once, when the handler is done (settle.py).
+    instances lent or let go, the fleet scheduled if `fleet_check`, each once, when the handler is done
+    (pump.settle).
     """
 
     __slots__ = (
         "build_check",
         "dirty",
+        "fleet_check",
+        "fleet_view",
         "freed",
         "idled",
         "now_s",
@@ -53,6 +62,9 @@ class Context:
         self.freed: dict[NodeId, None] = {}
         self.idled: dict[InstanceId, None] = {}
         self.build_check = False
+        self.fleet_check = False
+        self.fleet_view: FleetView | None = None
+        """Made by control.fleet.schedule when it is first needed."""
 
     def emit(self, command: Command) -> None:
         self.out.append(command)

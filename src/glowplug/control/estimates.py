@@ -6,7 +6,8 @@ from math import log
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
-from glowplug.control.records import Function, Holding, Version, key_of
+from glowplug.control.fleet.records import Device
+from glowplug.control.records import Function, Holding, Instance, Version, key_of
 from glowplug.core.ids import VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
@@ -15,6 +16,9 @@ from glowplug.policy.costs import DISK_BYTES_PER_S
 from glowplug.policy.eviction import Worth
 
 _RETIRED_RANK = -20.0
+_SHORTEST_S = 1e-6
+_PACE_SMOOTHING = 0.1
+_LEAST_PACE, _MOST_PACE = 0.05, 20.0
 
 
 def _padded(c: Context, estimate_bytes: int) -> int:
@@ -87,6 +91,24 @@ def worth(c: Context, holding: Holding) -> Worth:
     return Worth(rank, costs.climb_s(name, origin), held_bytes, pinned)
 
 
+def device_bytes(c: Context, version: Version) -> int:
+    """What the model takes of a device: measured, declared, or its weights and as much as it may need."""
+    facts, declared = version.facts, version.spec.declaration
+    if facts is not None and facts.device_bytes:
+        return facts.device_bytes
+    return declared.device_memory_bytes or weight_bytes(version) + declared.memory_bytes
+
+
+def worth_on_device(c: Context, instance: Instance) -> Worth:
+    """What keeping a model on its device spares: the load from where its node has it else."""
+    version = c.store.versions[instance.version]
+    origin = best_origin(c, version, instance.node) or Step.IMPORTED
+    saved_s = c.policies.costs.climb_s(version.spec.version, origin)
+    copies = len(c.store.fleet.where.get(instance.function, ()))
+    pinned = version.live <= replicas_wanted(c, c.store.functions[instance.function])
+    return Worth(demand(c, version), saved_s, device_bytes(c, version), pinned, max(1, copies))
+
+
 def demand(c: Context, version: Version) -> float:
     """The logarithm of how often the function is asked for, in seconds of waiting that count by its class."""
     return c.policies.arrivals.rank(version.spec.function) + log(WORTH[version.spec.rank])
@@ -111,6 +133,15 @@ def learn_run(c: Context, version: Version, took_s: float, count: int = 1) -> No
     resize(version, c.policies.costs.measured_s(number, "run"))
 
 
+def learn_batch(c: Context, version: Version, device: Device, size: int, took_s: float) -> None:
+    """What a batch took says something about its function and something about its device."""
+    costs, number = c.policies.costs, version.spec.version
+    if costs.measured_s(number, "run") is not None:
+        ratio = took_s / max(costs.batch_s(number, size), _SHORTEST_S)
+        device.pace += _PACE_SMOOTHING * (min(max(ratio, _LEAST_PACE), _MOST_PACE) - device.pace)
+    costs.learn_batch(number, size, took_s / device.pace)
+
+
 def resize(version: Version, run_s: float | None) -> None:
     concurrency = version.spec.declaration.target_concurrency
     least = version.least_slots
@@ -122,6 +153,8 @@ def resize(version: Version, run_s: float | None) -> None:
 def describe(version: Version, facts: BundleFacts | None, c: Context) -> None:
     """Takes in what is known of a version: by its declaration, and once it is built by its facts."""
     version.facts = facts
+    if facts is not None:
+        c.policies.costs.assume(version.spec.version, facts.run_s, facts.load_s, facts.batch_s)
     declaration = version.spec.declaration
     version.at_once = capacity.at_once(declaration, facts)
     version.least_slots = capacity.least_slots(declaration, facts)

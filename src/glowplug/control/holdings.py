@@ -7,7 +7,7 @@ from glowplug.control.estimates import worth
 from glowplug.control.records import Holding, Version, key_of
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
-from glowplug.core.ids import FunctionId, NodeId
+from glowplug.core.ids import DeviceId, FunctionId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 
@@ -58,7 +58,13 @@ def enter(
 
 
 def climb(
-    c: Context, holding: Holding, version: Version, *, origin: Step = Step.IMPORTED, prime: bool = False
+    c: Context,
+    holding: Holding,
+    version: Version,
+    *,
+    origin: Step = Step.IMPORTED,
+    prime: bool = False,
+    device: DeviceId | None = None,
 ) -> None:
     """Sends the holding up to its step."""
     command = c.command_id()
@@ -77,6 +83,7 @@ def climb(
             origin=origin,
             prime=prime,
             priority=holding.priority,
+            device=device,
         )
     )
     timeout_s = c.settings.climb_timeout_s
@@ -107,6 +114,7 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
     c.store.commands[command] = holding.key
     c.store.ledger.leave(holding.key)
+    c.store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
     _unlist_staged(c, holding)
     c.emit(Descend(id=command, target=holding.target, step=step, why=why))
@@ -154,6 +162,8 @@ def remove(c: Context, holding: Holding) -> None:
     end_command(c, holding)
     store, node = c.store, NodeId(holding.target.node)
     store.ledger.release(holding.key)
+    if store.fleet.release(holding.key) is not None:
+        c.fleet_check = True
     c.policies.eviction.withdraw(holding.key)
     _unlist_staged(c, holding)
     _unlist_environment(c, holding)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
 from glowplug.control import answers, holdings, lending
 from glowplug.control.context import Context
-from glowplug.control.estimates import learn_run
+from glowplug.control.estimates import learn_batch, learn_run
+from glowplug.control.fleet import lines as device_lines
+from glowplug.control.fleet import places
+from glowplug.control.fleet.records import Device, Running
 from glowplug.control.records import Function, Holding, Instance, Request, Slot, Version
 from glowplug.core.commands import Cancel, Dispatch
 from glowplug.core.events import RequestDone, StepReached
-from glowplug.core.ids import InstanceId, NodeId
+from glowplug.core.ids import GatewayId, InstanceId, NodeId, RequestId
 from glowplug.core.ladder import Step
 
 _MISSES_BEFORE_GIVING_UP = 2
@@ -21,7 +25,14 @@ _CANCEL_SLACK_S = 5.0
 
 
 def launch(
-    c: Context, holding: Holding, version: Version, origin: Step, request: Request | None, *, prime: bool
+    c: Context,
+    holding: Holding,
+    version: Version,
+    origin: Step,
+    request: Request | None,
+    *,
+    prime: bool,
+    device: Device | None = None,
 ) -> None:
     """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it."""
     instance = Instance(
@@ -32,9 +43,10 @@ def launch(
         version=version.spec.version,
         origin=origin,
         used_s=c.now_s,
+        device=None if device is None else device.id,
     )
     c.store.instances[instance.id] = instance
-    holdings.climb(c, holding, version, origin=origin, prime=prime)
+    holdings.climb(c, holding, version, origin=origin, prime=prime, device=instance.device)
     if request is None:
         reindex(c, instance)
     else:
@@ -68,6 +80,8 @@ def reindex(c: Context, instance: Instance) -> None:
             c.idled[instance.id] = None
     else:
         c.policies.eviction.withdraw(instance.key)
+    if instance.device is not None:
+        places.reindexed(c, instance)
 
 
 def is_unused(instance: Instance) -> bool:
@@ -97,6 +111,26 @@ def bind(c: Context, instance: Instance) -> None:
     c.emit(Dispatch(id=c.command_id(), requests=(request.id,), instance=instance.id, gateway=request.gateway))
 
 
+def bind_batch(c: Context, instance: Instance, numbers: Iterable[RequestId], expected_s: float) -> None:
+    """Sends requests that stood in the line of the instance's device, as one batch."""
+    requests = [c.store.requests[number] for number in numbers]
+    function, device = c.function_of(instance), places.device_of(c, instance)
+    assert device is not None
+    for request in requests:
+        request.state, request.instance, request.device = "bound", instance.id, None
+        instance.bound[request.id] = None
+    device.running[instance.id] = Running(len(requests), c.now_s, expected_s)
+    instance.busy_since_s = c.now_s
+    function.in_flight += len(requests)
+    reindex(c, instance)
+    by_gateway: dict[GatewayId, list[RequestId]] = {}
+    for request in requests:
+        by_gateway.setdefault(request.gateway, []).append(request.id)
+    for gateway, sent in by_gateway.items():
+        instance.gateway = gateway
+        c.emit(Dispatch(id=c.command_id(), requests=tuple(sent), instance=instance.id, gateway=gateway))
+
+
 def unbind(c: Context, instance: Instance, request: Request) -> None:
     del instance.bound[request.id]
     request.instance = None
@@ -104,6 +138,10 @@ def unbind(c: Context, instance: Instance, request: Request) -> None:
     c.function_of(instance).in_flight -= 1
     if request.stopping:
         c.clear_timer(f"cancel:{request.id}")
+    if instance.device is not None and not instance.bound:
+        device = places.device_of(c, instance)
+        if device is not None and device.running.pop(instance.id, None) is not None:
+            places.changed(c, device)
 
 
 def stop_cancelled(c: Context, instance: Instance) -> None:
@@ -127,18 +165,22 @@ def stop_cancelled(c: Context, instance: Instance) -> None:
 def on_request_done(c: Context, event: RequestDone) -> None:
     instance = c.store.instances.get(event.instance)
     request = c.store.requests.get(event.request)
-    if request is not None and request.state == "queued":
+    if request is not None and request.state in ("queued", "lined"):
         _answered_late(c, request, event)
         return
     if instance is None or request is None or event.request not in instance.bound:
         return
     function = c.function_of(instance)
+    device = places.device_of(c, instance)
+    running = None if device is None else device.running.get(instance.id)
     unbind(c, instance, request)
     if request.state == "bound":
         function.done += event.ok
         function.failed += not event.ok
-        if event.ok:
+        if event.ok and instance.device is None:
             learn_run(c, c.version_of(instance), event.took_s)
+        elif event.ok and device is not None and running is not None and not instance.bound:
+            learn_batch(c, c.version_of(instance), device, running.size, event.took_s)
     del c.store.requests[request.id]
     instance.used_s = c.now_s
     stop_cancelled(c, instance)
@@ -151,7 +193,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
 def _answered_late(c: Context, request: Request, event: RequestDone) -> None:
     """By a worker that was given up, after the request was put back into its queue."""
     function = c.store.functions[request.function]
-    answers.dequeue(c, request)
+    device_lines.withdraw(c, request)
     del c.store.requests[request.id]
     function.done += event.ok
     function.failed += not event.ok
@@ -191,6 +233,7 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     reindex(c, instance)
     if unused:
         c.store.ledger.leave(instance.key)
+        c.store.fleet.leave(instance.key)
     _go_when_empty(c, instance)
 
 
@@ -253,6 +296,10 @@ def fail_requests(c: Context, instance: Instance, code: str, message: str, *, pe
         else:
             answers.requeue(c, request)
     if climbing and unbound and not instance.draining:
+        device = places.device_of(c, instance)
+        if device is not None:
+            places.failed(c, device)
+            device_lines.recall(c, device, instance.function, retried=True)
         _missed(c, c.version_of(instance), code, message, permanent=permanent)
 
 

@@ -20,6 +20,7 @@ from glowplug.control import (
 )
 from glowplug.control.context import Context
 from glowplug.control.estimates import most_workers, replicas_wanted
+from glowplug.control.fleet import schedule
 from glowplug.control.records import Function, Instance, Node, Version
 from glowplug.control.views import FunctionView, InstanceView
 from glowplug.core.errors import NoSpace
@@ -42,6 +43,13 @@ def pump(c: Context, number: FunctionId) -> None:
     if function.active is None:
         return
     version = c.store.versions[function.active]
+    if version.on_device:
+        schedule.look(c, function, version)
+        if function.goal is not None:
+            goals.pursue(c, function, version)
+        return
+    if function.on_device:
+        schedule.qualify(c, function, on_device=False)
     if function.queue:
         try:
             _serve(c, function, version)
@@ -139,6 +147,8 @@ def rest(c: Context, instance: Instance) -> None:
     """An instance could take a request and none waits: it is lent, kept, or, when it is idle, let go."""
     function, version = c.function_of(instance), c.version_of(instance)
     if instance.bound:
+        if instance.device is not None:
+            return
         climbs = c.holding_of(instance).phase == "climbing"
         if instance.version == function.active and not (function.queue or climbs):
             _rest_busy(c, instance, function, version)
@@ -146,7 +156,7 @@ def rest(c: Context, instance: Instance) -> None:
     if instance.version not in (function.active, function.next):
         instances.drain(c, instance, "superseded")
         return
-    if instance.version != function.active or function.queue:
+    if instance.version != function.active or function.queue or instance.device is not None:
         return
     if c.settings.eager_stage and function.done and not version.staged_on:
         function.stage_wanted = True
@@ -218,7 +228,7 @@ def feed(c: Context, node: Node) -> None:
 
 def settle(c: Context) -> None:
     """Follows up on what the event changed, until nothing is marked."""
-    while c.dirty or c.freed or c.idled or c.build_check:
+    while c.dirty or c.freed or c.idled or c.build_check or c.fleet_check:
         while c.dirty:
             number = next(iter(c.dirty))
             del c.dirty[number]
@@ -228,6 +238,9 @@ def settle(c: Context) -> None:
             if node is not None:
                 feed(c, node)
                 c.build_check = c.build_check or bool(c.store.build_queue)
+        elif c.fleet_check:
+            c.fleet_check = False
+            schedule.run(c)
         elif c.build_check:
             c.build_check = False
             builds.start(c)

@@ -21,6 +21,7 @@ from glowplug.control import (
     versions,
 )
 from glowplug.control.context import Context, Policies
+from glowplug.control.fleet import devices
 from glowplug.control.records import Function, Node, Store
 from glowplug.control.validate import check
 from glowplug.core import events as e
@@ -66,6 +67,8 @@ HANDLERS: dict[type, Callable[[Context, Any], None]] = {
     e.LeaseReport: _on_lease_report,
     e.NodeJoined: nodes.on_joined,
     e.NodeLost: nodes.on_lost,
+    e.DeviceJoined: devices.on_joined,
+    e.DeviceLost: devices.on_lost,
     e.PressureChanged: nodes.on_pressure,
     e.HeldChanged: holdings.measured,
     e.TimerFired: timers.on_fired,
@@ -87,6 +90,8 @@ class ControlState:
             arrivals=Arrivals(),
             dispatch=policy_class("dispatch", settings.dispatch)(),
             eviction=policy_class("eviction", settings.eviction)(),
+            scheduling=policy_class("scheduling", settings.scheduling)(),
+            device_eviction=policy_class("eviction", settings.device_eviction)(),
             prewarm={name: policy_class("prewarm", name)() for name in POLICIES["prewarm"]},
         )
         policy_class("prewarm", settings.prewarm)
@@ -135,6 +140,8 @@ class ControlState:
             "arrivals": c.policies.arrivals,
             "dispatch": c.policies.dispatch,
             "eviction": c.policies.eviction,
+            "scheduling": c.policies.scheduling,
+            "device_eviction": c.policies.device_eviction,
             **policies,
         }
         raw = {name: msgspec.Raw(encode(state)) for name, state in states.items()}
@@ -155,6 +162,10 @@ class ControlState:
             arrivals=decode(raw["arrivals"], type=Arrivals),
             dispatch=decode(raw["dispatch"], type=policy_class("dispatch", settings.dispatch)),
             eviction=decode(raw["eviction"], type=policy_class("eviction", settings.eviction)),
+            scheduling=decode(raw["scheduling"], type=policy_class("scheduling", settings.scheduling)),
+            device_eviction=decode(
+                raw["device_eviction"], type=policy_class("eviction", settings.device_eviction)
+            ),
             prewarm=prewarm,
         )
         state._context = Context(settings, snapshot.store, policies)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from glowplug.control import instances, lending, outcomes, pump, requests
 from glowplug.control.context import Context
+from glowplug.control.fleet import devices
 from glowplug.core.events import TimerFired
-from glowplug.core.ids import CommandId, FunctionId, InstanceId, RequestId
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId
 
 _EARLY_S = 1e-3
 """A clock may be read a little before the time it was asked to fire at."""
@@ -51,4 +52,5 @@ _HANDLERS: dict[str, Callable[[Context, str], None]] = {
     "keep": _keep,
     "lease": _lease,
     "retry": _retry,
+    "device": lambda c, name: devices.on_timer(c, DeviceId(name)),
 }

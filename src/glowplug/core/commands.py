@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, NodeId, RequestId
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, GatewayId, InstanceId, NodeId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, FunctionSpec
 
@@ -43,7 +43,7 @@ class Climb(_Command, frozen=True):
     An instance climbs from `origin`: STAGED (forked from its function's zygote) or IMPORTED (forked from
     the environment's zygote, rebuilding by itself). `prime` runs the model once before it is parked;
     it is False when a request already waits, whose own pass does the same work. `priority` is the class
-    (core.priority) of who waits for the climb, 0 when nobody does.
+    (core.priority) of who waits for the climb, 0 when nobody does. With a `device` the weights go there.
     """
 
     id: CommandId
@@ -54,6 +54,7 @@ class Climb(_Command, frozen=True):
     origin: Step = Step.IMPORTED
     prime: bool = False
     priority: int = 0
+    device: DeviceId | None = None
 
 
 class Promote(_Command, frozen=True):

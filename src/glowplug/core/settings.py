@@ -11,6 +11,8 @@ class ControlSettings(msgspec.Struct, frozen=True):
     seed: int = 0
     dispatch: str = "finish-first"
     eviction: str = "value-per-byte"
+    scheduling: str = "finish-first"
+    device_eviction: str = "value-per-byte"
     prewarm: str = "fixed"
     """The pre-warm policy of functions that do not name one."""
     max_queued: int = 1000

@@ -12,6 +12,10 @@ from glowplug.core.errors import InvalidDeclaration
 
 POLICIES: dict[str, dict[str, str]] = {
     "dispatch": {"finish-first": "glowplug.policy.dispatch.finish_first:FinishFirst"},
+    "scheduling": {
+        "finish-first": "glowplug.policy.scheduling.finish_first:FinishFirst",
+        "lb": "glowplug.policy.scheduling.lb:LoadBalancing",
+    },
     "eviction": {"value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte"},
     "prewarm": {
         "fixed": "glowplug.policy.prewarm.fixed:Fixed",

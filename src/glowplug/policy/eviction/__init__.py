@@ -16,13 +16,15 @@ class Worth(msgspec.Struct, frozen=True):
     """What a holding's worth is made of.
 
     `rank` is the logarithm of how often it is asked for (Arrivals.rank); `saved_s` the seconds a request
-    is spared because it is there; `pinned` that the user asked for it to be there.
+    is spared because it is there; `pinned` that the user asked for it to be there; `copies` how many there
+    are, itself included.
     """
 
     rank: float
     saved_s: float
     held_bytes: int
     pinned: bool = False
+    copies: int = 1
 
 
 class EvictionPolicy(Protocol):

@@ -1,0 +1,96 @@
+"""Carries out what the scheduling policy decides, and moves the lines on."""
+
+from __future__ import annotations
+
+from glowplug.control import instances
+from glowplug.control.context import Context
+from glowplug.control.estimates import replicas_wanted
+from glowplug.control.fleet import lines, loads, queues
+from glowplug.control.fleet.records import Device
+from glowplug.control.fleet.view import FleetView
+from glowplug.control.records import Function, Version
+from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.policy.scheduling import Load, Send
+
+
+def run(c: Context) -> None:
+    """One round: loads that waited for room, lines that can move, and then the policy until it is done."""
+    fleet = c.store.fleet
+    if fleet.stalled:
+        loads.retry(c)
+    if fleet.lined:
+        for device in fleet.devices.values():
+            if device.line:
+                _advance(c, device)
+    if not fleet.waiting:
+        return
+    view = fleet_view(c)
+    for decision in c.policies.scheduling.decide(view, c.now_s):
+        device = fleet.devices[decision.device]
+        if isinstance(decision, Load):
+            loads.want(c, device, c.store.functions[decision.function])
+        else:
+            _send(c, device, decision, view)
+
+
+def fleet_view(c: Context) -> FleetView:
+    if c.fleet_view is None:
+        c.fleet_view = FleetView(c)
+    return c.fleet_view
+
+
+def look(c: Context, function: Function, version: Version) -> None:
+    """What else a function on devices wants: as many copies as it is to have at least."""
+    if not function.on_device:
+        qualify(c, function, on_device=True)
+    c.fleet_check = True
+    missing = replicas_wanted(c, function) - len(c.store.fleet.where.get(function.id, ()))
+    if missing <= 0 or c.now_s < function.retry_at_s:
+        return
+    view = fleet_view(c)
+    places = [device for device in c.store.fleet.devices if view.may_load(function.id, device)]
+    places.sort(key=lambda device: -c.store.fleet.ledger.free_bytes(device))
+    for number in places[:missing]:
+        loads.want(c, c.store.fleet.devices[number], function)
+
+
+def qualify(c: Context, function: Function, *, on_device: bool) -> None:
+    """Its next version is on devices, where the one before was not, or the other way round."""
+    waiting = list(function.queue)
+    for number in waiting:
+        if not on_device:
+            queues.leave(c.store.fleet, c.store.requests[number])
+    function.on_device = on_device
+    for number in waiting:
+        if on_device:
+            queues.join(c.store.fleet, c.store.requests[number])
+
+
+def _send(c: Context, device: Device, decision: Send, view: FleetView) -> None:
+    first = c.store.requests[decision.requests[0]]
+    function = c.store.functions[first.function]
+    run_s = view.run_s(function.id, device.id, len(decision.requests))
+    lines.join(c, device, function, decision.requests, run_s)
+    _advance(c, device)
+
+
+def _advance(c: Context, device: Device) -> None:
+    """Begins what can begin: the first in the line whose model is there and not at work."""
+    while device.line and len(device.running) < device.at_once:
+        place = next(
+            (n for n, b in enumerate(device.line) if _ready(c, device, b.function) is not None), None
+        )
+        if place is None:
+            break
+        batch = lines.take(c, device, place)
+        number = _ready(c, device, batch.function)
+        assert number is not None
+        instances.bind_batch(c, c.store.instances[number], batch.requests, batch.run_s)
+    for function in list(device.pinned):
+        if function not in device.residents and function not in device.loading:
+            loads.want(c, device, c.store.functions[function])
+
+
+def _ready(c: Context, device: Device, function: FunctionId) -> InstanceId | None:
+    number = device.residents.get(function)
+    return None if number is None or number in device.running else number
