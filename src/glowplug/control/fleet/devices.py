@@ -27,7 +27,7 @@ def join(c: Context, node: NodeId, spec: DeviceSpec) -> None:
     device = Device(id=spec.device, node=node, at_once=spec.at_once)
     fleet.devices[device.id] = device
     fleet.ledger.open(device.id, spec.capacity_bytes)
-    fleet.free[device.id] = None
+    fleet.free[device.id] = fleet.open[device.id] = None
     if c.fleet_view is not None:
         c.fleet_view.add(device)
     for number in c.store.stranded:
@@ -50,6 +50,7 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
         places.give_up(c, device, function)
     del fleet.devices[number]
     fleet.free.pop(number, None)
+    fleet.open.pop(number, None)
     fleet.stalled.pop(number, None)
     fleet.ledger.close(number)
     c.clear_timer(f"device:{number}")

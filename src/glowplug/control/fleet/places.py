@@ -13,12 +13,17 @@ _FIRST_PAUSE_S = 0.5
 
 
 def changed(c: Context, device: Device) -> None:
-    """Keeps the index of devices that have nothing to do; whatever changed may change what is best."""
-    free = c.store.fleet.free
-    if device.running or device.line or device.loading or device.paused_until_s > c.now_s:
-        free.pop(device.id, None)
+    """Keeps the indexes of devices that have nothing to do; whatever changed may change what is best."""
+    fleet, number = c.store.fleet, device.id
+    if device.line or len(device.running) >= device.at_once:
+        fleet.open.pop(number, None)
+        fleet.free.pop(number, None)
     else:
-        free.setdefault(device.id, None)
+        fleet.open.setdefault(number, None)
+        if device.running or device.loading or device.paused_until_s > c.now_s:
+            fleet.free.pop(number, None)
+        else:
+            fleet.free.setdefault(number, None)
     c.fleet_check = True
 
 

@@ -48,7 +48,7 @@ class Device(msgspec.Struct):
 
 class Fleet(msgspec.Struct):
     """All devices. `waiting` is bound to none; `lined` counts what stands in lines; `free` devices have
-    nothing to do; `stalled` ones have loads that wait for room."""
+    nothing to do, `open` ones could compute at once; `stalled` ones have loads that wait for room."""
 
     devices: dict[DeviceId, Device] = {}
     ledger: Ledger = msgspec.field(default_factory=Ledger)
@@ -56,6 +56,7 @@ class Fleet(msgspec.Struct):
     waiting_by_function: dict[FunctionId, int] = {}
     where: dict[FunctionId, dict[DeviceId, None]] = {}
     free: dict[DeviceId, None] = {}
+    open: dict[DeviceId, None] = {}
     stalled: dict[DeviceId, None] = {}
     lined: int = 0
 

@@ -50,6 +50,8 @@ def _check_ledger(c: Context) -> None:
 def _check_device(c: Context, device: Device) -> None:
     idle = not (device.running or device.line or device.loading or device.paused_until_s > c.now_s)
     assert idle == (device.id in c.store.fleet.free), f"{device.id}: free is {not idle}"
+    may_compute = not device.line and len(device.running) < device.at_once
+    assert may_compute == (device.id in c.store.fleet.open), f"{device.id}: open is {not may_compute}"
     assert len(device.running) <= device.at_once, f"{device.id} runs more than it may"
     pinned = Counter(batch.function for batch in device.line)
     assert dict(pinned) == device.pinned, f"{device.id}: pins are wrong"

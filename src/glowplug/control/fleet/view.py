@@ -106,6 +106,10 @@ class FleetView:
     def free(self) -> Collection[DeviceId]:
         return self._c.store.fleet.free.keys()
 
+    @property
+    def open(self) -> Collection[DeviceId]:
+        return self._c.store.fleet.open.keys()
+
     def waiting(self) -> Iterator[Request]:
         return map(self._c.store.requests.__getitem__, self._c.store.fleet.waiting)
 

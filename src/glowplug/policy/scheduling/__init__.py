@@ -108,6 +108,10 @@ class FleetView(Protocol):
     def free(self) -> Collection[DeviceId]:
         """The devices that are `is_free`, those first that became so the longest ago."""
 
+    @property
+    def open(self) -> Collection[DeviceId]:
+        """The devices that `may_compute`, those first that became so the longest ago."""
+
     def waiting(self) -> Iterator[WaitingView]:
         """What waits, higher classes first, first come first in each. Not to be used further once a decision
         was yielded."""
