@@ -13,6 +13,8 @@ from glowplug.policy.arrivals import Arrivals
 from glowplug.policy.costs import Costs
 from glowplug.policy.dispatch import DispatchPolicy
 from glowplug.policy.eviction import EvictionPolicy
+from glowplug.policy.preload import PreloadPolicy
+from glowplug.policy.preload.forecast import Forecast
 from glowplug.policy.prewarm import PrewarmPolicy
 from glowplug.policy.scheduling import SchedulingPolicy
 
@@ -27,6 +29,8 @@ class Policies(NamedTuple):
     eviction: EvictionPolicy
     scheduling: SchedulingPolicy
     device_eviction: EvictionPolicy
+    preload: PreloadPolicy
+    predictors: Forecast
     prewarm: dict[str, PrewarmPolicy]
 
 
@@ -45,9 +49,11 @@ class Context:
         "fleet_view",
         "freed",
         "idled",
+        "invoked",
         "now_s",
         "out",
         "policies",
+        "preload_check",
         "settings",
         "store",
     )
@@ -63,6 +69,8 @@ class Context:
         self.idled: dict[InstanceId, None] = {}
         self.build_check = False
         self.fleet_check = False
+        self.preload_check = False
+        self.invoked: dict[InstanceId, None] = {}
         self.fleet_view: FleetView | None = None
         """Made by control.fleet.schedule when it is first needed."""
 

@@ -8,13 +8,17 @@ from glowplug.control import capacity
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Holding, Instance, Version, key_of
-from glowplug.core.ids import VersionId
+from glowplug.core.ids import FunctionId, InstanceId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
 from glowplug.core.specs import BundleFacts
 from glowplug.policy.costs import DISK_BYTES_PER_S
 from glowplug.policy.eviction import Worth
 
+_SECOND_COPY = 0.3
+"""How much less each further idle copy is needed."""
+NEAR_S = 4.0
+"""About the time that a load takes: what is needed later can still be fetched just in time."""
 _RETIRED_RANK = -20.0
 _SHORTEST_S = 1e-6
 _PACE_SMOOTHING = 0.1
@@ -37,8 +41,16 @@ def zygote_bytes(c: Context, version: Version) -> int:
 
 
 def instance_bytes(c: Context, version: Version) -> int:
+    """What a new instance is given: what it may need, or on the `process` substrate its sandbox's limit."""
     facts = version.facts
+    if c.settings.substrate == "process":
+        return max(version.spec.declaration.memory_bytes, loaded_bytes(version))
     return _padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0)
+
+
+def loaded_bytes(version: Version) -> int:
+    """What an instance holds once everything is loaded in it."""
+    return version.facts.parked_bytes if version.facts else 0
 
 
 def weight_bytes(version: Version) -> int:
@@ -75,20 +87,25 @@ def worth(c: Context, holding: Holding) -> Worth:
     held_bytes = c.store.ledger.held_bytes(holding.key)
     if holding.target.kind == "environment":
         name = holding.target.key
-        return Worth(c.policies.arrivals.rank(name), costs.expect_s(name, "environment"), held_bytes)
+        soon = 1.0 if c.policies.eviction.timely else 0.0
+        saved_s = costs.expect_s(name, "environment")
+        return Worth(c.policies.arrivals.rank(name), saved_s, held_bytes, needed=soon)
     version = c.store.versions[VersionId(holding.version or "")]
     function = c.store.functions[version.spec.function]
     name = version.spec.version
-    rank = demand(c, version)
+    rank, needed = demand(c, version), needed_soon(c, function.id)
     if name not in (function.active, function.next):
         rank += _RETIRED_RANK
+        needed = 0.0
     if holding.target.kind == "weights":
-        return Worth(rank, held_bytes / DISK_BYTES_PER_S, held_bytes)
+        return Worth(rank, held_bytes / DISK_BYTES_PER_S, held_bytes, needed=needed)
     if holding.target.kind == "version":
-        return Worth(rank, costs.expect_s(name, "imported") - costs.expect_s(name, "staged"), held_bytes)
+        saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
+        return Worth(rank, saved_s, held_bytes, needed=needed)
     origin = best_origin(c, version, holding.target.node) or Step.LOCAL
     pinned = version.live <= replicas_wanted(c, function)
-    return Worth(rank, costs.climb_s(name, origin), held_bytes, pinned)
+    others = max(0, len(version.idle) - 1)
+    return Worth(rank, costs.climb_s(name, origin), held_bytes, pinned, needed=needed * _SECOND_COPY**others)
 
 
 def device_bytes(c: Context, version: Version) -> int:
@@ -106,7 +123,26 @@ def worth_on_device(c: Context, instance: Instance) -> Worth:
     saved_s = c.policies.costs.climb_s(version.spec.version, origin)
     copies = len(c.store.fleet.where.get(instance.function, ()))
     pinned = version.live <= replicas_wanted(c, c.store.functions[instance.function])
-    return Worth(demand(c, version), saved_s, device_bytes(c, version), pinned, max(1, copies))
+    needed = needed_soon(c, instance.function)
+    return Worth(demand(c, version), saved_s, device_bytes(c, version), pinned, max(1, copies), needed)
+
+
+def score_now(c: Context, key: str) -> float:
+    """What an offered holding is worth at this moment, in the eviction policy's own measure."""
+    return c.policies.eviction.score(worth(c, c.store.holdings[key]))
+
+
+def device_score_now(c: Context, key: str) -> float:
+    holding = c.store.holdings[key]
+    instance = c.store.instances[InstanceId(int(holding.target.key))]
+    return c.policies.device_eviction.score(worth_on_device(c, instance))
+
+
+def needed_soon(c: Context, function: FunctionId) -> float:
+    """The probability that a function is asked for within NEAR_S; only worked out for who wants to know."""
+    if not c.policies.eviction.timely:
+        return 0.0
+    return c.policies.predictors.needed(function, c.now_s, 0.0, NEAR_S)
 
 
 def demand(c: Context, version: Version) -> float:

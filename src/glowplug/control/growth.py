@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 
 from glowplug.control import holdings, instances, lines, memory, placement
@@ -10,8 +11,10 @@ from glowplug.control.estimates import (
     best_origin,
     demand,
     device_bytes,
+    device_score_now,
     environment_bytes,
     instance_bytes,
+    needed_soon,
     too_big,
     weight_bytes,
     zygote_bytes,
@@ -39,6 +42,11 @@ def grow(
     )
 
 
+def grow_ahead(c: Context, node: Node, function: Function, version: Version, *, limit: float) -> bool:
+    """As grow, at a node, for no request: what is worth less than `limit` may go for it."""
+    return _grow_at(c, node, function, version, None, None, False, True, limit)
+
+
 def grow_on(c: Context, function: Function, version: Version, device: Device, *, urgent: bool) -> bool:
     """As grow, on a device; `urgent` when requests are bound to it there."""
     ledger, need_bytes = c.store.fleet.ledger, device_bytes(c, version)
@@ -54,7 +62,7 @@ def grow_on(c: Context, function: Function, version: Version, device: Device, *,
 
 def _grow_at(
     c: Context, node: Node, function: Function, version: Version, request: Request | None,
-    device: Device | None, urgent: bool, prime: bool,
+    device: Device | None, urgent: bool, prime: bool, limit: float = inf,
 ) -> bool:  # fmt: skip
     spec = version.spec
     rank = function.queue.rank if request is None else request.rank
@@ -79,7 +87,9 @@ def _grow_at(
         weights_key,
         key_of("version", node.id, spec.version),
     )
-    if not memory.acquire(c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:]):
+    if not memory.acquire(
+        c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:], limit=limit
+    ):
         return False
     if weights is None:
         hold_weights(c, version, node.id)
@@ -100,7 +110,8 @@ def _make_room_on(c: Context, device: Device, version: Version) -> bool:
     if short_bytes > 0:
         short_bytes -= ledger.leaving[device.id]
         if short_bytes > 0:
-            for key in c.policies.device_eviction.victims(device.id, short_bytes, (), inf):
+            current = partial(device_score_now, c)
+            for key in c.policies.device_eviction.victims(device.id, short_bytes, (), inf, current):
                 number = InstanceId(int(c.store.holdings[key].target.key))
                 instances.drain(c, c.store.instances[number], "evicted")
     return ledger.free_bytes(device.id) >= need_bytes
@@ -142,34 +153,47 @@ def ensure_environment(
 
 def stage(c: Context, function: Function, version: Version, *, eager: bool) -> None:
     """Sends the version's zygote up. An eager one evicts only what is worth less than itself."""
-    spec = version.spec
     node = placement.choose(c, version)
-    if node is None or version.unstageable or key_of("version", node.id, spec.version) in c.store.holdings:
+    if node is None:
         return
+    limit = inf
+    if eager:
+        costs, name = c.policies.costs, version.spec.version
+        saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
+        needed = needed_soon(c, function.id)
+        worth = Worth(demand(c, version), saved_s, zygote_bytes(c, version), needed=needed)
+        limit = c.policies.eviction.score(worth)
+    stage_at(c, node, function, version, limit=limit)
+
+
+def stage_at(c: Context, node: Node, function: Function, version: Version, *, limit: float) -> bool:
+    """Sends the version's zygote up at a node; what is worth less than `limit` may go for it.
+
+    False when something under it is on its way, or memory is waited for.
+    """
+    spec = version.spec
+    if version.unstageable or key_of("version", node.id, spec.version) in c.store.holdings:
+        return True
     environment = c.store.holdings.get(key_of("environment", node.id, spec.environment_key))
     if environment is None or environment.phase != "up":
-        if not eager:
+        if limit == inf:
             ensure_environment(c, node, function, version)
-        return
+        return False
     weights = c.store.holdings.get(key_of("weights", node.id, spec.version))
     if weights is not None and weights.phase == "descending":
         holdings.wait_for(weights, function.id)
-        return
+        return False
     own_bytes = zygote_bytes(c, version)
     need_bytes = own_bytes + (weight_bytes(version) if weights is None else 0)
-    limit = inf
-    if eager:
-        costs = c.policies.costs
-        saved_s = costs.expect_s(spec.version, "imported") - costs.expect_s(spec.version, "staged")
-        limit = c.policies.eviction.score(Worth(demand(c, version), saved_s, own_bytes))
     keep = (environment.key, weights.key if weights else "")
     if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=keep, limit=limit):
-        return
+        return False
     hold_weights(c, version, node.id)
     target = Target("version", node.id, spec.version)
     needs = (environment.key, key_of("weights", node.id, spec.version))
     holding = holdings.enter(c, target, Step.STAGED, own_bytes, spec=spec, needs=needs)
     holdings.climb(c, holding, version)
+    return True
 
 
 def reach_environment(c: Context, function: Function, version: Version) -> None:

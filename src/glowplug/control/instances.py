@@ -33,6 +33,7 @@ def launch(
     *,
     prime: bool,
     device: Device | None = None,
+    host: Instance | None = None,
 ) -> None:
     """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it."""
     instance = Instance(
@@ -44,6 +45,7 @@ def launch(
         origin=origin,
         used_s=c.now_s,
         device=None if device is None else device.id,
+        host=None if host is None else host.id,
     )
     c.store.instances[instance.id] = instance
     holdings.climb(c, holding, version, origin=origin, prime=prime, device=instance.device)
@@ -72,7 +74,10 @@ def reindex(c: Context, instance: Instance) -> None:
         if slot:
             getattr(version, slot)[instance.id] = None
         instance.slot = slot
-    if slot == "idle" or (slot == "leased" and is_unused(instance)):
+    if instance.host is not None:
+        if slot == "idle":
+            c.idled[instance.id] = None
+    elif slot == "idle" or (slot == "leased" and is_unused(instance)):
         if before != "idle" or slot == "idle":
             # One that was idle until it was lent is on offer already.
             holdings.offer(c, c.holding_of(instance))
@@ -82,6 +87,8 @@ def reindex(c: Context, instance: Instance) -> None:
         c.policies.eviction.withdraw(instance.key)
     if instance.device is not None:
         places.reindexed(c, instance)
+    if slot != before:
+        c.preload_check = True
 
 
 def is_unused(instance: Instance) -> bool:
@@ -101,6 +108,9 @@ def bind(c: Context, instance: Instance) -> None:
     instance.bound[request.id] = None
     instance.gateway = request.gateway
     function.in_flight += 1
+    c.store.preloads.note_used(instance.id)
+    if c.store.guests:
+        c.invoked[instance.id] = None
     holdings.hurry(c, c.holding_of(instance), request.rank)
     before = instance.slot
     reindex(c, instance)
@@ -231,14 +241,30 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
     reindex(c, instance)
+    if instance.id in c.store.preloads.unused:
+        c.store.preloads.note_unused(instance, c.now_s)
+    if instance.id in c.store.guests:
+        _end_guests(c, instance, why)
     if unused:
         c.store.ledger.leave(instance.key)
         c.store.fleet.leave(instance.key)
     _go_when_empty(c, instance)
 
 
+def _end_guests(c: Context, host: Instance, why: str) -> None:
+    """The sandbox goes, and what is loaded in it with it."""
+    for number in list(c.store.guests.get(host.id, ())):
+        guest = c.store.instances[number]
+        if is_unused(guest):
+            drain(c, guest, why)
+        else:
+            kill(c, guest, why)
+
+
 def kill(c: Context, instance: Instance, why: str) -> None:
     """Descends the instance whatever runs in it; its requests end with it."""
+    if instance.id in c.store.guests:
+        _end_guests(c, instance, why)
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
     lending.drop(c, instance)
@@ -264,6 +290,13 @@ def end(c: Context, instance: Instance, code: str, message: str, *, permanent: b
     instance.draining = True
     reindex(c, instance)
     c.clear_timer(f"keep:{instance.id}")
+    c.store.preloads.note_unused(instance, c.now_s)
+    _end_guests(c, instance, message)
+    c.store.guests.pop(instance.id, None)
+    if instance.host is not None and instance.host in c.store.guests:
+        c.store.guests[instance.host].pop(instance.id, None)
+        if not c.store.guests[instance.host]:
+            del c.store.guests[instance.host]
     holdings.remove(c, c.holding_of(instance))
     del c.store.instances[instance.id]
 

@@ -19,7 +19,7 @@ def lend(c: Context, instance: Instance) -> bool:
 
     False when there is no such gateway, or no room. The caller puts the instance into its index.
     """
-    if instance.gateway is None or instance.lease is not None:
+    if instance.gateway is None or instance.lease is not None or not c.settings.lends:
         return False
     room = _room(instance, c.version_of(instance).slots)
     if room < 1:

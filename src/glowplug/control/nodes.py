@@ -19,6 +19,7 @@ def on_joined(c: Context, event: NodeJoined) -> None:
         _forget(c, number, "it joined again")
     c.store.nodes[number] = Node(id=number, cores=event.spec.cores)
     c.store.node_order.append(number)
+    c.store.homes.clear()
     c.store.ledger.open(number, event.spec.budget_bytes)
     for device in event.spec.devices:
         devices.join(c, number, device)
@@ -65,6 +66,7 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
             store.functions[function].starved_at = None
     del store.nodes[number]
     store.node_order.remove(number)
+    store.homes.clear()
     store.ledger.close(number)
     c.freed.pop(number, None)
     c.build_check = True

@@ -21,6 +21,7 @@ from glowplug.control import (
 from glowplug.control.context import Context
 from glowplug.control.estimates import most_workers, replicas_wanted
 from glowplug.control.fleet import schedule
+from glowplug.control.preloading import drive
 from glowplug.control.records import Function, Instance, Node, Version
 from glowplug.control.views import FunctionView, InstanceView
 from glowplug.core.errors import NoSpace
@@ -63,6 +64,8 @@ def pump(c: Context, number: FunctionId) -> None:
         _keep_replicas(c, function, version)
     if function.stage_wanted and not function.queue:
         _stage(c, function, version)
+    if function.id in c.store.preloads.wanted:
+        drive.pursue(c, function, version)
 
 
 def _serve(c: Context, function: Function, version: Version) -> None:
@@ -158,6 +161,8 @@ def rest(c: Context, instance: Instance) -> None:
         return
     if instance.version != function.active or function.queue or instance.device is not None:
         return
+    if instance.host is not None:
+        return
     if c.settings.eager_stage and function.done and not version.staged_on:
         function.stage_wanted = True
         c.touch(function.id)
@@ -228,7 +233,7 @@ def feed(c: Context, node: Node) -> None:
 
 def settle(c: Context) -> None:
     """Follows up on what the event changed, until nothing is marked."""
-    while c.dirty or c.freed or c.idled or c.build_check or c.fleet_check:
+    while c.dirty or c.freed or c.idled or c.build_check or c.fleet_check or c.invoked or c.preload_check:
         while c.dirty:
             number = next(iter(c.dirty))
             del c.dirty[number]
@@ -244,7 +249,16 @@ def settle(c: Context) -> None:
         elif c.build_check:
             c.build_check = False
             builds.start(c)
-        elif c.idled:
+        elif c.invoked:
+            number_used = next(iter(c.invoked))
+            del c.invoked[number_used]
+            used = c.store.instances.get(number_used)
+            if used is not None:
+                drive.invoked(c, used)
+        elif not c.idled:
+            c.preload_check = False
+            drive.run(c)
+        else:
             number_idle = next(iter(c.idled))
             del c.idled[number_idle]
             instance = c.store.instances.get(number_idle)

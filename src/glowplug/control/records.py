@@ -11,6 +11,7 @@ import msgspec
 
 from glowplug.control.fleet.records import Fleet
 from glowplug.control.ledger import Ledger
+from glowplug.control.preloading.records import Preloads
 from glowplug.control.queues import Queue
 from glowplug.core.commands import Target
 from glowplug.core.ids import (
@@ -90,7 +91,8 @@ class LeaseState(msgspec.Struct):
 class Instance(msgspec.Struct):
     """A worker. `slot` is the index of its version it stands in, empty once it drains; `bound` what the
     controller sent there, in that order; `busy_since_s` when the first of those began, as far as is known.
-    On a `device` it is that model's only one there, and never lent."""
+    On a `device` it is that model's only one there, and never lent. One with a `host` is loaded inside that
+    one's sandbox, and takes no room but there."""
 
     id: InstanceId
     key: str
@@ -100,6 +102,7 @@ class Instance(msgspec.Struct):
     origin: Step
     used_s: float
     device: DeviceId | None = None
+    host: InstanceId | None = None
     busy_since_s: float = 0.0
     slot: Slot = ""
     bound: dict[RequestId, None] = {}
@@ -205,9 +208,14 @@ class Store(msgspec.Struct):
     versions: dict[VersionId, Version] = {}
     nodes: dict[NodeId, Node] = {}
     node_order: list[NodeId] = []
+    homes: dict[FunctionId, list[NodeId]] = {}
+    """The nodes that a function prefers; worked out again when nodes come or go."""
     holdings: dict[str, Holding] = {}
     dependents: dict[str, int] = {}
     instances: dict[InstanceId, Instance] = {}
+    guests: dict[InstanceId, dict[InstanceId, None]] = {}
+    """By sandbox what is loaded in it for others."""
+    preloads: Preloads = msgspec.field(default_factory=Preloads)
     requests: dict[RequestId, Request] = {}
     commands: dict[CommandId, str] = {}
     timers: dict[str, float] = {}

@@ -7,6 +7,7 @@ from heapq import heapify, heappop, heappush
 from glowplug.control import answers, instances, lending
 from glowplug.control.context import Context
 from glowplug.control.fleet import lines as device_lines
+from glowplug.control.preloading import drive
 from glowplug.control.queues import Queue
 from glowplug.control.records import Function, Request, Version
 from glowplug.core.commands import Cancel
@@ -63,6 +64,7 @@ def _tell_predictors(c: Context, function: Function) -> None:
     arrivals = c.policies.arrivals
     arrivals.observe(function.id, c.now_s)
     arrivals.observe(_answering(c, function).spec.environment_key, c.now_s)
+    drive.arrived(c, function.id)
 
 
 def _answering(c: Context, function: Function) -> Version:

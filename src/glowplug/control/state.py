@@ -31,6 +31,7 @@ from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.policy.arrivals import Arrivals
 from glowplug.policy.costs import Costs
+from glowplug.policy.preload.forecast import Forecast
 from glowplug.policy.registry import POLICIES, policy_class
 
 
@@ -92,6 +93,8 @@ class ControlState:
             eviction=policy_class("eviction", settings.eviction)(),
             scheduling=policy_class("scheduling", settings.scheduling)(),
             device_eviction=policy_class("eviction", settings.device_eviction)(),
+            preload=policy_class("preload", settings.preload)(),
+            predictors=Forecast(),
             prewarm={name: policy_class("prewarm", name)() for name in POLICIES["prewarm"]},
         )
         policy_class("prewarm", settings.prewarm)
@@ -142,6 +145,8 @@ class ControlState:
             "eviction": c.policies.eviction,
             "scheduling": c.policies.scheduling,
             "device_eviction": c.policies.device_eviction,
+            "preload": c.policies.preload,
+            "predictors": c.policies.predictors,
             **policies,
         }
         raw = {name: msgspec.Raw(encode(state)) for name, state in states.items()}
@@ -166,6 +171,8 @@ class ControlState:
             device_eviction=decode(
                 raw["device_eviction"], type=policy_class("eviction", settings.device_eviction)
             ),
+            preload=decode(raw["preload"], type=policy_class("preload", settings.preload)),
+            predictors=decode(raw["predictors"], type=Forecast),
             prewarm=prewarm,
         )
         state._context = Context(settings, snapshot.store, policies)

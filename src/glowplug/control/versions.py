@@ -214,5 +214,9 @@ def tidy(c: Context, function: Function) -> None:
         c.clear_timer(f"retry:{function.id}")
         c.policies.arrivals.forget(function.id)
         c.policies.scheduling.forget(function.id)
+        c.policies.preload.forget(function.id)
+        c.policies.predictors.forget(function.id)
+        c.store.preloads.wanted.pop(function.id, None)
+        c.store.homes.pop(function.id, None)
         c.store.stranded.pop(function.id, None)
         del c.store.functions[function.id]

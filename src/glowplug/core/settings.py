@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -13,6 +15,12 @@ class ControlSettings(msgspec.Struct, frozen=True):
     eviction: str = "value-per-byte"
     scheduling: str = "finish-first"
     device_eviction: str = "value-per-byte"
+    preload: str = "none"
+    substrate: Literal["zygote", "process"] = "zygote"
+    """What a warm instance is: forked from a zygote, with what it needs; or a process with everything of its
+    own inside its sandbox's limit, as in the published systems."""
+    lends: bool = True
+    """Whether gateways may dispatch by themselves, under leases."""
     prewarm: str = "fixed"
     """The pre-warm policy of functions that do not name one."""
     max_queued: int = 1000

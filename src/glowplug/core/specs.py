@@ -107,6 +107,7 @@ class Declaration(msgspec.Struct, frozen=True):
     latency_target_s: float = 0.0
     network: bool = False
     prewarm: str = "fixed"
+    preload: Literal["auto", "never", "always"] = "auto"
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
     include: tuple[str, ...] = ()

@@ -12,11 +12,18 @@ from glowplug.core.errors import InvalidDeclaration
 
 POLICIES: dict[str, dict[str, str]] = {
     "dispatch": {"finish-first": "glowplug.policy.dispatch.finish_first:FinishFirst"},
+    "preload": {
+        "ladder": "glowplug.policy.preload.ladder:Ladder",
+        "none": "glowplug.policy.preload.none:NoPreload",
+    },
     "scheduling": {
         "finish-first": "glowplug.policy.scheduling.finish_first:FinishFirst",
         "lb": "glowplug.policy.scheduling.lb:LoadBalancing",
     },
-    "eviction": {"value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte"},
+    "eviction": {
+        "ladder": "glowplug.policy.eviction.ladder:Ladder",
+        "value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte",
+    },
     "prewarm": {
         "fixed": "glowplug.policy.prewarm.fixed:Fixed",
         "none": "glowplug.policy.prewarm.none:NoKeepWarm",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from math import inf
 
 from glowplug.control.context import Context
-from glowplug.control.estimates import best_origin, device_bytes
+from glowplug.control.estimates import best_origin, device_bytes, device_score_now
 from glowplug.control.fleet.records import Device, Running
 from glowplug.control.records import Request, Version
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
@@ -161,7 +162,7 @@ class FleetView:
         )
         if short_bytes <= 0:
             return []
-        keys = c.policies.device_eviction.victims(device, short_bytes, (), inf)
+        keys = c.policies.device_eviction.victims(device, short_bytes, (), inf, partial(device_score_now, c))
         return [c.store.holdings[key].function or FunctionId("") for key in keys]
 
     def rate_per_s(self, function: FunctionId) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from heapq import heapify, heappop, heappush
 from math import log
 
 import msgspec
 
-from glowplug.policy.eviction import Worth
+from glowplug.policy.eviction import Worth, fewest
 
 _PINNED = 1e9
 """Above every rank, which grows with the time in windows: 3e6 today for a clock that counts from 1970."""
@@ -25,6 +25,7 @@ class _Offer(msgspec.Struct):
 class ValuePerByte(msgspec.Struct):
     """Per node a heap of (score, key). Withdrawn entries stay in it until they come up or are too many."""
 
+    timely: bool = False
     offers: dict[str, _Offer] = {}
     heaps: dict[str, list[tuple[float, str]]] = {}
     bytes_by_node: dict[str, int] = {}
@@ -59,7 +60,14 @@ class ValuePerByte(msgspec.Struct):
     def keys(self) -> Collection[str]:
         return self.offers.keys()
 
-    def victims(self, node: str, need_bytes: int, keep: Collection[str], limit: float) -> list[str]:
+    def victims(
+        self,
+        node: str,
+        need_bytes: int,
+        keep: Collection[str],
+        limit: float,
+        current: Callable[[str], float],
+    ) -> list[str]:
         heap = self.heaps.get(node, [])
         taken: dict[str, tuple[float, str]] = {}
         freed_bytes = 0
@@ -76,16 +84,5 @@ class ValuePerByte(msgspec.Struct):
                 freed_bytes += offer.held_bytes
         for entry in (*spared, *taken.values()):
             heappush(heap, entry)
-        return self._fewest(list(taken), freed_bytes, need_bytes)
-
-    def _fewest(self, taken: list[str], freed_bytes: int, need_bytes: int) -> list[str]:
-        """Spares the worthiest first of those that are not needed after all."""
-        chosen = []
-        for key in reversed(taken):
-            held_bytes = self.offers[key].held_bytes
-            if freed_bytes - held_bytes >= need_bytes:
-                freed_bytes -= held_bytes
-            else:
-                chosen.append(key)
-        chosen.reverse()
-        return chosen
+        offers = self.offers
+        return fewest(list(taken), lambda key: offers[key].held_bytes, freed_bytes, need_bytes)
