@@ -39,8 +39,8 @@ class SandboxView:
 
 
 class NodeSandbox:
-    """On the `zygote` substrate all of a node's free memory, as one sandbox without an owner, for policies that
-    fill sandboxes. Its id is the node's place, counted down from -1."""
+    """On the `zygote` substrate all of a node's free memory, as one sandbox without an owner, for policies
+    that fill sandboxes. Its id is the node's place, counted down from -1."""
 
     __slots__ = ("_c", "id", "node", "owner")
     is_idle = True

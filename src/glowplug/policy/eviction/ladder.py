@@ -1,7 +1,7 @@
 """ladder: evict what spares the least seconds of waiting per byte soon, as it looks at that moment.
 
-Others rank a holding when it is offered. Here the chance that it is needed depends on when it was used last: a
-timer's model is worth nothing just after its call, and all the more just before the next.
+Others rank a holding when it is offered. Here the chance that it is needed depends on when it was used last:
+a timer's model is worth nothing just after its call, and all the more just before the next.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ class SandboxView(Protocol):
 
 
 class PreloadView(Protocol):
-    """What a policy may know. Live and read-only; seconds are absolute where they end a sentence with `at`."""
+    """What a policy may know. Live and read-only; seconds are absolute where they end a sentence with
+    `at`."""
 
     def functions(self) -> Iterable[FunctionId]:
         """Those that may be pre-loaded, in the order they were deployed."""
@@ -132,8 +133,8 @@ class PreloadPolicy(Protocol):
         """When the policy wants to be asked next, without anything happening; infinite for never."""
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
-        """Asked at `next_s` and whenever a sandbox came, went or became idle. Each decision is carried out, or
-        turns out impossible, before the policy goes on."""
+        """Asked at `next_s` and whenever a sandbox came, went or became idle. Each decision is carried out,
+        or turns out impossible, before the policy goes on."""
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         """A sandbox begins to serve, for its owner or for a guest: which guests have to go."""

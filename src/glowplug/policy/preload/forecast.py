@@ -18,8 +18,8 @@ class Past(msgspec.Struct):
 
 
 class Forecast(msgspec.Struct):
-    """Poisson over a window: rate = arrivals / the time they took (Tyche's worked example; a window of 10 to 30
-    is said to make no difference)."""
+    """Poisson over a window: rate = arrivals / the time they took (Tyche's worked example; a window of 10 to
+    30 is said to make no difference)."""
 
     past: dict[FunctionId, Past] = {}
 

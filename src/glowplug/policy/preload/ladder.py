@@ -1,9 +1,10 @@
-"""ladder: climb where the chance of a request, times the seconds it is spared, is worth most per byte, just in time.
+"""ladder: climb where the chance of a request, times the seconds it is spared, is worth most per byte, just
+in time.
 
 Each function is looked at when its next request comes into sight: when the chance that it comes within about
-the time of a load begins to count. What could be climbed then is worth P(needed) x (seconds now - seconds after)
-/ bytes; it takes free memory, or that of what is worth less at this moment (eviction policy `ladder`). Nothing
-is ever unloaded because a time is over: memory that nobody needs costs nothing.
+the time of a load begins to count. What could be climbed then is worth P(needed) x (seconds now - seconds
+after) / bytes; it takes free memory, or that of what is worth less at this moment (eviction policy `ladder`).
+Nothing is ever unloaded because a time is over: memory that nobody needs costs nothing.
 """
 
 from __future__ import annotations
