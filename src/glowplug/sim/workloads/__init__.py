@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from glowplug.sim.workloads.trace import Trace
 
@@ -16,3 +16,11 @@ class Workload(Protocol):
         Raises InvalidTrace for a file that is not as it should be, InvalidWorkload for parameters that do not
         go together.
         """
+
+
+@runtime_checkable
+class Derived(Protocol):
+    """A workload made of a recorded one by moving its calls."""
+
+    def source(self, seed: int) -> Trace:
+        """The recorded calls, under the same numbers of functions."""

@@ -57,6 +57,13 @@ def classes(trace: Trace) -> Classes:
     return Classes(*(found.count(name) for name in ("predictable", "normal", "bursty", "unknown")))
 
 
+def changes(before: Trace, after: Trace) -> dict[Regularity, Classes]:
+    """Of the functions of each class before, how many are of which class after. Same numbers in both."""
+    pairs = list(zip(classify(variation(before)), classify(variation(after)), strict=True))
+    names: tuple[Regularity, ...] = ("predictable", "normal", "bursty", "unknown")
+    return {old: Classes(*(pairs.count((old, new)) for new in names)) for old in names}
+
+
 def _class_of(value: float) -> Regularity:
     if value != value:
         return "unknown"

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from glowplug.sim.workloads.trace import Floats, Trace
+from glowplug.core.errors import InvalidWorkload
+from glowplug.sim.workloads.trace import MAX_CALLS, Floats, Trace
 
 
 class Generated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,6 +32,12 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def names(self) -> list[str]:
         return [f"f{number}" for number in range(self.functions)]
+
+    def check(self) -> None:
+        """Raises InvalidWorkload when the calls would not fit in memory."""
+        calls = self.rate_per_min * self.minutes
+        if calls > MAX_CALLS:
+            raise InvalidWorkload(f"{calls:,.0f} calls do not fit in memory ({MAX_CALLS:,} do)")
 
     def trace(self, seed: int) -> Trace:
         raise NotImplementedError

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glowplug.core.errors import InvalidWorkload
-from glowplug.sim.workloads.trace import Floats, Indices
+from glowplug.sim.workloads.trace import MAX_CALLS, Floats, Indices
 
 Spread = Literal["even", "phased", "uniform"]
-MAX_CALLS = 200_000_000
-"""3.2 GB of times and functions while they are sorted; a whole day of the full Azure trace has more."""
 
 
 class MinuteCounts(msgspec.Struct, frozen=True, eq=False):

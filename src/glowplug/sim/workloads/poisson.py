@@ -14,6 +14,7 @@ class Poisson(Generated, frozen=True, kw_only=True):
     """A Poisson process for each function: together one stream, in which each call draws its function."""
 
     def trace(self, seed: int) -> Trace:
+        self.check()
         rates = self.rates_per_s()
         times_s = poisson_times(rates.sum(), self.span_s, draws(seed, "arrivals"))
         function = pick(rates, len(times_s), draws(seed, "popularity"))

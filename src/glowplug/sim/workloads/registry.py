@@ -20,7 +20,13 @@ from glowplug.sim.workloads.trace import Trace
 
 KINDS = {
     "azure2019": "glowplug.sim.workloads.azure2019:Azure2019",
+    "azure_llm": "glowplug.sim.workloads.azure_llm:AzureLlm",
+    "bursty": "glowplug.sim.workloads.bursty:Bursty",
+    "diurnal": "glowplug.sim.workloads.diurnal:Diurnal",
+    "events": "glowplug.sim.workloads.events_csv:EventsCsv",
+    "mix": "glowplug.sim.workloads.mix:Mix",
     "poisson": "glowplug.sim.workloads.poisson:Poisson",
+    "timers": "glowplug.sim.workloads.timers:Timers",
     "zipf": "glowplug.sim.workloads.zipf:Zipf",
 }
 
