@@ -40,13 +40,14 @@ class AzureFile(msgspec.Struct, frozen=True):
 
     def rows(self) -> Iterator[tuple[Key, str, NDArray[np.int64]]]:
         """(whose, trigger, counts by minute) of each row of invocations; one row is in memory at a time."""
-        lead = len(self.columns) - self.minutes
+        minutes = self.minutes
+        lead = len(self.columns) - minutes
         ids = [self.columns.index(name) for name in self.ids]
         trigger = self.columns.index("Trigger") if "Trigger" in self.columns else None
         for number, line in _lines(self.path):
             parts = line.split(b",", lead)
             counts = _counts(parts[lead]) if len(parts) > lead else None
-            if counts is None or len(counts) != self.minutes:
+            if counts is None or len(counts) != minutes:
                 raise self._broken(number, line)
             yield (
                 tuple(parts[i] for i in ids),
