@@ -50,6 +50,7 @@ def _register() -> None:
         "env": "environments:app",
         "trace": "trace:trace",
         "replay": "replay:replay",
+        "workload": "workloads:workload",
         "pack": "packs:pack",
         "load": "packs:load",
         "doctor": "doctor:doctor",

@@ -2,7 +2,8 @@
 
 GlowplugError
 |- UserError           the caller or the function's author must change something (4xx)
-|  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
+|  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, InvalidWorkload 400
+|  |- InvalidTrace 400, Unauthorized 401
 |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, UnknownCall 404
 |  |- MethodNotAllowed 405, DeployConflict 409, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
 |  |- InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422, HeadTooLarge 431
@@ -48,6 +49,18 @@ class InvalidDeclaration(UserError):
 
 class InvalidUpload(UserError):
     code = "invalid_upload"
+
+
+class InvalidWorkload(UserError):
+    """A text that names no workload, or parameters that do not go together."""
+
+    code = "invalid_workload"
+
+
+class InvalidTrace(UserError):
+    """A file of recorded calls is not as its reader expects; the message has the file and the line."""
+
+    code = "invalid_trace"
 
 
 class Unauthorized(UserError):
