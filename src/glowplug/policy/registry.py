@@ -25,6 +25,7 @@ POLICIES: dict[str, dict[str, str]] = {
         "value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte",
     },
     "prewarm": {
+        "kept": "glowplug.policy.prewarm.kept:Kept",
         "fixed": "glowplug.policy.prewarm.fixed:Fixed",
         "none": "glowplug.policy.prewarm.none:NoKeepWarm",
     },

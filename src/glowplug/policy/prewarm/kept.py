@@ -1,0 +1,14 @@
+"""kept: an instance stays parked until memory is needed for what is worth more; eviction alone decides."""
+
+from __future__ import annotations
+
+from math import inf
+
+import msgspec
+
+from glowplug.policy.prewarm import KeepView
+
+
+class Kept(msgspec.Struct):
+    def keep_until_s(self, view: KeepView, now_s: float) -> float:
+        return inf
