@@ -101,6 +101,8 @@ def _make_room_on(c: Context, device: Device, version: Version) -> bool:
         short_bytes -= ledger.leaving[device.id]
         if short_bytes > 0:
             for key in c.policies.device_eviction.victims(device.id, short_bytes, (), inf):
+                c.policies.device_eviction.evicted(key)
+                c.store.fleet.tally.evictions += 1
                 number = InstanceId(int(c.store.holdings[key].target.key))
                 instances.drain(c, c.store.instances[number], "evicted")
     return ledger.free_bytes(device.id) >= need_bytes
@@ -161,7 +163,7 @@ def stage(c: Context, function: Function, version: Version, *, eager: bool) -> N
     if eager:
         costs = c.policies.costs
         saved_s = costs.expect_s(spec.version, "imported") - costs.expect_s(spec.version, "staged")
-        limit = c.policies.eviction.score(Worth(demand(c, version), saved_s, own_bytes))
+        limit = c.policies.eviction.score(Worth(demand(c, version), saved_s, own_bytes, used_s=c.now_s))
     keep = (environment.key, weights.key if weights else "")
     if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=keep, limit=limit):
         return

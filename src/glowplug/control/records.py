@@ -99,6 +99,7 @@ class Instance(msgspec.Struct):
     version: VersionId
     origin: Step
     used_s: float
+    uses: int = 0
     device: DeviceId | None = None
     busy_since_s: float = 0.0
     slot: Slot = ""

@@ -214,5 +214,6 @@ def tidy(c: Context, function: Function) -> None:
         c.clear_timer(f"retry:{function.id}")
         c.policies.arrivals.forget(function.id)
         c.policies.scheduling.forget(function.id)
+        c.store.fleet.tally.forget(function.id)
         c.store.stranded.pop(function.id, None)
         del c.store.functions[function.id]

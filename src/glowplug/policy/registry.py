@@ -14,9 +14,16 @@ POLICIES: dict[str, dict[str, str]] = {
     "dispatch": {"finish-first": "glowplug.policy.dispatch.finish_first:FinishFirst"},
     "scheduling": {
         "finish-first": "glowplug.policy.scheduling.finish_first:FinishFirst",
+        "lalb": "glowplug.policy.scheduling.lalb:Lalb",
+        "lalb-o3": "glowplug.policy.scheduling.lalb_o3:LalbO3",
         "lb": "glowplug.policy.scheduling.lb:LoadBalancing",
+        "lb-overlap": "glowplug.policy.scheduling.lb:LoadBalancingOverlap",
     },
-    "eviction": {"value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte"},
+    "eviction": {
+        "greedy-dual": "glowplug.policy.eviction.greedy_dual:GreedyDual",
+        "lru": "glowplug.policy.eviction.lru:LeastRecentlyUsed",
+        "value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte",
+    },
     "prewarm": {
         "fixed": "glowplug.policy.prewarm.fixed:Fixed",
         "none": "glowplug.policy.prewarm.none:NoKeepWarm",

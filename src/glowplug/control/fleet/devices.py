@@ -50,6 +50,7 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
         places.give_up(c, device, function)
     del fleet.devices[number]
     fleet.free.pop(number, None)
+    fleet.half_free.pop(number, None)
     fleet.stalled.pop(number, None)
     fleet.ledger.close(number)
     c.clear_timer(f"device:{number}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from glowplug.control.context import Context
+from glowplug.control.fleet.places import leisure
 from glowplug.control.fleet.records import Device
 from glowplug.core.ids import DeviceId, InstanceId
 
@@ -48,8 +49,9 @@ def _check_ledger(c: Context) -> None:
 
 
 def _check_device(c: Context, device: Device) -> None:
-    idle = not (device.running or device.line or device.loading or device.paused_until_s > c.now_s)
-    assert idle == (device.id in c.store.fleet.free), f"{device.id}: free is {not idle}"
+    free, half_free = leisure(device, c.now_s)
+    assert free == (device.id in c.store.fleet.free), f"{device.id}: free is {not free}"
+    assert half_free == (device.id in c.store.fleet.half_free), f"{device.id}: half free is {not half_free}"
     assert len(device.running) <= device.at_once, f"{device.id} runs more than it may"
     pinned = Counter(batch.function for batch in device.line)
     assert dict(pinned) == device.pinned, f"{device.id}: pins are wrong"
