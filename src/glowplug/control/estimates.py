@@ -82,14 +82,15 @@ def best_origin(c: Context, version: Version, node: str) -> Step | None:
 
 
 def worth(c: Context, holding: Holding) -> Worth:
-    """What keeping an idle holding spares: how often it is asked for, and seconds each time."""
-    costs = c.policies.costs
+    """What keeping an idle holding spares: how often it is asked for, and seconds each time. What many share
+    was used when what stands on it was asked for."""
+    costs, arrivals = c.policies.costs, c.policies.arrivals
     held_bytes = c.store.ledger.held_bytes(holding.key)
     if holding.target.kind == "environment":
         name = holding.target.key
         soon = 1.0 if c.policies.eviction.timely else 0.0
-        saved_s = costs.expect_s(name, "environment")
-        return Worth(c.policies.arrivals.rank(name), saved_s, held_bytes, needed=soon)
+        saved_s, (uses, used_s) = costs.expect_s(name, "environment"), arrivals.seen(name)
+        return Worth(arrivals.rank(name), saved_s, held_bytes, needed=soon, used_s=used_s, uses=uses)
     version = c.store.versions[VersionId(holding.version or "")]
     function = c.store.functions[version.spec.function]
     name = version.spec.version
@@ -97,15 +98,18 @@ def worth(c: Context, holding: Holding) -> Worth:
     if name not in (function.active, function.next):
         rank += _RETIRED_RANK
         needed = 0.0
-    if holding.target.kind == "weights":
-        return Worth(rank, held_bytes / DISK_BYTES_PER_S, held_bytes, needed=needed)
-    if holding.target.kind == "version":
-        saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
-        return Worth(rank, saved_s, held_bytes, needed=needed)
+    if holding.target.kind != "instance":
+        saved_s = held_bytes / DISK_BYTES_PER_S
+        if holding.target.kind == "version":
+            saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
+        uses, used_s = arrivals.seen(function.id)
+        return Worth(rank, saved_s, held_bytes, needed=needed, used_s=used_s, uses=uses)
     origin = best_origin(c, version, holding.target.node) or Step.LOCAL
     pinned = version.live <= replicas_wanted(c, function)
-    others = max(0, len(version.idle) - 1)
-    return Worth(rank, costs.climb_s(name, origin), held_bytes, pinned, needed=needed * _SECOND_COPY**others)
+    instance = c.store.instances[InstanceId(int(holding.target.key))]
+    saved_s, used_s = costs.climb_s(name, origin), instance.used_s
+    needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
+    return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=instance.uses)
 
 
 def device_bytes(c: Context, version: Version) -> int:
@@ -122,9 +126,18 @@ def worth_on_device(c: Context, instance: Instance) -> Worth:
     origin = best_origin(c, version, instance.node) or Step.IMPORTED
     saved_s = c.policies.costs.climb_s(version.spec.version, origin)
     copies = len(c.store.fleet.where.get(instance.function, ()))
-    pinned = version.live <= replicas_wanted(c, c.store.functions[instance.function])
-    needed = needed_soon(c, instance.function)
-    return Worth(demand(c, version), saved_s, device_bytes(c, version), pinned, max(1, copies), needed)
+    rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
+    return Worth(
+        rank=demand(c, version),
+        saved_s=saved_s,
+        held_bytes=device_bytes(c, version),
+        pinned=version.live <= replicas_wanted(c, c.store.functions[instance.function]),
+        copies=max(1, copies),
+        needed=needed_soon(c, instance.function),
+        at_once=rate_per_s * c.policies.costs.expect_s(version.spec.version, "run"),
+        used_s=instance.used_s,
+        uses=instance.uses,
+    )
 
 
 def score_now(c: Context, key: str) -> float:

@@ -112,6 +112,8 @@ def _make_room_on(c: Context, device: Device, version: Version) -> bool:
         if short_bytes > 0:
             current = partial(device_score_now, c)
             for key in c.policies.device_eviction.victims(device.id, short_bytes, (), inf, current):
+                c.policies.device_eviction.evicted(key)
+                c.store.fleet.tally.evictions += 1
                 number = InstanceId(int(c.store.holdings[key].target.key))
                 instances.drain(c, c.store.instances[number], "evicted")
     return ledger.free_bytes(device.id) >= need_bytes
@@ -161,7 +163,7 @@ def stage(c: Context, function: Function, version: Version, *, eager: bool) -> N
         costs, name = c.policies.costs, version.spec.version
         saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
         needed = needed_soon(c, function.id)
-        worth = Worth(demand(c, version), saved_s, zygote_bytes(c, version), needed=needed)
+        worth = Worth(demand(c, version), saved_s, zygote_bytes(c, version), needed=needed, used_s=c.now_s)
         limit = c.policies.eviction.score(worth)
     stage_at(c, node, function, version, limit=limit)
 

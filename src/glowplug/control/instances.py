@@ -150,7 +150,9 @@ def unbind(c: Context, instance: Instance, request: Request) -> None:
         c.clear_timer(f"cancel:{request.id}")
     if instance.device is not None and not instance.bound:
         device = places.device_of(c, instance)
-        if device is not None and device.running.pop(instance.id, None) is not None:
+        running = None if device is None else device.running.pop(instance.id, None)
+        if device is not None and running is not None:
+            c.store.fleet.tally.compute_s += c.now_s - running.since_s
             places.changed(c, device)
 
 
@@ -193,6 +195,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
             learn_batch(c, c.version_of(instance), device, running.size, event.took_s)
     del c.store.requests[request.id]
     instance.used_s = c.now_s
+    instance.uses += 1
     stop_cancelled(c, instance)
     released(c, instance)
     if instance.slot == "busy" and c.version_of(instance).slots > 1:

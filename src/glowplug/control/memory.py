@@ -75,6 +75,7 @@ def evict(
     if whole and sum(c.store.ledger.held_bytes(key) for key in victims) < need_bytes:
         return False
     for key in victims:
+        c.policies.eviction.evicted(key)
         holding = c.store.holdings[key]
         if holding.target.kind == "instance":
             instances.drain(c, c.store.instances[InstanceId(int(holding.target.key))], "evicted")

@@ -101,6 +101,7 @@ class Instance(msgspec.Struct):
     version: VersionId
     origin: Step
     used_s: float
+    uses: int = 0
     device: DeviceId | None = None
     host: InstanceId | None = None
     busy_since_s: float = 0.0

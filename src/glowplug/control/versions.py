@@ -218,5 +218,6 @@ def tidy(c: Context, function: Function) -> None:
         c.policies.predictors.forget(function.id)
         c.store.preloads.wanted.pop(function.id, None)
         c.store.homes.pop(function.id, None)
+        c.store.fleet.tally.forget(function.id)
         c.store.stranded.pop(function.id, None)
         del c.store.functions[function.id]

@@ -18,10 +18,15 @@ POLICIES: dict[str, dict[str, str]] = {
     },
     "scheduling": {
         "finish-first": "glowplug.policy.scheduling.finish_first:FinishFirst",
+        "lalb": "glowplug.policy.scheduling.lalb:Lalb",
+        "lalb-o3": "glowplug.policy.scheduling.lalb_o3:LalbO3",
         "lb": "glowplug.policy.scheduling.lb:LoadBalancing",
+        "lb-overlap": "glowplug.policy.scheduling.lb:LoadBalancingOverlap",
     },
     "eviction": {
+        "greedy-dual": "glowplug.policy.eviction.greedy_dual:GreedyDual",
         "ladder": "glowplug.policy.eviction.ladder:Ladder",
+        "lru": "glowplug.policy.eviction.lru:LeastRecentlyUsed",
         "value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte",
     },
     "prewarm": {

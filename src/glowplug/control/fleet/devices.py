@@ -51,6 +51,7 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
     del fleet.devices[number]
     fleet.free.pop(number, None)
     fleet.open.pop(number, None)
+    fleet.half_free.pop(number, None)
     fleet.stalled.pop(number, None)
     fleet.ledger.close(number)
     c.clear_timer(f"device:{number}")

@@ -49,7 +49,7 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
     if device.paused_until_s > c.now_s:
         return False
     try:
-        return growth.grow_on(c, function, version, device, urgent=number in device.pinned)
+        begun = growth.grow_on(c, function, version, device, urgent=number in device.pinned)
     except NoSpace as error:
         places.give_up(c, device, number)
         lines.recall(c, device, number, retried=False)
@@ -57,6 +57,9 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
             answers.reject_queue(c, function, error.code, error.message)
         function.error = error.message
         return True
+    if begun:
+        c.store.fleet.tally.loaded(elsewhere=len(c.store.fleet.where[number]) > 1)
+    return begun
 
 
 def fits(c: Context, device: Device, version: Version) -> bool:

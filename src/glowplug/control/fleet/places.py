@@ -10,27 +10,39 @@ from glowplug.core.ids import DeviceId, FunctionId
 
 LONGEST_PAUSE_S = 60.0
 _FIRST_PAUSE_S = 0.5
+_MOST_REOFFERED = 16
 
 
 def changed(c: Context, device: Device) -> None:
-    """Keeps the indexes of devices that have nothing to do; whatever changed may change what is best."""
-    fleet, number = c.store.fleet, device.id
-    if device.line or len(device.running) >= device.at_once:
-        fleet.open.pop(number, None)
-        fleet.free.pop(number, None)
-    else:
-        fleet.open.setdefault(number, None)
-        if device.running or device.loading or device.paused_until_s > c.now_s:
-            fleet.free.pop(number, None)
+    """Keeps the indexes of devices that have little to do; whatever changed may change what is best."""
+    fleet = c.store.fleet
+    free, half_free = leisure(device, c.now_s)
+    may_compute = not device.line and len(device.running) < device.at_once
+    for index, belongs in ((fleet.free, free), (fleet.half_free, half_free), (fleet.open, may_compute)):
+        if belongs:
+            index.setdefault(device.id, None)
         else:
-            fleet.free.setdefault(number, None)
+            index.pop(device.id, None)
     c.fleet_check = True
+
+
+def leisure(device: Device, now_s: float) -> tuple[bool, bool]:
+    """Whether it is free, and whether it is half free."""
+    if device.paused_until_s > now_s:
+        return False, False
+    if not device.running and not device.loading:
+        return not device.line, False
+    one_of_them = not (device.running and device.loading)
+    return False, one_of_them and len(device.line) <= len(device.loading) <= 1
 
 
 def expect(c: Context, device: Device, function: FunctionId) -> None:
     """The function's model is wanted there; it has no instance yet."""
     device.loading[function] = None
-    c.store.fleet.where.setdefault(function, {})[device.id] = None
+    places = c.store.fleet.where.setdefault(function, {})
+    c.store.fleet.tally.placed(function, len(places), c.now_s)
+    places[device.id] = None
+    _reoffer(c, function)
     changed(c, device)
 
 
@@ -99,7 +111,18 @@ def _unlist(c: Context, device: Device, function: FunctionId) -> None:
         return
     where = c.store.fleet.where
     places: dict[DeviceId, None] | None = where.get(function)
-    if places is not None:
-        places.pop(device.id, None)
+    if places is not None and device.id in places:
+        c.store.fleet.tally.placed(function, len(places), c.now_s)
+        del places[device.id]
         if not places:
             del where[function]
+        _reoffer(c, function)
+
+
+def _reoffer(c: Context, function: FunctionId) -> None:
+    """What a copy is worth depends on how many there are; one more of very many makes no difference."""
+    fleet = c.store.fleet
+    places = fleet.where.get(function, ())
+    if 1 <= len(places) <= _MOST_REOFFERED:
+        for number in places:
+            offer(c, fleet.devices[number], function)

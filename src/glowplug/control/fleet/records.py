@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from glowplug.control.fleet.tally import Tally
 from glowplug.control.ledger import Ledger
 from glowplug.control.queues import Queue
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId, RequestId
@@ -48,7 +49,8 @@ class Device(msgspec.Struct):
 
 class Fleet(msgspec.Struct):
     """All devices. `waiting` is bound to none; `lined` counts what stands in lines; `free` devices have
-    nothing to do, `open` ones could compute at once; `stalled` ones have loads that wait for room."""
+    nothing to do, `half_free` ones do one of computing and loading, and nothing waits in their line but for
+    that; `open` ones could compute at once; `stalled` ones have loads that wait for room."""
 
     devices: dict[DeviceId, Device] = {}
     ledger: Ledger = msgspec.field(default_factory=Ledger)
@@ -57,8 +59,10 @@ class Fleet(msgspec.Struct):
     where: dict[FunctionId, dict[DeviceId, None]] = {}
     free: dict[DeviceId, None] = {}
     open: dict[DeviceId, None] = {}
+    half_free: dict[DeviceId, None] = {}
     stalled: dict[DeviceId, None] = {}
     lined: int = 0
+    tally: Tally = msgspec.field(default_factory=Tally)
 
     def leave(self, key: str) -> None:
         """What an instance holds on its device, if it is on one, is on its way out."""

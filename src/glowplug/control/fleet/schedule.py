@@ -69,6 +69,9 @@ def qualify(c: Context, function: Function, *, on_device: bool) -> None:
 def _send(c: Context, device: Device, decision: Send, view: FleetView) -> None:
     first = c.store.requests[decision.requests[0]]
     function = c.store.functions[first.function]
+    here = function.id in device.residents or function.id in device.loading
+    elsewhere = function.id in c.store.fleet.where
+    c.store.fleet.tally.bound(len(decision.requests), here=here, elsewhere=elsewhere)
     run_s = view.run_s(function.id, device.id, len(decision.requests))
     lines.join(c, device, function, decision.requests, run_s)
     _advance(c, device)

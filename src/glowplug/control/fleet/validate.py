@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from glowplug.control.context import Context
+from glowplug.control.fleet.places import leisure
 from glowplug.control.fleet.records import Device
 from glowplug.core.ids import DeviceId, InstanceId
 
@@ -48,8 +49,9 @@ def _check_ledger(c: Context) -> None:
 
 
 def _check_device(c: Context, device: Device) -> None:
-    idle = not (device.running or device.line or device.loading or device.paused_until_s > c.now_s)
-    assert idle == (device.id in c.store.fleet.free), f"{device.id}: free is {not idle}"
+    free, half_free = leisure(device, c.now_s)
+    assert free == (device.id in c.store.fleet.free), f"{device.id}: free is {not free}"
+    assert half_free == (device.id in c.store.fleet.half_free), f"{device.id}: half free is {not half_free}"
     may_compute = not device.line and len(device.running) < device.at_once
     assert may_compute == (device.id in c.store.fleet.open), f"{device.id}: open is {not may_compute}"
     assert len(device.running) <= device.at_once, f"{device.id} runs more than it may"

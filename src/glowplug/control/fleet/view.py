@@ -111,6 +111,10 @@ class FleetView:
     def open(self) -> Collection[DeviceId]:
         return self._c.store.fleet.open.keys()
 
+    @property
+    def half_free(self) -> Collection[DeviceId]:
+        return self._c.store.fleet.half_free.keys()
+
     def waiting(self) -> Iterator[Request]:
         return map(self._c.store.requests.__getitem__, self._c.store.fleet.waiting)
 

@@ -17,7 +17,9 @@ class Worth(msgspec.Struct, frozen=True):
 
     `rank` is the logarithm of how often it is asked for (Arrivals.rank); `saved_s` the seconds a request
     is spared because it is there; `pinned` that the user asked for it to be there; `copies` how many there
-    are, itself included; `needed` the probability that it is asked for soon, where the policy is `timely`.
+    are, itself included, and `at_once` how many of them are at work at a time, on average; `needed` the
+    probability that it is asked for soon, where the policy is `timely`; `used_s` when it was used last, and
+    `uses` how often since it came, as far as that is counted.
     """
 
     rank: float
@@ -26,6 +28,9 @@ class Worth(msgspec.Struct, frozen=True):
     pinned: bool = False
     copies: int = 1
     needed: float = 0.0
+    at_once: float = 0.0
+    used_s: float = 0.0
+    uses: float = 1.0
 
 
 class EvictionPolicy(Protocol):
@@ -42,6 +47,9 @@ class EvictionPolicy(Protocol):
 
     def withdraw(self, key: str) -> None:
         """`key` may not go (or is gone). Not an error when it was not offered."""
+
+    def evicted(self, key: str) -> None:
+        """`key`, still on offer, goes now for the room that it takes."""
 
     def score(self, worth: Worth) -> float:
         """Comparable with the `limit` of `victims`."""

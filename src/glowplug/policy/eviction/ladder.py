@@ -12,8 +12,8 @@ from math import log
 import msgspec
 
 from glowplug.policy.eviction import Worth, fewest
+from glowplug.policy.eviction.offers import PINNED
 
-_PINNED = 1e9
 _LEAST = 1e-12
 
 
@@ -27,11 +27,11 @@ class Ladder(msgspec.Struct):
 
     @property
     def pinned_from(self) -> float:
-        return _PINNED / 2
+        return PINNED / 2
 
     def score(self, worth: Worth) -> float:
         value = log(max(worth.needed * worth.saved_s, _LEAST) / max(1, worth.held_bytes))
-        return value + _PINNED if worth.pinned else value
+        return value + PINNED if worth.pinned else value
 
     def offer(self, key: str, node: str, worth: Worth) -> None:
         self.withdraw(key)
@@ -43,6 +43,9 @@ class Ladder(msgspec.Struct):
         node = self.nodes.pop(key, None)
         if node is not None:
             self.bytes_by_node[node] -= self.offers[node].pop(key)
+
+    def evicted(self, key: str) -> None:
+        return
 
     def offered(self, node: str) -> int:
         return self.bytes_by_node.get(node, 0)

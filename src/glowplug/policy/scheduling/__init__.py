@@ -112,6 +112,11 @@ class FleetView(Protocol):
     def open(self) -> Collection[DeviceId]:
         """The devices that `may_compute`, those first that became so the longest ago."""
 
+    @property
+    def half_free(self) -> Collection[DeviceId]:
+        """The devices that compute and load nothing, and those that load one model and compute nothing, those
+        first that became so the longest ago; nothing is in their line but who waits for that model."""
+
     def waiting(self) -> Iterator[WaitingView]:
         """What waits, higher classes first, first come first in each. Not to be used further once a decision
         was yielded."""

@@ -1,0 +1,12 @@
+"""lalb-o3: lalb out of order. Whoever's model a free device has goes before its elders, up to 25 times each.
+
+Source: as lalb, whose default limit is 25.
+"""
+
+from __future__ import annotations
+
+from glowplug.policy.scheduling.lalb import Lalb
+
+
+class LalbO3(Lalb):
+    limit: int = 25
