@@ -108,7 +108,7 @@ def test_what_is_pinned_goes_last() -> None:
     policy.offer("pinned", "n", worth(-50.0, pinned=True))
     policy.offer("popular", "n", worth(50.0))
     assert policy.victims("n", 1, (), inf, lambda key: 0.0) == ["popular"]
-    assert policy.victims("n", 150, (), policy.pinned_from) == ["popular"]
+    assert policy.victims("n", 150, (), policy.pinned_from, lambda key: 0.0) == ["popular"]
 
 
 def test_arrivals_fade_and_keep_their_order() -> None:

@@ -8,11 +8,11 @@ from glowplug.control import capacity
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Holding, Instance, Version, key_of
-from glowplug.core.ids import FunctionId, InstanceId, VersionId
+from glowplug.core.ids import FunctionId, InstanceId, NodeId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
 from glowplug.core.specs import BundleFacts
-from glowplug.policy.costs import DISK_BYTES_PER_S
+from glowplug.policy.costs import COPY_BYTES_PER_S, DISK_BYTES_PER_S
 from glowplug.policy.eviction import Worth
 
 _SECOND_COPY = 0.3
@@ -81,6 +81,12 @@ def best_origin(c: Context, version: Version, node: str) -> Step | None:
     return Step.IMPORTED if environment is not None and environment.phase == "up" else None
 
 
+def load_origin(c: Context, version: Version, node: NodeId) -> Step | None:
+    """As best_origin, for a load to a device there: STAGED also when the node's memory has the weights."""
+    origin = best_origin(c, version, node)
+    return Step.STAGED if origin is not None and node in version.cached_on else origin
+
+
 def worth(c: Context, holding: Holding) -> Worth:
     """What keeping an idle holding spares: how often it is asked for, and seconds each time. What many share
     was used when what stands on it was asked for."""
@@ -98,6 +104,8 @@ def worth(c: Context, holding: Holding) -> Worth:
     if name not in (function.active, function.next):
         rank += _RETIRED_RANK
         needed = 0.0
+    if holding.target.kind == "weights" and version.on_device:
+        return worth_below_devices(c, version, rank, needed)
     if holding.target.kind != "instance":
         saved_s = held_bytes / DISK_BYTES_PER_S
         if holding.target.kind == "version":
@@ -123,7 +131,7 @@ def device_bytes(c: Context, version: Version) -> int:
 def worth_on_device(c: Context, instance: Instance) -> Worth:
     """What keeping a model on its device spares: the load from where its node has it else."""
     version = c.store.versions[instance.version]
-    origin = best_origin(c, version, instance.node) or Step.IMPORTED
+    origin = load_origin(c, version, instance.node) or Step.IMPORTED
     saved_s = c.policies.costs.climb_s(version.spec.version, origin)
     copies = len(c.store.fleet.where.get(instance.function, ()))
     rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
@@ -156,6 +164,15 @@ def needed_soon(c: Context, function: FunctionId) -> float:
     if not c.policies.eviction.timely:
         return 0.0
     return c.policies.predictors.needed(function, c.now_s, 0.0, NEAR_S)
+
+
+def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:
+    """What a model's weights in a node's memory spare: the difference between a read and a copy. Who lies on
+    devices already is loaded the less often, the more copies there are."""
+    costs, name = c.policies.costs, version.spec.version
+    spared_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
+    copies = len(c.store.fleet.where.get(version.spec.function, ()))
+    return Worth(rank, spared_s, weight_bytes(version), copies=1 + copies, needed=needed)
 
 
 def demand(c: Context, version: Version) -> float:
@@ -203,7 +220,11 @@ def describe(version: Version, facts: BundleFacts | None, c: Context) -> None:
     """Takes in what is known of a version: by its declaration, and once it is built by its facts."""
     version.facts = facts
     if facts is not None:
-        c.policies.costs.assume(version.spec.version, facts.run_s, facts.load_s, facts.batch_s)
+        copy_s = facts.copy_s
+        if version.on_device:
+            copy_s = copy_s or facts.weight_bytes / COPY_BYTES_PER_S
+        moves = {"run": facts.run_s, "imported": facts.load_s, "staged": copy_s}
+        c.policies.costs.assume(version.spec.version, facts.batch_s, **moves)
     declaration = version.spec.declaration
     version.at_once = capacity.at_once(declaration, facts)
     version.least_slots = capacity.least_slots(declaration, facts)

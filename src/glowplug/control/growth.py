@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import inf
 
-from glowplug.control import holdings, instances, lines, memory, placement
+from glowplug.control import holdings, instances, memory, placement
 from glowplug.control.context import Context
 from glowplug.control.estimates import (
     best_origin,
     demand,
-    device_bytes,
-    device_score_now,
     environment_bytes,
     instance_bytes,
     needed_soon,
@@ -19,11 +16,10 @@ from glowplug.control.estimates import (
     weight_bytes,
     zygote_bytes,
 )
-from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Holding, Node, Request, Version, key_of
 from glowplug.core.commands import Target
 from glowplug.core.errors import NoSpace
-from glowplug.core.ids import InstanceId, NodeId
+from glowplug.core.ids import NodeId
 from glowplug.core.ladder import Step
 from glowplug.policy.eviction import Worth
 
@@ -38,31 +34,18 @@ def grow(
     """
     node = placement.choose(c, version)
     return node is not None and _grow_at(
-        c, node, function, version, request, None, request is not None, prime
+        c, node, function, version, request, urgent=request is not None, prime=prime
     )
 
 
 def grow_ahead(c: Context, node: Node, function: Function, version: Version, *, limit: float) -> bool:
     """As grow, at a node, for no request: what is worth less than `limit` may go for it."""
-    return _grow_at(c, node, function, version, None, None, False, True, limit)
-
-
-def grow_on(c: Context, function: Function, version: Version, device: Device, *, urgent: bool) -> bool:
-    """As grow, on a device; `urgent` when requests are bound to it there."""
-    ledger, need_bytes = c.store.fleet.ledger, device_bytes(c, version)
-    capacity_bytes = ledger.budget[device.id]
-    if need_bytes > capacity_bytes:
-        raise NoSpace(
-            f"{function.id} needs {need_bytes / 1e6:.0f} MB of a device, and {device.id} has "
-            f"{capacity_bytes / 1e6:.0f} MB: use a larger device, or a smaller model or batch"
-        )
-    node = c.store.nodes[device.node]
-    return _grow_at(c, node, function, version, None, device, urgent, False)
+    return _grow_at(c, node, function, version, None, urgent=False, prime=True, limit=limit)
 
 
 def _grow_at(
     c: Context, node: Node, function: Function, version: Version, request: Request | None,
-    device: Device | None, urgent: bool, prime: bool, limit: float = inf,
+    *, urgent: bool, prime: bool, limit: float = inf,
 ) -> bool:  # fmt: skip
     spec = version.spec
     rank = function.queue.rank if request is None else request.rank
@@ -74,19 +57,12 @@ def _grow_at(
     if origin is None:
         ensure_environment(c, node, function, version, rank if urgent else 0)
         return False
-    weights_key = key_of("weights", node.id, spec.version)
-    weights = c.store.holdings.get(weights_key)
+    needs = needs_of(version, node.id)
+    weights = c.store.holdings.get(needs[1])
     if weights is not None and weights.phase == "descending":
         holdings.wait_for(weights, function.id)
         return False
-    if device is not None and not _make_room_on(c, device, version):
-        return False
     need_bytes = own_bytes + (size_bytes if weights is None else 0)
-    needs = (
-        key_of("environment", node.id, spec.environment_key),
-        weights_key,
-        key_of("version", node.id, spec.version),
-    )
     if not memory.acquire(
         c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:], limit=limit
     ):
@@ -95,28 +71,18 @@ def _grow_at(
         hold_weights(c, version, node.id)
     target = Target("instance", node.id, str(c.instance_id()))
     holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=rank)
-    if device is not None:
-        c.store.fleet.ledger.record(holding.key, device.id, device_bytes(c, version))
-        device.loading[function.id] = InstanceId(int(target.key))
-        lines.leave(c, function)
-    instances.launch(c, holding, version, origin, request, prime=prime, device=device)
+    instances.launch(c, holding, version, origin, request, prime=prime)
     return True
 
 
-def _make_room_on(c: Context, device: Device, version: Version) -> bool:
-    """Whether the model's bytes are free there; if not, the least worthy of what is idle there goes."""
-    ledger, need_bytes = c.store.fleet.ledger, device_bytes(c, version)
-    short_bytes = need_bytes - ledger.free_bytes(device.id)
-    if short_bytes > 0:
-        short_bytes -= ledger.leaving[device.id]
-        if short_bytes > 0:
-            current = partial(device_score_now, c)
-            for key in c.policies.device_eviction.victims(device.id, short_bytes, (), inf, current):
-                c.policies.device_eviction.evicted(key)
-                c.store.fleet.tally.evictions += 1
-                number = InstanceId(int(c.store.holdings[key].target.key))
-                instances.drain(c, c.store.instances[number], "evicted")
-    return ledger.free_bytes(device.id) >= need_bytes
+def needs_of(version: Version, node: NodeId) -> tuple[str, str, str]:
+    """Keys of what an instance stands on there: the environment, its weights and, if it is up, its zygote."""
+    spec = version.spec
+    return (
+        key_of("environment", node, spec.environment_key),
+        key_of("weights", node, spec.version),
+        key_of("version", node, spec.version),
+    )
 
 
 def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = False) -> None:

@@ -34,21 +34,25 @@ def launch(
     prime: bool,
     device: Device | None = None,
     host: Instance | None = None,
+    cached: bool = False,
 ) -> None:
-    """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it."""
+    """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it.
+
+    `cached` says that it goes to a device from its node's memory: to the costs that is as from STAGED.
+    """
     instance = Instance(
         id=InstanceId(int(holding.target.key)),
         key=holding.key,
         node=NodeId(holding.target.node),
         function=version.spec.function,
         version=version.spec.version,
-        origin=origin,
+        origin=Step.STAGED if cached else origin,
         used_s=c.now_s,
         device=None if device is None else device.id,
         host=None if host is None else host.id,
     )
     c.store.instances[instance.id] = instance
-    holdings.climb(c, holding, version, origin=origin, prime=prime, device=instance.device)
+    holdings.climb(c, holding, version, origin=origin, prime=prime, device=instance.device, cached=cached)
     if request is None:
         reindex(c, instance)
     else:

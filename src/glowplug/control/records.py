@@ -139,6 +139,8 @@ class Version(msgspec.Struct):
     leased: dict[InstanceId, None] = {}
     keys: dict[str, None] = {}
     staged_on: dict[NodeId, None] = {}
+    cached_on: dict[NodeId, None] = {}
+    """Of a version on devices: nodes that have all its weights in their memory."""
 
     @property
     def on_device(self) -> bool:

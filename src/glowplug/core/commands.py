@@ -43,7 +43,8 @@ class Climb(_Command, frozen=True):
     An instance climbs from `origin`: STAGED (forked from its function's zygote) or IMPORTED (forked from
     the environment's zygote, rebuilding by itself). `prime` runs the model once before it is parked;
     it is False when a request already waits, whose own pass does the same work. `priority` is the class
-    (core.priority) of who waits for the climb, 0 when nobody does. With a `device` the weights go there.
+    (core.priority) of who waits for the climb, 0 when nobody does. With a `device` the weights go there;
+    `cached` says that the node's memory has them, so that they need not be read.
     """
 
     id: CommandId
@@ -55,6 +56,7 @@ class Climb(_Command, frozen=True):
     prime: bool = False
     priority: int = 0
     device: DeviceId | None = None
+    cached: bool = False
 
 
 class Promote(_Command, frozen=True):

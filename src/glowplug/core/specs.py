@@ -148,8 +148,8 @@ class BundleFacts(msgspec.Struct, frozen=True):
 
     `highest_step` is PARKED when the function's own zygote can fork workers, else IMPORTED with the
     `reason` in words. Private bytes are a process's own (smaps), without what it shares with its zygote.
-    `run_s`, `load_s` and `batch_s` (by size) are what a profile knows beforehand; 0 and nothing where there
-    is none.
+    `run_s`, `load_s` (to a device, from the disk), `copy_s` (from the node's memory) and `batch_s` (by size)
+    are what a profile knows beforehand; 0 and nothing where there is none.
     """
 
     highest_step: Step = Step.PARKED
@@ -162,6 +162,7 @@ class BundleFacts(msgspec.Struct, frozen=True):
     build_s: float = 0.0
     run_s: float = 0.0
     load_s: float = 0.0
+    copy_s: float = 0.0
     batch_s: dict[int, float] = {}
     primed: bool = False
     rehearsed: bool = False

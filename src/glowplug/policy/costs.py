@@ -15,13 +15,16 @@ _SMOOTHING = 0.3
 _DEFAULT_S = {"run": 0.05, "staged": 0.05, "imported": 0.15, "environment": 1.5, "stage": 0.2}
 DISK_BYTES_PER_S = 1e9
 """How fast weights come back to the page cache; used until a device was measured."""
+COPY_BYTES_PER_S = 6e9
+"""How fast they go from there to a device, until one went: half of what PCIe 3 x16 can do, pinned or not."""
 
 
 class Costs(msgspec.Struct):
     """Seconds by subject (a version or an environment's key) and move, smoothed; bytes as last measured.
 
-    Moves: `run` (inside the worker), `staged` and `imported` (an instance's climb from there), `stage`
-    (a version's zygote), `environment` (an environment's zygote).
+    Moves: `run` (inside the worker), `staged` and `imported` (an instance's climb from there; to a device,
+    with its weights in the node's memory and without), `stage` (a version's zygote), `environment` (an
+    environment's zygote).
     """
 
     seconds: dict[str, dict[str, float]] = {}
@@ -38,13 +41,11 @@ class Costs(msgspec.Struct):
     def learn_held(self, subject: str, held_bytes: int) -> None:
         self.held[subject] = held_bytes
 
-    def assume(self, subject: str, run_s: float, load_s: float, batch_s: Mapping[int, float]) -> None:
-        """What a profile says, where nothing was measured yet; 0 where it says nothing."""
-        moves = self.seconds.setdefault(subject, {}) if run_s or load_s or batch_s else {}
-        if run_s:
-            moves.setdefault("run", run_s)
-        if load_s:
-            moves.setdefault("imported", load_s)
+    def assume(self, subject: str, batch_s: Mapping[int, float], **seconds: float) -> None:
+        """What a profile says of moves, where nothing was measured yet; 0 where it says nothing."""
+        for move, took_s in seconds.items():
+            if took_s:
+                self.seconds.setdefault(subject, {}).setdefault(move, took_s)
         for size, took_s in batch_s.items():
             self.batches.setdefault(subject, {}).setdefault(size, took_s)
 

@@ -121,7 +121,8 @@ class SimEngine:
         elif target.kind == "version":
             took_s, held_bytes = profile.stage_s, profile.facts.staged_bytes
         else:
-            took_s = profile.staged_s if command.origin >= Step.STAGED else profile.imported_s
+            near = command.origin >= Step.STAGED or command.cached
+            took_s = profile.staged_s if near else profile.imported_s
             took_s += profile.prime_s if command.prime else 0.0
             held_bytes = profile.facts.parked_bytes
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency

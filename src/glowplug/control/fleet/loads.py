@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, growth
+from functools import partial
+from math import inf
+
+from glowplug.control import answers, growth, holdings, instances, memory
+from glowplug.control import lines as starved
 from glowplug.control.context import Context
-from glowplug.control.estimates import device_bytes
-from glowplug.control.fleet import lines, places
+from glowplug.control.estimates import best_origin, device_bytes, device_score_now, instance_bytes, too_big
+from glowplug.control.fleet import cache, lines, places
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Version
+from glowplug.core.commands import Target
 from glowplug.core.errors import NoSpace
-from glowplug.core.ids import FunctionId
+from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.core.ladder import Step
 
 
 def want(c: Context, device: Device, function: Function) -> None:
@@ -49,7 +55,7 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
     if device.paused_until_s > c.now_s:
         return False
     try:
-        begun = growth.grow_on(c, function, version, device, urgent=number in device.pinned)
+        begun = _grow(c, function, version, device, urgent=number in device.pinned)
     except NoSpace as error:
         places.give_up(c, device, number)
         lines.recall(c, device, number, retried=False)
@@ -60,6 +66,59 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
     if begun:
         c.store.fleet.tally.loaded(elsewhere=len(c.store.fleet.where[number]) > 1)
     return begun
+
+
+def _grow(c: Context, function: Function, version: Version, device: Device, *, urgent: bool) -> bool:
+    """As growth.grow, on a device; `urgent` when requests are bound to it there. The model's weights pass
+    through the node's memory, and stay there if there is room (cache.py)."""
+    node, need_bytes = c.store.nodes[device.node], device_bytes(c, version)
+    capacity_bytes = c.store.fleet.ledger.budget[device.id]
+    if need_bytes > capacity_bytes:
+        raise NoSpace(
+            f"{function.id} needs {need_bytes / 1e6:.0f} MB of a device, and {device.id} has "
+            f"{capacity_bytes / 1e6:.0f} MB: use a larger device, or a smaller model or batch"
+        )
+    rank, own_bytes = function.queue.rank, instance_bytes(c, version)
+    hopeless = too_big(c, version, node.id, own_bytes)
+    if hopeless is not None:
+        raise NoSpace(hopeless)
+    origin = best_origin(c, version, node.id)
+    if origin is None:
+        growth.ensure_environment(c, node, function, version, rank if urgent else 0)
+        return False
+    needs = growth.needs_of(version, node.id)
+    weights = c.store.holdings.get(needs[1])
+    if weights is not None and weights.phase == "descending":
+        holdings.wait_for(weights, function.id)
+        return False
+    if not _make_room(c, device, need_bytes):
+        return False
+    if not memory.acquire(c, node, function, own_bytes, urgent=urgent, keep=needs[:1], spare=needs[1:]):
+        return False
+    target = Target("instance", node.id, str(c.instance_id()))
+    holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=version.spec, needs=needs, priority=rank)
+    c.store.fleet.ledger.record(holding.key, device.id, need_bytes)
+    device.loading[function.id] = InstanceId(int(target.key))
+    starved.leave(c, function)
+    cached = node.id in version.cached_on
+    if not cached:
+        cache.expect(c, node, version)
+    instances.launch(c, holding, version, origin, None, prime=False, device=device, cached=cached)
+    return True
+
+
+def _make_room(c: Context, device: Device, need_bytes: int) -> bool:
+    """Whether so many bytes are free there; if not, the least worthy of what is idle there goes."""
+    ledger = c.store.fleet.ledger
+    short_bytes = need_bytes - ledger.free_bytes(device.id) - ledger.leaving[device.id]
+    if short_bytes > 0:
+        current = partial(device_score_now, c)
+        for key in c.policies.device_eviction.victims(device.id, short_bytes, (), inf, current):
+            c.policies.device_eviction.evicted(key)
+            c.store.fleet.tally.evictions += 1
+            number = InstanceId(int(c.store.holdings[key].target.key))
+            instances.drain(c, c.store.instances[number], "evicted")
+    return ledger.free_bytes(device.id) >= need_bytes
 
 
 def fits(c: Context, device: Device, version: Version) -> bool:

@@ -6,7 +6,7 @@ from glowplug.control.context import Context
 from glowplug.control.estimates import worth_on_device
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Instance
-from glowplug.core.ids import DeviceId, FunctionId
+from glowplug.core.ids import DeviceId, FunctionId, NodeId
 
 LONGEST_PAUSE_S = 60.0
 _FIRST_PAUSE_S = 0.5
@@ -91,6 +91,14 @@ def offer(c: Context, device: Device, function: FunctionId) -> None:
         c.policies.device_eviction.withdraw(instance.key)
     else:
         c.policies.device_eviction.offer(instance.key, device.id, worth_on_device(c, instance))
+
+
+def reoffer(c: Context, function: FunctionId, node: NodeId) -> None:
+    """Whether its next load there is a copy has changed, and with it what its model on devices is worth."""
+    for number in c.store.fleet.where.get(function, ()):
+        device = c.store.fleet.devices[number]
+        if device.node == node:
+            offer(c, device, function)
 
 
 def failed(c: Context, device: Device) -> None:

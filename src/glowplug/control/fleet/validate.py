@@ -7,6 +7,7 @@ from collections import Counter
 from glowplug.control.context import Context
 from glowplug.control.fleet.places import leisure
 from glowplug.control.fleet.records import Device
+from glowplug.control.records import key_of
 from glowplug.core.ids import DeviceId, InstanceId
 
 
@@ -26,6 +27,11 @@ def check_fleet(c: Context) -> None:
         for function in (*device.residents, *device.loading):
             where.setdefault(function, set()).add(device.id)
     assert where == {f: set(places) for f, places in fleet.where.items()}, "the index of places is wrong"
+    for version in c.store.versions.values():
+        for node in version.cached_on:
+            weights = c.store.holdings.get(key_of("weights", node, version.spec.version))
+            assert weights is not None, f"{version.spec.version} is cached on {node} and not held there"
+            assert weights.phase == "up", f"{version.spec.version} is cached on {node}, and {weights.phase}"
     for key in c.policies.device_eviction.keys():  # noqa: SIM118
         instance = c.store.instances[InstanceId(int(c.store.holdings[key].target.key))]
         assert instance.device is not None, f"{key} is offered on a device and on none"

@@ -8,7 +8,7 @@ from itertools import islice
 from math import inf
 
 from glowplug.control.context import Context
-from glowplug.control.estimates import best_origin, device_bytes, device_score_now
+from glowplug.control.estimates import device_bytes, device_score_now, load_origin
 from glowplug.control.fleet.records import Device, Running
 from glowplug.control.records import Request, Version
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
@@ -175,7 +175,7 @@ class FleetView:
 
 def load_s(c: Context, function: FunctionId, device: Device) -> float:
     version = _version(c, function)
-    origin = best_origin(c, version, device.node)
+    origin = load_origin(c, version, device.node)
     costs, spec = c.policies.costs, version.spec
     environment_s = 0.0
     if origin is None and spec.environment_key not in c.store.environments:
