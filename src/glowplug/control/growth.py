@@ -16,6 +16,7 @@ from glowplug.control.estimates import (
     instance_bytes,
     needed_soon,
     too_big,
+    too_large,
     weight_bytes,
     zygote_bytes,
 )
@@ -49,13 +50,8 @@ def grow_ahead(c: Context, node: Node, function: Function, version: Version, *, 
 
 def grow_on(c: Context, function: Function, version: Version, device: Device, *, urgent: bool) -> bool:
     """As grow, on a device; `urgent` when requests are bound to it there."""
-    ledger, need_bytes = c.store.fleet.ledger, device_bytes(c, version)
-    capacity_bytes = ledger.budget[device.id]
-    if need_bytes > capacity_bytes:
-        raise NoSpace(
-            f"{function.id} needs {need_bytes / 1e6:.0f} MB of a device, and {device.id} has "
-            f"{capacity_bytes / 1e6:.0f} MB: use a larger device, or a smaller model or batch"
-        )
+    if device_bytes(version, device) > c.store.fleet.ledger.budget[device.id]:
+        raise NoSpace(too_large(c, version, device))
     node = c.store.nodes[device.node]
     return _grow_at(c, node, function, version, None, device, urgent, False)
 
@@ -96,7 +92,7 @@ def _grow_at(
     target = Target("instance", node.id, str(c.instance_id()))
     holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=rank)
     if device is not None:
-        c.store.fleet.ledger.record(holding.key, device.id, device_bytes(c, version))
+        c.store.fleet.ledger.record(holding.key, device.id, device_bytes(version, device))
         device.loading[function.id] = InstanceId(int(target.key))
         lines.leave(c, function)
     instances.launch(c, holding, version, origin, request, prime=prime, device=device)
@@ -105,7 +101,7 @@ def _grow_at(
 
 def _make_room_on(c: Context, device: Device, version: Version) -> bool:
     """Whether the model's bytes are free there; if not, the least worthy of what is idle there goes."""
-    ledger, need_bytes = c.store.fleet.ledger, device_bytes(c, version)
+    ledger, need_bytes = c.store.fleet.ledger, device_bytes(version, device)
     short_bytes = need_bytes - ledger.free_bytes(device.id)
     if short_bytes > 0:
         short_bytes -= ledger.leaving[device.id]

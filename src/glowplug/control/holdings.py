@@ -84,6 +84,7 @@ def climb(
             prime=prime,
             priority=holding.priority,
             device=device,
+            device_bytes=c.store.fleet.ledger.held_bytes(holding.key),
         )
     )
     timeout_s = c.settings.climb_timeout_s

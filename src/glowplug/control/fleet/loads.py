@@ -61,4 +61,4 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
 
 def fits(c: Context, device: Device, version: Version) -> bool:
     """Whether the model could ever lie there."""
-    return device_bytes(c, version) <= c.store.fleet.ledger.budget[device.id]
+    return device_bytes(version, device) <= c.store.fleet.ledger.budget[device.id]
