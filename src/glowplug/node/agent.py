@@ -211,11 +211,11 @@ class Agent:
         try:
             device = self.devices.find(number)
             context = self.contexts.take(command, device)
-            residence = device.admit(command)
+            residence = device.admit(command, has_context=context is not None)
         except CapacityError as error:
             self.fail(command, error.code, error.message)
             return
-        more["device"] = device.setting_for(residence, has_context=context is not None)
+        more["device"] = residence.setting
         data = (*data, *device.descriptors)
         try:
             if context is None:

@@ -92,7 +92,7 @@ class Contexts:
             reservation = device.ledger.reserve(device.setting.context_bytes)
         except DeviceFull:
             return  # of one that is on its way out
-        residence = Residence(device, reservation, None)
+        residence = Residence(device, reservation, has_context=False)
         try:
             held = self._agent.births.context(parent, climb, device)
         except (OSError, ValueError):

@@ -72,30 +72,40 @@ class SharedContext:
 
 
 class Residence:
-    """What one worker has of a device, from before it is born until it is gone."""
+    """What one worker has of a device, from before it is born until it is gone. Its weights begin to come at
+    once, unless its process has to open a context first."""
 
     def __init__(
         self,
         device: NodeDevice,
         reservation: Reservation,
-        copy: VirtualCopy | None = None,
+        weight_bytes: int = 0,
         shared: SharedContext | None = None,
+        *,
+        has_context: bool = True,
     ) -> None:
         self.device = device
         self.reservation = reservation
         self.shared = shared
-        self._copy = copy
+        self._weight_bytes = weight_bytes
+        self._copy = device.copy(weight_bytes, reservation) if has_context else None
 
-    async def arrived(self) -> float:
-        """Returns when the weights are there, with the seconds that their copy took by itself. Raises the
-        loader's DeviceFailed."""
-        copy = self._copy
+    @property
+    def setting(self) -> DeviceSetting:
+        """What its worker is told of the device: whoever has a context waits for none."""
+        setting = self.device.setting
+        return setting if self._copy is None else msgspec.structs.replace(setting, context_s=0.0)
+
+    async def arrived(self, took_s: float) -> float:
+        """Called when the process is ready, `took_s` after the climb began; returns when the weights are there
+        too, with the seconds that both took by themselves. Raises the loader's DeviceFailed."""
+        copy, before_s = self._copy, 0.0
         if copy is None:
-            return 0.0
+            copy, before_s = self.device.copy(self._weight_bytes, self.reservation), took_s
         while not copy.done():
             await asyncio.sleep(copy.ready_s - time.monotonic())
         copy.wait()
-        return copy.took_s
+        return max(took_s, before_s + copy.took_s)
 
 
 class NodeDevice:
@@ -123,7 +133,7 @@ class NodeDevice:
     def is_empty(self) -> bool:
         return self.ledger.free_bytes == self.ledger.capacity_bytes
 
-    def admit(self, climb: Climb) -> Residence:
+    def admit(self, climb: Climb, *, has_context: bool) -> Residence:
         """Room for the instance of this climb, and its weights on their way. Raises DeviceFailed,
         DeviceFull."""
         if self.why_gone:
@@ -135,21 +145,21 @@ class NodeDevice:
         except DeviceFull:
             self._unshare(shared)
             raise
-        copy = None
+        has_context |= not self.setting.context_s or (shared is not None and shared.members > 1)
+        nbytes = min(copied_bytes(climb), need_bytes)
+        return Residence(self, reservation, nbytes, shared, has_context=has_context)
+
+    def copy(self, nbytes: int, reservation: Reservation) -> VirtualCopy:
+        """So many bytes on their way there. Only a virtual device takes its time: on the node's cores they are
+        where they are, and onto a card its workers bring them."""
         if self._virtual is not None:
-            copy = self._virtual.place(_untouched(min(copied_bytes(climb), need_bytes)), reservation)
-        return Residence(self, reservation, copy, shared)
+            return self._virtual.place(_untouched(nbytes), reservation)
+        return VirtualCopy(b"", 0.0, 0.0, RealClock(), "")
 
     def leave(self, residence: Residence) -> None:
         """A worker is gone, and all that it had here free."""
         self.ledger.release(residence.reservation)
         self._unshare(residence.shared)
-
-    def setting_for(self, residence: Residence, *, has_context: bool) -> DeviceSetting:
-        """What its worker is told, which waits for a context unless there is one."""
-        if has_context or (residence.shared is not None and residence.shared.members > 1):
-            return msgspec.structs.replace(self.setting, context_s=0.0)
-        return self.setting
 
     def _reserve(self, climb: Climb, nbytes: int) -> Reservation:
         try:

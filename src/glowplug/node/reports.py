@@ -119,10 +119,10 @@ class Reports:
     async def _await_weights(
         self, held: Held, residence: Residence, took_s: float, held_bytes: int, phases: dict[str, float]
     ) -> None:
-        """The process is there, and its weights come by themselves. What the climb took is its own time: the
-        time for which its copy waited for others is nobody's cost but the line's."""
+        """The process is there, and its weights come by themselves. What the climb took is its own time: that
+        its copy waited for others is not a cost of this model."""
         try:
-            copied_s = await residence.arrived()
+            took_s = await residence.arrived(took_s)
         except DeviceFailed as error:
             held.failed, held.retriable = Failed("device_failed", str(error)), True
             held.process.kill()
@@ -130,7 +130,7 @@ class Reports:
         if held.climb is None or held.process.exited or held.descend is not None:
             return
         climb = held.climb
-        self._tell_reached(held, max(took_s, copied_s), held_bytes, phases | {"apply": copied_s})
+        self._tell_reached(held, took_s, held_bytes, phases)
         self.agent.contexts.prepare(climb, residence.device)
 
     def _tell_reached(self, held: Held, took_s: float, held_bytes: int, phases: dict[str, float]) -> None:

@@ -156,11 +156,14 @@ class Watch:
 
     # what policies are asked, and say
 
+    def asked(self) -> None:
+        """The scheduling policy is asked."""
+        self._looks += self._is_queued()
+
     def looked(self, view: PolicyView) -> None:
-        """The scheduling policy was asked, and the request still waits: for what?"""
+        """It was asked, and the request still waits: for what?"""
         if not self._is_queued():
             return
-        self._looks += 1
         assert isinstance(view, FleetView)
         self._wait(places.on_devices(view, self._function))
 
@@ -240,6 +243,7 @@ class _Scheduling:
         self._watch = watch
 
     def decide(self, view: PolicyView, now_s: float) -> Iterator[Scheduled]:
+        self._watch.asked()
         for decision in self._inner.decide(view, now_s):
             self._watch.scheduled(decision, view)
             yield decision
