@@ -49,6 +49,8 @@ def _register() -> None:
         "secret": "secrets:app",
         "env": "environments:app",
         "trace": "trace:trace",
+        "explain": "explain:explain",
+        "devices": "devices:app",
         "replay": "replay:replay",
         "workload": "workloads:workload",
         "pack": "packs:pack",

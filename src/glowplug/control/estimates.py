@@ -120,12 +120,22 @@ def worth(c: Context, holding: Holding) -> Worth:
     return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=instance.uses)
 
 
-def device_bytes(c: Context, version: Version) -> int:
-    """What the model takes of a device: measured, declared, or its weights and as much as it may need."""
+def device_bytes(version: Version, device: Device) -> int:
+    """What a worker with the model takes of the device: measured, declared, or its weights and as much as it
+    may need; and its context."""
     facts, declared = version.facts, version.spec.declaration
-    if facts is not None and facts.device_bytes:
-        return facts.device_bytes
-    return declared.device_memory_bytes or weight_bytes(version) + declared.memory_bytes
+    own_bytes = facts.device_bytes if facts is not None else 0
+    own_bytes = own_bytes or declared.device_memory_bytes or weight_bytes(version) + declared.memory_bytes
+    return own_bytes + device.context_bytes
+
+
+def too_large(c: Context, version: Version, device: Device) -> str:
+    """Words for a model that could never lie there."""
+    need_bytes, capacity_bytes = device_bytes(version, device), c.store.fleet.ledger.budget[device.id]
+    return (
+        f"{version.spec.function} needs {need_bytes / 1e6:.0f} MB of a device, and {device.id} has "
+        f"{capacity_bytes / 1e6:.0f} MB: use a larger device, or a smaller model or batch"
+    )
 
 
 def worth_on_device(c: Context, instance: Instance) -> Worth:
@@ -138,7 +148,7 @@ def worth_on_device(c: Context, instance: Instance) -> Worth:
     return Worth(
         rank=demand(c, version),
         saved_s=saved_s,
-        held_bytes=device_bytes(c, version),
+        held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
         pinned=version.live <= replicas_wanted(c, c.store.functions[instance.function]),
         copies=max(1, copies),
         needed=needed_soon(c, instance.function),
@@ -172,7 +182,7 @@ def worth_below_devices(c: Context, version: Version, rank: float, needed: float
     costs, name = c.policies.costs, version.spec.version
     spared_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
     copies = len(c.store.fleet.where.get(version.spec.function, ()))
-    return Worth(rank, spared_s, weight_bytes(version), copies=1 + copies, needed=needed)
+    return Worth(rank, spared_s / (1 + copies), weight_bytes(version), needed=needed)
 
 
 def demand(c: Context, version: Version) -> float:

@@ -89,6 +89,7 @@ def climb(
             priority=holding.priority,
             device=device,
             cached=cached,
+            device_bytes=c.store.fleet.ledger.held_bytes(holding.key),
         )
     )
     timeout_s = c.settings.climb_timeout_s

@@ -48,6 +48,8 @@ def pump(c: Context, number: FunctionId) -> None:
         schedule.look(c, function, version)
         if function.goal is not None:
             goals.pursue(c, function, version)
+        if function.stage_wanted:
+            _stage(c, function, version)
         return
     if function.on_device:
         schedule.qualify(c, function, on_device=False)
@@ -159,13 +161,16 @@ def rest(c: Context, instance: Instance) -> None:
     if instance.version not in (function.active, function.next):
         instances.drain(c, instance, "superseded")
         return
-    if instance.version != function.active or function.queue or instance.device is not None:
+    on_device = instance.device is not None
+    if instance.version != function.active or (function.queue and not on_device):
         return
     if instance.host is not None:
         return
     if c.settings.eager_stage and function.done and not version.staged_on:
         function.stage_wanted = True
         c.touch(function.id)
+    if on_device:
+        return
     held = function.hold is not None and function.hold < Step.PARKED
     if held or version.live > max(most_workers(c, function, version), replicas_wanted(c, function)):
         instances.drain(c, instance, "not wanted")

@@ -9,7 +9,7 @@ from glowplug.control import capacity
 from glowplug.control.context import Context
 from glowplug.control.estimates import most_workers
 from glowplug.control.records import Function, Instance, Version
-from glowplug.core.ids import InstanceId
+from glowplug.core.ids import FunctionId, InstanceId
 from glowplug.core.ladder import Step
 
 _LOOKED_AT = 8
@@ -32,6 +32,10 @@ class FunctionView:
         self._version = version
         self._at_once = version.spec.declaration.target_concurrency
         self.growing = False
+
+    @property
+    def function(self) -> FunctionId:
+        return self._function.id
 
     @property
     def idle(self) -> InstanceId | None:

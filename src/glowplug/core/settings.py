@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from glowplug.core.devices import DeviceSetting
+
 
 class ControlSettings(msgspec.Struct, frozen=True):
     """What the controller may not exceed, and how patient it is."""
@@ -93,6 +95,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     run_dir: str
     node: str = "local"
     budget_bytes: int = 4 * 10**9
+    devices: tuple[DeviceSetting, ...] = ()
     threads: int = 0
     """Compute threads of all workers of a function together, where it does not declare those of one; 0 is
     every core."""

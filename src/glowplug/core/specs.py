@@ -13,6 +13,8 @@ from glowplug.core.priority import Priority, PriorityLabel, rank_of
 Kind = Literal["model", "function"]
 DeviceKind = Literal["cpu", "gpu"]
 """Where a model computes: on the node's own cores, or on one of its devices, of whatever kind."""
+MOST_COPIES = 10_000
+"""`max_workers` of a function on devices that names none: as many copies as pay off."""
 MOST_AT_ONCE = 128
 """Requests that one worker may be told to run at once."""
 LONGEST_BATCH_WAIT_S = 10.0
@@ -172,11 +174,13 @@ class BundleFacts(msgspec.Struct, frozen=True):
 
 
 class DeviceSpec(msgspec.Struct, frozen=True):
-    """An accelerator of a node, or what stands for one. It runs `at_once` requests, or batches, at a time."""
+    """An accelerator of a node, or what stands for one. It runs `at_once` requests, or batches, at a time.
+    Each worker there takes `context_bytes` beside its model."""
 
     device: DeviceId
     capacity_bytes: int
     at_once: int = 1
+    context_bytes: int = 0
 
 
 class NodeSpec(msgspec.Struct, frozen=True):

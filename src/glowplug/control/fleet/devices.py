@@ -24,7 +24,7 @@ def join(c: Context, node: NodeId, spec: DeviceSpec) -> None:
     """A device that joins again has lost what it held."""
     leave(c, spec.device, "it joined again")
     fleet = c.store.fleet
-    device = Device(id=spec.device, node=node, at_once=spec.at_once)
+    device = Device(id=spec.device, node=node, at_once=spec.at_once, context_bytes=spec.context_bytes)
     fleet.devices[device.id] = device
     fleet.ledger.open(device.id, spec.capacity_bytes)
     fleet.free[device.id] = fleet.open[device.id] = None

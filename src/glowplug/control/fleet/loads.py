@@ -8,7 +8,14 @@ from math import inf
 from glowplug.control import answers, growth, holdings, instances, memory
 from glowplug.control import lines as starved
 from glowplug.control.context import Context
-from glowplug.control.estimates import best_origin, device_bytes, device_score_now, instance_bytes, too_big
+from glowplug.control.estimates import (
+    best_origin,
+    device_bytes,
+    device_score_now,
+    instance_bytes,
+    too_big,
+    too_large,
+)
 from glowplug.control.fleet import cache, lines, places
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Version
@@ -71,13 +78,9 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
 def _grow(c: Context, function: Function, version: Version, device: Device, *, urgent: bool) -> bool:
     """As growth.grow, on a device; `urgent` when requests are bound to it there. The model's weights pass
     through the node's memory, and stay there if there is room (cache.py)."""
-    node, need_bytes = c.store.nodes[device.node], device_bytes(c, version)
-    capacity_bytes = c.store.fleet.ledger.budget[device.id]
-    if need_bytes > capacity_bytes:
-        raise NoSpace(
-            f"{function.id} needs {need_bytes / 1e6:.0f} MB of a device, and {device.id} has "
-            f"{capacity_bytes / 1e6:.0f} MB: use a larger device, or a smaller model or batch"
-        )
+    node, need_bytes = c.store.nodes[device.node], device_bytes(version, device)
+    if need_bytes > c.store.fleet.ledger.budget[device.id]:
+        raise NoSpace(too_large(c, version, device))
     rank, own_bytes = function.queue.rank, instance_bytes(c, version)
     hopeless = too_big(c, version, node.id, own_bytes)
     if hopeless is not None:
@@ -123,4 +126,4 @@ def _make_room(c: Context, device: Device, need_bytes: int) -> bool:
 
 def fits(c: Context, device: Device, version: Version) -> bool:
     """Whether the model could ever lie there."""
-    return device_bytes(c, version) <= c.store.fleet.ledger.budget[device.id]
+    return device_bytes(version, device) <= c.store.fleet.ledger.budget[device.id]

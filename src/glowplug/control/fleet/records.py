@@ -36,6 +36,7 @@ class Device(msgspec.Struct):
     id: DeviceId
     node: NodeId
     at_once: int = 1
+    context_bytes: int = 0
     residents: dict[FunctionId, InstanceId] = {}
     loading: dict[FunctionId, InstanceId | None] = {}
     line: list[Batch] = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from glowplug.control import instances
+from glowplug.control import answers, instances
 from glowplug.control.context import Context
-from glowplug.control.estimates import replicas_wanted
+from glowplug.control.estimates import replicas_wanted, too_large
 from glowplug.control.fleet import lines, loads, queues
 from glowplug.control.fleet.records import Device
 from glowplug.control.fleet.view import FleetView
@@ -44,6 +44,8 @@ def look(c: Context, function: Function, version: Version) -> None:
     if not function.on_device:
         qualify(c, function, on_device=True)
     c.fleet_check = True
+    if function.queue:
+        _refuse_hopeless(c, function, version)
     missing = replicas_wanted(c, function) - len(c.store.fleet.where.get(function.id, ()))
     if missing <= 0 or c.now_s < function.retry_at_s:
         return
@@ -52,6 +54,20 @@ def look(c: Context, function: Function, version: Version) -> None:
     places.sort(key=lambda device: -c.store.fleet.ledger.free_bytes(device))
     for number in places[:missing]:
         loads.want(c, c.store.fleet.devices[number], function)
+
+
+def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:
+    """Nobody is to wait for a device that is not there. Without any node one is expected to come back."""
+    devices = c.store.fleet.devices.values()
+    if devices and not any(loads.fits(c, each, version) for each in devices):
+        largest = max(devices, key=lambda each: c.store.fleet.ledger.budget[each.id])
+        function.error = too_large(c, version, largest)
+        answers.reject_queue(c, function, "no_space", function.error)
+    elif not devices and c.store.nodes:
+        function.error = (
+            f"{function.id} computes on a device, and there is none: see `glowplug serve --devices`"
+        )
+        answers.reject_queue(c, function, "unavailable", function.error)
 
 
 def qualify(c: Context, function: Function, *, on_device: bool) -> None:

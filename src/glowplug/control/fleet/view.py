@@ -157,13 +157,16 @@ class FleetView:
         if len(fleet.where.get(function, ())) >= version.spec.declaration.max_workers:
             return False
         room_bytes = fleet.ledger.free_bytes(device) + fleet.ledger.leaving[device]
-        return room_bytes + c.policies.device_eviction.offered(device) >= device_bytes(c, version)
+        return room_bytes + c.policies.device_eviction.offered(device) >= device_bytes(version, record)
+
+    def is_paused(self, device: DeviceId) -> bool:
+        """Nothing is loaded there for a while, since a load failed."""
+        return self._c.store.fleet.devices[device].paused_until_s > self._c.now_s
 
     def victims(self, function: FunctionId, device: DeviceId) -> list[FunctionId]:
-        c, ledger = self._c, self._c.store.fleet.ledger
-        short_bytes = (
-            device_bytes(c, _version(c, function)) - ledger.free_bytes(device) - ledger.leaving[device]
-        )
+        c, fleet, ledger = self._c, self._c.store.fleet, self._c.store.fleet.ledger
+        need_bytes = device_bytes(_version(c, function), fleet.devices[device])
+        short_bytes = need_bytes - ledger.free_bytes(device) - ledger.leaving[device]
         if short_bytes <= 0:
             return []
         keys = c.policies.device_eviction.victims(device, short_bytes, (), inf, partial(device_score_now, c))
