@@ -9,7 +9,11 @@ from glowplug.core.specs import DeviceSpec, FunctionSpec
 from tests.control.world import NODE, World, kinds, spec
 
 CONTROL = ControlSettings(
-    environment_estimate_bytes=100, reserve_margin_bytes=0, reserve_factor=1.0, scheduling="lb"
+    environment_estimate_bytes=100,
+    reserve_margin_bytes=0,
+    reserve_factor=1.0,
+    scheduling="lb",
+    eager_stage=False,
 )
 """An instance takes 190 of its node, its weights 500 (world.FACTS) and 1000 of its device."""
 ON_DEVICE = {"device": "gpu", "device_memory_bytes": 1000, "max_workers": 9}
