@@ -18,6 +18,7 @@ import msgspec
 from rich.console import Console
 
 EXPERIMENTS = {
+    "calibration": "glowplug.bench.preloading_calibration",
     "coldstart": "glowplug.bench.coldstart",
     "endurance": "glowplug.bench.endurance",
     "gateway": "glowplug.bench.gateway",
