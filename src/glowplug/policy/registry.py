@@ -20,8 +20,12 @@ POLICIES: dict[str, dict[str, str]] = {
         "finish-first": "glowplug.policy.scheduling.finish_first:FinishFirst",
         "lalb": "glowplug.policy.scheduling.lalb:Lalb",
         "lalb-o3": "glowplug.policy.scheduling.lalb_o3:LalbO3",
+        "lalb-o3-overlap": "glowplug.policy.scheduling.lalb_overlap:LalbO3Overlap",
+        "lalb-overlap": "glowplug.policy.scheduling.lalb_overlap:LalbOverlap",
         "lb": "glowplug.policy.scheduling.lb:LoadBalancing",
         "lb-overlap": "glowplug.policy.scheduling.lb:LoadBalancingOverlap",
+        "mqfq-sticky": "glowplug.policy.scheduling.mqfq_sticky:MqfqSticky",
+        "start-estimate": "glowplug.policy.scheduling.start_estimate:StartEstimate",
     },
     "eviction": {
         "greedy-dual": "glowplug.policy.eviction.greedy_dual:GreedyDual",

@@ -9,6 +9,8 @@ from glowplug.policy.eviction.offers import PINNED, Offers
 
 _SHORTEST_S = 1e-6
 _LEAST_AT_ONCE = 1e-9
+_COPIES_EACH = 2.0
+"""So many copies make sure of one at work: the others' devices are busy with other models."""
 
 
 class ValuePerByte(Offers):
@@ -28,5 +30,5 @@ class ValuePerByte(Offers):
 def _all_needed(copies: int, at_once: float) -> float:
     """The logarithm of how likely so many are at work at the same time: Chernoff's bound on the tail of a
     Poisson distribution, which holds for any size."""
-    at_once = max(at_once, _LEAST_AT_ONCE)
-    return 0.0 if copies <= at_once else copies - at_once - copies * log(copies / at_once)
+    wanted = max(at_once * _COPIES_EACH, _LEAST_AT_ONCE)
+    return 0.0 if copies <= wanted else copies - wanted - copies * log(copies / wanted)

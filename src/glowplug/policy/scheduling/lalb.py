@@ -18,7 +18,11 @@ from glowplug.policy.scheduling.rooms import finish_s
 
 
 class Lalb(msgspec.Struct):
-    """A request that was passed over `limit` times is placed next; with 0 that is always the head."""
+    """A request that was passed over `limit` times is placed next; with 0 that is always the head.
+
+    Who is passed over is so for every free device that looks, so all scans together are of constant cost for
+    each request.
+    """
 
     limit: int = 0
 
@@ -35,7 +39,7 @@ class Lalb(msgspec.Struct):
                     yield Send((request.id,), device)
                     return
                 if request.skips >= self.limit:
-                    decision = place(view, request, device)
+                    decision = self.place(view, request, device)
                     if decision is not None:
                         yield decision
                         break
@@ -44,33 +48,40 @@ class Lalb(msgspec.Struct):
             else:
                 break
         while device in view.free:
-            decision = self._place_head(view, device)
+            decision = self._place_first(view, device)
             if decision is None:
                 return
             yield decision
 
-    def _place_head(self, view: FleetView, device: DeviceId) -> Decision | None:
+    def _place_first(self, view: FleetView, device: DeviceId) -> Decision | None:
         """The head, or the first behind it that can go anywhere now."""
+        refused: set[FunctionId] = set()
         for request in view.waiting():
-            decision = place(view, request, device)
-            if decision is not None:
-                return decision
+            if request.function not in refused:
+                decision = self.place(view, request, device)
+                if decision is not None:
+                    return decision
+                refused.add(request.function)
         return None
+
+    def place(self, view: FleetView, request: WaitingView, device: DeviceId) -> Decision | None:
+        """Where the model is: at once where nothing keeps it waiting, behind others if they are done before
+        it could begin on `device`; else there. None where it can go nowhere now."""
+        best, best_s = None, inf
+        for other in view.where(request.function):
+            if self.runs_at_once(view, request.function, other):
+                return Send((request.id,), other)
+            left_s = finish_s(view.devices[other])
+            if left_s < best_s:
+                best, best_s = other, left_s
+        begins_s = max(view.devices[device].running_left_s, view.load_s(request.function, device))
+        if best is not None and best_s < begins_s:
+            return Send((request.id,), best)
+        return Send((request.id,), device) if view.may_load(request.function, device) else None
+
+    def runs_at_once(self, view: FleetView, function: FunctionId, device: DeviceId) -> bool:
+        """On a device that has the model, or where it comes."""
+        return device in view.free
 
     def forget(self, function: FunctionId) -> None:
         return
-
-
-def place(view: FleetView, request: WaitingView, device: DeviceId) -> Decision | None:
-    """Where the model is, on a free device at once, on a busy one if that is done before it could load on
-    `device`; else there. None where it can go nowhere now."""
-    best, best_s = None, inf
-    for other in view.where(request.function):
-        if other in view.free:
-            return Send((request.id,), other)
-        left_s = finish_s(view.devices[other])
-        if left_s < best_s:
-            best, best_s = other, left_s
-    if best is not None and best_s < view.load_s(request.function, device):
-        return Send((request.id,), best)
-    return Send((request.id,), device) if view.may_load(request.function, device) else None

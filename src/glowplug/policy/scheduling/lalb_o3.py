@@ -1,4 +1,5 @@
-"""lalb-o3: lalb out of order. Whoever's model a free device has goes before its elders, up to 25 times each.
+"""lalb-o3: lalb out of order. Whoever's model a free device has goes before its elders, a limited number of
+times each.
 
 Source: as lalb, whose default limit is 25.
 """
@@ -7,6 +8,8 @@ from __future__ import annotations
 
 from glowplug.policy.scheduling.lalb import Lalb
 
+LIMIT = 25
+
 
 class LalbO3(Lalb):
-    limit: int = 25
+    limit: int = LIMIT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from glowplug.core.ids import DeviceId, FunctionId
-from glowplug.policy.scheduling import DeviceView, FleetView
+from glowplug.policy.scheduling import DeviceView, FleetView, WaitingView
 
 
 def takes(view: FleetView, function: FunctionId, device: DeviceId) -> bool:
@@ -17,6 +17,16 @@ def takes(view: FleetView, function: FunctionId, device: DeviceId) -> bool:
 def computing(view: FleetView) -> Iterator[DeviceId]:
     """The devices that compute, and could load beside it."""
     return (device for device in view.half_free if not view.devices[device].loading)
+
+
+def loading(view: FleetView) -> Iterator[DeviceId]:
+    """The devices that load, and could compute beside it."""
+    return (device for device in view.half_free if view.devices[device].loading)
+
+
+def turn(request: WaitingView) -> tuple[int, float, int]:
+    """Orders requests as they wait."""
+    return -request.rank, request.arrived_s, request.id
 
 
 def finish_s(device: DeviceView) -> float:
