@@ -21,6 +21,8 @@ _ROUND = 64
 
 def arrived(c: Context, function: FunctionId) -> None:
     """A request came for it, be it told one by one or in a gateway's report."""
+    if not c.policies.preload.foresees and not c.policies.eviction.timely:
+        return
     c.policies.predictors.observe(function, c.now_s)
     c.policies.preload.arrived(PreloadView(c), function, c.now_s)
     _arm(c)

@@ -126,6 +126,10 @@ class PreloadView(Protocol):
 class PreloadPolicy(Protocol):
     """A msgspec Struct, whose fields are its state."""
 
+    @property
+    def foresees(self) -> bool:
+        """Whether it does anything at all: else nothing is predicted, which costs time."""
+
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         """A request came for it."""
 

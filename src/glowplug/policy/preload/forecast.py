@@ -1,12 +1,14 @@
-"""When each function will be asked for again, as far as anybody knows: one predictor a function."""
+"""When each function will be asked for again, as pre-load policies ask: one answer for all of them."""
 
 from __future__ import annotations
 
-from math import exp, inf, log
+from math import inf
 
 import msgspec
 
 from glowplug.core.ids import FunctionId
+from glowplug.policy.predictors import chance
+from glowplug.policy.predictors.table import Predictors
 
 _WINDOW = 20
 
@@ -18,12 +20,14 @@ class Past(msgspec.Struct):
 
 
 class Forecast(msgspec.Struct):
-    """Poisson over a window: rate = arrivals / the time they took (Tyche's worked example; a window of 10 to
-    30 is said to make no difference)."""
+    """`rate_per_s` is arrivals over the time that the last of them took (Tyche's worked example; a window of
+    10 to 30 is said to make no difference); `needed` and `quantile_s` are of the best of all models."""
 
+    table: Predictors = msgspec.field(default_factory=Predictors)
     past: dict[FunctionId, Past] = {}
 
     def observe(self, function: FunctionId, now_s: float) -> None:
+        self.table.observe(function, now_s)
         past = self.past.get(function)
         if past is None:
             past = self.past[function] = Past()
@@ -43,12 +47,18 @@ class Forecast(msgspec.Struct):
 
     def needed(self, function: FunctionId, now_s: float, from_s: float, until_s: float) -> float:
         """The probability of an arrival between two times from now, if none came before."""
-        return 1.0 - exp(-self.rate_per_s(function, now_s) * max(0.0, until_s - from_s))
+        found = self.table.functions.get(function)
+        if found is None:
+            return 0.0
+        age_s, pool = max(0.0, now_s - found.last_s), self.table.pool
+        return chance(found.hazard(age_s + from_s, pool), found.hazard(age_s + until_s, pool))
 
     def quantile_s(self, function: FunctionId, share: float) -> float:
         """From the last arrival on, by when the next has come with this probability."""
-        rate = self.rate_per_s(function, 0.0)
-        return -log(1 - share) / rate if rate else inf
+        if function not in self.table.functions:
+            return inf
+        return self.table.quantile_s(function, share)
 
     def forget(self, function: FunctionId) -> None:
         self.past.pop(function, None)
+        self.table.forget(function)

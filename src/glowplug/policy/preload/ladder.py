@@ -24,25 +24,26 @@ _SHARES = (0.02, 0.1, 0.3, 0.6)
 _NEAR_S = 4.0
 _LEAST_CHANCE = 1e-3
 _STALE_ALLOWED = 256
+_LEARNED_ANEW = 1.25
+"""A function's distribution is looked at again when it has been called so many times as often."""
 
 
 class Ladder(msgspec.Struct):
-    """`due` is a heap of (when, function, round); a function's entries of earlier rounds are void."""
+    """`due` is a heap of (when, function, round); a function's entries of earlier rounds are void. `offsets`
+    has by function the round they were worked out in, and when to look after an arrival."""
 
+    foresees: bool = True
     due: list[tuple[float, FunctionId, int]] = []
     rounds: dict[FunctionId, int] = {}
+    offsets: dict[FunctionId, tuple[int, list[float]]] = {}
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         turn = self.rounds[function] = self.rounds.get(function, 0) + 1
-        ahead_s = _NEAR_S / 2 + view.load_s(function)
-        before_s = -inf
-        for share in _SHARES:
-            after_s = view.quantile_s(function, share) - ahead_s
-            if after_s == inf:
-                break
-            if after_s > before_s + _NEAR_S / 2:
-                before_s = max(after_s, 0.0)
-                heappush(self.due, (now_s + before_s, function, turn))
+        known = self.offsets.get(function)
+        if known is None or turn > known[0] * _LEARNED_ANEW:
+            known = self.offsets[function] = turn, _offsets_s(view, function)
+        for after_s in known[1]:
+            heappush(self.due, (now_s + after_s, function, turn))
         if len(self.due) > _STALE_ALLOWED + 8 * len(self.rounds):
             self.due = [entry for entry in self.due if self.rounds.get(entry[1]) == entry[2]]
             heapify(self.due)
@@ -65,6 +66,7 @@ class Ladder(msgspec.Struct):
 
     def forget(self, function: FunctionId) -> None:
         self.rounds.pop(function, None)
+        self.offsets.pop(function, None)
 
     def _look(self, view: PreloadView, function: FunctionId, now_s: float) -> Decision | None:
         waits_s = view.waits_s(function)
@@ -86,3 +88,14 @@ class Ladder(msgspec.Struct):
                     best = Raise(function, NodeId(node), step, worth, now_s + _NEAR_S)
                     best_worth = worth
         return best
+
+
+def _offsets_s(view: PreloadView, function: FunctionId) -> list[float]:
+    """Seconds after an arrival when the next may come into sight; nothing for what comes all the time."""
+    ahead_s = _NEAR_S / 2 + view.load_s(function)
+    found: list[float] = []
+    for share in _SHARES:
+        after_s = view.quantile_s(function, share) - ahead_s
+        if after_s < inf and after_s > (found[-1] if found else 0.0) + _NEAR_S / 2:
+            found.append(after_s)
+    return found

@@ -12,6 +12,8 @@ from glowplug.policy.preload import Decision, PreloadView, SandboxView
 
 
 class NoPreload(msgspec.Struct):
+    foresees: bool = False
+
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         return
 

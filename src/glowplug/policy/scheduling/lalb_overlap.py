@@ -16,10 +16,10 @@ from glowplug.policy.scheduling.rooms import computing, loading, turn
 
 
 class LalbOverlap(Lalb):
-    """A device that loads and does not compute serves whoever waits for a model that it has: without that half
-    of it the mean is 20 to 70 % longer in our trials. One that computes and does not load decides now what it
-    would decide once it is free, and begins at once if that is a load: so it takes one request ahead, and
-    none that it could serve without a load.
+    """A device that loads and does not compute serves whoever waits for a model that it has: without that
+    half of it the mean is 20 to 70 % longer in our trials. One that computes and does not load decides now
+    what it would decide once it is free, and begins at once if that is a load: so it takes one request ahead,
+    and none that it could serve without a load.
     """
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
@@ -61,8 +61,8 @@ class LalbOverlap(Lalb):
 
 class LalbO3Overlap(LalbOverlap):
     """Out of order, a device that computes takes ahead the first whose model no device has: that has to be
-    loaded whatever comes, and for the others there are hits to come. In our trials 4 % better than the rule of
-    lalb-overlap, at any load; there, in order, it is worse."""
+    loaded whatever comes, and for the others there are hits to come. In our trials 4 % better than the rule
+    of lalb-overlap, at any load; there, in order, it is worse."""
 
     limit: int = LIMIT
 

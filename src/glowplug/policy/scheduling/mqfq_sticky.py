@@ -1,10 +1,11 @@
 """mqfq-sticky: each function a flow with a virtual time; who is not far ahead goes where it is warm.
 
 Source: Fuerst et al., "MQFQ-Sticky: Fair Queueing For Serverless GPU Functions" (arXiv 2507.08954, 2025), in
-Iluvatar; after multi-queue fair queueing, Hedayati et al. (USENIX ATC 2019). By the published code: a flow per
-function, its virtual time, throttling, a warm flow before a colder one that is behind it. Recalled: the bound
-of 10 s, and two functions at a time on a device, one of which may be loading. Inferred: several devices. Left
-out: hints to swap a resting flow's memory out, for which the device's eviction policy stands here.
+Iluvatar; after multi-queue fair queueing, Hedayati et al. (USENIX ATC 2019). By the published code: a flow
+per function, its virtual time, throttling, a warm flow before a colder one that is behind it. Recalled: the
+bound of 10 s, and two functions at a time on a device, one of which may be loading. Inferred: several
+devices. Left out: hints to swap a resting flow's memory out, for which the device's eviction policy stands
+here.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from glowplug.policy.scheduling.rooms import computing, loading, takes
 
 
 class MqfqSticky(msgspec.Struct):
-    """`next_s` is by flow the virtual time at which its next request would start: it grows by the expected run
-    of each request sent, and is never below `virtual_s`, the least of all flows that have requests waiting.
-    A flow more than `ahead_s` beyond that is throttled."""
+    """`next_s` is by flow the virtual time at which its next request would start: it grows by the expected
+    run of each request sent, and is never below `virtual_s`, the least of all flows that have requests
+    waiting. A flow more than `ahead_s` beyond that is throttled."""
 
     ahead_s: float = 10.0
     virtual_s: float = 0.0
@@ -60,7 +61,8 @@ def _warm(view: FleetView, flows: dict[FunctionId, float]) -> tuple[FunctionId, 
 
 
 def _cold(view: FleetView, flows: dict[FunctionId, float]) -> tuple[FunctionId, DeviceId] | None:
-    """The flow that is the least ahead, on a free device; one that is warm nowhere, on one that computes too."""
+    """The flow that is the least ahead, on a free device; one that is warm nowhere, on one that computes
+    too."""
     beside = list(computing(view))
     for flow in sorted(flows, key=flows.__getitem__):
         for device in view.free:

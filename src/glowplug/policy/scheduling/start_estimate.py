@@ -1,9 +1,10 @@
 """start-estimate: every request goes, as soon as it comes, where it is expected to start first.
 
 Source: the start-up time estimates of Fu et al., "ServerlessLLM: Low-Latency Serverless Inference for Large
-Language Models" (OSDI 2024): what waits on the server, and then the model's bytes by the bandwidth of the tier
-in which the server has them. Left out: live migration of what runs, which is for inferences of many seconds.
-Devices overlap loads with compute, as for all policies that bind ahead; the estimate adds them, as published.
+Language Models" (OSDI 2024): what waits on the server, and then the model's bytes by the bandwidth of the
+tier in which the server has them. Left out: live migration of what runs, which is for inferences of many
+seconds. Devices overlap loads with compute, as for all policies that bind ahead; the estimate adds them, as
+published.
 """
 
 from __future__ import annotations
