@@ -81,6 +81,11 @@ def reindex(c: Context, instance: Instance) -> None:
     if instance.host is not None:
         if slot == "idle":
             c.idled[instance.id] = None
+        host = c.store.instances.get(instance.host)
+        if host is not None and host.slot == "idle":
+            reindex(c, host)
+    elif has_busy_guest(c, instance):
+        c.policies.eviction.withdraw(instance.key)
     elif slot == "idle" or (slot == "leased" and is_unused(instance)):
         if before != "idle" or slot == "idle":
             # One that was idle until it was lent is on offer already.
@@ -112,7 +117,9 @@ def bind(c: Context, instance: Instance) -> None:
     instance.bound[request.id] = None
     instance.gateway = request.gateway
     function.in_flight += 1
+    instance.loaded = True
     c.store.preloads.note_used(instance.id)
+    c.store.preloads.served_at[function.id] = instance.node
     if c.store.guests:
         c.invoked[instance.id] = None
     holdings.hurry(c, c.holding_of(instance), request.rank)
@@ -199,6 +206,10 @@ def on_request_done(c: Context, event: RequestDone) -> None:
             learn_batch(c, c.version_of(instance), device, running.size, event.took_s)
     del c.store.requests[request.id]
     instance.used_s = c.now_s
+    if not (c.settings.keeps_loaded or instance.bound):
+        instance.loaded = False
+        if instance.host is not None:
+            drain(c, instance, "it has answered")
     instance.uses += 1
     stop_cancelled(c, instance)
     released(c, instance)
@@ -259,13 +270,13 @@ def drain(c: Context, instance: Instance, why: str) -> None:
 
 
 def _end_guests(c: Context, host: Instance, why: str) -> None:
-    """The sandbox goes, and what is loaded in it with it."""
+    """The sandbox goes, and what is loaded in it with it, once it has answered."""
     for number in list(c.store.guests.get(host.id, ())):
-        guest = c.store.instances[number]
-        if is_unused(guest):
-            drain(c, guest, why)
-        else:
-            kill(c, guest, why)
+        drain(c, c.store.instances[number], why)
+
+
+def has_busy_guest(c: Context, host: Instance) -> bool:
+    return any(c.store.instances[number].bound for number in c.store.guests.get(host.id, ()))
 
 
 def kill(c: Context, instance: Instance, why: str) -> None:

@@ -177,7 +177,7 @@ def rest(c: Context, instance: Instance) -> None:
         return
     if version.live > replicas_wanted(c, function):
         until_s = _keep_until_s(c, instance, version)
-        if until_s <= c.now_s:
+        if until_s <= c.now_s and not instances.has_busy_guest(c, instance):
             instances.drain(c, instance, "idle")
             return
         if f"keep:{instance.id}" not in c.store.timers:
@@ -214,7 +214,8 @@ def on_keep_timer(c: Context, instance: Instance) -> None:
     if version.live <= replicas_wanted(c, c.function_of(instance)):
         return
     until_s = _keep_until_s(c, instance, version)
-    if until_s <= c.now_s and instances.is_unused(instance):
+    used = not instances.is_unused(instance) or instances.has_busy_guest(c, instance)
+    if until_s <= c.now_s and not used:
         instances.drain(c, instance, "idle")
     else:
         c.set_timer(f"keep:{instance.id}", max(until_s, c.now_s + _LOOK_AGAIN_S))

@@ -217,6 +217,7 @@ def tidy(c: Context, function: Function) -> None:
         c.policies.preload.forget(function.id)
         c.policies.predictors.forget(function.id)
         c.store.preloads.wanted.pop(function.id, None)
+        c.store.preloads.served_at.pop(function.id, None)
         c.store.homes.pop(function.id, None)
         c.store.fleet.tally.forget(function.id)
         c.store.stranded.pop(function.id, None)

@@ -39,7 +39,13 @@ class FunctionView:
 
     @property
     def idle(self) -> InstanceId | None:
-        return next(reversed(self._version.idle), None)
+        idle = self._version.idle
+        if not self._c.settings.keeps_loaded:
+            instances = self._c.store.instances
+            loaded = next((number for number in idle if instances[number].loaded), None)
+            if loaded is not None:
+                return loaded
+        return next(reversed(idle), None)
 
     @property
     def spare(self) -> tuple[InstanceId, float] | None:

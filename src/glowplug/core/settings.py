@@ -21,6 +21,9 @@ class ControlSettings(msgspec.Struct, frozen=True):
     substrate: Literal["zygote", "process"] = "zygote"
     """What a warm instance is: forked from a zygote, with what it needs; or a process with everything of its
     own inside its sandbox's limit, as in the published systems."""
+    keeps_loaded: bool = True
+    """Whether a sandbox keeps what is loaded in it after an answer. The published table of pre-loading fits
+    systems that load the model again at every call."""
     lends: bool = True
     """Whether gateways may dispatch by themselves, under leases."""
     prewarm: str = "fixed"

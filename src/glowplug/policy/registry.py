@@ -13,7 +13,9 @@ from glowplug.core.errors import InvalidDeclaration
 POLICIES: dict[str, dict[str, str]] = {
     "dispatch": {"finish-first": "glowplug.policy.dispatch.finish_first:FinishFirst"},
     "preload": {
+        "instainfer": "glowplug.policy.preload.instainfer:InstaInfer",
         "ladder": "glowplug.policy.preload.ladder:Ladder",
+        "tyche": "glowplug.policy.preload.tyche:Tyche",
         "none": "glowplug.policy.preload.none:NoPreload",
     },
     "scheduling": {

@@ -29,7 +29,9 @@ class SimEngine:
     """Meets control.engine.Engine. Workers run requests in the order they were sent, as many at a time as
     their function's `target_concurrency`."""
 
-    def __init__(self, agenda: Agenda, profiles: dict[FunctionId, Profile], seed: int = 0) -> None:
+    def __init__(
+        self, agenda: Agenda, profiles: dict[FunctionId, Profile], seed: int = 0, keeps_loaded: bool = True
+    ) -> None:
         self._agenda = agenda
         self._profiles = profiles
         self._seed = seed
@@ -44,6 +46,9 @@ class SimEngine:
         self._copied_at_s: dict[DeviceId, float] = {}
         """When each device's copies that were asked for so far will be there: it makes one at a time."""
         self._pace: dict[DeviceId, float] = {}
+        self._keeps_loaded = keeps_loaded
+        self._emptied: set[InstanceId] = set()
+        """Workers that have answered and, where nothing is kept, load again at their next request."""
         self._failing: dict[DeviceId, int] = {}
         self._functions: dict[Target, FunctionId] = {}
         self._running: dict[RequestId, InstanceId] = {}
@@ -90,6 +95,10 @@ class SimEngine:
         device = self._device_of.get(instance)
         if device is not None:
             took_s *= self._pace.get(device, 1.0)
+        if instance in self._emptied:
+            took_s += profile.imported_s
+        elif not self._keeps_loaded:
+            self._emptied.add(instance)
         took_s = self._vary(function, took_s)
         places = self._free_at_s[instance]
         start_s = max(self._agenda.now_s, places[0])
@@ -168,6 +177,7 @@ class SimEngine:
             self._free_at_s.pop(instance, None)
             self._at_once.pop(instance, None)
             self._device_of.pop(instance, None)
+            self._emptied.discard(instance)
             self._waiting.pop(instance, None)
             for request in [r for r, where in self._running.items() if where == instance]:
                 del self._running[request]

@@ -45,7 +45,7 @@ class Simulation:
     ) -> None:
         self.state = ControlState(settings)
         self.agenda = Agenda()
-        self._engine = SimEngine(self.agenda, profiles, seed)
+        self._engine = SimEngine(self.agenda, profiles, seed, self.state.context.settings.keeps_loaded)
         self._gateway = SimGateway(GatewayId("sim"), self.agenda, self._engine, self.post, report_every_s)
         self._engine.connect(self.post)
         self._timers: dict[str, int] = {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.policy.preload import Raise
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Preloads(msgspec.Struct):
 
     unused: dict[InstanceId, Unused] = {}
     wanted: dict[FunctionId, Raise] = {}
+    served_at: dict[FunctionId, NodeId] = {}
+    """Where each function's last request was sent."""
     started: int = 0
     used: int = 0
     wasted: int = 0

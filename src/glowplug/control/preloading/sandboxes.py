@@ -20,7 +20,7 @@ def is_sandbox(c: Context, instance: Instance) -> bool:
 
 def room_bytes(c: Context, host: Instance) -> int:
     """Its limit, less what is loaded in it, for its owner and for guests."""
-    taken_bytes = loaded_bytes(c.version_of(host))
+    taken_bytes = loaded_bytes(c.version_of(host)) if host.loaded else 0
     for number in c.store.guests.get(host.id, ()):
         taken_bytes += loaded_bytes(c.version_of(c.store.instances[number]))
     return c.store.ledger.held_bytes(host.key) - taken_bytes
@@ -36,7 +36,7 @@ def admit(c: Context, function: Function, version: Version, host: Instance) -> I
         growth.ensure_environment(c, c.store.nodes[host.node], function, version)
         return None
     target = Target("instance", host.node, str(c.instance_id()))
-    holding = holdings.enter(c, target, Step.PARKED, 0, spec=version.spec, needs=(environment,))
+    holding = holdings.enter(c, target, Step.PARKED, 0, spec=version.spec, needs=(environment,), forced=True)
     c.store.guests.setdefault(host.id, {})[InstanceId(int(target.key))] = None
     instances.launch(c, holding, version, Step.IMPORTED, None, prime=True, host=host)
     return c.store.instances[InstanceId(int(target.key))]

@@ -89,8 +89,10 @@ class PreloadView:
                     if sandboxes.is_sandbox(c, instance):
                         yield SandboxView(c, instance)
 
-    def copies(self, function: FunctionId) -> int:
-        return self._version(function).live
+    def ready(self, function: FunctionId) -> int:
+        version, instances = self._version(function), self._c.store.instances
+        loaded = sum(instances[number].loaded for number in (*version.idle, *version.busy))
+        return loaded + len(version.climbing) + len(version.leased)
 
     def idle(self, function: FunctionId) -> Iterable[InstanceId]:
         return tuple(self._version(function).idle)
@@ -98,6 +100,9 @@ class PreloadView:
     def is_guest(self, instance: InstanceId) -> bool:
         record = self._c.store.instances.get(instance)
         return record is not None and record.host is not None
+
+    def served_at(self, function: FunctionId) -> NodeId | None:
+        return self._c.store.preloads.served_at.get(function)
 
     def homes(self, function: FunctionId) -> Iterable[NodeId]:
         return placement.homes(self._c, self._version(function))
@@ -125,7 +130,7 @@ class PreloadView:
 
     def waits_s(self, function: FunctionId) -> float:
         c, version = self._c, self._version(function)
-        if version.idle or version.leased:
+        if version.leased or any(self._c.store.instances[number].loaded for number in version.idle):
             return 0.0
         costs, spec = c.policies.costs, version.spec
         if version.staged_on:

@@ -79,13 +79,16 @@ class PreloadView(Protocol):
     def sandboxes(self, node: NodeId | None = None) -> Iterable[SandboxView]:
         """Idle or busy, of one node or of all."""
 
-    def copies(self, function: FunctionId) -> int:
-        """Instances of it that are ready or on their way."""
+    def ready(self, function: FunctionId) -> int:
+        """Instances of it in which it is loaded, or that are on their way."""
 
     def idle(self, function: FunctionId) -> Iterable[InstanceId]:
         """Those that would answer at once."""
 
     def is_guest(self, instance: InstanceId) -> bool: ...
+
+    def served_at(self, function: FunctionId) -> NodeId | None:
+        """Where it ran, or began to load, last."""
 
     def homes(self, function: FunctionId) -> Iterable[NodeId]:
         """Nodes in the order in which the function prefers them."""
