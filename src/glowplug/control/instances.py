@@ -18,7 +18,7 @@ from glowplug.core.ids import GatewayId, InstanceId, NodeId, RequestId
 from glowplug.core.ladder import Step
 
 _MISSES_BEFORE_GIVING_UP = 2
-_ATTEMPTS_OF_NEXT = 5
+_ATTEMPTS_OF_NEXT = 12
 """Nobody waits for a version that is to take over but whoever deployed it, to whom it was acknowledged."""
 _LONGEST_BACKOFF_S = 60.0
 _CANCEL_SLACK_S = 5.0

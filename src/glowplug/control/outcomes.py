@@ -115,7 +115,7 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
         if permanent:
             builds.fail(c, version, code, message)
         else:
-            builds.retry(c, version, code, message, slow=not gone or code == "no_space")
+            builds.retry(c, version, code, message, slow=not gone or code in ("no_space", "out_of_memory"))
 
 
 def _environment_failed(
