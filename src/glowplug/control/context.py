@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from glowplug.control.records import Function, Holding, Instance, Store, Version
 from glowplug.core.commands import ClearTimer, Command, SetTimer
-from glowplug.core.ids import CommandId, FunctionId, InstanceId, NodeId
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, NodeId
 from glowplug.core.rng import Rng, rng_for
 from glowplug.core.settings import ControlSettings
 from glowplug.policy.arrivals import Arrivals
@@ -38,8 +38,8 @@ class Context:
     """A handler changes records and emits commands; what follows from it is marked, not done.
 
     `dirty` functions are looked at again, `freed` nodes offered to those who wait for memory, `idled`
-    instances lent or let go, the fleet scheduled if `fleet_check`, each once, when the handler is done
-    (pump.settle).
+    instances lent or let go, lines of `moved` devices moved on and the fleet scheduled if `fleet_check`, each
+    once, when the handler is done (pump.settle).
     """
 
     __slots__ = (
@@ -50,6 +50,7 @@ class Context:
         "freed",
         "idled",
         "invoked",
+        "moved",
         "now_s",
         "out",
         "policies",
@@ -69,6 +70,7 @@ class Context:
         self.idled: dict[InstanceId, None] = {}
         self.build_check = False
         self.fleet_check = False
+        self.moved: dict[DeviceId, None] = {}
         self.preload_check = False
         self.invoked: dict[InstanceId, None] = {}
         self.fleet_view: FleetView | None = None

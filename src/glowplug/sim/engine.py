@@ -103,7 +103,10 @@ class SimEngine:
         places = self._free_at_s[instance]
         start_s = max(self._agenda.now_s, places[0])
         heapreplace(places, start_s + took_s)
-        self._agenda.at(start_s, lambda: self._start(requests, instance))
+        if start_s > self._agenda.now_s:
+            self._agenda.at(start_s, lambda: self._start(requests, instance))
+        else:
+            self._start(requests, instance)
         self._agenda.at(start_s + took_s, lambda: self._answer(requests, instance, took_s))
 
     def _start(self, requests: Requests, instance: InstanceId) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from glowplug.control import answers
+from glowplug.control import lines as starved
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
 from glowplug.control.fleet.records import Batch, Device
@@ -28,10 +29,10 @@ def join(c: Context, device: Device, function: Function, requests: Iterable[Requ
 
 
 def take(c: Context, device: Device, place: int) -> Batch:
-    """Out of the line, to be bound to its instance."""
+    """Out of the line, to be bound to its instance, which is therefore not offered for eviction in between."""
     batch = device.line.pop(place)
-    _left(c, device, batch.function, len(batch.requests))
-    _unpin(c, device, batch.function)
+    _left(c, batch.function, len(batch.requests))
+    _unpin(device, batch.function)
     return batch
 
 
@@ -50,10 +51,11 @@ def _drop(c: Context, request: Request) -> None:
     for place, batch in enumerate(device.line):
         if request.id in batch.requests:
             del batch.requests[request.id]
-            _left(c, device, batch.function, 1)
+            _left(c, batch.function, 1)
             if not batch.requests:
                 del device.line[place]
-                _unpin(c, device, batch.function)
+                _unpin(device, batch.function)
+                places.offer(c, device, batch.function)
             break
     request.device = None
     places.changed(c, device)
@@ -65,8 +67,8 @@ def recall(c: Context, device: Device, function: FunctionId, *, retried: bool) -
     batches = [batch for batch in device.line if batch.function == function]
     for batch in reversed(batches):
         device.line.remove(batch)
-        _left(c, device, function, len(batch.requests))
-        _unpin(c, device, function)
+        _left(c, function, len(batch.requests))
+        _unpin(device, function)
         for number in reversed(batch.requests):
             request = c.store.requests[number]
             request.device = None
@@ -77,6 +79,7 @@ def recall(c: Context, device: Device, function: FunctionId, *, retried: bool) -
             had = request.retried
             answers.requeue(c, request)
             request.retried = had or retried
+    places.offer(c, device, function)
     places.changed(c, device)
 
 
@@ -86,17 +89,17 @@ def recall_all(c: Context, function: Function, *, retried: bool) -> None:
             recall(c, device, function.id, retried=retried)
 
 
-def _left(c: Context, device: Device, function: FunctionId, count: int) -> None:
+def _left(c: Context, function: FunctionId, count: int) -> None:
     c.store.fleet.lined -= count
     record = c.store.functions[function]
     record.lined -= count
-    c.touch(function)
+    if not (record.lined or record.queue):
+        starved.leave(c, record)
 
 
-def _unpin(c: Context, device: Device, function: FunctionId) -> None:
+def _unpin(device: Device, function: FunctionId) -> None:
     left = device.pinned[function] - 1
     if left:
         device.pinned[function] = left
-        return
-    del device.pinned[function]
-    places.offer(c, device, function)
+    else:
+        del device.pinned[function]

@@ -15,14 +15,22 @@ _MOST_REOFFERED = 16
 
 def changed(c: Context, device: Device) -> None:
     """Keeps the indexes of devices that have little to do; whatever changed may change what is best."""
-    fleet = c.store.fleet
+    fleet, number = c.store.fleet, device.id
     free, half_free = leisure(device, c.now_s)
-    may_compute = not device.line and len(device.running) < device.at_once
-    for index, belongs in ((fleet.free, free), (fleet.half_free, half_free), (fleet.open, may_compute)):
-        if belongs:
-            index.setdefault(device.id, None)
-        else:
-            index.pop(device.id, None)
+    if free:
+        fleet.free.setdefault(number, None)
+    else:
+        fleet.free.pop(number, None)
+    if half_free:
+        fleet.half_free.setdefault(number, None)
+    else:
+        fleet.half_free.pop(number, None)
+    if not device.line and len(device.running) < device.at_once:
+        fleet.open.setdefault(number, None)
+    else:
+        fleet.open.pop(number, None)
+    if device.line:
+        c.moved[number] = None
     c.fleet_check = True
 
 

@@ -18,10 +18,12 @@ def run(c: Context) -> None:
     fleet = c.store.fleet
     if fleet.stalled:
         loads.retry(c)
-    if fleet.lined:
-        for device in fleet.devices.values():
-            if device.line:
-                _advance(c, device)
+    while c.moved:
+        number = next(iter(c.moved))
+        del c.moved[number]
+        device = fleet.devices.get(number)
+        if device is not None:
+            _advance(c, device)
     if not fleet.waiting:
         return
     view = fleet_view(c)

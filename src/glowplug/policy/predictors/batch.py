@@ -15,7 +15,7 @@ from glowplug.policy.predictors.table import Predictors
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
-_PARAMETERS = ("last_s", "row", "rate_per_s", "gaps", "period_s", "due_s", "spread_s", "missing", "at_zero")
+_PARAMETERS = 10
 _PAD = np.uint16(65535)
 _EDGES_S = np.array(EDGES_S)
 _WIDTHS_S = np.append(np.diff(_EDGES_S), _EDGES_S[-1])
@@ -31,7 +31,7 @@ class Batch:
     def __init__(self, predictors: Predictors) -> None:
         self._predictors = predictors
         self._rows: dict[str, int] = {}
-        self._parameters = np.zeros((len(_PARAMETERS), _ROWS))
+        self._parameters = np.ones((_PARAMETERS, _ROWS))
         self._weights = np.ones((len(MODELS), _ROWS))
         self._bins = np.full((GapHistogram.window, _ROWS), _PAD, dtype=np.uint16)
         self._known = np.zeros(_ROWS, dtype=bool)
@@ -82,10 +82,10 @@ class Batch:
 
     def _hazards(self, chosen: Numbers, age_s: Floats) -> Floats:
         """`Choice.hazards` of each."""
-        _, row, rate_per_s, gaps, *clock = self._parameters[:, chosen]
+        _, row, rate_gaps, rate_s, gaps, *clock = self._parameters[:, chosen]
         prior = self._prior(row.astype(np.int64), age_s)
         hazards = np.empty((len(MODELS), len(chosen)))
-        hazards[0] = np.where(rate_per_s > 0, rate_per_s * age_s, prior)
+        hazards[0] = np.where(rate_gaps > 0, rate_gaps * np.log1p(age_s / rate_s), prior)
         hazards[1] = np.log(gaps + GapHistogram.prior_gaps)
         hazards[1] -= _log_longer(self._bins[:, chosen], gaps, age_s, prior)
         hazards[2] = np.where(clock[0] > 0, _passed(age_s, *clock), prior)
@@ -116,7 +116,8 @@ class Batch:
         self._parameters[:, row] = (
             found.last_s,
             found.level.row,
-            found.poisson.rate_per_s,
+            len(found.poisson.gaps_s),
+            found.poisson.window_s,
             len(gaps),
             clock.period_s,
             clock.due_s,
@@ -130,7 +131,7 @@ class Batch:
 
     def _grow(self, rows: int) -> None:
         more = rows - len(self._known)
-        self._parameters = np.pad(self._parameters, ((0, 0), (0, more)))
+        self._parameters = np.pad(self._parameters, ((0, 0), (0, more)), constant_values=1.0)
         self._weights = np.pad(self._weights, ((0, 0), (0, more)), constant_values=1.0)
         self._bins = np.pad(self._bins, ((0, 0), (0, more)), constant_values=_PAD)
         self._known = np.pad(self._known, (0, more))
