@@ -15,6 +15,7 @@ from glowplug.loader.devices.base import Device
 from glowplug.loader.devices.cpu import CpuDevice
 from glowplug.node import wire
 from glowplug.node.devices import virtual_device
+from glowplug.node.isolation import syscalls
 from glowplug.node.messages import ContextReady, Fork
 
 
@@ -61,6 +62,7 @@ def wait_in_context(message: Fork, control: socket.socket, extra: list[int]) -> 
 
     assert message.device is not None
     open_device(message.device, extra).open_context()
+    syscalls.name_process("ready-context")
     wire.send(control, ContextReady())
     found = wire.Receiver(control, Fork).receive()
     if found is None:
