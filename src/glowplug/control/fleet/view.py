@@ -15,6 +15,7 @@ from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 
 _OVERDUE_SHARE = 0.25
+_SHORTEST_S = 1e-6
 
 
 class DeviceView:
@@ -70,21 +71,19 @@ class DeviceView:
 
     def _loads_until(self, last: FunctionId | None) -> float:
         """They come one after another, in the order they were asked for."""
-        c, left_s = self._c, 0.0
+        c, left_s = self._c, -inf
         for function, number in self._device.loading.items():
             expected_s = load_s(c, function, self._device)
             since_s = c.now_s
             if number is not None:
                 since_s = c.store.holdings[c.store.instances[number].key].since_s
-            ends_s = max(left_s, since_s - c.now_s) + expected_s
-            left_s = max(ends_s, left_s + expected_s * _OVERDUE_SHARE)
+            left_s = _left_s(max(left_s, since_s - c.now_s) + expected_s, expected_s)
             if function == last:
                 break
-        return left_s
+        return max(left_s, 0.0)
 
     def _left_s(self, running: Running) -> float:
-        ends_s = running.since_s + running.expected_s - self._c.now_s
-        return max(ends_s, running.expected_s * _OVERDUE_SHARE)
+        return _left_s(running.since_s + running.expected_s - self._c.now_s, running.expected_s)
 
 
 class FleetView:
@@ -138,7 +137,7 @@ class FleetView:
     def run_s(self, function: FunctionId, device: DeviceId, count: int = 1) -> float:
         c = self._c
         version = c.store.functions[function].active or ""
-        return c.policies.costs.batch_s(version, count) * c.store.fleet.devices[device].pace
+        return max(_SHORTEST_S, c.policies.costs.batch_s(version, count)) * c.store.fleet.devices[device].pace
 
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
         return load_s(self._c, function, self._c.store.fleet.devices[device])
@@ -174,6 +173,11 @@ class FleetView:
 
     def rate_per_s(self, function: FunctionId) -> float:
         return self._c.policies.arrivals.rate_per_s(function, self._c.now_s)
+
+
+def _left_s(left_s: float, expected_s: float) -> float:
+    """What is overdue may take a while yet."""
+    return left_s if left_s > 0 else expected_s * _OVERDUE_SHARE
 
 
 def load_s(c: Context, function: FunctionId, device: Device) -> float:
