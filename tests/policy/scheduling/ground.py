@@ -42,9 +42,7 @@ class Ground:
         profiles: dict[FunctionId, Profile] = {}
         sizes = self.capacities or (self.room * MODEL_BYTES,) * self.devices
         specs = tuple(DeviceSpec(DeviceId(f"d{n}"), size) for n, size in enumerate(sizes))
-        self._scenario: list[tuple[float, Event | Ask]] = [
-            (0.0, NodeJoined(NodeSpec("n", 10**12, 8, specs)))
-        ]
+        self._scenario: list[tuple[float, Event | Ask]] = [(0.0, NodeJoined(NodeSpec("n", 10**12, 8, specs)))]
         for name, model in self.models.items():
             function = function_of(name)
             facts = BundleFacts(device_bytes=model.size_bytes, run_s=model.run_s, load_s=model.load_s)
@@ -106,7 +104,9 @@ class Ground:
 
     def latencies(self, name: str) -> list[float]:
         """In the order in which they were asked for."""
-        answers = sorted((a for a in self.answers if a.function == function_of(name)), key=lambda a: a.request)
+        answers = sorted(
+            (a for a in self.answers if a.function == function_of(name)), key=lambda a: a.request
+        )
         return [round(answer.latency_s, 6) for answer in answers]
 
     @property

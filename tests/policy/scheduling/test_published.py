@@ -65,7 +65,9 @@ def test_lalb_keeps_the_order_and_lalb_o3_does_not() -> None:
     assert runs(Ground("lalb-o3", models=AB).play(*asks)) == "aab"
 
 
-@pytest.mark.parametrize(("limit", "order"), [(0, "abaaaaa"), (1, "aabaaaa"), (3, "aaaabaa"), (25, "aaaaaab")])
+@pytest.mark.parametrize(
+    ("limit", "order"), [(0, "abaaaaa"), (1, "aabaaaa"), (3, "aaaabaa"), (25, "aaaaaab")]
+)
 def test_nobody_is_passed_over_more_often_than_the_limit(limit: int, order: str) -> None:
     ground = Ground("lalb-o3", models=AB)
     ground.simulation.state.context.policies.scheduling.limit = limit  # type: ignore[attr-defined]
@@ -101,7 +103,9 @@ def test_who_can_go_nowhere_holds_up_nobody(policy: str) -> None:
     assert [device for _, _, name, device in began if name == "large"] == ["d1"] * 3
 
 
-@pytest.mark.parametrize("policy", ["lb", "lalb", "lalb-o3", "lalb-o3-overlap", "mqfq-sticky", "start-estimate"])
+@pytest.mark.parametrize(
+    "policy", ["lb", "lalb", "lalb-o3", "lalb-o3-overlap", "mqfq-sticky", "start-estimate"]
+)
 def test_no_policy_makes_more_copies_than_a_function_may_have(policy: str) -> None:
     ground = Ground(policy, devices=3, models={"a": Model(max_workers=2), "b": Model()})
     began = ground.play(*[(1.0 + n / 10, "a") for n in range(30)], (1.5, "b"))

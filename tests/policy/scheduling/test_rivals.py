@@ -78,7 +78,9 @@ def test_start_estimate_weighs_the_queue_against_a_load() -> None:
 
 def test_start_estimate_binds_at_once_and_does_not_change_its_mind() -> None:
     """The last two of a are bound to device 0, 1 and 3 s before their turn, though device 1 is idle by then."""
-    ground = Ground("start-estimate", devices=2, room=1, models={"a": Model(run_s=2.0), "b": Model(run_s=0.5)})
+    ground = Ground(
+        "start-estimate", devices=2, room=1, models={"a": Model(run_s=2.0), "b": Model(run_s=0.5)}
+    )
     began = ground.play((1, "a"), (1, "b"), (10, "a"), (10.1, "b"), (11, "a"), (11.2, "a"))
     assert [device for _, what, name, device in began if (what, name) == ("run", "a")] == ["d0"] * 4
     assert ground.latencies("a") == [5.0, 2.0, 3.0, 4.8]
