@@ -177,12 +177,19 @@ def needed_soon(c: Context, function: FunctionId) -> float:
 
 
 def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:
-    """What a model's weights in a node's memory spare: the difference between a read and a copy. Who lies on
-    devices already is loaded the less often, the more copies there are."""
-    costs, name = c.policies.costs, version.spec.version
+    """What a model's weights in a node's memory spare: the difference between a read and a copy. What lies on
+    devices already is loaded the less often, the more copies there are: so memory has what they have not."""
+    costs, name, function = c.policies.costs, version.spec.version, version.spec.function
     spared_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
-    copies = len(c.store.fleet.where.get(version.spec.function, ()))
-    return Worth(rank, spared_s / (1 + copies), weight_bytes(version), needed=needed)
+    uses, used_s = c.policies.arrivals.seen(function)
+    return Worth(
+        rank=rank,
+        saved_s=spared_s / (1 + len(c.store.fleet.where.get(function, ()))),
+        held_bytes=weight_bytes(version),
+        needed=needed,
+        used_s=used_s,
+        uses=uses,
+    )
 
 
 def demand(c: Context, version: Version) -> float:

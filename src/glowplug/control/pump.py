@@ -244,14 +244,15 @@ def settle(c: Context) -> None:
             number = next(iter(c.dirty))
             del c.dirty[number]
             pump(c, number)
-        if c.freed:
+        if c.fleet_check:
+            # Before memory is given to others: what has just come to a device may be about to be used.
+            c.fleet_check = False
+            schedule.run(c)
+        elif c.freed:
             node = c.store.nodes.get(_take(c.freed))
             if node is not None:
                 feed(c, node)
                 c.build_check = c.build_check or bool(c.store.build_queue)
-        elif c.fleet_check:
-            c.fleet_check = False
-            schedule.run(c)
         elif c.build_check:
             c.build_check = False
             builds.start(c)

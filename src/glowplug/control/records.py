@@ -142,6 +142,8 @@ class Version(msgspec.Struct):
     staged_on: dict[NodeId, None] = {}
     cached_on: dict[NodeId, None] = {}
     """Of a version on devices: nodes that have all its weights in their memory."""
+    unfit_on: dict[NodeId, None] = {}
+    """And nodes whose memory is too small for a worker of it."""
 
     @property
     def on_device(self) -> bool:

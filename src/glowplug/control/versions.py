@@ -5,7 +5,7 @@ from __future__ import annotations
 from glowplug.control import answers, growth, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.estimates import describe, replicas_wanted
-from glowplug.control.fleet import lines
+from glowplug.control.fleet import lines, loads
 from glowplug.control.records import Function, Version, key_of
 from glowplug.core.errors import NoSpace
 from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested
@@ -106,6 +106,7 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
     function.gone = True
     function.goal = function.hold = function.replicas = None
     lines.recall_all(c, function, retried=False)
+    loads.forget(c, function)
     answers.reject_queue(c, function, "unknown_function", f"{number} was undeployed")
     wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
     function.active = function.next = None

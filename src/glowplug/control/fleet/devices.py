@@ -54,6 +54,8 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
     fleet.half_free.pop(number, None)
     fleet.stalled.pop(number, None)
     fleet.ledger.close(number)
+    for function in fleet.waiting_by_function:
+        c.touch(function)
     c.clear_timer(f"device:{number}")
     if c.fleet_view is not None:
         c.fleet_view.remove(number)
@@ -64,4 +66,5 @@ def on_timer(c: Context, number: DeviceId) -> None:
     """A pause after a load that failed is over."""
     device = c.store.fleet.devices.get(number)
     if device is not None:
+        device.paused_until_s = 0.0
         places.changed(c, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from math import inf
 
-from glowplug.control import answers, growth, holdings, instances, memory
+from glowplug.control import growth, holdings, instances, memory
 from glowplug.control import lines as starved
 from glowplug.control.context import Context
 from glowplug.control.estimates import (
@@ -16,7 +16,7 @@ from glowplug.control.estimates import (
     too_big,
     too_large,
 )
-from glowplug.control.fleet import cache, lines, places
+from glowplug.control.fleet import cache, fits, lines, places
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Version
 from glowplug.core.commands import Target
@@ -42,6 +42,14 @@ def retry(c: Context) -> None:
             _begin_all(c, device)
 
 
+def forget(c: Context, function: Function) -> None:
+    """Loads that wait for room are wanted no more."""
+    for number in list(c.store.fleet.where.get(function.id, ())):
+        device = c.store.fleet.devices[number]
+        if function.id in device.loading and device.loading[function.id] is None:
+            places.give_up(c, device, function.id)
+
+
 def _begin_all(c: Context, device: Device) -> None:
     stalled = False
     for function, instance in list(device.loading.items()):
@@ -55,35 +63,34 @@ def _begin_all(c: Context, device: Device) -> None:
 def _begin(c: Context, device: Device, number: FunctionId) -> bool:
     """False when it has to wait: those behind it then wait too, for they would take the room it needs."""
     function = c.store.functions.get(number)
-    version = None if function is None or function.active is None else c.store.versions[function.active]
-    if function is None or version is None or not version.on_device or function.gone:
+    version = None if function is None else fits.version_on_devices(c, function)
+    if function is None or version is None:
         places.give_up(c, device, number)
         return True
-    if device.paused_until_s > c.now_s:
+    if device.paused_until_s:
         return False
     try:
-        begun = _grow(c, function, version, device, urgent=number in device.pinned)
+        urgent = number in device.pinned or number in c.store.fleet.waiting_by_function
+        return _grow(c, function, version, device, urgent=urgent)
     except NoSpace as error:
         places.give_up(c, device, number)
         lines.recall(c, device, number, retried=False)
-        if not any(fits(c, other, version) for other in c.store.fleet.devices.values()):
-            answers.reject_queue(c, function, error.code, error.message)
         function.error = error.message
+        c.touch(number)
         return True
-    if begun:
-        c.store.fleet.tally.loaded(elsewhere=len(c.store.fleet.where[number]) > 1)
-    return begun
 
 
 def _grow(c: Context, function: Function, version: Version, device: Device, *, urgent: bool) -> bool:
-    """As growth.grow, on a device; `urgent` when requests are bound to it there. The model's weights pass
-    through the node's memory, and stay there if there is room (cache.py)."""
+    """As growth.grow, on a device; `urgent` when requests wait for it. The model's weights pass through the
+    node's memory, and stay there if there is room (cache.py). What is not urgent takes nothing that is
+    pinned, or two that do not fit together would evict each other for ever."""
     node, need_bytes = c.store.nodes[device.node], device_bytes(version, device)
     if need_bytes > c.store.fleet.ledger.budget[device.id]:
         raise NoSpace(too_large(c, version, device))
-    rank, own_bytes = function.queue.rank, instance_bytes(c, version)
+    rank, own_bytes = starved.rank_of(c, function), instance_bytes(c, version)
     hopeless = too_big(c, version, node.id, own_bytes)
     if hopeless is not None:
+        version.unfit_on[node.id] = None
         raise NoSpace(hopeless)
     origin = best_origin(c, version, node.id)
     if origin is None:
@@ -94,7 +101,10 @@ def _grow(c: Context, function: Function, version: Version, device: Device, *, u
     if weights is not None and weights.phase == "descending":
         holdings.wait_for(weights, function.id)
         return False
-    if not _make_room(c, device, need_bytes):
+    if not urgent and not fits.has_room(c, device, version):
+        places.give_up(c, device, function.id)
+        return True
+    if not _make_room(c, device, need_bytes, inf if urgent else c.policies.device_eviction.pinned_from):
         return False
     if not memory.acquire(c, node, function, own_bytes, urgent=urgent, keep=needs[:1], spare=needs[1:]):
         return False
@@ -107,23 +117,18 @@ def _grow(c: Context, function: Function, version: Version, device: Device, *, u
     if not cached:
         cache.expect(c, node, version)
     instances.launch(c, holding, version, origin, None, prime=False, device=device, cached=cached)
+    c.store.fleet.tally.loaded(elsewhere=len(c.store.fleet.where[function.id]) > 1)
     return True
 
 
-def _make_room(c: Context, device: Device, need_bytes: int) -> bool:
+def _make_room(c: Context, device: Device, need_bytes: int, limit: float) -> bool:
     """Whether so many bytes are free there; if not, the least worthy of what is idle there goes."""
-    ledger = c.store.fleet.ledger
-    short_bytes = need_bytes - ledger.free_bytes(device.id) - ledger.leaving[device.id]
+    short_bytes = need_bytes - fits.coming_bytes(c, device)
     if short_bytes > 0:
-        current = partial(device_score_now, c)
-        for key in c.policies.device_eviction.victims(device.id, short_bytes, (), inf, current):
-            c.policies.device_eviction.evicted(key)
+        eviction, current = c.policies.device_eviction, partial(device_score_now, c)
+        for key in eviction.victims(device.id, short_bytes, (), limit, current):
+            eviction.evicted(key)
             c.store.fleet.tally.evictions += 1
             number = InstanceId(int(c.store.holdings[key].target.key))
             instances.drain(c, c.store.instances[number], "evicted")
-    return ledger.free_bytes(device.id) >= need_bytes
-
-
-def fits(c: Context, device: Device, version: Version) -> bool:
-    """Whether the model could ever lie there."""
-    return device_bytes(version, device) <= c.store.fleet.ledger.budget[device.id]
+    return c.store.fleet.ledger.free_bytes(device.id) >= need_bytes

@@ -16,7 +16,7 @@ _MOST_REOFFERED = 16
 def changed(c: Context, device: Device) -> None:
     """Keeps the indexes of devices that have little to do; whatever changed may change what is best."""
     fleet, number = c.store.fleet, device.id
-    free, half_free = leisure(device, c.now_s)
+    free, half_free = leisure(device)
     if free:
         fleet.free.setdefault(number, None)
     else:
@@ -34,9 +34,9 @@ def changed(c: Context, device: Device) -> None:
     c.fleet_check = True
 
 
-def leisure(device: Device, now_s: float) -> tuple[bool, bool]:
+def leisure(device: Device) -> tuple[bool, bool]:
     """Whether it is free, and whether it is half free."""
-    if device.paused_until_s > now_s:
+    if device.paused_until_s:
         return False, False
     if not device.running and not device.loading:
         return not device.line, False

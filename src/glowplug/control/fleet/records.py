@@ -31,7 +31,7 @@ class Device(msgspec.Struct):
     """`residents` are ready to run; `loading` come, in the order they were asked for, or wait for room while
     they have no instance yet. `line` is bound here and waits for its model or its turn. `pace` is how much
     longer things take here than on the others, as measured. After a load that failed nothing new comes before
-    `paused_until_s`."""
+    `paused_until_s`, which is 0 when that is over."""
 
     id: DeviceId
     node: NodeId

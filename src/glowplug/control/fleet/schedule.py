@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from glowplug.control import answers, instances
 from glowplug.control.context import Context
-from glowplug.control.estimates import replicas_wanted, too_large
-from glowplug.control.fleet import lines, loads, queues
+from glowplug.control.estimates import replicas_wanted
+from glowplug.control.fleet import fits, lines, loads, queues
 from glowplug.control.fleet.records import Device
 from glowplug.control.fleet.view import FleetView
 from glowplug.control.records import Function, Version
@@ -14,25 +14,36 @@ from glowplug.policy.scheduling import Load, Send
 
 
 def run(c: Context) -> None:
-    """One round: loads that waited for room, lines that can move, and then the policy until it is done."""
+    """One round: lines that can move, the policy until it is done, and loads that wait for room. Those come
+    last, or they would take the memory of what has just come and is about to be used."""
     fleet = c.store.fleet
-    if fleet.stalled:
-        loads.retry(c)
     while c.moved:
         number = next(iter(c.moved))
         del c.moved[number]
         device = fleet.devices.get(number)
         if device is not None:
             _advance(c, device)
-    if not fleet.waiting:
-        return
-    view = fleet_view(c)
+    if fleet.waiting:
+        _decide(c)
+    if fleet.stalled:
+        loads.retry(c)
+
+
+def _decide(c: Context) -> None:
+    view, fleet = fleet_view(c), c.store.fleet
     for decision in c.policies.scheduling.decide(view, c.now_s):
         device = fleet.devices[decision.device]
         if isinstance(decision, Load):
-            loads.want(c, device, c.store.functions[decision.function])
+            function = c.store.functions[decision.function]
         else:
-            _send(c, device, decision, view)
+            function = c.store.functions[c.store.requests[decision.requests[0]].function]
+        if not fits.may_lie(c, device, function):
+            # A policy that insists would be asked for ever.
+            return
+        if isinstance(decision, Load):
+            loads.want(c, device, function)
+        else:
+            _send(c, device, function, decision, view)
 
 
 def fleet_view(c: Context) -> FleetView:
@@ -51,21 +62,27 @@ def look(c: Context, function: Function, version: Version) -> None:
     missing = replicas_wanted(c, function) - len(c.store.fleet.where.get(function.id, ()))
     if missing <= 0 or c.now_s < function.retry_at_s:
         return
-    view = fleet_view(c)
-    places = [device for device in c.store.fleet.devices if view.may_load(function.id, device)]
-    places.sort(key=lambda device: -c.store.fleet.ledger.free_bytes(device))
-    for number in places[:missing]:
-        loads.want(c, c.store.fleet.devices[number], function)
+    places = [
+        device
+        for device in c.store.fleet.devices.values()
+        if not device.paused_until_s
+        and device.id not in c.store.fleet.where.get(function.id, ())
+        and fits.may_lie(c, device, function)
+        and fits.has_room(c, device, version)
+    ]
+    places.sort(key=lambda device: -c.store.fleet.ledger.free_bytes(device.id))
+    for device in places[:missing]:
+        loads.want(c, device, function)
 
 
 def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:
     """Nobody is to wait for a device that is not there. Without any node one is expected to come back."""
-    devices = c.store.fleet.devices.values()
-    if devices and not any(loads.fits(c, each, version) for each in devices):
-        largest = max(devices, key=lambda each: c.store.fleet.ledger.budget[each.id])
-        function.error = too_large(c, version, largest)
-        answers.reject_queue(c, function, "no_space", function.error)
-    elif not devices and c.store.nodes:
+    if c.store.fleet.devices:
+        hopeless = fits.hopeless(c, version)
+        if hopeless is not None:
+            function.error = hopeless
+            answers.reject_queue(c, function, "no_space", hopeless)
+    elif c.store.nodes:
         function.error = (
             f"{function.id} computes on a device, and there is none: see `glowplug serve --devices`"
         )
@@ -74,6 +91,8 @@ def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:
 
 def qualify(c: Context, function: Function, *, on_device: bool) -> None:
     """Its next version is on devices, where the one before was not, or the other way round."""
+    if not on_device:
+        lines.recall_all(c, function, retried=False)
     waiting = list(function.queue)
     for number in waiting:
         if not on_device:
@@ -84,9 +103,7 @@ def qualify(c: Context, function: Function, *, on_device: bool) -> None:
             queues.join(c.store.fleet, c.store.requests[number])
 
 
-def _send(c: Context, device: Device, decision: Send, view: FleetView) -> None:
-    first = c.store.requests[decision.requests[0]]
-    function = c.store.functions[first.function]
+def _send(c: Context, device: Device, function: Function, decision: Send, view: FleetView) -> None:
     here = function.id in device.residents or function.id in device.loading
     elsewhere = function.id in c.store.fleet.where
     c.store.fleet.tally.bound(len(decision.requests), here=here, elsewhere=elsewhere)

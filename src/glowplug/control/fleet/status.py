@@ -27,7 +27,7 @@ def _device_status(c: Context, device: Device, residents: list[ResidentStatus]) 
         node=device.node,
         capacity_bytes=ledger.budget[device.id],
         used_bytes=ledger.used[device.id],
-        state="paused" if device.paused_until_s > c.now_s else "up",
+        state="paused" if device.paused_until_s else "up",
         residents=tuple(residents),
         loading=tuple(function for function, instance in device.loading.items() if instance is None),
         running=sum(len(c.store.instances[number].bound) for number in device.running),

@@ -55,11 +55,13 @@ def _check_ledger(c: Context) -> None:
 
 
 def _check_device(c: Context, device: Device) -> None:
-    free, half_free = leisure(device, c.now_s)
+    free, half_free = leisure(device)
     assert free == (device.id in c.store.fleet.free), f"{device.id}: free is {not free}"
     assert half_free == (device.id in c.store.fleet.half_free), f"{device.id}: half free is {not half_free}"
     may_compute = not device.line and len(device.running) < device.at_once
     assert may_compute == (device.id in c.store.fleet.open), f"{device.id}: open is {not may_compute}"
+    timed = f"device:{device.id}" in c.store.timers
+    assert bool(device.paused_until_s) == timed, f"{device.id}: a pause without an end"
     assert len(device.running) <= device.at_once, f"{device.id} runs more than it may"
     pinned = Counter(batch.function for batch in device.line)
     assert dict(pinned) == device.pinned, f"{device.id}: pins are wrong"

@@ -151,16 +151,18 @@ class FleetView:
     def may_load(self, function: FunctionId, device: DeviceId) -> bool:
         c, version = self._c, _version(self._c, function)
         fleet, record = c.store.fleet, c.store.fleet.devices[device]
-        if function in record.residents or function in record.loading or record.paused_until_s > c.now_s:
+        if function in record.residents or function in record.loading or record.paused_until_s:
             return False
         if len(fleet.where.get(function, ())) >= version.spec.declaration.max_workers:
+            return False
+        if record.node in version.unfit_on:
             return False
         room_bytes = fleet.ledger.free_bytes(device) + fleet.ledger.leaving[device]
         return room_bytes + c.policies.device_eviction.offered(device) >= device_bytes(version, record)
 
     def is_paused(self, device: DeviceId) -> bool:
         """Nothing is loaded there for a while, since a load failed."""
-        return self._c.store.fleet.devices[device].paused_until_s > self._c.now_s
+        return self._c.store.fleet.devices[device].paused_until_s > 0
 
     def victims(self, function: FunctionId, device: DeviceId) -> list[FunctionId]:
         c, fleet, ledger = self._c, self._c.store.fleet, self._c.store.fleet.ledger
