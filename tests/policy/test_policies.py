@@ -152,5 +152,5 @@ def test_every_registered_policy_is_there(kind: str, name: str) -> None:
 
 
 def test_an_unknown_policy_names_those_that_exist() -> None:
-    with pytest.raises(InvalidDeclaration, match="fixed, kept, none"):
+    with pytest.raises(InvalidDeclaration, match="fixed, histogram, kept"):
         policy_class("prewarm", "oracle")

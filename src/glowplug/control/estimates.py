@@ -14,6 +14,7 @@ from glowplug.core.priority import WORTH
 from glowplug.core.specs import BundleFacts
 from glowplug.policy.costs import COPY_BYTES_PER_S, DISK_BYTES_PER_S
 from glowplug.policy.eviction import Worth
+from glowplug.policy.prewarm import PrewarmPolicy
 
 _SECOND_COPY = 0.3
 """How much less each further idle copy is needed."""
@@ -207,6 +208,12 @@ def replicas_wanted(c: Context, function: Function) -> int:
     declared = c.store.versions[function.active].spec.declaration.min_workers
     wanted = declared if function.replicas is None else function.replicas
     return max(wanted, 1) if goal is not None else wanted
+
+
+def prewarm_of(c: Context, version: Version) -> PrewarmPolicy:
+    """What the function declares, else what the settings say."""
+    name = version.spec.declaration.prewarm
+    return c.policies.prewarm.get(name) or c.policies.prewarm[c.settings.prewarm]
 
 
 def learn_run(c: Context, version: Version, took_s: float, count: int = 1) -> None:

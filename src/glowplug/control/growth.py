@@ -12,16 +12,20 @@ from glowplug.control.estimates import (
     environment_bytes,
     instance_bytes,
     needed_soon,
+    prewarm_of,
     too_big,
     weight_bytes,
     zygote_bytes,
 )
-from glowplug.control.records import Function, Holding, Node, Request, Version, key_of
+from glowplug.control.records import Function, Holding, Instance, Node, Request, Version, key_of
 from glowplug.core.commands import Target
 from glowplug.core.errors import NoSpace
-from glowplug.core.ids import NodeId
+from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.policy.eviction import Worth
+
+_TAKING_OVER_S = 1.0
+"""Until a sandbox that was emptied for a function has to be its."""
 
 
 def grow(
@@ -63,6 +67,10 @@ def _grow_at(
         holdings.wait_for(weights, function.id)
         return False
     need_bytes = own_bytes + (size_bytes if weights is None else 0)
+    if request is not None and prewarm_of(c, version).takes_over:
+        # Its room is free soon: until then the function waits in line for it.
+        taken = c.now_s <= function.takes_over_until_s or _take_over(c, node, function, version, own_bytes)
+        origin = Step.STAGED if taken else origin
     if not memory.acquire(
         c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:], limit=limit
     ):
@@ -72,6 +80,25 @@ def _grow_at(
     target = Target("instance", node.id, str(c.instance_id()))
     holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=rank)
     instances.launch(c, holding, version, origin, request, prime=prime)
+    return True
+
+
+def _take_over(c: Context, node: Node, function: Function, version: Version, need_bytes: int) -> bool:
+    """Empties another's idle sandbox that is large enough, the one used the longest ago: its successor costs
+    a load and no new sandbox. False when there is none."""
+    found: Instance | None = None
+    for key in node.keys:
+        if not key.startswith("instance/"):
+            continue
+        other = c.store.instances[InstanceId(int(key.rpartition("/")[2]))]
+        fits = c.store.ledger.held_bytes(key) >= need_bytes and other.function != function.id
+        same = c.version_of(other).spec.namespace == version.spec.namespace
+        if other.slot == "idle" and other.host is None and fits and same:
+            found = other if found is None or other.used_s < found.used_s else found
+    if found is None:
+        return False
+    function.takes_over_until_s = c.now_s + _TAKING_OVER_S
+    instances.drain(c, found, "taken over")
     return True
 
 

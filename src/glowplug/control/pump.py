@@ -19,7 +19,7 @@ from glowplug.control import (
     versions,
 )
 from glowplug.control.context import Context
-from glowplug.control.estimates import most_workers, replicas_wanted
+from glowplug.control.estimates import most_workers, prewarm_of, replicas_wanted
 from glowplug.control.fleet import schedule
 from glowplug.control.preloading import drive
 from glowplug.control.records import Function, Instance, Node, Version
@@ -203,9 +203,21 @@ def _rest_busy(c: Context, instance: Instance, function: Function, version: Vers
 
 
 def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
-    name = version.spec.declaration.prewarm
-    prewarm = c.policies.prewarm.get(name) or c.policies.prewarm[c.settings.prewarm]
-    return prewarm.keep_until_s(InstanceView(instance, version), c.now_s)
+    return prewarm_of(c, version).keep_until_s(InstanceView(instance, version), c.now_s)
+
+
+def on_prewarm_timer(c: Context, number: FunctionId) -> None:
+    """The function's pre-warm policy wants an instance to be there from now on."""
+    function = c.store.functions.get(number)
+    if function is None or function.active is None or function.gone or function.queue:
+        return
+    version = c.store.versions[function.active]
+    if version.live or version.on_device or c.now_s < function.retry_at_s:
+        return
+    try:
+        growth.grow(c, function, version, prime=True)
+    except NoSpace as error:
+        function.error = error.message
 
 
 def on_keep_timer(c: Context, instance: Instance) -> None:

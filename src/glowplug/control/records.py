@@ -182,6 +182,7 @@ class Function(msgspec.Struct):
     misses: int = 0
     retry_at_s: float = 0.0
     evicts_at_s: float = 0.0
+    takes_over_until_s: float = 0.0
     in_flight: int = 0
     arrived: int = 0
     done: int = 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from glowplug.control import answers, instances, lending
 from glowplug.control.context import Context
+from glowplug.control.estimates import prewarm_of
 from glowplug.control.fleet import lines as device_lines
 from glowplug.control.preloading import drive
 from glowplug.control.queues import Queue
@@ -65,6 +67,9 @@ def _tell_predictors(c: Context, function: Function) -> None:
     arrivals.observe(function.id, c.now_s)
     arrivals.observe(_answering(c, function).spec.environment_key, c.now_s)
     drive.arrived(c, function.id)
+    warm_from_s = prewarm_of(c, _answering(c, function)).arrived(function.id, c.now_s)
+    if warm_from_s < inf:
+        c.set_timer(f"prewarm:{function.id}", warm_from_s)
 
 
 def _answering(c: Context, function: Function) -> Version:

@@ -51,6 +51,7 @@ _HANDLERS: dict[str, Callable[[Context, str], None]] = {
     "cancel": lambda c, name: requests.on_cancel_overdue(c, RequestId(int(name))),
     "keep": _keep,
     "lease": _lease,
+    "prewarm": lambda c, name: pump.on_prewarm_timer(c, FunctionId(name)),
     "preload": lambda c, name: setattr(c, "preload_check", True),
     "retry": _retry,
     "device": lambda c, name: devices.on_timer(c, DeviceId(name)),

@@ -216,6 +216,9 @@ def tidy(c: Context, function: Function) -> None:
         c.policies.arrivals.forget(function.id)
         c.policies.scheduling.forget(function.id)
         c.policies.preload.forget(function.id)
+        for prewarm in c.policies.prewarm.values():
+            prewarm.forget(function.id)
+        c.clear_timer(f"prewarm:{function.id}")
         c.policies.predictors.forget(function.id)
         c.store.preloads.wanted.pop(function.id, None)
         c.store.preloads.served_at.pop(function.id, None)

@@ -166,6 +166,10 @@ class InstanceView:
         self._version = version
 
     @property
+    def function(self) -> FunctionId:
+        return self._instance.function
+
+    @property
     def used_s(self) -> float:
         return self._instance.used_s
 

@@ -36,6 +36,8 @@ POLICIES: dict[str, dict[str, str]] = {
         "value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte",
     },
     "prewarm": {
+        "histogram": "glowplug.policy.prewarm.histogram:Histogram",
+        "pagurus": "glowplug.policy.prewarm.pagurus:Pagurus",
         "kept": "glowplug.policy.prewarm.kept:Kept",
         "fixed": "glowplug.policy.prewarm.fixed:Fixed",
         "none": "glowplug.policy.prewarm.none:NoKeepWarm",
