@@ -75,11 +75,12 @@ def _grow_at(
         c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:], limit=limit
     ):
         return False
-    if weights is None:
+    cached = weights is not None
+    if not cached:
         hold_weights(c, version, node.id)
     target = Target("instance", node.id, str(c.instance_id()))
     holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=rank)
-    instances.launch(c, holding, version, origin, request, prime=prime)
+    instances.launch(c, holding, version, origin, request, prime=prime, cached=cached)
     return True
 
 
@@ -183,11 +184,12 @@ def stage_at(c: Context, node: Node, function: Function, version: Version, *, li
     keep = (environment.key, weights.key if weights else "")
     if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=keep, limit=limit):
         return False
+    cached = weights is not None
     hold_weights(c, version, node.id)
     target = Target("version", node.id, spec.version)
     needs = (environment.key, key_of("weights", node.id, spec.version))
     holding = holdings.enter(c, target, Step.STAGED, own_bytes, spec=spec, needs=needs)
-    holdings.climb(c, holding, version)
+    holdings.climb(c, holding, version, cached=cached)
     return True
 
 

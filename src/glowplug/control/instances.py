@@ -38,7 +38,8 @@ def launch(
 ) -> None:
     """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it.
 
-    `cached` says that it goes to a device from its node's memory: to the costs that is as from STAGED.
+    `cached` says that its node's memory has the weights. To the costs a load to a device from there is as one
+    from STAGED.
     """
     instance = Instance(
         id=InstanceId(int(holding.target.key)),
@@ -46,7 +47,7 @@ def launch(
         node=NodeId(holding.target.node),
         function=version.spec.function,
         version=version.spec.version,
-        origin=Step.STAGED if cached else origin,
+        origin=Step.STAGED if cached and device is not None else origin,
         used_s=c.now_s,
         device=None if device is None else device.id,
         host=None if host is None else host.id,
@@ -242,6 +243,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     function = c.function_of(instance)
     move = "staged" if instance.origin >= Step.STAGED else "imported"
     c.policies.costs.learn(instance.version, move, event.took_s)
+    c.store.preloads.note_loaded(instance.id, event.took_s)
     holdings.arrive(c, holding, event)
     function.misses, function.retry_at_s = 0, 0.0
     c.clear_timer(f"retry:{function.id}")

@@ -44,9 +44,9 @@ class Climb(_Command, frozen=True):
     the environment's zygote, rebuilding by itself). `prime` runs the model once before it is parked;
     it is False when a request already waits, whose own pass does the same work. `priority` is the class
     (core.priority) of who waits for the climb, 0 when nobody does. With a `device` the weights go there,
-    where the instance takes `device_bytes` in all; `cached` says that the node's memory has them, so that
-    they need not be read. Fails with `device_full` when that device has less, and with `device_failed` when
-    it does not take them.
+    where the instance takes `device_bytes` in all; `cached` says that the node's memory has the weights, so
+    that they need not be read. Fails with `device_full` when that device has less, and with `device_failed`
+    when it does not take them.
     """
 
     id: CommandId

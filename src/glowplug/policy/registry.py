@@ -11,7 +11,10 @@ from typing import Any
 from glowplug.core.errors import InvalidDeclaration
 
 POLICIES: dict[str, dict[str, str]] = {
-    "dispatch": {"finish-first": "glowplug.policy.dispatch.finish_first:FinishFirst"},
+    "dispatch": {
+        "finish-first": "glowplug.policy.dispatch.finish_first:FinishFirst",
+        "scale-out": "glowplug.policy.dispatch.scale_out:ScaleOut",
+    },
     "preload": {
         "instainfer": "glowplug.policy.preload.instainfer:InstaInfer",
         "ladder": "glowplug.policy.preload.ladder:Ladder",

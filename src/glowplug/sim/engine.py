@@ -133,11 +133,13 @@ class SimEngine:
         elif target.kind == "version":
             took_s, held_bytes = profile.stage_s, profile.facts.staged_bytes
         else:
-            near = command.origin >= Step.STAGED or command.cached
+            near = command.origin >= Step.STAGED or (command.cached and command.device is not None)
             took_s = profile.staged_s if near else profile.imported_s
             took_s += profile.prime_s if command.prime else 0.0
             held_bytes = profile.facts.parked_bytes
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency
+        if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "version"):
+            took_s += profile.facts.weight_bytes / profile.read_bytes_per_s
         took_s, ends_s = self._vary(function, took_s), self._agenda.now_s
         if command.device is not None:
             took_s *= self._pace.get(command.device, 1.0)

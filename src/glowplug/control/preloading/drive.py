@@ -6,6 +6,7 @@ from math import inf
 
 from glowplug.control import growth, instances
 from glowplug.control.context import Context
+from glowplug.control.estimates import loaded_bytes
 from glowplug.control.preloading import sandboxes
 from glowplug.control.preloading.view import PreloadView, SandboxView
 from glowplug.control.records import Function, Instance, Version
@@ -84,7 +85,7 @@ def _admit(c: Context, decision: Guest) -> None:
     if host is not None:
         guest = sandboxes.admit(c, *found, host)
         if guest is not None:
-            c.store.preloads.note_started(guest, c.now_s)
+            c.store.preloads.note_started(guest, loaded_bytes(found[1]), c.now_s)
 
 
 def _raise(c: Context, decision: Raise) -> None:
@@ -111,7 +112,8 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         preloads.wanted.pop(function.id, None)
         if c.store.instances_made > before:
             number = InstanceId(c.store.instances_made)
-            preloads.note_started(c.store.instances[number], c.now_s)
+            instance = c.store.instances[number]
+            preloads.note_started(instance, c.store.ledger.held_bytes(instance.key), c.now_s)
     elif decision.until_s > c.now_s:
         preloads.wanted[function.id] = decision
 

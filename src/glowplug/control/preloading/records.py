@@ -34,9 +34,13 @@ class Preloads(msgspec.Struct):
     seconds: float = 0.0
     """Of climbing, which is about what it took of a processor."""
 
-    def note_started(self, instance: Instance, now_s: float) -> None:
+    def note_started(self, instance: Instance, held_bytes: int, now_s: float) -> None:
         self.started += 1
-        self.unused[instance.id] = Unused(now_s, 0)
+        self.unused[instance.id] = Unused(now_s, held_bytes)
+
+    def note_loaded(self, instance: InstanceId, took_s: float) -> None:
+        if instance in self.unused:
+            self.seconds += took_s
 
     def note_used(self, instance: InstanceId) -> None:
         if self.unused.pop(instance, None) is not None:
