@@ -91,12 +91,18 @@ def replay(
     names: list[FunctionId] = []
     for number in range(trace.functions):
         model = models[number % len(models)]
-        profile = zygote_profile(model) if system.substrate == "zygote" else process_profile(model,
-        system.helpers) spec = _spec(number, model, system, cluster) names.append(spec.function)
-        profiles[spec.function] = profile scenario.append((0.0, Deployed(spec, profile.facts))) scenario +=
-        [(_START_S + at_s, Ask(names[f], timeout_s=_FOREVER_S)) for at_s, f in trace.events()] simulation =
-        Simulation(profiles, _settings(system, seed), seed=seed, keep_log=False) prepare(simulation) return
-        _measure(simulation, scenario, profiles, trace.span_s, tell)
+        if system.substrate == "zygote":
+            profile = zygote_profile(model)
+        else:
+            profile = process_profile(model, system.helpers)
+        spec = _spec(number, model, system, cluster)
+        names.append(spec.function)
+        profiles[spec.function] = profile
+        scenario.append((0.0, Deployed(spec, profile.facts)))
+    scenario += [(_START_S + at_s, Ask(names[f], timeout_s=_FOREVER_S)) for at_s, f in trace.events()]
+    simulation = Simulation(profiles, _settings(system, seed), seed=seed, keep_log=False)
+    prepare(simulation)
+    return _measure(simulation, scenario, profiles, trace.span_s, tell)
 
 
 def _measure(
