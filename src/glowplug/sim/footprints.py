@@ -12,24 +12,26 @@ MB = 10**6
 
 
 class Footprint(msgspec.Struct, frozen=True):
-    """A model on the `process` substrate: `loaded_bytes` with its libraries, `load_s` to load both."""
+    """A model: on the `process` substrate `loaded_bytes` with its libraries, and `load_s` to load both; its
+    weights alone are `weight_bytes`."""
 
     name: str
     loaded_bytes: int
     load_s: float
+    weight_bytes: int
 
 
 PUBLISHED = (
-    Footprint("resnet18", 649 * MB, 0.210),
-    Footprint("resnet50", 907 * MB, 0.486),
-    Footprint("resnet152", 1348 * MB, 1.180),
-    Footprint("alexnet", 923 * MB, 0.671),
-    Footprint("vgg19", 1648 * MB, 2.410),
-    Footprint("inceptionv3", 957 * MB, 2.281),
-    Footprint("googlenet", 1027 * MB, 1.351),
-    Footprint("bert", 1333 * MB, 2.078),
+    Footprint("resnet18", 649 * MB, 0.210, 47 * MB),
+    Footprint("resnet50", 907 * MB, 0.486, 102 * MB),
+    Footprint("resnet152", 1348 * MB, 1.180, 241 * MB),
+    Footprint("alexnet", 923 * MB, 0.671, 244 * MB),
+    Footprint("vgg19", 1648 * MB, 2.410, 575 * MB),
+    Footprint("inceptionv3", 957 * MB, 2.281, 109 * MB),
+    Footprint("googlenet", 1027 * MB, 1.351, 53 * MB),
+    Footprint("bert", 1333 * MB, 2.078, 438 * MB),
 )
-"""Source: the table of Tyche (IEEE TPDS 37(2), 2026)."""
+"""Source: the table of Tyche (IEEE TPDS 37(2), 2026); weights are those of the architectures, in float32."""
 
 SANDBOX_S = 0.3
 """Assumed: making a container; published systems do not say it apart."""
@@ -70,15 +72,12 @@ PRIVATE_BYTES, ZYGOTE_BYTES, ENVIRONMENT_BYTES = 32 * MB, 40 * MB, 300 * MB
 """Measured: what a parked worker and a model's zygote hold for themselves, and what the libraries do."""
 DISK_BYTES_PER_S = 1e9
 """Assumed: reading weights that are not in the page cache."""
-_LIBRARIES_BYTES = 300 * MB
-"""Of a published footprint what its libraries take, which zygotes share."""
 
 
 def zygote_profile(model: Footprint) -> Profile:
     """The same model on zygotes: its weights are mapped, once a node, and its libraries are shared."""
-    weight_bytes = max(MB, model.loaded_bytes - _LIBRARIES_BYTES)
     facts = BundleFacts(
-        weight_bytes=weight_bytes,
+        weight_bytes=model.weight_bytes,
         staged_bytes=ZYGOTE_BYTES,
         parked_bytes=PRIVATE_BYTES,
         peak_bytes=PRIVATE_BYTES,
