@@ -23,6 +23,7 @@ EXPERIMENTS = {
     "endurance": "glowplug.bench.endurance",
     "gateway": "glowplug.bench.gateway",
     "loading": "glowplug.bench.loading",
+    "preloading": "glowplug.bench.preloading",
 }
 PIPE_COLUMNS = 150
 """The width of a table that goes to a file or a pipe."""
