@@ -51,8 +51,8 @@ def test_greedy_dual_weighs_uses_and_cost_against_size() -> None:
 
 
 def test_greedy_dual_ages_what_is_not_used_again() -> None:
-    """`old` was used three times, long ago. Each eviction lifts the clock by 1 / 100, and who is used after that
-    stands on it: the fourth newcomer stands higher than `old`."""
+    """`old` was used three times, long ago. Each eviction lifts the clock by 1 / 100, and who is used after
+    that stands on it: the fourth newcomer stands higher than `old`."""
     policy = GreedyDual()
     policy.offer("old", "n", used(0.0, uses=3))
     gone = []

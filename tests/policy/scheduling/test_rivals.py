@@ -30,8 +30,8 @@ def test_a_flow_stays_while_it_is_warm_until_it_is_too_far_ahead() -> None:
 
 @pytest.mark.parametrize("devices", [1, 3])
 def test_a_hog_starves_nobody(devices: int) -> None:
-    """A flow with a hundred requests at once, and three that ask seldom: none of those waits for more than the
-    allowance, the loads and its own share."""
+    """A flow with a hundred requests at once, and three that ask seldom: none of those waits for more than
+    the allowance, the loads and its own share."""
     models = {"hog": Model(run_s=1.0), **{name: Model(run_s=1.0) for name in "xyz"}}
     ground = Ground("mqfq-sticky", devices=devices, room=4, models=models)
     meek = [(30.0 + 20 * n + i, name) for n in range(4) for i, name in enumerate("xyz")]
@@ -68,8 +68,8 @@ def test_two_flows_that_always_wait_are_served_alike(names: list[str], run_s: fl
 
 
 def test_start_estimate_weighs_the_queue_against_a_load() -> None:
-    """At 10 s on device 0 after 0, 1, 2, 3 s, or on device 1 after a load of 3 s: four go to device 0, the fifth
-    to the other; the sixth starts after 4 s on either."""
+    """At 10 s on device 0 after 0, 1, 2, 3 s, or on device 1 after a load of 3 s: four go to device 0, the
+    fifth to the other; the sixth starts after 4 s on either."""
     ground = Ground("start-estimate", devices=2, room=2, models=AB)
     began = ground.play((1, "a"), *[(10, "a")] * 6)
     assert (10, "load", "a", "d1") in began
@@ -77,7 +77,7 @@ def test_start_estimate_weighs_the_queue_against_a_load() -> None:
 
 
 def test_start_estimate_binds_at_once_and_does_not_change_its_mind() -> None:
-    """The last two of a are bound to device 0, 1 and 3 s before their turn, though device 1 is idle by then."""
+    """The last two of a are bound to device 0 before their turn, though device 1 is idle by then."""
     ground = Ground(
         "start-estimate", devices=2, room=1, models={"a": Model(run_s=2.0), "b": Model(run_s=0.5)}
     )
