@@ -81,8 +81,7 @@ def test_the_limit_of_lalb_o3_is_25() -> None:
 
 
 def test_a_tally_is_kept_of_hits_misses_and_copies() -> None:
-    """Device 0 gets a, device 1 a copy of it (false miss), device 0 b in its place, and device 1 has a
-    (hit)."""
+    """Device 0 gets a, device 1 a copy (a false miss), device 0 b in its place; the last finds a (a hit)."""
     ground = Ground("lb", devices=2, models=AB)
     ground.play((1, "a"), (10, "a"), (20, "b"), (30, "a"))
     tally = ground.tally

@@ -77,8 +77,7 @@ def test_start_estimate_weighs_the_queue_against_a_load() -> None:
 
 
 def test_start_estimate_binds_at_once_and_does_not_change_its_mind() -> None:
-    """The last two of a are bound to device 0, 1 and 3 s before their turn, though device 1 is idle by
-    then."""
+    """The last two of a are bound to device 0 before their turn, though device 1 is idle by then."""
     ground = Ground(
         "start-estimate", devices=2, room=1, models={"a": Model(run_s=2.0), "b": Model(run_s=0.5)}
     )

@@ -29,8 +29,7 @@ def join(c: Context, device: Device, function: Function, requests: Iterable[Requ
 
 
 def take(c: Context, device: Device, place: int) -> Batch:
-    """Out of the line, to be bound to its instance, which is therefore not offered for eviction in
-    between."""
+    """Out of the line, to be bound to its instance at once: it is not offered for eviction in between."""
     batch = device.line.pop(place)
     _left(c, batch.function, len(batch.requests))
     _unpin(device, batch.function)
