@@ -77,6 +77,15 @@ class SimEngine:
         """The next so many loads there fail."""
         self._failing[device] = count
 
+    def lose(self, device: DeviceId) -> None:
+        """All that lies there, climbs there and runs there is gone without a word."""
+        for instance in [each for each, where in self._device_of.items() if where == device]:
+            self._forget(instance)
+            for target in [t for t in self._functions if t.kind == "instance" and t.key == str(instance)]:
+                self._climbing.pop(target, None)
+                del self._functions[target]
+        self._copied_at_s.pop(device, None)
+
     async def close(self) -> None:
         self._emit = lambda event: None
 
@@ -178,17 +187,19 @@ class SimEngine:
         self._climbing.pop(command.target, None)
         function = self._functions.pop(command.target, None)
         if command.target.kind == "instance":
-            instance = InstanceId(int(command.target.key))
-            self._free_at_s.pop(instance, None)
-            self._at_once.pop(instance, None)
-            self._device_of.pop(instance, None)
-            self._emptied.discard(instance)
-            self._waiting.pop(instance, None)
-            for request in [r for r, where in self._running.items() if where == instance]:
-                del self._running[request]
+            self._forget(InstanceId(int(command.target.key)))
         took_s = self._profiles[function].descend_s if function is not None else 0.0
         lost = StepLost(command.target, command.step, command.why, command.id)
         self._agenda.at(self._agenda.now_s + took_s, lambda: self._emit(lost))
+
+    def _forget(self, instance: InstanceId) -> None:
+        self._free_at_s.pop(instance, None)
+        self._at_once.pop(instance, None)
+        self._device_of.pop(instance, None)
+        self._emptied.discard(instance)
+        self._waiting.pop(instance, None)
+        for request in [r for r, where in self._running.items() if where == instance]:
+            del self._running[request]
 
     def _cancel(self, command: Cancel) -> None:
         """Code notices at once that it is to stop."""
