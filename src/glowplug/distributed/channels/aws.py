@@ -1,0 +1,172 @@
+"""SNS and SQS by boto3: what makes and removes the topics and queues of a run."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+
+from glowplug.distributed.channels.aws_errors import named
+from glowplug.distributed.channels.aws_messaging import PARALLEL, AwsMessaging
+from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.errors import ChannelMissing
+
+Made = TypeVar("Made")
+
+HIDDEN_S = 12 * 3600
+"""The longest that SQS hides a message that was received."""
+_RETAINED_S = 4 * 24 * 3600
+"""SQS drops what is older, so that a run that nobody closes does not stay for ever."""
+_RETENTIONS_S = (60, 14 * 24 * 3600)
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "total_max_attempts": 6},
+    max_pool_connections=4 * PARALLEL,
+    tcp_keepalive=True,
+)
+
+
+class AwsService:
+    """`messaging.MessagingService` on AWS, or at `endpoint`, a server that speaks as it does.
+
+    Region and credentials come from where boto3 looks. `hidden_s`: how long a received message stays hidden.
+    """
+
+    def __init__(
+        self, endpoint: str | None = None, region: str | None = None, hidden_s: int = HIDDEN_S
+    ) -> None:
+        self.meter = Meter()
+        self._endpoint, self._region, self._hidden_s = endpoint, region, hidden_s
+        with named("connecting to AWS"):
+            session = boto3.session.Session(region_name=region)
+            self._sns: Any = session.client("sns", endpoint_url=endpoint, config=_CONFIG)
+            self._sqs: Any = session.client("sqs", endpoint_url=endpoint, config=_CONFIG)
+
+    def open(self, run: str, workers: int, topics: int) -> None:
+        with named(f"run {run!r}"):
+            self._claim(run)
+            try:
+                made = self._beside([partial(self._make_topic, _name(run, f"t{n}")) for n in range(topics)])
+                self._beside([partial(self._make_queue, run, worker, made) for worker in range(workers)])
+            except BaseException:
+                with suppress(Exception):
+                    self.remove(run, workers, topics)
+                raise
+
+    def connect(self, run: str, workers: int, worker: int) -> AwsMessaging:
+        with named(f"run {run!r}"):
+            url = self._url(_name(run, str(worker)))
+            if url is None:
+                raise ChannelMissing(f"run {run!r} is not open, or has no worker {worker}")
+            arn = self._arn(url)
+        prefix = arn.rpartition(":")[0].replace(":sqs:", ":sns:")
+        return AwsMessaging(
+            self._sns,
+            self._sqs,
+            worker,
+            topic=lambda number: f"{prefix}:{_name(run, f't{number}')}",
+            queue=lambda target: f"{url.rpartition('/')[0]}/{_name(run, str(target))}",
+        )
+
+    def remove(self, run: str, workers: int, topics: int) -> None:
+        """Subscriptions go with their topics; the claim is the last, so that what fails can be repeated."""
+        with named(f"run {run!r}"):
+            claim = self._url(_claim_name(run))
+            if claim is None:
+                return
+            prefix = self._arn(claim).rpartition(":")[0].replace(":sqs:", ":sns:")
+            arns = [f"{prefix}:{_name(run, f't{n}')}" for n in range(topics)]
+            self._beside([partial(self._remove_topic, arn) for arn in arns])
+            self._beside([partial(self._remove_queue, _name(run, str(w))) for w in range(workers)])
+            self._remove_queue(_claim_name(run))
+
+    def options(self) -> dict[str, object]:
+        return {"endpoint": self._endpoint, "region": self._region, "hidden_s": self._hidden_s}
+
+    def _claim(self, run: str) -> None:
+        """A queue whose retention nobody else has: to make it again with another one is refused."""
+        low, high = _RETENTIONS_S
+        self._create_queue(
+            _claim_name(run), {"MessageRetentionPeriod": str(low + secrets.randbelow(high - low))}
+        )
+
+    def _make_topic(self, name: str) -> str:
+        self.meter.admin_calls += 1
+        return str(self._sns.create_topic(Name=name)["TopicArn"])
+
+    def _make_queue(self, run: str, worker: int, topics: Sequence[str]) -> None:
+        allowed = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": "*",
+            "Condition": {"ArnEquals": {"aws:SourceArn": list(topics)}},
+        }
+        url = self._create_queue(
+            _name(run, str(worker)),
+            {
+                "VisibilityTimeout": str(self._hidden_s),
+                "MessageRetentionPeriod": str(_RETAINED_S),
+                "Policy": json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
+            },
+        )
+        arn = self._arn(url)
+        for topic in topics:
+            self.meter.admin_calls += 1
+            self._sns.subscribe(
+                TopicArn=topic,
+                Protocol="sqs",
+                Endpoint=arn,
+                Attributes={
+                    "RawMessageDelivery": "true",
+                    "FilterPolicy": json.dumps({"t": [str(worker)]}),
+                },
+            )
+
+    def _create_queue(self, name: str, attributes: dict[str, str]) -> str:
+        self.meter.admin_calls += 1
+        return str(self._sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"])
+
+    def _url(self, name: str) -> str | None:
+        self.meter.admin_calls += 1
+        try:
+            return str(self._sqs.get_queue_url(QueueName=name)["QueueUrl"])
+        except self._sqs.exceptions.QueueDoesNotExist:
+            return None
+
+    def _arn(self, url: str) -> str:
+        self.meter.admin_calls += 1
+        found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return str(found["Attributes"]["QueueArn"])
+
+    def _remove_topic(self, arn: str) -> None:
+        self.meter.admin_calls += 1
+        with suppress(self._sns.exceptions.NotFoundException):
+            self._sns.delete_topic(TopicArn=arn)
+
+    def _remove_queue(self, name: str) -> None:
+        url = self._url(name)
+        if url is not None:
+            self.meter.admin_calls += 1
+            with suppress(self._sqs.exceptions.QueueDoesNotExist):
+                self._sqs.delete_queue(QueueUrl=url)
+
+    def _beside(self, work: Sequence[Callable[[], Made]]) -> list[Made]:
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return list(pool.map(lambda one: one(), work))
+
+
+def _name(run: str, part: str) -> str:
+    return f"glowplug-{run}-{part}"
+
+
+def _claim_name(run: str) -> str:
+    return _name(run, "claim")

@@ -1,0 +1,208 @@
+"""Our scheme over an object store: one object for a layer and sender, with an index; no LIST, no null object.
+
+A receiver knows the names of what it waits for, so it asks for the objects themselves, the beginning of each:
+the index and, mostly, its own part. What lies further on takes a second read. It tries first when a source's
+object came in the layers before, and then ever more seldom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from glowplug.distributed.channels import layer_object
+from glowplug.distributed.channels.base import Buffer, KeyChecks, Limits, MessageKey, Room
+from glowplug.distributed.channels.blobs import Blobs, Range
+from glowplug.distributed.channels.clock import Clock, RealClock
+from glowplug.distributed.channels.inbox import Inbox
+from glowplug.distributed.channels.layer_object import Slice
+from glowplug.distributed.channels.pace import Expected, Pace
+from glowplug.distributed.errors import ChannelMissing, RunExists
+
+LIMITS = Limits(
+    max_message_bytes=2**30,
+    max_batch_messages=2**16,
+    max_batch_bytes=2**32,
+    ordered=False,
+    duplicates=True,
+    durable=True,
+    replays=True,
+)
+READ_BYTES = 64 * 1024
+"""Of an object's beginning, before anything is known of how large they are."""
+MOST_READ_BYTES = 128 * 1024
+"""Where parts lie further on, reading up to there takes longer than to read the index and then the part."""
+_PAGE_BYTES = 4096
+_MARK = "open"
+_Object = tuple[int, int, int]
+"""Epoch, layer, source."""
+
+
+class ObjectRoom(Room):
+    """Below `RUN/` of a store. `blobs` opens the store, once for the room and for each end."""
+
+    channel = "object"
+
+    def __init__(self, blobs: Callable[[], Blobs], clock: Clock | None = None) -> None:
+        super().__init__()
+        self._open_blobs = blobs
+        self._blobs = blobs()
+        self._clock = clock or RealClock()
+        self.meter = self._blobs.meter
+
+    def _create(self) -> None:
+        if not self._blobs.create(f"{self.run}/{_MARK}", b"open"):
+            raise RunExists(f"run {self.run!r} is open in this store: end it, or use another name")
+
+    def _end(self, worker: int) -> ObjectChannel:
+        if self._blobs.get([Range(f"{self.run}/{_MARK}", 0, 1)]) == [None]:
+            raise ChannelMissing(f"run {self.run!r} is not open in this store")
+        return ObjectChannel(self.run, self.workers, worker, self._open_blobs(), self._clock)
+
+    def _destroy(self) -> None:
+        mark = f"{self.run}/{_MARK}"
+        found = self._blobs.list(self.run)
+        self._blobs.delete([key for key in found if key != mark])
+        self._blobs.delete([key for key in found if key == mark])
+
+    def _options(self) -> dict[str, Any]:
+        return dict(self._blobs.options())
+
+
+class ObjectChannel:
+    """`fence` deletes nothing: other receivers may still read an object; the room's end removes all."""
+
+    limits = LIMITS
+
+    def __init__(self, run: str, workers: int, worker: int, blobs: Blobs, clock: Clock) -> None:
+        self.worker = worker
+        self.meter = blobs.meter
+        self._checks = KeyChecks(run, workers, worker, LIMITS)
+        self._blobs = blobs
+        self._clock = clock
+        self._inbox = Inbox()
+        self._pace = Pace()
+        self._expected: dict[_Object, Expected] = {}
+        self._sent: dict[tuple[int, int], int] = {}
+        self._first_bytes = READ_BYTES
+
+    def send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
+        """A layer that is sent in several calls costs its receivers a read for each."""
+        self._checks.sending(messages)
+        layers: dict[tuple[int, int], list[tuple[MessageKey, Buffer]]] = {}
+        for message in messages:
+            layers.setdefault((message[0].epoch, message[0].layer), []).append(message)
+        blobs = []
+        for (epoch, layer), mine in layers.items():
+            part = self._sent.get((epoch, layer), 0)
+            self._sent[epoch, layer] = part + 1
+            blobs.append((self._name((epoch, layer, self.worker), part), layer_object.build(mine)))
+        self._blobs.put(blobs)
+        for _, payload in messages:
+            self.meter.sent(memoryview(payload).nbytes)
+
+    def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
+        self._checks.receiving(wanted)
+        until_s = self._clock.now_s() + timeout_s
+        found = self._inbox.take(wanted)
+        if not found and timeout_s <= 0:
+            self._fetch(self._due(wanted, at_once=True)[0])
+            found = self._inbox.take(wanted)
+        while not found and wanted and (left_s := until_s - self._clock.now_s()) > 0:
+            due, next_s = self._due(wanted, at_once=False)
+            if due:
+                self._fetch(due)
+                found = self._inbox.take(wanted)
+            else:
+                self._clock.sleep(min(left_s, next_s - self._clock.now_s()))
+        for payload in found.values():
+            self.meter.received(len(payload))
+        return found
+
+    def reject(self, keys: Collection[MessageKey]) -> None:
+        self._inbox.reject(keys)
+        for one in {(key.epoch, key.layer, key.source) for key in keys} & self._expected.keys():
+            self._pace.rejected(self._expected[one], self._clock.now_s())
+
+    def fence(self, epoch: int, layer: int) -> None:
+        self._inbox.fence(epoch, layer)
+        for one in [one for one in self._expected if one[:2] < (epoch, layer)]:
+            del self._expected[one]
+
+    def close(self) -> None:
+        if not self._checks.closed:
+            self._checks.closed = True
+            self._blobs.close()
+
+    def _name(self, one: _Object, part: int) -> str:
+        epoch, layer, source = one
+        return f"{self._checks.run}/{epoch}-{layer}/{source}.{part}"
+
+    def _due(self, wanted: Collection[MessageKey], at_once: bool) -> tuple[dict[_Object, Expected], float]:
+        """What to ask for now, or else when."""
+        now_s = self._clock.now_s()
+        waited: dict[_Object, Expected] = {}
+        for key in wanted:
+            if self._inbox.wants(key):
+                one = (key.epoch, key.layer, key.source)
+                waited[one] = self._expected.setdefault(one, self._pace.expect(key.source, now_s))
+        due = {one: expected for one, expected in waited.items() if at_once or expected.due_s <= now_s}
+        return due, min((expected.due_s for expected in waited.values()), default=float("inf"))
+
+    def _fetch(self, due: dict[_Object, Expected]) -> None:
+        """Everything in these objects for this worker, into the inbox."""
+        if not due:
+            return
+        asked_s = self._clock.now_s()
+        asked = [Range(self._name(one, expected.part), 0, self._first_bytes) for one, expected in due.items()]
+        begun = [
+            (one, expected, wanted.key, beginning)
+            for (one, expected), wanted, beginning in zip(
+                due.items(), asked, self._blobs.get(asked), strict=True
+            )
+        ]
+        further: list[tuple[_Object, list[Slice], Range]] = []
+        reach_bytes, index_bytes = 0, 0
+        for one, expected, name, beginning in begun:
+            read = None if beginning is None else self._index(name, beginning)
+            if read is None:
+                self._pace.missed(expected, asked_s, self._clock.now_s())
+                continue
+            content, slices = read
+            self._pace.found(expected, self._clock.now_s())
+            index_bytes = max(index_bytes, layer_object.index_bytes(content))
+            if not slices:
+                continue
+            reach_bytes = max(reach_bytes, slices[-1].end)
+            if slices[-1].end <= len(content):
+                self._keep(one, slices, content, 0)
+            else:
+                start = slices[0].start
+                further.append((one, slices, Range(name, start, slices[-1].end - start)))
+        if further:
+            parts = self._blobs.get([wanted for _, _, wanted in further])
+            for (one, slices, wanted), part in zip(further, parts, strict=True):
+                self._keep(one, slices, part or b"", wanted.start)
+        if index_bytes:
+            reach_bytes = reach_bytes if reach_bytes <= MOST_READ_BYTES else index_bytes
+            self._first_bytes = -(-max(reach_bytes, index_bytes) // _PAGE_BYTES) * _PAGE_BYTES
+
+    def _index(self, name: str, beginning: bytes) -> tuple[bytes, list[Slice]] | None:
+        """What was read of it, and where in it this worker's messages are. None when it is damaged."""
+        try:
+            nbytes = layer_object.index_bytes(beginning)
+            if nbytes > len(beginning):
+                beginning = self._blobs.get([Range(name, 0, nbytes)])[0] or b""
+            slices = layer_object.index(beginning)
+        except layer_object.Damaged:
+            self.meter.damaged += 1
+            return None
+        return beginning, [one for one in slices if one.target == self.worker]
+
+    def _keep(self, one: _Object, slices: list[Slice], content: bytes, offset: int) -> None:
+        epoch, layer, source = one
+        for part in slices:
+            key = MessageKey(self._checks.run, epoch, layer, source, self.worker, part.chunk)
+            payload = content[part.start - offset : part.end - offset]
+            if len(payload) == part.end - part.start:
+                self._inbox.put(key, payload)

@@ -1,0 +1,61 @@
+"""When to ask for an object that is not there yet: seldom, and soon after it is. Pure."""
+
+from __future__ import annotations
+
+FIRST_S = 0.01
+MOST_S = 0.25
+_GROWTH = 1.6
+_EARLIER = 0.5
+"""Of what was waited in vain, when an object was there at the first try: it may have been there for long."""
+_RECHECK = 8
+"""A source that was replaced may have put its layer into other parts than the one before it."""
+
+
+class Pace:
+    """Layers of a plan are alike, and so is who comes late: the first try is when the last layer's object was
+    still missing for the last time."""
+
+    def __init__(self, first_s: float = FIRST_S, most_s: float = MOST_S) -> None:
+        self._first_s = first_s
+        self._most_s = most_s
+        self._missing_s: dict[int, float] = {}
+
+    def expect(self, source: int, now_s: float) -> Expected:
+        return Expected(source, now_s, now_s + self._missing_s.get(source, 0.0))
+
+    def missed(self, expected: Expected, asked_s: float, now_s: float) -> None:
+        wait_s = min(self._most_s, self._first_s * _GROWTH**expected.misses)
+        expected.missing_s = asked_s - expected.since_s
+        expected.misses += 1
+        expected.due_s = now_s + wait_s
+        if expected.misses % _RECHECK == 0:
+            expected.part = 0
+
+    def found(self, expected: Expected, now_s: float) -> None:
+        """The next part, if there must be one, is asked for at once."""
+        if expected.part == 0:
+            before_s = self._missing_s.get(expected.source, 0.0)
+            self._missing_s[expected.source] = expected.missing_s if expected.misses else _EARLIER * before_s
+        expected.part += 1
+        expected.misses = 0
+        expected.due_s = now_s
+
+    def rejected(self, expected: Expected, now_s: float) -> None:
+        """Damaged on its way: reading it again helps. Or in the store: a later part may be whole."""
+        turn, again = divmod(expected.rejections, 2)
+        expected.part = turn + 1 if again else 0
+        expected.rejections += 1
+        expected.due_s = now_s
+
+
+class Expected:
+    """One source's object that is waited for. `part` is 0 unless a layer was sent in several calls."""
+
+    def __init__(self, source: int, since_s: float, due_s: float) -> None:
+        self.source = source
+        self.since_s = since_s
+        self.due_s = due_s
+        self.missing_s = 0.0
+        self.misses = 0
+        self.rejections = 0
+        self.part = 0

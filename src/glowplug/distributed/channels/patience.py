@@ -1,0 +1,36 @@
+"""How long to let a layer's messages gather before the first poll. Pure.
+
+A layer cannot go on before its last message, and a poll is paid whether it brings ten messages or one. So the
+first poll waits until the last message came in the layer before, and a little less each time that this was
+long enough.
+"""
+
+from __future__ import annotations
+
+_SHORTER = 0.9
+
+
+class Patience:
+    def __init__(self) -> None:
+        self._layer: tuple[int, int] | None = None
+        self._begun_s = 0.0
+        self._wait_s = 0.0
+        self._last_s = 0.0
+        self._late = False
+
+    def begins(self, layer: tuple[int, int], now_s: float) -> bool:
+        """Whether this is the first that is asked about a layer."""
+        if self._layer is not None and layer <= self._layer:
+            return False
+        self._wait_s = _SHORTER * (self._last_s if self._late else self._wait_s)
+        self._layer, self._begun_s, self._last_s, self._late = layer, now_s, 0.0, False
+        return True
+
+    @property
+    def poll_at_s(self) -> float:
+        return self._begun_s + self._wait_s
+
+    def came(self, now_s: float, late: bool) -> None:
+        """Messages, at the first polls or `late`, at one after them."""
+        self._last_s = now_s - self._begun_s
+        self._late |= late

@@ -1,0 +1,88 @@
+"""What goes wrong between workers, below the tree in `core/errors.py`.
+
+GlowplugError
+|- ChannelError 502          a channel could not carry a message
+|  |- ChannelRefused 401     the service does not accept the credentials, or they do not allow this
+|  |- ChannelMissing 404     the bucket, stream, queue or folder is not there
+|  |- RunExists 409          another run of this name is open
+|  |- ChannelClosed 410      this end was closed
+|  |- MessageTooLarge 413    above the channel's limit: split it, or use a claim check
+|  |- LimitTooSmall 422      the channel's limit has no room for a frame
+|  |- ChannelUnavailable 503 the service does not answer: try again
+|  |- InboxFull 503          more came that nobody asked for than an end may keep
+|- Deadlock 500              virtual time: all workers wait, and nothing is on its way
+|- FrameError 502            what came is not what was sent
+   |- FrameCorrupt 502       damaged, truncated, or not a frame
+   |- FrameVersion 502       written by another version of Glowplug
+   |- FrameMismatch 502      whole, but of another message, or of another shape than expected
+"""
+
+from __future__ import annotations
+
+from glowplug.core.errors import GlowplugError
+
+
+class ChannelError(GlowplugError):
+    status = 502
+    code = "channel"
+
+
+class ChannelRefused(ChannelError):
+    status = 401
+    code = "channel_refused"
+
+
+class ChannelMissing(ChannelError):
+    status = 404
+    code = "channel_missing"
+
+
+class RunExists(ChannelError):
+    status = 409
+    code = "run_exists"
+
+
+class ChannelClosed(ChannelError):
+    status = 410
+    code = "channel_closed"
+
+
+class MessageTooLarge(ChannelError):
+    status = 413
+    code = "message_too_large"
+
+
+class LimitTooSmall(ChannelError):
+    status = 422
+    code = "limit_too_small"
+
+
+class ChannelUnavailable(ChannelError):
+    status = 503
+    code = "channel_unavailable"
+
+
+class InboxFull(ChannelError):
+    status = 503
+    code = "inbox_full"
+
+
+class Deadlock(GlowplugError):
+    code = "deadlock"
+
+
+class FrameError(GlowplugError):
+    status = 502
+    code = "frame"
+
+
+class FrameCorrupt(FrameError):
+    code = "frame_corrupt"
+
+
+class FrameVersion(FrameError):
+    code = "frame_version"
+
+
+class FrameMismatch(FrameError):
+    code = "frame_mismatch"

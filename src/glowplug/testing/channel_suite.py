@@ -1,0 +1,408 @@
+"""What every channel of `distributed.channels` must do. Subclass it and give `new_room`:
+
+    class TestMine(ChannelSuite):
+        @pytest.fixture
+        def new_room(self):
+            return MyRoom
+
+and, where one can look into the service, `leftovers`: a function that names whatever lies there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from glowplug.core.errors import InvalidName
+from glowplug.distributed.channels import Address, Channel, MessageKey, Room
+from glowplug.distributed.errors import ChannelClosed, ChannelError, MessageTooLarge, RunExists
+
+WORKERS = 3
+WAIT_S = 20.0
+"""For what must come; nothing takes as long."""
+_numbers = itertools.count()
+
+
+class ChannelSuite:
+    @pytest.fixture
+    def leftovers(self) -> Callable[[], list[str]]:
+        return list
+
+    @pytest.fixture
+    def run(self) -> str:
+        return f"run-{os.getpid()}-{next(_numbers)}"
+
+    @pytest.fixture
+    def room(self, new_room: Callable[[], Room], run: str) -> Iterator[Room]:
+        opened = new_room().open(run, WORKERS)
+        yield opened
+        opened.close()
+
+    @pytest.fixture
+    def ends(self, room: Room) -> Iterator[list[Channel]]:
+        made = [room.end(worker) for worker in range(WORKERS)]
+        yield made
+        for end in made:
+            end.close()
+
+    def together(self, *work: Callable[[], None]) -> None:
+        """Runs them at the same time, each a worker. Raises what the first of them raised."""
+        raised: list[BaseException] = []
+
+        def guarded(function: Callable[[], None]) -> None:
+            try:
+                function()
+            except BaseException as error:
+                raised.append(error)
+
+        threads = [threading.Thread(target=guarded, args=(function,)) for function in work]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if raised:
+            raise raised[0]
+
+    def test_what_is_sent_arrives(self, run: str, ends: list[Channel]) -> None:
+        key = MessageKey(run, 0, 0, 0, 1)
+        ends[0].send([(key, b"payload")])
+        assert ends[1].receive([key], WAIT_S) == {key: b"payload"}
+
+    def test_any_bytes_of_any_buffer(self, run: str, ends: list[Channel]) -> None:
+        contents = [b"", b"\0", bytes(range(256)), b"\xff" * 1000, "ü\r\n\0".encode()]
+        sent = {
+            MessageKey(run, 0, 0, 2, 0, chunk): kind(content)
+            for chunk, (kind, content) in enumerate(
+                itertools.product((bytes, bytearray, memoryview), contents)
+            )
+        }
+        ends[2].send(list(sent.items()))
+        came = receive_all(ends[0], set(sent))
+        assert came == sent
+        assert {type(payload) for payload in came.values()} == {bytes}
+
+    def test_memory_of_wider_elements_counts_by_bytes(self, run: str, ends: list[Channel]) -> None:
+        key = MessageKey(run, 0, 0, 0, 1)
+        ends[0].send([(key, memoryview(bytearray(range(16))).cast("I"))])
+        assert ends[1].receive([key], WAIT_S) == {key: bytes(range(16))}
+        assert ends[0].meter.message_bytes_sent == 16
+
+    def test_each_layer_and_chunk_is_a_message_of_its_own(self, run: str, ends: list[Channel]) -> None:
+        sent = {
+            MessageKey(run, epoch, layer, 0, 1, chunk): f"{epoch} {layer} {chunk}".encode()
+            for epoch in (0, 7)
+            for layer in (0, 1, 1919)
+            for chunk in (0, 1, 300)
+        }
+        for group in _by_layer(sent):
+            ends[0].send(group)
+        assert receive_all(ends[1], set(sent)) == sent
+
+    def test_all_to_all(self, run: str, ends: list[Channel]) -> None:
+        for layer in range(3):
+            for source in range(WORKERS):
+                ends[source].send(
+                    [
+                        (MessageKey(run, 0, layer, source, target), f"{layer} {source} {target}".encode())
+                        for target in range(WORKERS)
+                        if target != source
+                    ]
+                )
+            for target in range(WORKERS):
+                wanted = {MessageKey(run, 0, layer, s, target) for s in range(WORKERS) if s != target}
+                came = receive_all(ends[target], wanted)
+                assert came == {key: f"{layer} {key.source} {target}".encode() for key in wanted}
+
+    def test_more_messages_than_a_call_takes(self, run: str, ends: list[Channel]) -> None:
+        sent = {
+            MessageKey(run, 0, 0, 1, target, chunk): random.Random(chunk).randbytes(chunk * 7)
+            for chunk in range(25)
+            for target in (0, 2)
+        }
+        ends[1].send(list(sent.items()))
+        for target in (0, 2):
+            mine = {key: payload for key, payload in sent.items() if key.target == target}
+            assert receive_all(ends[target], set(mine)) == mine
+
+    def test_sending_nothing_is_nothing(self, run: str, ends: list[Channel]) -> None:
+        ends[0].send([])
+        assert ends[0].meter.messages_sent == 0
+        assert ends[0].receive([], WAIT_S) == {}
+
+    def test_nothing_comes_after_the_time_is_up(self, run: str, ends: list[Channel]) -> None:
+        wanted = [MessageKey(run, 0, 0, 0, 1)]
+        assert ends[1].receive(wanted, 0.0) == {}
+        assert ends[1].receive(wanted, 0.05) == {}
+
+    def test_what_nobody_asked_for_is_kept(self, run: str, ends: list[Channel]) -> None:
+        first, second = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 1, 0, 1)
+        ends[0].send([(first, b"first")])
+        ends[0].send([(second, b"second")])
+        assert ends[1].receive([second], WAIT_S) == {second: b"second"}
+        assert ends[1].receive([first], WAIT_S) == {first: b"first"}
+
+    def test_some_of_the_wanted_are_enough(self, run: str, ends: list[Channel]) -> None:
+        there, absent = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 0, 2, 1)
+        ends[0].send([(there, b"there")])
+        assert ends[1].receive([absent, there], WAIT_S) == {there: b"there"}
+
+    def test_sent_again_is_received_once(self, run: str, ends: list[Channel]) -> None:
+        key, last = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 1, 0, 1)
+        for _ in range(3):
+            ends[0].send([(key, b"same")])
+        assert ends[1].receive([key], WAIT_S) == {key: b"same"}
+        ends[0].send([(key, b"same")])
+        ends[0].send([(last, b"last")])
+        assert receive_all(ends[1], {last}) == {last: b"last"}
+        assert ends[1].receive([key], 0.05) == {}
+
+    def test_a_receiver_may_come_late(self, run: str, room: Room) -> None:
+        key = MessageKey(run, 0, 0, 0, 2)
+        sender = room.end(0)
+        sender.send([(key, b"waits")])
+        sender.close()
+        receiver = room.end(2)
+        assert receiver.receive([key], WAIT_S) == {key: b"waits"}
+        receiver.close()
+
+    def test_who_waits_is_woken(self, run: str, ends: list[Channel]) -> None:
+        ping, pong = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 0, 1, 0)
+        came = {}
+
+        def first() -> None:
+            ends[0].send([(ping, b"ping")])
+            came.update(ends[0].receive([pong], WAIT_S))
+
+        def second() -> None:
+            came.update(ends[1].receive([ping], WAIT_S))
+            ends[1].send([(pong, b"pong")])
+
+        self.together(first, second)
+        assert came == {ping: b"ping", pong: b"pong"}
+
+    def test_a_fence_drops_what_lies_before_it(self, run: str, ends: list[Channel]) -> None:
+        old, late, new = (MessageKey(run, 0, layer, 0, 1) for layer in (0, 1, 2))
+        ends[0].send([(old, b"old")])
+        ends[0].send([(new, b"new")])
+        assert ends[1].receive([new], WAIT_S) == {new: b"new"}
+        ends[1].fence(0, 2)
+        ends[0].send([(late, b"late")])
+        assert ends[1].receive([old, late], 0.05) == {}
+
+    def test_a_fence_of_an_epoch_drops_all_earlier_ones(self, run: str, ends: list[Channel]) -> None:
+        old, new = MessageKey(run, 3, 99, 0, 1), MessageKey(run, 4, 0, 0, 1)
+        ends[1].fence(4, 0)
+        ends[0].send([(old, b"old")])
+        ends[0].send([(new, b"new")])
+        assert receive_all(ends[1], {new}) == {new: b"new"}
+        assert ends[1].receive([old], 0.0) == {}
+
+    def test_what_was_rejected_comes_again(self, run: str, ends: list[Channel]) -> None:
+        key = MessageKey(run, 0, 0, 0, 1)
+        ends[0].send([(key, b"damaged")])
+        assert ends[1].receive([key], WAIT_S) == {key: b"damaged"}
+        ends[1].reject([key])
+        ends[0].send([(key, b"whole")])
+        assert _until(ends[1], key, b"whole")
+
+    def test_a_successor_gets_what_comes_after_it_took_over(self, run: str, room: Room) -> None:
+        lost, again = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 1, 0, 1)
+        sender, first = room.end(0), room.end(1)
+        sender.send([(lost, b"lost")])
+        assert first.receive([lost], WAIT_S) == {lost: b"lost"}
+        second = room.end(1)
+        if not second.limits.replays:
+            sender.send([(lost, b"lost")])
+        sender.send([(again, b"again")])
+        assert receive_all(second, {lost, again}) == {lost: b"lost", again: b"again"}
+        for end in (sender, first, second):
+            end.close()
+
+    def test_a_successor_does_not_get_what_was_fenced_off(self, run: str, room: Room) -> None:
+        done, open_ = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 1, 0, 1)
+        sender, first = room.end(0), room.end(1)
+        sender.send([(done, b"done")])
+        assert first.receive([done], WAIT_S) == {done: b"done"}
+        first.fence(0, 1)
+        first.close()
+        second = room.end(1)
+        second.fence(0, 1)
+        sender.send([(open_, b"open")])
+        assert receive_all(second, {open_}) == {open_: b"open"}
+        assert second.receive([done], 0.0) == {}
+        for end in (sender, second):
+            end.close()
+
+    def test_the_largest_message(self, run: str, ends: list[Channel]) -> None:
+        nbytes = min(ends[0].limits.max_message_bytes, 4 * 2**20)
+        key, payload = MessageKey(run, 0, 0, 0, 1), random.Random(1).randbytes(nbytes)
+        ends[0].send([(key, payload)])
+        assert receive_all(ends[1], {key}) == {key: payload}
+
+    def test_a_message_above_the_limit_is_refused_and_nothing_is_sent(
+        self, run: str, ends: list[Channel]
+    ) -> None:
+        limit = ends[0].limits.max_message_bytes
+        if limit > 2**28:
+            pytest.skip("the limit is larger than a test should be")
+        small, large = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 0, 0, 2)
+        with pytest.raises(MessageTooLarge, match=str(limit)):
+            ends[0].send([(small, b"small"), (large, bytes(limit + 1))])
+        assert ends[1].receive([small], 0.05) == {}
+
+    def test_keys_of_others_are_refused(self, run: str, ends: list[Channel]) -> None:
+        for key in (
+            MessageKey("other", 0, 0, 0, 1),
+            MessageKey(run, 0, 0, 2, 1),
+            MessageKey(run, 0, 0, 0, WORKERS),
+            MessageKey(run, 0, 0, 0, -1),
+        ):
+            with pytest.raises(ValueError, match="cannot send"):
+                ends[0].send([(key, b"")])
+        for key in (
+            MessageKey("other", 0, 0, 1, 0),
+            MessageKey(run, 0, 0, 0, 1),
+            MessageKey(run, 0, 0, 9, 0),
+        ):
+            with pytest.raises(ValueError, match="cannot receive"):
+                ends[0].receive([key], 0.0)
+
+    def test_a_closed_end_says_so(self, run: str, ends: list[Channel]) -> None:
+        key = MessageKey(run, 0, 0, 0, 1)
+        ends[0].close()
+        ends[0].close()
+        with pytest.raises(ChannelClosed):
+            ends[0].send([(key, b"")])
+        ends[1].close()
+        with pytest.raises(ChannelClosed):
+            ends[1].receive([key], 0.0)
+
+    def test_the_meter_counts_messages(self, run: str, ends: list[Channel]) -> None:
+        keys = [MessageKey(run, 0, 0, 0, target) for target in (1, 2)]
+        ends[0].send([(key, b"12345") for key in keys])
+        assert receive_all(ends[1], {keys[0]}) == {keys[0]: b"12345"}
+        assert (ends[0].meter.messages_sent, ends[0].meter.message_bytes_sent) == (2, 10)
+        assert (ends[1].meter.messages_received, ends[1].meter.message_bytes_received) == (1, 5)
+
+    def test_a_name_is_taken_while_its_run_is_open(
+        self, run: str, room: Room, ends: list[Channel], new_room: Callable[[], Room]
+    ) -> None:
+        with pytest.raises(RunExists, match=run):
+            new_room().open(run, WORKERS)
+        key = MessageKey(run, 0, 0, 0, 1)
+        ends[0].send([(key, b"unharmed")])
+        assert ends[1].receive([key], WAIT_S) == {key: b"unharmed"}
+
+    def test_a_name_is_free_again_and_empty(self, run: str, new_room: Callable[[], Room]) -> None:
+        key = MessageKey(run, 0, 0, 0, 1)
+        for content in (b"first", b"second"):
+            with new_room().open(run, WORKERS) as room:
+                sender, receiver = room.end(0), room.end(1)
+                assert receiver.receive([key], 0.0) == {}
+                sender.send([(key, content)])
+                assert receiver.receive([key], WAIT_S) == {key: content}
+                sender.close()
+                receiver.close()
+
+    def test_runs_do_not_meet(self, run: str, ends: list[Channel], new_room: Callable[[], Room]) -> None:
+        with new_room().open(f"{run}-b", WORKERS) as other:
+            theirs = other.end(0)
+            key, same = MessageKey(f"{run}-b", 0, 0, 0, 1), MessageKey(run, 0, 0, 0, 1)
+            theirs.send([(key, b"theirs")])
+            assert ends[1].receive([same], 0.05) == {}
+            theirs.close()
+
+    def test_closing_leaves_nothing(
+        self, run: str, new_room: Callable[[], Room], leftovers: Callable[[], list[str]]
+    ) -> None:
+        before = leftovers()
+        room = new_room().open(run, WORKERS)
+        sender, receiver = room.end(0), room.end(1)
+        keys = [MessageKey(run, 0, layer, 0, target) for layer in (0, 1) for target in (1, 2)]
+        for layer in (0, 1):
+            sender.send([(key, b"x" * 1000) for key in keys if key.layer == layer])
+        assert receive_all(receiver, {keys[0]})
+        room.close()
+        room.close()
+        sender.close()
+        receiver.close()
+        assert leftovers() == before
+
+    def test_what_was_left_open_can_be_closed_by_its_name(
+        self, run: str, new_room: Callable[[], Room], leftovers: Callable[[], list[str]]
+    ) -> None:
+        before = leftovers()
+        left = new_room().open(run, WORKERS)
+        end = left.end(0)
+        end.send([(MessageKey(run, 0, 0, 0, 1), b"left")])
+        end.close()
+        new_room().join(run, WORKERS).close()
+        assert leftovers() == before
+
+    def test_closing_what_was_never_open_is_nothing(self, run: str, new_room: Callable[[], Room]) -> None:
+        new_room().join(run, WORKERS).close()
+        new_room().close()
+
+    def test_an_end_of_a_run_that_is_not_open(self, run: str, new_room: Callable[[], Room]) -> None:
+        room = new_room().join(run, WORKERS)
+
+        def use() -> None:
+            room.end(0).send([(MessageKey(run, 0, 0, 0, 1), b"")])
+
+        with pytest.raises(ChannelError, match=run):
+            use()
+
+    def test_workers_have_numbers(self, room: Room) -> None:
+        for worker in (-1, WORKERS):
+            with pytest.raises(ValueError, match="of 3"):
+                room.end(worker)
+
+    @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "../a", "a.b", "ü", "a" * 49])
+    def test_names_that_no_service_takes_are_refused(self, new_room: Callable[[], Room], name: str) -> None:
+        with pytest.raises(InvalidName, match="use"):
+            new_room().open(name, WORKERS)
+
+    @pytest.mark.parametrize("workers", [0, -1, 2**16])
+    def test_impossible_numbers_of_workers(
+        self, run: str, new_room: Callable[[], Room], workers: int
+    ) -> None:
+        with pytest.raises(ValueError, match="workers"):
+            new_room().open(run, workers)
+
+    def test_an_address_survives_json(self, room: Room) -> None:
+        assert msgspec.json.decode(msgspec.json.encode(room.address), type=Address) == room.address
+
+
+def receive_all(end: Channel, wanted: set[MessageKey]) -> dict[MessageKey, bytes]:
+    """Everything wanted, in as many calls as it takes; what is missing after the wait is missing."""
+    came: dict[MessageKey, bytes] = {}
+    while wanted - came.keys():
+        more = end.receive(wanted - came.keys(), WAIT_S)
+        if not more:
+            break
+        assert more.keys() <= wanted - came.keys()
+        came.update(more)
+    return came
+
+
+def _until(end: Channel, key: MessageKey, payload: bytes) -> bool:
+    """Whether it comes in the end; what else comes is rejected. A service may still give what was damaged."""
+    for _ in range(100):
+        came = end.receive([key], WAIT_S)
+        if not came or came[key] == payload:
+            return bool(came)
+        end.reject([key])
+    return False
+
+
+def _by_layer(sent: dict[MessageKey, bytes]) -> list[list[tuple[MessageKey, bytes]]]:
+    grouped: dict[tuple[int, int], list[tuple[MessageKey, bytes]]] = {}
+    for key, payload in sent.items():
+        grouped.setdefault((key.epoch, key.layer), []).append((key, payload))
+    return list(grouped.values())
