@@ -43,8 +43,8 @@ class _Stay(msgspec.Struct):
 
 
 def intervals(result: SimResult, until_s: float) -> list[Interval]:
-    """In the order of their starts; what has not ended by then ends at `until_s`. Of a simulation that kept its
-    log."""
+    """In the order of their starts; what has not ended by then ends at `until_s`. Of a simulation that kept
+    its log."""
     stays = _stays(result)
     found = []
     for stay in stays.values():
