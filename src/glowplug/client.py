@@ -18,10 +18,12 @@ from glowplug.answer import Answer, Stream
 from glowplug.call import Call
 from glowplug.core.bodies import JSON, encode_arguments
 from glowplug.core.calls import CallRecord
+from glowplug.core.devices import Fault
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
-from glowplug.core.ids import DEFAULT_NAMESPACE, parse_function_id
+from glowplug.core.explanation import Explanation
+from glowplug.core.ids import DEFAULT_NAMESPACE, DeviceId, parse_function_id
 from glowplug.core.priority import PriorityLabel, rank_of
-from glowplug.core.status import FunctionStatus, Load, LogLine, PackagesList, RequestTrace
+from glowplug.core.status import DeviceStatus, FunctionStatus, Load, LogLine, PackagesList, RequestTrace
 
 if TYPE_CHECKING:
     import httpx
@@ -318,6 +320,18 @@ class Client:
     def load(self) -> Load:
         """What every function has to do at this moment, and what was answered for it so far."""
         return self._json("GET", "/system/load", Load)
+
+    def devices(self) -> list[DeviceStatus]:
+        """What lies on each of the server's devices, and waits there."""
+        return self._json("GET", "/system/devices", list[DeviceStatus])
+
+    def disturb(self, device: DeviceId, fault: Fault) -> None:
+        """Breaks a device or makes it whole again. Returns when that has happened."""
+        self._send("POST", "/system/devices", json=msgspec.to_builtins({"device": device, "fault": fault}))
+
+    def explain(self, request: int) -> Explanation:
+        """Why a request went where it went."""
+        return self._json("GET", f"/system/explain/{request}", Explanation)
 
     def info(self) -> dict[str, Any]:
         return self._json("GET", "/system/info", dict[str, Any])

@@ -25,6 +25,7 @@ from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.node.messages import Said
 from glowplug.server.database import Database
+from glowplug.server.explaining import Explainer
 from glowplug.server.logs import LogBook
 from glowplug.server.platform import LocalPlatform
 
@@ -49,14 +50,15 @@ class System:
         self.database = Database(state_dir / "glowplug.db")
         self.logs = LogBook(node.log_lines_kept)
         self.engine = LocalEngine(node, self._attach, self._env_of, self._on_said)
-        writer = JournalWriter(state_dir / "journal") if journal else None
+        folder = state_dir / "journal" if journal else None
+        writer = JournalWriter(folder) if folder is not None else None
         clock = steady_epoch_clock()
         self.driver = Driver(
             ControlState(control), _Observed(self.engine, self._observe), writer, clock, on_fatal
         )
         self.platform = LocalPlatform(
             self.store, self.database, self.driver, self.engine, self.logs, gateway.max_upload_bytes,
-            node.environments_bytes,
+            node.environments_bytes, Explainer(folder),
         )  # fmt: skip
         self.gateway = Gateway(
             GATEWAY, gateway, leases=LeaseTable(GATEWAY), known=self.platform.known, post=self.driver.post,

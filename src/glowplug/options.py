@@ -10,7 +10,16 @@ from typing import Any, TypedDict
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import check_name
 from glowplug.core.priority import PriorityLabel, rank_of
-from glowplug.core.specs import MOST_AT_ONCE, MOST_THREADS, Declaration, EndpointSpec, Kind, Requirements
+from glowplug.core.specs import (
+    MOST_AT_ONCE,
+    MOST_COPIES,
+    MOST_THREADS,
+    Declaration,
+    DeviceKind,
+    EndpointSpec,
+    Kind,
+    Requirements,
+)
 from glowplug.core.units import parse_bytes, parse_seconds
 from glowplug.handles import Weights
 
@@ -22,6 +31,11 @@ class Options(TypedDict, total=False):
     `min_workers` stay parked and up to `max_workers` climb when the queue would take longer than a climb;
     each runs `target_concurrency` requests at once and computes with `threads` threads (0: the cores divided
     over `max_workers`). `priority` is `interactive`, `batch` or `background`.
+
+    With `device="gpu"` the model lies and computes on one of the server's devices (`serve --devices`), where
+    it takes `device_memory` (not given: its weights and `memory`); `max_workers` are then copies on different
+    devices (not given: as many as pay off). `latency_target` is how long an answer may take where requests
+    that wait a little can be answered as one batch.
 
     `requirements` are installed once, at deploy, for all that ask for the same: lines as pip has them
     (`["numpy==1.26.4"]`), or a file beside the source (`"requirements.txt"`, `"pylock.toml"`). What they do
@@ -40,6 +54,9 @@ class Options(TypedDict, total=False):
     target_concurrency: int
     threads: int
     priority: PriorityLabel
+    device: DeviceKind
+    device_memory: str | int
+    latency_target: str | float
     network: bool
     prewarm: str
     env: dict[str, str]
@@ -52,9 +69,10 @@ class Options(TypedDict, total=False):
 _MEMORY: dict[Kind, str] = {"model": "512MB", "function": "256MB"}
 DEFAULTS: Options = {
     "libraries": (), "keep_warm": "5m", "timeout": "60s", "max_queue": 100,
-    "min_workers": 0, "max_workers": 1, "target_concurrency": 1, "threads": 0,
-    "priority": "interactive", "network": False, "prewarm": "fixed",
-    "env": {}, "secrets": (), "include": (), "requirements": None, "build_from_source": None,
+    "min_workers": 0, "target_concurrency": 1, "threads": 0,
+    "priority": "interactive", "device": "cpu", "device_memory": 0, "latency_target": 0.0, "network": False,
+    "prewarm": "fixed", "env": {}, "secrets": (), "include": (), "requirements": None,
+    "build_from_source": None,
 }  # fmt: skip
 
 
@@ -78,8 +96,10 @@ def declaration(
         near = difflib.get_close_matches(unknown, Options.__annotations__, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InvalidDeclaration(f"{what}: there is no option {unknown}{hint}")
-    o: Options = {"memory": _MEMORY[kind], **DEFAULTS, **given}
+    copies = MOST_COPIES if given.get("device") == "gpu" else 1
+    o: Options = {"memory": _MEMORY[kind], "max_workers": copies, **DEFAULTS, **given}
     _check(what, o, weights)
+    _check_device(what, o, endpoints)
     return Declaration(
         name=own_name, kind=kind, module=target.__module__, qualname=target.__qualname__,
         namespace=namespace, endpoints=endpoints,
@@ -89,6 +109,8 @@ def declaration(
         timeout_s=parse_seconds(o["timeout"], f"{what}: timeout"),
         max_queue=o["max_queue"], min_workers=o["min_workers"], max_workers=o["max_workers"],
         target_concurrency=o["target_concurrency"], threads=o["threads"], priority=o["priority"],
+        device=o["device"], device_memory_bytes=parse_bytes(o["device_memory"], f"{what}: device_memory"),
+        latency_target_s=parse_seconds(o["latency_target"], f"{what}: latency_target"),
         network=o["network"], prewarm=o["prewarm"], env=dict(o["env"] or {}), secrets=tuple(o["secrets"]),
         include=tuple(o["include"]), requirements=_requirements(what, o, of_app),
         doc=inspect.getdoc(target) or "",
@@ -110,6 +132,26 @@ def _check(what: str, o: Options, weights: Weights) -> None:
         rank_of(o["priority"])
     except ValueError as error:
         raise InvalidDeclaration(f"{what}: priority: {error}") from None
+
+
+def _check_device(what: str, o: Options, endpoints: tuple[EndpointSpec, ...]) -> None:
+    if o["device"] not in ("cpu", "gpu"):
+        raise InvalidDeclaration(f"{what}: device is 'cpu' or 'gpu', not {o['device']!r}")
+    if o["device"] == "cpu":
+        for name in ("device_memory", "latency_target"):
+            if o.get(name):
+                raise InvalidDeclaration(f"{what}: {name} is for device='gpu'")
+        return
+    if o["target_concurrency"] != 1:
+        raise InvalidDeclaration(
+            f"{what}: on a device one call runs at a time: leave target_concurrency away, and let "
+            "an endpoint take batches (max_batch)"
+        )
+    awaiting = [endpoint.name for endpoint in endpoints if endpoint.is_async]
+    if awaiting:
+        raise InvalidDeclaration(
+            f"{what}: endpoint {awaiting[0]} may not be async on a device: write plain def"
+        )
 
 
 def _requirements(what: str, o: Options, of_app: Requirements) -> Requirements | None:

@@ -10,7 +10,7 @@ import pytest
 
 import glowplug
 from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
-from glowplug.core.specs import Requirements
+from glowplug.core.specs import MOST_COPIES, Requirements
 from glowplug.handles import endpoints_of
 
 
@@ -95,6 +95,23 @@ def test_an_app_requires_for_those_that_require_nothing_else() -> None:
     assert required(app(), requirements=["y"], build_from_source=False) == Requirements(("y",))
 
 
+def test_a_function_on_a_device_has_as_many_copies_as_pay_off() -> None:
+    app, _ = declared_model(device="gpu", device_memory="2GB", latency_target="200ms")
+    found = app.targets["model"][0]
+    assert (found.device, found.device_memory_bytes, found.latency_target_s) == ("gpu", 2 * 10**9, 0.2)
+    assert found.max_workers == MOST_COPIES
+    assert declared_model(device="gpu", max_workers=3)[0].targets["model"][0].max_workers == 3
+    assert declared_model()[0].targets["model"][0].max_workers == 1
+
+
+def test_what_awaits_is_refused_on_a_device() -> None:
+    app = glowplug.App("a")
+    with pytest.raises(InvalidDeclaration, match="endpoint slow may not be async"):
+
+        @app.function(device="gpu")
+        async def slow() -> None: ...
+
+
 def test_a_function_is_called_as_before() -> None:
     app = glowplug.App("test")
 
@@ -129,6 +146,12 @@ def test_remote_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"min_workers": 2}, "min_workers"),
         ({"requirements": "numpy==1"}, "requirements is a list"),
         ({"requirements": [3]}, "requirements is a list"),
+        ({"device": "tpu"}, "device is 'cpu' or 'gpu'"),
+        ({"device_memory": "1GB"}, "device_memory is for device='gpu'"),
+        ({"latency_target": "1s"}, "latency_target is for device='gpu'"),
+        ({"device": "gpu", "device_memory": "lots"}, "device_memory"),
+        ({"device": "gpu", "latency_target": "soon"}, "latency_target"),
+        ({"device": "gpu", "target_concurrency": 2}, "one call runs at a time"),
     ],
 )
 def test_senseless_options_are_refused_by_name(options: dict[str, Any], named: str) -> None:

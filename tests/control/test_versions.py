@@ -96,17 +96,17 @@ def builds_fail(world: World, times: int) -> None:
     world.engine.succeed(next(iter(world.engine.pending)))
     for _ in range(times):
         world.engine.fail(next(iter(world.engine.pending)), "unavailable", "killed")
-    assert kinds(world.commands).count("build") == min(times + 1, 5)
+    assert kinds(world.commands).count("build") == min(times + 1, 12)
 
 
 def test_bad_luck_with_a_build_is_not_the_end_of_a_deploy(world: World) -> None:
-    builds_fail(world, 4)
+    builds_fail(world, 11)
     world.engine.answer_all()
     assert active(world) == "f-v2"
 
 
 def test_a_build_that_never_has_luck_is_given_up(world: World) -> None:
-    builds_fail(world, 5)
+    builds_fail(world, 12)
     assert not world.engine.pending
     assert (active(world), world.state.functions[F].error) == ("f-v1", "killed")
 

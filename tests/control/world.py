@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 from glowplug.control.state import ControlState
-from glowplug.core.commands import ClearTimer, Command, Dispatch, Lease, Reject, Revoke, SetTimer
+from glowplug.core.commands import ClearTimer, Command, Dispatch, Lease, Reject, Revoke, SetTimer, Target
 from glowplug.core.events import (
     CommandFailed,
     Deployed,
+    DeviceLost,
     Event,
     InstanceExited,
     NodeJoined,
@@ -18,6 +19,7 @@ from glowplug.core.events import (
     TimerFired,
 )
 from glowplug.core.ids import (
+    DeviceId,
     EnvironmentId,
     FunctionId,
     GatewayId,
@@ -134,6 +136,17 @@ class World:
             if instance.node == node:
                 self._break_connections(instance.id)
         self.post(NodeLost(node, "unplugged"))
+
+    def forget_device(self, device: DeviceId) -> None:
+        """All that was on it or on its way there is gone with it."""
+        for instance in list(self.state.context.store.instances.values()):
+            if instance.device == device:
+                self.engine.drop(Target("instance", instance.node, str(instance.id)))
+                self._break_connections(instance.id)
+
+    def lose_device(self, device: DeviceId) -> None:
+        self.forget_device(device)
+        self.post(DeviceLost(device, "it fell off the bus"))
 
     def advance(self, seconds: float) -> None:
         """Moves time on and fires every timer on the way, at its time."""

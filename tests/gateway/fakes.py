@@ -20,12 +20,21 @@ from starlette.applications import Starlette
 from glowplug.calls.desk import CallDesk
 from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject
-from glowplug.core.errors import UnknownFunction, UnknownSecret
+from glowplug.core.errors import UnknownDevice, UnknownFunction, UnknownRequest, UnknownSecret
 from glowplug.core.events import Event, RequestArrived
+from glowplug.core.explanation import Explanation
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import CallSettings, GatewaySettings
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, PackagesList, PackagesStatus
+from glowplug.core.status import (
+    DeviceStatus,
+    FunctionLoad,
+    FunctionStatus,
+    LogLine,
+    LogQuery,
+    PackagesList,
+    PackagesStatus,
+)
 from glowplug.gateway.access_log import Entry
 from glowplug.gateway.dispatching import GatewayDispatcher
 from glowplug.gateway.flight import FunctionInfo
@@ -36,6 +45,7 @@ from glowplug.gateway.platform import (
     Cache,
     Deployment,
     DeployRequest,
+    DeviceFault,
     Direction,
     PlatformInfo,
     PruneRequest,
@@ -76,7 +86,10 @@ class FakeControl:
         return found
 
     def dispatch(self, request: RequestId, instance: InstanceId) -> None:
-        self.gateway.on_command(Dispatch(CommandId(next(self._ids)), (request,), instance, GATEWAY))
+        self.dispatch_batch((request,), instance)
+
+    def dispatch_batch(self, requests: tuple[RequestId, ...], instance: InstanceId) -> None:
+        self.gateway.on_command(Dispatch(CommandId(next(self._ids)), requests, instance, GATEWAY))
 
     def reject(self, request: RequestId, code: str, retry_after_s: float | None = None) -> None:
         number = CommandId(next(self._ids))
@@ -128,6 +141,19 @@ class FakePlatform:
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
         self.asked.append((direction, function, step, cache))
+
+    def devices(self) -> list[DeviceStatus]:
+        return [DeviceStatus("n/virtual0", "n", 1000, 10, running=1, queued=2)]
+
+    async def disturb(self, wanted: DeviceFault) -> None:
+        if wanted.device != "n/virtual0":
+            raise UnknownDevice(f"no device {wanted.device}")
+        self.asked.append(("disturb", wanted.device, wanted.fault))
+
+    async def explain(self, request: RequestId) -> Explanation:
+        if request != 5:
+            raise UnknownRequest(f"the journal does not know request {request}")
+        return Explanation(request, ECHO, "scheduling lb", 0.0, "answered", 0.5, 1, (), (), ())
 
     async def packages(self) -> PackagesList:
         return self.installed

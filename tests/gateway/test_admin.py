@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
+from glowplug.core.devices import Fault
 from glowplug.core.ladder import Step
 from glowplug.core.status import LogLine, LogQuery
 from glowplug.gateway.platform import DeployRequest, Limits
@@ -206,6 +207,39 @@ def test_installed_packages_are_listed_and_pruned() -> None:
         assert house.platform.asked[-1] == ("prune", False)
         wrong = await house.http.post("/system/environments/prune", json={"cache": 3})
         assert (wrong.status_code, wrong.json()["error"]["field"]) == (422, "cache")
+
+    run(scenario)
+
+
+def test_devices_are_listed_and_broken() -> None:
+    async def scenario(house: House) -> None:
+        (device,) = (await house.http.get("/system/devices")).json()
+        assert (device["device"], device["used_bytes"], device["queued"]) == ("n/virtual0", 10, 2)
+        assert (await house.http.get("/system/load")).json()["devices"] == [device]
+        slow = {"device": "n/virtual0", "fault": {"harm": "slow", "factor": 4.0}}
+        assert (await house.http.post("/system/devices", json=slow)).status_code == 202
+        assert house.platform.asked == [("disturb", "n/virtual0", Fault("slow", factor=4.0))]
+        for wrong, status in (
+            ({"device": "n/other", "fault": {"harm": "gone"}}, 404),
+            ({"device": "n/virtual0", "fault": {"harm": "sulks"}}, 422),
+            ({"device": "n/virtual0", "fault": {"harm": "slow", "factor": 0}}, 422),
+        ):
+            assert (await house.http.post("/system/devices", json=wrong)).status_code == status
+
+    run(scenario)
+
+
+def test_what_cannot_be_explained_says_why() -> None:
+    async def scenario(house: House) -> None:
+        found = await house.http.get("/system/explain/5")
+        assert found.json()["policy"] == "scheduling lb"
+        unknown = await house.http.get("/system/explain/6")
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_request")
+        house.start_worker(lend=True)
+        answer = await house.http.post("/function/echo", content=b"{}")
+        leased = await house.http.get(f"/system/explain/{answer.headers['x-glowplug-request']}")
+        assert leased.status_code == 404
+        assert "under a lease" in leased.json()["error"]["message"]
 
     run(scenario)
 

@@ -58,6 +58,31 @@ def test_a_cold_request_asks_the_controller_and_reports_how_it_went() -> None:
     run(scenario)
 
 
+def test_requests_of_one_batch_say_how_many_they_are_and_a_lone_one_does_not() -> None:
+    async def scenario(house: House) -> None:
+        seen: dict[bytes, int] = {}
+
+        def note(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+            seen[bytes(incoming.body)] = incoming.together
+            echo(endpoint, incoming)
+
+        instance = house.start_worker(note)
+        places = (("main", b"a"), ("main", b"b"), ("other", b"c"))
+        asked = [
+            asyncio.create_task(house.http.post(f"/function/echo/{endpoint}", content=body))
+            for endpoint, body in places
+        ]
+        arrived = await house.control.seen(RequestArrived, 3)
+        house.control.dispatch_batch(tuple(event.request for event in arrived), instance)  # type: ignore[attr-defined]
+        await asyncio.gather(*asked)
+        assert seen == {b"a": 2, b"b": 2, b"c": 1}
+        house.control.on_arrived = lambda event: house.control.dispatch(event.request, instance)
+        await house.http.post("/function/echo", content=b"d")
+        assert seen[b"d"] == 0, "that is the worker's to decide"
+
+    run(scenario)
+
+
 def test_a_warm_request_goes_by_itself_and_is_reported_in_batches() -> None:
     async def scenario(house: House) -> None:
         house.start_worker(lend=True)

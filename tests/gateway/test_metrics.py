@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import parser
 
 from glowplug.core.histogram import BOUNDS_S, Histogram, quantile_s
-from glowplug.core.status import ColdStart, FunctionLoad, NodeStatus
+from glowplug.core.status import ColdStart, DeviceStatus, FunctionLoad, NodeStatus, ResidentStatus
 from glowplug.gateway.exposition import bounded, exposition
 from glowplug.gateway.metrics import OTHERS, Metrics
 
 PHASES = {"queue": 0.001, "fork": 0.01, "first_compute": 0.02, "reply": 0.0}
 
 
-def samples(metrics: Metrics, loads: list[FunctionLoad] = [], nodes: list[NodeStatus] = []) -> dict:  # noqa: B006
+def samples(
+    metrics: Metrics,
+    loads: Sequence[FunctionLoad] = (),
+    nodes: Sequence[NodeStatus] = (),
+    devices: Sequence[DeviceStatus] = (),
+) -> dict:
     """name{labels} -> value, read by Prometheus' own parser."""
-    text = b"".join(exposition(metrics, loads, nodes, {"glowplug_gateway_tasks": ("Tasks.", 3)})).decode()
+    own = {"glowplug_gateway_tasks": ("Tasks.", 3.0)}
+    text = b"".join(exposition(metrics, list(loads), nodes, devices, own)).decode()
     families = list(parser.text_string_to_metric_families(text))
     names = [family.name for family in families]
     assert len(names) == len(set(names)), "each metric in one piece"
@@ -103,12 +111,21 @@ def test_labels_are_bounded() -> None:
     assert loads[-1].step == "parked"
 
 
+def test_devices_tell_what_they_hold_and_what_waits() -> None:
+    there = ResidentStatus("f.default", 3, "busy", 600)
+    device = DeviceStatus("n/virtual0", "n", 1000, 600, "up", (there,), running=1, queued=4, pace=2.5)
+    found, who = samples(Metrics(), devices=[device]), ("device", "n/virtual0")
+    names = ("capacity_bytes", "used_bytes", "models", "running_requests", "queued_requests", "pace")
+    assert [found[f"glowplug_device_{name}", who] for name in names] == [1000, 600, 1, 1, 4, 2.5]
+    assert not [key for key in samples(Metrics()) if "device" in key[0]]
+
+
 def test_a_scrape_of_a_thousand_functions_comes_in_small_blocks() -> None:
     metrics = Metrics()
     for number in range(1000):
         metrics.answered(f"f{number}.default", 200, 0.001, "staged", PHASES)
     loads = [FunctionLoad(f"f{number}.default") for number in range(1000)]
-    blocks = list(exposition(metrics, loads, [], {}))
+    blocks = list(exposition(metrics, loads, [], [], {}))
     assert max(map(len, blocks)) < 300_000
     assert b"".join(blocks).count(b"\n") < 45_000
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.devices.base import Device
 from glowplug.loader.devices.cpu import CpuDevice
+from glowplug.loader.devices.cuda import card_bytes, cards
 from glowplug.loader.devices.virtual import Profile, VirtualDevice
+from glowplug.loader.errors import DeviceFailed
 from glowplug.testing.device_suite import SPACE_BYTES, DeviceSuite
 
 
@@ -62,6 +66,64 @@ def test_virtual_copies_take_their_time_one_after_another() -> None:
     assert clock.now_s() == 101.5
     assert not two.done()
     assert card.run(clock.now_s, after=two) == 104.0
+
+
+def test_a_context_is_waited_for_once() -> None:
+    clock = ManualClock()
+    card = VirtualDevice(Profile(1000, 100.0, context_bytes=300, context_s=2.0), clock)
+    card.open_context()
+    card.open_context()
+    assert (clock.now_s(), card.context_bytes) == (102.0, 300)
+
+
+def test_no_run_is_shorter_than_the_profile_says() -> None:
+    clock = ManualClock()
+    card = VirtualDevice(Profile(1000, 100.0, run_s=0.5), clock)
+    assert card.run(clock.now_s) == 100.0
+    assert clock.now_s() == 100.5
+    card.run(lambda: clock.wait_until(clock.now_s() + 3.0))
+    assert clock.now_s() == 103.5
+
+
+def test_a_slow_device_takes_longer_for_all_that_begins() -> None:
+    clock, paces = ManualClock(), [1.0]
+    card = VirtualDevice(Profile(1000, 100.0, run_s=0.5, context_s=1.0), clock, pace=lambda: paces[0])
+    before = card.place(memoryview(bytearray(100)), card.reserve(100))
+    paces[0] = 10.0
+    after = card.place(memoryview(bytearray(100)), card.reserve(100))
+    assert (before.took_s, after.took_s) == (1.0, 10.0)
+    after.wait()
+    assert clock.now_s() == 111.0
+    card.run(lambda: clock.wait_until(clock.now_s() + 2.0))
+    assert clock.now_s() == 131.0
+    card.open_context()
+    assert clock.now_s() == 141.0
+
+
+def test_copies_fail_when_they_are_told_to() -> None:
+    clock = ManualClock()
+    card = VirtualDevice(Profile(1000, 100.0), clock, "card")
+    card.fail_copies(1)
+    bad = card.place(memoryview(bytearray(100)), card.reserve(100))
+    good = card.place(memoryview(bytearray(100)), card.reserve(100))
+    with pytest.raises(DeviceFailed, match="card failed to copy 100 bytes"):
+        bad.wait()
+    assert clock.now_s() == 101.0, "that takes as long as one that does not"
+    good.wait()
+
+
+def test_cards_are_found_by_their_device_files(tmp_path: Path) -> None:
+    for name in ("nvidia1", "nvidia0", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert cards(tmp_path) == (0, 1)
+    assert cards(tmp_path / "nowhere") == ()
+
+
+@pytest.mark.gpu
+def test_what_is_free_on_a_card_can_be_asked() -> None:
+    if not cards():
+        pytest.skip("needs a CUDA device")
+    assert card_bytes(cards()[0]) > 0
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:x", "", "cpu:-1"])

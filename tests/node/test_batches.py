@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from glowplug.core.errors import InvalidArguments, RequestCancelled
+from glowplug.loader.clock import RealClock
+from glowplug.loader.devices.cpu import CpuDevice
+from glowplug.loader.devices.virtual import Profile, VirtualDevice
 from glowplug.node.gathering import Gathering
 from tests.node.worker_process import until_running, worker_process
 
@@ -159,3 +162,30 @@ def test_a_batch_waits_for_as_many_as_came_together_of_late() -> None:
         gathering.saw(1)
         assert gathering.wanted == 1, "a lone client never waits"
     assert Gathering(8, 0.0).wanted == 1
+
+
+def test_on_a_device_a_batch_is_what_was_sent_as_one() -> None:
+    slow = {"max_batch": 8, "max_wait_ms": 5000.0}
+    with worker_process(batch_sizes, device=CpuDevice(0), **slow) as worker:
+        # The first members of a batch are read long before the last one is sent.
+        worker.ask((0, "batch_sizes", {"text": "0"}), (1, "batch_sizes", {"text": "1"}), together=3)
+        worker.ask((2, "batch_sizes", {"text": "2"}), together=3)
+        # Two that lie there together and are not said to be one batch are two.
+        worker.ask((3, "batch_sizes", {"text": "3"}), (4, "batch_sizes", {"text": "4"}), together=1)
+        found = [worker.answer(n).value() for n in range(5)]
+        assert [size for _, size in found] == [3, 3, 3, 1, 1]
+
+
+def test_who_never_comes_is_not_waited_for() -> None:
+    with worker_process(batch_sizes, device=CpuDevice(0), **EIGHT) as worker:
+        worker.ask((0, "batch_sizes", {"text": "0"}), together=2)
+        assert worker.answer(0).value() == ["0", 1]
+
+
+def test_a_virtual_device_takes_its_time_for_each_run() -> None:
+    profile = Profile(capacity_bytes=1, copy_bytes_per_s=1.0, run_s=0.03)
+    with worker_process(batch_sizes, plain, device=VirtualDevice(profile, RealClock()), **EIGHT) as worker:
+        worker.ask((0, "batch_sizes", {"text": "0"}), (1, "batch_sizes", {"text": "1"}), together=2)
+        worker.ask((2, "plain", {"text": "b"}), together=1)
+        took_s = [worker.answer(n).phases["compute"] for n in (0, 1, 2)]
+        assert all(seconds >= 0.03 for seconds in took_s)

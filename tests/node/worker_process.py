@@ -18,6 +18,7 @@ import msgspec
 from glowplug.bundle.instantiate import Served
 from glowplug.core.specs import Declaration
 from glowplug.endpoints import endpoint_spec
+from glowplug.loader.devices.base import Device
 from glowplug.node import wire
 from glowplug.node.messages import CancelRequest, Fork, LetGo, WorkerReady
 from glowplug.node.routes import Routes
@@ -193,9 +194,9 @@ def declared(*calls: Callable[..., Any], concurrency: int = 1, **batching: Any) 
 
 @contextmanager
 def worker_process(
-    *calls: Callable[..., Any], concurrency: int = 1, **batching: Any
+    *calls: Callable[..., Any], concurrency: int = 1, device: Device | None = None, **batching: Any
 ) -> Iterator[WorkerProcess]:
-    """A worker forked from this process that answers `calls` by their names."""
+    """A worker forked from this process that answers `calls` by their names, on a device or none."""
     declaration = declared(*calls, concurrency=concurrency, **batching)
     data, theirs = socket.socketpair()
     control, their_control = wire.socket_pair()
@@ -209,7 +210,7 @@ def worker_process(
             served = Served(None, {call.__name__: call for call in calls}, None)
             served.routes = Routes(served.endpoints, declaration)
             message = Fork("worker", "tested.default", "v", sent_s=time.monotonic())
-            Worker(message, their_control, theirs, served, 0.0).run()
+            Worker(message, their_control, theirs, served, 0.0, device=device).run()
             code = 0
         except (BrokenPipeError, ConnectionResetError):
             code = 0

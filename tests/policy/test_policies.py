@@ -70,25 +70,25 @@ def test_the_least_value_per_byte_goes() -> None:
     policy.offer("small", "n", worth(0.0, held_bytes=100))
     policy.offer("big", "n", worth(0.0, held_bytes=1000))
     policy.offer("dear", "n", worth(0.0, saved_s=100.0, held_bytes=1000))
-    assert policy.victims("n", 50, (), inf) == ["big"]
-    assert policy.victims("n", 1050, (), inf) == ["big", "small"]
-    assert policy.victims("n", 50, ("big",), inf) == ["small"]
+    assert policy.victims("n", 50, (), inf, lambda key: 0.0) == ["big"]
+    assert policy.victims("n", 1050, (), inf, lambda key: 0.0) == ["big", "small"]
+    assert policy.victims("n", 50, ("big",), inf, lambda key: 0.0) == ["small"]
 
 
 def test_as_much_as_there_is_goes_up_to_the_limit() -> None:
     policy = ValuePerByte()
     policy.offer("a", "n", worth(0.0))
-    assert policy.victims("n", 101, (), inf) == ["a"]
-    assert policy.victims("elsewhere", 1, (), inf) == []
-    assert policy.victims("n", 100, (), policy.score(worth(0.0))) == [], "not for its equal"
-    assert policy.victims("n", 100, ("a",), inf) == []
+    assert policy.victims("n", 101, (), inf, lambda key: 0.0) == ["a"]
+    assert policy.victims("elsewhere", 1, (), inf, lambda key: 0.0) == []
+    assert policy.victims("n", 100, (), policy.score(worth(0.0)), lambda key: 0.0) == [], "not for its equal"
+    assert policy.victims("n", 100, ("a",), inf, lambda key: 0.0) == []
 
 
 def test_no_more_than_needed_is_evicted() -> None:
     policy = ValuePerByte()
     policy.offer("crumb", "n", worth(-9.0, held_bytes=10))
     policy.offer("loaf", "n", worth(0.0, held_bytes=1000))
-    assert policy.victims("n", 500, (), inf) == ["loaf"]
+    assert policy.victims("n", 500, (), inf, lambda key: 0.0) == ["loaf"]
 
 
 def test_what_is_withdrawn_or_offered_anew_counts_once() -> None:
@@ -100,15 +100,15 @@ def test_what_is_withdrawn_or_offered_anew_counts_once() -> None:
     policy.withdraw("a")
     policy.withdraw("a")
     assert policy.offered("n") == 0
-    assert policy.victims("n", 1, (), inf) == []
+    assert policy.victims("n", 1, (), inf, lambda key: 0.0) == []
 
 
 def test_what_is_pinned_goes_last() -> None:
     policy = ValuePerByte()
     policy.offer("pinned", "n", worth(-50.0, pinned=True))
     policy.offer("popular", "n", worth(50.0))
-    assert policy.victims("n", 1, (), inf) == ["popular"]
-    assert policy.victims("n", 150, (), policy.pinned_from) == ["popular"]
+    assert policy.victims("n", 1, (), inf, lambda key: 0.0) == ["popular"]
+    assert policy.victims("n", 150, (), policy.pinned_from, lambda key: 0.0) == ["popular"]
 
 
 def test_arrivals_fade_and_keep_their_order() -> None:
@@ -152,5 +152,5 @@ def test_every_registered_policy_is_there(kind: str, name: str) -> None:
 
 
 def test_an_unknown_policy_names_those_that_exist() -> None:
-    with pytest.raises(InvalidDeclaration, match="fixed, none"):
+    with pytest.raises(InvalidDeclaration, match="fixed, histogram, kept"):
         policy_class("prewarm", "oracle")

@@ -18,10 +18,12 @@ import msgspec
 from rich.console import Console
 
 EXPERIMENTS = {
+    "calibration": "glowplug.bench.preloading_calibration",
     "coldstart": "glowplug.bench.coldstart",
     "endurance": "glowplug.bench.endurance",
     "gateway": "glowplug.bench.gateway",
     "loading": "glowplug.bench.loading",
+    "preloading": "glowplug.bench.preloading",
 }
 PIPE_COLUMNS = 150
 """The width of a table that goes to a file or a pipe."""

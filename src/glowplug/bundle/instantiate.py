@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from glowplug.loader.reader import MappedPack
 
 
+Place = Callable[[memoryview], Any]
+"""What loader.MappedPack.load is given: weights in, and what tensors shall live in out."""
+
+
 class Served:
     """A function ready to answer: its callables by endpoint name, and what priming needs.
 
@@ -77,10 +81,15 @@ def find_target(module_name: str, qualname: str, folder: Path) -> Any:
 
 
 def serve_bundle(
-    manifest: Manifest, bundle: Path, pack_path: Path, phases: Phases, arrivals: int | None = None
+    manifest: Manifest,
+    bundle: Path,
+    pack_path: Path,
+    phases: Phases,
+    arrivals: int | None = None,
+    place: Place | None = None,
 ) -> Served:
     """Climbs to STAGED in this process; with `arrivals` before the weights are all there
-    (loader/arriving.py).
+    (loader/arriving.py). `place` brings them to a device.
 
     Raises what the user's code raises, or WeightsError.
     """
@@ -96,7 +105,7 @@ def serve_bundle(
     if manifest.mode == "skeleton":
         assert pack is not None
         with phases.phase("build"):
-            content: Any = pack.load()
+            content: Any = pack.load(place)
         instance = new_instance(target)
         if "build" in content:
             instance.model = content["build"]
@@ -112,7 +121,7 @@ def serve_bundle(
             run_setup(instance)
         if pack is not None:
             with phases.phase("apply"):
-                assign_packed(instance, pack)
+                assign_packed(instance, pack, place)
     return Served(instance, bound_endpoints(instance), pack)
 
 
@@ -155,12 +164,12 @@ def run_setup(instance: Any) -> None:
         instance.setup()
 
 
-def assign_packed(instance: Any, pack: MappedPack) -> None:
+def assign_packed(instance: Any, pack: MappedPack, place: Place | None = None) -> None:
     """Swaps the tensors of the modules on `instance` for the mapped ones; shapes and names must agree."""
     from glowplug import loader
 
     try:
-        content: Any = pack.load()
+        content: Any = pack.load(place)
         for name, state in content["states"].items():
             loader.assign(getattr(instance, name), state, "the bundle's pack")
             getattr(instance, name).eval()

@@ -18,6 +18,7 @@ from glowplug.cli.functions import Json
 from glowplug.cli.output import console, print_json
 from glowplug.compose import default_state_dir
 from glowplug.core.units import show_bytes
+from glowplug.loader.devices.cuda import card_bytes, cards
 from glowplug.node.installer import find_installer, installer_name
 from glowplug.node.mounts import closed_ancestor
 
@@ -52,7 +53,7 @@ def doctor(*, state_dir: Path | None = None, json: Json = False) -> None:
     folder = (state_dir or default_state_dir()).absolute()
     checks: list[Callable[[], Finding]] = [
         _python, _torch, _cores, _memory, lambda: _disk(folder), _pidfd, _sealing,
-        lambda: _homes(folder), _installer, _openmp,
+        lambda: _homes(folder), _installer, _openmp, _cards,
     ]  # fmt: skip
     findings = [check() for check in checks] + _isolation()
     if json:
@@ -134,6 +135,22 @@ def _installer() -> Finding:
     name = installer_name(found)
     where = found if found != name else f"{name}, as a module of this Python"
     return Finding("packages", "ok", f"required packages are installed by {where}")
+
+
+def _cards() -> Finding:
+    """Graphics cards, and what is free on them. Without any, functions on devices need others."""
+    numbers = cards()
+    if not numbers:
+        return Finding(
+            "devices",
+            "ok",
+            "no graphics card; functions with device='gpu' need serve --devices virtual:.. or cpu:..",
+        )
+    try:
+        free = ", ".join(f"cuda:{number} {show_bytes(card_bytes(number))} free" for number in numbers)
+    except RuntimeError as error:
+        return Finding("devices", "weak", f"{len(numbers)} graphics cards", str(error))
+    return Finding("devices", "ok", free)
 
 
 def _isolation() -> list[Finding]:

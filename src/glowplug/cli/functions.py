@@ -10,7 +10,8 @@ from rich.table import Table
 
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
-from glowplug.core.status import FunctionStatus
+from glowplug.core.specs import MOST_COPIES
+from glowplug.core.status import DeviceStatus, FunctionStatus
 from glowplug.core.units import show_bytes, show_seconds
 
 Url = Annotated[
@@ -55,6 +56,7 @@ def ps(*, url: Url = None, json: Json = False) -> None:
     with Client(url) as client:
         found = client.functions()
         info = client.info()
+        devices = client.devices()
     if json:
         print_json(found)
         return
@@ -65,6 +67,15 @@ def ps(*, url: Url = None, json: Json = False) -> None:
     for node in info["nodes"]:
         reserved, budget = show_bytes(node["reserved_bytes"]), show_bytes(node["budget_bytes"])
         console.print(f"node {node['node']}: {reserved} of {budget} reserved", style="dim", highlight=False)
+    for device in devices:
+        console.print(device_line(device), style="dim", highlight=False)
+
+
+def device_line(device: DeviceStatus) -> str:
+    used, capacity = show_bytes(device.used_bytes), show_bytes(device.capacity_bytes)
+    return (
+        f"device {device.device}: {used} of {capacity}, {len(device.residents)} models, {device.queued} wait"
+    )
 
 
 def describe(function: str, *, url: Url = None, json: Json = False) -> None:
@@ -84,6 +95,11 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
     )
     console.print(f"  stands at {found.step}, can climb to {found.highest_step}", highlight=False)
     workers = "1 worker" if found.max_workers == 1 else f"{found.max_workers} workers"
+    if found.device != "cpu":
+        most = "as many as pay off" if found.max_workers >= MOST_COPIES else f"at most {found.max_workers}"
+        held = show_bytes(found.device_bytes)
+        console.print(f"  on devices, copies: {most}; it holds {held} of them", highlight=False)
+        workers = "one worker a copy"
     console.print(
         f"  {found.priority}, {found.min_workers} to {workers}, {found.target_concurrency} at once in each",
         highlight=False,

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from glowplug.core.histogram import BOUNDS_S, quantile_s
-from glowplug.core.status import ColdStart, FunctionLoad, Load, NodeStatus, Traffic
+from glowplug.core.status import ColdStart, DeviceStatus, FunctionLoad, Load, NodeStatus, Traffic
 
 K = TypeVar("K", str, int)
 
@@ -40,6 +40,7 @@ class Picture(msgspec.Struct, frozen=True):
     interval_s: float
     functions: tuple[Row, ...]
     nodes: tuple[NodeStatus, ...]
+    devices: tuple[DeviceStatus, ...] = ()
 
 
 SORTS: dict[str, Callable[[Row], tuple[float, ...]]] = {
@@ -59,7 +60,7 @@ def picture(before: Load, after: Load, wanted: str = "", sort: str = "rate") -> 
     rows = [_row(load, before, after, interval_s) for load in after.functions if wanted in load.function]
     rows.sort(key=lambda row: row.function)
     rows.sort(key=SORTS[sort], reverse=sort != "name")
-    return Picture(interval_s, tuple(rows), after.nodes)
+    return Picture(interval_s, tuple(rows), after.nodes, after.devices)
 
 
 def _row(load: FunctionLoad, before: Load, after: Load, interval_s: float) -> Row:

@@ -15,11 +15,16 @@ from cyclopts import Parameter
 
 from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.compose import System, default_state_dir
+from glowplug.core.devices import Host, parse_devices
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes
+from glowplug.loader.devices.cuda import cards
+from glowplug.policy.registry import policy_class
 from glowplug.server.run import ServerOptions
 from glowplug.server.run import serve as run_server
+
+_POLICIES = ControlSettings()
 
 
 def serve(
@@ -32,6 +37,9 @@ def serve(
     artifacts: str = "",
     environments: str = "20GB",
     installer: Literal["auto", "uv", "pip"] = "auto",
+    devices: tuple[str, ...] = ("auto",),
+    scheduling: str = _POLICIES.scheduling,
+    device_eviction: str = _POLICIES.device_eviction,
     threads: int = 0,
     strict: bool = False,
     same_user: bool = False,
@@ -72,6 +80,15 @@ def serve(
         Disk for packages that functions require; beyond it those are removed that no version needs.
     installer
         What installs them; auto is uv where it is found, else pip.
+    devices
+        Where functions with device="gpu" compute: auto (every graphics card), none, cuda:NUMBER,
+        cpu:COUNT (cores of their own), or virtual:COUNTxSIZE@RATE/s as in virtual:3x2GB@2GB/s, which take the
+        time that such cards would (options behind commas: latency=TIME, run=TIME, context=SIZE/TIME,
+        shared=yes). May be given several times.
+    scheduling
+        The policy that decides which request computes on which device; a wrong name lists those that exist.
+    device_eviction
+        The policy that names the models that leave a device for others.
     threads
         Compute threads of all workers of a function together; 0 is every core.
     strict
@@ -98,11 +115,15 @@ def serve(
         raise InvalidArguments("--reload: name the files that are to be watched", "reload")
     _set_up_logging(log_level, json)
     folder = (state_dir or default_state_dir()).absolute()
+    for kind, name in (("scheduling", scheduling), ("eviction", device_eviction)):
+        policy_class(kind, name)
+    budget_bytes = parse_bytes(memory, "--memory")
     options = ServerOptions(
-        control=ControlSettings(),
+        control=ControlSettings(scheduling=scheduling, device_eviction=device_eviction),
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
-            str(folder), "", budget_bytes=parse_bytes(memory, "--memory"), threads=threads,
+            str(folder), "", budget_bytes=budget_bytes, threads=threads,
+            devices=parse_devices(devices, this_host(budget_bytes)),
             drop_privileges=not same_user, strict=strict, artifacts=artifacts,
             environments_bytes=parse_bytes(environments, "--environments"),
             installer="" if installer == "auto" else installer,
@@ -129,11 +150,17 @@ def serve(
     sys.exit(uvloop.run(run_server(options, on_ready)))
 
 
+def this_host(budget_bytes: int) -> Host:
+    return Host(tuple(sorted(os.sched_getaffinity(0))), cards(), budget_bytes)
+
+
 def _greet(url: str, system: System, folder: Path, options: ServerOptions) -> None:
     console.print(f"[bold green]Glowplug[/] answers at [bold]{url}[/]")
     console.print(
         f"  memory budget {show_bytes(options.node.budget_bytes)}, state in {folder}", highlight=False
     )
+    for device in system.engine.devices:
+        console.print(f"  device {device.device}: {show_bytes(device.capacity_bytes)}", highlight=False)
     for name, state in system.engine.isolation.items():
         console.print(
             f"  {name}: {state}", style="yellow" if state.startswith("no") else "dim", highlight=False

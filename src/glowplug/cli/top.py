@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from glowplug.cli.functions import Json, Url, coloured
+from glowplug.cli.devices import models_on
+from glowplug.cli.functions import Json, Url, coloured, device_line
 from glowplug.cli.output import console, print_json, print_json_line
 from glowplug.cli.rates import Picture, Row, picture
 from glowplug.client import Client
@@ -20,6 +21,7 @@ from glowplug.core.units import parse_seconds, show_bytes, show_seconds
 
 Sort = Literal["rate", "queue", "p99", "memory", "cold", "name"]
 _CHROME_LINES = 4
+_DEVICES_SHOWN = 16
 _SHORTEST_S = 0.1
 _WIDE = 140
 """Columns of a terminal from which on everything is shown."""
@@ -93,20 +95,21 @@ def _lines(client: Client, interval_s: float, name: str, sort: Sort) -> None:
 def _watch(client: Client, interval_s: float, name: str, sort: Sort) -> None:
     """A server that does not answer for a while is waited for, once it has answered."""
     before = client.load()
-    shown: RenderableType = _drawn(picture(before, before, name, sort), _room(), console.width)
+    first = picture(before, before, name, sort)
+    shown: RenderableType = _drawn(first, _room(first), console.width)
     with Live(shown, console=console, screen=console.is_terminal, auto_refresh=False) as live:
         live.refresh()
         while True:
             try:
                 before, found = _look(client, before, interval_s, name, sort)
-                shown = _drawn(found, _room(), console.width)
+                shown = _drawn(found, _room(found), console.width)
                 live.update(shown, refresh=True)
             except Unavailable as error:
                 live.update(Group(shown, Text(error.message, style="red")), refresh=True)
 
 
-def _room() -> int:
-    return max(1, console.height - _CHROME_LINES)
+def _room(found: Picture) -> int:
+    return max(1, console.height - _CHROME_LINES - min(len(found.devices), _DEVICES_SHOWN))
 
 
 def _drawn(found: Picture, rows: int, width: int) -> RenderableType:
@@ -125,6 +128,10 @@ def _drawn(found: Picture, rows: int, width: int) -> RenderableType:
     parts: list[RenderableType] = [_headline(found), table]
     if len(shown) < len(found.functions):
         parts.append(Text(f"and {len(found.functions) - len(shown)} more", style="dim"))
+    parts += [
+        Text(f"{device_line(device)}: {models_on(device)}", style="dim", no_wrap=True)
+        for device in found.devices[:_DEVICES_SHOWN]
+    ]
     return Group(*parts)
 
 

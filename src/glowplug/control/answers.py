@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from glowplug.control import lines
 from glowplug.control.context import Context
+from glowplug.control.fleet import queues
 from glowplug.control.records import Function, Request
 from glowplug.core.commands import Reject
 
 
 def enqueue(c: Context, request: Request) -> None:
+    function = c.store.functions[request.function]
     c.store.requests[request.id] = request
-    c.store.functions[request.function].queue.add(request.id, request.rank)
+    function.queue.add(request.id, request.rank)
     c.store.waiting.add(request.id, request.rank)
+    if function.on_device:
+        queues.join(c.store.fleet, request)
 
 
 def requeue(c: Context, request: Request) -> None:
@@ -20,6 +24,8 @@ def requeue(c: Context, request: Request) -> None:
     request.state, request.retried = "queued", True
     function.queue.add_first(request.id, request.rank)
     c.store.waiting.add_first(request.id, request.rank)
+    if function.on_device:
+        queues.join(c.store.fleet, request, first=True)
     c.touch(function.id)
 
 
@@ -39,7 +45,9 @@ def dequeue(c: Context, request: Request) -> None:
 
 def _dequeued(c: Context, function: Function, request: Request) -> None:
     c.store.waiting.remove(request.id, request.rank)
-    if not function.queue:
+    if function.on_device:
+        queues.leave(c.store.fleet, request)
+    if not (function.queue or function.lined):
         lines.leave(c, function)
 
 

@@ -15,7 +15,7 @@ _INSTALLING = "environment"
 """The phase of an environment's climb in which its packages are installed."""
 _INSTALLING_AT_ONCE = 2
 """Each holds memory for the zygote that it will be."""
-_ATTEMPTS = 5
+_ATTEMPTS = 12
 """A deploy was acknowledged, so bad luck does not end it soon."""
 _SLOW_ATTEMPTS = 2
 """A build that did not end in its time, or found the disk full, takes as long again, and others wait."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from glowplug.control.records import Function, Holding, Instance, Store, Version
 from glowplug.core.commands import ClearTimer, Command, SetTimer
-from glowplug.core.ids import CommandId, FunctionId, InstanceId, NodeId
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, NodeId
 from glowplug.core.rng import Rng, rng_for
 from glowplug.core.settings import ControlSettings
 from glowplug.policy.arrivals import Arrivals
 from glowplug.policy.costs import Costs
 from glowplug.policy.dispatch import DispatchPolicy
 from glowplug.policy.eviction import EvictionPolicy
+from glowplug.policy.preload import PreloadPolicy
+from glowplug.policy.preload.forecast import Forecast
 from glowplug.policy.prewarm import PrewarmPolicy
+from glowplug.policy.scheduling import SchedulingPolicy
+
+if TYPE_CHECKING:
+    from glowplug.control.fleet.view import FleetView
 
 
 class Policies(NamedTuple):
@@ -21,6 +27,10 @@ class Policies(NamedTuple):
     arrivals: Arrivals
     dispatch: DispatchPolicy
     eviction: EvictionPolicy
+    scheduling: SchedulingPolicy
+    device_eviction: EvictionPolicy
+    preload: PreloadPolicy
+    predictors: Forecast
     prewarm: dict[str, PrewarmPolicy]
 
 
@@ -28,17 +38,23 @@ class Context:
     """A handler changes records and emits commands; what follows from it is marked, not done.
 
     `dirty` functions are looked at again, `freed` nodes offered to those who wait for memory, `idled`
-    instances lent or let go, each once, when the handler is done (settle.py).
+    instances lent or let go, lines of `moved` devices moved on and the fleet scheduled if `fleet_check`, each
+    once, when the handler is done (pump.settle).
     """
 
     __slots__ = (
         "build_check",
         "dirty",
+        "fleet_check",
+        "fleet_view",
         "freed",
         "idled",
+        "invoked",
+        "moved",
         "now_s",
         "out",
         "policies",
+        "preload_check",
         "settings",
         "store",
     )
@@ -53,6 +69,12 @@ class Context:
         self.freed: dict[NodeId, None] = {}
         self.idled: dict[InstanceId, None] = {}
         self.build_check = False
+        self.fleet_check = False
+        self.moved: dict[DeviceId, None] = {}
+        self.preload_check = False
+        self.invoked: dict[InstanceId, None] = {}
+        self.fleet_view: FleetView | None = None
+        """Made by control.fleet.schedule when it is first needed."""
 
     def emit(self, command: Command) -> None:
         self.out.append(command)

@@ -6,15 +6,24 @@ from math import log
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
-from glowplug.control.records import Function, Holding, Version, key_of
-from glowplug.core.ids import VersionId
+from glowplug.control.fleet.records import Device
+from glowplug.control.records import Function, Holding, Instance, Version, key_of
+from glowplug.core.ids import FunctionId, InstanceId, NodeId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
 from glowplug.core.specs import BundleFacts
-from glowplug.policy.costs import DISK_BYTES_PER_S
+from glowplug.policy.costs import COPY_BYTES_PER_S, DISK_BYTES_PER_S
 from glowplug.policy.eviction import Worth
+from glowplug.policy.prewarm import PrewarmPolicy
 
+_SECOND_COPY = 0.3
+"""How much less each further idle copy is needed."""
+NEAR_S = 4.0
+"""About the time that a load takes: what is needed later can still be fetched just in time."""
 _RETIRED_RANK = -20.0
+_SHORTEST_S = 1e-6
+_PACE_SMOOTHING = 0.1
+_LEAST_PACE, _MOST_PACE = 0.05, 20.0
 
 
 def _padded(c: Context, estimate_bytes: int) -> int:
@@ -33,8 +42,16 @@ def zygote_bytes(c: Context, version: Version) -> int:
 
 
 def instance_bytes(c: Context, version: Version) -> int:
+    """What a new instance is given: what it may need, or on the `process` substrate its sandbox's limit."""
     facts = version.facts
+    if c.settings.substrate == "process":
+        return max(version.spec.declaration.memory_bytes, loaded_bytes(version))
     return _padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0)
+
+
+def loaded_bytes(version: Version) -> int:
+    """What an instance holds once everything is loaded in it."""
+    return version.facts.parked_bytes if version.facts else 0
 
 
 def weight_bytes(version: Version) -> int:
@@ -65,26 +82,115 @@ def best_origin(c: Context, version: Version, node: str) -> Step | None:
     return Step.IMPORTED if environment is not None and environment.phase == "up" else None
 
 
+def load_origin(c: Context, version: Version, node: NodeId) -> Step | None:
+    """As best_origin, for a load to a device there: STAGED also when the node's memory has the weights."""
+    origin = best_origin(c, version, node)
+    return Step.STAGED if origin is not None and node in version.cached_on else origin
+
+
 def worth(c: Context, holding: Holding) -> Worth:
-    """What keeping an idle holding spares: how often it is asked for, and seconds each time."""
-    costs = c.policies.costs
+    """What keeping an idle holding spares: how often it is asked for, and seconds each time. What many share
+    was used when what stands on it was asked for."""
+    costs, arrivals = c.policies.costs, c.policies.arrivals
     held_bytes = c.store.ledger.held_bytes(holding.key)
     if holding.target.kind == "environment":
         name = holding.target.key
-        return Worth(c.policies.arrivals.rank(name), costs.expect_s(name, "environment"), held_bytes)
+        soon = 1.0 if c.policies.eviction.timely else 0.0
+        saved_s, (uses, used_s) = costs.expect_s(name, "environment"), arrivals.seen(name)
+        return Worth(arrivals.rank(name), saved_s, held_bytes, needed=soon, used_s=used_s, uses=uses)
     version = c.store.versions[VersionId(holding.version or "")]
     function = c.store.functions[version.spec.function]
     name = version.spec.version
-    rank = demand(c, version)
+    rank, needed = demand(c, version), needed_soon(c, function.id)
     if name not in (function.active, function.next):
         rank += _RETIRED_RANK
-    if holding.target.kind == "weights":
-        return Worth(rank, held_bytes / DISK_BYTES_PER_S, held_bytes)
-    if holding.target.kind == "version":
-        return Worth(rank, costs.expect_s(name, "imported") - costs.expect_s(name, "staged"), held_bytes)
+        needed = 0.0
+    if holding.target.kind == "weights" and version.on_device:
+        return worth_below_devices(c, version, rank, needed)
+    if holding.target.kind != "instance":
+        saved_s = held_bytes / DISK_BYTES_PER_S
+        if holding.target.kind == "version":
+            saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
+        uses, used_s = arrivals.seen(function.id)
+        return Worth(rank, saved_s, held_bytes, needed=needed, used_s=used_s, uses=uses)
     origin = best_origin(c, version, holding.target.node) or Step.LOCAL
     pinned = version.live <= replicas_wanted(c, function)
-    return Worth(rank, costs.climb_s(name, origin), held_bytes, pinned)
+    instance = c.store.instances[InstanceId(int(holding.target.key))]
+    saved_s, used_s = costs.climb_s(name, origin), instance.used_s
+    needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
+    return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=instance.uses)
+
+
+def device_bytes(version: Version, device: Device) -> int:
+    """What a worker with the model takes of the device: measured, declared, or its weights and as much as it
+    may need; and its context."""
+    facts, declared = version.facts, version.spec.declaration
+    own_bytes = facts.device_bytes if facts is not None else 0
+    own_bytes = own_bytes or declared.device_memory_bytes or weight_bytes(version) + declared.memory_bytes
+    return own_bytes + device.context_bytes
+
+
+def too_large(c: Context, version: Version, device: Device) -> str:
+    """Words for a model that could never lie there."""
+    need_bytes, capacity_bytes = device_bytes(version, device), c.store.fleet.ledger.budget[device.id]
+    return (
+        f"{version.spec.function} needs {need_bytes / 1e6:.0f} MB of a device, and {device.id} has "
+        f"{capacity_bytes / 1e6:.0f} MB: use a larger device, or a smaller model or batch"
+    )
+
+
+def worth_on_device(c: Context, instance: Instance) -> Worth:
+    """What keeping a model on its device spares: the load from where its node has it else."""
+    version = c.store.versions[instance.version]
+    origin = load_origin(c, version, instance.node) or Step.IMPORTED
+    saved_s = c.policies.costs.climb_s(version.spec.version, origin)
+    copies = len(c.store.fleet.where.get(instance.function, ()))
+    rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
+    return Worth(
+        rank=demand(c, version),
+        saved_s=saved_s,
+        held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
+        pinned=version.live <= replicas_wanted(c, c.store.functions[instance.function]),
+        copies=max(1, copies),
+        needed=needed_soon(c, instance.function),
+        at_once=rate_per_s * c.policies.costs.expect_s(version.spec.version, "run"),
+        used_s=instance.used_s,
+        uses=instance.uses,
+    )
+
+
+def score_now(c: Context, key: str) -> float:
+    """What an offered holding is worth at this moment, in the eviction policy's own measure."""
+    return c.policies.eviction.score(worth(c, c.store.holdings[key]))
+
+
+def device_score_now(c: Context, key: str) -> float:
+    holding = c.store.holdings[key]
+    instance = c.store.instances[InstanceId(int(holding.target.key))]
+    return c.policies.device_eviction.score(worth_on_device(c, instance))
+
+
+def needed_soon(c: Context, function: FunctionId) -> float:
+    """The probability that a function is asked for within NEAR_S; only worked out for who wants to know."""
+    if not c.policies.eviction.timely:
+        return 0.0
+    return c.policies.predictors.needed(function, c.now_s, 0.0, NEAR_S)
+
+
+def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:
+    """What a model's weights in a node's memory spare: the difference between a read and a copy. What lies on
+    devices already is loaded the less often, the more copies there are: so memory has what they have not."""
+    costs, name, function = c.policies.costs, version.spec.version, version.spec.function
+    spared_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
+    uses, used_s = c.policies.arrivals.seen(function)
+    return Worth(
+        rank=rank,
+        saved_s=spared_s / (1 + len(c.store.fleet.where.get(function, ()))),
+        held_bytes=weight_bytes(version),
+        needed=needed,
+        used_s=used_s,
+        uses=uses,
+    )
 
 
 def demand(c: Context, version: Version) -> float:
@@ -104,11 +210,26 @@ def replicas_wanted(c: Context, function: Function) -> int:
     return max(wanted, 1) if goal is not None else wanted
 
 
+def prewarm_of(c: Context, version: Version) -> PrewarmPolicy:
+    """What the function declares, else what the settings say."""
+    name = version.spec.declaration.prewarm
+    return c.policies.prewarm.get(name) or c.policies.prewarm[c.settings.prewarm]
+
+
 def learn_run(c: Context, version: Version, took_s: float, count: int = 1) -> None:
     """`count` requests took `took_s` each: what that says about slots is kept with the version."""
     number = version.spec.version
     c.policies.costs.learn(number, "run", took_s, count)
     resize(version, c.policies.costs.measured_s(number, "run"))
+
+
+def learn_batch(c: Context, version: Version, device: Device, size: int, took_s: float) -> None:
+    """What a batch took says something about its function and something about its device."""
+    costs, number = c.policies.costs, version.spec.version
+    if costs.measured_s(number, "run") is not None:
+        ratio = took_s / max(costs.batch_s(number, size), _SHORTEST_S)
+        device.pace += _PACE_SMOOTHING * (min(max(ratio, _LEAST_PACE), _MOST_PACE) - device.pace)
+    costs.learn_batch(number, size, took_s / device.pace)
 
 
 def resize(version: Version, run_s: float | None) -> None:
@@ -122,6 +243,12 @@ def resize(version: Version, run_s: float | None) -> None:
 def describe(version: Version, facts: BundleFacts | None, c: Context) -> None:
     """Takes in what is known of a version: by its declaration, and once it is built by its facts."""
     version.facts = facts
+    if facts is not None:
+        copy_s = facts.copy_s
+        if version.on_device:
+            copy_s = copy_s or facts.weight_bytes / COPY_BYTES_PER_S
+        moves = {"run": facts.run_s, "imported": facts.load_s, "staged": copy_s}
+        c.policies.costs.assume(version.spec.version, facts.batch_s, **moves)
     declaration = version.spec.declaration
     version.at_once = capacity.at_once(declaration, facts)
     version.least_slots = capacity.least_slots(declaration, facts)

@@ -24,7 +24,7 @@ def aim(c: Context, number: FunctionId, step: Step) -> None:
 def pursue(c: Context, function: Function, version: Version) -> None:
     """The next move towards the goal; called again whenever something of the function's changed."""
     goal = function.goal
-    if goal is None or function.queue:
+    if goal is None or function.queue or function.lined:
         return
     if goal == Step.STAGED and (
         version.unstageable or (version.facts is not None and version.facts.highest_step < Step.STAGED)

@@ -11,16 +11,21 @@ from glowplug.control.estimates import (
     demand,
     environment_bytes,
     instance_bytes,
+    needed_soon,
+    prewarm_of,
     too_big,
     weight_bytes,
     zygote_bytes,
 )
-from glowplug.control.records import Function, Holding, Node, Request, Version, key_of
+from glowplug.control.records import Function, Holding, Instance, Node, Request, Version, key_of
 from glowplug.core.commands import Target
 from glowplug.core.errors import NoSpace
-from glowplug.core.ids import NodeId
+from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.policy.eviction import Worth
+
+_TAKING_OVER_S = 1.0
+"""Until a sandbox that was emptied for a function has to be its."""
 
 
 def grow(
@@ -32,9 +37,21 @@ def grow(
     never fit.
     """
     node = placement.choose(c, version)
-    if node is None:
-        return False
-    spec, urgent = version.spec, request is not None
+    return node is not None and _grow_at(
+        c, node, function, version, request, urgent=request is not None, prime=prime
+    )
+
+
+def grow_ahead(c: Context, node: Node, function: Function, version: Version, *, limit: float) -> bool:
+    """As grow, at a node, for no request: what is worth less than `limit` may go for it."""
+    return _grow_at(c, node, function, version, None, urgent=False, prime=True, limit=limit)
+
+
+def _grow_at(
+    c: Context, node: Node, function: Function, version: Version, request: Request | None,
+    *, urgent: bool, prime: bool, limit: float = inf,
+) -> bool:  # fmt: skip
+    spec = version.spec
     rank = function.queue.rank if request is None else request.rank
     own_bytes, size_bytes = instance_bytes(c, version), weight_bytes(version)
     hopeless = too_big(c, version, node.id, own_bytes + size_bytes)
@@ -44,25 +61,56 @@ def grow(
     if origin is None:
         ensure_environment(c, node, function, version, rank if urgent else 0)
         return False
-    weights_key = key_of("weights", node.id, spec.version)
-    weights = c.store.holdings.get(weights_key)
+    needs = needs_of(version, node.id)
+    weights = c.store.holdings.get(needs[1])
     if weights is not None and weights.phase == "descending":
         holdings.wait_for(weights, function.id)
         return False
     need_bytes = own_bytes + (size_bytes if weights is None else 0)
-    needs = (
-        key_of("environment", node.id, spec.environment_key),
-        weights_key,
-        key_of("version", node.id, spec.version),
-    )
-    if not memory.acquire(c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:]):
+    if request is not None and prewarm_of(c, version).takes_over:
+        # Its room is free soon: until then the function waits in line for it.
+        taken = c.now_s <= function.takes_over_until_s or _take_over(c, node, function, version, own_bytes)
+        origin = Step.STAGED if taken else origin
+    if not memory.acquire(
+        c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:], limit=limit
+    ):
         return False
-    if weights is None:
+    cached = weights is not None
+    if not cached:
         hold_weights(c, version, node.id)
     target = Target("instance", node.id, str(c.instance_id()))
     holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=rank)
-    instances.launch(c, holding, version, origin, request, prime=prime)
+    instances.launch(c, holding, version, origin, request, prime=prime, cached=cached)
     return True
+
+
+def _take_over(c: Context, node: Node, function: Function, version: Version, need_bytes: int) -> bool:
+    """Empties another's idle sandbox that is large enough, the one used the longest ago: its successor costs
+    a load and no new sandbox. False when there is none."""
+    found: Instance | None = None
+    for key in node.keys:
+        if not key.startswith("instance/"):
+            continue
+        other = c.store.instances[InstanceId(int(key.rpartition("/")[2]))]
+        fits = c.store.ledger.held_bytes(key) >= need_bytes and other.function != function.id
+        same = c.version_of(other).spec.namespace == version.spec.namespace
+        if other.slot == "idle" and other.host is None and fits and same:
+            found = other if found is None or other.used_s < found.used_s else found
+    if found is None:
+        return False
+    function.takes_over_until_s = c.now_s + _TAKING_OVER_S
+    instances.drain(c, found, "taken over")
+    return True
+
+
+def needs_of(version: Version, node: NodeId) -> tuple[str, str, str]:
+    """Keys of what an instance stands on there: the environment, its weights and, if it is up, its zygote."""
+    spec = version.spec
+    return (
+        key_of("environment", node, spec.environment_key),
+        key_of("weights", node, spec.version),
+        key_of("version", node, spec.version),
+    )
 
 
 def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = False) -> None:
@@ -101,34 +149,48 @@ def ensure_environment(
 
 def stage(c: Context, function: Function, version: Version, *, eager: bool) -> None:
     """Sends the version's zygote up. An eager one evicts only what is worth less than itself."""
-    spec = version.spec
     node = placement.choose(c, version)
-    if node is None or version.unstageable or key_of("version", node.id, spec.version) in c.store.holdings:
+    if node is None:
         return
+    limit = inf
+    if eager:
+        costs, name = c.policies.costs, version.spec.version
+        saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
+        needed = needed_soon(c, function.id)
+        worth = Worth(demand(c, version), saved_s, zygote_bytes(c, version), needed=needed, used_s=c.now_s)
+        limit = c.policies.eviction.score(worth)
+    stage_at(c, node, function, version, limit=limit)
+
+
+def stage_at(c: Context, node: Node, function: Function, version: Version, *, limit: float) -> bool:
+    """Sends the version's zygote up at a node; what is worth less than `limit` may go for it.
+
+    False when something under it is on its way, or memory is waited for.
+    """
+    spec = version.spec
+    if version.unstageable or key_of("version", node.id, spec.version) in c.store.holdings:
+        return True
     environment = c.store.holdings.get(key_of("environment", node.id, spec.environment_key))
     if environment is None or environment.phase != "up":
-        if not eager:
+        if limit == inf:
             ensure_environment(c, node, function, version)
-        return
+        return False
     weights = c.store.holdings.get(key_of("weights", node.id, spec.version))
     if weights is not None and weights.phase == "descending":
         holdings.wait_for(weights, function.id)
-        return
+        return False
     own_bytes = zygote_bytes(c, version)
     need_bytes = own_bytes + (weight_bytes(version) if weights is None else 0)
-    limit = inf
-    if eager:
-        costs = c.policies.costs
-        saved_s = costs.expect_s(spec.version, "imported") - costs.expect_s(spec.version, "staged")
-        limit = c.policies.eviction.score(Worth(demand(c, version), saved_s, own_bytes))
     keep = (environment.key, weights.key if weights else "")
     if not memory.acquire(c, node, function, need_bytes, urgent=False, keep=keep, limit=limit):
-        return
+        return False
+    cached = weights is not None
     hold_weights(c, version, node.id)
     target = Target("version", node.id, spec.version)
     needs = (environment.key, key_of("weights", node.id, spec.version))
     holding = holdings.enter(c, target, Step.STAGED, own_bytes, spec=spec, needs=needs)
-    holdings.climb(c, holding, version)
+    holdings.climb(c, holding, version, cached=cached)
+    return True
 
 
 def reach_environment(c: Context, function: Function, version: Version) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from glowplug.control.context import Context
 from glowplug.control.estimates import worth
+from glowplug.control.fleet import places
 from glowplug.control.records import Holding, Version, key_of
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
-from glowplug.core.ids import FunctionId, NodeId
+from glowplug.core.ids import DeviceId, FunctionId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 
@@ -58,7 +61,14 @@ def enter(
 
 
 def climb(
-    c: Context, holding: Holding, version: Version, *, origin: Step = Step.IMPORTED, prime: bool = False
+    c: Context,
+    holding: Holding,
+    version: Version,
+    *,
+    origin: Step = Step.IMPORTED,
+    prime: bool = False,
+    device: DeviceId | None = None,
+    cached: bool = False,
 ) -> None:
     """Sends the holding up to its step."""
     command = c.command_id()
@@ -77,6 +87,9 @@ def climb(
             origin=origin,
             prime=prime,
             priority=holding.priority,
+            device=device,
+            cached=cached,
+            device_bytes=c.store.fleet.ledger.held_bytes(holding.key),
         )
     )
     timeout_s = c.settings.climb_timeout_s
@@ -107,8 +120,9 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
     c.store.commands[command] = holding.key
     c.store.ledger.leave(holding.key)
+    c.store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
-    _unlist_staged(c, holding)
+    _unlist(c, holding)
     c.emit(Descend(id=command, target=holding.target, step=step, why=why))
     c.set_timer(f"descend:{command}", c.now_s + c.settings.climb_timeout_s)
 
@@ -154,24 +168,42 @@ def remove(c: Context, holding: Holding) -> None:
     end_command(c, holding)
     store, node = c.store, NodeId(holding.target.node)
     store.ledger.release(holding.key)
+    if store.fleet.release(holding.key) is not None:
+        c.fleet_check = True
     c.policies.eviction.withdraw(holding.key)
-    _unlist_staged(c, holding)
+    _unlist(c, holding)
     _unlist_environment(c, holding)
     del store.holdings[holding.key], store.nodes[node].keys[holding.key]
     if holding.version is not None:
         store.versions[holding.version].keys.pop(holding.key, None)
-    for need in holding.needs:
-        left = store.dependents[need] - 1
-        if left:
-            store.dependents[need] = left
-        else:
-            del store.dependents[need]
-            below = store.holdings.get(need)
-            if below is not None:
-                reconsider(c, below)
+    _release(c, holding.needs)
+    if holding.target.kind == "instance" and holding.version is not None:
+        # A device's model does not stand on its weights in memory, but makes them worth less (cache.py).
+        weights = store.holdings.get(key_of("weights", node, holding.version))
+        if weights is not None and store.versions[holding.version].on_device:
+            reconsider(c, weights)
     c.freed[node] = None
     c.touch(holding.function)
     _wake(c, holding)
+
+
+def stand_alone(c: Context, holding: Holding, on: str) -> None:
+    """From now on the holding stands on `on` and nothing else; what it stood on may go."""
+    left = tuple(need for need in holding.needs if need != on)
+    holding.needs = (on,)
+    _release(c, left)
+
+
+def _release(c: Context, needs: Iterable[str]) -> None:
+    for need in needs:
+        left = c.store.dependents[need] - 1
+        if left:
+            c.store.dependents[need] = left
+        else:
+            del c.store.dependents[need]
+            below = c.store.holdings.get(need)
+            if below is not None:
+                reconsider(c, below)
 
 
 def reconsider(c: Context, holding: Holding) -> None:
@@ -209,9 +241,15 @@ def _wake(c: Context, holding: Holding) -> None:
     c.build_check = True
 
 
-def _unlist_staged(c: Context, holding: Holding) -> None:
-    if holding.target.kind == "version" and holding.version is not None:
-        c.store.versions[holding.version].staged_on.pop(NodeId(holding.target.node), None)
+def _unlist(c: Context, holding: Holding) -> None:
+    if holding.version is None:
+        return
+    version, node = c.store.versions[holding.version], NodeId(holding.target.node)
+    if holding.target.kind == "version":
+        version.staged_on.pop(node, None)
+    elif holding.target.kind == "weights" and node in version.cached_on:
+        del version.cached_on[node]
+        places.reoffer(c, version.spec.function, node)
 
 
 def _unlist_environment(c: Context, holding: Holding) -> None:

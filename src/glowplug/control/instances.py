@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
 from glowplug.control import answers, holdings, lending
 from glowplug.control.context import Context
-from glowplug.control.estimates import learn_run
+from glowplug.control.estimates import learn_batch, learn_run
+from glowplug.control.fleet import lines as device_lines
+from glowplug.control.fleet import places
+from glowplug.control.fleet.records import Device, Running
 from glowplug.control.records import Function, Holding, Instance, Request, Slot, Version
 from glowplug.core.commands import Cancel, Dispatch
 from glowplug.core.events import RequestDone, StepReached
-from glowplug.core.ids import InstanceId, NodeId
+from glowplug.core.ids import GatewayId, InstanceId, NodeId, RequestId
 from glowplug.core.ladder import Step
 
 _MISSES_BEFORE_GIVING_UP = 2
-_ATTEMPTS_OF_NEXT = 5
+_ATTEMPTS_OF_NEXT = 12
 """Nobody waits for a version that is to take over but whoever deployed it, to whom it was acknowledged."""
 _LONGEST_BACKOFF_S = 60.0
 _CANCEL_SLACK_S = 5.0
 
 
 def launch(
-    c: Context, holding: Holding, version: Version, origin: Step, request: Request | None, *, prime: bool
+    c: Context,
+    holding: Holding,
+    version: Version,
+    origin: Step,
+    request: Request | None,
+    *,
+    prime: bool,
+    device: Device | None = None,
+    host: Instance | None = None,
+    cached: bool = False,
 ) -> None:
-    """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it."""
+    """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it.
+
+    `cached` says that its node's memory has the weights. To the costs a load to a device from there is as one
+    from STAGED.
+    """
     instance = Instance(
         id=InstanceId(int(holding.target.key)),
         key=holding.key,
         node=NodeId(holding.target.node),
         function=version.spec.function,
         version=version.spec.version,
-        origin=origin,
+        origin=Step.STAGED if cached and device is not None else origin,
         used_s=c.now_s,
+        device=None if device is None else device.id,
+        host=None if host is None else host.id,
     )
     c.store.instances[instance.id] = instance
-    holdings.climb(c, holding, version, origin=origin, prime=prime)
+    holdings.climb(c, holding, version, origin=origin, prime=prime, device=instance.device, cached=cached)
     if request is None:
         reindex(c, instance)
     else:
@@ -60,7 +79,15 @@ def reindex(c: Context, instance: Instance) -> None:
         if slot:
             getattr(version, slot)[instance.id] = None
         instance.slot = slot
-    if slot == "idle" or (slot == "leased" and is_unused(instance)):
+    if instance.host is not None:
+        if slot == "idle":
+            c.idled[instance.id] = None
+        host = c.store.instances.get(instance.host)
+        if host is not None and host.slot == "idle":
+            reindex(c, host)
+    elif has_busy_guest(c, instance):
+        c.policies.eviction.withdraw(instance.key)
+    elif slot == "idle" or (slot == "leased" and is_unused(instance)):
         if before != "idle" or slot == "idle":
             # One that was idle until it was lent is on offer already.
             holdings.offer(c, c.holding_of(instance))
@@ -68,6 +95,10 @@ def reindex(c: Context, instance: Instance) -> None:
             c.idled[instance.id] = None
     else:
         c.policies.eviction.withdraw(instance.key)
+    if instance.device is not None:
+        places.reindexed(c, instance)
+    if slot != before:
+        c.preload_check = True
 
 
 def is_unused(instance: Instance) -> bool:
@@ -87,6 +118,11 @@ def bind(c: Context, instance: Instance) -> None:
     instance.bound[request.id] = None
     instance.gateway = request.gateway
     function.in_flight += 1
+    instance.loaded = True
+    c.store.preloads.note_used(instance.id)
+    c.store.preloads.served_at[function.id] = instance.node
+    if c.store.guests:
+        c.invoked[instance.id] = None
     holdings.hurry(c, c.holding_of(instance), request.rank)
     before = instance.slot
     reindex(c, instance)
@@ -97,6 +133,26 @@ def bind(c: Context, instance: Instance) -> None:
     c.emit(Dispatch(id=c.command_id(), requests=(request.id,), instance=instance.id, gateway=request.gateway))
 
 
+def bind_batch(c: Context, instance: Instance, numbers: Iterable[RequestId], expected_s: float) -> None:
+    """Sends requests that stood in the line of the instance's device, as one batch."""
+    requests = [c.store.requests[number] for number in numbers]
+    function, device = c.function_of(instance), places.device_of(c, instance)
+    assert device is not None
+    for request in requests:
+        request.state, request.instance, request.device = "bound", instance.id, None
+        instance.bound[request.id] = None
+    device.running[instance.id] = Running(len(requests), c.now_s, expected_s)
+    instance.busy_since_s = c.now_s
+    function.in_flight += len(requests)
+    reindex(c, instance)
+    by_gateway: dict[GatewayId, list[RequestId]] = {}
+    for request in requests:
+        by_gateway.setdefault(request.gateway, []).append(request.id)
+    for gateway, sent in by_gateway.items():
+        instance.gateway = gateway
+        c.emit(Dispatch(id=c.command_id(), requests=tuple(sent), instance=instance.id, gateway=gateway))
+
+
 def unbind(c: Context, instance: Instance, request: Request) -> None:
     del instance.bound[request.id]
     request.instance = None
@@ -104,6 +160,12 @@ def unbind(c: Context, instance: Instance, request: Request) -> None:
     c.function_of(instance).in_flight -= 1
     if request.stopping:
         c.clear_timer(f"cancel:{request.id}")
+    if instance.device is not None and not instance.bound:
+        device = places.device_of(c, instance)
+        running = None if device is None else device.running.pop(instance.id, None)
+        if device is not None and running is not None:
+            c.store.fleet.tally.compute_s += c.now_s - running.since_s
+            places.changed(c, device)
 
 
 def stop_cancelled(c: Context, instance: Instance) -> None:
@@ -127,20 +189,29 @@ def stop_cancelled(c: Context, instance: Instance) -> None:
 def on_request_done(c: Context, event: RequestDone) -> None:
     instance = c.store.instances.get(event.instance)
     request = c.store.requests.get(event.request)
-    if request is not None and request.state == "queued":
+    if request is not None and request.state in ("queued", "lined"):
         _answered_late(c, request, event)
         return
     if instance is None or request is None or event.request not in instance.bound:
         return
     function = c.function_of(instance)
+    device = places.device_of(c, instance)
+    running = None if device is None else device.running.get(instance.id)
     unbind(c, instance, request)
     if request.state == "bound":
         function.done += event.ok
         function.failed += not event.ok
-        if event.ok:
+        if event.ok and instance.device is None:
             learn_run(c, c.version_of(instance), event.took_s)
+        elif event.ok and device is not None and running is not None and not instance.bound:
+            learn_batch(c, c.version_of(instance), device, running.size, event.took_s)
     del c.store.requests[request.id]
     instance.used_s = c.now_s
+    if not (c.settings.keeps_loaded or instance.bound):
+        instance.loaded = False
+        if instance.host is not None:
+            drain(c, instance, "it has answered")
+    instance.uses += 1
     stop_cancelled(c, instance)
     released(c, instance)
     if instance.slot == "busy" and c.version_of(instance).slots > 1:
@@ -151,7 +222,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
 def _answered_late(c: Context, request: Request, event: RequestDone) -> None:
     """By a worker that was given up, after the request was put back into its queue."""
     function = c.store.functions[request.function]
-    answers.dequeue(c, request)
+    device_lines.withdraw(c, request)
     del c.store.requests[request.id]
     function.done += event.ok
     function.failed += not event.ok
@@ -172,6 +243,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     function = c.function_of(instance)
     move = "staged" if instance.origin >= Step.STAGED else "imported"
     c.policies.costs.learn(instance.version, move, event.took_s)
+    c.store.preloads.note_loaded(instance.id, event.took_s)
     holdings.arrive(c, holding, event)
     function.misses, function.retry_at_s = 0, 0.0
     c.clear_timer(f"retry:{function.id}")
@@ -189,13 +261,30 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
     reindex(c, instance)
+    if instance.id in c.store.preloads.unused:
+        c.store.preloads.note_unused(instance, c.now_s)
+    if instance.id in c.store.guests:
+        _end_guests(c, instance, why)
     if unused:
         c.store.ledger.leave(instance.key)
+        c.store.fleet.leave(instance.key)
     _go_when_empty(c, instance)
+
+
+def _end_guests(c: Context, host: Instance, why: str) -> None:
+    """The sandbox goes, and what is loaded in it with it, once it has answered."""
+    for number in list(c.store.guests.get(host.id, ())):
+        drain(c, c.store.instances[number], why)
+
+
+def has_busy_guest(c: Context, host: Instance) -> bool:
+    return any(c.store.instances[number].bound for number in c.store.guests.get(host.id, ()))
 
 
 def kill(c: Context, instance: Instance, why: str) -> None:
     """Descends the instance whatever runs in it; its requests end with it."""
+    if instance.id in c.store.guests:
+        _end_guests(c, instance, why)
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
     lending.drop(c, instance)
@@ -221,6 +310,13 @@ def end(c: Context, instance: Instance, code: str, message: str, *, permanent: b
     instance.draining = True
     reindex(c, instance)
     c.clear_timer(f"keep:{instance.id}")
+    c.store.preloads.note_unused(instance, c.now_s)
+    _end_guests(c, instance, message)
+    c.store.guests.pop(instance.id, None)
+    if instance.host is not None and instance.host in c.store.guests:
+        c.store.guests[instance.host].pop(instance.id, None)
+        if not c.store.guests[instance.host]:
+            del c.store.guests[instance.host]
     holdings.remove(c, c.holding_of(instance))
     del c.store.instances[instance.id]
 
@@ -253,6 +349,10 @@ def fail_requests(c: Context, instance: Instance, code: str, message: str, *, pe
         else:
             answers.requeue(c, request)
     if climbing and unbound and not instance.draining:
+        device = places.device_of(c, instance)
+        if device is not None:
+            places.failed(c, device)
+            device_lines.recall(c, device, instance.function, retried=True)
         _missed(c, c.version_of(instance), code, message, permanent=permanent)
 
 

@@ -73,6 +73,15 @@ def payloads(data: bytes) -> Iterator[bytes]:
         offset += _HEADER.size + length
 
 
+def entries_of(data: bytes, needle: bytes = b"") -> Iterator[Entry]:
+    """The entries of a segment, one by one; with a `needle` only those that hold these bytes."""
+    whole = payloads(data)
+    next(whole, None)
+    for payload in whole:
+        if needle in payload:
+            yield _decoder.decode(payload)
+
+
 def read_segment(data: bytes) -> tuple[bytes | None, list[Entry]]:
     """(snapshot, entries) of a segment. The snapshot is None when not even that was written whole."""
     whole = payloads(data)

@@ -19,7 +19,7 @@ def lend(c: Context, instance: Instance) -> bool:
 
     False when there is no such gateway, or no room. The caller puts the instance into its index.
     """
-    if instance.gateway is None or instance.lease is not None:
+    if instance.gateway is None or instance.lease is not None or not c.settings.lends:
         return False
     room = _room(instance, c.version_of(instance).slots)
     if room < 1:
@@ -107,6 +107,7 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> None:
         c.policies.arrivals.observe(function.id, c.now_s, count)
         c.policies.arrivals.observe(version.spec.environment_key, c.now_s, count)
         learn_run(c, version, event.busy_s / count, count)
+        instance.uses += count
     instance.used_s = max(instance.used_s, event.last_s)
     lease.in_flight_before, lease.in_flight, lease.stuck = lease.in_flight, event.in_flight, event.stuck
     if event.in_flight > version.spec.declaration.target_concurrency:

@@ -13,7 +13,7 @@ from glowplug.core.priority import PASSED_OVER, Priority
 
 def join(c: Context, node: Node, function: Function) -> None:
     """Puts a function with requests into the line, or forward when a higher class of its waits now."""
-    rank = function.queue.rank
+    rank = rank_of(c, function)
     if function.starved_at == node.id and function.line_rank >= rank:
         return
     leave(c, function)
@@ -29,6 +29,13 @@ def join(c: Context, node: Node, function: Function) -> None:
     for number in reversed(behind):
         del node.starved[number]
         node.starved[number] = None
+
+
+def rank_of(c: Context, function: Function) -> int:
+    """The class of who waits for it: the highest in its queue; its own when all stand in lines of devices."""
+    if function.queue or function.active is None:
+        return function.queue.rank
+    return c.store.versions[function.active].spec.rank if function.lined else 0
 
 
 def leave(c: Context, function: Function) -> None:

@@ -42,7 +42,7 @@ def _load(c: Context, function: Function) -> FunctionLoad:
                 parked += 1
     return FunctionLoad(
         function=function.id, state=function_state(function), step=goals.standing(c, function).label,
-        queued=len(function.queue), in_flight=in_flight, leases=leases,
+        queued=len(function.queue) + function.lined, in_flight=in_flight, leases=leases,
         climbing=climbing, parked=parked, busy=busy,
         staged_bytes=held["version"], worker_bytes=held["instance"], weight_bytes=held["weights"],
     )  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from math import inf
 
 from glowplug.control import holdings, instances, lines
 from glowplug.control.context import Context
+from glowplug.control.estimates import score_now
 from glowplug.control.records import Function, Node
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
@@ -69,10 +71,11 @@ def evict(
 
     False when nothing was sent.
     """
-    victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit)
+    victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit, partial(score_now, c))
     if whole and sum(c.store.ledger.held_bytes(key) for key in victims) < need_bytes:
         return False
     for key in victims:
+        c.policies.eviction.evicted(key)
         holding = c.store.holdings[key]
         if holding.target.kind == "instance":
             instances.drain(c, c.store.instances[InstanceId(int(holding.target.key))], "evicted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from glowplug.control import holdings, instances
 from glowplug.control.context import Context
+from glowplug.control.fleet import devices
 from glowplug.control.records import Node
 from glowplug.core.events import NodeJoined, NodeLost, PressureChanged
 from glowplug.core.ids import InstanceId, NodeId
@@ -18,7 +19,10 @@ def on_joined(c: Context, event: NodeJoined) -> None:
         _forget(c, number, "it joined again")
     c.store.nodes[number] = Node(id=number, cores=event.spec.cores)
     c.store.node_order.append(number)
+    c.store.homes.clear()
     c.store.ledger.open(number, event.spec.budget_bytes)
+    for device in event.spec.devices:
+        devices.join(c, number, device)
     for function in list(c.store.stranded):
         c.touch(function)
     c.store.stranded.clear()
@@ -40,6 +44,8 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
     """Everything there is gone: running requests are rejected, builds start again elsewhere."""
     store = c.store
     node = store.nodes[number]
+    for device in [each.id for each in store.fleet.devices.values() if each.node == number]:
+        devices.leave(c, device, f"node {number}: {why}")
     for key in sorted(node.keys, key=lambda k: _FROM_THE_TOP[k.partition("/")[0]]):
         holding = store.holdings[key]
         if holding.target.kind == "instance":
@@ -60,6 +66,7 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
             store.functions[function].starved_at = None
     del store.nodes[number]
     store.node_order.remove(number)
+    store.homes.clear()
     store.ledger.close(number)
     c.freed.pop(number, None)
     c.build_check = True

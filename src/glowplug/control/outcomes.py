@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from glowplug.control import answers, builds, holdings, instances
 from glowplug.control.context import Context
+from glowplug.control.fleet import cache
 from glowplug.control.records import Holding
 from glowplug.core.commands import Descend
 from glowplug.core.events import CommandFailed, InstanceExited, StepLost, StepReached
@@ -19,7 +20,10 @@ def on_step_reached(c: Context, event: StepReached) -> None:
     if holding is None or holding.phase != "climbing" or holding.target != event.target:
         return
     if holding.target.kind == "instance":
-        instances.on_parked(c, c.store.instances[InstanceId(int(holding.target.key))], event)
+        instance = c.store.instances[InstanceId(int(holding.target.key))]
+        instances.on_parked(c, instance, event)
+        if instance.device is not None:
+            cache.keep(c, instance)
     elif holding.target.kind != "build":
         holdings.arrive(c, holding, event)
         c.touch(holding.function)
@@ -111,7 +115,7 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
         if permanent:
             builds.fail(c, version, code, message)
         else:
-            builds.retry(c, version, code, message, slow=not gone or code == "no_space")
+            builds.retry(c, version, code, message, slow=not gone or code in ("no_space", "out_of_memory"))
 
 
 def _environment_failed(

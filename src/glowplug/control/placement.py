@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from zlib import crc32
 
 from glowplug.control.context import Context
 from glowplug.control.estimates import instance_bytes
@@ -10,6 +11,7 @@ from glowplug.control.records import Node, Version
 from glowplug.core.ids import NodeId
 
 _SAMPLED = 4
+_HOMES = 4
 
 
 def choose(c: Context, version: Version) -> Node | None:
@@ -28,6 +30,7 @@ def choose(c: Context, version: Version) -> Node | None:
     candidates: dict[NodeId, None] = {}
     for node in (*islice(version.staged_on, 2), *islice(environments, 2)):
         candidates[node] = None
+    candidates.update(dict.fromkeys(homes(c, version)))
     for offset in range(_SAMPLED):
         candidates[order[(store.events + offset) % len(order)]] = None
     need_bytes = instance_bytes(c, version)
@@ -39,3 +42,19 @@ def choose(c: Context, version: Version) -> Node | None:
         return not fits, -height, -free_bytes
 
     return store.nodes[min(candidates, key=rank)]
+
+
+def homes(c: Context, version: Version) -> list[NodeId]:
+    """The nodes that a function prefers, by rendezvous hashing: each node that comes or goes moves as few
+    functions as can be."""
+    store = c.store
+    known = store.homes.get(version.spec.function)
+    if known is None:
+        name = version.spec.function
+        weights = {node: _weight(name, node) for node in store.node_order}
+        known = store.homes[name] = sorted(weights, key=lambda node: -weights[node])[:_HOMES]
+    return known
+
+
+def _weight(function: str, node: str) -> int:
+    return crc32(f"{node}|{function}".encode())

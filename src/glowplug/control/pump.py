@@ -19,7 +19,9 @@ from glowplug.control import (
     versions,
 )
 from glowplug.control.context import Context
-from glowplug.control.estimates import most_workers, replicas_wanted
+from glowplug.control.estimates import most_workers, prewarm_of, replicas_wanted
+from glowplug.control.fleet import schedule
+from glowplug.control.preloading import drive
 from glowplug.control.records import Function, Instance, Node, Version
 from glowplug.control.views import FunctionView, InstanceView
 from glowplug.core.errors import NoSpace
@@ -42,6 +44,15 @@ def pump(c: Context, number: FunctionId) -> None:
     if function.active is None:
         return
     version = c.store.versions[function.active]
+    if version.on_device:
+        schedule.look(c, function, version)
+        if function.goal is not None:
+            goals.pursue(c, function, version)
+        if function.stage_wanted:
+            _stage(c, function, version)
+        return
+    if function.on_device:
+        schedule.qualify(c, function, on_device=False)
     if function.queue:
         try:
             _serve(c, function, version)
@@ -55,6 +66,8 @@ def pump(c: Context, number: FunctionId) -> None:
         _keep_replicas(c, function, version)
     if function.stage_wanted and not function.queue:
         _stage(c, function, version)
+    if function.id in c.store.preloads.wanted:
+        drive.pursue(c, function, version)
 
 
 def _serve(c: Context, function: Function, version: Version) -> None:
@@ -139,6 +152,8 @@ def rest(c: Context, instance: Instance) -> None:
     """An instance could take a request and none waits: it is lent, kept, or, when it is idle, let go."""
     function, version = c.function_of(instance), c.version_of(instance)
     if instance.bound:
+        if instance.device is not None:
+            return
         climbs = c.holding_of(instance).phase == "climbing"
         if instance.version == function.active and not (function.queue or climbs):
             _rest_busy(c, instance, function, version)
@@ -146,18 +161,23 @@ def rest(c: Context, instance: Instance) -> None:
     if instance.version not in (function.active, function.next):
         instances.drain(c, instance, "superseded")
         return
-    if instance.version != function.active or function.queue:
+    on_device = instance.device is not None
+    if instance.version != function.active or (function.queue and not on_device):
+        return
+    if instance.host is not None:
         return
     if c.settings.eager_stage and function.done and not version.staged_on:
         function.stage_wanted = True
         c.touch(function.id)
+    if on_device:
+        return
     held = function.hold is not None and function.hold < Step.PARKED
     if held or version.live > max(most_workers(c, function, version), replicas_wanted(c, function)):
         instances.drain(c, instance, "not wanted")
         return
     if version.live > replicas_wanted(c, function):
         until_s = _keep_until_s(c, instance, version)
-        if until_s <= c.now_s:
+        if until_s <= c.now_s and not instances.has_busy_guest(c, instance):
             instances.drain(c, instance, "idle")
             return
         if f"keep:{instance.id}" not in c.store.timers:
@@ -183,9 +203,21 @@ def _rest_busy(c: Context, instance: Instance, function: Function, version: Vers
 
 
 def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
-    name = version.spec.declaration.prewarm
-    prewarm = c.policies.prewarm.get(name) or c.policies.prewarm[c.settings.prewarm]
-    return prewarm.keep_until_s(InstanceView(instance, version), c.now_s)
+    return prewarm_of(c, version).keep_until_s(InstanceView(instance, version), c.now_s)
+
+
+def on_prewarm_timer(c: Context, number: FunctionId) -> None:
+    """The function's pre-warm policy wants an instance to be there from now on."""
+    function = c.store.functions.get(number)
+    if function is None or function.active is None or function.gone or function.queue:
+        return
+    version = c.store.versions[function.active]
+    if version.live or version.on_device or c.now_s < function.retry_at_s:
+        return
+    try:
+        growth.grow(c, function, version, prime=True)
+    except NoSpace as error:
+        function.error = error.message
 
 
 def on_keep_timer(c: Context, instance: Instance) -> None:
@@ -194,7 +226,8 @@ def on_keep_timer(c: Context, instance: Instance) -> None:
     if version.live <= replicas_wanted(c, c.function_of(instance)):
         return
     until_s = _keep_until_s(c, instance, version)
-    if until_s <= c.now_s and instances.is_unused(instance):
+    used = not instances.is_unused(instance) or instances.has_busy_guest(c, instance)
+    if until_s <= c.now_s and not used:
         instances.drain(c, instance, "idle")
     else:
         c.set_timer(f"keep:{instance.id}", max(until_s, c.now_s + _LOOK_AGAIN_S))
@@ -218,12 +251,16 @@ def feed(c: Context, node: Node) -> None:
 
 def settle(c: Context) -> None:
     """Follows up on what the event changed, until nothing is marked."""
-    while c.dirty or c.freed or c.idled or c.build_check:
+    while c.dirty or c.freed or c.idled or c.build_check or c.fleet_check or c.invoked or c.preload_check:
         while c.dirty:
             number = next(iter(c.dirty))
             del c.dirty[number]
             pump(c, number)
-        if c.freed:
+        if c.fleet_check:
+            # Before memory is given to others: what has just come to a device may be about to be used.
+            c.fleet_check = False
+            schedule.run(c)
+        elif c.freed:
             node = c.store.nodes.get(_take(c.freed))
             if node is not None:
                 feed(c, node)
@@ -231,7 +268,16 @@ def settle(c: Context) -> None:
         elif c.build_check:
             c.build_check = False
             builds.start(c)
-        elif c.idled:
+        elif c.invoked:
+            number_used = next(iter(c.invoked))
+            del c.invoked[number_used]
+            used = c.store.instances.get(number_used)
+            if used is not None:
+                drive.invoked(c, used)
+        elif not c.idled:
+            c.preload_check = False
+            drive.run(c)
+        else:
             number_idle = next(iter(c.idled))
             del c.idled[number_idle]
             instance = c.store.instances.get(number_idle)

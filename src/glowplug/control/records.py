@@ -9,10 +9,21 @@ from typing import Literal
 
 import msgspec
 
+from glowplug.control.fleet.records import Fleet
 from glowplug.control.ledger import Ledger
+from glowplug.control.preloading.records import Preloads
 from glowplug.control.queues import Queue
 from glowplug.core.commands import Target
-from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, NodeId, RequestId, VersionId
+from glowplug.core.ids import (
+    CommandId,
+    DeviceId,
+    FunctionId,
+    GatewayId,
+    InstanceId,
+    NodeId,
+    RequestId,
+    VersionId,
+)
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, FunctionSpec
 
@@ -25,6 +36,7 @@ class Request(msgspec.Struct):
 
     `rank` is its class (core.priority); `started` that a worker may have begun it; `stopping` that the engine
     was told to stop it, for which a request that waits in its worker's socket has to be the next.
+    A `lined` one stands in the line of `device`; `skips` is its scheduling policy's.
     """
 
     id: RequestId
@@ -33,8 +45,10 @@ class Request(msgspec.Struct):
     deadline_s: float
     arrived_s: float
     rank: int
-    state: Literal["queued", "bound", "cancelling"] = "queued"
+    state: Literal["queued", "lined", "bound", "cancelling"] = "queued"
     instance: InstanceId | None = None
+    device: DeviceId | None = None
+    skips: int = 0
     started: bool = False
     stopping: bool = False
     retried: bool = False
@@ -76,7 +90,9 @@ class LeaseState(msgspec.Struct):
 
 class Instance(msgspec.Struct):
     """A worker. `slot` is the index of its version it stands in, empty once it drains; `bound` what the
-    controller sent there, in that order; `busy_since_s` when the first of those began, as far as is known."""
+    controller sent there, in that order; `busy_since_s` when the first of those began, as far as is known.
+    On a `device` it is that model's only one there, and never lent. One with a `host` is loaded inside that
+    one's sandbox, and takes no room but there. One that is not `loaded` is a sandbox with nothing in it."""
 
     id: InstanceId
     key: str
@@ -85,6 +101,10 @@ class Instance(msgspec.Struct):
     version: VersionId
     origin: Step
     used_s: float
+    uses: int = 0
+    device: DeviceId | None = None
+    host: InstanceId | None = None
+    loaded: bool = True
     busy_since_s: float = 0.0
     slot: Slot = ""
     bound: dict[RequestId, None] = {}
@@ -120,6 +140,14 @@ class Version(msgspec.Struct):
     leased: dict[InstanceId, None] = {}
     keys: dict[str, None] = {}
     staged_on: dict[NodeId, None] = {}
+    cached_on: dict[NodeId, None] = {}
+    """Of a version on devices: nodes that have all its weights in their memory."""
+    unfit_on: dict[NodeId, None] = {}
+    """And nodes whose memory is too small for a worker of it."""
+
+    @property
+    def on_device(self) -> bool:
+        return self.spec.declaration.device != "cpu"
 
     @property
     def live(self) -> int:
@@ -129,7 +157,8 @@ class Version(msgspec.Struct):
 class Function(msgspec.Struct):
     """`goal` is a step an operator asked for; `hold` the one reached, kept until the next request.
     `latest` is what was deployed last: all there is to show when no version of it could be built.
-    `line_rank` and `overtaken` belong to its place in the line of a node (lines.py)."""
+    `line_rank` and `overtaken` belong to its place in the line of a node (lines.py). `on_device` says that
+    its queue is the fleet's to serve, `lined` how many of its requests stand in lines of devices."""
 
     id: FunctionId
     latest: FunctionSpec | None = None
@@ -145,12 +174,15 @@ class Function(msgspec.Struct):
     starved_at: NodeId | None = None
     line_rank: int = 0
     overtaken: int = 0
+    on_device: bool = False
+    lined: int = 0
     gone: bool = False
     error: str = ""
     code: str = ""
     misses: int = 0
     retry_at_s: float = 0.0
     evicts_at_s: float = 0.0
+    takes_over_until_s: float = 0.0
     in_flight: int = 0
     arrived: int = 0
     done: int = 0
@@ -178,13 +210,19 @@ class Store(msgspec.Struct):
     waiting: Queue = msgspec.field(default_factory=Queue)
     """All requests that are in a function's queue."""
     ledger: Ledger = msgspec.field(default_factory=Ledger)
+    fleet: Fleet = msgspec.field(default_factory=Fleet)
     functions: dict[FunctionId, Function] = {}
     versions: dict[VersionId, Version] = {}
     nodes: dict[NodeId, Node] = {}
     node_order: list[NodeId] = []
+    homes: dict[FunctionId, list[NodeId]] = {}
+    """The nodes that a function prefers; worked out again when nodes come or go."""
     holdings: dict[str, Holding] = {}
     dependents: dict[str, int] = {}
     instances: dict[InstanceId, Instance] = {}
+    guests: dict[InstanceId, dict[InstanceId, None]] = {}
+    """By sandbox what is loaded in it for others."""
+    preloads: Preloads = msgspec.field(default_factory=Preloads)
     requests: dict[RequestId, Request] = {}
     commands: dict[CommandId, str] = {}
     timers: dict[str, float] = {}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from glowplug.control import answers, instances, lending
 from glowplug.control.context import Context
+from glowplug.control.estimates import prewarm_of
+from glowplug.control.fleet import lines as device_lines
+from glowplug.control.preloading import drive
 from glowplug.control.queues import Queue
 from glowplug.control.records import Function, Request, Version
 from glowplug.core.commands import Cancel
@@ -62,6 +66,10 @@ def _tell_predictors(c: Context, function: Function) -> None:
     arrivals = c.policies.arrivals
     arrivals.observe(function.id, c.now_s)
     arrivals.observe(_answering(c, function).spec.environment_key, c.now_s)
+    drive.arrived(c, function.id)
+    warm_from_s = prewarm_of(c, _answering(c, function)).arrived(function.id, c.now_s)
+    if warm_from_s < inf:
+        c.set_timer(f"prewarm:{function.id}", warm_from_s)
 
 
 def _answering(c: Context, function: Function) -> Version:
@@ -77,14 +85,16 @@ def _admit(c: Context, function: Function, request: Request) -> bool:
         return True
     queue, waiting = function.queue, c.store.waiting
     declared = version.spec.declaration
-    if len(queue) >= declared.max_queue and (queue or not _may_start_at_once(version.live)):
+    queued = len(queue) + function.lined
+    if queued >= declared.max_queue and (queued or not _may_start_at_once(version.live)):
         run_s = c.policies.costs.expect_s(version.spec.version, "run")
-        wait_s = max(0.1, len(queue) * run_s / max(1, version.live * declared.target_concurrency))
-        words = f"{function.id}: {len(queue)} requests wait already (max_queue)"
+        wait_s = max(0.1, queued * run_s / max(1, version.live * declared.target_concurrency))
+        words = f"{function.id}: {queued} requests wait already (max_queue)"
         if not _make_room(c, queue, request, "queue_full", words, wait_s):
             return False
-    if len(waiting) >= c.settings.max_queued:
-        words = f"{len(waiting)} requests wait over all functions"
+    waiting_over_all = len(waiting) + c.store.fleet.lined
+    if waiting_over_all >= c.settings.max_queued:
+        words = f"{waiting_over_all} requests wait over all functions"
         return _make_room(c, waiting, request, "overloaded", words, 1.0)
     return True
 
@@ -136,8 +146,8 @@ def on_deadline(c: Context) -> None:
         if request is None or request.state == "cancelling":
             continue
         message = f"{request.function} did not answer before the deadline"
-        if request.state == "queued":
-            answers.dequeue(c, request)
+        if request.state in ("queued", "lined"):
+            device_lines.withdraw(c, request)
             answers.reject(c, request, "deadline_passed", message)
             c.touch(request.function)
         else:
@@ -160,8 +170,8 @@ def on_cancelled(c: Context, event: RequestCancelled) -> None:
         return
     function = c.store.functions[request.function]
     function.cancelled += 1
-    if request.state == "queued":
-        answers.dequeue(c, request)
+    if request.state in ("queued", "lined"):
+        device_lines.withdraw(c, request)
         del c.store.requests[request.id]
         c.touch(function.id)
     else:

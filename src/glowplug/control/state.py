@@ -21,6 +21,7 @@ from glowplug.control import (
     versions,
 )
 from glowplug.control.context import Context, Policies
+from glowplug.control.fleet import devices
 from glowplug.control.records import Function, Node, Store
 from glowplug.control.validate import check
 from glowplug.core import events as e
@@ -30,6 +31,7 @@ from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.policy.arrivals import Arrivals
 from glowplug.policy.costs import Costs
+from glowplug.policy.preload.forecast import Forecast
 from glowplug.policy.registry import POLICIES, policy_class
 
 
@@ -66,6 +68,8 @@ HANDLERS: dict[type, Callable[[Context, Any], None]] = {
     e.LeaseReport: _on_lease_report,
     e.NodeJoined: nodes.on_joined,
     e.NodeLost: nodes.on_lost,
+    e.DeviceJoined: devices.on_joined,
+    e.DeviceLost: devices.on_lost,
     e.PressureChanged: nodes.on_pressure,
     e.HeldChanged: holdings.measured,
     e.TimerFired: timers.on_fired,
@@ -87,6 +91,10 @@ class ControlState:
             arrivals=Arrivals(),
             dispatch=policy_class("dispatch", settings.dispatch)(),
             eviction=policy_class("eviction", settings.eviction)(),
+            scheduling=policy_class("scheduling", settings.scheduling)(),
+            device_eviction=policy_class("eviction", settings.device_eviction)(),
+            preload=policy_class("preload", settings.preload)(),
+            predictors=Forecast(),
             prewarm={name: policy_class("prewarm", name)() for name in POLICIES["prewarm"]},
         )
         policy_class("prewarm", settings.prewarm)
@@ -135,6 +143,10 @@ class ControlState:
             "arrivals": c.policies.arrivals,
             "dispatch": c.policies.dispatch,
             "eviction": c.policies.eviction,
+            "scheduling": c.policies.scheduling,
+            "device_eviction": c.policies.device_eviction,
+            "preload": c.policies.preload,
+            "predictors": c.policies.predictors,
             **policies,
         }
         raw = {name: msgspec.Raw(encode(state)) for name, state in states.items()}
@@ -155,6 +167,12 @@ class ControlState:
             arrivals=decode(raw["arrivals"], type=Arrivals),
             dispatch=decode(raw["dispatch"], type=policy_class("dispatch", settings.dispatch)),
             eviction=decode(raw["eviction"], type=policy_class("eviction", settings.eviction)),
+            scheduling=decode(raw["scheduling"], type=policy_class("scheduling", settings.scheduling)),
+            device_eviction=decode(
+                raw["device_eviction"], type=policy_class("eviction", settings.device_eviction)
+            ),
+            preload=decode(raw["preload"], type=policy_class("preload", settings.preload)),
+            predictors=decode(raw["predictors"], type=Forecast),
             prewarm=prewarm,
         )
         state._context = Context(settings, snapshot.store, policies)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from glowplug.control import instances, lending, outcomes, pump, requests
 from glowplug.control.context import Context
+from glowplug.control.fleet import devices
 from glowplug.core.events import TimerFired
-from glowplug.core.ids import CommandId, FunctionId, InstanceId, RequestId
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId
 
 _EARLY_S = 1e-3
 """A clock may be read a little before the time it was asked to fire at."""
@@ -50,5 +51,8 @@ _HANDLERS: dict[str, Callable[[Context, str], None]] = {
     "cancel": lambda c, name: requests.on_cancel_overdue(c, RequestId(int(name))),
     "keep": _keep,
     "lease": _lease,
+    "prewarm": lambda c, name: pump.on_prewarm_timer(c, FunctionId(name)),
+    "preload": lambda c, name: setattr(c, "preload_check", True),
     "retry": _retry,
+    "device": lambda c, name: devices.on_timer(c, DeviceId(name)),
 }

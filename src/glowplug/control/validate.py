@@ -6,6 +6,7 @@ from collections import Counter
 
 from glowplug.control.capacity import MOST_IN_ONE
 from glowplug.control.context import Context
+from glowplug.control.fleet.validate import check_fleet
 from glowplug.control.instances import is_unused
 from glowplug.control.records import Store
 from glowplug.core.ids import CommandId, InstanceId, RequestId
@@ -30,6 +31,7 @@ def check(c: Context) -> None:
             assert is_unused(store.instances[InstanceId(int(holding.target.key))]), (
                 f"{key} is offered, but used"
             )
+    check_fleet(c)
     assert [*c.dirty, *c.freed, *c.idled, *c.out] == [], "an event was left unsettled"
 
 
@@ -50,7 +52,8 @@ def _check_ledger(store: Store) -> None:
 def _check_requests(store: Store) -> None:
     queued = [number for function in store.functions.values() for number in function.queue]
     bound = [number for instance in store.instances.values() for number in instance.bound]
-    places = Counter(queued + bound)
+    lined = [n for device in store.fleet.devices.values() for batch in device.line for n in batch.requests]
+    places = Counter(queued + bound + lined)
     assert places.keys() == store.requests.keys(), "a request is nowhere, or was forgotten"
     assert max(places.values(), default=1) == 1, "a request is in two places"
     assert sorted(queued) == sorted(store.waiting), "the index of queued requests is wrong"
@@ -65,7 +68,9 @@ def _check_requests(store: Store) -> None:
             )
     watched = {number for _, number in store.deadlines}
     for number, request in store.requests.items():
-        assert (request.state == "queued") == (request.instance is None), f"request {number} is half bound"
+        waits = request.state in ("queued", "lined")
+        assert waits == (request.instance is None), f"request {number} is half bound"
+        assert (request.state == "lined") == (request.device is not None), f"request {number} is half lined"
         assert number in watched or request.state == "cancelling", f"nobody watches the deadline of {number}"
         assert request.function in store.functions, f"request {number} is of an unknown function"
         if request.instance is None:
@@ -115,7 +120,8 @@ def _check_holdings(store: Store) -> None:
     for node in store.nodes.values():
         assert all(store.holdings[key].target.node == node.id for key in node.keys), "a node's index is wrong"
         for number in node.starved:
-            assert store.functions[number].queue, f"{number} is starved without a request"
+            function = store.functions[number]
+            assert function.queue or function.lined, f"{number} is starved without a request"
             assert store.functions[number].starved_at == node.id, f"{number} is starved elsewhere"
             assert store.functions[number].line_rank in PASSED_OVER, f"{number} is in line without a class"
     assert sum(len(node.keys) for node in store.nodes.values()) == len(store.holdings), (

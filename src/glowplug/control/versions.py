@@ -5,6 +5,7 @@ from __future__ import annotations
 from glowplug.control import answers, growth, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.estimates import describe, replicas_wanted
+from glowplug.control.fleet import lines, loads
 from glowplug.control.records import Function, Version, key_of
 from glowplug.core.errors import NoSpace
 from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested
@@ -104,6 +105,8 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
         return
     function.gone = True
     function.goal = function.hold = function.replicas = None
+    lines.recall_all(c, function, retried=False)
+    loads.forget(c, function)
     answers.reject_queue(c, function, "unknown_function", f"{number} was undeployed")
     wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
     function.active = function.next = None
@@ -150,6 +153,9 @@ def advance(c: Context, function: Function) -> None:
             answers.reject_queue(c, function, version.code, version.error)
         return
     if version.state != "built":
+        return
+    if version.on_device:
+        _switch(c, function, version)
         return
     serving = function.active is not None and c.store.versions[function.active].live > 0
     if not (serving or replicas_wanted(c, function) > 0) or version.idle or version.leased:
@@ -208,5 +214,15 @@ def tidy(c: Context, function: Function) -> None:
     if function.gone and not function.retiring:
         c.clear_timer(f"retry:{function.id}")
         c.policies.arrivals.forget(function.id)
+        c.policies.scheduling.forget(function.id)
+        c.policies.preload.forget(function.id)
+        for prewarm in c.policies.prewarm.values():
+            prewarm.forget(function.id)
+        c.clear_timer(f"prewarm:{function.id}")
+        c.policies.predictors.forget(function.id)
+        c.store.preloads.wanted.pop(function.id, None)
+        c.store.preloads.served_at.pop(function.id, None)
+        c.store.homes.pop(function.id, None)
+        c.store.fleet.tally.forget(function.id)
         c.store.stranded.pop(function.id, None)
         del c.store.functions[function.id]

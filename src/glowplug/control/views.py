@@ -9,7 +9,7 @@ from glowplug.control import capacity
 from glowplug.control.context import Context
 from glowplug.control.estimates import most_workers
 from glowplug.control.records import Function, Instance, Version
-from glowplug.core.ids import InstanceId
+from glowplug.core.ids import FunctionId, InstanceId
 from glowplug.core.ladder import Step
 
 _LOOKED_AT = 8
@@ -34,8 +34,18 @@ class FunctionView:
         self.growing = False
 
     @property
+    def function(self) -> FunctionId:
+        return self._function.id
+
+    @property
     def idle(self) -> InstanceId | None:
-        return next(reversed(self._version.idle), None)
+        idle = self._version.idle
+        if not self._c.settings.keeps_loaded:
+            instances = self._c.store.instances
+            loaded = next((number for number in idle if instances[number].loaded), None)
+            if loaded is not None:
+                return loaded
+        return next(reversed(idle), None)
 
     @property
     def spare(self) -> tuple[InstanceId, float] | None:
@@ -154,6 +164,10 @@ class InstanceView:
     def __init__(self, instance: Instance, version: Version) -> None:
         self._instance = instance
         self._version = version
+
+    @property
+    def function(self) -> FunctionId:
+        return self._instance.function
 
     @property
     def used_s(self) -> float:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, NodeId, RequestId
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, GatewayId, InstanceId, NodeId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, FunctionSpec
 
@@ -43,7 +43,10 @@ class Climb(_Command, frozen=True):
     An instance climbs from `origin`: STAGED (forked from its function's zygote) or IMPORTED (forked from
     the environment's zygote, rebuilding by itself). `prime` runs the model once before it is parked;
     it is False when a request already waits, whose own pass does the same work. `priority` is the class
-    (core.priority) of who waits for the climb, 0 when nobody does.
+    (core.priority) of who waits for the climb, 0 when nobody does. With a `device` the weights go there,
+    where the instance takes `device_bytes` in all; `cached` says that the node's memory has the weights, so
+    that they need not be read. Fails with `device_full` when that device has less, and with `device_failed`
+    when it does not take them.
     """
 
     id: CommandId
@@ -54,6 +57,9 @@ class Climb(_Command, frozen=True):
     origin: Step = Step.IMPORTED
     prime: bool = False
     priority: int = 0
+    device: DeviceId | None = None
+    cached: bool = False
+    device_bytes: int = 0
 
 
 class Promote(_Command, frozen=True):

@@ -2,13 +2,16 @@
 
 GlowplugError
 |- UserError           the caller or the function's author must change something (4xx)
-|  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, Unauthorized 401
+|  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, InvalidWorkload 400
+|  |- InvalidTrace 400, Unauthorized 401
 |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, UnknownCall 404
+|  |- UnknownDevice 404, UnknownRequest 404
 |  |- MethodNotAllowed 405, DeployConflict 409, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
 |  |- InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422, HeadTooLarge 431
 |- FunctionFailed 500  the function's own code raised; its last line is the message
 |- CapacityError       try again later; carries retry_after_s
-|  |- QueueFull 429, Overloaded 503, Unavailable 503, NoSpace 507
+|  |- QueueFull 429, Overloaded 503, Unavailable 503, DeviceFailed 503
+|  |- NoSpace 507, DeviceFull 507
 |- WorkerDied 502      the process with the request in it is gone
 |  |- OutOfMemory 502  it held more than the function may
 |- CallLost 502        a spawned call may have run, may not run twice, and nobody knows how it ended
@@ -50,6 +53,18 @@ class InvalidUpload(UserError):
     code = "invalid_upload"
 
 
+class InvalidWorkload(UserError):
+    """A text that names no workload, or parameters that do not go together."""
+
+    code = "invalid_workload"
+
+
+class InvalidTrace(UserError):
+    """A file of recorded calls is not as its reader expects; the message has the file and the line."""
+
+    code = "invalid_trace"
+
+
 class Unauthorized(UserError):
     status = 401
     code = "unauthorized"
@@ -88,6 +103,18 @@ class UnknownCall(UserError):
 class DeployConflict(UserError):
     status = 409
     code = "deploy_conflict"
+
+
+class UnknownDevice(UserError):
+    status = 404
+    code = "unknown_device"
+
+
+class UnknownRequest(UserError):
+    """The journal does not tell of it (any more)."""
+
+    status = 404
+    code = "unknown_request"
 
 
 class CallNotRetriable(UserError):
@@ -165,6 +192,18 @@ class Unavailable(CapacityError):
 class NoSpace(CapacityError):
     status = 507
     code = "no_space"
+
+
+class DeviceFailed(CapacityError):
+    """A model did not get to its device: the copy failed, or the device is gone."""
+
+    code = "device_failed"
+
+
+class DeviceFull(NoSpace):
+    """A device has less room than the controller believes."""
+
+    code = "device_full"
 
 
 class WorkerDied(GlowplugError):

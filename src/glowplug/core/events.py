@@ -8,9 +8,18 @@ from __future__ import annotations
 import msgspec
 
 from glowplug.core.commands import Target
-from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, NodeId, RequestId, VersionId
+from glowplug.core.ids import (
+    CommandId,
+    DeviceId,
+    FunctionId,
+    GatewayId,
+    InstanceId,
+    NodeId,
+    RequestId,
+    VersionId,
+)
 from glowplug.core.ladder import Step
-from glowplug.core.specs import BundleFacts, FunctionSpec, NodeSpec
+from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec, NodeSpec
 
 
 class _Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -162,6 +171,20 @@ class NodeLost(_Event, frozen=True):
     why: str = ""
 
 
+class DeviceJoined(_Event, frozen=True):
+    """A node has this device from now on, empty; one that was known has lost what it held."""
+
+    node: NodeId
+    spec: DeviceSpec
+
+
+class DeviceLost(_Event, frozen=True):
+    """Whatever was on it is gone, whatever ran there with it."""
+
+    device: DeviceId
+    why: str = ""
+
+
 class PressureChanged(_Event, frozen=True):
     node: NodeId
     budget_bytes: int
@@ -182,5 +205,5 @@ Event = (
     Deployed | Built | RollbackRequested | Undeployed | ScaleRequested | RequestArrived | RequestStarted
     | RequestDone | RequestCancelled | ClimbProgress | StepReached | StepLost | InstanceExited
     | CommandFailed | LeaseReport | NodeJoined | NodeLost | PressureChanged | HeldChanged | TimerFired
-    | ClimbRequested | DescendRequested
+    | ClimbRequested | DescendRequested | DeviceJoined | DeviceLost
 )  # fmt: skip

@@ -20,6 +20,8 @@ InstanceId = NewType("InstanceId", int)
 RequestId = NewType("RequestId", int)
 CommandId = NewType("CommandId", int)
 GatewayId = NewType("GatewayId", str)
+DeviceId = NewType("DeviceId", str)
+"""`node/device`: devices of all nodes have different ones."""
 
 DEFAULT_NAMESPACE = "default"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+from glowplug.core.devices import DeviceSetting
 
 
 class ControlSettings(msgspec.Struct, frozen=True):
@@ -11,6 +15,17 @@ class ControlSettings(msgspec.Struct, frozen=True):
     seed: int = 0
     dispatch: str = "finish-first"
     eviction: str = "value-per-byte"
+    scheduling: str = "finish-first"
+    device_eviction: str = "value-per-byte"
+    preload: str = "none"
+    substrate: Literal["zygote", "process"] = "zygote"
+    """What a warm instance is: forked from a zygote, with what it needs; or a process with everything of its
+    own inside its sandbox's limit, as in the published systems."""
+    keeps_loaded: bool = True
+    """Whether a sandbox keeps what is loaded in it after an answer. The published table of pre-loading fits
+    systems that load the model again at every call."""
+    lends: bool = True
+    """Whether gateways may dispatch by themselves, under leases."""
     prewarm: str = "fixed"
     """The pre-warm policy of functions that do not name one."""
     max_queued: int = 1000
@@ -83,6 +98,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     run_dir: str
     node: str = "local"
     budget_bytes: int = 4 * 10**9
+    devices: tuple[DeviceSetting, ...] = ()
     threads: int = 0
     """Compute threads of all workers of a function together, where it does not declare those of one; 0 is
     every core."""

@@ -6,11 +6,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from glowplug.core.ids import EnvironmentId, FunctionId, PackagesId, VersionId
+from glowplug.core.ids import DeviceId, EnvironmentId, FunctionId, PackagesId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority, PriorityLabel, rank_of
 
 Kind = Literal["model", "function"]
+DeviceKind = Literal["cpu", "gpu"]
+"""Where a model computes: on the node's own cores, or on one of its devices, of whatever kind."""
+MOST_COPIES = 10_000
+"""`max_workers` of a function on devices that names none: as many copies as pay off."""
 MOST_AT_ONCE = 128
 """Requests that one worker may be told to run at once."""
 LONGEST_BATCH_WAIT_S = 10.0
@@ -78,6 +82,9 @@ class Declaration(msgspec.Struct, frozen=True):
     relative to the source file, or None (no weights, or a callable, resolved where the function builds).
     `target_concurrency` is how many requests one worker runs at once; `threads` how many threads compute in
     one worker (0: the node's cores divided over `max_workers`); `priority` a class of core.priority.
+    With `device="gpu"` a worker's model lies on a device, of which `device_memory_bytes` are its own (0: its
+    weights and the declared memory); `latency_target_s` is how long an answer may take for the sake of a
+    larger batch (0: no longer than it must).
     """
 
     name: str
@@ -97,8 +104,12 @@ class Declaration(msgspec.Struct, frozen=True):
     target_concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] = 1
     threads: Annotated[int, msgspec.Meta(ge=0, le=MOST_THREADS)] = 0
     priority: PriorityLabel = "interactive"
+    device: DeviceKind = "cpu"
+    device_memory_bytes: int = 0
+    latency_target_s: float = 0.0
     network: bool = False
     prewarm: str = "fixed"
+    preload: Literal["auto", "never", "always"] = "auto"
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
@@ -139,6 +150,8 @@ class BundleFacts(msgspec.Struct, frozen=True):
 
     `highest_step` is PARKED when the function's own zygote can fork workers, else IMPORTED with the
     `reason` in words. Private bytes are a process's own (smaps), without what it shares with its zygote.
+    `run_s`, `load_s` (to a device, from the disk), `copy_s` (from the node's memory) and `batch_s` (by size)
+    are what a profile knows beforehand; 0 and nothing where there is none.
     """
 
     highest_step: Step = Step.PARKED
@@ -147,12 +160,27 @@ class BundleFacts(msgspec.Struct, frozen=True):
     staged_bytes: int = 0
     parked_bytes: int = 0
     peak_bytes: int = 0
+    device_bytes: int = 0
     build_s: float = 0.0
+    run_s: float = 0.0
+    load_s: float = 0.0
+    copy_s: float = 0.0
+    batch_s: dict[int, float] = {}
     primed: bool = False
     rehearsed: bool = False
     """Whether the function's zygote may run the model once before it forks workers."""
     pack: str = ""
     endpoints: tuple[EndpointSpec, ...] = ()
+
+
+class DeviceSpec(msgspec.Struct, frozen=True):
+    """An accelerator of a node, or what stands for one. It runs `at_once` requests, or batches, at a time.
+    Each worker there takes `context_bytes` beside its model."""
+
+    device: DeviceId
+    capacity_bytes: int
+    at_once: int = 1
+    context_bytes: int = 0
 
 
 class NodeSpec(msgspec.Struct, frozen=True):
@@ -161,3 +189,4 @@ class NodeSpec(msgspec.Struct, frozen=True):
     node: str
     budget_bytes: int
     cores: int = 1
+    devices: tuple[DeviceSpec, ...] = ()

@@ -22,7 +22,8 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     nothing. `state` is `building`, `ready`, `failed` or `draining`; `phase` says what is under way meanwhile:
     `waiting`, `environment` (packages are being installed), `import` or `build`. `step` is where its best
     place or instance stands; `highest_step` and `reason` say how far it can climb and why no further.
-    `versions` are those that can be active, the active one first; `next` is one that is on its way to that.
+    `device_bytes` is what its workers hold of devices. `versions` are those that can be active, the active
+    one first; `next` is one that is on its way to that.
     """
 
     name: str
@@ -56,6 +57,8 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     min_workers: int = 0
     max_workers: int = 1
     target_concurrency: int = 1
+    device: str = "cpu"
+    device_bytes: int = 0
     endpoints: tuple[EndpointSpec, ...] = ()
     instances: tuple[InstanceStatus, ...] = ()
     failures: int = 0
@@ -92,6 +95,35 @@ class NodeStatus(msgspec.Struct, frozen=True):
     cores: int
     environment_bytes: int = 0
     isolation: dict[str, str] = {}
+
+
+class ResidentStatus(msgspec.Struct, frozen=True):
+    """A model on a device. `step` is `climbing`, `parked`, `busy` or `descending`."""
+
+    function: str
+    instance: int
+    step: str
+    held_bytes: int
+
+
+class DeviceStatus(msgspec.Struct, frozen=True):
+    """One device: what it has, what lies there, and what waits for it.
+
+    `loading` functions are wanted there and wait for room; `running` are requests that compute, `queued`
+    those in its line. `pace` is how much longer things take there than elsewhere. `state` is `up`, or
+    `paused` after a load that failed.
+    """
+
+    device: str
+    node: str
+    capacity_bytes: int
+    used_bytes: int
+    state: str = "up"
+    residents: tuple[ResidentStatus, ...] = ()
+    loading: tuple[str, ...] = ()
+    running: int = 0
+    queued: int = 0
+    pace: float = 1.0
 
 
 class RequestTrace(msgspec.Struct, frozen=True):
@@ -189,3 +221,4 @@ class Load(msgspec.Struct, frozen=True):
     functions: tuple[FunctionLoad, ...]
     traffic: dict[str, Traffic]
     nodes: tuple[NodeStatus, ...] = ()
+    devices: tuple[DeviceStatus, ...] = ()

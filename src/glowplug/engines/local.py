@@ -17,17 +17,20 @@ import msgspec
 import structlog
 
 from glowplug.core.commands import Build, Climb, Command, Descend, Target
-from glowplug.core.errors import Unavailable
+from glowplug.core.devices import Fault
+from glowplug.core.errors import InvalidArguments, Unavailable
 from glowplug.core.events import CommandFailed, Event, NodeJoined, NodeLost
-from glowplug.core.ids import InstanceId, NodeId
+from glowplug.core.ids import DeviceId, InstanceId, NodeId
 from glowplug.core.settings import NodeSettings
-from glowplug.core.specs import FunctionSpec, NodeSpec
+from glowplug.core.specs import DeviceSpec, FunctionSpec, NodeSpec
 from glowplug.node import wire
 from glowplug.node.agent_main import COMMAND
 from glowplug.node.messages import (
     AgentReady,
     CacheDone,
     CacheWeights,
+    Disturb,
+    Disturbed,
     Do,
     FromAgent,
     Happened,
@@ -59,6 +62,7 @@ class LocalEngine:
     ) -> None:
         self.settings = settings
         self.isolation: dict[str, str] = {}
+        self.devices: tuple[DeviceSpec, ...] = ()
         self.agent_pid = 0
         self._attach = attach
         self._env_of = env_of
@@ -110,6 +114,13 @@ class LocalEngine:
         downloaded; returns the names of what is gone. Raises Unavailable when the agent is not there."""
         gone: tuple[str, ...] = await self._ask(lambda token: RemovePackages(token, names, cache))
         return gone
+
+    async def disturb(self, device: DeviceId, fault: Fault) -> None:
+        """Breaks a device, or makes it whole again. Raises InvalidArguments when that cannot be told to it,
+        Unavailable when the agent is not there."""
+        problem: str = await self._ask(lambda token: Disturb(token, device, fault))
+        if problem:
+            raise InvalidArguments(problem, "device")
 
     async def _ask(self, make: Callable[[int], msgspec.Struct]) -> Any:
         if self._sock is None:
@@ -168,19 +179,23 @@ class LocalEngine:
         elif isinstance(message, Said):
             self._on_lines(message)
         elif isinstance(message, CacheDone):
-            future = self._waiting.pop(message.token, None)
-            if future is not None and not future.done():
-                future.set_result(message.resident_bytes)
+            self._answer(message.token, message.resident_bytes)
         elif isinstance(message, PackagesRemoved):
-            future = self._waiting.pop(message.token, None)
-            if future is not None and not future.done():
-                future.set_result(message.names)
+            self._answer(message.token, message.names)
+        elif isinstance(message, Disturbed):
+            self._answer(message.token, message.problem)
         elif isinstance(message, AgentReady):
-            self.isolation = message.isolation
+            self.isolation, self.devices = message.isolation, message.devices
             self._failures = 0
             cores = len(os.sched_getaffinity(0))
-            self._emit(NodeJoined(NodeSpec(self.settings.node, self.settings.budget_bytes, cores)))
+            spec = NodeSpec(self.settings.node, self.settings.budget_bytes, cores, message.devices)
+            self._emit(NodeJoined(spec))
             self._ready.set()
+
+    def _answer(self, token: int, value: Any) -> None:
+        future = self._waiting.pop(token, None)
+        if future is not None and not future.done():
+            future.set_result(value)
 
     def _lost(self) -> None:
         """The agent is gone, and with it every process it made. Tell, and start another."""

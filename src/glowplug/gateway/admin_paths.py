@@ -7,11 +7,21 @@ from typing import Any, get_args
 import msgspec
 
 from glowplug.core.calls import CallRecord, CallState
-from glowplug.core.status import LOG_STREAMS, FunctionStatus, Load, LogLine, PackagesList, RequestTrace
+from glowplug.core.explanation import Explanation
+from glowplug.core.status import (
+    LOG_STREAMS,
+    DeviceStatus,
+    FunctionStatus,
+    Load,
+    LogLine,
+    PackagesList,
+    RequestTrace,
+)
 from glowplug.gateway.calls import RetryRequest
 from glowplug.gateway.platform import (
     Deployment,
     DeployRequest,
+    DeviceFault,
     PlatformInfo,
     PruneRequest,
     RollbackRequest,
@@ -102,6 +112,12 @@ OPERATIONS = (
     Operation("delete", "/system/secrets", "Remove a secret.", 202, SecretName, errors=_WRITES),
     Operation("get", "/system/info", "Version, nodes, isolation.", answer=PlatformInfo),
     Operation("get", "/system/load", "What every function does at this moment.", answer=Load),
+    Operation("get", "/system/devices", "Devices: what lies there, what waits for it.",
+              answer=list[DeviceStatus]),
+    Operation("post", "/system/devices", "Break a device, or make it whole again: for tests and drills.", 202,
+              DeviceFault, errors=(400, 404, 413, 422, 503)),
+    Operation("get", "/system/explain/{request}", "Why a request went where it went, from the journal.",
+              answer=Explanation, errors=(404, 503)),
     Operation("get", "/metrics", "Metrics for Prometheus.", answer=_TEXT),
     Operation("get", "/openapi.json", "This description.", answer=dict[str, Any],
               query=(("function", _STRING, "Only of this function."), _NAMESPACE), errors=(400, 404)),

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from glowplug.core.histogram import BOUNDS_S, PER_OCTAVE, Histogram
 from glowplug.core.ladder import Step
-from glowplug.core.status import FunctionLoad, NodeStatus
+from glowplug.core.status import DeviceStatus, FunctionLoad, NodeStatus
 from glowplug.gateway.metrics import OTHERS, Metrics, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,11 +27,13 @@ def exposition(
     metrics: Metrics,
     loads: list[FunctionLoad],
     nodes: Iterable[NodeStatus],
+    devices: Iterable[DeviceStatus],
     own: dict[str, tuple[str, float]],
 ) -> Iterator[bytes]:
     """All of it, in blocks of a hundred series. `own` are the gateway's: name -> (help, value)."""
     block: list[str] = []
-    for lines in (_requests(metrics), _cold_phases(metrics), _functions(loads), _nodes(nodes), _own(own)):
+    for lines in (_requests(metrics), _cold_phases(metrics), _functions(loads), _nodes(nodes),
+                  _devices(devices), _own(own)):  # fmt: skip
         for line in lines:
             block.append(line)
             if len(block) >= _BLOCK_SERIES:
@@ -132,8 +134,29 @@ def _nodes(nodes: Iterable[NodeStatus]) -> _Lines:
     ):
         yield _head(f"glowplug_{name}", "gauge", text)
         for node in found:
-            label = node.node.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-            yield f'glowplug_{name}{{node="{label}"}} {getattr(node, name)}\n'
+            yield f'glowplug_{name}{{node="{_label(node.node)}"}} {getattr(node, name)}\n'
+
+
+_DEVICE_GAUGES: tuple[tuple[str, str, Callable[[DeviceStatus], float]], ...] = (
+    ("capacity_bytes", "Memory of the device.", lambda device: device.capacity_bytes),
+    ("used_bytes", "Memory of the device that is reserved.", lambda device: device.used_bytes),
+    ("models", "Models that lie there or come.", lambda device: len(device.residents)),
+    ("running_requests", "Requests that compute there.", lambda device: device.running),
+    ("queued_requests", "Requests in its line.", lambda device: device.queued),
+    ("pace", "How much longer things take there than elsewhere.", lambda device: device.pace),
+)
+
+
+def _devices(devices: Iterable[DeviceStatus]) -> _Lines:
+    found = list(devices)
+    for name, text, read in _DEVICE_GAUGES if found else ():
+        yield _head(f"glowplug_device_{name}", "gauge", text)
+        for device in found:
+            yield f'glowplug_device_{name}{{device="{_label(device.device)}"}} {read(device)}\n'
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _own(own: dict[str, tuple[str, float]]) -> _Lines:

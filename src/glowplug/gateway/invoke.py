@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, perf_counter
+
+import msgspec
 
 from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
@@ -181,6 +184,7 @@ class Invoker:
             self._post(RequestCancelledEvent(request=flight.request, instance=flight.instance))
             flight.request = self._next_request()
         flight.leased, flight.instance, flight.dispatched_at = False, None, None
+        flight.meta = msgspec.structs.replace(flight.meta, together=0)
         self._ask(flight)
 
     def credit(self, flight: Flight, passed_bytes: int) -> None:
@@ -225,6 +229,8 @@ class Invoker:
 
     def on_command(self, command: Dispatch | Lease | Revoke | Reject) -> None:
         if isinstance(command, Dispatch):
+            if len(command.requests) > 1:
+                self._join(command.requests)
             for request in command.requests:
                 self._dispatch(request, command.instance)
         elif isinstance(command, Lease):
@@ -236,6 +242,15 @@ class Invoker:
             flight = self._flights.get(command.request)
             if flight is not None:
                 self._fail(flight, from_code(command.code, command.message, command.retry_after_s))
+
+    def _join(self, requests: tuple[RequestId, ...]) -> None:
+        """These are one batch, so each says how many others its worker is to wait for."""
+        flights = [
+            flight for flight in map(self._flights.get, requests) if flight and flight.instance is None
+        ]
+        together = Counter(flight.meta.endpoint for flight in flights)
+        for flight in flights:
+            flight.meta = msgspec.structs.replace(flight.meta, together=together[flight.meta.endpoint])
 
     def _dispatch(self, request: RequestId, instance: InstanceId) -> None:
         flight = self._flights.get(request)

@@ -10,9 +10,19 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from glowplug.core.ids import DEFAULT_NAMESPACE, FunctionId
+from glowplug.core.devices import Fault
+from glowplug.core.explanation import Explanation
+from glowplug.core.ids import DEFAULT_NAMESPACE, DeviceId, FunctionId, RequestId
 from glowplug.core.ladder import Step
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, NodeStatus, PackagesList
+from glowplug.core.status import (
+    DeviceStatus,
+    FunctionLoad,
+    FunctionStatus,
+    LogLine,
+    LogQuery,
+    NodeStatus,
+    PackagesList,
+)
 
 Direction = Literal["climb", "descend"]
 Cache = Literal["warm", "cold"]
@@ -71,6 +81,14 @@ class Secret(SecretName, frozen=True):
     value: str = ""
 
 
+class DeviceFault(msgspec.Struct, frozen=True):
+    """What is to happen to a device (core.devices.Fault), which is named as `GET /system/devices` names
+    it."""
+
+    device: DeviceId
+    fault: Fault
+
+
 class PlatformInfo(msgspec.Struct, frozen=True):
     version: str
     nodes: tuple[NodeStatus, ...] = ()
@@ -108,6 +126,19 @@ class Platform(Protocol):
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
         """Returns when it stands at exactly `step`, its weights in (`warm`) or out of the page cache."""
+        ...
+
+    def devices(self) -> list[DeviceStatus]:
+        """All devices, with what lies there and waits for them."""
+        ...
+
+    async def disturb(self, wanted: DeviceFault) -> None:
+        """For tests and drills: breaks a device or makes it whole. Returns when that has happened. Raises
+        UnknownDevice, InvalidArguments."""
+        ...
+
+    async def explain(self, request: RequestId) -> Explanation:
+        """Why a request went where it went, from the journal. Raises UnknownRequest, Unavailable."""
         ...
 
     async def packages(self) -> PackagesList:

@@ -11,13 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from glowplug.core.errors import UnknownRequest
+from glowplug.core.ids import RequestId
 from glowplug.core.status import FunctionStatus, Load
 from glowplug.gateway.exposition import CONTENT_TYPE, bounded, exposition
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.metrics import LABELLED_FUNCTIONS
 from glowplug.gateway.openapi import document
-from glowplug.gateway.platform import Platform
-from glowplug.gateway.queries import function_of
+from glowplug.gateway.platform import DeviceFault, Platform
+from glowplug.gateway.queries import function_of, read_body
 
 _PAGE = Path(__file__).with_name("docs.html")
 _PAGE_MAY = (
@@ -31,6 +33,9 @@ def seeing_routes(gateway: Gateway, platform: Platform) -> list[Route]:
     a = _Seeing(gateway, platform)
     return [
         Route("/system/load", a.load, methods=["GET"]),
+        Route("/system/devices", a.devices, methods=["GET"]),
+        Route("/system/devices", a.disturb, methods=["POST"]),
+        Route("/system/explain/{request:int}", a.explain, methods=["GET"]),
         Route("/metrics", a.metrics, methods=["GET"]),
         Route("/openapi.json", a.openapi, methods=["GET"]),
         Route("/docs", a.docs, methods=["GET"]),
@@ -47,13 +52,36 @@ class _Seeing:
         loads = tuple(self._platform.loads())
         traffic = {load.function: self._gateway.metrics.traffic(load.function) for load in loads}
         known = {function: found for function, found in traffic.items() if found is not None}
-        found = Load(self._gateway.clock(), loads, known, self._platform.info().nodes)
+        nodes, devices = self._platform.info().nodes, tuple(self._platform.devices())
+        found = Load(self._gateway.clock(), loads, known, nodes, devices)
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    async def devices(self, request: Request) -> Response:
+        return Response(msgspec.json.encode(self._platform.devices()), media_type="application/json")
+
+    async def disturb(self, request: Request) -> Response:
+        """Answers when what was asked for has happened."""
+        await self._platform.disturb(await read_body(request, DeviceFault))
+        return Response(status_code=202)
+
+    async def explain(self, request: Request) -> Response:
+        number = RequestId(request.path_params["request"])
+        try:
+            found = await self._platform.explain(number)
+        except UnknownRequest:
+            trace = self._gateway.traces.find(number)
+            if trace is None:
+                raise
+            raise UnknownRequest(
+                f"request {number} was sent to worker {trace.instance} of {trace.function} under a lease, "
+                "without a decision"
+            ) from None
         return Response(msgspec.json.encode(found), media_type="application/json")
 
     async def metrics(self, request: Request) -> Response:
         loads = bounded(self._platform.loads(), LABELLED_FUNCTIONS)
-        nodes = self._platform.info().nodes
-        blocks = exposition(self._gateway.metrics, loads, nodes, self._gateway.gauges())
+        nodes, devices = self._platform.info().nodes, self._platform.devices()
+        blocks = exposition(self._gateway.metrics, loads, nodes, devices, self._gateway.gauges())
         return StreamingResponse(_in_turns(blocks), media_type=CONTENT_TYPE)
 
     async def openapi(self, request: Request) -> Response:

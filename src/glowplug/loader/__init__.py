@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from glowplug.loader.arena import Arena
     from glowplug.loader.construct import without_init
     from glowplug.loader.errors import (
+        DeviceFailed,
         DeviceFull,
         LoaderError,
         LoadStopped,
@@ -55,7 +56,7 @@ _HOMES = {
     "arena": ("Arena",),
     "construct": ("without_init",),
     "errors": (
-        "DeviceFull", "LoadStopped", "LoaderError",
+        "DeviceFailed", "DeviceFull", "LoadStopped", "LoaderError",
         "NotPicklable", "NotRebuildable", "PackCorrupt", "PackTruncated", "RangeRefused", "ReadDeadline",
         "SourceChanged", "SourceError", "SourceMissing", "SourceRefused", "SourceUnavailable",
         "WeightsMismatch", "WeightsUnreadable",
@@ -72,12 +73,12 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "BACKGROUND", "BATCH", "INTERACTIVE", "Arena", "DeviceFull", "LoadStopped", "LoaderError", "Loading",
-    "MappedPack", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackInfo", "PackTruncated", "Prime",
-    "Priority", "RangeRefused", "ReadDeadline", "SourceChanged", "SourceError", "SourceMissing",
-    "SourceRefused", "SourceUnavailable", "Trace", "WeightsMismatch", "WeightsUnreadable", "assign",
-    "evict_page_cache", "load", "open_pack", "pack", "page_cache_bytes", "read_state_dict", "start_load",
-    "trace", "without_init", "write_pack",
+    "BACKGROUND", "BATCH", "INTERACTIVE", "Arena", "DeviceFailed", "DeviceFull", "LoadStopped",
+    "LoaderError", "Loading", "MappedPack", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackInfo",
+    "PackTruncated", "Prime", "Priority", "RangeRefused", "ReadDeadline", "SourceChanged", "SourceError",
+    "SourceMissing", "SourceRefused", "SourceUnavailable", "Trace", "WeightsMismatch", "WeightsUnreadable",
+    "assign", "evict_page_cache", "load", "open_pack", "pack", "page_cache_bytes", "read_state_dict",
+    "start_load", "trace", "without_init", "write_pack",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ LoaderError
 |- WeightsMismatch     a readable weights file that does not fit the module
 |- NotPicklable        an object graph that cannot be packed
 |- DeviceFull          a reservation that does not fit
+|- DeviceFailed        a device that did not do what it was asked to
 |- SourceError         bytes that could not be had from where they lie
 |  |- SourceUnavailable  the store, or the way to it, failed; trying again may help
 |  |- ReadDeadline       the bytes did not come in time
@@ -57,6 +58,10 @@ class NotPicklable(LoaderError):
 
 
 class DeviceFull(LoaderError):
+    pass
+
+
+class DeviceFailed(LoaderError):
     pass
 
 

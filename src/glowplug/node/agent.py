@@ -19,14 +19,17 @@ import msgspec
 from glowplug.bundle.artifacts import open_artifacts
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote, Target
+from glowplug.core.errors import CapacityError
 from glowplug.core.events import CommandFailed, Event, StepLost
-from glowplug.core.ids import CommandId
+from glowplug.core.ids import CommandId, DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import NodeSettings
 from glowplug.node import wire
 from glowplug.node.births import Births
 from glowplug.node.builds import Builds
 from glowplug.node.cancels import Cancels
+from glowplug.node.contexts import Contexts
+from glowplug.node.devices import Devices
 from glowplug.node.environments import Environments
 from glowplug.node.isolation.means import Means
 from glowplug.node.isolation.seats import Seats
@@ -34,6 +37,7 @@ from glowplug.node.messages import (
     AgentReady,
     CacheDone,
     CacheWeights,
+    Disturb,
     Do,
     FromServer,
     Happened,
@@ -70,12 +74,16 @@ class Agent:
         """Moves processes to their control groups: each may take a while, and none waits for the disk."""
         reports = Reports(self)
         callbacks = (reports.on_message, reports.on_exit, reports.on_lines)
-        self.seats = Seats(means, self.scratch, settings.budget_bytes, self.disk.submit)
+        self.seats = Seats(
+            means, self.scratch, settings.budget_bytes, self.disk.submit, len(settings.devices)
+        )
         self.births = Births(settings, self.store, means, self.seats, callbacks)
         self.builds = Builds(self)
         self.weights = Weights(self)
         self.environments = Environments(self)
         self.remote = RemoteClimbs(self)
+        self.devices = Devices(self)
+        self.contexts = Contexts(self)
         self.cancels = Cancels()
         self._receiver = wire.Receiver(server, FromServer)
         self._stopped = asyncio.Event()
@@ -91,9 +99,9 @@ class Agent:
             unfinished.unlink(missing_ok=True)  # what an agent before this one was bringing here
         loop = asyncio.get_running_loop()
         loop.add_reader(self.server.fileno(), self._read_server)
-        self.tell(AgentReady(self.isolation))
+        self.tell(AgentReady(self.isolation, self.devices.specs))
         await self._stopped.wait()
-        for held in self.roster.everyone():
+        for held in (*self.contexts.everyone(), *self.roster.everyone()):
             held.process.kill()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.roster.empty(), _LEAVE_S)
@@ -125,6 +133,8 @@ class Agent:
             self.spawn(self._cache(message))
         elif isinstance(message, RemovePackages):
             self.spawn(self.environments.remove(message))
+        elif isinstance(message, Disturb):
+            self.spawn(self.devices.disturb(message))
         else:
             self._do(message, descriptors)
 
@@ -175,6 +185,8 @@ class Agent:
         staged = self.roster.zygotes.get(command.spec.version)
         environment = self.roster.environments.get(command.spec.environment_key)
         from_staged = command.target.kind == "instance" and command.origin == Step.STAGED
+        if command.device is not None and self.devices.places_in_worker(command.device):
+            from_staged = False  # what a staged zygote has mapped is of no use on a card
         parent = staged if from_staged else environment
         return parent if parent is not None and parent.ready and not parent.process.exited else None
 
@@ -182,11 +194,41 @@ class Agent:
         """`more` is for the Fork message. Raises OSError."""
         role: Role = "worker" if command.target.kind == "instance" else "stage"
         spec = command.spec
+        more |= {"env": env, "prime": command.prime, **self.births.share(spec)}
+        if command.device is not None:
+            self._fork_on(command.device, command, parent, tuple(data), more)
+            return
         held = self.births.child(
-            parent, role, command.target, spec,
-            prime=command.prime, env=env, data=tuple(data), climb=command, **self.births.share(spec), **more,
+            parent, role, command.target, spec, data=tuple(data), climb=command, **more,
             rehearse=command.facts is not None and command.facts.rehearsed,
         )  # fmt: skip
+        self.roster.add(held)
+
+    def _fork_on(
+        self, number: DeviceId, command: Climb, parent: Held, data: tuple[int, ...], more: dict[str, Any]
+    ) -> None:
+        """A worker on a device. Raises OSError."""
+        try:
+            device = self.devices.find(number)
+            context = self.contexts.take(command, device)
+            residence = device.admit(command, has_context=context is not None)
+        except CapacityError as error:
+            self.fail(command, error.code, error.message)
+            return
+        more["device"] = residence.setting
+        data = (*data, *device.descriptors)
+        try:
+            if context is None:
+                held = self.births.child(
+                    parent, "worker", command.target, command.spec, data=data, climb=command, **more
+                )
+            else:
+                held = context
+                self.contexts.become_worker(held, command, data, **more)
+        except BaseException:
+            device.leave(residence)
+            raise
+        held.residence = residence
         self.roster.add(held)
 
     # descending and cancelling

@@ -19,6 +19,7 @@ from glowplug.core.commands import Climb, Target
 from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import FunctionSpec
 from glowplug.node import guard, imports, share, wire, zygote
+from glowplug.node.devices import NodeDevice
 from glowplug.node.isolation import identities, launch, limits, roots
 from glowplug.node.isolation.child import Confinement
 from glowplug.node.isolation.means import Means
@@ -54,6 +55,7 @@ class Births:
         self._seats = seats
         self._callbacks = callbacks
         self._threads = settings.threads or len(os.sched_getaffinity(0))
+        self._device_threads = min((len(each.cores) for each in settings.devices if each.cores), default=1)
         self._readable = roots.readable_roots()
         self._devices = roots.device_roots()
         self.left_out: dict[str, dict[str, str]] = {}
@@ -141,44 +143,82 @@ class Births:
         **more: Any,
     ) -> Held:
         """Asks `parent` for a child with its own control socket and output pipes. Raises OSError."""
+        seat = self._seats.building(spec) if role in ("build", "probe") else self.serving(spec)
+        try:
+            home = seat.new_folder(role)
+            message = self.message(
+                parent, role, seat, home, target, spec,
+                prime=prime, env=env or {}, environment_s=parent.environment_s, **more,
+            )  # fmt: skip
+            held = self.forked(parent, message, seat, home, target, climb, data)
+        except BaseException:
+            self._seats.leave(seat)
+            raise
+        held.function = spec.function
+        return held
+
+    def context(self, parent: Held, climb: Climb, device: NodeDevice) -> Held:
+        """A process that opens the device's context: no function's, so it has its parent's seat. Raises
+        OSError."""
+        seat = self._seats.beside(parent.seat)
+        try:
+            home = seat.new_folder("context")
+            message = Fork("context", climb.spec.function, "", str(home), device=device.setting)
+            return self.forked(parent, message, seat, home, climb.target, climb, device.descriptors)
+        except BaseException:
+            self._seats.leave(seat)
+            raise
+
+    def serving(self, spec: FunctionSpec) -> Seat:
+        """The seat of a version that serves, for one process more. Raises OSError."""
+        manifest = self._store.described(spec.version)
+        return self._seats.serving(spec, manifest.pack_bytes if manifest is not None else 0)
+
+    def message(
+        self,
+        parent: Held,
+        role: Role,
+        seat: Seat,
+        home: Path,
+        target: Target,
+        spec: FunctionSpec,
+        **more: Any,
+    ) -> Fork:
+        """What a process on `seat` is told that is `parent`'s child, or was it until now."""
         manifest = self._store.described(spec.version)
         pack = str(self._store.pack_path(manifest.pack)) if manifest is not None and manifest.pack else ""
         bundle = str(self._store.bundle_path(spec.version))
-        if role in ("build", "probe"):
-            seat = self._seats.building(spec)
-        else:
-            seat = self._seats.serving(spec, manifest.pack_bytes if manifest is not None else 0)
-        ends: list[int] = []
-        try:
-            home = seat.new_folder(role)
-            confinement = None
-            if parent.seat is not seat:
-                own = (bundle, pack, more.get("code", ""), str(self._seats.home(spec.environment_key)))
-                confinement = Confinement(
-                    seat.user, bool(self._means.landlock), (*parent.readable, *filter(None, own)),
-                    (str(seat.folder),), self._devices, seat.file_bytes,
-                )  # fmt: skip
-            instance = int(target.key) if target.kind == "instance" else 0
-            message = Fork(
-                role, spec.function, spec.version, str(home), confinement, bundle, pack, instance,
-                prime=prime, env=env or {}, sent_s=time.monotonic(),
-                environment_s=parent.environment_s, **more,
+        confinement = None
+        if parent.seat is not seat:
+            own = (bundle, pack, more.get("code", ""), str(self._seats.home(spec.environment_key)))
+            confinement = Confinement(
+                seat.user, bool(self._means.landlock), (*parent.readable, *filter(None, own)),
+                (str(seat.folder),), self._devices, seat.file_bytes,
             )  # fmt: skip
-            ours, theirs = wire.socket_pair()
-            ends.append(theirs.detach())
+        instance = int(target.key) if target.kind == "instance" else 0
+        return Fork(
+            role, spec.function, spec.version, str(home), confinement, bundle, pack, instance,
+            sent_s=time.monotonic(), **more,
+        )  # fmt: skip
+
+    def forked(
+        self, parent: Held, message: Fork, seat: Seat, home: Path, target: Target, climb: Climb | None,
+        data: tuple[int, ...],
+    ) -> Held:  # fmt: skip
+        """Sends `message` with a control socket, output pipes and `data`. Raises OSError."""
+        ours, theirs = wire.socket_pair()
+        ends = [theirs.detach()]
+        try:
             pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
             ends += [pipe[1] for pipe in pipes]
-            process = self._process(f"{role} of {spec.function}", ours, pipes)
-            held = Held(target, process, climb, time.monotonic(), seat, spec.function, home=home)
+            process = self._process(f"{message.role} of {message.function}", ours, pipes)
+            held = Held(target, process, climb, time.monotonic(), seat, home=home)
             held.readable = parent.readable
             process.owner = held
             if not parent.process.fork(message, process, (*ends, *data)):
                 why = f"{parent.process.name} is gone"
                 asyncio.get_running_loop().call_soon(process.never_born, why)
             return held
-        except BaseException:
-            self._seats.leave(seat)
-            raise
         finally:
             wire.close_all(ends)
 
@@ -188,6 +228,14 @@ class Births:
         if group is not None and (child.seat is not parent.seat or not parent.moved):
             later(_move, child)
 
+    def moved(self, held: Held, before: Seat, home: Path | None, later: Callable[..., object]) -> None:
+        """A process has another seat than `before`, and its folder there is not wanted any more."""
+        if home is not None:
+            later(shutil.rmtree, home, True)
+        self._seats.leave(before)
+        if held.seat.group is not None:
+            later(_move, held)
+
     def left(self, held: Held, later: Callable[..., object]) -> None:
         """A process has ended: nothing of it stays."""
         if held.home is not None and held.seat.members > 1:
@@ -196,7 +244,8 @@ class Births:
 
     def share(self, spec: FunctionSpec, *, building: bool = False) -> dict[str, int]:
         """What a child of this function takes of the cores, for its Fork message."""
-        return {"nice": share.nice_of(spec, building), "threads": share.threads_of(spec, self._threads)}
+        threads = share.threads_of(spec, self._threads, self._device_threads)
+        return {"nice": share.nice_of(spec, building), "threads": threads}
 
     def _process(self, name: str, control: Any, pipes: list[tuple[int, int]]) -> Process:
         process = Process(name, control, *self._callbacks)

@@ -8,11 +8,13 @@ import msgspec
 
 from glowplug.bundle.builder import BuildResult
 from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote
+from glowplug.core.devices import DeviceSetting, Fault
 from glowplug.core.events import Event
-from glowplug.core.specs import Declaration
+from glowplug.core.ids import DeviceId
+from glowplug.core.specs import Declaration, DeviceSpec
 from glowplug.node.isolation.child import Confinement
 
-Role = Literal["stage", "worker", "build", "probe"]
+Role = Literal["stage", "worker", "build", "probe", "context"]
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -49,6 +51,14 @@ class RemovePackages(_Message, frozen=True):
     cache: bool = False
 
 
+class Disturb(_Message, frozen=True):
+    """Break a device, or make it whole again. Answered by Disturbed with the same token."""
+
+    token: int
+    device: DeviceId
+    fault: Fault
+
+
 class StopAgent(_Message, frozen=True):
     pass
 
@@ -58,6 +68,7 @@ class StopAgent(_Message, frozen=True):
 
 class AgentReady(_Message, frozen=True):
     isolation: dict[str, str]
+    devices: tuple[DeviceSpec, ...] = ()
 
 
 class Happened(_Message, frozen=True):
@@ -83,6 +94,13 @@ class PackagesRemoved(_Message, frozen=True):
 
     token: int
     names: tuple[str, ...]
+
+
+class Disturbed(_Message, frozen=True):
+    """`problem` is why it cannot be done, empty when it is."""
+
+    token: int
+    problem: str = ""
 
 
 # agent -> zygote
@@ -116,6 +134,8 @@ class Fork(_Message, frozen=True):
     """What it takes of the cores, see share.py."""
     arriving: bool = False
     """The pack is still being fetched: two more descriptors are the file, and who tells of its units."""
+    device: DeviceSetting | None = None
+    """Where a worker computes. Of a virtual one the last descriptor is a file that says how fast it is."""
 
 
 class MapPages(_Message, frozen=True):
@@ -171,6 +191,10 @@ class WorkerReady(_Message, frozen=True):
     peak_bytes: int
 
 
+class ContextReady(_Message, frozen=True):
+    """This process may use its device, and waits for a function: a Fork of role `worker`."""
+
+
 class LetGo(_Message, frozen=True):
     """The worker has no cancelled request `request` in it: it stopped, was over, or will be refused."""
 
@@ -205,11 +229,12 @@ class CancelRequest(_Message, frozen=True):
     request: int
 
 
-FromServer = Do | CacheWeights | RemovePackages | StopAgent
-FromAgent = AgentReady | Happened | Said | CacheDone | PackagesRemoved
+FromServer = Do | CacheWeights | RemovePackages | Disturb | StopAgent
+FromAgent = AgentReady | Happened | Said | CacheDone | PackagesRemoved | Disturbed
 ToZygote = Fork | MapPages
 FromChild = (
     WorkerReady
+    | ContextReady
     | LetGo
     | Failed
     | BuildDone

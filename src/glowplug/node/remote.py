@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 class RemoteClimbs:
     """A worker that somebody waits for starts as soon as the pack can be mapped, and its first pass
-    overlaps the fetch, which is of the class of who waits; all else starts when the pack is whole, and is
-    fetched in the background class."""
+    overlaps the fetch, which is of the class of who waits; all else, and who goes to a device, starts when
+    the pack is whole, and is fetched in the background class."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -51,7 +51,8 @@ class RemoteClimbs:
     async def _climb(self, command: Climb, env: dict[str, str], data: list[int]) -> None:
         agent = self._agent
         assert command.facts is not None
-        pack, waited_for = command.facts.pack, command.target.kind == "instance" and not command.prime
+        pack = command.facts.pack
+        waited_for = command.target.kind == "instance" and not command.prime and command.device is None
         asked_s = time.monotonic()
         try:
             stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, StepLost, StepReached
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
+from glowplug.loader.errors import DeviceFailed
 from glowplug.node import procfs, wire
+from glowplug.node.devices import Residence
 from glowplug.node.isolation import namespaces
 from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import (
     ChildExited,
+    ContextReady,
     Failed,
     Forked,
     ForkFailed,
@@ -59,6 +62,8 @@ class Reports:
             process.child_exited(message.pid, message.exit_code)
         elif self.agent.builds.owns(process):
             self.agent.builds.on_message(process, message)
+        elif isinstance(message, ContextReady):
+            self.agent.contexts.on_ready(process)
         else:
             self._on_report(process.owner, message)
 
@@ -104,9 +109,32 @@ class Reports:
                 self.agent.emit(HeldChanged(held.target, held_bytes))
 
     def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
-        assert held.climb is not None
         held.ready = True
         took_s = time.monotonic() - held.started_s
+        if held.residence is None:
+            self._tell_reached(held, took_s, held_bytes, phases)
+        else:
+            self.agent.spawn(self._await_weights(held, held.residence, took_s, held_bytes, phases))
+
+    async def _await_weights(
+        self, held: Held, residence: Residence, took_s: float, held_bytes: int, phases: dict[str, float]
+    ) -> None:
+        """The process is there, and its weights come by themselves. What the climb took is its own time: that
+        its copy waited for others is not a cost of this model."""
+        try:
+            took_s = await residence.arrived(took_s)
+        except DeviceFailed as error:
+            held.failed, held.retriable = Failed("device_failed", str(error)), True
+            held.process.kill()
+            return
+        if held.climb is None or held.process.exited or held.descend is not None:
+            return
+        climb = held.climb
+        self._tell_reached(held, took_s, held_bytes, phases)
+        self.agent.contexts.prepare(climb, residence.device)
+
+    def _tell_reached(self, held: Held, took_s: float, held_bytes: int, phases: dict[str, float]) -> None:
+        assert held.climb is not None
         self.agent.emit(StepReached(held.climb.id, held.target, held.climb.step, took_s, held_bytes, phases))
         held.climb = None
 
@@ -129,6 +157,9 @@ class Reports:
         held = process.owner
         if held is None:
             return
+        if self.agent.contexts.owns(process):
+            self.agent.contexts.on_exit(process)
+            return
         self._forget(held)
         target, command = held.target, held.descend
         if command is not None:
@@ -138,7 +169,7 @@ class Reports:
                 error or "worker_died",
                 f"{process.name} ended while it climbed: {why if error else process.last_words or why}",
             )
-            permanent = held.failed is not None
+            permanent = held.failed is not None and not held.retriable
             self.agent.emit(CommandFailed(held.climb.id, target, failed.code, failed.message, permanent))
         elif target.kind == "instance":
             self.agent.emit(InstanceExited(InstanceId(int(target.key)), why, code, error or "worker_died"))
@@ -155,6 +186,7 @@ class Reports:
 
     def _forget(self, held: Held) -> None:
         self.agent.roster.remove(held)
+        self.agent.devices.left(held)
         if held.target.kind == "instance":
             self.agent.cancels.spare(int(held.target.key))
 

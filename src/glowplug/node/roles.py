@@ -12,11 +12,12 @@ from typing import TypeVar
 import msgspec
 
 from glowplug.bundle.builder import build_bundle
-from glowplug.bundle.instantiate import Phases, Served, serve_bundle
+from glowplug.bundle.instantiate import Phases, Place, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.core.errors import GlowplugError
 from glowplug.node import procfs, wire
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
+from glowplug.node.on_device import open_device, wait_in_context
 from glowplug.node.parallel import rest_threads, restore_threads
 from glowplug.node.routes import Routes
 from glowplug.node.worker import Worker
@@ -30,6 +31,8 @@ def run(
 ) -> None:
     """Runs the role of `message` to its end. `served` is what the forking zygote had staged, if any."""
     try:
+        if message.role == "context":
+            message, extra = wait_in_context(message, control, extra)
         if message.role == "build":
             _build(message, control)
         elif message.role == "stage":
@@ -37,8 +40,9 @@ def run(
         elif message.role == "probe":
             _probe(message, control)
         else:
-            data, *pack = extra
-            Worker(message, control, socket.socket(fileno=data), served, imported_s, pack).run()
+            data, *more = extra
+            device = open_device(message.device, more) if message.device is not None else None
+            Worker(message, control, socket.socket(fileno=data), served, imported_s, more, device).run()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the agent is gone, and so are we
     except Exception as error:
@@ -54,16 +58,16 @@ def failure(error: BaseException) -> Failed:
     return Failed("function_failed", line[:2000])
 
 
-def load(message: Fork, phases: Phases, arriving: Sequence[int] = ()) -> Served:
+def load(message: Fork, phases: Phases, arriving: Sequence[int] = (), place: Place | None = None) -> Served:
     """Climbs to STAGED in this process. `arriving` are two descriptors when its weights are still on their
-    way: their file, and who tells of them."""
+    way: their file, and who tells of them. `place` brings them to a device (loader.MappedPack.load)."""
     bundle = Path(message.bundle)
     manifest = msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest)
     if arriving:
         served = serve_bundle(manifest, bundle, Path(f"/proc/self/fd/{arriving[0]}"), phases, arriving[1])
         os.close(arriving[0])
     else:
-        served = serve_bundle(manifest, bundle, Path(message.pack), phases)
+        served = serve_bundle(manifest, bundle, Path(message.pack), phases, place=place)
     served.routes = Routes(served.endpoints, manifest.declaration)
     if served.routes.wants_a_loop:
         from glowplug.node import concurrent_worker  # noqa: F401  asyncio, once for all children

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from glowplug.core.commands import Climb, Descend, Target
+from glowplug.node.devices import Residence
 from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import Failed
 from glowplug.node.processes import Process
@@ -35,6 +36,10 @@ class Held(msgspec.Struct):
     """What of the host its environment's functions may read."""
     moved: bool = False
     """Whether it is in its own control group, so that its children begin there."""
+    residence: Residence | None = None
+    """What it has of its device."""
+    retriable: bool = False
+    """Whether it `failed` by no fault of its function."""
     missing: dict[str, str] = {}
     left_out: dict[str, str] = {}
 

@@ -17,21 +17,27 @@ from glowplug.node.results import ItemEncoder, encode_result
 from glowplug.node.routes import Route, Routes
 from glowplug.transport.worker_side import Incoming
 
+_COMPANY_S = 0.25
+
 
 class SerialWorker:
     """Answers until the gateway is gone. Requests that come meanwhile wait, in their order.
 
     Answers are written together while further requests are at hand, but none is held behind a call that may
-    take long, nor longer than HOLD_S and one quick call.
+    take long, nor longer than HOLD_S and one quick call. Where `batches_are_made` by whoever sends, requests
+    say how many belong together, and none waits for any other.
     """
 
-    def __init__(self, answers: Answers, routes: Routes, interrupts: Interrupts) -> None:
+    def __init__(
+        self, answers: Answers, routes: Routes, interrupts: Interrupts, *, batches_are_made: bool = False
+    ) -> None:
         self._answers = answers
         self._endpoint = answers.endpoint
         self._routes = routes
         self._interrupts = interrupts
         self._gatherings: dict[Route, Gathering] = {}
         self._held_since_s = 0.0
+        self._batches_are_made = batches_are_made
 
     def run(self) -> None:
         receive = self._endpoint.receive
@@ -135,6 +141,8 @@ class SerialWorker:
 
     def _gather(self, first: Incoming, route: Route) -> list[Incoming]:
         """`first`, and the requests for the same endpoint that are there or may be expected soon."""
+        if self._batches_are_made:
+            return self._gather_made(first, route)
         endpoint, gathering = self._endpoint, self._gathering(route)
         limit = gathering.max_batch
         endpoint.read()
@@ -147,6 +155,18 @@ class SerialWorker:
             endpoint.read()
             members += endpoint.take_for(first.endpoint, limit - len(members))
         return members
+
+    def _gather_made(self, first: Incoming, route: Route) -> list[Incoming]:
+        """`first` and those that were sent with it, which are here or on their way: one that its client gave
+        up meanwhile is not waited for any longer than _COMPANY_S."""
+        endpoint, wanted = self._endpoint, min(max(1, first.together), route.spec.max_batch)
+        members, until_s = [first], monotonic() + _COMPANY_S
+        while True:
+            members += endpoint.take_for(first.endpoint, wanted - len(members))
+            left_s = until_s - monotonic()
+            if len(members) >= wanted or endpoint.ended or left_s <= 0 or not endpoint.wait(left_s):
+                return members
+            endpoint.read()
 
     def _gathering(self, route: Route) -> Gathering:
         if route not in self._gatherings:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 
 from glowplug.core.priority import BUILD_NICE, NICE
-from glowplug.core.specs import FunctionSpec
+from glowplug.core.specs import Declaration, FunctionSpec
 from glowplug.loader.arbiter import Priority as IoClass
 from glowplug.node.parallel import set_threads
 
@@ -25,10 +26,20 @@ def nice_of(spec: FunctionSpec, building: bool) -> int:
     return max(nice, BUILD_NICE) if building else nice
 
 
-def threads_of(spec: FunctionSpec, cores: int) -> int:
-    """Compute threads of one worker. Undeclared, those of all workers together are the cores of the node."""
+def threads_of(spec: FunctionSpec, cores: int, on_device: int = 1) -> int:
+    """Compute threads of one worker. Undeclared, those of all workers together are the cores of the node; on
+    a device `on_device`."""
     declaration = spec.declaration
+    if declaration.device != "cpu":
+        return declaration.threads or on_device
     return declaration.threads or max(1, cores // max(1, declaration.max_workers))
+
+
+def workers_here(declaration: Declaration, devices: int) -> int:
+    """How many workers of a function a node with so many devices may have at once."""
+    if declaration.device == "cpu":
+        return declaration.max_workers
+    return max(1, min(declaration.max_workers, devices))
 
 
 def io_class(rank: int) -> IoClass:
@@ -36,8 +47,10 @@ def io_class(rank: int) -> IoClass:
     return IoClass(max(0, rank - 1))
 
 
-def take(nice: int, threads: int) -> None:
-    """Called by a process that leads a session of its own and has one thread."""
+def take(nice: int, threads: int, cores: Collection[int] = ()) -> None:
+    """Called by a process that leads a session of its own and has one thread. It keeps to `cores`, if any."""
+    if cores:
+        os.sched_setaffinity(0, cores)
     if threads:
         set_threads(threads)
     if nice:

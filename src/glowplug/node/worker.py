@@ -7,12 +7,15 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from glowplug.bundle.instantiate import Phases, Served
+from glowplug.loader.devices.base import Device
 from glowplug.node import procfs, wire
 from glowplug.node.answers import Answers
 from glowplug.node.interrupts import Interrupts
 from glowplug.node.messages import Fork, WorkerReady
+from glowplug.node.on_device import run_there, settle
 from glowplug.node.parallel import restore_threads
 from glowplug.node.serial_worker import SerialWorker
 from glowplug.node.zygote import give_back
@@ -24,7 +27,7 @@ class Worker:
 
     `served` is what its zygote had staged, else it climbs by itself; `imported_s` is what the environment's
     imports took when they were made for this very worker, else 0; `arriving` is
-    for `load`, when its weights still stream into the node's disk cache.
+    for `load`, when its weights still stream into the node's disk cache; `device` is where it computes.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class Worker:
         served: Served | None,
         imported_s: float,
         arriving: Sequence[int] = (),
+        device: Device | None = None,
     ) -> None:
         self.message = message
         self.control = control
         self.served = served
         self.arriving = arriving
+        self.device = device
         self.origin = (
             "remote"
             if arriving
@@ -60,14 +65,16 @@ class Worker:
         signal.signal(signal.SIGUSR1, interrupts.on_signal)
         interrupts.on_signal()  # what was sent while the signal was ignored
         served, phases = self._climb()
-        first = phases.seconds if not self.message.prime else None
+        # On a device a climb is over before a request is sent there: it waited for that in its queue.
+        first = phases.seconds if not self.message.prime and self.device is None else None
         answers.climbed(first, self.origin, served.pack if self.arriving else None)
         if served.routes.wants_a_loop:
             from glowplug.node.concurrent_worker import ConcurrentWorker  # asyncio, which few need
 
             ConcurrentWorker(answers, served.routes, self.control).run()
         else:
-            SerialWorker(answers, served.routes, interrupts).run()
+            is_told = self.device is not None
+            SerialWorker(answers, served.routes, interrupts, batches_are_made=is_told).run()
 
     def _climb(self) -> tuple[Served, Phases]:
         phases = Phases()
@@ -79,9 +86,7 @@ class Worker:
         if self.message.fetched_s:
             phases.seconds["fetch"] = self.message.fetched_s
         os.environ.setdefault("GLOWPLUG_FUNCTION", self.message.function)
-        from glowplug.node.roles import load
-
-        served = self.served or load(self.message, phases, self.arriving)
+        served = self._served(phases)
         restore_threads()
         held = peak = 0
         if self.message.prime:
@@ -93,3 +98,14 @@ class Worker:
             served.pack.prefetch()
         wire.send(self.control, WorkerReady(phases.seconds, held, peak))
         return served, phases
+
+    def _served(self, phases: Phases) -> Served:
+        from glowplug.node.roles import load
+
+        if self.device is None:
+            return self.served or load(self.message, phases, self.arriving)
+        with phases.phase("import"):
+            place = settle(self.device)
+        served = self.served or load(self.message, phases, place=place)
+        served.routes.wrap(partial(run_there, self.device))
+        return served

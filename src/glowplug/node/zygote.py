@@ -171,19 +171,9 @@ def _become_child(message: Fork, descriptors: list[int], child: Child, inherited
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a worker that is not yet one reads its cancels later
         wire.close_all(inherited)
-        control, stdout, stderr, *extra = descriptors
-        os.dup2(stdout, 1)
-        os.dup2(stderr, 2)
-        wire.close_all((stdout, stderr))
+        control, *given = descriptors
         os.setsid()
-        share.take(message.nice, message.threads)
-        if message.confinement is not None:
-            isolation.confine(message.confinement, extra[1:2])
-        die_with_parent(parent)
-        isolation.settle_in(message.home)
-        os.environ.update(message.env)
-        reseed()
-        syscalls.name_process(f"{message.role}:{message.function}")
+        extra = settle_as(message, given, parent)
         child(message, socket.socket(fileno=control), extra)
         exit_code = 0
     except KeyboardInterrupt:
@@ -197,6 +187,24 @@ def _become_child(message: Fork, descriptors: list[int], child: Child, inherited
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(exit_code)
+
+
+def settle_as(message: Fork, descriptors: list[int], parent: int) -> list[int]:
+    """Takes the streams, the share, the confinement and the place of what it is to be. Returns the
+    descriptors that are its role's. Raises OSError."""
+    stdout, stderr, *extra = descriptors
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    wire.close_all((stdout, stderr))
+    share.take(message.nice, message.threads, message.device.cores if message.device is not None else ())
+    if message.confinement is not None:
+        isolation.confine(message.confinement, extra[1:2] if message.arriving else ())
+    die_with_parent(parent)
+    isolation.settle_in(message.home)
+    os.environ.update(message.env)
+    reseed()
+    syscalls.name_process(f"{message.role}:{message.function}")
+    return extra
 
 
 def reseed() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, expm1, log
 
 import msgspec
 
 _FLOOR = 1e-9
+_SHORTEST_S = 1.0
+"""A rate is not told from less."""
 
 
 class Arrivals(msgspec.Struct):
@@ -14,14 +16,26 @@ class Arrivals(msgspec.Struct):
 
     window_s: float = 600.0
     counts: dict[str, tuple[float, float]] = {}
+    since_s: float | None = None
+    """When the first of all came."""
 
     def observe(self, key: str, now_s: float, count: float = 1.0) -> None:
+        if self.since_s is None:
+            self.since_s = now_s
         before, at_s = self.counts.get(key, (0.0, now_s))
         self.counts[key] = (before * exp((at_s - now_s) / self.window_s) + count, now_s)
 
     def rate_per_s(self, key: str, now_s: float) -> float:
+        """What the count says about the time since the first of all arrivals, weighted as it fades."""
+        if self.since_s is None:
+            return 0.0
         count, at_s = self.counts.get(key, (0.0, now_s))
-        return count * exp((at_s - now_s) / self.window_s) / self.window_s
+        seen_s = self.window_s * -expm1(-max(now_s - self.since_s, _SHORTEST_S) / self.window_s)
+        return count * exp((at_s - now_s) / self.window_s) / seen_s
+
+    def seen(self, key: str) -> tuple[float, float]:
+        """The count as it was after the last arrival, and when that was."""
+        return self.counts.get(key, (0.0, 0.0))
 
     def rank(self, key: str) -> float:
         """The logarithm of the rate, up to a term that is the same for all keys at any one time.

@@ -15,6 +15,7 @@ import structlog
 from glowplug._version import __version__
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
+from glowplug.control.fleet.status import device_statuses
 from glowplug.control.loads import function_loads
 from glowplug.control.status import (
     function_status,
@@ -25,6 +26,7 @@ from glowplug.control.status import (
 from glowplug.core.errors import (
     NoSpace,
     Unavailable,
+    UnknownDevice,
     UnknownFunction,
     UnknownSecret,
     UnknownVersion,
@@ -40,16 +42,25 @@ from glowplug.core.events import (
     ScaleRequested,
     Undeployed,
 )  # fmt: skip
-from glowplug.core.ids import FunctionId, PackagesId, VersionId, function_id
+from glowplug.core.explanation import Explanation
+from glowplug.core.ids import FunctionId, PackagesId, RequestId, VersionId, function_id
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
-from glowplug.core.status import FunctionLoad, FunctionStatus, LogLine, LogQuery, PackagesList
+from glowplug.core.status import (
+    DeviceStatus,
+    FunctionLoad,
+    FunctionStatus,
+    LogLine,
+    LogQuery,
+    PackagesList,
+)  # fmt: skip
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.platform import (
     Cache,
     Deployment,
     DeployRequest,
+    DeviceFault,
     Direction,
     PlatformInfo,
     PruneRequest,
@@ -57,6 +68,7 @@ from glowplug.gateway.platform import (
     SecretName,
 )
 from glowplug.server.database import Database
+from glowplug.server.explaining import Explainer
 from glowplug.server.logs import LogBook
 from glowplug.server.packages import PackageKeeper
 from glowplug.server.specify import specify
@@ -77,6 +89,7 @@ class LocalPlatform:
         logs: LogBook,
         max_upload_bytes: int,
         environments_bytes: int,
+        explainer: Explainer,
     ) -> None:
         self._store = store
         self._database = database
@@ -84,6 +97,7 @@ class LocalPlatform:
         self._engine = engine
         self._log_book = logs
         self._max_upload_bytes = max_upload_bytes
+        self._explainer = explainer
         self._infos: dict[FunctionId, FunctionInfo] = {}
         self._locks: defaultdict[FunctionId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._writer = ThreadPoolExecutor(1, "database")
@@ -227,6 +241,20 @@ class LocalPlatform:
 
     def ready(self) -> bool:
         return self._started and bool(self._driver.state.nodes)
+
+    def devices(self) -> list[DeviceStatus]:
+        return device_statuses(self._driver.state)
+
+    async def disturb(self, wanted: DeviceFault) -> None:
+        known = [f"{each.device}" for each in self._engine.devices]
+        if wanted.device not in known:
+            there = ", ".join(known) or "none"
+            raise UnknownDevice(f"there is no device {wanted.device[:80]!r}; there are: {there}")
+        await self._engine.disturb(wanted.device, wanted.fault)
+
+    async def explain(self, request: RequestId) -> Explanation:
+        self._driver.flush()
+        return await self._explainer.explain(request)
 
     async def packages(self) -> PackagesList:
         return await self._packages.listed()

@@ -6,19 +6,32 @@ from collections.abc import Callable
 from heapq import heapreplace
 
 from glowplug.core.commands import Build, Cancel, Climb, Command, Descend, Target
-from glowplug.core.events import Built, Event, RequestDone, RequestStarted, StepLost, StepReached
-from glowplug.core.ids import CommandId, FunctionId, InstanceId, RequestId
+from glowplug.core.events import (
+    Built,
+    CommandFailed,
+    Event,
+    RequestDone,
+    RequestStarted,
+    StepLost,
+    StepReached,
+)
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.rng import rng_for
+from glowplug.policy.costs import Costs
 from glowplug.sim.agenda import Agenda
 from glowplug.sim.profile import Profile
+
+Requests = tuple[RequestId, ...]
 
 
 class SimEngine:
     """Meets control.engine.Engine. Workers run requests in the order they were sent, as many at a time as
     their function's `target_concurrency`."""
 
-    def __init__(self, agenda: Agenda, profiles: dict[FunctionId, Profile], seed: int = 0) -> None:
+    def __init__(
+        self, agenda: Agenda, profiles: dict[FunctionId, Profile], seed: int = 0, keeps_loaded: bool = True
+    ) -> None:
         self._agenda = agenda
         self._profiles = profiles
         self._seed = seed
@@ -28,7 +41,15 @@ class SimEngine:
         self._free_at_s: dict[InstanceId, list[float]] = {}
         """By worker a heap: when each of its places is free."""
         self._at_once: dict[InstanceId, int] = {}
-        self._waiting: dict[InstanceId, list[tuple[RequestId, FunctionId]]] = {}
+        self._waiting: dict[InstanceId, list[tuple[Requests, FunctionId]]] = {}
+        self._device_of: dict[InstanceId, DeviceId] = {}
+        self._copied_at_s: dict[DeviceId, float] = {}
+        """When each device's copies that were asked for so far will be there: it makes one at a time."""
+        self._pace: dict[DeviceId, float] = {}
+        self._keeps_loaded = keeps_loaded
+        self._emptied: set[InstanceId] = set()
+        """Workers that have answered and, where nothing is kept, load again at their next request."""
+        self._failing: dict[DeviceId, int] = {}
         self._functions: dict[Target, FunctionId] = {}
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
@@ -48,32 +69,64 @@ class SimEngine:
         elif isinstance(command, Cancel):
             self._cancel(command)
 
+    def slow(self, device: DeviceId, factor: float) -> None:
+        """From now on whatever begins on the device takes `factor` times as long."""
+        self._pace[device] = factor
+
+    def fail_loads(self, device: DeviceId, count: int) -> None:
+        """The next so many loads there fail."""
+        self._failing[device] = count
+
+    def lose(self, device: DeviceId) -> None:
+        """All that lies there, climbs there and runs there is gone without a word."""
+        for instance in [each for each, where in self._device_of.items() if where == device]:
+            self._forget(instance)
+            for target in [t for t in self._functions if t.kind == "instance" and t.key == str(instance)]:
+                self._climbing.pop(target, None)
+                del self._functions[target]
+        self._copied_at_s.pop(device, None)
+
     async def close(self) -> None:
         self._emit = lambda event: None
 
-    def dispatch(self, request: RequestId, function: FunctionId, instance: InstanceId) -> None:
-        """A gateway sent a request to a worker, which may still be climbing."""
-        self._running[request] = instance
+    def dispatch(self, requests: Requests, function: FunctionId, instance: InstanceId) -> None:
+        """A gateway sent requests, as one batch, to a worker, which may still be climbing."""
+        for request in requests:
+            self._running[request] = instance
         if instance in self._free_at_s:
-            self._run(request, function, instance)
+            self._run(requests, function, instance)
         else:
-            self._waiting.setdefault(instance, []).append((request, function))
+            self._waiting.setdefault(instance, []).append((requests, function))
 
-    def _run(self, request: RequestId, function: FunctionId, instance: InstanceId) -> None:
-        took_s = self._vary(function, self._profiles[function].run_s)
+    def _run(self, requests: Requests, function: FunctionId, instance: InstanceId) -> None:
+        profile = self._profiles[function]
+        took_s = profile.run_s if len(requests) == 1 else _batch_s(profile, len(requests))
+        device = self._device_of.get(instance)
+        if device is not None:
+            took_s *= self._pace.get(device, 1.0)
+        if instance in self._emptied:
+            took_s += profile.imported_s
+        elif not self._keeps_loaded:
+            self._emptied.add(instance)
+        took_s = self._vary(function, took_s)
         places = self._free_at_s[instance]
         start_s = max(self._agenda.now_s, places[0])
         heapreplace(places, start_s + took_s)
-        self._agenda.at(start_s, lambda: self._start(request, instance))
-        self._agenda.at(start_s + took_s, lambda: self._answer(request, instance, took_s))
+        if start_s > self._agenda.now_s:
+            self._agenda.at(start_s, lambda: self._start(requests, instance))
+        else:
+            self._start(requests, instance)
+        self._agenda.at(start_s + took_s, lambda: self._answer(requests, instance, took_s))
 
-    def _start(self, request: RequestId, instance: InstanceId) -> None:
-        if self._running.get(request) == instance:
-            self._emit(RequestStarted(request, instance))
+    def _start(self, requests: Requests, instance: InstanceId) -> None:
+        for request in requests:
+            if self._running.get(request) == instance:
+                self._emit(RequestStarted(request, instance))
 
-    def _answer(self, request: RequestId, instance: InstanceId, took_s: float) -> None:
-        if self._running.pop(request, None) == instance:
-            self.on_answer(request, instance, took_s)
+    def _answer(self, requests: Requests, instance: InstanceId, took_s: float) -> None:
+        for request in requests:
+            if self._running.pop(request, None) == instance:
+                self.on_answer(request, instance, took_s)
 
     def _build(self, command: Build) -> None:
         profile = self._profiles[command.spec.function]
@@ -89,15 +142,34 @@ class SimEngine:
         elif target.kind == "version":
             took_s, held_bytes = profile.stage_s, profile.facts.staged_bytes
         else:
-            took_s = profile.staged_s if command.origin >= Step.STAGED else profile.imported_s
+            near = command.origin >= Step.STAGED or (command.cached and command.device is not None)
+            took_s = profile.staged_s if near else profile.imported_s
             took_s += profile.prime_s if command.prime else 0.0
             held_bytes = profile.facts.parked_bytes
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency
-        took_s = self._vary(function, took_s)
+        if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "version"):
+            took_s += profile.facts.weight_bytes / profile.read_bytes_per_s
+        took_s, ends_s = self._vary(function, took_s), self._agenda.now_s
+        if command.device is not None:
+            took_s *= self._pace.get(command.device, 1.0)
+            ends_s = max(ends_s, self._copied_at_s.get(command.device, 0.0))
+            self._copied_at_s[command.device] = ends_s + took_s
+            self._device_of[InstanceId(int(target.key))] = command.device
+        ends_s += took_s
         self._climbing[target] = command.id
         self._functions[target] = function
+        if command.device is not None and self._failing.get(command.device, 0) > 0:
+            self._failing[command.device] -= 1
+            failed = CommandFailed(command.id, target, "device_failed", "the copy to the device failed")
+            self._agenda.at(ends_s, lambda: self._fail(failed))
+            return
         reached = StepReached(command.id, target, command.step, took_s, held_bytes)
-        self._agenda.at(self._agenda.now_s + took_s, lambda: self._arrive(reached))
+        self._agenda.at(ends_s, lambda: self._arrive(reached))
+
+    def _fail(self, failed: CommandFailed) -> None:
+        if self._climbing.get(failed.target) == failed.command:
+            del self._climbing[failed.target]
+            self._emit(failed)
 
     def _arrive(self, reached: StepReached) -> None:
         if self._climbing.get(reached.target) != reached.command:
@@ -108,28 +180,32 @@ class SimEngine:
             self._free_at_s[instance] = [self._agenda.now_s] * self._at_once.pop(instance)
         self._emit(reached)
         if instance is not None:
-            for request, function in self._waiting.pop(instance, []):
-                self._run(request, function, instance)
+            for requests, function in self._waiting.pop(instance, []):
+                self._run(requests, function, instance)
 
     def _descend(self, command: Descend) -> None:
         self._climbing.pop(command.target, None)
         function = self._functions.pop(command.target, None)
         if command.target.kind == "instance":
-            instance = InstanceId(int(command.target.key))
-            self._free_at_s.pop(instance, None)
-            self._at_once.pop(instance, None)
-            self._waiting.pop(instance, None)
-            for request in [r for r, where in self._running.items() if where == instance]:
-                del self._running[request]
+            self._forget(InstanceId(int(command.target.key)))
         took_s = self._profiles[function].descend_s if function is not None else 0.0
         lost = StepLost(command.target, command.step, command.why, command.id)
         self._agenda.at(self._agenda.now_s + took_s, lambda: self._emit(lost))
+
+    def _forget(self, instance: InstanceId) -> None:
+        self._free_at_s.pop(instance, None)
+        self._at_once.pop(instance, None)
+        self._device_of.pop(instance, None)
+        self._emptied.discard(instance)
+        self._waiting.pop(instance, None)
+        for request in [r for r, where in self._running.items() if where == instance]:
+            del self._running[request]
 
     def _cancel(self, command: Cancel) -> None:
         """Code notices at once that it is to stop."""
         if self._running.pop(command.request, None) == command.instance:
             waiting = self._waiting.get(command.instance, [])
-            waiting[:] = [entry for entry in waiting if entry[0] != command.request]
+            waiting[:] = [entry for entry in waiting if command.request not in entry[0]]
             done = RequestDone(command.request, command.instance, False, 0.0)
             self._agenda.at(self._agenda.now_s, lambda: self._emit(done))
 
@@ -139,3 +215,9 @@ class SimEngine:
             return seconds
         self._draws += 1
         return seconds * (1 + jitter * rng_for(self._seed, self._draws).uniform(-1, 1))
+
+
+def _batch_s(profile: Profile, size: int) -> float:
+    """As measured, between measured sizes by proportion; beyond them no gain that nobody has seen."""
+    costs = Costs(batches={"": profile.batch_s}, seconds={"": {"run": profile.run_s}})
+    return costs.batch_s("", size)

@@ -66,14 +66,15 @@ class SimGateway:
             deadline_s = now_s + ask.timeout_s
             self._emit(RequestArrived(request, ask.function, self.name, deadline_s, priority=ask.priority))
         else:
-            self._engine.dispatch(request, ask.function, instance)
+            self._engine.dispatch((request,), ask.function, instance)
             self._report_soon()
         return request
 
     def on_command(self, command: GatewayCommand) -> None:
         if isinstance(command, Dispatch):
-            for request in command.requests:
-                self._engine.dispatch(request, self._asked[request][0], command.instance)
+            asked = [request for request in command.requests if request in self._asked]
+            if asked:
+                self._engine.dispatch(tuple(asked), self._asked[asked[0]][0], command.instance)
         elif isinstance(command, Lease):
             self.leases.grant(command, self._agenda.now_s)
             self._agenda.at(command.expires_s, self._report)

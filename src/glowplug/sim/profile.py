@@ -18,6 +18,10 @@ class Profile(msgspec.Struct, frozen=True):
     prime_s: float = 0.05
     run_s: float = 0.02
     descend_s: float = 0.005
+    read_bytes_per_s: float = 0.0
+    """How fast weights are read that their node's memory does not have; 0 is at once."""
+    batch_s: dict[int, float] = {}
+    """Of batches by their size, on a device; of others by proportion to `run_s`."""
     jitter: float = 0.0
     environment_bytes: int = 300 * 10**6
     facts: BundleFacts = BundleFacts(

@@ -15,6 +15,7 @@ from glowplug.core.ids import FunctionId, GatewayId
 from glowplug.core.settings import ControlSettings
 from glowplug.sim.agenda import Agenda
 from glowplug.sim.engine import SimEngine
+from glowplug.sim.faults import Disappears, Fault, LoadsFail, LosesMemory, Slows
 from glowplug.sim.gateway import Answer, Ask, SimGateway
 from glowplug.sim.profile import Profile
 
@@ -45,7 +46,7 @@ class Simulation:
     ) -> None:
         self.state = ControlState(settings)
         self.agenda = Agenda()
-        self._engine = SimEngine(self.agenda, profiles, seed)
+        self._engine = SimEngine(self.agenda, profiles, seed, self.state.context.settings.keeps_loaded)
         self._gateway = SimGateway(GatewayId("sim"), self.agenda, self._engine, self.post, report_every_s)
         self._engine.connect(self.post)
         self._timers: dict[str, int] = {}
@@ -54,7 +55,7 @@ class Simulation:
         self._keep_log = keep_log
         self._result = SimResult([], [], self._gateway.answers)
 
-    def run(self, scenario: Iterable[tuple[float, Event | Ask]], until_s: float) -> SimResult:
+    def run(self, scenario: Iterable[tuple[float, Event | Ask | Fault]], until_s: float) -> SimResult:
         """Plays `scenario` (times in any order) until `until_s`. Can be called again to go on."""
         for at_s, item in scenario:
             self.agenda.at(at_s, partial(self._play, item))
@@ -70,9 +71,11 @@ class Simulation:
             if not self.agenda.step(end_s):
                 raise TimeoutError(f"after {limit_s:g} virtual seconds the condition does not hold")
 
-    def _play(self, item: Event | Ask) -> None:
+    def _play(self, item: Event | Ask | Fault) -> None:
         if isinstance(item, Ask):
             self._gateway.ask(item)
+        elif isinstance(item, (LoadsFail, Slows, LosesMemory, Disappears)):
+            item.strike(self._engine, self.post)
         else:
             self.post(item)
 

@@ -29,6 +29,14 @@ class DeviceSuite:
     def test_a_fresh_device_has_all_its_capacity(self, device: Device) -> None:
         assert device.free_bytes == device.capacity_bytes
 
+    def test_a_context_is_open_before_anything_lies_there(self, device: Device) -> None:
+        assert 0 <= device.context_bytes <= device.capacity_bytes
+        before = device.free_bytes
+        device.open_context()
+        device.open_context()
+        assert device.free_bytes == before, "whoever counts reserves it"
+        assert device.run(lambda: 42) == 42
+
     def test_release_gives_back_once(self, device: Device) -> None:
         first, second = device.reserve(1000), device.reserve(2000)
         device.release(first)

@@ -87,14 +87,18 @@ class FakeEngine:
 
     def exit(self, target: Target, why: str = "killed") -> None:
         """An instance or a zygote dies, whatever it was doing."""
-        self._up.discard(target)
-        for command in list(self.pending.values()):
-            if self._target(command) == target and not isinstance(command, Descend):
-                del self.pending[command.id]
+        self.drop(target, descents=False)
         if target.kind == "instance":
             self._tell(InstanceExited(InstanceId(int(target.key)), why, -9))
         else:
             self._tell(StepLost(target, Step.LOCAL, why))
+
+    def drop(self, target: Target, *, descents: bool = True) -> None:
+        """It is gone, and nobody is told; `descents` too will have no outcome."""
+        self._up.discard(target)
+        for command in list(self.pending.values()):
+            if self._target(command) == target and (descents or not isinstance(command, Descend)):
+                del self.pending[command.id]
 
     def forget(self, node: NodeId) -> None:
         """The node is gone with all that it was doing."""

@@ -82,12 +82,14 @@ class Frame(msgspec.Struct):
 
 class RequestMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     """`deadline_s` is by this machine's monotonic clock, which all its processes share and nobody sets; 0 for
-    none. A worker does not begin a request whose deadline has passed."""
+    none. A worker does not begin a request whose deadline has passed. `together` requests for this endpoint
+    are sent as one batch, this one included; 0 leaves that to the worker."""
 
     endpoint: str = ""
     content_type: str = "application/json"
     accept: str = ""
     deadline_s: float = 0.0
+    together: int = 0
 
 
 class ReplyMeta(msgspec.Struct, frozen=True, omit_defaults=True):

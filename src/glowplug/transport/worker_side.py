@@ -73,6 +73,7 @@ class Incoming(msgspec.Struct):
     accept: str
     deadline_s: float
     body: memoryview
+    together: int = 0
 
 
 class WorkerEndpoint:
@@ -220,7 +221,9 @@ class WorkerEndpoint:
                 mapping = self._incoming.map(frame.body_bytes)
                 body = memoryview(mapping)
                 self._mapped[frame.request] = mapping, body
-        return Incoming(frame.request, meta.endpoint, meta.content_type, meta.accept, meta.deadline_s, body)
+        return Incoming(
+            frame.request, meta.endpoint, meta.content_type, meta.accept, meta.deadline_s, body, meta.together
+        )
 
     def reply(
         self,

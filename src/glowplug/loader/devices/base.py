@@ -56,6 +56,13 @@ class Device(Protocol):
     def free_bytes(self) -> int:
         """Capacity less every reservation."""
 
+    @property
+    def context_bytes(self) -> int:
+        """What each process takes of the device before any weights lie there. Whoever counts reserves it."""
+
+    def open_context(self) -> None:
+        """Makes this process ready to use the device, and returns when it is. Again does nothing."""
+
     def reserve(self, nbytes: int) -> Reservation:
         """Raises DeviceFull when `free_bytes` is less, ValueError for a negative size."""
 

@@ -23,6 +23,13 @@ class CpuDevice:
     def free_bytes(self) -> int:
         return self._ledger.free_bytes
 
+    @property
+    def context_bytes(self) -> int:
+        return 0
+
+    def open_context(self) -> None:
+        return
+
     def reserve(self, nbytes: int) -> Reservation:
         return self._ledger.reserve(nbytes)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, require_fit
+
+_ASK_S = 30
 
 
 class _Copy:
@@ -55,6 +60,14 @@ class CudaDevice:
     @property
     def free_bytes(self) -> int:
         return self._ledger.free_bytes
+
+    @property
+    def context_bytes(self) -> int:
+        """None beside the capacity: what is free was asked for when this process had its context."""
+        return 0
+
+    def open_context(self) -> None:
+        self._torch.cuda.init()  # type: ignore[no-untyped-call]
 
     def reserve(self, nbytes: int) -> Reservation:
         return self._ledger.reserve(nbytes)
@@ -108,6 +121,23 @@ class CudaDevice:
 
     def release(self, reservation: Reservation) -> None:
         self._ledger.release(reservation)
+
+
+def cards(folder: Path = Path("/dev")) -> tuple[int, ...]:
+    """The numbers of the cards that this machine shows, without touching one."""
+    names = (re.fullmatch(r"nvidia(\d+)", path.name) for path in folder.glob("nvidia*"))
+    return tuple(sorted(int(name[1]) for name in names if name is not None))
+
+
+def card_bytes(number: int) -> int:
+    """What is free on a card now, by the driver's own tool: this process gets no context. Raises
+    RuntimeError."""
+    command = ["nvidia-smi", f"--id={number}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ASK_S).stdout
+        return int(said) * 2**20
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise RuntimeError(f"what is free on cuda:{number} cannot be asked: {error}") from error
 
 
 def open_cuda(number: int = 0) -> CudaDevice:

@@ -14,14 +14,19 @@ import msgspec
 from glowplug.loader.arena import NO_ARENA
 from glowplug.loader.clock import Clock, RealClock
 from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, require_fit
+from glowplug.loader.errors import DeviceFailed
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """`latency_s` is paid once per copy, `copy_bytes_per_s` by its bytes."""
+    """`latency_s` is paid once per copy, `copy_bytes_per_s` by its bytes; no run takes less than `run_s`. A
+    process needs `context_s` before its first use of the device, and takes `context_bytes` of it."""
 
     capacity_bytes: int
     copy_bytes_per_s: float
     latency_s: float = 0.0
+    run_s: float = 0.0
+    context_bytes: int = 0
+    context_s: float = 0.0
 
     def copy_s(self, nbytes: int) -> float:
         return self.latency_s + nbytes / self.copy_bytes_per_s
@@ -31,31 +36,51 @@ PCIE_GEN4_16GB = Profile(capacity_bytes=16 * 2**30, copy_bytes_per_s=24e9, laten
 """A middling data-centre card: the rate from pinned memory that 16 lanes of PCIe 4.0 sustain in practice."""
 
 
-class _Copy:
-    def __init__(self, memory: Any, ready_s: float, clock: Clock) -> None:
+class VirtualCopy:
+    """`took_s` is the copy's own time, `ready_s` when it is over: later by what the copies before it took.
+    One that is to fail raises DeviceFailed in `wait`, when it would have been over."""
+
+    def __init__(self, memory: Any, took_s: float, ready_s: float, clock: Clock, fault: str) -> None:
         self.memory = memory
+        self.took_s = took_s
         self.ready_s = ready_s
         self._clock = clock
+        self._fault = fault
 
     def done(self) -> bool:
         return self._clock.now_s() >= self.ready_s
 
     def wait(self) -> None:
         self._clock.wait_until(self.ready_s)
+        if self._fault:
+            raise DeviceFailed(self._fault)
 
     guard = wait
 
 
 class VirtualDevice:
-    """Copies run one after another, in the order of `place`, as on a card with one copy engine each way."""
+    """Copies run one after another, in the order of `place`, as on a card with one copy engine each way.
 
-    def __init__(self, profile: Profile, clock: Clock, name: str = "virtual:0") -> None:
+    `pace` says how many times longer than by the profile all takes that begins now: a slow card, or a sick
+    one.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        clock: Clock,
+        name: str = "virtual:0",
+        pace: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         self.name = name
         self.profile = profile
         self._clock = clock
+        self._pace = pace
         self._ledger = Ledger(name, profile.capacity_bytes)
         self._lock = threading.Lock()
         self._engine_free_s = clock.now_s()
+        self._failing = 0
+        self._has_context = False
 
     @property
     def capacity_bytes(self) -> int:
@@ -65,10 +90,23 @@ class VirtualDevice:
     def free_bytes(self) -> int:
         return self._ledger.free_bytes
 
+    @property
+    def context_bytes(self) -> int:
+        return self.profile.context_bytes
+
+    def open_context(self) -> None:
+        if not self._has_context:
+            self._clock.wait_until(self._clock.now_s() + self.profile.context_s * self._pace())
+            self._has_context = True
+
+    def fail_copies(self, count: int) -> None:
+        """The next so many copies fail; 0 ends it."""
+        self._failing = count
+
     def reserve(self, nbytes: int) -> Reservation:
         return self._ledger.reserve(nbytes)
 
-    def place(self, weights: memoryview, reservation: Reservation) -> Placement:
+    def place(self, weights: memoryview, reservation: Reservation) -> VirtualCopy:
         self._ledger.check(reservation, weights.nbytes)
         return self._copied(weights, weights.nbytes)
 
@@ -79,22 +117,29 @@ class VirtualDevice:
     def staging(self, nbytes: int) -> memoryview:
         return memoryview(bytearray(nbytes))
 
-    def copy(self, part: memoryview, memory: memoryview, offset: int) -> Placement:
+    def copy(self, part: memoryview, memory: memoryview, offset: int) -> VirtualCopy:
         require_fit(part, memory.nbytes, offset)
         memory[offset : offset + part.nbytes] = part
         return self._copied(memory, part.nbytes)
 
-    def _copied(self, memory: memoryview, nbytes: int) -> _Copy:
+    def _copied(self, memory: memoryview, nbytes: int) -> VirtualCopy:
         """The copy takes its turn on the one engine."""
+        took_s = self.profile.copy_s(nbytes) * self._pace()
         with self._lock:
-            start_s = max(self._clock.now_s(), self._engine_free_s)
-            self._engine_free_s = start_s + self.profile.copy_s(nbytes)
-            return _Copy(memory, self._engine_free_s, self._clock)
+            self._engine_free_s = max(self._clock.now_s(), self._engine_free_s) + took_s
+            fault = f"{self.name} failed to copy {nbytes} bytes, as it was told" if self._failing else ""
+            self._failing = max(0, self._failing - 1)
+            return VirtualCopy(memory, took_s, self._engine_free_s, self._clock, fault)
 
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
+        """Takes as long as `work`, or as the profile says if that is longer; all of it by the pace."""
         if after is not None:
             after.wait()
-        return work()
+        start_s = self._clock.now_s()
+        result = work()
+        took_s = max(self._clock.now_s() - start_s, self.profile.run_s) * self._pace()
+        self._clock.wait_until(start_s + took_s)
+        return result
 
     def release(self, reservation: Reservation) -> None:
         self._ledger.release(reservation)

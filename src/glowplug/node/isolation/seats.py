@@ -22,7 +22,7 @@ from glowplug.node.isolation import limits, syscalls
 from glowplug.node.isolation.cgroups import Group
 from glowplug.node.isolation.identities import RANGE
 from glowplug.node.isolation.means import Means, mount_scratch
-from glowplug.node.share import nice_of
+from glowplug.node.share import nice_of, workers_here
 
 OnDisk = Callable[..., object]
 _CACHES = (".cache", ".config")
@@ -68,13 +68,17 @@ class Seat:
 
 
 class Seats:
-    """All seats of one agent, in its event loop. `later` runs what may block, elsewhere and soon."""
+    """All seats of one agent, in its event loop. `later` runs what may block, elsewhere and soon; the node
+    has so many `devices`."""
 
-    def __init__(self, means: Means, scratch: Path, budget_bytes: int, later: OnDisk) -> None:
+    def __init__(
+        self, means: Means, scratch: Path, budget_bytes: int, later: OnDisk, devices: int = 0
+    ) -> None:
         self._means = means
         self._scratch = scratch
         self._budget_bytes = budget_bytes
         self._later = later
+        self._devices = devices
         self._seats: dict[str, Seat] = {}
         self._places: dict[str, Path] = {}
         self._numbers = itertools.count(1)
@@ -88,7 +92,7 @@ class Seats:
     def serving(self, spec: FunctionSpec, weight_bytes: int) -> Seat:
         """For the zygote and the workers of a version. Raises OSError."""
         declared = spec.declaration
-        workers = declared.max_workers
+        workers = workers_here(declared, self._devices)
         bounds = limits.Bounds(
             limits.memory_limit_bytes(declared.memory_bytes, weight_bytes, workers),
             limits.MAX_TASKS,
@@ -96,6 +100,11 @@ class Seats:
             limits.scratch_limit_bytes(declared.memory_bytes),
         )
         return self._find(f"version {spec.version}", spec.environment_key, spec.function, "s", bounds)
+
+    def beside(self, seat: Seat) -> Seat:
+        """For one process more on the same seat."""
+        seat.members += 1
+        return seat
 
     def building(self, spec: FunctionSpec) -> Seat:
         """For a build and its probe, which may hold what the node may. Raises OSError."""

@@ -6,7 +6,7 @@ own index and never looks at everything.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import msgspec
@@ -16,16 +16,28 @@ class Worth(msgspec.Struct, frozen=True):
     """What a holding's worth is made of.
 
     `rank` is the logarithm of how often it is asked for (Arrivals.rank); `saved_s` the seconds a request
-    is spared because it is there; `pinned` that the user asked for it to be there.
+    is spared because it is there; `pinned` that the user asked for it to be there; `copies` how many there
+    are, itself included, and `at_once` how many of them are at work at a time, on average; `needed` the
+    probability that it is asked for soon, where the policy is `timely`; `used_s` when it was used last, and
+    `uses` how often since it came, as far as that is counted.
     """
 
     rank: float
     saved_s: float
     held_bytes: int
     pinned: bool = False
+    copies: int = 1
+    needed: float = 0.0
+    at_once: float = 0.0
+    used_s: float = 0.0
+    uses: float = 1.0
 
 
 class EvictionPolicy(Protocol):
+    @property
+    def timely(self) -> bool:
+        """Whether a worth changes with time, so that it is asked for again when something has to go."""
+
     @property
     def pinned_from(self) -> float:
         """The limit of `victims` that spares all that is pinned."""
@@ -36,17 +48,42 @@ class EvictionPolicy(Protocol):
     def withdraw(self, key: str) -> None:
         """`key` may not go (or is gone). Not an error when it was not offered."""
 
+    def evicted(self, key: str) -> None:
+        """`key`, still on offer, goes now for the room that it takes."""
+
     def score(self, worth: Worth) -> float:
         """Comparable with the `limit` of `victims`."""
 
     def offered(self, node: str) -> int:
         """Bytes that could be had at `node`."""
 
-    def victims(self, node: str, need_bytes: int, keep: Collection[str], limit: float) -> list[str]:
+    def victims(
+        self,
+        node: str,
+        need_bytes: int,
+        keep: Collection[str],
+        limit: float,
+        current: Callable[[str], float],
+    ) -> list[str]:
         """The least worthy holdings that free `need_bytes`, none in `keep`, none worth `limit` or more.
+        `current` gives the score of what is offered as it is now.
 
         When they are not enough all that there are: what stood below them may be offered once they are gone.
         """
 
     def keys(self) -> Collection[str]:
         """All that is offered."""
+
+
+def fewest(taken: list[str], size: Callable[[str], int], freed_bytes: int, need_bytes: int) -> list[str]:
+    """Of victims in the order of their worth: spares the worthiest first of those that are not needed after
+    all."""
+    chosen = []
+    for key in reversed(taken):
+        held_bytes = size(key)
+        if freed_bytes - held_bytes >= need_bytes:
+            freed_bytes -= held_bytes
+        else:
+            chosen.append(key)
+    chosen.reverse()
+    return chosen

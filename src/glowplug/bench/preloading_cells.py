@@ -1,0 +1,113 @@
+"""What `preloading` compares: systems as data, and one cell, which runs in a process of its own."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from glowplug.bench.published_preloading import PUBLISHED
+from glowplug.sim.replays import Cluster, Replayed, System, replay
+from glowplug.sim.workloads.gaps import classify, variation
+from glowplug.sim.workloads.registry import make_trace
+from glowplug.sim.workloads.reshape import select
+from glowplug.sim.workloads.trace import Trace
+
+OVERLOADED_S = 10.0
+"""Mean seconds of waiting from which on a cell says nothing about pre-loading but that memory is short."""
+
+FIXED_RIVALS = (
+    System("fixed"),
+    System("histogram", prewarm="histogram"),
+    System("faascache", prewarm="kept", eviction="greedy-dual"),
+    System("tyche", preload="tyche"),
+    System("instainfer", preload="instainfer"),
+    System("tyche + faascache", prewarm="kept", eviction="greedy-dual", preload="tyche"),
+)
+LADDER = System("ladder", prewarm="kept", eviction="ladder", preload="ladder")
+
+
+def as_published(name: str, prewarm: str, eviction: str, preload: str) -> System:
+    """Nothing is kept loaded after an answer, and nobody has helpers."""
+    return System(
+        name, prewarm=prewarm, eviction=eviction, preload=preload, helpers=False, keeps_loaded=False
+    )
+
+
+TABLE = tuple(as_published(row.name, row.prewarm, row.eviction, row.preload) for row in PUBLISHED)
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One replay. `workload` is a text of sim.workloads; `functions` of them are taken by the seed, of one
+    class of regularity where `trace_class` names one."""
+
+    part: str
+    system: System
+    cluster: Cluster
+    workload: str
+    functions: int
+    seed: int
+    trace_class: str = "all"
+
+    @property
+    def key(self) -> str:
+        """The same for the same cell, for results that are kept."""
+        return msgspec.json.encode(self).decode()
+
+
+def run_cell(cell: Cell) -> dict[str, Any]:
+    trace = _trace(cell.workload, cell.functions, cell.trace_class, cell.seed)
+    return _row(cell, trace, replay(trace, cell.system, cell.cluster, seed=cell.seed))
+
+
+@lru_cache(maxsize=2)
+def _trace(workload: str, functions: int, trace_class: str, seed: int) -> Trace:
+    whole = make_trace(workload, seed)
+    numbers = np.arange(whole.functions)
+    if trace_class != "all":
+        found = classify(variation(whole))
+        numbers = np.array([n for n in numbers if found[n] == trace_class])
+    rng = np.random.default_rng(seed)
+    if len(numbers) > functions:
+        numbers = np.sort(rng.choice(numbers, functions, replace=False))
+    return select(whole, rng.permutation(numbers))
+
+
+def _row(cell: Cell, trace: Trace, found: Replayed) -> dict[str, Any]:
+    system, cluster = cell.system, cell.cluster
+    answered = len(found.waits_s)
+    waits_s = found.waits_s if answered else np.array([0.0])
+    loading_mean_s = float(waits_s.mean())
+    return {
+        "part": cell.part,
+        "system": system.name,
+        "prewarm": system.prewarm,
+        "preload": system.preload,
+        "eviction": system.eviction,
+        "substrate": system.substrate,
+        "helpers": system.helpers,
+        "keeps_loaded": system.keeps_loaded,
+        "trace": cell.workload.partition(":")[0] + (",jitter" if "jitter" in cell.workload else ""),
+        "trace_class": cell.trace_class,
+        "functions": trace.functions,
+        "requests": trace.requests,
+        "failed": found.failed,
+        "nodes": cluster.nodes,
+        "devices": 0,
+        "memory_share": cluster.memory_share,
+        "seed": cell.seed,
+        "mean_s": float(found.latencies_s.mean()) if answered else 0.0,
+        "p99_s": float(np.percentile(found.latencies_s, 99)) if answered else 0.0,
+        "loading_mean_s": loading_mean_s,
+        "preload_rate": found.preloaded / max(1, trace.requests),
+        "waited_share": float(np.mean(waits_s > 1e-3)),
+        "started": found.started,
+        "wasted": found.wasted,
+        "wasted_byte_s": found.wasted_byte_s,
+        "cpu_s": found.cpu_s,
+        "held_mean_bytes": float(found.memory_bytes.mean()),
+        "overloaded": loading_mean_s > OVERLOADED_S or found.failed > 0,
+        "simulated": True,
+    }

@@ -1,0 +1,126 @@
+"""What `preloading` has to show, from its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import sqrt
+from statistics import mean, stdev
+from typing import Any
+
+from glowplug.bench.published_preloading import CLASSES, Published
+from glowplug.bench.result import Claim, claim
+
+Row = dict[str, Any]
+MIX_TARGETS = {0.05: 1.2, 0.1: 2.0, 0.25: 1.3, 0.5: 1.6}
+HOUR_TARGETS = {0.1: 1.15, 0.25: 2.2, 0.5: 3.5}
+_STUDENT_95 = {1: 12.7, 2: 4.3, 3: 3.18, 4: 2.78, 5: 2.57}
+_LEAST_S = 1e-4
+
+
+def claims(rows: Sequence[Row]) -> list[Claim]:
+    found: list[Claim] = []
+    for part, targets in (("mix", MIX_TARGETS), ("hour", HOUR_TARGETS), ("jitter", {0.1: 1.4})):
+        for share, target in targets.items():
+            here = [row for row in rows if row["part"] == part and row["memory_share"] == share]
+            if not here:
+                continue
+            best = best_fixed([row for row in rows if row["part"] == part])
+            ratio, low, high = paired(here, best, "ladder")
+            name = f"{part}, {share:.0%} of memory: {best} / ladder (95 %: {low:.2f} .. {high:.2f})"
+            found.append(claim(name, ratio, "at least", target))
+    found += _wasted([row for row in rows if row["part"] == "mix"])
+    found += _zygote([row for row in rows if row["part"] == "zygote"])
+    found += _nodes([row for row in rows if row["part"] == "nodes"])
+    return found
+
+
+def best_fixed(rows: Iterable[Row]) -> str:
+    """The system, but for ladder, that is best over all cells: by its mean of ratios to each cell's best."""
+    by_cell: dict[tuple[Any, ...], dict[str, float]] = {}
+    for row in rows:
+        if row["system"] != "ladder" and not row["overloaded"]:
+            cell = by_cell.setdefault((row["memory_share"], row["seed"]), {})
+            cell[row["system"]] = max(row["loading_mean_s"], _LEAST_S)
+    scores: dict[str, list[float]] = {}
+    for cell in by_cell.values():
+        for system, value in cell.items():
+            scores.setdefault(system, []).append(value / min(cell.values()))
+    return min(scores, key=lambda system: mean(scores[system])) if scores else "fixed"
+
+
+def paired(rows: Sequence[Row], rival: str, ours: str) -> tuple[float, float, float]:
+    """(mean, lower, upper) of rival / ours in mean loading latency over seeds, with its 95 % interval."""
+    by_seed: dict[int, dict[str, float]] = {}
+    for row in rows:
+        by_seed.setdefault(row["seed"], {})[row["system"]] = max(row["loading_mean_s"], _LEAST_S)
+    ratios = [each[rival] / each[ours] for each in by_seed.values() if rival in each and ours in each]
+    middle = mean(ratios)
+    if len(ratios) < 2:
+        return middle, middle, middle
+    half = _STUDENT_95.get(len(ratios) - 1, 2.1) * stdev(ratios) / sqrt(len(ratios))
+    return middle, middle - half, middle + half
+
+
+def _wasted(rows: Sequence[Row]) -> list[Claim]:
+    total = {
+        name: sum(r["wasted_byte_s"] for r in rows if r["system"] == name) for name in ("ladder", "tyche")
+    }
+    if not total["tyche"]:
+        return []
+    return [
+        claim("mix: wasted byte-seconds, ladder / tyche", total["ladder"] / total["tyche"], "at most", 1.0)
+    ]
+
+
+def _zygote(rows: Sequence[Row]) -> list[Claim]:
+    found = []
+    for share in sorted({row["memory_share"] for row in rows}):
+        here = [row for row in rows if row["memory_share"] == share]
+        process = mean(
+            r["loading_mean_s"] for r in here if (r["system"], r["substrate"]) == ("fixed", "process")
+        )
+        ladder = mean(
+            r["loading_mean_s"] for r in here if (r["system"], r["substrate"]) == ("ladder", "zygote")
+        )
+        name = f"{share:.0%} of memory: ladder on zygotes below fixed on processes"
+        found.append(claim(name, 1 - ladder / process, "at least", 0.97))
+        on_zygotes = [row for row in here if row["substrate"] == "zygote"]
+        best = best_fixed(on_zygotes)
+        ratio, low, high = paired(on_zygotes, best, "ladder")
+        name = f"{share:.0%} of memory, zygotes: {best} / ladder (95 %: {low:.2f} .. {high:.2f})"
+        found.append(claim(name, ratio, "at least", 1.4))
+    return found
+
+
+def _nodes(rows: Sequence[Row]) -> list[Claim]:
+    found = []
+    for nodes in sorted({row["nodes"] for row in rows}):
+        here = [row for row in rows if row["nodes"] == nodes]
+        ratio, low, high = paired(here, "instainfer + fixed", "tyche + fixed")
+        name = f"{nodes} nodes, as published: instainfer / tyche (95 %: {low:.2f} .. {high:.2f})"
+        found.append(claim(name, ratio, "at least", 1.9 if nodes == 16 else 1.0))
+    return found
+
+
+def beside_published(rows: Sequence[Row], published: Sequence[Published]) -> list[Row]:
+    """A line for each cell of the published table: its figures, and ours over the seeds."""
+    lines = []
+    for system in published:
+        for place, trace_class in enumerate(CLASSES):
+            ours = [
+                row for row in rows
+                if (row["part"], row["system"], row["trace_class"]) == ("table", system.name, trace_class)
+            ]  # fmt: skip
+            if ours:
+                rate = system.preload_rate[place] if system.preload_rate else None
+                lines.append({
+                    "system": system.name,
+                    "trace_class": trace_class,
+                    "published_mean_s": system.end_to_end_s[place],
+                    "mean_s": mean(row["mean_s"] for row in ours),
+                    "published_loading_s": system.loading_s[place],
+                    "loading_mean_s": mean(row["loading_mean_s"] for row in ours),
+                    "published_rate": rate,
+                    "preload_rate": mean(row["preload_rate"] for row in ours),
+                })  # fmt: skip
+    return lines

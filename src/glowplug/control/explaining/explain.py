@@ -1,0 +1,51 @@
+"""From a journal's segments to what became of one request, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from glowplug.control.explaining.watch import Watch
+from glowplug.control.journal import Entry, commands_crc, entries_of, payloads
+from glowplug.control.state import ControlState
+from glowplug.core.events import RequestArrived
+from glowplug.core.explanation import Explanation
+from glowplug.core.ids import RequestId
+
+
+def explain(segments: Sequence[bytes], request: RequestId) -> Explanation | None:
+    """What `segments`, oldest first, tell of a request: their events are handled again, up to its end. None
+    when they do not know it: a gateway sent it under a lease, or it is older than what is kept."""
+    for number, data in enumerate(segments):
+        if _begins_in(data, request):
+            return _handled_again(data, segments[number + 1 :], request)
+    return None
+
+
+def _begins_in(data: bytes, request: RequestId) -> bool:
+    needle = msgspec.msgpack.encode(request)
+    return needle in data and any(
+        isinstance(entry.event, RequestArrived) and entry.event.request == request
+        for entry in entries_of(data, needle)
+    )
+
+
+def _handled_again(data: bytes, later: Sequence[bytes], request: RequestId) -> Explanation | None:
+    """A later segment goes on where the one before it ended: its snapshot is not needed."""
+    state = ControlState.from_snapshot(next(payloads(data)))
+    watch = Watch(state.context, request)
+    for segment in (data, *later):
+        for entry in entries_of(segment):
+            _step(state, watch, entry)
+            if watch.is_over:
+                return watch.explanation()
+    return watch.explanation() if watch.has_begun else None
+
+
+def _step(state: ControlState, watch: Watch, entry: Entry) -> None:
+    watch.before(entry.event, entry.now_s)
+    commands = state.handle(entry.event, entry.now_s)
+    watch.after(entry.event, commands)
+    if watch.has_begun and commands_crc(commands) != entry.commands_crc:
+        watch.warn(f"{type(entry.event).__name__} at {entry.now_s:.6f} led to other commands then")

@@ -1,0 +1,105 @@
+"""Lines of devices: what is bound there and waits for its model or its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from glowplug.control import answers
+from glowplug.control import lines as starved
+from glowplug.control.context import Context
+from glowplug.control.fleet import places
+from glowplug.control.fleet.records import Batch, Device
+from glowplug.control.records import Function, Request
+from glowplug.core.ids import FunctionId, RequestId
+
+
+def join(c: Context, device: Device, function: Function, requests: Iterable[RequestId], run_s: float) -> None:
+    """Takes waiting requests out of the queue and puts them into the line, as one batch."""
+    batch = Batch(function.id, dict.fromkeys(requests), run_s)
+    for number in batch.requests:
+        request = c.store.requests[number]
+        answers.dequeue(c, request)
+        request.state, request.device = "lined", device.id
+    function.lined += len(batch.requests)
+    c.store.fleet.lined += len(batch.requests)
+    device.line.append(batch)
+    device.pinned[function.id] = device.pinned.get(function.id, 0) + 1
+    places.offer(c, device, function.id)
+    places.changed(c, device)
+
+
+def take(c: Context, device: Device, place: int) -> Batch:
+    """Out of the line, to be bound to its instance at once: it is not offered for eviction in between."""
+    batch = device.line.pop(place)
+    _left(c, batch.function, len(batch.requests))
+    _unpin(device, batch.function)
+    return batch
+
+
+def withdraw(c: Context, request: Request) -> None:
+    """Out of wherever it waits, without having had its turn."""
+    if request.state == "lined":
+        _drop(c, request)
+    else:
+        answers.dequeue(c, request)
+
+
+def _drop(c: Context, request: Request) -> None:
+    """A request that stands in a line is answered already, or gone."""
+    assert request.device is not None
+    device = c.store.fleet.devices[request.device]
+    for place, batch in enumerate(device.line):
+        if request.id in batch.requests:
+            del batch.requests[request.id]
+            _left(c, batch.function, 1)
+            if not batch.requests:
+                del device.line[place]
+                _unpin(device, batch.function)
+                places.offer(c, device, batch.function)
+            break
+    request.device = None
+    places.changed(c, device)
+
+
+def recall(c: Context, device: Device, function: FunctionId, *, retried: bool) -> None:
+    """What stands in the line for a function goes back to its queue, where it was first; `retried` is for
+    what had its chance: who comes back twice is told."""
+    batches = [batch for batch in device.line if batch.function == function]
+    for batch in reversed(batches):
+        device.line.remove(batch)
+        _left(c, function, len(batch.requests))
+        _unpin(device, function)
+        for number in reversed(batch.requests):
+            request = c.store.requests[number]
+            request.device = None
+            if retried and request.retried:
+                words = f"the model of {function} could not be loaded, twice"
+                answers.reject(c, request, "unavailable", words, 1.0)
+                continue
+            had = request.retried
+            answers.requeue(c, request)
+            request.retried = had or retried
+    places.offer(c, device, function)
+    places.changed(c, device)
+
+
+def recall_all(c: Context, function: Function, *, retried: bool) -> None:
+    for device in list(c.store.fleet.devices.values()):
+        if function.id in device.pinned:
+            recall(c, device, function.id, retried=retried)
+
+
+def _left(c: Context, function: FunctionId, count: int) -> None:
+    c.store.fleet.lined -= count
+    record = c.store.functions[function]
+    record.lined -= count
+    if not (record.lined or record.queue):
+        starved.leave(c, record)
+
+
+def _unpin(device: Device, function: FunctionId) -> None:
+    left = device.pinned[function] - 1
+    if left:
+        device.pinned[function] = left
+    else:
+        del device.pinned[function]

@@ -1,0 +1,134 @@
+"""Carries out what the scheduling policy decides, and moves the lines on."""
+
+from __future__ import annotations
+
+from glowplug.control import answers, instances
+from glowplug.control.context import Context
+from glowplug.control.estimates import replicas_wanted
+from glowplug.control.fleet import fits, lines, loads, queues
+from glowplug.control.fleet.records import Device
+from glowplug.control.fleet.view import FleetView
+from glowplug.control.records import Function, Version
+from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.policy.scheduling import Load, Send
+
+
+def run(c: Context) -> None:
+    """One round: lines that can move, the policy until it is done, and loads that wait for room. Those come
+    last, or they would take the memory of what has just come and is about to be used."""
+    fleet = c.store.fleet
+    while c.moved:
+        number = next(iter(c.moved))
+        del c.moved[number]
+        device = fleet.devices.get(number)
+        if device is not None:
+            _advance(c, device)
+    if fleet.waiting:
+        _decide(c)
+    if fleet.stalled:
+        loads.retry(c)
+
+
+def _decide(c: Context) -> None:
+    view, fleet = fleet_view(c), c.store.fleet
+    for decision in c.policies.scheduling.decide(view, c.now_s):
+        device = fleet.devices[decision.device]
+        if isinstance(decision, Load):
+            function = c.store.functions[decision.function]
+        else:
+            function = c.store.functions[c.store.requests[decision.requests[0]].function]
+        if not fits.may_lie(c, device, function):
+            # A policy that insists would be asked for ever.
+            return
+        if isinstance(decision, Load):
+            loads.want(c, device, function)
+        else:
+            _send(c, device, function, decision, view)
+
+
+def fleet_view(c: Context) -> FleetView:
+    if c.fleet_view is None:
+        c.fleet_view = FleetView(c)
+    return c.fleet_view
+
+
+def look(c: Context, function: Function, version: Version) -> None:
+    """What else a function on devices wants: as many copies as it is to have at least."""
+    if not function.on_device:
+        qualify(c, function, on_device=True)
+    c.fleet_check = True
+    if function.queue:
+        _refuse_hopeless(c, function, version)
+    missing = replicas_wanted(c, function) - len(c.store.fleet.where.get(function.id, ()))
+    if missing <= 0 or c.now_s < function.retry_at_s:
+        return
+    places = [
+        device
+        for device in c.store.fleet.devices.values()
+        if not device.paused_until_s
+        and device.id not in c.store.fleet.where.get(function.id, ())
+        and fits.may_lie(c, device, function)
+        and fits.has_room(c, device, version)
+    ]
+    places.sort(key=lambda device: -c.store.fleet.ledger.free_bytes(device.id))
+    for device in places[:missing]:
+        loads.want(c, device, function)
+
+
+def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:
+    """Nobody is to wait for a device that is not there. Without any node one is expected to come back."""
+    if c.store.fleet.devices:
+        hopeless = fits.hopeless(c, version)
+        if hopeless is not None:
+            function.error = hopeless
+            answers.reject_queue(c, function, "no_space", hopeless)
+    elif c.store.nodes:
+        function.error = (
+            f"{function.id} computes on a device, and there is none: see `glowplug serve --devices`"
+        )
+        answers.reject_queue(c, function, "unavailable", function.error)
+
+
+def qualify(c: Context, function: Function, *, on_device: bool) -> None:
+    """Its next version is on devices, where the one before was not, or the other way round."""
+    if not on_device:
+        lines.recall_all(c, function, retried=False)
+    waiting = list(function.queue)
+    for number in waiting:
+        if not on_device:
+            queues.leave(c.store.fleet, c.store.requests[number])
+    function.on_device = on_device
+    for number in waiting:
+        if on_device:
+            queues.join(c.store.fleet, c.store.requests[number])
+
+
+def _send(c: Context, device: Device, function: Function, decision: Send, view: FleetView) -> None:
+    here = function.id in device.residents or function.id in device.loading
+    elsewhere = function.id in c.store.fleet.where
+    c.store.fleet.tally.bound(len(decision.requests), here=here, elsewhere=elsewhere)
+    run_s = view.run_s(function.id, device.id, len(decision.requests))
+    lines.join(c, device, function, decision.requests, run_s)
+    _advance(c, device)
+
+
+def _advance(c: Context, device: Device) -> None:
+    """Begins what can begin: the first in the line whose model is there and not at work."""
+    while device.line and len(device.running) < device.at_once:
+        place = next(
+            (n for n, b in enumerate(device.line) if _ready(c, device, b.function) is not None), None
+        )
+        if place is None:
+            break
+        batch = lines.take(c, device, place)
+        number = _ready(c, device, batch.function)
+        assert number is not None
+        instances.bind_batch(c, c.store.instances[number], batch.requests, batch.run_s)
+    for function in list(device.pinned):
+        if function not in device.residents and function not in device.loading:
+            loads.want(c, device, c.store.functions[function])
+
+
+def _ready(c: Context, device: Device, function: FunctionId) -> InstanceId | None:
+    number = device.residents.get(function)
+    return None if number is None or number in device.running else number

@@ -1,0 +1,135 @@
+"""Asks the pre-load policy, and carries out what it decides."""
+
+from __future__ import annotations
+
+from math import inf
+
+from glowplug.control import growth, instances
+from glowplug.control.context import Context
+from glowplug.control.estimates import loaded_bytes
+from glowplug.control.preloading import sandboxes
+from glowplug.control.preloading.view import PreloadView, SandboxView
+from glowplug.control.records import Function, Instance, Version
+from glowplug.core.errors import NoSpace
+from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.core.ladder import Step
+from glowplug.policy.preload import Drop, Guest, Raise
+
+TIMER = "preload"
+_ROUND = 64
+"""Decisions carried out in one go; the rest comes with the next event."""
+
+
+def arrived(c: Context, function: FunctionId) -> None:
+    """A request came for it, be it told one by one or in a gateway's report."""
+    if not c.policies.preload.foresees and not c.policies.eviction.timely:
+        return
+    c.policies.predictors.observe(function, c.now_s)
+    c.policies.preload.arrived(PreloadView(c), function, c.now_s)
+    _arm(c)
+
+
+def invoked(c: Context, instance: Instance) -> None:
+    """An instance begins to serve: some of those that share its sandbox may have to go."""
+    host = instance if instance.host is None else c.store.instances.get(instance.host)
+    if host is None or host.id not in c.store.guests:
+        return
+    for number in c.policies.preload.invoked(PreloadView(c), SandboxView(c, host), c.now_s):
+        guest = c.store.instances.get(number)
+        if guest is not None and guest is not instance and instances.is_unused(guest):
+            c.store.preloads.note_unused(guest, c.now_s)
+            instances.drain(c, guest, "its sandbox is used")
+
+
+def run(c: Context) -> None:
+    """One round of decisions."""
+    view = PreloadView(c)
+    for count, decision in enumerate(c.policies.preload.decide(view, c.now_s), 1):
+        if isinstance(decision, Guest):
+            _admit(c, decision)
+        elif isinstance(decision, Raise):
+            _raise(c, decision)
+        else:
+            _drop(c, decision)
+        if count >= _ROUND:
+            break
+    _arm(c)
+
+
+def pursue(c: Context, function: Function, version: Version) -> None:
+    """A climb that had to wait for room, as long as it is still worth it."""
+    wanted = c.store.preloads.wanted.get(function.id)
+    if wanted is None:
+        return
+    if c.now_s >= wanted.until_s or function.queue:
+        del c.store.preloads.wanted[function.id]
+        return
+    _climb(c, function, version, wanted)
+
+
+def _arm(c: Context) -> None:
+    next_s = c.policies.preload.next_s()
+    if next_s < inf and c.store.timers.get(TIMER) != next_s:
+        c.set_timer(TIMER, max(next_s, c.now_s))
+
+
+def _admit(c: Context, decision: Guest) -> None:
+    found = _preloadable(c, decision.function)
+    if found is None:
+        return
+    if decision.host < 0:
+        node = c.store.node_order[-1 - decision.host]
+        _climb(c, *found, Raise(decision.function, node, Step.PARKED, -inf, c.now_s))
+        return
+    host = c.store.instances.get(decision.host)
+    if host is not None:
+        guest = sandboxes.admit(c, *found, host)
+        if guest is not None:
+            c.store.preloads.note_started(guest, loaded_bytes(found[1]), c.now_s)
+
+
+def _raise(c: Context, decision: Raise) -> None:
+    found = _preloadable(c, decision.function)
+    if found is not None:
+        _climb(c, *found, decision)
+
+
+def _climb(c: Context, function: Function, version: Version, decision: Raise) -> None:
+    node = c.store.nodes.get(decision.node)
+    if node is None:
+        return
+    preloads = c.store.preloads
+    before = c.store.instances_made
+    try:
+        if decision.step == Step.STAGED:
+            done = growth.stage_at(c, node, function, version, limit=decision.worth)
+        else:
+            done = growth.grow_ahead(c, node, function, version, limit=decision.worth)
+    except NoSpace as error:
+        function.error = error.message
+        done = True
+    if done:
+        preloads.wanted.pop(function.id, None)
+        if c.store.instances_made > before:
+            number = InstanceId(c.store.instances_made)
+            instance = c.store.instances[number]
+            preloads.note_started(instance, c.store.ledger.held_bytes(instance.key), c.now_s)
+    elif decision.until_s > c.now_s:
+        preloads.wanted[function.id] = decision
+
+
+def _drop(c: Context, decision: Drop) -> None:
+    instance = c.store.instances.get(decision.instance)
+    if instance is not None and not instance.draining and instances.is_unused(instance):
+        c.store.preloads.note_unused(instance, c.now_s)
+        instances.drain(c, instance, "not needed after all")
+
+
+def _preloadable(c: Context, number: FunctionId) -> tuple[Function, Version] | None:
+    function = c.store.functions.get(number)
+    if function is None or function.gone or function.active is None or c.now_s < function.retry_at_s:
+        return None
+    version = c.store.versions[function.active]
+    if version.spec.declaration.preload == "never" or version.on_device:
+        return None
+    return function, version

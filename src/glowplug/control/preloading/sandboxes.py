@@ -1,0 +1,42 @@
+"""Sandboxes: warm instances whose limit is larger than what is loaded in them, and their guests."""
+
+from __future__ import annotations
+
+from glowplug.control import growth, holdings, instances
+from glowplug.control.context import Context
+from glowplug.control.estimates import loaded_bytes
+from glowplug.control.records import Function, Instance, Version, key_of
+from glowplug.core.commands import Target
+from glowplug.core.ids import InstanceId
+from glowplug.core.ladder import Step
+
+
+def is_sandbox(c: Context, instance: Instance) -> bool:
+    """Whether others may be loaded inside it: it is up, keeps its own limit, and is not leaving."""
+    if c.settings.substrate != "process" or instance.host is not None or instance.device is not None:
+        return False
+    return instance.slot in ("idle", "busy")
+
+
+def room_bytes(c: Context, host: Instance) -> int:
+    """Its limit, less what is loaded in it, for its owner and for guests."""
+    taken_bytes = loaded_bytes(c.version_of(host)) if host.loaded else 0
+    for number in c.store.guests.get(host.id, ()):
+        taken_bytes += loaded_bytes(c.version_of(c.store.instances[number]))
+    return c.store.ledger.held_bytes(host.key) - taken_bytes
+
+
+def admit(c: Context, function: Function, version: Version, host: Instance) -> Instance | None:
+    """Starts loading the function inside an idle sandbox. None when there is no room, or nothing to fork."""
+    if not is_sandbox(c, host) or host.slot != "idle" or room_bytes(c, host) < loaded_bytes(version):
+        return None
+    environment = key_of("environment", host.node, version.spec.environment_key)
+    standing = c.store.holdings.get(environment)
+    if standing is None or standing.phase != "up":
+        growth.ensure_environment(c, c.store.nodes[host.node], function, version)
+        return None
+    target = Target("instance", host.node, str(c.instance_id()))
+    holding = holdings.enter(c, target, Step.PARKED, 0, spec=version.spec, needs=(environment,), forced=True)
+    c.store.guests.setdefault(host.id, {})[InstanceId(int(target.key))] = None
+    instances.launch(c, holding, version, Step.IMPORTED, None, prime=True, host=host)
+    return c.store.instances[InstanceId(int(target.key))]

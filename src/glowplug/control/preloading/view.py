@@ -1,0 +1,174 @@
+"""What pre-load policies see. Meets policy.preload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from glowplug.control import placement
+from glowplug.control.context import Context
+from glowplug.control.estimates import best_origin, instance_bytes, loaded_bytes, weight_bytes, zygote_bytes
+from glowplug.control.preloading import sandboxes
+from glowplug.control.records import Instance, Version, key_of
+from glowplug.core.ids import FunctionId, InstanceId, NodeId
+from glowplug.core.ladder import Step
+
+
+class SandboxView:
+    """An instance as a place for guests."""
+
+    __slots__ = ("_c", "_instance", "id", "node", "owner")
+
+    def __init__(self, c: Context, instance: Instance) -> None:
+        self._c = c
+        self._instance = instance
+        self.id: InstanceId = instance.id
+        self.owner: FunctionId = instance.function
+        self.node: NodeId = instance.node
+
+    @property
+    def is_idle(self) -> bool:
+        return self._instance.slot == "idle"
+
+    @property
+    def room_bytes(self) -> int:
+        return sandboxes.room_bytes(self._c, self._instance)
+
+    @property
+    def guests(self) -> Iterable[InstanceId]:
+        return tuple(self._c.store.guests.get(self.id, ()))
+
+
+class NodeSandbox:
+    """On the `zygote` substrate all of a node's free memory, as one sandbox without an owner, for policies
+    that fill sandboxes. Its id is the node's place, counted down from -1."""
+
+    __slots__ = ("_c", "id", "node", "owner")
+    is_idle = True
+    guests: tuple[InstanceId, ...] = ()
+
+    def __init__(self, c: Context, node: NodeId) -> None:
+        self._c = c
+        self.id = InstanceId(-1 - c.store.node_order.index(node))
+        self.owner = FunctionId("")
+        self.node = node
+
+    @property
+    def room_bytes(self) -> int:
+        return self._c.store.ledger.free_bytes(self.node)
+
+
+class PreloadView:
+    __slots__ = ("_c",)
+
+    def __init__(self, c: Context) -> None:
+        self._c = c
+
+    def functions(self) -> Iterator[FunctionId]:
+        for function in self._c.store.functions.values():
+            if function.active is not None and not function.gone:
+                version = self._c.store.versions[function.active]
+                if version.spec.declaration.preload != "never" and not version.on_device:
+                    yield function.id
+
+    def namespace(self, function: FunctionId) -> str:
+        return self._version(function).spec.namespace
+
+    def nodes(self) -> Iterable[NodeId]:
+        return self._c.store.node_order
+
+    def sandboxes(self, node: NodeId | None = None) -> Iterator[SandboxView | NodeSandbox]:
+        c = self._c
+        if c.settings.substrate != "process":
+            for number in c.store.node_order if node is None else (node,):
+                yield NodeSandbox(c, number)
+            return
+        for number in c.store.nodes if node is None else (node,):
+            for key in c.store.nodes[number].keys:
+                if key.startswith("instance/"):
+                    instance = c.store.instances[InstanceId(int(key.rpartition("/")[2]))]
+                    if sandboxes.is_sandbox(c, instance):
+                        yield SandboxView(c, instance)
+
+    def ready(self, function: FunctionId) -> int:
+        version, instances = self._version(function), self._c.store.instances
+        loaded = sum(instances[number].loaded for number in (*version.idle, *version.busy))
+        return loaded + len(version.climbing) + len(version.leased)
+
+    def idle(self, function: FunctionId) -> Iterable[InstanceId]:
+        return tuple(self._version(function).idle)
+
+    def is_guest(self, instance: InstanceId) -> bool:
+        record = self._c.store.instances.get(instance)
+        return record is not None and record.host is not None
+
+    def served_at(self, function: FunctionId) -> NodeId | None:
+        return self._c.store.preloads.served_at.get(function)
+
+    def homes(self, function: FunctionId) -> Iterable[NodeId]:
+        return placement.homes(self._c, self._version(function))
+
+    def best_step(self, function: FunctionId, node: NodeId) -> Step:
+        version = self._version(function)
+        if any(self._c.store.instances[number].node == node for number in version.idle):
+            return Step.PARKED
+        return best_origin(self._c, version, node) or Step.LOCAL
+
+    def steps_up(self, function: FunctionId, node: NodeId) -> Iterator[tuple[Step, int, float]]:
+        c, version = self._c, self._version(function)
+        costs, spec = c.policies.costs, version.spec
+        here = best_origin(c, version, node) or Step.LOCAL
+        held = key_of("weights", node, spec.version) in c.store.holdings
+        shared_bytes = 0 if held else weight_bytes(version)
+        facts = version.facts
+        if facts is not None and facts.highest_step >= Step.STAGED and here < Step.STAGED:
+            yield (
+                Step.STAGED,
+                zygote_bytes(c, version) + shared_bytes,
+                costs.climb_s(spec.version, Step.STAGED),
+            )
+        yield Step.PARKED, instance_bytes(c, version) + shared_bytes, 0.0
+
+    def waits_s(self, function: FunctionId) -> float:
+        c, version = self._c, self._version(function)
+        if version.leased or any(self._c.store.instances[number].loaded for number in version.idle):
+            return 0.0
+        costs, spec = c.policies.costs, version.spec
+        if version.staged_on:
+            return costs.climb_s(spec.version, Step.STAGED)
+        climb_s = costs.climb_s(spec.version, Step.IMPORTED)
+        if spec.environment_key in c.store.environments:
+            return climb_s
+        return climb_s + costs.expect_s(spec.environment_key, "environment")
+
+    def guest_bytes(self, function: FunctionId) -> int:
+        version = self._version(function)
+        if self._c.settings.substrate == "process":
+            return loaded_bytes(version)
+        return instance_bytes(self._c, version) + weight_bytes(version)
+
+    def load_s(self, function: FunctionId) -> float:
+        return self._c.policies.costs.climb_s(self._version(function).spec.version, Step.IMPORTED)
+
+    def run_s(self, function: FunctionId) -> float:
+        return self._c.policies.costs.expect_s(self._version(function).spec.version, "run")
+
+    def room_bytes(self, node: NodeId) -> int:
+        ledger = self._c.store.ledger
+        return ledger.free_bytes(node) + ledger.leaving[node]
+
+    def rate_per_s(self, function: FunctionId) -> float:
+        return self._c.policies.predictors.rate_per_s(function, self._c.now_s)
+
+    def last_s(self, function: FunctionId) -> float | None:
+        return self._c.policies.predictors.last_s(function)
+
+    def needed(self, function: FunctionId, from_s: float, until_s: float) -> float:
+        return self._c.policies.predictors.needed(function, self._c.now_s, from_s, until_s)
+
+    def quantile_s(self, function: FunctionId, share: float) -> float:
+        return self._c.policies.predictors.quantile_s(function, share)
+
+    def _version(self, function: FunctionId) -> Version:
+        number = self._c.store.functions[function].active
+        assert number is not None
+        return self._c.store.versions[number]

@@ -1,0 +1,202 @@
+"""Which devices a node has, as people write it: `virtual:3x2GB@2GB/s`, `cpu:2`, `cuda:0`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import msgspec
+
+from glowplug.core.errors import InvalidArguments, InvalidDeclaration
+from glowplug.core.units import parse_bytes, parse_seconds
+
+Kind = Literal["virtual", "cpu", "cuda"]
+MOST_DEVICES = 1024
+CARD_CONTEXT = "1.1GB"
+"""What a process's context takes of a graphics card, about (recalled, not measured)."""
+_VIRTUAL = re.compile(r"(\d+)x([^@,]+)@([^/,]+)/s")
+_CPU = re.compile(r"(\d+)(?:x(.+))?")
+_HELP = (
+    "write virtual:COUNTxSIZE@RATE/s (virtual:3x2GB@2GB/s), cpu:COUNT or cpu:COUNTxSIZE (cpu:2), cuda or "
+    "cuda:NUMBER, auto, or none"
+)
+
+
+class DeviceSetting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One device of a node. `capacity_bytes` 0 is what it says itself (cuda).
+
+    Of `virtual`: a copy there takes `latency_s` and its bytes by `copy_bytes_per_s`, a run at least `run_s`.
+    Of `cpu`: `cores` are those of its workers. `context_bytes` and `context_s` are what a process takes of
+    the device, and needs, before any model lies there; with `shared` the functions of a namespace have one
+    such context together.
+    """
+
+    name: str
+    kind: Kind
+    number: int = 0
+    capacity_bytes: int = 0
+    copy_bytes_per_s: float = 0.0
+    latency_s: float = 0.0
+    run_s: float = 0.0
+    cores: tuple[int, ...] = ()
+    context_bytes: int = 0
+    context_s: float = 0.0
+    shared: bool = False
+
+
+Harm = Literal["loads", "memory", "slow", "gone", "none"]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What is to happen to a device: its next `count` loads fail; it loses its `memory`, with all that runs
+    in it; everything takes `factor` times as long from now on; it is `gone`; or it is whole again
+    (`none`)."""
+
+    harm: Harm
+    count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    factor: Annotated[float, msgspec.Meta(gt=0.0, le=1e6)] = 10.0
+
+
+class Host(msgspec.Struct, frozen=True):
+    """What a node can make devices of: its cores and graphics cards by number, and its memory budget."""
+
+    cores: tuple[int, ...]
+    cards: tuple[int, ...]
+    budget_bytes: int
+
+
+def parse_devices(texts: Sequence[str], host: Host) -> tuple[DeviceSetting, ...]:
+    """The devices that `--devices`, given once or several times, asks for. Raises InvalidArguments."""
+    found: list[DeviceSetting] = []
+    for text in texts:
+        first = len([each for each in found if each.kind == text.partition(":")[0]])
+        found += _parse(text.strip(), host, first)
+    names = [each.name for each in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise _wrong(f"{twice} is named twice")
+    if len(found) > MOST_DEVICES:
+        raise _wrong(f"{len(found)} devices are more than {MOST_DEVICES}")
+    return tuple(found)
+
+
+def _parse(text: str, host: Host, first: int) -> list[DeviceSetting]:
+    if text in ("none", ""):
+        return []
+    if text == "auto":
+        return [_card(number, {}, "auto") for number in host.cards]
+    words, *options = text.split(",")
+    kind, _, rest = words.partition(":")
+    given = dict(_option(option, text) for option in options)
+    if kind == "virtual":
+        return _virtual(rest, given, text, first)
+    if kind == "cpu":
+        return _cpu(rest, given, text, host, first)
+    if kind == "cuda":
+        return _cuda(rest, given, text, host)
+    raise _wrong(f"{text[:80]!r} names no kind of device; {_HELP}")
+
+
+def _virtual(rest: str, given: dict[str, str], text: str, first: int) -> list[DeviceSetting]:
+    match = _VIRTUAL.fullmatch(rest)
+    if match is None:
+        raise _wrong(f"{text[:80]!r} is no virtual device; {_HELP}")
+    count = _count(match[1], text)
+    capacity_bytes, rate = _bytes(match[2], text), _bytes(match[3], text)
+    if not capacity_bytes or not rate:
+        raise _wrong(f"{text[:80]!r}: a size and a rate are more than 0")
+    _check_options(given, text, "latency", "run", "context", "shared")
+    context_size, _, context_time = given.get("context", "0").partition("/")
+    shared = given.get("shared", "no")
+    if shared not in ("yes", "no"):
+        raise _wrong(f"{text[:80]!r}: shared is yes or no")
+    return [
+        DeviceSetting(
+            f"virtual{number}", "virtual", number, capacity_bytes, float(rate),
+            latency_s=_seconds(given.get("latency", "0"), text), run_s=_seconds(given.get("run", "0"), text),
+            context_bytes=_bytes(context_size, text), context_s=_seconds(context_time or "0", text),
+            shared=shared == "yes",
+        )
+        for number in range(first, first + count)
+    ]  # fmt: skip
+
+
+def _cpu(rest: str, given: dict[str, str], text: str, host: Host, first: int) -> list[DeviceSetting]:
+    match = _CPU.fullmatch(rest)
+    if match is None:
+        raise _wrong(f"{text[:80]!r} is no cpu device; {_HELP}")
+    _check_options(given, text)
+    count = _count(match[1], text)
+    if first:
+        raise _wrong("name all cpu devices at once, as in cpu:2")
+    if count > len(host.cores):
+        raise _wrong(f"{text[:80]!r}: there are {len(host.cores)} cores, and each device has its own")
+    share = len(host.cores) // count
+    capacity_bytes = _bytes(match[2], text) if match[2] else host.budget_bytes // count
+    return [
+        DeviceSetting(
+            f"cpu{number}", "cpu", number, capacity_bytes,
+            cores=host.cores[number * share : (number + 1) * share],
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def _cuda(rest: str, given: dict[str, str], text: str, host: Host) -> list[DeviceSetting]:
+    if rest and not rest.isdecimal():
+        raise _wrong(f"{text[:80]!r} is no graphics card; {_HELP}")
+    wanted = (int(rest),) if rest else host.cards
+    missing = [number for number in wanted if number not in host.cards]
+    if missing or not wanted:
+        there = ", ".join(f"cuda:{number}" for number in host.cards) or "none"
+        raise _wrong(f"{text[:80]!r} is not here; graphics cards found: {there}")
+    return [_card(number, given, text) for number in wanted]
+
+
+def _card(number: int, given: dict[str, str], text: str) -> DeviceSetting:
+    _check_options(given, text, "memory", "context")
+    return DeviceSetting(
+        f"cuda{number}", "cuda", number, _bytes(given.get("memory", "0"), text),
+        context_bytes=_bytes(given.get("context", CARD_CONTEXT), text),
+    )  # fmt: skip
+
+
+def _check_options(given: dict[str, str], text: str, *known: str) -> None:
+    for name in given:
+        if name not in known:
+            raise _wrong(
+                f"{text[:80]!r}: there is no option {name!r}; options are {', '.join(known) or 'none'}"
+            )
+
+
+def _option(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = option.partition("=")
+    if not equals or not value:
+        raise _wrong(f"{text[:80]!r}: {option[:40]!r} is no option; write NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _count(digits: str, text: str) -> int:
+    count = int(digits[:9])
+    if not 1 <= count <= MOST_DEVICES:
+        raise _wrong(f"{text[:80]!r}: from 1 to {MOST_DEVICES} devices")
+    return count
+
+
+def _bytes(value: str, text: str) -> int:
+    try:
+        return parse_bytes(value.strip(), repr(text[:80]))
+    except InvalidDeclaration as error:
+        raise _wrong(error.message) from None
+
+
+def _seconds(value: str, text: str) -> float:
+    try:
+        return parse_seconds(value.strip(), repr(text[:80]))
+    except InvalidDeclaration as error:
+        raise _wrong(error.message) from None
+
+
+def _wrong(why: str) -> InvalidArguments:
+    return InvalidArguments(f"--devices: {why}", "devices")

@@ -1,0 +1,125 @@
+"""Processes that have a device's context and no function yet: one is ready on each device that charges for
+it.
+
+A climb takes it, so that it does not wait for a context; it serves that one function and ends with it, and
+another is made. A device may be told to share instead: then the first worker of a namespace waits for a
+context, and all of them have it together, for as long as one of them lives.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from glowplug.core.commands import Climb
+from glowplug.core.ids import DeviceId
+from glowplug.loader.errors import DeviceFull
+from glowplug.node import wire
+from glowplug.node.devices import NodeDevice, Residence
+from glowplug.node.processes import Process
+from glowplug.node.roster import Held
+
+if TYPE_CHECKING:
+    from glowplug.node.agent import Agent
+
+
+class Contexts:
+    """Of one agent, in its event loop. At most one process a device, of the environment that climbed there
+    last."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._by_device: dict[DeviceId, Held] = {}
+        self._held: dict[Process, Held] = {}
+        """Until they are gone, or taken."""
+
+    def owns(self, process: Process) -> bool:
+        return process in self._held
+
+    def take(self, climb: Climb, device: NodeDevice) -> Held | None:
+        """A process that is ready for a function of this climb's environment; its room is free from now
+        on."""
+        held = self._by_device.get(device.id)
+        if held is None or not held.ready or held.process.exited:
+            return None
+        if held.climb is None or held.climb.spec.environment_key != climb.spec.environment_key:
+            return None
+        del self._by_device[device.id], self._held[held.process]
+        self._agent.devices.left(held)
+        return held
+
+    def become_worker(self, held: Held, climb: Climb, data: tuple[int, ...], **more: Any) -> None:
+        """A process that was taken serves this climb from now on; `more` is for its Fork message. Raises
+        OSError; then it is of no use."""
+        births, spec = self._agent.births, climb.spec
+        seat, before, former_home = births.serving(spec), held.seat, held.home
+        pipes: list[tuple[int, int]] = []
+        try:
+            home = seat.new_folder("worker")
+            message = births.message(held, "worker", seat, home, climb.target, spec, **more)
+            pipes += [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+            for (end, _), stream in zip(pipes, ("stdout", "stderr"), strict=True):
+                held.process.capture(end, stream)
+            if not held.process.send(message, (*(pipe[1] for pipe in pipes), *data)):
+                raise BrokenPipeError(f"{held.process.name} is gone")
+        except BaseException:
+            self._agent.seats.leave(seat)
+            held.process.kill()
+            raise
+        finally:
+            wire.close_all(pipe[1] for pipe in pipes)
+        held.process.name = f"worker of {spec.function}"
+        held.target, held.climb, held.function = climb.target, climb, spec.function
+        held.started_s, held.ready, held.seat, held.home = time.monotonic(), False, seat, home
+        births.moved(held, before, former_home, self._agent.moves.submit)
+
+    def prepare(self, climb: Climb, device: NodeDevice) -> None:
+        """Makes one ready for the next climb like this one, in place of another environment's."""
+        if not device.has_contexts or device.why_gone:
+            return
+        held = self._by_device.get(device.id)
+        if held is not None and not held.process.exited:
+            assert held.climb is not None
+            if held.climb.spec.environment_key == climb.spec.environment_key:
+                return
+            held.process.kill()  # its room is needed for the other: that is made after the next climb
+            return
+        parent = self._agent.roster.environments.get(climb.spec.environment_key)
+        if parent is None or not parent.ready or parent.process.exited:
+            return
+        try:
+            reservation = device.ledger.reserve(device.setting.context_bytes)
+        except DeviceFull:
+            return  # of one that is on its way out
+        residence = Residence(device, reservation, has_context=False)
+        try:
+            held = self._agent.births.context(parent, climb, device)
+        except (OSError, ValueError):
+            device.ledger.release(reservation)
+            return
+        held.residence = residence
+        self._by_device[device.id] = self._held[held.process] = held
+
+    def on_ready(self, process: Process) -> None:
+        held = self._held.get(process)
+        if held is not None:
+            held.ready = True
+
+    def on_exit(self, process: Process) -> None:
+        """It ended before any function took it."""
+        held = self._held.pop(process)
+        assert held.residence is not None
+        number = held.residence.device.id
+        self._agent.devices.left(held)
+        if self._by_device.get(number) is held:
+            del self._by_device[number]
+
+    def forget(self, device: NodeDevice) -> None:
+        """The device is lost, and they with it."""
+        held = self._by_device.get(device.id)
+        if held is not None:
+            held.process.kill()
+
+    def everyone(self) -> list[Held]:
+        return list(self._held.values())

@@ -1,0 +1,71 @@
+"""A worker's side of its device: what is made ready before it climbs, and what runs there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from glowplug.core.devices import DeviceSetting
+from glowplug.loader.devices import device as device_called
+from glowplug.loader.devices.base import Device
+from glowplug.loader.devices.cpu import CpuDevice
+from glowplug.node import wire
+from glowplug.node.devices import virtual_device
+from glowplug.node.isolation import syscalls
+from glowplug.node.messages import ContextReady, Fork
+
+
+def open_device(setting: DeviceSetting, descriptors: list[int]) -> Device:
+    """The device as this process uses it: one call at a time. Of a virtual one the last of `descriptors` is
+    taken, which says how fast it is. Raises RuntimeError where there is none such."""
+    if setting.kind == "virtual":
+        return virtual_device(setting, descriptors.pop())
+    if setting.kind == "cpu":
+        return CpuDevice(setting.capacity_bytes)
+    return device_called(f"cuda:{setting.number}")
+
+
+def settle(device: Device) -> Callable[[memoryview], Any] | None:
+    """Makes this process ready to compute there. Returns how weights are brought there, None where they are
+    used from the node's memory (the agent sees to the time that a virtual device takes for it)."""
+    device.open_context()
+    if not device.name.startswith("cuda"):
+        return None
+    # What a function makes itself (its inputs, buffers that are no weights) is made where its weights are.
+    sys.modules["torch"].set_default_device(device.name)
+    return partial(_placed, device)
+
+
+def _placed(device: Device, weights: memoryview) -> Any:
+    placement = device.place(weights, device.reserve(weights.nbytes))
+    placement.wait()
+    return placement.memory
+
+
+def run_there(device: Device, call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call`, as the device runs it. Of one that yields only the beginning counts as a run."""
+
+    def run(**arguments: Any) -> Any:
+        return device.run(partial(call, **arguments))
+
+    return run
+
+
+def wait_in_context(message: Fork, control: socket.socket, extra: list[int]) -> tuple[Fork, list[int]]:
+    """Opens the device's context before any function is known, says so, and becomes a function's worker when
+    it is told to. Raises ConnectionResetError when the agent is gone."""
+    from glowplug.node.zygote import settle_as
+
+    assert message.device is not None
+    open_device(message.device, extra).open_context()
+    syscalls.name_process("ready-context")
+    wire.send(control, ContextReady())
+    found = wire.Receiver(control, Fork).receive()
+    if found is None:
+        raise ConnectionResetError("the agent is gone")
+    taken, descriptors = found
+    return taken, settle_as(taken, descriptors, os.getppid())

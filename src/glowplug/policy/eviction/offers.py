@@ -1,0 +1,86 @@
+"""What is on offer at each node, in the order in which it would go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from heapq import heapify, heappop, heappush
+
+import msgspec
+
+from glowplug.policy.eviction import fewest
+
+PINNED = 1e12
+"""Added to the score of what is pinned: above every rank and every time, also by a clock that counts from
+1970."""
+_STALE_ALLOWED = 64
+
+
+class Offer(msgspec.Struct):
+    score: float
+    node: str
+    held_bytes: int
+
+
+class Offers(msgspec.Struct):
+    """Per node a heap of (score, key): all of an eviction policy but the score. Withdrawn entries stay in it
+    until they come up or are too many."""
+
+    timely: bool = False
+    offers: dict[str, Offer] = {}
+    heaps: dict[str, list[tuple[float, str]]] = {}
+    bytes_by_node: dict[str, int] = {}
+
+    @property
+    def pinned_from(self) -> float:
+        return PINNED / 2
+
+    def enter(self, key: str, node: str, held_bytes: int, score: float) -> None:
+        self.withdraw(key)
+        self.offers[key] = Offer(score, node, held_bytes)
+        self.bytes_by_node[node] = self.bytes_by_node.get(node, 0) + held_bytes
+        heap = self.heaps.setdefault(node, [])
+        heappush(heap, (score, key))
+        if len(heap) > 2 * len(self.offers) + _STALE_ALLOWED:
+            heap[:] = [(o.score, k) for k, o in self.offers.items() if o.node == node]
+            heapify(heap)
+
+    def withdraw(self, key: str) -> None:
+        offer = self.offers.pop(key, None)
+        if offer is not None:
+            self.bytes_by_node[offer.node] -= offer.held_bytes
+
+    def evicted(self, key: str) -> None:
+        return
+
+    def offered(self, node: str) -> int:
+        return self.bytes_by_node.get(node, 0)
+
+    def keys(self) -> Collection[str]:
+        return self.offers.keys()
+
+    def victims(
+        self,
+        node: str,
+        need_bytes: int,
+        keep: Collection[str],
+        limit: float,
+        current: Callable[[str], float],
+    ) -> list[str]:
+        heap = self.heaps.get(node, [])
+        taken: dict[str, tuple[float, str]] = {}
+        freed_bytes = 0
+        spared: list[tuple[float, str]] = []
+        while heap and freed_bytes < need_bytes and heap[0][0] < limit:
+            entry = heappop(heap)
+            offer = self.offers.get(entry[1])
+            if offer is None or offer.node != node or offer.score != entry[0] or entry[1] in taken:
+                continue
+            if entry[1] in keep:
+                spared.append(entry)
+            else:
+                taken[entry[1]] = entry
+                freed_bytes += offer.held_bytes
+        for entry in (*spared, *taken.values()):
+            heappush(heap, entry)
+        offers = self.offers
+        return fewest(list(taken), lambda key: offers[key].held_bytes, freed_bytes, need_bytes)

@@ -1,0 +1,149 @@
+"""What is loaded before anybody asks: which function climbs where, to which step, and what has to go.
+
+A pre-load is a climb that no request waits for. It takes room of its own at a node (a *sandbox* more, or a
+step of the ladder), or it is a *guest*: a process inside the idle memory of another function's warm sandbox,
+within that sandbox's limit. Costs say which is worth it; a policy does not know what either is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import msgspec
+
+from glowplug.core.ids import FunctionId, InstanceId, NodeId
+from glowplug.core.ladder import Step
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """Loads the function inside an idle sandbox of another."""
+
+    function: FunctionId
+    host: InstanceId
+
+
+class Raise(msgspec.Struct, frozen=True):
+    """Climbs the function at a node, in room of its own: what is there and worth less than `worth` (seconds
+    spared a byte, as a logarithm) may be evicted for it. Given up at `until_s` when there is no room."""
+
+    function: FunctionId
+    node: NodeId
+    step: Step
+    worth: float
+    until_s: float
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Ends what was pre-loaded and not used."""
+
+    instance: InstanceId
+
+
+Decision = Guest | Raise | Drop
+
+
+class SandboxView(Protocol):
+    """One warm sandbox. Its room is its limit less what is loaded in it."""
+
+    @property
+    def id(self) -> InstanceId: ...
+
+    @property
+    def owner(self) -> FunctionId: ...
+
+    @property
+    def node(self) -> NodeId: ...
+
+    @property
+    def is_idle(self) -> bool: ...
+
+    @property
+    def room_bytes(self) -> int: ...
+
+    @property
+    def guests(self) -> Iterable[InstanceId]: ...
+
+
+class PreloadView(Protocol):
+    """What a policy may know. Live and read-only; seconds are absolute where they end a sentence with
+    `at`."""
+
+    def functions(self) -> Iterable[FunctionId]:
+        """Those that may be pre-loaded, in the order they were deployed."""
+
+    def namespace(self, function: FunctionId) -> str: ...
+
+    def nodes(self) -> Iterable[NodeId]: ...
+
+    def sandboxes(self, node: NodeId | None = None) -> Iterable[SandboxView]:
+        """Idle or busy, of one node or of all."""
+
+    def ready(self, function: FunctionId) -> int:
+        """Instances of it in which it is loaded, or that are on their way."""
+
+    def idle(self, function: FunctionId) -> Iterable[InstanceId]:
+        """Those that would answer at once."""
+
+    def is_guest(self, instance: InstanceId) -> bool: ...
+
+    def served_at(self, function: FunctionId) -> NodeId | None:
+        """Where it ran, or began to load, last."""
+
+    def homes(self, function: FunctionId) -> Iterable[NodeId]:
+        """Nodes in the order in which the function prefers them."""
+
+    def best_step(self, function: FunctionId, node: NodeId) -> Step:
+        """The highest step that stands there."""
+
+    def steps_up(self, function: FunctionId, node: NodeId) -> Iterable[tuple[Step, int, float]]:
+        """What it could climb to there: the step, the bytes that takes, the seconds that a request would then
+        wait for its climb."""
+
+    def waits_s(self, function: FunctionId) -> float:
+        """What a request that came now would wait for a climb: 0 when one would answer at once."""
+
+    def guest_bytes(self, function: FunctionId) -> int: ...
+
+    def load_s(self, function: FunctionId) -> float:
+        """What loading it takes, from nothing."""
+
+    def run_s(self, function: FunctionId) -> float: ...
+
+    def room_bytes(self, node: NodeId) -> int:
+        """Free, with what is leaving."""
+
+    def rate_per_s(self, function: FunctionId) -> float: ...
+
+    def last_s(self, function: FunctionId) -> float | None:
+        """When it was last asked for."""
+
+    def needed(self, function: FunctionId, from_s: float, until_s: float) -> float:
+        """The probability that it is asked for between two times, both from now on, if it is not before."""
+
+    def quantile_s(self, function: FunctionId, share: float) -> float:
+        """By when it will have been asked for again with this probability, counted from its last request;
+        infinite when nothing is known."""
+
+
+class PreloadPolicy(Protocol):
+    """A msgspec Struct, whose fields are its state."""
+
+    @property
+    def foresees(self) -> bool:
+        """Whether it does anything at all: else nothing is predicted, which costs time."""
+
+    def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        """A request came for it."""
+
+    def next_s(self) -> float:
+        """When the policy wants to be asked next, without anything happening; infinite for never."""
+
+    def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
+        """Asked at `next_s` and whenever a sandbox came, went or became idle. Each decision is carried out,
+        or turns out impossible, before the policy goes on."""
+
+    def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
+        """A sandbox begins to serve, for its owner or for a guest: which guests have to go."""
+
+    def forget(self, function: FunctionId) -> None: ...

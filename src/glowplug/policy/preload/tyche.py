@@ -1,0 +1,65 @@
+"""tyche: a knapsack over the idle memory of all warm sandboxes, filled greedily, for the whole cluster.
+
+Source: Tyche (IEEE TPDS 37(2), 2026). What its window asks for goes, in the order of value per byte, where it
+fits and leaves the least room over. A sandbox that is invoked loses its guests, which are placed again. It
+never creates or removes a sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from glowplug.core.ids import FunctionId, InstanceId, NodeId
+from glowplug.policy.preload import Decision, Drop, Guest, PreloadView, SandboxView
+from glowplug.policy.preload.windows import Windows
+
+
+class Tyche(msgspec.Struct):
+    foresees: bool = True
+    windows: Windows = msgspec.field(default_factory=Windows)
+
+    def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        self.windows.arrived(view, function, now_s)
+
+    def next_s(self) -> float:
+        return self.windows.next_s()
+
+    def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
+        for function in self.windows.turn_over(now_s):
+            for number in view.idle(function):
+                if view.is_guest(number):
+                    yield Drop(number)
+        yield from fill(view, self.windows, None, now_s)
+
+    def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
+        return host.guests
+
+    def forget(self, function: FunctionId) -> None:
+        self.windows.forget(function)
+
+
+def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float) -> Iterator[Decision]:
+    """Places what is to be loaded and is not, in the sandboxes of one node or of all, greedily."""
+    missing = [each for each in windows.opened if not view.ready(each)]
+    if not missing:
+        return
+    rooms = [(box.room_bytes, box) for box in view.sandboxes(node) if box.is_idle]
+    largest_bytes = max((room_bytes for room_bytes, _ in rooms), default=0)
+    sizes = {each: max(1, view.guest_bytes(each)) for each in missing}
+    missing = [each for each in missing if sizes[each] <= largest_bytes]
+    missing.sort(key=lambda each: -windows.value(view, each, now_s) / sizes[each])
+    for function in missing:
+        need_bytes, namespace = sizes[function], view.namespace(function)
+        fits = [
+            (room_bytes - need_bytes, place)
+            for place, (room_bytes, box) in enumerate(rooms)
+            if room_bytes >= need_bytes and (not box.owner or view.namespace(box.owner) == namespace)
+        ]
+        if not fits:
+            continue
+        left_bytes, place = min(fits)
+        box = rooms[place][1]
+        rooms[place] = (left_bytes, box)
+        yield Guest(function, box.id)

@@ -1,0 +1,191 @@
+"""finish-first: every request goes where it will be finished first, and is bound when it can begin.
+
+Nothing is bound to a device that could not begin it now. What must wait waits in one queue, and two questions
+are asked again and again. Which of the requests whose models lie on a device that is free to compute is to
+run there? And would a model that is waited for be computing sooner on one more device, its load running
+beside what that device computes? A load pays when the seconds that it spares those who wait, and what the
+copy is worth later, are more than what is evicted for it is worth.
+
+Extends Zhao et al. (IPDPS 2023), whose LALB binds when a device is idle and weighs one device against a load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from math import inf
+
+import msgspec
+
+from glowplug.core.ids import DeviceId, FunctionId
+from glowplug.policy.scheduling import Decision, DeviceView, FleetView, Load, Send
+
+_EVERY_DEVICE_UP_TO = 32
+_SAMPLED = 12
+"""Of more devices so many that are open, and as many others, are looked at for a load."""
+_LOOK_AGAIN_SHARE = 0.04
+"""Of a load's seconds: nothing changes faster by so much that a function's queue would have to be weighed
+again."""
+_MUST = 1e9
+
+
+class FinishFirst(msgspec.Struct):
+    """A copy's worth is the seconds it spares within `horizon_s`; each further one spares `discount` of the
+    one before: about how often those before it are all busy. `looked_s` is when a function's queue is weighed
+    again."""
+
+    horizon_s: float = 60.0
+    discount: float = 0.4
+    looked_s: dict[FunctionId, float] = {}
+    turn: int = 0
+
+    def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
+        if view.open:
+            yield from _run(view)
+        if view.waiting_by_function:
+            yield from self._load(view, now_s)
+
+    def forget(self, function: FunctionId) -> None:
+        self.looked_s.pop(function, None)
+
+    def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
+        due = []
+        for function in view.waiting_by_function:
+            if now_s >= self.looked_s.get(function, -inf) or not view.where(function):
+                head = view.first(function)
+                due.append((-head.rank, head.arrived_s, function))
+        if not due:
+            return
+        due.sort()
+        places = [number for number in self._candidates(view) if not view.devices[number].loading]
+        pressure_s = {number: _pressure_s(view, view.devices[number]) for number in places}
+        for _, _, function in due:
+            if not places:
+                return
+            number = self._best(view, function, pressure_s)
+            if number is not None:
+                places.remove(number)
+                del pressure_s[number]
+                yield Load(function, number)
+            self.looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
+
+    def _candidates(self, view: FleetView) -> Iterable[DeviceId]:
+        devices = view.devices
+        if len(devices) <= _EVERY_DEVICE_UP_TO:
+            return devices
+        self.turn = (self.turn + _SAMPLED) % len(devices)
+        others = [*islice(devices, self.turn, self.turn + _SAMPLED)]
+        return dict.fromkeys((*islice(view.open, _SAMPLED), *others))
+
+    def _best(
+        self, view: FleetView, function: FunctionId, pressure_s: dict[DeviceId, float]
+    ) -> DeviceId | None:
+        """Where one more copy pays most, if anywhere."""
+        hosts, count = view.where(function), view.waiting_by_function[function]
+        level_s = _level_s(view, function, count) if hosts else inf
+        if level_s < inf and min(pressure_s.values()) >= level_s:
+            return None
+        best, best_gain, later = None, 0.0, self._worth(view, function, len(hosts) + 1)
+        for number, waits_s in pressure_s.items():
+            if waits_s >= level_s:
+                continue
+            begins_s = max(view.load_s(function, number), waits_s)
+            if begins_s >= level_s or not view.may_load(function, number):
+                continue
+            gain = later - sum(
+                self._worth(view, victim, len(view.where(victim)))
+                for victim in view.victims(function, number)
+            )
+            if hosts:
+                gain += _spared_s(count, len(hosts), level_s - begins_s, view.run_s(function, number))
+            else:
+                gain += _MUST - begins_s
+            if gain > best_gain:
+                best, best_gain = number, gain
+        return best
+
+    def _worth(self, view: FleetView, function: FunctionId, copies: int) -> float:
+        """Seconds of waiting that the last of so many copies spares within the horizon."""
+        asked = view.rate_per_s(function) * self.horizon_s
+        return asked / (1 + asked) * self._load_s(view, function) * self.discount ** (copies - 1)
+
+    def _load_s(self, view: FleetView, function: FunctionId) -> float:
+        return view.load_s(function, next(iter(view.devices)))
+
+
+def _run(view: FleetView) -> Iterator[Decision]:
+    """Sends what can begin at once, oldest first, each where it is in the way of the least others."""
+    while ready := _ready(view):
+        for _, _, function in sorted(ready):
+            number = _host(view, function)
+            if number is not None:
+                yield Send((view.first(function).id,), number)
+
+
+def _ready(view: FleetView) -> list[tuple[int, float, FunctionId]]:
+    waiting, devices, opened = view.waiting_by_function, view.devices, view.open
+    found: Iterable[FunctionId]
+    if len(waiting) <= len(opened):
+        found = [f for f in waiting if any(n in opened and f in devices[n].residents for n in view.where(f))]
+    else:
+        found = dict.fromkeys(f for n in opened for f in devices[n].residents if f in waiting)
+    ready = []
+    for function in found:
+        head = view.first(function)
+        ready.append((-head.rank, head.arrived_s, function))
+    return ready
+
+
+def _host(view: FleetView, function: FunctionId) -> DeviceId | None:
+    """Of the devices that could run it now the one that others have the least need of."""
+    devices, opened = view.devices, view.open
+    hosts = [n for n in view.where(function) if n in opened and function in devices[n].residents]
+    if len(hosts) <= 1:
+        return hosts[0] if hosts else None
+    return min(hosts, key=lambda number: _need(view, devices[number], function))
+
+
+def _need(view: FleetView, device: DeviceView, but: FunctionId) -> float:
+    """Requests a second that have come for the other models there, each divided by its copies."""
+    return sum(view.rate_per_s(other) / len(view.where(other)) for other in device.residents if other != but)
+
+
+def _pressure_s(view: FleetView, device: DeviceView) -> float:
+    """Until the device could begin something new: what runs, its line, its share of what waits."""
+    seconds = device.running_left_s + device.line_s
+    waiting = view.waiting_by_function
+    for models in (device.residents, device.loading):
+        for function in models:
+            count = waiting.get(function)
+            if count:
+                seconds += count * view.run_s(function, device.id) / len(view.where(function))
+    return seconds
+
+
+def _level_s(view: FleetView, function: FunctionId, count: int) -> float:
+    """When the last of those that wait for the function would begin, with the copies that there are: they
+    fill up the devices that begin first."""
+    hosts = view.where(function)
+    starts, run_s = [], 0.0
+    for number in hosts:
+        device = view.devices[number]
+        run_s = view.run_s(function, number)
+        others_s = _pressure_s(view, device) - count * run_s / len(hosts)
+        starts.append(max(others_s, device.load_left_s(function)))
+    starts.sort()
+    left_s, level_s, filled = count * run_s, starts[0], 1
+    for start_s in starts[1:]:
+        step_s = (start_s - level_s) * filled
+        if step_s >= left_s:
+            break
+        left_s -= step_s
+        level_s = start_s
+        filled += 1
+    return level_s + left_s / filled - run_s
+
+
+def _spared_s(count: int, hosts: int, sooner_s: float, run_s: float) -> float:
+    """Seconds that those who wait are spared in sum, by one more device that begins so much before the last
+    of them would."""
+    moved = min(count, 1 + int(sooner_s / run_s * hosts / (hosts + 1)))
+    return sooner_s if moved <= 1 else moved * sooner_s / 2

@@ -1,0 +1,131 @@
+"""What a simulated load on devices came to: latencies, misses, how busy the devices were."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+
+import msgspec
+import numpy as np
+
+from glowplug.core.ids import FunctionId
+from glowplug.sim.fleets import Fleet
+from glowplug.sim.gateway import Answer
+from glowplug.sim.models import ModelProfile
+from glowplug.sim.workloads.trace import Trace
+
+_STEP_S = 60.0
+_DRAIN_STEP_S = 600.0
+_PATIENCE_S = 50_000.0
+"""In virtual time; nothing that a profile says takes as long."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """Of all requests of a window, each followed to its answer. Latencies are of those that were answered;
+    `refused` are the others, by their error's code. NaN where nothing was answered.
+
+    A request is a miss when it was bound to a device that had not its model, a false miss when another
+    device had it; `loads` and `copies` count loads, those for no request in particular among them.
+    `utilisation` is the share of the devices' time, from the first request to the last answer, in which they
+    computed. `wall_s` is what simulating it took.
+    """
+
+    requests: int
+    answered: int
+    refused: dict[str, int]
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    worst_s: float
+    miss_ratio: float
+    false_miss_ratio: float
+    loads: int
+    copies: int
+    evictions: int
+    hottest_copies: float
+    utilisation: float
+    took_s: float
+    wall_s: float
+
+
+def play(
+    fleet: Fleet,
+    trace: Trace,
+    *,
+    tell: Callable[[float], None] = lambda share: None,
+    priorities: Sequence[int] = (),
+) -> Outcome:
+    """Runs a trace to its last answer. `tell` hears the share of the requests that have been answered."""
+    began_s = time.perf_counter()
+    simulation = fleet.simulation
+    result = simulation.run(fleet.opening, 0.0)
+    asks = fleet.asks(trace, priorities)
+    edges = np.searchsorted(trace.times_s, np.arange(0, trace.span_s, _STEP_S))
+    for first, last in zip(edges, [*edges[1:], trace.requests], strict=True):
+        simulation.run(list(islice(asks, last - first)), min(trace.span_s, simulation.agenda.now_s + _STEP_S))
+        tell(len(result.answers) / max(1, trace.requests))
+    answered_s = simulation.agenda.now_s
+    while len(result.answers) < trace.requests:
+        before = len(result.answers)
+        simulation.run((), simulation.agenda.now_s + _DRAIN_STEP_S)
+        tell(len(result.answers) / trace.requests)
+        if len(result.answers) > before:
+            answered_s = simulation.agenda.now_s
+        elif simulation.agenda.now_s - answered_s > _PATIENCE_S:
+            raise RuntimeError(f"{trace.requests - before} requests are waited for in vain")
+    return _outcome(fleet, trace, result.answers, time.perf_counter() - began_s)
+
+
+def latencies_s(answers: Sequence[Answer], wanted: Collection[FunctionId] | None = None) -> list[float]:
+    """Sorted, of what was answered; of the `wanted` functions alone, if any are named."""
+    return sorted(
+        answer.latency_s
+        for answer in answers
+        if answer.code == "ok" and (wanted is None or answer.function in wanted)
+    )
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """NaN of nothing."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+
+
+def offered_load(trace: Trace, models: Sequence[ModelProfile], devices: int) -> float:
+    """The devices' time that the runs alone take, over all that there is in the window."""
+    counts = trace.counts().tolist()
+    run_s = sum(models[k % len(models)].run_s * int(count) for k, count in enumerate(counts))
+    return run_s / (devices * trace.span_s)
+
+
+def _outcome(fleet: Fleet, trace: Trace, answers: Sequence[Answer], wall_s: float) -> Outcome:
+    c = fleet.simulation.state.context
+    tally, devices = c.store.fleet.tally, len(c.store.fleet.devices)
+    ordered = latencies_s(answers)
+    first_s = float(trace.times_s[0]) if trace.requests else 0.0
+    last_s = max((answer.asked_s + answer.latency_s for answer in answers), default=0.0)
+    took_s = max(last_s - first_s, 1e-9)
+    hottest = fleet.functions[int(trace.counts().argmax())]
+    places = len(c.store.fleet.where.get(hottest, ()))
+    bound = max(1, tally.requests)
+    return Outcome(
+        requests=trace.requests,
+        answered=len(ordered),
+        refused=dict(Counter(answer.code for answer in answers if answer.code != "ok")),
+        mean_s=sum(ordered) / len(ordered) if ordered else float("nan"),
+        p50_s=quantile(ordered, 0.5),
+        p95_s=quantile(ordered, 0.95),
+        p99_s=quantile(ordered, 0.99),
+        worst_s=quantile(ordered, 1.0),
+        miss_ratio=tally.misses / bound,
+        false_miss_ratio=tally.false_misses / bound,
+        loads=tally.loads,
+        copies=tally.copies,
+        evictions=tally.evictions,
+        hottest_copies=tally.copies_on_average(hottest, places, first_s, c.now_s),
+        utilisation=tally.compute_s / (max(1, devices) * took_s),
+        took_s=took_s,
+        wall_s=wall_s,
+    )

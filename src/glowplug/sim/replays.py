@@ -1,0 +1,185 @@
+"""Replays of traces: one system, on one cluster, for one trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from glowplug.core.events import Deployed, Event, NodeJoined
+from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
+from glowplug.core.settings import ControlSettings
+from glowplug.core.specs import Declaration, FunctionSpec, NodeSpec
+from glowplug.sim.footprints import PUBLISHED, Footprint, process_profile, zygote_profile
+from glowplug.sim.gateway import Ask
+from glowplug.sim.profile import Profile
+from glowplug.sim.simulation import Simulation
+from glowplug.sim.workloads.trace import Trace
+
+_START_S = 10.0
+"""Everything is deployed, and environments are up, when the first call comes."""
+_AFTER_S = 3600.0
+_FOREVER_S = 1e7
+_SAMPLE_S = 10.0
+
+
+class System(msgspec.Struct, frozen=True):
+    """What is compared. `helpers`: a request waits behind a busy copy where that beats a cold start, and
+    nodes have a pool of imported processes. `keeps_loaded`: a sandbox keeps its model after an answer."""
+
+    name: str
+    prewarm: str = "fixed"
+    preload: str = "none"
+    eviction: str = "lru"
+    substrate: Literal["process", "zygote"] = "process"
+    helpers: bool = True
+    keeps_loaded: bool = True
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """`memory_share` is of what keeping every function loaded would need, on the `process` substrate whatever
+    the system's is, divided over the nodes. A sandbox's limit is `limit_bytes`, or its model's size if that
+    is larger; 0 is the model's size."""
+
+    nodes: int = 4
+    memory_share: float = 0.25
+    limit_bytes: int = 0
+    keep_warm_s: float = 600.0
+
+    def node_bytes(self, models: tuple[Footprint, ...], functions: int) -> int:
+        total = sum(models[i % len(models)].loaded_bytes for i in range(functions))
+        return int(total * self.memory_share / self.nodes)
+
+
+class Replayed(msgspec.Struct, frozen=True, eq=False):
+    """`waits_s` is each answer's latency less its run time; what failed is in `failed`."""
+
+    latencies_s: NDArray[np.float64]
+    waits_s: NDArray[np.float64]
+    failed: int
+    preloaded: int
+    """Requests whose first use of an instance was of one that had been loaded ahead."""
+    started: int
+    wasted: int
+    wasted_byte_s: float
+    cpu_s: float
+    memory_s: NDArray[np.float64]
+    memory_bytes: NDArray[np.float64]
+    """What all nodes held, at the times of `memory_s`."""
+
+
+def replay(
+    trace: Trace,
+    system: System,
+    cluster: Cluster,
+    *,
+    models: tuple[Footprint, ...] = PUBLISHED,
+    seed: int = 0,
+    prepare: Callable[[Simulation], None] = lambda simulation: None,
+    tell: Callable[[float], None] = lambda share: None,
+) -> Replayed:
+    """Plays the trace; function i has model i mod n, and weights of its own. `tell` hears of the share
+    done."""
+    profiles: dict[FunctionId, Profile] = {}
+    budget_bytes = cluster.node_bytes(models, trace.functions)
+    scenario: list[tuple[float, Event | Ask]] = [
+        (0.0, NodeJoined(NodeSpec(f"n{n}", budget_bytes, 16))) for n in range(cluster.nodes)
+    ]
+    names: list[FunctionId] = []
+    for number in range(trace.functions):
+        model = models[number % len(models)]
+        if system.substrate == "zygote":
+            profile = zygote_profile(model)
+        else:
+            profile = process_profile(model, system.helpers)
+        spec = _spec(number, model, system, cluster)
+        names.append(spec.function)
+        profiles[spec.function] = profile
+        scenario.append((0.0, Deployed(spec, profile.facts)))
+    scenario += [(_START_S + at_s, Ask(names[f], timeout_s=_FOREVER_S)) for at_s, f in trace.events()]
+    simulation = Simulation(profiles, _settings(system, seed), seed=seed, keep_log=False)
+    prepare(simulation)
+    return _measure(simulation, scenario, profiles, trace.span_s, tell)
+
+
+def _measure(
+    simulation: Simulation,
+    scenario: list[tuple[float, Event | Ask]],
+    profiles: dict[FunctionId, Profile],
+    span_s: float,
+    tell: Callable[[float], None],
+) -> Replayed:
+    times: list[float] = []
+    held: list[float] = []
+    store = simulation.state.context.store
+    items: list[tuple[float, Event | Ask]] = scenario
+    at_s = 0.0
+    while at_s < span_s + _START_S:
+        at_s += _SAMPLE_S
+        simulation.run(items, at_s)
+        items = []
+        times.append(at_s - _START_S)
+        held.append(float(sum(store.ledger.used.values())))
+        tell(min(1.0, at_s / (span_s + _START_S)))
+    answers = simulation.run([], span_s + _START_S + _AFTER_S).answers
+    good = [answer for answer in answers if answer.code == "ok"]
+    latencies = np.array([answer.latency_s for answer in good])
+    runs = np.array([profiles[answer.function].run_s for answer in good])
+    preloads = store.preloads
+    return Replayed(
+        latencies_s=latencies,
+        waits_s=np.maximum(latencies - runs, 0.0),
+        failed=len(answers) - len(good),
+        preloaded=preloads.used,
+        started=preloads.started,
+        wasted=preloads.wasted,
+        wasted_byte_s=preloads.wasted_byte_s,
+        cpu_s=preloads.seconds,
+        memory_s=np.array(times),
+        memory_bytes=np.array(held),
+    )
+
+
+def _spec(number: int, model: Footprint, system: System, cluster: Cluster) -> FunctionSpec:
+    name = f"f{number}"
+    declaration = Declaration(
+        name=name,
+        kind="model",
+        module="replayed",
+        qualname="Model",
+        memory_bytes=max(model.loaded_bytes, cluster.limit_bytes),
+        max_queue=10**6,
+        max_workers=10**6 if system.substrate == "process" else 64,
+        timeout_s=_FOREVER_S,
+        keep_warm_s=cluster.keep_warm_s,
+        prewarm=system.prewarm,
+    )
+    return FunctionSpec(
+        function=FunctionId(f"{name}.default"),
+        version=VersionId(f"{name}-1"),
+        namespace="default",
+        environment=EnvironmentId("shared"),
+        upload="replayed",
+        declaration=declaration,
+    )
+
+
+def _settings(system: System, seed: int) -> ControlSettings:
+    return ControlSettings(
+        seed=seed,
+        dispatch="finish-first" if system.helpers else "scale-out",
+        eviction=system.eviction,
+        prewarm=system.prewarm,
+        preload=system.preload,
+        substrate=system.substrate,
+        keeps_loaded=system.keeps_loaded,
+        lends=False,
+        max_queued=10**7,
+        eager_stage=system.substrate == "zygote",
+        reserve_margin_bytes=0,
+        reserve_factor=1.0,
+        environment_estimate_bytes=0,
+    )

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from typing import Any
+
+from glowplug.core.commands import Climb, Reject
+from glowplug.core.events import Deployed, DeviceJoined, PressureChanged, ScaleRequested
+from glowplug.core.ids import DeviceId, FunctionId
+from glowplug.core.settings import ControlSettings
+from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec
+from tests.control.world import NODE, World, spec
+
+FACTS = BundleFacts(parked_bytes=100, peak_bytes=100)
+
+
+def model(name: str, size_bytes: int = 1000, version: str = "1", **declared: Any) -> FunctionSpec:
+    declared = {"device": "gpu", "device_memory_bytes": size_bytes, "max_workers": 9, **declared}
+    return spec(name, version, **declared)
+
+
+def world_of(*capacities: int, scheduling: str = "lb", budget_bytes: int = 10_000) -> World:
+    control = ControlSettings(
+        environment_estimate_bytes=100,
+        reserve_margin_bytes=0,
+        reserve_factor=1.0,
+        scheduling=scheduling,
+        climb_timeout_s=15.0,
+    )
+    world = World(control, budget_bytes)
+    for number, capacity_bytes in enumerate(capacities):
+        world.post(DeviceJoined(NODE, DeviceSpec(DeviceId(f"d{number}"), capacity_bytes)))
+    return world
+
+
+def deploy(world: World, *specs: FunctionSpec) -> None:
+    for one in specs:
+        world.post(Deployed(one, FACTS))
+
+
+def refusal(world: World) -> Reject:
+    return [c for c in world.commands if isinstance(c, Reject)][-1]
+
+
+def devices_of(world: World, name: str) -> list[str]:
+    return sorted(world.state.context.store.fleet.where.get(FunctionId(f"{name}.default"), ()))
+
+
+def loads(world: World) -> list[Climb]:
+    return [c for c in world.engine.pending.values() if isinstance(c, Climb) and c.device is not None]
+
+
+def test_a_model_larger_than_every_device_is_refused_at_once() -> None:
+    for scheduling in ("lb", "finish-first"):
+        world = world_of(1000, 2000, scheduling=scheduling)
+        deploy(world, model("huge", 2_500_000_000))
+        request = world.ask("huge")
+        assert world.outcome(request) == "no_space"
+        assert "needs 2500 MB of a device, and d1 has 0 MB" in refusal(world).message
+
+
+def test_without_any_device_it_is_told_and_one_that_joins_serves() -> None:
+    world = world_of()
+    deploy(world, model("f"))
+    assert world.outcome(world.ask("f")) == "unavailable"
+    world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("late"), 1000)))
+    request = world.ask("f")
+    world.engine.answer_all()
+    assert request in world.gateway.running
+
+
+def test_what_only_a_device_that_leaves_could_hold_is_refused_then() -> None:
+    world = world_of(1000, 2000, scheduling="finish-first")
+    deploy(world, model("f"), model("large", 1500))
+    first = world.ask("large")
+    world.engine.answer_all()
+    world.gateway.start(first)
+    waits = world.ask("large")
+    world.lose_device(DeviceId("d1"))
+    assert world.outcome(first) == "worker_died"
+    assert world.outcome(waits) == "no_space"
+
+
+def test_a_node_too_small_for_any_worker_is_told_and_forgiven() -> None:
+    world = world_of(1000, scheduling="finish-first", budget_bytes=150)
+    deploy(world, model("f"))
+    world.engine.answer_all()
+    refused = world.ask("f")
+    world.engine.answer_all()
+    assert world.outcome(refused) == "no_space"
+    assert "memory budget of node here" in refusal(world).message
+    world.post(PressureChanged(NODE, 1000))
+    served = world.ask("f")
+    world.engine.answer_all()
+    assert served in world.gateway.running
+
+
+def test_replicas_that_do_not_fit_together_do_not_evict_each_other() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("a"), model("b"))
+    world.post(ScaleRequested(FunctionId("a.default"), 1))
+    world.engine.answer_all()
+    world.post(ScaleRequested(FunctionId("b.default"), 1))
+    world.engine.answer_all()
+    assert (devices_of(world, "a"), devices_of(world, "b")) == (["d0"], [])
+    request = world.ask("b")
+    world.engine.answer_all()
+    assert request in world.gateway.running, "a request may take what is pinned and idle"
+
+
+def test_a_function_that_moves_to_the_cpu_takes_its_line_along() -> None:
+    world = world_of(1000)
+    deploy(world, model("f"))
+    first = world.ask("f")
+    assert world.state.context.store.fleet.lined == 1
+    deploy(world, model("f", version="2", device="cpu"))
+    world.engine.answer_all()
+    assert world.state.context.store.fleet.lined == 0
+    assert first in world.gateway.running
+
+
+def test_a_load_that_fails_pauses_its_device_and_another_takes_over() -> None:
+    world = world_of(1000, 1000)
+    deploy(world, model("f"))
+    request = world.ask("f")
+    while not loads(world):
+        world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.fail(loads(world)[0].id, "device_failed", "the copy failed")
+    assert [load.device for load in loads(world)] == ["d1"]
+    world.engine.answer_all()
+    assert request in world.gateway.running
+    world.gateway.finish(request)
+    assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s > 0
+    world.advance(1.0)
+    assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s == 0
+
+
+def test_a_device_that_lost_its_memory_tells_what_ran_and_loads_the_rest_again() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f"))
+    runs = world.ask("f")
+    world.engine.answer_all()
+    world.gateway.start(runs)
+    waits = world.ask("f")
+    world.forget_device(DeviceId("d0"))
+    world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d0"), 1000)))
+    assert world.outcome(runs) == "worker_died"
+    world.engine.answer_all()
+    assert waits in world.gateway.running

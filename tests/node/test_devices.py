@@ -1,0 +1,214 @@
+"""Workers on devices: their room, the time of their loads, contexts, and faults. Real processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from glowplug.bench.systems.processes import descendants
+from glowplug.core.commands import Climb, Target
+from glowplug.core.devices import DeviceSetting, Fault
+from glowplug.core.errors import InvalidArguments
+from glowplug.core.events import (
+    CommandFailed,
+    DeviceJoined,
+    DeviceLost,
+    InstanceExited,
+    NodeJoined,
+    StepReached,
+)
+from glowplug.core.ids import DeviceId
+from glowplug.core.ladder import Step
+from glowplug.core.specs import FunctionSpec
+from tests.node.conftest import NODE, NodeUnderTest
+
+pytestmark = pytest.mark.e2e
+
+SOURCE = """
+import glowplug, os, threading
+app = glowplug.App("on_devices")
+
+@app.function(device="gpu", device_memory=100)
+def where() -> list:
+    return [os.getpid(), sorted(os.sched_getaffinity(0)), int(os.environ["OMP_NUM_THREADS"])]
+"""
+CARD = DeviceId("local/virtual0")
+MEMORY = 100
+"""Bytes that a load copies, as declared."""
+
+
+def card(**more: Any) -> DeviceSetting:
+    """Room for ten models, each of which takes a tenth of a second to come."""
+    return msgspec.structs.replace(DeviceSetting("virtual0", "virtual", 0, 1000, 1000.0), **more)
+
+
+async def prepared(node: NodeUnderTest) -> FunctionSpec:
+    """Its environment is up and the function built."""
+    source = node.folder / "on_devices.py"
+    source.write_text(SOURCE)
+    spec = (await node.specs(source))["where"]
+    await node.import_environment(spec)
+    await node.build(spec)
+    return spec
+
+
+async def load(
+    node: NodeUnderTest, spec: FunctionSpec, instance: int, nbytes: int = MEMORY, device: str = CARD
+) -> Any:
+    target = Target("instance", NODE, str(instance))
+    return await node.do(
+        lambda number: Climb(number, target, Step.PARKED, spec, device=DeviceId(device), device_bytes=nbytes)
+    )
+
+
+async def ask(node: NodeUnderTest, instance: int) -> list[Any]:
+    reply = await node.call(instance, b"{}")
+    assert reply.error is None, reply.error
+    found: list[Any] = msgspec.json.decode(bytes(reply.body))
+    return found
+
+
+def contexts(node: NodeUnderTest) -> set[int]:
+    """The processes that wait in a context for a function."""
+    return {pid for pid in descendants(node.engine.agent_pid) if comm(pid) == "ready-context\n"}
+
+
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    async with asyncio.timeout(60):
+        while not (found := condition()):
+            await asyncio.sleep(0.005)
+    return found
+
+
+def test_room_loads_and_faults_of_a_virtual_device(on_node: Callable[..., None]) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        joined = await node.until(lambda event: isinstance(event, NodeJoined))
+        assert [(each.device, each.capacity_bytes) for each in joined.spec.devices] == [(CARD, 1000)]
+        spec = await prepared(node)
+        first, second = await asyncio.gather(load(node, spec, 1), load(node, spec, 2))
+        assert isinstance(first, StepReached)
+        assert isinstance(second, StepReached)
+        took_s = sorted((first.took_s, second.took_s))
+        assert took_s[0] >= 0.1, "the copy's time"
+        assert (await ask(node, 1))[2] == 1, "one thread computes"
+
+        full = await load(node, spec, 3, 801)
+        assert (full.code, full.permanent) == ("device_full", False)
+        assert "800 of 1000 bytes free" in full.message
+        await node.descend("instance", "2", Step.STAGED)
+        assert isinstance(await load(node, spec, 4, 900), StepReached), "its room was free at once"
+        await node.descend("instance", "4", Step.STAGED)
+
+        await node.engine.disturb(CARD, Fault("loads"))
+        failed = await load(node, spec, 5)
+        assert isinstance(failed, CommandFailed)
+        assert (failed.code, failed.permanent) == ("device_failed", False)
+        assert isinstance(await load(node, spec, 6, 900), StepReached), "nothing of it was left"
+
+        await node.engine.disturb(CARD, Fault("memory"))
+        assert isinstance(await node.until(lambda event: isinstance(event, DeviceLost)), DeviceLost)
+        for instance in (1, 6):
+            await node.exited(instance)
+        order = [type(event) for event in node.events if isinstance(event, (DeviceLost, DeviceJoined))]
+        assert order == [DeviceLost, DeviceJoined]
+        lost = next(n for n, event in enumerate(node.events) if isinstance(event, DeviceLost))
+        assert not any(isinstance(event, InstanceExited) for event in node.events[:lost])
+
+        await node.engine.disturb(CARD, Fault("gone"))
+        gone = await load(node, spec, 7)
+        assert (gone.code, gone.message) == ("device_failed", "device local/virtual0: it is gone")
+        with pytest.raises(InvalidArguments, match="restore it first"):
+            await node.engine.disturb(CARD, Fault("slow"))
+        await node.engine.disturb(CARD, Fault("none"))
+        assert isinstance(await load(node, spec, 8, 1000), StepReached)
+        with pytest.raises(InvalidArguments, match="there is no device local/other here"):
+            await node.engine.disturb(DeviceId("local/other"), Fault("gone"))
+
+    on_node(scenario, devices=(card(),))
+
+
+def test_copies_take_turns_and_a_slow_device_takes_longer(on_node: Callable[..., None]) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await prepared(node)
+        assert isinstance(await load(node, spec, 1), StepReached)
+        reply = await node.call(1, b"{}")
+        assert reply.phases["compute"] >= 0.02
+        await node.engine.disturb(CARD, Fault("slow", factor=5.0))
+        reply = await node.call(1, b"{}", 2)
+        assert reply.phases["compute"] >= 0.1, "what lies there is slower too"
+        slow = await load(node, spec, 2)
+        assert slow.took_s >= 0.5
+        await node.engine.disturb(CARD, Fault("none"))
+        again = await load(node, spec, 3)
+        assert again.took_s < slow.took_s
+
+    on_node(scenario, devices=(card(run_s=0.02),))
+
+
+def test_a_context_is_taken_by_one_function_and_ends_with_it(on_node: Callable[..., None]) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        joined = await node.until(lambda event: isinstance(event, NodeJoined))
+        (device,) = joined.spec.devices
+        assert (device.capacity_bytes, device.context_bytes) == (700, 300), "one is kept ready"
+        spec = await prepared(node)
+        cold = await load(node, spec, 1, 300 + MEMORY)
+        assert cold.took_s >= 0.3, "a context, and then the copy"
+        (ready,) = await until(lambda: contexts(node))
+        before = await ask(node, 1)
+        warm = await load(node, spec, 2, 300)
+        assert isinstance(warm, StepReached), "a context that waits is in nobody's way"
+        taken = await ask(node, 2)
+        assert comm(ready) == "worker:where.de\n"
+        assert taken[0] != before[0]
+        # Another waits already, in the room that was kept for it.
+        (following,) = await until(lambda: contexts(node) - {ready})
+        await node.descend("instance", "2", Step.STAGED)
+        assert comm(ready) == "", "it ends with its function"
+        await node.engine.disturb(CARD, Fault("memory"))
+        await until(lambda: comm(following) == "")
+        assert isinstance(await load(node, spec, 3, 1000), StepReached), "its room is free"
+
+    on_node(scenario, devices=(card(context_bytes=300, context_s=0.2),))
+
+
+def test_a_shared_context_is_paid_for_once(on_node: Callable[..., None]) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await prepared(node)
+        first = await load(node, spec, 1, 600)
+        assert first.took_s >= 0.3
+        assert isinstance(await load(node, spec, 2, 600), StepReached), "300 of its own, and the same context"
+        assert (await load(node, spec, 3, 401)).code == "device_full"
+        assert isinstance(await load(node, spec, 3, 400), StepReached)
+        for instance in ("1", "2", "3"):
+            await node.descend("instance", instance, Step.STAGED)
+        again = await load(node, spec, 4, 1000)
+        assert again.took_s >= 0.3, "with the last of them it had gone"
+        assert contexts(node) == set()
+
+    on_node(scenario, devices=(card(context_bytes=300, context_s=0.2, shared=True),))
+
+
+def test_a_worker_keeps_to_the_cores_of_its_device(on_node: Callable[..., None]) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await prepared(node)
+        reached = await load(node, spec, 1, 50, "local/cpu0")
+        assert isinstance(reached, StepReached)
+        _, cores, threads = await ask(node, 1)
+        assert (cores, threads) == ([0], 1)
+        assert (await load(node, spec, 2, 51, "local/cpu0")).code == "device_full"
+        with pytest.raises(InvalidArguments, match="no virtual device"):
+            await node.engine.disturb(DeviceId("local/cpu0"), Fault("slow"))
+
+    on_node(scenario, devices=(DeviceSetting("cpu0", "cpu", 0, 100, cores=(0,)),))

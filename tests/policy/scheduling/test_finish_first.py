@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from tests.policy.scheduling.ground import Ground, Model
+
+
+def ground(**options: object) -> Ground:
+    return Ground("finish-first", eviction="value-per-byte", **options)  # type: ignore[arg-type]
+
+
+def test_a_request_runs_where_its_model_lies() -> None:
+    g = ground(devices=2, models={"a": Model(), "b": Model()})
+    done = g.play((0.0, "a"), (0.0, "b"), (10.0, "a"), (20.0, "b"))
+    assert [what for _, what, _, _ in done].count("load") == 2
+    place = {(what, model): device for _, what, model, device in done}
+    assert place["run", "a"] == place["load", "a"]
+    assert place["run", "b"] == place["load", "b"]
+
+
+def test_it_waits_for_its_device_where_that_is_sooner_than_a_load() -> None:
+    g = ground(devices=2, models={"a": Model(load_s=3.0, run_s=1.0)})
+    done = g.play((0.0, "a"), (10.0, "a"), (10.2, "a"), (10.4, "a"))
+    assert [what for _, what, _, _ in done].count("load") == 1
+    assert [at_s for at_s, what, _, _ in done if what == "run"] == [3.0, 10.0, 11.0, 12.0]
+
+
+def test_a_hot_model_is_copied_when_its_queue_is_longer_than_a_load() -> None:
+    g = ground(devices=2, models={"a": Model(load_s=3.0, run_s=1.0)})
+    done = g.play((0.0, "a"), *((10.0, "a"),) * 10)
+    assert [what for _, what, _, _ in done].count("load") == 2
+    runs = [(at_s, device) for at_s, what, _, device in done if what == "run"]
+    assert {device for _, device in runs} == {"d0", "d1"}
+    assert max(at_s for at_s, _ in runs) < 17.0, "ten in a row would begin the last at 19"
+
+
+def test_a_load_runs_beside_what_its_device_computes() -> None:
+    g = ground(devices=1, room=2, models={"a": Model(load_s=3.0, run_s=5.0), "b": Model(load_s=3.0)})
+    done = g.play((0.0, "a"), (4.0, "b"))
+    assert [(at_s, what, model) for at_s, what, model, _ in done] == [
+        (0.0, "load", "a"), (3.0, "run", "a"), (4.0, "load", "b"), (8.0, "run", "b"),
+    ]  # fmt: skip
+
+
+def test_what_could_run_elsewhere_leaves_a_device_to_what_cannot() -> None:
+    """`a` lies on both devices, `b` on the second alone."""
+    g = ground(
+        devices=2, room=2, models={"a": Model(load_s=1.0, run_s=1.0), "b": Model(load_s=9.0, run_s=1.0)}
+    )
+    warm = [(0.0, "a")] + [(5.0, "a")] * 6 + [(20.0, "b")]
+    done = g.play(*warm, (60.0, "a"), (60.0, "b"))
+    last = {model: (at_s, device) for at_s, what, model, device in done if what == "run"}
+    assert last["a"][0] == last["b"][0] == 60.0
+    assert last["a"][1] != last["b"][1]
+
+
+def test_nothing_is_evicted_for_a_copy_that_spares_less_than_it_costs() -> None:
+    """One device for each of two models: a short queue of the one is no reason to load the other again."""
+    g = ground(devices=2, models={"a": Model(load_s=3.0, run_s=1.0), "b": Model(load_s=3.0, run_s=1.0)})
+    busy = [(10.0 + n, name) for n in range(20) for name in ("a", "b")]
+    done = g.play((0.0, "a"), (0.0, "b"), *busy, (30.5, "a"), (30.5, "a"), (30.5, "a"))
+    assert [what for _, what, _, _ in done].count("load") == 2

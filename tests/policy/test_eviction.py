@@ -1,0 +1,147 @@
+"""lru, greedy-dual, and what copies change for value-per-byte."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glowplug.core.ids import DeviceId
+from glowplug.policy.eviction import EvictionPolicy, Worth
+from glowplug.policy.eviction.greedy_dual import GreedyDual
+from glowplug.policy.eviction.lru import LeastRecentlyUsed
+from glowplug.policy.eviction.value_per_byte import ValuePerByte
+from glowplug.policy.registry import policy_class
+from tests.policy.scheduling.ground import Ground, Model, function_of
+
+
+def unchanged(key: str) -> float:
+    raise AssertionError("what was offered is all that these ask")
+
+
+def goes(policy: EvictionPolicy, need_bytes: int, node: str = "n") -> list[str]:
+    keys = policy.victims(node, need_bytes, (), inf, unchanged)
+    for key in keys:
+        policy.evicted(key)
+        policy.withdraw(key)
+    return keys
+
+
+def used(used_s: float, uses: float = 1.0, saved_s: float = 1.0, held_bytes: int = 100) -> Worth:
+    return Worth(0.0, saved_s, held_bytes, used_s=used_s, uses=uses)
+
+
+def test_lru_goes_by_the_last_use_not_by_the_last_offer() -> None:
+    policy = LeastRecentlyUsed()
+    policy.offer("early", "n", used(1.0, uses=50))
+    policy.offer("late", "n", used(2.0))
+    policy.offer("early", "n", used(1.0, uses=50))
+    assert goes(policy, 150) == ["early", "late"]
+
+
+def test_greedy_dual_weighs_uses_and_cost_against_size() -> None:
+    policy = GreedyDual()
+    policy.offer("often", "n", used(1.0, uses=4))
+    policy.offer("dear", "n", used(2.0, saved_s=3.0))
+    policy.offer("small", "n", used(3.0, held_bytes=50))
+    policy.offer("plain", "n", used(4.0))
+    assert [goes(policy, 1)[0] for _ in range(4)] == ["plain", "small", "dear", "often"]
+
+
+def test_greedy_dual_ages_what_is_not_used_again() -> None:
+    """`old` was used three times, long ago. Each eviction lifts the clock by 1 / 100, and who is used after
+    that stands on it: the fourth newcomer stands higher than `old`."""
+    policy = GreedyDual()
+    policy.offer("old", "n", used(0.0, uses=3))
+    gone = []
+    for number in range(5):
+        policy.offer(f"new{number}", "n", used(10.0 + number))
+        gone += goes(policy, 1)
+    assert gone == ["new0", "new1", "new2", "old", "new3"]
+
+
+def test_greedy_dual_takes_an_offer_again_for_no_use() -> None:
+    policy = GreedyDual()
+    policy.offer("a", "n", used(0.0))
+    policy.offer("x", "n", used(0.0, uses=0.5, saved_s=0.5))
+    assert goes(policy, 1) == ["x"]
+    before = policy.offers["a"].score
+    policy.offer("a", "n", used(0.0))
+    assert policy.offers["a"].score == before
+    policy.offer("a", "n", used(1.0))
+    assert policy.offers["a"].score > before
+
+
+def test_greedy_dual_has_a_clock_for_each_node() -> None:
+    policy = GreedyDual()
+    policy.offer("here", "n", used(0.0, uses=9))
+    goes(policy, 1)
+    policy.offer("new", "n", used(1.0))
+    policy.offer("there", "m", used(1.0))
+    assert policy.offers["new"].score == pytest.approx(0.10)
+    assert policy.offers["there"].score == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("name", ["greedy-dual", "lru", "value-per-byte"])
+def test_what_is_pinned_goes_last_and_leaves_no_trace(name: str) -> None:
+    policy = policy_class("eviction", name)()
+    policy.offer("pinned", "n", Worth(0.0, 1.0, 100, pinned=True, used_s=0.0))
+    policy.offer("plain", "n", used(1e9, uses=100))
+    assert policy.victims("n", 300, (), policy.pinned_from, unchanged) == ["plain"]
+    assert goes(policy, 200) == ["plain", "pinned"]
+    policy.offer("after", "n", used(2e9))
+    assert policy.offers["after"].score < policy.pinned_from
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdef"), st.sampled_from(["offer", "withdraw", "need"])), max_size=60
+    )
+)
+def test_what_is_offered_is_what_can_be_had(steps: list[tuple[str, str]]) -> None:
+    for name in ("greedy-dual", "lru", "value-per-byte"):
+        policy = policy_class("eviction", name)()
+        held: dict[str, int] = {}
+        for number, (key, what) in enumerate(steps):
+            if what == "offer":
+                held[key] = 100 + ord(key)
+                policy.offer(key, "n", used(float(number), held_bytes=held[key]))
+            elif what == "withdraw":
+                held.pop(key, None)
+                policy.withdraw(key)
+            else:
+                need_bytes = sum(held.values()) // 2
+                for gone in goes(policy, need_bytes):
+                    need_bytes -= held.pop(gone)
+                assert need_bytes <= 0
+            assert policy.offered("n") == sum(held.values())
+            assert set(policy.keys()) == set(held)
+
+
+def copies(count: int, at_once: float) -> float:
+    return ValuePerByte().score(Worth(0.0, 1.0, 100, copies=count, at_once=at_once))
+
+
+def test_a_copy_that_is_seldom_needed_beside_the_others_is_worth_less() -> None:
+    assert copies(1, 0.1) == copies(1, 5.0)
+    assert copies(2, 0.01) < copies(2, 0.1) < copies(2, 0.5) < copies(1, 0.5)
+    assert copies(4, 0.5) < copies(3, 0.5) < copies(2, 0.5)
+    assert copies(4, 4.0) == copies(1, 4.0), "as many as are at work, and some to spare"
+    assert copies(20, 4.0) < copies(1, 4.0)
+    assert -inf < copies(1000, 300.0) < copies(1000, 400.0)
+
+
+@pytest.mark.parametrize("name", ["greedy-dual", "lru", "value-per-byte"])
+def test_when_a_copy_goes_the_other_one_is_offered_anew(name: str) -> None:
+    """Only value-per-byte counts copies; to the others an offer without a use changes nothing."""
+    ground = Ground("lb", devices=2, room=1, models={"a": Model(), "b": Model()}, eviction=name)
+    offers = ground.simulation.state.context.policies.device_eviction.offers  # type: ignore[attr-defined]
+    ground.play((1, "a"), (10, "a"))
+    (other,) = (key for key, offer in offers.items() if offer.node == "d1")
+    before = offers[other].score
+    ground.play((20, "b"))
+    assert list(ground.simulation.state.context.store.fleet.where[function_of("a")]) == [DeviceId("d1")]
+    assert (offers[other].score > before) == (name == "value-per-byte")
+    assert (offers[other].score == before) == (name != "value-per-byte")

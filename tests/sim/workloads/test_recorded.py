@@ -1,0 +1,91 @@
+"""Traces of other files: calls one by one, and requests to language models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glowplug.core.errors import InvalidTrace
+from glowplug.sim.workloads.registry import make_trace
+from tests.sim.workloads.traces import HOUR, at
+
+LLM = HOUR.parent / "azure_llm_2023"
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_events_in_any_order_begin_at_nought(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "e.csv", "function,who,time_s,duration_s", "b,x,1005,2", '"a,c",x,1000,1', "b,x,1010,3"
+    )
+    made = make_trace(f"events:{path}")
+    assert made.names == ("b", "a,c")
+    assert list(made.events()) == [(0, 1), (5, 0), (10, 0)]
+    assert made.columns["duration_s"].tolist() == [1, 2, 3]
+    assert made.span_s == 15
+    assert at(make_trace(f"events:{path},top=1,rate_per_min=60"), 0) == pytest.approx([2 / 3, 4 / 3])
+
+
+def test_durations_may_be_unknown(tmp_path: Path) -> None:
+    assert not make_trace(f"events:{write(tmp_path / 'e.csv', 'time_s,function', '3,a')}").columns
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["time,function", "1,a"], "line 1: columns time_s,function expected, time_s not found"),
+        (["time_s,function", "1,a", "x,a"], "line 3, column time_s: seconds expected, found 'x'"),
+        (["time_s,function", "inf,a"], "line 2, column time_s"),
+        (["time_s,function", "1,a,3"], "line 2: 2 columns expected, found 3"),
+        (["time_s,function,duration_s", "1,a,-1"], "line 2, column duration_s: seconds expected, found '-1'"),
+        (["time_s,function"], "has no calls"),
+        ([""], "line 1: columns time_s,function expected"),
+    ],
+)
+def test_broken_events_are_named_with_their_line(tmp_path: Path, lines: list[str], said: str) -> None:
+    with pytest.raises(InvalidTrace, match=said):
+        make_trace(f"events:{write(tmp_path / 'e.csv', *lines)}")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTrace, match=r"cannot read .*e\.csv: No such file"):
+        make_trace(f"events:{tmp_path / 'e.csv'}")
+
+
+def test_files_of_a_folder_share_one_clock(tmp_path: Path) -> None:
+    head = "TIMESTAMP,ContextTokens,GeneratedTokens"
+    write(tmp_path / "code.csv", head, "2023-11-16 18:17:03.5000000,4808,10", "2023-11-16 18:17:05,1,2")
+    write(tmp_path / "conv.csv", head, "2023-11-16 18:17:01.0000005,374,44")
+    made = make_trace(f"azure_llm:{tmp_path}")
+    assert made.names == ("code", "conv")
+    assert at(made, 0) == pytest.approx([2.4999995, 3.9999995])
+    assert made.columns["context_tokens"].tolist() == [374, 4808, 1]
+    assert made.columns["generated_tokens"].tolist() == [44, 10, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("yesterday,1,2", "line 2, column TIMESTAMP: a time as 2023"),
+        ("2023-11-16 18:17:03.x,1,2", "line 2, column TIMESTAMP"),
+        (
+            "2023-11-16 18:17:03,1.5,2",
+            "line 2, column ContextTokens: a number of tokens expected, found '1.5'",
+        ),
+        ("2023-11-16 18:17:03,1", "line 2: 3 columns expected, found 2"),
+    ],
+)
+def test_broken_requests_are_named_with_their_line(tmp_path: Path, line: str, said: str) -> None:
+    path = write(tmp_path / "l.csv", "TIMESTAMP,ContextTokens,GeneratedTokens", line)
+    with pytest.raises(InvalidTrace, match=said):
+        make_trace(f"azure_llm:{path}")
+
+
+@pytest.mark.skipif(not LLM.is_dir(), reason=f"the recorded requests are not at {LLM}")
+def test_the_recorded_requests_are_what_their_description_says() -> None:
+    made = make_trace(f"azure_llm:{LLM}")
+    assert made.counts().tolist() == [8_819, 19_366]
