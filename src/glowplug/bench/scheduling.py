@@ -24,9 +24,10 @@ from glowplug.bench import (
     scheduling_rates,
     scheduling_reproduction,
 )
+from glowplug.bench.kept_runs import KeptRuns, Row
 from glowplug.bench.result import Claim, Result, print_claims, print_rows
+from glowplug.bench.scheduling_cells import measure
 from glowplug.bench.scheduling_options import PARTS, Options, Tell
-from glowplug.bench.scheduling_runs import Row, Runs
 
 __all__ = ["Options", "plot", "report", "run"]
 
@@ -36,7 +37,8 @@ Found = tuple[list[Row], list[Claim], list[str]]
 def run(options: Options, tell: Tell = lambda _: None) -> Result:
     """Runs the parts that `options` names. Real time is measured first, while nothing else runs."""
     options = options.resolved()
-    runs = Runs(options, tell)
+    kept = Path(options.resume) if options.resume else None
+    runs = KeptRuns(measure, tell, workers=options.workers, kept=kept)
     rows: list[Row] = []
     claims: list[Claim] = []
     missing = [f"part {part}: not asked for" for part in PARTS if part not in options.parts]

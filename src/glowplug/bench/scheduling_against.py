@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from glowplug.bench.kept_runs import Row
 from glowplug.bench.pairs import paired_ratio
 from glowplug.bench.result import Claim, claim
-from glowplug.bench.scheduling_cells import FLOOR, OUR_EVICTION, OURS, PUBLISHED_EVICTION, Cell
+from glowplug.bench.scheduling_cells import FLOOR, OUR_EVICTION, OURS, PUBLISHED_EVICTION, Cell, Measure
 from glowplug.bench.scheduling_options import Options
-from glowplug.bench.scheduling_runs import Measure, Row
 
 PART = "against"
 RIVALS = ("lalb-o3", "lalb-o3-overlap")

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
+from glowplug.bench.kept_runs import Row
 from glowplug.bench.result import Claim, spread
 from glowplug.bench.scheduling_options import Options, Tell
-from glowplug.bench.scheduling_runs import Row
 
 PART = "batches"
 

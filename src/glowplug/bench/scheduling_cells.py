@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from heapq import heapify, heapreplace
 from typing import Any, Literal
 
@@ -21,6 +22,10 @@ PUBLISHED_EVICTION, OUR_EVICTION = "lru", "value-per-byte"
 SIMULATED = "all, with the builtin profiles (after arXiv 2303.05601, recalled)"
 _OVERLAPS = ("start-estimate", "mqfq-sticky", OURS)
 """Policies of which loading beside compute is a part."""
+
+
+Measure = Callable[[str, Sequence["Cell"]], list[dict[str, Any]]]
+"""KeptRuns.rows: the part that it is for, the cells, their rows."""
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,10 +8,10 @@ import statistics
 import time
 from pathlib import Path
 
+from glowplug.bench.kept_runs import Row
 from glowplug.bench.result import Claim, claim
 from glowplug.bench.scheduling_cells import OUR_EVICTION, OURS, PUBLISHED_EVICTION
 from glowplug.bench.scheduling_options import Options, Tell
-from glowplug.bench.scheduling_runs import Row
 from glowplug.core.commands import Command
 from glowplug.core.events import Event, RequestArrived, RequestDone, StepReached
 from glowplug.sim.fleets import Fleet, FleetSettings, build

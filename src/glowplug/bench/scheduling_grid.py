@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from glowplug.bench.kept_runs import Row
 from glowplug.bench.pairs import paired_ratio
 from glowplug.bench.result import Claim, claim
-from glowplug.bench.scheduling_cells import OURS, Cell
+from glowplug.bench.scheduling_cells import OURS, Cell, Measure
 from glowplug.bench.scheduling_options import Options
-from glowplug.bench.scheduling_runs import Measure, Row
 
 PART = "grid"
 RIVAL = "lalb-o3"

@@ -7,10 +7,10 @@ from statistics import fmean
 
 import msgspec
 
+from glowplug.bench.kept_runs import Row
 from glowplug.bench.result import Claim
-from glowplug.bench.scheduling_cells import OURS, SIMULATED, Cell
+from glowplug.bench.scheduling_cells import OURS, SIMULATED, Cell, Measure
 from glowplug.bench.scheduling_options import Options
-from glowplug.bench.scheduling_runs import Measure, Row
 
 PART = "loader"
 SYSTEMS = ("lb", "lalb-o3", "lalb-o3-overlap", OURS)

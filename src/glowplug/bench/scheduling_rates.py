@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from statistics import median
 
+from glowplug.bench.kept_runs import Row
 from glowplug.bench.result import Claim, claim
-from glowplug.bench.scheduling_cells import FLOOR, OURS, SIMULATED, Cell
+from glowplug.bench.scheduling_cells import FLOOR, OURS, SIMULATED, Cell, Measure
 from glowplug.bench.scheduling_options import Options
-from glowplug.bench.scheduling_runs import Measure, Row
 
 PART = "rates"
 P99_S = 10.0

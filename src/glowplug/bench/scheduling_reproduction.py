@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from glowplug.bench.kept_runs import Row
 from glowplug.bench.result import Claim
-from glowplug.bench.scheduling_cells import Cell
+from glowplug.bench.scheduling_cells import Cell, Measure
 from glowplug.bench.scheduling_options import Options
-from glowplug.bench.scheduling_runs import Measure, Row
 from glowplug.sim.models import read_models
 
 PART = "reproduction"
