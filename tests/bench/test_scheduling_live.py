@@ -31,7 +31,7 @@ def verdicts(rows: list[dict[str, Any]]) -> dict[str, bool]:
 
 def test_three_devices_hold_four_models() -> None:
     options = LiveOptions()
-    found = parse_devices(options.devices, Host((0,), (), 1))
+    found = parse_devices(options.devices, Host((0,), {}, 1))
     assert [each.capacity_bytes // options.device_bytes for each in found] == [2, 1, 1]
     assert {each.run_s for each in found} == {0.06}
 

@@ -147,7 +147,7 @@ def _moves(run: LiveRun) -> dict[CommandId, tuple[FunctionId, str]]:
     for _, command in run.commands:
         if isinstance(command, Climb):
             kind = command.target.kind
-            staged = command.origin >= Step.STAGED
+            staged = command.origin >= Step.STAGED or (command.cached and command.device is not None)
             move = {"environment": "environment", "version": "stage"}.get(
                 kind, "staged" if staged else "imported"
             )
