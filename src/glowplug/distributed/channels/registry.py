@@ -63,6 +63,12 @@ def _paper_object(url: str, **options: Any) -> Room:
     return PaperObjectRoom(lambda: StoredBlobs(url, **options))
 
 
+def _nats(**options: Any) -> Room:
+    from glowplug.distributed.channels.nats import NatsRoom
+
+    return NatsRoom(**options)
+
+
 def _aws(options: dict[str, Any]) -> Any:
     """Takes the service's options out of the others."""
     from glowplug.distributed.channels.aws import AwsService
@@ -74,6 +80,7 @@ def _aws(options: dict[str, Any]) -> Any:
 ROOMS: dict[str, Callable[..., Room]] = {
     "memory": _memory,
     "shared_memory": _shared_memory,
+    "nats": _nats,
     "queue": _queue,
     "object": _object,
     "paper_queue": _paper_queue,
