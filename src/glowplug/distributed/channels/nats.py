@@ -59,7 +59,7 @@ class NatsRoom(Room):
             storage=api.StorageType.FILE,
             max_age=_RETAINED_S,
         )
-        self.meter.admin_calls += 1
+        self.meter.admin()
         link = NatsLink(self._url)
         try:
             link.wait(_added(link, config), _CALL_S, f"opening run {self.run!r}")
@@ -75,7 +75,7 @@ class NatsRoom(Room):
             raise
 
     def _destroy(self) -> None:
-        self.meter.admin_calls += 1
+        self.meter.admin()
         link = NatsLink(self._url)
         try:
             link.wait(link.stream.delete_stream(_stream(self.run)), _CALL_S, f"closing run {self.run!r}")
