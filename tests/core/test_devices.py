@@ -7,7 +7,7 @@ import pytest
 from glowplug.core.devices import DeviceSetting, Host, parse_devices
 from glowplug.core.errors import InvalidArguments
 
-HOST = Host(cores=(0, 1, 4, 5), cards=(0, 2), budget_bytes=8000)
+HOST = Host(cores=(0, 1, 4, 5), cards={0: 80, 2: 70}, budget_bytes=8000)
 
 
 def test_virtual_devices_have_size_and_rate() -> None:
@@ -36,11 +36,20 @@ def test_cores_and_budget_are_divided_over_cpu_devices() -> None:
 
 
 def test_cards_are_found_or_named() -> None:
-    assert [each.name for each in parse_devices(["auto"], HOST)] == ["cuda0", "cuda2"]
+    found = parse_devices(["auto"], HOST)
+    assert [(each.name, each.capacity_bytes) for each in found] == [("cuda0", 80), ("cuda2", 70)]
     assert [each.number for each in parse_devices(["cuda"], HOST)] == [0, 2]
     (card,) = parse_devices(["cuda:2,memory=4GB,context=1GB"], HOST)
     assert (card.number, card.capacity_bytes, card.context_bytes) == (2, 4 * 10**9, 10**9)
-    assert parse_devices(["auto"], Host((0,), (), 1)) == parse_devices(["none"], HOST) == ()
+    assert parse_devices(["auto"], Host((0,), {}, 1)) == parse_devices(["none"], HOST) == ()
+
+
+def test_a_card_that_does_not_say_what_is_free_is_told() -> None:
+    silent = Host((0,), {0: 0}, 1)
+    assert parse_devices(["auto"], silent) == ()
+    assert parse_devices(["cuda:0,memory=1GB"], silent)[0].capacity_bytes == 10**9
+    with pytest.raises(InvalidArguments, match="say it, as in cuda:0,memory=40GB"):
+        parse_devices(["cuda:0"], silent)
 
 
 @pytest.mark.parametrize(
@@ -77,4 +86,4 @@ def test_what_makes_no_sense_is_named(texts: list[str], word: str) -> None:
 
 def test_a_machine_without_cards_says_so() -> None:
     with pytest.raises(InvalidArguments, match="graphics cards found: none"):
-        parse_devices(["cuda"], Host((0,), (), 1))
+        parse_devices(["cuda"], Host((0,), {}, 1))

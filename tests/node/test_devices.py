@@ -25,6 +25,7 @@ from glowplug.core.events import (
 from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
+from glowplug.loader.devices.cuda import cards
 from tests.node.conftest import NODE, NodeUnderTest
 
 pytestmark = pytest.mark.e2e
@@ -212,3 +213,50 @@ def test_a_worker_keeps_to_the_cores_of_its_device(on_node: Callable[..., None])
             await node.engine.disturb(DeviceId("local/cpu0"), Fault("slow"))
 
     on_node(scenario, devices=(DeviceSetting("cpu0", "cpu", 0, 100, cores=(0,)),))
+
+
+@pytest.mark.gpu
+def test_on_a_card_a_model_computes_where_its_weights_were_brought(on_node: Callable[..., None]) -> None:
+    if not cards():
+        pytest.skip("needs a CUDA device")
+    source = """
+import glowplug, torch
+app = glowplug.App("on_a_card")
+
+@app.model(device="gpu", device_memory="1GB", libraries=["torch"])
+class Sum:
+    def build(self):
+        return torch.nn.Linear(64, 64)
+
+    def example(self):
+        return {"value": 1.0}
+
+    @glowplug.endpoint
+    def where(self, value: float) -> list:
+        result = self.model(torch.full((1, 64), value))
+        return [str(result.device), bool(torch.isfinite(result).all())]
+"""
+
+    async def scenario(node: NodeUnderTest) -> None:
+        path = node.folder / "on_a_card.py"
+        path.write_text(source)
+        spec = (await node.specs(path))["sum"]
+        await node.import_environment(spec)
+        built = await node.build(spec)
+        target = Target("instance", NODE, "1")
+        reached = await node.do(
+            lambda number: Climb(
+                number,
+                target,
+                Step.PARKED,
+                spec,
+                built.facts,
+                device=DeviceId("local/cuda0"),
+                device_bytes=2**30,
+            )
+        )
+        assert isinstance(reached, StepReached)
+        reply = await node.call(1, b'{"value": 1.0}')
+        assert msgspec.json.decode(bytes(reply.body)) == ["cuda:0", True]
+
+    on_node(scenario, devices=(DeviceSetting("cuda0", "cuda", 0, 4 * 2**30),))

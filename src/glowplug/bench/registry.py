@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "gateway": "glowplug.bench.gateway",
     "loading": "glowplug.bench.loading",
     "preloading": "glowplug.bench.preloading",
+    "scheduling": "glowplug.bench.scheduling",
 }
 PIPE_COLUMNS = 150
 """The width of a table that goes to a file or a pipe."""

@@ -19,7 +19,7 @@ from glowplug.core.devices import Host, parse_devices
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes
-from glowplug.loader.devices.cuda import cards
+from glowplug.loader.devices.cuda import card_bytes, cards
 from glowplug.policy.registry import policy_class
 from glowplug.server.run import ServerOptions
 from glowplug.server.run import serve as run_server
@@ -151,7 +151,13 @@ def serve(
 
 
 def this_host(budget_bytes: int) -> Host:
-    return Host(tuple(sorted(os.sched_getaffinity(0))), cards(), budget_bytes)
+    free: dict[int, int] = {}
+    for number in cards():
+        try:
+            free[number] = card_bytes(number)
+        except RuntimeError:
+            free[number] = 0
+    return Host(tuple(sorted(os.sched_getaffinity(0))), free, budget_bytes)
 
 
 def _greet(url: str, system: System, folder: Path, options: ServerOptions) -> None:

@@ -16,6 +16,7 @@ from glowplug.policy.costs import COPY_BYTES_PER_S, DISK_BYTES_PER_S
 from glowplug.policy.eviction import Worth
 from glowplug.policy.prewarm import PrewarmPolicy
 
+_LOG_WORTH = {rank: log(weight) for rank, weight in WORTH.items()}
 _SECOND_COPY = 0.3
 """How much less each further idle copy is needed."""
 NEAR_S = 4.0
@@ -75,8 +76,7 @@ def too_big(c: Context, version: Version, node: str, top_bytes: int) -> str | No
 def best_origin(c: Context, version: Version, node: str) -> Step | None:
     """From where an instance would climb at `node` now; None when not even its environment stands."""
     holdings = c.store.holdings
-    zygote = holdings.get(key_of("version", node, version.spec.version))
-    if zygote is not None and zygote.phase == "up":
+    if node in version.staged_on:
         return Step.STAGED
     environment = holdings.get(key_of("environment", node, version.spec.environment_key))
     return Step.IMPORTED if environment is not None and environment.phase == "up" else None
@@ -195,7 +195,7 @@ def worth_below_devices(c: Context, version: Version, rank: float, needed: float
 
 def demand(c: Context, version: Version) -> float:
     """The logarithm of how often the function is asked for, in seconds of waiting that count by its class."""
-    return c.policies.arrivals.rank(version.spec.function) + log(WORTH[version.spec.rank])
+    return c.policies.arrivals.rank(version.spec.function) + _LOG_WORTH[version.spec.rank]
 
 
 def replicas_wanted(c: Context, function: Function) -> int:

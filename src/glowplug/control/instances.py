@@ -85,7 +85,7 @@ def reindex(c: Context, instance: Instance) -> None:
         host = c.store.instances.get(instance.host)
         if host is not None and host.slot == "idle":
             reindex(c, host)
-    elif has_busy_guest(c, instance):
+    elif instance.id in c.store.guests and has_busy_guest(c, instance):
         c.policies.eviction.withdraw(instance.key)
     elif slot == "idle" or (slot == "leased" and is_unused(instance)):
         if before != "idle" or slot == "idle":

@@ -50,9 +50,9 @@ class Queue(msgspec.Struct):
     def _lane(self, rank: int) -> dict[RequestId, None]:
         lane = self.lanes.get(rank)
         if lane is None:
-            below = any(other < rank for other in self.lanes)
+            others = tuple(self.lanes)
             lane = self.lanes[rank] = {}
-            if below:
+            if others and others[-1] < rank:
                 self.lanes = {r: self.lanes[r] for r in sorted(self.lanes, reverse=True)}
         return lane
 

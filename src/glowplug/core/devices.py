@@ -24,7 +24,7 @@ _HELP = (
 
 
 class DeviceSetting(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One device of a node. `capacity_bytes` 0 is what it says itself (cuda).
+    """One device of a node.
 
     Of `virtual`: a copy there takes `latency_s` and its bytes by `copy_bytes_per_s`, a run at least `run_s`.
     Of `cpu`: `cores` are those of its workers. `context_bytes` and `context_s` are what a process takes of
@@ -34,8 +34,8 @@ class DeviceSetting(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     kind: Kind
-    number: int = 0
-    capacity_bytes: int = 0
+    number: int
+    capacity_bytes: int
     copy_bytes_per_s: float = 0.0
     latency_s: float = 0.0
     run_s: float = 0.0
@@ -59,10 +59,11 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """What a node can make devices of: its cores and graphics cards by number, and its memory budget."""
+    """What a node can make devices of: its cores, its graphics cards with what is free on each (0 where that
+    cannot be asked), and its memory budget."""
 
     cores: tuple[int, ...]
-    cards: tuple[int, ...]
+    cards: dict[int, int]
     budget_bytes: int
 
 
@@ -85,7 +86,9 @@ def _parse(text: str, host: Host, first: int) -> list[DeviceSetting]:
     if text in ("none", ""):
         return []
     if text == "auto":
-        return [_card(number, {}, "auto") for number in host.cards]
+        return [
+            _card(number, {}, text, free_bytes) for number, free_bytes in host.cards.items() if free_bytes
+        ]
     words, *options = text.split(",")
     kind, _, rest = words.partition(":")
     given = dict(_option(option, text) for option in options)
@@ -146,18 +149,23 @@ def _cpu(rest: str, given: dict[str, str], text: str, host: Host, first: int) ->
 def _cuda(rest: str, given: dict[str, str], text: str, host: Host) -> list[DeviceSetting]:
     if rest and not rest.isdecimal():
         raise _wrong(f"{text[:80]!r} is no graphics card; {_HELP}")
-    wanted = (int(rest),) if rest else host.cards
+    wanted = (int(rest),) if rest else tuple(host.cards)
     missing = [number for number in wanted if number not in host.cards]
     if missing or not wanted:
         there = ", ".join(f"cuda:{number}" for number in host.cards) or "none"
         raise _wrong(f"{text[:80]!r} is not here; graphics cards found: {there}")
-    return [_card(number, given, text) for number in wanted]
+    return [_card(number, given, text, host.cards[number]) for number in wanted]
 
 
-def _card(number: int, given: dict[str, str], text: str) -> DeviceSetting:
+def _card(number: int, given: dict[str, str], text: str, free_bytes: int) -> DeviceSetting:
     _check_options(given, text, "memory", "context")
+    capacity_bytes = _bytes(given["memory"], text) if "memory" in given else free_bytes
+    if not capacity_bytes:
+        raise _wrong(
+            f"what is free on cuda:{number} cannot be asked; say it, as in cuda:{number},memory=40GB"
+        )
     return DeviceSetting(
-        f"cuda{number}", "cuda", number, _bytes(given.get("memory", "0"), text),
+        f"cuda{number}", "cuda", number, capacity_bytes,
         context_bytes=_bytes(given.get("context", CARD_CONTEXT), text),
     )  # fmt: skip
 

@@ -53,6 +53,9 @@ class Contexts:
         """A process that was taken serves this climb from now on; `more` is for its Fork message. Raises
         OSError; then it is of no use."""
         births, spec = self._agent.births, climb.spec
+        # From here on its end is this climb's end.
+        held.target, held.climb, held.function, held.ready = climb.target, climb, spec.function, False
+        held.process.name = f"worker of {spec.function}"
         seat, before, former_home = births.serving(spec), held.seat, held.home
         pipes: list[tuple[int, int]] = []
         try:
@@ -69,9 +72,7 @@ class Contexts:
             raise
         finally:
             wire.close_all(pipe[1] for pipe in pipes)
-        held.process.name = f"worker of {spec.function}"
-        held.target, held.climb, held.function = climb.target, climb, spec.function
-        held.started_s, held.ready, held.seat, held.home = time.monotonic(), False, seat, home
+        held.started_s, held.seat, held.home = time.monotonic(), seat, home
         births.moved(held, before, former_home, self._agent.moves.submit)
 
     def prepare(self, climb: Climb, device: NodeDevice) -> None:

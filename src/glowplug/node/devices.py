@@ -20,7 +20,6 @@ from glowplug.core.specs import DeviceSpec
 from glowplug.loader import errors as loader_errors
 from glowplug.loader.clock import RealClock
 from glowplug.loader.devices.base import Ledger, Reservation
-from glowplug.loader.devices.cuda import card_bytes
 from glowplug.loader.devices.virtual import Profile, VirtualCopy, VirtualDevice
 from glowplug.node.messages import Disturb, Disturbed
 
@@ -109,7 +108,7 @@ class Residence:
 
 
 class NodeDevice:
-    """One device. Its ledger asserts what the controller's says. Raises RuntimeError when it is not here."""
+    """One device. Its ledger asserts what the controller's says."""
 
     def __init__(self, node: str, setting: DeviceSetting) -> None:
         self.id = DeviceId(f"{node}/{setting.name}")
@@ -117,7 +116,7 @@ class NodeDevice:
         self.why_gone = ""
         self.page = PacePage() if setting.kind == "virtual" else None
         self._virtual = virtual_device(setting, self.page.descriptor) if self.page is not None else None
-        self.ledger: VirtualDevice | Ledger = self._virtual or Ledger(self.id, _capacity_bytes(setting))
+        self.ledger: VirtualDevice | Ledger = self._virtual or Ledger(self.id, setting.capacity_bytes)
         self.has_contexts = self._virtual is not None and not setting.shared and setting.context_s > 0
         """Whether it is worth while to have one ready; its bytes are nobody else's then."""
         kept_bytes = setting.context_bytes if self.has_contexts else 0
@@ -203,7 +202,7 @@ class NodeDevice:
 
 
 class Devices:
-    """All devices of one agent, in its event loop. Raises RuntimeError when one is not here."""
+    """All devices of one agent, in its event loop."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -279,12 +278,6 @@ def copied_bytes(climb: Climb) -> int:
     """What a load copies: what the model is declared to take of a device, else its weights."""
     declared_bytes = climb.spec.declaration.device_memory_bytes
     return declared_bytes or (climb.facts.weight_bytes if climb.facts is not None else 0)
-
-
-def _capacity_bytes(setting: DeviceSetting) -> int:
-    if setting.kind == "cuda" and not setting.capacity_bytes:
-        return card_bytes(setting.number)
-    return setting.capacity_bytes
 
 
 def _untouched(nbytes: int) -> memoryview:

@@ -23,7 +23,7 @@ _decoder: msgspec.json.Decoder[Explanation | None] = msgspec.json.Decoder(Explan
 
 
 def explain_from(folder: Path, request: RequestId) -> Explanation:
-    """What the journal in `folder` tells of a request. Raises UnknownRequest, OSError."""
+    """What the journal in `folder` tells of a request. Raises UnknownRequest, Unavailable, OSError."""
     return _known(explain([path.read_bytes() for path in segment_paths(folder)], request), request)
 
 

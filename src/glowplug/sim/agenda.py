@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
 Action = Callable[[], None]
@@ -14,6 +14,7 @@ class Agenda:
     def __init__(self, start_s: float = 0.0) -> None:
         self.now_s = start_s
         self._entries: list[tuple[float, int, Action]] = []
+        self._planned: list[tuple[float, int, Action]] = []
         self._entered = 0
 
     def at(self, at_s: float, action: Action) -> int:
@@ -21,6 +22,13 @@ class Agenda:
         self._entered += 1
         heappush(self._entries, (max(at_s, self.now_s), self._entered, action))
         return self._entered
+
+    def plan(self, actions: Iterable[tuple[float, Action]]) -> None:
+        """Enters many at once, in any order of their times: a heap of millions would cost each step more."""
+        for at_s, action in actions:
+            self._entered += 1
+            self._planned.append((max(at_s, self.now_s), self._entered, action))
+        self._planned.sort(reverse=True)
 
     def run(self, until_s: float) -> None:
         """Runs all entries up to and including `until_s`; the time is that afterwards."""
@@ -30,8 +38,14 @@ class Agenda:
 
     def step(self, until_s: float) -> bool:
         """Runs the next entry, at its time; False when there is none up to and including `until_s`."""
-        if not self._entries or self._entries[0][0] > until_s:
+        planned, entries = self._planned, self._entries
+        if planned and not (entries and entries[0] < planned[-1]):
+            if planned[-1][0] > until_s:
+                return False
+            self.now_s, _, action = planned.pop()
+        elif entries and entries[0][0] <= until_s:
+            self.now_s, _, action = heappop(entries)
+        else:
             return False
-        self.now_s, _, action = heappop(self._entries)
         action()
         return True

@@ -57,8 +57,7 @@ class Simulation:
 
     def run(self, scenario: Iterable[tuple[float, Event | Ask | Fault]], until_s: float) -> SimResult:
         """Plays `scenario` (times in any order) until `until_s`. Can be called again to go on."""
-        for at_s, item in scenario:
-            self.agenda.at(at_s, partial(self._play, item))
+        self.agenda.plan((at_s, partial(self._play, item)) for at_s, item in scenario)
         self.agenda.run(until_s)
         return self._result
 

@@ -51,3 +51,9 @@ class TestPaperObject(VirtualSuite):
 
 class TestDirect(VirtualSuite):
     scheme = "direct"
+
+
+class TestClaimCheck(VirtualSuite):
+    @pytest.fixture
+    def new_room(self, cloud: Cloud) -> Callable[[], Room]:
+        return lambda: metered_room("queue", cloud, claims=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from glowplug.bench.peers.aws_server import aws_server
 from glowplug.distributed.channels import Room
-from glowplug.testing.aws_server import aws_server
 from glowplug.testing.channel_suite import ChannelSuite
 
 pytestmark = pytest.mark.broker

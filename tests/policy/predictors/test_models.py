@@ -7,7 +7,7 @@ from math import exp, log
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.policy.predictors import GapModel, chance, quantile_s
@@ -35,6 +35,7 @@ def taught(kind: type[GapModel], gaps_s: list[float]) -> GapModel:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None)
 @given(gaps_s=GAPS, ages_s=st.tuples(AGES, AGES))
 def test_hazards_begin_at_nought_and_never_fall(
     kind: type[GapModel], gaps_s: list[float], ages_s: tuple[float, float]
@@ -53,6 +54,7 @@ def test_without_gaps_the_prior_is_believed(kind: type[GapModel]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None)
 @given(gaps_s=GAPS, p=st.floats(0.0, 0.99))
 def test_a_quantile_is_where_the_hazard_says(kind: type[GapModel], gaps_s: list[float], p: float) -> None:
     model = taught(kind, gaps_s)
@@ -76,6 +78,7 @@ def test_a_rate_is_that_of_the_window() -> None:
     assert exp(-model.hazard(40.0, 0.0)) > 100 * exp(-20)
 
 
+@settings(deadline=None)
 @given(GAPS)
 def test_the_window_adds_up(gaps_s: list[float]) -> None:
     model = PoissonWindow()
@@ -90,6 +93,7 @@ def test_bins_are_seconds_then_minutes() -> None:
     ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(GAPS)
 def test_the_histogram_has_the_last_gaps(gaps_s: list[float]) -> None:
     model = GapHistogram()

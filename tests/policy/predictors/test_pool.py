@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.policy.predictors import chance
@@ -23,6 +23,7 @@ from glowplug.policy.predictors.pool import (
 AGES = st.floats(0.0, 1e7)
 
 
+@settings(deadline=None)
 @given(st.lists(AGES, max_size=20))
 def test_bins_one_by_one_and_together(ages_s: list[float]) -> None:
     assert bins_of(np.array(ages_s)).tolist() == [bin_of(age_s) for age_s in ages_s]
@@ -32,6 +33,7 @@ def test_bins_begin_at_their_edges() -> None:
     assert [bin_of(edge_s) for edge_s in EDGES_S] == list(range(BINS))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, ROWS - 1), AGES), max_size=50),
     st.lists(st.tuples(st.integers(0, ROWS - 1), AGES), max_size=20),

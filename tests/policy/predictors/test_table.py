@@ -43,6 +43,7 @@ def play(predictors: Predictors, steps: list[tuple[str, str, float]]) -> float:
     return now_s
 
 
+@settings(deadline=None)
 @given(STEPS, NOW_S, st.tuples(st.floats(0.0, 1e5), st.floats(0.0, 1e5)))
 def test_chances_are_such_and_grow_with_the_horizon(
     steps: list[tuple[str, str, float]], later_s: float, within_s: tuple[float, float]
@@ -54,8 +55,8 @@ def test_chances_are_such_and_grow_with_the_horizon(
         assert 0.0 <= shorter <= longer + 1e-9 <= 1.0 + 1e-9
 
 
-@given(STEPS, STEPS, NOW_S, st.floats(0.0, 1e5))
 @settings(deadline=None)
+@given(STEPS, STEPS, NOW_S, st.floats(0.0, 1e5))
 def test_a_batch_says_what_each_says_alone(
     steps: list[tuple[str, str, float]],
     more: list[tuple[str, str, float]],
@@ -76,6 +77,7 @@ def test_a_batch_says_what_each_says_alone(
         assert weights.sum(axis=0) == pytest.approx(np.ones(weights.shape[1]))
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_what_is_kept_of_a_function_is_bounded(steps: list[tuple[str, str, float]]) -> None:
     predictors = Predictors()
@@ -88,8 +90,8 @@ def test_what_is_kept_of_a_function_is_bounded(steps: list[tuple[str, str, float
         assert min(each.weights) > 0
 
 
-@given(STEPS, STEPS)
 @settings(deadline=None)
+@given(STEPS, STEPS)
 def test_a_snapshot_goes_on_as_if_nothing_had_been(
     steps: list[tuple[str, str, float]], more: list[tuple[str, str, float]]
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.core.errors import InvalidTrace, InvalidWorkload
@@ -99,6 +99,7 @@ def test_a_rate_is_met(tmp_path: Path, normalise: str) -> None:
         assert np.bincount((made.times_s // 60).astype(int)).tolist() == [60] * 10
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=1, max_size=5), st.integers(1, 40)
 )

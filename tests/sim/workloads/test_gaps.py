@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from glowplug.sim.workloads.gaps import Classes, classes, classify, gaps, variation
 from glowplug.sim.workloads.trace import Trace
 from tests.sim.workloads.traces import TRACES, at, trace
 
 
+@settings(deadline=None)
 @given(TRACES)
 def test_variation_is_that_of_each_functions_gaps(made: Trace) -> None:
     found = variation(made)

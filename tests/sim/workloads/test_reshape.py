@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.core.errors import InvalidTrace, InvalidWorkload
@@ -71,6 +71,7 @@ def test_merging_keeps_functions_apart() -> None:
     assert made.span_s == 7
 
 
+@settings(deadline=None)
 @given(TRACES)
 def test_a_cut_in_two_merges_into_the_whole(made: Trace) -> None:
     early, late = cut(made, 0, 50), cut(made, 50, 100)
@@ -78,6 +79,7 @@ def test_a_cut_in_two_merges_into_the_whole(made: Trace) -> None:
     assert [*early.times_s, *(late.times_s + 50)] == pytest.approx(made.times_s.tolist())
 
 
+@settings(deadline=None)
 @given(TRACES, st.floats(1.0, 1000.0))
 def test_stretching_a_whole_trace_keeps_calls_and_variation(made: Trace, factor: float) -> None:
     longer = stretch(made, factor, made.span_s * factor * (1 + 1e-12))
@@ -85,6 +87,7 @@ def test_stretching_a_whole_trace_keeps_calls_and_variation(made: Trace, factor:
     assert np.allclose(variation(longer), variation(made), rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
+@settings(deadline=None)
 @given(TRACES, st.data())
 def test_a_stretched_window_is_a_run_of_each_functions_calls(made: Trace, data: st.DataObject) -> None:
     """Nothing between two calls that are kept is left out: the time axis is stretched, not thinned."""
@@ -106,6 +109,7 @@ def test_stretching_needs_a_positive_factor() -> None:
         stretch(trace([1]), 0.0, 10)
 
 
+@settings(deadline=None)
 @given(TRACES, st.data())
 def test_normalising_holds_the_rate_exactly_and_keeps_the_order(made: Trace, data: st.DataObject) -> None:
     if not made.requests:
@@ -120,6 +124,7 @@ def test_normalising_holds_the_rate_exactly_and_keeps_the_order(made: Trace, dat
     assert scaled.function.tolist() == made.function[:wanted].tolist()
 
 
+@settings(deadline=None)
 @given(TRACES, st.floats(0.1, 1e5))
 def test_normalising_all_of_a_trace_keeps_every_functions_variation(made: Trace, rate: float) -> None:
     if not made.requests:

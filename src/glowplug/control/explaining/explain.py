@@ -9,6 +9,7 @@ import msgspec
 from glowplug.control.explaining.watch import Watch
 from glowplug.control.journal import Entry, commands_crc, entries_of, payloads
 from glowplug.control.state import ControlState
+from glowplug.core.errors import Unavailable
 from glowplug.core.events import RequestArrived
 from glowplug.core.explanation import Explanation
 from glowplug.core.ids import RequestId
@@ -16,7 +17,9 @@ from glowplug.core.ids import RequestId
 
 def explain(segments: Sequence[bytes], request: RequestId) -> Explanation | None:
     """What `segments`, oldest first, tell of a request: their events are handled again, up to its end. None
-    when they do not know it: a gateway sent it under a lease, or it is older than what is kept."""
+    when they do not know it: a gateway sent it under a lease, or it is older than what is kept.
+
+    Raises Unavailable when another version of Glowplug wrote them."""
     for number, data in enumerate(segments):
         if _begins_in(data, request):
             return _handled_again(data, segments[number + 1 :], request)
@@ -33,7 +36,12 @@ def _begins_in(data: bytes, request: RequestId) -> bool:
 
 def _handled_again(data: bytes, later: Sequence[bytes], request: RequestId) -> Explanation | None:
     """A later segment goes on where the one before it ended: its snapshot is not needed."""
-    state = ControlState.from_snapshot(next(payloads(data)))
+    try:
+        state = ControlState.from_snapshot(next(payloads(data)))
+    except (KeyError, msgspec.DecodeError) as error:
+        raise Unavailable(
+            "another version of Glowplug wrote this journal; explain it with that one"
+        ) from error
     watch = Watch(state.context, request)
     for segment in (data, *later):
         for entry in entries_of(segment):

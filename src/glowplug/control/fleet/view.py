@@ -19,13 +19,15 @@ _SHORTEST_S = 1e-6
 
 
 class DeviceView:
-    __slots__ = ("_c", "_device", "id", "node")
+    __slots__ = ("_c", "_device", "id", "loading", "node", "residents")
 
     def __init__(self, c: Context, device: Device) -> None:
         self._c = c
         self._device = device
         self.id: DeviceId = device.id
         self.node: NodeId = device.node
+        self.residents: Mapping[FunctionId, InstanceId] = device.residents
+        self.loading: Mapping[FunctionId, InstanceId | None] = device.loading
 
     @property
     def is_free(self) -> bool:
@@ -35,14 +37,6 @@ class DeviceView:
     def may_compute(self) -> bool:
         device = self._device
         return not device.line and len(device.running) < device.at_once
-
-    @property
-    def residents(self) -> Mapping[FunctionId, InstanceId]:
-        return self._device.residents
-
-    @property
-    def loading(self) -> Mapping[FunctionId, InstanceId | None]:
-        return self._device.loading
 
     @property
     def running_left_s(self) -> float:
@@ -87,13 +81,18 @@ class DeviceView:
 
 
 class FleetView:
-    __slots__ = ("_c", "_views", "devices")
+    __slots__ = ("_c", "_views", "devices", "free", "half_free", "open", "waiting_by_function")
 
     def __init__(self, c: Context) -> None:
         self._c = c
+        fleet = c.store.fleet
         self._views: dict[DeviceId, DeviceView] = {}
         self.devices: Mapping[DeviceId, DeviceView] = self._views
-        for device in c.store.fleet.devices.values():
+        self.free: Collection[DeviceId] = fleet.free.keys()
+        self.open: Collection[DeviceId] = fleet.open.keys()
+        self.half_free: Collection[DeviceId] = fleet.half_free.keys()
+        self.waiting_by_function: Mapping[FunctionId, int] = fleet.waiting_by_function
+        for device in fleet.devices.values():
             self.add(device)
 
     def add(self, device: Device) -> None:
@@ -102,24 +101,8 @@ class FleetView:
     def remove(self, device: DeviceId) -> None:
         self._views.pop(device, None)
 
-    @property
-    def free(self) -> Collection[DeviceId]:
-        return self._c.store.fleet.free.keys()
-
-    @property
-    def open(self) -> Collection[DeviceId]:
-        return self._c.store.fleet.open.keys()
-
-    @property
-    def half_free(self) -> Collection[DeviceId]:
-        return self._c.store.fleet.half_free.keys()
-
     def waiting(self) -> Iterator[Request]:
         return map(self._c.store.requests.__getitem__, self._c.store.fleet.waiting)
-
-    @property
-    def waiting_by_function(self) -> Mapping[FunctionId, int]:
-        return self._c.store.fleet.waiting_by_function
 
     def first(self, function: FunctionId) -> Request:
         return self._c.store.requests[self._c.store.functions[function].queue.head()]

@@ -99,7 +99,7 @@ class AwsService:
         )
 
     def _make_topic(self, name: str) -> str:
-        self.meter.admin_calls += 1
+        self.meter.admin()
         return str(self._sns.create_topic(Name=name)["TopicArn"])
 
     def _make_queue(self, run: str, worker: int, topics: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ class AwsService:
         )
         arn = self._arn(url)
         for topic in topics:
-            self.meter.admin_calls += 1
+            self.meter.admin()
             self._sns.subscribe(
                 TopicArn=topic,
                 Protocol="sqs",
@@ -132,30 +132,30 @@ class AwsService:
             )
 
     def _create_queue(self, name: str, attributes: dict[str, str]) -> str:
-        self.meter.admin_calls += 1
+        self.meter.admin()
         return str(self._sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"])
 
     def _url(self, name: str) -> str | None:
-        self.meter.admin_calls += 1
+        self.meter.admin()
         try:
             return str(self._sqs.get_queue_url(QueueName=name)["QueueUrl"])
         except self._sqs.exceptions.QueueDoesNotExist:
             return None
 
     def _arn(self, url: str) -> str:
-        self.meter.admin_calls += 1
+        self.meter.admin()
         found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return str(found["Attributes"]["QueueArn"])
 
     def _remove_topic(self, arn: str) -> None:
-        self.meter.admin_calls += 1
+        self.meter.admin()
         with suppress(self._sns.exceptions.NotFoundException):
             self._sns.delete_topic(TopicArn=arn)
 
     def _remove_queue(self, name: str) -> None:
         url = self._url(name)
         if url is not None:
-            self.meter.admin_calls += 1
+            self.meter.admin()
             with suppress(self._sqs.exceptions.QueueDoesNotExist):
                 self._sqs.delete_queue(QueueUrl=url)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Collection, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -65,9 +65,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Channel(Protocol):
     """One worker's end. One thread may send while another receives; no other use by two threads at once."""
 
-    worker: int
-    limits: Limits
-    meter: Meter
+    @property
+    def worker(self) -> int: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def meter(self) -> Meter: ...
 
     def send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
         """All of them are accepted by the service when it returns; in what order they come is not said.
@@ -113,7 +118,7 @@ class Room(abc.ABC):
     removes them, opened or not.
     """
 
-    channel: ClassVar[str]
+    channel: str
     """Its name in `registry`."""
 
     def __init__(self) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import msgspec
 
 UNIT_BYTES = 64 * 1024
 """SNS and SQS bill a call once for each 64 KB that it carries, and at least once."""
+
+
+_counting = threading.Lock()
 
 
 def units(nbytes: int) -> int:
@@ -13,7 +18,7 @@ def units(nbytes: int) -> int:
 
 
 class Meter(msgspec.Struct):
-    """Calls, billed units and bytes, by kind. Only grows; `plus` adds the ends of a run up.
+    """Calls, billed units and bytes, by kind. Only grows, and any thread may count; `plus` adds meters up.
 
     `publish_*` is a topic (SNS, a NATS subject), `queue_send_*`, `poll_*` and `deletes` are a queue (SQS),
     `put_*` to `blob_deletes` an object store. Bytes are those of bodies and attributes as they are billed,
@@ -51,35 +56,46 @@ class Meter(msgspec.Struct):
         return Meter(**{name: mine[name] + theirs[name] for name in mine})
 
     def sent(self, nbytes: int) -> None:
-        self.messages_sent += 1
-        self.message_bytes_sent += nbytes
+        with _counting:
+            self.messages_sent += 1
+            self.message_bytes_sent += nbytes
 
     def received(self, nbytes: int) -> None:
-        self.messages_received += 1
-        self.message_bytes_received += nbytes
+        with _counting:
+            self.messages_received += 1
+            self.message_bytes_received += nbytes
 
     def publish(self, nbytes: int) -> None:
-        self.publishes += 1
-        self.publish_units += units(nbytes)
-        self.publish_bytes += nbytes
+        with _counting:
+            self.publishes += 1
+            self.publish_units += units(nbytes)
+            self.publish_bytes += nbytes
 
     def queue_send(self, nbytes: int) -> None:
-        self.queue_sends += 1
-        self.queue_send_units += units(nbytes)
-        self.queue_send_bytes += nbytes
+        with _counting:
+            self.queue_sends += 1
+            self.queue_send_units += units(nbytes)
+            self.queue_send_bytes += nbytes
 
     def poll(self, nbytes: int, messages: int) -> None:
-        self.polls += 1
-        self.poll_units += units(nbytes)
-        self.poll_bytes += nbytes
-        self.polls_empty += not messages
+        with _counting:
+            self.polls += 1
+            self.poll_units += units(nbytes)
+            self.poll_bytes += nbytes
+            self.polls_empty += not messages
 
     def put(self, nbytes: int) -> None:
-        self.puts += 1
-        self.put_bytes += nbytes
+        with _counting:
+            self.puts += 1
+            self.put_bytes += nbytes
 
     def get(self, nbytes: int | None) -> None:
         """`None`: the object was not there, which costs a call all the same."""
-        self.gets += 1
-        self.get_bytes += nbytes or 0
-        self.gets_missed += nbytes is None
+        with _counting:
+            self.gets += 1
+            self.get_bytes += nbytes or 0
+            self.gets_missed += nbytes is None
+
+    def admin(self, calls: int = 1) -> None:
+        with _counting:
+            self.admin_calls += calls

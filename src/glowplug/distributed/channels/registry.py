@@ -10,16 +10,29 @@ from glowplug.distributed.channels.base import Address, Channel, Room
 
 
 def room(channel: str, **options: Any) -> Room:
-    """A room that is not open yet. Raises InvalidName for a channel that is not there, TypeError for options
+    """A room that is not open yet. Any takes `claims`, the URL of a store or what `StoredBlobs` takes, for
+    messages above the channel's limit.
+
+    Raises InvalidName for a channel that is not there, TypeError for options
     that it does not have, ImportError without what it needs, ChannelError where it cannot even connect."""
     if channel not in ROOMS:
         raise InvalidName(f"there is no channel {channel!r}, but {', '.join(ROOMS)}")
-    return ROOMS[channel](**options)
+    claims = options.pop("claims", None)
+    made = ROOMS[channel](**options)
+    return made if claims is None else _with_claims(made, claims)
 
 
 def join(address: Address, worker: int) -> Channel:
     """The end of `worker`, in whatever process, of a run that is open."""
     return room(address.channel, **address.options).join(address.run, address.workers).end(worker)
+
+
+def _with_claims(made: Room, claims: str | dict[str, Any]) -> Room:
+    from glowplug.distributed.channels.claim_check import ClaimCheckRoom
+    from glowplug.distributed.channels.stored_blobs import StoredBlobs
+
+    options = {"url": claims} if isinstance(claims, str) else claims
+    return ClaimCheckRoom(made, lambda: StoredBlobs(**options))
 
 
 def _memory(**options: Any) -> Room:
@@ -63,6 +76,12 @@ def _paper_object(url: str, **options: Any) -> Room:
     return PaperObjectRoom(lambda: StoredBlobs(url, **options))
 
 
+def _nats(**options: Any) -> Room:
+    from glowplug.distributed.channels.nats import NatsRoom
+
+    return NatsRoom(**options)
+
+
 def _aws(options: dict[str, Any]) -> Any:
     """Takes the service's options out of the others."""
     from glowplug.distributed.channels.aws import AwsService
@@ -74,6 +93,7 @@ def _aws(options: dict[str, Any]) -> Any:
 ROOMS: dict[str, Callable[..., Room]] = {
     "memory": _memory,
     "shared_memory": _shared_memory,
+    "nats": _nats,
     "queue": _queue,
     "object": _object,
     "paper_queue": _paper_queue,

@@ -28,6 +28,8 @@ class Lalb(msgspec.Struct):
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         for device in list(view.free):
+            if not view.waiting_by_function:
+                return
             yield from self._serve(view, device)
 
     def _serve(self, view: FleetView, device: DeviceId) -> Iterator[Decision]:

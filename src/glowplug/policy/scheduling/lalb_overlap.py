@@ -12,7 +12,7 @@ from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import Decision, FleetView, Send, WaitingView
 from glowplug.policy.scheduling.lalb import Lalb
 from glowplug.policy.scheduling.lalb_o3 import LIMIT
-from glowplug.policy.scheduling.rooms import computing, loading, turn
+from glowplug.policy.scheduling.rooms import computing, loading, runs_at_once, turn
 
 
 class LalbOverlap(Lalb):
@@ -53,10 +53,7 @@ class LalbOverlap(Lalb):
         return min(hits, key=turn, default=None)
 
     def runs_at_once(self, view: FleetView, function: FunctionId, device: DeviceId) -> bool:
-        if device in view.free:
-            return True
-        here = view.devices[device]
-        return device in view.half_free and bool(here.loading) and function in here.residents
+        return runs_at_once(view, function, device)
 
 
 class LalbO3Overlap(LalbOverlap):

@@ -7,6 +7,7 @@ Inference" (IPDPS 2023).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 
@@ -31,11 +32,10 @@ class LoadBalancing(msgspec.Struct):
 
     def _next(self, view: FleetView) -> Send | None:
         """Of the first that any device has room for: who can go nowhere now holds up nobody."""
-        devices = [*view.free, *(computing(view) if self.overlap else ())]
         refused: set[FunctionId] = set()
         for request in view.waiting():
             if request.function not in refused:
-                for device in devices:
+                for device in chain(view.free, computing(view) if self.overlap else ()):
                     if takes(view, request.function, device):
                         return Send((request.id,), device)
                 refused.add(request.function)

@@ -11,12 +11,13 @@ here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import Decision, FleetView, Send
-from glowplug.policy.scheduling.rooms import computing, loading, takes
+from glowplug.policy.scheduling.rooms import computing, runs_at_once, takes
 
 
 class MqfqSticky(msgspec.Struct):
@@ -31,7 +32,8 @@ class MqfqSticky(msgspec.Struct):
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         while view.waiting_by_function and (view.free or view.half_free):
             flows = self._eligible(view)
-            chosen = _warm(view, flows) or _cold(view, flows)
+            turns = sorted(flows, key=flows.__getitem__)
+            chosen = _warm(view, turns) or _cold(view, turns)
             if chosen is None:
                 return
             flow, device = chosen
@@ -50,25 +52,19 @@ class MqfqSticky(msgspec.Struct):
         self.next_s.pop(function, None)
 
 
-def _warm(view: FleetView, flows: dict[FunctionId, float]) -> tuple[FunctionId, DeviceId] | None:
-    """On a device that computes nothing, the flow that is warm there and the least ahead."""
-    for device in (*view.free, *loading(view)):
-        here = view.devices[device].residents
-        warm = min((flow for flow in here if flow in flows), key=flows.__getitem__, default=None)
-        if warm is not None:
-            return warm, device
+def _warm(view: FleetView, flows: list[FunctionId]) -> tuple[FunctionId, DeviceId] | None:
+    """The first flow that is warm on a device that computes nothing."""
+    for flow in flows:
+        for device in view.where(flow):
+            if runs_at_once(view, flow, device):
+                return flow, device
     return None
 
 
-def _cold(view: FleetView, flows: dict[FunctionId, float]) -> tuple[FunctionId, DeviceId] | None:
-    """The flow that is the least ahead, on a free device; one that is warm nowhere, on one that computes
-    too."""
-    beside = list(computing(view))
-    for flow in sorted(flows, key=flows.__getitem__):
-        for device in view.free:
-            if takes(view, flow, device):
-                return flow, device
-        for device in () if view.where(flow) else beside:
+def _cold(view: FleetView, flows: list[FunctionId]) -> tuple[FunctionId, DeviceId] | None:
+    """The first flow on a free device; one that is warm nowhere on one that computes, too."""
+    for flow in flows:
+        for device in chain(view.free, () if view.where(flow) else computing(view)):
             if takes(view, flow, device):
                 return flow, device
     return None

@@ -24,6 +24,14 @@ def loading(view: FleetView) -> Iterator[DeviceId]:
     return (device for device in view.half_free if view.devices[device].loading)
 
 
+def runs_at_once(view: FleetView, function: FunctionId, device: DeviceId) -> bool:
+    """Whether a device that has the function's model computes nothing, though it may be loading another."""
+    if device in view.free:
+        return True
+    here = view.devices[device]
+    return device in view.half_free and bool(here.loading) and function in here.residents
+
+
 def turn(request: WaitingView) -> tuple[int, float, int]:
     """Orders requests as they wait."""
     return -request.rank, request.arrived_s, request.id

@@ -6,6 +6,7 @@ from typing import Any
 
 from glowplug.core.errors import InvalidName
 from glowplug.distributed.channels.base import Room
+from glowplug.distributed.channels.claim_check import ClaimCheckRoom
 from glowplug.distributed.channels.metered.blobs import VirtualBlobs
 from glowplug.distributed.channels.metered.cloud import Cloud
 from glowplug.distributed.channels.metered.delays import Delays
@@ -22,9 +23,14 @@ __all__ = ["SCHEMES", "Cloud", "Delays", "VirtualTime", "metered_room"]
 SCHEMES = ("queue", "object", "paper_queue", "paper_object", "direct")
 
 
-def metered_room(scheme: str, cloud: Cloud, **options: Any) -> Room:
+def metered_room(scheme: str, cloud: Cloud, claims: bool = False, **options: Any) -> Room:
     """A room of that scheme, whose ends live in `cloud.time`. `direct` has no service, only the hop and the
-    bandwidth. Raises InvalidName."""
+    bandwidth; with `claims` what is too large for a message goes to the store. Raises InvalidName."""
+    made = _room(scheme, cloud, options)
+    return ClaimCheckRoom(made, lambda: VirtualBlobs(cloud), cloud.time) if claims else made
+
+
+def _room(scheme: str, cloud: Cloud, options: dict[str, Any]) -> Room:
     match scheme:
         case "queue":
             return QueueRoom(VirtualMessagingService(cloud), cloud.time, **options)

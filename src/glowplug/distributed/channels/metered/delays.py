@@ -12,7 +12,7 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     hop_s: float = 0.1
-    """From a message's acceptance to its being there for a poll, through a topic or straight."""
+    """From when a message's bytes have left to its being there for a poll, through a topic or straight."""
     hop_spread_s: float = 0.0
     """Some messages take up to so much longer, evenly spread."""
     publish_s: float = 0.015

@@ -22,7 +22,7 @@ class VirtualMessagingService:
         if run in self._cloud.queues:
             raise RunExists(f"run {run!r} is open in this cloud")
         self._cloud.queues[run] = [VirtualQueue(self._cloud.time) for _ in range(workers)]
-        self.meter.admin_calls += topics + workers * (2 + topics)
+        self.meter.admin(topics + workers * (2 + topics))
 
     def connect(self, run: str, workers: int, worker: int) -> VirtualMessaging:
         if run not in self._cloud.queues:
@@ -32,7 +32,7 @@ class VirtualMessagingService:
     def remove(self, run: str, workers: int, topics: int) -> None:
         for queue in self._cloud.queues.pop(run, []):
             queue.arrival.set()
-        self.meter.admin_calls += topics + workers
+        self.meter.admin(topics + workers)
 
     def options(self) -> dict[str, object]:
         return {}

@@ -1,0 +1,157 @@
+"""`scheduling`: requests over devices that cache models, our scheduler beside the published ones, simulated.
+
+The controller is the one that runs live; devices, loads and runs are simulated with published profiles. Each
+part is a file and can be run alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from glowplug.bench import (
+    scheduling_against,
+    scheduling_batches,
+    scheduling_decisions,
+    scheduling_fairness,
+    scheduling_grid,
+    scheduling_loader,
+    scheduling_picture,
+    scheduling_rates,
+    scheduling_reproduction,
+)
+from glowplug.bench.kept_runs import KeptRuns, Row
+from glowplug.bench.result import Claim, Result, print_claims, print_rows
+from glowplug.bench.scheduling_cells import measure
+from glowplug.bench.scheduling_options import PARTS, Options, Tell
+
+__all__ = ["Options", "plot", "report", "run"]
+
+Found = tuple[list[Row], list[Claim], list[str]]
+
+
+def run(options: Options, tell: Tell = lambda _: None) -> Result:
+    """Runs the parts that `options` names. Real time is measured first, while nothing else runs."""
+    options = options.resolved()
+    kept = Path(options.resume) if options.resume else None
+    runs = KeptRuns(measure, tell, workers=options.workers, kept=kept)
+    rows: list[Row] = []
+    claims: list[Claim] = []
+    missing = [f"part {part}: not asked for" for part in PARTS if part not in options.parts]
+    settings = msgspec.to_builtins(options)
+    parts: dict[str, Callable[[], Found]] = {
+        "decisions": lambda: scheduling_decisions.run(options, tell),
+        "batches": lambda: scheduling_batches.run(options, tell),
+        "reproduction": lambda: scheduling_reproduction.run(options, runs.rows),
+        "against": lambda: scheduling_against.run(options, runs.rows),
+        "rates": lambda: scheduling_rates.run(options, runs.rows, scheduling_batches.ratio(rows)),
+        "grid": lambda: scheduling_grid.run(options, runs.rows),
+        "loader": lambda: scheduling_loader.run(options, runs.rows),
+        "fairness": lambda: scheduling_fairness.run(options, runs.rows),
+    }
+    try:
+        for name, part in parts.items():
+            if name in options.parts:
+                found, promised, lacking = part()
+                rows += found
+                claims += promised
+                missing += lacking
+    finally:
+        runs.close()
+    if "picture" in options.parts:
+        settings["picture"] = msgspec.to_builtins(scheduling_picture.observe(options, tell))
+    return Result(
+        experiment="scheduling", settings=settings, rows=rows, claims=[] if options.quick else claims,
+        missing=missing,
+    )  # fmt: skip
+
+
+def _of(part: str) -> Callable[[list[Row]], list[Row]]:
+    return lambda rows: [row for row in rows if row["part"] == part]
+
+
+_TABLES: tuple[tuple[str, str, Callable[[list[Row]], list[Row]], tuple[str, ...]], ...] = (
+    (
+        "reproduction", "reproduction: less than with lb, and what was published (recalled)",
+        scheduling_reproduction.table,
+        (
+            "calls", "models", "system", "load", "with_loads", "mean_s", "p99_s", "times_lb", "less_mean",
+            "paper_mean", "less_misses", "paper_misses", "misses", "false", "copies",
+        ),
+    ),
+    (
+        "against", "today's schedulers: Zipf 0.9, same profiles, no batches; x is in times ours",
+        scheduling_against.table,
+        ("models", "rate", "system", "eviction", *scheduling_against.FIELDS, "mean_x", "p99_x"),
+    ),
+    (
+        "rates", "highest rate with p99 under 10 s",
+        _of("rates"),
+        ("working_set", "policy", "batching", "highest_rate_per_min", "duration_s", "seeds"),
+    ),
+    (
+        "grid", "grid: ours / lalb-o3, paired seeds, 95 % intervals", scheduling_grid.table,
+        (
+            "rate", "models", "zipf", "load", "ours_mean_s", "rival_mean_s", "ratio", "low", "high",
+            "p99_ratio", "p99_low", "p99_high", "seeds",
+        ),
+    ),
+    (
+        "loader", "loaders: the paper's, and ours by the bandwidth of a copy", scheduling_loader.table,
+        ("models", "rate", "system", "loader", *scheduling_loader.FIELDS),
+    ),
+    (
+        "fairness", "one function offers five times its share: the others, before and then",
+        scheduling_fairness.table,
+        (
+            "greedy", "system", "load", "load_then", "others_mean_s", "mean_then_s", "others_p99_s",
+            "p99_then_s", "p99_rise",
+        ),
+    ),
+    (
+        "decisions", "what a decision costs",
+        _of("decisions"),
+        (
+            "devices", "functions", "policy", "decision_p50_s", "decision_p99_s", "requests_per_wall_second",
+            "deploy_s", "request_s", "memory_per_function_bytes",
+        ),
+    ),
+    (
+        "batches", "batches, measured on this machine's cores",
+        _of("batches"),
+        ("model", "batch", "run_s", "runs_of_one", "gain"),
+    ),
+)  # fmt: skip
+
+
+def report(result: Result, console: Console) -> None:
+    """A table for each part that was run, break-even, and the claims."""
+    ran = {row["part"] for row in result.rows}
+    for part, title, table, columns in _TABLES:
+        if part in ran:
+            print_rows(console, title, table(result.rows), columns)
+    for row in result.rows:
+        if "break_even_with" in row:
+            console.print(_break_even(row), highlight=False)
+    print_claims(console, result)
+
+
+def _break_even(row: dict[str, Any]) -> str:
+    found = row["break_even_bytes_s"]
+    reached = "no bandwidth reaches" if found is None else f"{found / 1e9:.2g} GB/s reach"
+    return (
+        f"{row['working_set']} models at {row['rate_per_min']:g} a minute: with our loader {row['policy']} "
+        f"at {reached} {row['break_even_with']} ({row['target_mean_s']:.2f} s)"
+    )
+
+
+def plot(result: Result, path: Path) -> None:
+    """Latencies by system, what each device did and which models lay there. Raises ImportError where
+    matplotlib is missing, ValueError when the part `picture` was not run."""
+    if "picture" not in result.settings:
+        raise ValueError("nothing to draw: run the part `picture` too")
+    scheduling_picture.draw(msgspec.convert(result.settings["picture"], scheduling_picture.Picture), path)

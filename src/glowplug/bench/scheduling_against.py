@@ -1,0 +1,93 @@
+"""Ours against today's schedulers, same profiles and loads, and the floor that no scheduler gets below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from glowplug.bench.kept_runs import Row
+from glowplug.bench.pairs import paired_ratio
+from glowplug.bench.result import Claim, claim
+from glowplug.bench.scheduling_cells import FLOOR, OUR_EVICTION, OURS, PUBLISHED_EVICTION, Cell, Measure
+from glowplug.bench.scheduling_options import Options
+
+PART = "against"
+RIVALS = ("lalb-o3", "lalb-o3-overlap")
+"""Those that a claim is about."""
+SYSTEMS: tuple[tuple[str, str], ...] = (
+    ("lb", ""), ("lb-overlap", ""), ("lalb", ""), ("lalb-overlap", ""), ("lalb-o3", ""),
+    ("lalb-o3-overlap", ""), ("mqfq-sticky", ""), ("start-estimate", ""), (OURS, ""),
+    ("lalb-o3-overlap", OUR_EVICTION), (OURS, PUBLISHED_EVICTION), (FLOOR, ""),
+)  # fmt: skip
+"""(policy, eviction if not its own): the last two show what the eviction policy has to do with it."""
+POINTS = ((15, 325.0), (35, 325.0), (35, 450.0), (70, 325.0))
+TARGETS = {
+    (35, 325.0): {"mean_s": 1.15, "p99_s": 1.3},
+    (35, 450.0): {"mean_s": 2.0},
+    (70, 325.0): {"mean_s": 1.8},
+}
+
+
+def run(options: Options, measure: Measure) -> tuple[list[Row], list[Claim], list[str]]:
+    points = POINTS if not options.quick else POINTS[1:2]
+    cells = [
+        Cell(
+            system=system, eviction=eviction, working_set=size, rate_per_min=rate, minutes=options.minutes,
+            seed=seed, devices=options.devices, device_bytes=options.device_bytes,
+        )
+        for size, rate in points
+        for seed in range(options.seeds)
+        for system, eviction in SYSTEMS
+    ]  # fmt: skip
+    rows = measure(PART, cells)
+    claims = []
+    for point in points:
+        here = [row for row in rows if (row["working_set"], row["rate_per_min"]) == point]
+        for field, target in TARGETS.get(point, {}).items():
+            for rival in RIVALS:
+                times = _times(here, rival, field)
+                words = f"working set {point[0]} at {point[1]:g} a minute: {rival}'s {_WORDS[field]} / ours"
+                claims.append(claim(words, times, "at least", target))
+    return rows, claims, []
+
+
+_WORDS = {"mean_s": "mean", "p99_s": "p99"}
+
+
+def _times(rows: Sequence[Row], rival: str, field: str) -> float:
+    theirs, ours = (_by_seed(rows, name, field) for name in (rival, OURS))
+    return paired_ratio([theirs[seed] for seed in ours], list(ours.values())).ratio
+
+
+def _by_seed(rows: Sequence[Row], policy: str, field: str) -> dict[int, float]:
+    eviction = OUR_EVICTION if policy == OURS else PUBLISHED_EVICTION
+    return {row["seed"]: row[field] for row in rows if (row["policy"], row["eviction"]) == (policy, eviction)}
+
+
+def table(rows: Sequence[Row]) -> list[Row]:
+    """A line for each system and point, means over the seeds; beside them how many times ours they are."""
+    groups: dict[tuple[int, float, str, str], list[Row]] = {}
+    for row in rows:
+        if row["part"] == PART:
+            key = (row["working_set"], row["rate_per_min"], row["policy"], row["eviction"])
+            groups.setdefault(key, []).append(row)
+    lines = []
+    for (size, rate, policy, eviction), found in groups.items():
+        ours = groups[size, rate, OURS, OUR_EVICTION]
+        lines.append(
+            {
+                "models": size, "rate": rate, "system": policy,
+                "eviction": eviction if policy != FLOOR else None,
+                **{shown: fmean(row[field] for row in found) for shown, field in FIELDS.items()},
+                "mean_x": fmean(row["mean_s"] for row in found) / fmean(row["mean_s"] for row in ours),
+                "p99_x": fmean(row["p99_s"] for row in found) / fmean(row["p99_s"] for row in ours),
+            }
+        )  # fmt: skip
+    return lines
+
+
+FIELDS = {
+    "load": "offered_load", "mean_s": "mean_s", "p50_s": "p50_s", "p99_s": "p99_s", "misses": "miss_ratio",
+    "false": "false_miss_ratio", "loads": "load_ratio",
+}  # fmt: skip
+"""What a column shows."""

@@ -1,0 +1,71 @@
+"""What `scheduling` can be told, and its small version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+Tell = Callable[[str], None]
+"""Hears of progress, in words."""
+PARTS = (
+    "reproduction", "against", "rates", "grid", "loader", "fairness", "decisions", "batches", "picture",
+)  # fmt: skip
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`parts` by name. `seeds` are drawn from 0 on, the same for every system. `processes` simulate side by
+    side; 0 is one for each core. `resume` is a file in which what was simulated is kept and found again: a
+    run that was cut off goes on there. Delete it when the code that it was made with has changed.
+
+    Defaults of the figures that the issue's claims are about: 12 devices of 8 GB. `nodes` and `host_bytes`
+    matter with our loader alone, and are ours.
+    """
+
+    parts: tuple[str, ...] = PARTS
+    traces: str = "../shared/traces/azure2019_1h_1000fn"
+    devices: int = 12
+    device_bytes: int = 8 * 10**9
+    nodes: int = 3
+    host_bytes: int = 128 * 10**9
+    minutes: float = 30.0
+    seeds: int = 5
+    reproduction_minutes: float = 6.0
+    grid_minutes: float = 6.0
+    grid_seeds: int = 20
+    grid_points: int = 20
+    rates_seeds: int = 3
+    rates_minutes: float = 30.0
+    rates_step: float = 5.0
+    """Requests a minute to which the highest rate is found."""
+    bandwidths_bytes_s: tuple[float, ...] = (3e9, 6e9, 12e9, 25e9)
+    decision_devices: tuple[int, ...] = (12, 100, 1000)
+    decision_requests: int = 4000
+    scale_functions: tuple[int, ...] = (10_000, 100_000)
+    batch_models: tuple[str, ...] = ("minilm", "mobilenetv2")
+    batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    processes: int = 0
+    resume: str = ""
+    repeats: int = 5
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown:
+            raise ValueError(f"scheduling has no part {', '.join(unknown)}; it has {', '.join(PARTS)}")
+
+    @property
+    def workers(self) -> int:
+        return self.processes or len(os.sched_getaffinity(0))
+
+    def resolved(self) -> Options:
+        """Quick settings stand for all the others but those that say where and what."""
+        if not self.quick:
+            return self
+        return msgspec.structs.replace(
+            self, minutes=0.5, seeds=1, reproduction_minutes=1.0, grid_minutes=0.5, grid_seeds=2,
+            grid_points=2, rates_seeds=1, rates_minutes=0.5, rates_step=200.0, bandwidths_bytes_s=(12e9,),
+            decision_devices=(12,), decision_requests=200, scale_functions=(200,),
+            batch_models=("mobilenetv2",), batch_sizes=(1, 2), processes=1, repeats=1,
+        )  # fmt: skip

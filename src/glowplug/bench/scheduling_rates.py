@@ -1,0 +1,75 @@
+"""The highest rate that keeps p99 below a bound, by bisection, without batching and with measured batches."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from glowplug.bench.kept_runs import Row
+from glowplug.bench.result import Claim, claim
+from glowplug.bench.scheduling_cells import FLOOR, OURS, SIMULATED, Cell, Measure
+from glowplug.bench.scheduling_options import Options
+
+PART = "rates"
+P99_S = 10.0
+LOWEST, HIGHEST = 50.0, 900.0
+SYSTEMS = ("lalb-o3", "lalb-o3-overlap", "start-estimate", OURS, FLOOR)
+TARGETS = {35: 1.25, 70: 1.4}
+LARGEST_BATCH = 8
+
+
+def run(
+    options: Options, measure: Measure, batch_ratio: dict[int, float]
+) -> tuple[list[Row], list[Claim], list[str]]:
+    """`batch_ratio` is what was measured of batches, in runs of one; empty when nothing was."""
+    ratio = {size: times for size, times in batch_ratio.items() if size <= LARGEST_BATCH}
+    rows, claims = [], []
+    sizes = TARGETS if not options.quick else {35: TARGETS[35]}
+    for size, target in sizes.items():
+        found = {}
+        for system in SYSTEMS if not options.quick else ("lalb-o3", OURS):
+            cell = _cell(options, system, size, {})
+            found[system] = _highest(options, measure, cell)
+            rows.append(_row(options, cell, found[system]))
+        if ratio:
+            cell = _cell(options, OURS, size, ratio)
+            rows.append(_row(options, cell, _highest(options, measure, cell)))
+        words = f"working set {size}: highest rate with p99 under {P99_S:g} s, ours / lalb-o3's"
+        claims.append(claim(words, found[OURS] / found["lalb-o3"], "at least", target))
+    missing = [] if ratio else ["rates with batching: no batch costs were measured in this run"]
+    return rows, claims, missing
+
+
+def _highest(options: Options, measure: Measure, cell: Cell) -> float:
+    """Requests a minute: the highest found to hold, and no more than `rates_step` below one that does not."""
+    holds, fails = LOWEST, HIGHEST
+    while fails - holds > options.rates_step:
+        rate = (holds + fails) / 2
+        cells = [_at(cell, rate, seed) for seed in range(options.rates_seeds)]
+        if median(row["p99_s"] for row in measure(PART, cells)) < P99_S:
+            holds = rate
+        else:
+            fails = rate
+    return holds
+
+
+def _cell(options: Options, system: str, size: int, batch_ratio: dict[int, float]) -> Cell:
+    return Cell(
+        system=system, working_set=size, minutes=options.rates_minutes, devices=options.devices,
+        device_bytes=options.device_bytes, batch_ratio=batch_ratio,
+    )  # fmt: skip
+
+
+def _at(cell: Cell, rate_per_min: float, seed: int) -> Cell:
+    import msgspec
+
+    return msgspec.structs.replace(cell, rate_per_min=rate_per_min, seed=seed)
+
+
+def _row(options: Options, cell: Cell, rate_per_min: float) -> Row:
+    return {
+        "part": PART, "system": cell.system.removesuffix("-overlap"), "policy": cell.system,
+        "overlap": cell.system.endswith("-overlap"), "loader": cell.loader, "popularity": cell.popularity,
+        "working_set": cell.working_set, "batching": bool(cell.batch_ratio),
+        "duration_s": cell.minutes * 60, "seeds": options.rates_seeds, "p99_bound_s": P99_S,
+        "highest_rate_per_min": rate_per_min, "simulated": SIMULATED,
+    }  # fmt: skip

@@ -1,0 +1,238 @@
+"""`glowplug simulate`: a workload on devices that nobody has rented yet."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from cyclopts import Parameter
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from glowplug.cli.functions import Json
+from glowplug.cli.output import console, errors, print_json
+from glowplug.core.errors import GlowplugError, InvalidDeclaration
+from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
+from glowplug.policy.registry import policy_class
+from glowplug.sim.fleets import NEVER_S, FleetSettings, build
+from glowplug.sim.models import BUILTIN, ModelProfile, read_models
+from glowplug.sim.outcomes import Outcome, latencies_s, offered_load, play
+from glowplug.sim.sizing import Sizing, least_devices
+from glowplug.sim.workloads.registry import make_trace
+from glowplug.sim.workloads.trace import Trace
+
+OURS = "finish-first"
+_SHOWN_S = 600.0
+"""Of the timeline that is drawn."""
+
+
+def simulate(
+    workload: str,
+    *,
+    devices: int = 12,
+    device_memory: str = "8GB",
+    policy: Annotated[str, Parameter(name=["--policy", "-p"])] = OURS,
+    eviction: str | None = None,
+    profiles: str = BUILTIN,
+    loader: Literal["paper", "ours"] = "ours",
+    copy_bandwidth: str = "12GB",
+    host_memory: str = "256GB",
+    nodes: int = 1,
+    max_batch: int = 1,
+    timeout: str | None = None,
+    find: Literal["devices"] | None = None,
+    p99: str | None = None,
+    seed: int = 0,
+    json: Json = False,
+    plot: Path | None = None,
+) -> None:
+    """Simulate a workload on devices that cache models, with the scheduler that runs live.
+
+    Function k of the workload is a model of its own, with row k of the profiles (counted on from the first
+    when there are no more).
+
+    Examples:
+
+        glowplug simulate zipf:functions=35,s=0.9,rate_per_min=325,minutes=6
+        glowplug simulate azure2019:traces/azure2019_1h_1000fn,top=35,rate_per_min=325,minutes=6 \\
+            --policy finish-first,lalb-o3,lb --loader paper
+        glowplug simulate bursty:functions=70,rate_per_min=400,minutes=30 --find devices --p99 5s
+        glowplug simulate events:calls.csv --profiles mine.csv --devices 4 --device-memory 80GB --plot out.png
+
+    Parameters
+    ----------
+    workload
+        KIND:SETTING,... as `glowplug workload` lists them.
+    devices
+        How many there are.
+    device_memory
+        What each can hold.
+    policy
+        Who decides where requests run; several, separated by commas, are compared.
+    eviction
+        Which idle model goes when room is needed; without it value-per-byte for finish-first, lru for others.
+    profiles
+        What models take: `builtin` (22 CNNs, published), or a CSV file with the columns model, device_mb,
+        load_s, run_s and, where they were measured, copy_s and batch_N_s.
+    loader
+        `ours` keeps loaded weights in the nodes' memory, from where the next load is a copy; `paper` reads
+        them each time.
+    copy_bandwidth
+        Bytes a second of such a copy.
+    host_memory
+        What each node may hold of models.
+    nodes
+        The devices are dealt out to so many nodes.
+    max_batch
+        Requests of one function that may run as one, where the profiles say what that takes.
+    timeout
+        When a client gives up; without it never.
+    find
+        `devices` looks for the fewest that keep p99 below --p99; --devices is then not used.
+    p99
+        The bound for --find.
+    seed
+        For what is drawn.
+    json
+        Print JSON.
+    plot
+        Draw latencies, what each device did and what lay there into this file.
+    """
+    if (find is None) != (p99 is None):
+        raise InvalidDeclaration("--find devices needs --p99, as in --p99 5s, and --p99 needs --find devices")
+    names = [name.strip() for name in policy.split(",") if name.strip()]
+    for name in names:
+        policy_class("scheduling", name)
+    if eviction is not None:
+        policy_class("eviction", eviction)
+    given = {
+        "devices": devices, "nodes": nodes, "device_bytes": parse_bytes(device_memory, "--device-memory"),
+        "loader": loader, "copy_bytes_per_s": float(parse_bytes(copy_bandwidth, "--copy-bandwidth")),
+        "host_bytes": parse_bytes(host_memory, "--host-memory"), "max_batch": max_batch,
+        "timeout_s": NEVER_S if timeout is None else parse_seconds(timeout, "--timeout"),
+    }  # fmt: skip
+    models, trace = read_models(profiles), make_trace(workload, seed)
+    runs = _Runs(models, trace, seed, keep_log=plot is not None)
+    rows: list[dict[str, Any]] = []
+    answers: dict[str, Sizing] = {}
+    for name in names:
+        settings = _settings(given, name, eviction)
+        if p99 is None:
+            rows.append(runs.row(settings))
+            continue
+        found = least_devices(
+            lambda count, base=settings: runs.outcome(base, count),  # type: ignore[misc]
+            p99_s=parse_seconds(p99, "--p99"),
+            offered_devices=offered_load(trace, models, 1),
+            functions=trace.functions,
+        )
+        answers[name] = found
+        rows += [runs.described(settings, count, outcome) for count, outcome in sorted(found.tried.items())]
+    if plot is not None:
+        _draw(runs, workload, plot)
+    if json:
+        devices_found = {name: found.devices for name, found in answers.items()}
+        print_json({"workload": workload, "seed": seed, "rows": rows, "devices": devices_found or None})
+    else:
+        _show(rows, trace)
+        for name, found in answers.items():
+            console.print(_answer(name, found, p99 or "", device_memory))
+    if any(found.devices is None for found in answers.values()):
+        sys.exit(1)
+
+
+class _Runs:
+    """Simulates, with a bar on stderr; keeps the last run of each policy for a picture."""
+
+    def __init__(self, models: tuple[ModelProfile, ...], trace: Trace, seed: int, *, keep_log: bool) -> None:
+        self.models, self.trace, self.seed, self.keep_log = models, trace, seed, keep_log
+        self.last: dict[str, Any] = {}
+
+    def row(self, settings: FleetSettings) -> dict[str, Any]:
+        return self.described(settings, settings.devices, self.outcome(settings, settings.devices))
+
+    def outcome(self, base: FleetSettings, devices: int) -> Outcome:
+        nodes = min(base.nodes, devices)
+        settings = msgspec.structs.replace(base, devices=devices, nodes=nodes)
+        fleet = build(settings, self.models, self.trace.functions, seed=self.seed, keep_log=self.keep_log)
+        with _progress(f"{settings.scheduling}, {devices} devices") as tell:
+            outcome = play(fleet, self.trace, tell=tell)
+        if self.keep_log:
+            self.last[settings.scheduling] = fleet.simulation.run((), 0.0)
+        return outcome
+
+    def described(self, settings: FleetSettings, devices: int, outcome: Outcome) -> dict[str, Any]:
+        load = offered_load(self.trace, self.models, devices)
+        about: dict[str, Any] = {
+            "policy": settings.scheduling, "eviction": settings.eviction, "devices": devices,
+            "device_bytes": settings.device_bytes, "loader": settings.loader, "offered_load": load,
+        }  # fmt: skip
+        about |= msgspec.to_builtins(outcome)
+        return about | {"load_ratio": outcome.loads / max(1, outcome.requests), "simulated": True}
+
+
+@contextlib.contextmanager
+def _progress(words: str) -> Iterator[Callable[[float], None]]:
+    """What it yields hears the share that is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task(words, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
+
+
+def _settings(given: dict[str, Any], policy: str, eviction: str | None) -> FleetSettings:
+    default = "value-per-byte" if policy == OURS else "lru"
+    try:
+        return msgspec.convert(given | {"scheduling": policy, "eviction": eviction or default}, FleetSettings)
+    except msgspec.ValidationError as error:
+        raise InvalidDeclaration(str(error)) from error
+
+
+def _show(rows: list[dict[str, Any]], trace: Trace) -> None:
+    """Simulated figures, and says so."""
+    about = f"{trace.requests:,} requests to {trace.functions:,} models in {show_seconds(trace.span_s)}"
+    table = Table(title=f"simulated: {about}", title_justify="left")
+    columns = ("policy", "devices", "load", "busy", "mean", "p50", "p99", "loads", "refused")
+    for column in columns:
+        left = column == "policy"
+        table.add_column(column, justify="left" if left else "right", no_wrap=left)
+    for row in rows:
+        refused = sum(row["refused"].values())
+        table.add_row(
+            row["policy"], str(row["devices"]), f"{row['offered_load']:.0%}", f"{row['utilisation']:.0%}",
+            *(_seconds(row[field]) for field in ("mean_s", "p50_s", "p99_s")),
+            f"{row['load_ratio']:.1%}", f"{refused:,}" if refused else "-",
+        )  # fmt: skip
+    console.print(table)
+
+
+def _seconds(value: float) -> str:
+    return "-" if value != value else show_seconds(value)
+
+
+def _answer(policy: str, found: Sizing, p99: str, memory: str) -> str:
+    if found.devices is not None:
+        return f"{policy}: [bold]{found.devices} devices of {memory}[/] keep p99 at {p99} or less"
+    most = max(found.tried)
+    return (
+        f"{policy}: [red]{most} devices are not enough[/] for a p99 of {p99}: it is "
+        f"{_seconds(found.tried[most].p99_s)} there, by runs and first loads alone"
+    )
+
+
+def _draw(runs: _Runs, workload: str, path: Path) -> None:
+    from glowplug.bench.scheduling_picture import Picture, draw, evenly
+    from glowplug.sim.timeline import intervals
+
+    until_s = min(_SHOWN_S, runs.trace.span_s)
+    first = next(iter(runs.last.values()))
+    shown = [each for each in intervals(first, until_s) if each.start_s < until_s]
+    latencies = {name: evenly(latencies_s(result.answers)) for name, result in runs.last.items()}
+    try:
+        draw(Picture(latencies, shown, f"{workload}: {next(iter(runs.last))}"), path)
+    except (ImportError, OSError) as error:
+        raise GlowplugError(f"cannot draw {path}: {error}") from error

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from glowplug.bench import (
+    scheduling,
+    scheduling_against,
+    scheduling_batches,
+    scheduling_grid,
+    scheduling_loader,
+    scheduling_rates,
+    scheduling_reproduction,
+)
+from glowplug.bench.scheduling_cells import FLOOR, OURS, Cell, measure, models_of, trace_for
+from glowplug.bench.scheduling_options import PARTS, Options
+from tests.sim.workloads.traces import HOUR
+
+Row = dict[str, Any]
+FIELDS = {
+    "system", "overlap", "loader", "popularity", "working_set", "rate_per_min", "duration_s", "seed",
+    "offered_load", "mean_s", "p99_s", "miss_ratio", "false_miss_ratio", "simulated",
+}  # fmt: skip
+"""What experiments.md wants of a row."""
+
+
+def cell(system: str = OURS, **more: Any) -> Cell:
+    return Cell(**{"system": system, "minutes": 0.5, "working_set": 12, **more})
+
+
+@pytest.mark.parametrize("system", ["lalb-o3-overlap", OURS, FLOOR])
+def test_a_row_has_the_fields_that_every_row_has(system: str) -> None:
+    row = measure(cell(system))
+    assert row.keys() >= FIELDS | {"loads", "copies"}
+    assert row["answered"] == row["requests"] > 100
+    assert row["mean_s"] >= 1.2
+    assert row["overlap"] == (system != FLOOR)
+
+
+def test_nobody_gets_below_the_floor() -> None:
+    floor = measure(cell(FLOOR))
+    for system in ("lb", "lalb-o3", OURS):
+        row = measure(cell(system))
+        assert row["requests"] == floor["requests"], "the same calls"
+        assert row["mean_s"] >= floor["mean_s"]
+        assert row["offered_load"] == floor["offered_load"]
+
+
+def test_a_greedy_function_adds_calls_and_moves_none() -> None:
+    plain, greedy = (trace_for(cell(greedy=3, greedy_factor=factor)) for factor in (1.0, 5.0))
+    before, after = plain.counts(), greedy.counts()
+    assert after[3] == 5 * before[3]
+    assert Counter(plain.times_s[plain.function != 3].tolist()) == Counter(
+        greedy.times_s[greedy.function != 3].tolist()
+    )
+    assert (np.delete(after, 3) == np.delete(before, 3)).all()
+
+
+def test_the_others_are_counted_without_the_greedy_one() -> None:
+    row = measure(cell(greedy=0, greedy_factor=5.0))
+    assert 0 < row["others_mean_s"] <= row["others_p99_s"]
+
+
+def test_batches_take_what_was_measured() -> None:
+    models = models_of(cell(batch_ratio={2: 1.5}))
+    assert all(model.batch_s == {2: model.run_s * 1.5} for model in models)
+
+
+def test_batch_ratios_are_the_least_gain_and_never_fall() -> None:
+    rows = [
+        {"part": "batches", "model": model, "batch": size, "runs_of_one": times}
+        for model, ratios in (("a", (1, 1.5, 1.4)), ("b", (1, 0.8, 3.0)))
+        for size, times in zip((1, 2, 4), ratios, strict=True)
+    ]
+    assert scheduling_batches.ratio(rows) == {2: 1.5, 4: 3.0}
+    rows[4]["runs_of_one"] = rows[1]["runs_of_one"] = 4.0
+    assert scheduling_batches.ratio(rows) == {2: 4.0, 4: 4.0}
+
+
+def test_the_grid_has_20_points_that_are_evenly_dealt_out() -> None:
+    points = scheduling_grid.points()
+    assert len(set(points)) == 20
+    for place, values in enumerate((scheduling_grid.RATES, scheduling_grid.WORKING_SETS)):
+        counts = Counter(point[place] for point in points)
+        assert set(counts) == set(values)
+        assert len(set(counts.values())) == 1
+    by_exponent = Counter(point[2] for point in points)
+    assert set(by_exponent.values()) == {5}
+
+
+def fake(means: dict[str, float]) -> Any:
+    """Rows whose latency depends on the system and the seed alone."""
+
+    def rows(what: str, cells: list[Cell]) -> list[Row]:
+        return [
+            {
+                "part": what, "policy": each.system, "eviction": each.evicts, "working_set": each.working_set,
+                "rate_per_min": each.rate_per_min, "popularity": each.popularity, "seed": each.seed,
+                "loader": each.loader, "copy_bytes_per_s": each.copy_bytes_per_s, "offered_load": 0.6,
+                "mean_s": means[each.system] * (1 + each.seed), "p99_s": 3 * means[each.system],
+                "p50_s": 1.0, "miss_ratio": 0.1, "false_miss_ratio": 0.0, "load_ratio": 0.1,
+                "utilisation": 0.5,
+            }
+            for each in cells
+        ]  # fmt: skip
+
+    return rows
+
+
+def test_the_claims_are_about_each_rival_at_each_point() -> None:
+    means = {system: 3.0 for system, _ in scheduling_against.SYSTEMS} | {OURS: 2.0, "lalb-o3": 4.0}
+    rows, claims, _ = scheduling_against.run(Options(seeds=3), fake(means))
+    assert len(rows) == 4 * 3 * len(scheduling_against.SYSTEMS)
+    values = {claim.name: (round(claim.value, 6), claim.holds) for claim in claims}
+    assert len(values) == 8
+    assert values["working set 35 at 325 a minute: lalb-o3's mean / ours"] == (2.0, True)
+    assert values["working set 35 at 450 a minute: lalb-o3-overlap's mean / ours"] == (1.5, False)
+
+
+def test_the_grid_claims_its_worst_point() -> None:
+    rows, claims, _ = scheduling_grid.run(Options(grid_seeds=4), fake({OURS: 2.0, "lalb-o3": 1.9}))
+    assert len(scheduling_grid.table(rows)) == 20
+    assert not any(claim.holds for claim in claims)
+    _, claims, _ = scheduling_grid.run(Options(grid_seeds=4), fake({OURS: 1.9, "lalb-o3": 1.9}))
+    assert all(claim.holds for claim in claims)
+
+
+def test_the_highest_rate_is_found_to_within_a_step() -> None:
+    def rows(what: str, cells: list[Cell]) -> list[Row]:
+        most = {OURS: 507.0, FLOOR: 549.0}
+        return [{"p99_s": 9.0 if c.rate_per_min <= most.get(c.system, 390.0) else 11.0} for c in cells]
+
+    found, claims, missing = scheduling_rates.run(Options(), rows, {2: 1.5, 32: 9.0})
+    by_system = {(row["policy"], row["batching"]): row["highest_rate_per_min"] for row in found}
+    assert 502.0 < by_system[OURS, False] <= 507.0
+    assert 385.0 < by_system["lalb-o3", False] <= 390.0
+    assert (OURS, True) in by_system
+    assert [round(claim.value, 1) for claim in claims] == [1.3, 1.3]
+    assert missing == []
+    assert scheduling_rates.run(Options(), rows, {})[2], "says that nothing was measured of batches"
+
+
+def test_the_break_even_is_where_copies_become_fast_enough() -> None:
+    def rows(what: str, cells: list[Cell]) -> list[Row]:
+        made = fake(dict.fromkeys(("lb", "lalb-o3", "lalb-o3-overlap", OURS), 2.0))(what, cells)
+        for row, each in zip(made, cells, strict=True):
+            if each.loader == "ours" and each.copy_bytes_per_s < 5e9:
+                row["mean_s"] *= 2
+        return made  # type: ignore[no-any-return]
+
+    found, _, _ = scheduling_loader.run(Options(seeds=1), rows)
+    even = [row["break_even_bytes_s"] for row in found if "break_even_with" in row]
+    assert len(even) == 6
+    assert all(5e9 <= bytes_s <= 5e9 * scheduling_loader.FOUND_WITHIN for bytes_s in even)
+
+
+def test_without_the_recorded_calls_the_rest_of_the_comparison_is_made(tmp_path: Path) -> None:
+    options = Options(traces=str(tmp_path / "none"), seeds=1)
+    means = dict.fromkeys(scheduling_reproduction.SYSTEMS, 2.0) | {"lb": 20.0}
+    made = fake(means)
+
+    def rows(what: str, cells: list[Cell]) -> list[Row]:
+        more = {"loads": 10, "devices": 12, "duration_s": 360.0, "hottest_copies": 3.0}
+        return [row | more for row in made(what, cells)]
+
+    found, claims, missing = scheduling_reproduction.run(options, rows)
+    assert claims == []
+    assert len(missing) == 1
+    assert len(found) == 3 * 3 * 3
+    lines = scheduling_reproduction.table(found)
+    best = next(line for line in lines if (line["system"], line["models"]) == ("lalb-o3", 35))
+    assert best["less_mean"] == pytest.approx(0.9)
+    assert best["paper_mean"] == 0.9693
+
+
+@pytest.mark.skipif(not HOUR.is_dir(), reason="the recorded hour is not here")
+def test_the_recorded_counts_come_at_the_papers_rate() -> None:
+    trace = trace_for(cell(popularity="azure", working_set=35, minutes=6, traces=str(HOUR)))
+    assert (trace.requests, trace.functions, trace.span_s) == (325 * 6, 35, 360.0)
+
+
+def test_parts_that_are_not_there_are_named() -> None:
+    with pytest.raises(ValueError, match="no part nothing"):
+        Options(parts=("nothing",))
+
+
+def test_the_quick_version_runs_reports_and_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
+    parts = ("reproduction", "grid", "decisions", "picture")
+    result = scheduling.run(Options(quick=True, parts=parts, traces=str(HOUR)))
+    assert {row["part"] for row in result.rows} == set(parts) - {"picture"}
+    assert result.claims == [], "claims come from full runs"
+    assert {line.split(":")[0] for line in result.missing} >= {f"part {p}" for p in set(PARTS) - set(parts)}
+    console = Console(record=True, width=200)
+    scheduling.report(result, console)
+    assert "what a decision costs" in console.export_text()
+    scheduling.plot(result, tmp_path / "picture.svg")
+    assert "finish-first" in (tmp_path / "picture.svg").read_text()

