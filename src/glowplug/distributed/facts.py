@@ -1,4 +1,5 @@
-"""Facts of a network, its inputs and a partition, counted for the planner. Needs numba for those of a workload."""
+"""Facts of a network, its inputs and a partition, counted for the planner. Needs numba for those of a
+workload."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from glowplug.distributed.network import Floats, Ids, Layer, Network
 from glowplug.distributed.partition.result import Partition, sends
-from glowplug.policy.plans.facts import Encoding, LayerFacts, PartitionFacts, WorkloadFacts
+from glowplug.policy.plans.facts import Counts, Encoding, LayerFacts, PartitionFacts, WorkloadFacts
 
 EDGE_BYTES = 8
 """A weight and the input that it is for."""
@@ -27,13 +28,15 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     columns: NDArray[np.int64]
     samples: int
 
-    def rows(self, rows: Ids, samples: int | None = None) -> Floats:
-        """Some rows over the first `samples`, dead ones included, as they are sent."""
-        many = self.samples if samples is None else samples
-        inside = self.columns < many
-        found = np.zeros((len(rows), many), np.float32)
-        found[:, self.columns[inside]] = self.values[rows][:, inside]
-        return found
+    def rows(self, rows: Ids, samples: int) -> tuple[Ids, Floats]:
+        """Some rows over the first `samples`, dead ones included, as they are sent: by their positions
+        among those that might be sent, without rows of zeros."""
+        inside = self.columns < samples
+        picked = self.values[rows][:, inside]
+        there = np.flatnonzero(picked.any(axis=1)).astype(np.int32)
+        found = np.zeros((len(there), samples), np.float32)
+        found[:, self.columns[inside]] = picked[there]
+        return there, found
 
 
 def stages(network: Network, x: Floats) -> Iterator[Stage]:
@@ -51,7 +54,9 @@ def stages(network: Network, x: Floats) -> Iterator[Stage]:
         yield Stage(index, share, x, columns, samples)
 
 
-def workload_facts(name: str, network: Network, samples: int, live: Sequence[float], whole: Sequence[Encoding]) -> WorkloadFacts:
+def workload_facts(
+    name: str, network: Network, samples: int, live: Sequence[float], whole: Sequence[Encoding]
+) -> WorkloadFacts:
     """Of a network on so many samples; `live` and `whole` by layer, from a `survey`."""
     leaving = [*live[1:], live[-1]]
     return WorkloadFacts(
@@ -73,7 +78,8 @@ def workload_facts(name: str, network: Network, samples: int, live: Sequence[flo
 
 
 def partition_facts(network: Network, partition: Partition, messages: Sequence[Encoding]) -> PartitionFacts:
-    """Counts; one pass over the layers, of which two are held at a time. `messages` by layer, from a `survey`."""
+    """Counts; one pass over the layers, of which two are held at a time. `messages` by layer, from a
+    `survey`."""
     layers, workers = network.layers, partition.workers
     edges, urgent, late, remote = (np.zeros((layers, workers), np.int64) for _ in range(4))
     sent = np.zeros((layers, workers, workers), np.int64)
@@ -119,15 +125,18 @@ def partition_facts(network: Network, partition: Partition, messages: Sequence[E
     )
 
 
-def _held(layer: Layer, partition: Partition, index: int, sent: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What each worker reads a layer from: all that it computed before, and what came; or the network's input."""
+def _held(layer: Layer, partition: Partition, index: int, sent: Counts) -> Counts:
+    """What each worker reads a layer from: all that it computed before, and what came; or the network's
+    input."""
     if not index:
         return _read(layer, partition.owners[0], partition.workers)
-    return np.bincount(partition.owners[index - 1], minlength=partition.workers) + sent.sum(axis=0)
+    held: Counts = np.bincount(partition.owners[index - 1], minlength=partition.workers) + sent.sum(axis=0)
+    return held
 
 
-def _read(layer: Layer, owners: Ids, workers: int) -> NDArray[np.int64]:
+def _read(layer: Layer, owners: Ids, workers: int) -> Counts:
     """How many rows of a layer's input each worker reads."""
     wanted = np.zeros((workers, layer.inputs), np.bool_)
     wanted[np.repeat(owners, np.diff(layer.indptr)), layer.indices] = True
-    return wanted.sum(axis=1)
+    read: Counts = wanted.sum(axis=1)
+    return read
