@@ -36,6 +36,7 @@ bench: install peers
 	$(BIN)/glowplug bench coldstart --json docs/results/coldstart.json --plot docs/results/coldstart.png
 	$(BIN)/glowplug bench loading --json docs/results/loading.json --plot docs/results/loading.png
 	$(BIN)/glowplug bench gateway --json docs/results/gateway.json --plot docs/results/gateway.png
+	$(BIN)/glowplug bench scheduling --json docs/results/scheduling.json --plot docs/results/scheduling.png
 	$(BIN)/glowplug bench endurance --json docs/results/endurance.json --plot docs/results/endurance.png
 
 # What experiments `loading` and `gateway` compare with, in environments of their own: these pin what glowplug, or
