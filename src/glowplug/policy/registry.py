@@ -38,6 +38,13 @@ POLICIES: dict[str, dict[str, str]] = {
         "lru": "glowplug.policy.eviction.lru:LeastRecentlyUsed",
         "value-per-byte": "glowplug.policy.eviction.value_per_byte:ValuePerByte",
     },
+    "plans": {
+        "serial": "glowplug.policy.plans.serial:Serial",
+        "replicas": "glowplug.policy.plans.replicas:Replicas",
+        "pipeline": "glowplug.policy.plans.pipeline:Pipeline",
+        "rows": "glowplug.policy.plans.rows:Rows",
+        "hybrid": "glowplug.policy.plans.hybrid:Hybrid",
+    },
     "prewarm": {
         "histogram": "glowplug.policy.prewarm.histogram:Histogram",
         "pagurus": "glowplug.policy.prewarm.pagurus:Pagurus",

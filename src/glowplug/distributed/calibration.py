@@ -1,0 +1,97 @@
+"""How fast this machine computes and encodes: short measurements on one core, kept for the planner. Needs numba."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from glowplug.distributed.codec import decode_rows, encode_rows
+from glowplug.distributed.network import Floats, Layer, Network
+from glowplug.policy.plans.model import CodecCost, MachineModel
+
+LIVES = (0.01, 0.05, 0.2, 0.5, 1.0)
+SAMPLES = 2048
+REPEATS = 3
+_SHAPES = ((4, 512), (4, 4096), (32, 512), (32, 4096))
+"""Rows and samples of the messages that are encoded."""
+
+
+def calibrate(network: Network, repeats: int = REPEATS) -> MachineModel:
+    """Measures with a layer from the middle of the network and samples that live in part. About a second."""
+    layer = network.layer(network.layers // 2)
+    encode, decode = codec_costs(repeats)
+    return MachineModel(
+        rates=tuple((live, _rate(layer, network, live, repeats)) for live in LIVES),
+        layer_s=_layer_s(network, layer, repeats),
+        encode=encode,
+        decode=decode,
+    )
+
+
+def _rate(layer: Layer, network: Network, live: float, repeats: int) -> float:
+    """Edges x samples a second, dead samples counted: the kernel is given them too."""
+    from glowplug.distributed.workload.kernel import Kernel
+
+    kernel = Kernel(layer, network.activation)
+    x = _activations(layer.inputs, SAMPLES, live)
+    out = np.empty((layer.rows, SAMPLES), np.float32)
+    return layer.edges * SAMPLES / _fastest(lambda: kernel(x, out), repeats)
+
+
+def _layer_s(network: Network, layer: Layer, repeats: int) -> float:
+    """Of one row of one sample, which is next to nothing."""
+    from glowplug.distributed.workload.kernel import Kernel
+
+    rows = np.zeros(1, np.int32)
+    kernel = Kernel(layer.take(rows).over(layer.take(rows).needed()), network.activation)
+    x = _activations(kernel.layer.inputs, 1, 1.0)
+    return _fastest(lambda: kernel(x), repeats)
+
+
+def codec_costs(repeats: int = REPEATS) -> tuple[CodecCost, CodecCost]:
+    """Of encoding and decoding, fitted to messages of several shapes, dead and alive."""
+    from scipy.optimize import nnls
+
+    terms, encoded, decoded = [], [], []
+    for rows, samples in _SHAPES:
+        for live in (0.05, 1.0):
+            ids, values = np.arange(rows, dtype=np.int32), _activations(rows, samples, live)
+            body = encode_rows(ids, values)
+            terms.append((1.0, rows * samples, rows * samples * live))
+            encoded.append(_fastest(lambda ids=ids, values=values: encode_rows(ids, values), repeats))
+            decoded.append(
+                _fastest(
+                    lambda body=body, rows=rows, samples=samples: decode_rows(
+                        body, samples=samples, neurons=rows, most_rows=rows
+                    ),
+                    repeats,
+                )
+            )
+    matrix = np.array(terms)
+    scale = matrix.max(axis=0)
+    return tuple(_cost(nnls(matrix / scale, np.array(seconds))[0] / scale) for seconds in (encoded, decoded))
+
+
+def _cost(found: Sequence[float]) -> CodecCost:
+    return CodecCost(*(float(each) for each in found))
+
+
+def _activations(rows: int, samples: int, live: float) -> Floats:
+    """As layers leave them: samples that died are zero in every row, the others are multiples of a sixteenth."""
+    rng = np.random.default_rng(0)
+    alive = np.arange(samples) < max(1, round(live * samples))
+    values = rng.integers(0, 512, (rows, samples)).astype(np.float32) / 16
+    return values * rng.permutation(alive)
+
+
+def _fastest(work: Callable[[], object], repeats: int) -> float:
+    """Others share this machine: the least is what it can do."""
+    work()
+    took = []
+    for _ in range(repeats):
+        began_s = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began_s)
+    return min(took)

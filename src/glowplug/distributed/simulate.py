@@ -1,0 +1,162 @@
+"""A spread in virtual time: the code of the channels themselves, over services that only count, with payloads of the
+sizes that a spread says and workers that wait instead of computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from glowplug.distributed.channels.base import Channel, MessageKey, Room
+from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.channels.metered.blobs import VirtualBlobs
+from glowplug.distributed.channels.metered.cloud import Cloud
+from glowplug.distributed.channels.metered.delays import Delays as CloudDelays
+from glowplug.distributed.channels.metered.messaging import VirtualMessagingService
+from glowplug.distributed.channels.metered.virtual_time import VirtualTime
+from glowplug.distributed.channels.object import ObjectRoom
+from glowplug.distributed.channels.queue import QueueRoom
+from glowplug.distributed.frame import Assembly, Kind, frames
+from glowplug.distributed.metering import usage_of
+from glowplug.policy.plans.billing import Prices, Usage, function_gib_s
+from glowplug.policy.plans.critical_path import loading_s, step_costs
+from glowplug.policy.plans.model import Delays, MachineModel
+from glowplug.policy.plans.spread import ROOT, Spread
+from glowplug.policy.plans.tree import launch_tree, started_s
+
+_PATIENCE_S = 3600.0
+
+ROOMS: Mapping[str, Callable[[Cloud], Room]] = {
+    "queue": lambda cloud: QueueRoom(VirtualMessagingService(cloud), clock=cloud.time),
+    "object": lambda cloud: ObjectRoom(partial(VirtualBlobs, cloud), clock=cloud.time),
+}
+
+
+class SimulatedRun(msgspec.Struct, frozen=True):
+    """Virtual seconds, and what was counted. `total_s` is from the first invocation to the root's having the result,
+    `runtime_s` what all workers are billed for; `utilisation` their computing as a share of the time from when the
+    last of them was ready."""
+
+    total_s: float
+    runtime_s: float
+    ready_s: float
+    utilisation: float
+    meter: Meter
+    usage: Usage
+
+    def usd(self, prices: Prices) -> float:
+        return prices.usd(self.usage)
+
+
+def simulate(
+    spread: Spread, scheme: str, machine: MachineModel, delays: Delays, memory_mib: int
+) -> SimulatedRun:
+    """Runs it. Raises KeyError for a scheme that is not one of ROOMS."""
+    cloud = Cloud(VirtualTime(), _cloud_delays(delays))
+    workers = _Workers(spread, machine, delays, memory_mib, cloud)
+    with cloud.time, ROOMS[scheme](cloud).open("simulated", spread.workers) as room:
+        ends = [room.end(worker) for worker in range(spread.workers)]
+        cloud.time.run([partial(workers.work, worker, end) for worker, end in enumerate(ends)])
+        meter = room.meter
+        for end in ends:
+            meter = meter.plus(end.meter)
+    return workers.result(meter)
+
+
+def _cloud_delays(delays: Delays) -> CloudDelays:
+    fields = {name: getattr(delays, name) for name in CloudDelays.__struct_fields__}
+    return CloudDelays(**fields)
+
+
+class _Workers:
+    def __init__(
+        self, spread: Spread, machine: MachineModel, delays: Delays, memory_mib: int, cloud: Cloud
+    ) -> None:
+        self._spread = spread
+        self._time = cloud.time
+        self._memory_mib = memory_mib
+        self._stretch = machine.stretch(memory_mib)
+        costs = step_costs(spread, machine).scaled(np.array([self._stretch]))
+        self._before, self._after, self._taking = (each[0] for each in (costs.before, costs.after, costs.taking))
+        self._begun = started_s(launch_tree(spread.workers), delays.invoke_s, delays.start_s)
+        self._load = loading_s(spread, machine, delays)
+        self._ended = np.zeros(spread.workers)
+        self._sent, self._wanted = _flows(spread)
+
+    def work(self, worker: int, end: Channel) -> None:
+        """One worker's task, from its start to its end."""
+        steps = self._spread.steps
+        self._time.sleep(self._begun[worker] + self._load[worker])
+        for step in range(steps):
+            if not self._spread.lag:
+                self._receive(worker, end, step)
+            self._time.sleep(self._before[step, worker])
+            self._send(worker, end, step)
+            self._time.sleep(self._after[step, worker])
+            if self._spread.lag:
+                self._receive(worker, end, step)
+        self._send(worker, end, steps)
+        self._receive(worker, end, steps)
+        self._ended[worker] = self._time.now_s()
+
+    def result(self, meter: Meter) -> SimulatedRun:
+        workers = self._spread.workers
+        ready_s = float((np.array(self._begun) + self._load).max())
+        total_s = float(self._ended[ROOT])
+        runtime_s = float(self._ended.sum() - sum(self._begun))
+        computed_s = float(self._spread.compute_s.sum()) * self._stretch
+        return SimulatedRun(
+            total_s=total_s,
+            runtime_s=runtime_s,
+            ready_s=ready_s,
+            utilisation=computed_s / workers / (total_s - ready_s),
+            meter=meter,
+            usage=usage_of(meter)
+            + Usage(
+                invocations=workers + 1,
+                function_gib_s=function_gib_s(runtime_s, self._memory_mib),
+                gets=2 * workers,
+            ),
+        )
+
+    def _send(self, worker: int, end: Channel, step: int) -> None:
+        parcels = self._sent.get((step, worker))
+        if parcels:
+            limit = end.limits.max_message_bytes
+            end.send(
+                [
+                    message
+                    for target, nbytes in parcels
+                    for message in frames(_key(step, worker, target), Kind.BYTES, bytes(nbytes), limit)
+                ]
+            )
+
+    def _receive(self, worker: int, end: Channel, step: int) -> None:
+        sources = self._wanted.get((step, worker))
+        if not sources:
+            return
+        assembly = Assembly([_key(step, source, worker) for source in sources])
+        while assembly.wanted:
+            assembly.add(end.receive(assembly.wanted, _PATIENCE_S))
+        end.fence(0, step + 1)
+        self._time.sleep(self._taking[step, worker])
+
+
+def _key(step: int, source: int, target: int) -> MessageKey:
+    return MessageKey("simulated", 0, step, source, target)
+
+
+def _flows(spread: Spread) -> tuple[dict[Any, list[tuple[int, int]]], dict[Any, list[int]]]:
+    """(targets and bytes by step and source, sources by step and target)."""
+    sent: dict[Any, list[tuple[int, int]]] = {}
+    wanted: dict[Any, list[int]] = {}
+    moved = spread.transfers
+    columns = (moved.step.tolist(), moved.source.tolist(), moved.target.tolist(), moved.nbytes.tolist())
+    for step, source, target, nbytes in zip(*columns, strict=True):
+        sent.setdefault((step, source), []).append((target, round(nbytes)))
+        wanted.setdefault((step, target), []).append(source)
+    return sent, wanted

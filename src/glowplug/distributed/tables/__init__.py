@@ -1,0 +1,1 @@
+"""Figures from the literature and from price lists, as files."""

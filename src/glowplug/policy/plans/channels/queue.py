@@ -1,0 +1,71 @@
+"""queue: SNS to SQS. A step's small messages share publishes whatever their targets; large ones go straight to their
+target's queue; polls take ten at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+import numpy as np
+
+from glowplug.policy.plans.billing import PUBLISH_UNIT_BYTES, Usage
+from glowplug.policy.plans.channels import FRAME_BYTES, Exchange, numbered, per_sender, rounds
+from glowplug.policy.plans.channels.receiving import Polling
+from glowplug.policy.plans.facts import Reals
+from glowplug.policy.plans.model import Delays
+from glowplug.policy.plans.spread import Spread
+
+MESSAGE_BYTES = 256 * 1024
+CALL_MESSAGES = 10
+STRAIGHT_ABOVE_BYTES = 3584
+RECORD_BYTES = 18
+"""Of an envelope, for each message in it."""
+QUEUE_BYTES = 8
+"""What SQS bills of a message besides its body: the attribute's name and type, and a body that must not be empty."""
+TARGET_BYTES = 9
+"""What SNS bills besides: the target's attribute."""
+
+
+class QueueCalls(msgspec.Struct, frozen=True):
+    def exchange(self, spread: Spread, delays: Delays) -> Exchange:
+        moved = spread.transfers
+        messages, bodies = enveloped(moved.nbytes)
+        small = (bodies <= STRAIGHT_ABOVE_BYTES).astype(float)
+        topic_bytes = bodies + QUEUE_BYTES + TARGET_BYTES
+        queue_bytes = bodies + messages * QUEUE_BYTES
+        publishes = np.ceil(per_sender(spread, small) / CALL_MESSAGES)
+        straight = messages * (1 - small)
+        sent_bytes = per_sender(spread, np.where(small, topic_bytes, queue_bytes))
+        published_s = rounds(publishes, delays.parallel) * delays.publish_s
+        first = numbered(spread, straight)
+        units = np.maximum(messages, np.ceil(queue_bytes / PUBLISH_UNIT_BYTES))
+        return Exchange(
+            send_s=published_s
+            + rounds(per_sender(spread, straight), delays.parallel) * delays.send_s
+            + sent_bytes / delays.bytes_per_s,
+            there_s=delays.hop_s
+            + numbered(spread, queue_bytes) / delays.bytes_per_s
+            + np.where(
+                small,
+                numbered(spread, small) // (CALL_MESSAGES * delays.parallel) * delays.publish_s,
+                published_s[moved.step, moved.source] + first // delays.parallel * delays.send_s,
+            ),
+            messages=messages,
+            came_bytes=queue_bytes,
+            receiver=partial(Polling, workers=spread.workers, delays=delays, most=CALL_MESSAGES),
+            usage=Usage(
+                publishes=float(publishes.sum()),
+                published_bytes=float((topic_bytes * small).sum()),
+                queue_calls=float((units * (1 - small)).sum()) + float((units - messages).sum()),
+            ),
+            receive_usage=Usage(queue_calls=1),
+            calls=int(publishes.sum() + straight.sum()),
+            nbytes=int(sent_bytes.sum()),
+        )
+
+
+def enveloped(nbytes: Reals) -> tuple[Reals, Reals]:
+    """(how many messages each payload takes, their bodies' bytes all together)."""
+    room = MESSAGE_BYTES - QUEUE_BYTES - TARGET_BYTES - RECORD_BYTES - FRAME_BYTES
+    messages = np.maximum(1.0, np.ceil(nbytes / room))
+    return messages, nbytes + messages * (FRAME_BYTES + RECORD_BYTES)

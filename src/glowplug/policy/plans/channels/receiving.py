@@ -1,0 +1,197 @@
+"""How long receivers take from when messages could be had, and the calls that they make meanwhile.
+
+A receiver lives for one walk along the critical path. Arrays are (M, E) for M memory sizes looked at side by side and
+the E transfers of one step, and (M, G, W) for the G workers that await something, at most W things each.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from glowplug.policy.plans.facts import Reals
+from glowplug.policy.plans.model import Delays
+from glowplug.policy.plans.spread import Ids
+
+
+class Arrivals(msgspec.Struct, frozen=True, eq=False):
+    """The transfers of one step: `there_s` when each could be had, `messages` and `nbytes` of each."""
+
+    target: Ids  # (E,)
+    source: Ids  # (E,)
+    messages: Reals  # (E,)
+    nbytes: Reals  # (E,)
+    there_s: Reals  # (M, E)
+
+
+class Groups:
+    """Things of different targets side by side: `place` says where in (G, W) each of them goes."""
+
+    def __init__(self, target: Ids) -> None:
+        self.targets, group = np.unique(target, return_inverse=True)
+        self.many = np.bincount(group)
+        order = np.argsort(group, kind="stable")
+        number = np.empty(len(target), np.int64)
+        number[order] = np.arange(len(target)) - np.repeat(np.cumsum(self.many) - self.many, self.many)
+        self.place = group, number
+        self.shape = len(self.many), int(self.many.max())
+
+    def spread(self, values: NDArray[np.generic], empty: float) -> Reals:
+        """(..., E) as (..., G, W)."""
+        found = np.full((*values.shape[:-1], *self.shape), empty)
+        found[(..., *self.place)] = values
+        return found
+
+
+class Receiver(Protocol):
+    calls: Reals
+    """(M,): so far."""
+
+    def take(self, now: Reals, arrivals: Arrivals) -> Reals:
+        """(M, P): when each worker has all that is for it; who awaits nothing stays at `now`."""
+
+    def take_one(self, at: Reals, arrivals: Arrivals) -> Reals:
+        """(M, E): the same where each worker awaits one transfer, and asks for it from `at` (M, E) on."""
+
+
+class AllAtOnce:
+    """Somebody pushes: what is there comes in one call's time."""
+
+    def __init__(self, sizes: int, call_s: float, bytes_per_s: float) -> None:
+        self.calls = np.zeros(sizes)
+        self._call_s = call_s
+        self._bytes_per_s = bytes_per_s
+
+    def take(self, now: Reals, arrivals: Arrivals) -> Reals:
+        groups = Groups(arrivals.target)
+        there = groups.spread(arrivals.there_s, 0.0).max(axis=2)
+        nbytes = groups.spread(arrivals.nbytes, 0.0).sum(axis=1)
+        now = now.copy()
+        now[:, groups.targets] = (
+            np.maximum(now[:, groups.targets], there) + self._call_s + nbytes / self._bytes_per_s
+        )
+        return now
+
+    def take_one(self, at: Reals, arrivals: Arrivals) -> Reals:
+        return np.maximum(at, arrivals.there_s) + (self._call_s + arrivals.nbytes / self._bytes_per_s)
+
+
+class Polling:
+    """A poll comes back with up to `most` messages as soon as there is one.
+
+    The first polls of a step, as many as its messages fill, wait until the last message came in the step before; a
+    poll that comes back full calls for as many as must follow, any other for one. The rule is that of
+    `distributed/channels/patience.py` and `queue.py`.
+    """
+
+    SHORTER, AT_A_TIME = 0.9, 4
+
+    def __init__(self, sizes: int, workers: int, delays: Delays, most: int) -> None:
+        self.calls = np.zeros(sizes)
+        self._half_s = delays.poll_s / 2
+        self._bytes_per_s = delays.bytes_per_s
+        self._most = most
+        self._wait_s = np.zeros((sizes, workers))
+        """How long each worker lets the next step's messages gather."""
+
+    def take(self, now: Reals, arrivals: Arrivals) -> Reals:
+        counts = arrivals.messages.astype(np.int64)
+        groups = Groups(np.repeat(arrivals.target, counts))
+        there = np.sort(groups.spread(np.repeat(arrivals.there_s, counts, axis=1), np.inf), axis=2)
+        begun = now[:, groups.targets]
+        waited = self._wait_s[:, groups.targets]
+        at = begun + waited
+        polls = np.broadcast_to(self._polls(groups.many), at.shape).copy()
+        asked, done, late = at.copy(), np.zeros(at.shape, np.int64), np.zeros(at.shape, np.bool_)
+        full = np.ones(at.shape, np.bool_)
+        self.calls += polls.sum(axis=1)
+        while (waiting := done < groups.many).any():
+            late |= waiting & ~full
+            first = np.take_along_axis(there, np.minimum(done, there.shape[2] - 1)[..., None], axis=2)[..., 0]
+            seen = np.maximum(asked + self._half_s, first)
+            taken = np.minimum((there <= seen[..., None]).sum(axis=2) - done, self._most)
+            done += np.where(waiting, taken, 0)
+            at = np.where(waiting, np.maximum(at, seen + self._half_s), at)
+            full, missing = taken == self._most, groups.many - done
+            more = np.where(full, self._polls(missing), 1) - (polls - 1)
+            more = np.where(waiting & (missing > 0), np.maximum(0, more), 0)
+            asked = np.where(polls > 1, asked, at)
+            polls = polls - 1 + more
+            self.calls += more.sum(axis=1)
+        self._wait_s[:, groups.targets] = self.SHORTER * np.where(late, at - begun, waited)
+        now = now.copy()
+        nbytes = Groups(arrivals.target).spread(arrivals.nbytes, 0.0).sum(axis=1)
+        now[:, groups.targets] = at + nbytes / self._bytes_per_s
+        return now
+
+    def take_one(self, at: Reals, arrivals: Arrivals) -> Reals:
+        self.calls += np.ceil(arrivals.messages / self._most).sum()
+        asked = np.maximum(at + self._half_s, arrivals.there_s)
+        return asked + (self._half_s + arrivals.nbytes / self._bytes_per_s)
+
+    def _polls(self, missing: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.minimum(-(-missing // self._most), self.AT_A_TIME)
+
+
+class Asking:
+    """Objects are asked for by name, all that are due at once: first when the last step's was still missing for the
+    last time, then ever more seldom. The rule is that of `distributed/channels/pace.py`.
+    """
+
+    FIRST_S, GROWTH, MOST_S, EARLIER = 0.01, 1.6, 0.25, 0.5
+
+    def __init__(self, sizes: int, workers: int, delays: Delays) -> None:
+        self.calls = np.zeros(sizes)
+        self._missing_s = np.zeros((sizes, workers, workers))
+        self._delays = delays
+        waits = np.minimum(self.MOST_S, self.FIRST_S * self.GROWTH ** np.arange(20))
+        self._again_s = np.concatenate([[0.0], np.cumsum(waits + delays.get_s)])
+
+    def take(self, now: Reals, arrivals: Arrivals) -> Reals:
+        groups = Groups(arrivals.target)
+        there, nbytes = groups.spread(arrivals.there_s, np.inf), groups.spread(arrivals.nbytes, 0.0)
+        large = groups.spread(arrivals.messages, 0.0) > 1
+        pairs = arrivals.target, arrivals.source
+        missing = groups.spread(self._missing_s[:, *pairs], 0.0)
+        at = now[:, groups.targets]
+        since, due, misses = at[..., None], at[..., None] + missing, np.zeros(there.shape)
+        missing = self.EARLIER * missing
+        pending = np.isfinite(there)
+        while (waits := pending.any(axis=2)).any():
+            at = np.where(waits, np.maximum(at, np.where(pending, due, np.inf).min(axis=2)), at)
+            asked = pending & (due <= at[..., None])
+            turns = self._turns_s(asked)
+            found = asked & (there <= (at + turns / 2)[..., None])
+            missed = asked & ~found
+            missing = np.where(missed, at[..., None] - since, missing)
+            at = at + turns + (found * nbytes).sum(axis=2) / self._delays.bytes_per_s
+            wait = np.minimum(self.MOST_S, self.FIRST_S * self.GROWTH**misses)
+            due = np.where(missed, at[..., None] + wait, due)
+            misses += missed
+            at = at + self._turns_s(found & large)
+            self.calls += asked.sum(axis=(1, 2)) + (found & large).sum(axis=(1, 2))
+            pending &= ~found
+        self._missing_s[:, *pairs] = missing[:, *groups.place]
+        now = now.copy()
+        now[:, groups.targets] = at
+        return now
+
+    def take_one(self, at: Reals, arrivals: Arrivals) -> Reals:
+        pairs = arrivals.target, arrivals.source
+        get_s, last_s = self._delays.get_s, float(self._again_s[-1])
+        first = self._missing_s[:, *pairs]
+        late = np.maximum(0.0, arrivals.there_s - get_s / 2 - at - first)
+        beyond = np.ceil(np.maximum(0.0, late - last_s) / (self.MOST_S + get_s))
+        misses = np.searchsorted(self._again_s, np.minimum(late, last_s))
+        waited = first + self._again_s[misses] + beyond * (self.MOST_S + get_s)
+        before = np.where(beyond > 0, waited - self.MOST_S - get_s, first + self._again_s[np.maximum(0, misses - 1)])
+        self._missing_s[:, *pairs] = np.where(misses + beyond > 0, before, self.EARLIER * first)
+        self.calls += (misses + beyond + arrivals.messages).sum(axis=1)
+        return at + waited + arrivals.messages * get_s + arrivals.nbytes / self._delays.bytes_per_s
+
+    def _turns_s(self, asked: NDArray[np.bool_]) -> Reals:
+        turns: Reals = np.ceil(asked.sum(axis=2) / self._delays.parallel) * self._delays.get_s
+        return turns

@@ -1,0 +1,149 @@
+"""A workload spread over workers: what each has, computes and sends, step by step.
+
+Every plan makes one of these, and everybody else reads it: the count of calls, the critical path and the simulation
+in virtual time; the runner is told the same by `Cut`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from glowplug.policy.plans.facts import Reals
+
+Ids = NDArray[np.int32]
+ROOT = 0
+"""The worker that gathers the result."""
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """How the work is cut: enough to do it. `replicas` groups share the samples; inside each, layers are cut before
+    those in `stages`, or rows by a partition of `rows` workers; samples pass in `micro_batches`."""
+
+    replicas: int = 1
+    stages: tuple[int, ...] = ()
+    rows: int = 1
+    partition: str = ""
+    micro_batches: int = 1
+
+
+class Share(msgspec.Struct, frozen=True):
+    """One worker's share: half-open ranges of layers and samples, rows of its widest layer, and how many samples it
+    takes at a time. `memory_bytes` is weights and activations, without the interpreter; `load_bytes` is fetched
+    when it starts."""
+
+    worker: int
+    layers: tuple[int, int]
+    samples: tuple[int, int]
+    rows: int
+    chunk_samples: int
+    memory_bytes: int
+    load_bytes: int
+
+
+class Transfers(msgspec.Struct, frozen=True, eq=False):
+    """What is sent, one entry for each (step, source, target), ordered by these.
+
+    It is complete when its step's urgent compute is. `rows` activation rows of `values` numbers, of which
+    `live_values` belong to samples that live, take `nbytes` encoded.
+    """
+
+    step: Ids
+    source: Ids
+    target: Ids
+    rows: Ids
+    values: Reals
+    live_values: Reals
+    nbytes: Reals
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+class Spread(msgspec.Struct, frozen=True, eq=False):
+    """A plan's answer for one workload. K steps, P workers; seconds are those of one calibrated core.
+
+    In each step a worker computes `urgent_s`, sends, and computes `idle_s` while messages travel. What is sent in
+    step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k is a micro-batch
+    that passes from each worker to the next one of its chain of `stages`. In step K the result goes to the root.
+    """
+
+    plan: str
+    workers: int
+    cut: Cut
+    lag: int
+    shares: tuple[Share, ...]
+    urgent_s: Reals  # (K, P)
+    idle_s: Reals  # (K, P)
+    transfers: Transfers
+
+    @property
+    def steps(self) -> int:
+        return len(self.urgent_s)
+
+    @property
+    def stages(self) -> int:
+        return len(self.cut.stages) + 1
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the worker that needs most."""
+        return max(share.memory_bytes for share in self.shares)
+
+    @property
+    def compute_s(self) -> Reals:
+        """(P,)"""
+        busy: Reals = self.urgent_s.sum(axis=0) + self.idle_s.sum(axis=0)
+        return busy
+
+    @property
+    def rows_sent(self) -> int:
+        """Each row once for each target. What the root gathers is not among them."""
+        return int(self.transfers.rows[self.transfers.step < self.steps].sum())
+
+    def validate(self) -> None:
+        assert self.urgent_s.shape == self.idle_s.shape == (self.steps, self.workers)
+        assert [share.worker for share in self.shares] == list(range(self.workers))
+        assert (self.urgent_s >= 0).all()
+        assert (self.idle_s >= 0).all()
+        moved = self.transfers
+        assert (moved.source != moved.target).all()
+        assert ((moved.source < self.workers) & (moved.target < self.workers)).all()
+        assert (moved.step <= self.steps).all()
+        assert (moved.target[moved.step == self.steps] == ROOT).all()
+        if not self.lag:
+            passing = moved.step < self.steps
+            assert (moved.source[passing] % self.stages < self.stages - 1).all()
+            assert (moved.target[passing] == moved.source[passing] + 1).all()
+        order = np.lexsort((moved.target, moved.source, moved.step))
+        assert (order == np.arange(len(moved))).all()
+
+
+def transfers(columns: Sequence[Sequence[float] | NDArray[np.generic]]) -> Transfers:
+    """From step, source, target, rows, values, live values and bytes, in whatever order of entries."""
+    ids = [np.asarray(column, np.int32) for column in columns[:4]]
+    reals = [np.asarray(column, np.float64) for column in columns[4:]]
+    order = np.lexsort((ids[2], ids[1], ids[0]))
+    return Transfers(*(column[order] for column in (*ids, *reals)))
+
+
+def join(parts: Sequence[Transfers]) -> Transfers:
+    names = Transfers.__struct_fields__
+    return transfers([np.concatenate([getattr(part, name) for part in parts]) for name in names])
+
+
+def gathered(steps: int, nbytes: Sequence[float]) -> Transfers:
+    """The end of a run: so many bytes of the result go from each worker to the root; none from whom has none."""
+    sources = [worker for worker, size in enumerate(nbytes) if worker != ROOT and size > 0]
+    many = len(sources)
+    sizes = [nbytes[worker] for worker in sources]
+    return transfers([[steps] * many, sources, [ROOT] * many, [0] * many, [0] * many, [0] * many, sizes])
+
+
+def split(count: int, parts: int) -> list[tuple[int, int]]:
+    """Half-open ranges, as even as whole numbers allow."""
+    ends = [count * part // parts for part in range(parts + 1)]
+    return list(zip(ends, ends[1:], strict=False))

@@ -1,0 +1,161 @@
+"""Every plan: nothing is left out, nothing is done twice, and what cannot be spread says why."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glowplug.policy.plans import CannotSpread, Plan
+from glowplug.policy.plans.facts import Problem
+from glowplug.policy.plans.pipeline import cut_evenly
+from glowplug.policy.plans.spread import Spread, split
+from glowplug.policy.registry import POLICIES, policy_class
+
+from tests.policy.plans.problems import problem, problems
+
+PLANS = tuple(POLICIES["plans"])
+
+
+def spreads(name: str, given_problem: Problem, workers: int) -> list[Spread]:
+    plan: Plan = policy_class("plans", name)()
+    try:
+        return plan.spreads(given_problem, workers)
+    except CannotSpread:
+        return []
+
+
+def work_s(given_problem: Problem) -> float:
+    workload = given_problem.workload
+    return sum(
+        given_problem.layer_s(index, float(layer.edges), workload.samples)
+        for index, layer in enumerate(workload.layers)
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems, st.sampled_from(PLANS), st.sampled_from([1, 2, 4, 8, 16]))
+def test_all_of_the_work_is_done_once(given_problem: Problem, plan: str, workers: int) -> None:
+    for spread in spreads(plan, given_problem, workers):
+        spread.validate()
+        assert spread.workers == workers
+        fixed_s = given_problem.machine.layer_s * spread.steps * workers * len(given_problem.workload.layers)
+        largest = 1 + spread.cut.replicas / given_problem.workload.samples  # groups are reckoned by the largest
+        assert spread.compute_s.sum() >= work_s(given_problem) * (1 - 1e-9)
+        assert spread.compute_s.sum() <= work_s(given_problem) * largest * (1 + 1e-9) + fixed_s * 20
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems, st.sampled_from(PLANS), st.sampled_from([1, 2, 4, 8, 16]))
+def test_shares_cover_all_samples_and_layers(given_problem: Problem, plan: str, workers: int) -> None:
+    workload = given_problem.workload
+    for spread in spreads(plan, given_problem, workers):
+        groups = itertools.groupby(spread.shares, key=lambda share: share.samples)
+        samples = [group for group, _ in groups]
+        assert samples[0][0] == 0
+        assert samples[-1][1] == workload.samples
+        assert all(one[1] == other[0] for one, other in itertools.pairwise(samples))
+        first = [share for share in spread.shares if share.samples == samples[0]]
+        if spread.cut.stages:
+            assert [share.layers for share in first] == list(
+                itertools.pairwise((0, *spread.cut.stages, len(workload.layers)))
+            )
+        else:
+            assert {share.layers for share in first} == {(0, len(workload.layers))}
+
+
+def test_rows_sends_what_the_partition_says() -> None:
+    given_problem = problem()
+    (spread,) = spreads("rows", given_problem, 4)
+    assert spread.rows_sent == given_problem.partitions[4].rows_sent == 2 * 12 * 5
+    assert set(spread.transfers.step[spread.transfers.step < spread.steps].tolist()) == {0, 1, 2, 3, 4}
+    gathered = spread.transfers.step == spread.steps
+    assert sorted(spread.transfers.source[gathered].tolist()) == [1, 2, 3]
+    assert (spread.transfers.nbytes[gathered] == -(-500 // 8)).all()
+
+
+def test_a_pipeline_passes_every_micro_batch_over_every_cut() -> None:
+    for spread in spreads("pipeline", problem(layers=8), 4):
+        between = spread.transfers.step < spread.steps
+        assert between.sum() == 3 * spread.cut.micro_batches
+        assert spread.rows_sent == 3 * spread.cut.micro_batches * 64
+        assert spread.transfers.source[~between].tolist() == [3]
+
+
+def test_a_hybrid_is_groups_that_do_not_meet_before_the_end() -> None:
+    for spread in spreads("hybrid", problem(layers=8), 8):
+        size = 8 // spread.cut.replicas
+        between = spread.transfers.step < spread.steps
+        source, target = spread.transfers.source[between], spread.transfers.target[between]
+        assert (source // size == target // size).all()
+
+
+def test_memory_is_named_by_the_largest() -> None:
+    facts = problem().workload
+    (serial,) = spreads("serial", problem(), 1)
+    assert serial.memory_bytes == facts.weights_bytes + 2 * 64 * 500 * 4
+    (rows,) = spreads("rows", problem(), 4)
+    assert rows.memory_bytes == facts.weights_bytes // 4 + 2 * 48 * 500 * 4
+
+
+@pytest.mark.parametrize(
+    ("plan", "workers", "why"),
+    [
+        ("serial", 2, "one worker"),
+        ("replicas", 1, "at least two"),
+        ("replicas", 501, "500 samples cannot be split over 501"),
+        ("pipeline", 1, "at least two"),
+        ("pipeline", 7, "7 workers cannot each have one of 6 layers"),
+        ("rows", 1, "at least two"),
+        ("rows", 65, "65 workers cannot each have one of the 64 rows"),
+        ("rows", 3, "no partition of the rows over 3 workers"),
+        ("hybrid", 3, "no two groups"),
+    ],
+)
+def test_what_cannot_be_spread_says_why(plan: str, workers: int, why: str) -> None:
+    with pytest.raises(CannotSpread, match=why):
+        policy_class("plans", plan)().spreads(problem(), workers)
+
+
+def test_a_batch_of_one_and_of_none() -> None:
+    for samples in (0, 1):
+        (serial,) = spreads("serial", problem(samples=samples), 1)
+        serial.validate()
+        (rows,) = spreads("rows", problem(samples=samples), 4)
+        rows.validate()
+        assert spreads("replicas", problem(samples=samples), 2) == []
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=1, max_size=9), st.integers(1, 9))
+def test_a_cut_is_the_best_there_is(costs: list[float], parts: int) -> None:
+    if parts > len(costs):
+        with pytest.raises(ValueError, match="cannot be cut"):
+            cut_evenly(costs, parts)
+        return
+    found = cut_evenly(costs, parts)
+    assert found[0][0] == 0
+    assert found[-1][1] == len(costs)
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(found))
+    assert all(start < end for start, end in found)
+    best = min(
+        max(sum(costs[start:end]) for start, end in itertools.pairwise((0, *cuts, len(costs))))
+        for cuts in itertools.combinations(range(1, len(costs)), parts - 1)
+    )
+    assert max(sum(costs[start:end]) for start, end in found) <= best * (1 + 1e-6)
+
+
+@given(st.integers(0, 1000), st.integers(1, 50))
+def test_a_split_is_even(count: int, parts: int) -> None:
+    sizes = [end - start for start, end in split(count, parts)]
+    assert sum(sizes) == count
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_plans_are_told_apart_by_name() -> None:
+    assert {spread.plan for plan in PLANS for spread in spreads(plan, problem(layers=8), 1 if plan == "serial" else 4)} == set(
+        PLANS
+    )
+    assert np.isfinite(spreads("rows", problem(), 2)[0].urgent_s).all()
