@@ -19,6 +19,8 @@ from glowplug.distributed.channels.metered.delays import Delays as CloudDelays
 from glowplug.distributed.channels.metered.messaging import VirtualMessagingService
 from glowplug.distributed.channels.metered.virtual_time import VirtualTime
 from glowplug.distributed.channels.object import ObjectRoom
+from glowplug.distributed.channels.paper_object import PaperObjectRoom
+from glowplug.distributed.channels.paper_queue import PaperQueueRoom
 from glowplug.distributed.channels.queue import QueueRoom
 from glowplug.distributed.frame import Assembly, Kind, frames
 from glowplug.distributed.metering import usage_of
@@ -33,6 +35,8 @@ _PATIENCE_S = 3600.0
 ROOMS: Mapping[str, Callable[[Cloud], Room]] = {
     "queue": lambda cloud: QueueRoom(VirtualMessagingService(cloud), clock=cloud.time),
     "object": lambda cloud: ObjectRoom(partial(VirtualBlobs, cloud), clock=cloud.time),
+    "paper_queue": lambda cloud: PaperQueueRoom(VirtualMessagingService(cloud), clock=cloud.time),
+    "paper_object": lambda cloud: PaperObjectRoom(partial(VirtualBlobs, cloud), clock=cloud.time),
 }
 
 
