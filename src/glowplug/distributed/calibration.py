@@ -1,9 +1,11 @@
-"""How fast this machine computes and encodes: short measurements on one core, kept for the planner. Needs numba."""
+"""How fast this machine computes and encodes: short measurements on one core, kept for the planner. Needs
+numba."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -60,18 +62,13 @@ def codec_costs(repeats: int = REPEATS) -> tuple[CodecCost, CodecCost]:
             ids, values = np.arange(rows, dtype=np.int32), _activations(rows, samples, live)
             body = encode_rows(ids, values)
             terms.append((1.0, rows * samples, rows * samples * live))
-            encoded.append(_fastest(lambda ids=ids, values=values: encode_rows(ids, values), repeats))
-            decoded.append(
-                _fastest(
-                    lambda body=body, rows=rows, samples=samples: decode_rows(
-                        body, samples=samples, neurons=rows, most_rows=rows
-                    ),
-                    repeats,
-                )
-            )
+            encoded.append(_fastest(partial(encode_rows, ids, values), repeats))
+            decode = partial(decode_rows, body, samples=samples, neurons=rows, most_rows=rows)
+            decoded.append(_fastest(decode, repeats))
     matrix = np.array(terms)
     scale = matrix.max(axis=0)
-    return tuple(_cost(nnls(matrix / scale, np.array(seconds))[0] / scale) for seconds in (encoded, decoded))
+    first, second = (_cost(nnls(matrix / scale, np.array(each))[0] / scale) for each in (encoded, decoded))
+    return first, second
 
 
 def _cost(found: Sequence[float]) -> CodecCost:
@@ -79,11 +76,12 @@ def _cost(found: Sequence[float]) -> CodecCost:
 
 
 def _activations(rows: int, samples: int, live: float) -> Floats:
-    """As layers leave them: samples that died are zero in every row, the others are multiples of a sixteenth."""
+    """As layers leave them: samples that died are zero in every row, the others are multiples of a
+    sixteenth."""
     rng = np.random.default_rng(0)
     alive = np.arange(samples) < max(1, round(live * samples))
     values = rng.integers(0, 512, (rows, samples)).astype(np.float32) / 16
-    return values * rng.permutation(alive)
+    return np.asarray(values * rng.permutation(alive), np.float32)
 
 
 def _fastest(work: Callable[[], object], repeats: int) -> float:

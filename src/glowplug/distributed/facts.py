@@ -1,4 +1,5 @@
-"""Facts of a network, its inputs and a partition, counted for the planner. Needs numba for those of a workload."""
+"""Facts of a network, its inputs and a partition, counted for the planner. Needs numba for those of a
+workload."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def stages(network: Network, x: Floats) -> Iterator[Stage]:
         yield Stage(index, share, x, columns, samples)
 
 
-def workload_facts(name: str, network: Network, samples: int, live: Sequence[float], whole: Sequence[Encoding]) -> WorkloadFacts:
+def workload_facts(
+    name: str, network: Network, samples: int, live: Sequence[float], whole: Sequence[Encoding]
+) -> WorkloadFacts:
     """Of a network on so many samples; `live` and `whole` by layer, from a `survey`."""
     leaving = [*live[1:], live[-1]]
     return WorkloadFacts(
@@ -73,7 +76,8 @@ def workload_facts(name: str, network: Network, samples: int, live: Sequence[flo
 
 
 def partition_facts(network: Network, partition: Partition, messages: Sequence[Encoding]) -> PartitionFacts:
-    """Counts; one pass over the layers, of which two are held at a time. `messages` by layer, from a `survey`."""
+    """Counts; one pass over the layers, of which two are held at a time. `messages` by layer, from a
+    `survey`."""
     layers, workers = network.layers, partition.workers
     edges, urgent, late, remote = (np.zeros((layers, workers), np.int64) for _ in range(4))
     sent = np.zeros((layers, workers, workers), np.int64)
@@ -120,14 +124,16 @@ def partition_facts(network: Network, partition: Partition, messages: Sequence[E
 
 
 def _held(layer: Layer, partition: Partition, index: int, sent: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What each worker reads a layer from: all that it computed before, and what came; or the network's input."""
+    """What each worker reads a layer from: all that it computed before, and what came; or the network's
+    input."""
     if not index:
         return _read(layer, partition.owners[0], partition.workers)
-    return np.bincount(partition.owners[index - 1], minlength=partition.workers) + sent.sum(axis=0)
+    own: NDArray[np.int64] = np.bincount(partition.owners[index - 1], minlength=partition.workers)
+    return own + np.asarray(sent.sum(axis=0), np.int64)
 
 
 def _read(layer: Layer, owners: Ids, workers: int) -> NDArray[np.int64]:
     """How many rows of a layer's input each worker reads."""
     wanted = np.zeros((workers, layer.inputs), np.bool_)
     wanted[np.repeat(owners, np.diff(layer.indptr)), layer.indices] = True
-    return wanted.sum(axis=1)
+    return np.asarray(wanted.sum(axis=1), np.int64)

@@ -7,8 +7,8 @@ from glowplug.policy.plans.billing import Usage
 
 
 def usage_of(meter: Meter) -> Usage:
-    """What is billed for a meter's calls: SNS and SQS by units of 64 KiB, bytes where they pass a topic, S3 by
-    calls. Making and removing queues costs as any call to SQS."""
+    """What is billed for a meter's calls: SNS and SQS by units of 64 KiB, bytes where they pass a topic, S3
+    by calls. Making and removing queues costs as any call to SQS."""
     return Usage(
         publishes=meter.publish_units,
         published_bytes=meter.publish_bytes,

@@ -53,7 +53,8 @@ class PriceTable(msgspec.Struct, frozen=True):
         return min(fitting)[1] if fitting else None
 
     def break_even_per_hour(self, kind: str, usd_per_query: float) -> float:
-        """From so many queries an hour on, an always-on server costs less than paying `usd_per_query` for each."""
+        """From so many queries an hour on, an always-on server costs less than paying `usd_per_query` for
+        each."""
         return self.servers[kind].usd_hour / usd_per_query
 
 

@@ -1,5 +1,5 @@
-"""A spread in virtual time: the code of the channels themselves, over services that only count, with payloads of the
-sizes that a spread says and workers that wait instead of computing.
+"""A spread in virtual time: the code of the channels themselves, over services that only count, with payloads
+of the sizes that a spread says and workers that wait instead of computing.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ ROOMS: Mapping[str, Callable[[Cloud], Room]] = {
 
 
 class SimulatedRun(msgspec.Struct, frozen=True):
-    """Virtual seconds, and what was counted. `total_s` is from the first invocation to the root's having the result,
-    `runtime_s` what all workers are billed for; `utilisation` their computing as a share of the time from when the
-    last of them was ready."""
+    """Virtual seconds, and what was counted. `total_s` is from the first invocation to the root's having the
+    result, `runtime_s` what all workers are billed for; `utilisation` their computing as a share of the time
+    from when the last of them was ready."""
 
     total_s: float
     runtime_s: float
@@ -85,7 +85,9 @@ class _Workers:
         self._memory_mib = memory_mib
         self._stretch = machine.stretch(memory_mib)
         costs = step_costs(spread, machine).scaled(np.array([self._stretch]))
-        self._before, self._after, self._taking = (each[0] for each in (costs.before, costs.after, costs.taking))
+        self._before, self._after, self._taking = (
+            each[0] for each in (costs.before, costs.after, costs.taking)
+        )
         self._begun = started_s(launch_tree(spread.workers), delays.invoke_s, delays.start_s)
         self._load = loading_s(spread, machine, delays)
         self._ended = np.zeros(spread.workers)

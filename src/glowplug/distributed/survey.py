@@ -1,4 +1,5 @@
-"""How many bytes messages take: some of each layer's are encoded, and a form in rows and samples is fitted."""
+"""How many bytes messages take: some of each layer's are encoded, and a form in rows and samples is
+fitted."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ LOOKED_AT = 24
 
 
 class Survey(msgspec.Struct, frozen=True):
-    """By layer: the share of samples that enter it alive, and what its output takes, in one message of all rows and,
-    by partition, in the messages that are sent."""
+    """By layer: the share of samples that enter it alive, and what its output takes, in one message of all
+    rows and, by partition, in the messages that are sent."""
 
     live: tuple[float, ...]
     whole: tuple[Encoding, ...]

@@ -17,8 +17,8 @@ PRICES = Prices(
 
 def test_a_bill_is_units_times_prices() -> None:
     usage = Usage(
-        invocations=1, function_gib_s=1, publishes=1, published_bytes=1, queue_calls=1, queue_deletes=1, puts=1,
-        gets=1, lists=1, server_s={"small": 2.0},
+        invocations=1, function_gib_s=1, publishes=1, published_bytes=1, queue_calls=1, queue_deletes=1,
+        puts=1, gets=1, lists=1, server_s={"small": 2.0},
     )  # fmt: skip
     assert PRICES.bill(usage) == {
         "functions": 3.0, "publishes": 3.0, "bytes": 4.0, "queue": 10.0, "objects": 21.0, "servers": 2.0

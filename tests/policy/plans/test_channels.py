@@ -39,7 +39,9 @@ def test_small_messages_share_publishes_whatever_their_targets() -> None:
 
 
 def test_large_messages_go_straight_and_are_billed_by_units() -> None:
-    found = QueueCalls().exchange(spread([(0, 0, 1, 5_000.0), (0, 0, 2, 100_000.0), (0, 0, 3, 600_000.0)]), DELAY)
+    found = QueueCalls().exchange(
+        spread([(0, 0, 1, 5_000.0), (0, 0, 2, 100_000.0), (0, 0, 3, 600_000.0)]), DELAY
+    )
     assert found.messages.tolist() == [1, 1, 3]
     assert found.calls == 5
     sent = 1 + 2 + 10  # units of 64 KiB
@@ -71,7 +73,9 @@ def test_a_broker_and_shared_memory_bill_no_calls() -> None:
 
 
 def test_transfers_are_numbered_within_their_sender_s_step() -> None:
-    made = spread([(0, 0, 1, 1.0), (0, 0, 2, 1.0), (0, 1, 0, 1.0), (1, 0, 1, 1.0), (1, 0, 2, 1.0), (1, 0, 3, 1.0)])
+    made = spread(
+        [(0, 0, 1, 1.0), (0, 0, 2, 1.0), (0, 1, 0, 1.0), (1, 0, 1, 1.0), (1, 0, 2, 1.0), (1, 0, 3, 1.0)]
+    )
     assert numbered(made, np.ones(6)).tolist() == [0, 1, 0, 0, 1, 2]
     assert numbered(made, np.array([5.0, 1, 1, 2, 3, 4])).tolist() == [0, 5, 0, 0, 2, 5]
 
@@ -115,4 +119,3 @@ def test_what_is_pushed_comes_in_a_call() -> None:
     there = msgspec.structs.replace(arrivals([1.0, 2.0]), there_s=np.array([[1.0, 2.0], [3.0, 1.0]]))
     assert pushed.take(np.zeros((2, 1)), there)[:, 0].tolist() == [2.5, 3.5]
     assert pushed.calls.tolist() == [0, 0]
-

@@ -21,7 +21,6 @@ from glowplug.policy.plans.chooser import (
 from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.model import DELAYS
 from glowplug.policy.plans.score import MIB, Score, pareto
-
 from tests.policy.plans.problems import problem, problems
 
 PRICES = Prices(
@@ -32,7 +31,11 @@ PRICES = Prices(
 
 def terms(**given_terms: object) -> Terms:
     return Terms(
-        prices=PRICES, delays=DELAYS["hop-20ms"], workers=(1, 2, 4), channels=("queue", "object"), **given_terms
+        prices=PRICES,
+        delays=DELAYS["hop-20ms"],
+        workers=(1, 2, 4),
+        channels=("queue", "object"),
+        **given_terms,
     )
 
 

@@ -16,13 +16,12 @@ from glowplug.policy.plans.model import DELAYS, IDEAL, MIB_PER_VCPU, Delays, Mac
 from glowplug.policy.plans.pipeline import ceiling, staged
 from glowplug.policy.plans.spread import Spread
 from glowplug.policy.registry import policy_class
-
 from tests.policy.plans.problems import MACHINE, problem, problems
 
 SLOW = DELAYS["hop-250ms"]
 INSTANT = Delays(
-    name="instant", hop_s=0, publish_s=0, send_s=0, poll_s=0, delete_s=0, put_s=0, get_s=0, list_s=0, invoke_s=0,
-    start_s=0, bytes_per_s=1e15,
+    name="instant", hop_s=0, publish_s=0, send_s=0, poll_s=0, delete_s=0, put_s=0, get_s=0, list_s=0,
+    invoke_s=0, start_s=0, bytes_per_s=1e15,
 )  # fmt: skip
 FREE = msgspec.structs.replace(IDEAL, rates=MACHINE.rates)
 """Only multiplying takes time."""
@@ -79,7 +78,9 @@ def test_children_are_started_before_a_worker_loads() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(problems, st.sampled_from(["rows", "pipeline", "replicas", "hybrid"]), st.sampled_from(sorted(CHANNELS)))
+@given(
+    problems, st.sampled_from(["rows", "pipeline", "replicas", "hybrid"]), st.sampled_from(sorted(CHANNELS))
+)
 def test_nothing_is_faster_than_its_floor(given_problem: Problem, plan: str, channel: str) -> None:
     try:
         spreads: list[Spread] = policy_class("plans", plan)().spreads(given_problem, 4)
@@ -91,7 +92,9 @@ def test_nothing_is_faster_than_its_floor(given_problem: Problem, plan: str, cha
             found = timings(spread, exchange, given_problem.machine, delays, [512, 1769, 3538])
             floor = floor_s(spread, exchange)
             assert all(each.total_s >= floor * (1 - 1e-9) for each in found[1:])
-            assert found[0].total_s >= found[1].total_s * (1 - 1e-9) or channel == "object"  # its pace may gain
+            assert (
+                found[0].total_s >= found[1].total_s * (1 - 1e-9) or channel == "object"
+            )  # its pace may gain
             assert found[1] == found[2]  # one thread has one vCPU
             assert all(0 < each.utilisation <= 1 for each in found)
             assert all(each.runtime_s >= each.total_s - each.ready_s for each in found)
@@ -104,7 +107,9 @@ def test_a_longer_hop_never_helps(given_problem: Problem, plan: str) -> None:
         spread = one(plan, given_problem, 4)
     except CannotSpread:
         return
-    took = [total_s(spread, "queue", DELAYS[name], MACHINE) for name in ("hop-20ms", "hop-100ms", "hop-250ms")]
+    took = [
+        total_s(spread, "queue", DELAYS[name], MACHINE) for name in ("hop-20ms", "hop-100ms", "hop-250ms")
+    ]
     assert took == sorted(took)
 
 

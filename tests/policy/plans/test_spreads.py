@@ -14,7 +14,6 @@ from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.pipeline import cut_evenly
 from glowplug.policy.plans.spread import Spread, split
 from glowplug.policy.registry import POLICIES, policy_class
-
 from tests.policy.plans.problems import problem, problems
 
 PLANS = tuple(POLICIES["plans"])
@@ -43,7 +42,9 @@ def test_all_of_the_work_is_done_once(given_problem: Problem, plan: str, workers
         spread.validate()
         assert spread.workers == workers
         fixed_s = given_problem.machine.layer_s * spread.steps * workers * len(given_problem.workload.layers)
-        largest = 1 + spread.cut.replicas / given_problem.workload.samples  # groups are reckoned by the largest
+        largest = (
+            1 + spread.cut.replicas / given_problem.workload.samples
+        )  # groups are reckoned by the largest
         assert spread.compute_s.sum() >= work_s(given_problem) * (1 - 1e-9)
         assert spread.compute_s.sum() <= work_s(given_problem) * largest * (1 + 1e-9) + fixed_s * 20
 
@@ -155,7 +156,9 @@ def test_a_split_is_even(count: int, parts: int) -> None:
 
 
 def test_plans_are_told_apart_by_name() -> None:
-    assert {spread.plan for plan in PLANS for spread in spreads(plan, problem(layers=8), 1 if plan == "serial" else 4)} == set(
-        PLANS
-    )
+    assert {
+        spread.plan
+        for plan in PLANS
+        for spread in spreads(plan, problem(layers=8), 1 if plan == "serial" else 4)
+    } == set(PLANS)
     assert np.isfinite(spreads("rows", problem(), 2)[0].urgent_s).all()

@@ -1,7 +1,7 @@
 """How one model is spread over many workers: a plan per file, a model of what it costs, and a chooser.
 
-A plan turns the facts of a workload into a `Spread`; `channels` counts its calls and bytes, `critical_path` its
-seconds, `billing` its dollars; `chooser` compares all of them.
+A plan turns the facts of a workload into a `Spread`; `channels` counts its calls and bytes, `critical_path`
+its seconds, `billing` its dollars; `chooser` compares all of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a run used and what that costs: counted units, unit prices, dollars.
 
-Source of the model: the cost formula of FSD-Inference (Oakley & Ferhatosmanoglu, ICDE 2024), which has Lambda's
-requests and time, a queue's publishes, bytes and polls, and an object store's puts, gets and lists. Deletes on the
-queue, a broker and servers by the hour are ours.
+Source of the model: the cost formula of FSD-Inference (Oakley & Ferhatosmanoglu, ICDE 2024), which has
+Lambda's requests and time, a queue's publishes, bytes and polls, and an object store's puts, gets and lists.
+Deletes on the queue, a broker and servers by the hour are ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ PUBLISH_UNIT_BYTES = 64 * 1024
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What is billed. `queue_calls` are receives; `server_s` seconds of servers by their kind in the price table."""
+    """What is billed. `queue_calls` are receives; `server_s` seconds of servers by their kind in the price
+    table."""
 
     invocations: float = 0
     function_gib_s: float = 0.0
@@ -42,9 +43,7 @@ class Usage(msgspec.Struct, frozen=True):
     @property
     def calls(self) -> float:
         """Calls to the channel, as billed; a publish of several units counts as so many."""
-        return (
-            self.publishes + self.queue_calls + self.queue_deletes + self.puts + self.gets + self.lists
-        )
+        return self.publishes + self.queue_calls + self.queue_deletes + self.puts + self.gets + self.lists
 
 
 _COUNTED = tuple(field.name for field in msgspec.structs.fields(Usage) if field.name != "server_s")

@@ -11,7 +11,7 @@ from glowplug.core.errors import UserError
 from glowplug.core.units import show_bytes, show_seconds
 from glowplug.policy.plans import CannotSpread, Plan
 from glowplug.policy.plans.billing import Prices
-from glowplug.policy.plans.channels import ChannelPlan, Exchange
+from glowplug.policy.plans.channels import ChannelPlan
 from glowplug.policy.plans.channels.nats import NatsCalls
 from glowplug.policy.plans.channels.objects import ObjectCalls
 from glowplug.policy.plans.channels.queue import QueueCalls
@@ -122,7 +122,7 @@ def _scores(problem: Problem, terms: Terms, spread: Spread) -> tuple[list[Score]
     if need > terms.memory_per_worker_bytes:
         why = f"needs {show_bytes(need)}, limit is {show_bytes(terms.memory_per_worker_bytes)}"
         return [], Lost(spread.plan if spread.workers == 1 else f"{spread.plan} {spread.workers}", why)
-    found = []
+    found: list[Score] = []
     for channel in terms.channels:
         try:
             exchange = CHANNELS[channel].exchange(spread, terms.delays)
@@ -138,7 +138,8 @@ def _scores(problem: Problem, terms: Terms, spread: Spread) -> tuple[list[Score]
 
 
 def memory_sizes(need_bytes: int, limit_bytes: int, threads: int) -> list[int]:
-    """What is worth giving to a worker, in MiB: from what it needs up to where more memory brings no more vCPU."""
+    """What is worth giving to a worker, in MiB: from what it needs up to where more memory brings no more
+    vCPU."""
     need, limit = -(-need_bytes // MIB), limit_bytes // MIB
     sizes = [size for size in MEMORY_MIB if need <= size <= limit]
     useful = [size for size in sizes if size <= MIB_PER_VCPU * threads]
@@ -178,8 +179,9 @@ def _nearest(problem: Problem, terms: Terms, found: Sequence[Score], lost: Seque
     fastest = min(found, key=lambda each: each.total_s)
     cheapest = min(found, key=lambda each: each.usd)
     return (
-        f"{problem.workload.name}: no plan keeps to {_bounds(terms.objective)}; the fastest, {fastest.name}, takes "
-        f"{show_seconds(fastest.total_s)} and costs ${fastest.usd:.4g}; the cheapest, {cheapest.name}, takes "
+        f"{problem.workload.name}: no plan keeps to {_bounds(terms.objective)}; "
+        f"the fastest, {fastest.name}, takes {show_seconds(fastest.total_s)} and costs "
+        f"${fastest.usd:.4g}; the cheapest, {cheapest.name}, takes "
         f"{show_seconds(cheapest.total_s)} and costs ${cheapest.usd:.4g}"
     )
 

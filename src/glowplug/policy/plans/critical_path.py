@@ -19,9 +19,10 @@ from glowplug.policy.plans.tree import launch_tree, started_s
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Seconds from the first invocation. `runtime_s` is what workers are billed for, all together; `ready_s` when the
-    last worker had its weights; `compute_s` what the busiest worker computes; `utilisation` the workers' computing
-    as a share of their time from then to the end; `receive_calls` what receivers asked the channel."""
+    """Seconds from the first invocation. `runtime_s` is what workers are billed for, all together; `ready_s`
+    when the last worker had its weights; `compute_s` what the busiest worker computes; `utilisation` the
+    workers' computing as a share of their time from then to the end; `receive_calls` what receivers asked the
+    channel."""
 
     total_s: float
     runtime_s: float
@@ -47,7 +48,8 @@ def step_costs(spread: Spread, machine: MachineModel) -> StepCosts:
     """Of one calibrated core; in step K, the gathering, nobody computes."""
     nothing = np.zeros((1, spread.workers))
     return StepCosts(
-        before=np.concatenate([spread.urgent_s, nothing]) + per_sender(spread, _codec_s(spread, machine.encode)),
+        before=np.concatenate([spread.urgent_s, nothing])
+        + per_sender(spread, _codec_s(spread, machine.encode)),
         after=np.concatenate([spread.idle_s, nothing]),
         taking=per_receiver(spread, _codec_s(spread, machine.decode)),
     )
@@ -62,7 +64,8 @@ def _codec_s(spread: Spread, cost: CodecCost) -> Reals:
 def timings(
     spread: Spread, exchange: Exchange, machine: MachineModel, delays: Delays, memory_mib: Sequence[int]
 ) -> list[Timing]:
-    """One for each size. As if nothing queued up but on a worker itself, and messages of a step came together."""
+    """One for each size. As if nothing queued up but on a worker itself, and messages of a step came
+    together."""
     stretch = np.array([machine.stretch(size) for size in memory_mib])
     begun = np.array(started_s(launch_tree(spread.workers), delays.invoke_s, delays.start_s))
     ready = begun + loading_s(spread, machine, delays)
@@ -83,8 +86,8 @@ def timings(
 
 
 def floor_s(spread: Spread, exchange: Exchange, stretch: float = 1.0) -> float:
-    """What this spread takes at least: computing at the calibrated rate, bytes and calls; nothing to start, load,
-    encode or decode."""
+    """What this spread takes at least: computing at the calibrated rate, bytes and calls; nothing to start,
+    load, encode or decode."""
     walk = _Walk(spread, exchange, step_costs(spread, IDEAL).scaled(np.array([stretch])))
     return float(walk.ended(np.zeros((1, spread.workers)))[0, ROOT])
 
@@ -114,7 +117,7 @@ class _Walk:
         now = (self._together if self._spread.lag else self._passing)(ready.copy())
         gone = now + self._exchange.send_s[steps]
         took = self._received(gone, self._entries(steps), now)
-        return took + (took > gone) * self._costs.taking[:, steps]
+        return np.asarray(took + (took > gone) * self._costs.taking[:, steps], np.float64)
 
     def _together(self, now: Reals) -> Reals:
         """Step k + 1 needs what others sent in step k."""

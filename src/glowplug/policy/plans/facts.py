@@ -21,7 +21,8 @@ VALUE_BYTES = 4
 
 
 class Encoding(msgspec.Struct, frozen=True):
-    """What a message of a layer's output takes as encoded: a form in rows and samples, fitted to encoded samples."""
+    """What a message of a layer's output takes as encoded: a form in rows and samples, fitted to encoded
+    samples."""
 
     message_bytes: float = 0.0
     sample_bytes: float = 0.0
@@ -30,7 +31,11 @@ class Encoding(msgspec.Struct, frozen=True):
 
     def nbytes(self, rows: Some, samples: float) -> Some:
         """For one message of so many rows, or an array of them."""
-        return self.message_bytes + self.sample_bytes * samples + rows * (self.row_bytes + self.value_bytes * samples)
+        return (
+            self.message_bytes
+            + self.sample_bytes * samples
+            + rows * (self.row_bytes + self.value_bytes * samples)
+        )
 
 
 class LayerFacts(msgspec.Struct, frozen=True):
@@ -79,11 +84,11 @@ class WorkloadFacts(msgspec.Struct, frozen=True):
 class PartitionFacts(msgspec.Struct, frozen=True, eq=False):
     """Who has which rows, in numbers. L layers, P workers.
 
-    `sent[l, s, t]` rows of layer l - 1's output go from s to t before layer l; none before layer 0, whose inputs
-    are read from a store. Of a worker's edges of a layer, `urgent_edges` belong to rows that wait for a message
-    and are waited for, `late_edges` to rows that wait and are not waited for; the rest can be computed while
-    messages travel. `remote_edges` read a row that came in a message. `held_rows` is the most rows that a worker
-    has at once: those it reads or computes in a layer, whichever are more.
+    `sent[l, s, t]` rows of layer l - 1's output go from s to t before layer l; none before layer 0, whose
+    inputs are read from a store. Of a worker's edges of a layer, `urgent_edges` belong to rows that wait for
+    a message and are waited for, `late_edges` to rows that wait and are not waited for; the rest can be
+    computed while messages travel. `remote_edges` read a row that came in a message. `held_rows` is the most
+    rows that a worker has at once: those it reads or computes in a layer, whichever are more.
     """
 
     workers: int

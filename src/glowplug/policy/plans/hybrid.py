@@ -24,7 +24,8 @@ class Hybrid(msgspec.Struct, frozen=True):
                 try:
                     largest = problem.with_samples(-(-problem.workload.samples // replicas))
                     found += [
-                        repeated(each, replicas, problem) for each in inner.spreads(largest, workers // replicas)
+                        repeated(each, replicas, problem)
+                        for each in inner.spreads(largest, workers // replicas)
                     ]
                 except CannotSpread:
                     continue

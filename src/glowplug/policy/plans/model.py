@@ -1,4 +1,5 @@
-"""The calibrated model: how fast a worker computes, encodes and loads, and how slow what lies between workers is.
+"""The calibrated model: how fast a worker computes, encodes and loads, and how slow what lies between workers
+is.
 
 Delays of AWS are stated, not measured: nobody can measure them without the cloud. DELAYS sweeps them.
 """
@@ -19,8 +20,8 @@ Some = TypeVar("Some", float, NDArray[np.float64])
 
 
 class CodecCost(msgspec.Struct, frozen=True):
-    """One core's seconds to encode or decode: for each message, each value of its rows, zero or not, and each value
-    of a sample that lives."""
+    """One core's seconds to encode or decode: for each message, each value of its rows, zero or not, and each
+    value of a sample that lives."""
 
     message_s: float = 0.0
     value_s: float = 0.0
@@ -70,9 +71,9 @@ IDEAL = MachineModel(rates=((1.0, inf),), load_bytes_s=inf)
 class Delays(msgspec.Struct, frozen=True, kw_only=True):
     """A stated delay model. Seconds of a call as its caller sees it, without the transfer.
 
-    `hop_s` is from a message's acceptance to its being there for a poll, for some up to `hop_spread_s` longer; `invoke_s` the call that starts a
-    function, `start_s` what the platform takes to start it; `bytes_per_s` one worker's bandwidth each way;
-    `parallel` how many calls it makes at a time.
+    `hop_s` is from a message's acceptance to its being there for a poll, for some up to `hop_spread_s`
+    longer; `invoke_s` the call that starts a function, `start_s` what the platform takes to start it;
+    `bytes_per_s` one worker's bandwidth each way; `parallel` how many calls it makes at a time.
     """
 
     name: str
@@ -99,4 +100,5 @@ DELAYS = {
         Delays(name="hop-250ms", hop_s=0.25),
     )
 }
-"""Per queue hop. (Inferred from published comparisons: SNS 62 to 225 ms, SQS 14 to 105 ms, eu-west-1, 2022.)"""
+"""Per queue hop. (Inferred from published comparisons: SNS 62 to 225 ms, SQS 14 to 105 ms, eu-west-1,
+2022.)"""

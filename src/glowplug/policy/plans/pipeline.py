@@ -1,6 +1,7 @@
 """pipeline: each worker has some whole layers; micro-batches pass from one to the next.
 
-Its ceiling is m / (m + P - 1) of P workers' speed for m micro-batches: the first has to reach the last worker.
+Its ceiling is m / (m + P - 1) of P workers' speed for m micro-batches: the first has to reach the last
+worker.
 """
 
 from __future__ import annotations
@@ -36,20 +37,22 @@ def ceiling(workers: int, micro_batches: int) -> float:
 def staged(problem: Problem, workers: int, micro_batches: int) -> Spread:
     """Layers cut so that the slowest stage is as fast as whole layers allow."""
     workload = problem.workload
-    per_sample_s = [problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers)]
+    per_sample_s = [
+        problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers)
+    ]
     stages = cut_evenly(per_sample_s, workers)
     counts = [end - start for start, end in split(workload.samples, micro_batches)]
     stage_s = np.array([sum(per_sample_s[start:end]) for start, end in stages])
     fixed_s = np.array([problem.machine.layer_s * (end - start) for start, end in stages])
-    result = [0.0] * (workers - 1) + [sum(workload.result_bytes(workload.layers[-1].rows, count) for count in counts)]
+    result = [0.0] * (workers - 1) + [
+        sum(workload.result_bytes(workload.layers[-1].rows, count) for count in counts)
+    ]
     return Spread(
         plan="pipeline",
         workers=workers,
         cut=Cut(stages=tuple(start for start, _ in stages[1:]), micro_batches=micro_batches),
         lag=0,
-        shares=tuple(
-            _share(problem, worker, layers, max(counts)) for worker, layers in enumerate(stages)
-        ),
+        shares=tuple(_share(problem, worker, layers, max(counts)) for worker, layers in enumerate(stages)),
         urgent_s=np.array(counts)[:, None] * stage_s + fixed_s,
         idle_s=np.zeros((micro_batches, workers)),
         transfers=join([_passed_on(problem, stages, counts), gathered(micro_batches, result)]),
@@ -87,7 +90,8 @@ def _passed_on(problem: Problem, stages: Sequence[tuple[int, int]], counts: Sequ
 
 
 def cut_evenly(costs: Sequence[float], parts: int) -> list[tuple[int, int]]:
-    """Consecutive ranges, none empty, whose dearest is as cheap as can be. Raises ValueError for too many parts."""
+    """Consecutive ranges, none empty, whose dearest is as cheap as can be. Raises ValueError for too many
+    parts."""
     if not 1 <= parts <= len(costs):
         raise ValueError(f"{len(costs)} layers cannot be cut into {parts} parts")
     sums = np.concatenate([[0.0], np.cumsum(costs)])

@@ -28,7 +28,9 @@ def whole_model(plan: str, problem: Problem, workers: int) -> Spread:
     parts = split(workload.samples, workers)
     counts = [end - start for start, end in parts]
     chunks = -(-max(counts) // CHUNK_SAMPLES)
-    per_sample_s = sum(problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers))
+    per_sample_s = sum(
+        problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers)
+    )
     fixed_s = problem.machine.layer_s * len(workload.layers)
     return Spread(
         plan=plan,

@@ -16,9 +16,9 @@ MIB = 2**20
 
 
 class Score(msgspec.Struct, frozen=True):
-    """Predicted. `memory_mib` is what each worker is given, `memory_bytes` what the largest needs; `calls` and
-    `nbytes` are those of the channel, `compute_s` the busiest worker's, `utilisation` the workers' share of the time
-    between the last worker's start and the end."""
+    """Predicted. `memory_mib` is what each worker is given, `memory_bytes` what the largest needs; `calls`
+    and `nbytes` are those of the channel, `compute_s` the busiest worker's, `utilisation` the workers' share
+    of the time between the last worker's start and the end."""
 
     plan: str
     channel: str
@@ -53,8 +53,8 @@ def scores(
 ) -> list[Score]:  # fmt: skip
     """One for each memory size. `broker` is the kind of server that the channel needs while the run takes.
 
-    One invocation more than workers: the coordinator's, as in the paper's formula; each worker reads its weights and
-    its inputs from a store.
+    One invocation more than workers: the coordinator's, as in the paper's formula; each worker reads its
+    weights and its inputs from a store.
     """
     fixed = exchange.usage + Usage(invocations=spread.workers + 1, gets=2 * spread.workers)
     found = []

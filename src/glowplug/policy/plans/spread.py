@@ -1,12 +1,14 @@
 """A workload spread over workers: what each has, computes and sends, step by step.
 
-Every plan makes one of these, and everybody else reads it: the count of calls, the critical path and the simulation
-in virtual time; the runner is told the same by `Cut`.
+Every plan makes one of these, and everybody else reads it: the count of calls, the critical path and the
+simulation in virtual time; the runner is told the same by `Cut`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,8 +22,8 @@ ROOT = 0
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """How the work is cut: enough to do it. `replicas` groups share the samples; inside each, layers are cut before
-    those in `stages`, or rows by a partition of `rows` workers; samples pass in `micro_batches`."""
+    """How the work is cut: enough to do it. `replicas` groups share the samples; inside each, layers are cut
+    before those in `stages`, or rows by a partition of `rows` workers; samples pass in `micro_batches`."""
 
     replicas: int = 1
     stages: tuple[int, ...] = ()
@@ -31,9 +33,9 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 class Share(msgspec.Struct, frozen=True):
-    """One worker's share: half-open ranges of layers and samples, rows of its widest layer, and how many samples it
-    takes at a time. `memory_bytes` is weights and activations, without the interpreter; `load_bytes` is fetched
-    when it starts."""
+    """One worker's share: half-open ranges of layers and samples, rows of its widest layer, and how many
+    samples it takes at a time. `memory_bytes` is weights and activations, without the interpreter;
+    `load_bytes` is fetched when it starts."""
 
     worker: int
     layers: tuple[int, int]
@@ -66,9 +68,10 @@ class Transfers(msgspec.Struct, frozen=True, eq=False):
 class Spread(msgspec.Struct, frozen=True, eq=False):
     """A plan's answer for one workload. K steps, P workers; seconds are those of one calibrated core.
 
-    In each step a worker computes `urgent_s`, sends, and computes `idle_s` while messages travel. What is sent in
-    step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k is a micro-batch
-    that passes from each worker to the next one of its chain of `stages`. In step K the result goes to the root.
+    In each step a worker computes `urgent_s`, sends, and computes `idle_s` while messages travel. What is
+    sent in step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k is
+    a micro- batch that passes from each worker to the next one of its chain of `stages`. In step K the result
+    goes to the root.
     """
 
     plan: str
@@ -127,7 +130,8 @@ def transfers(columns: Sequence[Sequence[float] | NDArray[np.generic]]) -> Trans
     ids = [np.asarray(column, np.int32) for column in columns[:4]]
     reals = [np.asarray(column, np.float64) for column in columns[4:]]
     order = np.lexsort((ids[2], ids[1], ids[0]))
-    return Transfers(*(column[order] for column in (*ids, *reals)))
+    columns_in_order: list[Any] = [column[order] for column in (*ids, *reals)]
+    return Transfers(*columns_in_order)
 
 
 def join(parts: Sequence[Transfers]) -> Transfers:
@@ -136,14 +140,25 @@ def join(parts: Sequence[Transfers]) -> Transfers:
 
 
 def gathered(steps: int, nbytes: Sequence[float]) -> Transfers:
-    """The end of a run: so many bytes of the result go from each worker to the root; none from whom has none."""
+    """The end of a run: so many bytes of the result go from each worker to the root; none from whom has
+    none."""
     sources = [worker for worker, size in enumerate(nbytes) if worker != ROOT and size > 0]
     many = len(sources)
     sizes = [nbytes[worker] for worker in sources]
-    return transfers([[steps] * many, sources, [ROOT] * many, [0] * many, [0] * many, [0] * many, sizes])
+    nothing = [0] * many
+    columns: list[Sequence[float]] = [
+        [steps] * many,
+        sources,
+        [ROOT] * many,
+        nothing,
+        nothing,
+        nothing,
+        sizes,
+    ]
+    return transfers(columns)
 
 
 def split(count: int, parts: int) -> list[tuple[int, int]]:
     """Half-open ranges, as even as whole numbers allow."""
     ends = [count * part // parts for part in range(parts + 1)]
-    return list(zip(ends, ends[1:], strict=False))
+    return list(pairwise(ends))

@@ -9,7 +9,8 @@ PUBLISHED = {8: 8, 20: 4, 42: 6, 62: 2, 84: 4}
 
 
 class LaunchTree(msgspec.Struct, frozen=True):
-    """Worker i's starter is `parents[i]`, or the coordinator (-1), and it is started `turns[i]`-th by it, from 0."""
+    """Worker i's starter is `parents[i]`, or the coordinator (-1), and it is started `turns[i]`-th by it,
+    from 0."""
 
     branching: int
     parents: tuple[int, ...]
@@ -20,7 +21,8 @@ class LaunchTree(msgspec.Struct, frozen=True):
 
 
 def launch_tree(workers: int, branching: int | None = None) -> LaunchTree:
-    """Level by level: the coordinator starts the first `branching`, each of them so many again, until there are P.
+    """Level by level: the coordinator starts the first `branching`, each of them so many again, until there
+    are P.
 
     Raises ValueError where either is below 1.
     """
@@ -35,7 +37,8 @@ def launch_tree(workers: int, branching: int | None = None) -> LaunchTree:
 
 
 def started_s(tree: LaunchTree, invoke_s: float, start_s: float) -> list[float]:
-    """When each worker begins: its starter began, invoked those before it and it, and the platform started it."""
+    """When each worker begins: its starter began, invoked those before it and it, and the platform started
+    it."""
     found: list[float] = []
     for parent, turn in zip(tree.parents, tree.turns, strict=True):
         begun_s = found[parent] if parent >= 0 else 0.0

@@ -1,5 +1,5 @@
-"""queue: SNS to SQS. A step's small messages share publishes whatever their targets; large ones go straight to their
-target's queue; polls take ten at a time."""
+"""queue: SNS to SQS. A step's small messages share publishes whatever their targets; large ones go straight
+to their target's queue; polls take ten at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ STRAIGHT_ABOVE_BYTES = 3584
 RECORD_BYTES = 18
 """Of an envelope, for each message in it."""
 QUEUE_BYTES = 8
-"""What SQS bills of a message besides its body: the attribute's name and type, and a body that must not be empty."""
+"""What SQS bills of a message besides its body: the attribute's name and type, and a body that must not be
+empty."""
 TARGET_BYTES = 9
 """What SNS bills besides: the target's attribute."""
 

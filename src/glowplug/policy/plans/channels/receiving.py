@@ -1,7 +1,8 @@
 """How long receivers take from when messages could be had, and the calls that they make meanwhile.
 
-A receiver lives for one walk along the critical path. Arrays are (M, E) for M memory sizes looked at side by side and
-the E transfers of one step, and (M, G, W) for the G workers that await something, at most W things each.
+A receiver lives for one walk along the critical path. Arrays are (M, E) for M memory sizes looked at side by
+side and the E transfers of one step, and (M, G, W) for the G workers that await something, at most W things
+each.
 """
 
 from __future__ import annotations
@@ -82,9 +83,9 @@ class AllAtOnce:
 class Polling:
     """A poll comes back with up to `most` messages as soon as there is one.
 
-    The first polls of a step, as many as its messages fill, wait until the last message came in the step before; a
-    poll that comes back full calls for as many as must follow, any other for one. The rule is that of
-    `distributed/channels/patience.py` and `queue.py`.
+    The first polls of a step, as many as its messages fill, wait until the last message came in the step
+    before; a poll that comes back full calls for as many as must follow, any other for one. The rule is that
+    of `distributed/channels/patience.py` and `queue.py`.
     """
 
     SHORTER, AT_A_TIME = 0.9, 4
@@ -137,8 +138,8 @@ class Polling:
 
 
 class Asking:
-    """Objects are asked for by name, all that are due at once: first when the last step's was still missing for the
-    last time, then ever more seldom. The rule is that of `distributed/channels/pace.py`.
+    """Objects are asked for by name, all that are due at once: first when the last step's was still missing
+    for the last time, then ever more seldom. The rule is that of `distributed/channels/pace.py`.
     """
 
     FIRST_S, GROWTH, MOST_S, EARLIER = 0.01, 1.6, 0.25, 0.5
@@ -187,10 +188,13 @@ class Asking:
         beyond = np.ceil(np.maximum(0.0, late - last_s) / (self.MOST_S + get_s))
         misses = np.searchsorted(self._again_s, np.minimum(late, last_s))
         waited = first + self._again_s[misses] + beyond * (self.MOST_S + get_s)
-        before = np.where(beyond > 0, waited - self.MOST_S - get_s, first + self._again_s[np.maximum(0, misses - 1)])
+        before = np.where(
+            beyond > 0, waited - self.MOST_S - get_s, first + self._again_s[np.maximum(0, misses - 1)]
+        )
         self._missing_s[:, *pairs] = np.where(misses + beyond > 0, before, self.EARLIER * first)
         self.calls += (misses + beyond + arrivals.messages).sum(axis=1)
-        return at + waited + arrivals.messages * get_s + arrivals.nbytes / self._delays.bytes_per_s
+        took = waited + arrivals.messages * get_s + arrivals.nbytes / self._delays.bytes_per_s
+        return np.asarray(at + took, np.float64)
 
     def _turns_s(self, asked: NDArray[np.bool_]) -> Reals:
         turns: Reals = np.ceil(asked.sum(axis=2) / self._delays.parallel) * self._delays.get_s
