@@ -130,8 +130,8 @@ def transfers(columns: Sequence[Sequence[float] | NDArray[np.generic]]) -> Trans
     ids = [np.asarray(column, np.int32) for column in columns[:4]]
     reals = [np.asarray(column, np.float64) for column in columns[4:]]
     order = np.lexsort((ids[2], ids[1], ids[0]))
-    columns_in_order: list[Any] = [column[order] for column in (*ids, *reals)]
-    return Transfers(*columns_in_order)
+    found: list[Any] = [*ids, *reals]
+    return Transfers(*(column[order] for column in found))
 
 
 def join(parts: Sequence[Transfers]) -> Transfers:
