@@ -155,7 +155,7 @@ def rest(c: Context, instance: Instance) -> None:
         if instance.device is not None:
             return
         climbs = c.holding_of(instance).phase == "climbing"
-        if instance.version == function.active and not (function.queue or climbs):
+        if instance.version == function.active and instance.host is None and not (function.queue or climbs):
             _rest_busy(c, instance, function, version)
         return
     if instance.version not in (function.active, function.next):
