@@ -243,7 +243,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     function = c.function_of(instance)
     move = "staged" if instance.origin >= Step.STAGED else "imported"
     c.policies.costs.learn(instance.version, move, event.took_s)
-    c.store.preloads.note_loaded(instance.id, event.took_s)
+    c.store.preloads.note_loaded(instance, event.took_s)
     holdings.arrive(c, holding, event)
     function.misses, function.retry_at_s = 0, 0.0
     c.clear_timer(f"retry:{function.id}")
@@ -360,7 +360,11 @@ def fail_requests(c: Context, instance: Instance, code: str, message: str, *, pe
             )
         else:
             answers.requeue(c, request)
-    if climbing and unbound and not instance.draining:
+    if instance.id in c.store.preloads.unused:
+        if not instance.draining:
+            c.store.preloads.note_failed(instance, c.now_s)
+            function.error = message
+    elif climbing and unbound and not instance.draining:
         device = places.device_of(c, instance)
         if device is not None:
             places.failed(c, device)
