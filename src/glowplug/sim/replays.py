@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Literal
 
 import msgspec
@@ -174,6 +175,7 @@ def _settings(system: System, seed: int) -> ControlSettings:
         eviction=system.eviction,
         prewarm=system.prewarm,
         preload=system.preload,
+        preload_cpu_share=inf,
         substrate=system.substrate,
         keeps_loaded=system.keeps_loaded,
         lends=False,
