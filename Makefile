@@ -36,6 +36,9 @@ bench: install peers
 	$(BIN)/glowplug bench coldstart --json docs/results/coldstart.json --plot docs/results/coldstart.png
 	$(BIN)/glowplug bench loading --json docs/results/loading.json --plot docs/results/loading.png
 	$(BIN)/glowplug bench gateway --json docs/results/gateway.json --plot docs/results/gateway.png
+	$(BIN)/glowplug bench calibration --repeats 3 --json docs/results/calibration.json --plot docs/results/calibration.png
+	$(BIN)/glowplug bench preloading --json docs/results/preloading.json --plot docs/results/preloading.png
+	$(BIN)/glowplug bench scheduling --json docs/results/scheduling.json --plot docs/results/scheduling.png
 	$(BIN)/glowplug bench endurance --json docs/results/endurance.json --plot docs/results/endurance.png
 
 # What experiments `loading` and `gateway` compare with, in environments of their own: these pin what glowplug, or

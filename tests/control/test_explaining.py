@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from glowplug.control.explaining.explain import explain
 from glowplug.control.journal import ReplayReport, entry_frame, frame, replay_segment
@@ -203,3 +207,32 @@ def test_a_run_over_devices_with_faults_replays_to_the_same_commands() -> None:
         state.validate()
     assert (report.events, report.commands) == (len(result.events), len(result.commands))
     assert report.mismatches == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    calls=st.lists(st.tuples(st.floats(1, 20), st.sampled_from("fghp")), min_size=5, max_size=60),
+    policy=st.sampled_from(["finish-first", "lb"]),
+    lost_s=st.floats(2, 20),
+    picked=st.integers(0, 59),
+)
+def test_looking_on_changes_nothing_whatever_happens(
+    calls: list[tuple[float, str]], policy: str, lost_s: float, picked: int
+) -> None:
+    how = ControlSettings(eager_stage=False, scheduling=policy)
+    scenario = [
+        node((CARD, 900), (OTHER, 500)), *((0.0, on_device(name)) for name in "fgh"),
+        (0.0, Deployed(spec("p", max_workers=2), BundleFacts())), *asks(*calls),
+        (lost_s, DeviceLost(CARD, "unplugged")),
+        (lost_s + 1.0, DeviceJoined(NodeId("n"), DeviceSpec(CARD, 900))),
+    ]  # fmt: skip
+    result = simulated(scenario, how)
+    answer = result.answers[picked % len(result.answers)]
+    found = explain(journal(result, how), answer.request)
+    assert (found is None) == answer.leased
+    if found is not None:
+        assert found.warnings == ()
+        assert found.latency_s == pytest.approx(answer.latency_s)
+        assert found.outcome == ("answered" if answer.code == "ok" else answer.code)
+        assert found.decisions or found.happenings
+        json.loads(msgspec.json.encode(found))

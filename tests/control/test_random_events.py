@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -62,6 +62,8 @@ class Machine(RuleBasedStateMachine):
     """`exact` is false once something was measured or shrank that the ledger could not refuse."""
 
     budget_bytes = 3300
+    changed: ClassVar[dict[str, Any]] = {}
+    """Control settings that differ."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +75,7 @@ class Machine(RuleBasedStateMachine):
             climb_timeout_s=15.0,
             build_timeout_s=40.0,
             lease_s=10.0,
+            **self.changed,
         )
         self.world = World(control, self.budget_bytes, gateways=2)
         self.world.engine.held_bytes = lambda target: 80

@@ -189,12 +189,18 @@ class Machine(RuleBasedStateMachine):
         for gateway in self.world.gateways.values():
             gateway.report()
 
-    @rule(device=devices, capacity_bytes=st.sampled_from([CAPACITY_BYTES, CAPACITY_BYTES, 1000, 4000]))
-    def join_device(self, device: str, capacity_bytes: int) -> None:
+    @rule(
+        device=devices,
+        capacity_bytes=st.sampled_from([CAPACITY_BYTES, CAPACITY_BYTES, 1000, 4000]),
+        at_once=st.sampled_from([1, 1, 2]),
+        context_bytes=st.sampled_from([0, 0, 100]),
+    )
+    def join_device(self, device: str, capacity_bytes: int, at_once: int = 1, context_bytes: int = 0) -> None:
         """One that was there has lost its memory."""
         if DEVICES[device] in self.world.state.nodes:
             self.world.forget_device(DeviceId(device))
-            self.world.post(DeviceJoined(DEVICES[device], DeviceSpec(DeviceId(device), capacity_bytes)))
+            joined = DeviceSpec(DeviceId(device), capacity_bytes, at_once, context_bytes)
+            self.world.post(DeviceJoined(DEVICES[device], joined))
 
     @rule(device=devices, sure=rarely)
     def lose_device(self, device: str, sure: bool) -> None:

@@ -151,7 +151,7 @@ def test_a_profile_that_is_wrong_by_3x_is_put_right(told: float) -> None:
     view = fleet.simulation.state.context.fleet_view
     assert view is not None
     learned = [view.run_s(fleet.functions[0], device) for device in view.devices]
-    assert learned == pytest.approx([MODELS[0].run_s] * 3, rel=0.1)
+    assert learned == pytest.approx([MODELS[0].run_s] * 3, rel=0.2)
     assert wrong.mean_s < 1.5 * true.mean_s
 
 

@@ -23,12 +23,10 @@ from glowplug.bench.preloading_cells import FIXED_RIVALS, LADDER, TABLE, Cell, a
 from glowplug.bench.preloading_plot import draw
 from glowplug.bench.published_preloading import CLASSES, PUBLISHED
 from glowplug.bench.result import Result, print_claims, print_rows
-from glowplug.sim.footprints import PUBLISHED as MODELS
 from glowplug.sim.replays import Cluster, System
 
 PARTS = ("table", "nodes", "mix", "hour", "jitter", "zygote")
 SHARES = (0.05, 0.1, 0.25, 0.5)
-_LARGEST_BYTES = max(model.loaded_bytes for model in MODELS)
 COLUMNS = (
     "system", "trace_class", "nodes", "memory_share", "seed", "mean_s", "p99_s", "loading_mean_s",
     "preload_rate", "waited_share", "cpu_s", "overloaded",
@@ -84,13 +82,13 @@ def cells(options: Options) -> Iterator[Cell]:
         if "table" in options.parts:
             for trace_class in CLASSES:
                 for system in TABLE:
-                    cluster = Cluster(memory_share=0.5, limit_bytes=_LARGEST_BYTES)
+                    cluster = Cluster(memory_share=0.5)
                     yield Cell("table", system, cluster, hour, 29, seed, trace_class)
         if "nodes" in options.parts:
             for nodes in (4, 16):
                 for preload in ("instainfer", "tyche"):
                     system = as_published(f"{preload} + fixed", "fixed", "lru", preload)
-                    cluster = Cluster(nodes=nodes, memory_share=0.5, limit_bytes=_LARGEST_BYTES)
+                    cluster = Cluster(nodes=nodes, memory_share=0.5)
                     yield Cell("nodes", system, cluster, hour, options.functions, seed)
         for part, workload, functions in (
             ("mix", mix, options.mix_functions),

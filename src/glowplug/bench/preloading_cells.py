@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 
 from glowplug.bench.published_preloading import PUBLISHED
+from glowplug.sim.footprints import PUBLISHED as MODELS
 from glowplug.sim.replays import Cluster, Replayed, System, replay
 from glowplug.sim.workloads.gaps import classify, variation
 from glowplug.sim.workloads.registry import make_trace
 from glowplug.sim.workloads.reshape import select
 from glowplug.sim.workloads.trace import Trace
 
+LARGEST_BYTES = max(model.loaded_bytes for model in MODELS)
 OVERLOADED_S = 10.0
 """Mean seconds of waiting from which on a cell says nothing about pre-loading but that memory is short."""
 
@@ -22,17 +24,34 @@ FIXED_RIVALS = (
     System("fixed"),
     System("histogram", prewarm="histogram"),
     System("faascache", prewarm="kept", eviction="greedy-dual"),
-    System("tyche", preload="tyche"),
-    System("instainfer", preload="instainfer"),
-    System("tyche + faascache", prewarm="kept", eviction="greedy-dual", preload="tyche"),
+    *(
+        System(
+            f"{preload}, {where}",
+            "kept",
+            preload,
+            "greedy-dual",
+            keeps_loaded=keeps,
+            limit_bytes=LARGEST_BYTES,
+        )
+        for preload in ("tyche", "instainfer")
+        for where, keeps in (("large sandboxes", True), ("displacing", False))
+    ),
 )
+"""Pre-loading as published needs sandboxes with room: larger ones than their models, which then keep theirs,
+or ones where pre-loads displace what was used last."""
 LADDER = System("ladder", prewarm="kept", eviction="ladder", preload="ladder")
 
 
 def as_published(name: str, prewarm: str, eviction: str, preload: str) -> System:
     """Nothing is kept loaded after an answer, and nobody has helpers."""
     return System(
-        name, prewarm=prewarm, eviction=eviction, preload=preload, helpers=False, keeps_loaded=False
+        name,
+        prewarm=prewarm,
+        eviction=eviction,
+        preload=preload,
+        helpers=False,
+        keeps_loaded=False,
+        limit_bytes=LARGEST_BYTES,
     )
 
 

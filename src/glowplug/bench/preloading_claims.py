@@ -62,13 +62,21 @@ def paired(rows: Sequence[Row], rival: str, ours: str) -> tuple[float, float, fl
 
 
 def _wasted(rows: Sequence[Row]) -> list[Claim]:
-    total = {
-        name: sum(r["wasted_byte_s"] for r in rows if r["system"] == name) for name in ("ladder", "tyche")
-    }
-    if not total["tyche"]:
+    """Beside whichever tyche waits less; bytes x seconds of pre-loads that ended unused."""
+    tyche = [row for row in rows if row["preload"] == "tyche"]
+    if not tyche:
         return []
+    best = best_fixed(tyche)
+    total = {
+        name: sum(row["wasted_byte_s"] for row in rows if row["system"] == name) for name in ("ladder", best)
+    }
     return [
-        claim("mix: wasted byte-seconds, ladder / tyche", total["ladder"] / total["tyche"], "at most", 1.0)
+        claim(
+            f"mix: wasted byte-seconds, ladder / {best}",
+            total["ladder"] / max(1.0, total[best]),
+            "at most",
+            1.0,
+        )
     ]
 
 

@@ -22,6 +22,7 @@ from glowplug.core.commands import Target
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
 from glowplug.policy.eviction import Worth
 
 _TAKING_OVER_S = 1.0
@@ -44,15 +45,17 @@ def grow(
 
 def grow_ahead(c: Context, node: Node, function: Function, version: Version, *, limit: float) -> bool:
     """As grow, at a node, for no request: what is worth less than `limit` may go for it."""
-    return _grow_at(c, node, function, version, None, urgent=False, prime=True, limit=limit)
+    return _grow_at(
+        c, node, function, version, None, urgent=False, prime=True, limit=limit, rank=Priority.BACKGROUND
+    )
 
 
 def _grow_at(
     c: Context, node: Node, function: Function, version: Version, request: Request | None,
-    *, urgent: bool, prime: bool, limit: float = inf,
+    *, urgent: bool, prime: bool, limit: float = inf, rank: int = 0,
 ) -> bool:  # fmt: skip
     spec = version.spec
-    rank = function.queue.rank if request is None else request.rank
+    rank = rank or (function.queue.rank if request is None else request.rank)
     own_bytes, size_bytes = instance_bytes(c, version), weight_bytes(version)
     hopeless = too_big(c, version, node.id, own_bytes + size_bytes)
     if hopeless is not None:
@@ -162,7 +165,9 @@ def stage(c: Context, function: Function, version: Version, *, eager: bool) -> N
     stage_at(c, node, function, version, limit=limit)
 
 
-def stage_at(c: Context, node: Node, function: Function, version: Version, *, limit: float) -> bool:
+def stage_at(
+    c: Context, node: Node, function: Function, version: Version, *, limit: float, rank: int = 0
+) -> bool:
     """Sends the version's zygote up at a node; what is worth less than `limit` may go for it.
 
     False when something under it is on its way, or memory is waited for.
@@ -188,7 +193,7 @@ def stage_at(c: Context, node: Node, function: Function, version: Version, *, li
     hold_weights(c, version, node.id)
     target = Target("version", node.id, spec.version)
     needs = (environment.key, key_of("weights", node.id, spec.version))
-    holding = holdings.enter(c, target, Step.STAGED, own_bytes, spec=spec, needs=needs)
+    holding = holdings.enter(c, target, Step.STAGED, own_bytes, spec=spec, needs=needs, priority=rank)
     holdings.climb(c, holding, version, cached=cached)
     return True
 

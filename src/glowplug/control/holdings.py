@@ -10,7 +10,7 @@ from glowplug.control.fleet import places
 from glowplug.control.records import Holding, Version, key_of
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
-from glowplug.core.ids import DeviceId, FunctionId, NodeId
+from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 
@@ -147,7 +147,7 @@ def measured(c: Context, event: HeldChanged) -> None:
     """Brings the ledger to a measurement; an instance keeps what its next request may need."""
     target = event.target
     holding = c.store.holdings.get(key_of(target.kind, target.node, target.key))
-    if holding is None or event.held_bytes <= 0 or target.kind == "build":
+    if holding is None or event.held_bytes <= 0 or target.kind == "build" or _is_guest(c, target):
         return
     ledger, held_bytes = c.store.ledger, event.held_bytes
     before_bytes = ledger.held_bytes(holding.key)
@@ -161,6 +161,15 @@ def measured(c: Context, event: HeldChanged) -> None:
         ledger.resize(holding.key, held_bytes)
         c.freed[NodeId(target.node)] = None
         reconsider(c, holding)
+
+
+def _is_guest(c: Context, target: Target) -> bool:
+    """Whether its sandbox's limit counts for it, and nothing else does."""
+    if target.kind != "instance":
+        return False
+    number = InstanceId(int(target.key))
+    host = c.store.instances[number].host
+    return host is not None and number in c.store.guests.get(host, ())
 
 
 def remove(c: Context, holding: Holding) -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from glowplug.control import answers, holdings, lending
 from glowplug.control.context import Context
-from glowplug.control.estimates import learn_batch, learn_run
+from glowplug.control.estimates import learn_batch, learn_run, loaded_bytes
 from glowplug.control.fleet import lines as device_lines
 from glowplug.control.fleet import places
 from glowplug.control.fleet.records import Device, Running
@@ -243,7 +243,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     function = c.function_of(instance)
     move = "staged" if instance.origin >= Step.STAGED else "imported"
     c.policies.costs.learn(instance.version, move, event.took_s)
-    c.store.preloads.note_loaded(instance.id, event.took_s)
+    c.store.preloads.note_loaded(instance, event.took_s)
     holdings.arrive(c, holding, event)
     function.misses, function.retry_at_s = 0, 0.0
     c.clear_timer(f"retry:{function.id}")
@@ -261,10 +261,8 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
     reindex(c, instance)
-    if instance.id in c.store.preloads.unused:
-        c.store.preloads.note_unused(instance, c.now_s)
-    if instance.id in c.store.guests:
-        _end_guests(c, instance, why)
+    c.store.preloads.note_unused(instance, c.now_s)
+    _end_guests(c, instance, why)
     if unused:
         c.store.ledger.leave(instance.key)
         c.store.fleet.leave(instance.key)
@@ -272,7 +270,7 @@ def drain(c: Context, instance: Instance, why: str) -> None:
 
 
 def _end_guests(c: Context, host: Instance, why: str) -> None:
-    """The sandbox goes, and what is loaded in it with it, once it has answered."""
+    """The sandbox goes, once those that are loaded in it have answered."""
     for number in list(c.store.guests.get(host.id, ())):
         drain(c, c.store.instances[number], why)
 
@@ -283,10 +281,10 @@ def has_busy_guest(c: Context, host: Instance) -> bool:
 
 def kill(c: Context, instance: Instance, why: str) -> None:
     """Descends the instance whatever runs in it; its requests end with it."""
-    if instance.id in c.store.guests:
-        _end_guests(c, instance, why)
+    _end_guests(c, instance, why)
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
+    c.store.preloads.note_unused(instance, c.now_s)
     lending.drop(c, instance)
     if c.holding_of(instance).phase != "descending":
         holdings.descend(c, c.holding_of(instance), Step.STAGED, why)
@@ -299,12 +297,15 @@ def _go_when_empty(c: Context, instance: Instance) -> None:
         return
     if instance.lease is not None:
         lending.revoke(c, instance)
-    elif not instance.bound:
+    elif not instance.bound and not has_busy_guest(c, instance):
         holdings.descend(c, holding, Step.STAGED, instance.why)
 
 
 def end(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
-    """The instance's process is gone, and its memory free. While it climbed, `code` says why."""
+    """The instance's process is gone, and its memory free. While it climbed, `code` says why.
+
+    What others still do inside its sandbox counts for itself from now on, until it has gone as well.
+    """
     fail_requests(c, instance, code, message, permanent=permanent)
     lending.drop(c, instance)
     instance.draining = True
@@ -312,13 +313,24 @@ def end(c: Context, instance: Instance, code: str, message: str, *, permanent: b
     c.clear_timer(f"keep:{instance.id}")
     c.store.preloads.note_unused(instance, c.now_s)
     _end_guests(c, instance, message)
-    c.store.guests.pop(instance.id, None)
-    if instance.host is not None and instance.host in c.store.guests:
-        c.store.guests[instance.host].pop(instance.id, None)
-        if not c.store.guests[instance.host]:
-            del c.store.guests[instance.host]
     holdings.remove(c, c.holding_of(instance))
     del c.store.instances[instance.id]
+    for number in c.store.guests.pop(instance.id, ()):
+        guest = c.store.instances[number]
+        c.store.ledger.resize(guest.key, loaded_bytes(c.version_of(guest)))
+    if instance.host is not None:
+        _leave_host(c, instance, instance.host)
+
+
+def _leave_host(c: Context, guest: Instance, number: InstanceId) -> None:
+    host, guests = c.store.instances.get(number), c.store.guests.get(number)
+    if host is None or guests is None:
+        return
+    guests.pop(guest.id, None)
+    if not guests:
+        del c.store.guests[number]
+    if host.draining:
+        _go_when_empty(c, host)
 
 
 def fail_requests(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
@@ -348,7 +360,11 @@ def fail_requests(c: Context, instance: Instance, code: str, message: str, *, pe
             )
         else:
             answers.requeue(c, request)
-    if climbing and unbound and not instance.draining:
+    if instance.id in c.store.preloads.unused:
+        if not instance.draining:
+            c.store.preloads.note_failed(instance, c.now_s)
+            function.error = message
+    elif climbing and unbound and not instance.draining:
         device = places.device_of(c, instance)
         if device is not None:
             places.failed(c, device)

@@ -92,11 +92,12 @@ def drop(c: Context, instance: Instance) -> None:
     c.clear_timer(f"lease:{instance.id}")
 
 
-def take_report(c: Context, instance: Instance, event: LeaseReport) -> None:
-    """Counts what was done under a lease, and renews it past half its life or takes it back."""
+def take_report(c: Context, instance: Instance, event: LeaseReport) -> int:
+    """Counts what was done under a lease, and renews it past half its life or takes it back. Returns the
+    count."""
     lease = instance.lease
     if lease is None or lease.gateway != event.gateway:
-        return
+        return 0
     function, version = c.function_of(instance), c.version_of(instance)
     count = event.done + event.failed
     if count:
@@ -120,6 +121,7 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> None:
         c.clear_timer(f"lease:{instance.id}")
     elif not lease.revoking:
         _renew(c, instance, lease)
+    return count
 
 
 def _renew(c: Context, instance: Instance, lease: LeaseState) -> None:

@@ -155,7 +155,7 @@ def rest(c: Context, instance: Instance) -> None:
         if instance.device is not None:
             return
         climbs = c.holding_of(instance).phase == "climbing"
-        if instance.version == function.active and not (function.queue or climbs):
+        if instance.version == function.active and instance.host is None and not (function.queue or climbs):
             _rest_busy(c, instance, function, version)
         return
     if instance.version not in (function.active, function.next):
@@ -203,7 +203,11 @@ def _rest_busy(c: Context, instance: Instance, function: Function, version: Vers
 
 
 def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
-    return prewarm_of(c, version).keep_until_s(InstanceView(instance, version), c.now_s)
+    until_s = prewarm_of(c, version).keep_until_s(InstanceView(instance, version), c.now_s)
+    if instance.id in c.store.preloads.unused:
+        # Its function's policy may keep none, or none yet; but this one was not loaded to go at once.
+        until_s = max(until_s, instance.used_s + version.spec.declaration.keep_warm_s)
+    return until_s
 
 
 def on_prewarm_timer(c: Context, number: FunctionId) -> None:

@@ -22,6 +22,7 @@ from glowplug.control import (
 )
 from glowplug.control.context import Context, Policies
 from glowplug.control.fleet import devices
+from glowplug.control.preloading import drive
 from glowplug.control.records import Function, Node, Store
 from glowplug.control.validate import check
 from glowplug.core import events as e
@@ -44,7 +45,9 @@ class _Snapshot(msgspec.Struct):
 def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
     instance = c.store.instances.get(event.instance)
     if instance is not None and instance.lease is not None:
-        lending.take_report(c, instance, event)
+        if lending.take_report(c, instance, event):
+            c.store.preloads.note_used(instance.id)
+            drive.arrived(c, instance.function)
         instances.released(c, instance)
 
 

@@ -8,6 +8,7 @@ from glowplug.control.capacity import MOST_IN_ONE
 from glowplug.control.context import Context
 from glowplug.control.fleet.validate import check_fleet
 from glowplug.control.instances import is_unused
+from glowplug.control.preloading.validate import check_preloads
 from glowplug.control.records import Store
 from glowplug.core.ids import CommandId, InstanceId, RequestId
 from glowplug.core.priority import PASSED_OVER
@@ -32,6 +33,7 @@ def check(c: Context) -> None:
                 f"{key} is offered, but used"
             )
     check_fleet(c)
+    check_preloads(c)
     assert [*c.dirty, *c.freed, *c.idled, *c.out] == [], "an event was left unsettled"
 
 
@@ -91,7 +93,8 @@ def _check_instances(store: Store) -> None:
         gone = instance.draining or holding.phase == "descending"
         assert gone == (instance.slot == ""), f"instance {number} drains, yet stands in {instance.slot!r}"
         if gone:
-            assert instance.bound or instance.lease or holding.phase == "descending", f"{number} lingers"
+            occupied = instance.bound or instance.lease or number in store.guests
+            assert occupied or holding.phase == "descending", f"{number} lingers"
         if instance.slot == "idle":
             assert holding.phase == "up", f"instance {number} is idle while {holding.phase}"
     for version in store.versions.values():

@@ -18,6 +18,8 @@ class ControlSettings(msgspec.Struct, frozen=True):
     scheduling: str = "finish-first"
     device_eviction: str = "value-per-byte"
     preload: str = "none"
+    preload_cpu_share: float = 0.15
+    """Of one core, at each node, for climbs that nobody waits for; infinite for no limit."""
     substrate: Literal["zygote", "process"] = "zygote"
     """What a warm instance is: forked from a zygote, with what it needs; or a process with everything of its
     own inside its sandbox's limit, as in the published systems."""

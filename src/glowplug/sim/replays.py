@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Literal
 
 import msgspec
@@ -28,7 +29,8 @@ _SAMPLE_S = 10.0
 
 class System(msgspec.Struct, frozen=True):
     """What is compared. `helpers`: a request waits behind a busy copy where that beats a cold start, and
-    nodes have a pool of imported processes. `keeps_loaded`: a sandbox keeps its model after an answer."""
+    nodes have a pool of imported processes. `keeps_loaded`: a sandbox keeps its model after an answer. A
+    sandbox's limit is its model's size, or `limit_bytes` if that is more."""
 
     name: str
     prewarm: str = "fixed"
@@ -37,16 +39,15 @@ class System(msgspec.Struct, frozen=True):
     substrate: Literal["process", "zygote"] = "process"
     helpers: bool = True
     keeps_loaded: bool = True
+    limit_bytes: int = 0
 
 
 class Cluster(msgspec.Struct, frozen=True):
     """`memory_share` is of what keeping every function loaded would need, on the `process` substrate whatever
-    the system's is, divided over the nodes. A sandbox's limit is `limit_bytes`, or its model's size if that
-    is larger; 0 is the model's size."""
+    the system's is, divided over the nodes."""
 
     nodes: int = 4
     memory_share: float = 0.25
-    limit_bytes: int = 0
     keep_warm_s: float = 600.0
 
     def node_bytes(self, models: tuple[Footprint, ...], functions: int) -> int:
@@ -150,7 +151,7 @@ def _spec(number: int, model: Footprint, system: System, cluster: Cluster) -> Fu
         kind="model",
         module="replayed",
         qualname="Model",
-        memory_bytes=max(model.loaded_bytes, cluster.limit_bytes),
+        memory_bytes=max(model.loaded_bytes, system.limit_bytes),
         max_queue=10**6,
         max_workers=10**6 if system.substrate == "process" else 64,
         timeout_s=_FOREVER_S,
@@ -174,6 +175,7 @@ def _settings(system: System, seed: int) -> ControlSettings:
         eviction=system.eviction,
         prewarm=system.prewarm,
         preload=system.preload,
+        preload_cpu_share=inf,
         substrate=system.substrate,
         keeps_loaded=system.keeps_loaded,
         lends=False,

@@ -5,7 +5,8 @@
         def new_room(self):
             return MyRoom
 
-and, where one can look into the service, `leftovers`: a function that names whatever lies there.
+and, where its ends can be taken by an address alone (`registry.join`), `by_address = True`; where one can
+look into the service, `leftovers`: a function that names whatever lies there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import msgspec
 import pytest
 
 from glowplug.core.errors import InvalidName
-from glowplug.distributed.channels import Address, Channel, MessageKey, Room
+from glowplug.distributed.channels import Address, Channel, MessageKey, Room, join
 from glowplug.distributed.errors import ChannelClosed, ChannelError, MessageTooLarge, RunExists
 
 WORKERS = 3
@@ -30,6 +31,8 @@ _numbers = itertools.count()
 
 
 class ChannelSuite:
+    by_address = False
+
     @pytest.fixture
     def leftovers(self) -> Callable[[], list[str]]:
         return list
@@ -377,6 +380,17 @@ class ChannelSuite:
 
     def test_an_address_survives_json(self, room: Room) -> None:
         assert msgspec.json.decode(msgspec.json.encode(room.address), type=Address) == room.address
+
+    def test_ends_are_taken_by_the_address(self, run: str, room: Room) -> None:
+        if not self.by_address:
+            pytest.skip("lives in this process alone")
+        address = msgspec.json.decode(msgspec.json.encode(room.address), type=Address)
+        sender, receiver = join(address, 0), join(address, 1)
+        key = MessageKey(run, 0, 0, 0, 1)
+        sender.send([(key, b"found")])
+        assert receiver.receive([key], WAIT_S) == {key: b"found"}
+        sender.close()
+        receiver.close()
 
 
 def receive_all(end: Channel, wanted: set[MessageKey]) -> dict[MessageKey, bytes]:

@@ -13,6 +13,8 @@ from glowplug.testing.channel_suite import ChannelSuite
 
 
 class TestMemory(ChannelSuite):
+    by_address = True
+
     @pytest.fixture
     def new_room(self) -> Callable[[], Room]:
         return MemoryRoom

@@ -8,19 +8,52 @@ from pathlib import Path
 
 import pytest
 
-from glowplug.distributed.channels import Room
-from glowplug.testing.channel_suite import ChannelSuite
+from glowplug.bench.peers.aws_server import aws_server
+from glowplug.distributed.channels import MessageKey, Room, room
+from glowplug.distributed.errors import ChannelMissing, ChannelRefused, ChannelUnavailable
+from glowplug.testing.channel_suite import WAIT_S, ChannelSuite
 
 obstore = pytest.importorskip("obstore", reason="needs the distributed extra")
 
 from glowplug.distributed.channels.object import ObjectRoom  # noqa: E402
+from glowplug.distributed.channels.paper_object import PaperObjectRoom  # noqa: E402
 from glowplug.distributed.channels.stored_blobs import StoredBlobs  # noqa: E402
 
 
 class TestFolder(ChannelSuite):
+    by_address = True
+
     @pytest.fixture
     def new_room(self, tmp_path: Path) -> Callable[[], Room]:
         return lambda: ObjectRoom(lambda: StoredBlobs(f"file://{tmp_path}"))
+
+    @pytest.fixture
+    def leftovers(self, tmp_path: Path) -> Callable[[], list[str]]:
+        return lambda: sorted(str(path) for path in tmp_path.rglob("*"))
+
+
+class TestPaperObject(ChannelSuite):
+    """The baseline, in a folder."""
+
+    by_address = True
+
+    @pytest.fixture
+    def new_room(self, tmp_path: Path) -> Callable[[], Room]:
+        return lambda: PaperObjectRoom(lambda: StoredBlobs(f"file://{tmp_path}"))
+
+    @pytest.fixture
+    def leftovers(self, tmp_path: Path) -> Callable[[], list[str]]:
+        return lambda: sorted(str(path) for path in tmp_path.rglob("*"))
+
+
+class TestClaimCheck(ChannelSuite):
+    """Another channel, with a folder for what is larger than it takes."""
+
+    by_address = True
+
+    @pytest.fixture
+    def new_room(self, tmp_path: Path) -> Callable[[], Room]:
+        return lambda: room("memory", claims=f"file://{tmp_path}")
 
     @pytest.fixture
     def leftovers(self, tmp_path: Path) -> Callable[[], list[str]]:
@@ -47,6 +80,8 @@ def bucket() -> Iterator[str]:
 
 @pytest.mark.broker
 class TestSeaweed(ChannelSuite):
+    by_address = True
+
     @pytest.fixture
     def new_room(self, bucket: str) -> Callable[[], Room]:
         return lambda: ObjectRoom(lambda: StoredBlobs(f"{bucket}/folder"))
@@ -54,3 +89,64 @@ class TestSeaweed(ChannelSuite):
     @pytest.fixture
     def leftovers(self, bucket: str) -> Callable[[], list[str]]:
         return lambda: StoredBlobs(bucket).list("folder")
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ChannelMissing, match=r"absent.*make the bucket or folder first"):
+        room("object", url=f"file://{tmp_path}/absent")
+
+
+@pytest.mark.broker
+def test_a_bucket_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At moto's server: SeaweedFS makes the bucket."""
+    pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[s3]' flask flask-cors")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with aws_server() as endpoint:
+        absent = room("object", url="s3://no-such-bucket/folder", endpoint=endpoint, region="us-east-1")
+        with pytest.raises(ChannelMissing, match=r"no-such-bucket.*make the bucket"):
+            absent.open("nowhere", 2)
+
+
+@pytest.mark.broker
+def test_wrong_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(ChannelRefused, match="check the credentials"):
+        room("object", url=f"{bucket}/folder").open("stranger", 2)
+
+
+def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    absent = room("object", url="s3://bucket", endpoint="http://127.0.0.1:1", retry_config={"max_retries": 0})
+    with pytest.raises(ChannelUnavailable, match="s3://bucket: creating"):
+        absent.open("nobody", 2)
+
+
+def test_a_layer_sent_in_parts_by_one_who_was_replaced(tmp_path: Path) -> None:
+    """The successor cuts the layer differently, and still nothing is missed."""
+    with room("object", url=f"file://{tmp_path}").open("parts", 3) as opened:
+        first, second = (MessageKey("parts", 0, 0, 0, target) for target in (1, 2))
+        sender = opened.end(0)
+        sender.send([(first, b"first")])
+        receivers = [opened.end(1), opened.end(2)]
+        assert receivers[0].receive([first], WAIT_S) == {first: b"first"}
+        assert receivers[1].receive([second], 0.0) == {}
+        sender.close()
+        successor = opened.end(0)
+        successor.send([(second, b"second")])
+        successor.send([(first, b"first")])
+        assert receivers[1].receive([second], WAIT_S) == {second: b"second"}
+
+
+def test_damaged_objects_count_as_missing(tmp_path: Path) -> None:
+    with room("object", url=f"file://{tmp_path}").open("damage", 2) as opened:
+        key = MessageKey("damage", 0, 0, 0, 1)
+        sender, receiver = opened.end(0), opened.end(1)
+        folder = tmp_path / "damage" / "0-0"
+        folder.mkdir()
+        (folder / "0.0").write_bytes(b"GO" + bytes(50))
+        assert receiver.receive([key], 0.0) == {}
+        assert receiver.meter.damaged == 1
+        sender.send([(key, b"whole")])
+        assert receiver.receive([key], WAIT_S) == {key: b"whole"}

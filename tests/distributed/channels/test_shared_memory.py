@@ -47,6 +47,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 class TestSharedMemory(ChannelSuite):
+    by_address = True
+
     @pytest.fixture
     def new_room(self, folder: Path) -> Callable[[], Room]:
         return lambda: SharedMemoryRoom(str(folder))

@@ -105,6 +105,20 @@ def test_rows_with_the_same_inputs_stand_together(network: StoredNetwork) -> Non
     assert len(set.union(*groups)) == len(groups) == len(set(read))
 
 
+@given(data=st.data(), network=networks(exact=True))
+@settings(deadline=None)
+def test_a_layer_may_write_over_what_it_reads(data: st.DataObject, network: StoredNetwork) -> None:
+    x = data.draw(inputs(network))
+    expected = serial(network, x)
+    room = max(network.inputs, *(network.rows(index) for index in range(network.layers)))
+    y = np.concatenate([x, np.zeros((room - len(x), x.shape[1]), np.float32)])
+    for index in range(network.layers):
+        layer = network.layer(index)
+        wide = Layer(room, layer.indptr, layer.indices, layer.values, layer.bias)
+        Kernel(wide, network.activation)(y, y)
+    assert same_bits(y[: len(expected)], expected)
+
+
 def test_a_network_deeper_than_a_block_loses_its_dead_samples() -> None:
     """Every second sample falls below the bias at some layer."""
     rows, depth = 8, 3 * BLOCK_LAYERS
@@ -112,7 +126,9 @@ def test_a_network_deeper_than_a_block_loses_its_dead_samples() -> None:
     x = np.full((rows, 40), 0.5 + depth, np.float32)
     x[:, ::2] = np.arange(1, 21) * 0.25
     expected = np.maximum(0, x - 0.25 * depth)
+    before = x.copy()
     assert np.array_equal(serial(network, x), expected)
+    assert np.array_equal(x, before)
     assert np.array_equal(categories(expected), np.flatnonzero(x[0] > 0.25 * depth))
 
 

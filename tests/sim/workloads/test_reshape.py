@@ -135,6 +135,12 @@ def test_normalising_all_of_a_trace_keeps_every_functions_variation(made: Trace,
     assert np.allclose(variation(scaled), variation(made), rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
+def test_calls_that_all_but_coincide_are_spread() -> None:
+    scaled = normalise(trace([0.0, 1e-308, 50.0]), 60, 1.0)
+    assert at(scaled, 0) == [0.0]
+    assert at(normalise(trace([0.0, 1e-308, 2e-308, 50.0]), 120, 1.0), 0) == pytest.approx([0.0, 0.5])
+
+
 def test_a_rate_that_needs_more_calls_than_there_are() -> None:
     with pytest.raises(
         InvalidWorkload, match="60 calls a minute for 2 minutes are 120 calls; the trace has 2"

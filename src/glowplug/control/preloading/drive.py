@@ -6,13 +6,14 @@ from math import inf
 
 from glowplug.control import growth, instances
 from glowplug.control.context import Context
-from glowplug.control.estimates import loaded_bytes
-from glowplug.control.preloading import sandboxes
+from glowplug.control.estimates import best_origin, loaded_bytes
+from glowplug.control.preloading import candidates, sandboxes
 from glowplug.control.preloading.view import PreloadView, SandboxView
 from glowplug.control.records import Function, Instance, Version
 from glowplug.core.errors import NoSpace
-from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
 from glowplug.policy.preload import Drop, Guest, Raise
 
 TIMER = "preload"
@@ -25,8 +26,10 @@ def arrived(c: Context, function: FunctionId) -> None:
     if not c.policies.preload.foresees and not c.policies.eviction.timely:
         return
     c.policies.predictors.observe(function, c.now_s)
-    c.policies.preload.arrived(PreloadView(c), function, c.now_s)
-    _arm(c)
+    record = c.store.functions[function]
+    if record.active is not None and not record.gone:
+        c.policies.preload.arrived(PreloadView(c), function, c.now_s)
+        _arm(c)
 
 
 def invoked(c: Context, instance: Instance) -> None:
@@ -37,7 +40,6 @@ def invoked(c: Context, instance: Instance) -> None:
     for number in c.policies.preload.invoked(PreloadView(c), SandboxView(c, host), c.now_s):
         guest = c.store.instances.get(number)
         if guest is not None and guest is not instance and instances.is_unused(guest):
-            c.store.preloads.note_unused(guest, c.now_s)
             instances.drain(c, guest, "its sandbox is used")
 
 
@@ -61,7 +63,7 @@ def pursue(c: Context, function: Function, version: Version) -> None:
     wanted = c.store.preloads.wanted.get(function.id)
     if wanted is None:
         return
-    if c.now_s >= wanted.until_s or function.queue:
+    if c.now_s >= wanted.until_s or function.queue or candidates.found(c, function.id) is None:
         del c.store.preloads.wanted[function.id]
         return
     _climb(c, function, version, wanted)
@@ -74,7 +76,7 @@ def _arm(c: Context) -> None:
 
 
 def _admit(c: Context, decision: Guest) -> None:
-    found = _preloadable(c, decision.function)
+    found = candidates.found(c, decision.function)
     if found is None:
         return
     if decision.host < 0:
@@ -82,14 +84,15 @@ def _admit(c: Context, decision: Guest) -> None:
         _climb(c, *found, Raise(decision.function, node, Step.PARKED, -inf, c.now_s))
         return
     host = c.store.instances.get(decision.host)
-    if host is not None:
+    expected_s = c.policies.costs.climb_s(found[1].spec.version, Step.IMPORTED)
+    if host is not None and _may_spend(c, host.node, expected_s):
         guest = sandboxes.admit(c, *found, host)
         if guest is not None:
-            c.store.preloads.note_started(guest, loaded_bytes(found[1]), c.now_s)
+            c.store.preloads.note_started(guest, loaded_bytes(found[1]), c.now_s, expected_s)
 
 
 def _raise(c: Context, decision: Raise) -> None:
-    found = _preloadable(c, decision.function)
+    found = candidates.found(c, decision.function)
     if found is not None:
         _climb(c, *found, decision)
 
@@ -98,11 +101,22 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
     node = c.store.nodes.get(decision.node)
     if node is None:
         return
-    preloads = c.store.preloads
+    preloads, costs = c.store.preloads, c.policies.costs
+    if decision.step == Step.STAGED:
+        expected_s = costs.expect_s(version.spec.version, "stage")
+    else:
+        expected_s = costs.climb_s(version.spec.version, best_origin(c, version, node.id) or Step.IMPORTED)
+    if not _may_spend(c, node.id, expected_s):
+        return
     before = c.store.instances_made
     try:
         if decision.step == Step.STAGED:
-            done = growth.stage_at(c, node, function, version, limit=decision.worth)
+            staged = len(node.keys)
+            done = growth.stage_at(
+                c, node, function, version, limit=decision.worth, rank=Priority.BACKGROUND
+            )
+            if len(node.keys) > staged:
+                preloads.spend(node.id, expected_s)
         else:
             done = growth.grow_ahead(c, node, function, version, limit=decision.worth)
     except NoSpace as error:
@@ -113,7 +127,7 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         if c.store.instances_made > before:
             number = InstanceId(c.store.instances_made)
             instance = c.store.instances[number]
-            preloads.note_started(instance, c.store.ledger.held_bytes(instance.key), c.now_s)
+            preloads.note_started(instance, c.store.ledger.held_bytes(instance.key), c.now_s, expected_s)
     elif decision.until_s > c.now_s:
         preloads.wanted[function.id] = decision
 
@@ -121,15 +135,10 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
 def _drop(c: Context, decision: Drop) -> None:
     instance = c.store.instances.get(decision.instance)
     if instance is not None and not instance.draining and instances.is_unused(instance):
-        c.store.preloads.note_unused(instance, c.now_s)
         instances.drain(c, instance, "not needed after all")
 
 
-def _preloadable(c: Context, number: FunctionId) -> tuple[Function, Version] | None:
-    function = c.store.functions.get(number)
-    if function is None or function.gone or function.active is None or c.now_s < function.retry_at_s:
-        return None
-    version = c.store.versions[function.active]
-    if version.spec.declaration.preload == "never" or version.on_device:
-        return None
-    return function, version
+def _may_spend(c: Context, node: NodeId, expected_s: float) -> bool:
+    allowed = c.store.preloads.may_spend(node, expected_s, c.settings.preload_cpu_share, c.now_s)
+    c.store.preloads.held_back += not allowed
+    return allowed

@@ -12,12 +12,32 @@ from glowplug.policy.preload import Raise
 if TYPE_CHECKING:
     from glowplug.control.records import Instance
 
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0
+_SAVED_S = 60.0
+"""A node that loaded nothing ahead for so long has saved up all it can."""
+
 
 class Unused(msgspec.Struct):
     """A pre-loaded instance that no request has used: since when, and how much it holds."""
 
     since_s: float
     held_bytes: int
+    expected_s: float
+    """What its climb was thought to take."""
+
+
+class Pause(msgspec.Struct):
+    """Of a function whose pre-loads failed, so many times in a row. Requests for it do not heed it."""
+
+    failures: int = 0
+    until_s: float = 0.0
+
+
+class Allowance(msgspec.Struct):
+    """Seconds of climbing that a node may begin now; below 0 when climbs took longer than was thought."""
+
+    left_s: float
+    at_s: float
 
 
 class Preloads(msgspec.Struct):
@@ -27,6 +47,11 @@ class Preloads(msgspec.Struct):
     wanted: dict[FunctionId, Raise] = {}
     served_at: dict[FunctionId, NodeId] = {}
     """Where each function's last request was sent."""
+    paused: dict[FunctionId, Pause] = {}
+    allowances: dict[NodeId, Allowance] = {}
+    held_back: int = 0
+    """Climbs not begun because their node's share of a core was spent."""
+    failed: int = 0
     started: int = 0
     used: int = 0
     wasted: int = 0
@@ -34,13 +59,49 @@ class Preloads(msgspec.Struct):
     seconds: float = 0.0
     """Of climbing, which is about what it took of a processor."""
 
-    def note_started(self, instance: Instance, held_bytes: int, now_s: float) -> None:
-        self.started += 1
-        self.unused[instance.id] = Unused(now_s, held_bytes)
+    def may_spend(self, node: NodeId, expected_s: float, share: float, now_s: float) -> bool:
+        """Whether a climb may begin there that is expected to take so long: over any time t a node begins at
+        most `share` x (t + 60 s) of climbing, or one climb that is longer than that."""
+        most_s = share * _SAVED_S
+        allowance = self.allowances.get(node)
+        if allowance is None:
+            allowance = self.allowances[node] = Allowance(most_s, now_s)
+        allowance.left_s = min(most_s, allowance.left_s + share * max(0.0, now_s - allowance.at_s))
+        allowance.at_s = now_s
+        return allowance.left_s >= min(expected_s, most_s)
 
-    def note_loaded(self, instance: InstanceId, took_s: float) -> None:
-        if instance in self.unused:
+    def spend(self, node: NodeId, seconds: float) -> None:
+        if node in self.allowances:
+            self.allowances[node].left_s -= seconds
+
+    def note_started(self, instance: Instance, held_bytes: int, now_s: float, expected_s: float) -> None:
+        self.started += 1
+        self.unused[instance.id] = Unused(now_s, held_bytes, expected_s)
+        self.spend(instance.node, expected_s)
+
+    def note_loaded(self, instance: Instance, took_s: float) -> None:
+        record = self.unused.get(instance.id)
+        if record is not None:
             self.seconds += took_s
+            self.spend(instance.node, took_s - record.expected_s)
+            self.paused.pop(instance.function, None)
+
+    def note_failed(self, instance: Instance, now_s: float) -> None:
+        """It crashed, hung or took too much memory: the function is not loaded ahead for a while, the longer
+        the more often that happened."""
+        pause = self.paused.setdefault(instance.function, Pause())
+        pause.failures += 1
+        pause.until_s = now_s + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (pause.failures - 1))
+        self.failed += 1
+
+    def paused_until(self, function: FunctionId) -> float:
+        pause = self.paused.get(function)
+        return 0.0 if pause is None else pause.until_s
+
+    def forget(self, function: FunctionId) -> None:
+        self.wanted.pop(function, None)
+        self.served_at.pop(function, None)
+        self.paused.pop(function, None)
 
     def note_used(self, instance: InstanceId) -> None:
         if self.unused.pop(instance, None) is not None:

@@ -9,6 +9,7 @@ from glowplug.control.records import Function, Instance, Version, key_of
 from glowplug.core.commands import Target
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
 
 
 def is_sandbox(c: Context, instance: Instance) -> bool:
@@ -36,7 +37,16 @@ def admit(c: Context, function: Function, version: Version, host: Instance) -> I
         growth.ensure_environment(c, c.store.nodes[host.node], function, version)
         return None
     target = Target("instance", host.node, str(c.instance_id()))
-    holding = holdings.enter(c, target, Step.PARKED, 0, spec=version.spec, needs=(environment,), forced=True)
+    holding = holdings.enter(
+        c,
+        target,
+        Step.PARKED,
+        0,
+        spec=version.spec,
+        needs=(environment,),
+        priority=Priority.BACKGROUND,
+        forced=True,
+    )
     c.store.guests.setdefault(host.id, {})[InstanceId(int(target.key))] = None
     instances.launch(c, holding, version, Step.IMPORTED, None, prime=True, host=host)
     return c.store.instances[InstanceId(int(target.key))]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from glowplug.control import placement
 from glowplug.control.context import Context
 from glowplug.control.estimates import best_origin, instance_bytes, loaded_bytes, weight_bytes, zygote_bytes
-from glowplug.control.preloading import sandboxes
+from glowplug.control.preloading import candidates, sandboxes
 from glowplug.control.records import Instance, Version, key_of
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
@@ -64,11 +64,10 @@ class PreloadView:
         self._c = c
 
     def functions(self) -> Iterator[FunctionId]:
-        for function in self._c.store.functions.values():
-            if function.active is not None and not function.gone:
-                version = self._c.store.versions[function.active]
-                if version.spec.declaration.preload != "never" and not version.on_device:
-                    yield function.id
+        return (function for function in self._c.store.functions if self.may_load(function))
+
+    def may_load(self, function: FunctionId) -> bool:
+        return candidates.found(self._c, function) is not None
 
     def namespace(self, function: FunctionId) -> str:
         return self._version(function).spec.namespace
@@ -78,6 +77,8 @@ class PreloadView:
 
     def sandboxes(self, node: NodeId | None = None) -> Iterator[SandboxView | NodeSandbox]:
         c = self._c
+        if node is not None and node not in c.store.nodes:
+            return
         if c.settings.substrate != "process":
             for number in c.store.node_order if node is None else (node,):
                 yield NodeSandbox(c, number)
@@ -95,7 +96,10 @@ class PreloadView:
         return loaded + len(version.climbing) + len(version.leased)
 
     def idle(self, function: FunctionId) -> Iterable[InstanceId]:
-        return tuple(self._version(function).idle)
+        record = self._c.store.functions.get(function)
+        if record is None or record.active is None:
+            return ()
+        return tuple(self._c.store.versions[record.active].idle)
 
     def is_guest(self, instance: InstanceId) -> bool:
         record = self._c.store.instances.get(instance)

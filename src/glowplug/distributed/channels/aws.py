@@ -52,10 +52,11 @@ class AwsService:
 
     def open(self, run: str, workers: int, topics: int) -> None:
         with named(f"run {run!r}"):
-            self._claim(run)
+            claim = self._claim(run)
             try:
                 made = self._beside([partial(self._make_topic, _name(run, f"t{n}")) for n in range(topics)])
-                self._beside([partial(self._make_queue, run, worker, made) for worker in range(workers)])
+                arn = self._arn(claim)
+                self._beside([partial(self._make_queue, run, str(w), arn, made) for w in range(workers)])
             except BaseException:
                 with suppress(Exception):
                     self.remove(run, workers, topics)
@@ -67,13 +68,12 @@ class AwsService:
             if url is None:
                 raise ChannelMissing(f"run {run!r} is not open, or has no worker {worker}")
             arn = self._arn(url)
-        prefix = arn.rpartition(":")[0].replace(":sqs:", ":sns:")
         return AwsMessaging(
             self._sns,
             self._sqs,
             worker,
-            topic=lambda number: f"{prefix}:{_name(run, f't{number}')}",
-            queue=lambda target: f"{url.rpartition('/')[0]}/{_name(run, str(target))}",
+            topic=lambda number: _topic_arn(arn, run, number),
+            queue=lambda target: _sibling(url, "/", _name(run, str(target))),
         )
 
     def remove(self, run: str, workers: int, topics: int) -> None:
@@ -82,19 +82,19 @@ class AwsService:
             claim = self._url(_claim_name(run))
             if claim is None:
                 return
-            prefix = self._arn(claim).rpartition(":")[0].replace(":sqs:", ":sns:")
-            arns = [f"{prefix}:{_name(run, f't{n}')}" for n in range(topics)]
-            self._beside([partial(self._remove_topic, arn) for arn in arns])
-            self._beside([partial(self._remove_queue, _name(run, str(w))) for w in range(workers)])
-            self._remove_queue(_claim_name(run))
+            arn = self._arn(claim)
+            self._beside([partial(self._remove_topic, _topic_arn(arn, run, n)) for n in range(topics)])
+            urls = [_sibling(claim, "/", _name(run, str(worker))) for worker in range(workers)]
+            self._beside([partial(self._remove_queue, url) for url in urls])
+            self._remove_queue(claim)
 
     def options(self) -> dict[str, object]:
         return {"endpoint": self._endpoint, "region": self._region, "hidden_s": self._hidden_s}
 
-    def _claim(self, run: str) -> None:
+    def _claim(self, run: str) -> str:
         """A queue whose retention nobody else has: to make it again with another one is refused."""
         low, high = _RETENTIONS_S
-        self._create_queue(
+        return self._create_queue(
             _claim_name(run), {"MessageRetentionPeriod": str(low + secrets.randbelow(high - low))}
         )
 
@@ -102,7 +102,7 @@ class AwsService:
         self.meter.admin()
         return str(self._sns.create_topic(Name=name)["TopicArn"])
 
-    def _make_queue(self, run: str, worker: int, topics: Sequence[str]) -> None:
+    def _make_queue(self, run: str, target: str, beside: str, topics: Sequence[str]) -> None:
         allowed = {
             "Effect": "Allow",
             "Principal": {"Service": "sns.amazonaws.com"},
@@ -110,15 +110,16 @@ class AwsService:
             "Resource": "*",
             "Condition": {"ArnEquals": {"aws:SourceArn": list(topics)}},
         }
-        url = self._create_queue(
-            _name(run, str(worker)),
+        name = _name(run, target)
+        self._create_queue(
+            name,
             {
                 "VisibilityTimeout": str(self._hidden_s),
                 "MessageRetentionPeriod": str(_RETAINED_S),
                 "Policy": json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
             },
         )
-        arn = self._arn(url)
+        arn = _sibling(beside, ":", name)
         for topic in topics:
             self.meter.admin()
             self._sns.subscribe(
@@ -127,7 +128,7 @@ class AwsService:
                 Endpoint=arn,
                 Attributes={
                     "RawMessageDelivery": "true",
-                    "FilterPolicy": json.dumps({"t": [str(worker)]}),
+                    "FilterPolicy": json.dumps({"t": [target]}),
                 },
             )
 
@@ -152,12 +153,10 @@ class AwsService:
         with suppress(self._sns.exceptions.NotFoundException):
             self._sns.delete_topic(TopicArn=arn)
 
-    def _remove_queue(self, name: str) -> None:
-        url = self._url(name)
-        if url is not None:
-            self.meter.admin()
-            with suppress(self._sqs.exceptions.QueueDoesNotExist):
-                self._sqs.delete_queue(QueueUrl=url)
+    def _remove_queue(self, url: str) -> None:
+        self.meter.admin()
+        with suppress(self._sqs.exceptions.QueueDoesNotExist):
+            self._sqs.delete_queue(QueueUrl=url)
 
     def _beside(self, work: Sequence[Callable[[], Made]]) -> list[Made]:
         with ThreadPoolExecutor(PARALLEL) as pool:
@@ -166,6 +165,14 @@ class AwsService:
 
 def _name(run: str, part: str) -> str:
     return f"glowplug-{run}-{part}"
+
+
+def _sibling(path: str, separator: str, name: str) -> str:
+    return path.rpartition(separator)[0] + separator + name
+
+
+def _topic_arn(queue_arn: str, run: str, number: int) -> str:
+    return _sibling(queue_arn, ":", _name(run, f"t{number}")).replace(":sqs:", ":sns:", 1)
 
 
 def _claim_name(run: str) -> str:

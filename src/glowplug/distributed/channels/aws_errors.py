@@ -59,8 +59,9 @@ def named(what: str) -> Iterator[None]:
 
 def _of(what: str, error: exceptions.ClientError) -> ChannelError:
     code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     said = f"{what}: {error}"
-    if code in _REFUSED:
+    if code in _REFUSED or status in (401, 403):
         return ChannelRefused(f"{said} Check the credentials and what they allow.")
     if code in _MISSING:
         return ChannelMissing(f"{said} The run is not open, or over.")
@@ -68,7 +69,6 @@ def _of(what: str, error: exceptions.ClientError) -> ChannelError:
         return RunExists(f"{said} A run of this name is open: end it, or use another name.")
     if code in _JUST_REMOVED:
         return ChannelUnavailable(f"{said} The name is free again after {REMOVED_S:.0f} s.", REMOVED_S)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     if status >= 500 or "Throttl" in code or code == "RequestThrottled":
         return ChannelUnavailable(said, retry_after_s=1.0)
     return ChannelError(said)

@@ -60,7 +60,7 @@ def index(beginning: bytes) -> list[Slice]:
     """`beginning` has at least `index_bytes`. Raises Damaged."""
     end = index_bytes(beginning)
     entries = beginning[_HEAD.size : end]
-    if crc32(entries) != _HEAD.unpack_from(beginning)[3]:
+    if len(beginning) < end or crc32(entries) != _HEAD.unpack_from(beginning)[3]:
         raise Damaged("an index that is not what was written")
     return [
         Slice(target, chunk, offset, offset + length)

@@ -48,6 +48,7 @@ class NatsLink:
         self.url = url
         self.client = Client()
         self._last_error = ""
+        self._refused = False
         # Not uvloop, which does not forgive writing to a connection that was just lost.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
@@ -99,6 +100,7 @@ class NatsLink:
 
     async def _note(self, error: Exception) -> None:
         self._last_error = str(error)
+        self._refused |= "uthorization" in self._last_error
 
     async def _disconnect(self) -> None:
         try:
@@ -112,9 +114,9 @@ class NatsLink:
 
     def _named(self, error: BaseException, what: str) -> ChannelError:
         said = f"{self.url}: {what}: {str(error) or type(error).__name__}"
-        if isinstance(error, NoServersError) and "uthorization" in self._last_error:
+        if isinstance(error, NoServersError) and self._refused:
             names = ", ".join(_CREDENTIALS.values())
-            return ChannelRefused(f"{said} ({self._last_error}): check {names}")
+            return ChannelRefused(f"{said}: authorization failed: check {names}")
         if isinstance(error, NotFoundError):
             return ChannelMissing(f"{said}: the run is not open, or over")
         if isinstance(error, ServiceUnavailableError):

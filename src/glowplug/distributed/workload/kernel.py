@@ -7,6 +7,8 @@ how many samples, nor on who computes it.
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from glowplug.core.errors import InvalidArguments
@@ -29,7 +31,8 @@ class Kernel:
         """`x` (layer.inputs, samples); row r goes to `out[slots[r]]`, without slots to `out[r]`.
 
         Returns `out`, which is made if none is given. It may hold more rows than the layer's: the others
-        stay as they are. It must not overlap x. Raises InvalidArguments where the shapes do not fit.
+        stay as they are. It may be x itself: samples are copied before they are overwritten. Raises
+        InvalidArguments where the shapes do not fit.
         """
         from glowplug.distributed.workload import loops
 
@@ -37,8 +40,7 @@ class Kernel:
         slots = self._in_place if slots is None else slots
         out = np.empty((layer.rows, x.shape[1]), np.float32) if out is None else out
         self._check(x, out, slots)
-        # Made here, not in the compiled loop: numpy asks for huge pages.
-        tile = np.empty((len(self._reads), loops.TILE), np.float32)
+        tile = _working_space(len(self._reads), loops.TILE)
         loops.forward(
             layer.indptr, self._indices, layer.values, layer.bias, self._order, self._groups, self._reads,
             x, tile, np.float32(self.activation.cap), self.activation.bias_everywhere, out, slots,
@@ -53,6 +55,17 @@ class Kernel:
             raise InvalidArguments(f"{layer.rows} rows of {x.shape[1]} samples do not fit into {out.shape}")
         if layer.rows and not 0 <= int(slots.min()) <= int(slots.max()) < out.shape[0]:
             raise InvalidArguments(f"a slot is not among the {out.shape[0]} rows of the output")
+
+
+_kept = threading.local()
+
+
+def _working_space(rows: int, samples: int) -> Floats:
+    """Each thread keeps its own, 2 KiB for each row that a layer reads: new memory costs page faults."""
+    space: Floats | None = getattr(_kept, "space", None)
+    if space is None or len(space) < rows:
+        space = _kept.space = np.empty((rows, samples), np.float32)
+    return space
 
 
 def forward(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
@@ -12,53 +11,52 @@ from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.network import Floats, Network
 from glowplug.distributed.workload.kernel import Kernel
 
-BLOCK_LAYERS = 4  # samples go through so many layers while they are in the cache
-_CHUNK_FLOATS = 1 << 17  # twice this, and a layer's weights, fit a second-level cache of 2 MB
-_NARROWEST, _WIDEST_ROWS, _WIDE = 128, 4096, 1024
+# So many layers for so many samples at a time, which come out of memory and go back once for all of them.
+BLOCK_LAYERS = 8
+CHUNK_SAMPLES = 512
 
 
 def serial(network: Network, x: Floats, threads: int = 1) -> Floats:
     """`x` (network.inputs, samples) -> (rows of the last layer, samples). Layers are built a few at a time.
 
-    Takes the room of two such arrays. Samples that have died out are left out from then on. Raises
-    InvalidArguments where x does not fit.
+    x is left as it is; a second array of its size is worked in. Samples that have died out are left out from
+    then on. Raises InvalidArguments where x does not fit.
     """
     if x.ndim != 2 or x.shape[0] != network.inputs:
         raise InvalidArguments(f"the network reads {network.inputs} rows, but is given {x.shape}")
     samples = x.shape[1]
     columns = np.arange(samples)
+    out = None
     with ThreadPoolExecutor(threads) as executor:
         for first in range(0, network.layers, BLOCK_LAYERS):
             block = range(first, min(first + BLOCK_LAYERS, network.layers))
             kernels = [Kernel(network.layer(index), network.activation) for index in block]
-            x = _through(kernels, x, executor)
+            rows = kernels[-1].layer.rows
+            if out is None or len(out) != rows:
+                out = np.empty((rows, len(columns)), np.float32)
+            _through(kernels, x, out, executor)
             if not network.activation.bias_everywhere:
-                x, columns = _without_dead(x, columns)
+                out, columns = _without_dead(out, columns)
+            x = out
     if len(columns) == samples:
         return x
-    out = np.zeros((x.shape[0], samples), np.float32)
-    out[:, columns] = x
-    return out
+    full = np.zeros((len(x), samples), np.float32)
+    full[:, columns] = x
+    return full
 
 
-def _through(kernels: list[Kernel], x: Floats, executor: Executor) -> Floats:
-    out = np.empty((kernels[-1].layer.rows, x.shape[1]), np.float32)
+def _through(kernels: list[Kernel], x: Floats, out: Floats, executor: Executor) -> None:
+    """`out` may be x: each chunk is a copy."""
 
     def run(chunk: slice) -> None:
-        y: Floats = np.ascontiguousarray(x[:, chunk], np.float32)
+        y = np.array(x[:, chunk], np.float32, order="C")
         for kernel in kernels:
-            y = kernel(y)
+            y = kernel(y, y if kernel.layer.rows == len(y) else None)
         out[:, chunk] = y
 
-    widest = max(kernel.layer.inputs for kernel in kernels)
-    list(executor.map(run, _chunks(x.shape[1], widest)))
-    return out
-
-
-def _chunks(samples: int, rows: int) -> Iterator[slice]:
-    """Chunks that fit the cache; where none does, chunks that are merely not small."""
-    width = max(_NARROWEST, _CHUNK_FLOATS // rows) if rows <= _WIDEST_ROWS else _WIDE
-    return (slice(start, min(start + width, samples)) for start in range(0, samples, width))
+    samples = x.shape[1]
+    chunks = (slice(start, start + CHUNK_SAMPLES) for start in range(0, samples, CHUNK_SAMPLES))
+    list(executor.map(run, chunks))
 
 
 def live_columns(x: Floats) -> NDArray[np.bool_]:

@@ -72,6 +72,9 @@ class PreloadView(Protocol):
     def functions(self) -> Iterable[FunctionId]:
         """Those that may be pre-loaded, in the order they were deployed."""
 
+    def may_load(self, function: FunctionId) -> bool:
+        """Whether it is one of them now. What else is said of a function holds only of these, but `idle`."""
+
     def namespace(self, function: FunctionId) -> str: ...
 
     def nodes(self) -> Iterable[NodeId]: ...

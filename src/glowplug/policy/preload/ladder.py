@@ -56,7 +56,7 @@ class Ladder(msgspec.Struct):
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
         while self.next_s() <= now_s:
             _, function, _ = heappop(self.due)
-            decision = self._look(view, function, now_s)
+            decision = self._look(view, function, now_s) if view.may_load(function) else None
             if decision is not None:
                 yield decision
 

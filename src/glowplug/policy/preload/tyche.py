@@ -42,7 +42,7 @@ class Tyche(msgspec.Struct):
 
 def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float) -> Iterator[Decision]:
     """Places what is to be loaded and is not, in the sandboxes of one node or of all, greedily."""
-    missing = [each for each in windows.opened if not view.ready(each)]
+    missing = [each for each in windows.opened if view.may_load(each) and not view.ready(each)]
     if not missing:
         return
     rooms = [(box.room_bytes, box) for box in view.sandboxes(node) if box.is_idle]

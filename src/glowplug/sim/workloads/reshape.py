@@ -102,9 +102,9 @@ def normalise(trace: Trace, rate_per_min: float, span_s: float | None = None) ->
             f"the trace has {trace.requests}"
         )
     end_s = trace.span_s if wanted == trace.requests else float(trace.times_s[wanted])
-    # `end_s` is 0 when calls that all come at 0 fill the window.
-    factor = span_s / end_s if end_s > 0 else 1.0
-    times_s = _inside(trace.times_s[:wanted] * factor, span_s)
+    # Parts of the whole first: a factor could be infinite. `end_s` is 0 when all that is left comes at 0.
+    part = trace.times_s[:wanted] / end_s if end_s > 0 else trace.times_s[:wanted]
+    times_s = _inside(part * span_s, span_s)
     columns = {name: column[:wanted] for name, column in trace.columns.items()}
     return Trace(times_s, trace.function[:wanted], trace.names, span_s, trace.facts, columns)
 

@@ -12,6 +12,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import Self
 
 from glowplug.distributed.errors import Deadlock
@@ -104,13 +105,14 @@ class VirtualTime:
         self.close()
 
     def wait(self, gate: VirtualGate, timeout_s: float) -> None:
-        """Until the gate opens or the time is up, whichever is first."""
+        """Until the gate opens or the time is up, whichever is first; of an infinite time only a gate is."""
         task = self._current
         if task.cancelled:
             raise _Cancelled
         turn = _Turn(task)
         gate.waiting.append(turn)
-        self._push(self._now_s + max(0.0, timeout_s), turn)
+        if timeout_s < inf:
+            self._push(self._now_s + max(0.0, timeout_s), turn)
         self._hand_over(task)
         if turn in gate.waiting:
             gate.waiting.remove(turn)
