@@ -62,6 +62,10 @@ def simulate(
     """Runs it. Raises KeyError for a scheme that is not one of ROOMS."""
     cloud = Cloud(VirtualTime(), _cloud_delays(delays))
     workers = _Workers(spread, machine, delays, memory_mib, cloud)
+    if not len(spread.transfers):
+        with cloud.time:
+            cloud.time.run([partial(workers.compute, worker) for worker in range(spread.workers)])
+        return workers.result(Meter())
     with cloud.time, ROOMS[scheme](cloud).open("simulated", spread.workers) as room:
         ends = [room.end(worker) for worker in range(spread.workers)]
         cloud.time.run([partial(workers.work, worker, end) for worker, end in enumerate(ends)])
@@ -92,6 +96,12 @@ class _Workers:
         self._load = loading_s(spread, machine, delays)
         self._ended = np.zeros(spread.workers)
         self._sent, self._wanted = _flows(spread)
+
+    def compute(self, worker: int) -> None:
+        """One that nobody sends anything, nor waits for."""
+        busy = self._before[:, worker].sum() + self._after[:, worker].sum()
+        self._time.sleep(self._begun[worker] + self._load[worker] + busy)
+        self._ended[worker] = self._time.now_s()
 
     def work(self, worker: int, end: Channel) -> None:
         """One worker's task, from its start to its end."""
