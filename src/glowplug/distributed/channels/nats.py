@@ -149,13 +149,17 @@ class NatsChannel:
     def close(self) -> None:
         if not self._checks.closed:
             self._checks.closed = True
-            try:
-                gone = self._link.stream.delete_consumer(_stream(self._run), self._consumer)
-                self._link.wait(gone, _ACKNOWLEDGED_S, "leaving")
-            except ChannelError:
-                # It goes with the stream.
-                pass
+            if self._link.client.is_connected:
+                self._leave()
             self._link.close()
+
+    def _leave(self) -> None:
+        try:
+            gone = self._link.stream.delete_consumer(_stream(self._run), self._consumer)
+            self._link.wait(gone, _ACKNOWLEDGED_S, "leaving")
+        except ChannelError:
+            # It goes with the stream.
+            pass
 
     async def _listen(self) -> None:
         subject = self._link.client.new_inbox()
