@@ -210,6 +210,8 @@ def _look_again(c: Context, instance: Instance, at_s: float) -> None:
 
 
 def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
+    if version.spec.declaration.preload == "always" and version.live <= 1:
+        return inf
     until_s = prewarm_of(c, version).keep_until_s(InstanceView(instance, version), c.now_s)
     if instance.id in c.store.preloads.unused:
         # Its function's policy may keep none, or none yet; but this one was not loaded to go at once.
