@@ -11,6 +11,7 @@ import numpy as np
 
 from glowplug.distributed.codec import decode_rows, encode_rows
 from glowplug.distributed.network import Floats, Layer, Network
+from glowplug.distributed.survey import Encode
 from glowplug.policy.plans.model import CodecCost, MachineModel
 
 LIVES = (0.01, 0.05, 0.2, 0.5, 1.0)
@@ -20,10 +21,14 @@ _SHAPES = ((4, 512), (4, 4096), (32, 512), (32, 4096))
 """Rows and samples of the messages that are encoded."""
 
 
+Decode = Callable[[bytes, int, int], object]
+"""From a body, and how many rows of how many samples it has at most."""
+
+
 def calibrate(network: Network, repeats: int = REPEATS) -> MachineModel:
     """Measures with a layer from the middle of the network and samples that live in part. About a second."""
     layer = network.layer(network.layers // 2)
-    encode, decode = codec_costs(repeats)
+    encode, decode = codec_costs(repeats=repeats)
     return MachineModel(
         rates=tuple((live, _rate(layer, network, live, repeats)) for live in LIVES),
         layer_s=_layer_s(network, layer, repeats),
@@ -33,13 +38,21 @@ def calibrate(network: Network, repeats: int = REPEATS) -> MachineModel:
 
 
 def _rate(layer: Layer, network: Network, live: float, repeats: int) -> float:
-    """Edges x samples a second, dead samples counted: the kernel is given them too."""
+    """Edges x samples a second, dead samples counted, which are left out before the kernel sees them."""
     from glowplug.distributed.workload.kernel import Kernel
+    from glowplug.distributed.workload.serial import live_columns
 
     kernel = Kernel(layer, network.activation)
     x = _activations(layer.inputs, SAMPLES, live)
-    out = np.empty((layer.rows, SAMPLES), np.float32)
-    return layer.edges * SAMPLES / _fastest(lambda: kernel(x, out), repeats)
+
+    many = int(live_columns(x).sum())
+    living, out = (np.empty((rows, many), np.float32) for rows in (layer.inputs, layer.rows))
+
+    def work() -> None:
+        np.compress(live_columns(x), x, axis=1, out=living)
+        kernel(living, out)
+
+    return layer.edges * SAMPLES / _fastest(work, repeats)
 
 
 def _layer_s(network: Network, layer: Layer, repeats: int) -> float:
@@ -52,36 +65,41 @@ def _layer_s(network: Network, layer: Layer, repeats: int) -> float:
     return _fastest(lambda: kernel(x), repeats)
 
 
-def codec_costs(repeats: int = REPEATS) -> tuple[CodecCost, CodecCost]:
-    """Of encoding and decoding, fitted to messages of several shapes, dead and alive."""
-    from scipy.optimize import nnls
+def _decode(body: bytes, rows: int, samples: int) -> object:
+    return decode_rows(body, samples=samples, neurons=rows, most_rows=rows)
 
+
+def codec_costs(
+    encode: Encode = encode_rows, decode: Decode = _decode, repeats: int = REPEATS
+) -> tuple[CodecCost, CodecCost]:
+    """Of encoding and decoding, fitted to messages of several shapes, dead and alive."""
     terms, encoded, decoded = [], [], []
     for rows, samples in _SHAPES:
         for live in (0.05, 1.0):
             ids, values = np.arange(rows, dtype=np.int32), _activations(rows, samples, live)
-            body = encode_rows(ids, values)
+            body = encode(ids, values)
             terms.append((1.0, rows * samples, rows * samples * live))
-            encoded.append(_fastest(partial(encode_rows, ids, values), repeats))
-            decode = partial(decode_rows, body, samples=samples, neurons=rows, most_rows=rows)
-            decoded.append(_fastest(decode, repeats))
+            encoded.append(_fastest(partial(encode, ids, values), repeats))
+            decoded.append(_fastest(partial(decode, body, rows, samples), repeats))
+    return _cost(terms, encoded), _cost(terms, decoded)
+
+
+def _cost(terms: Sequence[Sequence[float]], seconds: Sequence[float]) -> CodecCost:
+    from scipy.optimize import nnls
+
     matrix = np.array(terms)
     scale = matrix.max(axis=0)
-    first, second = (_cost(nnls(matrix / scale, np.array(each))[0] / scale) for each in (encoded, decoded))
-    return first, second
-
-
-def _cost(found: Sequence[float]) -> CodecCost:
-    return CodecCost(*(float(each) for each in found))
+    found, _ = nnls(matrix / scale, np.array(seconds))
+    return CodecCost(*(float(each) for each in found / scale))
 
 
 def _activations(rows: int, samples: int, live: float) -> Floats:
-    """As layers leave them: samples that died are zero in every row, the others are multiples of a
-    sixteenth."""
+    """As layers leave them: dead samples are zero in every row, the others are multiples of a sixteenth."""
     rng = np.random.default_rng(0)
     alive = np.arange(samples) < max(1, round(live * samples))
     values = rng.integers(0, 512, (rows, samples)).astype(np.float32) / 16
-    return np.asarray(values * rng.permutation(alive), np.float32)
+    found: Floats = values * rng.permutation(alive)
+    return found
 
 
 def _fastest(work: Callable[[], object], repeats: int) -> float:

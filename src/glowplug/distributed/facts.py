@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from glowplug.distributed.network import Floats, Ids, Layer, Network
 from glowplug.distributed.partition.result import Partition, sends
-from glowplug.policy.plans.facts import Encoding, LayerFacts, PartitionFacts, WorkloadFacts
+from glowplug.policy.plans.facts import Counts, Encoding, LayerFacts, PartitionFacts, WorkloadFacts
 
 EDGE_BYTES = 8
 """A weight and the input that it is for."""
@@ -28,13 +28,15 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     columns: NDArray[np.int64]
     samples: int
 
-    def rows(self, rows: Ids, samples: int | None = None) -> Floats:
-        """Some rows over the first `samples`, dead ones included, as they are sent."""
-        many = self.samples if samples is None else samples
-        inside = self.columns < many
-        found = np.zeros((len(rows), many), np.float32)
-        found[:, self.columns[inside]] = self.values[rows][:, inside]
-        return found
+    def rows(self, rows: Ids, samples: int) -> tuple[Ids, Floats]:
+        """Some rows over the first `samples`, dead ones included, as they are sent: by their positions
+        among those that might be sent, without rows of zeros."""
+        inside = self.columns < samples
+        picked = self.values[rows][:, inside]
+        there = np.flatnonzero(picked.any(axis=1)).astype(np.int32)
+        found = np.zeros((len(there), samples), np.float32)
+        found[:, self.columns[inside]] = picked[there]
+        return there, found
 
 
 def stages(network: Network, x: Floats) -> Iterator[Stage]:
@@ -123,17 +125,18 @@ def partition_facts(network: Network, partition: Partition, messages: Sequence[E
     )
 
 
-def _held(layer: Layer, partition: Partition, index: int, sent: NDArray[np.int64]) -> NDArray[np.int64]:
+def _held(layer: Layer, partition: Partition, index: int, sent: Counts) -> Counts:
     """What each worker reads a layer from: all that it computed before, and what came; or the network's
     input."""
     if not index:
         return _read(layer, partition.owners[0], partition.workers)
-    own: NDArray[np.int64] = np.bincount(partition.owners[index - 1], minlength=partition.workers)
-    return own + np.asarray(sent.sum(axis=0), np.int64)
+    held: Counts = np.bincount(partition.owners[index - 1], minlength=partition.workers) + sent.sum(axis=0)
+    return held
 
 
-def _read(layer: Layer, owners: Ids, workers: int) -> NDArray[np.int64]:
+def _read(layer: Layer, owners: Ids, workers: int) -> Counts:
     """How many rows of a layer's input each worker reads."""
     wanted = np.zeros((workers, layer.inputs), np.bool_)
     wanted[np.repeat(owners, np.diff(layer.indptr)), layer.indices] = True
-    return np.asarray(wanted.sum(axis=1), np.int64)
+    read: Counts = wanted.sum(axis=1)
+    return read

@@ -15,8 +15,8 @@ from glowplug.policy.plans.billing import Prices, Usage, function_gib_s
 
 
 class PublishedRun(msgspec.Struct, frozen=True):
-    """One row of the sheet. Seconds and counts are sums over all workers; None where the channel has no such
-    call."""
+    """One row of the sheet. Seconds and counts are sums over all workers; None where the channel has no
+    such call."""
 
     run: str
     channel: str  # queue, object
@@ -42,8 +42,8 @@ class PublishedRun(msgspec.Struct, frozen=True):
     total_cost_usd: float
 
     def usage(self) -> Usage:
-        """In the units of a bill. The paper bills no bytes on the object channel, and one worker more than P:
-        the coordinator that starts the tree."""
+        """In the units of a bill. The paper bills no bytes on the object channel, and one worker more than
+        P: the coordinator that starts the tree."""
         return Usage(
             invocations=self.workers + 1,
             function_gib_s=function_gib_s(self.lambda_runtime_total_s, self.lambda_mb),

@@ -1,5 +1,5 @@
-"""A spread in virtual time: the code of the channels themselves, over services that only count, with payloads
-of the sizes that a spread says and workers that wait instead of computing.
+"""A spread in virtual time: the code of the channels themselves, over services that only count, with
+payloads of the sizes that a spread says and workers that wait instead of computing.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ ROOMS: Mapping[str, Callable[[Cloud], Room]] = {
 
 
 class SimulatedRun(msgspec.Struct, frozen=True):
-    """Virtual seconds, and what was counted. `total_s` is from the first invocation to the root's having the
-    result, `runtime_s` what all workers are billed for; `utilisation` their computing as a share of the time
-    from when the last of them was ready."""
+    """Virtual seconds, and what was counted. `total_s` is from the first invocation to the root's having
+    the result, `runtime_s` what all workers are billed for; `utilisation` their computing as a share of the
+    time from when the last of them was ready."""
 
     total_s: float
     runtime_s: float

@@ -1,5 +1,4 @@
-"""How many bytes messages take: some of each layer's are encoded, and a form in rows and samples is
-fitted."""
+"""How many bytes messages take: some of each layer are encoded, and a form in rows and samples is fitted."""
 
 from __future__ import annotations
 
@@ -72,7 +71,8 @@ def _fitted(stage: Stage, messages: Sequence[Ids], samples: Sequence[int], encod
     terms, sizes = [], []
     for rows in messages:
         for many in samples:
-            sizes.append(len(encode(rows, stage.rows(rows, many))))
+            there, values = stage.rows(rows, many)
+            sizes.append(len(encode(there, values)) if len(there) else 0)
             terms.append((1.0, many, len(rows), len(rows) * many))
     if not sizes:
         return Encoding(value_bytes=0.0)

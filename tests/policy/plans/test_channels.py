@@ -89,15 +89,24 @@ def arrivals(there_s: list[float], target: int = 0, messages: float = 1.0) -> Ar
 
 
 def test_a_poll_takes_what_is_there_and_waits_for_the_first() -> None:
-    polls = Polling(1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
+    polls = Polling(1, 2, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
     now = polls.take(np.zeros((1, 2)), arrivals([1.0, 1.0, 1.05, 3.0]))
     # The first is back at 1.1 with two; the second, asked at 1.2, brings the third; the last waits.
     assert polls.calls.tolist() == [3]
     assert now.tolist() == [[pytest.approx(3.1), 0.0]]
 
 
+def test_messages_gather_for_as_long_as_the_last_took_before() -> None:
+    polls = Polling(1, 1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
+    polls.take(np.zeros((1, 1)), arrivals([1.0, 1.05, 2.0]))
+    assert polls.calls.tolist() == [3]
+    now = polls.take(np.full((1, 1), 10.0), arrivals([11.0, 11.05, 11.8]))
+    assert polls.calls.tolist() == [4]
+    assert now.tolist() == [[pytest.approx(10 + 0.9 * 2.1 + 0.2)]]
+
+
 def test_twenty_five_that_are_there_take_three_polls_at_once() -> None:
-    polls = Polling(1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
+    polls = Polling(1, 1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
     now = polls.take(np.full((1, 1), 5.0), arrivals([1.0] * 25))
     assert polls.calls.tolist() == [3]
     assert now.tolist() == [[pytest.approx(5.2)]]
@@ -110,8 +119,8 @@ def test_an_object_is_asked_for_again_until_it_is_there() -> None:
     assert asking.calls.tolist() == [3]
     assert now[0, 0] == pytest.approx(0.086)
     later = asking.take(np.full((1, 5), 1.0), arrivals([1.05]))
-    assert asking.calls.tolist() == [4]  # the source is waited for now: asked at 1.0688, and it is there
-    assert later[0, 0] == pytest.approx(1 + 0.8 * 0.086 + 0.02)
+    assert asking.calls.tolist() == [5]  # first asked 0.03 after it was waited for, when it was missing before
+    assert later[0, 0] == pytest.approx(1.08)
 
 
 def test_what_is_pushed_comes_in_a_call() -> None:

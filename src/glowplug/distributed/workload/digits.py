@@ -18,26 +18,27 @@ from glowplug.distributed.network import Floats
 
 SAMPLES = 10_000
 _SCANNED = 8  # sklearn's digits are 8 x 8, 0 to 16
-_THRESHOLDS = (8, 12)
+INK = (8, 12)
 _BATCH = 256
 
 Whole = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
 
-def digits(neurons: int, samples: int = SAMPLES, seed: int = 0) -> Floats:
+def digits(neurons: int, samples: int = SAMPLES, seed: int = 0, ink: tuple[int, int] = INK) -> Floats:
     """(neurons, samples), 0 or 1; the same bits on every machine, and the first of many samples are those
-    of few.
+    of few. `ink` is the range of thresholds, of 16: the higher, the thinner the strokes, and the fewer
+    samples come through the layers.
 
     Needs scikit-learn.
     """
     side = round(neurons**0.5)
     box = side * 23 // 32
-    choice, place, ink = np.random.default_rng((seed, neurons)).spawn(3)
+    choice, place, strokes = np.random.default_rng((seed, neurons)).spawn(3)
     which = choice.integers(len(_scans()), size=samples)
     reach = side // 16
     corners = (side - box) // 2 + place.integers(-reach, reach + 1, size=(samples, 2))
-    thresholds = ink.integers(*_THRESHOLDS, size=samples, endpoint=True)
+    thresholds = strokes.integers(*ink, size=samples, endpoint=True)
     pixels = np.empty((neurons, samples), np.float32)
     for start in range(0, samples, _BATCH):
         batch = slice(start, start + _BATCH)

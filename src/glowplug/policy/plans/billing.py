@@ -1,8 +1,8 @@
 """What a run used and what that costs: counted units, unit prices, dollars.
 
 Source of the model: the cost formula of FSD-Inference (Oakley & Ferhatosmanoglu, ICDE 2024), which has
-Lambda's requests and time, a queue's publishes, bytes and polls, and an object store's puts, gets and lists.
-Deletes on the queue, a broker and servers by the hour are ours.
+Lambda's requests and time, a queue's publishes, bytes and polls, and an object store's puts, gets and
+lists. Deletes on the queue, a broker and servers by the hour are ours.
 """
 
 from __future__ import annotations

@@ -179,10 +179,9 @@ def _nearest(problem: Problem, terms: Terms, found: Sequence[Score], lost: Seque
     fastest = min(found, key=lambda each: each.total_s)
     cheapest = min(found, key=lambda each: each.usd)
     return (
-        f"{problem.workload.name}: no plan keeps to {_bounds(terms.objective)}; "
-        f"the fastest, {fastest.name}, takes {show_seconds(fastest.total_s)} and costs "
-        f"${fastest.usd:.4g}; the cheapest, {cheapest.name}, takes "
-        f"{show_seconds(cheapest.total_s)} and costs ${cheapest.usd:.4g}"
+        f"{problem.workload.name}: no plan keeps to {_bounds(terms.objective)}; the fastest, {fastest.name}, "
+        f"takes {show_seconds(fastest.total_s)} and costs ${fastest.usd:.4g}; the cheapest, {cheapest.name}, "
+        f"takes {show_seconds(cheapest.total_s)} and costs ${cheapest.usd:.4g}"
     )
 
 

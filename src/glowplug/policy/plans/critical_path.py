@@ -19,10 +19,10 @@ from glowplug.policy.plans.tree import launch_tree, started_s
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Seconds from the first invocation. `runtime_s` is what workers are billed for, all together; `ready_s`
-    when the last worker had its weights; `compute_s` what the busiest worker computes; `utilisation` the
-    workers' computing as a share of their time from then to the end; `receive_calls` what receivers asked the
-    channel."""
+    """Seconds from the first invocation. `runtime_s` is what workers are billed for, all together;
+    `ready_s` when the last worker had its weights; `compute_s` what the busiest worker computes;
+    `utilisation` the workers' computing as a share of their time from then to the end; `receive_calls` what
+    receivers asked the channel."""
 
     total_s: float
     runtime_s: float
@@ -117,7 +117,8 @@ class _Walk:
         now = (self._together if self._spread.lag else self._passing)(ready.copy())
         gone = now + self._exchange.send_s[steps]
         took = self._received(gone, self._entries(steps), now)
-        return np.asarray(took + (took > gone) * self._costs.taking[:, steps], np.float64)
+        ended: Reals = took + (took > gone) * self._costs.taking[:, steps]
+        return ended
 
     def _together(self, now: Reals) -> Reals:
         """Step k + 1 needs what others sent in step k."""

@@ -85,10 +85,10 @@ class PartitionFacts(msgspec.Struct, frozen=True, eq=False):
     """Who has which rows, in numbers. L layers, P workers.
 
     `sent[l, s, t]` rows of layer l - 1's output go from s to t before layer l; none before layer 0, whose
-    inputs are read from a store. Of a worker's edges of a layer, `urgent_edges` belong to rows that wait for
-    a message and are waited for, `late_edges` to rows that wait and are not waited for; the rest can be
-    computed while messages travel. `remote_edges` read a row that came in a message. `held_rows` is the most
-    rows that a worker has at once: those it reads or computes in a layer, whichever are more.
+    inputs are read from a store. Of a worker's edges of a layer, `urgent_edges` belong to rows that wait
+    for a message and are waited for, `late_edges` to rows that wait and are not waited for; the rest can be
+    computed while messages travel. `remote_edges` read a row that came in a message. `held_rows` is the
+    most rows that a worker has at once: those it reads or computes in a layer, whichever are more.
     """
 
     workers: int

@@ -1,5 +1,5 @@
-"""The calibrated model: how fast a worker computes, encodes and loads, and how slow what lies between workers
-is.
+"""The calibrated model: how fast a worker computes, encodes and loads, and how slow what lies between
+workers is.
 
 Delays of AWS are stated, not measured: nobody can measure them without the cloud. DELAYS sweeps them.
 """
@@ -20,8 +20,8 @@ Some = TypeVar("Some", float, NDArray[np.float64])
 
 
 class CodecCost(msgspec.Struct, frozen=True):
-    """One core's seconds to encode or decode: for each message, each value of its rows, zero or not, and each
-    value of a sample that lives."""
+    """One core's seconds to encode or decode: for each message, each value of its rows, zero or not, and
+    each value of a sample that lives."""
 
     message_s: float = 0.0
     value_s: float = 0.0
@@ -100,5 +100,4 @@ DELAYS = {
         Delays(name="hop-250ms", hop_s=0.25),
     )
 }
-"""Per queue hop. (Inferred from published comparisons: SNS 62 to 225 ms, SQS 14 to 105 ms, eu-west-1,
-2022.)"""
+"""Per queue hop. (Inferred from a published comparison of 2022: SNS 62 to 225 ms, SQS 14 to 105.)"""

@@ -1,7 +1,7 @@
 """rows: each worker has some rows of every layer; after each layer, rows that others read are sent to them.
 
-Source: FSD-Inference (Oakley & Ferhatosmanoglu, ICDE 2024). Rows that others wait for are computed first, and
-what needs no message while messages travel.
+Source: FSD-Inference (Oakley & Ferhatosmanoglu, ICDE 2024). Rows that others wait for are computed first,
+and what needs no message while messages travel.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ MIB = 2**20
 
 class Score(msgspec.Struct, frozen=True):
     """Predicted. `memory_mib` is what each worker is given, `memory_bytes` what the largest needs; `calls`
-    and `nbytes` are those of the channel, `compute_s` the busiest worker's, `utilisation` the workers' share
-    of the time between the last worker's start and the end."""
+    and `nbytes` are those of the channel, `compute_s` the busiest worker's, `utilisation` the workers'
+    share of the time between the last worker's start and the end."""
 
     plan: str
     channel: str

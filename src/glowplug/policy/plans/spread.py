@@ -22,8 +22,9 @@ ROOT = 0
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """How the work is cut: enough to do it. `replicas` groups share the samples; inside each, layers are cut
-    before those in `stages`, or rows by a partition of `rows` workers; samples pass in `micro_batches`."""
+    """How the work is cut: enough to do it. `replicas` groups share the samples; inside each, layers are
+    cut before those in `stages`, or rows by a partition of `rows` workers; samples pass in
+    `micro_batches`."""
 
     replicas: int = 1
     stages: tuple[int, ...] = ()
@@ -69,9 +70,9 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
     """A plan's answer for one workload. K steps, P workers; seconds are those of one calibrated core.
 
     In each step a worker computes `urgent_s`, sends, and computes `idle_s` while messages travel. What is
-    sent in step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k is
-    a micro- batch that passes from each worker to the next one of its chain of `stages`. In step K the result
-    goes to the root.
+    sent in step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k
+    is a micro-batch that passes from each worker to the next one of its chain of `stages`. In step K the
+    result goes to the root.
     """
 
     plan: str
@@ -125,13 +126,12 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
         assert (order == np.arange(len(moved))).all()
 
 
-def transfers(columns: Sequence[Sequence[float] | NDArray[np.generic]]) -> Transfers:
+def transfers(columns: Sequence[Any]) -> Transfers:
     """From step, source, target, rows, values, live values and bytes, in whatever order of entries."""
-    ids = [np.asarray(column, np.int32) for column in columns[:4]]
-    reals = [np.asarray(column, np.float64) for column in columns[4:]]
-    order = np.lexsort((ids[2], ids[1], ids[0]))
-    found: list[Any] = [*ids, *reals]
-    return Transfers(*(column[order] for column in found))
+    typed: list[Any] = [np.asarray(column, np.int32) for column in columns[:4]]
+    typed += [np.asarray(column, np.float64) for column in columns[4:]]
+    order = np.lexsort((typed[2], typed[1], typed[0]))
+    return Transfers(*(column[order] for column in typed))
 
 
 def join(parts: Sequence[Transfers]) -> Transfers:
@@ -140,22 +140,11 @@ def join(parts: Sequence[Transfers]) -> Transfers:
 
 
 def gathered(steps: int, nbytes: Sequence[float]) -> Transfers:
-    """The end of a run: so many bytes of the result go from each worker to the root; none from whom has
-    none."""
+    """The end of a run: so many bytes of the result go from each worker to the root, if it has any."""
     sources = [worker for worker, size in enumerate(nbytes) if worker != ROOT and size > 0]
     many = len(sources)
     sizes = [nbytes[worker] for worker in sources]
-    nothing = [0] * many
-    columns: list[Sequence[float]] = [
-        [steps] * many,
-        sources,
-        [ROOT] * many,
-        nothing,
-        nothing,
-        nothing,
-        sizes,
-    ]
-    return transfers(columns)
+    return transfers([[steps] * many, sources, [ROOT] * many, [0] * many, [0] * many, [0] * many, sizes])
 
 
 def split(count: int, parts: int) -> list[tuple[int, int]]:

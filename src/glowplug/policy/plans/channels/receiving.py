@@ -1,8 +1,8 @@
 """How long receivers take from when messages could be had, and the calls that they make meanwhile.
 
-A receiver lives for one walk along the critical path. Arrays are (M, E) for M memory sizes looked at side by
-side and the E transfers of one step, and (M, G, W) for the G workers that await something, at most W things
-each.
+A receiver lives for one walk along the critical path. Arrays are (M, E) for M memory sizes looked at side
+by side and the E transfers of one step, and (M, G, W) for the G workers that await something, at most W
+things each.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Polling:
     """A poll comes back with up to `most` messages as soon as there is one.
 
     The first polls of a step, as many as its messages fill, wait until the last message came in the step
-    before; a poll that comes back full calls for as many as must follow, any other for one. The rule is that
-    of `distributed/channels/patience.py` and `queue.py`.
+    before; a poll that comes back full calls for as many as must follow, any other for one. The rule is
+    that of `distributed/channels/patience.py` and `queue.py`.
     """
 
     SHORTER, AT_A_TIME = 0.9, 4
@@ -193,8 +193,9 @@ class Asking:
         )
         self._missing_s[:, *pairs] = np.where(misses + beyond > 0, before, self.EARLIER * first)
         self.calls += (misses + beyond + arrivals.messages).sum(axis=1)
-        took = waited + arrivals.messages * get_s + arrivals.nbytes / self._delays.bytes_per_s
-        return np.asarray(at + took, np.float64)
+        read_s = arrivals.messages * get_s + arrivals.nbytes / self._delays.bytes_per_s
+        came: Reals = at + waited + read_s
+        return came
 
     def _turns_s(self, asked: NDArray[np.bool_]) -> Reals:
         turns: Reals = np.ceil(asked.sum(axis=2) / self._delays.parallel) * self._delays.get_s
