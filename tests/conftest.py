@@ -6,11 +6,24 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+"""How long an example takes says something about the machine, not about the code."""
+
+_SHARED = {
+    "tests/e2e/": "e2e",
+    "tests/distributed/channels/test_nats.py": "nats",
+    "tests/distributed/channels/test_object.py": "object",
+    "tests/distributed/channels/test_queue.py": "queue",
+}
+"""Tests that share a server, which starts once for all of them."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadgroup`, tests of the whole server run one after another, and share one.
+    """With `--dist loadgroup`, tests that share a server run one after another.
 
     pytest-xdist 3.8 finds no group of a test any more under pytest 9.2, whose node ids it cannot change.
     """
@@ -20,7 +33,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Grouped(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "e2e" if nodeid.startswith("tests/e2e/") else nodeid
+            return next((name for path, name in _SHARED.items() if nodeid.startswith(path)), nodeid)
 
     return Grouped(config, log)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import check_name
@@ -18,6 +18,7 @@ from glowplug.core.specs import (
     DeviceKind,
     EndpointSpec,
     Kind,
+    Preload,
     Requirements,
 )
 from glowplug.core.units import parse_bytes, parse_seconds
@@ -31,6 +32,9 @@ class Options(TypedDict, total=False):
     `min_workers` stay parked and up to `max_workers` climb when the queue would take longer than a climb;
     each runs `target_concurrency` requests at once and computes with `threads` threads (0: the cores divided
     over `max_workers`). `priority` is `interactive`, `batch` or `background`.
+
+    A server that loads functions before they are called (`serve --preload`) does so with `preload="auto"` when
+    a call is likely; with `"always"` whenever there is memory that nobody uses; with `"never"` it does not.
 
     With `device="gpu"` the model lies and computes on one of the server's devices (`serve --devices`), where
     it takes `device_memory` (not given: its weights and `memory`); `max_workers` are then copies on different
@@ -59,6 +63,7 @@ class Options(TypedDict, total=False):
     latency_target: str | float
     network: bool
     prewarm: str
+    preload: Preload
     env: dict[str, str]
     secrets: Sequence[str]
     include: Sequence[str]
@@ -71,7 +76,7 @@ DEFAULTS: Options = {
     "libraries": (), "keep_warm": "5m", "timeout": "60s", "max_queue": 100,
     "min_workers": 0, "target_concurrency": 1, "threads": 0,
     "priority": "interactive", "device": "cpu", "device_memory": 0, "latency_target": 0.0, "network": False,
-    "prewarm": "fixed", "env": {}, "secrets": (), "include": (), "requirements": None,
+    "prewarm": "auto", "preload": "auto", "env": {}, "secrets": (), "include": (), "requirements": None,
     "build_from_source": None,
 }  # fmt: skip
 
@@ -111,7 +116,8 @@ def declaration(
         target_concurrency=o["target_concurrency"], threads=o["threads"], priority=o["priority"],
         device=o["device"], device_memory_bytes=parse_bytes(o["device_memory"], f"{what}: device_memory"),
         latency_target_s=parse_seconds(o["latency_target"], f"{what}: latency_target"),
-        network=o["network"], prewarm=o["prewarm"], env=dict(o["env"] or {}), secrets=tuple(o["secrets"]),
+        network=o["network"], prewarm=o["prewarm"], preload=o["preload"],
+        env=dict(o["env"] or {}), secrets=tuple(o["secrets"]),
         include=tuple(o["include"]), requirements=_requirements(what, o, of_app),
         doc=inspect.getdoc(target) or "",
     )  # fmt: skip
@@ -127,6 +133,10 @@ def _check(what: str, o: Options, weights: Weights) -> None:
     if not 1 <= o["target_concurrency"] <= MOST_AT_ONCE or not 0 <= o["threads"] <= MOST_THREADS:
         raise InvalidDeclaration(
             f"{what}: need 1 <= target_concurrency <= {MOST_AT_ONCE} and 0 <= threads <= {MOST_THREADS}"
+        )
+    if o["preload"] not in get_args(Preload):
+        raise InvalidDeclaration(
+            f"{what}: preload is {', '.join(map(repr, get_args(Preload)))}, not {o['preload']!r}"
         )
     try:
         rank_of(o["priority"])

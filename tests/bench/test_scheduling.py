@@ -149,6 +149,7 @@ def test_the_break_even_is_where_copies_become_fast_enough() -> None:
     def rows(what: str, cells: list[Cell]) -> list[Row]:
         made = fake(dict.fromkeys(("lb", "lalb-o3", "lalb-o3-overlap", OURS), 2.0))(what, cells)
         for row, each in zip(made, cells, strict=True):
+            assert (each.nodes, each.host_bytes) == ((3, 128e9) if each.loader == "ours" else (1, 128e9))
             if each.loader == "ours" and each.copy_bytes_per_s < 5e9:
                 row["mean_s"] *= 2
         return made  # type: ignore[no-any-return]

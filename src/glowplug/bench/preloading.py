@@ -82,7 +82,7 @@ def cells(options: Options) -> Iterator[Cell]:
         if "table" in options.parts:
             for trace_class in CLASSES:
                 for system in TABLE:
-                    cluster = Cluster(memory_share=0.5)
+                    cluster = Cluster(memory_share=2.0)
                     yield Cell("table", system, cluster, hour, 29, seed, trace_class)
         if "nodes" in options.parts:
             for nodes in (4, 16):

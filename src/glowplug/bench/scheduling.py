@@ -1,11 +1,12 @@
 """`scheduling`: requests over devices that cache models, our scheduler beside the published ones, simulated.
 
-The controller is the one that runs live; devices, loads and runs are simulated with published profiles. Each
-part is a file and can be run alone.
+The controller is the one that runs live; devices, loads and runs are simulated with published profiles, but
+in the part `live`. Each part is a file and can be run alone.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from glowplug.bench import (
     scheduling_decisions,
     scheduling_fairness,
     scheduling_grid,
+    scheduling_live,
     scheduling_loader,
     scheduling_picture,
     scheduling_rates,
@@ -27,6 +29,7 @@ from glowplug.bench import (
 from glowplug.bench.kept_runs import KeptRuns, Row
 from glowplug.bench.result import Claim, Result, print_claims, print_rows
 from glowplug.bench.scheduling_cells import measure
+from glowplug.bench.scheduling_live import LiveOptions
 from glowplug.bench.scheduling_options import PARTS, Options, Tell
 
 __all__ = ["Options", "plot", "report", "run"]
@@ -46,6 +49,7 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
     parts: dict[str, Callable[[], Found]] = {
         "decisions": lambda: scheduling_decisions.run(options, tell),
         "batches": lambda: scheduling_batches.run(options, tell),
+        "live": lambda: _live(options, tell),
         "reproduction": lambda: scheduling_reproduction.run(options, runs.rows),
         "against": lambda: scheduling_against.run(options, runs.rows),
         "rates": lambda: scheduling_rates.run(options, runs.rows, scheduling_batches.ratio(rows)),
@@ -68,6 +72,26 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
         experiment="scheduling", settings=settings, rows=rows, claims=[] if options.quick else claims,
         missing=missing,
     )  # fmt: skip
+
+
+def _live(options: Options, tell: Tell) -> Found:
+    """Real processes on virtual devices. Latencies one by one stay out of the rows: they are thousands."""
+    if options.quick:
+        return [], [], ["part live: it takes minutes, and is not in the small version"]
+    given = LiveOptions(minutes=options.live_minutes, rounds=options.live_rounds, trace=options.traces)
+    with tempfile.TemporaryDirectory(prefix="glowplug-scheduling-") as folder:
+        Path(folder).chmod(0o755)  # functions run as users of their own
+        found = scheduling_live.rows(given, Path(folder), tell)
+    promised = scheduling_live.claims(found)
+    one_by_one = ("seconds", "simulated_seconds")
+    rows = [
+        {
+            "part": "live", "system": row["scheduling"], "policy": row["scheduling"], "simulated": None,
+            **{name: value for name, value in row.items() if name not in one_by_one},
+        }
+        for row in found
+    ]  # fmt: skip
+    return rows, promised, scheduling_live.missing(given)
 
 
 def _of(part: str) -> Callable[[list[Row]], list[Row]]:
@@ -120,6 +144,7 @@ _TABLES: tuple[tuple[str, str, Callable[[list[Row]], list[Row]], tuple[str, ...]
             "deploy_s", "request_s", "memory_per_function_bytes",
         ),
     ),
+    ("live", "live, each run beside its twin in virtual time", _of("live"), scheduling_live.COLUMNS),
     (
         "batches", "batches, measured on this machine's cores",
         _of("batches"),

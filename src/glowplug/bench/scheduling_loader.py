@@ -33,7 +33,7 @@ def run(options: Options, measure: Measure) -> tuple[list[Row], list[Claim], lis
             for system in SYSTEMS:
                 base = _cell(options, system, size, rate, seed)
                 cells.append(base)
-                cells += [_with_ours(base, bytes_s) for bytes_s in options.bandwidths_bytes_s]
+                cells += [_with_ours(options, base, bytes_s) for bytes_s in options.bandwidths_bytes_s]
     rows = measure(PART, cells)
     for size, rate in points if not options.quick else ():
         rows += [_break_even(options, measure, size, rate, *case) for case in BREAK_EVEN]
@@ -52,7 +52,7 @@ def _break_even(
     target_s = mean_s(lambda cell: cell, setter)
 
     def reached(bytes_s: float) -> bool:
-        return mean_s(lambda cell: _with_ours(cell, bytes_s), reacher) <= target_s
+        return mean_s(lambda cell: _with_ours(options, cell, bytes_s), reacher) <= target_s
 
     low, high = SLOWEST_BYTES_S, FASTEST_BYTES_S
     found: float | None = None
@@ -76,8 +76,11 @@ def _cell(options: Options, system: str, size: int, rate: float, seed: int) -> C
     )  # fmt: skip
 
 
-def _with_ours(cell: Cell, copy_bytes_per_s: float) -> Cell:
-    return msgspec.structs.replace(cell, loader="ours", copy_bytes_per_s=copy_bytes_per_s)
+def _with_ours(options: Options, cell: Cell, copy_bytes_per_s: float) -> Cell:
+    return msgspec.structs.replace(
+        cell, loader="ours", copy_bytes_per_s=copy_bytes_per_s, nodes=options.nodes,
+        host_bytes=options.host_bytes,
+    )  # fmt: skip
 
 
 FIELDS = {

@@ -10,14 +10,16 @@ import msgspec
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
 PARTS = (
-    "reproduction", "against", "rates", "grid", "loader", "fairness", "decisions", "batches", "picture",
+    "reproduction", "against", "rates", "grid", "loader", "fairness", "decisions", "batches", "live",
+    "picture",
 )  # fmt: skip
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`parts` by name. `seeds` are drawn from 0 on, the same for every system. `processes` simulate side by
-    side; 0 is one for each core. `resume` is a file in which what was simulated is kept and found again: a
-    run that was cut off goes on there. Delete it when the code that it was made with has changed.
+    """`parts` by name; `live` starts servers, and is left out of the small version. `seeds` are drawn from 0
+    on, the same for every system. `processes` simulate side by side; 0 is one for each core. `resume` is a
+    file in which what was simulated is kept and found again: a run that was cut off goes on there. Delete it
+    when the code that it was made with has changed.
 
     Defaults of the figures that the issue's claims are about: 12 devices of 8 GB. `nodes` and `host_bytes`
     matter with our loader alone, and are ours.
@@ -43,6 +45,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     decision_devices: tuple[int, ...] = (12, 100, 1000)
     decision_requests: int = 4000
     scale_functions: tuple[int, ...] = (10_000, 100_000)
+    live_minutes: int = 3
+    live_rounds: int = 2
     batch_models: tuple[str, ...] = ("minilm", "mobilenetv2")
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     processes: int = 0

@@ -56,6 +56,7 @@ def _register() -> None:
         "pack": "packs:pack",
         "load": "packs:load",
         "doctor": "doctor:doctor",
+        "distributed": "distributed:app",
         "simulate": "simulate:simulate",
         "bench": "bench:bench",
         "demo": "bench:demo",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -67,8 +67,18 @@ def ps(*, url: Url = None, json: Json = False) -> None:
     for node in info["nodes"]:
         reserved, budget = show_bytes(node["reserved_bytes"]), show_bytes(node["budget_bytes"])
         console.print(f"node {node['node']}: {reserved} of {budget} reserved", style="dim", highlight=False)
+    preload = info.get("preload")
+    if preload is not None and (preload["started"] or preload["policy"] != "none"):
+        console.print(preload_line(preload), style="dim", highlight=False)
     for device in devices:
         console.print(device_line(device), style="dim", highlight=False)
+
+
+def preload_line(found: dict[str, Any]) -> str:
+    return (
+        f"loaded ahead ({found['policy']}): {found['started']} workers, {found['used']} used, "
+        f"{found['wasted']} wasted, {found['unused']} ready; {show_seconds(found['seconds'])} of climbing"
+    )
 
 
 def device_line(device: DeviceStatus) -> str:

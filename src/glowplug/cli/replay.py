@@ -1,33 +1,166 @@
-"""`glowplug replay`: a journal's events, handled again, must give the same commands."""
+"""`glowplug replay`: a workload under pre-load policies, simulated; or a journal's events, handled again."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from cyclopts import Parameter
+from rich.table import Table
 
 from glowplug.cli.functions import Json
 from glowplug.cli.output import console, print_json
+from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
 from glowplug.control.journal_files import replay as replay_journal
-from glowplug.core.errors import InvalidUpload
+from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidUpload
+from glowplug.core.units import show_bytes, show_seconds
+from glowplug.sim.footprints import PUBLISHED
+from glowplug.sim.replays import Cluster, Replayed, System, replay as replay_trace
+from glowplug.sim.systems import Substrate, system_of
+from glowplug.sim.workloads.registry import parse
 
 
-def replay(folder: Path | None = None, *, json: Json = False) -> None:
-    """Handle a journal's events again and compare the commands. Exit status 1 when one differs.
+def replay(
+    what: str = "",
+    *,
+    policy: Annotated[str, Parameter(name=["--policy", "-p"])] = "ladder,fixed,tyche",
+    nodes: int = 4,
+    memory: str = "25%",
+    substrate: Substrate = "zygote",
+    seed: int = 0,
+    json: Json = False,
+    plot: Path | None = None,
+) -> None:
+    """Play a workload under policies that load functions ahead, simulated, and compare what calls waited.
+
+    The controller and its policies are those of `glowplug serve`; loads take as long as measured models'. A
+    path instead of a workload is a journal: its events are handled again, and the exit status is 1 when a
+    command differs.
 
     Examples:
 
-        glowplug replay
+        glowplug replay azure2019:traces/azure2019_1h_1000fn,top=100 --policy ladder,fixed,tyche --memory 10%
+        glowplug replay mix:traces/azure2019_1h_1000fn -p ladder,faascache --substrate process --plot cdf.png
+        glowplug replay events:calls.csv --nodes 2 --memory 50% --json    # columns time_s,function
+        glowplug replay                                # the journal of `glowplug serve`
         glowplug replay /var/lib/glowplug/journal --json
 
     Parameters
     ----------
-    folder
-        The journal's folder. Default: that of `glowplug serve`.
+    what
+        A workload as `glowplug workload` names it, with a colon, or a journal's folder. Default: the journal
+        of `glowplug serve`.
+    policy
+        Behind commas: fixed, histogram, faascache, pagurus, tyche, instainfer, ladder. Each may name what keeps
+        workers warm under it, as in tyche+histogram.
+    nodes
+        How many nodes share the memory.
+    memory
+        Of all nodes together: a share of what keeping every function loaded would take.
+    substrate
+        What a warm worker is: forked from a zygote, or a process with all of its own.
+    seed
+        For what is drawn; a `seed=` in the workload goes before it.
+    plot
+        Draw latencies by policy, and memory over time, into this file.
     """
-    place = folder or default_state_dir() / "journal"
+    if ":" not in what or Path(what).is_dir():
+        _journal(Path(what) if what else default_state_dir() / "journal", json)
+        return
+    systems = [system_of(name.strip(), substrate) for name in policy.split(",")]
+    cluster = Cluster(nodes=_at_least_one(nodes), memory_share=share_of(memory))
+    made, own_seed = parse(what)
+    seed = seed if own_seed is None else own_seed
+    trace = made.trace(seed)
+    found: dict[str, Replayed] = {}
+    for system in systems:
+        with progress(system.name) as tell:
+            found[system.name] = replay_trace(trace, system, cluster, seed=seed, tell=tell)
+    if plot is not None:
+        _draw(found, what, plot)
+    rows = [row(system, found[system.name], trace.requests) for system in systems]
+    node_bytes = cluster.node_bytes(PUBLISHED, trace.functions)
+    if json:
+        about = {"workload": what, "seed": seed, "nodes": nodes, "node_bytes": node_bytes, "simulated": True}
+        print_json({**about, "substrate": substrate, "policies": rows})
+        return
+    console.print(
+        f"{trace.requests:,} calls of {trace.functions:,} functions, {nodes} nodes of {show_bytes(node_bytes)}; "
+        "simulated",
+        style="dim",
+        highlight=False,
+    )
+    console.print(_table(rows))
+
+
+def share_of(memory: str) -> float:
+    """Of `25%` or `0.25`. Raises InvalidArguments."""
+    text = memory.strip()
+    try:
+        share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    except ValueError:
+        share = 0.0
+    if not 0.0 < share <= 10.0:
+        raise InvalidArguments(f"--memory: {memory} is not a share such as 25% or 0.25", "memory")
+    return share
+
+
+def row(system: System, found: Replayed, requests: int) -> dict[str, Any]:
+    waits_s = found.waits_s if len(found.waits_s) else np.zeros(1)
+    return {
+        "policy": system.name,
+        "wait_mean_s": float(waits_s.mean()),
+        "wait_p50_s": float(np.percentile(waits_s, 50)),
+        "wait_p99_s": float(np.percentile(waits_s, 99)),
+        "waited_share": float(np.mean(waits_s > 1e-3)),
+        "failed": found.failed,
+        "loaded_ahead": found.started,
+        "used_share": found.preloaded / max(1, requests),
+        "wasted": found.wasted,
+        "wasted_byte_s": found.wasted_byte_s,
+        "load_ahead_s": found.cpu_s,
+        "held_mean_bytes": float(found.memory_bytes.mean()),
+    }
+
+
+def _at_least_one(nodes: int) -> int:
+    if nodes < 1:
+        raise InvalidArguments(f"--nodes: {nodes} is less than one", "nodes")
+    return nodes
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    names = ("POLICY", "WAIT", "P50", "P99", "WAITED", "AHEAD", "WASTED", "HELD", "FAILED")
+    for name in names:
+        table.add_column(name, justify="left" if name == "POLICY" else "right")
+    for each in rows:
+        table.add_row(
+            each["policy"], show_seconds(each["wait_mean_s"]), show_seconds(each["wait_p50_s"]),
+            show_seconds(each["wait_p99_s"]), f"{each['waited_share']:.1%}", f"{each['loaded_ahead']:,}",
+            f"{each['wasted']:,}", show_bytes(int(each["held_mean_bytes"])), f"{each['failed']:,}",
+        )  # fmt: skip
+    return table
+
+
+def _draw(found: dict[str, Replayed], title: str, path: Path) -> None:
+    from glowplug.bench.replay_plot import draw
+
+    try:
+        draw(found, title, path)
+    except (ImportError, OSError, ValueError) as error:
+        raise GlowplugError(f"cannot draw {path}: {error}") from error
+
+
+def _journal(place: Path, json: bool) -> None:
     if not place.is_dir():
-        raise InvalidUpload(f"no journal in {place}: give the folder that holds the journal-*.gpj files")
+        raise InvalidUpload(
+            f"no journal in {place}: give the folder that holds the journal-*.gpj files, or a workload such as "
+            "zipf:functions=35"
+        )
     report = replay_journal(place)
     if json:
         print_json(report)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO, cast
 
+import msgspec
 import structlog
 import uvloop
 from cyclopts import Parameter
@@ -40,6 +41,8 @@ def serve(
     devices: tuple[str, ...] = ("auto",),
     scheduling: str = _POLICIES.scheduling,
     device_eviction: str = _POLICIES.device_eviction,
+    preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
+    preload_cpu_share: float = _POLICIES.preload_cpu_share,
     threads: int = 0,
     strict: bool = False,
     same_user: bool = False,
@@ -57,6 +60,7 @@ def serve(
 
         glowplug serve app.py --reload
         glowplug serve embedder.py classifier.py --port 9000 --memory 8GB
+        glowplug serve rare.py --preload ladder --memory 2GB
         glowplug serve --host 0.0.0.0 --token "$TOKEN" --access-log /var/log/glowplug.jsonl
 
     Parameters
@@ -89,6 +93,12 @@ def serve(
         The policy that decides which request computes on which device; a wrong name lists those that exist.
     device_eviction
         The policy that names the models that leave a device for others.
+    preload
+        What loads functions before they are called, in memory that nobody uses: none; ladder (by chance of a
+        call x seconds spared / bytes; workers then stay until their memory is worth more to others, whatever
+        their keep_warm); tyche or instainfer, which load and unload by timers, for comparison.
+    preload_cpu_share
+        How much of one core such loads may take.
     threads
         Compute threads of all workers of a function together; 0 is every core.
     strict
@@ -119,7 +129,7 @@ def serve(
         policy_class(kind, name)
     budget_bytes = parse_bytes(memory, "--memory")
     options = ServerOptions(
-        control=ControlSettings(scheduling=scheduling, device_eviction=device_eviction),
+        control=control_settings(scheduling, device_eviction, preload, preload_cpu_share),
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=budget_bytes, threads=threads,
@@ -148,6 +158,27 @@ def serve(
             await asyncio.to_thread(deploy_files, url, token, list(files), quiet=json)
 
     sys.exit(uvloop.run(run_server(options, on_ready)))
+
+
+def control_settings(
+    scheduling: str, device_eviction: str, preload: str, preload_cpu_share: float
+) -> ControlSettings:
+    """`ladder` is a pre-load policy together with the eviction and the keeping that go with it. Raises
+    InvalidArguments."""
+    if not 0.0 < preload_cpu_share <= 64.0:
+        raise InvalidArguments(
+            f"--preload-cpu-share: {preload_cpu_share} is not a share of a core, such as 0.15",
+            "preload_cpu_share",
+        )
+    found = ControlSettings(
+        scheduling=scheduling,
+        device_eviction=device_eviction,
+        preload=preload,
+        preload_cpu_share=preload_cpu_share,
+    )
+    if preload == "ladder":
+        return msgspec.structs.replace(found, eviction="ladder", prewarm="kept")
+    return found
 
 
 def this_host(budget_bytes: int) -> Host:

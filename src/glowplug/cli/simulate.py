@@ -159,7 +159,7 @@ class _Runs:
         nodes = min(base.nodes, devices)
         settings = msgspec.structs.replace(base, devices=devices, nodes=nodes)
         fleet = build(settings, self.models, self.trace.functions, seed=self.seed, keep_log=self.keep_log)
-        with _progress(f"{settings.scheduling}, {devices} devices") as tell:
+        with progress(f"{settings.scheduling}, {devices} devices") as tell:
             outcome = play(fleet, self.trace, tell=tell)
         if self.keep_log:
             self.last[settings.scheduling] = fleet.simulation.run((), 0.0)
@@ -173,15 +173,6 @@ class _Runs:
         }  # fmt: skip
         about |= msgspec.to_builtins(outcome)
         return about | {"load_ratio": outcome.loads / max(1, outcome.requests), "simulated": True}
-
-
-@contextlib.contextmanager
-def _progress(words: str) -> Iterator[Callable[[float], None]]:
-    """What it yields hears the share that is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
-        task = progress.add_task(words, total=1.0)
-        yield lambda share: progress.update(task, completed=share)
 
 
 def _settings(given: dict[str, Any], policy: str, eviction: str | None) -> FleetSettings:

@@ -6,6 +6,8 @@ so an outcome that comes late, twice or not at all needs no case of its own.
 
 from __future__ import annotations
 
+from math import inf
+
 from glowplug.control import (
     answers,
     builds,
@@ -68,6 +70,8 @@ def pump(c: Context, number: FunctionId) -> None:
         _stage(c, function, version)
     if function.id in c.store.preloads.wanted:
         drive.pursue(c, function, version)
+    elif version.spec.declaration.preload == "always" and not (version.live or function.queue):
+        drive.load_always(c, function)
 
 
 def _serve(c: Context, function: Function, version: Version) -> None:
@@ -180,9 +184,7 @@ def rest(c: Context, instance: Instance) -> None:
         if until_s <= c.now_s and not instances.has_busy_guest(c, instance):
             instances.drain(c, instance, "idle")
             return
-        if f"keep:{instance.id}" not in c.store.timers:
-            # One timer per instance; it is set again when it fires, not at every use.
-            c.set_timer(f"keep:{instance.id}", until_s)
+        _look_again(c, instance, until_s)
     if lending.lend(c, instance):
         instances.reindex(c, instance)
 
@@ -196,13 +198,20 @@ def _rest_busy(c: Context, instance: Instance, function: Function, version: Vers
         until_s = _keep_until_s(c, instance, version)
         if until_s <= c.now_s:
             return
-        if f"keep:{instance.id}" not in c.store.timers:
-            c.set_timer(f"keep:{instance.id}", until_s)
+        _look_again(c, instance, until_s)
     if lending.lend(c, instance):
         instances.reindex(c, instance)
 
 
+def _look_again(c: Context, instance: Instance, at_s: float) -> None:
+    """One timer per instance; it is set again when it fires, not at every use."""
+    if at_s < inf and f"keep:{instance.id}" not in c.store.timers:
+        c.set_timer(f"keep:{instance.id}", at_s)
+
+
 def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
+    if version.spec.declaration.preload == "always" and version.live <= 1:
+        return inf
     until_s = prewarm_of(c, version).keep_until_s(InstanceView(instance, version), c.now_s)
     if instance.id in c.store.preloads.unused:
         # Its function's policy may keep none, or none yet; but this one was not loaded to go at once.
@@ -234,7 +243,7 @@ def on_keep_timer(c: Context, instance: Instance) -> None:
     if until_s <= c.now_s and not used:
         instances.drain(c, instance, "idle")
     else:
-        c.set_timer(f"keep:{instance.id}", max(until_s, c.now_s + _LOOK_AGAIN_S))
+        _look_again(c, instance, max(until_s, c.now_s + _LOOK_AGAIN_S))
 
 
 def feed(c: Context, node: Node) -> None:

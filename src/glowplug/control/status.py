@@ -11,7 +11,7 @@ from glowplug.control.records import Function, Version, key_of
 from glowplug.control.state import ControlState
 from glowplug.core.ids import FunctionId, InstanceId, VersionId, split_function_id
 from glowplug.core.ladder import Step
-from glowplug.core.status import FunctionStatus, InstanceStatus, NodeStatus
+from glowplug.core.status import FunctionStatus, InstanceStatus, NodeStatus, PreloadStatus
 
 _LABELS = {step: step.label for step in Step}
 _SERVING = ("parked", "busy")
@@ -52,6 +52,22 @@ def node_statuses(state: ControlState) -> list[NodeStatus]:
         )
         for node in state.nodes.values()
     ]
+
+
+def preload_status(state: ControlState) -> PreloadStatus:
+    settings, preloads = state.context.settings, state.context.store.preloads
+    return PreloadStatus(
+        policy=settings.preload,
+        cpu_share=settings.preload_cpu_share,
+        unused=len(preloads.unused),
+        started=preloads.started,
+        used=preloads.used,
+        wasted=preloads.wasted,
+        failed=preloads.failed,
+        held_back=preloads.held_back,
+        wasted_byte_seconds=preloads.wasted_byte_s,
+        seconds=preloads.seconds,
+    )
 
 
 def _shown(c: Context, function: Function) -> Version:
@@ -150,5 +166,6 @@ def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[Instan
             instance = c.store.instances[InstanceId(int(holding.target.key))]
             in_flight = len(instance.bound) + (instance.lease.in_flight if instance.lease else 0)
             step = holding.phase if holding.phase != "up" else "busy" if in_flight else "parked"
-            found.append(InstanceStatus(instance.id, version.spec.version, step, key_bytes, in_flight))
+            unused = instance.id in c.store.preloads.unused
+            found.append(InstanceStatus(instance.id, version.spec.version, step, key_bytes, in_flight, unused))
     return found, held_bytes

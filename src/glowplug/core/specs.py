@@ -13,6 +13,8 @@ from glowplug.core.priority import Priority, PriorityLabel, rank_of
 Kind = Literal["model", "function"]
 DeviceKind = Literal["cpu", "gpu"]
 """Where a model computes: on the node's own cores, or on one of its devices, of whatever kind."""
+Preload = Literal["auto", "never", "always"]
+"""Whether a function is loaded before it is called: when a call is likely, never, or while there is room."""
 MOST_COPIES = 10_000
 """`max_workers` of a function on devices that names none: as many copies as pay off."""
 MOST_AT_ONCE = 128
@@ -108,8 +110,9 @@ class Declaration(msgspec.Struct, frozen=True):
     device_memory_bytes: int = 0
     latency_target_s: float = 0.0
     network: bool = False
-    prewarm: str = "fixed"
-    preload: Literal["auto", "never", "always"] = "auto"
+    prewarm: str = "auto"
+    """The policy that keeps its workers warm; `auto` is what the server uses."""
+    preload: Preload = "auto"
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
     include: tuple[str, ...] = ()

@@ -13,6 +13,8 @@ class InstanceStatus(msgspec.Struct, frozen=True):
     step: str
     held_bytes: int = 0
     in_flight: int = 0
+    preloaded: bool = False
+    """Loaded before anybody asked, and not used since."""
 
 
 class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,24 @@ class NodeStatus(msgspec.Struct, frozen=True):
     cores: int
     environment_bytes: int = 0
     isolation: dict[str, str] = {}
+
+
+class PreloadStatus(msgspec.Struct, frozen=True):
+    """What was loaded before it was asked for, since the start. `unused` are there and wait for their first
+    use; `wasted` ended without one, `wasted_byte_seconds` is what they held x how long. `failed` climbs
+    made their function pause; `held_back` were not begun, the share of a core being spent."""
+
+    policy: str
+    cpu_share: float
+    unused: int
+    started: int
+    used: int
+    wasted: int
+    failed: int
+    held_back: int
+    wasted_byte_seconds: float
+    seconds: float
+    """Of climbing."""
 
 
 class ResidentStatus(msgspec.Struct, frozen=True):

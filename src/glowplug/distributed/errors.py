@@ -12,14 +12,18 @@ GlowplugError
 |  |- InboxFull 503          more came that nobody asked for than an end may keep
 |- Deadlock 500              virtual time: all workers wait, and nothing is on its way
 |- FrameError 502            what came is not what was sent
-   |- FrameCorrupt 502       damaged, truncated, or not a frame
-   |- FrameVersion 502       written by another version of Glowplug
-   |- FrameMismatch 502      whole, but of another message, or of another shape than expected
+|  |- FrameCorrupt 502       damaged, truncated, or not a frame
+|  |- FrameVersion 502       written by another version of Glowplug
+|  |- FrameMismatch 502      whole, but of another message, or of another shape than expected
+|- RunError 502              the workers of a run could not finish it
+|  |- ReplayImpossible 502   a worker waits for what nobody has any more: all go back to a common line
+|  |- GangLost 502           workers were lost more often than the run may replace them
+|- PartTooLarge 422          a worker's part does not fit its memory (a UserError)
 """
 
 from __future__ import annotations
 
-from glowplug.core.errors import GlowplugError
+from glowplug.core.errors import GlowplugError, UserError
 
 
 class ChannelError(GlowplugError):
@@ -86,3 +90,21 @@ class FrameVersion(FrameError):
 
 class FrameMismatch(FrameError):
     code = "frame_mismatch"
+
+
+class RunError(GlowplugError):
+    status = 502
+    code = "run"
+
+
+class ReplayImpossible(RunError):
+    code = "replay_impossible"
+
+
+class GangLost(RunError):
+    code = "gang_lost"
+
+
+class PartTooLarge(UserError):
+    status = 422
+    code = "part_too_large"

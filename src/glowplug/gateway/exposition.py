@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from glowplug.core.histogram import BOUNDS_S, PER_OCTAVE, Histogram
 from glowplug.core.ladder import Step
-from glowplug.core.status import DeviceStatus, FunctionLoad, NodeStatus
+from glowplug.core.status import DeviceStatus, FunctionLoad, NodeStatus, PreloadStatus
 from glowplug.gateway.metrics import OTHERS, Metrics, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,11 +29,12 @@ def exposition(
     nodes: Iterable[NodeStatus],
     devices: Iterable[DeviceStatus],
     own: dict[str, tuple[str, float]],
+    preload: PreloadStatus | None = None,
 ) -> Iterator[bytes]:
     """All of it, in blocks of a hundred series. `own` are the gateway's: name -> (help, value)."""
     block: list[str] = []
     for lines in (_requests(metrics), _cold_phases(metrics), _functions(loads), _nodes(nodes),
-                  _devices(devices), _own(own)):  # fmt: skip
+                  _devices(devices), _preload(preload), _own(own)):  # fmt: skip
         for line in lines:
             block.append(line)
             if len(block) >= _BLOCK_SERIES:
@@ -135,6 +136,27 @@ def _nodes(nodes: Iterable[NodeStatus]) -> _Lines:
         yield _head(f"glowplug_{name}", "gauge", text)
         for node in found:
             yield f'glowplug_{name}{{node="{_label(node.node)}"}} {getattr(node, name)}\n'
+
+
+_PRELOADS = {
+    "started": "Workers loaded before anybody asked.",
+    "used": "Those of them that a request used.",
+    "wasted": "Those of them that ended unused.",
+    "failed": "Those of them whose load failed.",
+    "held_back": "Loads not begun because their share of a core was spent.",
+    "wasted_byte_seconds": "Bytes held by those that ended unused, times how long.",
+    "seconds": "Time that loading ahead took.",
+}
+
+
+def _preload(found: PreloadStatus | None) -> _Lines:
+    if found is None:
+        return
+    for name, text in _PRELOADS.items():
+        yield _head(f"glowplug_preload_{name}_total", "counter", text)
+        yield f"glowplug_preload_{name}_total {getattr(found, name)}\n"
+    yield _head("glowplug_preload_unused", "gauge", "Workers loaded ahead that wait for their first use.")
+    yield f"glowplug_preload_unused {found.unused}\n"
 
 
 _DEVICE_GAUGES: tuple[tuple[str, str, Callable[[DeviceStatus], float]], ...] = (

@@ -22,6 +22,7 @@ from glowplug.core.status import (
     LogQuery,
     NodeStatus,
     PackagesList,
+    PreloadStatus,
 )
 
 Direction = Literal["climb", "descend"]
@@ -93,6 +94,7 @@ class PlatformInfo(msgspec.Struct, frozen=True):
     version: str
     nodes: tuple[NodeStatus, ...] = ()
     isolation: dict[str, str] = {}
+    preload: PreloadStatus | None = None
 
 
 class PruneRequest(msgspec.Struct, frozen=True):

@@ -80,8 +80,10 @@ class _Seeing:
 
     async def metrics(self, request: Request) -> Response:
         loads = bounded(self._platform.loads(), LABELLED_FUNCTIONS)
-        nodes, devices = self._platform.info().nodes, self._platform.devices()
-        blocks = exposition(self._gateway.metrics, loads, nodes, devices, self._gateway.gauges())
+        info, devices = self._platform.info(), self._platform.devices()
+        blocks = exposition(
+            self._gateway.metrics, loads, info.nodes, devices, self._gateway.gauges(), info.preload
+        )
         return StreamingResponse(_in_turns(blocks), media_type=CONTENT_TYPE)
 
     async def openapi(self, request: Request) -> Response:

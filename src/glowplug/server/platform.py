@@ -22,6 +22,7 @@ from glowplug.control.status import (
     function_statuses,
     kept_versions,
     node_statuses,
+    preload_status,
 )  # fmt: skip
 from glowplug.core.errors import (
     NoSpace,
@@ -237,7 +238,9 @@ class LocalPlatform:
         return self._log_book.read(function, follow, tail, query)
 
     def info(self) -> PlatformInfo:
-        return PlatformInfo(__version__, tuple(node_statuses(self._driver.state)), self._engine.isolation)
+        state = self._driver.state
+        nodes = tuple(node_statuses(state))
+        return PlatformInfo(__version__, nodes, self._engine.isolation, preload_status(state))
 
     def ready(self) -> bool:
         return self._started and bool(self._driver.state.nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from glowplug.distributed.channels import MessageKey, Room
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
-from glowplug.distributed.errors import ChannelMissing, RunExists
+from glowplug.distributed.errors import ChannelMissing, ChannelUnavailable, RunExists
 from glowplug.testing.channel_suite import WAIT_S, WORKERS, ChannelSuite, receive_all
 
 PEER = """
@@ -71,7 +72,7 @@ def _peer(room: Room, worker: int, layers: int) -> subprocess.Popen[str]:
 
 
 def test_processes_that_know_nothing_of_each_other(room: SharedMemoryRoom) -> None:
-    peers = [_peer(room, worker, 300) for worker in range(WORKERS)]
+    peers = [_peer(room, worker, 100) for worker in range(WORKERS)]
     said = [peer.communicate(timeout=60)[0].split() for peer in peers]
     assert said == [["begun", "done", "0"]] * WORKERS
 
@@ -151,13 +152,13 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_receiver_that_does_not_look_stops_its_senders_in_the_end(folder: Path) -> None:
-    from glowplug.distributed.errors import ChannelUnavailable
-
     with SharedMemoryRoom(str(folder), send_timeout_s=0.0).open("deaf", 2) as room:
         sender, deaf = room.end(0), room.end(1)
-        keys = [MessageKey("deaf", 0, 0, 0, 1, chunk) for chunk in range(5000)]
+        # A page of bells: 256 keys.
+        fcntl.fcntl(deaf._bell._descriptor, fcntl.F_SETPIPE_SZ, 4096)
+        keys = [MessageKey("deaf", 0, 0, 0, 1, chunk) for chunk in range(300)]
         with pytest.raises(ChannelUnavailable, match="did not look"):
             sender.send([(key, b"") for key in keys])
-        assert len(receive_all(deaf, set(keys[:4096]))) == 4096
-        sender.send([(keys[4999], b"")])
-        assert deaf.receive(keys[4999:], WAIT_S) == {keys[4999]: b""}
+        assert len(receive_all(deaf, set(keys[:256]))) == 256
+        sender.send([(keys[299], b"")])
+        assert deaf.receive(keys[299:], WAIT_S) == {keys[299]: b""}

@@ -23,6 +23,7 @@ def join(c: Context, device: Device, function: Function, requests: Iterable[Requ
     function.lined += len(batch.requests)
     c.store.fleet.lined += len(batch.requests)
     device.line.append(batch)
+    device.line_s += run_s
     device.pinned[function.id] = device.pinned.get(function.id, 0) + 1
     places.offer(c, device, function.id)
     places.changed(c, device)
@@ -30,9 +31,9 @@ def join(c: Context, device: Device, function: Function, requests: Iterable[Requ
 
 def take(c: Context, device: Device, place: int) -> Batch:
     """Out of the line, to be bound to its instance at once: it is not offered for eviction in between."""
-    batch = device.line.pop(place)
+    batch = device.line[place]
     _left(c, batch.function, len(batch.requests))
-    _unpin(device, batch.function)
+    _remove(device, place)
     return batch
 
 
@@ -53,8 +54,7 @@ def _drop(c: Context, request: Request) -> None:
             del batch.requests[request.id]
             _left(c, batch.function, 1)
             if not batch.requests:
-                del device.line[place]
-                _unpin(device, batch.function)
+                _remove(device, place)
                 places.offer(c, device, batch.function)
             break
     request.device = None
@@ -64,11 +64,9 @@ def _drop(c: Context, request: Request) -> None:
 def recall(c: Context, device: Device, function: FunctionId, *, retried: bool) -> None:
     """What stands in the line for a function goes back to its queue, where it was first; `retried` is for
     what had its chance: who comes back twice is told."""
-    batches = [batch for batch in device.line if batch.function == function]
-    for batch in reversed(batches):
-        device.line.remove(batch)
-        _left(c, function, len(batch.requests))
-        _unpin(device, function)
+    for place in reversed([n for n, batch in enumerate(device.line) if batch.function == function]):
+        batch = device.line[place]
+        _remove(device, place)
         for number in reversed(batch.requests):
             request = c.store.requests[number]
             request.device = None
@@ -79,6 +77,7 @@ def recall(c: Context, device: Device, function: FunctionId, *, retried: bool) -
             had = request.retried
             answers.requeue(c, request)
             request.retried = had or retried
+        _left(c, function, len(batch.requests))
     places.offer(c, device, function)
     places.changed(c, device)
 
@@ -97,9 +96,11 @@ def _left(c: Context, function: FunctionId, count: int) -> None:
         starved.leave(c, record)
 
 
-def _unpin(device: Device, function: FunctionId) -> None:
-    left = device.pinned[function] - 1
+def _remove(device: Device, place: int) -> None:
+    batch = device.line.pop(place)
+    device.line_s = device.line_s - batch.run_s if device.line else 0.0
+    left = device.pinned[batch.function] - 1
     if left:
-        device.pinned[function] = left
+        device.pinned[batch.function] = left
     else:
-        del device.pinned[function]
+        del device.pinned[batch.function]

@@ -40,6 +40,8 @@ class Device(msgspec.Struct):
     residents: dict[FunctionId, InstanceId] = {}
     loading: dict[FunctionId, InstanceId | None] = {}
     line: list[Batch] = []
+    line_s: float = 0.0
+    """The expected runs of the whole line."""
     pinned: dict[FunctionId, int] = {}
     """By function how many batches of it stand in the line."""
     running: dict[InstanceId, Running] = {}

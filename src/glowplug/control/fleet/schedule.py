@@ -115,20 +115,19 @@ def _send(c: Context, device: Device, function: Function, decision: Send, view: 
 def _advance(c: Context, device: Device) -> None:
     """Begins what can begin: the first in the line whose model is there and not at work."""
     while device.line and len(device.running) < device.at_once:
-        place = next(
-            (n for n, b in enumerate(device.line) if _ready(c, device, b.function) is not None), None
-        )
-        if place is None:
+        # By function first: a line may be long, and nobody in it ready.
+        ready = {f: number for f in device.pinned if (number := _ready(device, f)) is not None}
+        if not ready:
             break
+        place = next(place for place, batch in enumerate(device.line) if batch.function in ready)
         batch = lines.take(c, device, place)
-        number = _ready(c, device, batch.function)
-        assert number is not None
+        number = ready[batch.function]
         instances.bind_batch(c, c.store.instances[number], batch.requests, batch.run_s)
     for function in list(device.pinned):
         if function not in device.residents and function not in device.loading:
             loads.want(c, device, c.store.functions[function])
 
 
-def _ready(c: Context, device: Device, function: FunctionId) -> InstanceId | None:
+def _ready(device: Device, function: FunctionId) -> InstanceId | None:
     number = device.residents.get(function)
     return None if number is None or number in device.running else number

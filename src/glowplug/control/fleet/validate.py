@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import isclose
 
 from glowplug.control.context import Context
 from glowplug.control.fleet.places import leisure
@@ -65,6 +66,8 @@ def _check_device(c: Context, device: Device) -> None:
     assert len(device.running) <= device.at_once, f"{device.id} runs more than it may"
     pinned = Counter(batch.function for batch in device.line)
     assert dict(pinned) == device.pinned, f"{device.id}: pins are wrong"
+    line_s = sum(batch.run_s for batch in device.line)
+    assert isclose(line_s, device.line_s, abs_tol=1e-6), f"{device.id}: its line takes {line_s} s"
     for batch in device.line:
         assert batch.requests, f"{device.id}: an empty batch"
         for number in batch.requests:

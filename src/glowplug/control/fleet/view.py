@@ -47,7 +47,7 @@ class DeviceView:
 
     @property
     def line_s(self) -> float:
-        return sum(batch.run_s for batch in self._device.line)
+        return self._device.line_s
 
     @property
     def line_length(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from glowplug.control import growth, instances
+from glowplug.control import growth, instances, placement
 from glowplug.control.context import Context
 from glowplug.control.estimates import best_origin, loaded_bytes
 from glowplug.control.preloading import candidates, sandboxes
@@ -17,6 +17,8 @@ from glowplug.core.priority import Priority
 from glowplug.policy.preload import Drop, Guest, Raise
 
 TIMER = "preload"
+_LOOK_AGAIN_S = 1.0
+"""At a climb for which a share of a core was not there yet."""
 _ROUND = 64
 """Decisions carried out in one go; the rest comes with the next event."""
 
@@ -56,6 +58,16 @@ def run(c: Context) -> None:
         if count >= _ROUND:
             break
     _arm(c)
+
+
+def load_always(c: Context, function: Function) -> None:
+    """Its declaration asks for a worker whenever there is memory that nobody uses."""
+    found = candidates.found(c, function.id)
+    if found is None and c.now_s < (paused_until_s := c.store.preloads.paused_until(function.id)):
+        _look_again(c, function, paused_until_s)
+    node = placement.choose(c, found[1]) if found is not None else None
+    if found is not None and node is not None:
+        _climb(c, *found, Raise(function.id, node.id, Step.PARKED, -inf, inf))
 
 
 def pursue(c: Context, function: Function, version: Version) -> None:
@@ -107,6 +119,9 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
     else:
         expected_s = costs.climb_s(version.spec.version, best_origin(c, version, node.id) or Step.IMPORTED)
     if not _may_spend(c, node.id, expected_s):
+        if decision.until_s > c.now_s:
+            preloads.wanted[function.id] = decision
+            _look_again(c, function, c.now_s + _LOOK_AGAIN_S)
         return
     before = c.store.instances_made
     try:
@@ -134,6 +149,11 @@ def _drop(c: Context, decision: Drop) -> None:
     instance = c.store.instances.get(decision.instance)
     if instance is not None and not instance.draining and instances.is_unused(instance):
         instances.drain(c, instance, "not needed after all")
+
+
+def _look_again(c: Context, function: Function, at_s: float) -> None:
+    if f"retry:{function.id}" not in c.store.timers:
+        c.set_timer(f"retry:{function.id}", at_s)
 
 
 def _may_spend(c: Context, node: NodeId, expected_s: float) -> bool:

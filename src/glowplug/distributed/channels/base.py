@@ -124,8 +124,7 @@ class Room(abc.ABC):
     def __init__(self) -> None:
         self.run = ""
         self.workers = 0
-        self.meter = Meter()
-        """What opening and closing took."""
+        self._meter = Meter()
 
     def open(self, run: str, workers: int) -> Self:
         """Raises RunExists when a run of this name is open, InvalidName, ValueError, ChannelUnavailable,
@@ -144,6 +143,11 @@ class Room(abc.ABC):
             raise ValueError(f"a run has 1 to {MOST_WORKERS} workers, not {workers}")
         self.run, self.workers = run, workers
         return self
+
+    @property
+    def meter(self) -> Meter:
+        """What opening and closing took."""
+        return self._meter
 
     @property
     def address(self) -> Address:

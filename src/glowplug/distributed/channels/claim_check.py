@@ -40,6 +40,10 @@ class ClaimCheckRoom(Room):
         self._blobs = blobs()
         self._clock = clock or RealClock()
 
+    @property
+    def meter(self) -> Meter:
+        return self._inner.meter.plus(self._blobs.meter)
+
     def _create(self) -> None:
         self._inner.open(self.run, self.workers)
 

@@ -24,6 +24,7 @@ from glowplug.distributed.errors import (
 Answer = TypeVar("Answer")
 
 CONNECT_S = 10.0
+CALL_S = 10.0
 _ATTEMPT_S = 3
 _AGAIN_S = 0.1
 _FIRST_ATTEMPTS = 3

@@ -48,7 +48,7 @@ class ObjectRoom(Room):
         self._open_blobs = blobs
         self._blobs = blobs()
         self._clock = clock or RealClock()
-        self.meter = self._blobs.meter
+        self._meter = self._blobs.meter
 
     def _create(self) -> None:
         if not self._blobs.create(f"{self.run}/{_MARK}", b"open"):

@@ -41,7 +41,7 @@ class PaperObjectRoom(Room):
         self._open_blobs = blobs
         self._blobs = blobs()
         self._clock = clock or RealClock()
-        self.meter = self._blobs.meter
+        self._meter = self._blobs.meter
 
     def _create(self) -> None:
         if not self._blobs.create(self._mark, b"open"):

@@ -45,7 +45,7 @@ class PaperQueueRoom(Room):
         super().__init__()
         self._service = service
         self._clock = clock or RealClock()
-        self.meter = service.meter
+        self._meter = service.meter
 
     def _create(self) -> None:
         self._service.open(self.run, self.workers, TOPICS)

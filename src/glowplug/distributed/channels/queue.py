@@ -66,7 +66,7 @@ class QueueRoom(Room):
         self._clock = clock or RealClock()
         self._straight_above_bytes = straight_above_bytes
         self._patient = patient
-        self.meter = service.meter
+        self._meter = service.meter
 
     def _create(self) -> None:
         self._service.open(self.run, self.workers, topics=1)

@@ -1,0 +1,11 @@
+"""`glowplug distributed`: one inference over many workers."""
+
+from __future__ import annotations
+
+import cyclopts
+
+app = cyclopts.App(
+    name="distributed",
+    help="Run one inference over many workers that talk only through queues, objects or memory.",
+)
+app.command("glowplug.cli.distributed_run:run", name="run")

@@ -1,0 +1,184 @@
+"""A post that receives, opens, wraps and sends in threads of its own, while the worker computes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from glowplug.distributed.channels.base import MessageKey
+from glowplug.distributed.notes import NOTES, Outgoing
+from glowplug.distributed.phases import Phases
+from glowplug.distributed.post import LOOK_S, Open, Parcel, Wire, what_is_missing
+
+_AHEAD = 2
+"""So many steps are received for at a time: the one that is waited for, and the one after it."""
+_MOST_JOBS = 4
+_NOTES_LOOK_S = 0.1
+Job = Callable[[], Outgoing]
+
+
+class BackgroundPost:
+    """A thread receives and another sends, as channels allow; one lock guards all that they share. What
+    goes wrong in either is raised by the next call. Phases `encode`, `send` and `decode behind` are those
+    threads'."""
+
+    def __init__(self, wire: Wire, open_payload: Open, phases: Phases) -> None:
+        self._wire, self._open, self._phases = wire, open_payload, phases
+        self._exchange, self._timing = wire.exchange, wire.timing
+        self._changed = threading.Condition()
+        self._opened: dict[tuple[int, int], Any] = {}
+        self._jobs: deque[Job] = deque([wire.greeting])
+        self._sending = False
+        self._answers: Outgoing = []
+        self._came = self._fence = 0
+        self._hears = self._exchange.keep
+        self._closing = False
+        self._error: BaseException | None = None
+        self._behind = [Phases(), Phases()]
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work, behind), daemon=True)
+            for work, behind in zip((self._send_all, self._receive_all), self._behind, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, step: int, parcels: Sequence[Parcel]) -> None:
+        """Blocks while several earlier ones are not sent."""
+
+        def job() -> Outgoing:
+            with self._behind[0].of("encode behind"):
+                payloads = [(target, *wrap()) for target, wrap in parcels]
+            with self._changed:
+                return [message for each in payloads for message in self._exchange.send(step, *each)]
+
+        with self._phases.of("send"), self._changed:
+            self._wait(lambda: len(self._jobs) < _MOST_JOBS, lambda: "the channel does not take what is sent")
+            self._jobs.append(job)
+            self._changed.notify_all()
+
+    def wait(self, step: int) -> dict[int, Any]:
+        with self._phases.of("wait"), self._changed:
+            self._wait(lambda: self._is_open(step), lambda: what_is_missing(self._exchange, step), step)
+            sources = self._exchange.take(step)
+            self._changed.notify_all()
+            return {source: self._opened.pop((step, source)) for source in sources}
+
+    def wait_until(self, targets: Iterable[int], step: int, most_stalls: int | None = None) -> None:
+        waiting = list(targets)
+        with self._phases.of("room"), self._changed:
+            self._hears = True
+            self._changed.notify_all()
+            self._wait(
+                lambda: (
+                    all(self._exchange.reached(target) >= step for target in waiting)
+                    or self._timing.stalls == most_stalls
+                ),
+                lambda: what_is_missing(self._exchange, None),
+            )
+
+    def done(self, step: int) -> None:
+        with self._changed:
+            self._answers += self._wire.farewell(step)
+            self._fence = step
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        with self._changed:
+            self._wait(
+                lambda: not (self._jobs or self._answers or self._sending),
+                lambda: "the channel does not take what is sent",
+            )
+            for behind in self._behind:
+                self._phases.add(behind)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _wait(self, is_over: Callable[[], bool], what: Callable[[], str], step: int | None = None) -> None:
+        """With the lock held. While `step` is waited for, what it misses is asked for again."""
+        self._timing.begin()
+        came = self._came
+        while not is_over():
+            if self._error is not None:
+                raise self._error
+            self._timing.check(what)
+            if self._came > came:
+                came = self._came
+                self._timing.begin()
+            elif self._timing.is_stalled() and step is not None:
+                self._hears = True
+                self._answers += self._exchange.ask_again(step)
+                self._changed.notify_all()
+            self._changed.wait(self._timing.look_s() or LOOK_S)
+        if self._error is not None:
+            raise self._error
+
+    def _is_open(self, step: int) -> bool:
+        return not self._exchange.missing(step) and all(
+            (step, source) in self._opened for source in self._exchange.present(step)
+        )
+
+    def _guarded(self, work: Callable[[Phases], None], behind: Phases) -> None:
+        try:
+            work(behind)
+        except BaseException as error:
+            with self._changed:
+                self._error = self._error or error
+                self._changed.notify_all()
+
+    def _send_all(self, behind: Phases) -> None:
+        while True:
+            with self._changed:
+                self._sending = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._closing or self._jobs or self._answers)
+                if self._closing:
+                    return
+                self._sending = True
+                messages, self._answers = self._answers, []
+                job = self._jobs.popleft() if self._jobs else None
+            if job is not None:
+                messages = [*messages, *job()]
+            with behind.of("send behind"):
+                self._wire.send(messages)
+
+    def _receive_all(self, behind: Phases) -> None:
+        fenced = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._hears or self._exchange.coming(1))
+                if self._closing:
+                    return
+                steps = self._exchange.coming(_AHEAD)
+                wanted = {key for step in steps for key in self._exchange.wanted(step)}
+                if self._hears:
+                    wanted |= self._exchange.wanted_notes()
+                fence = self._fence
+            if fence > fenced:
+                self._wire.fence(fence)
+                fenced = fence
+            self._take_in(self._wire.receive(wanted, LOOK_S if steps else _NOTES_LOOK_S), steps, behind)
+
+    def _take_in(self, came: dict[MessageKey, bytes], steps: Sequence[int], behind: Phases) -> None:
+        with self._changed:
+            self._answers += self._exchange.deliver(came)
+            rejected = self._exchange.take_rejected()
+            fresh = [
+                (step, source, payload)
+                for step in steps
+                for source, payload in self._exchange.present(step).items()
+                if (step, source) not in self._opened
+            ]
+            self._came += any(key.layer < NOTES or not steps for key in came)
+        self._wire.reject(rejected)
+        with behind.of("decode behind"):
+            opened = {(step, source): self._open(step, source, payload) for step, source, payload in fresh}
+        with self._changed:
+            self._opened.update(opened)
+            self._changed.notify_all()

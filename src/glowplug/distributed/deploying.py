@@ -1,0 +1,176 @@
+"""What lies in files before the first worker starts: parts, cached by content, inputs and orders."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import xxhash
+
+from glowplug.core.units import show_bytes
+from glowplug.distributed.assignment import Assignment, Share
+from glowplug.distributed.channels.base import Address
+from glowplug.distributed.errors import PartTooLarge
+from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.orders import Orders, lines_of, part_name, write_orders
+from glowplug.distributed.part_file import VERSION, read_part, write_parts
+from glowplug.distributed.partition.result import Partition
+from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.schedule import parts_of
+
+RUNTIME_BYTES = 640 * 2**20
+"""Address space of a worker without its part: interpreter, numpy, numba with LLVM, threads and a channel's
+client."""
+_IN_FLIGHT_BYTES = 64 * 2**20
+"""So much, about, may lie between a worker that is ahead and one that is behind."""
+_IN_MEMORY = ("memory", "shared_memory")
+"""Channels on which a message comes without anybody's help."""
+_SENT = "rows_sent.json"
+Held = tuple[int, int]
+"""Bytes of weights and of activations."""
+
+
+class Deployed(msgspec.Struct, frozen=True):
+    """`rows_sent` by partition and layer: rows that cross before it, once for each target, in each share."""
+
+    orders: Orders
+    path: Path
+    rows_sent: tuple[tuple[int, ...], ...]
+
+    @property
+    def total_rows_sent(self) -> int:
+        return sum(sum(self.rows_sent[share.partition]) for share in self.orders.shares)
+
+
+def deploy(
+    network: Network,
+    inputs: Floats,
+    assignment: Assignment,
+    address: Address,
+    options: RunOptions,
+    folder: Path,
+) -> Deployed:
+    """Writes all that workers read below `folder`, which is empty, and the cache of parts.
+
+    Raises PartTooLarge where a worker's part exceeds what it may hold.
+    """
+    if options.memory_bytes:
+        _check(_least_bytes(network, assignment), options.memory_bytes)
+    parts = folder / "parts"
+    parts.mkdir()
+    cache = Path(options.parts or folder / "cache")
+    rows_sent = []
+    for number, partition in enumerate(assignment.partitions):
+        made = _cached(network, partition, cache)
+        rows_sent.append(msgspec.json.decode((made / _SENT).read_bytes(), type=tuple[int, ...]))
+        for role in range(partition.workers):
+            (parts / part_name(number, role)).symlink_to((made / part_name(0, role)).resolve())
+    np.save(folder / "inputs.npy", np.ascontiguousarray(inputs, np.float32))
+    window = _window(assignment.shares, rows_sent)
+    in_memory = address.channel in _IN_MEMORY
+    orders = Orders(
+        address=address,
+        layers=network.layers,
+        samples=inputs.shape[1],
+        outputs=network.rows(network.layers - 1),
+        shares=assignment.shares,
+        finals=tuple(tuple(map(int, np.unique(each.owners[-1]))) for each in assignment.partitions),
+        inputs=str(folder / "inputs.npy"),
+        parts=str(parts),
+        checkpoints=options.checkpoints or str(folder / "checkpoints"),
+        result=str(folder / "result.npy"),
+        lines=lines_of(assignment.shares, network.layers, options.checkpoint_layers, window),
+        window=window,
+        barrier=options.barrier,
+        background=not in_memory if options.background is None else options.background,
+        plain=in_memory if options.plain is None else options.plain,
+        collect=options.collect,
+        keep=options.keep,
+        stall_s=options.stall_s,
+        faults=options.faults,
+    )
+    path = folder / "orders.json"
+    write_orders(orders, path)
+    if options.memory_bytes:
+        _check([held_bytes(orders, worker) for worker in range(orders.workers)], options.memory_bytes)
+    return Deployed(orders, path, tuple(rows_sent))
+
+
+def held_bytes(orders: Orders, worker: int) -> Held:
+    """What a worker's weights and its activations take, without its runtime."""
+    parts = [
+        read_part(orders.part(partition, role), check=False) for partition, role in parts_of(orders, worker)
+    ]
+    samples = max(share.samples for share in orders.shares if worker in share.members)
+    weights = sum(part.weights_bytes for part in parts)
+    return weights, 2 * 4 * samples * max(part.height for part in parts)
+
+
+def _least_bytes(network: Network, assignment: Assignment) -> list[Held]:
+    """By worker, without building a layer: rows that it is sent are left out, and rows count as alike."""
+    held = []
+    for worker in range(assignment.workers):
+        weights, widest, samples = 0.0, 0, 0
+        for partition, role in {
+            (share.partition, share.members.index(worker))
+            for share in assignment.shares
+            if worker in share.members
+        }:
+            for index, owner in enumerate(assignment.partitions[partition].owners):
+                rows = int(np.count_nonzero(owner == role))
+                weights += 8 * network.edges(index) * rows / len(owner) + 12 * rows
+                widest = max(widest, rows)
+        samples = max(share.samples for share in assignment.shares if worker in share.members)
+        held.append((int(weights), 2 * 4 * samples * widest))
+    return held
+
+
+def _check(held: Sequence[Held], limit_bytes: int) -> None:
+    weights, activations = max(held, key=sum)
+    total = weights + activations + RUNTIME_BYTES
+    if total > limit_bytes:
+        raise PartTooLarge(
+            f"worker {held.index((weights, activations))} needs {total} bytes ({show_bytes(weights)} of "
+            f"weights, {show_bytes(activations)} of activations, {show_bytes(RUNTIME_BYTES)} of runtime), "
+            f"and a worker may hold {limit_bytes}: use more workers, smaller batches, or more memory"
+        )
+
+
+def _window(shares: Sequence[Share], rows_sent: Sequence[tuple[int, ...]]) -> int:
+    """How many shares a worker may be ahead of those it sends to; 0 where all of them may be in flight."""
+    most = max((share.samples * max(rows_sent[share.partition]) * 4 for share in shares), default=0)
+    window = max(2, _IN_FLIGHT_BYTES // max(1, most))
+    return window if any(_shares_alike(shares, share) > window for share in shares) and most else 0
+
+
+def _shares_alike(shares: Sequence[Share], share: Share) -> int:
+    return sum(each.members == share.members for each in shares)
+
+
+def _cached(network: Network, partition: Partition, cache: Path) -> Path:
+    """The folder with the parts of one partition, made where it is not there."""
+    cache.mkdir(parents=True, exist_ok=True)
+    name = f"{_digest(network, partition)}-{partition.workers}"
+    if not (cache / name).is_dir():
+        fresh = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=cache))
+        try:
+            sent = write_parts(
+                network, partition, [fresh / part_name(0, role) for role in range(partition.workers)]
+            )
+            (fresh / _SENT).write_bytes(msgspec.json.encode(sent))
+            if not (cache / name).is_dir():
+                fresh.rename(cache / name)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return cache / name
+
+
+def _digest(network: Network, partition: Partition) -> str:
+    hasher = xxhash.xxh3_128(f"{VERSION} {network.digest} {partition.workers}".encode())
+    for owners in partition.owners:
+        hasher.update(np.ascontiguousarray(owners).data)
+    return hasher.hexdigest()

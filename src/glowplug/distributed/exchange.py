@@ -1,0 +1,249 @@
+"""What one worker of a run has sent, has got, still wants and must keep. No clock, no I/O.
+
+A payload is named by its step, source and target, and computing it again gives the same bytes, so whatever
+comes twice, late or out of order changes nothing. What a target may still ask for is kept until the target
+says that it will not: when a checkpoint holds what it made of it. What does not come, or comes damaged, is
+asked for again in a new attempt, whose messages have keys of their own.
+
+A worker that takes over for a lost one is its next incarnation. It asks its sources for everything since its
+checkpoint, unless the channel gives it again. What nobody holds any more raises ReplayImpossible: then all
+workers go back to a common line in the next epoch, and what the epoch before still sends is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from glowplug.distributed.channels.base import Buffer, MessageKey
+from glowplug.distributed.errors import FrameError, FrameVersion, ReplayImpossible
+from glowplug.distributed.frame import Assembly, Kind, Payload, frames
+from glowplug.distributed.notes import Done, Gone, Need, Note, NoteBook, Outgoing, Rejoined
+from glowplug.distributed.start import Place
+
+ATTEMPTS = 256
+"""So many keys has a payload within an epoch; the first needs one."""
+_MOST_VERSION_ERRORS = 3
+
+
+class Exchange:
+    """`sources` are those who send for each step of this worker, `targets` those it sends to for each of
+    theirs.
+
+    `first` is the step that it begins with: it wants nothing of an earlier one, and cannot send it again.
+    Without `keep` nothing is kept, and nothing asked for again: the channel is trusted not to lose
+    anything.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        sources: Mapping[int, Iterable[int]],
+        targets: Mapping[int, Iterable[int]],
+        *,
+        first: int = 0,
+        limit_bytes: int,
+        keep: bool = True,
+    ) -> None:
+        self.place = place
+        self.first = first
+        self.keep = keep
+        self.damaged = 0
+        self.sent_again = 0
+        self.kept_bytes = 0
+        self._rejected: list[MessageKey] = []
+        self._limit_bytes = limit_bytes
+        self._sources = {step: tuple(sorted(who)) for step, who in sources.items() if step >= first}
+        self._targets = {step: tuple(who) for step, who in targets.items()}
+        self._steps = sorted(self._sources)
+        self._all_sources = _union(self._sources)
+        self._came: dict[tuple[int, int], Payload] = {}
+        self._assemblies: dict[tuple[int, int], list[Assembly]] = {}
+        self._taken = first
+        self._kept: dict[int, dict[int, tuple[Kind, bytes]]] = {who: {} for who in _union(self._targets)}
+        self._fences = dict.fromkeys(self._kept, 0)
+        self._asked = dict.fromkeys(self._kept, 0)
+        partners = sorted({*self._all_sources, *self._kept})
+        self._notes = NoteBook(
+            place.run, place.worker, place.epoch * ATTEMPTS, place.incarnation, partners, limit_bytes
+        )
+
+    # What is sent.
+
+    def send(self, step: int, target: int, kind: Kind, body: Buffer) -> Outgoing:
+        """The messages of one payload; none for a target that will not ask for it. Raises LimitTooSmall."""
+        if step < self._fences[target]:
+            return []
+        if self.keep:
+            content = bytes(body)
+            self._kept[target][step] = (kind, content)
+            self.kept_bytes += len(content)
+        return frames(self._key(step, target, 0), kind, body, self._limit_bytes)
+
+    def reached(self, target: int) -> int:
+        """The step that `target` is known to have come to, if it has not gone on since."""
+        return max(self._fences[target], self._asked[target])
+
+    # What is wanted.
+
+    def wanted(self, step: int) -> set[MessageKey]:
+        """The messages that are missing for a step."""
+        return {
+            key
+            for source in self.missing(step)
+            for assembly in self._assembling(step, source)
+            for key in assembly.wanted
+        }
+
+    def wanted_notes(self) -> set[MessageKey]:
+        """What other workers may have to say about what was sent."""
+        return self._notes.wanted()
+
+    def missing(self, step: int) -> list[int]:
+        """The sources whose payload for a step has not come, ascending."""
+        return [source for source in self._sources.get(step, ()) if (step, source) not in self._came]
+
+    def coming(self, count: int) -> list[int]:
+        """The first steps that miss something, at most `count`."""
+        return list(
+            islice((step for step in self._steps if step >= self._taken and self.missing(step)), count)
+        )
+
+    def present(self, step: int) -> dict[int, Payload]:
+        """What has come for a step and was not taken, by source, ascending."""
+        found = {source: self._came.get((step, source)) for source in self._sources.get(step, ())}
+        return {source: payload for source, payload in found.items() if payload is not None}
+
+    def deliver(self, came: Mapping[MessageKey, Buffer]) -> Outgoing:
+        """Takes in what a channel gave, and returns what is to be sent for it: what was asked for again, and
+        requests for what came damaged. Raises FrameVersion, ReplayImpossible."""
+        answers: Outgoing = []
+        for key, message in came.items():
+            if key.epoch // ATTEMPTS != self.place.epoch:
+                continue
+            if self._notes.owns(key):
+                note = self._notes.read(key, message)
+                answers += [] if note is None else self._answer(key.source, note)
+            else:
+                answers += self._deliver_data(key, message)
+        return answers
+
+    def take_rejected(self) -> list[MessageKey]:
+        """The messages that were damaged since the last call: the channel may forget that they came."""
+        rejected, self._rejected = self._rejected, []
+        return rejected
+
+    def take(self, step: int) -> dict[int, Payload]:
+        """The payloads of a step, by source, ascending. Raises KeyError while one is missing."""
+        found = {source: self._came[step, source] for source in self._sources.get(step, ())}
+        for source in found:
+            del self._came[step, source]
+        self._taken = max(self._taken, step + 1)
+        return found
+
+    def ask_again(self, step: int) -> Outgoing:
+        """Requests for what a step still misses. Raises ReplayImpossible when it was asked for too often."""
+        if not self.keep:
+            return []
+        return [message for source in self.missing(step) for message in self._need(step, source)]
+
+    def rejoin(self) -> Outgoing:
+        """What a new incarnation says first, where the channel does not give again what its predecessor
+        got."""
+        return self._tell_sources(Rejoined(self.first))
+
+    def done(self, step: int) -> Outgoing:
+        """A checkpoint holds all that was made of what came before `step`."""
+        return self._tell_sources(Done(step))
+
+    def validate(self) -> None:
+        sizes = [len(body) for kept in self._kept.values() for _, body in kept.values()]
+        assert self.kept_bytes == sum(sizes)
+        for target, kept in self._kept.items():
+            assert all(step >= self._fences[target] for step in kept)
+        for step, source in self._came:
+            assert step >= self._taken
+            assert source in self._sources[step]
+            assert (step, source) not in self._assemblies
+
+    def _deliver_data(self, key: MessageKey, message: Buffer) -> Outgoing:
+        step, source = key.layer, key.source
+        if step < self._taken or source not in self.missing(step):
+            return []
+        for assembly in self._assembling(step, source):
+            try:
+                complete = assembly.add({key: message})
+            except FrameError as error:
+                attempts = len(self._assembling(step, source))
+                if isinstance(error, FrameVersion) and attempts >= _MOST_VERSION_ERRORS:
+                    raise  # not damage that looks like it
+                self.damaged += 1
+                self._rejected.append(key)
+                return self._need(step, source)
+            if complete:
+                self._came[step, source] = complete[0][1]
+                del self._assemblies[step, source]
+                break
+        return []
+
+    def _answer(self, partner: int, note: Note) -> Outgoing:
+        match note:
+            case Done(step):
+                self._forget(partner, step)
+                return []
+            case Gone(step):
+                if step >= self._taken and partner in self.missing(step):
+                    raise ReplayImpossible(
+                        f"worker {self.place.worker} needs step {step} of worker {partner}, who began later"
+                    )
+                return []
+            case Need(step, attempt):
+                self._asked[partner] = max(self._asked[partner], step)
+                return self._again(partner, step, attempt)
+            case Rejoined(first):
+                steps = sorted(
+                    step for step, who in self._targets.items() if step >= first and partner in who
+                )
+                return [message for step in steps for message in self._again(partner, step, 0)]
+
+    def _again(self, target: int, step: int, attempt: int) -> Outgoing:
+        """What was not sent yet is not late; what this incarnation never had, it cannot send."""
+        if step < self.first:
+            return self._notes.tell(target, Gone(step)) if step >= self._fences[target] else []
+        if step not in self._kept[target]:
+            return []
+        self.sent_again += 1
+        kind, body = self._kept[target][step]
+        return frames(self._key(step, target, attempt), kind, body, self._limit_bytes)
+
+    def _forget(self, target: int, step: int) -> None:
+        self._fences[target] = max(self._fences[target], step)
+        kept = self._kept[target]
+        for earlier in [each for each in kept if each < step]:
+            self.kept_bytes -= len(kept.pop(earlier)[1])
+
+    def _need(self, step: int, source: int) -> Outgoing:
+        attempts = self._assembling(step, source)
+        attempt = len(attempts)
+        if not self.keep or attempt == ATTEMPTS:
+            raise ReplayImpossible(
+                f"worker {self.place.worker} misses step {step} of worker {source}, asked {attempt - 1} times"
+            )
+        attempts.append(Assembly([self._key(step, self.place.worker, attempt, source)]))
+        return self._notes.tell(source, Need(step, attempt))
+
+    def _assembling(self, step: int, source: int) -> list[Assembly]:
+        """One for each attempt: whichever is complete first will do."""
+        key = self._key(step, self.place.worker, 0, source)
+        return self._assemblies.setdefault((step, source), [Assembly([key])])
+
+    def _tell_sources(self, note: Note) -> Outgoing:
+        return [message for source in self._all_sources for message in self._notes.tell(source, note)]
+
+    def _key(self, step: int, target: int, attempt: int, source: int | None = None) -> MessageKey:
+        source = self.place.worker if source is None else source
+        return MessageKey(self.place.run, self.place.epoch * ATTEMPTS + attempt, step, source, target)
+
+
+def _union(who: Mapping[int, Sequence[int]]) -> list[int]:
+    return sorted({worker for workers in who.values() for worker in workers})

@@ -1,0 +1,35 @@
+"""How a run is to go, whatever its plan and channel."""
+
+from __future__ import annotations
+
+import msgspec
+
+from glowplug.distributed.faults import Faults
+from glowplug.distributed.orders import Collect
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`memory_bytes` is what each worker may hold (its address space, enforced by the kernel); 0 does not
+    limit it.
+
+    With `checkpoint_layers` workers write what they need to begin again about every so many layers, to
+    `checkpoints` (a folder or a URL of an object store, or else the run's own folder), and one that is lost
+    is replaced; without, all go back to the beginning. `keep` has senders keep what receivers have not
+    checkpointed; left out, they do where the channel does not give again what a lost worker got. `parts` is
+    a folder in which parts are cached by content.
+    """
+
+    memory_bytes: int = 0
+    deadline_s: float = 600.0
+    checkpoint_layers: int = 0
+    checkpoints: str = ""
+    keep: bool | None = None
+    barrier: bool = False
+    background: bool | None = None
+    plain: bool | None = None
+    collect: Collect = "activations"
+    stall_s: float = 1.0
+    branching: int | None = None
+    spares: int = 0
+    parts: str = ""
+    faults: Faults = Faults()

@@ -1,0 +1,104 @@
+"""One inference over many worker processes of this machine."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from glowplug.core.errors import InvalidArguments
+from glowplug.distributed.assignment import Assignment
+from glowplug.distributed.channels.base import Room
+from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.channels.registry import room as room_of
+from glowplug.distributed.checkpoints import checkpoint_blobs, remove_checkpoints
+from glowplug.distributed.deploying import Deployed, deploy
+from glowplug.distributed.local_platform import LocalPlatform
+from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.platform_line import Response
+from glowplug.distributed.results import Output
+from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.supervisor import Supervisor, Watch
+
+_GIB = 2**30
+
+
+class Run(msgspec.Struct, frozen=True, eq=False):
+    """What came out and what it took.
+
+    `seconds` is from the first start of a worker to the result; writing parts comes before. `gib_s` is
+    memory times time over all processes, those that were lost too: what each may hold, or without a limit
+    the most it held. `meter` adds up the workers that finished. `restarts` are workers that were replaced
+    and times that all went back.
+    """
+
+    output: Output
+    seconds: float
+    workers: tuple[Response, ...]
+    meter: Meter
+    gib_s: float
+    invocations: int
+    rows_sent: int
+    restarts: int
+    epochs: int
+
+
+def run(
+    network: Network,
+    inputs: Floats,
+    assignment: Assignment,
+    channel: str | Room = "shared_memory",
+    options: RunOptions | None = None,
+    *,
+    name: str = "",
+    watch: Watch = lambda worker, step: None,
+) -> Run:
+    """`inputs` (network.inputs, samples) float32 through `network`, as `assignment` spreads it.
+
+    `channel` is a name of `channels.ROOMS` or a room that is not open. `name` is the run's, unique among
+    those that are open. Whatever happens, KeyboardInterrupt included, no process is left, and nothing in
+    any broker, store or folder but cached parts. Raises InvalidArguments, PartTooLarge, RunExists,
+    ChannelError, DeadlinePassed, GangLost, OutOfMemory, and what else ended the run.
+    """
+    options = options or RunOptions()
+    if inputs.ndim != 2 or inputs.shape[0] != network.inputs:
+        raise InvalidArguments(f"the network reads {network.inputs} rows, and the inputs are {inputs.shape}")
+    if any(share.end > inputs.shape[1] for share in assignment.shares):
+        raise InvalidArguments(f"the plan is for more than the {inputs.shape[1]} samples that are given")
+    where = room_of(channel) if isinstance(channel, str) else channel
+    name = name or f"run-{secrets.token_hex(6)}"
+    with tempfile.TemporaryDirectory(prefix="glowplug-run-") as folder:
+        with where.open(name, assignment.workers) as opened:
+            deployed = deploy(network, inputs, assignment, opened.address, options, Path(folder))
+            blobs = checkpoint_blobs(deployed.orders.checkpoints) if deployed.orders.lines else None
+            platform = LocalPlatform()
+            supervisor = Supervisor(platform, deployed, blobs, options, watch)
+            try:
+                supervisor.supervise()
+            finally:
+                platform.close()
+                if blobs is not None:
+                    remove_checkpoints(blobs, name)
+                    blobs.close()
+        return _run(supervisor, deployed, opened)
+
+
+def _run(supervisor: Supervisor, deployed: Deployed, room: Room) -> Run:
+    responses = tuple(response for _, response in sorted(supervisor.responses.items()))
+    meter = room.meter
+    for response in responses:
+        meter = meter.plus(response.meter)
+    return Run(
+        output=np.load(deployed.orders.result),
+        seconds=supervisor.seconds,
+        workers=responses,
+        meter=meter,
+        gib_s=sum(charge.ran_s * charge.memory_bytes for charge in supervisor.charges) / _GIB,
+        invocations=len(supervisor.charges),
+        rows_sent=deployed.total_rows_sent,
+        restarts=supervisor.gang.losses,
+        epochs=supervisor.gang.epoch + 1,
+    )

@@ -1,0 +1,171 @@
+"""Turns what a gang decides into processes, and what becomes of them into what it hears."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from glowplug.core import errors
+from glowplug.core.errors import DeadlinePassed
+from glowplug.distributed.channels.blobs import Blobs
+from glowplug.distributed.checkpoints import Checkpoints
+from glowplug.distributed.deploying import Deployed
+from glowplug.distributed.errors import ReplayImpossible
+from glowplug.distributed.gang import Begin, Command, End, Gang, GoBack
+from glowplug.distributed.local_platform import Ended, Event, LocalPlatform
+from glowplug.distributed.orders import ROOT, Orders, lines_for
+from glowplug.distributed.platform_line import Failure, Launch, Reached, Response
+from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.start import Place, Start
+
+GRACE_S = 5.0
+"""So long may workers take to say what they did, once the root has the result."""
+Watch = Callable[[int, int], None]
+"""Told of a worker and the step that it reached."""
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """One process, from start to end: what a function platform bills."""
+
+    place: Place
+    ran_s: float
+    memory_bytes: int
+
+
+class Supervisor:
+    """One run. `responses` and `charges` fill up while it goes; both are whole when `supervise` returns or
+    raises."""
+
+    def __init__(
+        self,
+        platform: LocalPlatform,
+        deployed: Deployed,
+        blobs: Blobs | None,
+        options: RunOptions,
+        watch: Watch,
+    ) -> None:
+        orders = deployed.orders
+        self.gang = Gang(orders.run, orders.workers, options.branching, replaceable(orders))
+        self.responses: dict[int, Response] = {}
+        self.charges: list[Charge] = []
+        self.seconds = 0.0
+        self._platform, self._deployed, self._blobs = platform, deployed, blobs
+        self._options, self._watch = options, watch
+        self._peaks: dict[Place, int] = {}
+        self._begun: set[int] = set()
+        self._failures: dict[Place, Failure] = {}
+        self._lines: dict[int, int] = {}
+        self._end: End | None = None
+        self._began_s = time.monotonic()
+
+    def supervise(self) -> None:
+        """Returns when the root has written the result. Raises what ended the run instead, DeadlinePassed,
+        and OSError where no process can be made. No process is left in any case."""
+        self._began_s = time.monotonic()
+        try:
+            self._obey(self.gang.start())
+            while self._end is None:
+                self._hear(self._platform.events(self._left_s()))
+                if self._end is None and self._left_s() <= 0:
+                    self._end = End(DeadlinePassed(f"the run took longer than {self._options.deadline_s} s"))
+            self.seconds = time.monotonic() - self._began_s
+            if self._end.error is not None:
+                raise self._end.error
+            self._let_finish()
+        finally:
+            self._charge(self._platform.end_all())
+
+    def _let_finish(self) -> None:
+        until_s = time.monotonic() + GRACE_S
+        while len(self.responses) < self._deployed.orders.workers and time.monotonic() < until_s:
+            events = self._platform.events(max(0.0, until_s - time.monotonic()))
+            for place, what in events:
+                if isinstance(what, Response):
+                    self.responses[place.worker] = what
+            self._charge(events)
+
+    def _hear(self, events: list[Event]) -> None:
+        self._charge(events)
+        for place, what in events:
+            match what:
+                case Launch(worker):
+                    self._obey(self.gang.asked(worker))
+                case Reached(step):
+                    self._reached(place, step)
+                case Response():
+                    self.responses[place.worker] = what
+                    self._obey(self.gang.finished(place))
+                case Failure():
+                    self._failures[place] = what
+                case Ended(how):
+                    self._obey(self._ended(place, how))
+
+    def _reached(self, place: Place, step: int) -> None:
+        self._watch(place.worker, step)
+        if place.worker not in self._begun:
+            self._begun.add(place.worker)
+            if len(self._begun) == self._deployed.orders.workers:
+                for _ in range(self._options.spares):
+                    self._platform.add_spare()
+
+    def _ended(self, place: Place, how: str) -> list[Command]:
+        failure = self._failures.pop(place, None)
+        if failure is None:
+            return self.gang.lost(place, how)
+        if failure.code == ReplayImpossible.code:
+            return self.gang.stuck(place, failure.message)
+        return self.gang.failed(place, errors.from_code(failure.code, failure.message))
+
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Begin():
+                    self._platform.begin(self._start(command))
+                case GoBack(epoch):
+                    self._charge(self._platform.end_all())
+                    self.responses.clear()
+                    self._lines = common_lines(self._deployed.orders, self._blobs, epoch)
+                    self._obey(self.gang.gone_back())
+                case End():
+                    self._end = command
+
+    def _start(self, begin: Begin) -> Start:
+        return Start(
+            orders=str(self._deployed.path), place=begin.place, line=self._lines.get(begin.place.worker, 0),
+            launches=begin.launches, deadline_s=self._left_s(), memory_bytes=self._options.memory_bytes,
+        )  # fmt: skip
+
+    def _charge(self, events: list[Event]) -> None:
+        """A limit is billed whole; without one, what was held, as far as it is known."""
+        for place, what in events:
+            if isinstance(what, Response):
+                self._peaks[place] = what.peak_bytes
+            elif isinstance(what, Ended):
+                held = self._options.memory_bytes or self._peaks.get(place, what.peak_bytes)
+                self.charges.append(Charge(place, what.ran_s, held))
+
+    def _left_s(self) -> float:
+        return max(0.0, self._began_s + self._options.deadline_s - time.monotonic())
+
+
+def replaceable(orders: Orders) -> set[int]:
+    """Those that checkpoint, so that what they need is kept or given again, and those that need nobody; the
+    root needs the others' results."""
+    alone = {share.members[0] for share in orders.shares if len(share.members) == 1} - {ROOT}
+    return alone | {worker for worker in range(orders.workers) if lines_for(orders, worker)}
+
+
+def common_lines(orders: Orders, blobs: Blobs | None, epoch: int) -> dict[int, int]:
+    """Where each worker can begin again so that those it exchanges rows with can too, by worker."""
+    reached = {}
+    for worker in range(orders.workers):
+        checkpoints = Checkpoints(blobs, orders.run, worker, epoch)
+        reached[worker] = checkpoints.latest(lines_for(orders, worker), of_all_epochs=True) or 0
+    return {
+        worker: min(
+            reached[member] for share in orders.shares if worker in share.members for member in share.members
+        )
+        for worker in reached
+    }

@@ -1,0 +1,155 @@
+"""What one worker does from its start message to its response."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from glowplug.distributed.background_post import BackgroundPost
+from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.channels.registry import join
+from glowplug.distributed.checkpoints import Checkpoints, checkpoint_blobs
+from glowplug.distributed.exchange import Exchange
+from glowplug.distributed.faults import Faults, disturbed, end_here
+from glowplug.distributed.frame import Kind
+from glowplug.distributed.loop import LayerLoop
+from glowplug.distributed.orders import BARRIER, FIRST, GO, ROOT, read_orders
+from glowplug.distributed.part_file import read_part
+from glowplug.distributed.phases import Phases
+from glowplug.distributed.platform_line import PlatformLine, Reached, Response
+from glowplug.distributed.post import InlinePost, Post, Timing, Wire
+from glowplug.distributed.results import Results, put_together
+from glowplug.distributed.rows_in_flight import opener
+from glowplug.distributed.schedule import Schedule, parts_of
+from glowplug.distributed.start import Place, Start
+
+_TELL_EVERY_S = 0.2
+_LAST_STALLS = 6
+"""Whoever is done may have said so in a note that was lost."""
+
+
+def work(start: Start, line: PlatformLine, began_s: float) -> None:
+    """Tells `line` of the response when the worker's part is done. Then, where it keeps what it sent, it
+    stays until nobody needs that any more. `began_s` is as time.monotonic tells it. Raises GlowplugError,
+    MemoryError."""
+    phases = Phases()
+    place = start.place
+    with ExitStack() as closing:
+        with phases.of("load"):
+            orders = read_orders(Path(start.orders))
+            parts = {
+                partition: read_part(orders.part(partition, role))
+                for partition, role in parts_of(orders, place.worker)
+            }
+            inputs = np.load(orders.inputs, mmap_mode="r")
+            schedule = Schedule(orders, place.worker, parts)
+            blobs = checkpoint_blobs(orders.checkpoints) if orders.lines else None
+            if blobs is not None:
+                closing.callback(blobs.close)
+            checkpoints = Checkpoints(blobs, orders.run, place.worker, place.epoch)
+            first = _first(start, schedule, checkpoints)
+            channel = disturbed(join(orders.address, place.worker), orders.faults, place)
+            closing.callback(channel.close)
+        keep = bool(orders.lines) and not channel.limits.replays if orders.keep is None else orders.keep
+        exchange = Exchange(
+            place, schedule.sources(), schedule.targets(), first=first,
+            limit_bytes=channel.limits.max_message_bytes, keep=keep,
+        )  # fmt: skip
+        timing = Timing(orders.stall_s, began_s + start.deadline_s)
+        wire = Wire(channel, exchange, timing, tells=keep or orders.window > 0)
+        post = (BackgroundPost if orders.background else InlinePost)(wire, opener(schedule), phases)
+        closing.callback(post.close)
+        watch = _watcher(line, orders.faults, place)
+        loop = LayerLoop(schedule, parts, inputs, post, checkpoints, phases, watch)
+        if orders.barrier and first < FIRST:
+            with phases.of("barrier"):
+                meet(schedule, post, waits=not place.incarnation)
+        began_s = time.monotonic()
+        results = loop.run(first)
+        with phases.of("gather"):
+            gather(schedule, post, results)
+            post.done(orders.gather + 1)
+            post.flush()
+        meter = channel.meter if blobs is None else channel.meter.plus(blobs.meter)
+        worked_s = time.monotonic() - began_s
+        line.tell(_response(place, phases, worked_s, meter, exchange, checkpoints))
+        if keep and not schedule.is_root:
+            post.wait_until(schedule.all_targets(), orders.gather + 1, _LAST_STALLS)
+
+
+def _response(
+    place: Place, phases: Phases, worked_s: float, meter: Meter, exchange: Exchange, checkpoints: Checkpoints
+) -> Response:
+    return Response(
+        place=place,
+        phases=phases.times(),
+        worked_s=worked_s,
+        meter=meter,
+        damaged=exchange.damaged,
+        sent_again=exchange.sent_again,
+        checkpoint_bytes=checkpoints.written_bytes,
+        peak_bytes=_peak_bytes(),
+    )
+
+
+def _peak_bytes() -> int:
+    """The most memory that was resident. What getrusage tells begins with the parent's at the fork."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def _first(start: Start, schedule: Schedule, checkpoints: Checkpoints) -> int:
+    """The line to begin at: the last that was reached in this epoch, else the one at which it began."""
+    if start.place.incarnation:
+        return checkpoints.latest(schedule.lines) or start.line
+    return start.line
+
+
+def meet(schedule: Schedule, post: Post, *, waits: bool) -> None:
+    """Who takes over for another does not wait: the others have met, or wait for it."""
+    others = [worker for worker in range(schedule.orders.workers) if worker != ROOT]
+    if schedule.is_root:
+        if waits:
+            post.wait(BARRIER)
+        post.send(GO, [(worker, _null) for worker in others])
+    else:
+        post.send(BARRIER, [(ROOT, _null)])
+        if waits:
+            post.wait(GO)
+
+
+def gather(schedule: Schedule, post: Post, results: Results) -> None:
+    orders, step = schedule.orders, schedule.orders.gather
+    if schedule.is_root:
+        packed = {worker: payload.body for worker, payload in post.wait(step).items()}
+        if orders.final_shares(ROOT):
+            packed[ROOT] = results.pack()
+        output = put_together(orders, packed)
+        partial = Path(f"{orders.result}.partial")
+        with partial.open("wb") as file:
+            np.save(file, output)
+        partial.rename(orders.result)
+    elif orders.final_shares(schedule.worker):
+        post.send(step, [(ROOT, lambda: (Kind.BYTES, results.pack()))])
+
+
+def _null() -> tuple[Kind, bytes]:
+    return Kind.NULL, b""
+
+
+def _watcher(line: PlatformLine, faults: Faults, place: Place) -> Callable[[int], None]:
+    told_s = 0.0
+
+    def before(step: int) -> None:
+        nonlocal told_s
+        now_s = time.monotonic()
+        if now_s - told_s >= _TELL_EVERY_S:
+            told_s = now_s
+            line.tell(Reached(step))
+        end_here(faults, place, step)
+
+    return before

@@ -1,0 +1,129 @@
+"""Whatever a channel does to messages and whoever dies: each worker computes from the same bytes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from glowplug.distributed.errors import ReplayImpossible
+from glowplug.distributed.exchange import ATTEMPTS, Exchange
+from glowplug.distributed.frame import Kind
+from glowplug.distributed.start import Place
+from tests.distributed.world import Plan, World, outcome, random_plan
+
+ROWS = Plan({0: {0: (), 1: (1,), 2: (1,)}, 1: {0: (), 1: (0,), 2: (0,)}}, (0, 1, 2))
+
+
+class Machine(RuleBasedStateMachine):
+    @initialize(seed=st.integers(0, 10**6), workers=st.integers(1, 3), steps=st.integers(1, 6),
+                replays=st.booleans(), keep=st.booleans())  # fmt: skip
+    def begin(self, seed: int, workers: int, steps: int, replays: bool, keep: bool) -> None:
+        # Who keeps nothing trusts a channel that gives again; nothing else is promised to work.
+        self.plan = random_plan(random.Random(seed), workers, steps)
+        self.world = World(self.plan, replays=replays or not keep, keep=keep)
+
+    @rule(pick=st.integers(0, 100), damage=st.booleans(), repeat=st.booleans())
+    @precondition(lambda self: self.world.flying)
+    def arrive(self, pick: int, damage: bool, repeat: bool) -> None:
+        self.world.arrive(pick % len(self.world.flying), damage=damage, repeat=repeat)
+
+    @rule()
+    def arrive_all(self) -> None:
+        while self.world.flying:
+            self.world.arrive(0)
+
+    @rule(pick=st.integers(0, 100))
+    @precondition(lambda self: self.world.flying and self.world.keep)
+    def lose(self, pick: int) -> None:
+        del self.world.flying[pick % len(self.world.flying)]
+
+    @rule(pick=st.integers(0, 2))
+    def advance(self, pick: int) -> None:
+        self.world.guarded(self.world.workers[pick % len(self.world.workers)].advance)
+
+    @rule(pick=st.integers(0, 2))
+    def ask_again(self, pick: int) -> None:
+        self.world.guarded(self.world.workers[pick % len(self.world.workers)].ask_again)
+
+    @rule(pick=st.integers(0, 2), sure=st.sampled_from([False, False, True]))
+    def kill(self, pick: int, sure: bool) -> None:
+        if sure:
+            self.world.kill(pick % len(self.world.workers))
+
+    @invariant()
+    def is_whole(self) -> None:
+        if hasattr(self, "world"):
+            self.world.validate()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.finish()
+            found = {number: worker.value for number, worker in self.world.workers.items()}
+            assert found == outcome(self.plan)
+
+
+Machine.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestExchange = Machine.TestCase
+
+
+def exchange(worker: int = 0, **options: object) -> Exchange:
+    plan = ROWS
+    given = {"limit_bytes": 1000, **options}
+    place = Place("run", worker, incarnation=int(given.pop("incarnation", 0)))  # type: ignore[call-overload]
+    return Exchange(place, plan.sources[worker], plan.targets(worker), **given)  # type: ignore[arg-type]
+
+
+def test_a_payload_is_kept_until_its_target_is_done() -> None:
+    sender, receiver = exchange(0), exchange(1)
+    receiver.deliver(dict(sender.send(1, 1, Kind.BYTES, b"x" * 50)))
+    assert sender.kept_bytes == 50
+    sender.deliver(dict(receiver.done(2)))
+    assert sender.kept_bytes == 0
+    assert sender.send(1, 1, Kind.BYTES, b"y") == [], "what nobody needs any more is not sent"
+
+
+def test_damage_is_asked_for_again_under_another_key() -> None:
+    sender, receiver = exchange(0), exchange(1)
+    ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
+    request = receiver.deliver({key: message[:-1] + b"?"})
+    ((again, same),) = sender.deliver(dict(request))
+    assert again.epoch == key.epoch + 1
+    receiver.deliver({again: same})
+    assert bytes(receiver.take(1)[0].body) == b"payload"
+    assert (receiver.damaged, sender.sent_again) == (1, 1)
+
+
+def test_who_took_over_says_what_it_never_had() -> None:
+    late, asking = exchange(0, first=2, incarnation=1), exchange(1)
+    request = asking.ask_again(1)
+    with pytest.raises(ReplayImpossible, match="worker 1 needs step 1 of worker 0"):
+        asking.deliver(dict(late.deliver(dict(request))))
+
+
+def test_an_earlier_epoch_is_not_heard() -> None:
+    sender = exchange(0)
+    receiver = Exchange(Place("run", 1, epoch=1), ROWS.sources[1], ROWS.targets(1), limit_bytes=1000)
+    receiver.deliver(dict(sender.send(1, 1, Kind.BYTES, b"late")))
+    assert receiver.missing(1) == [0]
+
+
+def test_without_keeping_damage_cannot_be_mended() -> None:
+    sender, receiver = exchange(0, keep=False), exchange(1, keep=False)
+    ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
+    assert (sender.kept_bytes, receiver.ask_again(1)) == (0, [])
+    with pytest.raises(ReplayImpossible):
+        receiver.deliver({key: message[:-1] + b"?"})
+
+
+def test_attempts_end() -> None:
+    receiver = exchange(1)
+    for _ in range(ATTEMPTS - 1):
+        receiver.ask_again(1)
+    with pytest.raises(ReplayImpossible, match="asked 255 times"):
+        receiver.ask_again(1)

@@ -1,0 +1,172 @@
+"""Real workers: fresh interpreters that are killed, limited, interrupted, and replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glowplug.core.errors import DeadlinePassed, InvalidArguments, OutOfMemory
+from glowplug.distributed import assignment, deploying
+from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
+from glowplug.distributed.errors import PartTooLarge, RunExists
+from glowplug.distributed.faults import Faults, Kill
+from glowplug.distributed.network import Floats
+from glowplug.distributed.orders import FIRST
+from glowplug.distributed.partition.baselines import block
+from glowplug.distributed.partition.result import Settings
+from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.runner import run
+from glowplug.distributed.workload.challenge import ChallengeNetwork
+from glowplug.distributed.workload.serial import serial
+from tests.distributed.nets import small_inputs
+
+pytestmark = pytest.mark.e2e
+LAYERS, SAMPLES, WORKERS = 24, 60, 3
+NETWORK = ChallengeNetwork(1024, LAYERS)
+
+
+@pytest.fixture(scope="module")
+def x() -> Floats:
+    return small_inputs(1024, SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where runs put everything; it is empty after each."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return temporary
+
+
+def rows() -> assignment.Assignment:
+    return assignment.rows(SAMPLES, block(NETWORK, Settings(WORKERS)))
+
+
+def is_clean(place: Path) -> bool:
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    workers = [
+        pid
+        for line in children
+        for pid in line.read_text().split()
+        if b"glowplug.distributed.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    return not workers and not list(place.iterdir())
+
+
+def test_workers_that_die_are_replaced(x: Floats, parts: str, place: Path) -> None:
+    """One worker twice, the root once; in between, messages are lost, damaged, doubled and late."""
+    kills = (Kill(1, FIRST + 9), Kill(1, FIRST + 14, 0, 1), Kill(0, FIRST + 19))
+    faults = Faults(seed=1, drop=0.02, corrupt=0.02, duplicate=0.05, late=0.05, delay=0.05, kills=kills)
+    options = RunOptions(
+        faults=faults, keep=True, stall_s=0.3, checkpoint_layers=6, parts=parts, spares=2, deadline_s=120
+    )
+    seen: set[int] = set()
+    found = run(
+        NETWORK,
+        x,
+        rows(),
+        SharedMemoryRoom(folder=str(place)),
+        options,
+        watch=lambda worker, step: seen.add(worker),
+    )
+    assert np.array_equal(found.output, serial(NETWORK, x))
+    assert (found.restarts, found.epochs, found.invocations) == (3, 1, WORKERS + 3)
+    assert seen == {0, 1, 2}
+    assert is_clean(place)
+
+
+def test_a_worker_that_always_dies_sends_all_back(x: Floats, parts: str, place: Path) -> None:
+    kills = tuple(Kill(2, FIRST + 20, 0, incarnation) for incarnation in range(3))
+    options = RunOptions(
+        faults=Faults(kills=kills), checkpoint_layers=6, parts=parts, spares=3, branching=1, deadline_s=120
+    )
+    found = run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options)
+    assert np.array_equal(found.output, serial(NETWORK, x))
+    assert found.epochs == 2
+    assert is_clean(place)
+
+
+def test_nobody_waits_past_the_deadline(x: Floats, parts: str, place: Path) -> None:
+    options = RunOptions(faults=Faults(drop=1.0), keep=True, parts=parts, deadline_s=4)
+    with pytest.raises(DeadlinePassed):
+        run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options)
+    assert is_clean(place)
+
+
+def test_what_does_not_fit_is_refused_by_its_bytes(x: Floats, place: Path) -> None:
+    large = ChallengeNetwork(16384, 1920)
+    wide = np.zeros((16384, 1), np.float32)
+    with pytest.raises(PartTooLarge, match=r"worker 0 needs 9\d{9} bytes \(8.4 GB of weights"):
+        run(large, wide, assignment.serial(large, 1), options=RunOptions(memory_bytes=2 * 10**9))
+    assert is_clean(place)
+
+
+def test_the_kernel_enforces_the_limit(parts: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two buffers of 80 MB beside a runtime that takes most of the limit, which nobody foresaw."""
+    monkeypatch.setattr(deploying, "RUNTIME_BYTES", 0)
+    wide = np.zeros((1024, 20_000), np.float32)
+    options = RunOptions(memory_bytes=500 * 10**6, parts=parts, deadline_s=60)
+    spread = assignment.serial(NETWORK, 20_000)
+    with pytest.raises(OutOfMemory, match="worker 0 needs more than the 500000000 bytes"):
+        run(NETWORK, wide, spread, SharedMemoryRoom(folder=str(place)), options)
+    assert is_clean(place)
+
+
+def test_two_runs_with_one_name(x: Floats, place: Path) -> None:
+    with SharedMemoryRoom(folder=str(place)).open("taken", 1), pytest.raises(RunExists):
+        run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), name="taken")
+    assert is_clean(place)
+
+
+def test_inputs_that_do_not_fit(x: Floats) -> None:
+    with pytest.raises(InvalidArguments, match="reads 1024 rows"):
+        run(NETWORK, x[:5], rows())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_whoever_started_them(number: signal.Signals, parts: str, tmp_path: Path) -> None:
+    """An interrupt also leaves nothing in files; a kill can only take the processes with it."""
+    script = f"""
+import tempfile
+from tests.distributed.test_runs import *
+tempfile.tempdir = {str(tmp_path)!r}
+options = RunOptions(faults=Faults(drop=1.0), keep=True, parts={parts!r}, deadline_s=100)
+watch = lambda worker, step: print(worker, flush=True)
+run(NETWORK, small_inputs(1024, SAMPLES), rows(), SharedMemoryRoom(folder={str(tmp_path)!r}), options,
+watch=watch)
+"""
+    runner = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert runner.stdout is not None
+    assert runner.stdout.readline(), "a worker has begun"
+    workers = [int(pid) for pid in Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()]
+    assert workers
+    handles = [os.pidfd_open(pid) for pid in workers]
+    runner.send_signal(number)
+    runner.communicate(timeout=60)
+    for handle in handles:
+        assert _ended(handle), "a worker outlives whoever started it"
+        os.close(handle)
+    if number == signal.SIGINT:
+        assert list(tmp_path.iterdir()) == []
+
+
+def _ended(handle: int) -> bool:
+    import select
+
+    return bool(select.select([handle], [], [], 20)[0])

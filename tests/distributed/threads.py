@@ -1,0 +1,67 @@
+"""A run whose workers are threads of this process, over the memory channel: everything but processes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from glowplug.distributed.assignment import Assignment
+from glowplug.distributed.channels.memory import MemoryRoom
+from glowplug.distributed.deploying import Deployed, deploy
+from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.platform_line import Response, Told
+from glowplug.distributed.results import Output
+from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.start import Place, Start
+from glowplug.distributed.work import work
+
+_numbers = itertools.count()
+
+
+class ThreadLine:
+    """A worker's line that collects what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+
+    def launch(self, worker: int) -> None:
+        raise AssertionError("nobody is launched by a thread")
+
+    def tell(self, what: Told) -> None:
+        self.told.append(what)
+
+    @property
+    def response(self) -> Response:
+        (found,) = [each for each in self.told if isinstance(each, Response)]
+        return found
+
+
+def run_in_threads(
+    network: Network, x: Floats, assignment: Assignment, options: RunOptions, folder: Path
+) -> tuple[Output, list[Response], Deployed]:
+    """Raises what the first worker to fail raised."""
+    failed: list[BaseException] = []
+    lines = [ThreadLine() for _ in range(assignment.workers)]
+    with MemoryRoom().open(f"threads-{next(_numbers)}", assignment.workers) as room:
+        deployed = deploy(network, x, assignment, room.address, options, folder)
+
+        def one(worker: int) -> None:
+            place = Place(room.run, worker)
+            start = Start(orders=str(deployed.path), place=place, deadline_s=options.deadline_s)
+            try:
+                work(start, lines[worker], time.monotonic())
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=one, args=(worker,)) for worker in range(assignment.workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if failed:
+        raise failed[0]
+    return np.load(deployed.orders.result), [line.response for line in lines], deployed
