@@ -119,7 +119,9 @@ def test_an_object_is_asked_for_again_until_it_is_there() -> None:
     assert asking.calls.tolist() == [3]
     assert now[0, 0] == pytest.approx(0.086)
     later = asking.take(np.full((1, 5), 1.0), arrivals([1.05]))
-    assert asking.calls.tolist() == [5]  # first asked 0.03 after it was waited for, when it was missing before
+    assert asking.calls.tolist() == [
+        5
+    ]  # first asked 0.03 after it was waited for, when it was missing before
     assert later[0, 0] == pytest.approx(1.08)
 
 
