@@ -48,7 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not self.quick:
             return self
         return msgspec.structs.replace(
-            self, neurons=(1024,), workers=(8,), layers=12, samples=2000, surveyed=200, head=10,
+            self, neurons=(1024,), workers=(8,), layers=8, samples=1000, surveyed=128, head=6,
             delays=("hop-100ms",), slowdowns=(1.0,), seeds=1, choice_neurons=(1024,), choice_workers=(2,),
             pipeline_neurons=(1024,),
         )  # fmt: skip

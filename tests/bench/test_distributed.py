@@ -1,0 +1,113 @@
+"""The experiment `distributed`: its small version, and what it judges by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from glowplug.bench import distributed, distributed_paper, distributed_schemes
+from glowplug.bench.distributed_options import PARTS, Options
+from glowplug.bench.registry import options_of
+from glowplug.bench.result import Result
+from glowplug.distributed.partition.methods import partition
+from glowplug.distributed.workload.challenge import ChallengeNetwork
+
+pytest.importorskip("numba", reason="pip install 'glowplug[distributed]'")
+pytest.importorskip("mtkahypar", reason="pip install 'glowplug[distributed]'")
+FIELDS = {
+    "system", "plan", "channel", "neurons", "layers", "workers", "seed", "total_s", "usd", "bytes_sent",
+    "rows_sent", "predicted_s", "predicted_usd", "delay_model", "equal", "simulated",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small() -> Result:
+    return distributed.run(Options(quick=True, parts=("formula", "schemes", "sizes", "pipeline")))
+
+
+def test_every_row_has_the_fields_of_the_experiment(small: Result) -> None:
+    for row in small.rows:
+        assert row.keys() >= FIELDS
+        assert row["part"] in PARTS
+        assert row["simulated"] == (row["part"] in ("schemes", "pipeline"))
+        assert row["simulated"] == (row["delay_model"] is not None)
+    assert {row["part"] for row in small.rows} == {"formula", "schemes", "sizes", "pipeline"}
+    assert small.missing == ["part choice: not asked for"]
+    assert small.holds
+
+
+def test_ours_sends_less_than_what_was_published_and_costs_less(small: Result) -> None:
+    rows = [row for row in small.rows if row["part"] == "schemes"]
+    usd = {(row["system"], row["channel"]): row["usd"] for row in rows}
+    assert usd["ours", "queue"] < usd["re-made, our rows", "queue"] < usd["re-made, as published", "queue"]
+    assert usd["ours", "object"] < usd["re-made, our rows", "object"]
+    sent = {(row["system"], row["channel"]): row["bytes_sent"] for row in rows}
+    assert sent["ours", "queue"] < sent["re-made, our rows", "queue"] / 3
+
+
+def test_a_table_and_a_picture(small: Result, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
+    console = Console(record=True, width=150)
+    distributed.report(small, console)
+    assert "re-made, as" in console.export_text()
+    distributed.plot(small, tmp_path / "distributed.png")
+    assert (tmp_path / "distributed.png").stat().st_size > 10_000
+
+
+def test_unknown_parts_and_delays_are_named() -> None:
+    with pytest.raises(ValueError, match="no parts magic; it has formula"):
+        options_of(Options, False, None, ["parts=magic"])
+    with pytest.raises(ValueError, match="no delays hop-1ms; it has hop-20ms"):
+        options_of(Options, False, None, ["delays=hop-1ms"])
+    assert options_of(Options, True, None, ["workers=8,20", "ink=9,13"]).ink == (9, 13)
+
+
+def test_a_poorer_partition_sends_as_many_rows_as_asked() -> None:
+    network = ChallengeNetwork(1024, 8)
+    ours = partition(network, 8, "block")
+    everything = sum(partition(network, 8, "random").rows_sent[1:])
+    least = sum(ours.rows_sent[1:])
+    wanted = (least + everything) / 2
+    found = distributed_paper.poorer(network, ours, wanted)
+    assert sum(found.rows_sent[1:]) == pytest.approx(wanted, rel=0.03)
+    for before, after in zip(ours.owners, found.owners, strict=True):
+        assert np.array_equal(np.bincount(before), np.bincount(after))
+
+
+def test_text_is_as_much_longer_as_theirs_was() -> None:
+    rng = np.random.default_rng(0)
+    values = np.zeros((20, 2000), np.float32)
+    alive = rng.permutation(2000)[:80]
+    values[:, alive] = rng.integers(0, 512, (20, 80)) / 16
+    rows = np.arange(20, dtype=np.int32)
+    in_object = len(distributed_paper.text_in_object(rows, values))
+    on_queue = len(distributed_paper.text_on_queue(rows, values))
+    assert on_queue / in_object == pytest.approx(2.95, rel=0.05)
+    assert distributed_paper.rows_sent(1024, 8) == 430_073
+    assert distributed_paper.rows_sent(1024, 20) == pytest.approx(1_214_000, rel=0.01)
+    assert distributed_paper.rows_sent(1024, 9) is None
+
+
+def scheme(system: str, channel: str, usd: float, delay_model: str = "a") -> dict[str, Any]:
+    return {
+        "neurons": 1024, "workers": 8, "delay_model": delay_model, "slowdown": 1.0, "system": system,
+        "channel": channel, "usd": usd,
+    }  # fmt: skip
+
+
+def test_the_claims_take_the_better_channel_of_each_and_the_worst_delay() -> None:
+    rows = [
+        scheme("re-made, as published", "queue", 10.0), scheme("re-made, as published", "object", 25.0),
+        scheme("ours", "queue", 2.0), scheme("ours", "object", 1.0),
+        scheme("re-made, as published", "queue", 9.0, "b"),
+        scheme("re-made, as published", "object", 36.0, "b"),
+        scheme("ours", "queue", 3.0, "b"), scheme("ours", "object", 4.0, "b"),
+    ]  # fmt: skip
+    (ratio,) = distributed_schemes._ratio_claims(rows)
+    assert ratio.value == pytest.approx(abs(2.5 / (0.05390946909375 / 0.021531605009375) - 1))
+    (cheaper,) = distributed_schemes._cheaper_claims(rows)
+    assert (cheaper.value, cheaper.holds) == (3.0, False)
