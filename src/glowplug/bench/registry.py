@@ -20,6 +20,7 @@ from rich.console import Console
 EXPERIMENTS = {
     "calibration": "glowplug.bench.preloading_calibration",
     "coldstart": "glowplug.bench.coldstart",
+    "distributed": "glowplug.bench.distributed",
     "endurance": "glowplug.bench.endurance",
     "gateway": "glowplug.bench.gateway",
     "loading": "glowplug.bench.loading",

@@ -43,7 +43,7 @@ def _rate(layer: Layer, network: Network, live: float, repeats: int) -> float:
     from glowplug.distributed.workload.serial import live_columns
 
     kernel = Kernel(layer, network.activation)
-    x = _activations(layer.inputs, SAMPLES, live)
+    x = some_activations(layer.inputs, SAMPLES, live)
 
     many = int(live_columns(x).sum())
     living, out = (np.empty((rows, many), np.float32) for rows in (layer.inputs, layer.rows))
@@ -52,7 +52,7 @@ def _rate(layer: Layer, network: Network, live: float, repeats: int) -> float:
         np.compress(live_columns(x), x, axis=1, out=living)
         kernel(living, out)
 
-    return layer.edges * SAMPLES / _fastest(work, repeats)
+    return layer.edges * SAMPLES / fastest(work, repeats)
 
 
 def _layer_s(network: Network, layer: Layer, repeats: int) -> float:
@@ -61,8 +61,8 @@ def _layer_s(network: Network, layer: Layer, repeats: int) -> float:
 
     rows = np.zeros(1, np.int32)
     kernel = Kernel(layer.take(rows).over(layer.take(rows).needed()), network.activation)
-    x = _activations(kernel.layer.inputs, 1, 1.0)
-    return _fastest(lambda: kernel(x), repeats)
+    x = some_activations(kernel.layer.inputs, 1, 1.0)
+    return fastest(lambda: kernel(x), repeats)
 
 
 def _decode(body: bytes, rows: int, samples: int) -> object:
@@ -76,11 +76,11 @@ def codec_costs(
     terms, encoded, decoded = [], [], []
     for rows, samples in _SHAPES:
         for live in (0.05, 1.0):
-            ids, values = np.arange(rows, dtype=np.int32), _activations(rows, samples, live)
+            ids, values = np.arange(rows, dtype=np.int32), some_activations(rows, samples, live)
             body = encode(ids, values)
             terms.append((1.0, rows * samples, rows * samples * live))
-            encoded.append(_fastest(partial(encode, ids, values), repeats))
-            decoded.append(_fastest(partial(decode, body, rows, samples), repeats))
+            encoded.append(fastest(partial(encode, ids, values), repeats))
+            decoded.append(fastest(partial(decode, body, rows, samples), repeats))
     return _cost(terms, encoded), _cost(terms, decoded)
 
 
@@ -93,7 +93,7 @@ def _cost(terms: Sequence[Sequence[float]], seconds: Sequence[float]) -> CodecCo
     return CodecCost(*(float(each) for each in found / scale))
 
 
-def _activations(rows: int, samples: int, live: float) -> Floats:
+def some_activations(rows: int, samples: int, live: float) -> Floats:
     """As layers leave them: dead samples are zero in every row, the others are multiples of a sixteenth."""
     rng = np.random.default_rng(0)
     alive = np.arange(samples) < max(1, round(live * samples))
@@ -102,7 +102,7 @@ def _activations(rows: int, samples: int, live: float) -> Floats:
     return found
 
 
-def _fastest(work: Callable[[], object], repeats: int) -> float:
+def fastest(work: Callable[[], object], repeats: int) -> float:
     """Others share this machine: the least is what it can do."""
     work()
     took = []

@@ -5,7 +5,7 @@ payloads of the sizes that a spread says and workers that wait instead of comput
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import msgspec
@@ -62,13 +62,15 @@ def simulate(
     """Runs it. Raises KeyError for a scheme that is not one of ROOMS."""
     cloud = Cloud(VirtualTime(), _cloud_delays(delays))
     workers = _Workers(spread, machine, delays, memory_mib, cloud)
+    if not len(spread.transfers):
+        with cloud.time:
+            cloud.time.run([partial(workers.compute, worker) for worker in range(spread.workers)])
+        return workers.result(Meter())
     with cloud.time, ROOMS[scheme](cloud).open("simulated", spread.workers) as room:
         ends = [room.end(worker) for worker in range(spread.workers)]
+        workers.begin()
         cloud.time.run([partial(workers.work, worker, end) for worker, end in enumerate(ends)])
-        meter = room.meter
-        for end in ends:
-            meter = meter.plus(end.meter)
-    return workers.result(meter)
+    return workers.result(reduce(Meter.plus, (end.meter for end in ends), room.meter))
 
 
 def _cloud_delays(delays: Delays) -> CloudDelays:
@@ -91,7 +93,18 @@ class _Workers:
         self._begun = started_s(launch_tree(spread.workers), delays.invoke_s, delays.start_s)
         self._load = loading_s(spread, machine, delays)
         self._ended = np.zeros(spread.workers)
+        self._opened_s = 0.0
         self._sent, self._wanted = _flows(spread)
+
+    def begin(self) -> None:
+        """Seconds are counted from now: opening the room is not the run's time."""
+        self._opened_s = self._time.now_s()
+
+    def compute(self, worker: int) -> None:
+        """One that nobody sends anything, nor waits for."""
+        busy = self._before[:, worker].sum() + self._after[:, worker].sum()
+        self._time.sleep(self._begun[worker] + self._load[worker] + busy)
+        self._ended[worker] = self._time.now_s() - self._opened_s
 
     def work(self, worker: int, end: Channel) -> None:
         """One worker's task, from its start to its end."""
@@ -107,7 +120,7 @@ class _Workers:
                 self._receive(worker, end, step)
         self._send(worker, end, steps)
         self._receive(worker, end, steps)
-        self._ended[worker] = self._time.now_s()
+        self._ended[worker] = self._time.now_s() - self._opened_s
 
     def result(self, meter: Meter) -> SimulatedRun:
         workers = self._spread.workers

@@ -32,8 +32,8 @@ def spread(entries: list[tuple[int, int, int, float]], workers: int = 30, steps:
 
 def test_small_messages_share_publishes_whatever_their_targets() -> None:
     found = QueueCalls().exchange(spread([(0, 0, target, 100.0) for target in range(1, 26)]), DELAY)
-    body = 100 + 28 + 18 + 8 + 9
-    assert found.usage == Usage(publishes=3, published_bytes=25 * body)
+    body = 100 + 32 + 18 + 8 + 9
+    assert found.usage == Usage(publishes=3, published_bytes=25 * body, queue_calls=122)
     assert found.calls == 3
     assert found.nbytes == 25 * body
 
@@ -46,23 +46,23 @@ def test_large_messages_go_straight_and_are_billed_by_units() -> None:
     assert found.calls == 5
     sent = 1 + 2 + 10  # units of 64 KiB
     received_beyond_one = 0 + 1 + 7  # a poll counts as one
-    assert found.usage == Usage(queue_calls=sent + received_beyond_one)
+    assert found.usage == Usage(queue_calls=sent + received_beyond_one + 122)
 
 
 def test_a_payload_is_chunked_at_the_limit() -> None:
-    room = 256 * 1024 - 8 - 9 - 18 - 28
+    room = 256 * 1024 - 8 - 9 - 18 - 32
     messages, bodies = enveloped(np.array([0.0, 1.0, room, room + 1]))
     assert messages.tolist() == [1, 1, 1, 2]
-    assert bodies.tolist() == [46, 47, room + 46, room + 1 + 92]
+    assert bodies.tolist() == [50, 51, room + 50, room + 1 + 100]
 
 
 def test_one_object_for_each_step_and_sender() -> None:
     found = ObjectCalls().exchange(
         spread([(0, 0, target, 1000.0) for target in (1, 2, 3)] + [(1, 2, 1, 500_000.0)]), DELAY
     )
-    assert found.usage == Usage(puts=2)
+    assert found.usage == Usage(puts=3, gets=30, lists=1)
     assert found.messages.tolist() == [1, 1, 1, 2]
-    assert found.nbytes == 3 * 1044 + 12 + 500_044 + 12
+    assert found.nbytes == 3 * 1048 + 12 + 500_048 + 12
 
 
 def test_a_broker_and_shared_memory_bill_no_calls() -> None:

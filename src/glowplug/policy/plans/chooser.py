@@ -107,7 +107,7 @@ def score_all(problem: Problem, terms: Terms) -> tuple[list[Score], list[Lost]]:
             try:
                 spreads = _policy(plan).spreads(problem, workers)
             except CannotSpread as error:
-                if (workers == 1) == (plan == "serial"):
+                if not _goes_without_saying(plan, workers):
                     lost.append(Lost(f"{plan} {workers}", error.message))
                 continue
             for spread in spreads:
@@ -115,6 +115,11 @@ def score_all(problem: Problem, terms: Terms) -> tuple[list[Score], list[Lost]]:
                 found += scored
                 lost += [] if why is None else [why]
     return found, lost
+
+
+def _goes_without_saying(plan: str, workers: int) -> bool:
+    """Several workers are not serial, one is nothing else, and fewer than four are no two groups."""
+    return workers > 1 if plan == "serial" else workers < (4 if plan == "hybrid" else 2)
 
 
 def _scores(problem: Problem, terms: Terms, spread: Spread) -> tuple[list[Score], Lost | None]:

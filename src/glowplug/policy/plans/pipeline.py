@@ -66,7 +66,7 @@ def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int) -
     weights = sum(layer.weights_bytes for layer in mine)
     enters = workload.layers[layers[0] - 1].rows if worker else workload.input_rows
     widest = max(enters, *(layer.rows for layer in mine))
-    inputs = 0 if worker else workload.input_rows * workload.samples * VALUE_BYTES
+    inputs = 0 if worker else workload.input_rows * chunk * VALUE_BYTES
     return Share(
         worker=worker,
         layers=layers,

@@ -55,5 +55,5 @@ def _share(problem: Problem, worker: int, samples: tuple[int, int]) -> Share:
         rows=workload.widest,
         chunk_samples=chunk,
         memory_bytes=workload.weights_bytes + 2 * workload.widest * chunk * VALUE_BYTES,
-        load_bytes=workload.weights_bytes + workload.input_rows * many * VALUE_BYTES,
+        load_bytes=workload.weights_bytes + workload.input_rows * chunk * VALUE_BYTES,
     )

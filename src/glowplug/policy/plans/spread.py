@@ -36,7 +36,7 @@ class Cut(msgspec.Struct, frozen=True):
 class Share(msgspec.Struct, frozen=True):
     """One worker's share: half-open ranges of layers and samples, rows of its widest layer, and how many
     samples it takes at a time. `memory_bytes` is weights and activations, without the interpreter;
-    `load_bytes` is fetched when it starts."""
+    `load_bytes` is fetched before it computes: weights, and the inputs that it takes first."""
 
     worker: int
     layers: tuple[int, int]

@@ -18,7 +18,7 @@ from glowplug.policy.plans.facts import Reals
 from glowplug.policy.plans.model import Delays
 from glowplug.policy.plans.spread import Ids, Spread
 
-FRAME_BYTES = 28
+FRAME_BYTES = 32
 """The header of a frame (`distributed/frame.py`)."""
 
 

@@ -27,6 +27,7 @@ class ObjectCalls(msgspec.Struct, frozen=True):
         sizes = per_sender(spread, nbytes)
         puts = (sizes > 0).astype(float)
         sizes += puts * HEAD_BYTES
+        opened = 1 if len(moved) else 0  # the mark of an open run, which each worker reads
         send_s = puts * delays.put_s + sizes / delays.bytes_per_s
         whole = sizes[moved.step, moved.source]
         return Exchange(
@@ -35,7 +36,7 @@ class ObjectCalls(msgspec.Struct, frozen=True):
             messages=np.where(whole > MOST_READ_BYTES, 2.0, 1.0),
             came_bytes=np.where(whole > MOST_READ_BYTES, nbytes, whole),
             receiver=partial(Asking, workers=spread.workers, delays=delays),
-            usage=Usage(puts=float(puts.sum())),
+            usage=Usage(puts=float(puts.sum()) + opened, gets=opened * spread.workers, lists=opened),
             receive_usage=Usage(gets=1),
             calls=int(puts.sum()),
             nbytes=int(sizes.sum()),

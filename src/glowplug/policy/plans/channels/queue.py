@@ -57,12 +57,19 @@ class QueueCalls(msgspec.Struct, frozen=True):
             usage=Usage(
                 publishes=float(publishes.sum()),
                 published_bytes=float((topic_bytes * small).sum()),
-                queue_calls=float((units * (1 - small)).sum()) + float((units - messages).sum()),
+                queue_calls=float((units * (1 - small)).sum())
+                + float((units - messages).sum())
+                + room_calls(spread),
             ),
             receive_usage=Usage(queue_calls=1),
             calls=int(publishes.sum() + straight.sum()),
             nbytes=int(sent_bytes.sum()),
         )
+
+
+def room_calls(spread: Spread) -> int:
+    """To make a topic and, for each worker, a queue, its policy and its subscription; to remove them."""
+    return 2 + 4 * spread.workers if len(spread.transfers) else 0
 
 
 def enveloped(nbytes: Reals) -> tuple[Reals, Reals]:

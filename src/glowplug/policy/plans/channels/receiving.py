@@ -97,6 +97,9 @@ class Polling:
         self._most = most
         self._wait_s = np.zeros((sizes, workers))
         """How long each worker lets the next step's messages gather."""
+        self._seen_s = np.full((sizes, workers), -np.inf)
+        self._room = np.zeros((sizes, workers))
+        """Of each worker's last poll: when it was answered, and how many more it would have brought."""
 
     def take(self, now: Reals, arrivals: Arrivals) -> Reals:
         counts = arrivals.messages.astype(np.int64)
@@ -129,9 +132,15 @@ class Polling:
         return now
 
     def take_one(self, at: Reals, arrivals: Arrivals) -> Reals:
-        self.calls += np.ceil(arrivals.messages / self._most).sum()
-        asked = np.maximum(at + self._half_s, arrivals.there_s)
-        return asked + (self._half_s + arrivals.nbytes / self._bytes_per_s)
+        """What was there when the poll before it was answered came with that, as long as ten are not
+        exceeded."""
+        who, many = arrivals.target, arrivals.messages
+        came = (arrivals.there_s <= self._seen_s[:, who]) & (self._room[:, who] >= many)
+        seen = np.maximum(at + self._half_s, arrivals.there_s)
+        self.calls += np.where(came, 0.0, np.ceil(many / self._most)).sum(axis=1)
+        self._seen_s[:, who] = np.where(came, self._seen_s[:, who], seen)
+        self._room[:, who] = np.where(came, self._room[:, who], self._most) - many
+        return np.where(came, at, seen + self._half_s) + arrivals.nbytes / self._bytes_per_s
 
     def _polls(self, missing: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.minimum(-(-missing // self._most), self.AT_A_TIME)

@@ -1,0 +1,54 @@
+"""What `distributed` can be told: networks, workers, delays and seeds of its parts; their small versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from glowplug.policy.plans.model import DELAYS
+
+Tell = Callable[[str], None]
+"""Hears of progress, in words."""
+PARTS = ("formula", "schemes", "sizes", "pipeline", "choice")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`parts` by name. `ink` are the thresholds of the digits; `surveyed` of the samples are run and
+    encoded, through the first `head` layers, from which the sizes of all messages follow. `slowdowns` are
+    how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs.
+    """
+
+    parts: tuple[str, ...] = PARTS
+    neurons: tuple[int, ...] = (1024, 16384)
+    workers: tuple[int, ...] = (8, 20, 42, 62)
+    layers: int = 120
+    samples: int = 10_000
+    ink: tuple[int, int] = (12, 14)
+    surveyed: int = 4096
+    head: int = 24
+    delays: tuple[str, ...] = tuple(DELAYS)
+    slowdowns: tuple[float, ...] = (1.0, 2.0, 3.0)
+    seeds: int = 5
+    choice_neurons: tuple[int, ...] = (1024, 4096)
+    choice_workers: tuple[int, ...] = (2, 4, 8, 20)
+    pipeline_neurons: tuple[int, ...] = (1024, 4096, 16384)
+    folder: str = ""
+    repeats: int = 1
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("parts", PARTS), ("delays", tuple(DELAYS))):
+            unknown = [each for each in getattr(self, name) if each not in known]
+            if unknown:
+                raise ValueError(f"distributed has no {name} {', '.join(unknown)}; it has {', '.join(known)}")
+
+    def resolved(self) -> Options:
+        """Quick settings stand for all the others but `parts` and `folder`."""
+        if not self.quick:
+            return self
+        return msgspec.structs.replace(
+            self, neurons=(1024,), workers=(8,), layers=12, samples=2000, surveyed=200, head=10,
+            delays=("hop-100ms",), slowdowns=(1.0,), seeds=1, choice_neurons=(1024,), choice_workers=(2,),
+            pipeline_neurons=(1024,),
+        )  # fmt: skip

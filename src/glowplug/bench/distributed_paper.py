@@ -1,0 +1,121 @@
+"""FSD-Inference re-made as published, where its messages and its time are concerned; its channels are
+`paper_queue` and `paper_object`.
+
+What its papers do not say is fitted to its published runs: the text (rows of columns and values,
+compressed, and on the queue written as text again, which makes 2.95 times as many bytes), and how many rows
+its partition sends.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import msgspec
+import numpy as np
+
+from glowplug.distributed.calibration import LIVES, codec_costs, fastest, some_activations
+from glowplug.distributed.network import Floats, Ids, Network
+from glowplug.distributed.partition.result import Partition, partition_of
+from glowplug.distributed.published import published
+from glowplug.policy.plans.facts import PartitionFacts, Problem
+from glowplug.policy.plans.model import MachineModel
+from glowplug.policy.plans.rows import by_rows
+from glowplug.policy.plans.spread import Spread
+
+ROWS_SENT = {(1024, 8): 430_073}
+"""As published, by neurons and workers. Those of other runs follow from their bytes (inferred)."""
+_ROW_BYTES = 104_131_260 / 430_073
+_LEVEL = 3
+_TEXT_SHARE = 3 / 4
+"""The channel writes bodies in base64: so much of the text that theirs sends comes out as long as that."""
+_SAMPLES = 512
+
+
+def text_on_queue(rows: Ids, values: Floats) -> bytes:
+    """A body that is on the re-made queue as long as theirs was: bytes written as text."""
+    text = repr(zlib.compress(_text(rows, values), _LEVEL)).encode()
+    return text[: round(len(text) * _TEXT_SHARE)]
+
+
+def text_in_object(rows: Ids, values: Floats) -> bytes:
+    """On this channel they sent fp64."""
+    return zlib.compress(_text(rows, values.astype(np.float64)), _LEVEL)
+
+
+def _text(rows: Ids, values: Floats | np.ndarray) -> bytes:
+    found = []
+    for row, activations in zip(rows.tolist(), values, strict=True):
+        columns = np.flatnonzero(activations)
+        found.append((row, columns.tolist(), activations[columns].tolist()))
+    return str(found).encode()
+
+
+def rows_sent(neurons: int, workers: int) -> float | None:
+    """How many rows the published run sent; None where none was published."""
+    run = published(neurons, workers, "queue")
+    if run is None or run.bytes_sent is None:
+        return None
+    return ROWS_SENT.get((neurons, workers), run.bytes_sent / _ROW_BYTES)
+
+
+def poorer(network: Network, partition: Partition, rows: float, seed: int = 0) -> Partition:
+    """`partition` with rows exchanged at random, as few as make it send `rows`, or all of them."""
+    low, high, found = 0.0, 1.0, partition
+    for _ in range(8):
+        share = (low + high) / 2
+        found = _shuffled(network, partition, share, seed)
+        low, high = (share, high) if sum(found.rows_sent[1:]) < rows else (low, share)
+    return found
+
+
+def _shuffled(network: Network, partition: Partition, share: float, seed: int) -> Partition:
+    rng = np.random.default_rng(seed)
+    owners = []
+    for layer in partition.owners:
+        mixed = layer.copy()
+        chosen = rng.permutation(len(layer))[: round(share * len(layer))]
+        mixed[chosen] = rng.permutation(mixed[chosen])
+        owners.append(mixed)
+    return partition_of(network, partition.workers, partition.inputs, tuple(owners), "as published")
+
+
+def machine(network: Network, ours: MachineModel) -> MachineModel:
+    """Their worker on this machine's core: sparse matrices of scipy, text with Python's own reader."""
+    encode, decode = codec_costs(text_in_object, _read)
+    return msgspec.structs.replace(
+        ours, rates=tuple((live, _rate(network, live)) for live in LIVES), encode=encode, decode=decode
+    )
+
+
+def _read(body: bytes, rows: int, samples: int) -> object:
+    """They evaluate what arrives; compiling it is what that takes, and running it would be worse."""
+    return compile(zlib.decompress(body), "message", "eval")
+
+
+def _rate(network: Network, live: float) -> float:
+    from scipy.sparse import csr_array
+
+    layer = network.layer(network.layers // 2)
+    weights = csr_array((layer.values, layer.indices, layer.indptr), shape=(layer.rows, layer.inputs))
+    x = csr_array(some_activations(layer.inputs, _SAMPLES, live))
+
+    def work() -> None:
+        z = weights @ x
+        z.data = np.where(z.data != 0, z.data + layer.bias[0], z.data)
+        z.data = np.clip(z.data, 0, network.activation.cap)
+
+    return layer.edges * _SAMPLES / fastest(work, 2)
+
+
+def paper_rows(problem: Problem, partition: PartitionFacts) -> Spread:
+    """Theirs: after all rows of a layer are sent, a worker multiplies its own part of the next, and what
+    came last."""
+    spread = by_rows(problem, partition)
+    urgent, idle = np.zeros(spread.urgent_s.shape), np.zeros(spread.idle_s.shape)
+    samples = problem.workload.samples
+    own = (partition.edges - partition.remote_edges).astype(float)
+    for index in range(len(urgent)):
+        urgent[index] += problem.layer_s(index, partition.remote_edges[index].astype(float), samples)
+        before = idle[index - 1] if index else urgent[0]
+        before += problem.layer_s(index, own[index], samples)
+    return msgspec.structs.replace(spread, urgent_s=urgent, idle_s=idle)

@@ -1,0 +1,218 @@
+"""`glowplug distributed plan`: every way to run one inference over many workers, and which to take."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from glowplug.cli.distributed_models import network_of
+from glowplug.cli.functions import Json
+from glowplug.cli.output import console, errors, print_json
+from glowplug.core.errors import InvalidArguments
+from glowplug.core.units import parse_bytes, parse_seconds, show_bytes, show_seconds
+
+if TYPE_CHECKING:
+    from glowplug.policy.plans.chooser import Choice, Terms
+    from glowplug.policy.plans.facts import Problem
+    from glowplug.policy.plans.score import Score
+
+_SHOWN = 12
+Delay = Literal["hop-20ms", "hop-100ms", "hop-250ms"]
+
+
+def plan(
+    model: str,
+    *,
+    samples: int = 10_000,
+    objective: Literal["cheapest", "fastest"] = "cheapest",
+    deadline: str = "",
+    budget: float | None = None,
+    memory_per_worker: str = "10GiB",
+    workers: Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")] = (1, 2, 4, 8, 16),
+    channels: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (
+        "queue",
+        "object",
+        "nats",
+    ),
+    plans: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
+    delays: Delay = "hop-100ms",
+    slowdown: float = 1.0,
+    cache: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Predict seconds and dollars of every way to run a model over workers, and choose one.
+
+    Nothing is run but some samples, and how fast this machine is, measured for a second or two. What lies
+    between workers in a cloud is not measured: its delays are stated. Prices are those of a dated table.
+
+    Examples:
+
+        glowplug distributed plan sparse:1024x120
+        glowplug distributed plan sparse:16384x120 --objective fastest --budget 0.002
+        glowplug distributed plan sparse:16384x1920 --memory-per-worker 2GB --workers 8 16
+        glowplug distributed plan sparse:1024x120 --plans serial pipeline --deadline 5s
+        glowplug distributed plan sparse:1024x120 --channels queue --json | jq .chosen
+
+    Parameters
+    ----------
+    model
+        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size.
+    samples
+        The batch.
+    objective
+        The cheapest that keeps the deadline, or the fastest within the budget.
+    deadline
+        From the first invocation to the result, as 30s or 5m; empty is none.
+    budget
+        In dollars, for one run.
+    memory_per_worker
+        The most that a worker may be given.
+    workers
+        How many workers to try.
+    channels
+        queue, object, nats, shared_memory.
+    plans
+        serial, replicas, pipeline, rows, hybrid; all of them when not given.
+    delays
+        What a queue's hop takes; the other delays go with it.
+    slowdown
+        How many times slower than this machine's core one vCPU of the platform is.
+    cache
+        Keep partitions in this folder; a folder of yours for caches when not given.
+    json
+        Print JSON: the choice, the front, and why the others lost.
+    """
+    from glowplug.policy.plans.chooser import choose
+
+    terms = _terms(objective, deadline, budget, memory_per_worker, workers, channels, plans, delays)
+    problem = _problem(model, samples, workers, slowdown, cache or _caches(), with_rows=_cuts_rows(terms))
+    choice = choose(problem, terms)
+    if json:
+        print_json(choice)
+        return
+    _show(choice, problem, terms)
+
+
+def _terms(
+    objective: Literal["cheapest", "fastest"], deadline: str, budget: float | None, memory: str,
+    workers: tuple[int, ...], channels: tuple[str, ...], plans: tuple[str, ...], delays: str,
+) -> Terms:  # fmt: skip
+    from glowplug.distributed.prices import price_table
+    from glowplug.policy.plans.chooser import CHANNELS, Objective, Terms
+    from glowplug.policy.plans.model import DELAYS
+    from glowplug.policy.registry import POLICIES
+
+    known = {"channels": tuple(CHANNELS), "plans": tuple(POLICIES["plans"])}
+    for name, given in (("channels", channels), ("plans", plans)):
+        unknown = [each for each in given if each not in known[name]]
+        if unknown:
+            raise InvalidArguments(f"--{name} {' '.join(unknown)}: there are {', '.join(known[name])}", name)
+    if not workers or min(workers) < 1:
+        raise InvalidArguments(f"--workers {' '.join(map(str, workers))}: each is at least 1", "workers")
+    table = price_table()
+    return Terms(
+        prices=table.prices(),
+        delays=DELAYS[delays],
+        objective=Objective(objective, parse_seconds(deadline, "--deadline") if deadline else None, budget),
+        memory_per_worker_bytes=parse_bytes(memory, "--memory-per-worker"),
+        workers=tuple(sorted(set(workers))),
+        channels=channels,
+        plans=plans or known["plans"],
+        broker=table.broker,
+    )
+
+
+def _cuts_rows(terms: Terms) -> bool:
+    return bool({"rows", "hybrid"} & set(terms.plans))
+
+
+def _problem(
+    model: str, samples: int, workers: tuple[int, ...], slowdown: float, folder: Path, *, with_rows: bool
+) -> Problem:
+    from msgspec.structs import replace
+
+    from glowplug.distributed.calibration import calibrate
+    from glowplug.distributed.planning import look
+    from glowplug.distributed.workload.digits import digits
+
+    network = network_of(model)
+    if samples < 1:
+        raise InvalidArguments(f"--samples {samples}: a batch has at least one", "samples")
+    if slowdown <= 0:
+        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0", "slowdown")
+    with errors.status("how fast this machine is") as status:
+        machine = replace(calibrate(network), slowdown=slowdown)
+        drawn = digits(network.inputs, min(samples, _drawn(network.inputs)))
+        cut = workers if with_rows else ()
+        return look(network, drawn, samples, machine, cut, folder, tell=status.update)
+
+
+def _drawn(inputs: int) -> int:
+    """So many samples that running them takes seconds."""
+    return max(256, min(2048, 2**22 // inputs))
+
+
+def _caches() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glowplug" / "partitions"
+
+
+def _show(choice: Choice, problem: Problem, terms: Terms) -> None:
+    facts, chosen = problem.workload, choice.chosen
+    console.print(
+        f"[bold]{facts.name}[/], {facts.samples} samples: {show_bytes(facts.weights_bytes)} of weights; "
+        f"delays as stated ({terms.delays.name}), prices of {_price_date()}",
+        highlight=False,
+    )
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", title="what nothing beats", title_justify="left"
+    )
+    for name in ("", "PLAN", "WORKERS", "CHANNEL", "MEMORY", "TIME", "DOLLARS", "CALLS", "SENT", "NEEDS"):
+        table.add_column(name, justify="left" if name in ("", "PLAN", "CHANNEL") else "right")
+    for each in choice.front if chosen in choice.front else (*choice.front, chosen):
+        table.add_row("[green]>[/]" if each == chosen else "", *_cells(each))
+    console.print(table)
+    console.print(f"[green]>[/] {chosen.name}{_cut(chosen)}", highlight=False)
+    lost = _table("why others lost")
+    lost.add_column("WAY", no_wrap=True)
+    lost.add_column("WHY")
+    for beaten in choice.lost[:_SHOWN]:
+        lost.add_row(beaten.name, beaten.why)
+    console.print(lost)
+    if len(choice.lost) > _SHOWN:
+        console.print(f"and {len(choice.lost) - _SHOWN} more: --json shows all", style="dim")
+
+
+def _table(title: str) -> Table:
+    return Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+
+
+def _cells(each: Score) -> list[str]:
+    return [
+        each.plan, str(each.workers), each.channel if each.workers > 1 else "-", f"{each.memory_mib} MiB",
+        show_seconds(each.total_s), f"{each.usd:.2e}", str(each.calls), show_bytes(each.nbytes),
+        show_bytes(each.memory_bytes),
+    ]  # fmt: skip
+
+
+def _cut(each: Score) -> str:
+    """What is left to say of it once the plan is named."""
+    cut = []
+    if each.plan == "hybrid":
+        cut.append(f"{each.cut.replicas} groups of {each.workers // each.cut.replicas}")
+    if each.cut.stages:
+        cut.append(f"layers cut before {', '.join(map(str, each.cut.stages))}")
+    if each.cut.rows > 1:
+        cut.append(f"rows cut {each.cut.partition}")
+    if each.cut.micro_batches > 1:
+        cut.append(f"{each.cut.micro_batches} micro-batches")
+    return f": {'; '.join(cut)}" if cut else ""
+
+
+def _price_date() -> str:
+    from glowplug.distributed.prices import price_table
+
+    return price_table().as_of
