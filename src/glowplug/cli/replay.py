@@ -18,7 +18,8 @@ from glowplug.control.journal_files import replay as replay_journal
 from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidUpload
 from glowplug.core.units import show_bytes, show_seconds
 from glowplug.sim.footprints import PUBLISHED
-from glowplug.sim.replays import Cluster, Replayed, System, replay as replay_trace
+from glowplug.sim.replays import Cluster, Replayed, System
+from glowplug.sim.replays import replay as replay_trace
 from glowplug.sim.systems import Substrate, system_of
 from glowplug.sim.workloads.registry import parse
 
@@ -54,8 +55,8 @@ def replay(
         A workload as `glowplug workload` names it, with a colon, or a journal's folder. Default: the journal
         of `glowplug serve`.
     policy
-        Behind commas: fixed, histogram, faascache, pagurus, tyche, instainfer, ladder. Each may name what keeps
-        workers warm under it, as in tyche+histogram.
+        Behind commas: fixed, histogram, faascache, pagurus, tyche, instainfer, ladder. Each may name what
+        keeps workers warm under it, as in tyche+histogram.
     nodes
         How many nodes share the memory.
     memory
@@ -88,8 +89,8 @@ def replay(
         print_json({**about, "substrate": substrate, "policies": rows})
         return
     console.print(
-        f"{trace.requests:,} calls of {trace.functions:,} functions, {nodes} nodes of {show_bytes(node_bytes)}; "
-        "simulated",
+        f"{trace.requests:,} calls of {trace.functions:,} functions, {nodes} nodes of "
+        f"{show_bytes(node_bytes)}; simulated",
         style="dim",
         highlight=False,
     )
@@ -158,8 +159,8 @@ def _draw(found: dict[str, Replayed], title: str, path: Path) -> None:
 def _journal(place: Path, json: bool) -> None:
     if not place.is_dir():
         raise InvalidUpload(
-            f"no journal in {place}: give the folder that holds the journal-*.gpj files, or a workload such as "
-            "zipf:functions=35"
+            f"no journal in {place}: give the folder that holds the journal-*.gpj files, or a workload such "
+            "as zipf:functions=35"
         )
     report = replay_journal(place)
     if json:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from glowplug.cli.functions import Json
-from glowplug.cli.output import console, errors, print_json
+from glowplug.cli.output import console, print_json
+from glowplug.cli.progress import progress
 from glowplug.core.errors import GlowplugError, InvalidDeclaration
 from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
 from glowplug.policy.registry import policy_class

@@ -167,5 +167,7 @@ def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[Instan
             in_flight = len(instance.bound) + (instance.lease.in_flight if instance.lease else 0)
             step = holding.phase if holding.phase != "up" else "busy" if in_flight else "parked"
             unused = instance.id in c.store.preloads.unused
-            found.append(InstanceStatus(instance.id, version.spec.version, step, key_bytes, in_flight, unused))
+            found.append(
+                InstanceStatus(instance.id, version.spec.version, step, key_bytes, in_flight, unused)
+            )
     return found, held_bytes

@@ -127,9 +127,7 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
     try:
         if decision.step == Step.STAGED:
             staged = len(node.keys)
-            done = growth.stage_at(
-                c, node, function, version, limit=decision.worth, rank=Priority.BACKGROUND
-            )
+            done = growth.stage_at(c, node, function, version, limit=decision.worth, rank=Priority.BACKGROUND)
             if len(node.keys) > staged:
                 preloads.spend(node.id, expected_s)
         else:
