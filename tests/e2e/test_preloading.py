@@ -30,9 +30,12 @@ class Timer:
 
 @app.model(preload="always", keep_warm="1s")
 class Always:
+    def setup(self):
+        self.value = 1
+
     @glowplug.endpoint
     def answer(self) -> int:
-        return 1
+        return self.value
 """
 PERIOD_S = 3.0
 
