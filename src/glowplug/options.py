@@ -34,8 +34,8 @@ class Options(TypedDict, total=False):
     over `max_workers`). `priority` is `interactive`, `batch` or `background`.
 
     A server that loads functions before they are called (`serve --preload`) does so with `preload="auto"`
-    when a call is likely; with `"always"` whenever there is memory that nobody uses; with `"never"` it does
-    not.
+    when a call is likely; with `"always"` whenever there is memory that nobody uses, which needs no policy;
+    with `"never"` it does not.
 
     With `device="gpu"` the model lies and computes on one of the server's devices (`serve --devices`), where
     it takes `device_memory` (not given: its weights and `memory`); `max_workers` are then copies on different

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 from typing import Any
 
 import msgspec
@@ -242,9 +242,9 @@ def test_a_paused_function_is_tried_again_later_and_later() -> None:
             elif number in world.engine.pending:
                 world.engine.succeed(number)
         world.advance(1.0)
-    gaps = [b - a for a, b in pairwise(tried)]
+    gaps = [b - a for a, b in itertools.pairwise(tried)]
     assert len(tried) >= 4
-    assert all(later > 1.5 * sooner for sooner, later in pairwise(gaps))
+    assert all(later > 1.5 * sooner for sooner, later in itertools.pairwise(gaps))
 
 
 def test_climbs_ahead_keep_to_their_share_of_a_core() -> None:

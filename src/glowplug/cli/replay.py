@@ -56,10 +56,17 @@ def replay(
         of `glowplug serve`.
     policy
         Behind commas: fixed, histogram, faascache, pagurus, tyche, instainfer, ladder. Each may name what
-        keeps workers warm under it, as in tyche+histogram. nodes How many nodes share the memory. memory Of
-        all nodes together: a share of what keeping every function loaded would take. substrate What a warm
-        worker is: forked from a zygote, or a process with all of its own. seed For what is drawn; a `seed=`
-        in the workload goes before it. plot Draw latencies by policy, and memory over time, into this file.
+        keeps workers warm under it, as in tyche+histogram.
+    nodes
+        How many nodes share the memory.
+    memory
+        Of all nodes together: a share of what keeping every function loaded would take.
+    substrate
+        What a warm worker is: forked from a zygote, or a process with all of its own.
+    seed
+        For what is drawn; a `seed=` in the workload goes before it.
+    plot
+        Draw latencies by policy, and memory over time, into this file.
     """
     if ":" not in what or Path(what).is_dir():
         _journal(Path(what) if what else default_state_dir() / "journal", json)
@@ -82,9 +89,8 @@ def replay(
         print_json({**about, "substrate": substrate, "policies": rows})
         return
     console.print(
-        f"{trace.requests:,} calls of {trace.functions:,} functions, "
-        f"{nodes} nodes of {show_bytes(node_bytes)}; "
-        "simulated",
+        f"{trace.requests:,} calls of {trace.functions:,} functions, {nodes} nodes of "
+        f"{show_bytes(node_bytes)}; simulated",
         style="dim",
         highlight=False,
     )
@@ -153,9 +159,8 @@ def _draw(found: dict[str, Replayed], title: str, path: Path) -> None:
 def _journal(place: Path, json: bool) -> None:
     if not place.is_dir():
         raise InvalidUpload(
-            f"no journal in {place}: give the folder that holds the journal-*.gpj files, "
-            "or a workload such as "
-            "zipf:functions=35"
+            f"no journal in {place}: give the folder that holds the journal-*.gpj files, or a workload such "
+            "as zipf:functions=35"
         )
     report = replay_journal(place)
     if json:

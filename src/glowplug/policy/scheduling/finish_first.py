@@ -32,21 +32,29 @@ _MUST = 1e9
 class FinishFirst(msgspec.Struct):
     """A copy's worth is the seconds it spares within `horizon_s`; each further one spares `discount` of the
     one before: about how often those before it are all busy. `looked_s` is when a function's queue is weighed
-    again."""
+    again.
+
+    Functions take turns by the start tags of fair queueing (Goyal et al., SIGCOMM 1996): `served_s` is how
+    far each has been served, `virtual_s` how far all have, so that one that asks for more than its share
+    waits by itself.
+    """
 
     horizon_s: float = 60.0
     discount: float = 0.4
     looked_s: dict[FunctionId, float] = {}
     turn: int = 0
+    served_s: dict[FunctionId, float] = {}
+    virtual_s: float = 0.0
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         if view.open:
-            yield from _run(view)
+            yield from self._run(view)
         if view.waiting_by_function:
             yield from self._load(view, now_s)
 
     def forget(self, function: FunctionId) -> None:
         self.looked_s.pop(function, None)
+        self.served_s.pop(function, None)
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         due = []
@@ -87,8 +95,6 @@ class FinishFirst(msgspec.Struct):
             return None
         best, best_gain, later = None, 0.0, self._worth(view, function, len(hosts) + 1)
         for number, waits_s in pressure_s.items():
-            if waits_s >= level_s:
-                continue
             begins_s = max(view.load_s(function, number), waits_s)
             if begins_s >= level_s or not view.may_load(function, number):
                 continue
@@ -104,6 +110,32 @@ class FinishFirst(msgspec.Struct):
                 best, best_gain = number, gain
         return best
 
+    def _run(self, view: FleetView) -> Iterator[Decision]:
+        """Sends what can begin at once, in fair turns, each where it is in the way of the least others."""
+        while ready := self._ready(view):
+            for _, start_s, _, function in sorted(ready):
+                number = _host(view, function)
+                if number is not None:
+                    self.virtual_s = max(self.virtual_s, start_s)
+                    self.served_s[function] = start_s + view.run_s(function, number)
+                    yield Send((view.first(function).id,), number)
+
+    def _ready(self, view: FleetView) -> list[tuple[int, float, float, FunctionId]]:
+        waiting, devices, opened = view.waiting_by_function, view.devices, view.open
+        found: Iterable[FunctionId]
+        if len(waiting) <= len(opened):
+            found = [
+                f for f in waiting if any(n in opened and f in devices[n].residents for n in view.where(f))
+            ]
+        else:
+            found = dict.fromkeys(f for n in opened for f in devices[n].residents if f in waiting)
+        ready = []
+        for function in found:
+            head = view.first(function)
+            start_s = max(self.virtual_s, self.served_s.get(function, 0.0))
+            ready.append((-head.rank, start_s, head.arrived_s, function))
+        return ready
+
     def _worth(self, view: FleetView, function: FunctionId, copies: int) -> float:
         """Seconds of waiting that the last of so many copies spares within the horizon."""
         asked = view.rate_per_s(function) * self.horizon_s
@@ -111,29 +143,6 @@ class FinishFirst(msgspec.Struct):
 
     def _load_s(self, view: FleetView, function: FunctionId) -> float:
         return view.load_s(function, next(iter(view.devices)))
-
-
-def _run(view: FleetView) -> Iterator[Decision]:
-    """Sends what can begin at once, oldest first, each where it is in the way of the least others."""
-    while ready := _ready(view):
-        for _, _, function in sorted(ready):
-            number = _host(view, function)
-            if number is not None:
-                yield Send((view.first(function).id,), number)
-
-
-def _ready(view: FleetView) -> list[tuple[int, float, FunctionId]]:
-    waiting, devices, opened = view.waiting_by_function, view.devices, view.open
-    found: Iterable[FunctionId]
-    if len(waiting) <= len(opened):
-        found = [f for f in waiting if any(n in opened and f in devices[n].residents for n in view.where(f))]
-    else:
-        found = dict.fromkeys(f for n in opened for f in devices[n].residents if f in waiting)
-    ready = []
-    for function in found:
-        head = view.first(function)
-        ready.append((-head.rank, head.arrived_s, function))
-    return ready
 
 
 def _host(view: FleetView, function: FunctionId) -> DeviceId | None:

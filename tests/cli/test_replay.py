@@ -1,0 +1,54 @@
+"""`glowplug replay` of a workload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from glowplug.cli.replay import replay, share_of
+from glowplug.core.errors import InvalidArguments, InvalidDeclaration, InvalidUpload
+from glowplug.sim.systems import system_of
+
+WORKLOAD = "zipf:functions=6,rate_per_min=20,minutes=10,seed=3"
+
+
+def test_policies_are_compared_at_equal_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    replay(WORKLOAD, policy="ladder,fixed", nodes=2, memory="60%", json=True)
+    found = msgspec.json.decode(capsys.readouterr().out)
+    ladder, fixed = found["policies"]
+    assert (found["nodes"], found["seed"], found["simulated"]) == (2, 3, True)
+    assert (ladder["policy"], fixed["policy"]) == ("ladder", "fixed")
+    assert fixed["loaded_ahead"] == 0
+    for row in (ladder, fixed):
+        assert row["held_mean_bytes"] <= found["nodes"] * found["node_bytes"]
+        assert 0.0 <= row["wait_p50_s"] <= row["wait_p99_s"]
+
+
+def test_it_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
+    replay(WORKLOAD, policy="fixed", nodes=1, substrate="process", plot=tmp_path / "out.png")
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+    assert "fixed" in capsys.readouterr().out
+
+
+def test_a_path_is_a_journal(tmp_path: Path) -> None:
+    with pytest.raises(InvalidUpload, match="no journal in"):
+        replay(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("memory", ["", "25 MB", "-1%", "nan", "0"])
+def test_memory_is_a_share(memory: str) -> None:
+    assert share_of("25%") == share_of("0.25") == 0.25
+    with pytest.raises(InvalidArguments, match="--memory"):
+        share_of(memory)
+
+
+def test_names_of_policies() -> None:
+    assert system_of("tyche+histogram", "zygote").prewarm == "histogram"
+    assert system_of("tyche", "process").limit_bytes > 0
+    with pytest.raises(InvalidDeclaration, match="no policy is called 'best'"):
+        system_of("best", "zygote")
+    with pytest.raises(InvalidDeclaration, match="no prewarm policy"):
+        system_of("tyche+often", "zygote")
