@@ -31,7 +31,8 @@ class KeptRuns(Generic[C]):
         self._tell = tell
         self._path = kept
         self._rows = _read(kept) if kept is not None else {}
-        self._executor = None if workers == 1 else _executor(workers)
+        self._workers = workers
+        self._executor: ProcessPoolExecutor | None = None
 
     def rows(self, what: str, cells: Sequence[C]) -> list[Row]:
         """The row of each cell, in their order; `what` is the part that they are for. Raises what `measure`
@@ -54,10 +55,12 @@ class KeptRuns(Generic[C]):
                 child.terminate()
 
     def _made(self, cells: dict[str, C]) -> Iterator[tuple[str, Row]]:
-        if self._executor is None:
+        if self._workers == 1:
             for key, cell in cells.items():
                 yield key, self._measure(cell)
             return
+        if self._executor is None:
+            self._executor = _executor(self._workers)
         futures = {self._executor.submit(self._measure, cell): key for key, cell in cells.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
