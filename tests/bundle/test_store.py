@@ -69,7 +69,7 @@ def test_an_upload_is_kept_by_its_content(store: BundleStore, archive: bytes) ->
     assert list(code_files(folder)) == ["app.py"], "packed weights do not travel with the code"
 
 
-@pytest.mark.parametrize("cut", [0, 100, 600, 1600])
+@pytest.mark.parametrize("cut", [0, 100, 600, 1600, 2048, 2100])
 def test_a_truncated_upload_leaves_nothing(store: BundleStore, archive: bytes, cut: int) -> None:
     with pytest.raises(InvalidUpload):
         receive(store, archive[:cut])

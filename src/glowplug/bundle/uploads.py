@@ -42,7 +42,10 @@ def extract_upload(archive_path: Path, target: Path) -> None:
                 archive.extract(member, target, filter="data")
     except (tarfile.TarError, EOFError) as error:
         raise InvalidUpload(f"upload is not a complete tar archive: {error}") from error
-    read_inspection(target)
+    # An archive that ends inside a header is read as one that ends before it.
+    for name in read_inspection(target).files:
+        if not (target / "code" / name).is_file():
+            raise InvalidUpload(f"upload is not complete: it has no {name[:200]!r}; send it again")
 
 
 def read_inspection(upload: Path) -> Inspection:
