@@ -29,8 +29,6 @@ _IN_FLIGHT_BYTES = 64 * 2**20
 """So much, about, may lie between a worker that is ahead and one that is behind."""
 _IN_MEMORY = ("memory", "shared_memory")
 """Channels on which a message comes without anybody's help."""
-_POLLED = ("object", "paper_object")
-"""Channels on which each message that is looked for costs a call."""
 _SENT = "rows_sent.json"
 Held = tuple[int, int]
 """Bytes of weights and of activations."""
@@ -89,7 +87,6 @@ def deploy(
         window=window,
         barrier=options.barrier,
         background=not in_memory if options.background is None else options.background,
-        polled=address.channel in _POLLED,
         plain=in_memory if options.plain is None else options.plain,
         collect=options.collect,
         keep=options.keep,

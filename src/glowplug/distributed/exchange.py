@@ -13,6 +13,7 @@ workers go back to a common line in the next epoch, and what the epoch before st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from glowplug.distributed.channels.base import Buffer, MessageKey
 from glowplug.distributed.errors import FrameError, FrameVersion, ReplayImpossible
@@ -102,9 +103,11 @@ class Exchange:
         """The sources whose payload for a step has not come, ascending."""
         return [source for source in self._sources.get(step, ()) if (step, source) not in self._came]
 
-    def coming(self) -> int | None:
-        """The first step that misses something."""
-        return next((step for step in self._steps if step >= self._taken and self.missing(step)), None)
+    def coming(self, count: int) -> list[int]:
+        """The first steps that miss something, at most `count`."""
+        return list(
+            islice((step for step in self._steps if step >= self._taken and self.missing(step)), count)
+        )
 
     def present(self, step: int) -> dict[int, Payload]:
         """What has come for a step and was not taken, by source, ascending."""

@@ -44,7 +44,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     barrier: bool = False
     background: bool = True
     plain: bool = False
-    polled: bool = False
     collect: Collect = "activations"
     keep: bool | None = None
     stall_s: float = 1.0

@@ -108,17 +108,10 @@ class Timing:
 
 
 class Wire:
-    """A channel and an exchange together; not for several threads but as a channel is.
+    """A channel and an exchange together; not for several threads but as a channel is."""
 
-    With `tells`, workers tell each other what they need again and what not. On a `polled` channel each
-    message that is looked for costs a call, so there this is looked for only when nothing else comes.
-    """
-
-    def __init__(
-        self, channel: Channel, exchange: Exchange, timing: Timing, *, tells: bool, polled: bool = False
-    ) -> None:
+    def __init__(self, channel: Channel, exchange: Exchange, timing: Timing, *, tells: bool) -> None:
         self.exchange, self.timing = exchange, timing
-        self.polled = polled
         self._channel, self._tells = channel, tells
         self._epoch = exchange.place.epoch * ATTEMPTS
         channel.fence(self._epoch, exchange.first)
@@ -131,10 +124,6 @@ class Wire:
     def farewell(self, step: int) -> Outgoing:
         """What sources are to hear of what is done before `step`."""
         return self.exchange.done(step) if self._tells else []
-
-    def notes(self, *, stalled: bool) -> set[MessageKey]:
-        """What others may have to say, as far as it is worth a look."""
-        return self.exchange.wanted_notes() if self._tells and (stalled or not self.polled) else set()
 
     def send(self, messages: Outgoing) -> None:
         if messages:
@@ -194,17 +183,21 @@ class InlinePost:
         """Nothing does."""
 
     def _wait(self, step: int | None, is_over: Callable[[], bool]) -> None:
+        """Notes are wanted too once nothing came for a while: on some channels each key costs a call."""
         self._timing.begin()
+        hears = step is None or self._exchange.keep
         while not is_over():
             self._timing.check(lambda: what_is_missing(self._exchange, step))
-            if self._timing.is_stalled() and step is not None:
-                self._wire.send(self._exchange.ask_again(step))
+            if self._timing.is_stalled():
+                hears = True
+                self._wire.send([] if step is None else self._exchange.ask_again(step))
             wanted = set() if step is None else self._exchange.wanted(step)
-            wanted |= self._wire.notes(stalled=step is None or self._timing.stalls > 0)
-            came = self._wire.receive(wanted, self._timing.look_s())
+            came = self._wire.receive(
+                wanted | self._exchange.wanted_notes() if hears else wanted, self._timing.look_s()
+            )
             self._wire.send(self._exchange.deliver(came))
             self._wire.reject(self._exchange.take_rejected())
-            if any(key.layer < NOTES or step is None for key in came):
+            if (step is None and came) or any(key.layer < NOTES for key in came):
                 self._timing.begin()
 
 

@@ -60,8 +60,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             limit_bytes=channel.limits.max_message_bytes, keep=keep,
         )  # fmt: skip
         timing = Timing(orders.stall_s, began_s + start.deadline_s)
-        tells = keep or orders.window > 0
-        wire = Wire(channel, exchange, timing, tells=tells, polled=orders.polled)
+        wire = Wire(channel, exchange, timing, tells=keep or orders.window > 0)
         post = (BackgroundPost if orders.background else InlinePost)(wire, opener(schedule), phases)
         closing.callback(post.close)
         watch = _watcher(line, orders.faults, place)

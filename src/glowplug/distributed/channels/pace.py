@@ -34,12 +34,8 @@ class Pace:
     def found(self, expected: Expected, now_s: float) -> None:
         """The next part, if there must be one, is asked for at once."""
         if expected.part == 0:
-            before_s = self._missing_s.get(expected.source)
-            # The first wait is for a worker to start, which says nothing of its layers.
-            late_s = 0.0 if before_s is None else _EARLIER * before_s
-            self._missing_s[expected.source] = (
-                expected.missing_s if expected.misses and before_s is not None else late_s
-            )
+            before_s = self._missing_s.get(expected.source, 0.0)
+            self._missing_s[expected.source] = expected.missing_s if expected.misses else _EARLIER * before_s
         expected.part += 1
         expected.misses = 0
         expected.due_s = now_s
