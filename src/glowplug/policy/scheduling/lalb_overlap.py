@@ -17,9 +17,9 @@ from glowplug.policy.scheduling.rooms import computing, loading, runs_at_once, t
 
 class LalbOverlap(Lalb):
     """A device that loads and does not compute serves whoever waits for a model that it has: without that the
-    mean is 7 % to several times longer in our trials. One that computes and does not load decides now what it would
-    decide once it is free, and begins at once if that is a load: so it takes one request ahead, and none that
-    it could serve without a load.
+    mean is 7 % to several times longer in our trials. One that computes and does not load decides now what it
+    would decide once it is free, and begins at once if that is a load: so it takes one request ahead, and
+    none that it could serve without a load.
     """
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
