@@ -133,6 +133,8 @@ class Machine(RuleBasedStateMachine):
         place = self.pick(number)
         if place.worker == 0:
             return
+        for worker in self.running[place]:
+            self.obey(self.gang.asked(worker))  # The first thing that a worker does is to launch its own.
         del self.running[place]
         self.done.add(place.worker)
         self.obey(self.gang.finished(place))
