@@ -21,7 +21,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     file in which what was simulated is kept and found again: a run that was cut off goes on there. Delete it
     when the code that it was made with has changed.
 
-    Defaults of the figures that the issue's claims are about: 12 devices of 8 GB. `nodes` and `host_bytes`
+    Defaults are those of the claims: 12 devices of 8 GB. `nodes` and `host_bytes`
     matter with our loader alone, and are ours.
     """
 
