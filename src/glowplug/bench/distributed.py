@@ -1,8 +1,8 @@
 """`distributed`: one inference over many workers: plans, channels and prices, the paper's runs and its
 re-made schemes.
 
-Each part is a file with `run(options, tell) -> (rows, claims)` and can be run alone. What is simulated says
-so, with its delay model: AWS's delays cannot be measured here, so they are swept.
+Each part is a file with `run(options, tell) -> (rows, claims, what could not be run)` and can be run alone.
+What is simulated says so, with its delay model: AWS's delays cannot be measured here, so they are swept.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ COLUMNS = {
         "neurons", "at_most_workers", "objective", "plan", "channel", "workers", "memory_mib", "total_s",
         "predicted_s", "usd", "predicted_usd", "right", "best",
     ),
+    "live": (
+        "system", "plan", "channel", "layers", "workers", "total_s", "worked_s", "overhead_s", "usd",
+        "bytes_sent", "rows_sent", "equal",
+    ),
+    "faults": ("channel", "plan", "seed", "kills", "total_s", "clean_s", "restarts", "left_behind", "equal"),
 }  # fmt: skip
 
 
@@ -40,12 +45,14 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
     options = options.resolved()
     rows: list[dict[str, Any]] = []
     claims: list[Claim] = []
+    missing: list[str] = []
     for part in PARTS:
         if part in options.parts:
-            found, promised = import_module(f"glowplug.bench.distributed_{part}").run(options, tell)
+            found, promised, lacking = import_module(f"glowplug.bench.distributed_{part}").run(options, tell)
             rows += found
             claims += promised
-    missing = [f"part {part}: not asked for" for part in PARTS if part not in options.parts]
+            missing += lacking
+    missing += [f"part {part}: not asked for" for part in PARTS if part not in options.parts]
     settings = msgspec.to_builtins(options)
     return Result(experiment="distributed", settings=settings, rows=rows, claims=claims, missing=missing)
 

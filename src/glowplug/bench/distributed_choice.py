@@ -50,7 +50,7 @@ class Tried(NamedTuple):
         return replace(self.predicted, total_s=self.found.total_s, usd=self.usd)
 
 
-def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim]]:
+def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]]:
     """A row for each case, of what was chosen."""
     rows: list[Row] = []
     tried: list[Tried] = []
@@ -61,7 +61,7 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim]]:
             everything = _try_all(ground, workers, delays, tell)
             tried += everything
             rows += [_case(ground, workers, delays, everything, each) for each in objectives(everything)]
-    return rows, [] if options.quick else _claims(tried, rows)
+    return rows, [] if options.quick else _claims(tried, rows), []
 
 
 def objectives(tried: list[Tried]) -> list[Objective]:

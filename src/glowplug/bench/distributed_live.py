@@ -8,8 +8,8 @@ layers.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from glowplug.bench.distributed_baselines import Server, mpi_program, run_mpi
+from glowplug.bench.distributed_options import Options, Tell
 from glowplug.bench.distributed_services import Service, services
 from glowplug.bench.result import Claim, claim, spread
 from glowplug.distributed import assignment as assignments
@@ -26,32 +27,21 @@ from glowplug.distributed.network import Floats, Network
 from glowplug.distributed.partition.methods import partition
 from glowplug.distributed.prices import price_table
 from glowplug.distributed.run_options import RunOptions
-from glowplug.distributed.runner import Run, run
+from glowplug.distributed.runner import Run
+from glowplug.distributed.runner import run as run_gang
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.digits import digits
 from glowplug.distributed.workload.serial import serial
 from glowplug.policy.plans.billing import Usage
 
-Tell = Callable[[str], None]
 Rows = list[dict[str, Any]]
 PLANS = ("serial", "replicas", "pipeline", "rows", "hybrid")
 NATS_OVERHEAD_S = 0.005
 """What a layer over NATS may take besides its compute, with four workers on two cores."""
+SEED = 0
+"""Of the network and of its inputs."""
 _BATCHES = 4
 """Micro-batches for each worker of a pipeline."""
-_ROOT_SPREAD = ("total_s", "worked_s", "overhead_s")
-
-
-class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`queue_layers` are those of the queue's cell."""
-
-    neurons: int = 1024
-    layers: int = 120
-    samples: int = 1000
-    workers: int = 4
-    queue_layers: int = 12
-    repeats: int = 5
-    seed: int = 0
 
 
 class _Cell(msgspec.Struct, frozen=True):
@@ -76,24 +66,26 @@ class _Found(msgspec.Struct, frozen=True):
     gib_s: float | None = None
 
 
-def run_live(options: LiveOptions, folder: Path, tell: Tell) -> tuple[Rows, list[Claim], list[str]]:
-    """The rows, what is claimed of them, and what could not be run. Raises what a run raises."""
+def run(options: Options, tell: Tell) -> tuple[Rows, list[Claim], list[str]]:
+    """Raises what a run raises."""
     found: dict[_Cell, list[_Found]] = defaultdict(list)
-    bench = _Bench(options, folder)
-    with services(folder) as (available, missing):
-        cells = _cells(options, available)
-        if mpi_program() is None:
-            missing.append("mpi: pip install mpi4py mpich")
-        for repeat in range(options.repeats):
-            for cell in cells:
-                tell(f"live: {cell.system} {cell.plan} {cell.channel}, {repeat + 1} of {options.repeats}")
-                found[cell].append(bench.measure(cell))
+    with tempfile.TemporaryDirectory(prefix="glowplug-distributed-") as name:
+        folder = Path(name)
+        bench = _Bench(options, folder)
+        with services(folder) as (available, missing):
+            cells = _cells(options, available)
+            if mpi_program() is None:
+                missing.append("mpi: pip install mpi4py mpich")
+            for repeat in range(options.repeats):
+                for cell in cells:
+                    tell(f"live: {cell.system} {cell.plan} {cell.channel}, {repeat + 1} of {options.repeats}")
+                    found[cell].append(bench.measure(cell))
     rows = [_row(options, cell, measured) for cell, measured in found.items()]
     return rows, _claims(options, rows), missing
 
 
-def _cells(options: LiveOptions, available: list[Service]) -> list[_Cell]:
-    many = options.workers
+def _cells(options: Options, available: list[Service]) -> list[_Cell]:
+    many = options.real_workers
     cells = []
     for service in available:
         plans = PLANS if service.channel == "shared_memory" else ("rows",)
@@ -110,10 +102,10 @@ def _cells(options: LiveOptions, available: list[Service]) -> list[_Cell]:
 class _Bench:
     """Networks, inputs, answers and partitions, made once."""
 
-    def __init__(self, options: LiveOptions, folder: Path) -> None:
+    def __init__(self, options: Options, folder: Path) -> None:
         self._options = options
         self._folder = folder
-        self._inputs = digits(options.neurons, options.samples, options.seed)
+        self._inputs = digits(options.neurons[0], options.real_samples, SEED)
         self._networks: dict[int, Network] = {}
         self._answers: dict[int, Floats] = {}
         self._server: Server | None = None
@@ -130,7 +122,7 @@ class _Bench:
             equal = np.array_equal(timed.output, self._answers[cell.layers])
             return _Found(timed.total_s, timed.worked_s, equal, _rented(cell.workers, timed.total_s))
         options = RunOptions(parts=parts, barrier=True)
-        ran = run(network, self._inputs, assignment, cell.service.make(), options)
+        ran = run_gang(network, self._inputs, assignment, cell.service.make(), options)
         return _Found(
             total_s=ran.seconds,
             worked_s=max(worker.worked_s for worker in ran.workers),
@@ -151,13 +143,13 @@ class _Bench:
 
     def _network(self, layers: int) -> Network:
         if layers not in self._networks:
-            network = ChallengeNetwork(self._options.neurons, layers, self._options.seed)
+            network = ChallengeNetwork(self._options.neurons[0], layers, SEED)
             self._networks[layers] = network
             self._answers[layers] = serial(network, self._inputs)
         return self._networks[layers]
 
     def _assignment(self, network: Network, cell: _Cell) -> Assignment:
-        samples, many = self._options.samples, cell.workers
+        samples, many = self._options.real_samples, cell.workers
 
         def by_rows(workers: int) -> Any:
             return partition(network, workers, folder=self._folder / "partitions")
@@ -189,17 +181,18 @@ def _rented(cores: int, seconds: float) -> Usage:
     return Usage(server_s={min(fitting)[1]: seconds}) if fitting else Usage()
 
 
-def _row(options: LiveOptions, cell: _Cell, found: list[_Found]) -> dict[str, Any]:
+def _row(options: Options, cell: _Cell, found: list[_Found]) -> dict[str, Any]:
     prices = price_table().prices()
     row: dict[str, Any] = {
+        "part": "live",
         "system": cell.system,
         "plan": cell.plan,
         "channel": cell.channel,
-        "neurons": options.neurons,
+        "neurons": options.neurons[0],
         "layers": cell.layers,
-        "samples": options.samples,
+        "samples": options.real_samples,
         "workers": cell.workers,
-        "seed": options.seed,
+        "seed": SEED,
         **spread("total_s", [each.total_s for each in found]),
         **spread("worked_s", [each.worked_s for each in found]),
         **spread("usd", [prices.usd(each.usage) for each in found]),
@@ -216,10 +209,10 @@ def _row(options: LiveOptions, cell: _Cell, found: list[_Found]) -> dict[str, An
     return row
 
 
-def _claims(options: LiveOptions, rows: Rows) -> list[Claim]:
+def _claims(options: Options, rows: Rows) -> list[Claim]:
     claims = [claim("live: answers unlike one worker's", sum(not row["equal"] for row in rows), "at most", 0)]
     claims += [
-        claim(f"live: overhead of a layer over nats with {options.workers} workers_s", row["overhead_s"],
+        claim(f"live: overhead of a layer over nats with {options.real_workers} workers_s", row["overhead_s"],
               "at most", NATS_OVERHEAD_S)
         for row in rows
         if row["channel"] == "nats"

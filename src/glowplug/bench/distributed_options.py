@@ -10,13 +10,17 @@ from glowplug.policy.plans.model import DELAYS
 
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
-PARTS = ("formula", "schemes", "sizes", "pipeline", "choice")
+PARTS = ("formula", "schemes", "sizes", "pipeline", "choice", "live", "faults")
+REAL = ("live", "faults")
+"""With processes and services of this machine; not in the small version."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`parts` by name. `ink` are the thresholds of the digits; `surveyed` of the samples are run and
     encoded, through the first `head` layers, from which the sizes of all messages follow. `slowdowns` are
     how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs.
+    Real runs are of the smallest network, with `real_samples` and `real_workers`; over the queue, whose
+    server is slow, only `queue_layers` of it. `repeats` are theirs.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -33,8 +37,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     choice_neurons: tuple[int, ...] = (1024, 4096)
     choice_workers: tuple[int, ...] = (2, 4, 8, 20)
     pipeline_neurons: tuple[int, ...] = (1024, 4096, 16384)
+    real_samples: int = 1000
+    real_workers: int = 4
+    queue_layers: int = 12
+    fault_runs: int = 100
     folder: str = ""
-    repeats: int = 1
+    repeats: int = 5
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -44,11 +52,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"distributed has no {name} {', '.join(unknown)}; it has {', '.join(known)}")
 
     def resolved(self) -> Options:
-        """Quick settings stand for all the others but `parts` and `folder`."""
+        """Quick settings stand for all the others but `folder`, and real parts are left out."""
         if not self.quick:
             return self
         return msgspec.structs.replace(
-            self, neurons=(1024,), workers=(8,), layers=8, samples=1000, surveyed=128, head=6,
-            delays=("hop-100ms",), slowdowns=(1.0,), seeds=1, choice_neurons=(1024,), choice_workers=(2,),
-            pipeline_neurons=(1024,),
+            self, parts=tuple(part for part in self.parts if part not in REAL), neurons=(1024,), workers=(8,),
+            layers=8, samples=1000, surveyed=128, head=6, delays=("hop-100ms",), slowdowns=(1.0,), seeds=1,
+            choice_neurons=(1024,), choice_workers=(2,), pipeline_neurons=(1024,),
         )  # fmt: skip

@@ -17,7 +17,7 @@ WORKERS, MICRO_BATCHES = 8, 32
 NEAR = 0.95
 
 
-def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim]]:
+def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]]:
     """A row for each size, channel and delay. The claim is for the largest network and the shortest hop."""
     rows = []
     prices = price_table().prices()
@@ -41,4 +41,4 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim]]:
     largest = max(options.pipeline_neurons)
     best = max(each["of_ceiling"] for each in rows if each["neurons"] == largest)
     name = f"N = {largest}: a pipeline of {WORKERS} with {MICRO_BATCHES} micro-batches, share of its ceiling"
-    return rows, [] if options.quick else [claim(name, best, "at least", NEAR)]
+    return rows, [] if options.quick else [claim(name, best, "at least", NEAR)], []

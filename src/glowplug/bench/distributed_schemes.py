@@ -31,14 +31,14 @@ MEMORY = {1024: 1000, 4096: 1500, 16384: 2000, 65536: 4000}
 """MB of the published runs' functions."""
 
 
-def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim]]:
+def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]]:
     rows: list[Row] = []
     for neurons in options.neurons:
         ground = Ground(options, neurons, 0, tell)
         for workers in options.workers:
             rows += _cell(ground, workers, tell)
     claims = [*_ratio_claims(rows), *_cheaper_claims(rows)]
-    return rows, claims if options.layers == PUBLISHED_LAYERS else []
+    return rows, claims if options.layers == PUBLISHED_LAYERS else [], []
 
 
 def _cell(ground: Ground, workers: int, tell: Tell) -> list[Row]:

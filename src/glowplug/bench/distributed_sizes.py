@@ -18,7 +18,7 @@ NEURONS, WORKERS = 1024, (8, 20)
 MOST_ROWS, FEWER_BYTES = 115_000, 9.0
 
 
-def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim]]:
+def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]]:
     """A row for each size and channel: medians over seeds. Nothing is simulated: it is counted."""
     workers = tuple(many for many in WORKERS if many in options.workers)
     sent: dict[int, list[int]] = {many: [] for many in workers}
@@ -33,7 +33,7 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim]]:
                 exchange = CHANNELS[channel].exchange(made, DELAYS["hop-100ms"])
                 nbytes.setdefault((many, channel), []).append(exchange.nbytes)
     rows = [_row(options, many, channel, sent[many], found) for (many, channel), found in nbytes.items()]
-    return rows, _claims(options, sent, nbytes)
+    return rows, _claims(options, sent, nbytes), []
 
 
 def _row(options: Options, workers: int, channel: str, sent: list[int], nbytes: list[int]) -> Row:

@@ -8,17 +8,16 @@ and rare functions; `hour` the recorded hour as it is; `jitter` the mix with tim
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
 
 from glowplug.bench import preloading_claims
+from glowplug.bench.kept_runs import KeptRuns
 from glowplug.bench.preloading_cells import FIXED_RIVALS, LADDER, TABLE, Cell, as_published, run_cell
 from glowplug.bench.preloading_plot import draw
 from glowplug.bench.published_preloading import CLASSES, PUBLISHED
@@ -56,8 +55,13 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
     if not Path(options.path).is_dir():
         missing = [f"the recorded hour is not at {options.path}: give its folder with --set path=FOLDER"]
         return Result("preloading", settings, rows=[], claims=[], missing=missing)
-    todo = list(cells(options))
-    rows = _run_all(todo, options, tell)
+    by_part: dict[str, list[Cell]] = {}
+    for cell in cells(options):
+        by_part.setdefault(cell.part, []).append(cell)
+    kept = Path(options.resume) if options.resume else None
+    runs = KeptRuns(run_cell, tell, workers=1 if options.quick else len(os.sched_getaffinity(0)), kept=kept)
+    with contextlib.closing(runs):
+        rows = [row for part, todo in by_part.items() for row in runs.rows(part, todo)]
     return Result(
         experiment="preloading",
         settings=settings,
@@ -110,26 +114,6 @@ def cells(options: Options) -> Iterator[Cell]:
 
 def _on_zygotes(system: System) -> System:
     return msgspec.structs.replace(system, substrate="zygote")
-
-
-def _run_all(todo: list[Cell], options: Options, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """In as many processes as there are cores; what a file of finished cells has is not run again."""
-    kept = Path(options.resume) if options.resume else None
-    done: dict[str, dict[str, Any]] = {}
-    if kept is not None and kept.exists():
-        for line in kept.read_bytes().splitlines():
-            key, row = msgspec.json.decode(line)
-            done[key] = row
-    missing = [cell for cell in todo if cell.key not in done]
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
-        for number, (cell, row) in enumerate(zip(missing, pool.map(run_cell, missing), strict=True), 1):
-            done[cell.key] = row
-            share = f"{cell.cluster.memory_share:.0%}"
-            tell(f"{number} of {len(missing)}: {cell.part}, {cell.system.name}, {share}")
-            if kept is not None:
-                with kept.open("ab") as file:
-                    file.write(msgspec.json.encode([cell.key, row]) + b"\n")
-    return [done[cell.key] for cell in todo]
 
 
 def report(result: Result, console: Console) -> None:

@@ -70,11 +70,6 @@ class Cell(msgspec.Struct, frozen=True):
     seed: int
     trace_class: str = "all"
 
-    @property
-    def key(self) -> str:
-        """The same for the same cell, for results that are kept."""
-        return msgspec.json.encode(self).decode()
-
 
 def run_cell(cell: Cell) -> dict[str, Any]:
     trace = _trace(cell.workload, cell.functions, cell.trace_class, cell.seed)
@@ -100,7 +95,6 @@ def _row(cell: Cell, trace: Trace, found: Replayed) -> dict[str, Any]:
     waits_s = found.waits_s if answered else np.array([0.0])
     loading_mean_s = float(waits_s.mean())
     return {
-        "part": cell.part,
         "system": system.name,
         "prewarm": system.prewarm,
         "preload": system.preload,

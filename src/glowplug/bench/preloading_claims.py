@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
+from glowplug.bench.pairs import PairedRatio, paired_ratio
 from glowplug.bench.published_preloading import CLASSES, Published
 from glowplug.bench.result import Claim, claim
 
 Row = dict[str, Any]
 MIX_TARGETS = {0.05: 1.2, 0.1: 2.0, 0.25: 1.3, 0.5: 1.6}
 HOUR_TARGETS = {0.1: 1.15, 0.25: 2.2, 0.5: 3.5}
-_STUDENT_95 = {1: 12.7, 2: 4.3, 3: 3.18, 4: 2.78, 5: 2.57}
 _LEAST_S = 1e-4
 
 
@@ -25,9 +24,7 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
             if not here:
                 continue
             best = best_fixed([row for row in rows if row["part"] == part])
-            ratio, low, high = paired(here, best, "ladder")
-            name = f"{part}, {share:.0%} of memory: {best} / ladder (95 %: {low:.2f} .. {high:.2f})"
-            found.append(claim(name, ratio, "at least", target))
+            found.append(_ratio_claim(f"{part}, {share:.0%} of memory", here, best, "ladder", target))
     found += _wasted([row for row in rows if row["part"] == "mix"])
     found += _zygote([row for row in rows if row["part"] == "zygote"])
     found += _nodes([row for row in rows if row["part"] == "nodes"])
@@ -48,17 +45,21 @@ def best_fixed(rows: Iterable[Row]) -> str:
     return min(scores, key=lambda system: mean(scores[system])) if scores else "fixed"
 
 
-def paired(rows: Sequence[Row], rival: str, ours: str) -> tuple[float, float, float]:
-    """(mean, lower, upper) of rival / ours in mean loading latency over seeds, with its 95 % interval."""
+def paired(rows: Sequence[Row], rival: str, ours: str) -> PairedRatio:
+    """rival / ours in mean loading latency, over the seeds that both have."""
     by_seed: dict[int, dict[str, float]] = {}
     for row in rows:
         by_seed.setdefault(row["seed"], {})[row["system"]] = max(row["loading_mean_s"], _LEAST_S)
-    ratios = [each[rival] / each[ours] for each in by_seed.values() if rival in each and ours in each]
-    middle = mean(ratios)
-    if len(ratios) < 2:
-        return middle, middle, middle
-    half = _STUDENT_95.get(len(ratios) - 1, 2.1) * stdev(ratios) / sqrt(len(ratios))
-    return middle, middle - half, middle + half
+    both = [each for each in by_seed.values() if rival in each and ours in each]
+    return paired_ratio([each[rival] for each in both], [each[ours] for each in both])
+
+
+def _ratio_claim(what: str, rows: Sequence[Row], rival: str, ours: str, target: float) -> Claim:
+    found = paired(rows, rival, ours)
+    name = f"{what}: {rival} / {ours} (95 %: {found.low:.2f} .. {found.high:.2f})"
+    if found.pairs == 1:
+        name = f"{what}: {rival} / {ours} (one seed)"
+    return claim(name, found.ratio, "at least", target)
 
 
 def _wasted(rows: Sequence[Row]) -> list[Claim]:
@@ -94,9 +95,7 @@ def _zygote(rows: Sequence[Row]) -> list[Claim]:
         found.append(claim(name, 1 - ladder / process, "at least", 0.97))
         on_zygotes = [row for row in here if row["substrate"] == "zygote"]
         best = best_fixed(on_zygotes)
-        ratio, low, high = paired(on_zygotes, best, "ladder")
-        name = f"{share:.0%} of memory, zygotes: {best} / ladder (95 %: {low:.2f} .. {high:.2f})"
-        found.append(claim(name, ratio, "at least", 1.4))
+        found.append(_ratio_claim(f"{share:.0%} of memory, zygotes", on_zygotes, best, "ladder", 1.4))
     return found
 
 
@@ -104,9 +103,10 @@ def _nodes(rows: Sequence[Row]) -> list[Claim]:
     found = []
     for nodes in sorted({row["nodes"] for row in rows}):
         here = [row for row in rows if row["nodes"] == nodes]
-        ratio, low, high = paired(here, "instainfer + fixed", "tyche + fixed")
-        name = f"{nodes} nodes, as published: instainfer / tyche (95 %: {low:.2f} .. {high:.2f})"
-        found.append(claim(name, ratio, "at least", 1.9 if nodes == 16 else 1.0))
+        target = 1.9 if nodes == 16 else 1.0
+        found.append(
+            _ratio_claim(f"{nodes} nodes, as published", here, "instainfer + fixed", "tyche + fixed", target)
+        )
     return found
 
 

@@ -33,6 +33,11 @@ class Policies(NamedTuple):
     predictors: Forecast
     prewarm: dict[str, PrewarmPolicy]
 
+    @property
+    def foresee(self) -> bool:
+        """Whether any of them asks when functions will be called: to know that takes time."""
+        return self.preload.foresees or self.eviction.timely or self.device_eviction.timely
+
 
 class Context:
     """A handler changes records and emits commands; what follows from it is marked, not done.

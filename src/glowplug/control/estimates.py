@@ -13,14 +13,13 @@ from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
 from glowplug.core.specs import BundleFacts
 from glowplug.policy.costs import COPY_BYTES_PER_S, DISK_BYTES_PER_S
-from glowplug.policy.eviction import Worth
+from glowplug.policy.eviction import EvictionPolicy, Worth
+from glowplug.policy.preload import NEAR_S
 from glowplug.policy.prewarm import PrewarmPolicy
 
 _LOG_WORTH = {rank: log(weight) for rank, weight in WORTH.items()}
 _SECOND_COPY = 0.3
 """How much less each further idle copy is needed."""
-NEAR_S = 4.0
-"""About the time that a load takes: what is needed later can still be fetched just in time."""
 _RETIRED_RANK = -20.0
 _SHORTEST_S = 1e-6
 _PACE_SMOOTHING = 0.1
@@ -101,7 +100,7 @@ def worth(c: Context, holding: Holding) -> Worth:
     version = c.store.versions[VersionId(holding.version or "")]
     function = c.store.functions[version.spec.function]
     name = version.spec.version
-    rank, needed = demand(c, version), needed_soon(c, function.id)
+    rank, needed = demand(c, version), needed_soon(c, function.id, c.policies.eviction)
     if name not in (function.active, function.next):
         rank += _RETIRED_RANK
         needed = 0.0
@@ -152,7 +151,7 @@ def worth_on_device(c: Context, instance: Instance) -> Worth:
         held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
         pinned=version.live <= replicas_wanted(c, c.store.functions[instance.function]),
         copies=max(1, copies),
-        needed=needed_soon(c, instance.function),
+        needed=needed_soon(c, instance.function, c.policies.device_eviction),
         at_once=rate_per_s * c.policies.costs.expect_s(version.spec.version, "run"),
         used_s=instance.used_s,
         uses=instance.uses,
@@ -170,9 +169,10 @@ def device_score_now(c: Context, key: str) -> float:
     return c.policies.device_eviction.score(worth_on_device(c, instance))
 
 
-def needed_soon(c: Context, function: FunctionId) -> float:
-    """The probability that a function is asked for within NEAR_S; only worked out for who wants to know."""
-    if not c.policies.eviction.timely:
+def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> float:
+    """The probability that a function is asked for within NEAR_S; only worked out for a policy that wants to
+    know."""
+    if not policy.timely:
         return 0.0
     return c.policies.predictors.needed(function, c.now_s, 0.0, NEAR_S)
 

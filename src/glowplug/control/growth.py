@@ -159,7 +159,7 @@ def stage(c: Context, function: Function, version: Version, *, eager: bool) -> N
     if eager:
         costs, name = c.policies.costs, version.spec.version
         saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
-        needed = needed_soon(c, function.id)
+        needed = needed_soon(c, function.id, c.policies.eviction)
         worth = Worth(demand(c, version), saved_s, zygote_bytes(c, version), needed=needed, used_s=c.now_s)
         limit = c.policies.eviction.score(worth)
     stage_at(c, node, function, version, limit=limit)

@@ -97,7 +97,7 @@ def reindex(c: Context, instance: Instance) -> None:
         c.policies.eviction.withdraw(instance.key)
     if instance.device is not None:
         places.reindexed(c, instance)
-    if slot != before:
+    if slot != before and c.policies.preload.foresees:
         c.preload_check = True
 
 

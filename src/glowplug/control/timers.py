@@ -7,6 +7,7 @@ from collections.abc import Callable
 from glowplug.control import instances, lending, outcomes, pump, requests
 from glowplug.control.context import Context
 from glowplug.control.fleet import devices
+from glowplug.control.preloading import drive
 from glowplug.core.events import TimerFired
 from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId
 
@@ -52,7 +53,7 @@ _HANDLERS: dict[str, Callable[[Context, str], None]] = {
     "keep": _keep,
     "lease": _lease,
     "prewarm": lambda c, name: pump.on_prewarm_timer(c, FunctionId(name)),
-    "preload": lambda c, name: setattr(c, "preload_check", True),
+    drive.TIMER: lambda c, name: setattr(c, "preload_check", True),
     "retry": _retry,
     "device": lambda c, name: devices.on_timer(c, DeviceId(name)),
 }

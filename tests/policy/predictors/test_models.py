@@ -65,7 +65,11 @@ def test_a_quantile_is_where_the_hazard_says(kind: type[GapModel], gaps_s: list[
     found_s = quantile_s(hazard, p)
     if found_s < 1e7:
         assert hazard(found_s) >= -log(1 - p) - 1e-9
-        assert hazard(found_s * 0.998) <= -log(1 - p) + 1e-9
+        assert hazard(max(found_s * 0.998 - 1e-9, 0.0)) <= -log(1 - p) + 1e-9
+
+
+def test_the_quantile_of_next_to_nothing_is_found() -> None:
+    assert quantile_s(lambda age_s: age_s / 300, 5e-324) <= 1e-9
 
 
 def test_a_rate_is_that_of_the_window() -> None:

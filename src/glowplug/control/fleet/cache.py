@@ -28,7 +28,7 @@ def expect(c: Context, node: Node, version: Version) -> None:
         return
     short_bytes -= ledger.leaving[node.id]
     if short_bytes > 0:
-        needed = needed_soon(c, version.spec.function)
+        needed = needed_soon(c, version.spec.function, c.policies.eviction)
         worth = worth_below_devices(c, version, demand(c, version), needed)
         limit = min(c.policies.eviction.score(worth), c.policies.eviction.pinned_from)
         memory.evict(c, node, short_bytes, (), limit, whole=True)

@@ -30,10 +30,6 @@ class DeviceView:
         self.loading: Mapping[FunctionId, InstanceId | None] = device.loading
 
     @property
-    def is_free(self) -> bool:
-        return self.id in self._c.store.fleet.free
-
-    @property
     def may_compute(self) -> bool:
         device = self._device
         return not device.line and len(device.running) < device.at_once
@@ -48,10 +44,6 @@ class DeviceView:
     @property
     def line_s(self) -> float:
         return self._device.line_s
-
-    @property
-    def line_length(self) -> int:
-        return len(self._device.line)
 
     @property
     def loads_left_s(self) -> float:

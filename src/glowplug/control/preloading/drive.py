@@ -25,7 +25,7 @@ _ROUND = 64
 
 def arrived(c: Context, function: FunctionId) -> None:
     """A request came for it, be it told one by one or in a gateway's report."""
-    if not c.policies.preload.foresees and not c.policies.eviction.timely:
+    if not c.policies.foresee:
         return
     c.policies.predictors.observe(function, c.now_s)
     record = c.store.functions[function]
@@ -91,9 +91,8 @@ def _admit(c: Context, decision: Guest) -> None:
     found = candidates.found(c, decision.function)
     if found is None:
         return
-    if decision.host < 0:
-        node = c.store.node_order[-1 - decision.host]
-        _climb(c, *found, Raise(decision.function, node, Step.PARKED, -inf, c.now_s))
+    if decision.host is None:
+        _climb(c, *found, Raise(decision.function, decision.node, Step.PARKED, -inf, c.now_s))
         return
     host = c.store.instances.get(decision.host)
     expected_s = c.policies.costs.climb_s(found[1].spec.version, Step.IMPORTED)

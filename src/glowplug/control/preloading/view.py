@@ -21,8 +21,8 @@ class SandboxView:
     def __init__(self, c: Context, instance: Instance) -> None:
         self._c = c
         self._instance = instance
-        self.id: InstanceId = instance.id
-        self.owner: FunctionId = instance.function
+        self.id: InstanceId | None = instance.id
+        self.owner: FunctionId | None = instance.function
         self.node: NodeId = instance.node
 
     @property
@@ -35,21 +35,21 @@ class SandboxView:
 
     @property
     def guests(self) -> Iterable[InstanceId]:
-        return tuple(self._c.store.guests.get(self.id, ()))
+        return tuple(self._c.store.guests.get(self._instance.id, ()))
 
 
 class NodeSandbox:
     """On the `zygote` substrate all of a node's free memory, as one sandbox without an owner, for policies
-    that fill sandboxes. Its id is the node's place, counted down from -1."""
+    that fill sandboxes."""
 
-    __slots__ = ("_c", "id", "node", "owner")
+    __slots__ = ("_c", "node")
+    id: InstanceId | None = None
+    owner: FunctionId | None = None
     is_idle = True
     guests: tuple[InstanceId, ...] = ()
 
     def __init__(self, c: Context, node: NodeId) -> None:
         self._c = c
-        self.id = InstanceId(-1 - c.store.node_order.index(node))
-        self.owner = FunctionId("")
         self.node = node
 
     @property
@@ -63,17 +63,11 @@ class PreloadView:
     def __init__(self, c: Context) -> None:
         self._c = c
 
-    def functions(self) -> Iterator[FunctionId]:
-        return (function for function in self._c.store.functions if self.may_load(function))
-
     def may_load(self, function: FunctionId) -> bool:
         return candidates.found(self._c, function) is not None
 
     def namespace(self, function: FunctionId) -> str:
         return self._version(function).spec.namespace
-
-    def nodes(self) -> Iterable[NodeId]:
-        return self._c.store.node_order
 
     def sandboxes(self, node: NodeId | None = None) -> Iterator[SandboxView | NodeSandbox]:
         c = self._c
@@ -111,12 +105,6 @@ class PreloadView:
     def homes(self, function: FunctionId) -> Iterable[NodeId]:
         return placement.homes(self._c, self._version(function))
 
-    def best_step(self, function: FunctionId, node: NodeId) -> Step:
-        version = self._version(function)
-        if any(self._c.store.instances[number].node == node for number in version.idle):
-            return Step.PARKED
-        return best_origin(self._c, version, node) or Step.LOCAL
-
     def steps_up(self, function: FunctionId, node: NodeId) -> Iterator[tuple[Step, int, float]]:
         c, version = self._c, self._version(function)
         costs, spec = c.policies.costs, version.spec
@@ -153,18 +141,12 @@ class PreloadView:
     def load_s(self, function: FunctionId) -> float:
         return self._c.policies.costs.climb_s(self._version(function).spec.version, Step.IMPORTED)
 
-    def run_s(self, function: FunctionId) -> float:
-        return self._c.policies.costs.expect_s(self._version(function).spec.version, "run")
-
     def room_bytes(self, node: NodeId) -> int:
         ledger = self._c.store.ledger
         return ledger.free_bytes(node) + ledger.leaving[node]
 
     def rate_per_s(self, function: FunctionId) -> float:
-        return self._c.policies.predictors.rate_per_s(function, self._c.now_s)
-
-    def last_s(self, function: FunctionId) -> float | None:
-        return self._c.policies.predictors.last_s(function)
+        return self._c.policies.predictors.rate_per_s(function)
 
     def needed(self, function: FunctionId, from_s: float, until_s: float) -> float:
         return self._c.policies.predictors.needed(function, self._c.now_s, from_s, until_s)

@@ -55,6 +55,11 @@ class Offers(msgspec.Struct):
     def offered(self, node: str) -> int:
         return self.bytes_by_node.get(node, 0)
 
+    def offered_at(self, node: str) -> set[str]:
+        """What is on offer there, each once, in no order."""
+        entries, offers = self.heaps.get(node, ()), self.offers
+        return {key for _, key in entries if (offer := offers.get(key)) is not None and offer.node == node}
+
     def keys(self) -> Collection[str]:
         return self.offers.keys()
 

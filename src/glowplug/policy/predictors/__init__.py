@@ -36,14 +36,15 @@ def chance(before: float, after: float) -> float:
 
 
 def quantile_s(hazard: Callable[[float], float], p: float) -> float:
-    """The least gap that is not exceeded with probability `p` (0 <= p < 1), to a thousandth of itself."""
+    """The least gap that is not exceeded with probability `p` (0 <= p < 1), to a thousandth of itself and no
+    finer than a nanosecond."""
     wanted = -log1p(-p)
     low_s, high_s = 0.0, RESOLUTION_S
     while hazard(high_s) < wanted:
         if high_s >= LONGEST_S:
             return LONGEST_S
         low_s, high_s = high_s, 2 * high_s
-    while high_s - low_s > 1e-3 * high_s:
+    while high_s - low_s > max(1e-3 * high_s, 1e-9):
         middle_s = (low_s + high_s) / 2
         if hazard(middle_s) < wanted:
             low_s = middle_s

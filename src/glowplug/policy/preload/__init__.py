@@ -15,12 +15,16 @@ import msgspec
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 
+NEAR_S = 4.0
+"""About the time that a load takes: what is needed later can still be fetched just in time."""
+
 
 class Guest(msgspec.Struct, frozen=True):
-    """Loads the function inside an idle sandbox of another."""
+    """Loads the function inside an idle sandbox. Without a `host` that is the free memory of `node`."""
 
     function: FunctionId
-    host: InstanceId
+    node: NodeId
+    host: InstanceId | None
 
 
 class Raise(msgspec.Struct, frozen=True):
@@ -44,13 +48,14 @@ Decision = Guest | Raise | Drop
 
 
 class SandboxView(Protocol):
-    """One warm sandbox. Its room is its limit less what is loaded in it."""
+    """One warm sandbox. Its room is its limit less what is loaded in it. Where sandboxes have none to spare a
+    node's free memory stands for one, which nobody owns and which has no id."""
 
     @property
-    def id(self) -> InstanceId: ...
+    def id(self) -> InstanceId | None: ...
 
     @property
-    def owner(self) -> FunctionId: ...
+    def owner(self) -> FunctionId | None: ...
 
     @property
     def node(self) -> NodeId: ...
@@ -69,15 +74,10 @@ class PreloadView(Protocol):
     """What a policy may know. Live and read-only; seconds are absolute where they end a sentence with
     `at`."""
 
-    def functions(self) -> Iterable[FunctionId]:
-        """Those that may be pre-loaded, in the order they were deployed."""
-
     def may_load(self, function: FunctionId) -> bool:
         """Whether it is one of them now. What else is said of a function holds only of these, but `idle`."""
 
     def namespace(self, function: FunctionId) -> str: ...
-
-    def nodes(self) -> Iterable[NodeId]: ...
 
     def sandboxes(self, node: NodeId | None = None) -> Iterable[SandboxView]:
         """Idle or busy, of one node or of all."""
@@ -96,9 +96,6 @@ class PreloadView(Protocol):
     def homes(self, function: FunctionId) -> Iterable[NodeId]:
         """Nodes in the order in which the function prefers them."""
 
-    def best_step(self, function: FunctionId, node: NodeId) -> Step:
-        """The highest step that stands there."""
-
     def steps_up(self, function: FunctionId, node: NodeId) -> Iterable[tuple[Step, int, float]]:
         """What it could climb to there: the step, the bytes that takes, the seconds that a request would then
         wait for its climb."""
@@ -111,15 +108,10 @@ class PreloadView(Protocol):
     def load_s(self, function: FunctionId) -> float:
         """What loading it takes, from nothing."""
 
-    def run_s(self, function: FunctionId) -> float: ...
-
     def room_bytes(self, node: NodeId) -> int:
         """Free, with what is leaving."""
 
     def rate_per_s(self, function: FunctionId) -> float: ...
-
-    def last_s(self, function: FunctionId) -> float | None:
-        """When it was last asked for."""
 
     def needed(self, function: FunctionId, from_s: float, until_s: float) -> float:
         """The probability that it is asked for between two times, both from now on, if it is not before."""

@@ -17,11 +17,10 @@ import msgspec
 
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
-from glowplug.policy.preload import Decision, Guest, PreloadView, Raise, SandboxView
+from glowplug.policy.preload import NEAR_S, Decision, Guest, PreloadView, Raise, SandboxView
 
 _SHARES = (0.02, 0.1, 0.3, 0.6)
 """Of the distribution of the next arrival: at each of these a function is looked at, a load before it."""
-_NEAR_S = 4.0
 _LEAST_CHANCE = 1e-3
 _STALE_ALLOWED = 256
 _LEARNED_ANEW = 1.25
@@ -70,7 +69,7 @@ class Ladder(msgspec.Struct):
 
     def _look(self, view: PreloadView, function: FunctionId, now_s: float) -> Decision | None:
         waits_s = view.waits_s(function)
-        chance = view.needed(function, 0.0, _NEAR_S + view.load_s(function))
+        chance = view.needed(function, 0.0, NEAR_S + view.load_s(function))
         if waits_s <= 0.0 or chance < _LEAST_CHANCE:
             return None
         guest_bytes = view.guest_bytes(function)
@@ -78,24 +77,24 @@ class Ladder(msgspec.Struct):
         best_worth = -inf
         for node in view.homes(function):
             for sandbox in view.sandboxes(node):
-                if sandbox.id >= 0 and sandbox.is_idle and sandbox.room_bytes >= guest_bytes:
-                    return Guest(function, sandbox.id)
+                if sandbox.id is not None and sandbox.is_idle and sandbox.room_bytes >= guest_bytes:
+                    return Guest(function, node, sandbox.id)
             for step, need_bytes, after_s in view.steps_up(function, node):
                 worth = log(max(chance * (waits_s - after_s), 1e-12) / max(1, need_bytes))
                 if need_bytes <= view.room_bytes(node):
                     worth += 1.0
                 if worth > best_worth and (step >= Step.PARKED or after_s < waits_s):
-                    best = Raise(function, NodeId(node), step, worth, now_s + _NEAR_S)
+                    best = Raise(function, NodeId(node), step, worth, now_s + NEAR_S)
                     best_worth = worth
         return best
 
 
 def _offsets_s(view: PreloadView, function: FunctionId) -> list[float]:
     """Seconds after an arrival when the next may come into sight; nothing for what comes all the time."""
-    ahead_s = _NEAR_S / 2 + view.load_s(function)
+    ahead_s = NEAR_S / 2 + view.load_s(function)
     found: list[float] = []
     for share in _SHARES:
         after_s = view.quantile_s(function, share) - ahead_s
-        if after_s < inf and after_s > (found[-1] if found else 0.0) + _NEAR_S / 2:
+        if after_s < inf and after_s > (found[-1] if found else 0.0) + NEAR_S / 2:
             found.append(after_s)
     return found

@@ -55,11 +55,11 @@ def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float)
         fits = [
             (room_bytes - need_bytes, place)
             for place, (room_bytes, box) in enumerate(rooms)
-            if room_bytes >= need_bytes and (not box.owner or view.namespace(box.owner) == namespace)
+            if room_bytes >= need_bytes and (box.owner is None or view.namespace(box.owner) == namespace)
         ]
         if not fits:
             continue
         left_bytes, place = min(fits)
         box = rooms[place][1]
         rooms[place] = (left_bytes, box)
-        yield Guest(function, box.id)
+        yield Guest(function, box.node, box.id)

@@ -62,10 +62,6 @@ class DeviceView(Protocol):
     def node(self) -> NodeId: ...
 
     @property
-    def is_free(self) -> bool:
-        """Nothing runs, nothing is in its line, nothing is being loaded."""
-
-    @property
     def may_compute(self) -> bool:
         """A batch more could run at once, and none is in its line."""
 
@@ -85,10 +81,6 @@ class DeviceView(Protocol):
     def line_s(self) -> float:
         """The run times of all that stands in its line."""
 
-    @property
-    def line_length(self) -> int:
-        """Batches in its line."""
-
     def load_left_s(self, function: FunctionId) -> float:
         """Until the function's model, which is loading here, is ready; 0 when it lies here, infinite when
         neither."""
@@ -106,7 +98,7 @@ class FleetView(Protocol):
 
     @property
     def free(self) -> Collection[DeviceId]:
-        """The devices that are `is_free`, those first that became so the longest ago."""
+        """The devices that neither run, load nor hold a line, those first that became so the longest ago."""
 
     @property
     def open(self) -> Collection[DeviceId]:
