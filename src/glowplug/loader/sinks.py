@@ -1,5 +1,5 @@
-"""Where fetched bytes go: memory that tensors live in, a file's mapping, or a device by way of a small
-ring.
+"""Where fetched bytes go: memory that tensors live in, a file's mapping, or a device, by way of a small ring
+or straight from the mapping.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from glowplug.loader.arbiter import Range
 from glowplug.loader.devices.base import Device, Placement
+from glowplug.loader.devices.pinning import PinnedSource
 from glowplug.loader.errors import LoaderError
 
 
@@ -34,6 +35,9 @@ class Sink(Protocol):
     def guard(self, unit: int) -> None:
         """What this thread computes from now on sees the unit, all of whose ranges were put."""
 
+    def finish(self) -> None:
+        """Nothing is put any more: called once, in an I/O thread, whether the load went well or not."""
+
 
 class HostSink:
     """Bytes are read to where tensors use them: nothing is left to do."""
@@ -55,6 +59,9 @@ class HostSink:
         return
 
     def guard(self, unit: int) -> None:
+        return
+
+    def finish(self) -> None:
         return
 
 
@@ -105,3 +112,47 @@ class DeviceSink:
         placements: Sequence[Placement] = self._placements.pop(unit, ())
         for placement in placements:
             placement.guard()
+
+    def finish(self) -> None:
+        return
+
+
+class MappedDeviceSink:
+    """From where the weights are mapped, which is pinned piece by piece: no staging memory, no processor."""
+
+    def __init__(self, device: Device, memory: Any, weights: memoryview) -> None:
+        self.memory = memory
+        self._device = device
+        self._weights = weights
+        self._source = PinnedSource(weights, device)
+        self._last: Placement | None = None
+        self._placements: dict[int, list[Placement]] = {}
+        self._lock = threading.Lock()
+
+    def room(self, nbytes: int) -> int:
+        return 0
+
+    def view(self, place: int, one: Range) -> memoryview:
+        return self._weights[one.offset : one.offset + one.nbytes]
+
+    def put(self, place: int, one: Range) -> None:
+        with self._lock:
+            for offset, part in self._source.parts(one.offset, one.nbytes):
+                self._last = self._device.copy(part, self.memory, offset)
+                for unit in {block.unit for block in one.blocks}:
+                    self._placements.setdefault(unit, []).append(self._last)
+
+    def give_up(self, place: int) -> None:
+        return
+
+    def guard(self, unit: int) -> None:
+        with self._lock:
+            placements: Sequence[Placement] = self._placements.pop(unit, ())
+        for placement in placements:
+            placement.guard()
+
+    def finish(self) -> None:
+        # A device's copies end in their order.
+        if self._last is not None:
+            self._last.wait()
+        self._source.release()
