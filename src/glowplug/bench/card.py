@@ -30,8 +30,9 @@ BASELINES = tuple(card_loads.BASELINES)
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`device` is `cuda:0`, or `cpu` to see that the experiment runs: then there is no card's context and
-    nothing is served."""
+    nothing is served. `served` are among `models`."""
 
+    parts: tuple[str, ...] = ("contexts", "loads", "served")
     device: str = "cuda:0"
     models: tuple[str, ...] = ("resnet50", "bert_base", "vgg16", "bert_large")
     served: tuple[str, ...] = ("resnet50", "bert_base", "vgg16")
@@ -49,25 +50,29 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
-    """Measures; `tell` hears of progress. Raises RuntimeError where there is no such card."""
+    """Measures; `tell` hears of progress. Raises RuntimeError where there is no such card, ValueError for an
+    unknown part."""
     options = options.resolved()
+    if not set(options.parts) <= set(Options().parts):
+        raise ValueError(f"parts are {', '.join(Options().parts)}")
     has_card = options.device.startswith("cuda")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="glowplug-card-") as name:
         folder = Path(name)
-        if has_card:
+        if has_card and "contexts" in options.parts:
             tell("contexts")
             rows += card_contexts.rows(options.device, options.repeats)
-        tell("copies")
-        copies = card_loads.copies(options.device, options.copied_bytes, options.repeats)
-        rows += copies
-        bandwidth = max(row["bandwidth"] for row in copies)
-        for model in options.models:
-            tell(f"loads: {model}")
-            rows += card_loads.rows(
-                model, options.device, options.systems, bandwidth, options.repeats, folder
-            )
-        if has_card:
+        if "loads" in options.parts:
+            tell("copies")
+            copies = card_loads.copies(options.device, options.copied_bytes, options.repeats)
+            rows += copies
+            bandwidth = max(row["bandwidth"] for row in copies)
+            for model in options.models:
+                tell(f"loads: {model}")
+                rows += card_loads.rows(
+                    model, options.device, options.systems, bandwidth, options.repeats, folder
+                )
+        if has_card and "served" in options.parts:
             rows += card_served.rows(options.served, options.device, options.repeats, folder, tell)
     missing = [] if has_card else ["contexts and served functions: they need a graphics card"]
     return Result("card", msgspec.to_builtins(options), rows, claims(rows), missing)

@@ -47,15 +47,10 @@ def rows(
 ) -> list[dict[str, Any]]:
     """One a system, all asked in turn. `equal` compares with a plain forward there."""
     import torch
-    from safetensors.torch import save_file
 
-    entry = zoo()[model]
-    torch.manual_seed(0)
-    plain = entry.build().eval()
-    pack, plain_file = folder / f"{model}.pack", folder / f"{model}.safetensors"
+    entry, pack = zoo()[model], folder / f"{model}.pack"
+    plain, plain_file = seeded(model, folder)
     loader.pack(plain, entry.example(), pack)
-    state = {name: tensor.contiguous() for name, tensor in plain.state_dict().items()}
-    save_file({name: tensor.clone() for name, tensor in state.items()}, plain_file)
     inputs = tuple(each.to(device) for each in entry.example())
     plain.to(device)
     with torch.inference_mode():
@@ -63,7 +58,7 @@ def rows(
         again = partial(answer_of, plain, inputs)
         forward_s = statistics.median(_timed(again)[0] for _ in range(7))
     nbytes = sum(tensor.nbytes for tensor in plain.state_dict().values())
-    del again, plain, state
+    del again, plain
     ways: dict[str, Callable[[], Any]] = {
         name: partial(way, entry, plain_file, device) for name, way in BASELINES.items()
     }
@@ -88,6 +83,19 @@ def rows(
         }
         for name in ways
     ]  # fmt: skip
+
+
+def seeded(model: str, folder: Path) -> tuple[Any, Path]:
+    """(an architecture of the zoo with seeded weights, the file in `folder` that holds them)."""
+    import torch
+    from safetensors.torch import save_file
+
+    file = folder / f"{model}.safetensors"
+    torch.manual_seed(0)
+    found = zoo()[model].build().eval()
+    if not file.exists():
+        save_file({name: each.clone() for name, each in found.state_dict().items()}, file)
+    return found, file
 
 
 def _timed(work: Answer) -> tuple[float, Any]:

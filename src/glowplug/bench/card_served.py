@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from glowplug.bench.answers import difference
+from glowplug.bench.card_loads import seeded
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.loading_models import zoo
 from glowplug.bench.models import examples_dir
@@ -88,12 +89,11 @@ with torch.inference_mode():
 def rows(
     models: Sequence[str], device: str, repeats: int, folder: Path, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """One a model and step, and one a model of the naive start, measured in turn. The safetensors files of
-    `card_loads.rows` lie in `folder`. Raises RuntimeError when a server, a deploy or a start fails."""
+    """One a model and step, and one a model of the naive start, measured in turn. Raises RuntimeError when a server, a deploy or a start fails."""
     place = folder / "apps"
     shutil.copytree(examples_dir(), place)
     source = place / "card_app.py"
-    files = {name: folder / f"{name}.safetensors" for name in models}
+    files = {name: seeded(name, folder)[1] for name in models}
     declared = [
         _DECLARED.format(name=name, number=number, nbytes=files[name].stat().st_size + 2 * 10**9)
         for number, name in enumerate(models)
