@@ -89,7 +89,8 @@ with torch.inference_mode():
 def rows(
     models: Sequence[str], device: str, repeats: int, folder: Path, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """One a model and step, and one a model of the naive start, measured in turn. Raises RuntimeError when a server, a deploy or a start fails."""
+    """One a model and step, and one a model of the naive start, measured in turn. Raises RuntimeError when a
+    server, a deploy or a start fails."""
     place = folder / "apps"
     shutil.copytree(examples_dir(), place)
     source = place / "card_app.py"

@@ -26,7 +26,7 @@ from glowplug.loader.construction import Construction
 from glowplug.loader.contents import Contents, read_contents
 from glowplug.loader.devices.base import Device, Reservation
 from glowplug.loader.errors import LoadStopped
-from glowplug.loader.fetching import FETCHERS, READ_BYTES, Fetch, Fetchers
+from glowplug.loader.fetching import FETCHERS, Fetch, Fetchers
 from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
 from glowplug.loader.mapping_source import map_weights
@@ -69,6 +69,7 @@ class Loading:
         self._faults = False
         self._gates: Gates
         self._fetch: Fetch
+        self._read_bytes: int
         self._on_arrival: Callable[[int], object] = lambda unit: None
         self._on_failure: Callable[[], object] = lambda: None
         self._give_back: Callable[[], object] = lambda: None
@@ -95,6 +96,7 @@ class Loading:
         except BaseException:
             self._source.close()
             raise
+        self._read_bytes = sink.read_bytes
         # From here on the fetch closes the source, when its last read has ended.
         self._fetch = Fetch(
             source, contents, sink, self._arrived, self._failed, partial(self._finish, sink), self._recorder
@@ -132,7 +134,7 @@ class Loading:
             return HostSink(lender.lend(nbytes)), self._source
         slots = self.strategy.parallel or self._source.advice.parallel
         reservation = self._room(device, nbytes)
-        return DeviceSink(device, device.allocate(reservation), READ_BYTES, slots + 1), self._source
+        return DeviceSink(device, device.allocate(reservation), slots + 1), self._source
 
     def _room(self, device: Device, nbytes: int) -> Reservation:
         reservation = device.reserve(nbytes)
@@ -207,7 +209,8 @@ class Loading:
 
     def _release(self, units: Sequence[int]) -> None:
         empty = [unit for unit in units if not self.contents.header.units[unit].nbytes]
-        self._fetchers.release(self._number, [unit for unit in units if unit not in empty])
+        wanted = [unit for unit in units if unit not in empty]
+        self._fetchers.release(self._number, wanted, self._read_bytes)
         for unit in empty:
             self._on_arrival(unit)
         if self._fetch.end_if_empty():

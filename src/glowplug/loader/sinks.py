@@ -13,12 +13,16 @@ from glowplug.loader.devices.base import Device, Placement
 from glowplug.loader.devices.pinning import PinnedSource
 from glowplug.loader.errors import LoaderError
 
+READ_BYTES = 4 * 2**20
+
 
 class Sink(Protocol):
     """Safe to use from several threads. `memory` is what tensors live in: a memoryview, or a flat uint8
     tensor on a device; None for weights of no bytes."""
 
     memory: Any
+    read_bytes: int
+    """What is best read at once."""
 
     def room(self, nbytes: int) -> int:
         """A place for so many bytes; may wait for one. Every place is given back by `put` or `give_up`."""
@@ -41,6 +45,8 @@ class Sink(Protocol):
 
 class HostSink:
     """Bytes are read to where tensors use them: nothing is left to do."""
+
+    read_bytes = READ_BYTES
 
     def __init__(self, memory: memoryview | None) -> None:
         self.memory = memory
@@ -66,14 +72,15 @@ class HostSink:
 
 
 class DeviceSink:
-    """Through `slots` pieces of staging memory, of `slot_bytes` each: that is all the host memory it
+    """Through `slots` pieces of staging memory, of `read_bytes` each: that is all the host memory it
     takes.
     """
 
-    def __init__(self, device: Device, memory: Any, slot_bytes: int, slots: int) -> None:
+    def __init__(self, device: Device, memory: Any, slots: int, read_bytes: int = READ_BYTES) -> None:
         self.memory = memory
+        self.read_bytes = read_bytes
         self._device = device
-        self._staging = [device.staging(slot_bytes) for _ in range(slots)]
+        self._staging = [device.staging(read_bytes) for _ in range(slots)]
         self._free = list(range(slots))
         self._leaving: dict[int, Placement] = {}
         self._placements: dict[int, list[Placement]] = {}
@@ -119,6 +126,8 @@ class DeviceSink:
 
 class MappedDeviceSink:
     """From where the weights are mapped, which is pinned piece by piece: no staging memory, no processor."""
+
+    read_bytes = 32 * 2**20
 
     def __init__(self, device: Device, memory: Any, weights: memoryview) -> None:
         self.memory = memory
