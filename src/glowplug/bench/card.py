@@ -119,5 +119,5 @@ def plot(result: Result, path: Path) -> None:
         mine = [row for row in loads if row["model"] == model]
         panel.barh([row["system"] for row in mine], [1e3 * row["first_answer_s"] for row in mine])
         panel.axvline(1e3 * mine[0]["floor_s"], color="black", linestyle=":")
-        panel.set(title=model, xlabel="ms to the first answer")
+        panel.set(title=model, xlabel="ms to the first answer", xscale="log")
     figure.savefig(path)
