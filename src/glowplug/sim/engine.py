@@ -141,14 +141,16 @@ class SimEngine:
             took_s, held_bytes = profile.environment_s, profile.environment_bytes
         elif target.kind == "version":
             took_s, held_bytes = profile.stage_s, profile.facts.staged_bytes
+        elif target.kind == "part":
+            took_s, held_bytes = profile.imported_s, profile.facts.parked_bytes
         else:
             near = command.origin >= Step.STAGED or (command.cached and command.device is not None)
             took_s = profile.staged_s if near else profile.imported_s
             took_s += profile.prime_s if command.prime else 0.0
             held_bytes = profile.facts.parked_bytes
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency
-        if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "version"):
-            took_s += profile.facts.weight_bytes / profile.read_bytes_per_s
+        if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "part", "version"):
+            took_s += _weight_bytes(profile, target) / profile.read_bytes_per_s
         took_s, ends_s = self._vary(function, took_s), self._agenda.now_s
         if command.device is not None:
             took_s *= self._pace.get(command.device, 1.0)
@@ -221,3 +223,10 @@ def _batch_s(profile: Profile, size: int) -> float:
     """As measured, between measured sizes by proportion; beyond them no gain that nobody has seen."""
     costs = Costs(batches={"": profile.batch_s}, seconds={"": {"run": profile.run_s}})
     return costs.batch_s("", size)
+
+
+def _weight_bytes(profile: Profile, target: Target) -> int:
+    """Those of the worker that climbs."""
+    if target.kind != "part":
+        return profile.facts.weight_bytes
+    return profile.facts.parts[int(target.key.rpartition(".")[2]) - 1].weight_bytes
