@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Sequence
-from typing import Any, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import check_name
 from glowplug.core.priority import PriorityLabel, rank_of
 from glowplug.core.specs import (
+    AS_NEEDED,
     MOST_AT_ONCE,
     MOST_COPIES,
     MOST_THREADS,
@@ -35,7 +36,8 @@ class Options(TypedDict, total=False):
     over `max_workers`). `priority` is `interactive`, `batch` or `background`.
 
     With `workers` above 1 the model is spread over so many processes of one machine, each of which may hold
-    `memory` of it: each of `max_workers` is then a gang of `workers`. It needs an `example`.
+    `memory` of it: each of `max_workers` is then a gang of `workers`. With `workers="auto"` it has as few as
+    can hold it. Such a model needs an `example`.
 
     A server that loads functions before they are called (`serve --preload`) does so with `preload="auto"`
     when a call is likely; with `"always"` whenever there is memory that nobody uses, which needs no policy;
@@ -60,7 +62,7 @@ class Options(TypedDict, total=False):
     max_queue: int
     min_workers: int
     max_workers: int
-    workers: int
+    workers: int | Literal["auto"]
     target_concurrency: int
     threads: int
     priority: PriorityLabel
@@ -120,7 +122,7 @@ def declaration(
         keep_warm_s=parse_seconds(o["keep_warm"], f"{what}: keep_warm"),
         timeout_s=parse_seconds(o["timeout"], f"{what}: timeout"),
         max_queue=o["max_queue"], min_workers=o["min_workers"], max_workers=o["max_workers"],
-        workers=o["workers"],
+        workers=AS_NEEDED if o["workers"] == "auto" else o["workers"],
         target_concurrency=o["target_concurrency"], threads=o["threads"], priority=o["priority"],
         device=o["device"], device_memory_bytes=parse_bytes(o["device_memory"], f"{what}: device_memory"),
         latency_target_s=parse_seconds(o["latency_target"], f"{what}: latency_target"),
@@ -176,24 +178,24 @@ def _check_workers(
     what: str, target: Any, kind: Kind, o: Options, endpoints: tuple[EndpointSpec, ...]
 ) -> None:
     workers = o["workers"]
-    if type(workers) is not int or not 1 <= workers <= MOST_WORKERS:
-        raise InvalidDeclaration(f"{what}: need 1 <= workers <= {MOST_WORKERS}, not {workers!r}")
+    if workers != "auto" and (type(workers) is not int or not 1 <= workers <= MOST_WORKERS):
+        raise InvalidDeclaration(f"{what}: need 1 <= workers <= {MOST_WORKERS} or 'auto', not {workers!r}")
     if workers == 1:
         return
     if kind != "model" or not callable(getattr(target, "example", None)):
         raise InvalidDeclaration(
-            f"{what}: workers={workers} spreads a model, which has to be watched once: declare a class with "
-            "@app.model and give it an example(self)"
+            f"{what}: workers={workers!r} spreads a model, which has to be watched once: declare a class "
+            "with @app.model and give it an example(self)"
         )
     if o["device"] != "cpu" or o["target_concurrency"] != 1:
         raise InvalidDeclaration(
-            f"{what}: workers={workers} is for device='cpu' and one call at a time: leave device and "
+            f"{what}: workers={workers!r} is for device='cpu' and one call at a time: leave device and "
             "target_concurrency away"
         )
     awaiting = [endpoint.name for endpoint in endpoints if endpoint.is_async]
     if awaiting:
         raise InvalidDeclaration(
-            f"{what}: endpoint {awaiting[0]} may not be async with workers={workers}: write plain def"
+            f"{what}: endpoint {awaiting[0]} may not be async with workers={workers!r}: write plain def"
         )
 
 

@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug.distributed import carry  # noqa: E402
 from glowplug.distributed.chains import Block, module_bytes  # noqa: E402
-from glowplug.distributed.cutting import cut_chain, cut_model  # noqa: E402
-from glowplug.distributed.errors import CannotCut  # noqa: E402
+from glowplug.distributed.cutting import cut_chain, cut_model, cut_to_fit  # noqa: E402
+from glowplug.distributed.errors import CannotCut, PartTooLarge  # noqa: E402
 from glowplug.distributed.stages import Call, Together, handover_in  # noqa: E402
 from tests.distributed import stage_nets as nets  # noqa: E402
 
@@ -67,8 +67,20 @@ def test_a_limit_moves_the_cut() -> None:
     one = 4 * (16 * 16 + 16)
     cut = answered(make, example(), 3, limit_bytes=2 * one)
     assert [len(stage.blocks) for stage in cut.stages] == [2, 2]
-    with pytest.raises(CannotCut, match=r"one of them has .* more than the .* of memory="):
+    with pytest.raises(PartTooLarge, match=r"one of them has .* more than the .* of memory="):
         answered(make, example(), 3, limit_bytes=2 * one - 1)
+
+
+def test_as_few_workers_as_can_hold_a_model() -> None:
+    make, example = nets.NETS["layers"]
+    one = 4 * (16 * 16 + 16)
+    for limit_bytes, workers in ((6 * one - 1, 2), (2 * one, 3), (2 * one - 1, 6)):
+        model = make().eval()
+        cut = cut_to_fit(model, lambda m=model: m(*example()), 64, limit_bytes)
+        assert 1 + len(cut.stages) == workers
+    model = make().eval()
+    with pytest.raises(PartTooLarge, match=f"the model has {6 * one} bytes and memory= lets .* {one - 1} of"):
+        cut_to_fit(model, lambda: model(*example()), 64, one - 1)
 
 
 @pytest.mark.parametrize(

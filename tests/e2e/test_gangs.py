@@ -91,8 +91,21 @@ def test_an_error_in_a_part_is_the_requests_error(gangs: Server) -> None:
     assert np.array_equal(answered(gangs, "two"), expected)
 
 
+def test_a_model_that_one_worker_cannot_hold_is_spread_over_as_few_as_can(gangs: Server) -> None:
+    gangs.deploy_some(APPS / "gangs.py", "capped", "roomy")
+    expected = answered(gangs, "one")
+    for name, workers in (("capped", 2), ("roomy", 1)):
+        assert np.array_equal(answered(gangs, name), expected)
+        assert gangs.client.describe(name).workers == workers
+
+
 @pytest.mark.parametrize(
-    ("name", "why"), [("skipping", "need a chain of at least 2 modules"), ("tight", "more than the 20.0 kB")]
+    ("name", "why"),
+    [
+        ("skipping", "need a chain of at least 2 modules"),
+        ("tight", "more than the 20.0 kB"),
+        ("hopeless", "bytes and memory= lets a worker have 20000 of them"),
+    ],
 )
 def test_what_cannot_be_cut_is_refused_at_deploy(server: Server, name: str, why: str) -> None:
     server.client.deploy(name, server.upload(APPS / "gangs.py"))

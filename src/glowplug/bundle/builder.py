@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from glowplug.bundle.gangs import is_spread, write_packs
 from glowplug.bundle.instantiate import (
     bound_endpoints,
     build_structure,
@@ -52,9 +53,10 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
     if declaration.kind == "function":
         return BuildResult("code", False, build_s=time.perf_counter() - start)
     instance = load_from_source(target, code)
-    if declaration.workers > 1:
+    modules = _modules(instance)
+    if is_spread(modules, declaration):
         result = _pack_gang(instance, declaration, pack_path)
-    elif _modules(instance):
+    elif modules:
         result = _pack(instance, pack_path)
     else:
         result = BuildResult("setup", False, _NO_MODULES)
@@ -150,8 +152,6 @@ def _pack(instance: Any, path: Path) -> BuildResult:
 
 
 def _pack_gang(instance: Any, declaration: Declaration, path: Path) -> BuildResult:
-    from glowplug.bundle.gangs import write_packs
-
     found = write_packs(
         instance, _modules(instance), declaration, path, lambda: _run_example(instance), _answers, equal
     )

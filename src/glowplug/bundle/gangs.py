@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from glowplug.bundle.instantiate import inference_mode
-from glowplug.core.specs import Declaration
+from glowplug.core.specs import AS_NEEDED, MOST_WORKERS, Declaration
 from glowplug.distributed.errors import CannotCut
 
 if TYPE_CHECKING:
@@ -33,6 +33,17 @@ class GangPacks(msgspec.Struct, frozen=True):
     blocks: tuple[tuple[str, ...], ...]
 
 
+def is_spread(modules: dict[str, Module], declaration: Declaration) -> bool:
+    """Whether a model is to have several workers: as declared, or because one cannot hold it."""
+    if declaration.workers != AS_NEEDED:
+        return declaration.workers > 1
+    if not modules:
+        return False
+    from glowplug.distributed.chains import module_bytes
+
+    return sum(map(module_bytes, modules.values())) > declaration.memory_bytes
+
+
 def part_path(pack: Path, worker: int) -> Path:
     """Where a build leaves the pack of a worker; `pack` is the head's."""
     return pack.with_name(f"{pack.name}-{worker}")
@@ -47,17 +58,17 @@ def write_packs(
     answers: Answers,
     equal: Callable[[Any, Any], bool],
 ) -> GangPacks:
-    """Cuts the one model of `instance` for the declared workers and writes their packs.
+    """Cuts the one model of `instance` for the declared workers or as few as can hold it; writes their packs.
 
     `run` makes it answer its example; `answers` calls an object's modules as recorded. Raises CannotCut in
     words, and what the model raises.
     """
     from glowplug import loader
-    from glowplug.distributed.cutting import cut_model
+    from glowplug.distributed.cutting import cut_model, cut_to_fit
 
     if len(modules) != 1:
         names = ", ".join(modules) or "none"
-        raise CannotCut(f"workers={declaration.workers} spreads one model, and here are: {names}")
+        raise CannotCut(f"only one model is spread over workers, and here are: {names}")
     with inference_mode(), loader.trace(instance) as traced:
         run()
     if traced.prime is None:
@@ -65,7 +76,11 @@ def write_packs(
     with inference_mode():
         whole, again = (answers(instance, traced.prime) for _ in range(2))
     (model,) = modules.values()
-    cut = cut_model(model, run, declaration.workers, declaration.memory_bytes)
+    limit_bytes = declaration.memory_bytes
+    if declaration.workers == AS_NEEDED:
+        cut = cut_to_fit(model, run, MOST_WORKERS, limit_bytes)
+    else:
+        cut = cut_model(model, run, declaration.workers, limit_bytes)
     has_build = callable(getattr(instance, "build", None))
     content = {"build": model} if has_build else {"state": dict(vars(instance))}
     try:
@@ -74,7 +89,7 @@ def write_packs(
             loader.write_pack(part_path(path, worker), {"stage": stage}, order=traced.order)
     except loader.NotPicklable as error:
         raise CannotCut(f"a model over several workers has to be pickled, and {error}") from error
-    together = _answers_together(path, declaration.workers, traced.prime, answers)
+    together = _answers_together(path, 1 + len(cut.stages), traced.prime, answers)
     if not equal(whole, together) and equal(whole, again):
         raise CannotCut("cut, it does not answer its example as the whole model does")
     return GangPacks(info.weights_nbytes, tuple(cut.blocks[1:]))

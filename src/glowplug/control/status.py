@@ -143,7 +143,7 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
         priority=declaration.priority,
         min_workers=declaration.min_workers,
         max_workers=declaration.max_workers,
-        workers=declaration.workers,
+        workers=1 + len(facts.parts) if facts else max(1, declaration.workers),
         target_concurrency=declaration.target_concurrency,
         device=declaration.device,
         device_bytes=sum(map(c.store.fleet.ledger.held_bytes, version.keys)),

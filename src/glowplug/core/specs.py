@@ -21,6 +21,8 @@ MOST_AT_ONCE = 128
 """Requests that one worker may be told to run at once."""
 MOST_WORKERS = 64
 """Processes over which one model may be spread."""
+AS_NEEDED = 0
+"""`workers` of a model that has as few as can hold it, one if that is enough."""
 LONGEST_BATCH_WAIT_S = 10.0
 MOST_THREADS = 1024
 
@@ -106,7 +108,7 @@ class Declaration(msgspec.Struct, frozen=True):
     max_queue: int = 100
     min_workers: int = 0
     max_workers: int = 1
-    workers: Annotated[int, msgspec.Meta(ge=1, le=MOST_WORKERS)] = 1
+    workers: Annotated[int, msgspec.Meta(ge=AS_NEEDED, le=MOST_WORKERS)] = 1
     target_concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] = 1
     threads: Annotated[int, msgspec.Meta(ge=0, le=MOST_THREADS)] = 0
     priority: PriorityLabel = "interactive"

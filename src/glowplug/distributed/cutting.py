@@ -10,7 +10,7 @@ from torch import nn
 
 from glowplug.core.units import show_bytes
 from glowplug.distributed.chains import Block, chain_of, module_bytes
-from glowplug.distributed.errors import CannotCut
+from glowplug.distributed.errors import CannotCut, PartTooLarge
 from glowplug.distributed.stages import Elsewhere, Handover, Stage
 
 
@@ -26,7 +26,7 @@ def cut_model(model: nn.Module, run: Callable[[], object], workers: int, limit_b
     """Takes the blocks of all workers but the first out of `model`, which is the head's from then on.
 
     `run` makes the model answer once, and `limit_bytes` (0 for none) is what each may have of it. Raises
-    CannotCut, and what `run` raises; then nothing was changed.
+    CannotCut, PartTooLarge, and what `run` raises; then nothing was changed.
     """
     chain, flops = chain_of(model, run, workers)
     total_bytes = module_bytes(model)
@@ -44,6 +44,25 @@ def cut_model(model: nn.Module, run: Callable[[], object], workers: int, limit_b
     return Cut([stage.eval() for stage in stages], [tuple(block.path for block in each) for each in ranges])
 
 
+def cut_to_fit(model: nn.Module, run: Callable[[], object], most_workers: int, limit_bytes: int) -> Cut:
+    """As `cut_model`, for as few workers as can hold the model, of which each may have `limit_bytes`. Raises
+    PartTooLarge when no number of workers can."""
+    total_bytes = module_bytes(model)
+    why = ""
+    for workers in range(max(2, -(-total_bytes // limit_bytes)), most_workers + 1):
+        try:
+            return cut_model(model, run, workers, limit_bytes)
+        except PartTooLarge as error:
+            why = error.message
+        except CannotCut as error:
+            why = why or error.message
+            break  # more workers would need a longer chain
+    raise PartTooLarge(
+        f"the model has {total_bytes} bytes and memory= lets a worker have {limit_bytes} of them, and it "
+        f"cannot be spread over more: {why or f'at most {most_workers} workers are allowed'}"
+    )
+
+
 def cut_chain(
     chain: Sequence[Block],
     own: tuple[float, float],
@@ -53,7 +72,8 @@ def cut_chain(
 ) -> list[int]:
     """Where the ranges of workers 1, 2, ... begin, so that the largest share of the model is as small as can
     be. `own` is what the head has beside blocks, `whole` the model's, in bytes and FLOPs: a share is the mean
-    of both. The head may have no block, if it has anything else. Raises CannotCut."""
+    of both. The head may have no block, if it has anything else. Raises CannotCut, and
+    PartTooLarge where no cut is within the limit."""
     limit = limit_bytes or inf
     shares = [_share(block.nbytes, block.flops, whole) for block in chain]
     # reached[n]: (largest share, largest bytes, starts) with the first n blocks given out.
@@ -76,7 +96,7 @@ def cut_chain(
     if best is None:
         raise CannotCut(f"a chain of {len(chain)} blocks cannot be cut for {workers} workers")
     if best[1] > limit:
-        raise CannotCut(
+        raise PartTooLarge(
             f"cut for {workers} workers one of them has {show_bytes(int(best[1]))} of the model, more than "
             f"the {show_bytes(limit_bytes)} of memory=: use more workers or declare more memory"
         )

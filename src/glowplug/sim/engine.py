@@ -46,6 +46,8 @@ class SimEngine:
         self._copied_at_s: dict[DeviceId, float] = {}
         """When each device's copies that were asked for so far will be there: it makes one at a time."""
         self._pace: dict[DeviceId, float] = {}
+        self._gang_ready_s: dict[InstanceId, float] = {}
+        """When the last part of each gang will have climbed."""
         self._keeps_loaded = keeps_loaded
         self._emptied: set[InstanceId] = set()
         """Workers that have answered and, where nothing is kept, load again at their next request."""
@@ -110,7 +112,7 @@ class SimEngine:
             self._emptied.add(instance)
         took_s = self._vary(function, took_s)
         places = self._free_at_s[instance]
-        start_s = max(self._agenda.now_s, places[0])
+        start_s = max(self._agenda.now_s, places[0], self._gang_ready_s.get(instance, 0.0))
         heapreplace(places, start_s + took_s)
         if start_s > self._agenda.now_s:
             self._agenda.at(start_s, lambda: self._start(requests, instance))
@@ -158,6 +160,9 @@ class SimEngine:
             self._copied_at_s[command.device] = ends_s + took_s
             self._device_of[InstanceId(int(target.key))] = command.device
         ends_s += took_s
+        if target.kind == "part":
+            head = InstanceId(int(target.key.partition(".")[0]))
+            self._gang_ready_s[head] = max(ends_s, self._gang_ready_s.get(head, 0.0))
         self._climbing[target] = command.id
         self._functions[target] = function
         if command.device is not None and self._failing.get(command.device, 0) > 0:
@@ -196,6 +201,7 @@ class SimEngine:
 
     def _forget(self, instance: InstanceId) -> None:
         self._free_at_s.pop(instance, None)
+        self._gang_ready_s.pop(instance, None)
         self._at_once.pop(instance, None)
         self._device_of.pop(instance, None)
         self._emptied.discard(instance)

@@ -86,6 +86,21 @@ class Four(Asked):
     pass
 
 
+@app.model(libraries=["torch"], workers="auto", memory="200KB", threads=1)
+class Capped(Asked):
+    """Its weights are 317 KB."""
+
+
+@app.model(libraries=["torch"], workers="auto", threads=1)
+class Roomy(Asked):
+    pass
+
+
+@app.model(libraries=["torch"], workers="auto", memory="20KB", threads=1)
+class Hopeless(Asked):
+    pass
+
+
 @app.model(libraries=["torch"], workers=2)
 class Skipping(Asked):
     def build(self) -> nn.Module:
