@@ -7,13 +7,12 @@ arguments, while nobody else looks at what passes between them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from glowplug.distributed.errors import CannotCut
 from glowplug.distributed.stages import Call, call_of, hidden_of, same
@@ -46,6 +45,8 @@ class _Watch(TorchFunctionMode):
         self.uses: defaultdict[int, list[int]] = defaultdict(list)
         self.calls: list[_Seen] = []
         self.counts: Counter[str] = Counter()
+        self.flops: defaultdict[str, float] = defaultdict(float)
+        """By module, without those in it."""
         self.kept: list[Any] = []
         """So that no number of a tensor is used again."""
         self.result: Any = None
@@ -77,10 +78,11 @@ class _Watch(TorchFunctionMode):
         self.counts[path] += 1
         self._open.append((path, call_of(args, kwargs), self.step))
 
-    def leave(self, path: str, output: Any) -> None:
+    def leave(self, path: str, module: nn.Module, output: Any) -> None:
         if not self._open or self._open[-1][0] != path:
             return
         self.step += 1
+        self.flops[path] += _flops_of(module, output)
         _, call, began = self._open.pop()
         hidden, returns = hidden_of(output)
         self.kept.append((call, output))
@@ -99,16 +101,16 @@ def chain_of(model: nn.Module, run: Callable[[], object], least: int) -> tuple[l
     watch = _watched(model, run)
     if not watch.counts:
         raise CannotCut("its example() never calls its model")
-    flops = _flops_of(model, run)
     sizes = {path: module_bytes(module) for path, module in model.named_modules()}
-    total_bytes, total_flops = sizes[""] or 1, flops.get("", 0.0) or 1.0
+    flops = _summed(watch.flops, sizes)
+    total_bytes, total_flops = sizes[""] or 1, flops[""] or 1.0
     calls = [seen for seen in watch.calls if watch.counts[seen.path] == 1]
-    weights = [sizes[seen.path] / total_bytes + flops.get(seen.path, 0.0) / total_flops for seen in calls]
+    weights = [sizes[seen.path] / total_bytes + flops[seen.path] / total_flops for seen in calls]
     found = _heaviest(calls, _links(calls, watch), weights, least)
     return [
-        Block(calls[n].path, sizes[calls[n].path], flops.get(calls[n].path, 0.0), calls[n].returns)
+        Block(calls[n].path, sizes[calls[n].path], flops[calls[n].path], calls[n].returns)
         for n in found
-    ], flops.get("", 0.0)  # fmt: skip
+    ], flops[""]  # fmt: skip
 
 
 def module_bytes(module: nn.Module) -> int:
@@ -125,8 +127,8 @@ def _watched(model: nn.Module, run: Callable[[], object]) -> _Watch:
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             watch.enter(path, args, kwargs)
 
-        def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            watch.leave(path, output)
+        def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            watch.leave(path, module, output)
 
         try:
             handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
@@ -145,16 +147,25 @@ def _watched(model: nn.Module, run: Callable[[], object]) -> _Watch:
     return watch
 
 
-def _flops_of(model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
-    """By path in the model. Not in inference mode, in which operations are not seen apart."""
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        run()
-    name = type(model).__name__
-    found = {path: float(sum(counts.values())) for path, counts in counter.get_flop_counts().items()}
-    by_path = {path.removeprefix(f"{name}."): flops for path, flops in found.items() if path != name}
-    by_path[""] = found.get("Global", 0.0)
-    return by_path
+def _flops_of(module: nn.Module, output: Any) -> float:
+    """What its own weights take: two for each, at each place of its output. What has none counts for nothing:
+    it is little beside them, and a lookup is none."""
+    found, _ = hidden_of(output)
+    if type(output) is tuple and output and isinstance(output[0], Tensor):
+        found = output[0]
+    weights = [each for each in module.parameters(recurse=False) if each.ndim >= 2]
+    if found is None or not found.ndim or not weights or isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return 0.0
+    channels = found.shape[1] if weights[0].ndim > 2 and found.ndim > 1 else found.shape[-1]
+    return sum(2.0 * each.numel() * found.numel() / max(1, channels) for each in weights)
+
+
+def _summed(own: dict[str, float], paths: Iterable[str]) -> dict[str, float]:
+    """By module what it and all modules in it take."""
+    return {
+        path: sum(flops for name, flops in own.items() if not path or f"{name}.".startswith(f"{path}."))
+        for path in paths
+    }
 
 
 def _links(calls: list[_Seen], watch: _Watch) -> list[list[int]]:
