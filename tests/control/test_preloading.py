@@ -292,3 +292,41 @@ def test_kept_sets_no_timer_and_keeps() -> None:
     world.advance(100_000.0)
     assert world.standing("f") == Step.PARKED
     assert not any(key.startswith("keep:") for key in world.timers)
+
+
+def test_what_was_loaded_in_vain_goes_when_it_is_not_likely_any_more() -> None:
+    world = World(ladder(preload_byte_price=1e-6))
+    world.deploy(spec("timer", prewarm="none"))
+    call_regularly(world, "timer", 6)
+    world.engine.answer_all()
+    preloads = world.state.context.store.preloads
+    assert len(preloads.unused) == 1
+    for _ in range(100):
+        world.advance(PERIOD_S)
+        world.engine.answer_all()
+    assert not preloads.unused
+    assert world.standing("timer") < Step.PARKED
+    assert preloads.wasted >= 1
+    assert [c for c in world.commands if isinstance(c, Descend) and c.why == "not needed after all"]
+
+
+@pytest.mark.parametrize("price", [{"preload_cpu_price": 2.0}, {"preload_byte_price": 1.0}])
+def test_a_climb_that_costs_more_than_it_spares_is_not_begun(price: dict[str, float]) -> None:
+    world = World(ladder(**price))
+    world.deploy(spec("timer", prewarm="none"))
+    call_regularly(world, "timer", 6)
+    assert world.state.context.store.preloads.started == 0
+
+
+def test_a_pre_load_used_under_its_lease_goes_when_its_function_says() -> None:
+    """Not only when the lease ends: until it was used, its time to go was the pre-load policy's to say."""
+    world = World(ladder(lends=True))
+    world.deploy(spec("timer", keep_warm_s=1.0, prewarm="fixed"))
+    for _ in range(6):
+        serve(world, "timer")
+        world.advance(2.0)
+        world.engine.answer_all()
+        assert world.standing("timer") < Step.PARKED
+        world.advance(PERIOD_S - 2.0)
+        world.engine.answer_all()
+    assert world.state.context.store.preloads.used >= 1

@@ -43,6 +43,7 @@ def serve(
     device_eviction: str = _POLICIES.device_eviction,
     preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
     preload_cpu_share: float = _POLICIES.preload_cpu_share,
+    preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
     threads: int = 0,
     strict: bool = False,
     same_user: bool = False,
@@ -99,6 +100,8 @@ def serve(
         their keep_warm); tyche or instainfer, which load and unload by timers, for comparison.
     preload_cpu_share
         How much of one core such loads may take.
+    preload_horizon
+        How long before its call such a load begins, at most, beside what it takes.
     threads
         Compute threads of all workers of a function together; 0 is every core.
     strict
@@ -129,7 +132,10 @@ def serve(
         policy_class(kind, name)
     budget_bytes = parse_bytes(memory, "--memory")
     options = ServerOptions(
-        control=control_settings(scheduling, device_eviction, preload, preload_cpu_share),
+        control=msgspec.structs.replace(
+            control_settings(scheduling, device_eviction, preload, preload_cpu_share),
+            preload_horizon_s=_positive_s(preload_horizon, "--preload-horizon"),
+        ),
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=budget_bytes, threads=threads,
@@ -179,6 +185,13 @@ def control_settings(
     if preload == "ladder":
         return msgspec.structs.replace(found, eviction="ladder", prewarm="kept")
     return found
+
+
+def _positive_s(text: str, option: str) -> float:
+    found_s = parse_seconds(text, option)
+    if not found_s > 0.0:
+        raise InvalidArguments(f"{option}: {text} is no time", option.removeprefix("--").replace("-", "_"))
+    return found_s
 
 
 def this_host(budget_bytes: int) -> Host:

@@ -14,7 +14,6 @@ from glowplug.core.priority import WORTH
 from glowplug.core.specs import BundleFacts
 from glowplug.policy.costs import COPY_BYTES_PER_S, DISK_BYTES_PER_S
 from glowplug.policy.eviction import EvictionPolicy, Worth
-from glowplug.policy.preload import NEAR_S
 from glowplug.policy.prewarm import PrewarmPolicy
 
 _LOG_WORTH = {rank: log(weight) for rank, weight in WORTH.items()}
@@ -170,11 +169,11 @@ def device_score_now(c: Context, key: str) -> float:
 
 
 def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> float:
-    """The probability that a function is asked for within NEAR_S; only worked out for a policy that wants to
-    know."""
+    """The probability that a function is asked for within the horizon; only worked out for a policy that
+    wants to know."""
     if not policy.timely:
         return 0.0
-    return c.policies.predictors.needed(function, c.now_s, 0.0, NEAR_S)
+    return c.policies.predictors.needed(function, c.now_s, 0.0, c.settings.preload_horizon_s)
 
 
 def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:

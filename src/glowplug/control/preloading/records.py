@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -62,13 +63,22 @@ class Preloads(msgspec.Struct):
     def may_spend(self, node: NodeId, expected_s: float, share: float, now_s: float) -> bool:
         """Whether a climb may begin there that is expected to take so long: over any time t a node begins at
         most `share` x (t + 60 s) of climbing, or one climb that is longer than that."""
+        return self._left_s(node, share, now_s) >= min(expected_s, share * _SAVED_S)
+
+    def share_left(self, node: NodeId, share: float, now_s: float) -> float:
+        """Of the most that a node can save up: 1 where nothing was spent lately, or there is no limit."""
+        if share == inf:
+            return 1.0
+        return self._left_s(node, share, now_s) / (share * _SAVED_S)
+
+    def _left_s(self, node: NodeId, share: float, now_s: float) -> float:
         most_s = share * _SAVED_S
         allowance = self.allowances.get(node)
         if allowance is None:
             allowance = self.allowances[node] = Allowance(most_s, now_s)
         allowance.left_s = min(most_s, allowance.left_s + share * max(0.0, now_s - allowance.at_s))
         allowance.at_s = now_s
-        return allowance.left_s >= min(expected_s, most_s)
+        return allowance.left_s
 
     def spend(self, node: NodeId, seconds: float) -> None:
         if node in self.allowances:
@@ -103,9 +113,11 @@ class Preloads(msgspec.Struct):
         self.served_at.pop(function, None)
         self.paused.pop(function, None)
 
-    def note_used(self, instance: InstanceId) -> None:
-        if self.unused.pop(instance, None) is not None:
-            self.used += 1
+    def note_used(self, instance: InstanceId) -> bool:
+        """Whether it had been loaded ahead and was unused until now."""
+        first = self.unused.pop(instance, None) is not None
+        self.used += first
+        return first
 
     def note_unused(self, instance: Instance, now_s: float) -> None:
         """It ends, or is about to."""

@@ -63,6 +63,19 @@ class PreloadView:
     def __init__(self, c: Context) -> None:
         self._c = c
 
+    @property
+    def horizon_s(self) -> float:
+        return self._c.settings.preload_horizon_s
+
+    @property
+    def byte_price(self) -> float:
+        return self._c.settings.preload_byte_price
+
+    def cpu_price(self, node: NodeId) -> float:
+        c = self._c
+        left = c.store.preloads.share_left(node, c.settings.preload_cpu_share, c.now_s)
+        return max(c.settings.preload_cpu_price, 1.0 - left)
+
     def may_load(self, function: FunctionId) -> bool:
         return candidates.found(self._c, function) is not None
 
@@ -89,11 +102,23 @@ class PreloadView:
         loaded = sum(instances[number].loaded for number in (*version.idle, *version.busy))
         return loaded + len(version.climbing) + len(version.leased)
 
+    def _there(self, function: FunctionId) -> Iterator[InstanceId]:
+        record = self._c.store.functions.get(function)
+        if record is not None and record.active is not None:
+            version = self._c.store.versions[record.active]
+            yield from (*version.idle, *version.leased)
+
     def idle(self, function: FunctionId) -> Iterable[InstanceId]:
         record = self._c.store.functions.get(function)
         if record is None or record.active is None:
             return ()
         return tuple(self._c.store.versions[record.active].idle)
+
+    def unused(self, function: FunctionId) -> tuple[InstanceId, ...]:
+        unused = self._c.store.preloads.unused
+        if not unused:
+            return ()
+        return tuple(number for number in self._there(function) if number in unused)
 
     def is_guest(self, instance: InstanceId) -> bool:
         record = self._c.store.instances.get(instance)
@@ -122,8 +147,6 @@ class PreloadView:
 
     def waits_s(self, function: FunctionId) -> float:
         c, version = self._c, self._version(function)
-        if version.leased or any(self._c.store.instances[number].loaded for number in version.idle):
-            return 0.0
         costs, spec = c.policies.costs, version.spec
         if version.staged_on:
             return costs.climb_s(spec.version, Step.STAGED)
