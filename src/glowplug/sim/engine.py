@@ -50,6 +50,9 @@ class SimEngine:
         self._emptied: set[InstanceId] = set()
         """Workers that have answered and, where nothing is kept, load again at their next request."""
         self._failing: dict[DeviceId, int] = {}
+        self.loading_s = 0.0
+        """All that climbs which began take, and loads in workers that kept nothing; environments are left
+        out."""
         self._functions: dict[Target, FunctionId] = {}
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
@@ -106,6 +109,7 @@ class SimEngine:
             took_s *= self._pace.get(device, 1.0)
         if instance in self._emptied:
             took_s += profile.imported_s
+            self.loading_s += profile.imported_s
         elif not self._keeps_loaded:
             self._emptied.add(instance)
         took_s = self._vary(function, took_s)
@@ -156,6 +160,8 @@ class SimEngine:
             self._copied_at_s[command.device] = ends_s + took_s
             self._device_of[InstanceId(int(target.key))] = command.device
         ends_s += took_s
+        if target.kind != "environment":
+            self.loading_s += took_s
         self._climbing[target] = command.id
         self._functions[target] = function
         if command.device is not None and self._failing.get(command.device, 0) > 0:
