@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from glowplug.control.status import function_statuses
 from glowplug.core.commands import Climb, Descend, Dispatch
 from glowplug.core.events import ClimbRequested, NodeJoined, PressureChanged
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
@@ -330,3 +331,42 @@ def test_a_pre_load_used_under_its_lease_goes_when_its_function_says() -> None:
         world.advance(PERIOD_S - 2.0)
         world.engine.answer_all()
     assert world.state.context.store.preloads.used >= 1
+
+
+def test_only_a_share_of_memory_is_for_what_nobody_has_used() -> None:
+    """A worker takes 200 bytes of 4,000: two fit into an eighth."""
+    world = World(settings("none", substrate="zygote", preload_memory_share=0.125), budget_bytes=4000)
+    world.deploy(*(spec(f"f{n}", preload="always") for n in range(4)))
+    for _ in range(10):
+        world.engine.answer_all()
+        world.advance(10.0)
+    preloads = world.state.context.store.preloads
+    assert len(preloads.unused) == 2
+    assert preloads.held_back > 0
+
+
+def test_what_is_pinned_stays_when_others_are_loaded_ahead_and_goes_for_a_request() -> None:
+    world = World(ladder(), budget_bytes=1000 + 10 + 700 + 100)
+    world.parked(spec("pinned", pin=True, prewarm="none"))
+    world.advance(10_000.0)
+    assert world.standing("pinned") == Step.PARKED
+    world.deploy(spec("ahead", preload="always"))
+    world.advance(100.0)
+    assert world.standing("pinned") == Step.PARKED
+    request = world.ask("ahead")
+    world.engine.answer_all()
+    world.answer(request)
+    assert world.outcome(request) == "done"
+
+
+def test_steps_say_where_what_is_held_and_what_was_loaded_ahead() -> None:
+    world = preloading_world()
+    world.engine.answer_all()
+    (status,) = function_statuses(world.state)
+    found = {each.step: each for each in status.held}
+    assert set(found) == {"local", "parked"}
+    assert (found["parked"].node, found["parked"].count, found["parked"].preloaded) == (NODE, 1, 1)
+    assert found["local"].held_bytes == 500
+    serve(world, "ahead")
+    (status,) = function_statuses(world.state)
+    assert [each.preloaded for each in status.held] == [0, 0]

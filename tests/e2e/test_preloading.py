@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,5 +69,11 @@ def test_a_function_called_regularly_is_loaded_before_its_next_call(ahead: Serve
     assert origins[-1] == "parked", f"no call found it loaded: {origins}, {found}"
     assert found["started"] >= found["used"] >= 1
     assert found["failed"] == 0
+    until(lambda: preloads(ahead)["unused"], "it is there before the next call")
+    done = subprocess.run(
+        [sys.executable, "-m", "glowplug", "ps", "--steps", "--url", ahead.url],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert "1 not used yet" in done.stdout
     report = replay(folder / "state" / "journal")
     assert not report.mismatches

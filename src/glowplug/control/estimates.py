@@ -110,13 +110,19 @@ def worth(c: Context, holding: Holding) -> Worth:
         if holding.target.kind == "version":
             saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
         uses, used_s = arrivals.seen(function.id)
-        return Worth(rank, saved_s, held_bytes, needed=needed, used_s=used_s, uses=uses)
+        return Worth(
+            rank, saved_s, held_bytes, _is_pinned(function, version), needed=needed, used_s=used_s, uses=uses
+        )
     origin = best_origin(c, version, holding.target.node) or Step.LOCAL
-    pinned = version.live <= replicas_wanted(c, function)
+    pinned = version.live <= replicas_wanted(c, function) or _is_pinned(function, version)
     instance = c.store.instances[InstanceId(int(holding.target.key))]
     saved_s, used_s = costs.climb_s(name, origin), instance.used_s
     needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
     return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=instance.uses)
+
+
+def _is_pinned(function: Function, version: Version) -> bool:
+    return version.spec.declaration.pin and version.spec.version == function.active
 
 
 def device_bytes(version: Version, device: Device) -> int:
@@ -139,7 +145,7 @@ def too_large(c: Context, version: Version, device: Device) -> str:
 
 def worth_on_device(c: Context, instance: Instance) -> Worth:
     """What keeping a model on its device spares: the load from where its node has it else."""
-    version = c.store.versions[instance.version]
+    version, function = c.store.versions[instance.version], c.store.functions[instance.function]
     origin = load_origin(c, version, instance.node) or Step.IMPORTED
     saved_s = c.policies.costs.climb_s(version.spec.version, origin)
     copies = len(c.store.fleet.where.get(instance.function, ()))
@@ -148,7 +154,7 @@ def worth_on_device(c: Context, instance: Instance) -> Worth:
         rank=demand(c, version),
         saved_s=saved_s,
         held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
-        pinned=version.live <= replicas_wanted(c, c.store.functions[instance.function]),
+        pinned=version.live <= replicas_wanted(c, function) or _is_pinned(function, version),
         copies=max(1, copies),
         needed=needed_soon(c, instance.function, c.policies.device_eviction),
         at_once=rate_per_s * c.policies.costs.expect_s(version.spec.version, "run"),

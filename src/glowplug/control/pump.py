@@ -210,7 +210,8 @@ def _look_again(c: Context, instance: Instance, at_s: float) -> None:
 
 
 def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
-    if version.spec.declaration.preload == "always" and version.live <= 1:
+    declared = version.spec.declaration
+    if version.live <= 1 and (declared.pin or declared.preload == "always"):
         return inf
     until_s = prewarm_of(c, version).keep_until_s(InstanceView(instance, version), c.now_s)
     if instance.id in c.store.preloads.unused:

@@ -20,6 +20,8 @@ class ControlSettings(msgspec.Struct, frozen=True):
     preload: str = "none"
     preload_cpu_share: float = 0.15
     """Of one core, at each node, for climbs that nobody waits for; infinite for no limit."""
+    preload_memory_share: float = 1.0
+    """Of each node's budget, for what such climbs brought that nobody has used yet."""
     preload_cpu_price: float = 0.2
     """Seconds of waiting that a second of such a climb has to spare, on average; the more, up to 1, the more
     of its node's share is spent."""

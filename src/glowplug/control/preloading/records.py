@@ -21,6 +21,7 @@ _SAVED_S = 60.0
 class Unused(msgspec.Struct):
     """A pre-loaded instance that no request has used: since when, and how much it holds."""
 
+    node: NodeId
     since_s: float
     held_bytes: int
     expected_s: float
@@ -51,7 +52,7 @@ class Preloads(msgspec.Struct):
     paused: dict[FunctionId, Pause] = {}
     allowances: dict[NodeId, Allowance] = {}
     held_back: int = 0
-    """Climbs not begun because their node's share of a core was spent."""
+    """Climbs not begun because their node's share of a core or of memory was spent."""
     failed: int = 0
     started: int = 0
     used: int = 0
@@ -80,13 +81,17 @@ class Preloads(msgspec.Struct):
         allowance.at_s = now_s
         return allowance.left_s
 
+    def unused_bytes(self, node: NodeId) -> int:
+        """What is there that was loaded ahead and not used yet, guests in sandboxes included."""
+        return sum(record.held_bytes for record in self.unused.values() if record.node == node)
+
     def spend(self, node: NodeId, seconds: float) -> None:
         if node in self.allowances:
             self.allowances[node].left_s -= seconds
 
     def note_started(self, instance: Instance, held_bytes: int, now_s: float, expected_s: float) -> None:
         self.started += 1
-        self.unused[instance.id] = Unused(now_s, held_bytes, expected_s)
+        self.unused[instance.id] = Unused(instance.node, now_s, held_bytes, expected_s)
         self.spend(instance.node, expected_s)
 
     def note_loaded(self, instance: Instance, took_s: float) -> None:
