@@ -57,7 +57,11 @@ def test_every_plan_gives_the_bits_of_one_worker(
     plan: str, background: bool, network: Network, x: Floats, expected: Floats, tmp_path: Path
 ) -> None:
     options = RunOptions(
-        background=background, plain=not background, barrier=True, checkpoint_layers=4, deadline_s=60
+        background=background,
+        form="light" if background else "plain",
+        barrier=True,
+        checkpoint_layers=4,
+        deadline_s=60,
     )
     output, responses, deployed = run_in_threads(network, x, PLANS[plan](network), options, tmp_path)
     assert np.array_equal(output, expected)
@@ -109,7 +113,7 @@ def test_a_batch_of_none_and_of_one(samples: int, network: Network, x: Floats, t
 
 def test_inputs_of_zeros(network: Network, x: Floats, tmp_path: Path) -> None:
     output, responses, _ = run_in_threads(
-        network, np.zeros_like(x), PLANS["rows"](network), RunOptions(plain=False, deadline_s=60), tmp_path
+        network, np.zeros_like(x), PLANS["rows"](network), RunOptions(form="encoded", deadline_s=60), tmp_path
     )
     assert not output.any()
     longest = max(response.meter.message_bytes_sent / response.meter.messages_sent for response in responses)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from glowplug.distributed.errors import FrameError
 from glowplug.distributed.frame import Kind, Payload
-from glowplug.distributed.rows_in_flight import encoded, opened, plain
+from glowplug.distributed.rows_in_flight import FORMS, opened, plain
 
-forms = pytest.mark.parametrize("form", [encoded, plain])
+forms = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 
 @forms
@@ -42,7 +42,7 @@ def test_nothing_else_is_rows(form: object) -> None:
 
 def test_a_bitmap_has_as_many_bits_as_it_says() -> None:
     kind, body = plain(np.ones((1, 2), np.float32), np.array([0, 4]), 6)
-    damaged = body[:12] + bytes([body[12] | 0x40]) + body[13:]
+    damaged = body[:16] + bytes([body[16] | 0x40]) + body[17:]
     with pytest.raises(FrameError, match="bitmap of 3"):
         opened(Payload(kind, damaged), 1, 6)
     assert kind == Kind.BYTES

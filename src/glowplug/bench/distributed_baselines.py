@@ -44,7 +44,7 @@ def run_mpi(network: Network, x: Floats, assignment: Assignment, parts: str = ""
     program = mpi_program()
     if program is None:
         raise FileNotFoundError("mpiexec is not installed: pip install mpi4py mpich")
-    options = RunOptions(plain=True, background=False, parts=parts)
+    options = RunOptions(form="plain", background=False, parts=parts)
     with tempfile.TemporaryDirectory(prefix="glowplug-mpi-") as folder:
         address = Address("mpi", "mpi", assignment.workers, {})
         deployed = deploy(network, x, assignment, address, options, Path(folder))

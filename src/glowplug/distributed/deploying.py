@@ -16,7 +16,7 @@ from glowplug.distributed.assignment import Assignment, Share
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.errors import PartTooLarge
 from glowplug.distributed.network import Floats, Network
-from glowplug.distributed.orders import Orders, lines_of, part_name, write_orders
+from glowplug.distributed.orders import Form, Orders, lines_of, part_name, write_orders
 from glowplug.distributed.part_file import VERSION, read_part, write_parts
 from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.run_options import RunOptions
@@ -29,6 +29,10 @@ _IN_FLIGHT_BYTES = 64 * 2**20
 """So much, about, may lie between a worker that is ahead and one that is behind."""
 _IN_MEMORY = ("memory", "shared_memory")
 """Channels on which a message comes without anybody's help."""
+_FORMS: dict[str, Form] = {"memory": "plain", "shared_memory": "plain", "nats": "light"}
+"""Where bytes cost nothing; elsewhere there are as few as can be."""
+_HEAVY = 50_000_000
+"""Edges times samples of a layer and worker: some 20 ms of one core."""
 _SENT = "rows_sent.json"
 Held = tuple[int, int]
 """Bytes of weights and of activations."""
@@ -86,8 +90,12 @@ def deploy(
         lines=lines_of(assignment.shares, network.layers, options.checkpoint_layers, window),
         window=window,
         barrier=options.barrier,
-        background=not in_memory if options.background is None else options.background,
-        plain=in_memory if options.plain is None else options.plain,
+        background=(
+            not in_memory and _is_heavy(network, assignment)
+            if options.background is None
+            else options.background
+        ),
+        form=options.form or _FORMS.get(address.channel, "encoded"),
         collect=options.collect,
         keep=options.keep,
         stall_s=options.stall_s,
@@ -98,6 +106,13 @@ def deploy(
     if options.memory_bytes:
         _check([held_bytes(orders, worker) for worker in range(orders.workers)], options.memory_bytes)
     return Deployed(orders, path, tuple(rows_sent))
+
+
+def _is_heavy(network: Network, assignment: Assignment) -> bool:
+    """Whether a layer takes a worker so long that what two threads take to tell each other does not count."""
+    edges = max(network.edges(index) for index in range(network.layers))
+    each = max((share.samples * edges // len(share.members) for share in assignment.shares), default=0)
+    return each >= _HEAVY
 
 
 def held_bytes(orders: Orders, worker: int) -> Held:

@@ -6,6 +6,7 @@ import heapq
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
@@ -18,12 +19,16 @@ _LOOK_S = 0.02
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """The end of one process, before a step: like a machine that is gone."""
+    """The end of one process, before it begins with a step or one after it: like a machine that is gone."""
 
     worker: int
     step: int
     epoch: int = 0
     incarnation: int = 0
+
+    @property
+    def of(self) -> tuple[int, int, int]:
+        return self.worker, self.epoch, self.incarnation
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +61,9 @@ def disturbed(channel: Channel, faults: Faults, place: Place) -> Channel:
 
 def end_here(faults: Faults, place: Place, step: int) -> None:
     """Ends this process at once where `faults` want it."""
-    if Kill(place.worker, step, place.epoch, place.incarnation) in faults.kills:
-        os.kill(os.getpid(), signal.SIGKILL)
+    for kill in faults.kills:
+        if kill.step <= step and kill.of == (place.worker, place.epoch, place.incarnation):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class FaultyChannel:
@@ -70,28 +76,30 @@ class FaultyChannel:
         self.limits = channel.limits
         self.meter = channel.meter
         self._channel, self._faults, self._clock = channel, faults, clock
+        self._sending = threading.Lock()  # what is held back goes on from the thread that receives, too
         self._random = random.Random(f"{faults.seed} {place}")
         self._delayed: list[tuple[float, int, MessageKey, bytes]] = []
         self._overtaken: list[tuple[MessageKey, bytes]] = []
         self._count = 0
 
     def send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
-        held, self._overtaken = self._overtaken, []
-        sent: list[tuple[MessageKey, Buffer]] = []
-        for key, payload in messages:
-            sent += self._fate(key, bytes(payload))
-        self._random.shuffle(sent)
-        self._channel.send([*sent, *held, *self._due()])
+        with self._sending:
+            held, self._overtaken = self._overtaken, []
+            sent: list[tuple[MessageKey, Buffer]] = []
+            for key, payload in messages:
+                sent += self._fate(key, bytes(payload))
+            self._random.shuffle(sent)
+            self._pass_on([*sent, *held, *self._due()])
 
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         until_s = self._clock() + timeout_s
         while True:
-            due = [*self._overtaken, *self._due()]
-            self._overtaken = []
-            if due:
-                self._channel.send(due)
+            with self._sending:
+                held, self._overtaken = self._overtaken, []
+                self._pass_on([*held, *self._due()])
+                look_s = _LOOK_S if self._delayed else timeout_s
             left_s = max(0.0, until_s - self._clock())
-            came = self._channel.receive(wanted, min(left_s, _LOOK_S) if self._delayed else left_s)
+            came = self._channel.receive(wanted, min(left_s, look_s))
             if came or not left_s:
                 return came
 
@@ -104,9 +112,12 @@ class FaultyChannel:
     def close(self) -> None:
         """What was held back comes late, but it comes."""
         held = [*self._overtaken, *(each[2:] for each in sorted(self._delayed, key=lambda each: each[:2]))]
-        if held:
-            self._channel.send(held)
+        self._pass_on(held)
         self._channel.close()
+
+    def _pass_on(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
+        if messages:
+            self._channel.send(messages)
 
     def _fate(self, key: MessageKey, payload: bytes) -> list[tuple[MessageKey, Buffer]]:
         """What becomes of one message; what is held back is kept aside."""

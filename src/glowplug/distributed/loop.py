@@ -16,7 +16,7 @@ from glowplug.distributed.parts import Flow
 from glowplug.distributed.phases import Phases
 from glowplug.distributed.post import Parcel, Post
 from glowplug.distributed.results import Results
-from glowplug.distributed.rows_in_flight import Block, encoded, plain
+from glowplug.distributed.rows_in_flight import FORMS, Block
 from glowplug.distributed.schedule import Schedule, Turn
 from glowplug.distributed.workload.kernel import Kernel
 from glowplug.distributed.workload.serial import BLOCK_LAYERS, CHUNK_SAMPLES
@@ -41,7 +41,7 @@ class LayerLoop:
     ) -> None:
         self._schedule, self._post, self._inputs = schedule, post, inputs
         self._checkpoints, self._phases, self._before = checkpoints, phases, before
-        self._wrap = plain if schedule.orders.plain else encoded
+        self._wrap = FORMS[schedule.orders.form]
         self._results = Results(schedule.orders)
         self._kernels = {
             partition: [
@@ -132,11 +132,14 @@ class LayerLoop:
         work, start = self._work, turn.layer.present
         for block in came.values():
             work.revive(block.columns)
-        work.x[start : turn.layer.height] = 0
         for source, flow in turn.sources:
-            block = came[source]
-            work.put(start + block.rows, block.columns, block.values)
-            start += len(flow.rows)
+            block, end = came[source], start + len(flow.rows)
+            if len(block.rows) == len(flow.rows):
+                work.put(slice(start, end), block.columns, block.values)
+            else:
+                work.x[start:end] = 0
+                work.put(start + block.rows, block.columns, block.values)
+            start = end
 
     def _drop_dead(self, turn: Turn, rows: int) -> None:
         """Samples that have died out stay dead, where a bias is added to sums other than zero alone."""

@@ -19,6 +19,8 @@ ROOT = 0
 """The worker that gathers the result."""
 
 Collect = Literal["activations", "categories"]
+Form = Literal["encoded", "light", "plain"]
+"""How rows travel: `rows_in_flight.FORMS`."""
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +45,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     window: int = 0
     barrier: bool = False
     background: bool = True
-    plain: bool = False
+    form: Form = "encoded"
     collect: Collect = "activations"
     keep: bool | None = None
     stall_s: float = 1.0

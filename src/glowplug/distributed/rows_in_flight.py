@@ -1,7 +1,8 @@
 """Rows between two workers: their positions in a list that both know, and their values over the samples
 that live.
 
-Two forms: encoded in few bytes, for channels that are slow or paid for; plain, for memory.
+Three forms: encoded in few bytes, for channels that are paid by them; light, for those that are not; plain,
+for memory.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
+from glowplug.distributed.channels.base import Buffer
 from glowplug.distributed.codec import decode_rows, encode_rows
 from glowplug.distributed.errors import FrameCorrupt, FrameMismatch
 from glowplug.distributed.frame import Kind, Payload
@@ -20,7 +23,9 @@ from glowplug.distributed.network import Floats
 from glowplug.distributed.schedule import Schedule
 from glowplug.distributed.workload.serial import live_columns
 
-_HEAD = struct.Struct("<III")  # rows, samples, living samples
+_HEAD = struct.Struct("<IIII")  # form, rows, samples, living samples
+_PLAIN, _LIGHT = 0, 1
+_LIGHT_LEVEL = -1
 
 Columns = NDArray[np.int64]
 
@@ -47,10 +52,28 @@ def encoded(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes
 
 def plain(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes]:
     """As they are, rows of zeros too."""
+    return Kind.BYTES, b"".join(
+        (_head(_PLAIN, values, columns, samples), *_content(values, columns, samples))
+    )
+
+
+def light(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes]:
+    """As they are, through the fastest compression that finds rows that are alike."""
+    content = zstandard.ZstdCompressor(_LIGHT_LEVEL).compress(b"".join(_content(values, columns, samples)))
+    return Kind.BYTES, _head(_LIGHT, values, columns, samples) + content
+
+
+FORMS = {"encoded": encoded, "light": light, "plain": plain}
+
+
+def _head(form: int, values: Floats, columns: Columns, samples: int) -> bytes:
+    return _HEAD.pack(form, len(values), samples, len(columns))
+
+
+def _content(values: Floats, columns: Columns, samples: int) -> tuple[bytes, memoryview]:
     lives = np.zeros(samples, np.bool_)
     lives[columns] = True
-    head = _HEAD.pack(len(values), samples, len(columns))
-    return Kind.BYTES, b"".join((head, np.packbits(lives).tobytes(), np.ascontiguousarray(values).data))
+    return np.packbits(lives).tobytes(), np.ascontiguousarray(values).data
 
 
 def opener(schedule: Schedule) -> Callable[[int, int, Payload], Block | Payload]:
@@ -81,21 +104,33 @@ def opened(payload: Payload, many: int, samples: int) -> Block:
         rows, values = decode_rows(payload.body, samples=samples, neurons=many, most_rows=many)
         lives = live_columns(values)
         return Block(rows, np.flatnonzero(lives), values if lives.all() else values[:, lives])
-    return _opened_plain(memoryview(payload.body), many, samples)
+    return _opened_bytes(memoryview(payload.body), many, samples)
 
 
-def _opened_plain(body: memoryview, many: int, samples: int) -> Block:
+def _opened_bytes(body: memoryview, many: int, samples: int) -> Block:
     if len(body) < _HEAD.size:
-        raise FrameCorrupt(f"plain rows of {len(body)} bytes")
-    found = _HEAD.unpack_from(body)
+        raise FrameCorrupt(f"rows in {len(body)} bytes")
+    form, rows, width, living = _HEAD.unpack_from(body)
+    if (rows, width) != (many, samples) or living > samples:
+        raise FrameMismatch(f"{rows} rows of {width} samples came, not {many} of {samples}")
     bitmap_bytes = -(-samples // 8)
-    if found[:2] != (many, samples):
-        raise FrameMismatch(f"{found[0]} rows of {found[1]} samples came, not {many} of {samples}")
-    if len(body) != _HEAD.size + bitmap_bytes + 4 * many * found[2]:
-        raise FrameCorrupt(f"{many} plain rows of {found[2]} living samples in {len(body)} bytes")
-    bitmap = np.frombuffer(body, np.uint8, bitmap_bytes, _HEAD.size)
-    columns = np.flatnonzero(np.unpackbits(bitmap, count=samples))
-    if len(columns) != found[2]:
-        raise FrameCorrupt(f"a bitmap of {len(columns)} living samples, not {found[2]}")
-    values = np.frombuffer(body, np.float32, many * len(columns), _HEAD.size + bitmap_bytes)
-    return Block(np.arange(many), columns, values.reshape(many, len(columns)))
+    content = _expanded(form, body[_HEAD.size :], bitmap_bytes + 4 * many * living)
+    columns = np.flatnonzero(np.unpackbits(np.frombuffer(content, np.uint8, bitmap_bytes), count=samples))
+    if len(columns) != living:
+        raise FrameCorrupt(f"a bitmap of {len(columns)} living samples, not {living}")
+    values = np.frombuffer(content, np.float32, many * living, bitmap_bytes)
+    return Block(np.arange(many), columns, values.reshape(many, living))
+
+
+def _expanded(form: int, content: memoryview, nbytes: int) -> Buffer:
+    """Never more than `nbytes`, whatever came."""
+    if form == _LIGHT:
+        try:
+            if zstandard.frame_content_size(content) != nbytes:
+                raise FrameCorrupt(f"compressed rows that are not of {nbytes} bytes")
+            return zstandard.ZstdDecompressor().decompress(content, nbytes, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise FrameCorrupt(f"compressed rows that do not expand: {error}") from error
+    if form != _PLAIN or len(content) != nbytes:
+        raise FrameCorrupt(f"rows of form {form} in {len(content)} bytes, not {nbytes}")
+    return content

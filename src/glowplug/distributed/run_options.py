@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from glowplug.distributed.faults import Faults
-from glowplug.distributed.orders import Collect
+from glowplug.distributed.orders import Collect, Form
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool | None = None
     barrier: bool = False
     background: bool | None = None
-    plain: bool | None = None
+    form: Form | None = None
     collect: Collect = "activations"
     stall_s: float = 1.0
     branching: int | None = None

@@ -53,12 +53,12 @@ class Workspace:
         """The living samples, ascending."""
         return self._columns
 
-    def put(self, rows: NDArray[np.integer], columns: Columns, values: Floats) -> None:
-        """`values` (rows, columns) into rows of x; `columns` live."""
-        if len(columns) == len(self._columns):
-            self.x[rows] = values
-        else:
-            self.x[rows[:, None], np.searchsorted(self._columns, columns)] = values
+    def put(self, rows: slice | NDArray[np.integer], columns: Columns, values: Floats) -> None:
+        """`values` (rows, columns) into rows of x; `columns` live, and the others are zero there."""
+        if len(columns) < len(self._columns):
+            narrow, values = values, np.zeros((len(values), len(self._columns)), np.float32)
+            values[:, np.searchsorted(self._columns, columns)] = narrow
+        self.x[rows] = values
 
     def revive(self, columns: Columns) -> None:
         """Takes in samples that something was sent for."""
