@@ -99,6 +99,15 @@ def test_damage_is_asked_for_again_under_another_key() -> None:
     assert (receiver.damaged, sender.sent_again) == (1, 1)
 
 
+def test_what_can_be_read_again_is_before_it_is_asked_for() -> None:
+    sender, receiver = exchange(0), exchange(1, rereads=True)
+    ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
+    assert receiver.deliver({key: message[:-1] + b"?"}) == []
+    assert receiver.take_rejected() == [key]
+    assert receiver.deliver({key: message[:-1] + b"?"}) != []
+    assert receiver.take_rejected() == [], "it would be the same again"
+
+
 def test_who_took_over_says_what_it_never_had() -> None:
     late, asking = exchange(0, first=2, incarnation=1), exchange(1)
     request = asking.ask_again(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -12,8 +13,6 @@ from glowplug.distributed.notes import NOTES, Outgoing
 from glowplug.distributed.phases import Phases
 from glowplug.distributed.post import LOOK_S, Open, Parcel, Wire, what_is_missing
 
-_AHEAD = 2
-"""So many steps are received for at a time: the one that is waited for, and the one after it."""
 _MOST_JOBS = 4
 _NOTES_LOOK_S = 0.1
 Job = Callable[[], Outgoing]
@@ -33,7 +32,8 @@ class BackgroundPost:
         self._sending = False
         self._answers: Outgoing = []
         self._came = self._fence = 0
-        self._hears = self._exchange.keep
+        self._stalled = False
+        self._due = 0 if wire.polled else sys.maxsize
         self._closing = False
         self._error: BaseException | None = None
         self._behind = [Phases(), Phases()]
@@ -51,6 +51,7 @@ class BackgroundPost:
             with self._behind[0].of("encode behind"):
                 payloads = [(target, *wrap()) for target, wrap in parcels]
             with self._changed:
+                self._due = max(self._due, step)
                 return [message for each in payloads for message in self._exchange.send(step, *each)]
 
         with self._phases.of("send"), self._changed:
@@ -60,6 +61,8 @@ class BackgroundPost:
 
     def wait(self, step: int) -> dict[int, Any]:
         with self._phases.of("wait"), self._changed:
+            self._due = max(self._due, step)
+            self._changed.notify_all()
             self._wait(lambda: self._is_open(step), lambda: what_is_missing(self._exchange, step), step)
             sources = self._exchange.take(step)
             self._changed.notify_all()
@@ -68,7 +71,7 @@ class BackgroundPost:
     def wait_until(self, targets: Iterable[int], step: int, most_stalls: int | None = None) -> None:
         waiting = list(targets)
         with self._phases.of("room"), self._changed:
-            self._hears = True
+            self._stalled = True
             self._changed.notify_all()
             self._wait(
                 lambda: (
@@ -112,7 +115,7 @@ class BackgroundPost:
                 came = self._came
                 self._timing.begin()
             elif self._timing.is_stalled() and step is not None:
-                self._hears = True
+                self._stalled = True
                 self._answers += self._exchange.ask_again(step)
                 self._changed.notify_all()
             self._changed.wait(self._timing.look_s() or LOOK_S)
@@ -152,33 +155,38 @@ class BackgroundPost:
         fenced = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._hears or self._exchange.coming(1))
+                self._changed.wait_for(lambda: self._closing or self._wanted())
                 if self._closing:
                     return
-                steps = self._exchange.coming(_AHEAD)
-                wanted = {key for step in steps for key in self._exchange.wanted(step)}
-                if self._hears:
-                    wanted |= self._exchange.wanted_notes()
-                fence = self._fence
+                step, wanted, fence = self._exchange.coming(), self._wanted(), self._fence
             if fence > fenced:
                 self._wire.fence(fence)
                 fenced = fence
-            self._take_in(self._wire.receive(wanted, LOOK_S if steps else _NOTES_LOOK_S), steps, behind)
+            look_s = _NOTES_LOOK_S if step is None else self._timing.longest_look_s
+            self._take_in(self._wire.receive(wanted, look_s), step, behind)
 
-    def _take_in(self, came: dict[MessageKey, bytes], steps: Sequence[int], behind: Phases) -> None:
+    def _wanted(self) -> set[MessageKey]:
+        """On a polled channel what others send is looked for when this worker has sent its own for that
+        step: workers of a layer are about as fast."""
+        step = self._exchange.coming()
+        wanted = set() if step is None or step > self._due else self._exchange.wanted(step)
+        return wanted | self._wire.notes(stalled=self._stalled)
+
+    def _take_in(self, came: dict[MessageKey, bytes], step: int | None, behind: Phases) -> None:
         with self._changed:
             self._answers += self._exchange.deliver(came)
             rejected = self._exchange.take_rejected()
-            fresh = [
-                (step, source, payload)
-                for step in steps
-                for source, payload in self._exchange.present(step).items()
-                if (step, source) not in self._opened
-            ]
-            self._came += any(key.layer < NOTES or not steps for key in came)
+            present = {} if step is None else self._exchange.present(step)
+            if any(key.layer < NOTES for key in came):
+                self._stalled = False
+            self._came += bool(came) and (not self._stalled or step is None)
         self._wire.reject(rejected)
         with behind.of("decode behind"):
-            opened = {(step, source): self._open(step, source, payload) for step, source, payload in fresh}
+            opened = {
+                (step, source): self._open(step, source, payload)
+                for source, payload in present.items()
+                if step is not None and (step, source) not in self._opened
+            }
         with self._changed:
             self._opened.update(opened)
             self._changed.notify_all()

@@ -33,6 +33,8 @@ _FORMS: dict[str, Form] = {"memory": "plain", "shared_memory": "plain", "nats": 
 """Where bytes cost nothing; elsewhere there are as few as can be."""
 _HEAVY = 50_000_000
 """Edges times samples of a layer and worker: some 20 ms of one core."""
+_POLLED = ("object", "paper_object")
+"""Channels on which each message that is looked for costs a call."""
 _SENT = "rows_sent.json"
 Held = tuple[int, int]
 """Bytes of weights and of activations."""
@@ -95,6 +97,7 @@ def deploy(
             if options.background is None
             else options.background
         ),
+        polled=address.channel in _POLLED,
         form=options.form or _FORMS.get(address.channel, "encoded"),
         collect=options.collect,
         keep=options.keep,

@@ -13,7 +13,6 @@ workers go back to a common line in the next epoch, and what the epoch before st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 
 from glowplug.distributed.channels.base import Buffer, MessageKey
 from glowplug.distributed.errors import FrameError, FrameVersion, ReplayImpossible
@@ -31,8 +30,8 @@ class Exchange:
     theirs.
 
     `first` is the step that it begins with: it wants nothing of an earlier one, and cannot send it again.
-    Without `keep` nothing is kept, and nothing asked for again: the channel is trusted not to lose
-    anything.
+    Without `keep` nothing is kept, and nothing asked for again: the channel is trusted not to lose anything.
+    Where it `rereads`, what came damaged is looked for once more before it is asked for.
     """
 
     def __init__(
@@ -44,6 +43,7 @@ class Exchange:
         first: int = 0,
         limit_bytes: int,
         keep: bool = True,
+        rereads: bool = False,
     ) -> None:
         self.place = place
         self.first = first
@@ -51,7 +51,9 @@ class Exchange:
         self.damaged = 0
         self.sent_again = 0
         self.kept_bytes = 0
+        self._rereads = rereads
         self._rejected: list[MessageKey] = []
+        self._read_again: set[MessageKey] = set()
         self._limit_bytes = limit_bytes
         self._sources = {step: tuple(sorted(who)) for step, who in sources.items() if step >= first}
         self._targets = {step: tuple(who) for step, who in targets.items()}
@@ -103,11 +105,9 @@ class Exchange:
         """The sources whose payload for a step has not come, ascending."""
         return [source for source in self._sources.get(step, ()) if (step, source) not in self._came]
 
-    def coming(self, count: int) -> list[int]:
-        """The first steps that miss something, at most `count`."""
-        return list(
-            islice((step for step in self._steps if step >= self._taken and self.missing(step)), count)
-        )
+    def coming(self) -> int | None:
+        """The first step that misses something."""
+        return next((step for step in self._steps if step >= self._taken and self.missing(step)), None)
 
     def present(self, step: int) -> dict[int, Payload]:
         """What has come for a step and was not taken, by source, ascending."""
@@ -178,13 +178,20 @@ class Exchange:
                 if isinstance(error, FrameVersion) and attempts >= _MOST_VERSION_ERRORS:
                     raise  # not damage that looks like it
                 self.damaged += 1
-                self._rejected.append(key)
-                return self._need(step, source)
+                return self._mend(key)
             if complete:
                 self._came[step, source] = complete[0][1]
                 del self._assemblies[step, source]
                 break
         return []
+
+    def _mend(self, key: MessageKey) -> Outgoing:
+        """Reading again helps where it was damaged on its way here, and not in the store."""
+        if self._rereads and key in self._read_again:
+            return self._need(key.layer, key.source)
+        self._rejected.append(key)
+        self._read_again.add(key)
+        return [] if self._rereads else self._need(key.layer, key.source)
 
     def _answer(self, partner: int, note: Note) -> Outgoing:
         match note:

@@ -46,6 +46,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     barrier: bool = False
     background: bool = True
     form: Form = "encoded"
+    polled: bool = False
     collect: Collect = "activations"
     keep: bool | None = None
     stall_s: float = 1.0

@@ -66,6 +66,7 @@ class Timing:
     ) -> None:
         """`deadline_s` is as `clock` tells it."""
         self.deadline_s = deadline_s
+        self.longest_look_s = min(stall_s, LOOK_S)
         self.stalls = 0
         self.now_s, self._sleep = clock, sleep
         self._first_s = self._stall_s = stall_s
@@ -108,10 +109,17 @@ class Timing:
 
 
 class Wire:
-    """A channel and an exchange together; not for several threads but as a channel is."""
+    """A channel and an exchange together; not for several threads but as a channel is.
 
-    def __init__(self, channel: Channel, exchange: Exchange, timing: Timing, *, tells: bool) -> None:
+    With `tells`, workers tell each other what they need again and what not. On a `polled` channel each
+    message that is looked for costs a call, so there this is looked for only when nothing else comes.
+    """
+
+    def __init__(
+        self, channel: Channel, exchange: Exchange, timing: Timing, *, tells: bool, polled: bool = False
+    ) -> None:
         self.exchange, self.timing = exchange, timing
+        self.polled = polled
         self._channel, self._tells = channel, tells
         self._epoch = exchange.place.epoch * ATTEMPTS
         channel.fence(self._epoch, exchange.first)
@@ -124,6 +132,10 @@ class Wire:
     def farewell(self, step: int) -> Outgoing:
         """What sources are to hear of what is done before `step`."""
         return self.exchange.done(step) if self._tells else []
+
+    def notes(self, *, stalled: bool) -> set[MessageKey]:
+        """What others may have to say, as far as it is worth a look."""
+        return self.exchange.wanted_notes() if self._tells and (stalled or not self.polled) else set()
 
     def send(self, messages: Outgoing) -> None:
         if messages:
@@ -183,21 +195,17 @@ class InlinePost:
         """Nothing does."""
 
     def _wait(self, step: int | None, is_over: Callable[[], bool]) -> None:
-        """Notes are wanted too once nothing came for a while: on some channels each key costs a call."""
         self._timing.begin()
-        hears = step is None or self._exchange.keep
         while not is_over():
             self._timing.check(lambda: what_is_missing(self._exchange, step))
-            if self._timing.is_stalled():
-                hears = True
-                self._wire.send([] if step is None else self._exchange.ask_again(step))
+            if self._timing.is_stalled() and step is not None:
+                self._wire.send(self._exchange.ask_again(step))
             wanted = set() if step is None else self._exchange.wanted(step)
-            came = self._wire.receive(
-                wanted | self._exchange.wanted_notes() if hears else wanted, self._timing.look_s()
-            )
+            wanted |= self._wire.notes(stalled=step is None or self._timing.stalls > 0)
+            came = self._wire.receive(wanted, self._timing.look_s())
             self._wire.send(self._exchange.deliver(came))
             self._wire.reject(self._exchange.take_rejected())
-            if (step is None and came) or any(key.layer < NOTES for key in came):
+            if any(key.layer < NOTES or step is None for key in came):
                 self._timing.begin()
 
 

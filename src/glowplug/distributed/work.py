@@ -57,10 +57,11 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         keep = bool(orders.lines) and not channel.limits.replays if orders.keep is None else orders.keep
         exchange = Exchange(
             place, schedule.sources(), schedule.targets(), first=first,
-            limit_bytes=channel.limits.max_message_bytes, keep=keep,
+            limit_bytes=channel.limits.max_message_bytes, keep=keep, rereads=orders.polled,
         )  # fmt: skip
         timing = Timing(orders.stall_s, began_s + start.deadline_s)
-        wire = Wire(channel, exchange, timing, tells=keep or orders.window > 0)
+        tells = keep or orders.window > 0
+        wire = Wire(channel, exchange, timing, tells=tells, polled=orders.polled)
         post = (BackgroundPost if orders.background else InlinePost)(wire, opener(schedule), phases)
         closing.callback(post.close)
         watch = _watcher(line, orders.faults, place)
