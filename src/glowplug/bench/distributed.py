@@ -36,7 +36,10 @@ COLUMNS = {
         "system", "plan", "channel", "layers", "workers", "total_s", "worked_s", "overhead_s", "usd",
         "bytes_sent", "rows_sent", "equal",
     ),
-    "faults": ("channel", "plan", "seed", "kills", "total_s", "clean_s", "restarts", "left_behind", "equal"),
+    "faults": (
+        "plan", "channel", "layers", "runs", "total_s", "clean_s", "recovery", "restarts", "went_back",
+        "damaged", "sent_again", "equal",
+    ),
 }  # fmt: skip
 
 

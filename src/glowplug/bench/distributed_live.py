@@ -72,7 +72,7 @@ def run(options: Options, tell: Tell) -> tuple[Rows, list[Claim], list[str]]:
     with tempfile.TemporaryDirectory(prefix="glowplug-distributed-") as name:
         folder = Path(name)
         bench = _Bench(options, folder)
-        with services(folder) as (available, missing):
+        with services(folder, options.real_channels) as (available, missing):
             cells = _cells(options, available)
             if mpi_program() is None:
                 missing.append("mpi: pip install mpi4py mpich")
@@ -199,7 +199,7 @@ def _row(options: Options, cell: _Cell, found: list[_Found]) -> dict[str, Any]:
         "rows_sent": found[0].rows_sent,
         "predicted_s": None,
         "predicted_usd": None,
-        "delay_model": "this machine",
+        "delay_model": None,
         "equal": all(each.equal for each in found),
         "simulated": False,
     }

@@ -13,14 +13,16 @@ Tell = Callable[[str], None]
 PARTS = ("formula", "schemes", "sizes", "pipeline", "choice", "live", "faults")
 REAL = ("live", "faults")
 """With processes and services of this machine; not in the small version."""
+REAL_CHANNELS = ("shared_memory", "object (folder)", "object (seaweedfs)", "nats", "queue (moto)")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`parts` by name. `ink` are the thresholds of the digits; `surveyed` of the samples are run and
     encoded, through the first `head` layers, from which the sizes of all messages follow. `slowdowns` are
     how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs.
-    Real runs are of the smallest network, with `real_samples` and `real_workers`; over the queue, whose
-    server is slow, only `queue_layers` of it. `repeats` are theirs.
+    Real runs are of the smallest network, over `real_channels`, with `real_samples` and `real_workers`;
+    over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of part `live`, and
+    `fault_runs` the runs in which something goes wrong.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -37,6 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     choice_neurons: tuple[int, ...] = (1024, 4096)
     choice_workers: tuple[int, ...] = (2, 4, 8, 20)
     pipeline_neurons: tuple[int, ...] = (1024, 4096, 16384)
+    real_channels: tuple[str, ...] = REAL_CHANNELS
     real_samples: int = 1000
     real_workers: int = 4
     queue_layers: int = 12
@@ -46,7 +49,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     quick: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("parts", PARTS), ("delays", tuple(DELAYS))):
+        for name, known in (
+            ("parts", PARTS), ("delays", tuple(DELAYS)), ("real_channels", REAL_CHANNELS)
+        ):  # fmt: skip
             unknown = [each for each in getattr(self, name) if each not in known]
             if unknown:
                 raise ValueError(f"distributed has no {name} {', '.join(unknown)}; it has {', '.join(known)}")
