@@ -32,6 +32,7 @@ check: install
 test: check
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+# Without `glowplug bench card --json docs/results/card.json --plot docs/results/card.png`, which needs a GPU.
 bench: install peers
 	$(BIN)/glowplug bench coldstart --json docs/results/coldstart.json --plot docs/results/coldstart.png
 	$(BIN)/glowplug bench loading --json docs/results/loading.json --plot docs/results/loading.png
@@ -40,6 +41,7 @@ bench: install peers
 	$(BIN)/glowplug bench preloading --json docs/results/preloading.json --plot docs/results/preloading.png
 	$(BIN)/glowplug bench scheduling --json docs/results/scheduling.json --plot docs/results/scheduling.png
 	$(BIN)/glowplug bench endurance --json docs/results/endurance.json --plot docs/results/endurance.png
+	$(BIN)/glowplug bench distributed --json docs/results/distributed.json --plot docs/results/distributed.png
 
 # What experiments `loading` and `gateway` compare with, in environments of their own: these pin what glowplug, or
 # another of them, does not.
