@@ -7,17 +7,16 @@ object came in the layers before, and then ever more seldom.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from glowplug.distributed.channels import layer_object
-from glowplug.distributed.channels.base import Buffer, KeyChecks, Limits, MessageKey, Room
+from glowplug.distributed.channels.base import Buffer, Limits, MessageKey
+from glowplug.distributed.channels.blob_room import BlobRoom
 from glowplug.distributed.channels.blobs import Blobs, Range
-from glowplug.distributed.channels.clock import Clock, RealClock
-from glowplug.distributed.channels.inbox import Inbox
+from glowplug.distributed.channels.clock import Clock
+from glowplug.distributed.channels.inbox_end import InboxEnd
 from glowplug.distributed.channels.layer_object import Slice
 from glowplug.distributed.channels.pace import Expected, Pace
-from glowplug.distributed.errors import ChannelMissing, RunExists
 
 LIMITS = Limits(
     max_message_bytes=2**30,
@@ -33,62 +32,52 @@ READ_BYTES = 64 * 1024
 MOST_READ_BYTES = 128 * 1024
 """Where parts lie further on, reading up to there takes longer than to read the index and then the part."""
 _PAGE_BYTES = 4096
-_MARK = "open"
 _Object = tuple[int, int, int]
 """Epoch, layer, source."""
 
 
-class ObjectRoom(Room):
-    """Below `RUN/` of a store. `blobs` opens the store, once for the room and for each end."""
+class ObjectRoom(BlobRoom):
+    """Below `RUN/` of a store."""
 
     channel = "object"
 
-    def __init__(self, blobs: Callable[[], Blobs], clock: Clock | None = None) -> None:
-        super().__init__()
-        self._open_blobs = blobs
-        self._blobs = blobs()
-        self._clock = clock or RealClock()
-        self._meter = self._blobs.meter
+    @property
+    def _mark(self) -> str:
+        return f"{self.run}/open"
 
-    def _create(self) -> None:
-        if not self._blobs.create(f"{self.run}/{_MARK}", b"open"):
-            raise RunExists(f"run {self.run!r} is open in this store: end it, or use another name")
-
-    def _end(self, worker: int) -> ObjectChannel:
-        if self._blobs.get([Range(f"{self.run}/{_MARK}", 0, 1)]) == [None]:
-            raise ChannelMissing(f"run {self.run!r} is not open in this store")
-        return ObjectChannel(self.run, self.workers, worker, self._open_blobs(), self._clock)
+    def _end_over(self, worker: int, blobs: Blobs) -> ObjectChannel:
+        return ObjectChannel(self.run, self.workers, worker, blobs, self._clock)
 
     def _destroy(self) -> None:
-        mark = f"{self.run}/{_MARK}"
+        """The mark last, so that nobody opens what is not empty."""
         found = self._blobs.list(self.run)
-        self._blobs.delete([key for key in found if key != mark])
-        self._blobs.delete([key for key in found if key == mark])
-
-    def _options(self) -> dict[str, Any]:
-        return dict(self._blobs.options())
+        self._blobs.delete([key for key in found if key != self._mark])
+        self._blobs.delete([key for key in found if key == self._mark])
 
 
-class ObjectChannel:
+class ObjectChannel(InboxEnd):
     """`fence` deletes nothing: other receivers may still read an object; the room's end removes all."""
 
-    limits = LIMITS
-
     def __init__(self, run: str, workers: int, worker: int, blobs: Blobs, clock: Clock) -> None:
-        self.worker = worker
-        self.meter = blobs.meter
-        self._checks = KeyChecks(run, workers, worker, LIMITS)
+        super().__init__(run, workers, worker, LIMITS, blobs.meter, clock)
         self._blobs = blobs
-        self._clock = clock
-        self._inbox = Inbox()
         self._pace = Pace()
         self._expected: dict[_Object, Expected] = {}
         self._sent: dict[tuple[int, int], int] = {}
         self._first_bytes = READ_BYTES
 
-    def send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
+    def reject(self, keys: Collection[MessageKey]) -> None:
+        super().reject(keys)
+        for one in {(key.epoch, key.layer, key.source) for key in keys} & self._expected.keys():
+            self._pace.rejected(self._expected[one], self._clock.now_s())
+
+    def fence(self, epoch: int, layer: int) -> None:
+        super().fence(epoch, layer)
+        for one in [one for one in self._expected if one[:2] < (epoch, layer)]:
+            del self._expected[one]
+
+    def _send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
         """A layer that is sent in several calls costs its receivers a read for each."""
-        self._checks.sending(messages)
         layers: dict[tuple[int, int], list[tuple[MessageKey, Buffer]]] = {}
         for message in messages:
             layers.setdefault((message[0].epoch, message[0].layer), []).append(message)
@@ -98,17 +87,14 @@ class ObjectChannel:
             self._sent[epoch, layer] = part + 1
             blobs.append((self._name((epoch, layer, self.worker), part), layer_object.build(mine)))
         self._blobs.put(blobs)
-        for _, payload in messages:
-            self.meter.sent(memoryview(payload).nbytes)
 
-    def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
-        self._checks.receiving(wanted)
+    def _look_for(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         until_s = self._clock.now_s() + timeout_s
-        found = self._inbox.take(wanted)
-        if not found and timeout_s <= 0:
+        found: dict[MessageKey, bytes] = {}
+        if timeout_s <= 0:
             self._fetch(self._due(wanted, at_once=True)[0])
             found = self._inbox.take(wanted)
-        while not found and wanted and (left_s := until_s - self._clock.now_s()) > 0:
+        while not found and (left_s := until_s - self._clock.now_s()) > 0:
             due, next_s = self._due(wanted, at_once=False)
             if due:
                 self._fetch(due)
@@ -117,28 +103,14 @@ class ObjectChannel:
                 self._clock.sleep(min(left_s, next_s - self._clock.now_s()))
         if found and _asked_again(wanted):
             self._pace = Pace()
-        for payload in found.values():
-            self.meter.received(len(payload))
         return found
 
-    def reject(self, keys: Collection[MessageKey]) -> None:
-        self._inbox.reject(keys)
-        for one in {(key.epoch, key.layer, key.source) for key in keys} & self._expected.keys():
-            self._pace.rejected(self._expected[one], self._clock.now_s())
-
-    def fence(self, epoch: int, layer: int) -> None:
-        self._inbox.fence(epoch, layer)
-        for one in [one for one in self._expected if one[:2] < (epoch, layer)]:
-            del self._expected[one]
-
-    def close(self) -> None:
-        if not self._checks.closed:
-            self._checks.closed = True
-            self._blobs.close()
+    def _close(self) -> None:
+        self._blobs.close()
 
     def _name(self, one: _Object, part: int) -> str:
         epoch, layer, source = one
-        return f"{self._checks.run}/{epoch}-{layer}/{source}.{part}"
+        return f"{self._run}/{epoch}-{layer}/{source}.{part}"
 
     def _due(self, wanted: Collection[MessageKey], at_once: bool) -> tuple[dict[_Object, Expected], float]:
         """What to ask for now, or else when."""
@@ -204,7 +176,7 @@ class ObjectChannel:
     def _keep(self, one: _Object, slices: list[Slice], content: bytes, offset: int) -> None:
         epoch, layer, source = one
         for part in slices:
-            key = MessageKey(self._checks.run, epoch, layer, source, self.worker, part.chunk)
+            key = MessageKey(self._run, epoch, layer, source, self.worker, part.chunk)
             payload = content[part.start - offset : part.end - offset]
             if len(payload) == part.end - part.start:
                 self._inbox.put(key, payload)

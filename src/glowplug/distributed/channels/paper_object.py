@@ -7,14 +7,13 @@ and reads in threads what is new. Ten prefixes of one store stand for the ten bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from glowplug.distributed.channels.base import Buffer, KeyChecks, Limits, MessageKey, Room
+from glowplug.distributed.channels.base import Buffer, Limits, MessageKey
+from glowplug.distributed.channels.blob_room import BlobRoom
 from glowplug.distributed.channels.blobs import Blobs, Range
-from glowplug.distributed.channels.clock import Clock, RealClock
-from glowplug.distributed.channels.inbox import Inbox
-from glowplug.distributed.errors import ChannelMissing, RunExists
+from glowplug.distributed.channels.clock import Clock
+from glowplug.distributed.channels.inbox_end import InboxEnd
 from glowplug.distributed.frame import is_null, null_frame
 
 BUCKETS = 10
@@ -31,55 +30,29 @@ LIMITS = Limits(
 _NULL = ".nul"
 
 
-class PaperObjectRoom(Room):
-    """`blobs` opens the store, once for the room and for each end."""
-
+class PaperObjectRoom(BlobRoom):
     channel = "paper_object"
 
-    def __init__(self, blobs: Callable[[], Blobs], clock: Clock | None = None) -> None:
-        super().__init__()
-        self._open_blobs = blobs
-        self._blobs = blobs()
-        self._clock = clock or RealClock()
-        self._meter = self._blobs.meter
+    @property
+    def _mark(self) -> str:
+        return f"open/{self.run}"
 
-    def _create(self) -> None:
-        if not self._blobs.create(self._mark, b"open"):
-            raise RunExists(f"run {self.run!r} is open in this store: end it, or use another name")
-
-    def _end(self, worker: int) -> PaperObjectChannel:
-        if self._blobs.get([Range(self._mark, 0, 1)]) == [None]:
-            raise ChannelMissing(f"run {self.run!r} is not open in this store")
-        return PaperObjectChannel(self.run, self.workers, worker, self._open_blobs(), self._clock)
+    def _end_over(self, worker: int, blobs: Blobs) -> PaperObjectChannel:
+        return PaperObjectChannel(self.run, self.workers, worker, blobs, self._clock)
 
     def _destroy(self) -> None:
         for bucket in range(BUCKETS):
             self._blobs.delete(self._blobs.list(f"{bucket}/{self.run}"))
         self._blobs.delete([self._mark])
 
-    def _options(self) -> dict[str, Any]:
-        return dict(self._blobs.options())
 
-    @property
-    def _mark(self) -> str:
-        return f"open/{self.run}"
-
-
-class PaperObjectChannel:
-    limits = LIMITS
-
+class PaperObjectChannel(InboxEnd):
     def __init__(self, run: str, workers: int, worker: int, blobs: Blobs, clock: Clock) -> None:
-        self.worker = worker
-        self.meter = blobs.meter
-        self._run = run
-        self._checks = KeyChecks(run, workers, worker, LIMITS)
+        super().__init__(run, workers, worker, LIMITS, blobs.meter, clock)
         self._blobs = blobs
-        self._clock = clock
-        self._inbox = Inbox()
         self._listed_s = clock.now_s() - LIST_S
 
-    def send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
-        self._checks.sending(messages)
+    def _send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
         self._blobs.put(
             [
                 (f"{self._folder(key)}/{_name(key)}{_NULL}", b"")
@@ -88,35 +61,20 @@ class PaperObjectChannel:
                 for key, payload in messages
             ]
         )
-        for _, payload in messages:
-            self.meter.sent(memoryview(payload).nbytes)
 
-    def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
-        self._checks.receiving(wanted)
-        found = self._inbox.take(wanted)
-        if not found and timeout_s <= 0:
-            found = self._look(wanted)
+    def _look_for(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
+        found = self._look(wanted) if timeout_s <= 0 else {}
         until_s = self._clock.now_s() + timeout_s
-        while not found and wanted and (left_s := until_s - self._clock.now_s()) > 0:
+        while not found and (left_s := until_s - self._clock.now_s()) > 0:
             wait_s = self._listed_s + LIST_S - self._clock.now_s()
             if wait_s > 0:
                 self._clock.sleep(min(wait_s, left_s))
             else:
                 found = self._look(wanted)
-        for payload in found.values():
-            self.meter.received(len(payload))
         return found
 
-    def reject(self, keys: Collection[MessageKey]) -> None:
-        self._inbox.reject(keys)
-
-    def fence(self, epoch: int, layer: int) -> None:
-        self._inbox.fence(epoch, layer)
-
-    def close(self) -> None:
-        if not self._checks.closed:
-            self._checks.closed = True
-            self._blobs.close()
+    def _close(self) -> None:
+        self._blobs.close()
 
     def _look(self, wanted: Collection[MessageKey]) -> dict[MessageKey, bytes]:
         """Lists the folders of what is wanted, and reads what is new in them."""

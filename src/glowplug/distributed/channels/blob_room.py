@@ -1,0 +1,43 @@
+"""The room of a scheme over an object store: a mark says that a run of its name is open."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+from glowplug.distributed.channels.base import Channel, Room
+from glowplug.distributed.channels.blobs import Blobs, Range
+from glowplug.distributed.channels.clock import Clock, RealClock
+from glowplug.distributed.errors import ChannelMissing, RunExists
+
+
+class BlobRoom(Room):
+    """`blobs` opens the store, once for the room and for each end."""
+
+    def __init__(self, blobs: Callable[[], Blobs], clock: Clock | None = None) -> None:
+        super().__init__()
+        self._open_blobs = blobs
+        self._blobs = blobs()
+        self._clock = clock or RealClock()
+        self._meter = self._blobs.meter
+
+    def _create(self) -> None:
+        if not self._blobs.create(self._mark, b"open"):
+            raise RunExists(f"run {self.run!r} is open in this store: end it, or use another name")
+
+    def _end(self, worker: int) -> Channel:
+        if self._blobs.get([Range(self._mark, 0, 1)]) == [None]:
+            raise ChannelMissing(f"run {self.run!r} is not open in this store")
+        return self._end_over(worker, self._open_blobs())
+
+    def _options(self) -> dict[str, Any]:
+        return dict(self._blobs.options())
+
+    @property
+    @abc.abstractmethod
+    def _mark(self) -> str:
+        """The key of an object that lies there while the run is open."""
+
+    @abc.abstractmethod
+    def _end_over(self, worker: int, blobs: Blobs) -> Channel: ...
