@@ -10,6 +10,7 @@ import pytest
 
 from glowplug.bench.peers.aws_server import aws_server
 from glowplug.distributed.channels import MessageKey, Room, room
+from glowplug.distributed.channels.clock import RealClock
 from glowplug.distributed.errors import ChannelMissing, ChannelRefused, ChannelUnavailable
 from glowplug.testing.channel_suite import WAIT_S, ChannelSuite
 
@@ -150,3 +151,36 @@ def test_damaged_objects_count_as_missing(tmp_path: Path) -> None:
         assert receiver.meter.damaged == 1
         sender.send([(key, b"whole")])
         assert receiver.receive([key], WAIT_S) == {key: b"whole"}
+
+
+class LateClock(RealClock):
+    """Time passes only while somebody sleeps; `late` is called once 2 s have."""
+
+    def __init__(self) -> None:
+        self.time_s = 0.0
+        self.late: Callable[[], None] | None = None
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def sleep(self, seconds: float) -> None:
+        self.time_s += seconds
+        if self.late is not None and self.time_s >= 2:
+            late, self.late = self.late, None
+            late()
+
+
+@pytest.mark.parametrize("asked_again", [False, True])
+def test_a_source_is_expected_as_late_as_before_unless_asked_again(tmp_path: Path, asked_again: bool) -> None:
+    clock = LateClock()
+    with ObjectRoom(lambda: StoredBlobs(f"file://{tmp_path}"), clock).open("late", 2) as opened:
+        sender, receiver = opened.end(0), opened.end(1)
+        first, second, again = (
+            MessageKey("late", epoch, layer, 0, 1) for epoch, layer in ((0, 0), (0, 1), (1, 0))
+        )
+        clock.late = lambda: sender.send([(first, b"first")])
+        assert first in receiver.receive([first, again] if asked_again else [first], 10.0)
+        sender.send([(second, b"second")])
+        began_s = clock.now_s()
+        assert receiver.receive([second], 10.0) == {second: b"second"}
+        assert (clock.now_s() > began_s + 1) is not asked_again
