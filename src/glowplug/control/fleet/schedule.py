@@ -23,7 +23,7 @@ def run(c: Context) -> None:
         device = fleet.devices.get(number)
         if device is not None:
             _advance(c, device)
-    if fleet.waiting:
+    if fleet.devices:
         _decide(c)
     if fleet.stalled:
         loads.retry(c)

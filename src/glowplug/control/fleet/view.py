@@ -8,7 +8,13 @@ from itertools import islice
 from math import inf
 
 from glowplug.control.context import Context
-from glowplug.control.estimates import device_bytes, device_score_now, load_origin
+from glowplug.control.estimates import (
+    device_bytes,
+    device_score_now,
+    instance_bytes,
+    load_origin,
+    weight_bytes,
+)
 from glowplug.control.fleet.records import Device, Running
 from glowplug.control.records import Request, Version
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
@@ -136,6 +142,18 @@ class FleetView:
             return False
         room_bytes = fleet.ledger.free_bytes(device) + fleet.ledger.leaving[device]
         return room_bytes + c.policies.device_eviction.offered(device) >= device_bytes(version, record)
+
+    def has_room(self, function: FunctionId, device: DeviceId) -> bool:
+        c, version = self._c, _version(self._c, function)
+        record = c.store.fleet.devices[device]
+        if c.store.fleet.ledger.free_bytes(device) < device_bytes(version, record):
+            return False
+        if load_origin(c, version, record.node) is None or c.store.nodes[record.node].starved:
+            return False
+        node_bytes = instance_bytes(c, version)
+        if record.node not in version.cached_on:
+            node_bytes += weight_bytes(version)
+        return c.store.ledger.free_bytes(record.node) >= node_bytes and self.may_load(function, device)
 
     def is_paused(self, device: DeviceId) -> bool:
         """Nothing is loaded there for a while, since a load failed."""

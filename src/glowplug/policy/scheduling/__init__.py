@@ -143,6 +143,9 @@ class FleetView(Protocol):
     def may_load(self, function: FunctionId, device: DeviceId) -> bool:
         """Whether it would fit, be it by evicting what is idle, and may have one more copy."""
 
+    def has_room(self, function: FunctionId, device: DeviceId) -> bool:
+        """Whether it may be loaded there into memory that nothing takes, of the device and of its node."""
+
     def victims(self, function: FunctionId, device: DeviceId) -> Collection[FunctionId]:
         """Whose models would be evicted there for it."""
 
@@ -154,7 +157,8 @@ class SchedulingPolicy(Protocol):
     """A msgspec Struct, whose fields are its state."""
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        """What to do now; nothing is an answer too. Called again after every event that changed anything."""
+        """What to do now; nothing is an answer too. Called again after every event that changed something,
+        also when nobody waits."""
 
     def forget(self, function: FunctionId) -> None:
         """The function is gone for good."""

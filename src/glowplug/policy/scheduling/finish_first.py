@@ -19,6 +19,7 @@ import msgspec
 
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import Decision, DeviceView, FleetView, Load, Send
+from glowplug.policy.scheduling.ahead import fill
 from glowplug.policy.scheduling.batches import each_s, together
 from glowplug.policy.scheduling.rooms import turn
 
@@ -29,12 +30,17 @@ _LOOK_AGAIN_SHARE = 0.04
 """Of a load's seconds: nothing changes faster by so much that a function's queue would have to be weighed
 again."""
 _MUST = 1e9
+_AHEAD_AGAIN_S = 0.25
+_NOTHING_AHEAD_AGAIN_S = 1.0
+"""When free memory is looked at again after something, and after nothing, was loaded ahead."""
+_RECENT = 64
+"""So many functions are considered for that: those that ran last."""
 
 
 class FinishFirst(msgspec.Struct):
     """A copy's worth is the seconds it spares within `horizon_s`; each further one spares `discount` of the
     one before: about how often those before it are all busy. `looked_s` is when a function's queue is weighed
-    again.
+    again. `recent` functions ran last, and `ahead_s` is when free memory is looked at again.
 
     Functions take turns by the start tags of fair queueing (Goyal et al., SIGCOMM 1996): `served_s` is how
     far each has been served, `virtual_s` how far all have, so that one that asks for more than its share
@@ -47,16 +53,21 @@ class FinishFirst(msgspec.Struct):
     turn: int = 0
     served_s: dict[FunctionId, float] = {}
     virtual_s: float = 0.0
+    recent: dict[FunctionId, None] = {}
+    ahead_s: float = 0.0
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         if view.open:
             yield from self._run(view, now_s)
         if view.waiting_by_function:
             yield from self._load(view, now_s)
+        if now_s >= self.ahead_s:
+            yield from self._load_ahead(view, now_s)
 
     def forget(self, function: FunctionId) -> None:
         self.looked_s.pop(function, None)
         self.served_s.pop(function, None)
+        self.recent.pop(function, None)
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         due = []
@@ -78,6 +89,14 @@ class FinishFirst(msgspec.Struct):
                 del pressure_s[number]
                 yield Load(function, number)
             self.looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
+
+    def _load_ahead(self, view: FleetView, now_s: float) -> Iterator[Decision]:
+        """Once a function comes less than once within the horizon, no further copy waits for it."""
+        self.ahead_s = now_s + _NOTHING_AHEAD_AGAIN_S
+        idle = [n for n in self._candidates(view) if not view.devices[n].loading]
+        for decision in fill(view, self.recent, idle, 1 / self.horizon_s) if idle else ():
+            self.ahead_s = now_s + _AHEAD_AGAIN_S
+            yield decision
 
     def _candidates(self, view: FleetView) -> Iterable[DeviceId]:
         devices = view.devices
@@ -125,7 +144,14 @@ class FinishFirst(msgspec.Struct):
                     requests = together(view, function, number, share, now_s)
                     self.virtual_s = max(self.virtual_s, start_s)
                     self.served_s[function] = start_s + view.run_s(function, number, len(requests))
+                    self._note(function)
                     yield Send(requests, number)
+
+    def _note(self, function: FunctionId) -> None:
+        self.recent.pop(function, None)
+        self.recent[function] = None
+        if len(self.recent) > _RECENT:
+            del self.recent[next(iter(self.recent))]
 
     def _ready(self, view: FleetView) -> list[tuple[int, float, float, FunctionId]]:
         waiting, devices, opened = view.waiting_by_function, view.devices, view.open
