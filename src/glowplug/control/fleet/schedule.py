@@ -30,8 +30,15 @@ def run(c: Context) -> None:
 
 
 def _decide(c: Context) -> None:
-    view, fleet = fleet_view(c), c.store.fleet
+    view = fleet_view(c)
+    with view.still():
+        _carry_out(c, view)
+
+
+def _carry_out(c: Context, view: FleetView) -> None:
+    fleet = c.store.fleet
     for decision in c.policies.scheduling.decide(view, c.now_s):
+        view.forget_loads()
         device = fleet.devices[decision.device]
         if isinstance(decision, Load):
             function = c.store.functions[decision.function]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from math import inf
@@ -79,19 +80,51 @@ class DeviceView:
 
 
 class FleetView:
-    __slots__ = ("_c", "_views", "devices", "free", "half_free", "open", "waiting_by_function")
+    __slots__ = (
+        "_c",
+        "_load_s",
+        "_rate_per_s",
+        "_views",
+        "devices",
+        "free",
+        "half_free",
+        "hosts",
+        "open",
+        "places",
+        "ready",
+        "waiting_by_function",
+    )
 
     def __init__(self, c: Context) -> None:
         self._c = c
         fleet = c.store.fleet
+        self._load_s: dict[tuple[FunctionId, NodeId], float] | None = None
+        self._rate_per_s: dict[FunctionId, float] | None = None
         self._views: dict[DeviceId, DeviceView] = {}
         self.devices: Mapping[DeviceId, DeviceView] = self._views
         self.free: Collection[DeviceId] = fleet.free.keys()
         self.open: Collection[DeviceId] = fleet.open.keys()
         self.half_free: Collection[DeviceId] = fleet.half_free.keys()
         self.waiting_by_function: Mapping[FunctionId, int] = fleet.waiting_by_function
+        self.ready: Collection[FunctionId] = fleet.ready.keys()
+        self.hosts: Mapping[FunctionId, Mapping[DeviceId, None]] = fleet.hosts
+        self.places: Mapping[FunctionId, Mapping[DeviceId, None]] = fleet.where
         for device in fleet.devices.values():
             self.add(device)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """While one round of decisions lasts, what costs something to work out is worked out once."""
+        self._load_s, self._rate_per_s = {}, {}
+        try:
+            yield
+        finally:
+            self._load_s = self._rate_per_s = None
+
+    def forget_loads(self) -> None:
+        """A decision is carried out: it may change from where the next load comes."""
+        if self._load_s:
+            self._load_s.clear()
 
     def add(self, device: Device) -> None:
         self._views[device.id] = DeviceView(self._c, device)
@@ -123,7 +156,13 @@ class FleetView:
         return max(_SHORTEST_S, c.policies.costs.batch_s(version, count)) * c.store.fleet.devices[device].pace
 
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
-        return load_s(self._c, function, self._c.store.fleet.devices[device])
+        known, record = self._load_s, self._c.store.fleet.devices[device]
+        if known is None:
+            return load_s(self._c, function, record)
+        found_s = known.get((function, record.node))
+        if found_s is None:
+            found_s = known[function, record.node] = load_s(self._c, function, record)
+        return found_s
 
     def most_at_once(self, function: FunctionId) -> int:
         return most_at_once(_version(self._c, function))
@@ -169,7 +208,13 @@ class FleetView:
         return [c.store.holdings[key].function or FunctionId("") for key in keys]
 
     def rate_per_s(self, function: FunctionId) -> float:
-        return self._c.policies.arrivals.rate_per_s(function, self._c.now_s)
+        known = self._rate_per_s
+        if known is None:
+            return self._c.policies.arrivals.rate_per_s(function, self._c.now_s)
+        found = known.get(function)
+        if found is None:
+            found = known[function] = self._c.policies.arrivals.rate_per_s(function, self._c.now_s)
+        return found
 
 
 def _left_s(left_s: float, expected_s: float) -> float:

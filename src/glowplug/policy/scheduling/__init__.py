@@ -117,6 +117,18 @@ class FleetView(Protocol):
     def waiting_by_function(self) -> Mapping[FunctionId, int]:
         """How many requests of each function wait, for those of which any does."""
 
+    @property
+    def ready(self) -> Collection[FunctionId]:
+        """The functions of which requests wait and whose models lie on devices that `may_compute`."""
+
+    @property
+    def hosts(self) -> Mapping[FunctionId, Collection[DeviceId]]:
+        """By function the devices that `may_compute` and have its model, for those that any has."""
+
+    @property
+    def places(self) -> Mapping[FunctionId, Mapping[DeviceId, object]]:
+        """`where` by function, for those whose model lies or comes anywhere."""
+
     def first(self, function: FunctionId) -> WaitingView:
         """Whose turn it is among the waiting requests of a function that has any."""
 

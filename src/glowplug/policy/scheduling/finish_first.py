@@ -70,22 +70,17 @@ class FinishFirst(msgspec.Struct):
         self.recent.pop(function, None)
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        due = []
-        for function in view.waiting_by_function:
-            if now_s >= self.looked_s.get(function, -inf) or not view.where(function):
-                head = view.first(function)
-                due.append((-head.rank, head.arrived_s, function))
+        looked_s, placed = self.looked_s, view.places
+        due = [f for f in view.waiting_by_function if f not in placed or now_s >= looked_s.get(f, -inf)]
         if not due:
             return
-        due.sort()
         places = [number for number in self._candidates(view) if not view.devices[number].loading]
         pressure_s = {number: _pressure_s(view, view.devices[number]) for number in places}
-        for _, _, function in due:
-            if not places:
+        for _, _, function in sorted(_turns(view, due)) if places else ():
+            if not pressure_s:
                 return
             number = self._best(view, function, pressure_s)
             if number is not None:
-                places.remove(number)
                 del pressure_s[number]
                 yield Load(function, number)
             self.looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
@@ -154,16 +149,8 @@ class FinishFirst(msgspec.Struct):
             del self.recent[next(iter(self.recent))]
 
     def _ready(self, view: FleetView) -> list[tuple[int, float, float, FunctionId]]:
-        waiting, devices, opened = view.waiting_by_function, view.devices, view.open
-        found: Iterable[FunctionId]
-        if len(waiting) <= len(opened):
-            found = [
-                f for f in waiting if any(n in opened and f in devices[n].residents for n in view.where(f))
-            ]
-        else:
-            found = dict.fromkeys(f for n in opened for f in devices[n].residents if f in waiting)
         ready = []
-        for function in found:
+        for function in view.ready:
             head = view.first(function)
             start_s = max(self.virtual_s, self.served_s.get(function, 0.0))
             ready.append((-head.rank, start_s, head.arrived_s, function))
@@ -178,6 +165,12 @@ class FinishFirst(msgspec.Struct):
         return view.load_s(function, next(iter(view.devices)))
 
 
+def _turns(view: FleetView, functions: Iterable[FunctionId]) -> Iterator[tuple[int, float, FunctionId]]:
+    for function in functions:
+        head = view.first(function)
+        yield -head.rank, head.arrived_s, function
+
+
 def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
     """Whether the victim's only copy is waited for, by who comes first: two that are both waited for would
     else evict each other until their device has time for one."""
@@ -187,8 +180,8 @@ def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> boo
 
 
 def _open_hosts(view: FleetView, function: FunctionId) -> list[DeviceId]:
-    devices, opened = view.devices, view.open
-    return [n for n in view.where(function) if n in opened and function in devices[n].residents]
+    hosts = view.hosts.get(function, ())
+    return [number for number in view.where(function) if number in hosts]
 
 
 def _host(view: FleetView, function: FunctionId, hosts: list[DeviceId]) -> DeviceId:
