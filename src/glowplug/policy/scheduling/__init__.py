@@ -74,6 +74,10 @@ class DeviceView(Protocol):
         """The functions whose models are on their way here, or wait for room here."""
 
     @property
+    def free_bytes(self) -> int:
+        """Of its memory, what nothing takes."""
+
+    @property
     def running_left_s(self) -> float:
         """Until what runs now is done; 0 when nothing runs."""
 
@@ -145,6 +149,9 @@ class FleetView(Protocol):
 
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
         """Expected seconds of bringing its model there from where its node has it, without waiting."""
+
+    def model_bytes(self, function: FunctionId) -> int:
+        """What its model takes of any device, a context of its own aside."""
 
     def most_at_once(self, function: FunctionId) -> int:
         """The largest batch that the function takes."""

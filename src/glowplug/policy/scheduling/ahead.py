@@ -18,17 +18,18 @@ def fill(
     """At most one load for each device: what lies nowhere first, then whose copies have the most to do each,
     among `functions` that are asked for `least_per_s` or more."""
     ranked = sorted(
-        (value, function)
+        (_value(view, function, rate_per_s), function, view.model_bytes(function))
         for function in functions
         if (rate_per_s := view.rate_per_s(function)) >= least_per_s
-        for value in [_value(view, function, rate_per_s)]
     )
     for number in devices:
-        residents = view.devices[number].residents
-        for place, (_, function) in enumerate(ranked):
-            if function not in residents and view.has_room(function, number):
+        device = view.devices[number]
+        residents, free_bytes = device.residents, device.free_bytes
+        for place, (_, function, model_bytes) in enumerate(ranked):
+            if model_bytes <= free_bytes and function not in residents and view.has_room(function, number):
                 yield Load(function, number)
-                ranked[place] = (_value(view, function, view.rate_per_s(function)), function)
+                value = _value(view, function, view.rate_per_s(function))
+                ranked[place] = (value, function, model_bytes)
                 ranked.sort()
                 break
 

@@ -75,14 +75,19 @@ class FinishFirst(msgspec.Struct):
         if not due:
             return
         places = [number for number in self._candidates(view) if not view.devices[number].loading]
-        pressure_s = {number: _pressure_s(view, view.devices[number]) for number in places}
-        for _, _, function in sorted(_turns(view, due)) if places else ():
-            if not pressure_s:
+        nodes = {view.devices[number].node: number for number in places}.values()
+        pressure_s: dict[DeviceId, float] = {}
+        for _, _, function in sorted(_turns(view, due)):
+            if not places:
                 return
-            number = self._best(view, function, pressure_s)
-            if number is not None:
-                del pressure_s[number]
-                yield Load(function, number)
+            level_s = _level_s(view, function) if function in placed else inf
+            if level_s > min(view.load_s(function, number) for number in nodes):
+                pressure_s = pressure_s or {n: _pressure_s(view, view.devices[n]) for n in places}
+                number = self._best(view, function, level_s, pressure_s)
+                if number is not None:
+                    places.remove(number)
+                    del pressure_s[number]
+                    yield Load(function, number)
             self.looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
 
     def _load_ahead(self, view: FleetView, now_s: float) -> Iterator[Decision]:
@@ -102,11 +107,10 @@ class FinishFirst(msgspec.Struct):
         return dict.fromkeys((*islice(view.open, _SAMPLED), *others))
 
     def _best(
-        self, view: FleetView, function: FunctionId, pressure_s: dict[DeviceId, float]
+        self, view: FleetView, function: FunctionId, level_s: float, pressure_s: dict[DeviceId, float]
     ) -> DeviceId | None:
         """Where one more copy pays most, if anywhere."""
         hosts, count = view.where(function), view.waiting_by_function[function]
-        level_s = _level_s(view, function, count) if hosts else inf
         if level_s < inf and min(pressure_s.values()) >= level_s:
             return None
         best, best_gain, later = None, 0.0, self._worth(view, function, len(hosts) + 1)
@@ -208,10 +212,10 @@ def _pressure_s(view: FleetView, device: DeviceView) -> float:
     return seconds
 
 
-def _level_s(view: FleetView, function: FunctionId, count: int) -> float:
+def _level_s(view: FleetView, function: FunctionId) -> float:
     """When the last of those that wait for the function would begin, with the copies that there are: they
     fill up the devices that begin first."""
-    hosts = view.where(function)
+    hosts, count = view.where(function), view.waiting_by_function[function]
     starts, run_s = [], 0.0
     for number in hosts:
         device = view.devices[number]
