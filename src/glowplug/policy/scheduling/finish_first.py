@@ -30,6 +30,9 @@ _LOOK_AGAIN_SHARE = 0.04
 """Of a load's seconds: nothing changes faster by so much that a function's queue would have to be weighed
 again."""
 _MUST = 1e9
+_TURNS_BEFORE = 2
+"""So many runs of each function that waits for a device are reckoned to come before a newcomer's there: in
+fair turns no more do, however many wait."""
 _AHEAD_AGAIN_S = 0.25
 _NOTHING_AHEAD_AGAIN_S = 1.0
 """When free memory is looked at again after something, and after nothing, was loaded ahead."""
@@ -201,14 +204,16 @@ def _need(view: FleetView, device: DeviceView, but: FunctionId) -> float:
 
 
 def _pressure_s(view: FleetView, device: DeviceView) -> float:
-    """Until the device could begin something new: what runs, its line, its share of what waits."""
+    """Until the device could begin something new: what runs, its line, its share of what waits as far as that
+    has its turn before."""
     seconds = device.running_left_s + device.line_s
     waiting = view.waiting_by_function
     for models in (device.residents, device.loading):
         for function in models:
             count = waiting.get(function)
             if count:
-                seconds += count * each_s(view, function, device.id, count) / len(view.where(function))
+                turns = min(_TURNS_BEFORE, count / len(view.where(function)))
+                seconds += turns * each_s(view, function, device.id, count)
     return seconds
 
 
@@ -220,7 +225,7 @@ def _level_s(view: FleetView, function: FunctionId) -> float:
     for number in hosts:
         device = view.devices[number]
         run_s = each_s(view, function, number, count)
-        others_s = _pressure_s(view, device) - count * run_s / len(hosts)
+        others_s = _pressure_s(view, device) - min(_TURNS_BEFORE, count / len(hosts)) * run_s
         starts.append(max(others_s, device.load_left_s(function)))
     starts.sort()
     left_s, level_s, filled = count * run_s, starts[0], 1
