@@ -17,6 +17,7 @@ from glowplug.node.interrupts import Interrupts
 from glowplug.node.messages import Fork, WorkerReady
 from glowplug.node.on_device import run_there, settle
 from glowplug.node.parallel import restore_threads
+from glowplug.node.part import connect
 from glowplug.node.serial_worker import SerialWorker
 from glowplug.node.zygote import give_back
 from glowplug.transport.worker_side import WorkerEndpoint
@@ -73,8 +74,9 @@ class Worker:
 
             ConcurrentWorker(answers, served.routes, self.control).run()
         else:
-            is_told = self.device is not None
-            SerialWorker(answers, served.routes, interrupts, batches_are_made=is_told).run()
+            SerialWorker(
+                answers, served.routes, interrupts, _rest, batches_are_made=self.device is not None
+            ).run()
 
     def _climb(self) -> tuple[Served, Phases]:
         phases = Phases()
@@ -87,6 +89,8 @@ class Worker:
             phases.seconds["fetch"] = self.message.fetched_s
         os.environ.setdefault("GLOWPLUG_FUNCTION", self.message.function)
         served = self._served(phases)
+        if self.message.gang is not None:
+            connect(served, self.message.gang)
         restore_threads()
         held = peak = 0
         if self.message.prime:
@@ -109,3 +113,8 @@ class Worker:
         served = self.served or load(self.message, phases, place=place)
         served.routes.wrap(partial(run_there, self.device))
         return served
+
+
+def _rest() -> None:
+    """A call's scratch memory is nobody's until the next one."""
+    give_back(procfs.private_bytes())
