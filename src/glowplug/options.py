@@ -41,7 +41,8 @@ class Options(TypedDict, total=False):
 
     A server that loads functions before they are called (`serve --preload`) does so with `preload="auto"`
     when a call is likely; with `"always"` whenever there is memory that nobody uses, which needs no policy;
-    with `"never"` it does not.
+    with `"never"` it does not. With `pin` what has climbed stays, however long ago it was used, and goes only
+    for a request that finds no other room.
 
     With `device="gpu"` the model lies and computes on one of the server's devices (`serve --devices`), where
     it takes `device_memory` (not given: its weights and `memory`); `max_workers` are then copies on different
@@ -72,6 +73,7 @@ class Options(TypedDict, total=False):
     network: bool
     prewarm: str
     preload: Preload
+    pin: bool
     env: dict[str, str]
     secrets: Sequence[str]
     include: Sequence[str]
@@ -84,8 +86,8 @@ DEFAULTS: Options = {
     "libraries": (), "keep_warm": "5m", "timeout": "60s", "max_queue": 100,
     "min_workers": 0, "workers": 1, "target_concurrency": 1, "threads": 0,
     "priority": "interactive", "device": "cpu", "device_memory": 0, "latency_target": 0.0, "network": False,
-    "prewarm": "auto", "preload": "auto", "env": {}, "secrets": (), "include": (), "requirements": None,
-    "build_from_source": None,
+    "prewarm": "auto", "preload": "auto", "pin": False, "env": {}, "secrets": (), "include": (),
+    "requirements": None, "build_from_source": None,
 }  # fmt: skip
 
 
@@ -126,7 +128,7 @@ def declaration(
         target_concurrency=o["target_concurrency"], threads=o["threads"], priority=o["priority"],
         device=o["device"], device_memory_bytes=parse_bytes(o["device_memory"], f"{what}: device_memory"),
         latency_target_s=parse_seconds(o["latency_target"], f"{what}: latency_target"),
-        network=o["network"], prewarm=o["prewarm"], preload=o["preload"],
+        network=o["network"], prewarm=o["prewarm"], preload=o["preload"], pin=o["pin"],
         env=dict(o["env"] or {}), secrets=tuple(o["secrets"]),
         include=tuple(o["include"]), requirements=_requirements(what, o, of_app),
         doc=inspect.getdoc(target) or "",

@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from glowplug.control.preloading.records import Preloads
+from glowplug.control.preloading.view import PreloadView
+from glowplug.control.status import function_statuses
 from glowplug.core.commands import Climb, Descend, Dispatch
 from glowplug.core.events import ClimbRequested, NodeJoined, PressureChanged
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
@@ -292,3 +295,102 @@ def test_kept_sets_no_timer_and_keeps() -> None:
     world.advance(100_000.0)
     assert world.standing("f") == Step.PARKED
     assert not any(key.startswith("keep:") for key in world.timers)
+
+
+def test_what_was_loaded_in_vain_goes_when_it_is_not_likely_any_more() -> None:
+    world = World(ladder(preload_byte_price=1e-6))
+    world.deploy(spec("timer", prewarm="none"))
+    call_regularly(world, "timer", 6)
+    world.engine.answer_all()
+    preloads = world.state.context.store.preloads
+    assert len(preloads.unused) == 1
+    for _ in range(100):
+        world.advance(PERIOD_S)
+        world.engine.answer_all()
+    assert not preloads.unused
+    assert world.standing("timer") < Step.PARKED
+    assert preloads.wasted >= 1
+    assert [c for c in world.commands if isinstance(c, Descend) and c.why == "not needed after all"]
+
+
+@pytest.mark.parametrize("price", [{"preload_cpu_price": 2.0}, {"preload_byte_price": 1.0}])
+def test_a_climb_that_costs_more_than_it_spares_is_not_begun(price: dict[str, float]) -> None:
+    world = World(ladder(**price))
+    world.deploy(spec("timer", prewarm="none"))
+    call_regularly(world, "timer", 6)
+    assert world.state.context.store.preloads.started == 0
+
+
+def test_a_pre_load_used_under_its_lease_goes_when_its_function_says() -> None:
+    """Not only when the lease ends: until it was used, its time to go was the pre-load policy's to say."""
+    world = World(ladder(lends=True))
+    world.deploy(spec("timer", keep_warm_s=1.0, prewarm="fixed"))
+    for _ in range(6):
+        serve(world, "timer")
+        world.advance(2.0)
+        world.engine.answer_all()
+        assert world.standing("timer") < Step.PARKED
+        world.advance(PERIOD_S - 2.0)
+        world.engine.answer_all()
+    assert world.state.context.store.preloads.used >= 1
+
+
+def test_only_a_share_of_memory_is_for_what_nobody_has_used() -> None:
+    """A worker takes 200 bytes of 4,000: two fit into an eighth."""
+    world = World(settings("none", substrate="zygote", preload_memory_share=0.125), budget_bytes=4000)
+    world.deploy(*(spec(f"f{n}", preload="always") for n in range(4)))
+    for _ in range(10):
+        world.engine.answer_all()
+        world.advance(10.0)
+    preloads = world.state.context.store.preloads
+    assert len(preloads.unused) == 2
+    assert preloads.held_back > 0
+
+
+def test_what_is_pinned_stays_when_others_are_loaded_ahead_and_goes_for_a_request() -> None:
+    world = World(ladder(), budget_bytes=1000 + 10 + 700 + 100)
+    world.parked(spec("pinned", pin=True, prewarm="none"))
+    world.advance(10_000.0)
+    assert world.standing("pinned") == Step.PARKED
+    world.deploy(spec("ahead", preload="always"))
+    world.advance(100.0)
+    assert world.standing("pinned") == Step.PARKED
+    request = world.ask("ahead")
+    world.engine.answer_all()
+    world.answer(request)
+    assert world.outcome(request) == "done"
+
+
+def test_steps_say_where_what_is_held_and_what_was_loaded_ahead() -> None:
+    world = preloading_world()
+    world.engine.answer_all()
+    (status,) = function_statuses(world.state)
+    found = {each.step: each for each in status.held}
+    assert set(found) == {"local", "parked"}
+    assert (found["parked"].node, found["parked"].count, found["parked"].preloaded) == (NODE, 1, 1)
+    assert found["local"].held_bytes == 500
+    serve(world, "ahead")
+    (status,) = function_statuses(world.state)
+    assert [each.preloaded for each in status.held] == [0, 0]
+
+
+def test_where_much_is_loaded_in_vain_a_climb_has_to_be_worth_more() -> None:
+    preloads = Preloads()
+    world = preloading_world()
+    world.engine.answer_all()
+    instance = next(iter(world.state.context.store.instances.values()))
+    shares = []
+    for number in range(100):
+        preloads.note_started(instance, 90, float(number), 1.0)
+        preloads.note_unused(instance, number + 1.0)
+        shares.append(preloads.used_share(NODE))
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] < 0.2
+    for number in range(100):
+        preloads.note_started(instance, 90, float(number), 1.0)
+        preloads.note_used(instance.id)
+    assert preloads.used_share(NODE) > 0.8
+    world.state.context.store.preloads = preloads
+    usual = PreloadView(world.state.context).cpu_price(NODE)
+    preloads.used_shares[NODE] = 0.0
+    assert PreloadView(world.state.context).cpu_price(NODE) > 2 * usual

@@ -2,8 +2,9 @@
 
 Simulated: the controller and its policies are the live ones, moves take what profiles say
 (sim/footprints.py). Parts: `table` re-makes the published table; `mix` is four hours of hot, once-a-minute
-and rare functions; `hour` the recorded hour as it is; `jitter` the mix with timers off by up to 20 s;
-`zygote` the mix on zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes.
+and rare functions; `hour` the recorded hour as it is; both beside a policy that knows the trace; `jitter` the
+mix with timers off by up to 20 s; `cpu` the mix with ladder held to shares of a core; `zygote` the mix on
+zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes.
 """
 
 from __future__ import annotations
@@ -18,17 +19,26 @@ from rich.console import Console
 
 from glowplug.bench import preloading_claims
 from glowplug.bench.kept_runs import KeptRuns
-from glowplug.bench.preloading_cells import FIXED_RIVALS, LADDER, TABLE, Cell, as_published, run_cell
+from glowplug.bench.preloading_cells import (
+    AT_CPU,
+    CLAIRVOYANT,
+    FIXED_RIVALS,
+    LADDER,
+    TABLE,
+    Cell,
+    as_published,
+    run_cell,
+)
 from glowplug.bench.preloading_plot import draw
 from glowplug.bench.published_preloading import CLASSES, PUBLISHED
 from glowplug.bench.result import Result, print_claims, print_rows
 from glowplug.sim.replays import Cluster, System
 
-PARTS = ("table", "nodes", "mix", "hour", "jitter", "zygote")
+PARTS = ("table", "nodes", "mix", "hour", "jitter", "cpu", "zygote")
 SHARES = (0.05, 0.1, 0.25, 0.5)
 COLUMNS = (
     "system", "trace_class", "nodes", "memory_share", "seed", "mean_s", "p99_s", "loading_mean_s",
-    "preload_rate", "waited_share", "cpu_s", "overloaded",
+    "preload_rate", "waited_share", "cpu_s", "loading_s", "wasted_byte_s", "overloaded",
 )  # fmt: skip
 
 
@@ -102,8 +112,13 @@ def cells(options: Options) -> Iterator[Cell]:
             if part in options.parts:
                 shares = (0.1,) if part == "jitter" else SHARES
                 for share in shares:
-                    for system in (*FIXED_RIVALS, LADDER):
+                    bound = () if part == "jitter" else (CLAIRVOYANT,)
+                    for system in (*FIXED_RIVALS, LADDER, *bound):
                         yield Cell(part, system, Cluster(memory_share=share), workload, functions, seed)
+        if "cpu" in options.parts:
+            for share in (0.1, 0.25):
+                for system in (*FIXED_RIVALS, LADDER, *AT_CPU):
+                    yield Cell("cpu", system, Cluster(memory_share=share), mix, options.mix_functions, seed)
         if "zygote" in options.parts:
             for share in (0.05, 0.1):
                 for system in (FIXED_RIVALS[0], LADDER, *map(_on_zygotes, (*FIXED_RIVALS, LADDER))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -40,6 +41,20 @@ FIXED_RIVALS = (
 """Pre-loading as published needs sandboxes with room: larger ones than their models, which then keep theirs,
 or ones where pre-loads displace what was used last."""
 LADDER = System("ladder", prewarm="kept", eviction="ladder", preload="ladder")
+CLAIRVOYANT = System("clairvoyant", prewarm="kept", eviction="ladder", preload="clairvoyant")
+"""The bound: as ladder, with each function's next call known."""
+
+
+def held_to(cpu_share: float) -> System:
+    """Ladder with so much of a core at each node; with none it only evicts."""
+    name = f"ladder, {cpu_share:.0%} of a core"
+    if not cpu_share:
+        return msgspec.structs.replace(LADDER, name=name, preload="none", cpu_share=0.0)
+    return msgspec.structs.replace(LADDER, name=name, cpu_share=cpu_share)
+
+
+AT_CPU = tuple(held_to(share) for share in (0.0, 0.01, 0.03, 0.1))
+"""For a comparison at equal processor time."""
 
 
 def as_published(name: str, prewarm: str, eviction: str, preload: str) -> System:
@@ -120,6 +135,8 @@ def _row(cell: Cell, trace: Trace, found: Replayed) -> dict[str, Any]:
         "wasted": found.wasted,
         "wasted_byte_s": found.wasted_byte_s,
         "cpu_s": found.cpu_s,
+        "loading_s": found.loading_s,
+        "cpu_share": system.cpu_share if isfinite(system.cpu_share) else None,
         "held_mean_bytes": float(found.memory_bytes.mean()),
         "overloaded": loading_mean_s > OVERLOADED_S or found.failed > 0,
         "simulated": True,

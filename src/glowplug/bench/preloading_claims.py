@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
 from glowplug.bench.pairs import PairedRatio, paired_ratio
 from glowplug.bench.published_preloading import CLASSES, Published
 from glowplug.bench.result import Claim, claim
@@ -25,6 +27,9 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
                 continue
             best = best_fixed([row for row in rows if row["part"] == part])
             found.append(_ratio_claim(f"{part}, {share:.0%} of memory", here, best, "ladder", target))
+            found += _bound(f"{part}, {share:.0%} of memory", here)
+    found += _never_worse([row for row in rows if row["part"] in ("mix", "hour", "jitter")])
+    found += _equal_cpu([row for row in rows if row["part"] == "cpu"])
     found += _wasted([row for row in rows if row["part"] == "mix"])
     found += _zygote([row for row in rows if row["part"] == "zygote"])
     found += _nodes([row for row in rows if row["part"] == "nodes"])
@@ -32,10 +37,11 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
 
 
 def best_fixed(rows: Iterable[Row]) -> str:
-    """The system, but for ladder, that is best over all cells: by its mean of ratios to each cell's best."""
+    """The system that is best over all cells, ladder's own and the bound left out: by its mean of ratios to
+    each cell's best."""
     by_cell: dict[tuple[Any, ...], dict[str, float]] = {}
     for row in rows:
-        if row["system"] != "ladder" and not row["overloaded"]:
+        if row["eviction"] != "ladder" and not row["overloaded"]:
             cell = by_cell.setdefault((row["memory_share"], row["seed"]), {})
             cell[row["system"]] = max(row["loading_mean_s"], _LEAST_S)
     scores: dict[str, list[float]] = {}
@@ -60,6 +66,56 @@ def _ratio_claim(what: str, rows: Sequence[Row], rival: str, ours: str, target: 
     if found.pairs == 1:
         name = f"{what}: {rival} / {ours} (one seed)"
     return claim(name, found.ratio, "at least", target)
+
+
+def _bound(what: str, rows: Sequence[Row]) -> list[Claim]:
+    """A policy that knows the trace is no worse than one that does not."""
+    if not any(row["system"] == "clairvoyant" for row in rows):
+        return []
+    return [_ratio_claim(what, rows, "ladder", "clairvoyant", 1.0)]
+
+
+def _never_worse(rows: Sequence[Row]) -> list[Claim]:
+    """Cells, seeds together, in which even the upper end of the paired interval of rival / ladder says that
+    ladder waits longer by over 5 %. Those in overload are none."""
+    cells: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        if not row["overloaded"]:
+            cells.setdefault((row["part"], row["memory_share"]), []).append(row)
+    worse, counted = 0, 0
+    for (part, _), here in cells.items():
+        rival = best_fixed([row for row in rows if row["part"] == part])
+        if {rival, "ladder"} <= {row["system"] for row in here}:
+            counted += 1
+            worse += paired(here, rival, "ladder").high < 1 / 1.05
+    name = f"cells of {counted} in which ladder waits over 5 % longer, beyond its 95 % interval"
+    return [claim(name, worse, "at most", 0)] if counted else []
+
+
+def _equal_cpu(rows: Sequence[Row]) -> list[Claim]:
+    """Ladder at the share of a core with which all loads together, those that requests waited for among them,
+    take as long as the best rival's: between two shares by proportion."""
+    found = []
+    best = best_fixed(rows)
+    for share in sorted({row["memory_share"] for row in rows}):
+        here = [row for row in rows if row["memory_share"] == share]
+        theirs, ours = [], []
+        for seed in sorted({row["seed"] for row in here}):
+            of_seed = [row for row in here if row["seed"] == seed]
+            for rival in (row for row in of_seed if row["system"] == best):
+                curve = [row for row in of_seed if row["eviction"] == "ladder"]
+                theirs.append(max(rival["loading_mean_s"], _LEAST_S))
+                ours.append(max(at_loading(curve, rival["loading_s"]), _LEAST_S))
+        if theirs:
+            name = f"mix, {share:.0%} of memory, equal seconds of loading: {best} / ladder"
+            found.append(claim(name, paired_ratio(theirs, ours).ratio, "at least", 1.0))
+    return found
+
+
+def at_loading(curve: Sequence[Row], loading_s: float) -> float:
+    """Mean seconds of waiting where all loads take `loading_s`; at the ends of the curve what is there."""
+    points = sorted((row["loading_s"], row["loading_mean_s"]) for row in curve)
+    return float(np.interp(loading_s, [x for x, _ in points], [y for _, y in points]))
 
 
 def _wasted(rows: Sequence[Row]) -> list[Claim]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.specs import MOST_COPIES
-from glowplug.core.status import DeviceStatus, FunctionStatus
+from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus
 from glowplug.core.units import show_bytes, show_seconds
 
 Url = Annotated[
@@ -45,13 +45,19 @@ def deploy(
         console.print(_table(found))
 
 
-def ps(*, url: Url = None, json: Json = False) -> None:
+def ps(*, steps: bool = False, url: Url = None, json: Json = False) -> None:
     """List functions: where each stands on the readiness ladder, and what it holds.
 
     Examples:
 
         glowplug ps
+        glowplug ps --steps                            # what each holds at each step, by node
         glowplug ps --json | jq '.[].step'
+
+    Parameters
+    ----------
+    steps
+        What each function holds at each step of the ladder, by node; what was loaded ahead is marked.
     """
     with Client(url) as client:
         found = client.functions()
@@ -63,7 +69,7 @@ def ps(*, url: Url = None, json: Json = False) -> None:
     if not found:
         console.print("nothing is deployed; try: glowplug deploy app.py")
         return
-    console.print(_table(found))
+    console.print(_steps_table(found) if steps else _table(found))
     for node in info["nodes"]:
         reserved, budget = show_bytes(node["reserved_bytes"]), show_bytes(node["budget_bytes"])
         console.print(f"node {node['node']}: {reserved} of {budget} reserved", style="dim", highlight=False)
@@ -166,6 +172,22 @@ def undeploy(*functions: str, url: Url = None) -> None:
             client.undeploy(function)
 
 
+def _steps_table(found: list[FunctionStatus]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("FUNCTION", "NODE", "STEP", "COUNT", "HELD", "AHEAD"):
+        table.add_column(name, justify="right" if name in ("COUNT", "HELD") else "left", overflow="fold")
+    for f in found:
+        for each in f.held or (HeldStatus("", f.step, 0, 0),):
+            ahead = f"{each.preloaded} not used yet" if each.preloaded else ""
+            count, held = (str(each.count), show_bytes(each.held_bytes)) if each.count else ("", "")
+            table.add_row(_shown_name(f), each.node, coloured(each.step), count, held, ahead)
+    return table
+
+
+def _shown_name(f: FunctionStatus) -> str:
+    return f.name if f.namespace == "default" else f"{f.name}.{f.namespace}"
+
+
 _COLOURS = {"parked": "green", "busy": "green", "staged": "cyan", "failed": "red", "building": "yellow"}
 
 
@@ -191,9 +213,8 @@ def _table(found: list[FunctionStatus]) -> Table:
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for f in found:
         note = f.error or f.phase or (f"up to {f.highest_step}: {f.reason}" if f.reason else "")
-        name = f.name if f.namespace == "default" else f"{f.name}.{f.namespace}"
         table.add_row(
-            name, coloured(f.state), coloured(f.step),
+            _shown_name(f), coloured(f.state), coloured(f.step),
             str(f.availableReplicas), str(f.queued), f"{f.invocationCount:.0f}", show_bytes(f.held_bytes),
             show_bytes(f.weight_bytes), show_seconds(f.keep_warm_s), note.replace("[", "\\["),
         )  # fmt: skip

@@ -55,7 +55,8 @@ def replay(
         A workload as `glowplug workload` names it, with a colon, or a journal's folder. Default: the journal
         of `glowplug serve`.
     policy
-        Behind commas: fixed, histogram, faascache, pagurus, tyche, instainfer, ladder. Each may name what
+        Behind commas: fixed, histogram, faascache, pagurus, tyche, instainfer, ladder, and clairvoyant, which
+        is ladder where the next calls are known. Each may name what
         keeps workers warm under it, as in tyche+histogram.
     nodes
         How many nodes share the memory.
@@ -123,6 +124,7 @@ def row(system: System, found: Replayed, requests: int) -> dict[str, Any]:
         "wasted": found.wasted,
         "wasted_byte_s": found.wasted_byte_s,
         "load_ahead_s": found.cpu_s,
+        "load_s": found.loading_s,
         "held_mean_bytes": float(found.memory_bytes.mean()),
     }
 

@@ -43,6 +43,8 @@ def serve(
     device_eviction: str = _POLICIES.device_eviction,
     preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
     preload_cpu_share: float = _POLICIES.preload_cpu_share,
+    preload_memory_share: float = _POLICIES.preload_memory_share,
+    preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
     threads: int = 0,
     strict: bool = False,
     same_user: bool = False,
@@ -99,6 +101,10 @@ def serve(
         their keep_warm); tyche or instainfer, which load and unload by timers, for comparison.
     preload_cpu_share
         How much of one core such loads may take.
+    preload_memory_share
+        How much of the memory they may hold, until they are used.
+    preload_horizon
+        How long before its call such a load begins, at most, beside what it takes.
     threads
         Compute threads of all workers of a function together; 0 is every core.
     strict
@@ -129,7 +135,10 @@ def serve(
         policy_class(kind, name)
     budget_bytes = parse_bytes(memory, "--memory")
     options = ServerOptions(
-        control=control_settings(scheduling, device_eviction, preload, preload_cpu_share),
+        control=control_settings(
+            scheduling, device_eviction, preload, preload_cpu_share, preload_memory_share,
+            parse_seconds(preload_horizon, "--preload-horizon"),
+        ),
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=budget_bytes, threads=threads,
@@ -161,20 +170,33 @@ def serve(
 
 
 def control_settings(
-    scheduling: str, device_eviction: str, preload: str, preload_cpu_share: float
+    scheduling: str,
+    device_eviction: str,
+    preload: str,
+    cpu_share: float,
+    memory_share: float,
+    horizon_s: float,
 ) -> ControlSettings:
     """`ladder` is a pre-load policy together with the eviction and the keeping that go with it. Raises
     InvalidArguments."""
-    if not 0.0 < preload_cpu_share <= 64.0:
+    if not 0.0 < cpu_share <= 64.0:
         raise InvalidArguments(
-            f"--preload-cpu-share: {preload_cpu_share} is not a share of a core, such as 0.15",
-            "preload_cpu_share",
+            f"--preload-cpu-share: {cpu_share} is not a share of a core, such as 0.15", "preload_cpu_share"
         )
+    if not 0.0 <= memory_share <= 1.0:
+        raise InvalidArguments(
+            f"--preload-memory-share: {memory_share} is not a share of the memory, such as 0.5",
+            "preload_memory_share",
+        )
+    if not horizon_s > 0.0:
+        raise InvalidArguments("--preload-horizon: at least some milliseconds", "preload_horizon")
     found = ControlSettings(
         scheduling=scheduling,
         device_eviction=device_eviction,
         preload=preload,
-        preload_cpu_share=preload_cpu_share,
+        preload_cpu_share=cpu_share,
+        preload_memory_share=memory_share,
+        preload_horizon_s=horizon_s,
     )
     if preload == "ladder":
         return msgspec.structs.replace(found, eviction="ladder", prewarm="kept")

@@ -14,7 +14,6 @@ from glowplug.core.priority import WORTH
 from glowplug.core.specs import BundleFacts
 from glowplug.policy.costs import COPY_BYTES_PER_S, DISK_BYTES_PER_S
 from glowplug.policy.eviction import EvictionPolicy, Worth
-from glowplug.policy.preload import NEAR_S
 from glowplug.policy.prewarm import PrewarmPolicy
 
 _LOG_WORTH = {rank: log(weight) for rank, weight in WORTH.items()}
@@ -120,13 +119,19 @@ def worth(c: Context, holding: Holding) -> Worth:
         if holding.target.kind == "version":
             saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
         uses, used_s = arrivals.seen(function.id)
-        return Worth(rank, saved_s, held_bytes, needed=needed, used_s=used_s, uses=uses)
+        return Worth(
+            rank, saved_s, held_bytes, _is_pinned(function, version), needed=needed, used_s=used_s, uses=uses
+        )
     origin = best_origin(c, version, holding.target.node) or Step.LOCAL
-    pinned = version.live <= replicas_wanted(c, function)
+    pinned = version.live <= replicas_wanted(c, function) or _is_pinned(function, version)
     instance = c.store.instances[InstanceId(int(holding.target.key))]
     saved_s, used_s = costs.climb_s(name, origin), instance.used_s
     needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
     return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=instance.uses)
+
+
+def _is_pinned(function: Function, version: Version) -> bool:
+    return version.spec.declaration.pin and version.spec.version == function.active
 
 
 def device_bytes(version: Version, device: Device) -> int:
@@ -149,7 +154,7 @@ def too_large(c: Context, version: Version, device: Device) -> str:
 
 def worth_on_device(c: Context, instance: Instance) -> Worth:
     """What keeping a model on its device spares: the load from where its node has it else."""
-    version = c.store.versions[instance.version]
+    version, function = c.store.versions[instance.version], c.store.functions[instance.function]
     origin = load_origin(c, version, instance.node) or Step.IMPORTED
     saved_s = c.policies.costs.climb_s(version.spec.version, origin)
     copies = len(c.store.fleet.where.get(instance.function, ()))
@@ -158,7 +163,7 @@ def worth_on_device(c: Context, instance: Instance) -> Worth:
         rank=demand(c, version),
         saved_s=saved_s,
         held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
-        pinned=version.live <= replicas_wanted(c, c.store.functions[instance.function]),
+        pinned=version.live <= replicas_wanted(c, function) or _is_pinned(function, version),
         copies=max(1, copies),
         needed=needed_soon(c, instance.function, c.policies.device_eviction),
         at_once=rate_per_s * c.policies.costs.expect_s(version.spec.version, "run"),
@@ -179,11 +184,11 @@ def device_score_now(c: Context, key: str) -> float:
 
 
 def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> float:
-    """The probability that a function is asked for within NEAR_S; only worked out for a policy that wants to
-    know."""
+    """The probability that a function is asked for within the horizon; only worked out for a policy that
+    wants to know."""
     if not policy.timely:
         return 0.0
-    return c.policies.predictors.needed(function, c.now_s, 0.0, NEAR_S)
+    return c.policies.predictors.needed(function, c.now_s, 0.0, c.settings.preload_horizon_s)
 
 
 def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:

@@ -210,10 +210,13 @@ def _look_again(c: Context, instance: Instance, at_s: float) -> None:
 
 
 def _keep_until_s(c: Context, instance: Instance, version: Version) -> float:
-    if version.spec.declaration.preload == "always" and version.live <= 1:
+    declared = version.spec.declaration
+    if version.live <= 1 and (declared.pin or declared.preload == "always"):
         return inf
     until_s = prewarm_of(c, version).keep_until_s(InstanceView(instance, version), c.now_s)
     if instance.id in c.store.preloads.unused:
+        if c.policies.preload.ends_unused:
+            return inf
         # Its function's policy may keep none, or none yet; but this one was not loaded to go at once.
         until_s = max(until_s, instance.used_s + version.spec.declaration.keep_warm_s)
     return until_s

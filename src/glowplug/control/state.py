@@ -45,10 +45,14 @@ class _Snapshot(msgspec.Struct):
 def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
     instance = c.store.instances.get(event.instance)
     if instance is not None and instance.lease is not None:
+        first = False
         if lending.take_report(c, instance, event):
-            c.store.preloads.note_used(instance.id)
+            first = c.store.preloads.note_used(instance.id)
             drive.arrived(c, instance.function)
         instances.released(c, instance)
+        if first:
+            # While it was unused its time to go was the pre-load policy's to say.
+            pump.on_keep_timer(c, instance)
 
 
 HANDLERS: dict[type, Callable[[Context, Any], None]] = {

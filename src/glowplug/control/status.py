@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from glowplug.control import goals
 from glowplug.control.context import Context
 from glowplug.control.estimates import freed_bytes, replicas_wanted
-from glowplug.control.records import Function, Version, key_of
+from glowplug.control.records import Function, Instance, Version, key_of
 from glowplug.control.state import ControlState
 from glowplug.core.ids import FunctionId, InstanceId, VersionId, split_function_id
 from glowplug.core.ladder import Step
-from glowplug.core.status import FunctionStatus, InstanceStatus, NodeStatus, PreloadStatus
+from glowplug.core.status import FunctionStatus, HeldStatus, InstanceStatus, NodeStatus, PreloadStatus
 
 _LABELS = {step: step.label for step in Step}
 _SERVING = ("parked", "busy")
@@ -59,6 +59,7 @@ def preload_status(state: ControlState) -> PreloadStatus:
     return PreloadStatus(
         policy=settings.preload,
         cpu_share=settings.preload_cpu_share,
+        memory_share=settings.preload_memory_share,
         unused=len(preloads.unused),
         started=preloads.started,
         used=preloads.used,
@@ -149,8 +150,42 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
         device_bytes=sum(map(c.store.fleet.ledger.held_bytes, version.keys)),
         endpoints=(facts.endpoints if facts else ()) or declaration.endpoints,
         instances=tuple(instances),
+        held=_held(c, shown),
         failures=function.failed,
     )
+
+
+_STEPS = {"weights": "local", "version": "staged", "instance": "parked"}
+
+
+def _held(c: Context, versions: list[Version]) -> tuple[HeldStatus, ...]:
+    """By node, then from the lowest step up."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for version in versions:
+        for key in version.keys:
+            holding = c.store.holdings[key]
+            target = holding.target
+            if target.kind not in _STEPS:
+                continue
+            step, unused = _STEPS[target.kind] if holding.phase == "up" else holding.phase, False
+            if target.kind == "instance":
+                instance = c.store.instances[InstanceId(int(target.key))]
+                unused = instance.id in c.store.preloads.unused
+                if holding.phase == "up" and _in_flight(instance):
+                    step = "busy"
+            found = counts.setdefault((target.node, step), [0, 0, 0])
+            found[0] += 1
+            found[1] += c.store.ledger.held_bytes(key)
+            found[2] += unused
+    order = ("local", "staged", "climbing", "parked", "busy", "descending")
+    return tuple(
+        HeldStatus(node, step, *counts[node, step])
+        for node, step in sorted(counts, key=lambda each: (each[0], order.index(each[1])))
+    )
+
+
+def _in_flight(instance: Instance) -> int:
+    return len(instance.bound) + (instance.lease.in_flight if instance.lease else 0)
 
 
 def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[InstanceStatus], int]:
@@ -165,7 +200,7 @@ def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[Instan
             if holding.target.kind != "instance":
                 continue
             instance = c.store.instances[InstanceId(int(holding.target.key))]
-            in_flight = len(instance.bound) + (instance.lease.in_flight if instance.lease else 0)
+            in_flight = _in_flight(instance)
             step = holding.phase if holding.phase != "up" else "busy" if in_flight else "parked"
             unused = instance.id in c.store.preloads.unused
             found.append(

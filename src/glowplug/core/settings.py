@@ -20,6 +20,15 @@ class ControlSettings(msgspec.Struct, frozen=True):
     preload: str = "none"
     preload_cpu_share: float = 0.15
     """Of one core, at each node, for climbs that nobody waits for; infinite for no limit."""
+    preload_memory_share: float = 1.0
+    """Of each node's budget, for what such climbs brought that nobody has used yet."""
+    preload_cpu_price: float = 0.2
+    """Seconds of waiting that a second of such a climb has to spare, on average; the more, up to 1, the more
+    of its node's share is spent."""
+    preload_byte_price: float = 3e-12
+    """And that a byte which it holds for a second has to: 3 ms a GB and second."""
+    preload_horizon_s: float = 4.0
+    """About the time that a load takes: what is needed later than that can still be fetched just in time."""
     substrate: Literal["zygote", "process"] = "zygote"
     """What a warm instance is: forked from a zygote, with what it needs; or a process with everything of its
     own inside its sandbox's limit, as in the published systems."""

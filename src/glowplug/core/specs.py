@@ -119,6 +119,8 @@ class Declaration(msgspec.Struct, frozen=True):
     prewarm: str = "auto"
     """The policy that keeps its workers warm; `auto` is what the server uses."""
     preload: Preload = "auto"
+    pin: bool = False
+    """What has climbed stays: it goes only for a request that finds no other room."""
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
     include: tuple[str, ...] = ()

@@ -17,6 +17,18 @@ class InstanceStatus(msgspec.Struct, frozen=True):
     """Loaded before anybody asked, and not used since."""
 
 
+class HeldStatus(msgspec.Struct, frozen=True):
+    """What a function holds at one step at one node: weights in the page cache (`local`), its zygote
+    (`staged`), workers (`parked`, `busy`), and what is on its way (`climbing`, `descending`). `count` of
+    them, of which `preloaded` were loaded before anybody asked, and not used since."""
+
+    node: str
+    step: str
+    count: int
+    held_bytes: int
+    preloaded: int = 0
+
+
 class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One function. The camelCase names are OpenFaaS's; the others are ours.
 
@@ -25,7 +37,7 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     `waiting`, `environment` (packages are being installed), `import` or `build`. `step` is where its best
     place or instance stands; `highest_step` and `reason` say how far it can climb and why no further.
     `device_bytes` is what its workers hold of devices. `versions` are those that can be active, the active
-    one first; `next` is one that is on its way to that.
+    one first; `next` is one that is on its way to that; `held` is what these hold, step by step.
     """
 
     name: str
@@ -64,6 +76,7 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     device_bytes: int = 0
     endpoints: tuple[EndpointSpec, ...] = ()
     instances: tuple[InstanceStatus, ...] = ()
+    held: tuple[HeldStatus, ...] = ()
     failures: int = 0
 
 
@@ -103,10 +116,11 @@ class NodeStatus(msgspec.Struct, frozen=True):
 class PreloadStatus(msgspec.Struct, frozen=True):
     """What was loaded before it was asked for, since the start. `unused` are there and wait for their first
     use; `wasted` ended without one, `wasted_byte_seconds` is what they held x how long. `failed` climbs
-    made their function pause; `held_back` were not begun, the share of a core being spent."""
+    made their function pause; `held_back` were not begun, the share of a core or of memory being spent."""
 
     policy: str
     cpu_share: float
+    memory_share: float
     unused: int
     started: int
     used: int

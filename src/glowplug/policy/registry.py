@@ -16,6 +16,7 @@ POLICIES: dict[str, dict[str, str]] = {
         "scale-out": "glowplug.policy.dispatch.scale_out:ScaleOut",
     },
     "preload": {
+        "clairvoyant": "glowplug.policy.preload.clairvoyant:Clairvoyant",
         "instainfer": "glowplug.policy.preload.instainfer:InstaInfer",
         "ladder": "glowplug.policy.preload.ladder:Ladder",
         "tyche": "glowplug.policy.preload.tyche:Tyche",

@@ -52,6 +52,9 @@ class SimEngine:
         self._emptied: set[InstanceId] = set()
         """Workers that have answered and, where nothing is kept, load again at their next request."""
         self._failing: dict[DeviceId, int] = {}
+        self.loading_s = 0.0
+        """All that climbs which began take, and loads in workers that kept nothing; environments are left
+        out."""
         self._functions: dict[Target, FunctionId] = {}
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
@@ -108,6 +111,7 @@ class SimEngine:
             took_s *= self._pace.get(device, 1.0)
         if instance in self._emptied:
             took_s += profile.imported_s
+            self.loading_s += profile.imported_s
         elif not self._keeps_loaded:
             self._emptied.add(instance)
         took_s = self._vary(function, took_s)
@@ -163,6 +167,8 @@ class SimEngine:
         if target.kind == "part":
             head = InstanceId(int(target.key.partition(".")[0]))
             self._gang_ready_s[head] = max(ends_s, self._gang_ready_s.get(head, 0.0))
+        if target.kind != "environment":
+            self.loading_s += took_s
         self._climbing[target] = command.id
         self._functions[target] = function
         if command.device is not None and self._failing.get(command.device, 0) > 0:

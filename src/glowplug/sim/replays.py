@@ -16,6 +16,7 @@ from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import Declaration, FunctionSpec, NodeSpec
 from glowplug.sim.footprints import PUBLISHED, Footprint, process_profile, zygote_profile
 from glowplug.sim.gateway import Ask
+from glowplug.sim.oracle import inform
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
 from glowplug.sim.workloads.trace import Trace
@@ -30,7 +31,8 @@ _SAMPLE_S = 10.0
 class System(msgspec.Struct, frozen=True):
     """What is compared. `helpers`: a request waits behind a busy copy where that beats a cold start, and
     nodes have a pool of imported processes. `keeps_loaded`: a sandbox keeps its model after an answer. A
-    sandbox's limit is its model's size, or `limit_bytes` if that is more."""
+    sandbox's limit is its model's size, or `limit_bytes` if that is more. `cpu_share` is of one core, at each
+    node, for climbs that nobody waits for."""
 
     name: str
     prewarm: str = "fixed"
@@ -40,6 +42,7 @@ class System(msgspec.Struct, frozen=True):
     helpers: bool = True
     keeps_loaded: bool = True
     limit_bytes: int = 0
+    cpu_share: float = inf
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -67,6 +70,8 @@ class Replayed(msgspec.Struct, frozen=True, eq=False):
     wasted: int
     wasted_byte_s: float
     cpu_s: float
+    """Of climbing ahead; `loading_s` is that of all loads, those that requests waited for among them."""
+    loading_s: float
     memory_s: NDArray[np.float64]
     memory_bytes: NDArray[np.float64]
     """What all nodes held, at the times of `memory_s`."""
@@ -102,6 +107,11 @@ def replay(
         scenario.append((0.0, Deployed(spec, profile.facts)))
     scenario += [(_START_S + at_s, Ask(names[f], timeout_s=_FOREVER_S)) for at_s, f in trace.events()]
     simulation = Simulation(profiles, _settings(system, seed), seed=seed, keep_log=False)
+    if system.preload == "clairvoyant":
+        calls_s: dict[FunctionId, list[float]] = {name: [] for name in names}
+        for at_s, f in trace.events():
+            calls_s[names[f]].append(_START_S + at_s)
+        inform(simulation, calls_s, max(model.load_s for model in models))
     prepare(simulation)
     return _measure(simulation, scenario, profiles, trace.span_s, tell)
 
@@ -139,6 +149,7 @@ def _measure(
         wasted=preloads.wasted,
         wasted_byte_s=preloads.wasted_byte_s,
         cpu_s=preloads.seconds,
+        loading_s=simulation.loading_s,
         memory_s=np.array(times),
         memory_bytes=np.array(held),
     )
@@ -175,7 +186,7 @@ def _settings(system: System, seed: int) -> ControlSettings:
         eviction=system.eviction,
         prewarm=system.prewarm,
         preload=system.preload,
-        preload_cpu_share=inf,
+        preload_cpu_share=system.cpu_share,
         substrate=system.substrate,
         keeps_loaded=system.keeps_loaded,
         lends=False,

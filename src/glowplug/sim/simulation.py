@@ -55,6 +55,11 @@ class Simulation:
         self._keep_log = keep_log
         self._result = SimResult([], [], self._gateway.answers)
 
+    @property
+    def loading_s(self) -> float:
+        """Of all climbs so far, whoever asked for them (SimEngine.loading_s)."""
+        return self._engine.loading_s
+
     def run(self, scenario: Iterable[tuple[float, Event | Ask | Fault]], until_s: float) -> SimResult:
         """Plays `scenario` (times in any order) until `until_s`. Can be called again to go on."""
         self.agenda.plan((at_s, partial(self._play, item)) for at_s, item in scenario)

@@ -20,6 +20,7 @@ _SYSTEMS = {
     "pagurus": System("pagurus", prewarm="pagurus"),
     "tyche": System("tyche", prewarm="kept", preload="tyche", eviction="greedy-dual"),
     "instainfer": System("instainfer", prewarm="kept", preload="instainfer", eviction="greedy-dual"),
+    "clairvoyant": System("clairvoyant", prewarm="kept", preload="clairvoyant", eviction="ladder"),
     "ladder": System("ladder", prewarm="kept", preload="ladder", eviction="ladder"),
 }
 

@@ -6,7 +6,7 @@ from math import inf
 
 from glowplug.control import growth, instances, placement
 from glowplug.control.context import Context
-from glowplug.control.estimates import best_origin, freed_bytes, loaded_bytes
+from glowplug.control.estimates import best_origin, freed_bytes, instance_bytes, loaded_bytes, zygote_bytes
 from glowplug.control.preloading import candidates, sandboxes
 from glowplug.control.preloading.view import PreloadView, SandboxView
 from glowplug.control.records import Function, Instance, Version
@@ -96,7 +96,9 @@ def _admit(c: Context, decision: Guest) -> None:
         return
     host = c.store.instances.get(decision.host)
     expected_s = c.policies.costs.climb_s(found[1].spec.version, Step.IMPORTED)
-    if host is not None and _may_spend(c, host.node, expected_s):
+    if host is None or not _may_hold(c, host.node, loaded_bytes(found[1])):
+        return
+    if _may_spend(c, host.node, expected_s):
         guest = sandboxes.admit(c, *found, host)
         if guest is not None:
             c.store.preloads.note_started(guest, loaded_bytes(found[1]), c.now_s, expected_s)
@@ -117,7 +119,8 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         expected_s = costs.expect_s(version.spec.version, "stage")
     else:
         expected_s = costs.climb_s(version.spec.version, best_origin(c, version, node.id) or Step.IMPORTED)
-    if not _may_spend(c, node.id, expected_s):
+    own_bytes = zygote_bytes(c, version) if decision.step == Step.STAGED else instance_bytes(c, version)
+    if not (_may_hold(c, node.id, own_bytes) and _may_spend(c, node.id, expected_s)):
         if decision.until_s > c.now_s:
             preloads.wanted[function.id] = decision
             _look_again(c, function, c.now_s + _LOOK_AGAIN_S)
@@ -146,13 +149,24 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
 
 def _drop(c: Context, decision: Drop) -> None:
     instance = c.store.instances.get(decision.instance)
-    if instance is not None and not instance.draining and instances.is_unused(instance):
+    if instance is None or instance.draining or c.version_of(instance).spec.declaration.pin:
+        return
+    if instances.is_unused(instance):
         instances.drain(c, instance, "not needed after all")
 
 
 def _look_again(c: Context, function: Function, at_s: float) -> None:
     if f"retry:{function.id}" not in c.store.timers:
         c.set_timer(f"retry:{function.id}", at_s)
+
+
+def _may_hold(c: Context, node: NodeId, more_bytes: int) -> bool:
+    share, preloads = c.settings.preload_memory_share, c.store.preloads
+    if share >= 1.0:
+        return True
+    allowed = preloads.unused_bytes(node) + more_bytes <= share * c.store.ledger.budget[node]
+    preloads.held_back += not allowed
+    return allowed
 
 
 def _may_spend(c: Context, node: NodeId, expected_s: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from glowplug.control.records import Instance
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0
+_SMOOTHING = 0.02
 _SAVED_S = 60.0
 """A node that loaded nothing ahead for so long has saved up all it can."""
 
@@ -20,6 +22,7 @@ _SAVED_S = 60.0
 class Unused(msgspec.Struct):
     """A pre-loaded instance that no request has used: since when, and how much it holds."""
 
+    node: NodeId
     since_s: float
     held_bytes: int
     expected_s: float
@@ -49,8 +52,10 @@ class Preloads(msgspec.Struct):
     """Where each function's last request was sent."""
     paused: dict[FunctionId, Pause] = {}
     allowances: dict[NodeId, Allowance] = {}
+    used_shares: dict[NodeId, float] = {}
+    """Of what was loaded ahead at each node lately, how much was used in the end."""
     held_back: int = 0
-    """Climbs not begun because their node's share of a core was spent."""
+    """Climbs not begun because their node's share of a core or of memory was spent."""
     failed: int = 0
     started: int = 0
     used: int = 0
@@ -62,13 +67,33 @@ class Preloads(msgspec.Struct):
     def may_spend(self, node: NodeId, expected_s: float, share: float, now_s: float) -> bool:
         """Whether a climb may begin there that is expected to take so long: over any time t a node begins at
         most `share` x (t + 60 s) of climbing, or one climb that is longer than that."""
+        return self._left_s(node, share, now_s) >= min(expected_s, share * _SAVED_S)
+
+    def share_left(self, node: NodeId, share: float, now_s: float) -> float:
+        """Of the most that a node can save up: 1 where nothing was spent lately, or there is no limit."""
+        if share == inf:
+            return 1.0
+        return self._left_s(node, share, now_s) / (share * _SAVED_S)
+
+    def _left_s(self, node: NodeId, share: float, now_s: float) -> float:
         most_s = share * _SAVED_S
         allowance = self.allowances.get(node)
         if allowance is None:
             allowance = self.allowances[node] = Allowance(most_s, now_s)
         allowance.left_s = min(most_s, allowance.left_s + share * max(0.0, now_s - allowance.at_s))
         allowance.at_s = now_s
-        return allowance.left_s >= min(expected_s, most_s)
+        return allowance.left_s
+
+    def unused_bytes(self, node: NodeId) -> int:
+        """What is there that was loaded ahead and not used yet, guests in sandboxes included."""
+        return sum(record.held_bytes for record in self.unused.values() if record.node == node)
+
+    def used_share(self, node: NodeId) -> float:
+        return self.used_shares.get(node, 1.0)
+
+    def _learn(self, node: NodeId, used: float) -> None:
+        before = self.used_share(node)
+        self.used_shares[node] = before + _SMOOTHING * (used - before)
 
     def spend(self, node: NodeId, seconds: float) -> None:
         if node in self.allowances:
@@ -76,7 +101,7 @@ class Preloads(msgspec.Struct):
 
     def note_started(self, instance: Instance, held_bytes: int, now_s: float, expected_s: float) -> None:
         self.started += 1
-        self.unused[instance.id] = Unused(now_s, held_bytes, expected_s)
+        self.unused[instance.id] = Unused(instance.node, now_s, held_bytes, expected_s)
         self.spend(instance.node, expected_s)
 
     def note_loaded(self, instance: Instance, took_s: float) -> None:
@@ -103,13 +128,19 @@ class Preloads(msgspec.Struct):
         self.served_at.pop(function, None)
         self.paused.pop(function, None)
 
-    def note_used(self, instance: InstanceId) -> None:
-        if self.unused.pop(instance, None) is not None:
-            self.used += 1
+    def note_used(self, instance: InstanceId) -> bool:
+        """Whether it had been loaded ahead and was unused until now."""
+        record = self.unused.pop(instance, None)
+        if record is None:
+            return False
+        self.used += 1
+        self._learn(record.node, 1.0)
+        return True
 
     def note_unused(self, instance: Instance, now_s: float) -> None:
         """It ends, or is about to."""
         record = self.unused.pop(instance.id, None)
         if record is not None:
             self.wasted += 1
+            self._learn(record.node, 0.0)
             self.wasted_byte_s += record.held_bytes * (now_s - record.since_s)

@@ -12,6 +12,10 @@ from glowplug.control.records import Instance, Version, key_of
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 
+_LEAST_USED = 0.25
+"""Where less than this share of what is loaded ahead is used it is taken for this: else nothing would be
+tried that could show that things have changed."""
+
 
 class SandboxView:
     """An instance as a place for guests."""
@@ -63,6 +67,20 @@ class PreloadView:
     def __init__(self, c: Context) -> None:
         self._c = c
 
+    @property
+    def horizon_s(self) -> float:
+        return self._c.settings.preload_horizon_s
+
+    @property
+    def byte_price(self) -> float:
+        return self._c.settings.preload_byte_price
+
+    def cpu_price(self, node: NodeId) -> float:
+        c = self._c
+        left = c.store.preloads.share_left(node, c.settings.preload_cpu_share, c.now_s)
+        used = max(_LEAST_USED, c.store.preloads.used_share(node))
+        return max(c.settings.preload_cpu_price, 1.0 - left) / used
+
     def may_load(self, function: FunctionId) -> bool:
         return candidates.found(self._c, function) is not None
 
@@ -89,11 +107,23 @@ class PreloadView:
         loaded = sum(instances[number].loaded for number in (*version.idle, *version.busy))
         return loaded + len(version.climbing) + len(version.leased)
 
+    def _there(self, function: FunctionId) -> Iterator[InstanceId]:
+        record = self._c.store.functions.get(function)
+        if record is not None and record.active is not None:
+            version = self._c.store.versions[record.active]
+            yield from (*version.idle, *version.leased)
+
     def idle(self, function: FunctionId) -> Iterable[InstanceId]:
         record = self._c.store.functions.get(function)
         if record is None or record.active is None:
             return ()
         return tuple(self._c.store.versions[record.active].idle)
+
+    def unused(self, function: FunctionId) -> tuple[InstanceId, ...]:
+        unused = self._c.store.preloads.unused
+        if not unused:
+            return ()
+        return tuple(number for number in self._there(function) if number in unused)
 
     def is_guest(self, instance: InstanceId) -> bool:
         record = self._c.store.instances.get(instance)
@@ -123,8 +153,6 @@ class PreloadView:
 
     def waits_s(self, function: FunctionId) -> float:
         c, version = self._c, self._version(function)
-        if version.leased or any(self._c.store.instances[number].loaded for number in version.idle):
-            return 0.0
         costs, spec = c.policies.costs, version.spec
         if version.staged_on:
             return costs.climb_s(spec.version, Step.STAGED)

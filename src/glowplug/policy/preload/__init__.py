@@ -7,16 +7,13 @@ within that sandbox's limit. Costs say which is worth it; a policy does not know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
 
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
-
-NEAR_S = 4.0
-"""About the time that a load takes: what is needed later can still be fetched just in time."""
 
 
 class Guest(msgspec.Struct, frozen=True):
@@ -74,6 +71,17 @@ class PreloadView(Protocol):
     """What a policy may know. Live and read-only; seconds are absolute where they end a sentence with
     `at`."""
 
+    @property
+    def horizon_s(self) -> float:
+        """About the time that a load takes: what is needed later can still be fetched just in time."""
+
+    @property
+    def byte_price(self) -> float:
+        """Seconds of waiting that a byte held for a second has to spare."""
+
+    def cpu_price(self, node: NodeId) -> float:
+        """Seconds of waiting that a second of climbing there has to spare."""
+
     def may_load(self, function: FunctionId) -> bool:
         """Whether it is one of them now. What else is said of a function holds only of these, but `idle`."""
 
@@ -88,6 +96,9 @@ class PreloadView(Protocol):
     def idle(self, function: FunctionId) -> Iterable[InstanceId]:
         """Those that would answer at once."""
 
+    def unused(self, function: FunctionId) -> Sequence[InstanceId]:
+        """Of those the ones that were loaded ahead and have answered nothing yet."""
+
     def is_guest(self, instance: InstanceId) -> bool: ...
 
     def served_at(self, function: FunctionId) -> NodeId | None:
@@ -101,7 +112,7 @@ class PreloadView(Protocol):
         wait for its climb."""
 
     def waits_s(self, function: FunctionId) -> float:
-        """What a request that came now would wait for a climb: 0 when one would answer at once."""
+        """What a request that came now would wait for a climb if no instance were there."""
 
     def guest_bytes(self, function: FunctionId) -> int: ...
 
@@ -127,6 +138,11 @@ class PreloadPolicy(Protocol):
     @property
     def foresees(self) -> bool:
         """Whether it does anything at all: else nothing is predicted, which costs time."""
+
+    @property
+    def ends_unused(self) -> bool:
+        """Whether it says itself when what was loaded ahead in vain is to go: else that is kept for as long
+        as its function declares."""
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         """A request came for it."""

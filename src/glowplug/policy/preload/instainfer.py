@@ -20,6 +20,7 @@ class InstaInfer(msgspec.Struct):
     """One set of windows a node; `served_at` is where each function ran last."""
 
     foresees: bool = True
+    ends_unused: bool = False
     by_node: dict[NodeId, Windows] = {}
     served_at: dict[FunctionId, NodeId] = {}
 

@@ -13,6 +13,7 @@ from glowplug.policy.preload import Decision, PreloadView, SandboxView
 
 class NoPreload(msgspec.Struct):
     foresees: bool = False
+    ends_unused: bool = False
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         return

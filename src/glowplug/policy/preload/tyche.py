@@ -18,6 +18,7 @@ from glowplug.policy.preload.windows import Windows
 
 class Tyche(msgspec.Struct):
     foresees: bool = True
+    ends_unused: bool = False
     windows: Windows = msgspec.field(default_factory=Windows)
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:

@@ -1,0 +1,25 @@
+"""clairvoyant: ladder where each function's next call is known. An upper bound, for simulations: they tell it
+the first calls, and give its predictors the trace (sim/oracle.py)."""
+
+from __future__ import annotations
+
+from heapq import heappush
+from math import inf
+
+from glowplug.core.ids import FunctionId
+from glowplug.policy.preload import PreloadView
+from glowplug.policy.preload.ladder import Ladder
+
+
+class Clairvoyant(Ladder):
+    def expect(self, function: FunctionId, look_s: float) -> None:
+        """A function that nobody has called yet is to be looked at, before its first call."""
+        heappush(self.due, (look_s, function, self.rounds.setdefault(function, 0)))
+
+    def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        turn = self.rounds[function] = self.rounds.get(function, 0) + 1
+        next_s = view.quantile_s(function, 0.5)
+        if next_s < inf:
+            heappush(self.due, (now_s + next_s - view.horizon_s / 2 - view.load_s(function), function, turn))
+        if function in self.raised:
+            self._look_later(view, function, now_s)

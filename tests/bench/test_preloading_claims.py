@@ -1,0 +1,66 @@
+"""What `preloading` claims, of rows whose answer is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glowplug.bench.preloading_claims import at_loading, best_fixed, claims
+
+
+def row(part: str, system: str, wait_s: float, **given: Any) -> dict[str, Any]:
+    ours = system.startswith(("ladder", "clairvoyant"))
+    return {
+        "part": part,
+        "system": system,
+        "preload": "tyche" if system == "tyche" else "none",
+        "eviction": "ladder" if ours else "lru",
+        "memory_share": 0.1,
+        "seed": 1,
+        "loading_mean_s": wait_s,
+        "loading_s": 100.0,
+        "wasted_byte_s": 1.0,
+        "overloaded": False,
+        **given,
+    }
+
+
+def held(rows: list[dict[str, Any]], words: str) -> bool:
+    (found,) = [each for each in claims(rows) if words in each.name]
+    return found.holds
+
+
+@pytest.mark.parametrize(("ladder_s", "holds"), [(1.02, True), (1.2, False)])
+def test_a_cell_is_worse_from_five_percent_on(ladder_s: float, holds: bool) -> None:
+    rows = [row("hour", "fixed", 1.0), row("hour", "ladder", ladder_s)]
+    assert held(rows, "beyond its 95 % interval") is holds
+
+
+def test_a_cell_that_may_be_as_good_is_not_worse() -> None:
+    rows = []
+    for seed, ladder_s in enumerate((0.9, 1.4, 1.3)):
+        rows += [row("hour", "fixed", 1.0, seed=seed), row("hour", "ladder", ladder_s, seed=seed)]
+    assert held(rows, "beyond its 95 % interval")
+
+
+def test_cells_in_overload_do_not_count() -> None:
+    rows = [row("hour", "fixed", 20.0, overloaded=True), row("hour", "ladder", 40.0, overloaded=True)]
+    assert not [each for each in claims(rows) if "beyond" in each.name]
+
+
+def test_neither_ladder_nor_the_bound_is_a_rival() -> None:
+    rows = [row("mix", "fixed", 1.0), row("mix", "ladder", 0.5), row("mix", "clairvoyant", 0.1)]
+    assert best_fixed(rows) == "fixed"
+    assert held(rows, "ladder / clairvoyant")
+
+
+def test_equal_seconds_of_loading_are_on_the_curve_between_two_shares() -> None:
+    curve = [
+        row("cpu", "ladder, 0% of a core", 1.0, loading_s=80.0),
+        row("cpu", "ladder", 0.2, loading_s=120.0),
+    ]
+    assert at_loading(curve, 100.0) == pytest.approx(0.6)
+    assert at_loading(curve, 10.0) == 1.0
+    assert held([*curve, row("cpu", "fixed", 0.7)], "equal seconds of loading")
+    assert not held([*curve, row("cpu", "fixed", 0.5)], "equal seconds of loading")

@@ -1,0 +1,54 @@
+"""Replays: what a policy that knows the trace reaches, and what a share of a core allows."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from glowplug.control.state import ControlState
+from glowplug.core.ids import FunctionId
+from glowplug.core.settings import ControlSettings
+from glowplug.sim.oracle import Oracle
+from glowplug.sim.replays import Cluster, Replayed, System, replay
+from glowplug.sim.systems import system_of
+from glowplug.sim.workloads.registry import make_trace
+
+TRACE = make_trace("zipf:functions=12,rate_per_min=20,minutes=40", 5)
+SCARCE = Cluster(nodes=2, memory_share=0.6)
+F = FunctionId("f.default")
+
+
+def played(system: System) -> Replayed:
+    return replay(TRACE, system, SCARCE, seed=5)
+
+
+def test_who_knows_the_trace_waits_least() -> None:
+    waits_s = {
+        name: float(played(system_of(name, "process")).waits_s.mean())
+        for name in ("clairvoyant", "ladder", "fixed")
+    }
+    assert waits_s["clairvoyant"] < 0.5 * waits_s["ladder"]
+    assert waits_s["ladder"] < waits_s["fixed"]
+
+
+def test_a_share_of_a_core_bounds_climbs_ahead() -> None:
+    ladder = system_of("ladder", "process")
+    free, held = played(ladder), played(msgspec.structs.replace(ladder, cpu_share=0.01))
+    assert 0 < held.cpu_s < free.cpu_s
+    longest_s = 2.5
+    assert held.cpu_s <= SCARCE.nodes * (0.01 * (TRACE.span_s + 60) + longest_s)
+    assert held.loading_s >= held.cpu_s
+
+
+def test_an_oracle_is_certain_of_the_next_call_and_ranks_the_others() -> None:
+    oracle = Oracle(calls_s={F: [10.0, 100.0]})
+    oracle.observe(F, 10.0)
+    assert oracle.quantile_s(F, 0.5) == pytest.approx(90.0)
+    assert oracle.needed(F, 95.0, 0.0, 6.0) == 1.0
+    assert oracle.needed(F, 20.0, 0.0, 6.0) < oracle.needed(F, 90.0, 0.0, 6.0) < 0.01
+    assert oracle.needed(F, 200.0, 0.0, 6.0) == 0.0
+
+
+def test_a_clairvoyant_controller_is_restored_from_its_snapshot() -> None:
+    state = ControlState(ControlSettings(preload="clairvoyant", eviction="ladder"))
+    assert ControlState.from_snapshot(state.snapshot()).snapshot() == state.snapshot()
