@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from glowplug.control.preloading.records import Preloads
+from glowplug.control.preloading.view import PreloadView
 from glowplug.control.status import function_statuses
 from glowplug.core.commands import Climb, Descend, Dispatch
 from glowplug.core.events import ClimbRequested, NodeJoined, PressureChanged
@@ -370,3 +372,25 @@ def test_steps_say_where_what_is_held_and_what_was_loaded_ahead() -> None:
     serve(world, "ahead")
     (status,) = function_statuses(world.state)
     assert [each.preloaded for each in status.held] == [0, 0]
+
+
+def test_where_much_is_loaded_in_vain_a_climb_has_to_be_worth_more() -> None:
+    preloads = Preloads()
+    world = preloading_world()
+    world.engine.answer_all()
+    instance = next(iter(world.state.context.store.instances.values()))
+    shares = []
+    for number in range(100):
+        preloads.note_started(instance, 90, float(number), 1.0)
+        preloads.note_unused(instance, number + 1.0)
+        shares.append(preloads.used_share(NODE))
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] < 0.2
+    for number in range(100):
+        preloads.note_started(instance, 90, float(number), 1.0)
+        preloads.note_used(instance.id)
+    assert preloads.used_share(NODE) > 0.8
+    world.state.context.store.preloads = preloads
+    usual = PreloadView(world.state.context).cpu_price(NODE)
+    preloads.used_shares[NODE] = 0.0
+    assert PreloadView(world.state.context).cpu_price(NODE) > 2 * usual

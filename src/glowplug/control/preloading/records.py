@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from glowplug.control.records import Instance
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0
+_SMOOTHING = 0.02
 _SAVED_S = 60.0
 """A node that loaded nothing ahead for so long has saved up all it can."""
 
@@ -51,6 +52,8 @@ class Preloads(msgspec.Struct):
     """Where each function's last request was sent."""
     paused: dict[FunctionId, Pause] = {}
     allowances: dict[NodeId, Allowance] = {}
+    used_shares: dict[NodeId, float] = {}
+    """Of what was loaded ahead at each node lately, how much was used in the end."""
     held_back: int = 0
     """Climbs not begun because their node's share of a core or of memory was spent."""
     failed: int = 0
@@ -84,6 +87,13 @@ class Preloads(msgspec.Struct):
     def unused_bytes(self, node: NodeId) -> int:
         """What is there that was loaded ahead and not used yet, guests in sandboxes included."""
         return sum(record.held_bytes for record in self.unused.values() if record.node == node)
+
+    def used_share(self, node: NodeId) -> float:
+        return self.used_shares.get(node, 1.0)
+
+    def _learn(self, node: NodeId, used: float) -> None:
+        before = self.used_share(node)
+        self.used_shares[node] = before + _SMOOTHING * (used - before)
 
     def spend(self, node: NodeId, seconds: float) -> None:
         if node in self.allowances:
@@ -120,13 +130,17 @@ class Preloads(msgspec.Struct):
 
     def note_used(self, instance: InstanceId) -> bool:
         """Whether it had been loaded ahead and was unused until now."""
-        first = self.unused.pop(instance, None) is not None
-        self.used += first
-        return first
+        record = self.unused.pop(instance, None)
+        if record is None:
+            return False
+        self.used += 1
+        self._learn(record.node, 1.0)
+        return True
 
     def note_unused(self, instance: Instance, now_s: float) -> None:
         """It ends, or is about to."""
         record = self.unused.pop(instance.id, None)
         if record is not None:
             self.wasted += 1
+            self._learn(record.node, 0.0)
             self.wasted_byte_s += record.held_bytes * (now_s - record.since_s)

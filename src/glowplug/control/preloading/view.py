@@ -12,6 +12,10 @@ from glowplug.control.records import Instance, Version, key_of
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 
+_LEAST_USED = 0.25
+"""Where less than this share of what is loaded ahead is used it is taken for this: else nothing would be
+tried that could show that things have changed."""
+
 
 class SandboxView:
     """An instance as a place for guests."""
@@ -74,7 +78,8 @@ class PreloadView:
     def cpu_price(self, node: NodeId) -> float:
         c = self._c
         left = c.store.preloads.share_left(node, c.settings.preload_cpu_share, c.now_s)
-        return max(c.settings.preload_cpu_price, 1.0 - left)
+        used = max(_LEAST_USED, c.store.preloads.used_share(node))
+        return max(c.settings.preload_cpu_price, 1.0 - left) / used
 
     def may_load(self, function: FunctionId) -> bool:
         return candidates.found(self._c, function) is not None
