@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Sequence
-from typing import Any, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import check_name
 from glowplug.core.priority import PriorityLabel, rank_of
 from glowplug.core.specs import (
+    AS_NEEDED,
     MOST_AT_ONCE,
     MOST_COPIES,
     MOST_THREADS,
+    MOST_WORKERS,
     Declaration,
     DeviceKind,
     EndpointSpec,
@@ -32,6 +34,10 @@ class Options(TypedDict, total=False):
     `min_workers` stay parked and up to `max_workers` climb when the queue would take longer than a climb;
     each runs `target_concurrency` requests at once and computes with `threads` threads (0: the cores divided
     over `max_workers`). `priority` is `interactive`, `batch` or `background`.
+
+    With `workers` above 1 the model is spread over so many processes of one machine, each of which may hold
+    `memory` of it: each of `max_workers` is then a gang of `workers`. With `workers="auto"` it has as few as
+    can hold it. Such a model needs an `example`.
 
     A server that loads functions before they are called (`serve --preload`) does so with `preload="auto"`
     when a call is likely; with `"always"` whenever there is memory that nobody uses, which needs no policy;
@@ -57,6 +63,7 @@ class Options(TypedDict, total=False):
     max_queue: int
     min_workers: int
     max_workers: int
+    workers: int | Literal["auto"]
     target_concurrency: int
     threads: int
     priority: PriorityLabel
@@ -77,7 +84,7 @@ class Options(TypedDict, total=False):
 _MEMORY: dict[Kind, str] = {"model": "512MB", "function": "256MB"}
 DEFAULTS: Options = {
     "libraries": (), "keep_warm": "5m", "timeout": "60s", "max_queue": 100,
-    "min_workers": 0, "target_concurrency": 1, "threads": 0,
+    "min_workers": 0, "workers": 1, "target_concurrency": 1, "threads": 0,
     "priority": "interactive", "device": "cpu", "device_memory": 0, "latency_target": 0.0, "network": False,
     "prewarm": "auto", "preload": "auto", "pin": False, "env": {}, "secrets": (), "include": (),
     "requirements": None, "build_from_source": None,
@@ -108,6 +115,7 @@ def declaration(
     o: Options = {"memory": _MEMORY[kind], "max_workers": copies, **DEFAULTS, **given}
     _check(what, o, weights)
     _check_device(what, o, endpoints)
+    _check_workers(what, target, kind, o, endpoints)
     return Declaration(
         name=own_name, kind=kind, module=target.__module__, qualname=target.__qualname__,
         namespace=namespace, endpoints=endpoints,
@@ -116,6 +124,7 @@ def declaration(
         keep_warm_s=parse_seconds(o["keep_warm"], f"{what}: keep_warm"),
         timeout_s=parse_seconds(o["timeout"], f"{what}: timeout"),
         max_queue=o["max_queue"], min_workers=o["min_workers"], max_workers=o["max_workers"],
+        workers=AS_NEEDED if o["workers"] == "auto" else o["workers"],
         target_concurrency=o["target_concurrency"], threads=o["threads"], priority=o["priority"],
         device=o["device"], device_memory_bytes=parse_bytes(o["device_memory"], f"{what}: device_memory"),
         latency_target_s=parse_seconds(o["latency_target"], f"{what}: latency_target"),
@@ -164,6 +173,31 @@ def _check_device(what: str, o: Options, endpoints: tuple[EndpointSpec, ...]) ->
     if awaiting:
         raise InvalidDeclaration(
             f"{what}: endpoint {awaiting[0]} may not be async on a device: write plain def"
+        )
+
+
+def _check_workers(
+    what: str, target: Any, kind: Kind, o: Options, endpoints: tuple[EndpointSpec, ...]
+) -> None:
+    workers = o["workers"]
+    if workers != "auto" and (type(workers) is not int or not 1 <= workers <= MOST_WORKERS):
+        raise InvalidDeclaration(f"{what}: need 1 <= workers <= {MOST_WORKERS} or 'auto', not {workers!r}")
+    if workers == 1:
+        return
+    if kind != "model" or not callable(getattr(target, "example", None)):
+        raise InvalidDeclaration(
+            f"{what}: workers={workers!r} spreads a model, which has to be watched once: declare a class "
+            "with @app.model and give it an example(self)"
+        )
+    if o["device"] != "cpu" or o["target_concurrency"] != 1:
+        raise InvalidDeclaration(
+            f"{what}: workers={workers!r} is for device='cpu' and one call at a time: leave device and "
+            "target_concurrency away"
+        )
+    awaiting = [endpoint.name for endpoint in endpoints if endpoint.is_async]
+    if awaiting:
+        raise InvalidDeclaration(
+            f"{what}: endpoint {awaiting[0]} may not be async with workers={workers!r}: write plain def"
         )
 
 

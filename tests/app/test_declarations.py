@@ -10,7 +10,7 @@ import pytest
 
 import glowplug
 from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
-from glowplug.core.specs import MOST_COPIES, Requirements
+from glowplug.core.specs import AS_NEEDED, MOST_COPIES, Requirements
 from glowplug.handles import endpoints_of
 
 
@@ -308,3 +308,48 @@ def test_what_cannot_be_batched_is_refused(call: Any, options: dict[str, Any], n
 def test_an_option_that_is_not_there_is_named_with_the_one_that_is() -> None:
     with pytest.raises(InvalidDeclaration, match="no option memroy; did you mean memory"):
         declared_model(memroy="1GB")
+
+
+def watched(**options: Any) -> glowplug.App:
+    app = glowplug.App("spread")
+
+    @app.model(**options)
+    class Watched:
+        def setup(self) -> None: ...
+
+        def example(self) -> dict[str, int]:
+            return {"value": 1}
+
+        @glowplug.endpoint
+        def double(self, value: int) -> int:
+            return 2 * value
+
+    return app
+
+
+def test_a_model_over_several_workers_says_so() -> None:
+    assert watched(workers=4).targets["watched"][0].workers == 4
+    assert watched().targets["watched"][0].workers == 1
+    assert watched(workers="auto").targets["watched"][0].workers == AS_NEEDED
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"workers": 0}, "1 <= workers <= 64"),
+        ({"workers": 65}, "1 <= workers <= 64"),
+        ({"workers": "2"}, "1 <= workers <= 64"),
+        ({"workers": 2, "device": "gpu"}, "leave device and"),
+        ({"workers": 2, "target_concurrency": 3}, "one call at a time"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidDeclaration, match=why):
+        watched(**options)
+
+
+def test_only_a_model_with_an_example_is_spread() -> None:
+    with pytest.raises(InvalidDeclaration, match=r"give it an example\(self\)"):
+        declared_model(workers=2)
+    with pytest.raises(InvalidDeclaration, match="declare a class with"):
+        glowplug.App("spread").function(workers=2)(len)

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -104,7 +105,7 @@ def fake(means: dict[str, float]) -> Any:
                 "loader": each.loader, "copy_bytes_per_s": each.copy_bytes_per_s, "offered_load": 0.6,
                 "mean_s": means[each.system] * (1 + each.seed), "p99_s": 3 * means[each.system],
                 "p50_s": 1.0, "miss_ratio": 0.1, "false_miss_ratio": 0.0, "load_ratio": 0.1,
-                "utilisation": 0.5,
+                "utilisation": 0.5, "latency_target_s": each.latency_target_s,
             }
             for each in cells
         ]  # fmt: skip
@@ -114,12 +115,35 @@ def fake(means: dict[str, float]) -> Any:
 
 def test_the_claims_are_about_each_rival_at_each_point() -> None:
     means = {system: 3.0 for system, _ in scheduling_against.SYSTEMS} | {OURS: 2.0, "lalb-o3": 4.0}
-    rows, claims, _ = scheduling_against.run(Options(seeds=3), fake(means))
+    rows, claims, missing = scheduling_against.run(Options(seeds=3), fake(means), {})
+    assert missing == ["ours with batches: no batch costs were measured in this run"]
     assert len(rows) == 4 * 3 * len(scheduling_against.SYSTEMS)
     values = {claim.name: (round(claim.value, 6), claim.holds) for claim in claims}
     assert len(values) == 8
     assert values["working set 35 at 325 a minute: lalb-o3's mean / ours"] == (2.0, True)
     assert values["working set 35 at 450 a minute: lalb-o3-overlap's mean / ours"] == (1.5, False)
+
+
+def test_ours_with_batches_stands_apart_and_no_claim_is_about_it() -> None:
+    means = {system: 3.0 for system, _ in scheduling_against.SYSTEMS} | {OURS: 2.0}
+    ratio = {2: 1.5, 32: 9.0}
+    rows, claims, missing = scheduling_against.run(Options(seeds=1), fake(means), ratio)
+    assert len(rows) == 4 * (len(scheduling_against.SYSTEMS) + 1)
+    assert missing == []
+    for row in rows:
+        row["mean_s"] *= 0.5 if row["latency_target_s"] else 1.0
+    _, alone, _ = scheduling_against.run(Options(seeds=1), fake(means), {})
+    assert claims == alone
+    lines = {line["system"]: line for line in scheduling_against.table(rows)}
+    assert lines[f"{OURS}, batches"]["mean_x"] == 0.5
+
+
+def test_ours_makes_batches_of_what_was_measured_within_the_target() -> None:
+    """More than the devices can do one by one."""
+    busy = cell(working_set=3, rate_per_min=700.0, batch_ratio={2: 1.2, 4: 1.6})
+    alone, batched = (measure(msgspec.structs.replace(busy, latency_target_s=t)) for t in (0.0, 5.0))
+    assert batched["answered"] == alone["answered"]
+    assert batched["mean_s"] < alone["mean_s"]
 
 
 def test_the_grid_claims_its_worst_point() -> None:

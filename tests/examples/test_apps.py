@@ -86,3 +86,12 @@ def test_the_demo_declares_both_models_again() -> None:
 
     kept = {name: declaration.keep_warm_s for name, (declaration, _) in demo.app.targets.items()}
     assert kept == {"embedder": 3.0, "classifier": 3.0}
+
+
+def test_the_spread_models_differ_in_their_workers_alone() -> None:
+    find("torch")
+    find("tokenizers")
+    import spread
+
+    workers = {name: declaration.workers for name, (declaration, _) in spread.app.targets.items()}
+    assert workers == {"embedderontwo": 2, "embedderonfour": 4, "bertontwo": 2, "bertonfour": 4}

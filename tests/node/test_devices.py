@@ -184,7 +184,6 @@ def test_a_context_is_taken_by_one_function_and_ends_with_it(on_node: Callable[.
     on_node(scenario, devices=(card(context_bytes=300, context_s=0.2),))
 
 
-@pytest.mark.skip(reason="open: fails now and then beside other tests, in how a shared context ends")
 def test_a_shared_context_is_paid_for_once(on_node: Callable[..., None]) -> None:
     async def scenario(node: NodeUnderTest) -> None:
         spec = await prepared(node)
@@ -192,10 +191,11 @@ def test_a_shared_context_is_paid_for_once(on_node: Callable[..., None]) -> None
         assert first.took_s >= 0.3
         assert isinstance(await load(node, spec, 2, 600), StepReached), "300 of its own, and the same context"
         assert (await load(node, spec, 3, 401)).code == "device_full"
-        assert isinstance(await load(node, spec, 3, 400), StepReached)
-        for instance in ("1", "2", "3"):
+        # No number is given twice: the refused one may still be on its way out.
+        assert isinstance(await load(node, spec, 4, 400), StepReached)
+        for instance in ("1", "2", "4"):
             await node.descend("instance", instance, Step.STAGED)
-        again = await load(node, spec, 4, 1000)
+        again = await load(node, spec, 5, 1000)
         assert again.took_s >= 0.3, "with the last of them it had gone"
         assert contexts(node) == set()
 

@@ -6,11 +6,11 @@ import pytest
 
 from glowplug.control.journal_files import JournalWriter, replay
 from glowplug.control.state import ControlState
-from glowplug.core.commands import ClearTimer, Command, SetTimer
+from glowplug.core.commands import AdmitGang, ClearTimer, Command, SetTimer
 from glowplug.core.events import Deployed, Event, NodeJoined, ScaleRequested
 from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
 from glowplug.core.settings import ControlSettings
-from glowplug.core.specs import Declaration, FunctionSpec, NodeSpec
+from glowplug.core.specs import BundleFacts, Declaration, FunctionSpec, NodeSpec, PartFacts
 from glowplug.sim.gateway import Ask
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import SimResult, Simulation
@@ -137,3 +137,23 @@ def test_waiting_in_vain_ends() -> None:
     with pytest.raises(TimeoutError, match="7 virtual seconds"):
         simulation.run_until(lambda state: bool(state.nodes), limit_s=7.0)
     simulation.run_until(lambda state: not state.nodes, limit_s=0.0)
+
+
+def test_gangs_run_in_virtual_time_as_live() -> None:
+    """Two models over three workers each, of which the machine holds one at a time."""
+    mb = 10**6
+    facts = BundleFacts(
+        weight_bytes=300 * mb, staged_bytes=10 * mb, parked_bytes=50 * mb, peak_bytes=50 * mb,
+        parts=(PartFacts("one", 300 * mb), PartFacts("two", 500 * mb)),
+    )  # fmt: skip
+    profile = Profile(facts=facts, read_bytes_per_s=1000.0 * mb)
+    simulation = Simulation({F: profile, G: profile}, ControlSettings(), seed=0)
+    asks: list[tuple[float, Event | Ask]] = [(5.0 + n, Ask(F if n % 2 else G)) for n in range(10)]
+    deployed = [(0.0, Deployed(spec(each), facts)) for each in (F, G)]
+    result = simulation.run([(0.0, NodeJoined(NodeSpec("n", 2000 * mb, 2))), *deployed, *asks], until_s=60.0)
+    assert [answer.code for answer in result.answers] == ["ok"] * 10
+    slowest_s = profile.environment_s + profile.imported_s + 0.5
+    assert result.answers[0].latency_s == pytest.approx(slowest_s + profile.run_s)
+    admitted = [command for _, command in result.commands if isinstance(command, AdmitGang)]
+    assert len(admitted) > 2
+    assert {command.workers for command in admitted} == {3}

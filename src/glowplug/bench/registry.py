@@ -19,6 +19,7 @@ from rich.console import Console
 
 EXPERIMENTS = {
     "calibration": "glowplug.bench.preloading_calibration",
+    "card": "glowplug.bench.card",
     "coldstart": "glowplug.bench.coldstart",
     "distributed": "glowplug.bench.distributed",
     "endurance": "glowplug.bench.endurance",

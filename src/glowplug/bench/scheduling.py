@@ -51,7 +51,7 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
         "batches": lambda: scheduling_batches.run(options, tell),
         "live": lambda: _live(options, tell),
         "reproduction": lambda: scheduling_reproduction.run(options, runs.rows),
-        "against": lambda: scheduling_against.run(options, runs.rows),
+        "against": lambda: scheduling_against.run(options, runs.rows, scheduling_batches.ratio(rows)),
         "rates": lambda: scheduling_rates.run(options, runs.rows, scheduling_batches.ratio(rows)),
         "grid": lambda: scheduling_grid.run(options, runs.rows),
         "loader": lambda: scheduling_loader.run(options, runs.rows),
@@ -108,7 +108,7 @@ _TABLES: tuple[tuple[str, str, Callable[[list[Row]], list[Row]], tuple[str, ...]
         ),
     ),
     (
-        "against", "today's schedulers: Zipf 0.9, same profiles, no batches; x is in times ours",
+        "against", "today's schedulers: Zipf 0.9, same profiles; x is in times ours without batches",
         scheduling_against.table,
         ("models", "rate", "system", "eviction", *scheduling_against.FIELDS, "mean_x", "p99_x"),
     ),

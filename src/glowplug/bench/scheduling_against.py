@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+import msgspec
+
 from glowplug.bench.kept_runs import Row
 from glowplug.bench.pairs import paired_ratio
 from glowplug.bench.result import Claim, claim
 from glowplug.bench.scheduling_cells import FLOOR, OUR_EVICTION, OURS, PUBLISHED_EVICTION, Cell, Measure
 from glowplug.bench.scheduling_options import Options
+from glowplug.bench.scheduling_rates import LATENCY_TARGET_S, usable
 
 PART = "against"
 RIVALS = ("lalb-o3", "lalb-o3-overlap")
@@ -28,7 +31,11 @@ TARGETS = {
 }
 
 
-def run(options: Options, measure: Measure) -> tuple[list[Row], list[Claim], list[str]]:
+def run(
+    options: Options, measure: Measure, batch_ratio: dict[int, float]
+) -> tuple[list[Row], list[Claim], list[str]]:
+    """`batch_ratio` is what was measured of batches, in runs of one; empty when nothing was. No claim is
+    about batches."""
     points = POINTS if not options.quick else POINTS[1:2]
     cells = [
         Cell(
@@ -39,6 +46,13 @@ def run(options: Options, measure: Measure) -> tuple[list[Row], list[Claim], lis
         for seed in range(options.seeds)
         for system, eviction in SYSTEMS
     ]  # fmt: skip
+    ratio = usable(batch_ratio)
+    if ratio:
+        ours = [cell for cell in cells if (cell.system, cell.eviction) == (OURS, "")]
+        cells += [
+            msgspec.structs.replace(cell, batch_ratio=ratio, latency_target_s=LATENCY_TARGET_S)
+            for cell in ours
+        ]
     rows = measure(PART, cells)
     claims = []
     for point in points:
@@ -48,7 +62,8 @@ def run(options: Options, measure: Measure) -> tuple[list[Row], list[Claim], lis
                 times = _times(here, rival, field)
                 words = f"working set {point[0]} at {point[1]:g} a minute: {rival}'s {_WORDS[field]} / ours"
                 claims.append(claim(words, times, "at least", target))
-    return rows, claims, []
+    missing = [] if ratio else ["ours with batches: no batch costs were measured in this run"]
+    return rows, claims, missing
 
 
 _WORDS = {"mean_s": "mean", "p99_s": "p99"}
@@ -61,22 +76,27 @@ def _times(rows: Sequence[Row], rival: str, field: str) -> float:
 
 def _by_seed(rows: Sequence[Row], policy: str, field: str) -> dict[int, float]:
     eviction = OUR_EVICTION if policy == OURS else PUBLISHED_EVICTION
-    return {row["seed"]: row[field] for row in rows if (row["policy"], row["eviction"]) == (policy, eviction)}
+    wanted = (policy, eviction, 0.0)
+    return {
+        row["seed"]: row[field]
+        for row in rows
+        if (row["policy"], row["eviction"], row["latency_target_s"]) == wanted
+    }
 
 
 def table(rows: Sequence[Row]) -> list[Row]:
     """A line for each system and point, means over the seeds; beside them how many times ours they are."""
-    groups: dict[tuple[int, float, str, str], list[Row]] = {}
+    groups: dict[tuple[int, float, str, str, float], list[Row]] = {}
     for row in rows:
         if row["part"] == PART:
-            key = (row["working_set"], row["rate_per_min"], row["policy"], row["eviction"])
-            groups.setdefault(key, []).append(row)
+            system = (row["policy"], row["eviction"], row["latency_target_s"])
+            groups.setdefault((row["working_set"], row["rate_per_min"], *system), []).append(row)
     lines = []
-    for (size, rate, policy, eviction), found in groups.items():
-        ours = groups[size, rate, OURS, OUR_EVICTION]
+    for (size, rate, policy, eviction, target_s), found in groups.items():
+        ours = groups[size, rate, OURS, OUR_EVICTION, 0.0]
         lines.append(
             {
-                "models": size, "rate": rate, "system": policy,
+                "models": size, "rate": rate, "system": f"{policy}, batches" if target_s else policy,
                 "eviction": eviction if policy != FLOOR else None,
                 **{shown: fmean(row[field] for row in found) for shown, field in FIELDS.items()},
                 "mean_x": fmean(row["mean_s"] for row in found) / fmean(row["mean_s"] for row in ours),

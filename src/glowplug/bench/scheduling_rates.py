@@ -15,13 +15,15 @@ LOWEST, HIGHEST = 50.0, 900.0
 SYSTEMS = ("lalb-o3", "lalb-o3-overlap", "start-estimate", OURS, FLOOR)
 TARGETS = {35: 1.25, 70: 1.4}
 LARGEST_BATCH = 8
+LATENCY_TARGET_S = P99_S / 2
+"""Of every function where there are batches."""
 
 
 def run(
     options: Options, measure: Measure, batch_ratio: dict[int, float]
 ) -> tuple[list[Row], list[Claim], list[str]]:
     """`batch_ratio` is what was measured of batches, in runs of one; empty when nothing was."""
-    ratio = {size: times for size, times in batch_ratio.items() if size <= LARGEST_BATCH}
+    ratio = usable(batch_ratio)
     rows, claims = [], []
     sizes = TARGETS if not options.quick else {35: TARGETS[35]}
     for size, target in sizes.items():
@@ -37,6 +39,11 @@ def run(
         claims.append(claim(words, found[OURS] / found["lalb-o3"], "at least", target))
     missing = [] if ratio else ["rates with batching: no batch costs were measured in this run"]
     return rows, claims, missing
+
+
+def usable(batch_ratio: dict[int, float]) -> dict[int, float]:
+    """Of what was measured the sizes that are made here."""
+    return {size: times for size, times in batch_ratio.items() if size <= LARGEST_BATCH}
 
 
 def _highest(options: Options, measure: Measure, cell: Cell) -> float:
@@ -56,6 +63,7 @@ def _cell(options: Options, system: str, size: int, batch_ratio: dict[int, float
     return Cell(
         system=system, working_set=size, minutes=options.rates_minutes, devices=options.devices,
         device_bytes=options.device_bytes, batch_ratio=batch_ratio,
+        latency_target_s=LATENCY_TARGET_S if batch_ratio else 0.0,
     )  # fmt: skip
 
 

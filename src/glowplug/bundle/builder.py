@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from glowplug.bundle.gangs import is_spread, write_packs
 from glowplug.bundle.instantiate import (
     bound_endpoints,
     build_structure,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 
 class BuildResult(msgspec.Struct, frozen=True):
-    """`pack` is whether a pack was written; `reason` says in words why `mode` is not the fastest one."""
+    """`pack` is whether a pack was written; `reason` says in words why `mode` is not the fastest one.
+    `blocks` are those of workers 1, 2, ... of a model over several, each of which has a pack (gangs.py)."""
 
     mode: ClimbMode
     pack: bool
@@ -41,6 +43,7 @@ class BuildResult(msgspec.Struct, frozen=True):
     primed: bool = False
     weight_bytes: int = 0
     build_s: float = 0.0
+    blocks: tuple[tuple[str, ...], ...] = ()
 
 
 def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> BuildResult:
@@ -50,7 +53,13 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
     if declaration.kind == "function":
         return BuildResult("code", False, build_s=time.perf_counter() - start)
     instance = load_from_source(target, code)
-    result = _pack(instance, pack_path) if _modules(instance) else BuildResult("setup", False, _NO_MODULES)
+    modules = _modules(instance)
+    if is_spread(modules, declaration):
+        result = _pack_gang(instance, declaration, pack_path)
+    elif modules:
+        result = _pack(instance, pack_path)
+    else:
+        result = BuildResult("setup", False, _NO_MODULES)
     return msgspec.structs.replace(result, build_s=time.perf_counter() - start)
 
 
@@ -140,6 +149,13 @@ def _pack(instance: Any, path: Path) -> BuildResult:
     return BuildResult(
         mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes
     )
+
+
+def _pack_gang(instance: Any, declaration: Declaration, path: Path) -> BuildResult:
+    found = write_packs(
+        instance, _modules(instance), declaration, path, lambda: _run_example(instance), _answers, equal
+    )
+    return BuildResult("skeleton", True, "", True, found.weight_bytes, blocks=found.blocks)
 
 
 def _run_example(instance: Any) -> None:

@@ -17,6 +17,7 @@ from glowplug.bundle.manifest import Manifest
 from glowplug.core.errors import BuildFailed, WeightsError
 
 if TYPE_CHECKING:
+    from glowplug.distributed.stages import Handover
     from glowplug.loader.reader import MappedPack
 
 
@@ -38,9 +39,14 @@ class Served:
         self.pack = pack
         self.routes: Any = None
         """How each endpoint is answered; filled by whoever stages, for all its children."""
+        self.handover: Handover | None = None
+        """Of a model that is spread over several workers: where the others are connected."""
 
     def rehearse(self) -> bool:
-        """One forward of the model on the inputs traced at deploy, never an endpoint. False without any."""
+        """One forward of the model on the inputs traced at deploy, never an endpoint. False without any, and
+        for one worker of several that are not connected."""
+        if self.handover is not None and self.handover.peer is None:
+            return False
         prime = self.pack.prime() if self.pack is not None else None
         if prime is not None:
             prime.run(self.target)
@@ -122,7 +128,18 @@ def serve_bundle(
         if pack is not None:
             with phases.phase("apply"):
                 assign_packed(instance, pack, place)
-    return Served(instance, bound_endpoints(instance), pack)
+    served = Served(instance, bound_endpoints(instance), pack)
+    if manifest.parts:
+        served.handover = _handover_of(instance)
+    return served
+
+
+def _handover_of(instance: Any) -> Handover | None:
+    import torch
+
+    from glowplug.distributed.stages import handover_in
+
+    return handover_in([value for value in vars(instance).values() if isinstance(value, torch.nn.Module)])
 
 
 def _open(path: Path, arrivals: int | None) -> MappedPack:

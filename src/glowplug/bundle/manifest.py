@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from glowplug.core.ids import EnvironmentId, FunctionId, PackagesId, VersionId
-from glowplug.core.specs import BundleFacts, Declaration, EndpointSpec
+from glowplug.core.specs import BundleFacts, Declaration, EndpointSpec, PartFacts
 
 ClimbMode = Literal["code", "skeleton", "construct", "setup"]
 """How an instance is rebuilt, fastest first that this function allows: `code` has nothing to load;
@@ -21,7 +21,8 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`pack` is the SHA-256 of the pack's file, its name in the store; empty when there are no weights."""
+    """`pack` is the SHA-256 of the pack's file, its name in the store; empty when there are no weights.
+    `parts` are the other workers of a model that is spread over several."""
 
     version: VersionId
     function: FunctionId
@@ -30,9 +31,14 @@ class Manifest(msgspec.Struct, frozen=True):
     reason: str = ""
     pack: str = ""
     pack_bytes: int = 0
+    parts: tuple[PartFacts, ...] = ()
     endpoints: tuple[EndpointSpec, ...] = ()
     files: dict[str, str] = {}
     facts: BundleFacts = BundleFacts()
+
+    def pack_of(self, worker: int) -> str:
+        """The pack of one of a model's workers; 0 is the first, and the only one unless there are `parts`."""
+        return self.parts[worker - 1].pack if worker else self.pack
 
 
 def version_id(

@@ -104,7 +104,10 @@ class BundleStore:
     def manifest(self, version: VersionId) -> Manifest | None:
         """The manifest of a version whose bundle is whole, here or with its pack in the artifact store."""
         found = self.described(version)
-        return found if found is not None and (not found.pack or self._has(found.pack)) else None
+        if found is None or (found.pack and not self._has(found.pack)):
+            return None
+        # Packs of parts are on this disk and nowhere else.
+        return found if all(self.pack_path(part.pack).exists() for part in found.parts) else None
 
     def described(self, version: VersionId) -> Manifest | None:
         """The manifest of a version, wherever its pack is; None when there is none."""
@@ -173,11 +176,11 @@ class BundleStore:
 
     def collect_garbage(self, versions: set[VersionId], uploads: set[str]) -> None:
         """Removes every bundle, pack and upload that none of these versions and uploads needs."""
-        packs = set()
+        packs: set[str] = set()
         for version in versions:
             found = self.described(version)
             if found is not None:
-                packs.add(f"{found.pack}.pack")
+                packs.update(f"{pack}.pack" for pack in (found.pack, *(part.pack for part in found.parts)))
         for folder, wanted in (
             (self.bundles, set(map(str, versions))),
             (self.packs, packs),

@@ -41,6 +41,7 @@ def simulate(
     host_memory: str = "256GB",
     nodes: int = 1,
     max_batch: int = 1,
+    latency_target: str | None = None,
     timeout: str | None = None,
     find: Literal["devices"] | None = None,
     p99: str | None = None,
@@ -87,6 +88,8 @@ def simulate(
         The devices are dealt out to so many nodes.
     max_batch
         Requests of one function that may run as one, where the profiles say what that takes.
+    latency_target
+        How long an answer may take for the sake of a batch; without it finish-first makes none.
     timeout
         When a client gives up; without it never.
     find
@@ -111,6 +114,7 @@ def simulate(
         "devices": devices, "nodes": nodes, "device_bytes": parse_bytes(device_memory, "--device-memory"),
         "loader": loader, "copy_bytes_per_s": float(parse_bytes(copy_bandwidth, "--copy-bandwidth")),
         "host_bytes": parse_bytes(host_memory, "--host-memory"), "max_batch": max_batch,
+        "latency_target_s": parse_seconds(latency_target, "--latency-target") if latency_target else 0.0,
         "timeout_s": NEVER_S if timeout is None else parse_seconds(timeout, "--timeout"),
     }  # fmt: skip
     models, trace = read_models(profiles), make_trace(workload, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import growth, holdings, memory, placement, versions
+from glowplug.control import gangs, growth, holdings, memory, placement, versions
 from glowplug.control.context import Context
 from glowplug.control.estimates import describe, too_big
 from glowplug.control.records import Version, key_of
@@ -90,10 +90,13 @@ def on_built(c: Context, event: Built) -> None:
     c.store.building.pop(event.version, None)
     holdings.remove(c, holding)
     # What was just written lies in the page cache, whether there is room for it or not.
-    growth.hold_weights(c, version, NodeId(event.node), forced=True)
-    weights = c.store.holdings.get(key_of("weights", event.node, event.version))
-    if weights is not None:
-        holdings.reconsider(c, weights)
+    node = NodeId(event.node)
+    growth.hold_weights(c, version, node, forced=True)
+    gangs.hold_weights(c, version, node, forced=True)
+    for key in (key_of("weights", node, event.version), *gangs.weights_keys(version, node)):
+        weights = c.store.holdings.get(key)
+        if weights is not None:
+            holdings.reconsider(c, weights)
     c.touch(version.spec.function)
 
 

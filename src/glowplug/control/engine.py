@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from glowplug.core.commands import (
+    AdmitGang,
     Build,
     Cancel,
     Climb,
@@ -19,19 +20,20 @@ from glowplug.core.commands import (
 )
 from glowplug.core.events import Event
 
-EngineCommand = Build | Climb | Promote | Descend | Cancel
+EngineCommand = Build | AdmitGang | Climb | Promote | Descend | Cancel
 GatewayCommand = Dispatch | Lease | Revoke | Reject
 
 
 class Engine(Protocol):
-    """Does Build, Climb, Promote, Descend and Cancel; tells by events how they went.
+    """Does Build, AdmitGang, Climb, Promote, Descend and Cancel; tells by events how they went.
 
     - Build ends in Built or CommandFailed; Climb in StepReached or CommandFailed. After CommandFailed
       nothing of the target is left and its memory is free.
     - Descend always ends in StepLost carrying the command's id, also when the target was not there, and
       gives up a climb of that target that is under way. Memory is free when StepLost is emitted.
     - Cancel ends in RequestDone(ok=False), or after its grace in InstanceExited.
-    - An instance that dies by itself is an InstanceExited, a zygote a StepLost without a command.
+    - An instance that dies by itself is an InstanceExited, a zygote or a gang's part a StepLost without a
+      command.
     - Commands for one target are done in their order; others in any.
     """
 

@@ -57,6 +57,15 @@ def weight_bytes(version: Version) -> int:
     return version.facts.weight_bytes if version.facts else 0
 
 
+def freed_bytes(c: Context, key: str) -> int:
+    """What is free once this holding is gone: with the head of a gang go its parts."""
+    ledger, holding = c.store.ledger, c.store.holdings[key]
+    if holding.target.kind != "instance":
+        return ledger.held_bytes(key)
+    parts = c.store.instances[InstanceId(int(holding.target.key))].parts
+    return ledger.held_bytes(key) + sum(map(ledger.held_bytes, parts))
+
+
 def too_big(c: Context, version: Version, node: str, top_bytes: int) -> str | None:
     """Words when `top_bytes`, with what they must stand on, could never fit at `node`."""
     environment = key_of("environment", node, version.spec.environment_key)
@@ -90,7 +99,7 @@ def worth(c: Context, holding: Holding) -> Worth:
     """What keeping an idle holding spares: how often it is asked for, and seconds each time. What many share
     was used when what stands on it was asked for."""
     costs, arrivals = c.policies.costs, c.policies.arrivals
-    held_bytes = c.store.ledger.held_bytes(holding.key)
+    held_bytes = freed_bytes(c, holding.key)
     if holding.target.kind == "environment":
         name = holding.target.key
         soon = 1.0 if c.policies.eviction.timely else 0.0

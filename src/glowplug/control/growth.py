@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from glowplug.control import holdings, instances, memory, placement
+from glowplug.control import gangs, holdings, instances, memory, placement
 from glowplug.control.context import Context
 from glowplug.control.estimates import (
     best_origin,
@@ -57,7 +57,7 @@ def _grow_at(
     spec = version.spec
     rank = rank or (function.queue.rank if request is None else request.rank)
     own_bytes, size_bytes = instance_bytes(c, version), weight_bytes(version)
-    hopeless = too_big(c, version, node.id, own_bytes + size_bytes)
+    hopeless = too_big(c, version, node.id, own_bytes + size_bytes + gangs.whole_bytes(c, version))
     if hopeless is not None:
         raise NoSpace(hopeless)
     origin = best_origin(c, version, node.id)
@@ -66,24 +66,32 @@ def _grow_at(
         return False
     needs = needs_of(version, node.id)
     weights = c.store.holdings.get(needs[1])
+    leaving = gangs.leaving_weights(c, version, node.id)
     if weights is not None and weights.phase == "descending":
-        holdings.wait_for(weights, function.id)
+        leaving = weights
+    if leaving is not None:
+        holdings.wait_for(leaving, function.id)
         return False
-    need_bytes = own_bytes + (size_bytes if weights is None else 0)
+    need_bytes = own_bytes + (size_bytes if weights is None else 0) + gangs.need_bytes(c, version, node.id)
     if request is not None and prewarm_of(c, version).takes_over:
         # Its room is free soon: until then the function waits in line for it.
         taken = c.now_s <= function.takes_over_until_s or _take_over(c, node, function, version, own_bytes)
         origin = Step.STAGED if taken else origin
+    keep = (*needs[:2], *gangs.weights_keys(version, node.id))
     if not memory.acquire(
-        c, node, function, need_bytes, urgent=urgent, keep=needs[:2], spare=needs[2:], limit=limit
+        c, node, function, need_bytes, urgent=urgent, keep=keep, spare=needs[2:], limit=limit
     ):
         return False
     cached = weights is not None
     if not cached:
         hold_weights(c, version, node.id)
-    target = Target("instance", node.id, str(c.instance_id()))
-    holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=spec, needs=needs, priority=rank)
-    instances.launch(c, holding, version, origin, request, prime=prime, cached=cached)
+    number = c.instance_id()
+    parts = gangs.admit(c, version, node.id, number, rank)
+    target = Target("instance", node.id, str(number))
+    holding = holdings.enter(
+        c, target, Step.PARKED, own_bytes, spec=spec, needs=(*needs, *parts), priority=rank
+    )
+    instances.launch(c, holding, version, origin, request, prime=prime, cached=cached, parts=parts)
     return True
 
 

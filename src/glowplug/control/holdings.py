@@ -155,7 +155,7 @@ def measured(c: Context, event: HeldChanged) -> None:
         c.policies.costs.learn_held(target.key, held_bytes)
     if target.kind in ("environment", "version"):
         held_bytes += c.settings.reserve_margin_bytes
-    elif target.kind == "instance":
+    elif target.kind in ("instance", "part"):
         held_bytes = max(held_bytes, before_bytes)
     if held_bytes != before_bytes:
         ledger.resize(holding.key, held_bytes)
@@ -216,8 +216,9 @@ def _release(c: Context, needs: Iterable[str]) -> None:
 
 
 def reconsider(c: Context, holding: Holding) -> None:
-    """Offers a shared holding for eviction when nothing stands on it; instances are offered elsewhere."""
-    if holding.target.kind in ("instance", "build"):
+    """Offers a shared holding for eviction when nothing stands on it; instances are offered elsewhere, with
+    their parts."""
+    if holding.target.kind in ("instance", "part", "build"):
         return
     if holding.phase == "up" and holding.key not in c.store.dependents:
         offer(c, holding)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from glowplug.control import answers, holdings, lending
+from glowplug.control import answers, gangs, holdings, lending
 from glowplug.control.context import Context
 from glowplug.control.estimates import learn_batch, learn_run, loaded_bytes
 from glowplug.control.fleet import lines as device_lines
@@ -35,8 +35,10 @@ def launch(
     device: Device | None = None,
     host: Instance | None = None,
     cached: bool = False,
+    parts: tuple[str, ...] = (),
 ) -> None:
-    """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it.
+    """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it, and
+    those of its parts.
 
     `cached` says that its node's memory has the weights. To the costs a load to a device from there is as one
     from STAGED.
@@ -50,10 +52,13 @@ def launch(
         origin=Step.STAGED if cached and device is not None else origin,
         used_s=c.now_s,
         device=None if device is None else device.id,
+        parts=parts,
         host=None if host is None else host.id,
     )
     c.store.instances[instance.id] = instance
+    gangs.announce(c, instance, version)
     holdings.climb(c, holding, version, origin=origin, prime=prime, device=instance.device, cached=cached)
+    gangs.climb(c, instance, version)
     if request is None:
         reindex(c, instance)
     else:
@@ -264,7 +269,7 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     c.store.preloads.note_unused(instance, c.now_s)
     _end_guests(c, instance, why)
     if unused:
-        c.store.ledger.leave(instance.key)
+        gangs.leave(c, instance)
         c.store.fleet.leave(instance.key)
     _go_when_empty(c, instance)
 
@@ -288,6 +293,7 @@ def kill(c: Context, instance: Instance, why: str) -> None:
     lending.drop(c, instance)
     if c.holding_of(instance).phase != "descending":
         holdings.descend(c, c.holding_of(instance), Step.STAGED, why)
+        gangs.descend(c, instance, why)
     reindex(c, instance)
 
 
@@ -299,6 +305,7 @@ def _go_when_empty(c: Context, instance: Instance) -> None:
         lending.revoke(c, instance)
     elif not instance.bound and not has_busy_guest(c, instance):
         holdings.descend(c, holding, Step.STAGED, instance.why)
+        gangs.descend(c, instance, instance.why)
 
 
 def end(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
@@ -313,6 +320,7 @@ def end(c: Context, instance: Instance, code: str, message: str, *, permanent: b
     c.clear_timer(f"keep:{instance.id}")
     c.store.preloads.note_unused(instance, c.now_s)
     _end_guests(c, instance, message)
+    gangs.descend(c, instance, message)
     holdings.remove(c, c.holding_of(instance))
     del c.store.instances[instance.id]
     for number in c.store.guests.pop(instance.id, ()):
@@ -333,9 +341,12 @@ def _leave_host(c: Context, guest: Instance, number: InstanceId) -> None:
         _go_when_empty(c, host)
 
 
-def fail_requests(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
-    """Requests that were never begun get a second chance, the others an error."""
-    climbing = c.holding_of(instance).phase == "climbing"
+def fail_requests(
+    c: Context, instance: Instance, code: str, message: str, *, permanent: bool, climbing: bool = False
+) -> None:
+    """Requests that were never begun get a second chance, the others an error. `climbing` is whether what it
+    stands on was still on its way up."""
+    climbing = climbing or c.holding_of(instance).phase == "climbing"
     function = c.function_of(instance)
     unbound = not instance.bound
     for number in reversed(list(instance.bound)):

@@ -21,7 +21,7 @@ def function_loads(state: ControlState) -> Iterator[FunctionLoad]:
 
 def _load(c: Context, function: Function) -> FunctionLoad:
     holdings, entries, instances = c.store.holdings, c.store.ledger.entries, c.store.instances
-    held = {"version": 0, "instance": 0, "weights": 0, "build": 0}
+    held = {"version": 0, "instance": 0, "part": 0, "weights": 0, "build": 0}
     climbing = parked = busy = leases = in_flight = 0
     numbers = {function.active, function.next, *function.previous, *function.retiring}
     for number in numbers:
@@ -44,5 +44,6 @@ def _load(c: Context, function: Function) -> FunctionLoad:
         function=function.id, state=function_state(function), step=goals.standing(c, function).label,
         queued=len(function.queue) + function.lined, in_flight=in_flight, leases=leases,
         climbing=climbing, parked=parked, busy=busy,
-        staged_bytes=held["version"], worker_bytes=held["instance"], weight_bytes=held["weights"],
+        staged_bytes=held["version"], worker_bytes=held["instance"] + held["part"],
+        weight_bytes=held["weights"],
     )  # fmt: skip

@@ -8,7 +8,7 @@ from math import inf
 
 from glowplug.control import holdings, instances, lines
 from glowplug.control.context import Context
-from glowplug.control.estimates import score_now
+from glowplug.control.estimates import freed_bytes, score_now
 from glowplug.control.records import Function, Node
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
@@ -72,7 +72,7 @@ def evict(
     False when nothing was sent.
     """
     victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit, partial(score_now, c))
-    if whole and sum(c.store.ledger.held_bytes(key) for key in victims) < need_bytes:
+    if whole and sum(freed_bytes(c, key) for key in victims) < need_bytes:
         return False
     for key in victims:
         c.policies.eviction.evicted(key)

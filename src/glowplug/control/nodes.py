@@ -9,7 +9,7 @@ from glowplug.control.records import Node
 from glowplug.core.events import NodeJoined, NodeLost, PressureChanged
 from glowplug.core.ids import InstanceId, NodeId
 
-_FROM_THE_TOP = {"instance": 0, "version": 1, "build": 2, "weights": 3, "environment": 4}
+_FROM_THE_TOP = {"part": 0, "instance": 1, "version": 2, "build": 3, "weights": 4, "environment": 5}
 
 
 def on_joined(c: Context, event: NodeJoined) -> None:

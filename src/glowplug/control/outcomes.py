@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, builds, holdings, instances
+from glowplug.control import answers, builds, gangs, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.fleet import cache
 from glowplug.control.records import Holding
@@ -38,6 +38,9 @@ def on_step_lost(c: Context, event: StepLost) -> None:
     if target.kind == "instance":
         instance = c.store.instances[InstanceId(int(target.key))]
         instances.end(c, instance, "worker_died", event.why or "it is gone", permanent=False)
+    elif target.kind == "part" and event.command is None:
+        if holding.phase != "descending":
+            _part_lost(c, holding, "worker_died", event.why or "it is gone", permanent=False, gone=True)
     elif event.command is not None or holding.phase == "up":
         holdings.remove(c, holding)
 
@@ -93,6 +96,9 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
             instances.kill(c, instance, message)
             c.touch(instance.function)
         return
+    if kind == "part":
+        _part_lost(c, holding, code, message, permanent=permanent, gone=gone)
+        return
     waiters = list(holding.waiters)
     if gone:
         holdings.remove(c, holding)
@@ -116,6 +122,21 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
             builds.fail(c, version, code, message)
         else:
             builds.retry(c, version, code, message, slow=not gone or code in ("no_space", "out_of_memory"))
+
+
+def _part_lost(c: Context, part: Holding, code: str, message: str, *, permanent: bool, gone: bool) -> None:
+    """Its whole gang goes: what it was to compute is nowhere else."""
+    climbed = part.phase == "climbing"
+    if gone:
+        holdings.remove(c, part)
+    else:
+        holdings.descend(c, part, Step.LOCAL, message)
+    head = gangs.head_of(c, part)
+    if head is not None and c.holding_of(head).phase != "descending":
+        words = f"worker {part.target.key.rpartition('.')[2]} of its gang: {message}"
+        instances.fail_requests(c, head, code, words, permanent=permanent, climbing=climbed)
+        instances.kill(c, head, words)
+        c.touch(head.function)
 
 
 def _environment_failed(

@@ -91,8 +91,9 @@ class LeaseState(msgspec.Struct):
 class Instance(msgspec.Struct):
     """A worker. `slot` is the index of its version it stands in, empty once it drains; `bound` what the
     controller sent there, in that order; `busy_since_s` when the first of those began, as far as is known.
-    On a `device` it is that model's only one there, and never lent. One with a `host` is loaded inside that
-    one's sandbox, and takes no room but there. One that is not `loaded` is a sandbox with nothing in it."""
+    On a `device` it is that model's only one there, and never lent. `parts` are the keys of the other workers
+    of a gang. One with a `host` is loaded inside that one's sandbox, and takes no room but there. One that is
+    not `loaded` is a sandbox with nothing in it."""
 
     id: InstanceId
     key: str
@@ -103,6 +104,7 @@ class Instance(msgspec.Struct):
     used_s: float
     uses: int = 0
     device: DeviceId | None = None
+    parts: tuple[str, ...] = ()
     host: InstanceId | None = None
     loaded: bool = True
     busy_since_s: float = 0.0

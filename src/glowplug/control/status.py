@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from glowplug.control import goals
 from glowplug.control.context import Context
-from glowplug.control.estimates import replicas_wanted
+from glowplug.control.estimates import freed_bytes, replicas_wanted
 from glowplug.control.records import Function, Instance, Version, key_of
 from glowplug.control.state import ControlState
 from glowplug.core.ids import FunctionId, InstanceId, VersionId, split_function_id
@@ -139,11 +139,12 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
         queued=len(function.queue) + function.lined,
         in_flight=in_flight,
         held_bytes=held_bytes,
-        weight_bytes=facts.weight_bytes if facts else 0,
+        weight_bytes=facts.model_bytes if facts else 0,
         keep_warm_s=declaration.keep_warm_s,
         priority=declaration.priority,
         min_workers=declaration.min_workers,
         max_workers=declaration.max_workers,
+        workers=1 + len(facts.parts) if facts else max(1, declaration.workers),
         target_concurrency=declaration.target_concurrency,
         device=declaration.device,
         device_bytes=sum(map(c.store.fleet.ledger.held_bytes, version.keys)),
@@ -203,6 +204,8 @@ def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[Instan
             step = holding.phase if holding.phase != "up" else "busy" if in_flight else "parked"
             unused = instance.id in c.store.preloads.unused
             found.append(
-                InstanceStatus(instance.id, version.spec.version, step, key_bytes, in_flight, unused)
+                InstanceStatus(
+                    instance.id, version.spec.version, step, freed_bytes(c, key), in_flight, unused
+                )
             )
     return found, held_bytes

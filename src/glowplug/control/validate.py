@@ -7,6 +7,7 @@ from collections import Counter
 from glowplug.control.capacity import MOST_IN_ONE
 from glowplug.control.context import Context
 from glowplug.control.fleet.validate import check_fleet
+from glowplug.control.gangs import check_gangs
 from glowplug.control.instances import is_unused
 from glowplug.control.preloading.validate import check_preloads
 from glowplug.control.records import Store
@@ -32,6 +33,7 @@ def check(c: Context) -> None:
             assert is_unused(store.instances[InstanceId(int(holding.target.key))]), (
                 f"{key} is offered, but used"
             )
+    check_gangs(c)
     check_fleet(c)
     check_preloads(c)
     assert [*c.dirty, *c.freed, *c.idled, *c.out] == [], "an event was left unsettled"

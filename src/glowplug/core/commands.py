@@ -10,14 +10,15 @@ from glowplug.core.ids import CommandId, DeviceId, FunctionId, GatewayId, Instan
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, FunctionSpec
 
-TargetKind = Literal["environment", "version", "weights", "instance", "build"]
+TargetKind = Literal["environment", "version", "weights", "instance", "part", "build"]
 
 
 class Target(msgspec.Struct, frozen=True):
     """Something that stands on the ladder or holds memory at a node.
 
     `key` is `namespace/environment` for an environment's zygote, the version id for a version's zygote, its
-    build and its weights in the page cache, and the instance's number for an instance.
+    build and its weights in the page cache, and the instance's number for an instance. Of a model over
+    several workers `12.1` is part 1 of instance 12, and `VERSION.1` that part's weights.
     """
 
     kind: TargetKind
@@ -60,6 +61,18 @@ class Climb(_Command, frozen=True):
     device: DeviceId | None = None
     cached: bool = False
     device_bytes: int = 0
+
+
+class AdmitGang(_Command, frozen=True):
+    """There is room on `node` for all `workers` of a gang: the instance `head` and its parts 1, 2, ..., whose
+    climbs follow. Connect them. No outcome: what goes wrong is told by their climbs. The gang is over when
+    the last of them has ended."""
+
+    id: CommandId
+    node: NodeId
+    head: InstanceId
+    workers: int
+    spec: FunctionSpec
 
 
 class Promote(_Command, frozen=True):
@@ -145,5 +158,6 @@ class ClearTimer(_Command, frozen=True):
 
 
 Command = (
-    Build | Climb | Promote | Descend | Dispatch | Cancel | Lease | Revoke | Reject | SetTimer | ClearTimer
+    Build | AdmitGang | Climb | Promote | Descend | Dispatch | Cancel | Lease | Revoke | Reject | SetTimer
+    | ClearTimer
 )  # fmt: skip

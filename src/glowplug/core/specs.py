@@ -19,6 +19,10 @@ MOST_COPIES = 10_000
 """`max_workers` of a function on devices that names none: as many copies as pay off."""
 MOST_AT_ONCE = 128
 """Requests that one worker may be told to run at once."""
+MOST_WORKERS = 64
+"""Processes over which one model may be spread."""
+AS_NEEDED = 0
+"""`workers` of a model that has as few as can hold it, one if that is enough."""
 LONGEST_BATCH_WAIT_S = 10.0
 MOST_THREADS = 1024
 
@@ -86,7 +90,8 @@ class Declaration(msgspec.Struct, frozen=True):
     one worker (0: the node's cores divided over `max_workers`); `priority` a class of core.priority.
     With `device="gpu"` a worker's model lies on a device, of which `device_memory_bytes` are its own (0: its
     weights and the declared memory); `latency_target_s` is how long an answer may take for the sake of a
-    larger batch (0: no longer than it must).
+    larger batch (0: no longer than it must). Over more than one of `workers` its model is spread: each copy
+    of the function is a gang of so many processes.
     """
 
     name: str
@@ -103,6 +108,7 @@ class Declaration(msgspec.Struct, frozen=True):
     max_queue: int = 100
     min_workers: int = 0
     max_workers: int = 1
+    workers: Annotated[int, msgspec.Meta(ge=AS_NEEDED, le=MOST_WORKERS)] = 1
     target_concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] = 1
     threads: Annotated[int, msgspec.Meta(ge=0, le=MOST_THREADS)] = 0
     priority: PriorityLabel = "interactive"
@@ -150,11 +156,21 @@ class FunctionSpec(msgspec.Struct, frozen=True):
         return rank_of(self.declaration.priority)
 
 
+class PartFacts(msgspec.Struct, frozen=True):
+    """What another worker than the first has of a model: its pack, and the blocks in it by their paths."""
+
+    pack: str = ""
+    weight_bytes: int = 0
+    blocks: tuple[str, ...] = ()
+
+
 class BundleFacts(msgspec.Struct, frozen=True):
     """What building a version measured; the first estimates of its costs on the ladder.
 
     `highest_step` is PARKED when the function's own zygote can fork workers, else IMPORTED with the
     `reason` in words. Private bytes are a process's own (smaps), without what it shares with its zygote.
+    Of a model over several workers `weight_bytes` and `pack` are the first one's, and `parts` those of the
+    others; each may need `peak_bytes`, which is what the whole model needs for a pass.
     `run_s`, `load_s` (to a device, from the disk), `copy_s` (from the node's memory) and `batch_s` (by size)
     are what a profile knows beforehand; 0 and nothing where there is none.
     """
@@ -175,7 +191,13 @@ class BundleFacts(msgspec.Struct, frozen=True):
     rehearsed: bool = False
     """Whether the function's zygote may run the model once before it forks workers."""
     pack: str = ""
+    parts: tuple[PartFacts, ...] = ()
     endpoints: tuple[EndpointSpec, ...] = ()
+
+    @property
+    def model_bytes(self) -> int:
+        """Of all its workers' weights."""
+        return self.weight_bytes + sum(part.weight_bytes for part in self.parts)
 
 
 class DeviceSpec(msgspec.Struct, frozen=True):

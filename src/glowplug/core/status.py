@@ -70,6 +70,7 @@ class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
     priority: str = "interactive"
     min_workers: int = 0
     max_workers: int = 1
+    workers: int = 1
     target_concurrency: int = 1
     device: str = "cpu"
     device_bytes: int = 0

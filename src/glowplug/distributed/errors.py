@@ -19,6 +19,7 @@ GlowplugError
 |  |- ReplayImpossible 502   a worker waits for what nobody has any more: all go back to a common line
 |  |- GangLost 502           workers were lost more often than the run may replace them
 |- PartTooLarge 422          a worker's part does not fit its memory (a UserError)
+|- CannotCut 422             a model that cannot be spread over workers (a UserError)
 """
 
 from __future__ import annotations
@@ -108,3 +109,8 @@ class GangLost(RunError):
 class PartTooLarge(UserError):
     status = 422
     code = "part_too_large"
+
+
+class CannotCut(UserError):
+    status = 422
+    code = "cannot_cut"

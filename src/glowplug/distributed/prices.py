@@ -9,8 +9,6 @@ import msgspec
 
 from glowplug.policy.plans.billing import Prices
 
-SECONDS_PER_HOUR = 3600.0
-
 
 class Rate(msgspec.Struct, frozen=True):
     usd: float

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
 from glowplug.distributed.channels.base import Buffer
 from glowplug.distributed.errors import FrameCorrupt, FrameMismatch
@@ -34,6 +33,8 @@ def encode_tensor(array: npt.NDArray[Any], level: int | None = None) -> bytes:
         raise ValueError(f"a tensor of {array.dtype} with {array.ndim} dimensions cannot be sent")
     content = array.astype(dtype, copy=False).tobytes()
     if level is not None:
+        import zstandard  # what is not compressed needs nothing but numpy
+
         planes = np.frombuffer(content, np.uint8).reshape(-1, dtype.itemsize).T.tobytes()
         content = zstandard.ZstdCompressor(level).compress(planes)
     head = _HEAD.pack(DTYPES.index(dtype), array.ndim, level is not None)
@@ -54,6 +55,8 @@ def decode_tensor(body: Buffer, *, most_bytes: int) -> npt.NDArray[Any]:
         if len(content) != nbytes:
             raise FrameCorrupt(f"a tensor of {nbytes} bytes that come as {len(content)}")
         return np.frombuffer(content, dtype).reshape(shape)
+    import zstandard
+
     try:
         if zstandard.frame_content_size(content) != nbytes:
             raise FrameCorrupt(f"a tensor of {nbytes} bytes that would not expand to that")

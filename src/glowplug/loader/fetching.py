@@ -16,11 +16,10 @@ from glowplug.loader.arbiter import Arbiter, Block, Job, Priority, Range, cut
 from glowplug.loader.contents import Contents
 from glowplug.loader.errors import PackCorrupt, SourceError
 from glowplug.loader.format import BLOCK_BYTES, CHECKSUM_BYTES, checksum
-from glowplug.loader.sinks import Sink
+from glowplug.loader.sinks import READ_BYTES, Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.stages import Recorder
 
-READ_BYTES = 4 * 2**20
 _BACKGROUND_NICE = 15
 
 

@@ -13,8 +13,11 @@ from glowplug.loader.sources.file import FileSource
 _MADV_POPULATE_READ = 22
 
 
-def map_weights(source: WeightSource, offset: int, nbytes: int) -> tuple[memoryview, WeightSource]:
-    """(the weights as memory of this process, a source whose reads bring them there).
+def map_weights(
+    source: WeightSource, offset: int, nbytes: int, *, private: bool
+) -> tuple[memoryview, WeightSource]:
+    """(the weights as memory of this process, a source whose reads bring them there). What is not private
+    cannot be written.
 
     Raises ValueError when the source is no file of a local disk, OSError.
     """
@@ -23,7 +26,7 @@ def map_weights(source: WeightSource, offset: int, nbytes: int) -> tuple[memoryv
             f"{source.name} cannot be mapped: it is no file of a local disk; use strategy streamed"
         )
     start = offset // mmap.PAGESIZE * mmap.PAGESIZE  # other formats than ours care little for pages
-    mapping = Mapping(source.fileno(), start, offset - start + nbytes, private=True)
+    mapping = Mapping(source.fileno(), start, offset - start + nbytes, private=private)
     return mapping.buffer()[offset - start :], PopulatingSource(source, mapping, start)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,16 +24,16 @@ from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.construct import without_init
 from glowplug.loader.construction import Construction
 from glowplug.loader.contents import Contents, read_contents
-from glowplug.loader.devices.base import Device
+from glowplug.loader.devices.base import Device, Reservation
 from glowplug.loader.errors import LoadStopped
-from glowplug.loader.fetching import FETCHERS, READ_BYTES, Fetch, Fetchers
+from glowplug.loader.fetching import FETCHERS, Fetch, Fetchers
 from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
 from glowplug.loader.mapping_source import map_weights
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild, tensors_by_unit
 from glowplug.loader.roots import held_tensors
-from glowplug.loader.sinks import DeviceSink, HostSink, Sink
+from glowplug.loader.sinks import DeviceSink, HostSink, MappedDeviceSink, Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.stages import WHOLE, Recorder, Timeline
 from glowplug.loader.strategies import Strategy
@@ -68,6 +69,7 @@ class Loading:
         self._faults = False
         self._gates: Gates
         self._fetch: Fetch
+        self._read_bytes: int
         self._on_arrival: Callable[[int], object] = lambda unit: None
         self._on_failure: Callable[[], object] = lambda: None
         self._give_back: Callable[[], object] = lambda: None
@@ -84,8 +86,9 @@ class Loading:
                     f"{self._source.name}: strategy {self.strategy.name} builds the model itself: "
                     "give the function that does, as build="
                 )
-            self._faults = self.strategy.fetch == "mapped" and device.name == "cpu"
-            if self._faults:
+            is_mapped = self.strategy.fetch == "mapped"
+            self._faults = is_mapped and device.name == "cpu"
+            if is_mapped:
                 # What lies on the node's own disk was checked when it came there.
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
@@ -93,9 +96,10 @@ class Loading:
         except BaseException:
             self._source.close()
             raise
+        self._read_bytes = sink.read_bytes
         # From here on the fetch closes the source, when its last read has ended.
         self._fetch = Fetch(
-            source, contents, sink, self._arrived, self._failed, self._source.close, self._recorder
+            source, contents, sink, self._arrived, self._failed, partial(self._finish, sink), self._recorder
         )
         parallel = self.strategy.parallel or self._source.advice.parallel
         self._number = self._fetchers.start(self._fetch, self._priority, parallel=parallel)
@@ -117,16 +121,30 @@ class Loading:
         nbytes = self.contents.header.weights_nbytes
         if not nbytes:
             return HostSink(None), self._source
-        if self._faults:
-            memory, populating = map_weights(self._source, self.contents.weights_offset, nbytes)
-            return HostSink(memory), populating
+        if self.strategy.fetch == "mapped":
+            memory, populating = map_weights(
+                self._source, self.contents.weights_offset, nbytes, private=self._faults
+            )
+            if self._faults:
+                return HostSink(memory), populating
+            reservation = self._room(device, nbytes)
+            return MappedDeviceSink(device, device.allocate(reservation), memory), populating
         if device.name == "cpu":
             lender = arena if self.strategy.recycled else NO_ARENA
             return HostSink(lender.lend(nbytes)), self._source
         slots = self.strategy.parallel or self._source.advice.parallel
+        reservation = self._room(device, nbytes)
+        return DeviceSink(device, device.allocate(reservation), slots + 1), self._source
+
+    def _room(self, device: Device, nbytes: int) -> Reservation:
         reservation = device.reserve(nbytes)
         self._give_back = lambda: device.release(reservation)
-        return DeviceSink(device, device.allocate(reservation), READ_BYTES, slots + 1), self._source
+        return reservation
+
+    def _finish(self, sink: Sink) -> None:
+        """The last read has ended."""
+        self._source.close()
+        sink.finish()
 
     def _rebuild(self, sink: Sink, only: Sequence[str] | None) -> None:
         """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
@@ -191,7 +209,8 @@ class Loading:
 
     def _release(self, units: Sequence[int]) -> None:
         empty = [unit for unit in units if not self.contents.header.units[unit].nbytes]
-        self._fetchers.release(self._number, [unit for unit in units if unit not in empty])
+        wanted = [unit for unit in units if unit not in empty]
+        self._fetchers.release(self._number, wanted, self._read_bytes)
         for unit in empty:
             self._on_arrival(unit)
         if self._fetch.end_if_empty():

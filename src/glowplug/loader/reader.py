@@ -90,16 +90,16 @@ class MappedPack:
 
         While weights still arrive the object comes before them, and who uses one waits for it; then this is
         called once. Else each call gives an independent object; writing to a tensor changes neither the
-        file nor another object. Runs the code that the skeleton's pickle names. `place` may bring the
-        weights elsewhere: it gets the mapping and returns what the tensors shall live in, a memoryview or
-        a flat uint8 tensor on a device.
+        file nor another object. Runs the code that the skeleton's pickle names. `place` brings the weights
+        elsewhere: it gets a mapping that nobody may write and returns what the tensors shall live in, a
+        memoryview or a flat uint8 tensor on a device.
 
         Raises PackCorrupt (a damaged skeleton), NotRebuildable, OSError, and what `place` raises.
         """
         graph = self._section("skeleton", self._places.skeleton_offset, self._header.skeleton)
         weights = None
         if self._header.weights_nbytes:
-            mapping = self._map(private=True)
+            mapping = self._map(private=place is None)
             self._maps.add(mapping)
             weights = place(mapping.buffer()) if place else mapping.buffer()
         tensors = views(self._header, weights, self.info.path)

@@ -1,5 +1,5 @@
-"""Where fetched bytes go: memory that tensors live in, a file's mapping, or a device by way of a small
-ring.
+"""Where fetched bytes go: memory that tensors live in, a file's mapping, or a device, by way of a small ring
+or straight from the mapping.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from typing import Any, Protocol
 
 from glowplug.loader.arbiter import Range
 from glowplug.loader.devices.base import Device, Placement
+from glowplug.loader.devices.pinning import PinnedSource
 from glowplug.loader.errors import LoaderError
+
+READ_BYTES = 4 * 2**20
 
 
 class Sink(Protocol):
@@ -18,6 +21,8 @@ class Sink(Protocol):
     tensor on a device; None for weights of no bytes."""
 
     memory: Any
+    read_bytes: int
+    """What is best read at once."""
 
     def room(self, nbytes: int) -> int:
         """A place for so many bytes; may wait for one. Every place is given back by `put` or `give_up`."""
@@ -34,9 +39,14 @@ class Sink(Protocol):
     def guard(self, unit: int) -> None:
         """What this thread computes from now on sees the unit, all of whose ranges were put."""
 
+    def finish(self) -> None:
+        """Nothing is put any more: called once, in an I/O thread, whether the load went well or not."""
+
 
 class HostSink:
     """Bytes are read to where tensors use them: nothing is left to do."""
+
+    read_bytes = READ_BYTES
 
     def __init__(self, memory: memoryview | None) -> None:
         self.memory = memory
@@ -57,16 +67,20 @@ class HostSink:
     def guard(self, unit: int) -> None:
         return
 
+    def finish(self) -> None:
+        return
+
 
 class DeviceSink:
-    """Through `slots` pieces of staging memory, of `slot_bytes` each: that is all the host memory it
+    """Through `slots` pieces of staging memory, of `read_bytes` each: that is all the host memory it
     takes.
     """
 
-    def __init__(self, device: Device, memory: Any, slot_bytes: int, slots: int) -> None:
+    def __init__(self, device: Device, memory: Any, slots: int, read_bytes: int = READ_BYTES) -> None:
         self.memory = memory
+        self.read_bytes = read_bytes
         self._device = device
-        self._staging = [device.staging(slot_bytes) for _ in range(slots)]
+        self._staging = [device.staging(read_bytes) for _ in range(slots)]
         self._free = list(range(slots))
         self._leaving: dict[int, Placement] = {}
         self._placements: dict[int, list[Placement]] = {}
@@ -105,3 +119,49 @@ class DeviceSink:
         placements: Sequence[Placement] = self._placements.pop(unit, ())
         for placement in placements:
             placement.guard()
+
+    def finish(self) -> None:
+        return
+
+
+class MappedDeviceSink:
+    """From where the weights are mapped, which is pinned piece by piece: no staging memory, no processor."""
+
+    read_bytes = 32 * 2**20
+
+    def __init__(self, device: Device, memory: Any, weights: memoryview) -> None:
+        self.memory = memory
+        self._device = device
+        self._weights = weights
+        self._source = PinnedSource(weights, device)
+        self._last: Placement | None = None
+        self._placements: dict[int, list[Placement]] = {}
+        self._lock = threading.Lock()
+
+    def room(self, nbytes: int) -> int:
+        return 0
+
+    def view(self, place: int, one: Range) -> memoryview:
+        return self._weights[one.offset : one.offset + one.nbytes]
+
+    def put(self, place: int, one: Range) -> None:
+        with self._lock:
+            for offset, part in self._source.parts(one.offset, one.nbytes):
+                self._last = self._device.copy(part, self.memory, offset)
+                for unit in {block.unit for block in one.blocks}:
+                    self._placements.setdefault(unit, []).append(self._last)
+
+    def give_up(self, place: int) -> None:
+        return
+
+    def guard(self, unit: int) -> None:
+        with self._lock:
+            placements: Sequence[Placement] = self._placements.pop(unit, ())
+        for placement in placements:
+            placement.guard()
+
+    def finish(self) -> None:
+        # A device's copies end in their order.
+        if self._last is not None:
+            self._last.wait()
+        self._source.release()

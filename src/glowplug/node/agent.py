@@ -18,7 +18,7 @@ import msgspec
 
 from glowplug.bundle.artifacts import open_artifacts
 from glowplug.bundle.store import BundleStore
-from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote, Target
+from glowplug.core.commands import AdmitGang, Build, Cancel, Climb, Descend, Promote, Target
 from glowplug.core.errors import CapacityError
 from glowplug.core.events import CommandFailed, Event, StepLost
 from glowplug.core.ids import CommandId, DeviceId
@@ -31,6 +31,7 @@ from glowplug.node.cancels import Cancels
 from glowplug.node.contexts import Contexts
 from glowplug.node.devices import Devices
 from glowplug.node.environments import Environments
+from glowplug.node.gangs import Gangs
 from glowplug.node.isolation.means import Means
 from glowplug.node.isolation.seats import Seats
 from glowplug.node.messages import (
@@ -84,6 +85,7 @@ class Agent:
         self.remote = RemoteClimbs(self)
         self.devices = Devices(self)
         self.contexts = Contexts(self)
+        self.gangs = Gangs(self)
         self.cancels = Cancels()
         self._receiver = wire.Receiver(server, FromServer)
         self._stopped = asyncio.Event()
@@ -143,6 +145,8 @@ class Agent:
         try:
             if isinstance(command, Build):
                 self.builds.start(command, message.env)
+            elif isinstance(command, AdmitGang):
+                self.gangs.open(command)
             elif isinstance(command, Climb):
                 self._climb(command, message.env, descriptors)
             elif isinstance(command, Descend):
@@ -157,7 +161,7 @@ class Agent:
                 target = Target("build", command.node, command.spec.version)
                 self.emit(CommandFailed(command.id, target, "unavailable", str(error)))
             elif isinstance(command, Climb):
-                self.emit(CommandFailed(command.id, command.target, "unavailable", str(error)))
+                self.fail(command, "unavailable", str(error))
 
     # climbing
 
@@ -175,6 +179,8 @@ class Agent:
             self.fail(
                 command, "build_failed", f"libraries that cannot be imported: {', '.join(broken)}", True
             )
+        elif command.target.kind == "part":
+            self.gangs.fork_part(command, parent, env)
         elif self.remote.needed(command):
             self.remote.start(command, env, descriptors)
         else:
@@ -195,6 +201,8 @@ class Agent:
         role: Role = "worker" if command.target.kind == "instance" else "stage"
         spec = command.spec
         more |= {"env": env, "prime": command.prime, **self.births.share(spec)}
+        if role == "worker":
+            more["gang"] = self.gangs.place(command)
         if command.device is not None:
             self._fork_on(command.device, command, parent, tuple(data), more)
             return
@@ -243,6 +251,8 @@ class Agent:
             return
         held = self.roster.find(target)
         waited = self.remote.give_up(target) or self.environments.give_up(target)
+        if held is None:
+            self.gangs.gave_up(target)
         if waited or held is None or held.process.exited:
             self.emit(StepLost(target, command.step, command.why, command.id))
             return
@@ -277,6 +287,7 @@ class Agent:
         self.tell(Happened(event))
 
     def fail(self, command: Climb, code: str, message: str, permanent: bool = False) -> None:
+        self.gangs.gave_up(command.target)
         self.emit(CommandFailed(CommandId(command.id), command.target, code, message, permanent))
 
     def tell(self, message: msgspec.Struct) -> None:

@@ -25,7 +25,7 @@ from glowplug.node.isolation.child import Confinement
 from glowplug.node.isolation.means import Means
 from glowplug.node.isolation.seats import Seat, Seats
 from glowplug.node.layers import BEGIN, carrying_layers, python_path
-from glowplug.node.messages import Fork, Role
+from glowplug.node.messages import Fork, Place, Role
 from glowplug.node.processes import OnExit, OnLines, OnMessage, Process
 from glowplug.node.roster import Held
 
@@ -140,15 +140,19 @@ class Births:
         env: dict[str, str] | None = None,
         data: tuple[int, ...] = (),
         climb: Climb | None = None,
+        gang: Place | None = None,
         **more: Any,
     ) -> Held:
         """Asks `parent` for a child with its own control socket and output pipes. Raises OSError."""
-        seat = self._seats.building(spec) if role in ("build", "probe") else self.serving(spec)
+        if role in ("build", "probe"):
+            seat = self._seats.building(spec)
+        else:
+            seat = self.serving(spec) if gang is None else self._seat_in(gang, spec)
         try:
             home = seat.new_folder(role)
             message = self.message(
                 parent, role, seat, home, target, spec,
-                prime=prime, env=env or {}, environment_s=parent.environment_s, **more,
+                prime=prime, env=env or {}, environment_s=parent.environment_s, gang=gang, **more,
             )  # fmt: skip
             held = self.forked(parent, message, seat, home, target, climb, data)
         except BaseException:
@@ -174,6 +178,12 @@ class Births:
         manifest = self._store.described(spec.version)
         return self._seats.serving(spec, manifest.pack_bytes if manifest is not None else 0)
 
+    def _seat_in(self, gang: Place, spec: FunctionSpec) -> Seat:
+        """For one process more of a gang: its head's is as any worker's. Raises OSError."""
+        if not gang.worker:
+            return self.serving(spec)
+        return self._seats.part(spec, gang.worker)
+
     def message(
         self,
         parent: Held,
@@ -182,22 +192,28 @@ class Births:
         home: Path,
         target: Target,
         spec: FunctionSpec,
+        gang: Place | None = None,
         **more: Any,
     ) -> Fork:
         """What a process on `seat` is told that is `parent`'s child, or was it until now."""
         manifest = self._store.described(spec.version)
-        pack = str(self._store.pack_path(manifest.pack)) if manifest is not None and manifest.pack else ""
+        found = manifest.pack_of(gang.worker if gang is not None else 0) if manifest is not None else ""
+        pack = str(self._store.pack_path(found)) if found else ""
+        parts: tuple[str, ...] = ()
+        if role == "probe" and manifest is not None:
+            parts = tuple(str(self._store.pack_path(part.pack)) for part in manifest.parts)
         bundle = str(self._store.bundle_path(spec.version))
         confinement = None
         if parent.seat is not seat:
-            own = (bundle, pack, more.get("code", ""), str(self._seats.home(spec.environment_key)))
+            own = (bundle, pack, *parts, more.get("code", ""), str(self._seats.home(spec.environment_key)))
             confinement = Confinement(
                 seat.user, bool(self._means.landlock), (*parent.readable, *filter(None, own)),
-                (str(seat.folder),), self._devices, seat.file_bytes,
+                (str(seat.folder), *((gang.folder,) if gang is not None else ())), self._devices,
+                seat.file_bytes,
             )  # fmt: skip
         instance = int(target.key) if target.kind == "instance" else 0
         return Fork(
-            role, spec.function, spec.version, str(home), confinement, bundle, pack, instance,
+            role, spec.function, spec.version, str(home), confinement, bundle, pack, parts, gang, instance,
             sent_s=time.monotonic(), **more,
         )  # fmt: skip
 
@@ -235,6 +251,10 @@ class Births:
         self._seats.leave(before)
         if held.seat.group is not None:
             later(_move, held)
+
+    def vacate(self, seat: Seat) -> None:
+        """What was on the seat without being a process is gone."""
+        self._seats.leave(seat)
 
     def left(self, held: Held, later: Callable[..., object]) -> None:
         """A process has ended: nothing of it stays."""

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from glowplug.bundle.files import tree_bytes
+from glowplug.bundle.gangs import part_path
 from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.uploads import code_files
 from glowplug.core.commands import Build, Descend, Target
 from glowplug.core.events import Built, CommandFailed, StepLost
 from glowplug.core.ladder import Step
-from glowplug.core.specs import BundleFacts
+from glowplug.core.specs import BundleFacts, PartFacts
 from glowplug.core.units import show_bytes
 from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import BuildDone, Failed, ProbeDone
@@ -176,13 +177,17 @@ class Builds:
         assert work.result is not None
         result = work.result.result
         pack, size = store.adopt_pack(work.output / "pack") if result.pack else ("", 0)
+        parts = tuple(
+            PartFacts(*store.adopt_pack(part_path(work.output / "pack", worker)), blocks)
+            for worker, blocks in enumerate(result.blocks, 1)
+        )
         if pack and store.artifacts is not None:
             store.artifacts.put(store.pack_path(pack), pack)
         upload = store.upload_path(spec.upload)
         manifest = Manifest(
             version=spec.version, function=spec.function, declaration=spec.declaration, mode=result.mode,
-            reason=result.reason, pack=pack, pack_bytes=size, endpoints=spec.declaration.endpoints,
-            files=code_files(upload),
+            reason=result.reason, pack=pack, pack_bytes=size, parts=parts,
+            endpoints=spec.declaration.endpoints, files=code_files(upload),
         )  # fmt: skip
         store.publish(manifest, upload / "code")
         return manifest
@@ -198,7 +203,7 @@ class Builds:
             weight_bytes=work.manifest.pack_bytes, staged_bytes=probe.staged_bytes,
             parked_bytes=probe.parked_bytes, peak_bytes=probe.peak_bytes,
             build_s=time.monotonic() - work.started_s, primed=result.primed, rehearsed=probe.rehearsed,
-            pack=work.manifest.pack, endpoints=work.manifest.endpoints,
+            pack=work.manifest.pack, parts=work.manifest.parts, endpoints=work.manifest.endpoints,
         )  # fmt: skip
         work.manifest = msgspec.structs.replace(work.manifest, facts=facts)
         try:

@@ -7,14 +7,14 @@ from typing import Literal
 import msgspec
 
 from glowplug.bundle.builder import BuildResult
-from glowplug.core.commands import Build, Cancel, Climb, Descend, Promote
+from glowplug.core.commands import AdmitGang, Build, Cancel, Climb, Descend, Promote
 from glowplug.core.devices import DeviceSetting, Fault
 from glowplug.core.events import Event
 from glowplug.core.ids import DeviceId
 from glowplug.core.specs import Declaration, DeviceSpec
 from glowplug.node.isolation.child import Confinement
 
-Role = Literal["stage", "worker", "build", "probe", "context"]
+Role = Literal["stage", "worker", "part", "build", "probe", "context"]
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -30,7 +30,7 @@ class Do(_Message, frozen=True):
     `env` is the function's environment with its secrets: it passes through memory only.
     """
 
-    command: Build | Climb | Descend | Cancel | Promote
+    command: Build | AdmitGang | Climb | Descend | Cancel | Promote
     env: dict[str, str] = {}
 
 
@@ -106,6 +106,15 @@ class Disturbed(_Message, frozen=True):
 # agent -> zygote
 
 
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a process stands in its gang; 0 is the head. `folder` is the shared memory of the run `run`."""
+
+    folder: str
+    run: str
+    workers: int
+    worker: int = 0
+
+
 class Fork(_Message, frozen=True):
     """Fork a child of `role`. Descriptors: its control socket, stdout, stderr, and a worker's data socket."""
 
@@ -117,6 +126,9 @@ class Fork(_Message, frozen=True):
     """None in a fork of a function's zygote, which has been confined already."""
     bundle: str = ""
     pack: str = ""
+    parts: tuple[str, ...] = ()
+    """To a probe: the packs of the other workers of a model that is spread over several."""
+    gang: Place | None = None
     instance: int = 0
     prime: bool = False
     rehearse: bool = False

@@ -161,6 +161,7 @@ class Reports:
             self.agent.contexts.on_exit(process)
             return
         self._forget(held)
+        self.agent.gangs.left(held)
         target, command = held.target, held.descend
         if command is not None:
             self.agent.emit(StepLost(target, command.step, command.why, command.id))
@@ -180,7 +181,8 @@ class Reports:
     def on_lines(self, process: Process, stream: str, lines: list[str]) -> None:
         held = process.owner
         if held is not None:
-            instance = int(held.target.key) if held.target.kind == "instance" else 0
+            name = held.target.key.partition(".")[0] if held.target.kind in ("instance", "part") else ""
+            instance = int(name or 0)
             for start in range(0, len(lines), _LINES_AT_ONCE):
                 self.agent.tell(Said(held.function, instance, stream, lines[start : start + _LINES_AT_ONCE]))
 

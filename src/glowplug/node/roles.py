@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from glowplug.bundle.builder import build_bundle
+from glowplug.bundle.gangs import connect_here
 from glowplug.bundle.instantiate import Phases, Place, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.core.errors import GlowplugError
@@ -19,6 +20,7 @@ from glowplug.node import procfs, wire
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
 from glowplug.node.on_device import open_device, wait_in_context
 from glowplug.node.parallel import rest_threads, restore_threads
+from glowplug.node.part import run_part
 from glowplug.node.routes import Routes
 from glowplug.node.worker import Worker
 from glowplug.node.zygote import give_back, serve_forks, settle
@@ -39,6 +41,8 @@ def run(
             _stage(message, control)
         elif message.role == "probe":
             _probe(message, control)
+        elif message.role == "part":
+            run_part(message, control)
         else:
             data, *more = extra
             device = open_device(message.device, more) if message.device is not None else None
@@ -128,6 +132,11 @@ def _probe(message: Fork, control: socket.socket) -> None:
     Whatever may not fork is found out here, in processes that nobody waits for.
     """
     served = load(message, Phases())
+    if served.handover is not None:
+        # All workers are this one process: what the whole model needs is more than any of them does.
+        packs = connect_here(served.handover, [Path(path) for path in message.parts])
+        for pack in packs:
+            pack.keep_across_fork()
     threads = prepare_to_fork(served)
     if threads > 1:
         peak, parked = measure_primed(served)

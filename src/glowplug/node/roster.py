@@ -45,7 +45,8 @@ class Held(msgspec.Struct):
 
 
 class Roster:
-    """The zygotes of environments by their key, those of functions by version, and workers by instance.
+    """The zygotes of environments by their key, those of functions by version, workers by instance, and the
+    other workers of gangs by instance and number.
 
     Builds are not among them: they belong to `Builds`. Used in the agent's event loop.
     """
@@ -54,6 +55,7 @@ class Roster:
         self.environments: dict[str, Held] = {}
         self.zygotes: dict[str, Held] = {}
         self.workers: dict[int, Held] = {}
+        self.parts: dict[str, Held] = {}
         self._left = asyncio.Event()
 
     def add(self, held: Held) -> None:
@@ -73,7 +75,12 @@ class Roster:
 
     def everyone(self) -> list[Held]:
         """Children before their parents."""
-        return [*self.workers.values(), *self.zygotes.values(), *self.environments.values()]
+        return [
+            *self.workers.values(),
+            *self.parts.values(),
+            *self.zygotes.values(),
+            *self.environments.values(),
+        ]
 
     async def empty(self) -> None:
         """Returns when nobody is left."""
@@ -84,4 +91,5 @@ class Roster:
     def _place(self, target: Target) -> tuple[dict[Any, Held], str | int]:
         if target.kind == "instance":
             return self.workers, int(target.key)
-        return {"environment": self.environments, "version": self.zygotes}[target.kind], target.key
+        tables = {"environment": self.environments, "version": self.zygotes, "part": self.parts}
+        return tables[target.kind], target.key

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from glowplug.core.commands import Descend
 from glowplug.core.events import StepLost
+from glowplug.core.ids import VersionId
 from glowplug.core.ladder import Step
 from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
 from glowplug.node.messages import CacheWeights, MapPages
@@ -29,10 +30,12 @@ class Weights:
         """Zygotes that were asked to map or unmap pages, and who waits for each answer, in order."""
 
     def path(self, version: str) -> Path | None:
-        """The pack of a version, when its bundle is here and has one."""
+        """The pack of a version, or of its part as in VERSION.1, when its bundle is here and has one."""
         store = self.agent.store
-        manifest = store.described(version)  # type: ignore[arg-type]
-        path = store.pack_path(manifest.pack) if manifest is not None and manifest.pack else None
+        name, _, worker = version.partition(".")
+        manifest = store.described(VersionId(name))
+        pack = manifest.pack_of(int(worker or 0)) if manifest is not None else ""
+        path = store.pack_path(pack) if pack else None
         return path if path is not None and path.exists() else None
 
     async def cache(self, message: CacheWeights) -> int:

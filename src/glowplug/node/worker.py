@@ -17,6 +17,7 @@ from glowplug.node.interrupts import Interrupts
 from glowplug.node.messages import Fork, WorkerReady
 from glowplug.node.on_device import run_there, settle
 from glowplug.node.parallel import restore_threads
+from glowplug.node.part import connect
 from glowplug.node.serial_worker import SerialWorker
 from glowplug.node.zygote import give_back
 from glowplug.transport.worker_side import WorkerEndpoint
@@ -87,6 +88,8 @@ class Worker:
             phases.seconds["fetch"] = self.message.fetched_s
         os.environ.setdefault("GLOWPLUG_FUNCTION", self.message.function)
         served = self._served(phases)
+        if self.message.gang is not None:
+            connect(served, self.message.gang)
         restore_threads()
         held = peak = 0
         if self.message.prime:

@@ -46,6 +46,8 @@ class SimEngine:
         self._copied_at_s: dict[DeviceId, float] = {}
         """When each device's copies that were asked for so far will be there: it makes one at a time."""
         self._pace: dict[DeviceId, float] = {}
+        self._gang_ready_s: dict[InstanceId, float] = {}
+        """When the last part of each gang will have climbed."""
         self._keeps_loaded = keeps_loaded
         self._emptied: set[InstanceId] = set()
         """Workers that have answered and, where nothing is kept, load again at their next request."""
@@ -114,7 +116,7 @@ class SimEngine:
             self._emptied.add(instance)
         took_s = self._vary(function, took_s)
         places = self._free_at_s[instance]
-        start_s = max(self._agenda.now_s, places[0])
+        start_s = max(self._agenda.now_s, places[0], self._gang_ready_s.get(instance, 0.0))
         heapreplace(places, start_s + took_s)
         if start_s > self._agenda.now_s:
             self._agenda.at(start_s, lambda: self._start(requests, instance))
@@ -145,14 +147,16 @@ class SimEngine:
             took_s, held_bytes = profile.environment_s, profile.environment_bytes
         elif target.kind == "version":
             took_s, held_bytes = profile.stage_s, profile.facts.staged_bytes
+        elif target.kind == "part":
+            took_s, held_bytes = profile.imported_s, profile.facts.parked_bytes
         else:
             near = command.origin >= Step.STAGED or (command.cached and command.device is not None)
             took_s = profile.staged_s if near else profile.imported_s
             took_s += profile.prime_s if command.prime else 0.0
             held_bytes = profile.facts.parked_bytes
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency
-        if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "version"):
-            took_s += profile.facts.weight_bytes / profile.read_bytes_per_s
+        if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "part", "version"):
+            took_s += _weight_bytes(profile, target) / profile.read_bytes_per_s
         took_s, ends_s = self._vary(function, took_s), self._agenda.now_s
         if command.device is not None:
             took_s *= self._pace.get(command.device, 1.0)
@@ -160,6 +164,9 @@ class SimEngine:
             self._copied_at_s[command.device] = ends_s + took_s
             self._device_of[InstanceId(int(target.key))] = command.device
         ends_s += took_s
+        if target.kind == "part":
+            head = InstanceId(int(target.key.partition(".")[0]))
+            self._gang_ready_s[head] = max(ends_s, self._gang_ready_s.get(head, 0.0))
         if target.kind != "environment":
             self.loading_s += took_s
         self._climbing[target] = command.id
@@ -200,6 +207,7 @@ class SimEngine:
 
     def _forget(self, instance: InstanceId) -> None:
         self._free_at_s.pop(instance, None)
+        self._gang_ready_s.pop(instance, None)
         self._at_once.pop(instance, None)
         self._device_of.pop(instance, None)
         self._emptied.discard(instance)
@@ -227,3 +235,10 @@ def _batch_s(profile: Profile, size: int) -> float:
     """As measured, between measured sizes by proportion; beyond them no gain that nobody has seen."""
     costs = Costs(batches={"": profile.batch_s}, seconds={"": {"run": profile.run_s}})
     return costs.batch_s("", size)
+
+
+def _weight_bytes(profile: Profile, target: Target) -> int:
+    """Those of the worker that climbs."""
+    if target.kind != "part":
+        return profile.facts.weight_bytes
+    return profile.facts.parts[int(target.key.rpartition(".")[2]) - 1].weight_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from glowplug.core.commands import Build, Cancel, Climb, Command, Descend, Promote, Target
+from glowplug.core.commands import AdmitGang, Build, Cancel, Climb, Command, Descend, Promote, Target
 from glowplug.core.events import (
     Built,
     CommandFailed,
@@ -49,7 +49,7 @@ class FakeEngine:
                     del self.pending[other.id]
         if isinstance(command, (Build, Climb, Descend, Cancel)):
             self.pending[command.id] = command
-        elif not isinstance(command, Promote):
+        elif not isinstance(command, (AdmitGang, Promote)):
             raise TypeError(f"not an engine's command: {command!r}")
 
     async def close(self) -> None:

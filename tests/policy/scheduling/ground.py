@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from glowplug.control.fleet.tally import Tally
@@ -9,7 +10,7 @@ from glowplug.core.commands import Climb, Dispatch
 from glowplug.core.events import Deployed, Event, NodeJoined
 from glowplug.core.ids import DeviceId, EnvironmentId, FunctionId, InstanceId, VersionId
 from glowplug.core.settings import ControlSettings
-from glowplug.core.specs import BundleFacts, Declaration, DeviceSpec, FunctionSpec, NodeSpec
+from glowplug.core.specs import BundleFacts, Declaration, DeviceSpec, EndpointSpec, FunctionSpec, NodeSpec
 from glowplug.sim.gateway import Answer, Ask
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
@@ -24,6 +25,9 @@ class Model:
     run_s: float = 1.0
     size_bytes: int = MODEL_BYTES
     max_workers: int = 99
+    max_batch: int = 1
+    latency_target_s: float = 0.0
+    batch_s: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,12 +49,18 @@ class Ground:
         self._scenario: list[tuple[float, Event | Ask]] = [(0.0, NodeJoined(NodeSpec("n", 10**12, 8, specs)))]
         for name, model in self.models.items():
             function = function_of(name)
-            facts = BundleFacts(device_bytes=model.size_bytes, run_s=model.run_s, load_s=model.load_s)
+            facts = BundleFacts(
+                device_bytes=model.size_bytes,
+                run_s=model.run_s,
+                load_s=model.load_s,
+                batch_s=dict(model.batch_s),
+            )
             profiles[function] = Profile(
                 environment_s=0.0,
                 environment_bytes=0,
                 imported_s=model.load_s,
                 run_s=model.run_s,
+                batch_s=dict(model.batch_s),
                 descend_s=0.0,
                 facts=facts,
             )
@@ -62,6 +72,8 @@ class Ground:
                 device="gpu",
                 max_queue=10**6,
                 max_workers=model.max_workers,
+                latency_target_s=model.latency_target_s,
+                endpoints=(EndpointSpec("e", max_batch=model.max_batch),),
             )
             spec = FunctionSpec(
                 function, VersionId(f"{name}-v1"), "default", EnvironmentId("e"), "u", declaration

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from tests.policy.scheduling.ground import Ground, Model
+import pytest
+
+from tests.policy.scheduling.ground import Ground, Model, runs
 
 
 def ground(**options: object) -> Ground:
@@ -58,3 +60,13 @@ def test_nothing_is_evicted_for_a_copy_that_spares_less_than_it_costs() -> None:
     busy = [(10.0 + n, name) for n in range(20) for name in ("a", "b")]
     done = g.play((0.0, "a"), (0.0, "b"), *busy, (30.5, "a"), (30.5, "a"), (30.5, "a"))
     assert [what for _, what, _, _ in done].count("load") == 2
+
+
+@pytest.mark.parametrize("load_s", [0.0, 0.3])
+def test_two_that_wait_for_a_busy_device_do_not_evict_each_other(load_s: float) -> None:
+    """There is room for one of `a` and `b` beside what runs for ten seconds."""
+    wanted = Model(load_s=load_s, size_bytes=1000)
+    g = ground(capacities=(2000,), models={"c": Model(run_s=10.0, size_bytes=300), "a": wanted, "b": wanted})
+    done = g.play((0.0, "c"), (4.0, "b"), (4.1, "a"))
+    assert [model for _, what, model, _ in done if what == "load"] == ["c", "b", "a"]
+    assert runs(done) == "cba"

@@ -269,6 +269,9 @@ def _climb_words(command: k.Climb) -> str:
         return "the climb of its environment"
     if command.target.kind == "version":
         return "the climb of its function's zygote"
+    if command.target.kind == "part":
+        head, _, number = command.target.key.partition(".")
+        return f"the climb of part {number} of worker {head}"
     worker = f"worker {command.target.key}"
     if command.device is None:
         return f"the climb of {worker} from {command.origin.label}"

@@ -100,8 +100,10 @@ class FleetView:
         return self._c.store.requests[self._c.store.functions[function].queue.head()]
 
     def some(self, function: FunctionId, most: int) -> Iterator[Request]:
-        queue = self._c.store.functions[function].queue
-        return map(self._c.store.requests.__getitem__, islice(queue, most))
+        queue, requests = self._c.store.functions[function].queue, self._c.store.requests
+        head = queue.head()
+        yield requests[head]
+        yield from islice((requests[number] for number in queue if number != head), most - 1)
 
     def namespace(self, function: FunctionId) -> str:
         return _version(self._c, function).spec.namespace

@@ -6,7 +6,7 @@ from math import inf
 
 from glowplug.control import growth, instances, placement
 from glowplug.control.context import Context
-from glowplug.control.estimates import best_origin, instance_bytes, loaded_bytes, zygote_bytes
+from glowplug.control.estimates import best_origin, freed_bytes, instance_bytes, loaded_bytes, zygote_bytes
 from glowplug.control.preloading import candidates, sandboxes
 from glowplug.control.preloading.view import PreloadView, SandboxView
 from glowplug.control.records import Function, Instance, Version
@@ -142,7 +142,7 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         if c.store.instances_made > before:
             number = InstanceId(c.store.instances_made)
             instance = c.store.instances[number]
-            preloads.note_started(instance, c.store.ledger.held_bytes(instance.key), c.now_s, expected_s)
+            preloads.note_started(instance, freed_bytes(c, instance.key), c.now_s, expected_s)
     elif decision.until_s > c.now_s:
         preloads.wanted[function.id] = decision
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import growth, holdings, instances
+from glowplug.control import gangs, growth, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.estimates import loaded_bytes
 from glowplug.control.records import Function, Instance, Version, key_of
@@ -28,8 +28,14 @@ def room_bytes(c: Context, host: Instance) -> int:
 
 
 def admit(c: Context, function: Function, version: Version, host: Instance) -> Instance | None:
-    """Starts loading the function inside an idle sandbox. None when there is no room, or nothing to fork."""
-    if not is_sandbox(c, host) or host.slot != "idle" or room_bytes(c, host) < loaded_bytes(version):
+    """Starts loading the function inside an idle sandbox. None when there is no room, or nothing to fork, and
+    for a gang, which needs several."""
+    if (
+        gangs.parts_of(version)
+        or not is_sandbox(c, host)
+        or host.slot != "idle"
+        or room_bytes(c, host) < loaded_bytes(version)
+    ):
         return None
     environment = key_of("environment", host.node, version.spec.environment_key)
     standing = c.store.holdings.get(environment)

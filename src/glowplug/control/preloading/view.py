@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from glowplug.control import placement
+from glowplug.control import gangs, placement
 from glowplug.control.context import Context
 from glowplug.control.estimates import best_origin, instance_bytes, loaded_bytes, weight_bytes, zygote_bytes
 from glowplug.control.preloading import candidates, sandboxes
@@ -148,7 +148,8 @@ class PreloadView:
                 zygote_bytes(c, version) + shared_bytes,
                 costs.climb_s(spec.version, Step.STAGED),
             )
-        yield Step.PARKED, instance_bytes(c, version) + shared_bytes, 0.0
+        own_bytes = instance_bytes(c, version) + gangs.need_bytes(c, version, node)
+        yield Step.PARKED, own_bytes + shared_bytes, 0.0
 
     def waits_s(self, function: FunctionId) -> float:
         c, version = self._c, self._version(function)
@@ -164,7 +165,8 @@ class PreloadView:
         version = self._version(function)
         if self._c.settings.substrate == "process":
             return loaded_bytes(version)
-        return instance_bytes(self._c, version) + weight_bytes(version)
+        own_bytes = instance_bytes(self._c, version) + gangs.whole_bytes(self._c, version)
+        return own_bytes + weight_bytes(version)
 
     def load_s(self, function: FunctionId) -> float:
         return self._c.policies.costs.climb_s(self._version(function).spec.version, Step.IMPORTED)

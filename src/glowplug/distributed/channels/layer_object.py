@@ -18,7 +18,6 @@ _HEAD = struct.Struct("<2sBxII")
 _ENTRY = struct.Struct("<HHIQ")
 _MAGIC = b"GO"
 _VERSION = 1
-MOST_CONTENT_BYTES = 2**32 - 1
 
 
 class Damaged(ValueError):

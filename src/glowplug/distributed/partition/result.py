@@ -47,9 +47,6 @@ class Partition(msgspec.Struct, frozen=True, eq=False):
         """The rows of a layer that a worker computes, ascending."""
         return np.flatnonzero(self.owners[layer] == worker).astype(np.int32)
 
-    def inputs_of(self, worker: int) -> Ids:
-        return np.flatnonzero(self.inputs == worker).astype(np.int32)
-
 
 def _imbalance(owner: Ids, workers: int) -> float:
     return float(np.bincount(owner, minlength=workers).max()) * workers / len(owner) - 1

@@ -88,6 +88,13 @@ class Device(Protocol):
         `part` may not change until the placement is done. Raises ValueError when it does not fit.
         """
 
+    def pin(self, address: int, nbytes: int) -> bool:
+        """From now on `copy` reads these bytes of this process at the link's rate; False where it cannot, or
+        does anyway. No page may be pinned twice."""
+
+    def unpin(self, address: int) -> None:
+        """Undoes the `pin` that began there. No copy from there may be under way."""
+
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
         """Runs `work` on this device once `after` is done, and returns its result. Raises what it raises."""
 

@@ -49,6 +49,12 @@ class CpuDevice:
         memory[offset : offset + part.nbytes] = part
         return Placed(memory)
 
+    def pin(self, address: int, nbytes: int) -> bool:
+        return False
+
+    def unpin(self, address: int) -> None:
+        return
+
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
         if after is not None:
             after.wait()

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, require_fit
+from glowplug.loader.devices.pinning import PinnedSource
 
 _ASK_S = 30
+_LEAST_PINNED_BYTES = 2**20
+"""Less is copied sooner than it is pinned."""
+_HOST_REGISTER_READ_ONLY = 8
+"""Of cudaHostRegister: the only kind that takes a read-only mapping, and no page of a file is duplicated."""
 
 
 class _Copy:
-    def __init__(self, memory: Any, source: Any, event: Any) -> None:
+    def __init__(self, memory: Any, source: Any, event: Any, pinned: PinnedSource | None = None) -> None:
         self.memory = memory
         # Asynchronous: the source must outlive the copy.
         self._source = source
         self._event = event
+        self._pinned = pinned
 
     def done(self) -> bool:
         arrived: bool = self._event.query()
@@ -26,7 +34,10 @@ class _Copy:
 
     def wait(self) -> None:
         self._event.synchronize()
-        self._source = None
+        pinned, self._pinned, self._source = self._pinned, None, None
+        if pinned is not None:
+            # Nobody need wait for it, and the pages stay mapped until it is done: it holds them.
+            threading.Thread(target=pinned.release, name="unpin", daemon=True).start()
 
     def guard(self) -> None:
         # The compute stream waits, not the host.
@@ -35,7 +46,7 @@ class _Copy:
 
 class CudaDevice:
     """Copies run on a stream of their own, beside the computation. From pinned memory they are asynchronous;
-    from any other the driver copies through a buffer of its own, and `place` returns late.
+    from any other the driver copies through a buffer of its own, and `copy` returns late. `place` pins.
     """
 
     def __init__(self, number: int) -> None:
@@ -51,6 +62,8 @@ class CudaDevice:
         free_bytes, _ = torch.cuda.mem_get_info(self._device)
         self._ledger = Ledger(self.name, free_bytes)
         self._stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        self._pins = True
 
     @property
     def capacity_bytes(self) -> int:
@@ -74,19 +87,37 @@ class CudaDevice:
 
     def place(self, weights: memoryview, reservation: Reservation) -> Placement:
         self._ledger.check(reservation, weights.nbytes)
-        torch = self._torch
-        source = (
-            torch.frombuffer(weights, dtype=torch.uint8)
-            if weights.nbytes
-            else torch.empty(0, dtype=torch.uint8)
-        )
         memory = self.allocate(reservation)[: weights.nbytes]
-        return self._copied(source, memory, memory)
+        if weights.nbytes < _LEAST_PINNED_BYTES:
+            return self.copy(weights, memory, 0)
+        pinned = PinnedSource(weights, self)
+        for offset, part in pinned.parts(0, weights.nbytes):
+            last = self._copied(part, memory[offset : offset + part.nbytes])
+        # One stream: the last copy is over when all are.
+        return _Copy(memory, weights, last, pinned)
+
+    def pin(self, address: int, nbytes: int) -> bool:
+        """For this process alone; needs its context. What could not be pinned once is not tried again."""
+        torch = self._torch
+        if not self._pins:
+            return False
+        with torch.cuda.device(self._device):
+            error = self._runtime.cudaHostRegister(address, nbytes, _HOST_REGISTER_READ_ONLY)
+            self._pins = not int(error)
+            if not self._pins:
+                # The runtime tells a failed call to whoever asks next: that is to be nobody.
+                with contextlib.suppress(RuntimeError):
+                    torch.ones(1, device=self._device)
+        return self._pins
+
+    def unpin(self, address: int) -> None:
+        with self._torch.cuda.device(self._device):
+            self._runtime.cudaHostUnregister(address)
 
     def allocate(self, reservation: Reservation) -> Any:
         self._ledger.check(reservation, reservation.nbytes)
         torch = self._torch
-        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream), torch.inference_mode(False):
             memory = torch.empty(reservation.nbytes, dtype=torch.uint8, device=self._device)
         # The allocator must not hand this memory out again while the compute stream still reads it.
         memory.record_stream(torch.cuda.default_stream(self._device))
@@ -98,17 +129,17 @@ class CudaDevice:
 
     def copy(self, part: memoryview, memory: Any, offset: int) -> Placement:
         require_fit(part, memory.nbytes, offset)
-        torch = self._torch
-        source = torch.frombuffer(part, dtype=torch.uint8) if part.nbytes else memory[:0]
-        return self._copied(source, memory[offset : offset + part.nbytes], memory)
+        return _Copy(memory, part, self._copied(part, memory[offset : offset + part.nbytes]))
 
-    def _copied(self, source: Any, target: Any, memory: Any) -> _Copy:
+    def _copied(self, part: memoryview, target: Any) -> Any:
+        """The event that ends this copy."""
         torch = self._torch
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            target.copy_(source, non_blocking=True)
+            if part.nbytes:
+                target.copy_(torch.frombuffer(part, dtype=torch.uint8), non_blocking=True)
             event = torch.cuda.Event()
             event.record(self._stream)
-        return _Copy(memory, source, event)
+        return event
 
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
         torch = self._torch

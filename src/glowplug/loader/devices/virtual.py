@@ -131,6 +131,12 @@ class VirtualDevice:
             self._failing = max(0, self._failing - 1)
             return VirtualCopy(memory, took_s, self._engine_free_s, self._clock, fault)
 
+    def pin(self, address: int, nbytes: int) -> bool:
+        return False
+
+    def unpin(self, address: int) -> None:
+        return
+
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
         """Takes as long as `work`, or as the profile says if that is longer; all of it by the pace."""
         if after is not None:

@@ -34,6 +34,11 @@ def memory_limit_bytes(declared_bytes: int, weight_bytes: int, max_workers: int)
     return (max_workers + 1) * declared_bytes + weight_bytes + HEADROOM_BYTES
 
 
+def part_limit_bytes(declared_bytes: int, gangs: int) -> int:
+    """What the workers of one place in a function's gangs may hold, their share of the model included."""
+    return gangs * declared_bytes + HEADROOM_BYTES
+
+
 def scratch_limit_bytes(declared_bytes: int) -> int:
     """What all of a function's files may hold while it serves: they lie in its memory."""
     return max(declared_bytes, SMALLEST_SCRATCH_BYTES)

@@ -5,6 +5,7 @@ gone with its last.
       home/           HOME while its zygote imports
       z1/             its zygote's folder
       s7/             a version that serves: a file system in memory, a folder for each process
+      p8/             another worker of its gangs, each with limits of its own
       b9/             a build: on the disk, for a pack can be large
 """
 
@@ -100,6 +101,19 @@ class Seats:
             limits.scratch_limit_bytes(declared.memory_bytes),
         )
         return self._find(f"version {spec.version}", spec.environment_key, spec.function, "s", bounds)
+
+    def part(self, spec: FunctionSpec, worker: int) -> Seat:
+        """For one of the other workers of a version's gangs, weights included. Raises OSError."""
+        declared = spec.declaration
+        gangs = workers_here(declared, self._devices)
+        bounds = limits.Bounds(
+            limits.part_limit_bytes(declared.memory_bytes, gangs),
+            limits.MAX_TASKS,
+            limits.processor_shares(nice_of(spec, building=False), gangs),
+            limits.scratch_limit_bytes(declared.memory_bytes),
+        )
+        key = f"version {spec.version}.{worker}"
+        return self._find(key, spec.environment_key, spec.function, "p", bounds)
 
     def beside(self, seat: Seat) -> Seat:
         """For one process more on the same seat."""

@@ -121,7 +121,7 @@ class FleetView(Protocol):
         """Whose turn it is among the waiting requests of a function that has any."""
 
     def some(self, function: FunctionId, most: int) -> Iterable[WaitingView]:
-        """The first so many, in their order."""
+        """So many of them, or as many as wait: whose turn it is, and then the others in their order."""
 
     def namespace(self, function: FunctionId) -> str: ...
 

@@ -2,9 +2,9 @@
 
 Nothing is bound to a device that could not begin it now. What must wait waits in one queue, and two questions
 are asked again and again. Which of the requests whose models lie on a device that is free to compute is to
-run there? And would a model that is waited for be computing sooner on one more device, its load running
-beside what that device computes? A load pays when the seconds that it spares those who wait, and what the
-copy is worth later, are more than what is evicted for it is worth.
+run there, and how many of one function as a batch? And would a model that is waited for be computing sooner
+on one more device, its load running beside what that device computes? A load pays when the seconds that it
+spares those who wait, and what the copy is worth later, are more than what is evicted for it is worth.
 
 Extends Zhao et al. (IPDPS 2023), whose LALB binds when a device is idle and weighs one device against a load.
 """
@@ -19,6 +19,8 @@ import msgspec
 
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import Decision, DeviceView, FleetView, Load, Send
+from glowplug.policy.scheduling.batches import each_s, together
+from glowplug.policy.scheduling.rooms import turn
 
 _EVERY_DEVICE_UP_TO = 32
 _SAMPLED = 12
@@ -48,7 +50,7 @@ class FinishFirst(msgspec.Struct):
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         if view.open:
-            yield from self._run(view)
+            yield from self._run(view, now_s)
         if view.waiting_by_function:
             yield from self._load(view, now_s)
 
@@ -98,27 +100,32 @@ class FinishFirst(msgspec.Struct):
             begins_s = max(view.load_s(function, number), waits_s)
             if begins_s >= level_s or not view.may_load(function, number):
                 continue
-            gain = later - sum(
-                self._worth(view, victim, len(view.where(victim)))
-                for victim in view.victims(function, number)
-            )
+            victims = view.victims(function, number)
+            if any(_is_before(view, victim, function) for victim in victims):
+                continue
+            gain = later - sum(self._worth(view, victim, len(view.where(victim))) for victim in victims)
             if hosts:
-                gain += _spared_s(count, len(hosts), level_s - begins_s, view.run_s(function, number))
+                run_s = each_s(view, function, number, count)
+                gain += _spared_s(count, len(hosts), level_s - begins_s, run_s)
             else:
                 gain += _MUST - begins_s
             if gain > best_gain:
                 best, best_gain = number, gain
         return best
 
-    def _run(self, view: FleetView) -> Iterator[Decision]:
-        """Sends what can begin at once, in fair turns, each where it is in the way of the least others."""
+    def _run(self, view: FleetView, now_s: float) -> Iterator[Decision]:
+        """Sends what can begin at once, in fair turns, each where it is in the way of the least others. No
+        batch takes what another device could begin as well."""
         while ready := self._ready(view):
             for _, start_s, _, function in sorted(ready):
-                number = _host(view, function)
-                if number is not None:
+                hosts = _open_hosts(view, function)
+                if hosts:
+                    number = _host(view, function, hosts)
+                    share = -(-view.waiting_by_function[function] // len(hosts))
+                    requests = together(view, function, number, share, now_s)
                     self.virtual_s = max(self.virtual_s, start_s)
-                    self.served_s[function] = start_s + view.run_s(function, number)
-                    yield Send((view.first(function).id,), number)
+                    self.served_s[function] = start_s + view.run_s(function, number, len(requests))
+                    yield Send(requests, number)
 
     def _ready(self, view: FleetView) -> list[tuple[int, float, float, FunctionId]]:
         waiting, devices, opened = view.waiting_by_function, view.devices, view.open
@@ -145,13 +152,24 @@ class FinishFirst(msgspec.Struct):
         return view.load_s(function, next(iter(view.devices)))
 
 
-def _host(view: FleetView, function: FunctionId) -> DeviceId | None:
-    """Of the devices that could run it now the one that others have the least need of."""
+def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
+    """Whether the victim's only copy is waited for, by who comes first: two that are both waited for would
+    else evict each other until their device has time for one."""
+    if victim not in view.waiting_by_function or len(view.where(victim)) > 1:
+        return False
+    return turn(view.first(victim)) < turn(view.first(function))
+
+
+def _open_hosts(view: FleetView, function: FunctionId) -> list[DeviceId]:
     devices, opened = view.devices, view.open
-    hosts = [n for n in view.where(function) if n in opened and function in devices[n].residents]
-    if len(hosts) <= 1:
-        return hosts[0] if hosts else None
-    return min(hosts, key=lambda number: _need(view, devices[number], function))
+    return [n for n in view.where(function) if n in opened and function in devices[n].residents]
+
+
+def _host(view: FleetView, function: FunctionId, hosts: list[DeviceId]) -> DeviceId:
+    """Of the devices that could run it now the one that others have the least need of."""
+    if len(hosts) == 1:
+        return hosts[0]
+    return min(hosts, key=lambda number: _need(view, view.devices[number], function))
 
 
 def _need(view: FleetView, device: DeviceView, but: FunctionId) -> float:
@@ -167,7 +185,7 @@ def _pressure_s(view: FleetView, device: DeviceView) -> float:
         for function in models:
             count = waiting.get(function)
             if count:
-                seconds += count * view.run_s(function, device.id) / len(view.where(function))
+                seconds += count * each_s(view, function, device.id, count) / len(view.where(function))
     return seconds
 
 
@@ -178,7 +196,7 @@ def _level_s(view: FleetView, function: FunctionId, count: int) -> float:
     starts, run_s = [], 0.0
     for number in hosts:
         device = view.devices[number]
-        run_s = view.run_s(function, number)
+        run_s = each_s(view, function, number, count)
         others_s = _pressure_s(view, device) - count * run_s / len(hosts)
         starts.append(max(others_s, device.load_left_s(function)))
     starts.sort()

@@ -1,0 +1,112 @@
+"""Where a chain of blocks is cut, by bytes and FLOPs under a limit, and a model cut there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import NamedTuple
+
+from torch import nn
+
+from glowplug.core.units import show_bytes
+from glowplug.distributed.chains import Block, chain_of, module_bytes
+from glowplug.distributed.errors import CannotCut, PartTooLarge
+from glowplug.distributed.stages import Elsewhere, Handover, Stage
+
+
+class Cut(NamedTuple):
+    """`stages` are those of workers 1, 2, ...; `blocks` the paths of what each worker has of the chain, the
+    head's first."""
+
+    stages: list[Stage]
+    blocks: list[tuple[str, ...]]
+
+
+def cut_model(model: nn.Module, run: Callable[[], object], workers: int, limit_bytes: int = 0) -> Cut:
+    """Takes the blocks of all workers but the first out of `model`, which is the head's from then on.
+
+    `run` makes the model answer once, and `limit_bytes` (0 for none) is what each may have of it. Raises
+    CannotCut, PartTooLarge, and what `run` raises; then nothing was changed.
+    """
+    chain, flops = chain_of(model, run, workers)
+    total_bytes = module_bytes(model)
+    own_bytes = total_bytes - sum(block.nbytes for block in chain)
+    own_flops = flops - sum(block.flops for block in chain)
+    starts = cut_chain(chain, (own_bytes, own_flops), (total_bytes, flops), workers, limit_bytes)
+    ends = [*starts[1:], len(chain)]
+    ranges = [chain[: starts[0]], *(chain[start:end] for start, end in zip(starts, ends, strict=True))]
+    stages = [Stage([model.get_submodule(block.path) for block in each]) for each in ranges[1:]]
+    away, handover = chain[starts[0] :], Handover()
+    for number, block in enumerate(away):
+        stand_in = Elsewhere(handover, block.returns, is_first=number == 0, is_last=number == len(away) - 1)
+        parent, _, name = block.path.rpartition(".")
+        setattr(model.get_submodule(parent), name, stand_in.eval())
+    return Cut([stage.eval() for stage in stages], [tuple(block.path for block in each) for each in ranges])
+
+
+def cut_to_fit(model: nn.Module, run: Callable[[], object], most_workers: int, limit_bytes: int) -> Cut:
+    """As `cut_model`, for as few workers as can hold the model, of which each may have `limit_bytes`. Raises
+    PartTooLarge when no number of workers can."""
+    total_bytes = module_bytes(model)
+    why = ""
+    for workers in range(max(2, -(-total_bytes // limit_bytes)), most_workers + 1):
+        try:
+            return cut_model(model, run, workers, limit_bytes)
+        except PartTooLarge as error:
+            why = error.message
+        except CannotCut as error:
+            why = why or error.message
+            break  # more workers would need a longer chain
+    raise PartTooLarge(
+        f"the model has {total_bytes} bytes and memory= lets a worker have {limit_bytes} of them, and it "
+        f"cannot be spread over more: {why or f'at most {most_workers} workers are allowed'}"
+    )
+
+
+def cut_chain(
+    chain: Sequence[Block],
+    own: tuple[float, float],
+    whole: tuple[float, float],
+    workers: int,
+    limit_bytes: int = 0,
+) -> list[int]:
+    """Where the ranges of workers 1, 2, ... begin, so that the largest share of the model is as small as can
+    be. `own` is what the head has beside blocks, `whole` the model's, in bytes and FLOPs: a share is the mean
+    of both. The head may have no block, if it has anything else. Raises CannotCut, and
+    PartTooLarge where no cut is within the limit."""
+    limit = limit_bytes or inf
+    shares = [_share(block.nbytes, block.flops, whole) for block in chain]
+    # reached[n]: (largest share, largest bytes, starts) with the first n blocks given out.
+    reached: dict[int, tuple[float, float, tuple[int, ...]]] = {}
+    for count in range(0 if own[0] else 1, len(chain) + 1):
+        nbytes = own[0] + sum(block.nbytes for block in chain[:count])
+        reached[count] = (_share(*own, whole) + sum(shares[:count]), nbytes, ())
+    for _ in range(1, workers):
+        following: dict[int, tuple[float, float, tuple[int, ...]]] = {}
+        for start, (worst, widest, starts) in reached.items():
+            share = nbytes = 0.0
+            for end in range(start + 1, len(chain) + 1):
+                share += shares[end - 1]
+                nbytes += chain[end - 1].nbytes
+                found = (max(worst, share), max(widest, nbytes), (*starts, start))
+                if end not in following or _order(found, limit) < _order(following[end], limit):
+                    following[end] = found
+        reached = following
+    best = reached.get(len(chain))
+    if best is None:
+        raise CannotCut(f"a chain of {len(chain)} blocks cannot be cut for {workers} workers")
+    if best[1] > limit:
+        raise PartTooLarge(
+            f"cut for {workers} workers one of them has {show_bytes(int(best[1]))} of the model, more than "
+            f"the {show_bytes(limit_bytes)} of memory=: use more workers or declare more memory"
+        )
+    return list(best[2])
+
+
+def _share(nbytes: float, flops: float, whole: tuple[float, float]) -> float:
+    return (nbytes / (whole[0] or 1.0) + flops / (whole[1] or 1.0)) / 2
+
+
+def _order(found: tuple[float, float, tuple[int, ...]], limit: float) -> tuple[float, float, float]:
+    """What fits comes first, then the smallest share; of what does not fit the smallest."""
+    return (max(0.0, found[1] - limit), round(found[0], 9), found[1])

@@ -1,0 +1,46 @@
+"""The experiment on a graphics card, run without one; and that its claims can fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glowplug.bench import card
+from glowplug.bench.result import Result
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def quick() -> Result:
+    pytest.importorskip("torch", reason="needs the torch extra")
+    return card.run(card.Options(quick=True, device="cpu"))
+
+
+def test_every_system_answers_alike(quick: Result) -> None:
+    loads = [row for row in quick.rows if row["part"] == "loads"]
+    assert {row["system"] for row in loads} == {*card.BASELINES, *card.Options().systems}
+    assert all(row["equal"] for row in loads)
+    assert quick.missing == ["contexts and served functions: they need a graphics card"]
+
+
+def test_an_unknown_part_is_refused() -> None:
+    with pytest.raises(ValueError, match="contexts, loads, served"):
+        card.run(card.Options(parts=("copies",), device="cpu"))
+
+
+def test_claims_fail_where_the_usual_ways_are_faster_or_an_answer_is_wrong() -> None:
+    rows: list[dict[str, Any]] = [
+        {"part": "loads", "model": "a", "system": "torch .to", "first_answer_s": 1.0, "equal": True},
+        {
+            "part": "loads",
+            "model": "a",
+            "system": "safetensors to device",
+            "first_answer_s": 0.5,
+            "equal": True,
+        },
+        {"part": "loads", "model": "a", "system": "mapped", "first_answer_s": 0.6, "equal": False},
+        {"part": "served", "model": "a", "system": "glowplug", "step": "parked", "times_naive": 19.0},
+    ]
+    assert [each.holds for each in card.claims(rows)] == [False, False, False]

@@ -1,0 +1,127 @@
+"""Small models of the usual shapes, and some that cannot be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Layer(nn.Module):
+    def __init__(self, width: int, returns: int = 0) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.norm = nn.LayerNorm(width)
+        self.returns = returns
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None, scale: float = 1.0) -> Any:
+        inner = torch.relu(self.up(hidden))
+        if mask is not None:
+            inner = inner * mask
+        found = self.norm(hidden + scale * self.down(inner))
+        return (found, *[None] * (self.returns - 1)) if self.returns else found
+
+
+class Transformer(nn.Module):
+    """Embeddings, layers that all get the same mask, a head."""
+
+    def __init__(self, returns: int = 0, *, named: bool = False) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.layers = nn.ModuleList(Layer(16, returns) for _ in range(6))
+        self.head = nn.Linear(16, 4)
+        self.named = named
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        mask = (tokens > 3)[..., None].float()
+        hidden = self.embed(tokens)
+        for layer in self.layers:
+            found = layer(hidden=hidden, mask=mask) if self.named else layer(hidden, mask, scale=0.5)
+            hidden = found[0] if isinstance(found, tuple) else found
+        return self.head(hidden.mean(1))
+
+
+class Convolutions(nn.Module):
+    """A CNN with work in place, strides that are not the usual ones, and a flattening."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for _ in range(4):
+            blocks += [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout()]
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.features = nn.Sequential(*blocks)
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.classifier = nn.Linear(16, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = image.to(memory_format=torch.channels_last)
+        return self.classifier(torch.flatten(self.pool(self.features(self.stem(image))), 1))
+
+
+def layers() -> nn.Module:
+    return nn.Sequential(*(nn.Linear(16, 16) for _ in range(6)))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.layer(x))
+
+
+class Skips(nn.Module):
+    """What passes from the first to the second is used again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.first(x)
+        return inner + self.second(inner)
+
+
+class Peeking(nn.Module):
+    """Looks at what passes between its blocks when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor, peek: bool) -> Tensor:
+        inner = self.second(self.first(x))
+        if peek:
+            inner = inner + 1
+        return self.third(inner)
+
+
+def tokens() -> tuple[Tensor]:
+    return (torch.arange(20).reshape(2, 10) % 50,)
+
+
+def image() -> tuple[Tensor]:
+    return (torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(1)),)
+
+
+def vector(width: int) -> Callable[[], tuple[Tensor]]:
+    return lambda: (torch.randn(3, width, generator=torch.Generator().manual_seed(1)),)
+
+
+Case = tuple[Callable[[], nn.Module], Callable[[], Any]]
+NETS: dict[str, Case] = {
+    "transformer": (Transformer, tokens),
+    "transformer of tuples": (lambda: Transformer(2), tokens),
+    "transformer by name": (lambda: Transformer(1, named=True), tokens),
+    "convolutions": (Convolutions, image),
+    "layers": (layers, vector(16)),
+}
+UNCUTTABLE: dict[str, Case] = {
+    "one_layer": (lambda: nn.Sequential(nn.Linear(8, 8)), vector(8)),
+    "twice": (Twice, vector(8)),
+    "skips": (Skips, vector(8)),
+}

@@ -1,0 +1,116 @@
+"""Models over several workers: asked by ordinary requests, and bit-equal to one worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glowplug.core.bodies import NPY
+from glowplug.core.errors import GlowplugError
+from tests.e2e.conftest import APPS, Door, Server, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.xdist_group("e2e")]
+pytest.importorskip("torch", reason="needs the torch extra")
+TOKENS = [3, 1, 4, 1, 5, 9, 2, 6]
+
+
+@pytest.fixture(scope="module")
+def gangs(server: Server) -> Server:
+    server.deploy_some(APPS / "gangs.py", "one", "two", "four")
+    return server
+
+
+def workers_of(server: Server, function: str) -> list[int]:
+    """Every process of a function's gangs, by what this machine calls it."""
+    found = []
+    for pid in server.tree():
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                name = file.read().strip()
+        except OSError:
+            continue
+        if name in (f"worker:{function}.default"[:15], f"part:{function}.default"[:15]):
+            found.append(pid)
+    return found
+
+
+def answered(server: Server, function: str) -> Any:
+    return server.client.invoke(function, {"tokens": TOKENS}, "forward", accept=NPY)
+
+
+@pytest.mark.parametrize(("name", "workers"), [("two", 2), ("four", 4)])
+def test_a_model_on_several_workers_answers_the_same_bits(gangs: Server, name: str, workers: int) -> None:
+    expected = answered(gangs, "one")
+    for _ in range(3):
+        assert np.array_equal(answered(gangs, name), expected)
+    assert gangs.client.describe(name).workers == workers
+    assert len(workers_of(gangs, name)) == workers
+
+
+@pytest.mark.parametrize("step", ["imported", "staged", "parked"])
+def test_a_gang_climbs_from_every_step(gangs: Server, step: str) -> None:
+    (gangs.client.climb if step == "parked" else gangs.client.descend)("two", step)
+    answer = gangs.client.call("two", {"tokens": TOKENS}, "forward", accept=NPY)
+    assert answer.origin == step
+    assert np.array_equal(answer.value(), answered(gangs, "one"))
+
+
+def test_scale_to_zero_takes_the_whole_gang_down(gangs: Server) -> None:
+    answered(gangs, "two")
+    assert len(workers_of(gangs, "two")) == 2
+    gangs.client.descend("two", "imported")
+    until(lambda: not workers_of(gangs, "two"), "no worker of the gang is left")
+
+
+def test_a_part_that_is_killed_is_one_named_failure_and_the_gang_comes_back(
+    gangs: Server, door: Door, pool: ThreadPoolExecutor
+) -> None:
+    expected = answered(gangs, "two")
+    before = set(workers_of(gangs, "two"))
+    waiting = pool.submit(gangs.client.invoke, "two", {"port": door.port, "tokens": TOKENS}, "wait")
+    head = gangs.outer(door.visitor().pid)
+    (part,) = before - {head}
+    os.kill(part, signal.SIGKILL)
+    with pytest.raises(GlowplugError, match="worker 1 of its gang") as caught:
+        waiting.result(60)
+    assert caught.value.code == "worker_died"
+    assert np.array_equal(answered(gangs, "two"), expected)
+    assert not before & set(workers_of(gangs, "two"))
+
+
+def test_an_error_in_a_part_is_the_requests_error(gangs: Server) -> None:
+    expected = answered(gangs, "two")
+    with pytest.raises(GlowplugError) as caught:
+        gangs.client.invoke("two", {"tokens": [1000]}, "forward")
+    assert caught.value.code == "function_failed"
+    assert np.array_equal(answered(gangs, "two"), expected)
+
+
+def test_a_model_that_one_worker_cannot_hold_is_spread_over_as_few_as_can(gangs: Server) -> None:
+    gangs.deploy_some(APPS / "gangs.py", "capped", "roomy")
+    expected = answered(gangs, "one")
+    for name, workers in (("capped", 2), ("roomy", 1)):
+        assert np.array_equal(answered(gangs, name), expected)
+        assert gangs.client.describe(name).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("skipping", "need a chain of at least 2 modules"),
+        ("tight", "more than the 20.0 kB"),
+        ("hopeless", "bytes and memory= lets a worker have 20000 of them"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_at_deploy(server: Server, name: str, why: str) -> None:
+    server.client.deploy(name, server.upload(APPS / "gangs.py"))
+    found = until(
+        lambda: server.client.describe(name) if server.client.describe(name).state == "failed" else None,
+        f"{name} is refused",
+    )
+    assert why in found.error
