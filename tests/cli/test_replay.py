@@ -52,3 +52,12 @@ def test_names_of_policies() -> None:
         system_of("best", "zygote")
     with pytest.raises(InvalidDeclaration, match="no prewarm policy"):
         system_of("tyche+often", "zygote")
+
+
+def test_what_cannot_be_played_live_is_said_before_a_server_starts() -> None:
+    with pytest.raises(InvalidArguments, match="it is bytes"):
+        replay(WORKLOAD, live=True)
+    with pytest.raises(InvalidArguments, match="--live knows fixed"):
+        replay(WORKLOAD, policy="clairvoyant", live=True, memory="1GB")
+    with pytest.raises(InvalidArguments, match="at most 64 functions"):
+        replay("zipf:functions=65,rate_per_min=20,minutes=1", policy="fixed", live=True, memory="1GB")

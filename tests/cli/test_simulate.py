@@ -95,3 +95,16 @@ def test_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
     simulate(LOAD, devices=2, policy="finish-first,lalb-o3", plot=tmp_path / "out.svg")
     assert "lalb-o3" in (tmp_path / "out.svg").read_text()
+
+
+def test_batches_are_made_within_a_latency_target(
+    printed: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """More than the one device can do one by one: four at once take as long as two."""
+    profiles = tmp_path / "profiles.csv"
+    profiles.write_text("model,device_mb,load_s,run_s,batch_4_s\na,1000,1,1,2\n", encoding="utf-8")
+    load = "poisson:functions=1,rate_per_min=90,minutes=1"
+    options = {"workload": load, "devices": 1, "max_batch": 4, "profiles": str(profiles), "loader": "paper"}
+    alone, batched = (printed(**options, latency_target=target)["rows"][0] for target in (None, "10s"))
+    assert batched["answered"] == alone["answered"]
+    assert batched["mean_s"] < alone["mean_s"] / 2

@@ -53,6 +53,7 @@ def declared(name: str, version: int) -> Any:
         endpoints=(EndpointSpec("e", max_batch=4 if name == "c" and version == 3 else 1),),
         min_workers=1 if name == "c" and version == 2 else 0,
         prewarm="none" if name == "a" else "fixed",
+        pin=name == "b" and version == 2,
         keep_warm_s=20.0,
         timeout_s=20.0,
     )

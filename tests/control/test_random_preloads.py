@@ -21,6 +21,14 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "ladder displacing": {**PROCESS, "preload": "ladder", "eviction": "ladder", "keeps_loaded": False},
     "pagurus": {**PROCESS, "preload": "tyche", "prewarm": "pagurus", "eviction": "greedy-dual"},
     "ladder": {"preload": "ladder", "eviction": "ladder", "prewarm": "kept"},
+    "ladder at a price": {
+        "preload": "ladder",
+        "eviction": "ladder",
+        "preload_memory_share": 0.3,
+        "preload_cpu_share": 0.2,
+        "preload_byte_price": 1e-5,
+        "preload_horizon_s": 1.0,
+    },
     "tyche on zygotes": {"preload": "tyche", "prewarm": "kept"},
 }
 

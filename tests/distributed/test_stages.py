@@ -116,10 +116,9 @@ def test_a_value_that_another_worker_has_cannot_be_looked_at() -> None:
 
 def test_shares_are_cut_evenly() -> None:
     chain = [Block(str(n), 10, 1.0, 0) for n in range(6)]
-    assert cut_chain(chain, (0, 0.0), (60, 6.0), 3) == [2, 4]
-    assert cut_chain(chain, (20, 0.0), (80, 6.0), 2) == [3]
-    with pytest.raises(CannotCut, match="cannot be cut for 8 workers"):
-        cut_chain(chain, (1, 0.0), (61, 6.0), 8)
+    assert cut_chain(chain, (0, 0.0), (60, 6.0), 3) == (pytest.approx(1 / 3), 20, (2, 4))
+    assert cut_chain(chain, (20, 0.0), (80, 6.0), 2).starts == (3,)
+    assert cut_chain(chain, (1, 0.0), (61, 6.0), 8) is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16", "int64", "bool"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from glowplug.core.bodies import NPY
 from glowplug.core.errors import GlowplugError
-from tests.e2e.conftest import APPS, Door, Server, until
+from tests.e2e.conftest import APPS, Door, Server, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.xdist_group("e2e")]
 pytest.importorskip("torch", reason="needs the torch extra")
@@ -25,18 +27,24 @@ def gangs(server: Server) -> Server:
     return server
 
 
-def workers_of(server: Server, function: str) -> list[int]:
-    """Every process of a function's gangs, by what this machine calls it."""
+def called(server: Server, *names: str) -> list[int]:
+    """The server's processes of these names, by what this machine calls them."""
     found = []
     for pid in server.tree():
-        try:
-            with open(f"/proc/{pid}/comm") as file:
-                name = file.read().strip()
-        except OSError:
-            continue
-        if name in (f"worker:{function}.default"[:15], f"part:{function}.default"[:15]):
-            found.append(pid)
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() in [name[:15] for name in names]:
+                found.append(pid)
     return found
+
+
+def workers_of(server: Server, function: str) -> list[int]:
+    return called(server, f"worker:{function}.default", f"part:{function}.default")
+
+
+def shared_memory(server: Server) -> list[Path]:
+    """Of all its gangs, as its agent sees it, who mounts for itself."""
+    (agent,) = called(server, "glowplug-agent")
+    return list(Path(f"/proc/{agent}/root{server.run_dir}/scratch").glob("*/*/glowplug-*"))
 
 
 def answered(server: Server, function: str) -> Any:
@@ -97,6 +105,19 @@ def test_a_model_that_one_worker_cannot_hold_is_spread_over_as_few_as_can(gangs:
     for name, workers in (("capped", 2), ("roomy", 1)):
         assert np.array_equal(answered(gangs, name), expected)
         assert gangs.client.describe(name).workers == workers
+
+
+def test_a_server_that_starts_again_finds_its_gangs(folder: Path) -> None:
+    with serving(folder) as server:
+        server.deploy_some(APPS / "gangs.py", "two")
+        expected = answered(server, "two")
+    with serving(folder) as server:
+        until(lambda: server.client.describe("two").state == "ready", "it is found again")
+        assert np.array_equal(answered(server, "two"), expected)
+        assert server.client.describe("two").workers == 2
+        assert len(shared_memory(server)) == 1
+        server.client.descend("two", "imported")
+        until(lambda: not shared_memory(server), "the gang's shared memory is gone")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from glowplug.core.bodies import NPY
 from glowplug.core.errors import GlowplugError, NoSpace, RequestCancelled
-from tests.node.worker_process import until_running, worker_process
+from glowplug.node.procfs import private_bytes
+from tests.node.worker_process import until, until_running, worker_process
 
 
 def echo(text: str) -> str:
@@ -58,6 +59,13 @@ kept: list[Any] = []
 def keep(x: np.ndarray) -> int:
     kept.append(x)
     return len(kept)
+
+
+def litter() -> int:
+    """Leaves memory free that the C allocator keeps: what is allocated last lies above it."""
+    pieces = [bytes(4000) for _ in range(20_000)]
+    kept.append(bytes(4000))
+    return len(pieces)
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -182,3 +190,12 @@ def test_an_error_lets_go_of_the_array() -> None:
         worker.ask_in_region(1, "refuse", npy(np.zeros(150_000)), content_type=NPY)
         answer = worker.answer(1)
         assert (answer.message, answer.region_free) == ("150000 are too many", True)
+
+
+def test_what_a_long_call_left_is_given_back_when_nothing_comes() -> None:
+    with worker_process(litter) as worker:
+        worker.ask((1, "litter", {}))
+        assert worker.answer(1).value() == 20_000
+        until(lambda: private_bytes(worker.pid) < 60 * 10**6, "nothing was given back")
+        worker.ask((2, "litter", {}))
+        assert worker.answer(2).value() == 20_000

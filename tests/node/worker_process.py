@@ -177,10 +177,15 @@ class WorkerProcess:
 
 def until_running(path: Path) -> None:
     """Returns when a function has written something to `path`."""
+    until(lambda: path.exists() and bool(path.read_text()), "the function does not run")
+
+
+def until(condition: Callable[[], bool], problem: str) -> None:
+    """Returns when `condition` holds; fails with `problem` when it never does."""
     deadline_s = time.monotonic() + PATIENCE_S
     pause = threading.Event()
-    while not (path.exists() and path.read_text()):
-        assert time.monotonic() < deadline_s, "the function does not run"
+    while not condition():
+        assert time.monotonic() < deadline_s, problem
         pause.wait(0.001)
 
 

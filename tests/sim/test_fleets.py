@@ -75,7 +75,8 @@ def test_the_same_seed_is_the_same_outcome() -> None:
 
 
 def test_a_single_request_costs_its_load_and_its_run() -> None:
-    outcome, _ = run(SMALL, trace_of(np.array([7.0]), np.array([0]), ["f0"], 60.0))
+    trace = trace_of(np.array([7.0]), np.array([0]), ["f0"], 60.0)
+    outcome, _ = run(change(scheduling="lalb"), trace)
     assert outcome.mean_s == pytest.approx(MODELS[0].load_s + MODELS[0].run_s)
     assert (outcome.loads, outcome.copies) == (1, 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +17,9 @@ from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
 from glowplug.control.journal_files import replay as replay_journal
 from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidUpload
-from glowplug.core.units import show_bytes, show_seconds
+from glowplug.core.units import parse_bytes, show_bytes, show_seconds
 from glowplug.sim.footprints import PUBLISHED
-from glowplug.sim.replays import Cluster, Replayed, System
+from glowplug.sim.replays import Cluster, Replayed
 from glowplug.sim.replays import replay as replay_trace
 from glowplug.sim.systems import Substrate, system_of
 from glowplug.sim.workloads.registry import parse
@@ -32,6 +33,7 @@ def replay(
     memory: str = "25%",
     substrate: Substrate = "zygote",
     seed: int = 0,
+    live: bool = False,
     json: Json = False,
     plot: Path | None = None,
 ) -> None:
@@ -46,6 +48,7 @@ def replay(
         glowplug replay azure2019:traces/azure2019_1h_1000fn,top=100 --policy ladder,fixed,tyche --memory 10%
         glowplug replay mix:traces/azure2019_1h_1000fn -p ladder,faascache --substrate process --plot cdf.png
         glowplug replay events:calls.csv --nodes 2 --memory 50% --json    # columns time_s,function
+        glowplug replay zipf:functions=8,rate_per_min=60,minutes=3 -p ladder,fixed --live --memory 1GB
         glowplug replay                                # the journal of `glowplug serve`
         glowplug replay /var/lib/glowplug/journal --json
 
@@ -61,16 +64,22 @@ def replay(
     nodes
         How many nodes share the memory.
     memory
-        Of all nodes together: a share of what keeping every function loaded would take.
+        Of all nodes together: a share of what keeping every function loaded would take. With --live bytes.
     substrate
         What a warm worker is: forked from a zygote, or a process with all of its own.
     seed
         For what is drawn; a `seed=` in the workload goes before it.
+    live
+        On a server of its own for each policy, with generated functions that load and answer as the simulated
+        ones do, in a twentieth of their memory; it takes as long as the workload is.
     plot
         Draw latencies by policy, and memory over time, into this file.
     """
     if ":" not in what or Path(what).is_dir():
         _journal(Path(what) if what else default_state_dir() / "journal", json)
+        return
+    if live:
+        _live(what, [name.strip() for name in policy.split(",")], memory, seed, json, plot)
         return
     systems = [system_of(name.strip(), substrate) for name in policy.split(",")]
     cluster = Cluster(nodes=_at_least_one(nodes), memory_share=share_of(memory))
@@ -83,7 +92,7 @@ def replay(
             found[system.name] = replay_trace(trace, system, cluster, seed=seed, tell=tell)
     if plot is not None:
         _draw(found, what, plot)
-    rows = [row(system, found[system.name], trace.requests) for system in systems]
+    rows = [row(system.name, found[system.name], trace.requests) for system in systems]
     node_bytes = cluster.node_bytes(PUBLISHED, trace.functions)
     if json:
         about = {"workload": what, "seed": seed, "nodes": nodes, "node_bytes": node_bytes, "simulated": True}
@@ -98,6 +107,30 @@ def replay(
     console.print(_table(rows))
 
 
+def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, plot: Path | None) -> None:
+    from glowplug.bench.live_replay import replay_live
+
+    if memory.strip().endswith("%"):
+        raise InvalidArguments("--memory: with --live it is bytes, such as 1GB", "memory")
+    budget_bytes = parse_bytes(memory, "--memory")
+    made, own_seed = parse(what)
+    trace = made.trace(seed if own_seed is None else own_seed)
+    found: dict[str, Replayed] = {}
+    for policy in policies:
+        with progress(policy) as tell:
+            try:
+                found[policy] = replay_live(trace, policy, budget_bytes, tell=tell)
+            except RuntimeError as error:
+                raise GlowplugError(f"{policy}: {error}") from error
+    if plot is not None:
+        _draw(found, what, plot)
+    rows = [row(policy, each, trace.requests) for policy, each in found.items()]
+    if json:
+        print_json({"workload": what, "node_bytes": budget_bytes, "simulated": False, "policies": rows})
+    else:
+        console.print(_table(rows))
+
+
 def share_of(memory: str) -> float:
     """Of `25%` or `0.25`. Raises InvalidArguments."""
     text = memory.strip()
@@ -110,10 +143,10 @@ def share_of(memory: str) -> float:
     return share
 
 
-def row(system: System, found: Replayed, requests: int) -> dict[str, Any]:
+def row(policy: str, found: Replayed, requests: int) -> dict[str, Any]:
     waits_s = found.waits_s if len(found.waits_s) else np.zeros(1)
     return {
-        "policy": system.name,
+        "policy": policy,
         "wait_mean_s": float(waits_s.mean()),
         "wait_p50_s": float(np.percentile(waits_s, 50)),
         "wait_p99_s": float(np.percentile(waits_s, 99)),
@@ -124,7 +157,7 @@ def row(system: System, found: Replayed, requests: int) -> dict[str, Any]:
         "wasted": found.wasted,
         "wasted_byte_s": found.wasted_byte_s,
         "load_ahead_s": found.cpu_s,
-        "load_s": found.loading_s,
+        "load_s": found.loading_s if isfinite(found.loading_s) else None,
         "held_mean_bytes": float(found.memory_bytes.mean()),
     }
 

@@ -135,12 +135,15 @@ def _is_pinned(function: Function, version: Version) -> bool:
 
 
 def device_bytes(version: Version, device: Device) -> int:
-    """What a worker with the model takes of the device: measured, declared, or its weights and as much as it
-    may need; and its context."""
+    """What a worker with the model takes of the device: its model and its context."""
+    return model_bytes(version) + device.context_bytes
+
+
+def model_bytes(version: Version) -> int:
+    """What it takes beside its context: measured, declared, or its weights and as much as it may need."""
     facts, declared = version.facts, version.spec.declaration
     own_bytes = facts.device_bytes if facts is not None else 0
-    own_bytes = own_bytes or declared.device_memory_bytes or weight_bytes(version) + declared.memory_bytes
-    return own_bytes + device.context_bytes
+    return own_bytes or declared.device_memory_bytes or weight_bytes(version) + declared.memory_bytes
 
 
 def too_large(c: Context, version: Version, device: Device) -> str:

@@ -22,11 +22,11 @@ class ControlSettings(msgspec.Struct, frozen=True):
     """Of one core, at each node, for climbs that nobody waits for; infinite for no limit."""
     preload_memory_share: float = 1.0
     """Of each node's budget, for what such climbs brought that nobody has used yet."""
-    preload_cpu_price: float = 0.2
-    """Seconds of waiting that a second of such a climb has to spare, on average; the more, up to 1, the more
-    of its node's share is spent."""
-    preload_byte_price: float = 3e-12
-    """And that a byte which it holds for a second has to: 3 ms a GB and second."""
+    preload_cpu_price: float = 0.1
+    """Seconds of waiting that a second of such a climb has to spare, on average: more where its node's share
+    is spent, and where little of what was loaded ahead is used."""
+    preload_byte_price: float = 2e-12
+    """And that a byte which it holds for a second has to: 2 ms a GB and second."""
     preload_horizon_s: float = 4.0
     """About the time that a load takes: what is needed later than that can still be fetched just in time."""
     substrate: Literal["zygote", "process"] = "zygote"

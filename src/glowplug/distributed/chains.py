@@ -17,6 +17,10 @@ from torch.overrides import TorchFunctionMode
 from glowplug.distributed.errors import CannotCut
 from glowplug.distributed.stages import Call, call_of, hidden_of, same
 
+_MOST_COUNTED = 64
+"""Chains that are longer count as one another."""
+_Found = tuple[float, int, tuple[int, ...]]
+
 
 class Block(NamedTuple):
     """One module of a chain. `returns` as in `stages.hidden_of`."""
@@ -92,9 +96,9 @@ class _Watch(TorchFunctionMode):
             self.calls.append(_Seen(path, call, hidden, returns, began, self.step))
 
 
-def chain_of(model: nn.Module, run: Callable[[], object], least: int) -> tuple[list[Block], float]:
-    """The chain that holds the most of `model`, of those with at least `least` blocks, and the FLOPs of all
-    of the model. `run` makes the model answer once.
+def chains_of(model: nn.Module, run: Callable[[], object], least: int) -> tuple[list[list[Block]], float]:
+    """Chains of at least `least` blocks, for each number the one that holds the most of `model`; and the
+    FLOPs of all of the model. `run` makes the model answer once.
 
     Raises CannotCut naming the longest chain that there is, and what `run` raises.
     """
@@ -106,11 +110,11 @@ def chain_of(model: nn.Module, run: Callable[[], object], least: int) -> tuple[l
     total_bytes, total_flops = sizes[""] or 1, flops[""] or 1.0
     calls = [seen for seen in watch.calls if watch.counts[seen.path] == 1]
     weights = [sizes[seen.path] / total_bytes + flops[seen.path] / total_flops for seen in calls]
-    found = _heaviest(calls, _links(calls, watch), weights, least)
-    return [
-        Block(calls[n].path, sizes[calls[n].path], flops[calls[n].path], calls[n].returns)
-        for n in found
-    ], flops[""]  # fmt: skip
+    chains = [
+        [Block(calls[n].path, sizes[calls[n].path], flops[calls[n].path], calls[n].returns) for n in found]
+        for found in _heaviest(calls, _links(calls, watch), weights, least)
+    ]
+    return chains, flops[""]
 
 
 def module_bytes(module: nn.Module) -> int:
@@ -206,29 +210,37 @@ def _tensors(value: Any) -> list[Tensor]:
     return []
 
 
-def _heaviest(calls: list[_Seen], links: list[list[int]], weights: list[float], least: int) -> list[int]:
-    """Calls of the chain of the greatest weight with at least `least` of them; of equals the longest."""
-    # best[n][k]: weight, length and chain of the best that ends with n and has k calls, or `least` and more.
-    best: list[dict[int, tuple[float, int, tuple[int, ...]]]] = []
+def _heaviest(
+    calls: list[_Seen], links: list[list[int]], weights: list[float], least: int
+) -> list[tuple[int, ...]]:
+    """By number of calls in it, from `least` on, the chain of the greatest weight; the last one may have more
+    than _MOST_COUNTED."""
+    most = max(least, _MOST_COUNTED)
+    # best[n][k]: weight, length and chain of the best that ends with n and has k calls, or `most` and more.
+    best: list[dict[int, _Found]] = []
     for number, before in enumerate(links):
-        mine: dict[int, tuple[float, int, tuple[int, ...]]] = {1: (weights[number], 1, (number,))}
+        mine: dict[int, _Found] = {1: (weights[number], 1, (number,))}
         for other in before:
             for count, (weight, length, chain) in best[other].items():
                 grown = (weight + weights[number], length + 1, (*chain, number))
-                key = min(count + 1, least)
+                key = min(count + 1, most)
                 if key not in mine or _order(grown) > _order(mine[key]):
                     mine[key] = grown
         best.append(mine)
-    whole = [mine[least] for mine in best if least in mine]
-    if not whole:
-        longest = max((chain for mine in best for _, _, chain in mine.values()), key=len, default=())
+    whole: dict[int, _Found] = {}
+    for mine in best:
+        for count, found in mine.items():
+            if count not in whole or _order(found) > _order(whole[count]):
+                whole[count] = found
+    if max(whole, default=0) < least:
+        longest = whole[max(whole)][2] if whole else ()
         raise CannotCut(
             f"{least} workers need a chain of at least {least} modules, each called once with what the one "
             f"before it returned; the longest here has {len(longest)}"
             + (f" ({calls[longest[0]].path} to {calls[longest[-1]].path})" if longest else "")
         )
-    return list(max(whole, key=_order)[2])
+    return [whole[count][2] for count in sorted(whole) if count >= least]
 
 
-def _order(found: tuple[float, int, tuple[int, ...]]) -> tuple[float, int]:
+def _order(found: _Found) -> tuple[float, int]:
     return round(found[0], 9), found[1]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import nn
 
 from glowplug.core.units import show_bytes
-from glowplug.distributed.chains import Block, chain_of, module_bytes
+from glowplug.distributed.chains import Block, chains_of, module_bytes
 from glowplug.distributed.errors import CannotCut, PartTooLarge
 from glowplug.distributed.stages import Elsewhere, Handover, Stage
 
@@ -22,17 +22,22 @@ class Cut(NamedTuple):
     blocks: list[tuple[str, ...]]
 
 
+class Ranges(NamedTuple):
+    """The largest share of the model that a worker has, the most bytes, and where the ranges of workers 1, 2,
+    ... begin in a chain."""
+
+    share: float
+    most_bytes: float
+    starts: tuple[int, ...]
+
+
 def cut_model(model: nn.Module, run: Callable[[], object], workers: int, limit_bytes: int = 0) -> Cut:
     """Takes the blocks of all workers but the first out of `model`, which is the head's from then on.
 
     `run` makes the model answer once, and `limit_bytes` (0 for none) is what each may have of it. Raises
     CannotCut, PartTooLarge, and what `run` raises; then nothing was changed.
     """
-    chain, flops = chain_of(model, run, workers)
-    total_bytes = module_bytes(model)
-    own_bytes = total_bytes - sum(block.nbytes for block in chain)
-    own_flops = flops - sum(block.flops for block in chain)
-    starts = cut_chain(chain, (own_bytes, own_flops), (total_bytes, flops), workers, limit_bytes)
+    chain, starts = _best_cut(model, run, workers, limit_bytes)
     ends = [*starts[1:], len(chain)]
     ranges = [chain[: starts[0]], *(chain[start:end] for start, end in zip(starts, ends, strict=True))]
     stages = [Stage([model.get_submodule(block.path) for block in each]) for each in ranges[1:]]
@@ -42,6 +47,32 @@ def cut_model(model: nn.Module, run: Callable[[], object], workers: int, limit_b
         parent, _, name = block.path.rpartition(".")
         setattr(model.get_submodule(parent), name, stand_in.eval())
     return Cut([stage.eval() for stage in stages], [tuple(block.path for block in each) for each in ranges])
+
+
+def _best_cut(
+    model: nn.Module, run: Callable[[], object], workers: int, limit_bytes: int
+) -> tuple[list[Block], tuple[int, ...]]:
+    """Of all chains the one whose ranges are the most even, of such the longest; and where these begin."""
+    chains, flops = chains_of(model, run, workers)
+    total_bytes = module_bytes(model)
+    found: list[tuple[Ranges, list[Block]]] = []
+    for chain in chains:
+        own = (
+            total_bytes - sum(block.nbytes for block in chain),
+            flops - sum(block.flops for block in chain),
+        )
+        ranges = cut_chain(chain, own, (total_bytes, flops), workers, limit_bytes)
+        if ranges is not None:
+            found.append((ranges, chain))
+    if not found:
+        raise CannotCut(f"no chain of its modules can be cut for {workers} workers")
+    ranges, chain = min(found, key=lambda each: (_order(each[0], limit_bytes or inf), -len(each[1])))
+    if limit_bytes and ranges.most_bytes > limit_bytes:
+        raise PartTooLarge(
+            f"cut for {workers} workers one of them has {show_bytes(int(ranges.most_bytes))} of the model, "
+            f"more than the {show_bytes(limit_bytes)} of memory=: use more workers or declare more memory"
+        )
+    return chain, ranges.starts
 
 
 def cut_to_fit(model: nn.Module, run: Callable[[], object], most_workers: int, limit_bytes: int) -> Cut:
@@ -69,44 +100,36 @@ def cut_chain(
     whole: tuple[float, float],
     workers: int,
     limit_bytes: int = 0,
-) -> list[int]:
+) -> Ranges | None:
     """Where the ranges of workers 1, 2, ... begin, so that the largest share of the model is as small as can
     be. `own` is what the head has beside blocks, `whole` the model's, in bytes and FLOPs: a share is the mean
-    of both. The head may have no block, if it has anything else. Raises CannotCut, and
-    PartTooLarge where no cut is within the limit."""
+    of both. The head may have no block, if it has anything else. Above the limit where nothing is within it;
+    None for too few blocks."""
     limit = limit_bytes or inf
     shares = [_share(block.nbytes, block.flops, whole) for block in chain]
-    # reached[n]: (largest share, largest bytes, starts) with the first n blocks given out.
-    reached: dict[int, tuple[float, float, tuple[int, ...]]] = {}
+    # reached[n]: the best with the first n blocks given out.
+    reached: dict[int, Ranges] = {}
     for count in range(0 if own[0] else 1, len(chain) + 1):
         nbytes = own[0] + sum(block.nbytes for block in chain[:count])
-        reached[count] = (_share(*own, whole) + sum(shares[:count]), nbytes, ())
+        reached[count] = Ranges(_share(*own, whole) + sum(shares[:count]), nbytes, ())
     for _ in range(1, workers):
-        following: dict[int, tuple[float, float, tuple[int, ...]]] = {}
+        following: dict[int, Ranges] = {}
         for start, (worst, widest, starts) in reached.items():
             share = nbytes = 0.0
             for end in range(start + 1, len(chain) + 1):
                 share += shares[end - 1]
                 nbytes += chain[end - 1].nbytes
-                found = (max(worst, share), max(widest, nbytes), (*starts, start))
+                found = Ranges(max(worst, share), max(widest, nbytes), (*starts, start))
                 if end not in following or _order(found, limit) < _order(following[end], limit):
                     following[end] = found
         reached = following
-    best = reached.get(len(chain))
-    if best is None:
-        raise CannotCut(f"a chain of {len(chain)} blocks cannot be cut for {workers} workers")
-    if best[1] > limit:
-        raise PartTooLarge(
-            f"cut for {workers} workers one of them has {show_bytes(int(best[1]))} of the model, more than "
-            f"the {show_bytes(limit_bytes)} of memory=: use more workers or declare more memory"
-        )
-    return list(best[2])
+    return reached.get(len(chain))
 
 
 def _share(nbytes: float, flops: float, whole: tuple[float, float]) -> float:
     return (nbytes / (whole[0] or 1.0) + flops / (whole[1] or 1.0)) / 2
 
 
-def _order(found: tuple[float, float, tuple[int, ...]], limit: float) -> tuple[float, float, float]:
+def _order(found: Ranges, limit: float) -> tuple[float, float, float]:
     """What fits comes first, then the smallest share; of what does not fit the smallest."""
-    return (max(0.0, found[1] - limit), round(found[0], 9), found[1])
+    return max(0.0, found.most_bytes - limit), round(found.share, 9), found.most_bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from types import GeneratorType
 from typing import Any
@@ -18,6 +18,8 @@ from glowplug.node.routes import Route, Routes
 from glowplug.transport.worker_side import Incoming
 
 _COMPANY_S = 0.25
+_IDLE_S = 0.3
+"""After a call that was not quick: when nothing comes for so long the worker rests."""
 
 
 class SerialWorker:
@@ -25,11 +27,18 @@ class SerialWorker:
 
     Answers are written together while further requests are at hand, but none is held behind a call that may
     take long, nor longer than HOLD_S and one quick call. Where `batches_are_made` by whoever sends, requests
-    say how many belong together, and none waits for any other.
+    say how many belong together, and none waits for any other. `rest` is called when it has nothing to do
+    after a call that took long.
     """
 
     def __init__(
-        self, answers: Answers, routes: Routes, interrupts: Interrupts, *, batches_are_made: bool = False
+        self,
+        answers: Answers,
+        routes: Routes,
+        interrupts: Interrupts,
+        rest: Callable[[], object],
+        *,
+        batches_are_made: bool = False,
     ) -> None:
         self._answers = answers
         self._endpoint = answers.endpoint
@@ -38,6 +47,8 @@ class SerialWorker:
         self._gatherings: dict[Route, Gathering] = {}
         self._held_since_s = 0.0
         self._batches_are_made = batches_are_made
+        self._rest = rest
+        self._may_rest = False
 
     def run(self) -> None:
         receive = self._endpoint.receive
@@ -48,6 +59,14 @@ class SerialWorker:
             if self._answers.is_spoiled:
                 self._endpoint.flush()
                 return
+            if self._may_rest:
+                self._rest_when_idle()
+
+    def _rest_when_idle(self) -> None:
+        self._may_rest = False
+        self._endpoint.flush()
+        if not self._endpoint.waiting and not self._endpoint.wait(_IDLE_S):
+            self._rest()
 
     def _answer(self, incoming: Incoming) -> None:
         start_s = monotonic()
@@ -62,13 +81,17 @@ class SerialWorker:
         if route.in_batches:
             self._endpoint.flush()
             self._answer_batch(self._gather(incoming, route), route)
+            self._may_rest = monotonic() - start_s > QUICK_S
         else:
             if self._endpoint.unsent and (
                 route.expected_s > QUICK_S or start_s - self._held_since_s > HOLD_S
             ):
                 self._endpoint.flush()
             self._answer_one(incoming, route, start_s)
-            route.took(monotonic() - start_s)
+            took_s = monotonic() - start_s
+            route.took(took_s)
+            # A quick one is not delayed by looking, and leaves little.
+            self._may_rest = took_s > QUICK_S
 
     def _note_held(self, now_s: float) -> None:
         if not self._endpoint.unsent:

@@ -74,8 +74,9 @@ class Worker:
 
             ConcurrentWorker(answers, served.routes, self.control).run()
         else:
-            is_told = self.device is not None
-            SerialWorker(answers, served.routes, interrupts, batches_are_made=is_told).run()
+            SerialWorker(
+                answers, served.routes, interrupts, _rest, batches_are_made=self.device is not None
+            ).run()
 
     def _climb(self) -> tuple[Served, Phases]:
         phases = Phases()
@@ -112,3 +113,8 @@ class Worker:
         served = self.served or load(self.message, phases, place=place)
         served.routes.wrap(partial(run_there, self.device))
         return served
+
+
+def _rest() -> None:
+    """A call's scratch memory is nobody's until the next one."""
+    give_back(procfs.private_bytes())

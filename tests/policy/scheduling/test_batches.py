@@ -65,11 +65,11 @@ def test_no_batch_takes_what_an_idle_device_could_begin() -> None:
 @pytest.mark.parametrize("target_s", [0.0, 5.0])
 def test_a_copy_is_made_for_what_batches_leave_over(target_s: float) -> None:
     """Eight wait, one runs: one by one the last would begin 7 s later, in batches of four 1.6 s later, which
-    a load of 3 s does not spare."""
-    asks = [(0.0, "a"), *((10.0, "a"),) * 8]
+    a load of 3 s does not spare. The other device is full."""
+    asks = [(0.0, "a"), (0.0, "b"), *((10.0, "a"),) * 8]
     ground = Ground(
         "finish-first", devices=2, eviction="value-per-byte",
-        models={"a": Model(max_batch=4, latency_target_s=target_s, batch_s=HALVES)},
+        models={"a": Model(max_batch=4, latency_target_s=target_s, batch_s=HALVES), "b": Model()},
     )  # fmt: skip
     loads = [what for _, what, _, _ in ground.play(*asks)].count("load")
-    assert loads == (1 if target_s else 2)
+    assert loads == (2 if target_s else 3)

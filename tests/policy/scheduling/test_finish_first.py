@@ -19,10 +19,10 @@ def test_a_request_runs_where_its_model_lies() -> None:
 
 
 def test_it_waits_for_its_device_where_that_is_sooner_than_a_load() -> None:
-    g = ground(devices=2, models={"a": Model(load_s=3.0, run_s=1.0)})
-    done = g.play((0.0, "a"), (10.0, "a"), (10.2, "a"), (10.4, "a"))
-    assert [what for _, what, _, _ in done].count("load") == 1
-    assert [at_s for at_s, what, _, _ in done if what == "run"] == [3.0, 10.0, 11.0, 12.0]
+    g = ground(devices=2, models={"a": Model(load_s=3.0, run_s=1.0), "b": Model()})
+    done = g.play((0.0, "a"), (0.0, "b"), (10.0, "a"), (10.2, "a"), (10.4, "a"))
+    assert [what for _, what, _, _ in done].count("load") == 2
+    assert [at_s for at_s, what, name, _ in done if (what, name) == ("run", "a")] == [3.0, 10.0, 11.0, 12.0]
 
 
 def test_a_hot_model_is_copied_when_its_queue_is_longer_than_a_load() -> None:
@@ -32,6 +32,28 @@ def test_a_hot_model_is_copied_when_its_queue_is_longer_than_a_load() -> None:
     runs = [(at_s, device) for at_s, what, _, device in done if what == "run"]
     assert {device for _, device in runs} == {"d0", "d1"}
     assert max(at_s for at_s, _ in runs) < 17.0, "ten in a row would begin the last at 19"
+
+
+def test_free_memory_is_filled_with_what_is_asked_for_most() -> None:
+    """Once both are there, the second device has room for one more."""
+    g = ground(capacities=(1000, 2000), models={"a": Model(), "b": Model()})
+    done = g.play((0.0, "a"), (0.0, "b"), *((10.0 + n, "ab"[n % 4 == 3]) for n in range(20)))
+    assert [model for _, what, model, _ in done if what == "load"] == ["a", "b", "a"]
+    assert g.tally.evictions == 0
+
+
+def test_nothing_is_loaded_ahead_where_something_would_have_to_go() -> None:
+    g = ground(devices=2, models={"a": Model(), "b": Model(size_bytes=600), "c": Model(size_bytes=600)})
+    done = g.play((0.0, "a"), (0.0, "b"), *((10.0 + n, "a") for n in range(20)))
+    assert [model for _, what, model, _ in done if what == "load"] == ["a", "b"]
+
+
+def test_what_is_seldom_asked_for_gets_no_further_copy() -> None:
+    """`c`, which is large, goes for `b`: beside that is room for `a`, which came once in ten minutes."""
+    models = {"a": Model(), "b": Model(), "c": Model(size_bytes=2000)}
+    g = ground(capacities=(2000, 1000), models=models)
+    done = g.play((0.0, "c"), (0.1, "a"), (600.0, "b"))
+    assert [model for _, what, model, _ in done if what == "load"] == ["c", "a", "b"]
 
 
 def test_a_load_runs_beside_what_its_device_computes() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glowplug.control.context import Context
 from glowplug.control.estimates import worth_on_device
-from glowplug.control.fleet.records import Device
+from glowplug.control.fleet.records import Device, Fleet
 from glowplug.control.records import Instance
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
 
@@ -27,11 +27,31 @@ def changed(c: Context, device: Device) -> None:
         fleet.half_free.pop(number, None)
     if not device.line and len(device.running) < device.at_once:
         fleet.open.setdefault(number, None)
+        hosting = tuple(device.residents)
     else:
         fleet.open.pop(number, None)
+        hosting = ()
+    if hosting != device.hosting:
+        hosted(fleet, device, hosting)
     if device.line:
         c.moved[number] = None
     c.fleet_check = True
+
+
+def hosted(fleet: Fleet, device: Device, functions: tuple[FunctionId, ...]) -> None:
+    """From now on the device could run these at once, and no others."""
+    for function in device.hosting:
+        if function not in functions:
+            hosts = fleet.hosts[function]
+            del hosts[device.id]
+            if not hosts:
+                del fleet.hosts[function]
+                fleet.ready.pop(function, None)
+    for function in functions:
+        fleet.hosts.setdefault(function, {})[device.id] = None
+        if function in fleet.waiting_by_function:
+            fleet.ready[function] = None
+    device.hosting = functions
 
 
 def leisure(device: Device) -> tuple[bool, bool]:

@@ -14,6 +14,8 @@ def join(fleet: Fleet, request: Request, *, first: bool = False) -> None:
     (fleet.waiting.add_first if first else fleet.waiting.add)(request.id, request.rank)
     count = fleet.waiting_by_function
     count[request.function] = count.get(request.function, 0) + 1
+    if request.function in fleet.hosts:
+        fleet.ready[request.function] = None
 
 
 def leave(fleet: Fleet, request: Request) -> None:
@@ -24,3 +26,4 @@ def leave(fleet: Fleet, request: Request) -> None:
         count[request.function] = left
     else:
         del count[request.function]
+        fleet.ready.pop(request.function, None)

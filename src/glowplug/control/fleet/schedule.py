@@ -23,15 +23,22 @@ def run(c: Context) -> None:
         device = fleet.devices.get(number)
         if device is not None:
             _advance(c, device)
-    if fleet.waiting:
+    if fleet.devices:
         _decide(c)
     if fleet.stalled:
         loads.retry(c)
 
 
 def _decide(c: Context) -> None:
-    view, fleet = fleet_view(c), c.store.fleet
+    view = fleet_view(c)
+    with view.still():
+        _carry_out(c, view)
+
+
+def _carry_out(c: Context, view: FleetView) -> None:
+    fleet = c.store.fleet
     for decision in c.policies.scheduling.decide(view, c.now_s):
+        view.forget_loads()
         device = fleet.devices[decision.device]
         if isinstance(decision, Load):
             function = c.store.functions[decision.function]

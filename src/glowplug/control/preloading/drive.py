@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from glowplug.control import growth, instances, placement
+from glowplug.control import gangs, growth, instances, placement
 from glowplug.control.context import Context
 from glowplug.control.estimates import best_origin, freed_bytes, instance_bytes, loaded_bytes, zygote_bytes
 from glowplug.control.preloading import candidates, sandboxes
@@ -117,9 +117,10 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
     preloads, costs = c.store.preloads, c.policies.costs
     if decision.step == Step.STAGED:
         expected_s = costs.expect_s(version.spec.version, "stage")
+        own_bytes = zygote_bytes(c, version)
     else:
         expected_s = costs.climb_s(version.spec.version, best_origin(c, version, node.id) or Step.IMPORTED)
-    own_bytes = zygote_bytes(c, version) if decision.step == Step.STAGED else instance_bytes(c, version)
+        own_bytes = instance_bytes(c, version) * (1 + len(gangs.parts_of(version)))
     if not (_may_hold(c, node.id, own_bytes) and _may_spend(c, node.id, expected_s)):
         if decision.until_s > c.now_s:
             preloads.wanted[function.id] = decision

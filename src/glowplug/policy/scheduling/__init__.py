@@ -74,6 +74,10 @@ class DeviceView(Protocol):
         """The functions whose models are on their way here, or wait for room here."""
 
     @property
+    def free_bytes(self) -> int:
+        """Of its memory, what nothing takes."""
+
+    @property
     def running_left_s(self) -> float:
         """Until what runs now is done; 0 when nothing runs."""
 
@@ -117,6 +121,18 @@ class FleetView(Protocol):
     def waiting_by_function(self) -> Mapping[FunctionId, int]:
         """How many requests of each function wait, for those of which any does."""
 
+    @property
+    def ready(self) -> Collection[FunctionId]:
+        """The functions of which requests wait and whose models lie on devices that `may_compute`."""
+
+    @property
+    def hosts(self) -> Mapping[FunctionId, Collection[DeviceId]]:
+        """By function the devices that `may_compute` and have its model, for those that any has."""
+
+    @property
+    def places(self) -> Mapping[FunctionId, Mapping[DeviceId, object]]:
+        """`where` by function, for those whose model lies or comes anywhere."""
+
     def first(self, function: FunctionId) -> WaitingView:
         """Whose turn it is among the waiting requests of a function that has any."""
 
@@ -134,6 +150,9 @@ class FleetView(Protocol):
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
         """Expected seconds of bringing its model there from where its node has it, without waiting."""
 
+    def model_bytes(self, function: FunctionId) -> int:
+        """What its model takes of any device, a context of its own aside."""
+
     def most_at_once(self, function: FunctionId) -> int:
         """The largest batch that the function takes."""
 
@@ -142,6 +161,9 @@ class FleetView(Protocol):
 
     def may_load(self, function: FunctionId, device: DeviceId) -> bool:
         """Whether it would fit, be it by evicting what is idle, and may have one more copy."""
+
+    def has_room(self, function: FunctionId, device: DeviceId) -> bool:
+        """Whether it may be loaded there into memory that nothing takes, of the device and of its node."""
 
     def victims(self, function: FunctionId, device: DeviceId) -> Collection[FunctionId]:
         """Whose models would be evicted there for it."""
@@ -154,7 +176,8 @@ class SchedulingPolicy(Protocol):
     """A msgspec Struct, whose fields are its state."""
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        """What to do now; nothing is an answer too. Called again after every event that changed anything."""
+        """What to do now; nothing is an answer too. Called again after every event that changed something,
+        also when nobody waits."""
 
     def forget(self, function: FunctionId) -> None:
         """The function is gone for good."""

@@ -19,6 +19,7 @@ import msgspec
 
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import Decision, DeviceView, FleetView, Load, Send
+from glowplug.policy.scheduling.ahead import fill
 from glowplug.policy.scheduling.batches import each_s, together
 from glowplug.policy.scheduling.rooms import turn
 
@@ -29,12 +30,20 @@ _LOOK_AGAIN_SHARE = 0.04
 """Of a load's seconds: nothing changes faster by so much that a function's queue would have to be weighed
 again."""
 _MUST = 1e9
+_TURNS_BEFORE = 2
+"""So many runs of each function that waits for a device are reckoned to come before a newcomer's there: in
+fair turns no more do, however many wait."""
+_AHEAD_AGAIN_S = 0.25
+_NOTHING_AHEAD_AGAIN_S = 1.0
+"""When free memory is looked at again after something, and after nothing, was loaded ahead."""
+_RECENT = 64
+"""So many functions are considered for that: those that ran last."""
 
 
 class FinishFirst(msgspec.Struct):
     """A copy's worth is the seconds it spares within `horizon_s`; each further one spares `discount` of the
     one before: about how often those before it are all busy. `looked_s` is when a function's queue is weighed
-    again.
+    again. `recent` functions ran last, and `ahead_s` is when free memory is looked at again.
 
     Functions take turns by the start tags of fair queueing (Goyal et al., SIGCOMM 1996): `served_s` is how
     far each has been served, `virtual_s` how far all have, so that one that asks for more than its share
@@ -47,37 +56,50 @@ class FinishFirst(msgspec.Struct):
     turn: int = 0
     served_s: dict[FunctionId, float] = {}
     virtual_s: float = 0.0
+    recent: dict[FunctionId, None] = {}
+    ahead_s: float = 0.0
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         if view.open:
             yield from self._run(view, now_s)
         if view.waiting_by_function:
             yield from self._load(view, now_s)
+        if now_s >= self.ahead_s:
+            yield from self._load_ahead(view, now_s)
 
     def forget(self, function: FunctionId) -> None:
         self.looked_s.pop(function, None)
         self.served_s.pop(function, None)
+        self.recent.pop(function, None)
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        due = []
-        for function in view.waiting_by_function:
-            if now_s >= self.looked_s.get(function, -inf) or not view.where(function):
-                head = view.first(function)
-                due.append((-head.rank, head.arrived_s, function))
+        looked_s, placed = self.looked_s, view.places
+        due = [f for f in view.waiting_by_function if f not in placed or now_s >= looked_s.get(f, -inf)]
         if not due:
             return
-        due.sort()
         places = [number for number in self._candidates(view) if not view.devices[number].loading]
-        pressure_s = {number: _pressure_s(view, view.devices[number]) for number in places}
-        for _, _, function in due:
+        nodes = {view.devices[number].node: number for number in places}.values()
+        pressure_s: dict[DeviceId, float] = {}
+        for _, _, function in sorted(_turns(view, due)):
             if not places:
                 return
-            number = self._best(view, function, pressure_s)
-            if number is not None:
-                places.remove(number)
-                del pressure_s[number]
-                yield Load(function, number)
+            level_s = _level_s(view, function) if function in placed else inf
+            if level_s > min(view.load_s(function, number) for number in nodes):
+                pressure_s = pressure_s or {n: _pressure_s(view, view.devices[n]) for n in places}
+                number = self._best(view, function, level_s, pressure_s)
+                if number is not None:
+                    places.remove(number)
+                    del pressure_s[number]
+                    yield Load(function, number)
             self.looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
+
+    def _load_ahead(self, view: FleetView, now_s: float) -> Iterator[Decision]:
+        """Once a function comes less than once within the horizon, no further copy waits for it."""
+        self.ahead_s = now_s + _NOTHING_AHEAD_AGAIN_S
+        idle = [n for n in self._candidates(view) if not view.devices[n].loading]
+        for decision in fill(view, self.recent, idle, 1 / self.horizon_s) if idle else ():
+            self.ahead_s = now_s + _AHEAD_AGAIN_S
+            yield decision
 
     def _candidates(self, view: FleetView) -> Iterable[DeviceId]:
         devices = view.devices
@@ -88,11 +110,10 @@ class FinishFirst(msgspec.Struct):
         return dict.fromkeys((*islice(view.open, _SAMPLED), *others))
 
     def _best(
-        self, view: FleetView, function: FunctionId, pressure_s: dict[DeviceId, float]
+        self, view: FleetView, function: FunctionId, level_s: float, pressure_s: dict[DeviceId, float]
     ) -> DeviceId | None:
         """Where one more copy pays most, if anywhere."""
         hosts, count = view.where(function), view.waiting_by_function[function]
-        level_s = _level_s(view, function, count) if hosts else inf
         if level_s < inf and min(pressure_s.values()) >= level_s:
             return None
         best, best_gain, later = None, 0.0, self._worth(view, function, len(hosts) + 1)
@@ -125,19 +146,18 @@ class FinishFirst(msgspec.Struct):
                     requests = together(view, function, number, share, now_s)
                     self.virtual_s = max(self.virtual_s, start_s)
                     self.served_s[function] = start_s + view.run_s(function, number, len(requests))
+                    self._note(function)
                     yield Send(requests, number)
 
+    def _note(self, function: FunctionId) -> None:
+        self.recent.pop(function, None)
+        self.recent[function] = None
+        if len(self.recent) > _RECENT:
+            del self.recent[next(iter(self.recent))]
+
     def _ready(self, view: FleetView) -> list[tuple[int, float, float, FunctionId]]:
-        waiting, devices, opened = view.waiting_by_function, view.devices, view.open
-        found: Iterable[FunctionId]
-        if len(waiting) <= len(opened):
-            found = [
-                f for f in waiting if any(n in opened and f in devices[n].residents for n in view.where(f))
-            ]
-        else:
-            found = dict.fromkeys(f for n in opened for f in devices[n].residents if f in waiting)
         ready = []
-        for function in found:
+        for function in view.ready:
             head = view.first(function)
             start_s = max(self.virtual_s, self.served_s.get(function, 0.0))
             ready.append((-head.rank, start_s, head.arrived_s, function))
@@ -152,6 +172,12 @@ class FinishFirst(msgspec.Struct):
         return view.load_s(function, next(iter(view.devices)))
 
 
+def _turns(view: FleetView, functions: Iterable[FunctionId]) -> Iterator[tuple[int, float, FunctionId]]:
+    for function in functions:
+        head = view.first(function)
+        yield -head.rank, head.arrived_s, function
+
+
 def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
     """Whether the victim's only copy is waited for, by who comes first: two that are both waited for would
     else evict each other until their device has time for one."""
@@ -161,8 +187,8 @@ def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> boo
 
 
 def _open_hosts(view: FleetView, function: FunctionId) -> list[DeviceId]:
-    devices, opened = view.devices, view.open
-    return [n for n in view.where(function) if n in opened and function in devices[n].residents]
+    hosts = view.hosts.get(function, ())
+    return [number for number in view.where(function) if number in hosts]
 
 
 def _host(view: FleetView, function: FunctionId, hosts: list[DeviceId]) -> DeviceId:
@@ -178,26 +204,28 @@ def _need(view: FleetView, device: DeviceView, but: FunctionId) -> float:
 
 
 def _pressure_s(view: FleetView, device: DeviceView) -> float:
-    """Until the device could begin something new: what runs, its line, its share of what waits."""
+    """Until the device could begin something new: what runs, its line, its share of what waits as far as that
+    has its turn before."""
     seconds = device.running_left_s + device.line_s
     waiting = view.waiting_by_function
     for models in (device.residents, device.loading):
         for function in models:
             count = waiting.get(function)
             if count:
-                seconds += count * each_s(view, function, device.id, count) / len(view.where(function))
+                turns = min(_TURNS_BEFORE, count / len(view.where(function)))
+                seconds += turns * each_s(view, function, device.id, count)
     return seconds
 
 
-def _level_s(view: FleetView, function: FunctionId, count: int) -> float:
+def _level_s(view: FleetView, function: FunctionId) -> float:
     """When the last of those that wait for the function would begin, with the copies that there are: they
     fill up the devices that begin first."""
-    hosts = view.where(function)
+    hosts, count = view.where(function), view.waiting_by_function[function]
     starts, run_s = [], 0.0
     for number in hosts:
         device = view.devices[number]
         run_s = each_s(view, function, number, count)
-        others_s = _pressure_s(view, device) - count * run_s / len(hosts)
+        others_s = _pressure_s(view, device) - min(_TURNS_BEFORE, count / len(hosts)) * run_s
         starts.append(max(others_s, device.load_left_s(function)))
     starts.sort()
     left_s, level_s, filled = count * run_s, starts[0], 1

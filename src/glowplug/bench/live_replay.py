@@ -1,0 +1,171 @@
+"""A workload on a real server: as many generated functions as it has, each called at its moments.
+
+Function i stands for model i mod n of the published table: its `setup` takes as long as that one's load and
+leaves as many bytes behind, both scaled, and an answer takes as long as in replays that are simulated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from glowplug.bench.endurance_load import Caller, Outcome, count, latencies
+from glowplug.bench.harness import RunningServer, running_server
+from glowplug.client import Client
+from glowplug.core.errors import InvalidArguments
+from glowplug.sim.footprints import PUBLISHED, RUN_S
+from glowplug.sim.replays import Replayed
+from glowplug.sim.workloads.trace import Trace
+
+LIVE = {"fixed": "none", "tyche": "tyche", "instainfer": "instainfer", "ladder": "ladder"}
+"""Policies that a server has: what `serve --preload` calls them."""
+MOST_FUNCTIONS = 64
+SCALE = 0.05
+"""Of the published bytes: 32 to 82 MB a model. Loads take as long as published."""
+_SAMPLE_S = 1.0
+_TIMEOUT_S = 120.0
+_SOURCE = '''"""Written by `glowplug replay --live`."""
+
+import os
+import time
+
+import glowplug
+
+app = glowplug.App("replayed")
+MODELS = {models}
+RUN_S = {run_s}
+
+
+class Model:
+    number = 0
+
+    def setup(self):
+        held_bytes, load_s = MODELS[self.number % len(MODELS)]
+        ready_s = time.monotonic() + load_s
+        self.ballast = os.urandom(1 << 16) * (held_bytes >> 16)
+        time.sleep(max(0.0, ready_s - time.monotonic()))
+
+    @glowplug.endpoint
+    def answer(self) -> int:
+        time.sleep(RUN_S)
+        return self.number
+
+
+for number in range({count}):
+    made = type(f"Model{{number}}", (Model,), {{"number": number, "__module__": __name__}})
+    declare = app.model(name=f"f{{number}}", keep_warm="{keep_warm_s}s", memory="256MB", max_queue=10_000)
+    globals()[made.__name__] = declare(made)
+'''
+
+
+def replay_live(
+    trace: Trace,
+    policy: str,
+    budget_bytes: int,
+    *,
+    keep_warm_s: float = 600.0,
+    tell: Callable[[float], None] = lambda share: None,
+) -> Replayed:
+    """Raises InvalidArguments for a policy that no server has, or a workload of too many functions, and
+    RuntimeError when the server or a deploy fails."""
+    if policy not in LIVE:
+        raise InvalidArguments(f"--live knows {', '.join(LIVE)}, not {policy}", "policy")
+    if trace.functions > MOST_FUNCTIONS:
+        raise InvalidArguments(
+            f"--live serves at most {MOST_FUNCTIONS} functions, and the workload has {trace.functions}: "
+            f"take some of them, as with top={MOST_FUNCTIONS}",
+            "what",
+        )
+    with _served(trace.functions, policy, budget_bytes, keep_warm_s) as server:
+        outcomes, held = asyncio.run(_play(server, trace, tell))
+        server.check_alive()
+        with Client(server.url) as client:
+            preload = client.info()["preload"]
+    return _replayed(outcomes, held, preload)
+
+
+@contextmanager
+def _served(functions: int, policy: str, budget_bytes: int, keep_warm_s: float) -> Iterator[RunningServer]:
+    models = [(int(model.loaded_bytes * SCALE), model.load_s) for model in PUBLISHED]
+    with tempfile.TemporaryDirectory(prefix="glowplug-replay-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        source = folder / "replayed_app.py"
+        text = _SOURCE.format(models=models, run_s=RUN_S, count=functions, keep_warm_s=keep_warm_s)
+        source.write_text(text, encoding="utf-8")
+        options = ("--preload", LIVE[policy])
+        with running_server([source], folder / "state", budget_bytes, options) as server:
+            server.wait_deployed(functions)
+            for number in range(functions):
+                server.stand_at(f"f{number}", "local")
+            yield server
+
+
+async def _play(
+    server: RunningServer, trace: Trace, tell: Callable[[float], None]
+) -> tuple[list[Outcome], list[tuple[float, int]]]:
+    """Every call at its moment, whether the earlier ones were answered or not."""
+    parts = urlsplit(server.url)
+    address = parts.hostname or "", parts.port or 0
+    caller = Caller(lambda: address)
+    over = asyncio.Event()
+    watching = asyncio.create_task(_watch(server.url, over))
+    loop = asyncio.get_running_loop()
+    start_s, calls = loop.time(), []
+    try:
+        for at_s, function in trace.events():
+            await asyncio.sleep(max(0.0, start_s + at_s - loop.time()))
+            tell(min(1.0, at_s / trace.span_s))
+            calls.append(asyncio.create_task(_call(caller, function)))
+        outcomes = list(await asyncio.gather(*calls))
+    finally:
+        over.set()
+        held = await watching
+        caller.close()
+    tell(1.0)
+    return outcomes, held
+
+
+async def _call(caller: Caller, function: int) -> Outcome:
+    return await caller.call(
+        f"f{function}", {}, lambda answer: bool(answer == function), timeout_s=_TIMEOUT_S
+    )
+
+
+async def _watch(url: str, over: asyncio.Event) -> list[tuple[float, int]]:
+    """Seconds since the begin, and what all nodes have reserved, again and again until it is over."""
+    start_s, found = time.monotonic(), []
+    with Client(url) as client:
+        while not over.is_set():
+            nodes = (await asyncio.to_thread(client.info))["nodes"]
+            found.append((time.monotonic() - start_s, sum(node["reserved_bytes"] for node in nodes)))
+            try:
+                await asyncio.wait_for(over.wait(), _SAMPLE_S)
+            except TimeoutError:
+                continue
+    return found
+
+
+def _replayed(outcomes: list[Outcome], held: list[tuple[float, int]], preload: dict[str, Any]) -> Replayed:
+    seconds = np.array(latencies(outcomes))
+    return Replayed(
+        latencies_s=seconds,
+        waits_s=np.maximum(seconds - RUN_S, 0.0),
+        failed=len(outcomes) - count(outcomes, "ok"),
+        preloaded=preload["used"],
+        started=preload["started"],
+        wasted=preload["wasted"],
+        wasted_byte_s=preload["wasted_byte_seconds"],
+        cpu_s=preload["seconds"],
+        loading_s=float("nan"),
+        memory_s=np.array([at_s for at_s, _ in held]),
+        memory_bytes=np.array([float(held_bytes) for _, held_bytes in held]),
+    )

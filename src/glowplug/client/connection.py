@@ -1,0 +1,103 @@
+"""One server over HTTP: the connections to it, and its errors as ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
+
+from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_URL = "http://localhost:8000"
+_CONNECT_S = 5.0
+_KEPT_CONNECTIONS = 64
+T = TypeVar("T")
+
+
+class ConnectionLost(Unavailable):
+    """The connection broke while an answer was awaited: what was asked for may have been done."""
+
+
+class _ErrorFacts(msgspec.Struct):
+    code: str
+    message: str
+    field: str | None = None
+
+
+def raise_error(response: httpx.Response) -> None:
+    """Rebuilds the error of an answer, or one that quotes what came when it was not one of ours."""
+    try:
+        facts = msgspec.json.decode(response.content, type=dict[str, _ErrorFacts])["error"]
+    except (msgspec.MsgspecError, KeyError):
+        raise GlowplugError(f"the server answered {response.status_code}: {response.text[:300]}") from None
+    retry = response.headers.get("retry-after", "")
+    error = from_code(facts.code, facts.message, float(retry) if retry.isdecimal() else None)
+    if isinstance(error, InvalidArguments):
+        error.field = facts.field
+    raise error
+
+
+class Connection:
+    """Close it, or use it in a `with`; several threads may use one."""
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        self.url = (url or os.environ.get("GLOWPLUG_URL") or DEFAULT_URL).rstrip("/")
+        self._token = token if token is not None else os.environ.get("GLOWPLUG_TOKEN")
+        self._client: httpx.Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _json(self, method: str, path: str, into: type[T], **options: Any) -> T:
+        return msgspec.json.decode(self._send(method, path, **options).content, type=into, strict=False)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        with self._errors():
+            response = self._http().request(method, path, **options)
+            if response.status_code >= 400:
+                raise_error(response)
+            return response
+
+    def _http(self) -> httpx.Client:
+        if self._client is None:
+            import httpx
+
+            headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
+            timeout = httpx.Timeout(None, connect=_CONNECT_S)
+            # Reading the certificates takes 100 ms, which plain HTTP need not pay.
+            verify = self.url.startswith("https:")
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS)
+            self._client = httpx.Client(
+                base_url=self.url, headers=headers, timeout=timeout, verify=verify, limits=limits
+            )
+        return self._client
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise Unavailable(
+                f"nothing answers at {self.url}: start a server with `glowplug serve app.py`, "
+                "or say where one is with GLOWPLUG_URL"
+            ) from None
+        except httpx.TransportError as error:
+            raise ConnectionLost(f"the connection to {self.url} was lost: {error}") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise Unavailable(f"{self.url!r} is not the URL of a server: {error}") from error

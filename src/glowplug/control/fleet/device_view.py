@@ -1,0 +1,95 @@
+"""A live, read-only view of one device for scheduling policies. It meets policy.scheduling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+
+from glowplug.control.context import Context
+from glowplug.control.estimates import load_origin
+from glowplug.control.fleet.records import Device, Running
+from glowplug.control.records import Version
+from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
+from glowplug.core.ladder import Step
+
+_OVERDUE_SHARE = 0.25
+
+
+class DeviceView:
+    __slots__ = ("_c", "_device", "id", "loading", "node", "residents")
+
+    def __init__(self, c: Context, device: Device) -> None:
+        self._c = c
+        self._device = device
+        self.id: DeviceId = device.id
+        self.node: NodeId = device.node
+        self.residents: Mapping[FunctionId, InstanceId] = device.residents
+        self.loading: Mapping[FunctionId, InstanceId | None] = device.loading
+
+    @property
+    def may_compute(self) -> bool:
+        device = self._device
+        return not device.line and len(device.running) < device.at_once
+
+    @property
+    def free_bytes(self) -> int:
+        return self._c.store.fleet.ledger.free_bytes(self.id)
+
+    @property
+    def running_left_s(self) -> float:
+        device = self._device
+        if len(device.running) < device.at_once:
+            return 0.0
+        return min(map(self._left_s, device.running.values()))
+
+    @property
+    def line_s(self) -> float:
+        return self._device.line_s
+
+    @property
+    def loads_left_s(self) -> float:
+        return self._loads_until(None)
+
+    def load_left_s(self, function: FunctionId) -> float:
+        device = self._device
+        if function in device.residents:
+            return 0.0
+        return self._loads_until(function) if function in device.loading else inf
+
+    def _loads_until(self, last: FunctionId | None) -> float:
+        """They come one after another, in the order they were asked for."""
+        c, left_s = self._c, -inf
+        for function, number in self._device.loading.items():
+            expected_s = load_s(c, function, self._device)
+            since_s = c.now_s
+            if number is not None:
+                since_s = c.store.holdings[c.store.instances[number].key].since_s
+            left_s = _left_s(max(left_s, since_s - c.now_s) + expected_s, expected_s)
+            if function == last:
+                break
+        return max(left_s, 0.0)
+
+    def _left_s(self, running: Running) -> float:
+        return _left_s(running.since_s + running.expected_s - self._c.now_s, running.expected_s)
+
+
+def _left_s(left_s: float, expected_s: float) -> float:
+    """What is overdue may take a while yet."""
+    return left_s if left_s > 0 else expected_s * _OVERDUE_SHARE
+
+
+def load_s(c: Context, function: FunctionId, device: Device) -> float:
+    version = version_of(c, function)
+    origin = load_origin(c, version, device.node)
+    costs, spec = c.policies.costs, version.spec
+    environment_s = 0.0
+    if origin is None and spec.environment_key not in c.store.environments:
+        environment_s = costs.expect_s(spec.environment_key, "environment")
+    return environment_s + costs.climb_s(spec.version, origin or Step.IMPORTED)
+
+
+def version_of(c: Context, function: FunctionId) -> Version:
+    record = c.store.functions[function]
+    number = record.active or record.next
+    assert number is not None
+    return c.store.versions[number]

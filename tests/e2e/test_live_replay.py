@@ -1,0 +1,24 @@
+"""`glowplug replay --live`: a workload on a server of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from glowplug.cli.replay import replay
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+
+def test_recorded_calls_are_made_on_a_real_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    calls = tmp_path / "calls.csv"
+    calls.write_text("time_s,function\n0.0,a\n0.1,b\n0.2,a\n0.3,a\n")
+    replay(f"events:{calls}", policy="ladder", memory="1GB", live=True, json=True)
+    out = capfd.readouterr().out
+    found = msgspec.json.decode(out[out.index("{") :])
+    (row,) = found["policies"]
+    assert (found["simulated"], row["policy"], row["failed"]) == (False, "ladder", 0)
+    assert 0.0 < row["wait_p50_s"] <= row["wait_p99_s"]
+    assert 0 < row["held_mean_bytes"] <= found["node_bytes"]
