@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, builds, gangs, holdings, instances
+from glowplug.control import answers, builds, failures, gangs, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.fleet import cache
 from glowplug.control.records import Holding
@@ -92,7 +92,7 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
         if gone:
             instances.end(c, instance, code, message, permanent=permanent)
         else:
-            instances.fail_requests(c, instance, code, message, permanent=permanent)
+            failures.fail_requests(c, instance, code, message, permanent=permanent)
             instances.kill(c, instance, message)
             c.touch(instance.function)
         return
@@ -134,7 +134,7 @@ def _part_lost(c: Context, part: Holding, code: str, message: str, *, permanent:
     head = gangs.head_of(c, part)
     if head is not None and c.holding_of(head).phase != "descending":
         words = f"worker {part.target.key.rpartition('.')[2]} of its gang: {message}"
-        instances.fail_requests(c, head, code, words, permanent=permanent, climbing=climbed)
+        failures.fail_requests(c, head, code, words, permanent=permanent, climbing=climbed)
         instances.kill(c, head, words)
         c.touch(head.function)
 
@@ -154,7 +154,7 @@ def _environment_failed(
             continue
         answers.reject_queue(c, function, code if permanent else "unavailable", message)
         function.error, function.goal = message, None
-        instances.pause(c, function)
+        failures.pause(c, function)
         version = c.store.versions.get(function.next) if function.next else None
         if version is not None and version.state == "pending":
             (builds.fail if permanent else builds.retry)(c, version, code, message)

@@ -10,6 +10,7 @@ from math import inf
 
 from glowplug.control import (
     answers,
+    bindings,
     builds,
     capacity,
     goals,
@@ -82,7 +83,7 @@ def _serve(c: Context, function: Function, version: Version) -> None:
     while function.queue:
         choice = dispatch.decide(view, 0, c.now_s, c.rng)
         if choice.action == "run" and choice.instance is not None:
-            instances.bind(c, c.store.instances[choice.instance])
+            bindings.bind(c, c.store.instances[choice.instance])
         elif choice.action == "climb":
             head = c.store.requests[function.queue.head()]
             view.growing = not growth.grow(c, function, version, head)
@@ -115,7 +116,7 @@ def _claim_lent(c: Context, function: Function, version: Version) -> None:
         instance = c.store.instances[number]
         if not shared:
             lending.revoke(c, instance)
-            instances.reindex(c, instance)
+            bindings.reindex(c, instance)
         elif instance.lease is not None and instance.lease.gateway == gateway:
             lending.widen(c, instance, version.most_slots)
         wanted -= 1
@@ -181,12 +182,12 @@ def rest(c: Context, instance: Instance) -> None:
         return
     if version.live > replicas_wanted(c, function):
         until_s = _keep_until_s(c, instance, version)
-        if until_s <= c.now_s and not instances.has_busy_guest(c, instance):
+        if until_s <= c.now_s and not bindings.has_busy_guest(c, instance):
             instances.drain(c, instance, "idle")
             return
         _look_again(c, instance, until_s)
     if lending.lend(c, instance):
-        instances.reindex(c, instance)
+        bindings.reindex(c, instance)
 
 
 def _rest_busy(c: Context, instance: Instance, function: Function, version: Version) -> None:
@@ -200,7 +201,7 @@ def _rest_busy(c: Context, instance: Instance, function: Function, version: Vers
             return
         _look_again(c, instance, until_s)
     if lending.lend(c, instance):
-        instances.reindex(c, instance)
+        bindings.reindex(c, instance)
 
 
 def _look_again(c: Context, instance: Instance, at_s: float) -> None:
@@ -242,7 +243,7 @@ def on_keep_timer(c: Context, instance: Instance) -> None:
     if version.live <= replicas_wanted(c, c.function_of(instance)):
         return
     until_s = _keep_until_s(c, instance, version)
-    used = not instances.is_unused(instance) or instances.has_busy_guest(c, instance)
+    used = not bindings.is_unused(instance) or bindings.has_busy_guest(c, instance)
     if until_s <= c.now_s and not used:
         instances.drain(c, instance, "idle")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from math import inf
 
-from glowplug.control import answers, instances, lending
+from glowplug.control import answers, bindings, instances, lending
 from glowplug.control.context import Context
 from glowplug.control.estimates import prewarm_of
 from glowplug.control.fleet import lines as device_lines
@@ -190,7 +190,7 @@ def _stop(c: Context, request: Request) -> None:
     """Its answer is settled; the instance is free once the engine says that it ended."""
     request.state = "cancelling"
     assert request.instance is not None
-    instances.stop_cancelled(c, c.store.instances[request.instance])
+    bindings.stop_cancelled(c, c.store.instances[request.instance])
 
 
 def on_cancel_overdue(c: Context, number: RequestId) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from glowplug.control.bindings import is_unused
 from glowplug.control.capacity import MOST_IN_ONE
 from glowplug.control.context import Context
 from glowplug.control.fleet.validate import check_fleet
 from glowplug.control.gangs import check_gangs
-from glowplug.control.instances import is_unused
 from glowplug.control.preloading.validate import check_preloads
 from glowplug.control.records import Store
 from glowplug.core.ids import CommandId, InstanceId, RequestId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, growth, holdings, instances
+from glowplug.control import answers, bindings, growth, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.estimates import describe, replicas_wanted
 from glowplug.control.fleet import lines, loads
@@ -133,7 +133,7 @@ def on_scale(c: Context, event: ScaleRequested) -> None:
         if surplus <= 0:
             break
         instance = c.store.instances[number]
-        if instances.is_unused(instance):
+        if bindings.is_unused(instance):
             instances.drain(c, instance, "scaled down")
             surplus -= 1
     for number in list(version.leased)[: max(0, surplus)]:

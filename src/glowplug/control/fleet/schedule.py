@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, instances
+from glowplug.control import answers, bindings
 from glowplug.control.context import Context
 from glowplug.control.estimates import replicas_wanted
 from glowplug.control.fleet import fits, lines, loads, queues
@@ -129,7 +129,7 @@ def _advance(c: Context, device: Device) -> None:
         place = next(place for place, batch in enumerate(device.line) if batch.function in ready)
         batch = lines.take(c, device, place)
         number = ready[batch.function]
-        instances.bind_batch(c, c.store.instances[number], batch.requests, batch.run_s)
+        bindings.bind_batch(c, c.store.instances[number], batch.requests, batch.run_s)
     for function in list(device.pinned):
         if function not in device.residents and function not in device.loading:
             loads.want(c, device, c.store.functions[function])

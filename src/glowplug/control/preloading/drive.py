@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from glowplug.control import gangs, growth, instances, placement
+from glowplug.control import bindings, gangs, growth, instances, placement
 from glowplug.control.context import Context
 from glowplug.control.estimates import best_origin, freed_bytes, instance_bytes, loaded_bytes, zygote_bytes
 from glowplug.control.preloading import candidates, sandboxes
@@ -41,7 +41,7 @@ def invoked(c: Context, instance: Instance) -> None:
         return
     for number in c.policies.preload.invoked(PreloadView(c), SandboxView(c, host), c.now_s):
         guest = c.store.instances.get(number)
-        if guest is not None and guest is not instance and instances.is_unused(guest):
+        if guest is not None and guest is not instance and bindings.is_unused(guest):
             instances.drain(c, guest, "its sandbox is used")
 
 
@@ -152,7 +152,7 @@ def _drop(c: Context, decision: Drop) -> None:
     instance = c.store.instances.get(decision.instance)
     if instance is None or instance.draining or c.version_of(instance).spec.declaration.pin:
         return
-    if instances.is_unused(instance):
+    if bindings.is_unused(instance):
         instances.drain(c, instance, "not needed after all")
 
 

@@ -1,0 +1,146 @@
+"""Which requests an instance has, and where it stands among those that could take one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from glowplug.control import answers, holdings
+from glowplug.control.context import Context
+from glowplug.control.fleet import places
+from glowplug.control.fleet.records import Running
+from glowplug.control.records import Instance, Request, Slot
+from glowplug.core.commands import Cancel, Dispatch
+from glowplug.core.ids import GatewayId, RequestId
+
+_CANCEL_SLACK_S = 5.0
+
+
+def is_unused(instance: Instance) -> bool:
+    return not instance.bound and (
+        instance.lease is None or (not instance.lease.in_flight and not instance.lease.revoking)
+    )
+
+
+def reindex(c: Context, instance: Instance) -> None:
+    """Moves the instance to the index its state calls for, and offers it for eviction when it is idle."""
+    phase = c.holding_of(instance).phase
+    slot: Slot
+    if instance.draining or phase == "descending":
+        slot = ""
+    elif instance.lease is not None:
+        slot = "leased"
+    elif instance.bound:
+        slot = "busy"
+    else:
+        slot = "climbing" if phase == "climbing" else "idle"
+    version, before = c.version_of(instance), instance.slot
+    if slot != before:
+        if before:
+            del getattr(version, before)[instance.id]
+        if slot:
+            getattr(version, slot)[instance.id] = None
+        instance.slot = slot
+    if instance.host is not None:
+        if slot == "idle":
+            c.idled[instance.id] = None
+        host = c.store.instances.get(instance.host)
+        if host is not None and host.slot == "idle":
+            reindex(c, host)
+    elif instance.id in c.store.guests and has_busy_guest(c, instance):
+        c.policies.eviction.withdraw(instance.key)
+    elif slot == "idle" or (slot == "leased" and is_unused(instance)):
+        if before != "idle" or slot == "idle":
+            # One that was idle until it was lent is on offer already.
+            holdings.offer(c, c.holding_of(instance))
+        if slot == "idle":
+            c.idled[instance.id] = None
+    else:
+        c.policies.eviction.withdraw(instance.key)
+    if instance.device is not None:
+        places.reindexed(c, instance)
+    if slot != before and c.policies.preload.foresees:
+        c.preload_check = True
+
+
+def has_busy_guest(c: Context, host: Instance) -> bool:
+    return any(c.store.instances[number].bound for number in c.store.guests.get(host.id, ()))
+
+
+def bind(c: Context, instance: Instance) -> None:
+    """Sends the request whose turn it is to an instance, which may still be climbing, or have others before
+    it. The index that the instance stands in begins with those that were sent something the longest ago."""
+    function = c.function_of(instance)
+    request = answers.take(c, function)
+    request.state, request.instance = "bound", instance.id
+    if not instance.bound:
+        instance.busy_since_s = c.now_s
+    instance.bound[request.id] = None
+    instance.gateway = request.gateway
+    function.in_flight += 1
+    instance.loaded = True
+    c.store.preloads.note_used(instance.id)
+    c.store.preloads.served_at[function.id] = instance.node
+    if c.store.guests:
+        c.invoked[instance.id] = None
+    holdings.hurry(c, c.holding_of(instance), request.rank)
+    before = instance.slot
+    reindex(c, instance)
+    if before and instance.slot == before:
+        index = getattr(c.version_of(instance), before)
+        del index[instance.id]
+        index[instance.id] = None
+    c.emit(Dispatch(id=c.command_id(), requests=(request.id,), instance=instance.id, gateway=request.gateway))
+
+
+def bind_batch(c: Context, instance: Instance, numbers: Iterable[RequestId], expected_s: float) -> None:
+    """Sends requests that stood in the line of the instance's device, as one batch."""
+    requests = [c.store.requests[number] for number in numbers]
+    function, device = c.function_of(instance), places.device_of(c, instance)
+    assert device is not None
+    for request in requests:
+        request.state, request.instance, request.device = "bound", instance.id, None
+        instance.bound[request.id] = None
+    device.running[instance.id] = Running(len(requests), c.now_s, expected_s)
+    instance.busy_since_s = c.now_s
+    function.in_flight += len(requests)
+    reindex(c, instance)
+    by_gateway: dict[GatewayId, list[RequestId]] = {}
+    for request in requests:
+        by_gateway.setdefault(request.gateway, []).append(request.id)
+    for gateway, sent in by_gateway.items():
+        instance.gateway = gateway
+        c.emit(Dispatch(id=c.command_id(), requests=tuple(sent), instance=instance.id, gateway=gateway))
+
+
+def unbind(c: Context, instance: Instance, request: Request) -> None:
+    del instance.bound[request.id]
+    request.instance = None
+    instance.busy_since_s = c.now_s
+    c.function_of(instance).in_flight -= 1
+    if request.stopping:
+        c.clear_timer(f"cancel:{request.id}")
+    if instance.device is not None and not instance.bound:
+        device = places.device_of(c, instance)
+        running = None if device is None else device.running.pop(instance.id, None)
+        if device is not None and running is not None:
+            c.store.fleet.tally.compute_s += c.now_s - running.since_s
+            places.changed(c, device)
+
+
+def stop_cancelled(c: Context, instance: Instance) -> None:
+    """Tells the engine to stop the cancelled requests that may run by now.
+
+    One that waits in the worker's socket is left alone until it is next: the engine ends a worker that does
+    not let go, and whoever runs in it before must not die for that.
+    """
+    if not instance.bound:
+        return
+    version = c.version_of(instance)
+    for number in islice(instance.bound, version.at_once):
+        request = c.store.requests[number]
+        if request.state == "cancelling" and not request.stopping:
+            request.stopping = True
+            grace_s = c.settings.cancel_grace_s
+            c.emit(Cancel(id=c.command_id(), request=number, instance=instance.id, grace_s=grace_s))
+            c.set_timer(f"cancel:{number}", c.now_s + grace_s + _CANCEL_SLACK_S)

@@ -1,0 +1,77 @@
+"""What becomes of requests whose instance ended, and when a function that could not climb tries again."""
+
+from __future__ import annotations
+
+from glowplug.control import answers, bindings
+from glowplug.control.context import Context
+from glowplug.control.fleet import lines as device_lines
+from glowplug.control.fleet import places
+from glowplug.control.records import Function, Instance, Version
+
+_MISSES_BEFORE_GIVING_UP = 2
+_ATTEMPTS_OF_NEXT = 12
+"""Nobody waits for a version that is to take over but whoever deployed it, to whom it was acknowledged."""
+_LONGEST_BACKOFF_S = 60.0
+
+
+def fail_requests(
+    c: Context, instance: Instance, code: str, message: str, *, permanent: bool, climbing: bool = False
+) -> None:
+    """Requests that were never begun get a second chance, the others an error. `climbing` is whether what it
+    stands on was still on its way up."""
+    climbing = climbing or c.holding_of(instance).phase == "climbing"
+    function = c.function_of(instance)
+    unbound = not instance.bound
+    for number in reversed(list(instance.bound)):
+        request = c.store.requests[number]
+        bindings.unbind(c, instance, request)
+        if request.state == "cancelling":
+            del c.store.requests[number]
+        elif function.gone:
+            answers.reject(c, request, "unknown_function", f"{function.id} was undeployed")
+        elif climbing and permanent:
+            answers.reject(c, request, code, message)
+        elif request.started:
+            died = code if code == "out_of_memory" else "worker_died"
+            answers.reject(c, request, died, f"the worker of {function.id} died: {message}")
+        elif request.retried:
+            answers.reject(
+                c,
+                request,
+                "unavailable",
+                f"two workers of {function.id} ended before they began: {message}",
+                1.0,
+            )
+        else:
+            answers.requeue(c, request)
+    if instance.id in c.store.preloads.unused:
+        if not instance.draining:
+            c.store.preloads.note_failed(instance, c.now_s)
+            function.error = message
+    elif climbing and unbound and not instance.draining:
+        device = places.device_of(c, instance)
+        if device is not None:
+            places.failed(c, device)
+            device_lines.recall(c, device, instance.function, retried=True)
+        _missed(c, c.version_of(instance), code, message, permanent=permanent)
+
+
+def _missed(c: Context, version: Version, code: str, message: str, *, permanent: bool) -> None:
+    """A climb that no request was bound to failed: pause, and after some give up what depends on it."""
+    function = c.store.functions[version.spec.function]
+    function.misses += 1
+    if version.spec.version == function.next:
+        version.attempts += 1
+        if permanent or version.attempts >= _ATTEMPTS_OF_NEXT:
+            version.state, version.code, version.error = "failed", code, message
+    elif (permanent or function.misses >= _MISSES_BEFORE_GIVING_UP) and version.live <= 1:
+        answers.reject_queue(c, function, code if permanent else "unavailable", message)
+    function.error = message
+    pause(c, function)
+
+
+def pause(c: Context, function: Function) -> None:
+    """Nothing but a request makes this function climb for a while, the longer the more climbs failed."""
+    pause_s = min(_LONGEST_BACKOFF_S, 0.5 * 2.0 ** min(function.misses, 10))
+    function.retry_at_s = c.now_s + pause_s
+    c.set_timer(f"retry:{function.id}", function.retry_at_s)
