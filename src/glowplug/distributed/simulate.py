@@ -42,8 +42,8 @@ ROOMS: Mapping[str, Callable[[Cloud], Room]] = {
 
 class SimulatedRun(msgspec.Struct, frozen=True):
     """Virtual seconds, and what was counted. `total_s` is from the first invocation to the root's having
-    the result, `runtime_s` what all workers are billed for; `utilisation` their computing as a share of the
-    time from when the last of them was ready."""
+    the result, `runtime_s` what all workers are billed for; `utilisation` their computing as a share of their
+    time, of each from when it was ready."""
 
     total_s: float
     runtime_s: float
@@ -124,15 +124,15 @@ class _Workers:
 
     def result(self, meter: Meter) -> SimulatedRun:
         workers = self._spread.workers
-        ready_s = float((np.array(self._begun) + self._load).max())
+        ready_each_s = np.array(self._begun) + self._load
         total_s = float(self._ended[ROOT])
         runtime_s = float(self._ended.sum() - sum(self._begun))
         computed_s = float(self._spread.compute_s.sum()) * self._stretch
         return SimulatedRun(
             total_s=total_s,
             runtime_s=runtime_s,
-            ready_s=ready_s,
-            utilisation=computed_s / workers / (total_s - ready_s),
+            ready_s=float(ready_each_s.max()),
+            utilisation=computed_s / float((total_s - ready_each_s).sum()),
             meter=meter,
             usage=usage_of(meter)
             + Usage(

@@ -21,8 +21,8 @@ from glowplug.policy.plans.tree import launch_tree, started_s
 class Timing(msgspec.Struct, frozen=True):
     """Seconds from the first invocation. `runtime_s` is what workers are billed for, all together;
     `ready_s` when the last worker had its weights; `compute_s` what the busiest worker computes;
-    `utilisation` the workers' computing as a share of their time from then to the end; `receive_calls` what
-    receivers asked the channel."""
+    `utilisation` the workers' computing as a share of their time, of each from when it was ready to the end;
+    `receive_calls` what receivers asked the channel."""
 
     total_s: float
     runtime_s: float
@@ -78,7 +78,7 @@ def timings(
             runtime_s=float((ended[size] - begun).sum()),
             ready_s=float(ready.max()),
             compute_s=float(spread.compute_s.max() * stretch[size]),
-            utilisation=float(computed[size] / spread.workers / (ended[size, ROOT] - ready.max())),
+            utilisation=float(computed[size] / (ended[size, ROOT] - ready).sum()),
             receive_calls=float(walk.receiver.calls[size]),
         )
         for size in range(len(stretch))
