@@ -46,7 +46,8 @@ def run(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> int:
-    """Runs and shows one; 0 when every claim holds, 1 when one does not, 2 for an unknown name or setting.
+    """Runs and shows one; 0 when every claim holds, 1 when one does not, 2 for an unknown name or setting, or
+    a picture of what was not run.
 
     `settings` are of the form NAME=VALUE; of a setting that is a list, values are separated by commas.
     """
@@ -67,7 +68,11 @@ def run(
     if json is not None:
         result.write(json)
     if plot is not None:
-        module.plot(result, plot)
+        try:
+            module.plot(result, plot)
+        except ValueError as error:
+            Console(stderr=True).print(f"{name}: no picture: {error}", markup=False)
+            return 2
     return 0 if result.holds else 1
 
 

@@ -67,6 +67,7 @@ def draw(picture: Picture, path: Path) -> None:
     devices = sorted({each.device for each in picture.timeline}, key=_natural)
     _work(middle, picture.timeline, devices)
     _contents(bottom, picture.timeline, devices)
+    bottom.set_xlim(middle.get_xlim())
     figure.suptitle(f"{picture.title} (simulated)", fontsize=10)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
