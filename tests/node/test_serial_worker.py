@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import time
 from typing import Any
@@ -63,6 +64,7 @@ def keep(x: np.ndarray) -> int:
 
 def litter() -> int:
     """Leaves memory free that the C allocator keeps: what is allocated last lies above it."""
+    gc.freeze()  # as in a worker: collecting what the parent made would copy its pages
     pieces = [bytes(4000) for _ in range(20_000)]
     kept.append(bytes(4000))
     return len(pieces)
