@@ -44,7 +44,10 @@ def workers_of(server: Server, function: str) -> list[int]:
 def shared_memory(server: Server) -> list[Path]:
     """Of all its gangs, as its agent sees it, who mounts for itself."""
     (agent,) = called(server, "glowplug-agent")
-    return list(Path(f"/proc/{agent}/root{server.run_dir}/scratch").glob("*/*/glowplug-*"))
+    scratch = Path(f"/proc/{agent}/root{server.run_dir}/scratch")
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # a seat that goes while it is looked at
+            return list(scratch.glob("*/*/glowplug-*"))
 
 
 def answered(server: Server, function: str) -> Any:
