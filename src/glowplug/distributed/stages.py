@@ -86,16 +86,12 @@ class Ahead:
 class Handover:
     """Shared by all stand-ins of one model. It is pickled without its peer."""
 
-    def __init__(self) -> None:
-        self.peer: Peer | None = None
-        self._rest: tuple[Any, ...] = ()
-        self._ahead: Ahead | None = None
+    peer: Peer | None = None
+    _rest: tuple[Any, ...] = ()
+    _ahead: Ahead | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
 
     def begin(self, call: Call) -> Ahead:
         if self.peer is None:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from glowplug.distributed.channels.base import Buffer, KeyChecks, Limits, MessageKey, Room
-from glowplug.distributed.channels.inbox import Inbox
+from glowplug.distributed.channels.base import Buffer, Limits, MessageKey, Room
+from glowplug.distributed.channels.inbox_end import InboxEnd
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.metered.cloud import Cloud, Mailbox
 from glowplug.distributed.errors import ChannelClosed, ChannelMissing, RunExists
@@ -50,32 +50,24 @@ class DirectRoom(Room):
         return {}
 
 
-class DirectChannel:
-    limits = LIMITS
-
+class DirectChannel(InboxEnd):
     def __init__(self, run: str, worker: int, cloud: Cloud, mailboxes: Sequence[Mailbox]) -> None:
-        self.worker = worker
-        self.meter = Meter()
-        self._checks = KeyChecks(run, len(mailboxes), worker, LIMITS)
+        super().__init__(run, len(mailboxes), worker, LIMITS, Meter(), cloud.time)
         self._cloud = cloud
         self._mailboxes = mailboxes
-        self._inbox = Inbox()
 
-    def send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
-        self._checks.sending(messages)
-        if self._checks.run not in self._cloud.mailboxes:
-            raise ChannelClosed(f"run {self._checks.run!r} is over")
+    def _send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
+        if self._run not in self._cloud.mailboxes:
+            raise ChannelClosed(f"run {self._run!r} is over")
         time, delays = self._cloud.time, self._cloud.delays
         left_s = time.now_s()
         for key, payload in messages:
             content = bytes(payload)
             left_s += len(content) / delays.bytes_per_s
             time.at(left_s + self._cloud.hop_s(), partial(self._mailboxes[key.target].add, key, content))
-            self.meter.sent(len(content))
         time.sleep(left_s - time.now_s())
 
-    def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
-        self._checks.receiving(wanted)
+    def _look_for(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         time = self._cloud.time
         until_s = time.now_s() + timeout_s
         mailbox = self._mailboxes[self.worker]
@@ -85,17 +77,8 @@ class DirectChannel:
             for key, payload in came:
                 self._inbox.put(key, payload)
             found = self._inbox.take(wanted)
-            if found or not wanted or not mailbox.gate.wait(until_s - time.now_s()):
-                break
-        for payload in found.values():
-            self.meter.received(len(payload))
-        return found
+            if found or not mailbox.gate.wait(until_s - time.now_s()):
+                return found
 
-    def reject(self, keys: Collection[MessageKey]) -> None:
-        self._inbox.reject(keys)
-
-    def fence(self, epoch: int, layer: int) -> None:
-        self._inbox.fence(epoch, layer)
-
-    def close(self) -> None:
-        self._checks.closed = True
+    def _close(self) -> None:
+        return
