@@ -46,8 +46,8 @@ def run(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> int:
-    """Runs and shows one; 0 when every claim holds, 1 when one does not, 2 for an unknown name or setting, or
-    a picture of what was not run.
+    """Runs and shows one; 0 when every claim holds, 1 when one does not, 2 for an unknown name or setting,
+    what this machine cannot run, or a picture of what was not run.
 
     `settings` are of the form NAME=VALUE; of a setting that is a list, values are separated by commas.
     """
@@ -62,8 +62,12 @@ def run(
     except ValueError as error:
         Console(stderr=True).print(f"{name}: {error}", markup=False)
         return 2
-    with Console(stderr=True).status(name) as status:
-        result = module.run(options, status.update)
+    try:
+        with Console(stderr=True).status(name) as status:
+            result = module.run(options, status.update)
+    except RuntimeError as error:
+        Console(stderr=True).print(f"{name}: {error}", markup=False)
+        return 2
     module.report(result, Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS))
     if json is not None:
         result.write(json)
