@@ -25,6 +25,7 @@ from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.runner import run
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
+from glowplug.node.isolation.memory_caps import MemoryCaps, memory_caps
 from tests.distributed.nets import small_inputs
 
 pytestmark = pytest.mark.e2e
@@ -122,6 +123,30 @@ def test_the_kernel_enforces_the_limit(parts: str, place: Path, monkeypatch: pyt
     spread = assignment.serial(NETWORK, 20_000)
     with pytest.raises(OutOfMemory, match="worker 0 needs more than the 500000000 bytes"):
         run(NETWORK, wide, spread, SharedMemoryRoom(folder=str(place)), options)
+    assert is_clean(place)
+
+
+def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts what is resident, so the address space may be larger. Who was ended is not replaced."""
+    monkeypatch.setattr(deploying, "RUNTIME_BYTES", 0)
+    wide = np.ones((1024, 40_000), np.float32)
+    options = RunOptions(memory_bytes=400 * 10**6, parts=parts, deadline_s=60, checkpoint_layers=6)
+    spread = assignment.serial(NETWORK, 40_000)
+    with memory_caps() as caps:
+        if not isinstance(caps, MemoryCaps):
+            pytest.skip(f"no control groups: {caps}")
+        with pytest.raises(OutOfMemory, match="worker 0 needs more than the 400000000 bytes"):
+            run(NETWORK, wide, spread, SharedMemoryRoom(folder=str(place)), options, caps=caps)
+    assert is_clean(place)
+
+
+def test_under_a_cap_a_run_answers_as_without(x: Floats, parts: str, place: Path) -> None:
+    options = RunOptions(memory_bytes=10**9, parts=parts, deadline_s=60, spares=1)
+    with memory_caps() as caps:
+        if not isinstance(caps, MemoryCaps):
+            pytest.skip(f"no control groups: {caps}")
+        found = run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options, caps=caps)
+    assert np.array_equal(found.output, serial(NETWORK, x))
     assert is_clean(place)
 
 

@@ -65,19 +65,39 @@ def run(
         How many processes.
     plan
         serial: one worker. replicas: each has the model and some samples. pipeline: each has some layers.
-        rows: each has some rows of every layer. hybrid: replicas of groups of rows. channel How workers
-        reach each other. samples Digits that are sent through the model. replicas Groups of a hybrid.
-        micro_batches Parts of the samples in a pipeline; 0 takes four for each worker. method How rows are
-        partitioned: layered, whole, block or random. memory What each worker may hold, enforced by the
-        kernel; empty does not limit it. deadline The run fails when it takes longer. checkpoint_layers
-        Write checkpoints about every so many layers; 0 does not. collect The activations of the last layer,
-        or which samples have any. cache A folder in which partitions and parts are kept for the next run.
-        option NAME=VALUE for the channel; may be given again. check Compare with the same model on one
-        worker in this process. json Print JSON.
+        rows: each has some rows of every layer. hybrid: replicas of groups of rows.
+    channel
+        How workers reach each other.
+    samples
+        Digits that are sent through the model.
+    replicas
+        Groups of a hybrid.
+    micro_batches
+        Parts of the samples in a pipeline; 0 takes four for each worker.
+    method
+        How rows are partitioned: layered, whole, block or random.
+    memory
+        What each worker may hold: by a control group where this host has them, else by its address space.
+        Empty does not limit it.
+    deadline
+        The run fails when it takes longer.
+    checkpoint_layers
+        Write checkpoints about every so many layers; 0 does not.
+    collect
+        The activations of the last layer, or which samples have any.
+    cache
+        A folder in which partitions and parts are kept for the next run.
+    option
+        NAME=VALUE for the channel; may be given again.
+    check
+        Compare with the same model on one worker in this process, a few layers at a time.
+    json
+        Print JSON.
     """
     from glowplug.distributed.run_options import RunOptions
     from glowplug.distributed.runner import run as run_distributed
     from glowplug.distributed.workload.digits import digits
+    from glowplug.node.isolation.memory_caps import memory_caps
 
     network = network_of(model)
     assignment = _assignment(network, samples, plan, workers, replicas, micro_batches, method, cache)
@@ -90,8 +110,11 @@ def run(
     )
     inputs = digits(network.inputs, samples)
     signal.signal(signal.SIGTERM, _interrupt)
-    with _Watch(assignment, network.layers, is_shown=not json) as watch:
-        found = run_distributed(network, inputs, assignment, _room(channel, option), options, watch=watch)
+    with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
+        found = run_distributed(
+            network, inputs, assignment, _room(channel, option), options, watch=watch,
+            caps=None if isinstance(caps, OSError) else caps,
+        )  # fmt: skip
     equal = _equal(network, inputs, found) if check else None
     if json:
         print_json(_summary(found, equal))

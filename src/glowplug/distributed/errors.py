@@ -24,7 +24,7 @@ GlowplugError
 
 from __future__ import annotations
 
-from glowplug.core.errors import GlowplugError, UserError
+from glowplug.core.errors import GlowplugError, OutOfMemory, UserError
 
 
 class ChannelError(GlowplugError):
@@ -114,3 +114,9 @@ class PartTooLarge(UserError):
 class CannotCut(UserError):
     status = 422
     code = "cannot_cut"
+
+
+def out_of_memory(worker: int, memory_bytes: int) -> OutOfMemory:
+    """`memory_bytes` 0: nobody limits it."""
+    limit = f"the {memory_bytes} bytes that it may hold" if memory_bytes else "this machine has"
+    return OutOfMemory(f"worker {worker} needs more than {limit}")

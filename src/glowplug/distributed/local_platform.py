@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import selectors
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from glowplug.distributed.caps import Cap, Caps
 from glowplug.distributed.platform_line import SocketLine, Told
 from glowplug.distributed.start import Place, Start
 
@@ -25,11 +27,12 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 
 class Ended(msgspec.Struct, frozen=True):
     """A process that is gone: how, after how long, and the most memory it may have had: what the kernel tells
-    begins with what its parent had."""
+    begins with what its parent had. `out_of_memory`: the kernel ended it, for its cap."""
 
     how: str
     ran_s: float
     peak_bytes: int
+    out_of_memory: bool = False
 
 
 Event = tuple[Place, Told | Ended]
@@ -38,11 +41,12 @@ Event = tuple[Place, Told | Ended]
 class _Process:
     """A worker, or a spare that becomes one."""
 
-    def __init__(self, environment: Mapping[str, str], *, is_spare: bool) -> None:
+    def __init__(self, environment: Mapping[str, str], cap: Cap | None, *, is_spare: bool) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.place: Place | None = None
         self.line = SocketLine(ours)
         self.began_s = time.monotonic()
+        self._cap = cap
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process is reaped
         command = [
             sys.executable,
@@ -60,16 +64,20 @@ class _Process:
         except BaseException:
             self._words.close()
             ours.close()
+            if cap is not None:
+                cap.remove()
             raise
         finally:
             theirs.close()
         self.handle = os.pidfd_open(self.popen.pid)
+        if cap is not None:
+            cap.add(self.popen.pid)
 
     def tell(self, start: Start) -> None:
         """Raises BrokenPipeError where it is gone already."""
         assert self.popen.stdin is not None
         self.place, self.began_s = start.place, time.monotonic()
-        if start.memory_bytes:
+        if start.memory_bytes and self._cap is None:
             resource.prlimit(self.popen.pid, resource.RLIMIT_AS, (start.memory_bytes, start.memory_bytes))
         self.popen.stdin.write(msgspec.json.encode(start))
         self.popen.stdin.close()
@@ -87,13 +95,23 @@ class _Process:
             self.popen.stdin.close()
         self.line.close()
         os.close(self.handle)
-        return Ended(_how(self.popen.returncode, words), ran_s, usage.ru_maxrss * 1024)
+        out_of_memory = False
+        if self._cap is not None:
+            out_of_memory = self._cap.out_of_memory()
+            self._cap.remove()
+        return Ended(_how(self.popen.returncode, words), ran_s, usage.ru_maxrss * 1024, out_of_memory)
 
 
 class LocalPlatform:
-    """Not for several threads. Each worker computes with one."""
+    """Not for several threads. Each worker computes with one.
 
-    def __init__(self) -> None:
+    With `caps` each process may hold `memory_bytes` from its birth; without, its address space is limited
+    when it begins.
+    """
+
+    def __init__(self, caps: Caps | None = None, memory_bytes: int = 0) -> None:
+        self._caps, self._memory_bytes = caps if memory_bytes else None, memory_bytes
+        self._names = itertools.count()
         self._environment = {**os.environ, **dict.fromkeys(_THREAD_LIMITS, "1")}
         self._selector = selectors.DefaultSelector()
         self._processes: list[_Process] = []
@@ -141,7 +159,10 @@ class LocalPlatform:
         self._selector.close()
 
     def _add(self, *, is_spare: bool) -> _Process:
-        process = _Process(self._environment, is_spare=is_spare)
+        cap = None
+        if self._caps is not None:
+            cap = self._caps.cap(f"worker-{next(self._names)}", self._memory_bytes)
+        process = _Process(self._environment, cap, is_spare=is_spare)
         self._processes.append(process)
         self._selector.register(process.line, selectors.EVENT_READ, process)
         self._selector.register(process.handle, selectors.EVENT_READ, process)

@@ -11,6 +11,7 @@ import numpy as np
 
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.assignment import Assignment
+from glowplug.distributed.caps import Caps
 from glowplug.distributed.channels.base import Room
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import room as room_of
@@ -55,11 +56,13 @@ def run(
     *,
     name: str = "",
     watch: Watch = lambda worker, step: None,
+    caps: Caps | None = None,
 ) -> Run:
     """`inputs` (network.inputs, samples) float32 through `network`, as `assignment` spreads it.
 
     `channel` is a name of `channels.ROOMS` or a room that is not open. `name` is the run's, unique among
-    those that are open. Whatever happens, KeyboardInterrupt included, no process is left, and nothing in
+    those that are open. `caps` hold workers to `memory_bytes`; without, their address space is limited.
+    Whatever happens, KeyboardInterrupt included, no process is left, and nothing in
     any broker, store or folder but cached parts. Raises InvalidArguments, PartTooLarge, RunExists,
     ChannelError, DeadlinePassed, GangLost, OutOfMemory, and what else ended the run.
     """
@@ -74,7 +77,7 @@ def run(
         with where.open(name, assignment.workers) as opened:
             deployed = deploy(network, inputs, assignment, opened.address, options, Path(folder))
             blobs = checkpoint_blobs(deployed.orders.checkpoints) if deployed.orders.lines else None
-            platform = LocalPlatform()
+            platform = LocalPlatform(caps, options.memory_bytes)
             supervisor = Supervisor(platform, deployed, blobs, options, watch)
             try:
                 supervisor.supervise()

@@ -17,7 +17,8 @@ import time
 
 import msgspec
 
-from glowplug.core.errors import GlowplugError, OutOfMemory
+from glowplug.core.errors import GlowplugError
+from glowplug.distributed.errors import out_of_memory
 from glowplug.distributed.platform_line import Failure, SocketLine
 from glowplug.distributed.start import Start
 
@@ -46,8 +47,8 @@ def main(line_number: int, parent: int, is_spare: bool) -> int:
         line.tell(Failure(error.code, error.message))
         return 1
     except MemoryError:
-        limit = f"the {start.memory_bytes} bytes that it may hold" if start.memory_bytes else "this machine"
-        line.tell(Failure(OutOfMemory.code, f"worker {start.place.worker} needs more than {limit}"))
+        short = out_of_memory(start.place.worker, start.memory_bytes)
+        line.tell(Failure(short.code, short.message))
         return 1
     except Exception as error:
         line.tell(Failure(GlowplugError.code, f"worker {start.place.worker}: {error!r}"))
