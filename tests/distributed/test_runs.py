@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ import pytest
 from glowplug.core.errors import DeadlinePassed, InvalidArguments, OutOfMemory
 from glowplug.distributed import assignment, deploying
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
+from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.errors import PartTooLarge, RunExists
 from glowplug.distributed.faults import Faults, Kill
+from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.network import Floats
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import block
@@ -126,6 +129,10 @@ def test_the_kernel_enforces_the_limit(parts: str, place: Path, monkeypatch: pyt
     assert is_clean(place)
 
 
+def _capped(caps: MemoryCaps, memory_bytes: int, _: Deployed) -> LocalPlatform:
+    return LocalPlatform(caps, memory_bytes)
+
+
 def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts what is resident, so the address space may be larger. Who was ended is not replaced."""
     monkeypatch.setattr(deploying, "RUNTIME_BYTES", 0)
@@ -135,8 +142,9 @@ def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: p
     with memory_caps() as caps:
         if not isinstance(caps, MemoryCaps):
             pytest.skip(f"no control groups: {caps}")
+        capped = partial(_capped, caps, options.memory_bytes)
         with pytest.raises(OutOfMemory, match="worker 0 needs more than the 400000000 bytes"):
-            run(NETWORK, wide, spread, SharedMemoryRoom(folder=str(place)), options, caps=caps)
+            run(NETWORK, wide, spread, SharedMemoryRoom(folder=str(place)), options, platform=capped)
     assert is_clean(place)
 
 
@@ -145,7 +153,8 @@ def test_under_a_cap_a_run_answers_as_without(x: Floats, parts: str, place: Path
     with memory_caps() as caps:
         if not isinstance(caps, MemoryCaps):
             pytest.skip(f"no control groups: {caps}")
-        found = run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options, caps=caps)
+        capped = partial(_capped, caps, options.memory_bytes)
+        found = run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options, platform=capped)
     assert np.array_equal(found.output, serial(NETWORK, x))
     assert is_clean(place)
 

@@ -17,6 +17,7 @@ from glowplug.bench.distributed_options import Options, Tell
 from glowplug.bench.result import Claim, claim
 from glowplug.distributed import assignment as assignments
 from glowplug.distributed.errors import PartTooLarge
+from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.metering import usage_of
 from glowplug.distributed.network import Floats, Network
 from glowplug.distributed.prices import price_table
@@ -73,7 +74,9 @@ def _pipeline(options: Options, network: Network, x: Floats, caps: MemoryCaps | 
     batches = max(1, -(-x.shape[1] // _BATCH_SAMPLES))
     spread = assignments.pipeline(network, x.shape[1], cuts, batches)
     told = RunOptions(memory_bytes=options.capped_bytes, deadline_s=3600, parts=folder)
-    return run_gang(network, x, spread, options=told, caps=caps)
+    return run_gang(
+        network, x, spread, options=told, platform=lambda _: LocalPlatform(caps, options.capped_bytes)
+    )
 
 
 def _refusal(options: Options, needed: int) -> dict[str, Any]:

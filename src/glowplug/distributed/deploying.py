@@ -140,6 +140,12 @@ def held_bytes(orders: Orders, worker: int) -> Held:
     return weights, kernels + (2 * 4 * samples + _TILE_ROW_BYTES) * max(part.height for part in parts)
 
 
+def read_bytes(orders: Orders, worker: int) -> int:
+    """What a worker reads of files: its parts and the inputs."""
+    parts = sum(orders.part(*each).stat().st_size for each in parts_of(orders, worker))
+    return parts + Path(orders.inputs).stat().st_size
+
+
 def _kernel_bytes(rows: int, edges: int, is_some: bool) -> int:
     return _KERNEL_ROW_BYTES * rows + (4 * edges if is_some else 0)
 

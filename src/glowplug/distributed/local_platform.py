@@ -18,24 +18,12 @@ from collections.abc import Mapping
 import msgspec
 
 from glowplug.distributed.caps import Cap, Caps
+from glowplug.distributed.platform import Ended, Event
 from glowplug.distributed.platform_line import SocketLine, Told
 from glowplug.distributed.start import Place, Start
 
 _LAST_WORDS_BYTES = 2000
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """A process that is gone: how, after how long, and the most memory it may have had: what the kernel tells
-    begins with what its parent had. `out_of_memory`: the kernel ended it, for its cap."""
-
-    how: str
-    ran_s: float
-    peak_bytes: int
-    out_of_memory: bool = False
-
-
-Event = tuple[Place, Told | Ended]
 
 
 class _Process:
@@ -132,7 +120,6 @@ class LocalPlatform:
         self._add(is_spare=True)
 
     def events(self, timeout_s: float) -> list[Event]:
-        """What workers told, then which of them ended; empty after `timeout_s`, and sometimes before."""
         ready = self._selector.select(timeout_s)
         found: list[Event] = []
         for process in dict.fromkeys(key.data for key, _ in ready):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,6 @@ import numpy as np
 
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.assignment import Assignment
-from glowplug.distributed.caps import Caps
 from glowplug.distributed.channels.base import Room
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import room as room_of
@@ -19,6 +19,7 @@ from glowplug.distributed.checkpoints import checkpoint_blobs, remove_checkpoint
 from glowplug.distributed.deploying import Deployed, deploy
 from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.platform import Platform
 from glowplug.distributed.platform_line import Response
 from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
@@ -56,13 +57,13 @@ def run(
     *,
     name: str = "",
     watch: Watch = lambda worker, step: None,
-    caps: Caps | None = None,
+    platform: Callable[[Deployed], Platform] | None = None,
 ) -> Run:
     """`inputs` (network.inputs, samples) float32 through `network`, as `assignment` spreads it.
 
     `channel` is a name of `channels.ROOMS` or a room that is not open. `name` is the run's, unique among
-    those that are open. `caps` hold workers to `memory_bytes`; without, their address space is limited.
-    Whatever happens, KeyboardInterrupt included, no process is left, and nothing in
+    those that are open. `platform` is what runs the workers; without, processes of this machine whose address
+    space is `memory_bytes`. Whatever happens, KeyboardInterrupt included, no process is left, and nothing in
     any broker, store or folder but cached parts. Raises InvalidArguments, PartTooLarge, RunExists,
     ChannelError, DeadlinePassed, GangLost, OutOfMemory, and what else ended the run.
     """
@@ -77,12 +78,12 @@ def run(
         with where.open(name, assignment.workers) as opened:
             deployed = deploy(network, inputs, assignment, opened.address, options, Path(folder))
             blobs = checkpoint_blobs(deployed.orders.checkpoints) if deployed.orders.lines else None
-            platform = LocalPlatform(caps, options.memory_bytes)
-            supervisor = Supervisor(platform, deployed, blobs, options, watch)
+            runs = LocalPlatform() if platform is None else platform(deployed)
+            supervisor = Supervisor(runs, deployed, blobs, options, watch)
             try:
                 supervisor.supervise()
             finally:
-                platform.close()
+                runs.close()
                 if blobs is not None:
                     remove_checkpoints(blobs, name)
                     blobs.close()

@@ -14,8 +14,8 @@ from glowplug.distributed.checkpoints import Checkpoints
 from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.errors import ReplayImpossible, out_of_memory
 from glowplug.distributed.gang import Begin, Command, End, Gang, GoBack
-from glowplug.distributed.local_platform import Ended, Event, LocalPlatform
 from glowplug.distributed.orders import ROOT, Orders, lines_for
+from glowplug.distributed.platform import Ended, Event, Platform
 from glowplug.distributed.platform_line import Failure, Launch, Reached, Response
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.start import Place, Start
@@ -40,7 +40,7 @@ class Supervisor:
 
     def __init__(
         self,
-        platform: LocalPlatform,
+        platform: Platform,
         deployed: Deployed,
         blobs: Blobs | None,
         options: RunOptions,

@@ -1,0 +1,95 @@
+"""The entry that Lambda calls: launches others, fetches its part, works, says how it went.
+
+Importing it is cheap: others are launched before anything large is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from glowplug.core.errors import GlowplugError
+from glowplug.distributed.aws_lambda.names import lambda_client
+from glowplug.distributed.aws_lambda.summons import Summons, send
+from glowplug.distributed.platform_line import Failure, Reached, Told
+from glowplug.distributed.worker import tell_failures
+from glowplug.policy.plans.tree import launch_tree
+
+_LEFT_S = 2.0
+"""Of a function's own time, for saying that the run's is over."""
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """`event` is a `Summons`. Nobody reads what it returns; what it says lies in the store.
+
+    Raises ChannelError and PlatformError where not even that can be said.
+    """
+    began_s = time.monotonic()
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "glowplug-numba"))
+    summons = msgspec.convert(event, Summons)
+    own_s = context.get_remaining_time_in_millis() / 1000 - _LEFT_S
+    start = msgspec.structs.replace(summons.start, deadline_s=min(summons.start.deadline_s, own_s))
+    unsent = _launch(summons, start.deadline_s)
+    from glowplug.distributed.aws_lambda.baggage import Baggage
+    from glowplug.distributed.channels.stored_blobs import StoredBlobs
+
+    blobs = StoredBlobs(**summons.store)
+    try:
+        line = LambdaLine(Baggage(blobs, start.place.run), start.place, began_s)
+        with tempfile.TemporaryDirectory(prefix="glowplug-worker-") as folder:
+
+            def do() -> None:
+                if unsent is not None:
+                    raise unsent
+                from glowplug.distributed.work import work
+
+                orders = line.baggage.fetch(start.place.worker, Path(folder))
+                line.result = Path(orders.result)
+                work(msgspec.structs.replace(start, orders=str(Path(folder) / "orders.json")), line, began_s)
+
+            failed = tell_failures(start, line, do)
+    finally:
+        blobs.close()
+    return {"worker": start.place.worker, "failed": bool(failed)}
+
+
+def _launch(summons: Summons, deadline_s: float) -> GlowplugError | None:
+    """Why some could not be launched."""
+    start = summons.start
+    if not start.launches:
+        return None
+    try:
+        tree = launch_tree(summons.workers, summons.branching)
+        client = lambda_client(summons.endpoint, summons.region)
+        for worker in start.launches:
+            send(client, summons.of(worker, tuple(tree.children(worker)), deadline_s))
+    except GlowplugError as error:
+        return error
+    return None
+
+
+class LambdaLine:
+    """`platform_line.PlatformLine` by way of the store: the last word only, since each is a paid PUT. The
+    root's result is there before its word."""
+
+    def __init__(self, baggage: Any, place: Any, began_s: float) -> None:
+        self.baggage = baggage
+        self.result: Path | None = None
+        self._place, self._began_s = place, began_s
+
+    def launch(self, worker: int) -> None:
+        """Was done before anything else."""
+
+    def tell(self, what: Told) -> None:
+        from glowplug.distributed.aws_lambda.baggage import Word
+        from glowplug.distributed.platform_line import Response
+
+        if isinstance(what, Response) and self.result is not None and self.result.exists():
+            self.baggage.give_result(self.result)
+        if not isinstance(what, Reached) and isinstance(what, (Response, Failure)):
+            self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))
