@@ -137,7 +137,7 @@ def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: p
     """It counts what is resident, so the address space may be larger. Who was ended is not replaced."""
     monkeypatch.setattr(deploying, "RUNTIME_BYTES", 0)
     wide = np.ones((1024, 40_000), np.float32)
-    options = RunOptions(memory_bytes=400 * 10**6, parts=parts, deadline_s=60, checkpoint_layers=6)
+    options = RunOptions(memory_bytes=400 * 10**6, parts=parts, deadline_s=300, checkpoint_layers=6)
     spread = assignment.serial(NETWORK, 40_000)
     with memory_caps() as caps:
         if not isinstance(caps, MemoryCaps):
@@ -149,7 +149,7 @@ def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: p
 
 
 def test_under_a_cap_a_run_answers_as_without(x: Floats, parts: str, place: Path) -> None:
-    options = RunOptions(memory_bytes=10**9, parts=parts, deadline_s=60, spares=1)
+    options = RunOptions(memory_bytes=10**9, parts=parts, deadline_s=300, spares=1)
     with memory_caps() as caps:
         if not isinstance(caps, MemoryCaps):
             pytest.skip(f"no control groups: {caps}")

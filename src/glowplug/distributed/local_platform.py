@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import msgspec
 
 from glowplug.distributed.caps import Cap, Caps
+from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.platform import Ended, Event
 from glowplug.distributed.platform_line import SocketLine, Told
 from glowplug.distributed.start import Place, Start
@@ -103,6 +104,11 @@ class LocalPlatform:
         self._environment = {**os.environ, **dict.fromkeys(_THREAD_LIMITS, "1")}
         self._selector = selectors.DefaultSelector()
         self._processes: list[_Process] = []
+
+    @property
+    def meter(self) -> Meter:
+        """Processes cost no calls."""
+        return Meter()
 
     def begin(self, start: Start) -> None:
         """Takes a spare where there is one. Raises OSError where no process can be made."""

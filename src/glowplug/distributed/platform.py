@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.platform_line import Told
 from glowplug.distributed.start import Place, Start
 
@@ -25,6 +26,10 @@ Event = tuple[Place, Told | Ended]
 
 class Platform(Protocol):
     """Not for several threads."""
+
+    @property
+    def meter(self) -> Meter:
+        """What it used to run them, beside what they used themselves."""
 
     def begin(self, start: Start) -> None:
         """Returns before it runs. Raises OSError, PlatformError."""

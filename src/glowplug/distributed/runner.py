@@ -33,8 +33,8 @@ class Run(msgspec.Struct, frozen=True, eq=False):
 
     `seconds` is from the first start of a worker to the result; writing parts comes before. `gib_s` is
     memory times time over all processes, those that were lost too: what each may hold, or without a limit
-    the most it held. `meter` adds up the workers that finished. `restarts` are workers that were replaced
-    and times that all went back.
+    the most it held. `meter` adds up the workers that finished, opening and closing. `restarts` are workers
+    that were replaced and times that all went back.
     """
 
     output: Output
@@ -87,12 +87,11 @@ def run(
                 if blobs is not None:
                     remove_checkpoints(blobs, name)
                     blobs.close()
-        return _run(supervisor, deployed, opened)
+        return _run(supervisor, deployed, opened.meter.plus(runs.meter))
 
 
-def _run(supervisor: Supervisor, deployed: Deployed, room: Room) -> Run:
+def _run(supervisor: Supervisor, deployed: Deployed, meter: Meter) -> Run:
     responses = tuple(response for _, response in sorted(supervisor.responses.items()))
-    meter = room.meter
     for response in responses:
         meter = meter.plus(response.meter)
     return Run(

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from glowplug.distributed.channels.blobs import Blobs, Range
+from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.errors import PlatformMissing
 from glowplug.distributed.orders import Orders, part_name, read_orders, write_orders
@@ -63,6 +64,14 @@ class Baggage:
 
     def take_result(self, path: Path) -> None:
         self._take(_RESULT, path)
+
+    def is_there(self) -> bool:
+        """Whether the run is not over."""
+        return self._blobs.get([Range(self._key(_ORDERS), 0, 1)]) != [None]
+
+    @property
+    def meter(self) -> Meter:
+        return self._blobs.meter
 
     def say(self, word: Word) -> None:
         place = word.place

@@ -1,6 +1,6 @@
 """The entry that Lambda calls: launches others, fetches its part, works, says how it went.
 
-Importing it is cheap: others are launched before anything large is imported.
+Importing it is cheap: others are launched before the kernel is imported.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from typing import Any
 import msgspec
 
 from glowplug.core.errors import GlowplugError
+from glowplug.distributed.aws_lambda.baggage import Baggage, Word
 from glowplug.distributed.aws_lambda.names import lambda_client
 from glowplug.distributed.aws_lambda.summons import Summons, send
-from glowplug.distributed.platform_line import Failure, Reached, Told
+from glowplug.distributed.errors import PlatformMissing
+from glowplug.distributed.platform_line import Failure, Reached, Response, Told
+from glowplug.distributed.start import Place
 from glowplug.distributed.worker import tell_failures
 from glowplug.policy.plans.tree import launch_tree
 
 _LEFT_S = 2.0
 """Of a function's own time, for saying that the run's is over."""
+_LOOK_S = 5.0
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """`event` is a `Summons`. Nobody reads what it returns; what it says lies in the store.
 
-    Raises ChannelError and PlatformError where not even that can be said.
+    Raises ChannelError where not even that can be said.
     """
     began_s = time.monotonic()
     os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "glowplug-numba"))
@@ -35,7 +39,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     own_s = context.get_remaining_time_in_millis() / 1000 - _LEFT_S
     start = msgspec.structs.replace(summons.start, deadline_s=min(summons.start.deadline_s, own_s))
     unsent = _launch(summons, start.deadline_s)
-    from glowplug.distributed.aws_lambda.baggage import Baggage
     from glowplug.distributed.channels.stored_blobs import StoredBlobs
 
     blobs = StoredBlobs(**summons.store)
@@ -52,7 +55,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
                 line.result = Path(orders.result)
                 work(msgspec.structs.replace(start, orders=str(Path(folder) / "orders.json")), line, began_s)
 
-            failed = tell_failures(start, line, do)
+            try:
+                failed = tell_failures(start, line, do)
+            except PlatformMissing:
+                failed = 1  # and nobody is there to be told
     finally:
         blobs.close()
     return {"worker": start.place.worker, "failed": bool(failed)}
@@ -75,21 +81,28 @@ def _launch(summons: Summons, deadline_s: float) -> GlowplugError | None:
 
 class LambdaLine:
     """`platform_line.PlatformLine` by way of the store: the last word only, since each is a paid PUT. The
-    root's result is there before its word."""
+    root's result is there before its word. Every so often, and before the word, it looks whether the run is
+    over: nobody can end a function from outside, and what it writes then would stay."""
 
-    def __init__(self, baggage: Any, place: Any, began_s: float) -> None:
+    def __init__(self, baggage: Baggage, place: Place, began_s: float) -> None:
         self.baggage = baggage
         self.result: Path | None = None
-        self._place, self._began_s = place, began_s
+        self._place, self._began_s, self._looked_s = place, began_s, began_s
 
     def launch(self, worker: int) -> None:
         """Was done before anything else."""
 
     def tell(self, what: Told) -> None:
-        from glowplug.distributed.aws_lambda.baggage import Word
-        from glowplug.distributed.platform_line import Response
-
-        if isinstance(what, Response) and self.result is not None and self.result.exists():
-            self.baggage.give_result(self.result)
-        if not isinstance(what, Reached) and isinstance(what, (Response, Failure)):
-            self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))
+        """Raises PlatformMissing where the run is over."""
+        now_s = time.monotonic()
+        if isinstance(what, Reached) and now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        if not self.baggage.is_there():
+            raise PlatformMissing(f"run {self._place.run} is over")
+        if isinstance(what, Response):
+            if self.result is not None and self.result.exists():
+                self.baggage.give_result(self.result)
+            what = msgspec.structs.replace(what, meter=what.meter.plus(self.baggage.meter))
+        if isinstance(what, (Response, Failure)):
+            self.baggage.say(Word(self._place, what, now_s - self._began_s))

@@ -15,6 +15,7 @@ import msgspec
 from glowplug.distributed.aws_lambda.baggage import Baggage
 from glowplug.distributed.aws_lambda.summons import Summons, send
 from glowplug.distributed.channels.blobs import Blobs
+from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.orders import ROOT
 from glowplug.distributed.platform import Ended, Event
@@ -22,7 +23,8 @@ from glowplug.distributed.platform_line import Launch, Response
 from glowplug.distributed.start import Place, Start
 
 _LOOK_S = 0.5
-"""How often the store is asked: a paid LIST each."""
+_LOOK_SHARE = 0.02
+"""How often the store is asked, a paid LIST each: after so long, or this share of the run's time so far."""
 LATE_S = 15.0
 """An event may wait, and a function's first start takes a while, before its time runs."""
 
@@ -51,11 +53,16 @@ class LambdaPlatform:
         self._launched: set[Place] = set()
         self._pending: list[Event] = []
         self._heard: set[str] = set()
+        self._began_s = time.monotonic()
         try:
             self._baggage.bring(deployed)
         except BaseException:
             self._baggage.remove()
             raise
+
+    @property
+    def meter(self) -> Meter:
+        return self._blobs.meter
 
     def begin(self, start: Start) -> None:
         """The first workers by a call of ours, those below them by theirs. Where a run begins again, each
@@ -81,7 +88,8 @@ class LambdaPlatform:
             return found
         until_s = time.monotonic() + timeout_s
         while not (found := self._said() or self._silent()) and (left_s := until_s - time.monotonic()) > 0:
-            time.sleep(min(_LOOK_S, left_s))
+            look_s = max(_LOOK_S, _LOOK_SHARE * (time.monotonic() - self._began_s))
+            time.sleep(min(look_s, left_s))
         return found
 
     def end_all(self) -> list[Event]:
