@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,21 @@ from glowplug.cli.distributed_lambda import Cloudy, on_lambda
 from glowplug.cli.distributed_run import run as run_command
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed import assignment
-from glowplug.distributed.aws_lambda.names import lambda_client
+from glowplug.distributed.aws_lambda.baggage import Baggage
 from glowplug.distributed.aws_lambda.platform import Cloud, LambdaPlatform
+from glowplug.distributed.aws_lambda.pulse import Pulses
 from glowplug.distributed.channels.registry import room
 from glowplug.distributed.channels.stored_blobs import StoredBlobs
 from glowplug.distributed.deploying import Deployed
-from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformMissing, PlatformRefused
-from glowplug.distributed.orders import Orders
+from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformRefused
+from glowplug.distributed.faults import Faults, Kill
+from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import block
 from glowplug.distributed.partition.result import Settings
-from glowplug.distributed.platform import Ended, Platform
+from glowplug.distributed.platform import Platform
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.runner import Run, run
-from glowplug.distributed.start import Place, Start
+from glowplug.distributed.start import Place
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
 from tests.distributed.lambda_server import LambdaServer, lambda_server
@@ -134,7 +137,7 @@ def test_what_goes_wrong_in_a_function_is_told(
     with pytest.raises(Exception, match=r"0-1.part is not a whole part"):
         a_run(damaging, store)
     server.close()
-    assert [path for path in left(store) if path.name != "1.0"] == []
+    assert not [path for path in left(store) if path.parts[-2] in ("words", "beats")]
 
 
 def test_what_lambda_refuses_is_said(
@@ -173,31 +176,37 @@ def test_what_lambda_does_not_have_is_refused(
         on_lambda(given(cloud, "file:///tmp")._replace(**change), options)
 
 
-def test_a_worker_without_a_word_is_gone_after_its_time(
-    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str, tmp_path: Path
+def test_a_function_that_dies_is_replaced(
+    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its function is no worker's, so it says nothing; who is launched by it is begun by nobody else."""
-    orders = Orders(
-        address=room("object", url=store).join("quiet", 2).address, layers=1, samples=1, outputs=1, shares=(),
-        finals=(), inputs=str(tmp_path / "inputs.npy"), parts=str(tmp_path / "parts"), checkpoints="",
-        result=str(tmp_path / "result.npy"),
-    )  # fmt: skip
-    (tmp_path / "parts").mkdir()
-    for name in ("inputs.npy", "orders.json"):
-        (tmp_path / name).write_bytes(msgspec.json.encode(orders))
-    cloud_of = Cloud(
-        client=lambda_client(cloud[0], "us-east-1"), function="nobody", timeout_s=0.1, late_s=0.0,
-        endpoint=cloud[0], region="us-east-1", branching=1,
-    )  # fmt: skip
-    platform = LambdaPlatform(cloud_of, Deployed(orders, tmp_path / "orders.json", ()), StoredBlobs(store))
-    first, second = Place("quiet", 0), Place("quiet", 1)
-    with pytest.raises(PlatformMissing, match="Function not found: nobody"):
-        platform.begin(Start(orders="", place=first, launches=(1,), deadline_s=60))
-    assert platform.events(0) != [], "it would have launched the other"
-    platform.begin(Start(orders="", place=second, deadline_s=60))
-    assert server.calls.count("POST invocations") == 1
-    gone = platform.events(60)
-    assert {place for place, _ in gone} <= {first, second}
-    assert all(isinstance(how, Ended) and "said nothing within" in how.how for _, how in gone)
-    platform.close()
+    """Nobody is told of its end. Another begins at the last checkpoint, and gives the same bits."""
+    options = msgspec.structs.replace(
+        OPTIONS, faults=Faults(kills=(Kill(1, FIRST + 3),)), checkpoint_layers=2, checkpoints=store
+    )
+    monkeypatch.setattr("glowplug.distributed.aws_lambda.platform.LambdaPlatform", partial(_quick, 2.0))
+    found = a_run(on_lambda(given(cloud, store), options), store, options)
+    assert np.array_equal(found.output, serial(NETWORK, small_inputs(1024, SAMPLES)))
+    assert found.restarts >= 1
     assert left(store) == []
+
+
+def _quick(beat_s: float, cloud: Cloud, deployed: Deployed, blobs: StoredBlobs) -> LambdaPlatform:
+    return LambdaPlatform(msgspec.structs.replace(cloud, beat_s=beat_s), deployed, blobs)
+
+
+def test_who_gives_no_sign_is_lost(store: str) -> None:
+    now_s = 0.0
+    baggage = Baggage(StoredBlobs(store), "run")
+    pulses = Pulses(baggage, beat_s=10, started_s=60, clock=lambda: now_s)
+    early, late = Place("run", 0), Place("run", 1)
+    baggage.beat(early, 0)
+    assert pulses.lost([early, late]) == {}
+    now_s = 30.0
+    assert pulses.lost([early, late]) == {}
+    now_s = 40.0
+    assert pulses.lost([early, late]) == {early: "gave no sign for 30 s"}
+    now_s = 50.0
+    baggage.beat(early, 1)
+    assert pulses.lost([early, late]) == {}
+    now_s = 61.0
+    assert pulses.lost([early, late]) == {late: "gave no sign for 60 s"}

@@ -57,7 +57,7 @@ def on_lambda(given: Cloudy, options: RunOptions) -> Callable[[Deployed], Platfo
         try:
             function = ensure(client, package, fitting, blobs, given.store)
             cloud = Cloud(
-                client=client, function=function, timeout_s=shape.timeout_s, endpoint=given.endpoint or None,
+                client=client, function=function, endpoint=given.endpoint or None,
                 region=given.region or None, branching=options.branching,
             )  # fmt: skip
             return LambdaPlatform(cloud, deployed, blobs)

@@ -3,7 +3,7 @@ worker said in the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -72,6 +72,18 @@ class Baggage:
     @property
     def meter(self) -> Meter:
         return self._blobs.meter
+
+    def beat(self, place: Place, number: int) -> None:
+        self._blobs.put([(self._beat(place), str(number).encode())])
+
+    def beats(self, places: Collection[Place]) -> dict[Place, bytes | None]:
+        """The last of each; None where there was none."""
+        wanted = list(places)
+        found = self._blobs.get([Range(self._beat(place), 0, _PIECE_BYTES) for place in wanted])
+        return dict(zip(wanted, found, strict=True))
+
+    def _beat(self, place: Place) -> str:
+        return self._key(f"beats/{place.epoch}-{place.worker}-{place.incarnation}")
 
     def say(self, word: Word) -> None:
         place = word.place

@@ -16,16 +16,15 @@ import msgspec
 from glowplug.core.errors import GlowplugError
 from glowplug.distributed.aws_lambda.baggage import Baggage, Word
 from glowplug.distributed.aws_lambda.names import lambda_client
+from glowplug.distributed.aws_lambda.pulse import Pulse
 from glowplug.distributed.aws_lambda.summons import Summons, send
-from glowplug.distributed.errors import PlatformMissing
-from glowplug.distributed.platform_line import Failure, Reached, Response, Told
+from glowplug.distributed.platform_line import Failure, Response, Told
 from glowplug.distributed.start import Place
 from glowplug.distributed.worker import tell_failures
 from glowplug.policy.plans.tree import launch_tree
 
 _LEFT_S = 2.0
 """Of a function's own time, for saying that the run's is over."""
-_LOOK_S = 5.0
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -42,8 +41,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     from glowplug.distributed.channels.stored_blobs import StoredBlobs
 
     blobs = StoredBlobs(**summons.store)
+    baggage = Baggage(blobs, start.place.run)
+    pulse = Pulse(baggage, start.place, summons.beat_s)
+    line = LambdaLine(baggage, start.place, began_s)
     try:
-        line = LambdaLine(Baggage(blobs, start.place.run), start.place, began_s)
         with tempfile.TemporaryDirectory(prefix="glowplug-worker-") as folder:
 
             def do() -> None:
@@ -55,11 +56,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
                 line.result = Path(orders.result)
                 work(msgspec.structs.replace(start, orders=str(Path(folder) / "orders.json")), line, began_s)
 
-            try:
-                failed = tell_failures(start, line, do)
-            except PlatformMissing:
-                failed = 1  # and nobody is there to be told
+            failed = tell_failures(start, line, do)
     finally:
+        pulse.stop()
         blobs.close()
     return {"worker": start.place.worker, "failed": bool(failed)}
 
@@ -81,28 +80,20 @@ def _launch(summons: Summons, deadline_s: float) -> GlowplugError | None:
 
 class LambdaLine:
     """`platform_line.PlatformLine` by way of the store: the last word only, since each is a paid PUT. The
-    root's result is there before its word. Every so often, and before the word, it looks whether the run is
-    over: nobody can end a function from outside, and what it writes then would stay."""
+    root's result is there before its word. Where the run is over nobody would hear it, and it would stay."""
 
     def __init__(self, baggage: Baggage, place: Place, began_s: float) -> None:
         self.baggage = baggage
         self.result: Path | None = None
-        self._place, self._began_s, self._looked_s = place, began_s, began_s
+        self._place, self._began_s = place, began_s
 
     def launch(self, worker: int) -> None:
         """Was done before anything else."""
 
     def tell(self, what: Told) -> None:
-        """Raises PlatformMissing where the run is over."""
-        now_s = time.monotonic()
-        if isinstance(what, Reached) and now_s - self._looked_s < _LOOK_S:
-            return
-        self._looked_s = now_s
-        if not self.baggage.is_there():
-            raise PlatformMissing(f"run {self._place.run} is over")
         if isinstance(what, Response):
             if self.result is not None and self.result.exists():
                 self.baggage.give_result(self.result)
             what = msgspec.structs.replace(what, meter=what.meter.plus(self.baggage.meter))
-        if isinstance(what, (Response, Failure)):
-            self.baggage.say(Word(self._place, what, now_s - self._began_s))
+        if isinstance(what, (Response, Failure)) and self.baggage.is_there():
+            self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))

@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import xxhash
 
-import glowplug
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.aws_lambda.limits import check_unzipped
 
@@ -72,7 +71,7 @@ def build(*, with_packages: bool) -> Package:
 
 
 def _ours() -> Iterator[tuple[str, Path]]:
-    root = Path(glowplug.__file__).parent
+    root = Path(__file__).parents[2]
     tops = [path for path in root.iterdir() if path.suffix == ".py"]
     inner = [path for name in _OURS for path in (root / name).rglob("*")]
     for path in (*tops, *inner):

@@ -1,7 +1,7 @@
 """AWS Lambda as the platform of a run: a function for each worker, heard of by what it leaves in the store.
 
-Nobody can end a function from outside, nor is told when one dies: one that said nothing within its own
-timeout is gone. What an earlier epoch's still do is fenced off by the channel.
+Nobody can end a function from outside, nor is told when one dies: one that gives no sign is gone
+(`pulse.py`). What an earlier epoch's still do is fenced off by the channel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from glowplug.distributed.aws_lambda.baggage import Baggage
+from glowplug.distributed.aws_lambda.pulse import BEAT_S, STARTED_S, Pulses
 from glowplug.distributed.aws_lambda.summons import Summons, send
 from glowplug.distributed.channels.blobs import Blobs
 from glowplug.distributed.channels.meter import Meter
@@ -25,8 +26,6 @@ from glowplug.distributed.start import Place, Start
 _LOOK_S = 0.5
 _LOOK_SHARE = 0.02
 """How often the store is asked, a paid LIST each: after so long, or this share of the run's time so far."""
-LATE_S = 15.0
-"""An event may wait, and a function's first start takes a while, before its time runs."""
 
 
 class Cloud(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,11 +33,11 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
 
     client: Any
     function: str
-    timeout_s: float
     endpoint: str | None
     region: str | None
     branching: int | None
-    late_s: float = LATE_S
+    beat_s: float = BEAT_S
+    started_s: float = STARTED_S
 
 
 class LambdaPlatform:
@@ -49,6 +48,7 @@ class LambdaPlatform:
         self._cloud, self._blobs = cloud, blobs
         self._result, self._workers = Path(deployed.orders.result), deployed.orders.workers
         self._baggage = Baggage(blobs, deployed.orders.run)
+        self._pulses = Pulses(self._baggage, cloud.beat_s, cloud.started_s)
         self._running: dict[Place, float] = {}
         self._launched: set[Place] = set()
         self._pending: list[Event] = []
@@ -94,11 +94,9 @@ class LambdaPlatform:
 
     def end_all(self) -> list[Event]:
         """Lets go of them."""
-        now_s = time.monotonic()
         ended: list[Event] = [
-            (place, Ended("was let go", now_s - began_s, 0)) for place, began_s in self._running.items()
+            (place, Ended("was let go", self._ran_s(place), 0)) for place in list(self._running)
         ]
-        self._running.clear()
         self._pending.clear()
         return ended
 
@@ -118,16 +116,17 @@ class LambdaPlatform:
         return found
 
     def _silent(self) -> list[Event]:
-        now_s, longest_s = time.monotonic(), self._cloud.timeout_s + self._cloud.late_s
-        gone = [place for place, began_s in self._running.items() if now_s - began_s > longest_s]
-        for place in gone:
-            del self._running[place]
-        how = f"said nothing within the {self._cloud.timeout_s:g} s that its function may take"
-        return [(place, Ended(how, self._cloud.timeout_s, 0)) for place in gone]
+        lost = self._pulses.lost(self._running) if self._running else {}
+        return [(place, Ended(how, self._ran_s(place), 0)) for place, how in lost.items()]
+
+    def _ran_s(self, place: Place) -> float:
+        """Of one that does not any more."""
+        return time.monotonic() - self._running.pop(place)
 
     def _summons(self, start: Start) -> Summons:
         cloud = self._cloud
         return Summons(
             start=start, workers=self._workers, branching=cloud.branching, function=cloud.function,
             endpoint=cloud.endpoint, region=cloud.region, store=dict(self._blobs.options()),
+            beat_s=cloud.beat_s,
         )  # fmt: skip

@@ -22,6 +22,7 @@ class Summons(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str | None
     region: str | None
     store: dict[str, Any]
+    beat_s: float
 
     def of(self, worker: int, launches: tuple[int, ...], deadline_s: float) -> Summons:
         """For one that this one launches, in the first epoch, from the first line."""
