@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -158,6 +159,14 @@ def test_what_lambda_refuses_is_said(
     with pytest.raises(PlatformRefused, match="set AWS_ACCESS_KEY_ID"):
         a_run(on_lambda(given(cloud, store), OPTIONS), store)
     assert left(store) == []
+
+
+def test_without_boto3_it_says_so(
+    cloud: tuple[str, LambdaServer], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(InvalidArguments, match=r"Lambda needs boto3 .*pip install 'glowplug\[distributed\]'"):
+        on_lambda(given(cloud, store), OPTIONS)
 
 
 @pytest.mark.parametrize(
