@@ -25,6 +25,12 @@ class Cloudy(NamedTuple):
     region: str
     layers: tuple[str, ...]
 
+    def check(self) -> None:
+        """Raises InvalidArguments."""
+        for name, value in (("store", self.store), ("role", self.role)):
+            if not value:
+                raise InvalidArguments(f"--on lambda needs --{name}", name)
+
 
 def on_lambda(given: Cloudy, options: RunOptions) -> Callable[[Deployed], Platform]:
     """Raises InvalidArguments, PlatformError, ChannelError, PackageTooLarge; what it returns too."""
@@ -36,9 +42,7 @@ def on_lambda(given: Cloudy, options: RunOptions) -> Callable[[Deployed], Platfo
     from glowplug.distributed.channels.stored_blobs import StoredBlobs
     from glowplug.distributed.deploying import read_bytes
 
-    for name, value in (("store", given.store), ("role", given.role)):
-        if not value:
-            raise InvalidArguments(f"--on lambda needs --{name}", name)
+    given.check()
     shape = Shape(
         role=given.role,
         memory_mib=limits.memory_mib(options.memory_bytes),

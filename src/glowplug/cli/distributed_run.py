@@ -121,6 +121,9 @@ def run(
     from glowplug.distributed.workload.digits import digits
     from glowplug.node.isolation.memory_caps import memory_caps
 
+    cloud = Cloudy(store, role, endpoint, region, layer)
+    if on == "lambda":
+        cloud.check()
     network = network_of(model)
     assignment = _assignment(network, samples, plan, workers, replicas, micro_batches, method, cache)
     memory = memory or (_LAMBDA_MEMORY if on == "lambda" else "")
@@ -137,7 +140,7 @@ def run(
     signal.signal(signal.SIGTERM, _interrupt)
     with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
         if on == "lambda":
-            platform = on_lambda(Cloudy(store, role, endpoint, region, layer), options)
+            platform = on_lambda(cloud, options)
         else:
             held = None if isinstance(caps, OSError) else caps
             platform = lambda _: LocalPlatform(held, options.memory_bytes)  # noqa: E731
