@@ -113,8 +113,8 @@ class Seats:
         return self._find(key, spec.environment_key, spec.function, "p", bounds)
 
     def waiting(self, environment: str) -> Seat:
-        """For one process that serves a function which is not known yet: its user, folder and group are nobody
-        else's, so that it can be confined now. Raises OSError."""
+        """For one process that serves a function which is not known yet: its user, folder and group are
+        nobody else's, so that it can be confined now. Raises OSError."""
         shares = limits.processor_shares(0, 1)
         scratch_bytes = limits.SMALLEST_SCRATCH_BYTES
         bounds = limits.Bounds(self._budget_bytes, limits.MAX_TASKS, shares, scratch_bytes)
