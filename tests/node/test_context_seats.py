@@ -17,6 +17,7 @@ from glowplug.core.events import Built, StepReached
 from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
+from glowplug.loader.devices.cuda import cards
 from tests.node.conftest import NODE, NodeUnderTest
 from tests.node.test_devices import contexts, until
 
@@ -93,13 +94,19 @@ class Acts:
         early.work.put(lambda: outcome(lambda: ACTS[what](on)))
         return early.done.get()
 
-@app.model(libraries=["early"])
+@app.model(libraries=LIBRARIES)
 class Keeper(Acts): ...
 
-@app.model(libraries=["early"], device="gpu", device_memory=100, priority="background")
+@app.model(libraries=LIBRARIES, device="gpu", device_memory=100, priority="background", memory="3GB")
 class Taken(Acts): ...
 """
-CARD = DeviceId("local/virtual0")
+DEVICES = [
+    DeviceSetting("virtual0", "virtual", 0, 2000, 1e6, context_bytes=300, context_s=0.05),
+    pytest.param(
+        DeviceSetting("cuda0", "cuda", 0, 8 * 10**9, context_bytes=10**9),
+        marks=[pytest.mark.gpu, pytest.mark.skipif(not cards(), reason="needs a CUDA device")],
+    ),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -112,11 +119,14 @@ def early(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
-async def load(node: NodeUnderTest, spec: FunctionSpec, built: Built, instance: int) -> None:
+async def load(
+    node: NodeUnderTest, device: DeviceSetting, spec: FunctionSpec, built: Built, instance: int
+) -> None:
+    number, nbytes = DeviceId(f"{NODE}/{device.name}"), 100 + device.context_bytes
     target = Target("instance", NODE, str(instance))
     reached = await node.do(
-        lambda number: Climb(
-            number, target, Step.PARKED, spec, built.facts, device=CARD, device_bytes=100 + 300
+        lambda command: Climb(
+            command, target, Step.PARKED, spec, built.facts, device=number, device_bytes=nbytes
         )
     )
     assert isinstance(reached, StepReached), reached
@@ -137,13 +147,15 @@ def of_threads(pid: int, *names: str) -> list[tuple[str, ...]]:
     return found
 
 
+@pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.kind)
 def test_threads_from_before_a_function_was_known_have_its_rights_alone(
-    on_node: Callable[..., None], node_folder: Path
+    on_node: Callable[..., None], node_folder: Path, device: DeviceSetting
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: without it functions share a user, and fewer thefts are refused")
     source = node_folder / "seats_app.py"
-    source.write_text(SOURCE)
+    libraries = ["early", "torch"] if device.kind == "cuda" else ["early"]
+    source.write_text(SOURCE.replace("LIBRARIES", str(libraries)))
 
     async def scenario(node: NodeUnderTest) -> None:
         specs = await node.specs(source)
@@ -152,11 +164,11 @@ def test_threads_from_before_a_function_was_known_have_its_rights_alone(
         await node.import_environment(keeper)
         kept, built = await node.build(keeper), await node.build(taken)
         await node.park(keeper, 1, Step.IMPORTED, prime=False)
-        await load(node, taken, built, 2)
+        await load(node, device, taken, built, 2)
         (ready,) = await until(lambda: contexts(node))
-        assert len(of_threads(ready, "Uid")) > 1
+        assert len(tasks(ready)) > (2 if device.kind == "cuda" else 1), "a driver's, and that of the library"
         before = of_threads(ready, "Uid")[0]
-        await load(node, taken, built, 3)
+        await load(node, device, taken, built, 3)
         other, self = await ask(node, 1, "who"), await ask(node, 3, "who")
         assert outer_pid(node.engine.agent_pid, self["pid"]) == ready
         assert self["sum"] == 42, "its state came from its pack"
@@ -210,8 +222,7 @@ def test_threads_from_before_a_function_was_known_have_its_rights_alone(
         assert node.store.bundle_path(taken.version).is_dir()
         assert (await ask(node, 2, "who"))["sum"] == 42
 
-    card = DeviceSetting("virtual0", "virtual", 0, 2000, 1e6, context_bytes=300, context_s=0.05)
-    on_node(scenario, devices=(card,))
+    on_node(scenario, devices=(device,))
 
 
 def tasks(pid: int) -> list[Path]:
