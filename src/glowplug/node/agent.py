@@ -102,7 +102,9 @@ class Agent:
         loop = asyncio.get_running_loop()
         loop.add_reader(self.server.fileno(), self._read_server)
         self.tell(AgentReady(self.isolation, self.devices.specs))
+        self.births.interpreters.standby.refill()
         await self._stopped.wait()
+        self.births.interpreters.standby.close()
         for held in (*self.contexts.everyone(), *self.roster.everyone()):
             held.process.kill()
         with contextlib.suppress(TimeoutError):

@@ -154,7 +154,7 @@ class NodeDevice:
         are where they are, and onto a card its workers bring them."""
         if self._virtual is not None:
             return self._virtual.place(_untouched(nbytes), reservation)
-        return VirtualCopy(b"", 0.0, 0.0, RealClock(), "")
+        return VirtualCopy(b"", 0.0, 0.0, RealClock())
 
     def leave(self, residence: Residence) -> None:
         """A worker is gone, and all that it had here free."""

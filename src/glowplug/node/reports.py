@@ -91,7 +91,7 @@ class Reports:
                 return
             held.missing, held.left_out = message.missing, message.left_out
             if held.target.kind == "environment":
-                self.agent.births.left_out[held.target.key] = message.left_out
+                self.agent.births.interpreters.imported(held.target.key, message.left_out)
             self._reached(held, message.held_bytes, message.phases)
         elif isinstance(message, WorkerReady) and held.climb is not None:
             self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)

@@ -46,12 +46,16 @@ Child = Callable[[Fork, socket.socket, list[int]], None]
 
 def main() -> None:
     """The environment's zygote, from its first line to its end."""
-    sock = socket.socket(fileno=int(sys.argv[1]))
-    importer = Importer(sock.fileno())
+    run(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:], sys.orig_argv)
+
+
+def run(sock: socket.socket, parent: int, libraries: list[str], command: list[str]) -> None:
+    """Imports, and forks until the agent is gone. `command` begins it anew, in this process."""
+    importer = Importer(sock.fileno(), command)
     gc.disable()  # an import leaves nearly no garbage, and looking for it takes a tenth of its time
     syscalls.name_process("glowplug-zygote")
-    die_with_parent(int(sys.argv[2]))
-    known = importer.run(sys.argv[3:])
+    die_with_parent(parent)
+    known = importer.run(libraries)
     from glowplug.node import roles  # what every child needs, imported once
 
     gc.freeze()

@@ -102,6 +102,13 @@ class DeviceSuite:
         device.copy(_pattern(4096), memory, 0).guard()
         assert device.run(lambda: _bytes_of(memory)) == _pattern(4096).tobytes()
 
+    def test_a_guard_covers_the_parts_before_it(self, device: Device) -> None:
+        memory = device.allocate(device.reserve(2 * 4096))
+        device.copy(_pattern(4096, 1), memory, 0)
+        device.copy(_pattern(4096, 2), memory, 4096).guard()
+        expected = _pattern(4096, 1).tobytes() + _pattern(4096, 2).tobytes()
+        assert device.run(lambda: _bytes_of(memory)) == expected
+
     def test_a_part_that_reaches_past_the_end_is_refused(self, device: Device) -> None:
         memory = device.allocate(device.reserve(100))
         for offset in (-1, 91, 200):
