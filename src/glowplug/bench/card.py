@@ -89,9 +89,13 @@ def claims(rows: list[dict[str, Any]]) -> list[Claim]:
         usual = min(mine[name] for name in BASELINES)
         ours = min(seconds for name, seconds in mine.items() if name not in BASELINES)
         found.append(claim(f"{model}: the usual ways over our loader", usual / ours, "at least", 1.0))
-    served = {(row["model"], row["step"]): row["latency_s"] for row in rows if row["part"] == "served"}
-    for model in dict.fromkeys(model for model, step in served if step == card_served.ALONE):
-        over = served[model, card_served.ALONE] / served[model, "staged"]
+    staged = {
+        (row["model"], row["step"]): row["latency_s"]
+        for row in rows
+        if row["part"] == "served" and row["step"] in ("staged", card_served.ALONE)
+    }
+    for model in dict.fromkeys(model for model, step in staged if step == card_served.ALONE):
+        over = staged[model, card_served.ALONE] / staged[model, "staged"]
         found.append(claim(f"{model}, staged: without a ready context over with one", over, "at least", 2.0))
     for row in rows:
         if row["part"] == "served" and row["system"] == "glowplug" and row["step"] in ("parked", "staged"):
