@@ -14,8 +14,8 @@ from glowplug.core.units import parse_bytes, parse_seconds
 Kind = Literal["virtual", "cpu", "cuda"]
 MOST_DEVICES = 1024
 CARD_CONTEXT = "900MB"
-"""What a process's context takes of a graphics card, about: 753 MB were seen on an H100 (CUDA 13, the
-libraries of a first product in it)."""
+"""What a process's context takes of a graphics card, about: 835 MB were seen on an H100 (CUDA 13, the
+libraries of a first product and convolution in it)."""
 _VIRTUAL = re.compile(r"(\d+)x([^@,]+)@([^/,]+)/s")
 _CPU = re.compile(r"(\d+)(?:x(.+))?")
 _HELP = (
