@@ -220,7 +220,8 @@ class Agent:
         """A worker on a device. Raises OSError."""
         try:
             device = self.devices.find(number)
-            context = self.contexts.take(command, device)
+            # What the workers of a gang have together lies where a context process may not reach.
+            context = self.contexts.take(command, device) if more.get("gang") is None else None
             residence = device.admit(command, has_context=context is not None)
         except CapacityError as error:
             self.fail(command, error.code, error.message)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Climb, Target
 from glowplug.core.settings import NodeSettings
@@ -109,12 +111,12 @@ class Births:
         return held
 
     def context(self, parent: Held, climb: Climb, device: NodeDevice) -> Held:
-        """A process that opens the device's context: no function's, so it has its parent's seat. Raises
-        OSError."""
-        seat = self._seats.beside(parent.seat)
+        """A process that opens the device's context, confined to a seat of its own before. Raises OSError."""
+        seat = self._seats.waiting(climb.spec.environment_key)
         try:
             home = seat.new_folder("context")
-            message = Fork("context", climb.spec.function, "", str(home), device=device.setting)
+            confinement = self._confinement(parent, seat, climb.spec.environment_key)
+            message = Fork("context", "", "", str(home), confinement, device=device.setting)
             return self.forked(parent, message, seat, home, climb.target, climb, device.descriptors)
         except BaseException:
             self._seats.leave(seat)
@@ -152,17 +154,42 @@ class Births:
         bundle = str(self._store.bundle_path(spec.version))
         confinement = None
         if parent.seat is not seat:
-            own = (bundle, pack, *parts, more.get("code", ""), str(self._seats.home(spec.environment_key)))
-            confinement = Confinement(
-                seat.user, bool(self._means.landlock), (*parent.readable, *filter(None, own)),
-                (str(seat.folder), *((gang.folder,) if gang is not None else ())), self._devices,
-                seat.file_bytes,
-            )  # fmt: skip
+            own = filter(None, (bundle, pack, *parts, more.get("code", "")))
+            shared = (gang.folder,) if gang is not None else ()
+            confinement = self._confinement(parent, seat, spec.environment_key, tuple(own), shared)
         instance = int(target.key) if target.kind == "instance" else 0
         return Fork(
             role, spec.function, spec.version, str(home), confinement, bundle, pack, parts, gang, instance,
             sent_s=time.monotonic(), **more,
         )  # fmt: skip
+
+    def _confinement(
+        self,
+        parent: Held,
+        seat: Seat,
+        environment: str,
+        own: tuple[str, ...] = (),
+        shared: tuple[str, ...] = (),
+    ) -> Confinement:
+        """To a seat: to be read is what the environment reads, and `own`; to be written the seat's
+        folder and `shared`."""
+        readable = (*parent.readable, *own, str(self._seats.home(environment)))
+        writable = (str(seat.folder), *shared)
+        landlock = bool(self._means.landlock)
+        return Confinement(seat.user, landlock, readable, writable, self._devices, seat.file_bytes)
+
+    def given(self, held: Held, climb: Climb, **more: Any) -> tuple[Fork, tuple[int, ...]]:
+        """What a process that waits in a context is told to become the worker of this climb, and its pack,
+        open: it was confined before anybody knew what it would have to read. Raises OSError."""
+        spec, seat = climb.spec, held.seat
+        manifest = self._store.described(spec.version)
+        bundle = self._store.bundle_path(spec.version)
+        shown = self._seats.give(seat, spec, bundle, manifest.pack_bytes if manifest is not None else 0)
+        home = seat.new_folder("worker")
+        message = self.message(held, "worker", seat, home, climb.target, spec, **more)
+        limit = Confinement(file_bytes=seat.file_bytes)
+        told = msgspec.structs.replace(message, bundle=str(shown), pack="", confinement=limit)
+        return told, (os.open(message.pack, os.O_RDONLY | os.O_CLOEXEC),) if message.pack else ()
 
     def forked(
         self, parent: Held, message: Fork, seat: Seat, home: Path, target: Target, climb: Climb | None,
@@ -190,14 +217,6 @@ class Births:
         group = child.seat.group
         if group is not None and (child.seat is not parent.seat or not parent.moved):
             later(_move, child)
-
-    def moved(self, held: Held, before: Seat, home: Path | None, later: Callable[..., object]) -> None:
-        """A process has another seat than `before`, and its folder there is not wanted any more."""
-        if home is not None:
-            later(shutil.rmtree, home, True)
-        self._seats.leave(before)
-        if held.seat.group is not None:
-            later(_move, held)
 
     def vacate(self, seat: Seat) -> None:
         """What was on the seat without being a process is gone."""

@@ -160,7 +160,11 @@ class Reports:
         if self.agent.contexts.owns(process):
             self.agent.contexts.on_exit(process)
             return
+        residence = held.residence
         self._forget(held)
+        if residence is not None and held.climb is not None:
+            # It may have taken a context along, and did not come so far that another was made.
+            self.agent.contexts.prepare(held.climb, residence.device)
         self.agent.gangs.left(held)
         target, command = held.target, held.descend
         if command is not None:

@@ -202,7 +202,7 @@ def settle_as(message: Fork, descriptors: list[int], parent: int) -> list[int]:
     wire.close_all((stdout, stderr))
     share.take(message.nice, message.threads, message.device.cores if message.device is not None else ())
     if message.confinement is not None:
-        isolation.confine(message.confinement, extra[1:2] if message.arriving else ())
+        isolation.confine(message.confinement)
     die_with_parent(parent)
     isolation.settle_in(message.home)
     os.environ.update(message.env)

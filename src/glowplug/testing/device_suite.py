@@ -37,6 +37,13 @@ class DeviceSuite:
         assert device.free_bytes == before, "whoever counts reserves it"
         assert device.run(lambda: 42) == 42
 
+    def test_what_is_warm_has_a_context_and_takes_nothing_from_who_counts(self, device: Device) -> None:
+        before = device.free_bytes
+        device.warm()
+        device.warm()
+        assert device.free_bytes == before
+        assert device.run(lambda: 42) == 42
+
     def test_release_gives_back_once(self, device: Device) -> None:
         first, second = device.reserve(1000), device.reserve(2000)
         device.release(first)

@@ -85,6 +85,17 @@ class CudaDevice:
     def open_context(self) -> None:
         self._torch.cuda.init()  # type: ignore[no-untyped-call]
 
+    def warm(self) -> None:
+        """A product and a convolution: cuBLAS and cuDNN come with the first use of each, and their handles
+        are the calling thread's."""
+        torch = self._torch
+        self.open_context()
+        with torch.cuda.device(self._device), torch.inference_mode():
+            pixels = torch.ones(1, 8, 8, 8, device=self._device)
+            torch.nn.functional.conv2d(pixels, pixels[:, :, :3, :3].contiguous())
+            torch.nn.functional.linear(pixels[0, 0], pixels[0, 0], pixels[0, 0, 0])
+            torch.cuda.synchronize(self._device)
+
     def reserve(self, nbytes: int) -> Reservation:
         return self._ledger.reserve(nbytes)
 

@@ -121,6 +121,9 @@ class VirtualDevice:
             self._clock.wait_until(self._clock.now_s() + self.profile.context_s * self._pace())
             self._has_context = True
 
+    def warm(self) -> None:
+        self.open_context()
+
     def fail_copies(self, count: int) -> None:
         """The next so many copies fail; 0 ends it."""
         self._failing = count
