@@ -73,19 +73,19 @@ class FinishFirst(msgspec.Struct):
         self.recent.pop(function, None)
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        looked_s, placed = self.looked_s, view.places
+        looked_s, placed, devices = self.looked_s, view.places, view.devices
         due = [f for f in view.waiting_by_function if f not in placed or now_s >= looked_s.get(f, -inf)]
         if not due:
             return
-        places = [number for number in self._candidates(view) if not view.devices[number].loading]
-        nodes = {view.devices[number].node: number for number in places}.values()
+        places = [number for number in self._candidates(view) if not devices[number].loading]
+        nodes = {devices[number].node: number for number in places}.values()
         pressure_s: dict[DeviceId, float] = {}
-        for _, _, function in sorted(_turns(view, due)):
+        for function in due if len(due) == 1 else _in_turn(view, due):
             if not places:
                 return
             level_s = _level_s(view, function) if function in placed else inf
-            if level_s > min(view.load_s(function, number) for number in nodes):
-                pressure_s = pressure_s or {n: _pressure_s(view, view.devices[n]) for n in places}
+            if level_s > min([view.load_s(function, number) for number in nodes]):
+                pressure_s = pressure_s or {n: _pressure_s(view, devices[n]) for n in places}
                 number = self._best(view, function, level_s, pressure_s)
                 if number is not None:
                     places.remove(number)
@@ -172,10 +172,9 @@ class FinishFirst(msgspec.Struct):
         return view.load_s(function, next(iter(view.devices)))
 
 
-def _turns(view: FleetView, functions: Iterable[FunctionId]) -> Iterator[tuple[int, float, FunctionId]]:
-    for function in functions:
-        head = view.first(function)
-        yield -head.rank, head.arrived_s, function
+def _in_turn(view: FleetView, functions: Iterable[FunctionId]) -> list[FunctionId]:
+    heads = [(view.first(function), function) for function in functions]
+    return [turn[2] for turn in sorted((-head.rank, head.arrived_s, function) for head, function in heads)]
 
 
 def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
@@ -207,13 +206,12 @@ def _pressure_s(view: FleetView, device: DeviceView) -> float:
     """Until the device could begin something new: what runs, its line, its share of what waits as far as that
     has its turn before."""
     seconds = device.running_left_s + device.line_s
-    waiting = view.waiting_by_function
-    for models in (device.residents, device.loading):
-        for function in models:
-            count = waiting.get(function)
-            if count:
-                turns = min(_TURNS_BEFORE, count / len(view.where(function)))
-                seconds += turns * each_s(view, function, device.id, count)
+    waiting, placed = view.waiting_by_function, view.places
+    for function in (*device.residents, *device.loading):
+        count = waiting.get(function)
+        if count:
+            turns = min(_TURNS_BEFORE, count / len(placed[function]))
+            seconds += turns * each_s(view, function, device.id, count)
     return seconds
 
 
