@@ -12,7 +12,7 @@ workers go back to a common line in the next epoch, and what the epoch before st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from glowplug.distributed.channels.base import Buffer, MessageKey
 from glowplug.distributed.errors import FrameError, FrameVersion, ReplayImpossible
@@ -58,6 +58,7 @@ class Exchange:
         self._sources = {step: tuple(sorted(who)) for step, who in sources.items() if step >= first}
         self._targets = {step: tuple(who) for step, who in targets.items()}
         self._steps = sorted(self._sources)
+        self._after = _following(self._sources)
         self._all_sources = _union(self._sources)
         self._came: dict[tuple[int, int], Payload] = {}
         self._assemblies: dict[tuple[int, int], list[Assembly]] = {}
@@ -97,9 +98,19 @@ class Exchange:
             for key in assembly.wanted
         }
 
-    def wanted_notes(self) -> set[MessageKey]:
-        """What other workers may have to say about what was sent."""
-        return self._notes.wanted()
+    def wanted_ahead(self, step: int) -> set[MessageKey]:
+        """What the sources whose payload for a step is missing send next."""
+        return {
+            key
+            for source in self.missing(step)
+            if (after := self._after[step, source]) is not None and (after, source) not in self._came
+            for assembly in self._assembling(after, source)
+            for key in assembly.wanted
+        }
+
+    def wanted_notes(self, partners: Collection[int] | None = None) -> set[MessageKey]:
+        """What other workers, or these of them, may have to say about what was sent."""
+        return self._notes.wanted(partners)
 
     def missing(self, step: int) -> list[int]:
         """The sources whose payload for a step has not come, ascending."""
@@ -146,6 +157,16 @@ class Exchange:
         if not self.keep:
             return []
         return [message for source in self.missing(step) for message in self._need(step, source)]
+
+    def ask_overtaken(self, step: int) -> Outgoing:
+        """Requests, once, for what a step misses of sources whose next payload has come. Raises
+        ReplayImpossible."""
+        overtaken = [
+            source
+            for source in self.missing(step)
+            if (self._after[step, source], source) in self._came and len(self._assembling(step, source)) == 1
+        ]
+        return [message for source in overtaken if self.keep for message in self._need(step, source)]
 
     def rejoin(self) -> Outgoing:
         """What a new incarnation says first, where the channel does not give again what its predecessor
@@ -254,3 +275,14 @@ class Exchange:
 
 def _union(who: Mapping[int, Sequence[int]]) -> list[int]:
     return sorted({worker for workers in who.values() for worker in workers})
+
+
+def _following(sources: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], int | None]:
+    """The next step for which the same source sends, by step and source."""
+    found: dict[tuple[int, int], int | None] = {}
+    following: dict[int, int] = {}
+    for step in sorted(sources, reverse=True):
+        for source in sources[step]:
+            found[step, source] = following.get(source)
+            following[source] = step
+    return found

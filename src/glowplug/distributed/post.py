@@ -12,8 +12,9 @@ from glowplug.distributed.channels.base import Buffer, Channel, MessageKey
 from glowplug.distributed.errors import ChannelUnavailable
 from glowplug.distributed.exchange import ATTEMPTS, Exchange
 from glowplug.distributed.frame import Kind, Payload
-from glowplug.distributed.notes import NOTES, Outgoing
+from glowplug.distributed.notes import Outgoing
 from glowplug.distributed.phases import Phases
+from glowplug.distributed.stall_time import SILENT, StallTime
 
 Wrap = Callable[[], tuple[Kind, Buffer]]
 Parcel = tuple[int, Wrap]
@@ -55,28 +56,53 @@ class Post(Protocol):
 
 
 class Timing:
-    """The run's deadline, and how long to wait until what is missing is asked for again."""
+    """The run's deadline, and how long to wait until what is missing is asked for again.
+
+    `begin` and `end` frame each wait. Those for a step go by the pace of the steps before, which they learn;
+    others by `stall_s`, as does the first.
+    """
 
     def __init__(
         self,
         stall_s: float,
+        floor_s: float,
         deadline_s: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`deadline_s` is as `clock` tells it."""
         self.deadline_s = deadline_s
-        self.longest_look_s = min(stall_s, LOOK_S)
         self.stalls = 0
         self.now_s, self._sleep = clock, sleep
         self._first_s = self._stall_s = stall_s
-        self._stall_at_s = 0.0
+        self._learned = StallTime(stall_s, min(floor_s, stall_s), MOST_STALL_S)
+        self._quiet_at_s = self._stall_at_s = 0.0
+        self._for_step = False
 
-    def begin(self) -> None:
-        """Something came, or a wait begins."""
+    @property
+    def longest_look_s(self) -> float:
+        """For who does not see what is asked for meanwhile."""
+        return min(self._learned.seconds, LOOK_S)
+
+    def begin(self, *, for_step: bool) -> None:
+        self._for_step = for_step
+        self.heard()
+
+    def heard(self) -> None:
+        """Something of what is waited for came."""
         self.stalls = 0
-        self._stall_s = self._first_s
-        self._stall_at_s = self.now_s() + self._stall_s
+        self._stall_s = self._learned.seconds if self._for_step else self._first_s
+        now_s = self.now_s()
+        self._quiet_at_s, self._stall_at_s = now_s + self._stall_s / SILENT, now_s + self._stall_s
+
+    def end(self) -> None:
+        """All of it is there."""
+        if self._for_step:
+            self._learned.came(self.now_s())
+
+    def is_quiet(self) -> bool:
+        """Whether nothing came for so long that something may be wrong."""
+        return self.stalls > 0 or self.now_s() >= self._quiet_at_s
 
     def is_stalled(self) -> bool:
         """Whether it is time to ask; if so, the next time comes later."""
@@ -91,7 +117,8 @@ class Timing:
     def look_s(self) -> float:
         """How long to wait now."""
         now_s = self.now_s()
-        return max(0.0, min(self._stall_at_s - now_s, self.deadline_s - now_s, LOOK_S))
+        next_s = self._stall_at_s if self.is_quiet() else self._quiet_at_s
+        return max(0.0, min(next_s - now_s, self.deadline_s - now_s, LOOK_S))
 
     def check(self, what: Callable[[], str]) -> None:
         if self.now_s() >= self.deadline_s:
@@ -133,9 +160,18 @@ class Wire:
         """What sources are to hear of what is done before `step`."""
         return self.exchange.done(step) if self._tells else []
 
-    def notes(self, *, stalled: bool) -> set[MessageKey]:
-        """What others may have to say, as far as it is worth a look."""
-        return self.exchange.wanted_notes() if self._tells and (stalled or not self.polled) else set()
+    def wanted(self, step: int | None, *, is_quiet: bool, is_stalled: bool) -> set[MessageKey]:
+        """For a step, or without one what others say of what they need: as far as it is worth a look. In a
+        silence that is what tells of a loss: that a source went on, or that it needs something itself."""
+        exchange = self.exchange
+        wanted = set() if step is None else exchange.wanted(step)
+        if step is not None and exchange.keep and (is_quiet or not self.polled):
+            wanted |= exchange.wanted_ahead(step)
+        if self._tells and (is_stalled or not self.polled):
+            wanted |= exchange.wanted_notes()
+        elif self._tells and is_quiet and step is not None:
+            wanted |= exchange.wanted_notes(exchange.missing(step))
+        return wanted
 
     def send(self, messages: Outgoing) -> None:
         if messages:
@@ -195,18 +231,21 @@ class InlinePost:
         """Nothing does."""
 
     def _wait(self, step: int | None, is_over: Callable[[], bool]) -> None:
-        self._timing.begin()
+        self._timing.begin(for_step=step is not None)
         while not is_over():
             self._timing.check(lambda: what_is_missing(self._exchange, step))
             if self._timing.is_stalled() and step is not None:
                 self._wire.send(self._exchange.ask_again(step))
-            wanted = set() if step is None else self._exchange.wanted(step)
-            wanted |= self._wire.notes(stalled=step is None or self._timing.stalls > 0)
+            quiet, stalled = self._timing.is_quiet(), step is None or self._timing.stalls > 0
+            wanted = self._wire.wanted(step, is_quiet=quiet, is_stalled=stalled)
             came = self._wire.receive(wanted, self._timing.look_s())
             self._wire.send(self._exchange.deliver(came))
             self._wire.reject(self._exchange.take_rejected())
-            if any(key.layer < NOTES or step is None for key in came):
-                self._timing.begin()
+            if step is not None:
+                self._wire.send(self._exchange.ask_overtaken(step))
+            if any(step is None or key.layer == step for key in came):
+                self._timing.heard()
+        self._timing.end()
 
 
 def what_is_missing(exchange: Exchange, step: int | None) -> str:

@@ -59,7 +59,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             place, schedule.sources(), schedule.targets(), first=first,
             limit_bytes=channel.limits.max_message_bytes, keep=keep, rereads=orders.polled,
         )  # fmt: skip
-        timing = Timing(orders.stall_s, began_s + start.deadline_s)
+        timing = Timing(orders.stall_s, orders.stall_floor_s, began_s + start.deadline_s)
         tells = keep or orders.window > 0
         wire = Wire(channel, exchange, timing, tells=tells, polled=orders.polled)
         post = (BackgroundPost if orders.background else InlinePost)(wire, opener(schedule), phases)
