@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from glowplug.distributed.post import Timing
 from glowplug.distributed.stall_time import SILENT, StallTime
+from glowplug.distributed.timing import Timing
 
 
 def after(*gaps_s: float, first_s: float = 1.0, floor_s: float = 0.01, most_s: float = 8.0) -> float:

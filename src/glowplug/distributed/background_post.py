@@ -11,7 +11,8 @@ from typing import Any
 from glowplug.distributed.channels.base import MessageKey
 from glowplug.distributed.notes import NOTES, Outgoing
 from glowplug.distributed.phases import Phases
-from glowplug.distributed.post import LOOK_S, Open, Parcel, Wire, what_is_missing
+from glowplug.distributed.post import Open, Parcel, Wire, what_is_missing
+from glowplug.distributed.timing import LOOK_S
 
 _MOST_JOBS = 4
 _NOTES_LOOK_S = 0.1
