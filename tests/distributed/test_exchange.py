@@ -49,6 +49,10 @@ class Machine(RuleBasedStateMachine):
     def ask_again(self, pick: int) -> None:
         self.world.guarded(self.world.workers[pick % len(self.world.workers)].ask_again)
 
+    @rule(pick=st.integers(0, 2))
+    def ask_overtaken(self, pick: int) -> None:
+        self.world.guarded(self.world.workers[pick % len(self.world.workers)].ask_overtaken)
+
     @rule(pick=st.integers(0, 2), sure=st.sampled_from([False, False, True]))
     def kill(self, pick: int, sure: bool) -> None:
         if sure:
@@ -113,6 +117,21 @@ def test_who_took_over_says_what_it_never_had() -> None:
     request = asking.ask_again(1)
     with pytest.raises(ReplayImpossible, match="worker 1 needs step 1 of worker 0"):
         asking.deliver(dict(late.deliver(dict(request))))
+
+
+def test_a_source_that_went_on_is_asked_at_once_and_once() -> None:
+    sender, receiver = exchange(0), exchange(1)
+    lost = dict(sender.send(1, 1, Kind.BYTES, b"lost"))
+    following = dict(sender.send(2, 1, Kind.BYTES, b"following"))
+    assert receiver.ask_overtaken(1) == []
+    assert following.keys() <= receiver.wanted_ahead(1)
+    receiver.deliver(following)
+    request = receiver.ask_overtaken(1)
+    assert receiver.ask_overtaken(1) == []
+    ((again, message),) = sender.deliver(dict(request))
+    assert message != lost
+    receiver.deliver({again: message})
+    assert [bytes(receiver.take(step)[0].body) for step in (1, 2)] == [b"lost", b"following"]
 
 
 def test_an_earlier_epoch_is_not_heard() -> None:

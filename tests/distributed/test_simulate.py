@@ -57,7 +57,7 @@ def test_the_planner_counts_by_the_numbers_of_the_channels() -> None:
     assert billing.PUBLISH_UNIT_BYTES == UNIT_BYTES
     assert objects.MOST_READ_BYTES == object.MOST_READ_BYTES
     assert (layer_object._HEAD.size, layer_object._ENTRY.size) == (objects.HEAD_BYTES, objects.ENTRY_BYTES)
-    assert (Asking.FIRST_S, Asking.MOST_S) == (pace.FIRST_S, pace.MOST_S)
+    assert (Asking.FIRST_S, Asking.MOST_S) == (pace.FIRST_S, pace.MOST * pace.FIRST_S)
     assert (Asking.GROWTH, Asking.EARLIER) == (pace._GROWTH, pace._EARLIER)
     assert (Polling.SHORTER, Polling.AT_A_TIME) == (patience._SHORTER, queue_room.POLLS_AT_A_TIME)
 

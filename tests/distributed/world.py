@@ -108,7 +108,7 @@ class Worker:
     def look(self) -> None:
         wanted = self.exchange.wanted_notes()
         if self.left:
-            wanted |= self.exchange.wanted(self.left[0])
+            wanted |= self.exchange.wanted(self.left[0]) | self.exchange.wanted_ahead(self.left[0])
         self.world.post(self.exchange.deliver(self.inbox.take(wanted)))
         self.inbox.reject(self.exchange.take_rejected())
 
@@ -129,6 +129,11 @@ class Worker:
         self.look()
         if self.left:
             self.world.post(self.exchange.ask_again(self.left[0]))
+
+    def ask_overtaken(self) -> None:
+        self.look()
+        if self.left:
+            self.world.post(self.exchange.ask_overtaken(self.left[0]))
 
     def _checkpoint(self, step: int) -> None:
         self.world.checkpoints[self.place.worker][step] = self.value

@@ -1,5 +1,6 @@
 """Part `faults` of `distributed`: runs in which a worker is killed at a random layer and messages are lost,
-damaged, doubled, late and out of order, each against clean runs of the same plan over the same channel.
+damaged, doubled, late and out of order, each against a clean run of the same plan over the same channel
+just before it.
 
 What happens is drawn by each run's seed, its number. What is left of all runs, clean ones too, is counted
 after the last: processes, files and what lies in brokers and stores.
@@ -43,8 +44,6 @@ RECOVERY = 2.0
 """At most so many times as long as a clean run may one with faults take."""
 SEED = 0
 """Of the network and of its inputs."""
-_CLEAN_EVERY = 3
-"""Before the first and every so-manieth run with faults there is a clean one."""
 _CHECKPOINTS = 4
 """In each run, about."""
 _SHARES = {"drop": 0.01, "corrupt": 0.01, "duplicate": 0.05, "late": 0.05, "delay": 0.05}
@@ -54,6 +53,13 @@ class _Cell(msgspec.Struct, frozen=True):
     plan: str
     layers: int
     service: Service
+
+
+class _Pair(msgspec.Struct, frozen=True, eq=False):
+    """One after the other, so that a busy machine harms both."""
+
+    clean: Run
+    faulty: Run
 
 
 class _Ground(msgspec.Struct, frozen=True, eq=False):
@@ -77,15 +83,12 @@ def run(options: Options, tell: Tell) -> tuple[Rows, list[Claim], list[str]]:
             for number in range(options.fault_runs):
                 cell = cells[number % len(cells)]
                 where = f"{cell.plan} over {cell.service.channel}"
-                if number // len(cells) % _CLEAN_EVERY == 0:
-                    tell(f"faults: clean, {where}")
-                    bench.measure(cell, None)
                 tell(f"faults: {number + 1} of {options.fault_runs}, {where}")
                 bench.measure(cell, number)
             left = bench.left_behind(available)
     for each in left:
         tell(f"faults: left behind: {each}")
-    rows = [bench.row(cell) for cell in cells if cell in bench.faulty]
+    rows = [bench.row(cell) for cell in cells if cell in bench.pairs]
     return rows, _claims(rows, left), missing
 
 
@@ -106,18 +109,21 @@ def _temporary(folder: Path) -> Iterator[None]:
 
 class _Bench:
     def __init__(self, options: Options, folder: Path) -> None:
-        self.faulty: dict[_Cell, list[Run]] = defaultdict(list)
-        self._clean: dict[_Cell, list[Run]] = defaultdict(list)
+        self.pairs: dict[_Cell, list[_Pair]] = defaultdict(list)
         self._options, self._folder = options, folder
         self._inputs = digits(options.neurons[0], options.real_samples, SEED)
         self._grounds: dict[int, _Ground] = {}
 
-    def measure(self, cell: _Cell, seed: int | None) -> None:
-        """Without a seed nothing goes wrong."""
+    def measure(self, cell: _Cell, seed: int) -> None:
+        """A clean run, and at once one in which what `seed` says goes wrong."""
+        faults = _faults(self._ground(cell.layers).assignments[cell.plan], cell.layers, seed)
+        clean = self._run(cell, Faults())
+        self.pairs[cell].append(_Pair(clean, self._run(cell, faults)))
+
+    def _run(self, cell: _Cell, faults: Faults) -> Run:
         ground = self._ground(cell.layers)
-        assignment = ground.assignments[cell.plan]
         options = RunOptions(
-            faults=Faults() if seed is None else _faults(assignment, cell.layers, seed),
+            faults=faults,
             checkpoint_layers=max(1, cell.layers // _CHECKPOINTS),
             checkpoints=str(self._folder / "checkpoints"),
             keep=True,
@@ -125,12 +131,12 @@ class _Bench:
             spares=1,
             parts=str(self._folder / "parts"),
         )
-        found = run_gang(ground.network, self._inputs, assignment, cell.service.make(), options)
-        (self._clean if seed is None else self.faulty)[cell].append(found)
+        assignment = ground.assignments[cell.plan]
+        return run_gang(ground.network, self._inputs, assignment, cell.service.make(), options)
 
     def row(self, cell: _Cell) -> dict[str, Any]:
-        found, answer = self.faulty[cell], self._ground(cell.layers).answer
-        clean_s = statistics.median(each.seconds for each in self._clean[cell])
+        pairs, answer = self.pairs[cell], self._ground(cell.layers).answer
+        found, clean = [pair.faulty for pair in pairs], [pair.clean for pair in pairs]
         return {
             "part": "faults",
             "system": "ours",
@@ -143,8 +149,8 @@ class _Bench:
             "seed": SEED,
             "runs": len(found),
             **spread("total_s", [each.seconds for each in found]),
-            **spread("clean_s", [each.seconds for each in self._clean[cell]]),
-            **spread("recovery", [each.seconds / clean_s for each in found]),
+            **spread("clean_s", [each.seconds for each in clean]),
+            **spread("recovery", [pair.faulty.seconds / pair.clean.seconds for pair in pairs]),
             "restarts": sum(each.restarts for each in found),
             "went_back": sum(each.epochs - 1 for each in found),
             "damaged": sum(worker.damaged for each in found for worker in each.workers),
@@ -155,7 +161,7 @@ class _Bench:
             "predicted_s": None,
             "predicted_usd": None,
             "delay_model": None,
-            "equal": all(np.array_equal(each.output, answer) for each in [*found, *self._clean[cell]]),
+            "equal": all(np.array_equal(each.output, answer) for each in [*found, *clean]),
             "simulated": False,
         }
 

@@ -11,7 +11,8 @@ from typing import Any
 from glowplug.distributed.channels.base import MessageKey
 from glowplug.distributed.notes import NOTES, Outgoing
 from glowplug.distributed.phases import Phases
-from glowplug.distributed.post import LOOK_S, Open, Parcel, Wire, what_is_missing
+from glowplug.distributed.post import Open, Parcel, Wire, what_is_missing
+from glowplug.distributed.timing import LOOK_S
 
 _MOST_JOBS = 4
 _NOTES_LOOK_S = 0.1
@@ -105,7 +106,7 @@ class BackgroundPost:
 
     def _wait(self, is_over: Callable[[], bool], what: Callable[[], str], step: int | None = None) -> None:
         """With the lock held. While `step` is waited for, what it misses is asked for again."""
-        self._timing.begin()
+        self._timing.begin(for_step=step is not None)
         came = self._came
         while not is_over():
             if self._error is not None:
@@ -113,12 +114,13 @@ class BackgroundPost:
             self._timing.check(what)
             if self._came > came:
                 came = self._came
-                self._timing.begin()
+                self._timing.heard()
             elif self._timing.is_stalled() and step is not None:
                 self._stalled = True
                 self._answers += self._exchange.ask_again(step)
                 self._changed.notify_all()
             self._changed.wait(self._timing.look_s() or LOOK_S)
+        self._timing.end()
         if self._error is not None:
             raise self._error
 
@@ -169,23 +171,31 @@ class BackgroundPost:
         """On a polled channel what others send is looked for when this worker has sent its own for that
         step: workers of a layer are about as fast."""
         step = self._exchange.coming()
-        wanted = set() if step is None or step > self._due else self._exchange.wanted(step)
-        return wanted | self._wire.notes(stalled=self._stalled)
+        due = None if step is None or step > self._due else step
+        return self._wire.wanted(due, is_quiet=self._stalled, is_stalled=self._stalled)
 
     def _take_in(self, came: dict[MessageKey, bytes], step: int | None, behind: Phases) -> None:
         with self._changed:
             self._answers += self._exchange.deliver(came)
             rejected = self._exchange.take_rejected()
-            present = {} if step is None else self._exchange.present(step)
-            if any(key.layer < NOTES for key in came):
-                self._stalled = False
-            self._came += bool(came) and (not self._stalled or step is None)
+            steps = {key.layer for key in came if key.layer < NOTES}
+            if step is not None:
+                self._answers += self._exchange.ask_overtaken(step)
+                steps.add(step)
+            present = {
+                (each, source): payload
+                for each in steps
+                for source, payload in self._exchange.present(each).items()
+                if (each, source) not in self._opened
+            }
+            heard = any(step is None or key.layer == step for key in came)
+            self._stalled &= not heard or step is None
+            self._came += heard
         self._wire.reject(rejected)
         with behind.of("decode behind"):
             opened = {
-                (step, source): self._open(step, source, payload)
-                for source, payload in present.items()
-                if step is not None and (step, source) not in self._opened
+                (each, source): self._open(each, source, payload)
+                for (each, source), payload in present.items()
             }
         with self._changed:
             self._opened.update(opened)

@@ -30,7 +30,7 @@ def checkpoint_blobs(where: str) -> Blobs:
 
 
 def remove_checkpoints(blobs: Blobs, run: str) -> None:
-    blobs.delete(blobs.list(_folder(run)))
+    blobs.clear(_folder(run))
 
 
 class Checkpoint(msgspec.Struct, frozen=True, eq=False):

@@ -12,11 +12,12 @@ workers go back to a common line in the next epoch, and what the epoch before st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from glowplug.distributed.channels.base import Buffer, MessageKey
 from glowplug.distributed.errors import FrameError, FrameVersion, ReplayImpossible
 from glowplug.distributed.frame import Assembly, Kind, Payload, frames
+from glowplug.distributed.kept import Kept
 from glowplug.distributed.notes import Done, Gone, Need, Note, NoteBook, Outgoing, Rejoined
 from glowplug.distributed.start import Place
 
@@ -50,7 +51,6 @@ class Exchange:
         self.keep = keep
         self.damaged = 0
         self.sent_again = 0
-        self.kept_bytes = 0
         self._rereads = rereads
         self._rejected: list[MessageKey] = []
         self._read_again: set[MessageKey] = set()
@@ -58,14 +58,13 @@ class Exchange:
         self._sources = {step: tuple(sorted(who)) for step, who in sources.items() if step >= first}
         self._targets = {step: tuple(who) for step, who in targets.items()}
         self._steps = sorted(self._sources)
+        self._after = _following(self._sources)
         self._all_sources = _union(self._sources)
         self._came: dict[tuple[int, int], Payload] = {}
         self._assemblies: dict[tuple[int, int], list[Assembly]] = {}
         self._taken = first
-        self._kept: dict[int, dict[int, tuple[Kind, bytes]]] = {who: {} for who in _union(self._targets)}
-        self._fences = dict.fromkeys(self._kept, 0)
-        self._asked = dict.fromkeys(self._kept, 0)
-        partners = sorted({*self._all_sources, *self._kept})
+        self._kept = Kept(_union(self._targets))
+        partners = sorted({*self._all_sources, *self._kept.targets})
         self._notes = NoteBook(
             place.run, place.worker, place.epoch * ATTEMPTS, place.incarnation, partners, limit_bytes
         )
@@ -74,17 +73,19 @@ class Exchange:
 
     def send(self, step: int, target: int, kind: Kind, body: Buffer) -> Outgoing:
         """The messages of one payload; none for a target that will not ask for it. Raises LimitTooSmall."""
-        if step < self._fences[target]:
+        if self._kept.is_done(target, step):
             return []
         if self.keep:
-            content = bytes(body)
-            self._kept[target][step] = (kind, content)
-            self.kept_bytes += len(content)
+            self._kept.add(target, step, kind, bytes(body))
         return frames(self._key(step, target, 0), kind, body, self._limit_bytes)
+
+    @property
+    def kept_bytes(self) -> int:
+        return self._kept.nbytes
 
     def reached(self, target: int) -> int:
         """The step that `target` is known to have come to, if it has not gone on since."""
-        return max(self._fences[target], self._asked[target])
+        return self._kept.reached(target)
 
     # What is wanted.
 
@@ -97,9 +98,19 @@ class Exchange:
             for key in assembly.wanted
         }
 
-    def wanted_notes(self) -> set[MessageKey]:
-        """What other workers may have to say about what was sent."""
-        return self._notes.wanted()
+    def wanted_ahead(self, step: int) -> set[MessageKey]:
+        """What the sources whose payload for a step is missing send next."""
+        return {
+            key
+            for source in self.missing(step)
+            if (after := self._after[step, source]) is not None and (after, source) not in self._came
+            for assembly in self._assembling(after, source)
+            for key in assembly.wanted
+        }
+
+    def wanted_notes(self, partners: Collection[int] | None = None) -> set[MessageKey]:
+        """What other workers, or these of them, may have to say about what was sent."""
+        return self._notes.wanted(partners)
 
     def missing(self, step: int) -> list[int]:
         """The sources whose payload for a step has not come, ascending."""
@@ -147,6 +158,16 @@ class Exchange:
             return []
         return [message for source in self.missing(step) for message in self._need(step, source)]
 
+    def ask_overtaken(self, step: int) -> Outgoing:
+        """Requests, once, for what a step misses of sources whose next payload has come. Raises
+        ReplayImpossible."""
+        overtaken = [
+            source
+            for source in self.missing(step)
+            if (self._after[step, source], source) in self._came and len(self._assembling(step, source)) == 1
+        ]
+        return [message for source in overtaken if self.keep for message in self._need(step, source)]
+
     def rejoin(self) -> Outgoing:
         """What a new incarnation says first, where the channel does not give again what its predecessor
         got."""
@@ -157,10 +178,7 @@ class Exchange:
         return self._tell_sources(Done(step))
 
     def validate(self) -> None:
-        sizes = [len(body) for kept in self._kept.values() for _, body in kept.values()]
-        assert self.kept_bytes == sum(sizes)
-        for target, kept in self._kept.items():
-            assert all(step >= self._fences[target] for step in kept)
+        self._kept.validate()
         for step, source in self._came:
             assert step >= self._taken
             assert source in self._sources[step]
@@ -196,7 +214,7 @@ class Exchange:
     def _answer(self, partner: int, note: Note) -> Outgoing:
         match note:
             case Done(step):
-                self._forget(partner, step)
+                self._kept.forget(partner, step)
                 return []
             case Gone(step):
                 if step >= self._taken and partner in self.missing(step):
@@ -205,7 +223,7 @@ class Exchange:
                     )
                 return []
             case Need(step, attempt):
-                self._asked[partner] = max(self._asked[partner], step)
+                self._kept.asked(partner, step)
                 return self._again(partner, step, attempt)
             case Rejoined(first):
                 steps = sorted(
@@ -216,18 +234,13 @@ class Exchange:
     def _again(self, target: int, step: int, attempt: int) -> Outgoing:
         """What was not sent yet is not late; what this incarnation never had, it cannot send."""
         if step < self.first:
-            return self._notes.tell(target, Gone(step)) if step >= self._fences[target] else []
-        if step not in self._kept[target]:
+            return [] if self._kept.is_done(target, step) else self._notes.tell(target, Gone(step))
+        kept = self._kept.get(target, step)
+        if kept is None:
             return []
         self.sent_again += 1
-        kind, body = self._kept[target][step]
+        kind, body = kept
         return frames(self._key(step, target, attempt), kind, body, self._limit_bytes)
-
-    def _forget(self, target: int, step: int) -> None:
-        self._fences[target] = max(self._fences[target], step)
-        kept = self._kept[target]
-        for earlier in [each for each in kept if each < step]:
-            self.kept_bytes -= len(kept.pop(earlier)[1])
 
     def _need(self, step: int, source: int) -> Outgoing:
         attempts = self._assembling(step, source)
@@ -254,3 +267,14 @@ class Exchange:
 
 def _union(who: Mapping[int, Sequence[int]]) -> list[int]:
     return sorted({worker for workers in who.values() for worker in workers})
+
+
+def _following(sources: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], int | None]:
+    """The next step for which the same source sends, by step and source."""
+    found: dict[tuple[int, int], int | None] = {}
+    following: dict[int, int] = {}
+    for step in sorted(sources, reverse=True):
+        for source in sources[step]:
+            found[step, source] = following.get(source)
+            following[source] = step
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -70,11 +70,12 @@ class NoteBook:
         key = self._key(self._worker, partner, self._incarnation, number)
         return frames(key, Kind.BYTES, msgspec.msgpack.encode(note), self._limit_bytes)
 
-    def wanted(self) -> set[MessageKey]:
-        """The next of each partner, and the first of whoever may take over from it."""
+    def wanted(self, partners: Collection[int] | None = None) -> set[MessageKey]:
+        """The next of each partner, or of these, and the first of whoever may take over from it."""
         return {
             self._key(partner, self._worker, each, (number if each == incarnation else 0) + ahead)
             for partner, (incarnation, number) in self._heard.items()
+            if partners is None or partner in partners
             for each in range(incarnation, MOST_INCARNATIONS)
             for ahead in range(_AHEAD)
         }

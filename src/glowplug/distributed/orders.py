@@ -28,7 +28,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     file for each partition and role, `checkpoints` a folder or a URL of an object store.
 
     Workers checkpoint when they come to a step of `lines`. No worker begins a share before those it sends
-    to have come within `window` shares of it; 0 does not limit them.
+    to have come within `window` shares of it; 0 does not limit them. Who misses something asks for it after
+    `stall_s` at first, then as the run's pace says, but not before `stall_floor_s`.
     """
 
     address: Address
@@ -50,6 +51,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     collect: Collect = "activations"
     keep: bool | None = None
     stall_s: float = 1.0
+    stall_floor_s: float = 0.01
     faults: Faults = Faults()
     version: int = VERSION
 

@@ -3,29 +3,21 @@ meanwhile."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from glowplug.core.errors import DeadlinePassed
 from glowplug.distributed.channels.base import Buffer, Channel, MessageKey
-from glowplug.distributed.errors import ChannelUnavailable
 from glowplug.distributed.exchange import ATTEMPTS, Exchange
 from glowplug.distributed.frame import Kind, Payload
-from glowplug.distributed.notes import NOTES, Outgoing
+from glowplug.distributed.notes import Outgoing
 from glowplug.distributed.phases import Phases
+from glowplug.distributed.timing import Timing
 
 Wrap = Callable[[], tuple[Kind, Buffer]]
 Parcel = tuple[int, Wrap]
 """A target, and what makes its payload."""
 Open = Callable[[int, int, Payload], Any]
 """Makes of a payload, by step and source, what its receiver uses."""
-MOST_STALL_S = 8.0
-"""A stall doubles the time until the next, up to this."""
-LOOK_S = 1.0
-"""So long is one wait for a channel at most."""
-_RETRY_S = 0.25
-T = TypeVar("T")
 
 
 class Post(Protocol):
@@ -54,60 +46,6 @@ class Post(Protocol):
         """Ends what runs beside the worker. The channel stays open."""
 
 
-class Timing:
-    """The run's deadline, and how long to wait until what is missing is asked for again."""
-
-    def __init__(
-        self,
-        stall_s: float,
-        deadline_s: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """`deadline_s` is as `clock` tells it."""
-        self.deadline_s = deadline_s
-        self.longest_look_s = min(stall_s, LOOK_S)
-        self.stalls = 0
-        self.now_s, self._sleep = clock, sleep
-        self._first_s = self._stall_s = stall_s
-        self._stall_at_s = 0.0
-
-    def begin(self) -> None:
-        """Something came, or a wait begins."""
-        self.stalls = 0
-        self._stall_s = self._first_s
-        self._stall_at_s = self.now_s() + self._stall_s
-
-    def is_stalled(self) -> bool:
-        """Whether it is time to ask; if so, the next time comes later."""
-        now_s = self.now_s()
-        if now_s < self._stall_at_s:
-            return False
-        self.stalls += 1
-        self._stall_s = min(2 * self._stall_s, MOST_STALL_S)
-        self._stall_at_s = now_s + self._stall_s
-        return True
-
-    def look_s(self) -> float:
-        """How long to wait now."""
-        now_s = self.now_s()
-        return max(0.0, min(self._stall_at_s - now_s, self.deadline_s - now_s, LOOK_S))
-
-    def check(self, what: Callable[[], str]) -> None:
-        if self.now_s() >= self.deadline_s:
-            raise DeadlinePassed(f"the run's time is up, and {what()}")
-
-    def patiently(self, call: Callable[[], T]) -> T:
-        """Again and again while the service does not answer, until the deadline."""
-        while True:
-            try:
-                return call()
-            except ChannelUnavailable:
-                if self.now_s() + _RETRY_S >= self.deadline_s:
-                    raise
-                self._sleep(_RETRY_S)
-
-
 class Wire:
     """A channel and an exchange together; not for several threads but as a channel is.
 
@@ -133,9 +71,18 @@ class Wire:
         """What sources are to hear of what is done before `step`."""
         return self.exchange.done(step) if self._tells else []
 
-    def notes(self, *, stalled: bool) -> set[MessageKey]:
-        """What others may have to say, as far as it is worth a look."""
-        return self.exchange.wanted_notes() if self._tells and (stalled or not self.polled) else set()
+    def wanted(self, step: int | None, *, is_quiet: bool, is_stalled: bool) -> set[MessageKey]:
+        """For a step, or without one what others say of what they need: as far as it is worth a look. In a
+        silence that is what tells of a loss: that a source went on, or that it needs something itself."""
+        exchange = self.exchange
+        wanted = set() if step is None else exchange.wanted(step)
+        if step is not None and exchange.keep and (is_quiet or not self.polled):
+            wanted |= exchange.wanted_ahead(step)
+        if self._tells and (is_stalled or not self.polled):
+            wanted |= exchange.wanted_notes()
+        elif self._tells and is_quiet and step is not None:
+            wanted |= exchange.wanted_notes(exchange.missing(step))
+        return wanted
 
     def send(self, messages: Outgoing) -> None:
         if messages:
@@ -195,18 +142,21 @@ class InlinePost:
         """Nothing does."""
 
     def _wait(self, step: int | None, is_over: Callable[[], bool]) -> None:
-        self._timing.begin()
+        self._timing.begin(for_step=step is not None)
         while not is_over():
             self._timing.check(lambda: what_is_missing(self._exchange, step))
             if self._timing.is_stalled() and step is not None:
                 self._wire.send(self._exchange.ask_again(step))
-            wanted = set() if step is None else self._exchange.wanted(step)
-            wanted |= self._wire.notes(stalled=step is None or self._timing.stalls > 0)
+            quiet, stalled = self._timing.is_quiet(), step is None or self._timing.stalls > 0
+            wanted = self._wire.wanted(step, is_quiet=quiet, is_stalled=stalled)
             came = self._wire.receive(wanted, self._timing.look_s())
             self._wire.send(self._exchange.deliver(came))
             self._wire.reject(self._exchange.take_rejected())
-            if any(key.layer < NOTES or step is None for key in came):
-                self._timing.begin()
+            if step is not None:
+                self._wire.send(self._exchange.ask_overtaken(step))
+            if any(step is None or key.layer == step for key in came):
+                self._timing.heard()
+        self._timing.end()
 
 
 def what_is_missing(exchange: Exchange, step: int | None) -> str:

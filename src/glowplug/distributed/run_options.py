@@ -16,7 +16,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     `checkpoints` (a folder or a URL of an object store, or else the run's own folder), and one that is lost
     is replaced; without, all go back to the beginning. `keep` has senders keep what receivers have not
     checkpointed; left out, they do where the channel does not give again what a lost worker got. `parts` is
-    a folder in which parts are cached by content.
+    a folder in which parts are cached by content. `stall_s` is how long who misses something waits before it
+    asks, until it knows the pace of the run.
     """
 
     memory_bytes: int = 0

@@ -21,11 +21,12 @@ from glowplug.distributed.orders import BARRIER, FIRST, GO, ROOT, read_orders
 from glowplug.distributed.part_file import read_part
 from glowplug.distributed.phases import Phases
 from glowplug.distributed.platform_line import PlatformLine, Reached, Response
-from glowplug.distributed.post import InlinePost, Post, Timing, Wire
+from glowplug.distributed.post import InlinePost, Post, Wire
 from glowplug.distributed.results import Results, put_together
 from glowplug.distributed.rows_in_flight import opener
 from glowplug.distributed.schedule import Schedule, parts_of
 from glowplug.distributed.start import Place, Start
+from glowplug.distributed.timing import Timing
 
 _TELL_EVERY_S = 0.2
 _LAST_STALLS = 6
@@ -59,7 +60,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             place, schedule.sources(), schedule.targets(), first=first,
             limit_bytes=channel.limits.max_message_bytes, keep=keep, rereads=orders.polled,
         )  # fmt: skip
-        timing = Timing(orders.stall_s, began_s + start.deadline_s)
+        timing = Timing(orders.stall_s, orders.stall_floor_s, began_s + start.deadline_s)
         tells = keep or orders.window > 0
         wire = Wire(channel, exchange, timing, tells=tells, polled=orders.polled)
         post = (BackgroundPost if orders.background else InlinePost)(wire, opener(schedule), phases)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -153,34 +154,56 @@ def test_damaged_objects_count_as_missing(tmp_path: Path) -> None:
         assert receiver.receive([key], WAIT_S) == {key: b"whole"}
 
 
+def test_closing_takes_along_what_a_killed_writer_left_unfinished(tmp_path: Path) -> None:
+    with ObjectRoom(lambda: StoredBlobs(f"file://{tmp_path}")).open("killed", 2):
+        for unfinished in ("killed/0-3/1.0#1", "killed/0-4/0.0#12"):
+            (tmp_path / unfinished).parent.mkdir(parents=True)
+            (tmp_path / unfinished).write_bytes(b"half a")
+    assert list(tmp_path.iterdir()) == []
+
+
 class LateClock(RealClock):
-    """Time passes only while somebody sleeps; `late` is called once 2 s have."""
+    """Time passes only while somebody sleeps; each of `late` is called once its seconds have."""
 
     def __init__(self) -> None:
         self.time_s = 0.0
-        self.late: Callable[[], None] | None = None
+        self.late: list[tuple[float, Callable[[], None]]] = []
 
     def now_s(self) -> float:
         return self.time_s
 
     def sleep(self, seconds: float) -> None:
         self.time_s += seconds
-        if self.late is not None and self.time_s >= 2:
-            late, self.late = self.late, None
-            late()
+        while self.late and self.time_s >= self.late[0][0]:
+            self.late.pop(0)[1]()
 
 
-@pytest.mark.parametrize("asked_again", [False, True])
-def test_a_source_is_expected_as_late_as_before_unless_asked_again(tmp_path: Path, asked_again: bool) -> None:
+@pytest.mark.parametrize(("late", "asked_again"), [(1, False), (2, False), (2, True)])
+def test_who_was_late_twice_is_expected_as_late_unless_asked_again(
+    tmp_path: Path, late: int, asked_again: bool
+) -> None:
     clock = LateClock()
     with ObjectRoom(lambda: StoredBlobs(f"file://{tmp_path}"), clock).open("late", 2) as opened:
         sender, receiver = opened.end(0), opened.end(1)
-        first, second, again = (
-            MessageKey("late", epoch, layer, 0, 1) for epoch, layer in ((0, 0), (0, 1), (1, 0))
-        )
-        clock.late = lambda: sender.send([(first, b"first")])
-        assert first in receiver.receive([first, again] if asked_again else [first], 10.0)
-        sender.send([(second, b"second")])
+        for layer in range(late):
+            key, again = (MessageKey("late", epoch, layer, 0, 1) for epoch in (0, 1))
+            clock.late = [(clock.now_s() + 2, partial(sender.send, [(key, b"late")]))]
+            assert key in receiver.receive([key, again] if asked_again else [key], 10.0)
+        key = MessageKey("late", 0, late, 0, 1)
+        sender.send([(key, b"in time")])
         began_s = clock.now_s()
-        assert receiver.receive([second], 10.0) == {second: b"second"}
-        assert (clock.now_s() > began_s + 1) is not asked_again
+        assert receiver.receive([key], 10.0) == {key: b"in time"}
+        assert (clock.now_s() > began_s + 1) is (late == 2 and not asked_again)
+
+
+def test_what_was_not_waited_for_meanwhile_is_looked_for_at_once(tmp_path: Path) -> None:
+    clock = LateClock()
+    with ObjectRoom(lambda: StoredBlobs(f"file://{tmp_path}"), clock).open("resumed", 3) as opened:
+        sender, receiver = opened.end(0), opened.end(1)
+        note, other = MessageKey("resumed", 0, 9, 0, 1), MessageKey("resumed", 0, 1, 2, 1)
+        assert receiver.receive([note, other], 5.0) == {}
+        assert receiver.receive([other], 1e-9) == {}
+        sender.send([(note, b"note")])
+        began_s = clock.now_s()
+        assert receiver.receive([note, other], 5.0) == {note: b"note"}
+        assert clock.now_s() == began_s

@@ -21,6 +21,8 @@ class Blobs(Protocol):
     folder. Calls of one list run beside each other."""
 
     meter: Meter
+    look_again_s: float
+    """So long who waits for an object lets pass after its first look; looks cost, by call or by machine."""
 
     def put(self, blobs: Sequence[tuple[str, bytes]]) -> None:
         """Whole and at once, or not: nobody sees a part. What is there is replaced."""
@@ -36,6 +38,10 @@ class Blobs(Protocol):
 
     def delete(self, keys: Sequence[str]) -> None:
         """Those that are there."""
+
+    def clear(self, prefix: str, but: str = "") -> None:
+        """Deletes all but one key below a folder, and what writers that were killed left unfinished there.
+        Nobody may be writing."""
 
     def close(self) -> None: ...
 

@@ -52,7 +52,7 @@ class ClaimCheckRoom(Room):
         return ClaimCheckChannel(self.run, self.workers, end, self._open_blobs(), self._clock)
 
     def _destroy(self) -> None:
-        self._blobs.delete(self._blobs.list(f"{FOLDER}/{self.run}"))
+        self._blobs.clear(f"{FOLDER}/{self.run}")
         self._inner.join(self.run, self.workers).close()
 
     def _options(self) -> dict[str, Any]:

@@ -50,9 +50,8 @@ class ObjectRoom(BlobRoom):
 
     def _destroy(self) -> None:
         """The mark last, so that nobody opens what is not empty."""
-        found = self._blobs.list(self.run)
-        self._blobs.delete([key for key in found if key != self._mark])
-        self._blobs.delete([key for key in found if key == self._mark])
+        self._blobs.clear(self.run, but=self._mark)
+        self._blobs.delete([self._mark])
 
 
 class ObjectChannel(InboxEnd):
@@ -61,8 +60,9 @@ class ObjectChannel(InboxEnd):
     def __init__(self, run: str, workers: int, worker: int, blobs: Blobs, clock: Clock) -> None:
         super().__init__(run, workers, worker, LIMITS, blobs.meter, clock)
         self._blobs = blobs
-        self._pace = Pace()
+        self._pace = Pace(blobs.look_again_s)
         self._expected: dict[_Object, Expected] = {}
+        self._waited: set[_Object] = set()
         self._sent: dict[tuple[int, int], int] = {}
         self._first_bytes = READ_BYTES
 
@@ -90,19 +90,18 @@ class ObjectChannel(InboxEnd):
 
     def _look_for(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         until_s = self._clock.now_s() + timeout_s
+        learns = not _asked_again(wanted)
         found: dict[MessageKey, bytes] = {}
         if timeout_s <= 0:
-            self._fetch(self._due(wanted, at_once=True)[0])
+            self._fetch(self._due(wanted, at_once=True)[0], learns)
             found = self._inbox.take(wanted)
         while not found and (left_s := until_s - self._clock.now_s()) > 0:
             due, next_s = self._due(wanted, at_once=False)
             if due:
-                self._fetch(due)
+                self._fetch(due, learns)
                 found = self._inbox.take(wanted)
             else:
                 self._clock.sleep(min(left_s, next_s - self._clock.now_s()))
-        if found and _asked_again(wanted):
-            self._pace = Pace()
         return found
 
     def _close(self) -> None:
@@ -120,10 +119,14 @@ class ObjectChannel(InboxEnd):
             if self._inbox.wants(key):
                 one = (key.epoch, key.layer, key.source)
                 waited[one] = self._expected.setdefault(one, self._pace.expect(key.source, now_s))
+        for one in waited.keys() - self._waited:
+            if waited[one].misses:
+                self._pace.resumed(waited[one], now_s)
+        self._waited = set(waited)
         due = {one: expected for one, expected in waited.items() if at_once or expected.due_s <= now_s}
         return due, min((expected.due_s for expected in waited.values()), default=float("inf"))
 
-    def _fetch(self, due: dict[_Object, Expected]) -> None:
+    def _fetch(self, due: dict[_Object, Expected], learns: bool) -> None:
         """Everything in these objects for this worker, into the inbox."""
         if not due:
             return
@@ -143,7 +146,7 @@ class ObjectChannel(InboxEnd):
                 self._pace.missed(expected, asked_s, self._clock.now_s())
                 continue
             content, slices = read
-            self._pace.found(expected, self._clock.now_s())
+            self._pace.found(expected, self._clock.now_s(), learns=learns)
             index_bytes = max(index_bytes, layer_object.index_bytes(content))
             if not slices:
                 continue
@@ -184,6 +187,6 @@ class ObjectChannel(InboxEnd):
 
 def _asked_again(wanted: Collection[MessageKey]) -> bool:
     """Whether something is wanted under two epochs: it was lost, damaged or sent by who had to begin again,
-    so how late it came says nothing of what comes next."""
+    so how late it comes says nothing of what comes next."""
     objects = {(key.epoch, key.layer, key.source) for key in wanted}
     return len({one[1:] for one in objects}) < len(objects)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 FIRST_S = 0.01
-MOST_S = 0.25
+MOST = 25
+"""Times the first wait is the longest."""
 _GROWTH = 1.6
 _EARLIER = 0.5
 """Of what was waited in vain, when an object was there at the first try: it may have been there for long."""
+_NOTHING = (0.0, 0.0)
 _RECHECK = 8
 """A source that was replaced may have put its layer into other parts than the one before it."""
 
 
 class Pace:
-    """Layers of a plan are alike, and so is who comes late: the first try is when the last layer's object was
-    still missing for the last time."""
+    """Layers of a plan are alike, and so is who comes late: the first try is when the objects of the last two
+    layers were still missing for the last time, the sooner of both. Who was late once makes nobody wait: each
+    would be late for the others in turn, and none of them find back."""
 
-    def __init__(self, first_s: float = FIRST_S, most_s: float = MOST_S) -> None:
+    def __init__(self, first_s: float = FIRST_S) -> None:
         self._first_s = first_s
-        self._most_s = most_s
-        self._missing_s: dict[int, float] = {}
+        self._most_s = MOST * first_s
+        self._missing_s: dict[int, tuple[float, float]] = {}
 
     def expect(self, source: int, now_s: float) -> Expected:
-        return Expected(source, now_s, now_s + self._missing_s.get(source, 0.0))
+        return Expected(source, now_s, now_s + self._first_try_s(source))
 
     def missed(self, expected: Expected, asked_s: float, now_s: float) -> None:
         wait_s = min(self._most_s, self._first_s * _GROWTH**expected.misses)
@@ -31,14 +34,23 @@ class Pace:
         if expected.misses % _RECHECK == 0:
             expected.part = 0
 
-    def found(self, expected: Expected, now_s: float) -> None:
+    def resumed(self, expected: Expected, now_s: float) -> None:
+        """It was not waited for meanwhile, so what was missed before says nothing."""
+        expected.since_s = expected.due_s = now_s
+        expected.misses = 0
+
+    def found(self, expected: Expected, now_s: float, *, learns: bool) -> None:
         """The next part, if there must be one, is asked for at once."""
-        if expected.part == 0:
-            before_s = self._missing_s.get(expected.source, 0.0)
-            self._missing_s[expected.source] = expected.missing_s if expected.misses else _EARLIER * before_s
+        if expected.part == 0 and learns:
+            vain_s = _EARLIER * self._first_try_s(expected.source)
+            missing_s = expected.missing_s if expected.misses else vain_s
+            self._missing_s[expected.source] = (self._missing_s.get(expected.source, _NOTHING)[1], missing_s)
         expected.part += 1
         expected.misses = 0
         expected.due_s = now_s
+
+    def _first_try_s(self, source: int) -> float:
+        return min(self._missing_s.get(source, _NOTHING))
 
     def rejected(self, expected: Expected, now_s: float) -> None:
         """Damaged on its way: reading it again helps. Or in the store: a later part may be whole."""

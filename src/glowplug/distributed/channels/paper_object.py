@@ -42,7 +42,7 @@ class PaperObjectRoom(BlobRoom):
 
     def _destroy(self) -> None:
         for bucket in range(BUCKETS):
-            self._blobs.delete(self._blobs.list(f"{bucket}/{self.run}"))
+            self._blobs.clear(f"{bucket}/{self.run}")
         self._blobs.delete([self._mark])
 
 

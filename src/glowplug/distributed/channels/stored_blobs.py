@@ -17,6 +17,7 @@ from obstore.store import LocalStore, from_url
 
 from glowplug.distributed.channels.blobs import Range
 from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.channels.pace import FIRST_S
 from glowplug.distributed.errors import ChannelError, ChannelMissing, ChannelRefused, ChannelUnavailable
 
 Made = TypeVar("Made")
@@ -28,6 +29,8 @@ _MESSAGE_CHARACTERS = 300
 _DELETED = 1000
 """Keys that one call deletes."""
 _FILE = "file://"
+_FOLDER_LOOK_S = 0.003
+_UNFINISHED = "*#[0-9]*"
 _NO_SUCH_RANGE = ("InvalidRange", "416", "range was invalid")
 
 
@@ -41,6 +44,7 @@ class StoredBlobs:
     def __init__(self, url: str, **options: Any) -> None:
         self.meter = Meter()
         self.url = url
+        self.look_again_s = _FOLDER_LOOK_S if url.startswith(_FILE) else FIRST_S
         self._given = options
         with self._named("opening"):
             self._store = _folder(url) if url.startswith(_FILE) else _bucket(url, options)
@@ -78,6 +82,15 @@ class StoredBlobs:
                     # A folder stops at the first that is not there.
                     for key in part:
                         self._delete_one(key)
+
+    def clear(self, prefix: str, but: str = "") -> None:
+        """A store takes an object whole; a folder's file has another name first, which no listing shows."""
+        self.delete([key for key in self.list(prefix) if key != but])
+        if self.url.startswith(_FILE):
+            base = _path(self.url)
+            for path in list((base / prefix).rglob(_UNFINISHED)):
+                path.unlink(missing_ok=True)
+                _remove_empty(path.parent, base)
 
     def options(self) -> dict[str, object]:
         return {"url": self.url, **self._given}
@@ -139,10 +152,20 @@ class StoredBlobs:
 
 
 def _folder(url: str) -> LocalStore:
-    path = Path(url.removeprefix(_FILE))
+    path = _path(url)
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is not a folder")
     return LocalStore(path, automatic_cleanup=True)
+
+
+def _path(url: str) -> Path:
+    return Path(url.removeprefix(_FILE))
+
+
+def _remove_empty(folder: Path, base: Path) -> None:
+    while folder != base and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def _bucket(url: str, options: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from functools import partial
 from glowplug.distributed.channels.blobs import Range
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.metered.cloud import Cloud
+from glowplug.distributed.channels.pace import FIRST_S
 
 _LISTED = 1000
 """Keys that one LIST answers."""
@@ -18,6 +19,7 @@ class VirtualBlobs:
 
     def __init__(self, cloud: Cloud) -> None:
         self.meter = Meter()
+        self.look_again_s = FIRST_S
         self._cloud = cloud
         self._delays = cloud.delays
 
@@ -61,6 +63,9 @@ class VirtualBlobs:
         for key in keys:
             self.meter.blob_deletes += 1
             self._cloud.store.delete(key)
+
+    def clear(self, prefix: str, but: str = "") -> None:
+        self.delete([key for key in self.list(prefix) if key != but])
 
     def close(self) -> None:
         pass

@@ -147,8 +147,9 @@ class Polling:
 
 
 class Asking:
-    """Objects are asked for by name, all that are due at once: first when the last step's was still missing
-    for the last time, then ever more seldom. The rule is that of `distributed/channels/pace.py`.
+    """Objects are asked for by name, all that are due at once: first when the last two steps' were still
+    missing for the last time, the sooner of both, then ever more seldom. The rule is that of
+    `distributed/channels/pace.py`.
     """
 
     FIRST_S, GROWTH, MOST_S, EARLIER = 0.01, 1.6, 0.25, 0.5
@@ -156,6 +157,8 @@ class Asking:
     def __init__(self, sizes: int, workers: int, delays: Delays) -> None:
         self.calls = np.zeros(sizes)
         self._missing_s = np.zeros((sizes, workers, workers))
+        """When each worker tries first to have another's."""
+        self._last_s = np.zeros_like(self._missing_s)
         self._delays = delays
         waits = np.minimum(self.MOST_S, self.FIRST_S * self.GROWTH ** np.arange(20))
         self._again_s = np.concatenate([[0.0], np.cumsum(waits + delays.get_s)])
@@ -184,7 +187,7 @@ class Asking:
             at = at + self._turns_s(found & large)
             self.calls += asked.sum(axis=(1, 2)) + (found & large).sum(axis=(1, 2))
             pending &= ~found
-        self._missing_s[:, *pairs] = missing[:, *groups.place]
+        self._learn(pairs, missing[:, *groups.place])
         now = now.copy()
         now[:, groups.targets] = at
         return now
@@ -200,11 +203,15 @@ class Asking:
         before = np.where(
             beyond > 0, waited - self.MOST_S - get_s, first + self._again_s[np.maximum(0, misses - 1)]
         )
-        self._missing_s[:, *pairs] = np.where(misses + beyond > 0, before, self.EARLIER * first)
+        self._learn(pairs, np.where(misses + beyond > 0, before, self.EARLIER * first))
         self.calls += (misses + beyond + arrivals.messages).sum(axis=1)
         read_s = arrivals.messages * get_s + arrivals.nbytes / self._delays.bytes_per_s
         came: Reals = at + waited + read_s
         return came
+
+    def _learn(self, pairs: tuple[Ids, Ids], missing: Reals) -> None:
+        self._missing_s[:, *pairs] = np.minimum(self._last_s[:, *pairs], missing)
+        self._last_s[:, *pairs] = missing
 
     def _turns_s(self, asked: NDArray[np.bool_]) -> Reals:
         turns: Reals = np.ceil(asked.sum(axis=2) / self._delays.parallel) * self._delays.get_s
