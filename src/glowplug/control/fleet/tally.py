@@ -22,6 +22,8 @@ class Tally(msgspec.Struct):
     false_misses: int = 0
     loads: int = 0
     copies: int = 0
+    from_memory: int = 0
+    """Loads of what lay in the memory of their node."""
     evictions: int = 0
     compute_s: float = 0.0
     """Of all devices together."""
@@ -40,8 +42,9 @@ class Tally(msgspec.Struct):
             self.misses += 1
             self.false_misses += elsewhere
 
-    def loaded(self, *, elsewhere: bool) -> None:
+    def loaded(self, *, elsewhere: bool, from_memory: bool) -> None:
         self.loads += 1
+        self.from_memory += from_memory
         self.copies += elsewhere
 
     def placed(self, function: FunctionId, before: int, now_s: float) -> None:
