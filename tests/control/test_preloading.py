@@ -399,13 +399,13 @@ def test_where_much_is_loaded_in_vain_a_climb_has_to_be_worth_more() -> None:
 def test_a_climb_costs_what_those_in_line_for_memory_wait_longer() -> None:
     """Each of them as long as it climbs, by the share of memory that it takes; an average over about a
     minute, which is over when nobody has waited for long."""
-    world = World(ladder(), budget_bytes=1000 + 10 + 700 + 100)
+    world = World(ladder(environment_estimate_bytes=300), budget_bytes=300 + 10 + 700 + 400)
     world.parked(spec("busy"))
     world.deploy(spec("waits"))
     view = PreloadView(world.state.context)
     assert view.line_price(NODE) == 0.0
-    answered = world.ask("busy")
-    world.ask("waits")
+    answered = world.ask("busy", timeout_s=10_000.0)
+    world.ask("waits", timeout_s=10_000.0)
     world.engine.answer_all()
     world.advance(600.0)
     budget_bytes = world.state.context.store.ledger.budget[NODE]
@@ -414,6 +414,7 @@ def test_a_climb_costs_what_those_in_line_for_memory_wait_longer() -> None:
     world.engine.answer_all()
     assert not world.state.context.store.nodes[NODE].starved
     world.advance(600.0)
+    world.deploy(spec("later"))
     assert view.line_price(NODE) * budget_bytes == pytest.approx(0.0, abs=0.01)
 
 

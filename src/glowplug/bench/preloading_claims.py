@@ -20,7 +20,7 @@ _LEAST_S = 1e-4
 
 
 def claims(rows: Sequence[Row]) -> list[Claim]:
-    found = preloading_table.claims(rows)
+    found = preloading_table.claims([row for row in rows if row["part"] == "table"])
     for part, targets in (("mix", MIX_TARGETS), ("hour", HOUR_TARGETS), ("jitter", {0.1: 1.4})):
         for share, target in targets.items():
             here = [row for row in rows if row["part"] == part and row["memory_share"] == share]

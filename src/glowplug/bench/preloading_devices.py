@@ -69,7 +69,7 @@ def run_device_cell(cell: DeviceCell) -> dict[str, Any]:
         "mean_s": found.mean_s,
         "p99_s": found.p99_s,
         "loading_mean_s": found.mean_s - run_s / asked,
-        "on_device_share": 1 - found.miss_ratio,
+        "on_device_share": found.found_ratio,
         "from_memory_share": found.from_memory / asked,
         "from_disk_share": (found.loads - found.from_memory) / asked,
         "preload_rate": 0.0,

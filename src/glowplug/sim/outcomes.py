@@ -27,8 +27,9 @@ class Outcome(msgspec.Struct, frozen=True):
     `refused` are the others, by their error's code. NaN where nothing was answered.
 
     A request is a miss when it was bound to a device that had not its model, a false miss when another
-    device had it; `loads`, and of those `copies` and `from_memory`, count loads (control.fleet.tally), those
-    for no request in particular among them.
+    device had it; `found_ratio` is of those whose model lay on a device, or came to one, as they came.
+    `loads`, and of those `copies` and `from_memory`, count loads (control.fleet.tally), those for no request
+    in particular among them.
     `utilisation` is the share of the devices' time, from the first request to the last answer, in which they
     computed. `wall_s` is what simulating it took.
     """
@@ -43,6 +44,7 @@ class Outcome(msgspec.Struct, frozen=True):
     worst_s: float
     miss_ratio: float
     false_miss_ratio: float
+    found_ratio: float
     loads: int
     copies: int
     from_memory: int
@@ -123,6 +125,7 @@ def _outcome(fleet: Fleet, trace: Trace, answers: Sequence[Answer], wall_s: floa
         worst_s=quantile(ordered, 1.0),
         miss_ratio=tally.misses / bound,
         false_miss_ratio=tally.false_misses / bound,
+        found_ratio=tally.found / max(1, tally.came),
         loads=tally.loads,
         copies=tally.copies,
         from_memory=tally.from_memory,

@@ -17,6 +17,9 @@ class Tally(msgspec.Struct):
     had.
     """
 
+    came: int = 0
+    found: int = 0
+    """Requests as they come, and those whose model lay on a device then, or was on its way to one."""
     requests: int = 0
     misses: int = 0
     false_misses: int = 0
@@ -34,6 +37,10 @@ class Tally(msgspec.Struct):
     @property
     def hits(self) -> int:
         return self.requests - self.misses
+
+    def arrived(self, *, found: bool) -> None:
+        self.came += 1
+        self.found += found
 
     def bound(self, requests: int, *, here: bool, elsewhere: bool) -> None:
         self.requests += requests
