@@ -167,10 +167,10 @@ def _rates(found: Replayed, requests: int) -> dict[str, float]:
     """Shares of requests: `preload_rate` of those that used what was loaded ahead, `late_share` of them while
     it was loading; `kept_share` of those that found their model loaded otherwise. `unkept_rate` is of what
     was loaded ahead among requests that found nothing kept."""
-    asked = max(1, requests)
+    asked, kept = max(1, requests), found.kept or 0
     return {
         "preload_rate": found.preloaded / asked,
         "late_share": found.preloaded_late / asked,
-        "kept_share": found.kept / asked,
-        "unkept_rate": found.preloaded / max(1, requests - found.kept),
+        "kept_share": kept / asked,
+        "unkept_rate": found.preloaded / max(1, requests - kept),
     }

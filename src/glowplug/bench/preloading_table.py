@@ -89,7 +89,7 @@ def _of(rows: Sequence[Row], system: str, trace_class: str) -> list[Row]:
 
 
 def _mean(rows: Sequence[Row], key: str) -> float:
-    return mean(row[key] for row in rows)
+    return float(mean(row[key] for row in rows))
 
 
 def _without(system: Published) -> Published:

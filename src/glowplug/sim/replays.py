@@ -68,8 +68,9 @@ class Replayed(msgspec.Struct, frozen=True, eq=False):
     """Requests whose first use of an instance was of one that had been loaded ahead; `preloaded_late` of
     those came while it was still loading."""
     preloaded_late: int
-    kept: int
-    """Requests that found their model loaded by an earlier one, or by a pre-warm policy."""
+    kept: int | None
+    """Requests that found their model loaded by an earlier one, or by a pre-warm policy; None where that is
+    not counted."""
     started: int
     wasted: int
     wasted_byte_s: float
