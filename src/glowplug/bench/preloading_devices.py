@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from glowplug.bench.preloading_cells import OVERLOADED_S
 from glowplug.sim.fleets import FleetSettings, build
 from glowplug.sim.models import read_models
 from glowplug.sim.outcomes import play
@@ -50,6 +51,7 @@ def run_device_cell(cell: DeviceCell) -> dict[str, Any]:
     run_s = float(np.dot(trace.counts(), [models[k % len(models)].run_s for k in range(trace.functions)]))
     needed_bytes = sum(models[k % len(models)].device_bytes for k in range(trace.functions))
     asked = max(1, found.requests)
+    loading_mean_s = found.mean_s - run_s / asked
     return {
         "system": cell.system,
         "prewarm": "none",
@@ -68,13 +70,13 @@ def run_device_cell(cell: DeviceCell) -> dict[str, Any]:
         "seed": cell.seed,
         "mean_s": found.mean_s,
         "p99_s": found.p99_s,
-        "loading_mean_s": found.mean_s - run_s / asked,
+        "loading_mean_s": loading_mean_s,
         "on_device_share": found.found_ratio,
         "from_memory_share": found.from_memory / asked,
         "from_disk_share": (found.loads - found.from_memory) / asked,
         "preload_rate": 0.0,
         "wasted_byte_s": 0.0,
         "cpu_s": 0.0,
-        "overloaded": False,
+        "overloaded": loading_mean_s > OVERLOADED_S,
         "simulated": True,
     }
