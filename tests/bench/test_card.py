@@ -44,3 +44,21 @@ def test_claims_fail_where_the_usual_ways_are_faster_or_an_answer_is_wrong() -> 
         {"part": "served", "model": "a", "system": "glowplug", "step": "parked", "times_naive": 19.0},
     ]
     assert [each.holds for each in card.claims(rows)] == [False, False, False]
+
+
+def test_a_context_that_is_ready_has_to_spare_half_of_the_time() -> None:
+    steps = {"staged": 0.2, "staged, no context ready": 0.5}
+    rows = [
+        {
+            "part": "served",
+            "model": "a",
+            "system": "glowplug",
+            "step": step,
+            "latency_s": s,
+            "times_naive": 9.0,
+        }
+        for step, s in steps.items()
+    ]
+    assert [each.holds for each in card.claims(rows)] == [True, True, True]
+    rows[1]["latency_s"] = 0.3
+    assert [each.holds for each in card.claims(rows)] == [True, False, True]

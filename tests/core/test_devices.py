@@ -44,6 +44,18 @@ def test_cards_are_found_or_named() -> None:
     assert parse_devices(["auto"], Host((0,), {}, 1)) == parse_devices(["none"], HOST) == ()
 
 
+def test_no_context_waits_where_that_is_not_wanted_or_leaves_no_room() -> None:
+    def ready(text: str) -> bool:
+        (found,) = parse_devices([text], HOST)
+        return found.ready
+
+    assert ready("cuda:0,memory=4GB")
+    assert not ready("cuda:0,memory=4GB,ready=no")
+    assert not ready("cuda:0,memory=1.5GB,context=800MB")
+    assert ready("virtual:1x2GB@2GB/s,context=300MB/0.5s")
+    assert not ready("virtual:1x2GB@2GB/s,context=300MB/0.5s,ready=no")
+
+
 def test_a_card_that_does_not_say_what_is_free_is_told() -> None:
     silent = Host((0,), {0: 0}, 1)
     assert parse_devices(["auto"], silent) == ()
@@ -63,10 +75,14 @@ def test_a_card_that_does_not_say_what_is_free_is_told() -> None:
         (["virtual:2x1GB@0/s"], "more than 0"),
         (["virtual:0x1GB@1GB/s"], "from 1 to 1024"),
         (["virtual:99999999999x1GB@1GB/s"], "from 1 to 1024"),
-        (["virtual:1x1GB@1GB/s,speed=3"], "no option 'speed'; options are latency, run, context, shared"),
+        (
+            ["virtual:1x1GB@1GB/s,speed=3"],
+            "no option 'speed'; options are latency, run, context, shared, ready",
+        ),
         (["virtual:1x1GB@1GB/s,run"], "'run' is no option"),
         (["virtual:1x1GB@1GB/s,run=soon"], "is not a duration"),
-        (["virtual:1x1GB@1GB/s,shared=perhaps"], "yes or no"),
+        (["virtual:1x1GB@1GB/s,shared=perhaps"], "shared is yes or no"),
+        (["cuda:0,memory=1GB,ready=1"], "ready is yes or no"),
         (["cpu:5"], "there are 4 cores"),
         (["cpu:two"], "no cpu device"),
         (["cpu:1", "cpu:1"], "name all cpu devices at once"),

@@ -101,6 +101,7 @@ class Server:
     def __init__(self, running: RunningServer, folder: Path) -> None:
         self.url = running.url
         self.pid = running.process.pid
+        self.agent_pid = running.agent_pid
         self.process = running.process
         self.log = running.log
         self.folder = folder

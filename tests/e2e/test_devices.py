@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -109,6 +111,25 @@ def test_more_models_than_there_is_room_for_are_all_answered(shared: Server) -> 
     assert all(len(each.residents) <= 2 for each in found.values())
     status = shared.client.describe("one")
     assert (status.device, status.max_workers > 1000) == ("gpu", True)
+
+
+def test_what_context_processes_had_goes_with_a_killed_agent(make_folder: Callable[[], Path]) -> None:
+    folder = make_folder()
+    device = "virtual:1x1GB@20GB/s,context=10MB/20ms"
+    with serving(folder, options=("--devices", device)) as server:
+        server.deploy(server.write(SOURCE))
+        seats = lambda: list(server.run_dir.glob("scratch/e*/c*"))  # noqa: E731
+        for agent_lives in (True, False):
+            for name in ("one", "two", "one", "two"):
+                ask(server, name)
+                server.client.descend(name, "imported")
+            until(lambda: len(seats()) == 1, "the one that waits has a seat, those that served have none")
+            if agent_lives:
+                os.kill(server.agent_pid, signal.SIGKILL)
+                until(lambda: not seats(), "the next agent has removed it")
+        bundles = list((folder / "state" / "bundles").glob("*/code/*"))
+        assert bundles
+        assert all(path.stat().st_size for path in bundles)
 
 
 def test_what_fits_nowhere_is_refused_at_once(shared: Server) -> None:

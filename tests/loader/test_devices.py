@@ -68,6 +68,19 @@ def test_virtual_copies_take_their_time_one_after_another() -> None:
     assert card.run(clock.now_s, after=two) == 104.0
 
 
+def test_virtual_bytes_come_to_who_waits_for_them() -> None:
+    clock = ManualClock()
+    card = VirtualDevice(Profile(1000, 100.0), clock)
+    memory = card.allocate(card.reserve(100))
+    before = memory.tobytes()
+    copy = card.copy(memoryview(bytes(range(100))), memory, 0)
+    assert not copy.done()
+    assert memory.tobytes() == before
+    clock.wait_until(copy.ready_s)
+    assert copy.done()
+    assert memory.tobytes() == bytes(range(100))
+
+
 def test_a_context_is_waited_for_once() -> None:
     clock = ManualClock()
     card = VirtualDevice(Profile(1000, 100.0, context_bytes=300, context_s=2.0), clock)

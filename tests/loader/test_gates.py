@@ -153,11 +153,39 @@ def test_watched_gates_record_each_first_use_and_stay_until_removed() -> None:
     assert type(model[0]._parameters) is dict
 
 
-def test_the_guard_runs_once_in_the_thread_that_computes() -> None:
+def test_the_guard_runs_in_every_thread_that_computes() -> None:
     gates = Gates(2)
     called: list[tuple[int, int]] = []
     gates.guard = lambda unit: called.append((unit, threading.get_ident()))
     model = guarded(gates)
     gates.open(0)
-    assert model[0].weight is model[0].weight
-    assert called == [(0, threading.get_ident())]
+    thread, _ = started(lambda: model[0].weight)
+    thread.join(30)
+    assert model[0].weight is not None
+    assert called == [(0, thread.ident), (0, threading.get_ident())]
+
+
+def test_units_that_are_all_open_are_guarded_until_they_have_landed() -> None:
+    gates = Gates(2)
+    called: list[int] = []
+    gates.guard = called.append
+    model = guarded(gates)
+    gates.open(0)
+    gates.open(1)
+    assert model[1].weight is not None
+    assert called == [1]
+    gates.landed()
+    assert model[1].weight is not None
+    assert called == [1]
+    assert type(model[1]._parameters) is dict
+
+
+def test_what_landed_before_the_last_gate_opened_is_not_guarded() -> None:
+    gates = Gates(2)
+    gates.guard = lambda unit: pytest.fail("there is nothing to wait for")
+    model = guarded(gates)
+    gates.open(0)
+    gates.landed()
+    gates.open(1)
+    assert model[1].weight is not None
+    assert type(model[1]._parameters) is dict

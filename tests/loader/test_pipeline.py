@@ -18,7 +18,10 @@ torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug import loader
 from glowplug.loader.arena import Arena
+from glowplug.loader.clock import RealClock
 from glowplug.loader.devices import device
+from glowplug.loader.devices.virtual import Profile, VirtualDevice
+from glowplug.loader.errors import DeviceFailed
 from glowplug.loader.fetching import Fetchers
 from glowplug.loader.pipeline import Loading, begin
 from glowplug.loader.sources.base import WeightSource
@@ -292,6 +295,31 @@ def test_weights_reach_a_device_through_a_small_ring(wide: Any, name: str) -> No
     loading = begin(open_file(path), strategy(name), device=device("virtual"), fetchers=Fetchers())
     with torch.inference_mode():
         assert torch.equal(loading.model(x), expected)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_first_pass_waits_for_copies_that_are_under_way(packed: Any, name: str) -> None:
+    """Everything has been sent when the pass begins, and nothing has come."""
+    build, inputs, path, expected = packed
+    card = VirtualDevice(Profile(2**30, 2e7), RealClock())
+    loading = begin(open_file(path), strategy(name), device=card, build=build, fetchers=Fetchers())
+    for event in loading._gates._events:
+        event.wait(30)
+    with torch.inference_mode():
+        assert torch.equal(loading.model(*inputs), expected)
+    loading.wait()
+    assert loading.done
+
+
+def test_a_load_whose_copy_fails_says_so(wide: Any) -> None:
+    path, _, x, _ = wide
+    card = VirtualDevice(Profile(2**30, 1e9), RealClock())
+    card.fail_copies(1000)
+    loading = begin(open_file(path), strategy("mapped"), device=card, fetchers=Fetchers())
+    with pytest.raises(DeviceFailed, match="failed to copy"):
+        loading.model(x)
+    with pytest.raises(DeviceFailed, match="failed to copy"):
+        loading.wait()
 
 
 def test_a_promoted_load_goes_on(wide: Any) -> None:

@@ -34,6 +34,16 @@ def bits(tensor: Any) -> bytes:
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 
+def test_a_pack_that_is_open_already_needs_no_name(tmp_path: Path) -> None:
+    loader.write_pack(tmp_path / "a.pack", torch.arange(1000))
+    descriptor = os.open(tmp_path / "a.pack", os.O_RDONLY)
+    (tmp_path / "a.pack").unlink()
+    with loader.open_pack(descriptor) as pack:
+        assert torch.equal(pack.load(), torch.arange(1000))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
 @pytest.mark.parametrize(
     ("net", "example"),
     [

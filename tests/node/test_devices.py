@@ -259,5 +259,23 @@ class Sum:
         assert isinstance(reached, StepReached)
         reply = await node.call(1, b'{"value": 1.0}')
         assert msgspec.json.decode(bytes(reply.body)) == ["cuda:0", True]
+        # The next one takes the context that waits, with cuBLAS and cuDNN in it.
+        (ready,) = await until(lambda: contexts(node))
+        target = Target("instance", NODE, "2")
+        again = await node.do(
+            lambda number: Climb(
+                number,
+                target,
+                Step.PARKED,
+                spec,
+                built.facts,
+                device=DeviceId("local/cuda0"),
+                device_bytes=2**30,
+            )
+        )
+        assert isinstance(again, StepReached)
+        assert comm(ready).startswith("worker:sum")
+        reply = await node.call(2, b'{"value": 1.0}')
+        assert msgspec.json.decode(bytes(reply.body)) == ["cuda:0", True]
 
     on_node(scenario, devices=(DeviceSetting("cuda0", "cuda", 0, 4 * 2**30),))

@@ -3,7 +3,8 @@
 Loads and copies run in this process, whose context and kernels are warm; every load ends with the answer in
 host memory. The floor of a load is its bytes at the rate of pinned copies, and one warm forward. Served
 functions are asked over HTTP from each step of the ladder, beside a fresh Python that imports, builds, loads
-and answers (`naive`). Weights are seeded and lie in the page cache.
+and answers (`naive`); with a context process ready, and from `staged` without one too. Weights are seeded and
+lie in the page cache.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from glowplug.bench import card_contexts, card_loads, card_served
 from glowplug.bench.result import Claim, Result, claim, print_claims, print_rows
 
 COLUMNS = {
-    "contexts": ("what", "opened_s", "context_bytes"),
+    "contexts": ("what", "opened_s", "context_bytes", "host_bytes"),
     "copies": ("source", "nbytes", "copied_s", "bandwidth"),
     "loads": ("model", "system", "first_answer_s", "floor_s", "times_floor", "equal"),
     "served": ("model", "system", "step", "latency_s", "times_naive", "equal"),
@@ -79,7 +80,8 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
 
 
 def claims(rows: list[dict[str, Any]]) -> list[Claim]:
-    """Every answer is right; a load by our loader beats the usual ways; a parked model answers at once."""
+    """Every answer is right; a load by our loader beats the usual ways; a parked model answers at once; a
+    context that is ready is worth its bytes."""
     found = [claim("wrong answers", sum(not row.get("equal", True) for row in rows), "at most", 0)]
     loads = [row for row in rows if row["part"] == "loads"]
     for model in dict.fromkeys(row["model"] for row in loads):
@@ -87,6 +89,14 @@ def claims(rows: list[dict[str, Any]]) -> list[Claim]:
         usual = min(mine[name] for name in BASELINES)
         ours = min(seconds for name, seconds in mine.items() if name not in BASELINES)
         found.append(claim(f"{model}: the usual ways over our loader", usual / ours, "at least", 1.0))
+    staged = {
+        (row["model"], row["step"]): row["latency_s"]
+        for row in rows
+        if row["part"] == "served" and row["step"] in ("staged", card_served.ALONE)
+    }
+    for model in dict.fromkeys(model for model, step in staged if step == card_served.ALONE):
+        over = staged[model, card_served.ALONE] / staged[model, "staged"]
+        found.append(claim(f"{model}, staged: without a ready context over with one", over, "at least", 2.0))
     for row in rows:
         if row["part"] == "served" and row["system"] == "glowplug" and row["step"] in ("parked", "staged"):
             least = 20.0 if row["step"] == "parked" else 5.0

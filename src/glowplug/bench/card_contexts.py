@@ -9,10 +9,12 @@ from typing import Any
 
 from glowplug.bench.result import spread
 from glowplug.loader.devices.cuda import card_bytes
+from glowplug.node import procfs
 
 _OPEN = """
 import json, sys, time
 import torch
+from glowplug.loader.devices.cuda import open_cuda
 start_s = time.monotonic()
 torch.cuda.init()
 torch.zeros(1, device=sys.argv[1])
@@ -20,17 +22,22 @@ torch.cuda.synchronize()
 context_s = time.monotonic() - start_s
 torch.ones(8, 8, device=sys.argv[1]) @ torch.ones(8, 8, device=sys.argv[1])
 torch.cuda.synchronize()
-print(json.dumps([context_s, time.monotonic() - start_s]), flush=True)
+product_s = time.monotonic() - start_s
+open_cuda(int(sys.argv[1].partition(":")[2] or 0)).warm()
+print(json.dumps([context_s, product_s, time.monotonic() - start_s]), flush=True)
 sys.stdin.readline()
 """
-"""The second time includes a first product: the library for it is loaded into the context then."""
+"""The second time includes a first product, the third a convolution too, and is what a context process does
+before it is ready: their libraries are loaded into the context then."""
+_WHATS = ("context", "context and first product", "context, first product and convolution")
 
 
 def rows(device: str, repeats: int) -> list[dict[str, Any]]:
-    """One process at a time opens a context; what is free is asked of the driver before and meanwhile. Raises
-    RuntimeError when one fails."""
+    """One process at a time opens a context; what is free is asked of the driver before and when it has all
+    three; `host_bytes` are its own then, of the node's memory. Raises RuntimeError when one fails."""
     number = int(device.partition(":")[2] or 0)
-    contexts_s, products_s, taken_bytes = [], [], []
+    opened_s: list[list[float]] = []
+    taken_bytes, host_bytes = [], []
     for _ in range(repeats):
         before_bytes = card_bytes(number)
         with subprocess.Popen(
@@ -42,12 +49,11 @@ def rows(device: str, repeats: int) -> list[dict[str, Any]]:
             if not said:
                 raise RuntimeError(f"a process could not open a context on {device}")
             taken_bytes.append(before_bytes - card_bytes(number))
+            host_bytes.append(procfs.private_bytes(process.pid))
             process.stdin.close()
-        context_s, product_s = json.loads(said)
-        contexts_s.append(context_s)
-        products_s.append(product_s)
-    taken = spread("context_bytes", taken_bytes)
+        opened_s.append(json.loads(said))
+    taken = spread("context_bytes", taken_bytes) | spread("host_bytes", host_bytes)
     return [
-        {"part": "contexts", "what": "context", **spread("opened_s", contexts_s), **taken},
-        {"part": "contexts", "what": "context and first product", **spread("opened_s", products_s), **taken},
+        {"part": "contexts", "what": what, **spread("opened_s", seconds), **taken}
+        for what, seconds in zip(_WHATS, zip(*opened_s, strict=True), strict=True)
     ]

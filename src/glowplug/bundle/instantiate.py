@@ -89,13 +89,14 @@ def find_target(module_name: str, qualname: str, folder: Path) -> Any:
 def serve_bundle(
     manifest: Manifest,
     bundle: Path,
-    pack_path: Path,
+    packed: Path | int,
     phases: Phases,
     arrivals: int | None = None,
     place: Place | None = None,
 ) -> Served:
     """Climbs to STAGED in this process; with `arrivals` before the weights are all there
-    (loader/arriving.py). `place` brings them to a device.
+    (loader/arriving.py). `packed` is the pack, or a descriptor of it, which is owned from now on. `place`
+    brings the weights to a device.
 
     Raises what the user's code raises, or WeightsError.
     """
@@ -107,7 +108,7 @@ def serve_bundle(
         name = manifest.declaration.endpoints[0].name
         return Served(target, {name: target.call if isinstance(target, Handle) else target}, None)
     with phases.phase("fetch"):
-        pack = _open(pack_path, arrivals) if manifest.pack else None
+        pack = _open(packed, arrivals) if manifest.pack else None
     if manifest.mode == "skeleton":
         assert pack is not None
         with phases.phase("build"):
@@ -142,7 +143,7 @@ def _handover_of(instance: Any) -> Handover | None:
     return handover_in([value for value in vars(instance).values() if isinstance(value, torch.nn.Module)])
 
 
-def _open(path: Path, arrivals: int | None) -> MappedPack:
+def _open(path: Path | int, arrivals: int | None) -> MappedPack:
     from glowplug import loader
 
     try:

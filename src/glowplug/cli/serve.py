@@ -90,7 +90,7 @@ def serve(
         Where functions with device="gpu" compute: auto (every graphics card), none, cuda:NUMBER,
         cpu:COUNT (cores of their own), or virtual:COUNTxSIZE@RATE/s as in virtual:3x2GB@2GB/s, which take the
         time that such cards would (options behind commas: latency=TIME, run=TIME, context=SIZE/TIME,
-        shared=yes). May be given several times.
+        shared=yes, ready=no). May be given several times.
     scheduling
         The policy that decides which request computes on which device; a wrong name lists those that exist.
     device_eviction

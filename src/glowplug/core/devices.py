@@ -13,9 +13,9 @@ from glowplug.core.units import parse_bytes, parse_seconds
 
 Kind = Literal["virtual", "cpu", "cuda"]
 MOST_DEVICES = 1024
-CARD_CONTEXT = "800MB"
-"""What a process's context takes of a graphics card, about: 753 MB were seen on an H100 (CUDA 13, the
-libraries of a first product in it)."""
+CARD_CONTEXT = "900MB"
+"""What a process's context takes of a graphics card, about: 835 MB were seen on an H100 (CUDA 13, the
+libraries of a first product and convolution in it)."""
 _VIRTUAL = re.compile(r"(\d+)x([^@,]+)@([^/,]+)/s")
 _CPU = re.compile(r"(\d+)(?:x(.+))?")
 _HELP = (
@@ -30,7 +30,8 @@ class DeviceSetting(msgspec.Struct, frozen=True, omit_defaults=True):
     Of `virtual`: a copy there takes `latency_s` and its bytes by `copy_bytes_per_s`, a run at least `run_s`.
     Of `cpu`: `cores` are those of its workers. `context_bytes` and `context_s` are what a process takes of
     the device, and needs, before any model lies there; with `shared` the functions of a namespace have one
-    such context together.
+    such context together. With `ready` a process that has one waits for the next load, and its bytes are kept
+    for it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class DeviceSetting(msgspec.Struct, frozen=True, omit_defaults=True):
     context_bytes: int = 0
     context_s: float = 0.0
     shared: bool = False
+    ready: bool = True
 
 
 Harm = Literal["loads", "memory", "slow", "gone", "none"]
@@ -110,17 +112,16 @@ def _virtual(rest: str, given: dict[str, str], text: str, first: int) -> list[De
     capacity_bytes, rate = _bytes(match[2], text), _bytes(match[3], text)
     if not capacity_bytes or not rate:
         raise _wrong(f"{text[:80]!r}: a size and a rate are more than 0")
-    _check_options(given, text, "latency", "run", "context", "shared")
+    _check_options(given, text, "latency", "run", "context", "shared", "ready")
     context_size, _, context_time = given.get("context", "0").partition("/")
-    shared = given.get("shared", "no")
-    if shared not in ("yes", "no"):
-        raise _wrong(f"{text[:80]!r}: shared is yes or no")
+    context_bytes = _bytes(context_size, text)
     return [
         DeviceSetting(
             f"virtual{number}", "virtual", number, capacity_bytes, float(rate),
             latency_s=_seconds(given.get("latency", "0"), text), run_s=_seconds(given.get("run", "0"), text),
-            context_bytes=_bytes(context_size, text), context_s=_seconds(context_time or "0", text),
-            shared=shared == "yes",
+            context_bytes=context_bytes, context_s=_seconds(context_time or "0", text),
+            shared=_yes(given, "shared", "no", text),
+            ready=_ready(given, text, capacity_bytes, context_bytes),
         )
         for number in range(first, first + count)
     ]  # fmt: skip
@@ -159,16 +160,22 @@ def _cuda(rest: str, given: dict[str, str], text: str, host: Host) -> list[Devic
 
 
 def _card(number: int, given: dict[str, str], text: str, free_bytes: int) -> DeviceSetting:
-    _check_options(given, text, "memory", "context")
+    _check_options(given, text, "memory", "context", "ready")
     capacity_bytes = _bytes(given["memory"], text) if "memory" in given else free_bytes
     if not capacity_bytes:
         raise _wrong(
             f"what is free on cuda:{number} cannot be asked; say it, as in cuda:{number},memory=40GB"
         )
+    context_bytes = _bytes(given.get("context", CARD_CONTEXT), text)
     return DeviceSetting(
-        f"cuda{number}", "cuda", number, capacity_bytes,
-        context_bytes=_bytes(given.get("context", CARD_CONTEXT), text),
+        f"cuda{number}", "cuda", number, capacity_bytes, context_bytes=context_bytes,
+        ready=_ready(given, text, capacity_bytes, context_bytes),
     )  # fmt: skip
+
+
+def _ready(given: dict[str, str], text: str, capacity_bytes: int, context_bytes: int) -> bool:
+    """Whether a context waits there: not where it would leave no room for a model with its own."""
+    return _yes(given, "ready", "yes", text) and 2 * context_bytes < capacity_bytes
 
 
 def _check_options(given: dict[str, str], text: str, *known: str) -> None:
@@ -191,6 +198,13 @@ def _count(digits: str, text: str) -> int:
     if not 1 <= count <= MOST_DEVICES:
         raise _wrong(f"{text[:80]!r}: from 1 to {MOST_DEVICES} devices")
     return count
+
+
+def _yes(given: dict[str, str], name: str, default: str, text: str) -> bool:
+    value = given.get(name, default)
+    if value not in ("yes", "no"):
+        raise _wrong(f"{text[:80]!r}: {name} is yes or no")
+    return value == "yes"
 
 
 def _bytes(value: str, text: str) -> int:

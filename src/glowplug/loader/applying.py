@@ -76,6 +76,8 @@ class Applier:
                         expected += 1
                 for one in ready:
                     with self._recorder.during("apply", one):
+                        if self._copy:
+                            self._gates.use(one)
                         for number in inside[one]:
                             self._apply(fitted, number, tensors[number])
                     self._gates.open(one)

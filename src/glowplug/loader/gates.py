@@ -39,21 +39,26 @@ class Gates:
         self.waited_s = 0.0
         """Seconds for which somebody waited, over all units."""
         self.on_stall: Callable[[int], object] = lambda unit: None
-        self.guard: Callable[[int], object] = lambda unit: None
-        """Called by who uses a unit first, once it is there: on a device its copy may still be under way."""
+        self.guard: Callable[[int], object] | None = None
+        """On a device a unit that was opened is still being copied: called by whoever uses one, each time,
+        until `landed`. Set it before the first unit is opened."""
 
     def open(self, unit: int) -> None:
-        """The unit's weights are in their place. A second time does nothing. The last one takes the gates
-        away.
+        """The unit's weights are in their place, or with a `guard` on their way there. A second time does
+        nothing. The last one takes the gates away when nobody guards.
         """
         with self._lock:
             if self._events[unit].is_set():
                 return
             self._events[unit].set()
             self._left -= 1
-            last = not self._left
-        if last and not self._watched:
-            self.remove()
+        self._remove_if_useless()
+
+    def landed(self) -> None:
+        """What was opened is in its place, and so will be what is opened later: no more guarding."""
+        with self._lock:
+            self.guard = None
+        self._remove_if_useless()
 
     def fail(self, error: BaseException) -> None:
         """No more units will come: whoever waits, now or later, gets `error`."""
@@ -78,6 +83,14 @@ class Gates:
             self._first_use(unit)
         elif self._error is not None:
             raise self._error
+        self.use(unit)
+
+    def use(self, unit: int) -> None:
+        """What this thread computes from now on sees the unit, which has been fetched."""
+        guard = self.guard
+        if guard is not None:
+            # Not only the first time: another thread computes on another stream.
+            guard(unit)
 
     def _first_use(self, unit: int) -> None:
         event = self._events[unit]
@@ -88,7 +101,6 @@ class Gates:
             self.waited_s += time.perf_counter() - asked_s
         if self._error is not None:
             raise self._error
-        self.guard(unit)
         self._seen[unit] = 1
         if self._recorder is not None:
             self._recorder.used(unit, asked_s, time.perf_counter())
@@ -114,8 +126,7 @@ class Gates:
                     waiting = _Waiting(plain, by_name, self)
                     self._modules.append((module, where, waiting))
                     module.__dict__[where] = waiting
-        if self.opened and not self._watched:
-            self.remove()
+        self._remove_if_useless()
 
     def remove(self) -> None:
         """Gives the modules plain dicts again. Everything must be there."""
@@ -123,6 +134,12 @@ class Gates:
             module, where, waiting = self._modules.pop()
             if module.__dict__.get(where) is waiting:
                 module.__dict__[where] = waiting.plain()
+
+    def _remove_if_useless(self) -> None:
+        with self._lock:
+            useless = not self._left and self.guard is None and not self._watched
+        if useless:
+            self.remove()
 
 
 class _Waiting(dict[str, Any]):

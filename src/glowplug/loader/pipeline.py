@@ -10,6 +10,7 @@ there waits for it (gates.py), and gets the error when it cannot come.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -68,6 +69,8 @@ class Loading:
         self._number = 0
         self._faults = False
         self._gates: Gates
+        self._landed = threading.Event()
+        """Whether all that was fetched, or will ever be, is where it belongs."""
         self._fetch: Fetch
         self._read_bytes: int
         self._on_arrival: Callable[[int], object] = lambda unit: None
@@ -97,13 +100,14 @@ class Loading:
             self._source.close()
             raise
         self._read_bytes = sink.read_bytes
+        if device.name != "cpu":
+            self._gates.guard = sink.guard
         # From here on the fetch closes the source, when its last read has ended.
         self._fetch = Fetch(
             source, contents, sink, self._arrived, self._failed, partial(self._finish, sink), self._recorder
         )
         parallel = self.strategy.parallel or self._source.advice.parallel
         self._number = self._fetchers.start(self._fetch, self._priority, parallel=parallel)
-        self._gates.guard = sink.guard
         if self.strategy.scheduled:
             self._gates.on_stall = self._stalled
         try:
@@ -144,7 +148,12 @@ class Loading:
     def _finish(self, sink: Sink) -> None:
         """The last read has ended."""
         self._source.close()
-        sink.finish()
+        try:
+            sink.finish()
+        except BaseException as error:
+            self._gates.fail(error)
+        self._gates.landed()
+        self._landed.set()
 
     def _rebuild(self, sink: Sink, only: Sequence[str] | None) -> None:
         """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
@@ -190,7 +199,7 @@ class Loading:
             applier.start(fitted, sink.memory)
             return
         self._release(self._fetch.units)
-        self._fetch.over.wait()
+        self._landed.wait()
         applier.run(fitted, sink.memory)
         self._gates.wait_all()
         if self._watched:
@@ -232,7 +241,7 @@ class Loading:
     @property
     def done(self) -> bool:
         """Whether every weight is in its place."""
-        return self._gates.opened
+        return self._gates.opened and self._landed.is_set()
 
     def prime(self) -> Prime | None:
         """The calls that the object was packed with. None for what is no pack."""
@@ -240,7 +249,10 @@ class Loading:
         return msgspec.msgpack.decode(data, type=Prime) if data is not None else None
 
     def wait(self) -> None:
-        """Returns when every weight is in its place. Raises the error with which the load failed."""
+        """Returns when every weight is in its place, on a device too. Raises the error with which the load
+        failed."""
+        self._gates.wait_all()
+        self._landed.wait()
         self._gates.wait_all()
 
     def promote(self, priority: Priority) -> None:

@@ -36,15 +36,16 @@ from glowplug.loader.tensors import views
 _VERIFY_CHUNK_BYTES = 2**20
 
 
-def open_pack(path: str | Path, arrivals: int | None = None) -> MappedPack:
-    """Opens a pack and checks its header: a few pages are read, no weights.
+def open_pack(path: str | Path | int, arrivals: int | None = None) -> MappedPack:
+    """Opens a pack, or takes an open one by its descriptor, and checks its header: a few pages are read, no
+    weights.
 
     With `arrivals`, a descriptor, the weights are still being written by somebody who tells of them there
     (arriving.py); it is owned from now on.
 
     Raises PackTruncated, PackCorrupt (no pack, another version, a damaged header), OSError.
     """
-    file = io.FileIO(str(path))
+    file = io.FileIO(path)
     try:
         # Here, by fstatfs, is the place to refuse file systems on which a mapping is slow or may vanish.
         source = FileSource(file.fileno(), str(path))

@@ -37,10 +37,12 @@ class Sink(Protocol):
         """Nothing was put there."""
 
     def guard(self, unit: int) -> None:
-        """What this thread computes from now on sees the unit, all of whose ranges were put."""
+        """What this thread computes from now on sees the unit, all of whose ranges were put. Any thread, any
+        number of times."""
 
     def finish(self) -> None:
-        """Nothing is put any more: called once, in an I/O thread, whether the load went well or not."""
+        """Nothing is put any more: called once, in an I/O thread, whether the load went well or not. Returns
+        when all that was put is in `memory`: no `guard` is needed after it. Raises DeviceFailed."""
 
 
 class HostSink:
@@ -116,12 +118,14 @@ class DeviceSink:
             self._condition.notify()
 
     def guard(self, unit: int) -> None:
-        placements: Sequence[Placement] = self._placements.pop(unit, ())
+        with self._condition:
+            placements: Sequence[Placement] = self._placements.get(unit, ())
         for placement in placements:
             placement.guard()
 
     def finish(self) -> None:
-        return
+        for placement in self._leaving.values():
+            placement.wait()
 
 
 class MappedDeviceSink:
@@ -156,7 +160,7 @@ class MappedDeviceSink:
 
     def guard(self, unit: int) -> None:
         with self._lock:
-            placements: Sequence[Placement] = self._placements.pop(unit, ())
+            placements: Sequence[Placement] = self._placements.get(unit, ())
         for placement in placements:
             placement.guard()
 

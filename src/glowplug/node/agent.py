@@ -102,7 +102,9 @@ class Agent:
         loop = asyncio.get_running_loop()
         loop.add_reader(self.server.fileno(), self._read_server)
         self.tell(AgentReady(self.isolation, self.devices.specs))
+        self.births.interpreters.standby.refill()
         await self._stopped.wait()
+        self.births.interpreters.standby.close()
         for held in (*self.contexts.everyone(), *self.roster.everyone()):
             held.process.kill()
         with contextlib.suppress(TimeoutError):
@@ -218,7 +220,8 @@ class Agent:
         """A worker on a device. Raises OSError."""
         try:
             device = self.devices.find(number)
-            context = self.contexts.take(command, device)
+            # What the workers of a gang have together lies where a context process may not reach.
+            context = self.contexts.take(command, device) if more.get("gang") is None else None
             residence = device.admit(command, has_context=context is not None)
         except CapacityError as error:
             self.fail(command, error.code, error.message)

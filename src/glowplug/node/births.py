@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Climb, Target
 from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import FunctionSpec
-from glowplug.node import guard, imports, share, wire, zygote
+from glowplug.node import guard, share, wire
 from glowplug.node.devices import NodeDevice
-from glowplug.node.isolation import identities, launch, limits, roots
+from glowplug.node.interpreters import Interpreters
+from glowplug.node.isolation import roots
 from glowplug.node.isolation.child import Confinement
 from glowplug.node.isolation.means import Means
 from glowplug.node.isolation.seats import Seat, Seats
-from glowplug.node.layers import BEGIN, carrying_layers, python_path
 from glowplug.node.messages import Fork, Place, Role
 from glowplug.node.processes import OnExit, OnLines, OnMessage, Process
 from glowplug.node.roster import Held
-
-_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
-_RUNTIME_TUNING = {
-    # A team member that spins takes the core from the one it waits for whenever workers share cores, and in
-    # the first moments after a fork. See docs/decisions/006.
-    "GOMP_SPINCOUNT": "10000",
-    # Activations come as huge pages: a tenth of the page faults in a first pass.
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
 
 
 class Births:
@@ -58,8 +48,7 @@ class Births:
         self._device_threads = min((len(each.cores) for each in settings.devices if each.cores), default=1)
         self._readable = roots.readable_roots()
         self._devices = roots.device_roots()
-        self.left_out: dict[str, dict[str, str]] = {}
-        """By environment: libraries that it does well not to import, as found out once."""
+        self.interpreters = Interpreters(store, means, seats, self._threads, self._devices)
 
     def uid(self, name: str) -> int | None:
         """The user of who installs packages, by that name; None is our own."""
@@ -73,61 +62,21 @@ class Births:
         key = command.target.key
         seat = self._seats.environment(key)
         try:
-            return self._launch(command, seat, python, environment_s)
+            return self._launched(command, seat, python, environment_s)
         except BaseException:
             self._seats.leave(seat)
             raise
 
-    def _launch(self, command: Climb, seat: Seat, python: Path | None, environment_s: float) -> Held:
-        key, home = command.target.key, self._seats.home(command.target.key)
-        ours, theirs = wire.socket_pair()
-        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
-        arguments = [str(theirs.fileno()), str(os.getpid()), *command.spec.declaration.libraries]
-        begin = [str(python), "-c", BEGIN] if python else [sys.executable, "-c", zygote.COMMAND]
+    def _launched(self, command: Climb, seat: Seat, python: Path | None, environment_s: float) -> Held:
         readable = (*self._readable, *((str(python.parents[1]),) if python else ()))
-        network = command.spec.declaration.network
-        plan = self._plan(seat, home.parent, [*begin, *arguments], readable, network=network)
-        try:
-            started = subprocess.Popen(
-                [sys.executable, "-I", "-S", launch.__file__, json.dumps(plan)],
-                stdin=subprocess.DEVNULL, stdout=pipes[0][1], stderr=pipes[1][1], pass_fds=(theirs.fileno(),),
-                env=self._variables(key, home, python is not None), start_new_session=True,
-            )  # fmt: skip
-        except OSError:
-            ours.close()
-            wire.close_all([pipes[0][0], pipes[1][0]])
-            raise
-        finally:
-            theirs.close()
-            wire.close_all([pipes[0][1], pipes[1][1]])
-        process = self._process(f"environment {key}", ours, pipes)
+        started, control, pipes = self.interpreters.start(command, seat, python, readable)
+        process = self._process(f"environment {command.target.key}", control, pipes)
         process.popen = started
         process.born(started.pid, os.pidfd_open(started.pid))
         held = Held(command.target, process, command, time.monotonic(), seat, command.spec.function)
         held.environment_s, held.readable = environment_s, readable
         process.owner = held
         return held
-
-    def _plan(
-        self, seat: Seat, place: Path, command: list[str], readable: tuple[str, ...], *, network: bool
-    ) -> dict[str, Any]:
-        """What `launch` does before it executes `command`. `place` holds the folders of all its functions."""
-        means, store = self._means, self._store
-        rules = {
-            "readable": [*readable, *map(str, (store.bundles, store.packs, store.uploads))],
-            "writable": [str(place)],
-            "devices": self._devices,
-        }
-        count = identities.RANGE if means.user_namespaces else 1
-        return {
-            "command": command,
-            "groups": seat.group.members_files if seat.group is not None else [],
-            "tasks": limits.MAX_TASKS,
-            "no_network": means.own_network and not network,
-            "ids": [seat.owner, count] if seat.owner is not None else None,
-            "folder": str(seat.new_folder("zygote")),
-            "landlock": rules if means.landlock else None,
-        }
 
     def child(
         self,
@@ -162,12 +111,12 @@ class Births:
         return held
 
     def context(self, parent: Held, climb: Climb, device: NodeDevice) -> Held:
-        """A process that opens the device's context: no function's, so it has its parent's seat. Raises
-        OSError."""
-        seat = self._seats.beside(parent.seat)
+        """A process that opens the device's context, confined to a seat of its own before. Raises OSError."""
+        seat = self._seats.waiting(climb.spec.environment_key)
         try:
             home = seat.new_folder("context")
-            message = Fork("context", climb.spec.function, "", str(home), device=device.setting)
+            confinement = self._confinement(parent, seat, climb.spec.environment_key)
+            message = Fork("context", "", "", str(home), confinement, device=device.setting)
             return self.forked(parent, message, seat, home, climb.target, climb, device.descriptors)
         except BaseException:
             self._seats.leave(seat)
@@ -205,17 +154,42 @@ class Births:
         bundle = str(self._store.bundle_path(spec.version))
         confinement = None
         if parent.seat is not seat:
-            own = (bundle, pack, *parts, more.get("code", ""), str(self._seats.home(spec.environment_key)))
-            confinement = Confinement(
-                seat.user, bool(self._means.landlock), (*parent.readable, *filter(None, own)),
-                (str(seat.folder), *((gang.folder,) if gang is not None else ())), self._devices,
-                seat.file_bytes,
-            )  # fmt: skip
+            own = filter(None, (bundle, pack, *parts, more.get("code", "")))
+            shared = (gang.folder,) if gang is not None else ()
+            confinement = self._confinement(parent, seat, spec.environment_key, tuple(own), shared)
         instance = int(target.key) if target.kind == "instance" else 0
         return Fork(
             role, spec.function, spec.version, str(home), confinement, bundle, pack, parts, gang, instance,
             sent_s=time.monotonic(), **more,
         )  # fmt: skip
+
+    def _confinement(
+        self,
+        parent: Held,
+        seat: Seat,
+        environment: str,
+        own: tuple[str, ...] = (),
+        shared: tuple[str, ...] = (),
+    ) -> Confinement:
+        """To a seat: to be read is what the environment reads, and `own`; to be written the seat's
+        folder and `shared`."""
+        readable = (*parent.readable, *own, str(self._seats.home(environment)))
+        writable = (str(seat.folder), *shared)
+        landlock = bool(self._means.landlock)
+        return Confinement(seat.user, landlock, readable, writable, self._devices, seat.file_bytes)
+
+    def given(self, held: Held, climb: Climb, **more: Any) -> tuple[Fork, tuple[int, ...]]:
+        """What a process that waits in a context is told to become the worker of this climb, and its pack,
+        open: it was confined before anybody knew what it would have to read. Raises OSError."""
+        spec, seat = climb.spec, held.seat
+        manifest = self._store.described(spec.version)
+        bundle = self._store.bundle_path(spec.version)
+        shown = self._seats.give(seat, spec, bundle, manifest.pack_bytes if manifest is not None else 0)
+        home = seat.new_folder("worker")
+        message = self.message(held, "worker", seat, home, climb.target, spec, **more)
+        limit = Confinement(file_bytes=seat.file_bytes)
+        told = msgspec.structs.replace(message, bundle=str(shown), pack="", confinement=limit)
+        return told, (os.open(message.pack, os.O_RDONLY | os.O_CLOEXEC),) if message.pack else ()
 
     def forked(
         self, parent: Held, message: Fork, seat: Seat, home: Path, target: Target, climb: Climb | None,
@@ -244,14 +218,6 @@ class Births:
         if group is not None and (child.seat is not parent.seat or not parent.moved):
             later(_move, child)
 
-    def moved(self, held: Held, before: Seat, home: Path | None, later: Callable[..., object]) -> None:
-        """A process has another seat than `before`, and its folder there is not wanted any more."""
-        if home is not None:
-            later(shutil.rmtree, home, True)
-        self._seats.leave(before)
-        if held.seat.group is not None:
-            later(_move, held)
-
     def vacate(self, seat: Seat) -> None:
         """What was on the seat without being a process is gone."""
         self._seats.leave(seat)
@@ -272,25 +238,6 @@ class Births:
         process.capture(pipes[0][0], "stdout")
         process.capture(pipes[1][0], "stderr")
         return process
-
-    def _variables(self, environment_key: str, home: Path, layered: bool) -> dict[str, str]:
-        """What an environment's zygote sees: nothing of the server's own but where Python finds things."""
-        left_out = self.left_out.get(environment_key)
-        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-        threads = str(self._threads)
-        return kept | {
-            "HOME": str(home),
-            "TMPDIR": str(home),
-            **(carrying_layers() if layered else {"PYTHONPATH": python_path()}),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OMP_NUM_THREADS": threads,
-            "GLOWPLUG_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            **_RUNTIME_TUNING,
-            **(imports.carrying(imports.Imports(left_out=left_out)) if left_out else {}),
-        }
 
 
 def _move(child: Held) -> None:

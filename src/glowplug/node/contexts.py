@@ -1,8 +1,10 @@
-"""Processes that have a device's context and no function yet: one is ready on each device that charges for
-it.
+"""Processes that have a device's context and no function yet: one is ready on each device where a context
+takes its time.
 
-A climb takes it, so that it does not wait for a context; it serves that one function and ends with it, and
-another is made. A device may be told to share instead: then the first worker of a namespace waits for a
+A context starts threads, and what confines a process binds the thread that asks and those it starts later. So
+each is confined first, to a seat of its own (isolation/seats.py), and what its function may read is brought
+there. A climb takes it, so that it does not wait for a context; it serves that one function and ends with it,
+and another is made. A device may be told to share instead: then the first worker of a namespace waits for a
 context, and all of them have it together, for as long as one of them lives.
 """
 
@@ -52,28 +54,26 @@ class Contexts:
     def become_worker(self, held: Held, climb: Climb, data: tuple[int, ...], **more: Any) -> None:
         """A process that was taken serves this climb from now on; `more` is for its Fork message. Raises
         OSError; then it is of no use."""
-        births, spec = self._agent.births, climb.spec
         # From here on its end is this climb's end.
-        held.target, held.climb, held.function, held.ready = climb.target, climb, spec.function, False
-        held.process.name = f"worker of {spec.function}"
-        seat, before, former_home = births.serving(spec), held.seat, held.home
+        held.target, held.climb, held.function, held.ready = climb.target, climb, climb.spec.function, False
+        held.process.name = f"worker of {climb.spec.function}"
         pipes: list[tuple[int, int]] = []
+        weights: tuple[int, ...] = ()
         try:
-            home = seat.new_folder("worker")
-            message = births.message(held, "worker", seat, home, climb.target, spec, **more)
-            pipes += [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
-            for (end, _), stream in zip(pipes, ("stdout", "stderr"), strict=True):
-                held.process.capture(end, stream)
-            if not held.process.send(message, (*(pipe[1] for pipe in pipes), *data)):
+            message, weights = self._agent.births.given(held, climb, **more)
+            for stream in ("stdout", "stderr"):
+                pipes.append(os.pipe2(os.O_CLOEXEC))
+                held.process.capture(pipes[-1][0], stream)
+            # In a worker's order: its socket, its weights, and last what its device is told by.
+            role = (*data[:1], *weights, *data[1:])
+            if not held.process.send(message, (*(pipe[1] for pipe in pipes), *role)):
                 raise BrokenPipeError(f"{held.process.name} is gone")
         except BaseException:
-            self._agent.seats.leave(seat)
             held.process.kill()
             raise
         finally:
-            wire.close_all(pipe[1] for pipe in pipes)
-        held.started_s, held.seat, held.home = time.monotonic(), seat, home
-        births.moved(held, before, former_home, self._agent.moves.submit)
+            wire.close_all((*(pipe[1] for pipe in pipes), *weights))
+        held.started_s = time.monotonic()
 
     def prepare(self, climb: Climb, device: NodeDevice) -> None:
         """Makes one ready for the next climb like this one, in place of another environment's."""

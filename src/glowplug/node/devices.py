@@ -117,8 +117,9 @@ class NodeDevice:
         self.page = PacePage() if setting.kind == "virtual" else None
         self._virtual = virtual_device(setting, self.page.descriptor) if self.page is not None else None
         self.ledger: VirtualDevice | Ledger = self._virtual or Ledger(self.id, setting.capacity_bytes)
-        self.has_contexts = self._virtual is not None and not setting.shared and setting.context_s > 0
-        """Whether it is worth while to have one ready; its bytes are nobody else's then."""
+        takes_time = setting.kind == "cuda" or (setting.kind == "virtual" and setting.context_s > 0)
+        self.has_contexts = setting.ready and takes_time and not setting.shared
+        """Whether one is ready for the next climb; its bytes are nobody else's then."""
         kept_bytes = setting.context_bytes if self.has_contexts else 0
         self.spec = DeviceSpec(self.id, self.ledger.capacity_bytes - kept_bytes, 1, setting.context_bytes)
         self._shared: dict[str, SharedContext] = {}
@@ -153,7 +154,7 @@ class NodeDevice:
         are where they are, and onto a card its workers bring them."""
         if self._virtual is not None:
             return self._virtual.place(_untouched(nbytes), reservation)
-        return VirtualCopy(b"", 0.0, 0.0, RealClock(), "")
+        return VirtualCopy(b"", 0.0, 0.0, RealClock())
 
     def leave(self, residence: Residence) -> None:
         """A worker is gone, and all that it had here free."""

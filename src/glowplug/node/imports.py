@@ -43,11 +43,12 @@ def carrying(known: Imports) -> dict[str, str]:
 
 class Importer:
     """Imports libraries in this process, which may be replaced by that, with `kept` as its one descriptor
-    beside the standard streams. Make it before anything is imported: a replacement starts with the
-    environment variables of that moment."""
+    beside the standard streams. `command` begins the replacement. Make it before a library is imported: a
+    replacement starts with the environment variables of that moment."""
 
-    def __init__(self, kept: int) -> None:
+    def __init__(self, kept: int, command: list[str]) -> None:
         self._kept = kept
+        self._command = command
         carried = os.environ.pop(_CARRIED, None)
         self._variables = dict(os.environ)
         self.known = msgspec.json.decode(carried, type=Imports) if carried else Imports()
@@ -85,7 +86,7 @@ class Importer:
             if descriptor > 2:
                 with contextlib.suppress(OSError):  # the one that this listing was read from
                     os.set_inheritable(descriptor, descriptor == self._kept)
-        os.execve(sys.executable, sys.orig_argv, self._variables | carrying(self.known))
+        os.execve(sys.executable, self._command, self._variables | carrying(self.known))
 
 
 def lasting_threads() -> int:

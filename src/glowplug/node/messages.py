@@ -145,7 +145,8 @@ class Fork(_Message, frozen=True):
     threads: int = 0
     """What it takes of the cores, see share.py."""
     arriving: bool = False
-    """The pack is still being fetched: two more descriptors are the file, and who tells of its units."""
+    """The pack is still being fetched: two more descriptors are the file, and who tells of its units. A
+    worker that was a context process is given the file alone."""
     device: DeviceSetting | None = None
     """Where a worker computes. Of a virtual one the last descriptor is a file that says how fast it is."""
 

@@ -57,11 +57,12 @@ def run_there(device: Device, call: Callable[..., Any]) -> Callable[..., Any]:
 
 def wait_in_context(message: Fork, control: socket.socket, extra: list[int]) -> tuple[Fork, list[int]]:
     """Opens the device's context before any function is known, says so, and becomes a function's worker when
-    it is told to. Raises ConnectionResetError when the agent is gone."""
+    it is told to. It is confined already: what it starts here has no more rights than it has itself. Raises
+    ConnectionResetError when the agent is gone."""
     from glowplug.node.zygote import settle_as
 
     assert message.device is not None
-    open_device(message.device, extra).open_context()
+    open_device(message.device, extra).warm()
     syscalls.name_process("ready-context")
     wire.send(control, ContextReady())
     found = wire.Receiver(control, Fork).receive()

@@ -91,7 +91,7 @@ class Reports:
                 return
             held.missing, held.left_out = message.missing, message.left_out
             if held.target.kind == "environment":
-                self.agent.births.left_out[held.target.key] = message.left_out
+                self.agent.births.interpreters.imported(held.target.key, message.left_out)
             self._reached(held, message.held_bytes, message.phases)
         elif isinstance(message, WorkerReady) and held.climb is not None:
             self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)
@@ -160,7 +160,11 @@ class Reports:
         if self.agent.contexts.owns(process):
             self.agent.contexts.on_exit(process)
             return
+        residence = held.residence
         self._forget(held)
+        if residence is not None and held.climb is not None:
+            # It may have taken a context along, and did not come so far that another was made.
+            self.agent.contexts.prepare(held.climb, residence.device)
         self.agent.gangs.left(held)
         target, command = held.target, held.descend
         if command is not None:

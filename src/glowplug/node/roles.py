@@ -62,16 +62,15 @@ def failure(error: BaseException) -> Failed:
     return Failed("function_failed", line[:2000])
 
 
-def load(message: Fork, phases: Phases, arriving: Sequence[int] = (), place: Place | None = None) -> Served:
-    """Climbs to STAGED in this process. `arriving` are two descriptors when its weights are still on their
-    way: their file, and who tells of them. `place` brings them to a device (loader.MappedPack.load)."""
+def load(message: Fork, phases: Phases, weights: Sequence[int] = (), place: Place | None = None) -> Served:
+    """Climbs to STAGED in this process. `weights` are descriptors: their file, when this process may not open
+    it, and while they are still on their way who tells of them. `place` brings them to a device
+    (loader.MappedPack.load)."""
     bundle = Path(message.bundle)
     manifest = msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest)
-    if arriving:
-        served = serve_bundle(manifest, bundle, Path(f"/proc/self/fd/{arriving[0]}"), phases, arriving[1])
-        os.close(arriving[0])
-    else:
-        served = serve_bundle(manifest, bundle, Path(message.pack), phases, place=place)
+    packed = weights[0] if weights else Path(message.pack)
+    arrivals = weights[1] if len(weights) > 1 else None
+    served = serve_bundle(manifest, bundle, packed, phases, arrivals, place)
     served.routes = Routes(served.endpoints, manifest.declaration)
     if served.routes.wants_a_loop:
         from glowplug.node import concurrent_worker  # noqa: F401  asyncio, once for all children

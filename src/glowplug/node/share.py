@@ -7,9 +7,11 @@ give the same bits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 from glowplug.core.priority import BUILD_NICE, NICE
 from glowplug.core.specs import Declaration, FunctionSpec
@@ -48,7 +50,8 @@ def io_class(rank: int) -> IoClass:
 
 
 def take(nice: int, threads: int, cores: Collection[int] = ()) -> None:
-    """Called by a process that leads a session of its own and has one thread. It keeps to `cores`, if any."""
+    """Called by a process that leads a session of its own. It keeps to `cores`, if any: whoever already has
+    other threads is on a device whose cores are its own, and those keep to them since they were made."""
     if cores:
         os.sched_setaffinity(0, cores)
     if threads:
@@ -64,7 +67,10 @@ def step_back(nice: int) -> bool:
     counts between them is the group's own, which is set too. Waits for up to half a second, in what gives
     way anyway, when other groups were set just before. False when the group's could not be set.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
+    for task in Path("/proc/self/task").iterdir():  # each thread has a niceness of its own
+        with contextlib.suppress(ProcessLookupError):
+            thread = int(task.name)
+            os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
     for _ in range(_TRIES):
         try:
             with open("/proc/self/autogroup", "w") as file:

@@ -27,8 +27,9 @@ class Worker:
     """Lives in a process of its own, in its main thread. Ends when the gateway or the agent is gone.
 
     `served` is what its zygote had staged, else it climbs by itself; `imported_s` is what the environment's
-    imports took when they were made for this very worker, else 0; `arriving` is
-    for `load`, when its weights still stream into the node's disk cache; `device` is where it computes.
+    imports took when they were made for this very worker, else 0; `weights` is
+    for `load`, when it is given their file: while they still stream into the node's disk cache, or because it
+    was confined before its function was known; `device` is where it computes.
     """
 
     def __init__(
@@ -38,17 +39,17 @@ class Worker:
         data: socket.socket,
         served: Served | None,
         imported_s: float,
-        arriving: Sequence[int] = (),
+        weights: Sequence[int] = (),
         device: Device | None = None,
     ) -> None:
         self.message = message
         self.control = control
         self.served = served
-        self.arriving = arriving
+        self.weights = weights
         self.device = device
         self.origin = (
             "remote"
-            if arriving
+            if message.arriving
             else "parked"
             if message.prime
             else "staged"
@@ -68,7 +69,7 @@ class Worker:
         served, phases = self._climb()
         # On a device a climb is over before a request is sent there: it waited for that in its queue.
         first = phases.seconds if not self.message.prime and self.device is None else None
-        answers.climbed(first, self.origin, served.pack if self.arriving else None)
+        answers.climbed(first, self.origin, served.pack if self.message.arriving else None)
         if served.routes.wants_a_loop:
             from glowplug.node.concurrent_worker import ConcurrentWorker  # asyncio, which few need
 
@@ -107,10 +108,10 @@ class Worker:
         from glowplug.node.roles import load
 
         if self.device is None:
-            return self.served or load(self.message, phases, self.arriving)
+            return self.served or load(self.message, phases, self.weights)
         with phases.phase("import"):
             place = settle(self.device)
-        served = self.served or load(self.message, phases, place=place)
+        served = self.served or load(self.message, phases, self.weights, place)
         served.routes.wrap(partial(run_there, self.device))
         return served
 

@@ -46,12 +46,16 @@ Child = Callable[[Fork, socket.socket, list[int]], None]
 
 def main() -> None:
     """The environment's zygote, from its first line to its end."""
-    sock = socket.socket(fileno=int(sys.argv[1]))
-    importer = Importer(sock.fileno())
+    run(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:], sys.orig_argv)
+
+
+def run(sock: socket.socket, parent: int, libraries: list[str], command: list[str]) -> None:
+    """Imports, and forks until the agent is gone. `command` begins it anew, in this process."""
+    importer = Importer(sock.fileno(), command)
     gc.disable()  # an import leaves nearly no garbage, and looking for it takes a tenth of its time
     syscalls.name_process("glowplug-zygote")
-    die_with_parent(int(sys.argv[2]))
-    known = importer.run(sys.argv[3:])
+    die_with_parent(parent)
+    known = importer.run(libraries)
     from glowplug.node import roles  # what every child needs, imported once
 
     gc.freeze()
@@ -198,7 +202,7 @@ def settle_as(message: Fork, descriptors: list[int], parent: int) -> list[int]:
     wire.close_all((stdout, stderr))
     share.take(message.nice, message.threads, message.device.cores if message.device is not None else ())
     if message.confinement is not None:
-        isolation.confine(message.confinement, extra[1:2] if message.arriving else ())
+        isolation.confine(message.confinement)
     die_with_parent(parent)
     isolation.settle_in(message.home)
     os.environ.update(message.env)

@@ -37,6 +37,13 @@ class DeviceSuite:
         assert device.free_bytes == before, "whoever counts reserves it"
         assert device.run(lambda: 42) == 42
 
+    def test_what_is_warm_has_a_context_and_takes_nothing_from_who_counts(self, device: Device) -> None:
+        before = device.free_bytes
+        device.warm()
+        device.warm()
+        assert device.free_bytes == before
+        assert device.run(lambda: 42) == 42
+
     def test_release_gives_back_once(self, device: Device) -> None:
         first, second = device.reserve(1000), device.reserve(2000)
         device.release(first)
@@ -94,6 +101,13 @@ class DeviceSuite:
         memory = device.allocate(device.reserve(4096))
         device.copy(_pattern(4096), memory, 0).guard()
         assert device.run(lambda: _bytes_of(memory)) == _pattern(4096).tobytes()
+
+    def test_a_guard_covers_the_parts_before_it(self, device: Device) -> None:
+        memory = device.allocate(device.reserve(2 * 4096))
+        device.copy(_pattern(4096, 1), memory, 0)
+        device.copy(_pattern(4096, 2), memory, 4096).guard()
+        expected = _pattern(4096, 1).tobytes() + _pattern(4096, 2).tobytes()
+        assert device.run(lambda: _bytes_of(memory)) == expected
 
     def test_a_part_that_reaches_past_the_end_is_refused(self, device: Device) -> None:
         memory = device.allocate(device.reserve(100))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glowplug.node.isolation import identities
-from glowplug.node.isolation.identities import RANGE, Identities, IdsExhausted, claim_block
+from glowplug.node.isolation.identities import FUNCTIONS, RANGE, Identities, IdsExhausted, claim_block
 
 STEPS = st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from(["", "f", "g", "h"]), st.booleans()))
 
@@ -38,10 +38,26 @@ def test_no_two_share_a_user(steps: list[tuple[str, str, bool]]) -> None:
 
 def test_an_environment_with_too_many_functions() -> None:
     known = Identities(0, RANGE)
-    for number in range(RANGE - 1):
+    for number in range(FUNCTIONS - 1):
         known.function("a", str(number))
     with pytest.raises(IdsExhausted, match="restart it"):
         known.function("a", "one more")
+
+
+def test_who_waits_for_a_function_has_a_user_that_no_function_ever_has() -> None:
+    known = Identities(0, RANGE)
+    functions = {known.function("a", str(number)) for number in range(FUNCTIONS - 1)}
+    first, second = known.stranger("a"), known.stranger("a")
+    known.give_back("a", first)
+    third = known.stranger("a")
+    assert len({first, second, third}) == 3, "it is not given again at once"
+    for _ in range(RANGE - FUNCTIONS - 2):
+        known.stranger("a")
+    assert first not in functions
+    with pytest.raises(IdsExhausted, match="wait for a function"):
+        known.stranger("a")
+    known.give_back("a", second)
+    assert known.stranger("a") == second
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it gives users away")

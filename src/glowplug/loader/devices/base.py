@@ -63,6 +63,10 @@ class Device(Protocol):
     def open_context(self) -> None:
         """Makes this process ready to use the device, and returns when it is. Again does nothing."""
 
+    def warm(self) -> None:
+        """Opens the context, and loads into it what the first pass of nearly every model would load, for the
+        calling thread. Nothing more where there is nothing to load."""
+
     def reserve(self, nbytes: int) -> Reservation:
         """Raises DeviceFull when `free_bytes` is less, ValueError for a negative size."""
 

@@ -30,6 +30,9 @@ class CpuDevice:
     def open_context(self) -> None:
         return
 
+    def warm(self) -> None:
+        return
+
     def reserve(self, nbytes: int) -> Reservation:
         return self._ledger.reserve(nbytes)
 

@@ -21,11 +21,14 @@ _HOST_REGISTER_READ_ONLY = 8
 
 
 class _Copy:
-    def __init__(self, memory: Any, source: Any, event: Any, pinned: PinnedSource | None = None) -> None:
+    def __init__(
+        self, memory: Any, source: Any, event: Any, torch: Any, pinned: PinnedSource | None = None
+    ) -> None:
         self.memory = memory
         # Asynchronous: the source must outlive the copy.
         self._source = source
         self._event = event
+        self._torch = torch
         self._pinned = pinned
 
     def done(self) -> bool:
@@ -40,8 +43,8 @@ class _Copy:
             threading.Thread(target=pinned.release, name="unpin", daemon=True).start()
 
     def guard(self) -> None:
-        # The compute stream waits, not the host.
-        self._event.wait()
+        # The stream that computes there waits, not the host; the thread's current device may be another.
+        self._event.wait(self._torch.cuda.current_stream(self.memory.device))
 
 
 class CudaDevice:
@@ -82,6 +85,17 @@ class CudaDevice:
     def open_context(self) -> None:
         self._torch.cuda.init()  # type: ignore[no-untyped-call]
 
+    def warm(self) -> None:
+        """A product and a convolution: cuBLAS and cuDNN come with the first use of each, and their handles
+        are the calling thread's."""
+        torch = self._torch
+        self.open_context()
+        with torch.cuda.device(self._device), torch.inference_mode():
+            pixels = torch.ones(1, 8, 8, 8, device=self._device)
+            torch.nn.functional.conv2d(pixels, pixels[:, :, :3, :3].contiguous())
+            torch.nn.functional.linear(pixels[0, 0], pixels[0, 0], pixels[0, 0, 0])
+            torch.cuda.synchronize(self._device)
+
     def reserve(self, nbytes: int) -> Reservation:
         return self._ledger.reserve(nbytes)
 
@@ -94,7 +108,7 @@ class CudaDevice:
         for offset, part in pinned.parts(0, weights.nbytes):
             last = self._copied(part, memory[offset : offset + part.nbytes])
         # One stream: the last copy is over when all are.
-        return _Copy(memory, weights, last, pinned)
+        return _Copy(memory, weights, last, self._torch, pinned)
 
     def pin(self, address: int, nbytes: int) -> bool:
         """For this process alone; needs its context. What could not be pinned once is not tried again."""
@@ -129,7 +143,7 @@ class CudaDevice:
 
     def copy(self, part: memoryview, memory: Any, offset: int) -> Placement:
         require_fit(part, memory.nbytes, offset)
-        return _Copy(memory, part, self._copied(part, memory[offset : offset + part.nbytes]))
+        return _Copy(memory, part, self._copied(part, memory[offset : offset + part.nbytes]), self._torch)
 
     def _copied(self, part: memoryview, target: Any) -> Any:
         """The event that ends this copy."""

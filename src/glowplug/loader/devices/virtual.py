@@ -6,7 +6,9 @@ For machines without an accelerator: the CPU computes, and copies take as long a
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -38,22 +40,39 @@ PCIE_GEN4_16GB = Profile(capacity_bytes=16 * 2**30, copy_bytes_per_s=24e9, laten
 
 class VirtualCopy:
     """`took_s` is the copy's own time, `ready_s` when it is over: later by what the copies before it took.
-    One that is to fail raises DeviceFailed in `wait`, when it would have been over."""
+    One that is to fail raises DeviceFailed in `wait`, when it would have been over.
 
-    def __init__(self, memory: Any, took_s: float, ready_s: float, clock: Clock, fault: str) -> None:
+    The bytes come when somebody has waited for this copy or for a later one, or has seen it done, and not by
+    themselves: who forgets to wait computes with what lay there before, here always and on a card sometimes.
+    """
+
+    def __init__(
+        self,
+        memory: Any,
+        took_s: float,
+        ready_s: float,
+        clock: Clock,
+        fault: str = "",
+        land: Callable[[], object] = lambda: None,
+    ) -> None:
         self.memory = memory
         self.took_s = took_s
         self.ready_s = ready_s
         self._clock = clock
         self._fault = fault
+        self._land = land
 
     def done(self) -> bool:
-        return self._clock.now_s() >= self.ready_s
+        if self._clock.now_s() < self.ready_s:
+            return False
+        self._land()
+        return True
 
     def wait(self) -> None:
         self._clock.wait_until(self.ready_s)
         if self._fault:
             raise DeviceFailed(self._fault)
+        self._land()
 
     guard = wait
 
@@ -78,6 +97,9 @@ class VirtualDevice:
         self._pace = pace
         self._ledger = Ledger(name, profile.capacity_bytes)
         self._lock = threading.Lock()
+        self._under_way: deque[tuple[int, memoryview, memoryview]] = deque()
+        """(number, from, to) of copies whose bytes have not come, in their order."""
+        self._copies = 0
         self._engine_free_s = clock.now_s()
         self._failing = 0
         self._has_context = False
@@ -99,6 +121,9 @@ class VirtualDevice:
             self._clock.wait_until(self._clock.now_s() + self.profile.context_s * self._pace())
             self._has_context = True
 
+    def warm(self) -> None:
+        self.open_context()
+
     def fail_copies(self, count: int) -> None:
         """The next so many copies fail; 0 ends it."""
         self._failing = count
@@ -108,7 +133,7 @@ class VirtualDevice:
 
     def place(self, weights: memoryview, reservation: Reservation) -> VirtualCopy:
         self._ledger.check(reservation, weights.nbytes)
-        return self._copied(weights, weights.nbytes)
+        return self._copied(weights, weights, weights)
 
     def allocate(self, reservation: Reservation) -> memoryview:
         self._ledger.check(reservation, reservation.nbytes)
@@ -119,17 +144,28 @@ class VirtualDevice:
 
     def copy(self, part: memoryview, memory: memoryview, offset: int) -> VirtualCopy:
         require_fit(part, memory.nbytes, offset)
-        memory[offset : offset + part.nbytes] = part
-        return self._copied(memory, part.nbytes)
+        return self._copied(memory, part, memory[offset : offset + part.nbytes])
 
-    def _copied(self, memory: memoryview, nbytes: int) -> VirtualCopy:
-        """The copy takes its turn on the one engine."""
+    def _copied(self, memory: memoryview, part: memoryview, target: memoryview) -> VirtualCopy:
+        """The copy takes its turn on the one engine. Weights that are placed stay where they are."""
+        nbytes = part.nbytes
         took_s = self.profile.copy_s(nbytes) * self._pace()
         with self._lock:
+            self._copies += 1
+            land = partial(self._land, self._copies)
+            if target is not part:
+                self._under_way.append((self._copies, part, target))
             self._engine_free_s = max(self._clock.now_s(), self._engine_free_s) + took_s
             fault = f"{self.name} failed to copy {nbytes} bytes, as it was told" if self._failing else ""
             self._failing = max(0, self._failing - 1)
-            return VirtualCopy(memory, took_s, self._engine_free_s, self._clock, fault)
+            return VirtualCopy(memory, took_s, self._engine_free_s, self._clock, fault, land)
+
+    def _land(self, number: int) -> None:
+        """The bytes of the copies up to this one are there."""
+        with self._lock:
+            while self._under_way and self._under_way[0][0] <= number:
+                _, part, target = self._under_way.popleft()
+                target[:] = part
 
     def pin(self, address: int, nbytes: int) -> bool:
         return False

@@ -46,6 +46,8 @@ class Group:
             _write_if_there(memory / "memory.swap.max", "0")
             _write_if_there(cpu / "cpu.weight", str(min(10_000, max(1, shares * 100 // 1024))))
         else:
+            # It may never be the lesser of the two: raised before, lowered after.
+            _write_if_there(memory / "memory.memsw.limit_in_bytes", memory_bytes)
             (memory / "memory.limit_in_bytes").write_text(memory_bytes)
             _write_if_there(memory / "memory.memsw.limit_in_bytes", memory_bytes)
             _write_if_there(cpu / "cpu.shares", str(shares))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 import msgspec
 
@@ -26,8 +25,9 @@ class Confinement(msgspec.Struct, frozen=True, omit_defaults=True):
     file_bytes: int = 0
 
 
-def confine(plan: Confinement, opened: Sequence[int] = ()) -> None:
-    """Irreversible. `opened` are descriptors that may be opened once more by name. Raises OSError."""
+def confine(plan: Confinement) -> None:
+    """Irreversible. Raises OSError. The user and the paths are the calling thread's and those of threads that
+    it makes later: who is to be confined has one thread, but for `file_bytes`, which is the process's."""
     if plan.file_bytes:
         limits.limit_file(plan.file_bytes)
     if plan.user:
@@ -35,7 +35,7 @@ def confine(plan: Confinement, opened: Sequence[int] = ()) -> None:
         os.setresuid(plan.user, plan.user, plan.user)
         syscalls.own_proc_files()
     if plan.landlock:
-        landlock.confine((*plan.readable, *opened), plan.writable, plan.devices)
+        landlock.confine(plan.readable, plan.writable, plan.devices)
 
 
 def settle_in(folder: str) -> None:

@@ -1,7 +1,8 @@
 """Users that nobody else has: a block of ids for each agent, a range of it for each environment.
 
 Inside an environment's user namespace its zygote is 0, the first id of the range, and each function has the
-next free one. No id is given to a second function while the environment's zygote lives.
+next free one. No id is given to a second function while the environment's zygote lives. The last quarter is
+for processes that are confined before their function is known: each has one alone, until its seat is gone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ _BLOCK = 1 << 22
 _BLOCKS = 64
 RANGE = 1 << 14
 """Ids of one environment."""
+FUNCTIONS = RANGE * 3 // 4
+"""Those of its zygote and its functions."""
 _LOCKS = Path("/run/lock/glowplug")
 
 
@@ -31,6 +34,8 @@ class Identities:
         self._slots = count // RANGE
         self._environments: dict[str, int] = {}
         self._functions: dict[str, dict[str, int]] = {}
+        self._strangers: dict[str, set[int]] = {}
+        self._last_stranger = RANGE - 1
 
     def environment(self, key: str) -> int:
         """The host's id of an environment's zygote; the ids of its functions follow it."""
@@ -44,6 +49,7 @@ class Identities:
                 )
             self._environments[key] = slot
             self._functions[key] = {}
+            self._strangers[key] = set()
         return self._first + slot * RANGE
 
     def function(self, key: str, function: str) -> int:
@@ -51,15 +57,34 @@ class Identities:
         self.environment(key)
         known = self._functions[key]
         if function not in known:
-            if len(known) + 1 >= RANGE:
+            if len(known) + 1 >= FUNCTIONS:
                 raise IdsExhausted(f"{len(known)} functions of environment {key} had a user each; restart it")
             known[function] = len(known) + 1
         return known[function]
+
+    def stranger(self, key: str) -> int:
+        """An id inside the namespace of this environment that no function has, until it is `given_back`.
+
+        They go round: what was given back last comes last, when nothing that it owned is left.
+        """
+        self.environment(key)
+        taken = self._strangers[key]
+        if len(taken) >= RANGE - FUNCTIONS:
+            raise IdsExhausted(f"{len(taken)} processes of environment {key} wait for a function")
+        while True:
+            self._last_stranger = FUNCTIONS + (self._last_stranger + 1 - FUNCTIONS) % (RANGE - FUNCTIONS)
+            if self._last_stranger not in taken:
+                taken.add(self._last_stranger)
+                return self._last_stranger
+
+    def give_back(self, key: str, stranger: int) -> None:
+        self._strangers.get(key, set()).discard(stranger)
 
     def release(self, key: str) -> None:
         """Nothing of the environment runs any more: its range is free for another."""
         self._environments.pop(key, None)
         self._functions.pop(key, None)
+        self._strangers.pop(key, None)
 
 
 def claim_block(name: str) -> tuple[int, int]:

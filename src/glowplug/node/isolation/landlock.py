@@ -47,12 +47,12 @@ def handled(abi: int) -> int:
 
 
 def confine(
-    readable: Iterable[str | int],
+    readable: Iterable[str],
     writable: Iterable[str],
     devices: Iterable[str] = (),
     abi: int | None = None,
 ) -> None:
-    """From here on only `readable` paths or descriptors can be read or executed, and `writable` ones changed.
+    """From here on only `readable` paths can be read or executed, and `writable` ones changed.
 
     `devices` may be read, written and controlled. A path that does not exist is left out. Needs
     `no_new_privileges` before. Where the kernel knows how, signals and abstract sockets reach only who was
@@ -77,9 +77,9 @@ def confine(
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: str | int, rights: int) -> None:
+def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
-        descriptor = path if isinstance(path, int) else os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
@@ -90,5 +90,4 @@ def _allow(ruleset: int, path: str | int, rights: int) -> None:
             _ADD_RULE, "landlock_add_rule", ruleset, _PATH_BENEATH, ctypes.c_void_p(ctypes.addressof(rule)), 0
         )
     finally:
-        if not isinstance(path, int):
-            os.close(descriptor)
+        os.close(descriptor)

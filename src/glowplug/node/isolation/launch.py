@@ -1,7 +1,9 @@
-"""Starts an environment's interpreter confined: `python -I -S launch.py PLAN`, where PLAN is JSON.
+"""Gives up what an environment's plan says, in the one order that works.
 
-Between the agent, which may do everything, and an interpreter whose site-packages may be anybody's, this
-runs with the standard library alone. It gives up what PLAN says, in the one order that works, and executes.
+`python -I -S launch.py PLAN`, where PLAN is JSON, does so and executes the plan's command: between the agent,
+which may do everything, and an interpreter whose site-packages may be anybody's, it runs with the standard
+library alone. An interpreter in reserve (`node/standby.py`), whose packages are the agent's own, calls
+`confine`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,12 @@ def _bare_packages() -> None:
 def main() -> None:
     """Does not return; what it raises ends it, and is the last that it says."""
     plan: dict[str, Any] = json.loads(sys.argv[1])
+    confine(plan)
+    os.execve(plan["command"][0], plan["command"], dict(os.environ))
+
+
+def confine(plan: dict[str, Any]) -> None:
+    """Irreversible, for a process of one thread. Raises OSError."""
     from glowplug.node.isolation import landlock, limits, syscalls
 
     for path in plan["groups"]:
@@ -53,7 +61,6 @@ def main() -> None:
     if plan["landlock"]:
         rules = plan["landlock"]
         landlock.confine(rules["readable"], rules["writable"], rules["devices"])
-    os.execve(plan["command"][0], plan["command"], dict(os.environ))
 
 
 def _own_users(first: int, count: int, syscalls: Any) -> None:

@@ -104,8 +104,32 @@ _SEEN_ONLY = "yes: functions see their own only, and all end with the agent"
 
 def mount_scratch(folder: Path, size_bytes: int) -> None:
     """An empty file system in memory over `folder`. Raises OSError."""
-    options = f"mode=0711,size={size_bytes},nr_inodes={max(1024, size_bytes >> 14)}"
-    syscalls.mount("tmpfs", str(folder), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+    syscalls.mount("tmpfs", str(folder), "tmpfs", _SCRATCH, f"mode=0711,{_room(size_bytes)}")
+
+
+def resize_scratch(folder: Path, size_bytes: int) -> None:
+    """What `mount_scratch` made holds so much from now on. Raises OSError when it holds more already."""
+    syscalls.mount(None, str(folder), None, syscalls.MS_REMOUNT | _SCRATCH, _room(size_bytes))
+
+
+def show_read_only(source: Path, folder: Path) -> None:
+    """What lies in `source` can be read in `folder` too. Raises OSError; nothing is mounted then."""
+    syscalls.mount(str(source), str(folder), None, syscalls.MS_BIND)
+    # What the source's file system forbids stays forbidden: the kernel refuses anything else.
+    kept = os.statvfs(folder).f_flag & syscalls.MS_NOEXEC
+    try:
+        flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | _SCRATCH | kept
+        syscalls.mount(None, str(folder), None, flags)
+    except OSError:
+        syscalls.unmount(str(folder))
+        raise
+
+
+_SCRATCH = syscalls.MS_NOSUID | syscalls.MS_NODEV
+
+
+def _room(size_bytes: int) -> str:
+    return f"size={size_bytes},nr_inodes={max(1024, size_bytes >> 14)}"
 
 
 def examine() -> dict[str, str]:

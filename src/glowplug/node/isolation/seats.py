@@ -7,6 +7,8 @@ gone with its last.
       s7/             a version that serves: a file system in memory, a folder for each process
       p8/             another worker of its gangs, each with limits of its own
       b9/             a build: on the disk, for a pack can be large
+      c10/            one process that was confined before its function was known
+        bundle/       that function's, read-only
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from glowplug.core.specs import FunctionSpec
 from glowplug.node.isolation import limits, syscalls
 from glowplug.node.isolation.cgroups import Group
 from glowplug.node.isolation.identities import RANGE
-from glowplug.node.isolation.means import Means, mount_scratch
+from glowplug.node.isolation.means import Means, mount_scratch, resize_scratch, show_read_only
 from glowplug.node.share import nice_of, workers_here
 
 OnDisk = Callable[..., object]
@@ -46,6 +48,8 @@ class Seat:
         self.in_memory = False
         self.file_bytes = 0
         self.members = 0
+        self.stranger = 0
+        """Its user, where that is none of a function's."""
         self._numbers = itertools.count(1)
 
     def owns(self, user: int) -> bool:
@@ -92,14 +96,7 @@ class Seats:
 
     def serving(self, spec: FunctionSpec, weight_bytes: int) -> Seat:
         """For the zygote and the workers of a version. Raises OSError."""
-        declared = spec.declaration
-        workers = workers_here(declared, self._devices)
-        bounds = limits.Bounds(
-            limits.memory_limit_bytes(declared.memory_bytes, weight_bytes, workers),
-            limits.MAX_TASKS,
-            limits.processor_shares(nice_of(spec, building=False), workers),
-            limits.scratch_limit_bytes(declared.memory_bytes),
-        )
+        bounds = _bounds(spec, weight_bytes, workers_here(spec.declaration, self._devices))
         return self._find(f"version {spec.version}", spec.environment_key, spec.function, "s", bounds)
 
     def part(self, spec: FunctionSpec, worker: int) -> Seat:
@@ -115,10 +112,39 @@ class Seats:
         key = f"version {spec.version}.{worker}"
         return self._find(key, spec.environment_key, spec.function, "p", bounds)
 
-    def beside(self, seat: Seat) -> Seat:
-        """For one process more on the same seat."""
-        seat.members += 1
+    def waiting(self, environment: str) -> Seat:
+        """For one process that serves a function which is not known yet: its user, folder and group are
+        nobody else's, so that it can be confined now. Raises OSError."""
+        shares = limits.processor_shares(0, 1)
+        scratch_bytes = limits.SMALLEST_SCRATCH_BYTES
+        bounds = limits.Bounds(self._budget_bytes, limits.MAX_TASKS, shares, scratch_bytes)
+        key = f"waiting {next(self._numbers)}"
+        stranger = 0
+        if self._means.identities is not None and self._means.user_namespaces:
+            stranger = self._means.identities.stranger(environment)
+        try:
+            seat = self._find(key, environment, "", "c", bounds, stranger)
+        except BaseException:
+            self._forget_stranger(environment, stranger)
+            raise
+        seat.stranger = stranger
         return seat
+
+    def give(self, seat: Seat, spec: FunctionSpec, bundle: Path, weight_bytes: int) -> Path:
+        """The function of who waits on this seat is known: its limits are that one's from now on. Returns
+        where its bundle is to be found. Raises OSError."""
+        bounds = _bounds(spec, weight_bytes, 1)
+        if seat.group is not None:
+            seat.group.limit(bounds)
+        shown = seat.folder / "bundle"
+        if not seat.in_memory:
+            seat.file_bytes = bounds.scratch_bytes
+            shutil.copytree(bundle, shown)
+            return shown
+        resize_scratch(seat.folder, bounds.scratch_bytes)
+        shown.mkdir(mode=0o755)
+        show_read_only(bundle, shown)
+        return shown
 
     def building(self, spec: FunctionSpec) -> Seat:
         """For a build and its probe, which may hold what the node may. Raises OSError."""
@@ -132,10 +158,15 @@ class Seats:
         if seat.members == 0 and self._seats.get(seat.key) is seat:
             del self._seats[seat.key]
             self._later(_take_down, seat)
+            self._forget_stranger(seat.environment, seat.stranger)
             if not any(other.environment == seat.environment for other in self._seats.values()):
                 self._later(shutil.rmtree, self._places.pop(seat.environment), True)
                 if self._means.identities is not None:
                     self._means.identities.release(seat.environment)
+
+    def _forget_stranger(self, environment: str, stranger: int) -> None:
+        if stranger and self._means.identities is not None:
+            self._means.identities.give_back(environment, stranger)
 
     def home(self, environment: str) -> Path:
         """HOME while the environment's zygote imports: readable for all its functions."""
@@ -156,21 +187,22 @@ class Seats:
             self._places[environment] = place
         return place
 
-    def _find(self, key: str, environment: str, function: str, kind: str, bounds: limits.Bounds) -> Seat:
+    def _find(
+        self, key: str, environment: str, function: str, kind: str, bounds: limits.Bounds, user: int = 0
+    ) -> Seat:
         seat = self._seats.get(key)
         if seat is None:
-            seat = self._seats[key] = self._make(key, environment, function, kind, bounds)
+            if function and self._means.identities is not None and self._means.user_namespaces:
+                user = self._means.identities.function(environment, function)
+            seat = self._seats[key] = self._make(key, environment, user, kind, bounds)
         seat.members += 1
         return seat
 
-    def _make(self, key: str, environment: str, function: str, kind: str, bounds: limits.Bounds) -> Seat:
+    def _make(self, key: str, environment: str, user: int, kind: str, bounds: limits.Bounds) -> Seat:
         means = self._means
-        user, owner = 0, None
+        owner = None
         if means.identities is not None:
-            owner = means.identities.environment(environment)
-            if function and means.user_namespaces:
-                user = means.identities.function(environment, function)
-                owner += user
+            owner = means.identities.environment(environment) + user
         name = f"{kind}{next(self._numbers)}"
         seat = Seat(key, environment, user, owner, self._place(environment) / name)
         seat.folder.mkdir(mode=0o711)  # ours, so that nobody puts another folder in place of one in it
@@ -186,6 +218,17 @@ class Seats:
             _take_down(seat)
             raise
         return seat
+
+
+def _bounds(spec: FunctionSpec, weight_bytes: int, workers: int) -> limits.Bounds:
+    """Of a version that serves."""
+    declared = spec.declaration
+    return limits.Bounds(
+        limits.memory_limit_bytes(declared.memory_bytes, weight_bytes, workers),
+        limits.MAX_TASKS,
+        limits.processor_shares(nice_of(spec, building=False), workers),
+        limits.scratch_limit_bytes(declared.memory_bytes),
+    )
 
 
 def _take_down(seat: Seat) -> None:

@@ -12,12 +12,13 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH = 2
 
 CAP_KILL, CAP_SETGID, CAP_SETUID = 5, 6, 7
 _LAST_CAPABILITY = 63
+_CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
 _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38
 
@@ -89,9 +90,14 @@ def name_process(name: str) -> None:
 
 
 def keep_capabilities(kept: tuple[int, ...]) -> None:
-    """Drops all others for good: no program that this process executes has more."""
+    """Drops all others for good: this process has no more, and no program that it executes gets more."""
     for capability in range(_LAST_CAPABILITY + 1):
         if capability not in kept and _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             if ctypes.get_errno() == 22:  # EINVAL: the kernel knows no capability of this number
-                return
+                break
             _check(-1, "prctl(PR_CAPBSET_DROP)")
+    sets = sum(1 << capability for capability in kept)
+    # Two structs of three words: effective, permitted and inheritable, the lower 32 capabilities first.
+    data = (ctypes.c_uint32 * 6)(sets & 0xFFFFFFFF, sets & 0xFFFFFFFF, 0, sets >> 32, sets >> 32, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _check(_libc.capset(header, data), "capset")
