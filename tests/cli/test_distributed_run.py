@@ -37,6 +37,21 @@ def test_a_run_tells_what_it_took(tmp_path: Path) -> None:
         (["sparse:1024x4", "--option", "x"], "write NAME=VALUE"),
         (["sparse:1024x4", "--plan", "serial", "--channel", "pigeons"], "no channel 'pigeons'"),
         (["sparse:1024x4", "--plan", "pipeline", "--workers", "5"], "5 stages"),
+        (["sparse:1024x4", "--on", "lambda"], "--on lambda needs --store"),
+        (
+            [
+                "sparse:1024x4",
+                "--on",
+                "lambda",
+                "--store",
+                "file:///tmp",
+                "--role",
+                "r",
+                "--channel",
+                "memory",
+            ],
+            "share no memory",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_said(words: list[str], said: str) -> None:

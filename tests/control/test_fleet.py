@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from glowplug.core.commands import Climb, Reject
-from glowplug.core.events import Deployed, DeviceJoined, PressureChanged, ScaleRequested
+from glowplug.core.events import Deployed, DeviceJoined, PressureChanged, ScaleRequested, Undeployed
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec
@@ -145,3 +145,16 @@ def test_a_device_that_lost_its_memory_tells_what_ran_and_loads_the_rest_again()
     assert world.outcome(runs) == "worker_died"
     world.engine.answer_all()
     assert waits in world.gateway.running
+
+
+def test_what_is_undeployed_is_not_loaded_ahead_while_it_goes() -> None:
+    world = world_of(1000, 2000, scheduling="finish-first")
+    deploy(world, model("f"), model("g"))
+    for name in ("f", "g"):
+        request = world.ask(name)
+        world.engine.answer_all()
+        world.gateway.finish(request)
+    world.post(Undeployed(FunctionId("f.default")))
+    world.advance(2.0)
+    world.ask("g")
+    assert all(load.spec.function == "g.default" for load in loads(world))

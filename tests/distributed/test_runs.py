@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ import pytest
 from glowplug.core.errors import DeadlinePassed, InvalidArguments, OutOfMemory
 from glowplug.distributed import assignment, deploying
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
+from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.errors import PartTooLarge, RunExists
 from glowplug.distributed.faults import Faults, Kill
+from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.network import Floats
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import block
@@ -25,6 +28,7 @@ from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.runner import run
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
+from glowplug.node.isolation.memory_caps import MemoryCaps, memory_caps
 from tests.distributed.nets import small_inputs
 
 pytestmark = pytest.mark.e2e
@@ -122,6 +126,36 @@ def test_the_kernel_enforces_the_limit(parts: str, place: Path, monkeypatch: pyt
     spread = assignment.serial(NETWORK, 20_000)
     with pytest.raises(OutOfMemory, match="worker 0 needs more than the 500000000 bytes"):
         run(NETWORK, wide, spread, SharedMemoryRoom(folder=str(place)), options)
+    assert is_clean(place)
+
+
+def _capped(caps: MemoryCaps, memory_bytes: int, _: Deployed) -> LocalPlatform:
+    return LocalPlatform(caps, memory_bytes)
+
+
+def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts what is resident, so the address space may be larger. Who was ended is not replaced."""
+    monkeypatch.setattr(deploying, "RUNTIME_BYTES", 0)
+    wide = np.ones((1024, 40_000), np.float32)
+    options = RunOptions(memory_bytes=400 * 10**6, parts=parts, deadline_s=300, checkpoint_layers=6)
+    spread = assignment.serial(NETWORK, 40_000)
+    with memory_caps() as caps:
+        if not isinstance(caps, MemoryCaps):
+            pytest.skip(f"no control groups: {caps}")
+        capped = partial(_capped, caps, options.memory_bytes)
+        with pytest.raises(OutOfMemory, match="worker 0 needs more than the 400000000 bytes"):
+            run(NETWORK, wide, spread, SharedMemoryRoom(folder=str(place)), options, platform=capped)
+    assert is_clean(place)
+
+
+def test_under_a_cap_a_run_answers_as_without(x: Floats, parts: str, place: Path) -> None:
+    options = RunOptions(memory_bytes=10**9, parts=parts, deadline_s=300, spares=1)
+    with memory_caps() as caps:
+        if not isinstance(caps, MemoryCaps):
+            pytest.skip(f"no control groups: {caps}")
+        capped = partial(_capped, caps, options.memory_bytes)
+        found = run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options, platform=capped)
+    assert np.array_equal(found.output, serial(NETWORK, x))
     assert is_clean(place)
 
 

@@ -40,6 +40,10 @@ COLUMNS = {
         "plan", "channel", "layers", "runs", "total_s", "clean_s", "recovery", "restarts", "went_back",
         "damaged", "sent_again", "equal",
     ),
+    "capped": (
+        "plan", "neurons", "layers", "samples", "workers", "memory_bytes", "refused", "needed_bytes",
+        "peak_bytes", "total_s", "worked_s", "usd", "enforced_by", "equal",
+    ),
 }  # fmt: skip
 
 

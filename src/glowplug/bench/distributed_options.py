@@ -10,8 +10,8 @@ from glowplug.policy.plans.model import DELAYS
 
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
-PARTS = ("formula", "schemes", "sizes", "pipeline", "choice", "live", "faults")
-REAL = ("live", "faults")
+PARTS = ("formula", "schemes", "sizes", "pipeline", "choice", "live", "faults", "capped")
+REAL = ("live", "faults", "capped")
 """With processes and services of this machine; not in the small version."""
 REAL_CHANNELS = ("shared_memory", "object (folder)", "object (seaweedfs)", "nats", "queue (moto)")
 
@@ -22,7 +22,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs.
     Real runs are of the smallest network, over `real_channels`, with `real_samples` and `real_workers`;
     over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of part `live`, and
-    `fault_runs` the runs in which something goes wrong.
+    `fault_runs` the runs in which something goes wrong. Part `capped` has a network of its own, whose
+    workers may hold `capped_bytes` each.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -44,6 +45,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     real_workers: int = 4
     queue_layers: int = 12
     fault_runs: int = 100
+    capped_neurons: int = 16384
+    capped_layers: int = 1920
+    capped_samples: int = 1000
+    capped_workers: int = 8
+    capped_bytes: int = 2_000_000_000
+    capped_oracle_samples: int = 64
     folder: str = ""
     repeats: int = 5
     quick: bool = False

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from glowplug.cli.distributed_models import network_of
+from glowplug.cli.distributed_shown import is_equal, show, summary
 from glowplug.cli.functions import Json
-from glowplug.cli.output import console, errors, print_json
+from glowplug.cli.output import errors, print_json
 from glowplug.core.errors import InvalidArguments
-from glowplug.core.units import parse_bytes, parse_seconds, show_bytes, show_seconds
+from glowplug.core.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from glowplug.distributed.assignment import Assignment
     from glowplug.distributed.network import Network
-    from glowplug.distributed.runner import Run
 
 Plan = Literal["serial", "replicas", "pipeline", "rows", "hybrid"]
-_PHASES = ("load", "compute", "wait", "send", "encode", "decode", "gather")
+On = Literal["local", "lambda"]
+_LAMBDA_MEMORY = "2GiB"
 
 
 def run(
@@ -30,7 +30,7 @@ def run(
     *,
     workers: int = 4,
     plan: Plan = "rows",
-    channel: str = "shared-memory",
+    channel: str = "",
     samples: int = 1000,
     replicas: int = 2,
     micro_batches: int = 0,
@@ -41,10 +41,16 @@ def run(
     collect: Literal["activations", "categories"] = "activations",
     cache: Path | None = None,
     option: Annotated[tuple[str, ...], Parameter(name="--option")] = (),
+    on: On = "local",
+    store: str = "",
+    role: str = "",
+    endpoint: str = "",
+    region: str = "",
+    layer: Annotated[tuple[str, ...], Parameter(name="--layer")] = (),
     check: bool = False,
     json: Json = False,
 ) -> None:
-    """Run one inference over several worker processes, and show where its time went and what it used.
+    """Run one inference over several workers, and show where its time went and what it used.
 
     Ctrl-C ends all of them, and leaves nothing behind.
 
@@ -55,6 +61,7 @@ def run(
         glowplug distributed run sparse:4096x120 --plan pipeline --micro-batches 32 --workers 2
         glowplug distributed run sparse:16384x480 --workers 8 --memory 2GB --collect categories
         glowplug distributed run sparse:1024x120 --channel object --option url=s3://bucket/prefix
+        glowplug distributed run sparse:1024x120 --on lambda --store s3://bucket/runs --role arn:aws:iam::..
         glowplug distributed run sparse:1024x120 --json | jq .seconds
 
     Parameters
@@ -65,38 +72,84 @@ def run(
         How many processes.
     plan
         serial: one worker. replicas: each has the model and some samples. pipeline: each has some layers.
-        rows: each has some rows of every layer. hybrid: replicas of groups of rows. channel How workers
-        reach each other. samples Digits that are sent through the model. replicas Groups of a hybrid.
-        micro_batches Parts of the samples in a pipeline; 0 takes four for each worker. method How rows are
-        partitioned: layered, whole, block or random. memory What each worker may hold, enforced by the
-        kernel; empty does not limit it. deadline The run fails when it takes longer. checkpoint_layers
-        Write checkpoints about every so many layers; 0 does not. collect The activations of the last layer,
-        or which samples have any. cache A folder in which partitions and parts are kept for the next run.
-        option NAME=VALUE for the channel; may be given again. check Compare with the same model on one
-        worker in this process. json Print JSON.
+        rows: each has some rows of every layer. hybrid: replicas of groups of rows.
+    channel
+        How workers reach each other; not given, shared-memory, or object in the store of --on lambda.
+    samples
+        Digits that are sent through the model.
+    replicas
+        Groups of a hybrid.
+    micro_batches
+        Parts of the samples in a pipeline; 0 takes four for each worker.
+    method
+        How rows are partitioned: layered, whole, block or random.
+    memory
+        What each worker may hold: by a control group where this host has them, else by its address space.
+        Empty does not limit it; on Lambda it is 2GiB.
+    deadline
+        The run fails when it takes longer.
+    checkpoint_layers
+        Write checkpoints about every so many layers; 0 does not.
+    collect
+        The activations of the last layer, or which samples have any.
+    cache
+        A folder in which partitions and parts are kept for the next run.
+    option
+        NAME=VALUE for the channel; may be given again.
+    on
+        local: processes of this machine. lambda: functions of AWS Lambda, made where they are not there.
+    store
+        The object store, s3://BUCKET/PREFIX, through which functions get what they read.
+    role
+        The ARN of the role that functions take.
+    endpoint
+        Another server than AWS's that speaks as Lambda does.
+    region
+        Of the functions, where the environment does not say.
+    layer
+        The ARN of a Lambda layer with the packages that workers need; may be given again. Without, they are
+        packed with the function.
+    check
+        Compare with the same model on one worker in this process, a few layers at a time.
+    json
+        Print JSON.
     """
+    from glowplug.cli.distributed_lambda import Cloudy, on_lambda
+    from glowplug.distributed.local_platform import LocalPlatform
     from glowplug.distributed.run_options import RunOptions
     from glowplug.distributed.runner import run as run_distributed
     from glowplug.distributed.workload.digits import digits
+    from glowplug.node.isolation.memory_caps import memory_caps
 
+    cloud = Cloudy(store, role, endpoint, region, layer)
+    if on == "lambda":
+        cloud.check()
     network = network_of(model)
     assignment = _assignment(network, samples, plan, workers, replicas, micro_batches, method, cache)
+    memory = memory or (_LAMBDA_MEMORY if on == "lambda" else "")
     options = RunOptions(
         memory_bytes=parse_bytes(memory, "--memory") if memory else 0,
         deadline_s=parse_seconds(deadline, "--deadline"),
         checkpoint_layers=checkpoint_layers,
+        checkpoints=store if on == "lambda" and checkpoint_layers else "",
         collect=collect,
         parts=str(cache / "parts") if cache else "",
     )
     inputs = digits(network.inputs, samples)
+    room = _room(channel or ("object" if on == "lambda" else "shared-memory"), option, store, on)
     signal.signal(signal.SIGTERM, _interrupt)
-    with _Watch(assignment, network.layers, is_shown=not json) as watch:
-        found = run_distributed(network, inputs, assignment, _room(channel, option), options, watch=watch)
-    equal = _equal(network, inputs, found) if check else None
+    with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
+        if on == "lambda":
+            platform = on_lambda(cloud, options)
+        else:
+            held = None if isinstance(caps, OSError) else caps
+            platform = lambda _: LocalPlatform(held, options.memory_bytes)  # noqa: E731
+        found = run_distributed(network, inputs, assignment, room, options, watch=watch, platform=platform)
+    equal = is_equal(network, inputs, found) if check else None
     if json:
-        print_json(_summary(found, equal))
+        print_json(summary(found, equal))
     else:
-        _show(found, equal)
+        show(found, equal)
 
 
 def _assignment(
@@ -125,10 +178,13 @@ def _assignment(
     return assignment.rows(samples, by_rows(workers // replicas), replicas)
 
 
-def _room(channel: str, given: tuple[str, ...]) -> Any:
+def _room(channel: str, given: tuple[str, ...], store: str, on: On) -> Any:
+    """Functions of a cloud have the store in common, and no memory."""
     from glowplug.distributed.channels.registry import room
 
-    options: dict[str, str] = {}
+    if on == "lambda" and channel in ("shared-memory", "memory"):
+        raise InvalidArguments(f"--channel {channel}: functions of Lambda share no memory", "channel")
+    options: dict[str, str] = {"url": store} if on == "lambda" and channel.endswith("object") else {}
     for each in given:
         name, equals, value = each.partition("=")
         if not equals:
@@ -167,61 +223,3 @@ class _Watch:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-
-
-def _equal(network: Network, inputs: Any, found: Run) -> bool:
-    import numpy as np
-
-    from glowplug.distributed.workload.serial import serial
-
-    expected = serial(network, inputs)
-    if found.output.ndim == 1:
-        return bool(np.array_equal(found.output, expected.any(axis=0)))
-    return bool(np.array_equal(found.output, expected))
-
-
-def _categories(found: Run) -> int:
-    alive = found.output if found.output.ndim == 1 else found.output.any(axis=0)
-    return int(alive.sum())
-
-
-def _summary(found: Run, equal: bool | None) -> dict[str, Any]:
-    return {
-        "seconds": found.seconds,
-        "gib_s": found.gib_s,
-        "invocations": found.invocations,
-        "rows_sent": found.rows_sent,
-        "restarts": found.restarts,
-        "epochs": found.epochs,
-        "categories": _categories(found),
-        "equal": equal,
-        "meter": found.meter,
-        "workers": found.workers,
-    }
-
-
-def _show(found: Run, equal: bool | None) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("WORKER", *(phase.upper() for phase in _PHASES), "LAYER", "OVERHEAD", "SENT", "PEAK"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for each in found.workers:
-        seconds = each.phases.seconds
-        phases = (seconds.get(phase, seconds.get(f"{phase} behind", 0.0)) for phase in _PHASES)
-        table.add_row(
-            str(each.place.worker), *map(show_seconds, phases), show_seconds(each.phases.layer_s),
-            show_seconds(each.phases.overhead_s), show_bytes(each.meter.message_bytes_sent),
-            show_bytes(each.peak_bytes),
-        )  # fmt: skip
-    console.print(table)
-    words = [
-        f"{show_seconds(found.seconds)}",
-        f"{found.gib_s:.3g} GiB s in {found.invocations} invocations",
-        f"{found.meter.messages_sent} messages, {show_bytes(found.meter.message_bytes_sent)}",
-        f"{found.rows_sent} rows",
-        f"{_categories(found)} categories",
-    ]
-    if found.restarts:
-        words.append(f"{found.restarts} restarts")
-    if equal is not None:
-        words.append("[green]equal to one worker[/]" if equal else "[red]NOT equal to one worker[/]")
-    console.print(", ".join(words), highlight=False)

@@ -16,7 +16,7 @@ from glowplug.policy.costs import COPY_BYTES_PER_S, DISK_BYTES_PER_S
 from glowplug.policy.eviction import EvictionPolicy, Worth
 from glowplug.policy.prewarm import PrewarmPolicy
 
-_LOG_WORTH = {rank: log(weight) for rank, weight in WORTH.items()}
+_LOG_WORTH: dict[int, float] = {rank: log(weight) for rank, weight in WORTH.items()}
 _SECOND_COPY = 0.3
 """How much less each further idle copy is needed."""
 _RETIRED_RANK = -20.0
@@ -85,7 +85,7 @@ def best_origin(c: Context, version: Version, node: str) -> Step | None:
     holdings = c.store.holdings
     if node in version.staged_on:
         return Step.STAGED
-    environment = holdings.get(key_of("environment", node, version.spec.environment_key))
+    environment = holdings.get(key_of("environment", node, version.environment))
     return Step.IMPORTED if environment is not None and environment.phase == "up" else None
 
 
@@ -93,6 +93,14 @@ def load_origin(c: Context, version: Version, node: NodeId) -> Step | None:
     """As best_origin, for a load to a device there: STAGED also when the node's memory has the weights."""
     origin = best_origin(c, version, node)
     return Step.STAGED if origin is not None and node in version.cached_on else origin
+
+
+def load_s(c: Context, version: Version, node: NodeId) -> float:
+    """A load to a device there: a copy from the node's memory, or a read; its environment left out."""
+    near = node in version.staged_on or (
+        node in version.cached_on and load_origin(c, version, node) is not None
+    )
+    return c.policies.costs.climb_s(version.spec.version, Step.STAGED if near else Step.IMPORTED)
 
 
 def worth(c: Context, holding: Holding) -> Worth:
@@ -158,13 +166,11 @@ def too_large(c: Context, version: Version, device: Device) -> str:
 def worth_on_device(c: Context, instance: Instance) -> Worth:
     """What keeping a model on its device spares: the load from where its node has it else."""
     version, function = c.store.versions[instance.version], c.store.functions[instance.function]
-    origin = load_origin(c, version, instance.node) or Step.IMPORTED
-    saved_s = c.policies.costs.climb_s(version.spec.version, origin)
     copies = len(c.store.fleet.where.get(instance.function, ()))
     rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
     return Worth(
         rank=demand(c, version),
-        saved_s=saved_s,
+        saved_s=load_s(c, version, instance.node),
         held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
         pinned=version.live <= replicas_wanted(c, function) or _is_pinned(function, version),
         copies=max(1, copies),
@@ -212,7 +218,7 @@ def worth_below_devices(c: Context, version: Version, rank: float, needed: float
 
 def demand(c: Context, version: Version) -> float:
     """The logarithm of how often the function is asked for, in seconds of waiting that count by its class."""
-    return c.policies.arrivals.rank(version.spec.function) + _LOG_WORTH[version.spec.rank]
+    return c.policies.arrivals.rank(version.spec.function) + _LOG_WORTH[version.rank]
 
 
 def replicas_wanted(c: Context, function: Function) -> int:

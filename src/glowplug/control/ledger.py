@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):
     node: str
     held_bytes: int
     leaving: bool = False

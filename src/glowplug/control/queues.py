@@ -66,7 +66,8 @@ class Queue(msgspec.Struct):
 
     def head(self) -> RequestId:
         """Whose turn it is. Raises StopIteration when nobody waits."""
-        return next(iter(self.lanes[self._turn()]))
+        lanes = self.lanes
+        return next(iter(lanes[self._turn() if len(lanes) > 1 else next(iter(lanes))]))
 
     def take(self) -> RequestId:
         """Takes the head out of the line, and counts who was passed over for it."""

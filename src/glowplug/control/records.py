@@ -31,7 +31,7 @@ Phase = Literal["climbing", "up", "descending"]
 Slot = Literal["", "idle", "busy", "climbing", "leased"]
 
 
-class Request(msgspec.Struct):
+class Request(msgspec.Struct, gc=False):
     """Between RequestArrived and its answer; `cancelling` is answered already, but still runs.
 
     `rank` is its class (core.priority); `started` that a worker may have begun it; `stopping` that the engine
@@ -124,6 +124,9 @@ class Version(msgspec.Struct):
     """
 
     spec: FunctionSpec
+    environment: str = ""
+    """`spec.environment_key`, and its rank below: both are asked for with every request."""
+    rank: int = 0
     facts: BundleFacts | None = None
     state: Literal["pending", "building", "built", "failed"] = "pending"
     error: str = ""
@@ -146,6 +149,9 @@ class Version(msgspec.Struct):
     """Of a version on devices: nodes that have all its weights in their memory."""
     unfit_on: dict[NodeId, None] = {}
     """And nodes whose memory is too small for a worker of it."""
+
+    def __post_init__(self) -> None:
+        self.environment, self.rank = self.spec.environment_key, self.spec.rank
 
     @property
     def on_device(self) -> bool:

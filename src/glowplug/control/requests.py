@@ -52,7 +52,7 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
         answers.reject(c, request, "deadline_passed", f"{function.id}: the deadline had passed on arrival")
         return
     if request.rank not in PASSED_OVER:
-        request.rank = _answering(c, function).spec.rank
+        request.rank = _answering(c, function).rank
     function.goal = function.hold = None
     _tell_predictors(c, function)
     if not _admit(c, function, request):
@@ -63,11 +63,11 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
 
 
 def _tell_predictors(c: Context, function: Function) -> None:
-    arrivals = c.policies.arrivals
+    arrivals, version = c.policies.arrivals, _answering(c, function)
     arrivals.observe(function.id, c.now_s)
-    arrivals.observe(_answering(c, function).spec.environment_key, c.now_s)
+    arrivals.observe(version.environment, c.now_s)
     drive.arrived(c, function.id)
-    warm_from_s = prewarm_of(c, _answering(c, function)).arrived(function.id, c.now_s)
+    warm_from_s = prewarm_of(c, version).arrived(function.id, c.now_s)
     if warm_from_s < inf:
         c.set_timer(f"prewarm:{function.id}", warm_from_s)
 

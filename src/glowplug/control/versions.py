@@ -111,6 +111,8 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
     wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
     function.active = function.next = None
     function.previous = []
+    # Before its instances are gone: until then a policy might load it once more.
+    c.policies.scheduling.forget(number)
     for version in wanted:
         retire(c, function, version)
     c.touch(number)

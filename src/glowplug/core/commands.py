@@ -13,7 +13,7 @@ from glowplug.core.specs import BundleFacts, FunctionSpec
 TargetKind = Literal["environment", "version", "weights", "instance", "part", "build"]
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """Something that stands on the ladder or holds memory at a node.
 
     `key` is `namespace/environment` for an environment's zygote, the version id for a version's zygote, its
@@ -26,8 +26,8 @@ class Target(msgspec.Struct, frozen=True):
     key: str
 
 
-class _Command(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    pass
+class _Command(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):
+    """Trees of values: nothing in them can be part of a cycle."""
 
 
 class Build(_Command, frozen=True):

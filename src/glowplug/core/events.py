@@ -22,7 +22,7 @@ from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec, NodeSpec
 
 
-class _Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class _Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):
     pass
 
 

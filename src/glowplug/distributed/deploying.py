@@ -36,8 +36,13 @@ _HEAVY = 50_000_000
 _POLLED = ("object", "paper_object")
 """Channels on which each message that is looked for costs a call."""
 _SENT = "rows_sent.json"
+_KERNEL_ROW_BYTES = 20
+"""What a kernel keeps for each row that it sums; of some of a layer's rows also their indices, over what they
+read."""
+_TILE_ROW_BYTES = 4 * 512
+"""What it works in, for each row that it reads."""
 Held = tuple[int, int]
-"""Bytes of weights and of activations."""
+"""Bytes of weights, and of activations and what is worked in."""
 
 
 class Deployed(msgspec.Struct, frozen=True):
@@ -119,20 +124,37 @@ def _is_heavy(network: Network, assignment: Assignment) -> bool:
 
 
 def held_bytes(orders: Orders, worker: int) -> Held:
-    """What a worker's weights and its activations take, without its runtime."""
+    """What a worker takes without its runtime."""
     parts = [
         read_part(orders.part(partition, role), check=False) for partition, role in parts_of(orders, worker)
     ]
     samples = max(share.samples for share in orders.shares if worker in share.members)
     weights = sum(part.weights_bytes for part in parts)
-    return weights, 2 * 4 * samples * max(part.height for part in parts)
+    layers = [layer for part in parts for layer in part.layers]
+    kernels = sum(
+        _kernel_bytes(
+            len(layer.rows), sum(group.layer.edges for group in layer.groups), len(layer.groups) > 1
+        )
+        for layer in layers
+    )
+    return weights, kernels + (2 * 4 * samples + _TILE_ROW_BYTES) * max(part.height for part in parts)
+
+
+def read_bytes(orders: Orders, worker: int) -> int:
+    """What a worker reads of files: its parts and the inputs."""
+    parts = sum(orders.part(*each).stat().st_size for each in parts_of(orders, worker))
+    return parts + Path(orders.inputs).stat().st_size
+
+
+def _kernel_bytes(rows: int, edges: int, is_some: bool) -> int:
+    return _KERNEL_ROW_BYTES * rows + (4 * edges if is_some else 0)
 
 
 def _least_bytes(network: Network, assignment: Assignment) -> list[Held]:
     """By worker, without building a layer: rows that it is sent are left out, and rows count as alike."""
     held = []
     for worker in range(assignment.workers):
-        weights, widest, samples = 0.0, 0, 0
+        weights, kernels, widest = 0.0, 0, 0
         for partition, role in {
             (share.partition, share.members.index(worker))
             for share in assignment.shares
@@ -140,20 +162,22 @@ def _least_bytes(network: Network, assignment: Assignment) -> list[Held]:
         }:
             for index, owner in enumerate(assignment.partitions[partition].owners):
                 rows = int(np.count_nonzero(owner == role))
-                weights += 8 * network.edges(index) * rows / len(owner) + 12 * rows
+                edges = network.edges(index) * rows / len(owner)
+                weights += 8 * edges + 12 * rows
+                kernels += _kernel_bytes(rows, int(edges), 0 < rows < len(owner))
                 widest = max(widest, rows)
         samples = max(share.samples for share in assignment.shares if worker in share.members)
-        held.append((int(weights), 2 * 4 * samples * widest))
+        held.append((int(weights), kernels + (2 * 4 * samples + _TILE_ROW_BYTES) * widest))
     return held
 
 
 def _check(held: Sequence[Held], limit_bytes: int) -> None:
-    weights, activations = max(held, key=sum)
-    total = weights + activations + RUNTIME_BYTES
+    weights, worked_in = max(held, key=sum)
+    total = weights + worked_in + RUNTIME_BYTES
     if total > limit_bytes:
         raise PartTooLarge(
-            f"worker {held.index((weights, activations))} needs {total} bytes ({show_bytes(weights)} of "
-            f"weights, {show_bytes(activations)} of activations, {show_bytes(RUNTIME_BYTES)} of runtime), "
+            f"worker {held.index((weights, worked_in))} needs {total} bytes ({show_bytes(weights)} of "
+            f"weights, {show_bytes(worked_in)} to work in, {show_bytes(RUNTIME_BYTES)} of runtime), "
             f"and a worker may hold {limit_bytes}: use more workers, smaller batches, or more memory"
         )
 

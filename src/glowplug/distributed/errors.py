@@ -18,13 +18,18 @@ GlowplugError
 |- RunError 502              the workers of a run could not finish it
 |  |- ReplayImpossible 502   a worker waits for what nobody has any more: all go back to a common line
 |  |- GangLost 502           workers were lost more often than the run may replace them
+|- PlatformError 502         a function platform could not run a worker
+|  |- PlatformRefused 401    it does not accept the credentials or the role, or they do not allow this
+|  |- PlatformMissing 404    the function, or what it is to read, is not there
+|  |- PlatformBusy 503       it does not answer, or takes no more: try again
+|- PackageTooLarge 413       a function's package is above the platform's limits (a UserError)
 |- PartTooLarge 422          a worker's part does not fit its memory (a UserError)
 |- CannotCut 422             a model that cannot be spread over workers (a UserError)
 """
 
 from __future__ import annotations
 
-from glowplug.core.errors import GlowplugError, UserError
+from glowplug.core.errors import GlowplugError, OutOfMemory, UserError
 
 
 class ChannelError(GlowplugError):
@@ -106,6 +111,31 @@ class GangLost(RunError):
     code = "gang_lost"
 
 
+class PlatformError(GlowplugError):
+    status = 502
+    code = "platform"
+
+
+class PlatformRefused(PlatformError):
+    status = 401
+    code = "platform_refused"
+
+
+class PlatformMissing(PlatformError):
+    status = 404
+    code = "platform_missing"
+
+
+class PlatformBusy(PlatformError):
+    status = 503
+    code = "platform_busy"
+
+
+class PackageTooLarge(UserError):
+    status = 413
+    code = "package_too_large"
+
+
 class PartTooLarge(UserError):
     status = 422
     code = "part_too_large"
@@ -114,3 +144,9 @@ class PartTooLarge(UserError):
 class CannotCut(UserError):
     status = 422
     code = "cannot_cut"
+
+
+def out_of_memory(worker: int, memory_bytes: int) -> OutOfMemory:
+    """`memory_bytes` 0: nobody limits it."""
+    limit = f"the {memory_bytes} bytes that it may hold" if memory_bytes else "this machine has"
+    return OutOfMemory(f"worker {worker} needs more than {limit}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import selectors
@@ -16,6 +17,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from glowplug.distributed.caps import Cap, Caps
+from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.platform import Ended, Event
 from glowplug.distributed.platform_line import SocketLine, Told
 from glowplug.distributed.start import Place, Start
 
@@ -23,26 +27,15 @@ _LAST_WORDS_BYTES = 2000
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """A process that is gone: how, after how long, and the most memory it may have had: what the kernel tells
-    begins with what its parent had."""
-
-    how: str
-    ran_s: float
-    peak_bytes: int
-
-
-Event = tuple[Place, Told | Ended]
-
-
 class _Process:
     """A worker, or a spare that becomes one."""
 
-    def __init__(self, environment: Mapping[str, str], *, is_spare: bool) -> None:
+    def __init__(self, environment: Mapping[str, str], cap: Cap | None, *, is_spare: bool) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.place: Place | None = None
         self.line = SocketLine(ours)
         self.began_s = time.monotonic()
+        self._cap = cap
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process is reaped
         command = [
             sys.executable,
@@ -60,16 +53,20 @@ class _Process:
         except BaseException:
             self._words.close()
             ours.close()
+            if cap is not None:
+                cap.remove()
             raise
         finally:
             theirs.close()
         self.handle = os.pidfd_open(self.popen.pid)
+        if cap is not None:
+            cap.add(self.popen.pid)
 
     def tell(self, start: Start) -> None:
         """Raises BrokenPipeError where it is gone already."""
         assert self.popen.stdin is not None
         self.place, self.began_s = start.place, time.monotonic()
-        if start.memory_bytes:
+        if start.memory_bytes and self._cap is None:
             resource.prlimit(self.popen.pid, resource.RLIMIT_AS, (start.memory_bytes, start.memory_bytes))
         self.popen.stdin.write(msgspec.json.encode(start))
         self.popen.stdin.close()
@@ -87,16 +84,31 @@ class _Process:
             self.popen.stdin.close()
         self.line.close()
         os.close(self.handle)
-        return Ended(_how(self.popen.returncode, words), ran_s, usage.ru_maxrss * 1024)
+        out_of_memory = False
+        if self._cap is not None:
+            out_of_memory = self._cap.out_of_memory()
+            self._cap.remove()
+        return Ended(_how(self.popen.returncode, words), ran_s, usage.ru_maxrss * 1024, out_of_memory)
 
 
 class LocalPlatform:
-    """Not for several threads. Each worker computes with one."""
+    """Not for several threads. Each worker computes with one.
 
-    def __init__(self) -> None:
+    With `caps` each process may hold `memory_bytes` from its birth; without, its address space is limited
+    when it begins.
+    """
+
+    def __init__(self, caps: Caps | None = None, memory_bytes: int = 0) -> None:
+        self._caps, self._memory_bytes = caps if memory_bytes else None, memory_bytes
+        self._names = itertools.count()
         self._environment = {**os.environ, **dict.fromkeys(_THREAD_LIMITS, "1")}
         self._selector = selectors.DefaultSelector()
         self._processes: list[_Process] = []
+
+    @property
+    def meter(self) -> Meter:
+        """Processes cost no calls."""
+        return Meter()
 
     def begin(self, start: Start) -> None:
         """Takes a spare where there is one. Raises OSError where no process can be made."""
@@ -114,7 +126,6 @@ class LocalPlatform:
         self._add(is_spare=True)
 
     def events(self, timeout_s: float) -> list[Event]:
-        """What workers told, then which of them ended; empty after `timeout_s`, and sometimes before."""
         ready = self._selector.select(timeout_s)
         found: list[Event] = []
         for process in dict.fromkeys(key.data for key, _ in ready):
@@ -141,7 +152,10 @@ class LocalPlatform:
         self._selector.close()
 
     def _add(self, *, is_spare: bool) -> _Process:
-        process = _Process(self._environment, is_spare=is_spare)
+        cap = None
+        if self._caps is not None:
+            cap = self._caps.cap(f"worker-{next(self._names)}", self._memory_bytes)
+        process = _Process(self._environment, cap, is_spare=is_spare)
         self._processes.append(process)
         self._selector.register(process.line, selectors.EVENT_READ, process)
         self._selector.register(process.handle, selectors.EVENT_READ, process)

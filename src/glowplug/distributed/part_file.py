@@ -22,6 +22,7 @@ from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.parts import PartLayer, part_layers
 
 _ALIGN = 64
+_PIECE_BYTES = 64 * 2**20
 _MAGIC = b"glowpart"
 _TAIL = struct.Struct("<QQ8s")  # start of the index, hash of all before the tail, magic
 VERSION = 1
@@ -102,16 +103,18 @@ def write_parts(network: Network, partition: Partition, paths: Sequence[Path]) -
     return tuple(rows_sent)
 
 
-def read_part(path: Path, *, check: bool = True) -> Part:
+def read_part(path: Path, *, check: bool = True, own: bool = False) -> Part:
     """Maps a part, and reads all of it where it is to `check` its hash.
 
-    Raises WeightsError when it is cut short, damaged or of another version.
+    `own` copies it into memory of this process and lets the machine forget its pages: mapped ones count as
+    whoever's read or wrote them first, so no cap on this process would see them. Raises WeightsError when
+    it is cut short, damaged or of another version.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < _TAIL.size:
             raise WeightsError(f"{path.name} is cut short: write the parts again")
-        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        mapped = _copied(file, size) if own else mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     start, digest, magic = _TAIL.unpack_from(mapped, size - _TAIL.size)
     if magic != _MAGIC:
         raise WeightsError(f"{path.name} is not a whole part: write the parts again")
@@ -130,3 +133,16 @@ def read_part(path: Path, *, check: bool = True) -> Part:
     if part.version != VERSION:
         raise WeightsError(f"{path.name} has version {part.version}, this worker reads {VERSION}")
     return part
+
+
+def _copied(file: IO[bytes], size: int) -> mmap.mmap:
+    """Piece by piece, so that the pages of the file and their copies are never all in memory."""
+    copy = mmap.mmap(-1, size)
+    target = memoryview(copy)
+    for start in range(0, size, _PIECE_BYTES):
+        end = min(start + _PIECE_BYTES, size)
+        if os.preadv(file.fileno(), [target[start:end]], start) != end - start:
+            raise WeightsError(f"{file.name} got shorter while it was read: write the parts again")
+        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
+    target.release()
+    return copy

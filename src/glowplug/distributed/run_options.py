@@ -9,7 +9,7 @@ from glowplug.distributed.orders import Collect, Form
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`memory_bytes` is what each worker may hold (its address space, enforced by the kernel); 0 does not
+    """`memory_bytes` is what each worker may hold, enforced by the kernel (`runner.run`); 0 does not
     limit it.
 
     With `checkpoint_layers` workers write what they need to begin again about every so many layers, to

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from glowplug.distributed.checkpoints import checkpoint_blobs, remove_checkpoint
 from glowplug.distributed.deploying import Deployed, deploy
 from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.platform import Platform
 from glowplug.distributed.platform_line import Response
 from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
@@ -31,8 +33,8 @@ class Run(msgspec.Struct, frozen=True, eq=False):
 
     `seconds` is from the first start of a worker to the result; writing parts comes before. `gib_s` is
     memory times time over all processes, those that were lost too: what each may hold, or without a limit
-    the most it held. `meter` adds up the workers that finished. `restarts` are workers that were replaced
-    and times that all went back.
+    the most it held. `meter` adds up the workers that finished, opening and closing. `restarts` are workers
+    that were replaced and times that all went back.
     """
 
     output: Output
@@ -55,11 +57,13 @@ def run(
     *,
     name: str = "",
     watch: Watch = lambda worker, step: None,
+    platform: Callable[[Deployed], Platform] | None = None,
 ) -> Run:
     """`inputs` (network.inputs, samples) float32 through `network`, as `assignment` spreads it.
 
     `channel` is a name of `channels.ROOMS` or a room that is not open. `name` is the run's, unique among
-    those that are open. Whatever happens, KeyboardInterrupt included, no process is left, and nothing in
+    those that are open. `platform` is what runs the workers; without, processes of this machine whose address
+    space is `memory_bytes`. Whatever happens, KeyboardInterrupt included, no process is left, and nothing in
     any broker, store or folder but cached parts. Raises InvalidArguments, PartTooLarge, RunExists,
     ChannelError, DeadlinePassed, GangLost, OutOfMemory, and what else ended the run.
     """
@@ -74,21 +78,20 @@ def run(
         with where.open(name, assignment.workers) as opened:
             deployed = deploy(network, inputs, assignment, opened.address, options, Path(folder))
             blobs = checkpoint_blobs(deployed.orders.checkpoints) if deployed.orders.lines else None
-            platform = LocalPlatform()
-            supervisor = Supervisor(platform, deployed, blobs, options, watch)
+            runs = LocalPlatform() if platform is None else platform(deployed)
+            supervisor = Supervisor(runs, deployed, blobs, options, watch)
             try:
                 supervisor.supervise()
             finally:
-                platform.close()
+                runs.close()
                 if blobs is not None:
                     remove_checkpoints(blobs, name)
                     blobs.close()
-        return _run(supervisor, deployed, opened)
+        return _run(supervisor, deployed, opened.meter.plus(runs.meter))
 
 
-def _run(supervisor: Supervisor, deployed: Deployed, room: Room) -> Run:
+def _run(supervisor: Supervisor, deployed: Deployed, meter: Meter) -> Run:
     responses = tuple(response for _, response in sorted(supervisor.responses.items()))
-    meter = room.meter
     for response in responses:
         meter = meter.plus(response.meter)
     return Run(

@@ -12,10 +12,10 @@ from glowplug.core.errors import DeadlinePassed
 from glowplug.distributed.channels.blobs import Blobs
 from glowplug.distributed.checkpoints import Checkpoints
 from glowplug.distributed.deploying import Deployed
-from glowplug.distributed.errors import ReplayImpossible
+from glowplug.distributed.errors import ReplayImpossible, out_of_memory
 from glowplug.distributed.gang import Begin, Command, End, Gang, GoBack
-from glowplug.distributed.local_platform import Ended, Event, LocalPlatform
 from glowplug.distributed.orders import ROOT, Orders, lines_for
+from glowplug.distributed.platform import Ended, Event, Platform
 from glowplug.distributed.platform_line import Failure, Launch, Reached, Response
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.start import Place, Start
@@ -40,7 +40,7 @@ class Supervisor:
 
     def __init__(
         self,
-        platform: LocalPlatform,
+        platform: Platform,
         deployed: Deployed,
         blobs: Blobs | None,
         options: RunOptions,
@@ -99,8 +99,8 @@ class Supervisor:
                     self._obey(self.gang.finished(place))
                 case Failure():
                     self._failures[place] = what
-                case Ended(how):
-                    self._obey(self._ended(place, how))
+                case Ended():
+                    self._obey(self._ended(place, what))
 
     def _reached(self, place: Place, step: int) -> None:
         self._watch(place.worker, step)
@@ -110,10 +110,12 @@ class Supervisor:
                 for _ in range(self._options.spares):
                     self._platform.add_spare()
 
-    def _ended(self, place: Place, how: str) -> list[Command]:
+    def _ended(self, place: Place, ended: Ended) -> list[Command]:
         failure = self._failures.pop(place, None)
+        if ended.out_of_memory:
+            return self.gang.failed(place, out_of_memory(place.worker, self._options.memory_bytes))
         if failure is None:
-            return self.gang.lost(place, how)
+            return self.gang.lost(place, ended.how)
         if failure.code == ReplayImpossible.code:
             return self.gang.stuck(place, failure.message)
         return self.gang.failed(place, errors.from_code(failure.code, failure.message))

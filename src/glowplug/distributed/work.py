@@ -42,7 +42,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         with phases.of("load"):
             orders = read_orders(Path(start.orders))
             parts = {
-                partition: read_part(orders.part(partition, role))
+                partition: read_part(orders.part(partition, role), own=start.memory_bytes > 0)
                 for partition, role in parts_of(orders, place.worker)
             }
             inputs = np.load(orders.inputs, mmap_mode="r")

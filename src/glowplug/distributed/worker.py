@@ -14,11 +14,13 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 import msgspec
 
-from glowplug.core.errors import GlowplugError, OutOfMemory
-from glowplug.distributed.platform_line import Failure, SocketLine
+from glowplug.core.errors import GlowplugError
+from glowplug.distributed.errors import out_of_memory
+from glowplug.distributed.platform_line import Failure, PlatformLine, SocketLine
 from glowplug.distributed.start import Start
 
 _PR_SET_PDEATHSIG = 1
@@ -29,7 +31,6 @@ def main(line_number: int, parent: int, is_spare: bool) -> int:
     _end_with(parent)
     line = SocketLine(socket.socket(fileno=line_number))
     if is_spare:
-        from glowplug.distributed.work import work
         from glowplug.distributed.workload import loops  # noqa: F401 - loads what was compiled
     message = sys.stdin.buffer.read()
     if not message:
@@ -38,16 +39,25 @@ def main(line_number: int, parent: int, is_spare: bool) -> int:
     start = msgspec.json.decode(message, type=Start)
     for worker in start.launches:
         line.launch(worker)
-    try:
+
+    def do() -> None:
         from glowplug.distributed.work import work  # after the launches: it imports what is large
 
         work(start, line, began_s)
+
+    return tell_failures(start, line, do)
+
+
+def tell_failures(start: Start, line: PlatformLine, do: Callable[[], None]) -> int:
+    """The exit status; why it failed is told. Raises what is a fault of ours, told too."""
+    try:
+        do()
     except GlowplugError as error:
         line.tell(Failure(error.code, error.message))
         return 1
     except MemoryError:
-        limit = f"the {start.memory_bytes} bytes that it may hold" if start.memory_bytes else "this machine"
-        line.tell(Failure(OutOfMemory.code, f"worker {start.place.worker} needs more than {limit}"))
+        short = out_of_memory(start.place.worker, start.memory_bytes)
+        line.tell(Failure(short.code, short.message))
         return 1
     except Exception as error:
         line.tell(Failure(GlowplugError.code, f"worker {start.place.worker}: {error!r}"))

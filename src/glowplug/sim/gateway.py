@@ -15,7 +15,7 @@ from glowplug.sim.agenda import Agenda
 from glowplug.sim.engine import SimEngine
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """A client's request, in a scenario. `priority` is a rank of core.priority, 0 the function's."""
 
     function: FunctionId
@@ -23,7 +23,7 @@ class Ask(msgspec.Struct, frozen=True):
     priority: int = 0
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """`code` is "ok" or an error's. `leased` says that the controller was not asked."""
 
     request: RequestId

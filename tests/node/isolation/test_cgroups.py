@@ -45,6 +45,18 @@ def made_in(folder: Path, **kind: bool) -> tuple[Path, Group, Path]:
     return mount, groups.make("s1", BOUNDS), noted
 
 
+@pytest.mark.parametrize("unified", [True, False])
+def test_of_memory_alone(tmp_path: Path, *, unified: bool) -> None:
+    """What is not wanted need not be there, and is not written."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    group = Group({"memory": folder}, unified)
+    group.limit(Bounds(64 * 2**20, 0, 0))
+    written = {path.name: path.read_text() for path in folder.iterdir()}
+    assert written["memory.max" if unified else "memory.limit_in_bytes"] == str(64 * 2**20)
+    assert all(name.startswith("memory.") for name in written)
+
+
 def test_limits_of_version_1(tmp_path: Path) -> None:
     mount, _, _ = made_in(tmp_path, unified=False)
     assert (mount / "memory/box/a/glowplug-x-s1/memory.limit_in_bytes").read_text() == str(64 * 2**20)

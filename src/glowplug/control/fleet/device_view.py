@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
+from glowplug.control import estimates
 from glowplug.control.context import Context
-from glowplug.control.estimates import load_origin
-from glowplug.control.fleet.records import Device, Running
+from glowplug.control.fleet.records import Device
 from glowplug.control.records import Version
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
-from glowplug.core.ladder import Step
 
 _OVERDUE_SHARE = 0.25
 
@@ -40,7 +39,11 @@ class DeviceView:
         device = self._device
         if len(device.running) < device.at_once:
             return 0.0
-        return min(map(self._left_s, device.running.values()))
+        now_s = self._c.now_s
+        return min(
+            _left_s(running.since_s + running.expected_s - now_s, running.expected_s)
+            for running in device.running.values()
+        )
 
     @property
     def line_s(self) -> float:
@@ -69,9 +72,6 @@ class DeviceView:
                 break
         return max(left_s, 0.0)
 
-    def _left_s(self, running: Running) -> float:
-        return _left_s(running.since_s + running.expected_s - self._c.now_s, running.expected_s)
-
 
 def _left_s(left_s: float, expected_s: float) -> float:
     """What is overdue may take a while yet."""
@@ -80,12 +80,10 @@ def _left_s(left_s: float, expected_s: float) -> float:
 
 def load_s(c: Context, function: FunctionId, device: Device) -> float:
     version = version_of(c, function)
-    origin = load_origin(c, version, device.node)
-    costs, spec = c.policies.costs, version.spec
-    environment_s = 0.0
-    if origin is None and spec.environment_key not in c.store.environments:
-        environment_s = costs.expect_s(spec.environment_key, "environment")
-    return environment_s + costs.climb_s(spec.version, origin or Step.IMPORTED)
+    took_s = estimates.load_s(c, version, device.node)
+    if version.environment in c.store.environments:
+        return took_s
+    return c.policies.costs.expect_s(version.environment, "environment") + took_s
 
 
 def version_of(c: Context, function: FunctionId) -> Version:

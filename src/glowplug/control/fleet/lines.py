@@ -14,7 +14,8 @@ from glowplug.core.ids import FunctionId, RequestId
 
 
 def join(c: Context, device: Device, function: Function, requests: Iterable[RequestId], run_s: float) -> None:
-    """Takes waiting requests out of the queue and puts them into the line, as one batch."""
+    """Takes waiting requests out of the queue and puts them into the line, as one batch. What can begin is to
+    begin then, and the device's indexes are to be kept (places.changed) if nothing did."""
     batch = Batch(function.id, dict.fromkeys(requests), run_s)
     for number in batch.requests:
         request = c.store.requests[number]
@@ -26,7 +27,6 @@ def join(c: Context, device: Device, function: Function, requests: Iterable[Requ
     device.line_s += run_s
     device.pinned[function.id] = device.pinned.get(function.id, 0) + 1
     places.offer(c, device, function.id)
-    places.changed(c, device)
 
 
 def take(c: Context, device: Device, place: int) -> Batch:

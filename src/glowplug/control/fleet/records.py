@@ -10,7 +10,7 @@ from glowplug.control.queues import Queue
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId, RequestId
 
 
-class Batch(msgspec.Struct):
+class Batch(msgspec.Struct, gc=False):
     """Requests of one function that are to run together; `run_s` is what that was expected to take when it
     was bound."""
 
@@ -19,7 +19,7 @@ class Batch(msgspec.Struct):
     run_s: float
 
 
-class Running(msgspec.Struct):
+class Running(msgspec.Struct, gc=False):
     """A batch in a worker: how many it began with, when, and for how long as far as was known."""
 
     size: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from glowplug.control import answers, bindings
 from glowplug.control.context import Context
 from glowplug.control.estimates import replicas_wanted
-from glowplug.control.fleet import fits, lines, loads, queues
+from glowplug.control.fleet import fits, lines, loads, places, queues
 from glowplug.control.fleet.records import Device
 from glowplug.control.fleet.view import FleetView
 from glowplug.control.records import Function, Version
@@ -30,13 +30,8 @@ def run(c: Context) -> None:
 
 
 def _decide(c: Context) -> None:
-    view = fleet_view(c)
-    with view.still():
-        _carry_out(c, view)
-
-
-def _carry_out(c: Context, view: FleetView) -> None:
-    fleet = c.store.fleet
+    view, fleet = fleet_view(c), c.store.fleet
+    view.refresh()
     for decision in c.policies.scheduling.decide(view, c.now_s):
         view.forget_loads()
         device = fleet.devices[decision.device]
@@ -117,6 +112,8 @@ def _send(c: Context, device: Device, function: Function, decision: Send, view: 
     run_s = view.run_s(function.id, device.id, len(decision.requests))
     lines.join(c, device, function, decision.requests, run_s)
     _advance(c, device)
+    if device.line:
+        places.changed(c, device)
 
 
 def _advance(c: Context, device: Device) -> None:

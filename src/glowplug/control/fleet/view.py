@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from math import inf
@@ -23,14 +22,20 @@ from glowplug.control.records import Request, Version
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
 
 _SHORTEST_S = 1e-6
+_NOWHERE: Mapping[DeviceId, None] = {}
 
 
 class FleetView:
     __slots__ = (
+        "_alone_s",
         "_c",
+        "_functions",
         "_load_s",
         "_rate_per_s",
+        "_records",
+        "_requests",
         "_views",
+        "_where",
         "devices",
         "free",
         "half_free",
@@ -44,8 +49,11 @@ class FleetView:
     def __init__(self, c: Context) -> None:
         self._c = c
         fleet = c.store.fleet
-        self._load_s: dict[tuple[FunctionId, NodeId], float] | None = None
-        self._rate_per_s: dict[FunctionId, float] | None = None
+        self._load_s: dict[tuple[FunctionId, NodeId], float] = {}
+        self._rate_per_s: dict[FunctionId, float] = {}
+        self._alone_s: dict[FunctionId, float] = {}
+        self._records, self._requests = fleet.devices, c.store.requests
+        self._functions, self._where = c.store.functions, fleet.where
         self._views: dict[DeviceId, DeviceView] = {}
         self.devices: Mapping[DeviceId, DeviceView] = self._views
         self.free: Collection[DeviceId] = fleet.free.keys()
@@ -58,19 +66,15 @@ class FleetView:
         for device in fleet.devices.values():
             self.add(device)
 
-    @contextmanager
-    def still(self) -> Iterator[None]:
-        """While one round of decisions lasts, what costs something to work out is worked out once."""
-        self._load_s, self._rate_per_s = {}, {}
-        try:
-            yield
-        finally:
-            self._load_s = self._rate_per_s = None
+    def refresh(self) -> None:
+        """A round of decisions begins: what costs something to work out is worked out once while it lasts."""
+        self._load_s.clear()
+        self._rate_per_s.clear()
+        self._alone_s.clear()
 
     def forget_loads(self) -> None:
         """A decision is carried out: it may change from where the next load comes."""
-        if self._load_s:
-            self._load_s.clear()
+        self._load_s.clear()
 
     def add(self, device: Device) -> None:
         self._views[device.id] = DeviceView(self._c, device)
@@ -82,7 +86,7 @@ class FleetView:
         return map(self._c.store.requests.__getitem__, self._c.store.fleet.waiting)
 
     def first(self, function: FunctionId) -> Request:
-        return self._c.store.requests[self._c.store.functions[function].queue.head()]
+        return self._requests[self._functions[function].queue.head()]
 
     def some(self, function: FunctionId, most: int) -> Iterator[Request]:
         queue, requests = self._c.store.functions[function].queue, self._c.store.requests
@@ -94,20 +98,25 @@ class FleetView:
         return version_of(self._c, function).spec.namespace
 
     def where(self, function: FunctionId) -> Mapping[DeviceId, None]:
-        return self._c.store.fleet.where.get(function, {})
+        return self._where.get(function, _NOWHERE)
 
     def run_s(self, function: FunctionId, device: DeviceId, count: int = 1) -> float:
+        alone_s = self._alone_s.get(function) if count == 1 else self._batch_s(function, count)
+        if alone_s is None:
+            alone_s = self._alone_s[function] = self._batch_s(function, 1)
+        return alone_s * self._records[device].pace
+
+    def _batch_s(self, function: FunctionId, count: int) -> float:
+        """On a device of the usual pace."""
         c = self._c
         version = c.store.functions[function].active or ""
-        return max(_SHORTEST_S, c.policies.costs.batch_s(version, count)) * c.store.fleet.devices[device].pace
+        return max(_SHORTEST_S, c.policies.costs.batch_s(version, count))
 
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
-        known, record = self._load_s, self._c.store.fleet.devices[device]
-        if known is None:
-            return load_s(self._c, function, record)
-        found_s = known.get((function, record.node))
+        record = self._records[device]
+        found_s = self._load_s.get((function, record.node))
         if found_s is None:
-            found_s = known[function, record.node] = load_s(self._c, function, record)
+            found_s = self._load_s[function, record.node] = load_s(self._c, function, record)
         return found_s
 
     def model_bytes(self, function: FunctionId) -> int:
@@ -157,12 +166,10 @@ class FleetView:
         return [c.store.holdings[key].function or FunctionId("") for key in keys]
 
     def rate_per_s(self, function: FunctionId) -> float:
-        known = self._rate_per_s
-        if known is None:
-            return self._c.policies.arrivals.rate_per_s(function, self._c.now_s)
-        found = known.get(function)
+        found = self._rate_per_s.get(function)
         if found is None:
-            found = known[function] = self._c.policies.arrivals.rate_per_s(function, self._c.now_s)
+            found = self._c.policies.arrivals.rate_per_s(function, self._c.now_s)
+            self._rate_per_s[function] = found
         return found
 
 

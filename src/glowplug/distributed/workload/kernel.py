@@ -23,7 +23,8 @@ class Kernel:
         self.layer = layer
         self.activation = activation
         self._reads = layer.needed()
-        self._indices = layer.over(self._reads).indices
+        reads_all = len(self._reads) == layer.inputs
+        self._indices = layer.indices if reads_all else layer.over(self._reads).indices
         self._order, self._groups = same_inputs(layer)
         self._in_place = np.arange(layer.rows, dtype=np.int32)
 

@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from glowplug.node.isolation.limits import Bounds
@@ -25,7 +25,7 @@ _PROBE = Bounds(64 * 2**20, 8, 1024)
 
 
 class Group:
-    """One group, a folder in each hierarchy. `folders` maps a controller to its folder."""
+    """One group, a folder in each hierarchy. `folders` maps a controller to its folder; memory's is there."""
 
     def __init__(self, folders: dict[str, Path], unified: bool) -> None:
         self._folders = folders
@@ -39,19 +39,21 @@ class Group:
 
     def limit(self, bounds: Bounds) -> None:
         """Raises OSError."""
-        memory, pids, cpu = (self._folders[name] for name in _WANTED)
-        memory_bytes, shares = str(bounds.memory_bytes), bounds.shares
+        memory, memory_bytes, shares = self._folders["memory"], str(bounds.memory_bytes), bounds.shares
         if self._unified:
             (memory / "memory.max").write_text(memory_bytes)
             _write_if_there(memory / "memory.swap.max", "0")
-            _write_if_there(cpu / "cpu.weight", str(min(10_000, max(1, shares * 100 // 1024))))
+            weight = "cpu.weight", str(min(10_000, max(1, shares * 100 // 1024)))
         else:
             # It may never be the lesser of the two: raised before, lowered after.
             _write_if_there(memory / "memory.memsw.limit_in_bytes", memory_bytes)
             (memory / "memory.limit_in_bytes").write_text(memory_bytes)
             _write_if_there(memory / "memory.memsw.limit_in_bytes", memory_bytes)
-            _write_if_there(cpu / "cpu.shares", str(shares))
-        (pids / "pids.max").write_text(str(bounds.tasks))
+            weight = "cpu.shares", str(shares)
+        if "cpu" in self._folders:
+            _write_if_there(self._folders["cpu"] / weight[0], weight[1])
+        if "pids" in self._folders:
+            (self._folders["pids"] / "pids.max").write_text(str(bounds.tasks))
 
     def add(self, pid: int) -> None:
         """Moves a process here. One that is gone is no error. Raises OSError."""
@@ -114,8 +116,11 @@ class Groups:
         remove_leftovers(self._noted)
 
 
-def open_groups(noted: Path, mount: Path = _MOUNT, own: str | None = None) -> Groups:
-    """Takes a place for groups on this host. Raises OSError with the reason why there is none.
+def open_groups(
+    noted: Path, mount: Path = _MOUNT, own: str | None = None, wanted: Sequence[str] = _WANTED
+) -> Groups:
+    """Takes a place for groups of the `wanted` controllers, memory among them, on this host. Raises OSError
+    with the reason why there is none.
 
     `own` is the text of /proc/self/cgroup.
     """
@@ -125,26 +130,27 @@ def open_groups(noted: Path, mount: Path = _MOUNT, own: str | None = None) -> Gr
     paths = {name: path for _, names, path in parts for name in names.split(",")}
     prefix = f"{_PREFIX}{secrets.token_hex(6)}-"
     if (mount / "cgroup.controllers").exists():
-        groups = Groups(dict.fromkeys(_WANTED, _unified(mount, paths.get("", "/"))), prefix, 2, noted)
+        place = _unified(mount, paths.get("", "/"), wanted)
+        groups = Groups(dict.fromkeys(wanted, place), prefix, 2, noted)
     else:
-        missing = [name for name in _WANTED if name not in paths]
+        missing = [name for name in wanted if name not in paths]
         if missing:
             raise OSError(f"this host has no control groups for {', '.join(missing)}")
-        places = {name: _below(mount / name, paths[name]) for name in _WANTED}
+        places = {name: _below(mount / name, paths[name]) for name in wanted}
         groups = Groups(places, prefix, 1, noted)
     groups.make("probe", _PROBE).remove()
     return groups
 
 
-def _unified(mount: Path, own: str) -> Path:
+def _unified(mount: Path, own: str, wanted: Sequence[str]) -> Path:
     """Version 2 hands controllers only to groups beside which no process is: below our own group where it may
     be that, else beside it. Raises OSError."""
     place = _below(mount, own)
     for parent in (place, place.parent if place != mount else place):
         control = parent / "cgroup.subtree_control"
         with contextlib.suppress(OSError):
-            control.write_text(" ".join(f"+{name}" for name in _WANTED))
-        if set(_WANTED) <= set(control.read_text().replace("+", "").split()):
+            control.write_text(" ".join(f"+{name}" for name in wanted))
+        if set(wanted) <= set(control.read_text().replace("+", "").split()):
             return parent
     raise OSError(f"{place} may not hand on its controllers: start the server with Delegate=yes")
 

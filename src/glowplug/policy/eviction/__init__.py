@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 
-class Worth(msgspec.Struct, frozen=True):
+class Worth(msgspec.Struct, frozen=True, gc=False):
     """What a holding's worth is made of.
 
     `rank` is the logarithm of how often it is asked for (Arrivals.rank); `saved_s` the seconds a request

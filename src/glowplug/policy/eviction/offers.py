@@ -15,7 +15,7 @@ PINNED = 1e12
 _STALE_ALLOWED = 64
 
 
-class Offer(msgspec.Struct):
+class Offer(msgspec.Struct, gc=False):
     score: float
     node: str
     held_bytes: int

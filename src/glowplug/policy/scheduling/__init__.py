@@ -14,7 +14,7 @@ import msgspec
 from glowplug.core.ids import DeviceId, FunctionId, NodeId, RequestId
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Binds requests of one function, as one batch, to a device: they stand in its line from now on, and run
     there when their model has come and their turn too. A load begins where it is needed."""
 
@@ -22,7 +22,7 @@ class Send(msgspec.Struct, frozen=True):
     device: DeviceId
 
 
-class Load(msgspec.Struct, frozen=True):
+class Load(msgspec.Struct, frozen=True, gc=False):
     """Brings a function's model to a device, for no request in particular."""
 
     function: FunctionId

@@ -17,12 +17,17 @@ def fill(
 ) -> Iterator[Load]:
     """At most one load for each device: what lies nowhere first, then whose copies have the most to do each,
     among `functions` that are asked for `least_per_s` or more."""
+    sizes = {function: view.model_bytes(function) for function in functions}
+    least_bytes = min(sizes.values(), default=0)
+    roomy = [number for number in devices if view.devices[number].free_bytes >= least_bytes]
+    if not roomy:
+        return
     ranked = sorted(
-        (_value(view, function, rate_per_s), function, view.model_bytes(function))
-        for function in functions
+        (_value(view, function, rate_per_s), function, model_bytes)
+        for function, model_bytes in sizes.items()
         if (rate_per_s := view.rate_per_s(function)) >= least_per_s
     )
-    for number in devices:
+    for number in roomy:
         device = view.devices[number]
         residents, free_bytes = device.residents, device.free_bytes
         for place, (_, function, model_bytes) in enumerate(ranked):

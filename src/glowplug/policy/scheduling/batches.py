@@ -42,10 +42,12 @@ def together(
 def each_s(view: FleetView, function: FunctionId, device: DeviceId, count: int) -> float:
     """Seconds that each of `count` waiting requests takes there, in the best batches that a request which
     has just come would be in time with."""
-    best_s = alone_s = view.run_s(function, device)
+    best_s = view.run_s(function, device)
+    if count <= 1:
+        return best_s
     target_s = view.latency_target_s(function)
-    if not target_s or count <= 1:
-        return alone_s
+    if not target_s:
+        return best_s
     for size in range(2, min(count, view.most_at_once(function)) + 1):
         took_s = view.run_s(function, device, size)
         if took_s <= target_s:

@@ -22,6 +22,7 @@ from glowplug.policy.scheduling import Decision, DeviceView, FleetView, Load, Se
 from glowplug.policy.scheduling.ahead import fill
 from glowplug.policy.scheduling.batches import each_s, together
 from glowplug.policy.scheduling.rooms import turn
+from glowplug.policy.scheduling.turns import filled_s, most_copies, spared_s, turns_before
 
 _EVERY_DEVICE_UP_TO = 32
 _SAMPLED = 12
@@ -30,9 +31,6 @@ _LOOK_AGAIN_SHARE = 0.04
 """Of a load's seconds: nothing changes faster by so much that a function's queue would have to be weighed
 again."""
 _MUST = 1e9
-_TURNS_BEFORE = 2
-"""So many runs of each function that waits for a device are reckoned to come before a newcomer's there: in
-fair turns no more do, however many wait."""
 _AHEAD_AGAIN_S = 0.25
 _NOTHING_AHEAD_AGAIN_S = 1.0
 """When free memory is looked at again after something, and after nothing, was loaded ahead."""
@@ -73,19 +71,19 @@ class FinishFirst(msgspec.Struct):
         self.recent.pop(function, None)
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        looked_s, placed = self.looked_s, view.places
+        looked_s, placed, devices = self.looked_s, view.places, view.devices
         due = [f for f in view.waiting_by_function if f not in placed or now_s >= looked_s.get(f, -inf)]
         if not due:
             return
-        places = [number for number in self._candidates(view) if not view.devices[number].loading]
-        nodes = {view.devices[number].node: number for number in places}.values()
+        places = [number for number in self._candidates(view) if not devices[number].loading]
+        nodes = {devices[number].node: number for number in places}.values()
         pressure_s: dict[DeviceId, float] = {}
-        for _, _, function in sorted(_turns(view, due)):
+        for function in due if len(due) == 1 else _in_turn(view, due):
             if not places:
                 return
-            level_s = _level_s(view, function) if function in placed else inf
-            if level_s > min(view.load_s(function, number) for number in nodes):
-                pressure_s = pressure_s or {n: _pressure_s(view, view.devices[n]) for n in places}
+            level_s = self._level_s(view, function) if function in placed else inf
+            if level_s > min([view.load_s(function, number) for number in nodes]):
+                pressure_s = pressure_s or {n: self._pressure_s(view, devices[n]) for n in places}
                 number = self._best(view, function, level_s, pressure_s)
                 if number is not None:
                     places.remove(number)
@@ -100,6 +98,34 @@ class FinishFirst(msgspec.Struct):
         for decision in fill(view, self.recent, idle, 1 / self.horizon_s) if idle else ():
             self.ahead_s = now_s + _AHEAD_AGAIN_S
             yield decision
+
+    def _pressure_s(self, view: FleetView, device: DeviceView) -> float:
+        """Until the device could begin something new: what runs, its line, and of what waits as much as has
+        its turn before."""
+        seconds = device.running_left_s + device.line_s
+        waiting, copies = view.waiting_by_function, view.places
+        for function in (*device.residents, *device.loading):
+            count = waiting.get(function)
+            if count:
+                turns = self._turns_before(function, count / len(copies[function]))
+                seconds += turns * each_s(view, function, device.id, count)
+        return seconds
+
+    def _turns_before(self, function: FunctionId, runs: float) -> float:
+        """Of so many runs that wait for a device those before a newcomer's there, in fair turns."""
+        return turns_before(runs, ahead=self.served_s.get(function, 0.0) > self.virtual_s)
+
+    def _level_s(self, view: FleetView, function: FunctionId) -> float:
+        """When the last of those that wait for the function would begin, with the copies that there are: they
+        fill up the devices that begin first."""
+        hosts, count = view.where(function), view.waiting_by_function[function]
+        own, starts, run_s = self._turns_before(function, count / len(hosts)), [], 0.0
+        for number in hosts:
+            device = view.devices[number]
+            run_s = each_s(view, function, number, count)
+            others_s = self._pressure_s(view, device) - own * run_s
+            starts.append(max(others_s, device.load_left_s(function)))
+        return filled_s(starts, count, run_s)
 
     def _candidates(self, view: FleetView) -> Iterable[DeviceId]:
         devices = view.devices
@@ -116,6 +142,8 @@ class FinishFirst(msgspec.Struct):
         hosts, count = view.where(function), view.waiting_by_function[function]
         if level_s < inf and min(pressure_s.values()) >= level_s:
             return None
+        if hosts and len(hosts) >= most_copies(view, function, self.recent):
+            return None
         best, best_gain, later = None, 0.0, self._worth(view, function, len(hosts) + 1)
         for number, waits_s in pressure_s.items():
             begins_s = max(view.load_s(function, number), waits_s)
@@ -127,7 +155,7 @@ class FinishFirst(msgspec.Struct):
             gain = later - sum(self._worth(view, victim, len(view.where(victim))) for victim in victims)
             if hosts:
                 run_s = each_s(view, function, number, count)
-                gain += _spared_s(count, len(hosts), level_s - begins_s, run_s)
+                gain += spared_s(count, len(hosts), level_s - begins_s, run_s)
             else:
                 gain += _MUST - begins_s
             if gain > best_gain:
@@ -172,10 +200,9 @@ class FinishFirst(msgspec.Struct):
         return view.load_s(function, next(iter(view.devices)))
 
 
-def _turns(view: FleetView, functions: Iterable[FunctionId]) -> Iterator[tuple[int, float, FunctionId]]:
-    for function in functions:
-        head = view.first(function)
-        yield -head.rank, head.arrived_s, function
+def _in_turn(view: FleetView, functions: Iterable[FunctionId]) -> list[FunctionId]:
+    heads = [(view.first(function), function) for function in functions]
+    return [turn[2] for turn in sorted((-head.rank, head.arrived_s, function) for head, function in heads)]
 
 
 def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
@@ -201,46 +228,3 @@ def _host(view: FleetView, function: FunctionId, hosts: list[DeviceId]) -> Devic
 def _need(view: FleetView, device: DeviceView, but: FunctionId) -> float:
     """Requests a second that have come for the other models there, each divided by its copies."""
     return sum(view.rate_per_s(other) / len(view.where(other)) for other in device.residents if other != but)
-
-
-def _pressure_s(view: FleetView, device: DeviceView) -> float:
-    """Until the device could begin something new: what runs, its line, its share of what waits as far as that
-    has its turn before."""
-    seconds = device.running_left_s + device.line_s
-    waiting = view.waiting_by_function
-    for models in (device.residents, device.loading):
-        for function in models:
-            count = waiting.get(function)
-            if count:
-                turns = min(_TURNS_BEFORE, count / len(view.where(function)))
-                seconds += turns * each_s(view, function, device.id, count)
-    return seconds
-
-
-def _level_s(view: FleetView, function: FunctionId) -> float:
-    """When the last of those that wait for the function would begin, with the copies that there are: they
-    fill up the devices that begin first."""
-    hosts, count = view.where(function), view.waiting_by_function[function]
-    starts, run_s = [], 0.0
-    for number in hosts:
-        device = view.devices[number]
-        run_s = each_s(view, function, number, count)
-        others_s = _pressure_s(view, device) - min(_TURNS_BEFORE, count / len(hosts)) * run_s
-        starts.append(max(others_s, device.load_left_s(function)))
-    starts.sort()
-    left_s, level_s, filled = count * run_s, starts[0], 1
-    for start_s in starts[1:]:
-        step_s = (start_s - level_s) * filled
-        if step_s >= left_s:
-            break
-        left_s -= step_s
-        level_s = start_s
-        filled += 1
-    return level_s + left_s / filled - run_s
-
-
-def _spared_s(count: int, hosts: int, sooner_s: float, run_s: float) -> float:
-    """Seconds that those who wait are spared in sum, by one more device that begins so much before the last
-    of them would."""
-    moved = min(count, 1 + int(sooner_s / run_s * hosts / (hosts + 1)))
-    return sooner_s if moved <= 1 else moved * sooner_s / 2

@@ -1,0 +1,120 @@
+"""What a run's functions read and write in an object store: orders, parts, inputs, the result, and what each
+worker said in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import msgspec
+
+from glowplug.distributed.channels.blobs import Blobs, Range
+from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.deploying import Deployed
+from glowplug.distributed.errors import PlatformMissing
+from glowplug.distributed.orders import Orders, part_name, read_orders, write_orders
+from glowplug.distributed.platform_line import Failure, Response
+from glowplug.distributed.schedule import parts_of
+from glowplug.distributed.start import Place
+
+_PIECE_BYTES = 32 * 2**20
+_ORDERS, _INPUTS, _RESULT, _WORDS = "orders.json", "inputs.npy", "result.npy", "words"
+
+
+class Word(msgspec.Struct, frozen=True):
+    """The last that a worker says, after so long."""
+
+    place: Place
+    told: Response | Failure
+    ran_s: float
+
+
+class Baggage:
+    """That of one run."""
+
+    def __init__(self, blobs: Blobs, run: str) -> None:
+        self._blobs, self._folder = blobs, f"lambda-{run}"
+
+    def bring(self, deployed: Deployed) -> None:
+        """Whoever starts the run brings it all, a file at a time in memory."""
+        orders = deployed.orders
+        self._blobs.put([(self._key(_ORDERS), deployed.path.read_bytes())])
+        self._blobs.put([(self._key(_INPUTS), Path(orders.inputs).read_bytes())])
+        for path in sorted(Path(orders.parts).iterdir()):
+            self._blobs.put([(self._key(f"parts/{path.name}"), path.read_bytes())])
+
+    def fetch(self, worker: int, folder: Path) -> Orders:
+        """A worker takes what it needs into `folder`, which is empty; the orders are about what lies there.
+        Raises PlatformMissing where the run is over."""
+        self._take(_ORDERS, folder / _ORDERS)
+        orders = read_orders(folder / _ORDERS)
+        self._take(_INPUTS, folder / _INPUTS)
+        (folder / "parts").mkdir()
+        for partition, role in parts_of(orders, worker):
+            name = part_name(partition, role)
+            self._take(f"parts/{name}", folder / "parts" / name)
+        orders = msgspec.structs.replace(
+            orders, inputs=str(folder / _INPUTS), parts=str(folder / "parts"), result=str(folder / _RESULT)
+        )
+        write_orders(orders, folder / _ORDERS)
+        return orders
+
+    def give_result(self, path: Path) -> None:
+        self._blobs.put([(self._key(_RESULT), path.read_bytes())])
+
+    def take_result(self, path: Path) -> None:
+        self._take(_RESULT, path)
+
+    def is_there(self) -> bool:
+        """Whether the run is not over."""
+        return self._blobs.get([Range(self._key(_ORDERS), 0, 1)]) != [None]
+
+    @property
+    def meter(self) -> Meter:
+        return self._blobs.meter
+
+    def beat(self, place: Place, number: int) -> None:
+        self._blobs.put([(self._beat(place), str(number).encode())])
+
+    def beats(self, places: Collection[Place]) -> dict[Place, bytes | None]:
+        """The last of each; None where there was none."""
+        wanted = list(places)
+        found = self._blobs.get([Range(self._beat(place), 0, _PIECE_BYTES) for place in wanted])
+        return dict(zip(wanted, found, strict=True))
+
+    def _beat(self, place: Place) -> str:
+        return self._key(f"beats/{place.epoch}-{place.worker}-{place.incarnation}")
+
+    def say(self, word: Word) -> None:
+        place = word.place
+        name = f"{_WORDS}/{place.epoch}-{place.worker}-{place.incarnation}.json"
+        self._blobs.put([(self._key(name), msgspec.json.encode(word))])
+
+    def words(self, heard: set[str]) -> list[Word]:
+        """What was said since; adds to `heard`."""
+        names = [name for name in self._blobs.list(self._key(_WORDS)) if name not in heard]
+        heard.update(names)
+        contents = self._blobs.get([Range(name, 0, _PIECE_BYTES) for name in names]) if names else []
+        return [msgspec.json.decode(content, type=Word) for content in contents if content]
+
+    def remove(self) -> None:
+        self._blobs.delete(self._blobs.list(self._folder))
+
+    def _take(self, name: str, path: Path) -> None:
+        with path.open("wb") as file:
+            for piece in self._pieces(name):
+                file.write(piece)
+
+    def _pieces(self, name: str) -> Iterator[bytes]:
+        start = 0
+        while True:
+            (piece,) = self._blobs.get([Range(self._key(name), start, _PIECE_BYTES)])
+            if piece is None:
+                raise PlatformMissing(f"{self._key(name)} is not in the store: the run is over, or never was")
+            yield piece
+            start += len(piece)
+            if len(piece) < _PIECE_BYTES:
+                return
+
+    def _key(self, name: str) -> str:
+        return f"{self._folder}/{name}"

@@ -1,0 +1,132 @@
+"""AWS Lambda as the platform of a run: a function for each worker, heard of by what it leaves in the store.
+
+Nobody can end a function from outside, nor is told when one dies: one that gives no sign is gone
+(`pulse.py`). What an earlier epoch's still do is fenced off by the channel.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from glowplug.distributed.aws_lambda.baggage import Baggage
+from glowplug.distributed.aws_lambda.pulse import BEAT_S, STARTED_S, Pulses
+from glowplug.distributed.aws_lambda.summons import Summons, send
+from glowplug.distributed.channels.blobs import Blobs
+from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.deploying import Deployed
+from glowplug.distributed.orders import ROOT
+from glowplug.distributed.platform import Ended, Event
+from glowplug.distributed.platform_line import Launch, Response
+from glowplug.distributed.start import Place, Start
+
+_LOOK_S = 0.5
+_LOOK_SHARE = 0.02
+"""How often the store is asked, a paid LIST each: after so long, or this share of the run's time so far."""
+
+
+class Cloud(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run's functions are: all but what each is told."""
+
+    client: Any
+    function: str
+    endpoint: str | None
+    region: str | None
+    branching: int | None
+    beat_s: float = BEAT_S
+    started_s: float = STARTED_S
+
+
+class LambdaPlatform:
+    """`platform.Platform`. Not for several threads. Brings what workers read into the store first, and
+    removes it in `close`. Raises ChannelError, PlatformError."""
+
+    def __init__(self, cloud: Cloud, deployed: Deployed, blobs: Blobs) -> None:
+        self._cloud, self._blobs = cloud, blobs
+        self._result, self._workers = Path(deployed.orders.result), deployed.orders.workers
+        self._baggage = Baggage(blobs, deployed.orders.run)
+        self._pulses = Pulses(self._baggage, cloud.beat_s, cloud.started_s)
+        self._running: dict[Place, float] = {}
+        self._launched: set[Place] = set()
+        self._pending: list[Event] = []
+        self._heard: set[str] = set()
+        self._began_s = time.monotonic()
+        try:
+            self._baggage.bring(deployed)
+        except BaseException:
+            self._baggage.remove()
+            raise
+
+    @property
+    def meter(self) -> Meter:
+        return self._blobs.meter
+
+    def begin(self, start: Start) -> None:
+        """The first workers by a call of ours, those below them by theirs. Where a run begins again, each
+        begins at a line of its own, so all calls are ours."""
+        place = start.place
+        self._running[place] = time.monotonic()
+        is_first = not place.epoch and not place.incarnation
+        if not place.incarnation:
+            self._pending += [(place, Launch(worker)) for worker in start.launches]
+        if is_first:
+            self._launched.update(Place(place.run, worker) for worker in start.launches)
+        if place in self._launched:
+            return
+        launches = start.launches if is_first else ()
+        send(self._cloud.client, self._summons(msgspec.structs.replace(start, orders="", launches=launches)))
+
+    def add_spare(self) -> None:
+        """Lambda keeps sandboxes warm as it likes."""
+
+    def events(self, timeout_s: float) -> list[Event]:
+        if self._pending:
+            found, self._pending = self._pending, []
+            return found
+        until_s = time.monotonic() + timeout_s
+        while not (found := self._said() or self._silent()) and (left_s := until_s - time.monotonic()) > 0:
+            look_s = max(_LOOK_S, _LOOK_SHARE * (time.monotonic() - self._began_s))
+            time.sleep(min(look_s, left_s))
+        return found
+
+    def end_all(self) -> list[Event]:
+        """Lets go of them."""
+        ended: list[Event] = [
+            (place, Ended("was let go", self._ran_s(place), 0)) for place in list(self._running)
+        ]
+        self._pending.clear()
+        return ended
+
+    def close(self) -> None:
+        self._baggage.remove()
+        self._blobs.close()
+
+    def _said(self) -> list[Event]:
+        found: list[Event] = []
+        for word in self._baggage.words(self._heard):
+            if self._running.pop(word.place, None) is None:
+                continue
+            if isinstance(word.told, Response) and word.place.worker == ROOT:
+                self._baggage.take_result(self._result)
+            peak_bytes = word.told.peak_bytes if isinstance(word.told, Response) else 0
+            found += [(word.place, word.told), (word.place, Ended("ended", word.ran_s, peak_bytes))]
+        return found
+
+    def _silent(self) -> list[Event]:
+        lost = self._pulses.lost(self._running) if self._running else {}
+        return [(place, Ended(how, self._ran_s(place), 0)) for place, how in lost.items()]
+
+    def _ran_s(self, place: Place) -> float:
+        """Of one that does not any more."""
+        return time.monotonic() - self._running.pop(place)
+
+    def _summons(self, start: Start) -> Summons:
+        cloud = self._cloud
+        return Summons(
+            start=start, workers=self._workers, branching=cloud.branching, function=cloud.function,
+            endpoint=cloud.endpoint, region=cloud.region, store=dict(self._blobs.options()),
+            beat_s=cloud.beat_s,
+        )  # fmt: skip

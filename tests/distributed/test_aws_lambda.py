@@ -1,0 +1,221 @@
+"""Functions of Lambda as workers, on a server that speaks as Lambda does and runs what it is given."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+pytest.importorskip("boto3", reason="pip install 'glowplug[distributed]'")
+pytest.importorskip("numba", reason="pip install 'glowplug[distributed]'")
+
+from glowplug.cli.distributed_lambda import Cloudy, on_lambda
+from glowplug.cli.distributed_run import run as run_command
+from glowplug.core.errors import InvalidArguments
+from glowplug.distributed import assignment
+from glowplug.distributed.aws_lambda.baggage import Baggage
+from glowplug.distributed.aws_lambda.platform import Cloud, LambdaPlatform
+from glowplug.distributed.aws_lambda.pulse import Pulses
+from glowplug.distributed.channels.registry import room
+from glowplug.distributed.channels.stored_blobs import StoredBlobs
+from glowplug.distributed.deploying import Deployed
+from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformRefused
+from glowplug.distributed.faults import Faults, Kill
+from glowplug.distributed.orders import FIRST
+from glowplug.distributed.partition.baselines import block
+from glowplug.distributed.partition.result import Settings
+from glowplug.distributed.platform import Platform
+from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.runner import Run, run
+from glowplug.distributed.start import Place
+from glowplug.distributed.workload.challenge import ChallengeNetwork
+from glowplug.distributed.workload.serial import serial
+from tests.distributed.lambda_server import LambdaServer, lambda_server
+from tests.distributed.nets import small_inputs
+
+pytestmark = pytest.mark.e2e
+LAYERS, SAMPLES, WORKERS = 6, 30, 3
+NETWORK = ChallengeNetwork(1024, LAYERS)
+ROLE = "arn:aws:iam::000000000000:role/glowplug"
+LAYER = "arn:aws:lambda:us-east-1:000000000000:layer:packages:1"
+OPTIONS = RunOptions(memory_bytes=2 * 2**30, deadline_s=120, branching=1)
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret"), ("REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[tuple[str, LambdaServer]]:
+    with lambda_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(cloud: tuple[str, LambdaServer]) -> LambdaServer:
+    cloud[1].calls.clear()
+    cloud[1].answers.clear()
+    return cloud[1]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    (tmp_path / "store").mkdir()
+    return f"file://{tmp_path / 'store'}"
+
+
+def given(cloud: tuple[str, LambdaServer], store: str, role: str = ROLE) -> Cloudy:
+    return Cloudy(store, role, cloud[0], "us-east-1", (LAYER,))
+
+
+def a_run(platform: Callable[[Deployed], Platform], store: str, options: RunOptions = OPTIONS) -> Run:
+    spread = assignment.rows(SAMPLES, block(NETWORK, Settings(WORKERS)))
+    x = small_inputs(1024, SAMPLES)
+    return run(NETWORK, x, spread, room("object", url=store), options, platform=platform)
+
+
+def left(store: str) -> list[Path]:
+    return [path for path in Path(store.removeprefix("file://")).rglob("*") if path.is_file()]
+
+
+def test_functions_launch_each_other_and_answer(
+    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str
+) -> None:
+    """Of a chain of launches the first is ours. Calls that are throttled are made again."""
+    server.throttled = 2
+    found = a_run(on_lambda(given(cloud, store), OPTIONS), store)
+    assert np.array_equal(found.output, serial(NETWORK, small_inputs(1024, SAMPLES)))
+    assert (found.invocations, found.restarts) == (WORKERS, 0)
+    assert found.gib_s > 0
+    assert [worker.place.worker for worker in found.workers] == [0, 1, 2]
+    assert server.calls.count("POST invocations") == WORKERS
+    (function,) = server.functions.values()
+    assert (function["MemorySize"], function["Timeout"], function["Role"]) == (2048, 120, ROLE)
+    assert set(server.retries.values()) == {0}
+    assert left(store) == []
+
+
+def test_a_function_that_is_there_is_taken_and_the_command_works(
+    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        run_command(
+            "sparse:1024x6", workers=2, plan="pipeline", micro_batches=2, samples=20, deadline="120s",
+            checkpoint_layers=2, on="lambda", store=store, role=ROLE, endpoint=cloud[0], region="us-east-1",
+            layer=(LAYER,), check=True, json=True,
+        )  # fmt: skip
+        shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert (shown["equal"], shown["invocations"]) == (True, 2)
+    assert server.calls.count("POST") <= 1
+    assert left(store) == []
+
+
+def test_what_goes_wrong_in_a_function_is_told(
+    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str
+) -> None:
+    """Each worker reads its part from the store, and one of them finds it damaged."""
+    platform = on_lambda(given(cloud, store), OPTIONS)
+
+    def damaging(deployed: Deployed) -> Platform:
+        made = platform(deployed)
+        (part,) = (path for path in left(store) if path.name == "0-1.part")
+        part.write_bytes(part.read_bytes()[:-1])
+        return made
+
+    with pytest.raises(Exception, match=r"0-1.part is not a whole part"):
+        a_run(damaging, store)
+    server.close()
+    assert not [path for path in left(store) if path.parts[-2] in ("words", "beats")]
+
+
+def test_what_lambda_refuses_is_said(
+    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PlatformError, match="The role cannot be assumed"):
+        a_run(on_lambda(given(cloud, store, role="root"), OPTIONS), store)
+    server.refuses = True
+    with pytest.raises(PlatformRefused, match="Check the credentials"):
+        a_run(on_lambda(given(cloud, store), OPTIONS), store)
+    server.refuses = False
+    monkeypatch.setattr("glowplug.distributed.aws_lambda.names.ATTEMPTS", 1)
+    server.throttled = 1
+    with pytest.raises(PlatformBusy, match="Rate exceeded"):
+        a_run(on_lambda(given(cloud, store), OPTIONS), store)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(PlatformRefused, match="set AWS_ACCESS_KEY_ID"):
+        a_run(on_lambda(given(cloud, store), OPTIONS), store)
+    assert left(store) == []
+
+
+def test_without_boto3_it_says_so(
+    cloud: tuple[str, LambdaServer], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(InvalidArguments, match=r"Lambda needs boto3 .*pip install 'glowplug\[distributed\]'"):
+        on_lambda(given(cloud, store), OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        ({"store": ""}, OPTIONS, "needs --store"),
+        ({"role": ""}, OPTIONS, "needs --role"),
+        ({}, RunOptions(memory_bytes=20 * 2**30), "Lambda has 128 to 10240 MiB"),
+        ({}, RunOptions(memory_bytes=2**30, deadline_s=1000), "ends every function after 900 s"),
+    ],
+)
+def test_what_lambda_does_not_have_is_refused(
+    cloud: tuple[str, LambdaServer], change: dict[str, str], options: RunOptions, said: str
+) -> None:
+    with pytest.raises(InvalidArguments, match=said):
+        on_lambda(given(cloud, "file:///tmp")._replace(**change), options)
+
+
+def test_a_function_that_dies_is_replaced(
+    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told of its end. Another begins at the last checkpoint, and gives the same bits."""
+    options = msgspec.structs.replace(
+        OPTIONS, faults=Faults(kills=(Kill(1, FIRST + 3),)), checkpoint_layers=2, checkpoints=store
+    )
+    monkeypatch.setattr("glowplug.distributed.aws_lambda.platform.LambdaPlatform", partial(_quick, 2.0))
+    found = a_run(on_lambda(given(cloud, store), options), store, options)
+    assert np.array_equal(found.output, serial(NETWORK, small_inputs(1024, SAMPLES)))
+    assert found.restarts >= 1
+    assert left(store) == []
+
+
+def _quick(beat_s: float, cloud: Cloud, deployed: Deployed, blobs: StoredBlobs) -> LambdaPlatform:
+    return LambdaPlatform(msgspec.structs.replace(cloud, beat_s=beat_s), deployed, blobs)
+
+
+def test_who_gives_no_sign_is_lost(store: str) -> None:
+    now_s = 0.0
+    baggage = Baggage(StoredBlobs(store), "run")
+    pulses = Pulses(baggage, beat_s=10, started_s=60, clock=lambda: now_s)
+    early, late = Place("run", 0), Place("run", 1)
+    baggage.beat(early, 0)
+    assert pulses.lost([early, late]) == {}
+    now_s = 30.0
+    assert pulses.lost([early, late]) == {}
+    now_s = 40.0
+    assert pulses.lost([early, late]) == {early: "gave no sign for 30 s"}
+    now_s = 50.0
+    baggage.beat(early, 1)
+    assert pulses.lost([early, late]) == {}
+    now_s = 61.0
+    assert pulses.lost([early, late]) == {late: "gave no sign for 60 s"}

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from glowplug.control.fleet.schedule import fleet_view
+from glowplug.policy.scheduling.turns import filled_s, most_copies, turns_before
+from glowplug.sim.fleets import Fleet, FleetSettings, build
+from glowplug.sim.models import ModelProfile
+from glowplug.sim.workloads.registry import make_trace
+
+MODEL = ModelProfile("m", 10**9, 2.0, 1.0)
+
+
+def asked(rate_per_min: int) -> Fleet:
+    """Ten devices and two functions, asked for by Zipf's law for two minutes."""
+    fleet = build(FleetSettings(devices=10), [MODEL], 2)
+    fleet.simulation.run(fleet.opening, 0.0)
+    trace = make_trace(f"zipf:functions=2,s=1.0,rate_per_min={rate_per_min},minutes=2", 0)
+    fleet.simulation.run(list(fleet.asks(trace)), 120.0)
+    return fleet
+
+
+def test_a_long_queue_of_who_was_served_more_comes_after_newcomers() -> None:
+    assert turns_before(1.5, ahead=False) == turns_before(1.5, ahead=True) == 1.5
+    assert turns_before(100, ahead=False) == 2
+    assert turns_before(100, ahead=True) == 0
+
+
+def test_the_last_run_begins_when_the_devices_are_filled_up() -> None:
+    assert filled_s([3.0], 1, 1.0) == 3.0
+    assert filled_s([0.0, 10.0], 3, 1.0) == 2.0
+    assert filled_s([1.0, 0.0], 4, 1.0) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("rate_per_min", [300, 900])
+def test_under_overload_alone_devices_stay_without_a_function(rate_per_min: int) -> None:
+    fleet = asked(rate_per_min)
+    view, hot = fleet_view(fleet.simulation.state.context), fleet.functions[0]
+    most = most_copies(view, hot, fleet.functions)
+    # Of 15 devices' work the other asks for about five.
+    assert most == 10 if rate_per_min == 300 else 6 <= most <= 8
+    assert most_copies(view, hot, [hot]) == 10
