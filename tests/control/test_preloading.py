@@ -394,3 +394,33 @@ def test_where_much_is_loaded_in_vain_a_climb_has_to_be_worth_more() -> None:
     usual = PreloadView(world.state.context).cpu_price(NODE)
     preloads.used_shares[NODE] = 0.0
     assert PreloadView(world.state.context).cpu_price(NODE) > 2 * usual
+
+
+def test_a_climb_costs_what_those_in_line_for_memory_wait_longer() -> None:
+    """Each of them as long as it climbs, by the share of memory that it takes; an average over about a
+    minute, which is over when nobody has waited for long."""
+    world = World(ladder(environment_estimate_bytes=300), budget_bytes=300 + 10 + 700 + 400)
+    world.parked(spec("busy"))
+    world.deploy(spec("waits"))
+    view = PreloadView(world.state.context)
+    assert view.line_price(NODE) == 0.0
+    answered = world.ask("busy", timeout_s=10_000.0)
+    world.ask("waits", timeout_s=10_000.0)
+    world.engine.answer_all()
+    world.advance(600.0)
+    budget_bytes = world.state.context.store.ledger.budget[NODE]
+    assert view.line_price(NODE) * budget_bytes == pytest.approx(1.0, abs=0.01)
+    world.answer(answered)
+    world.engine.answer_all()
+    assert not world.state.context.store.nodes[NODE].starved
+    world.advance(600.0)
+    world.deploy(spec("later"))
+    assert view.line_price(NODE) * budget_bytes == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_line_is_averaged_over_time_and_a_clock_that_jumps_back_is_no_time() -> None:
+    preloads = Preloads()
+    assert preloads.see_line(NODE, 4, 1000.0) == 4.0
+    assert 2.0 < preloads.see_line(NODE, 0, 1030.0) < 3.0
+    before = preloads.lines[NODE].mean
+    assert preloads.see_line(NODE, 9, 500.0) == before

@@ -52,3 +52,14 @@ def test_an_oracle_is_certain_of_the_next_call_and_ranks_the_others() -> None:
 def test_a_clairvoyant_controller_is_restored_from_its_snapshot() -> None:
     state = ControlState(ControlSettings(preload="clairvoyant", eviction="ladder"))
     assert ControlState.from_snapshot(state.snapshot()).snapshot() == state.snapshot()
+
+
+def test_what_was_kept_is_told_from_what_was_loaded_ahead() -> None:
+    ample = Cluster(nodes=1, memory_share=3.0, keep_warm_s=1e6)
+    fixed = replay(TRACE, System("fixed"), ample, seed=5)
+    assert fixed.kept is not None
+    assert 0.8 * TRACE.requests < fixed.kept < TRACE.requests
+    published = System("tyche", preload="tyche", helpers=False, keeps_loaded=False, limit_bytes=2 * 10**9)
+    found = replay(TRACE, published, ample, seed=5)
+    assert found.kept == 0
+    assert 0 < found.preloaded_late < found.preloaded < TRACE.requests

@@ -13,8 +13,8 @@ from glowplug.sim.workloads.registry import make_trace
 
 OUTCOME = Outcome(
     requests=10, answered=10, refused={}, mean_s=1.0, p50_s=1.0, p95_s=1.0, p99_s=1.0, worst_s=1.0,
-    miss_ratio=0.0, false_miss_ratio=0.0, loads=0, copies=0, evictions=0, hottest_copies=1.0,
-    utilisation=0.5, took_s=60.0, wall_s=0.1,
+    miss_ratio=0.0, false_miss_ratio=0.0, found_ratio=1.0, loads=0, copies=0, from_memory=0, evictions=0,
+    hottest_copies=1.0, utilisation=0.5, took_s=60.0, wall_s=0.1,
 )  # fmt: skip
 
 

@@ -161,6 +161,8 @@ def _replayed(outcomes: list[Outcome], held: list[tuple[float, int]], preload: d
         waits_s=np.maximum(seconds - RUN_S, 0.0),
         failed=len(outcomes) - count(outcomes, "ok"),
         preloaded=preload["used"],
+        preloaded_late=preload["used_late"],
+        kept=None,
         started=preload["started"],
         wasted=preload["wasted"],
         wasted_byte_s=preload["wasted_byte_seconds"],

@@ -4,7 +4,8 @@ Simulated: the controller and its policies are the live ones, moves take what pr
 (sim/footprints.py). Parts: `table` re-makes the published table; `mix` is four hours of hot, once-a-minute
 and rare functions; `hour` the recorded hour as it is; both beside a policy that knows the trace; `jitter` the
 mix with timers off by up to 20 s; `cpu` the mix with ladder held to shares of a core; `zygote` the mix on
-zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes.
+zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes; `wide` the mix on 16 and 64 nodes
+of the same memory in all; `devices` the hour on 16 virtual GPUs over 4 and 16 nodes.
 """
 
 from __future__ import annotations
@@ -17,28 +18,39 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from glowplug.bench import preloading_claims
+from glowplug.bench import preloading_claims, preloading_table
 from glowplug.bench.kept_runs import KeptRuns
 from glowplug.bench.preloading_cells import (
     AT_CPU,
     CLAIRVOYANT,
     FIXED_RIVALS,
     LADDER,
+    LEAST_NODE_BYTES,
+    NODES,
     TABLE,
+    TABLE_KEPT,
     Cell,
-    as_published,
+    node_bytes,
     run_cell,
 )
+from glowplug.bench.preloading_devices import NODES as DEVICE_NODES
+from glowplug.bench.preloading_devices import SYSTEMS as DEVICE_SYSTEMS
+from glowplug.bench.preloading_devices import DeviceCell, run_device_cell
 from glowplug.bench.preloading_plot import draw
-from glowplug.bench.published_preloading import CLASSES, PUBLISHED
+from glowplug.bench.published_preloading import CLASSES
 from glowplug.bench.result import Result, print_claims, print_rows
 from glowplug.sim.replays import Cluster, System
 
-PARTS = ("table", "nodes", "mix", "hour", "jitter", "cpu", "zygote")
+PARTS = ("table", "nodes", "mix", "hour", "jitter", "cpu", "zygote", "wide", "devices")
 SHARES = (0.05, 0.1, 0.25, 0.5)
+WIDE = tuple(Cluster(nodes, share) for nodes, shares in ((16, SHARES), (64, (0.25, 0.5))) for share in shares)
 COLUMNS = (
     "system", "trace_class", "nodes", "memory_share", "seed", "mean_s", "p99_s", "loading_mean_s",
-    "preload_rate", "waited_share", "cpu_s", "loading_s", "wasted_byte_s", "overloaded",
+    "preload_rate", "kept_share", "waited_share", "cpu_s", "loading_s", "wasted_byte_s", "overloaded",
+)  # fmt: skip
+DEVICE_COLUMNS = (
+    "system", "eviction", "nodes", "devices", "memory_share", "seed", "mean_s", "p99_s", "loading_mean_s",
+    "on_device_share", "from_memory_share", "from_disk_share",
 )  # fmt: skip
 
 
@@ -69,16 +81,19 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
     for cell in cells(options):
         by_part.setdefault(cell.part, []).append(cell)
     kept = Path(options.resume) if options.resume else None
-    runs = KeptRuns(run_cell, tell, workers=1 if options.quick else len(os.sched_getaffinity(0)), kept=kept)
-    with contextlib.closing(runs):
+    workers = 1 if options.quick else len(os.sched_getaffinity(0))
+    with contextlib.closing(KeptRuns(run_cell, tell, workers=workers, kept=kept)) as runs:
         rows = [row for part, todo in by_part.items() for row in runs.rows(part, todo)]
+    on_devices = list(device_cells(options))
+    with contextlib.closing(KeptRuns(run_device_cell, tell, workers=workers, kept=kept)) as device_runs:
+        rows += device_runs.rows("devices", on_devices)
     return Result(
         experiment="preloading",
         settings=settings,
         rows=rows,
         claims=[] if options.quick else preloading_claims.claims(rows),
         missing=[
-            "GPU memory: simulated devices are in experiment scheduling",
+            *too_small(options),
             "the recorded hour alone: a longer trace would be needed for days and weeks",
         ],
     )
@@ -95,13 +110,12 @@ def cells(options: Options) -> Iterator[Cell]:
     for seed in range(options.seed, options.seed + options.repeats):
         if "table" in options.parts:
             for trace_class in CLASSES:
-                for system in TABLE:
+                for system in (*TABLE, *TABLE_KEPT):
                     cluster = Cluster(memory_share=2.0)
                     yield Cell("table", system, cluster, hour, 29, seed, trace_class)
         if "nodes" in options.parts:
             for nodes in (4, 16):
-                for preload in ("instainfer", "tyche"):
-                    system = as_published(f"{preload} + fixed", "fixed", "lru", preload)
+                for system in NODES:
                     cluster = Cluster(nodes=nodes, memory_share=0.5)
                     yield Cell("nodes", system, cluster, hour, options.functions, seed)
         for part, workload, functions in (
@@ -126,6 +140,32 @@ def cells(options: Options) -> Iterator[Cell]:
                         "zygote", system, Cluster(memory_share=share), mix, options.mix_functions, seed
                     )
 
+        if "wide" in options.parts:
+            for cluster in WIDE:
+                if node_bytes(cluster, options.mix_functions) >= LEAST_NODE_BYTES:
+                    for system in (*FIXED_RIVALS, LADDER):
+                        yield Cell("wide", system, cluster, mix, options.mix_functions, seed)
+
+
+def device_cells(options: Options) -> Iterator[DeviceCell]:
+    if "devices" not in options.parts or options.quick:
+        return
+    hour = f"azure2019:{options.path}"
+    for seed in range(options.seed, options.seed + options.repeats):
+        for nodes in DEVICE_NODES:
+            for system, eviction in DEVICE_SYSTEMS:
+                yield DeviceCell(system, eviction, nodes, hour, options.mix_functions, seed)
+
+
+def too_small(options: Options) -> list[str]:
+    """A line for each cell of `wide` that is left out."""
+    return [
+        f"mix, {each.nodes} nodes, {each.memory_share:.0%} of memory: nodes of "
+        f"{node_bytes(each, options.mix_functions) / 1e9:.1f} GB, less than {LEAST_NODE_BYTES / 1e9:.0f}"
+        for each in WIDE
+        if "wide" in options.parts and node_bytes(each, options.mix_functions) < LEAST_NODE_BYTES
+    ]
+
 
 def _on_zygotes(system: System) -> System:
     return msgspec.structs.replace(system, substrate="zygote")
@@ -134,9 +174,12 @@ def _on_zygotes(system: System) -> System:
 def report(result: Result, console: Console) -> None:
     rows = result.rows
     for part in dict.fromkeys(row["part"] for row in rows):
-        print_rows(console, f"{part} (simulated)", [row for row in rows if row["part"] == part], COLUMNS)
-    if table := preloading_claims.beside_published(rows, PUBLISHED):
+        columns = DEVICE_COLUMNS if part == "devices" else COLUMNS
+        print_rows(console, f"{part} (simulated)", [row for row in rows if row["part"] == part], columns)
+    if table := preloading_table.beside_published(rows):
         print_rows(console, "beside the published table", table, tuple(table[0]))
+    if table := preloading_table.by_definition(rows):
+        print_rows(console, "pre-load rates, by what they count", table, tuple(table[0]))
     print_claims(console, result)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from glowplug.bench import preloading_table
 from glowplug.bench.pairs import PairedRatio, paired_ratio
-from glowplug.bench.published_preloading import CLASSES, Published
+from glowplug.bench.preloading_cells import KEPT
 from glowplug.bench.result import Claim, claim
 
 Row = dict[str, Any]
@@ -19,7 +20,7 @@ _LEAST_S = 1e-4
 
 
 def claims(rows: Sequence[Row]) -> list[Claim]:
-    found: list[Claim] = []
+    found = preloading_table.claims([row for row in rows if row["part"] == "table"])
     for part, targets in (("mix", MIX_TARGETS), ("hour", HOUR_TARGETS), ("jitter", {0.1: 1.4})):
         for share, target in targets.items():
             here = [row for row in rows if row["part"] == part and row["memory_share"] == share]
@@ -33,6 +34,7 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     found += _wasted([row for row in rows if row["part"] == "mix"])
     found += _zygote([row for row in rows if row["part"] == "zygote"])
     found += _nodes([row for row in rows if row["part"] == "nodes"])
+    found += _wide([row for row in rows if row["part"] == "wide"])
     return found
 
 
@@ -156,35 +158,22 @@ def _zygote(rows: Sequence[Row]) -> list[Claim]:
 
 
 def _nodes(rows: Sequence[Row]) -> list[Claim]:
+    """As published, where pre-loads displace what was used last, and with what stays loaded in their way."""
     found = []
     for nodes in sorted({row["nodes"] for row in rows}):
         here = [row for row in rows if row["nodes"] == nodes]
         target = 1.9 if nodes == 16 else 1.0
-        found.append(
-            _ratio_claim(f"{nodes} nodes, as published", here, "instainfer + fixed", "tyche + fixed", target)
-        )
+        for kept, words in (("", "displacing"), (KEPT, "free memory only")):
+            pair = f"instainfer + fixed{kept}", f"tyche + fixed{kept}"
+            if set(pair) <= {row["system"] for row in here}:
+                found.append(_ratio_claim(f"{nodes} nodes, {words}", here, *pair, target))
     return found
 
 
-def beside_published(rows: Sequence[Row], published: Sequence[Published]) -> list[Row]:
-    """A line for each cell of the published table: its figures, and ours over the seeds."""
-    lines = []
-    for system in published:
-        for place, trace_class in enumerate(CLASSES):
-            ours = [
-                row for row in rows
-                if (row["part"], row["system"], row["trace_class"]) == ("table", system.name, trace_class)
-            ]  # fmt: skip
-            if ours:
-                rate = system.preload_rate[place] if system.preload_rate else None
-                lines.append({
-                    "system": system.name,
-                    "trace_class": trace_class,
-                    "published_mean_s": system.end_to_end_s[place],
-                    "mean_s": mean(row["mean_s"] for row in ours),
-                    "published_loading_s": system.loading_s[place],
-                    "loading_mean_s": mean(row["loading_mean_s"] for row in ours),
-                    "published_rate": rate,
-                    "preload_rate": mean(row["preload_rate"] for row in ours),
-                })  # fmt: skip
-    return lines
+def _wide(rows: Sequence[Row]) -> list[Claim]:
+    found = []
+    best = best_fixed(rows)
+    for nodes, share in sorted({(row["nodes"], row["memory_share"]) for row in rows}):
+        here = [row for row in rows if (row["nodes"], row["memory_share"]) == (nodes, share)]
+        found.append(_ratio_claim(f"mix, {nodes} nodes, {share:.0%} of memory", here, best, "ladder", 1.0))
+    return found

@@ -8,14 +8,15 @@ CLASSES = ("predictable", "normal", "bursty")
 
 
 class Published(msgspec.Struct, frozen=True):
-    """Seconds by class of regularity, in the order of CLASSES; `preload_rate` where one is given."""
+    """Seconds by class of regularity, in the order of CLASSES; `loading_s` and `preload_rate` where they are
+    given."""
 
     name: str
     prewarm: str
     eviction: str
     preload: str
     end_to_end_s: tuple[float, float, float]
-    loading_s: tuple[float, float, float]
+    loading_s: tuple[float, float, float] | None = None
     preload_rate: tuple[float, float, float] | None = None
 
 
@@ -28,6 +29,7 @@ PUBLISHED = (
         "instainfer + faascache", "kept", "greedy-dual", "instainfer",
         (0.821, 0.968, 1.043), (0.576, 0.725, 0.811), (0.61, 0.46, 0.42),
     ),
+    Published("instainfer + pagurus", "pagurus", "lru", "instainfer", (0.452, 0.564, 0.623)),
     Published(
         "tyche + faascache", "kept", "greedy-dual", "tyche",
         (0.734, 0.861, 0.917), (0.506, 0.616, 0.722), (0.62, 0.48, 0.43),

@@ -15,6 +15,7 @@ def enqueue(c: Context, request: Request) -> None:
     function.queue.add(request.id, request.rank)
     c.store.waiting.add(request.id, request.rank)
     if function.on_device:
+        c.store.fleet.tally.arrived(found=function.id in c.store.fleet.where)
         queues.join(c.store.fleet, request)
 
 

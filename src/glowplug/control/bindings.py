@@ -79,7 +79,7 @@ def bind(c: Context, instance: Instance) -> None:
     instance.gateway = request.gateway
     function.in_flight += 1
     instance.loaded = True
-    c.store.preloads.note_used(instance.id)
+    c.store.preloads.note_used(instance.id, late=instance.slot == "climbing")
     c.store.preloads.served_at[function.id] = instance.node
     if c.store.guests:
         c.invoked[instance.id] = None

@@ -12,6 +12,8 @@ from glowplug.core.ids import NodeId
 
 _SAMPLED = 4
 _HOMES = 4
+_AT_ONCE_S = 0.01
+"""An environment that is made so soon, as where processes share nothing, is no reason to prefer a node."""
 
 
 def choose(c: Context, version: Version) -> Node | None:
@@ -34,11 +36,12 @@ def choose(c: Context, version: Version) -> Node | None:
     for offset in range(_SAMPLED):
         candidates[order[(store.events + offset) % len(order)]] = None
     need_bytes = instance_bytes(c, version)
+    at_once = c.policies.costs.expect_s(version.spec.environment_key, "environment") < _AT_ONCE_S
 
     def rank(node: NodeId) -> tuple[bool, int, int]:
         free_bytes = store.ledger.free_bytes(node)
         fits = free_bytes + c.policies.eviction.offered(node) >= need_bytes
-        height = 2 if node in version.staged_on else 1 if node in environments else 0
+        height = 2 if node in version.staged_on else 1 if at_once or node in environments else 0
         return not fits, -height, -free_bytes
 
     return store.nodes[min(candidates, key=rank)]

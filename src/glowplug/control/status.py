@@ -63,6 +63,7 @@ def preload_status(state: ControlState) -> PreloadStatus:
         unused=len(preloads.unused),
         started=preloads.started,
         used=preloads.used,
+        used_late=preloads.used_late,
         wasted=preloads.wasted,
         failed=preloads.failed,
         held_back=preloads.held_back,

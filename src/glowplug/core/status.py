@@ -115,8 +115,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 class PreloadStatus(msgspec.Struct, frozen=True):
     """What was loaded before it was asked for, since the start. `unused` are there and wait for their first
-    use; `wasted` ended without one, `wasted_byte_seconds` is what they held x how long. `failed` climbs
-    made their function pause; `held_back` were not begun, the share of a core or of memory being spent."""
+    use; of those that were used `used_late` still climbed then; `wasted` ended without one,
+    `wasted_byte_seconds` is what they held x how long. `failed` climbs made their function pause; `held_back`
+    were not begun, the share of a core or of memory being spent."""
 
     policy: str
     cpu_share: float
@@ -124,6 +125,7 @@ class PreloadStatus(msgspec.Struct, frozen=True):
     unused: int
     started: int
     used: int
+    used_late: int
     wasted: int
     failed: int
     held_back: int

@@ -141,6 +141,7 @@ def _nodes(nodes: Iterable[NodeStatus]) -> _Lines:
 _PRELOADS = {
     "started": "Workers loaded before anybody asked.",
     "used": "Those of them that a request used.",
+    "used_late": "Those of these that still loaded when the request came.",
     "wasted": "Those of them that ended unused.",
     "failed": "Those of them whose load failed.",
     "held_back": "Loads not begun because their share of a core was spent.",

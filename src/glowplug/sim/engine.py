@@ -55,6 +55,8 @@ class SimEngine:
         self.loading_s = 0.0
         """All that climbs which began take, and loads in workers that kept nothing; environments are left
         out."""
+        self.found_loaded = 0
+        """Requests that came to a worker in which their model was loaded."""
         self._functions: dict[Target, FunctionId] = {}
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
@@ -99,6 +101,7 @@ class SimEngine:
         for request in requests:
             self._running[request] = instance
         if instance in self._free_at_s:
+            self.found_loaded += 0 if instance in self._emptied else len(requests)
             self._run(requests, function, instance)
         else:
             self._waiting.setdefault(instance, []).append((requests, function))

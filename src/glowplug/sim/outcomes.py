@@ -27,7 +27,9 @@ class Outcome(msgspec.Struct, frozen=True):
     `refused` are the others, by their error's code. NaN where nothing was answered.
 
     A request is a miss when it was bound to a device that had not its model, a false miss when another
-    device had it; `loads` and `copies` count loads, those for no request in particular among them.
+    device had it; `found_ratio` is of those whose model lay on a device, or came to one, as they came.
+    `loads`, and of those `copies` and `from_memory`, count loads (control.fleet.tally), those for no request
+    in particular among them.
     `utilisation` is the share of the devices' time, from the first request to the last answer, in which they
     computed. `wall_s` is what simulating it took.
     """
@@ -42,8 +44,10 @@ class Outcome(msgspec.Struct, frozen=True):
     worst_s: float
     miss_ratio: float
     false_miss_ratio: float
+    found_ratio: float
     loads: int
     copies: int
+    from_memory: int
     evictions: int
     hottest_copies: float
     utilisation: float
@@ -121,8 +125,10 @@ def _outcome(fleet: Fleet, trace: Trace, answers: Sequence[Answer], wall_s: floa
         worst_s=quantile(ordered, 1.0),
         miss_ratio=tally.misses / bound,
         false_miss_ratio=tally.false_misses / bound,
+        found_ratio=tally.found / max(1, tally.came),
         loads=tally.loads,
         copies=tally.copies,
+        from_memory=tally.from_memory,
         evictions=tally.evictions,
         hottest_copies=tally.copies_on_average(hottest, places, first_s, c.now_s),
         utilisation=tally.compute_s / (max(1, devices) * took_s),

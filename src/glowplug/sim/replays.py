@@ -65,7 +65,12 @@ class Replayed(msgspec.Struct, frozen=True, eq=False):
     waits_s: NDArray[np.float64]
     failed: int
     preloaded: int
-    """Requests whose first use of an instance was of one that had been loaded ahead."""
+    """Requests whose first use of an instance was of one that had been loaded ahead; `preloaded_late` of
+    those came while it was still loading."""
+    preloaded_late: int
+    kept: int | None
+    """Requests that found their model loaded by an earlier one, or by a pre-warm policy; None where that is
+    not counted."""
     started: int
     wasted: int
     wasted_byte_s: float
@@ -145,6 +150,8 @@ def _measure(
         waits_s=np.maximum(latencies - runs, 0.0),
         failed=len(answers) - len(good),
         preloaded=preloads.used,
+        preloaded_late=preloads.used_late,
+        kept=simulation.found_loaded - (preloads.used - preloads.used_late),
         started=preloads.started,
         wasted=preloads.wasted,
         wasted_byte_s=preloads.wasted_byte_s,

@@ -60,6 +60,10 @@ class Simulation:
         """Of all climbs so far, whoever asked for them (SimEngine.loading_s)."""
         return self._engine.loading_s
 
+    @property
+    def found_loaded(self) -> int:
+        return self._engine.found_loaded
+
     def run(self, scenario: Iterable[tuple[float, Event | Ask | Fault]], until_s: float) -> SimResult:
         """Plays `scenario` (times in any order) until `until_s`. Can be called again to go on."""
         self.agenda.plan((at_s, partial(self._play, item)) for at_s, item in scenario)

@@ -117,7 +117,8 @@ def _grow(c: Context, function: Function, version: Version, device: Device, *, u
     if not cached:
         cache.expect(c, node, version)
     instances.launch(c, holding, version, origin, None, prime=False, device=device, cached=cached)
-    c.store.fleet.tally.loaded(elsewhere=len(c.store.fleet.where[function.id]) > 1)
+    elsewhere = len(c.store.fleet.where[function.id]) > 1
+    c.store.fleet.tally.loaded(elsewhere=elsewhere, from_memory=cached)
     return True
 
 

@@ -17,11 +17,16 @@ class Tally(msgspec.Struct):
     had.
     """
 
+    came: int = 0
+    found: int = 0
+    """Requests as they come, and those whose model lay on a device then, or was on its way to one."""
     requests: int = 0
     misses: int = 0
     false_misses: int = 0
     loads: int = 0
     copies: int = 0
+    from_memory: int = 0
+    """Loads of what lay in the memory of their node."""
     evictions: int = 0
     compute_s: float = 0.0
     """Of all devices together."""
@@ -33,6 +38,10 @@ class Tally(msgspec.Struct):
     def hits(self) -> int:
         return self.requests - self.misses
 
+    def arrived(self, *, found: bool) -> None:
+        self.came += 1
+        self.found += found
+
     def bound(self, requests: int, *, here: bool, elsewhere: bool) -> None:
         self.requests += requests
         if not here:
@@ -40,8 +49,9 @@ class Tally(msgspec.Struct):
             self.misses += 1
             self.false_misses += elsewhere
 
-    def loaded(self, *, elsewhere: bool) -> None:
+    def loaded(self, *, elsewhere: bool, from_memory: bool) -> None:
         self.loads += 1
+        self.from_memory += from_memory
         self.copies += elsewhere
 
     def placed(self, function: FunctionId, before: int, now_s: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import expm1, inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +17,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0
 _SMOOTHING = 0.02
 _SAVED_S = 60.0
 """A node that loaded nothing ahead for so long has saved up all it can."""
+_LINE_S = 60.0
 
 
 class Unused(msgspec.Struct):
@@ -43,6 +44,13 @@ class Allowance(msgspec.Struct):
     at_s: float
 
 
+class Line(msgspec.Struct):
+    """Requests that waited for memory at a node, on average lately, as far as was looked."""
+
+    mean: float
+    at_s: float
+
+
 class Preloads(msgspec.Struct):
     """`wasted_byte_s` sums bytes x seconds of pre-loads that ended unused. `wanted` climbs wait for room."""
 
@@ -54,11 +62,14 @@ class Preloads(msgspec.Struct):
     allowances: dict[NodeId, Allowance] = {}
     used_shares: dict[NodeId, float] = {}
     """Of what was loaded ahead at each node lately, how much was used in the end."""
+    lines: dict[NodeId, Line] = {}
     held_back: int = 0
     """Climbs not begun because their node's share of a core or of memory was spent."""
     failed: int = 0
     started: int = 0
     used: int = 0
+    used_late: int = 0
+    """Of those, by a request that came while they still climbed."""
     wasted: int = 0
     wasted_byte_s: float = 0.0
     seconds: float = 0.0
@@ -83,6 +94,16 @@ class Preloads(msgspec.Struct):
         allowance.left_s = min(most_s, allowance.left_s + share * max(0.0, now_s - allowance.at_s))
         allowance.at_s = now_s
         return allowance.left_s
+
+    def see_line(self, node: NodeId, waiting: int, now_s: float) -> float:
+        """`waiting` requests wait for memory there now. Returns how many did lately, on average over about a
+        minute."""
+        line = self.lines.get(node)
+        if line is None:
+            line = self.lines[node] = Line(float(waiting), now_s)
+        line.mean -= expm1(-max(0.0, now_s - line.at_s) / _LINE_S) * (waiting - line.mean)
+        line.at_s = now_s
+        return line.mean
 
     def unused_bytes(self, node: NodeId) -> int:
         """What is there that was loaded ahead and not used yet, guests in sandboxes included."""
@@ -128,12 +149,13 @@ class Preloads(msgspec.Struct):
         self.served_at.pop(function, None)
         self.paused.pop(function, None)
 
-    def note_used(self, instance: InstanceId) -> bool:
-        """Whether it had been loaded ahead and was unused until now."""
+    def note_used(self, instance: InstanceId, *, late: bool = False) -> bool:
+        """Whether it had been loaded ahead and was unused until now; `late` when it still climbs."""
         record = self.unused.pop(instance, None)
         if record is None:
             return False
         self.used += 1
+        self.used_late += late
         self._learn(record.node, 1.0)
         return True
 

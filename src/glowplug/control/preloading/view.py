@@ -81,6 +81,12 @@ class PreloadView:
         used = max(_LEAST_USED, c.store.preloads.used_share(node))
         return max(c.settings.preload_cpu_price, 1.0 - left) / used
 
+    def line_price(self, node: NodeId) -> float:
+        c, queued = self._c, self._c.store.functions
+        waiting = sum(len(queued[function].queue) for function in c.store.nodes[node].starved)
+        mean = c.store.preloads.see_line(node, waiting, c.now_s)
+        return mean / max(1, c.store.ledger.budget[node])
+
     def may_load(self, function: FunctionId) -> bool:
         return candidates.found(self._c, function) is not None
 

@@ -82,6 +82,10 @@ class PreloadView(Protocol):
     def cpu_price(self, node: NodeId) -> float:
         """Seconds of waiting that a second of climbing there has to spare."""
 
+    def line_price(self, node: NodeId) -> float:
+        """Seconds that others wait longer for a byte that is not to be had there for a second, by how many
+        have been in line for that node's memory lately."""
+
     def may_load(self, function: FunctionId) -> bool:
         """Whether it is one of them now. What else is said of a function holds only of these, but `idle`."""
 

@@ -4,8 +4,9 @@ in time, and worth what it costs.
 Each function is looked at when its next request comes into sight: when the chance that it comes within about
 the time of a load begins to count. What could be climbed then is worth P(needed) x (seconds now - seconds
 after) / bytes; it takes free memory, or that of what is worth less at this moment (eviction policy `ladder`).
-Seconds of climbing and bytes held in vain have a price in seconds of waiting. A climb that is not worth it is
-not begun; what was climbed in vain goes when it is not worth holding any more.
+Seconds of climbing and bytes held in vain have a price in seconds of waiting, and so have bytes that nobody
+can have while they climb, where requests are in line for memory. A climb that is not worth it is not begun;
+what was climbed in vain goes when it is not worth holding any more.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Ladder(msgspec.Struct):
 
         def is_worth(node: NodeId, spared_s: float, held_bytes: int) -> bool:
             price_s = view.cpu_price(node) * spared_s + view.byte_price * held_bytes * ahead_s
+            price_s += view.line_price(node) * held_bytes * spared_s
             return chance * spared_s > price_s
 
         guest_bytes = view.guest_bytes(function)
