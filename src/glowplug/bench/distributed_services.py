@@ -68,7 +68,8 @@ def _seaweed(name: str, started: ExitStack, folder: Path) -> Service:
 
     store = started.enter_context(s3_store())
     started.enter_context(_environment(store.environment))
-    client = boto3.client("s3", endpoint_url=store.endpoint)
+    # Not the default session: it keeps the credentials of a store that was started before this one.
+    client = boto3.session.Session().client("s3", endpoint_url=store.endpoint)
     client.create_bucket(Bucket=BUCKET)
 
     def left() -> list[str]:
@@ -103,7 +104,8 @@ def _moto(name: str, started: ExitStack, folder: Path) -> Service:
     started.enter_context(_environment({name: os.environ.get(name, "any") for name in names}))
     import boto3
 
-    sns, sqs = (boto3.client(name, endpoint_url=endpoint, region_name=REGION) for name in ("sns", "sqs"))
+    session = boto3.session.Session(region_name=REGION)
+    sns, sqs = (session.client(name, endpoint_url=endpoint) for name in ("sns", "sqs"))
 
     def left() -> list[str]:
         topics = [topic["TopicArn"] for topic in sns.list_topics()["Topics"]]
