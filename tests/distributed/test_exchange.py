@@ -134,6 +134,20 @@ def test_a_source_that_went_on_is_asked_at_once_and_once() -> None:
     assert [bytes(receiver.take(step)[0].body) for step in (1, 2)] == [b"lost", b"following"]
 
 
+def test_who_stalls_finds_what_comes_after_many_lost_notes() -> None:
+    asking, asked = exchange(1), exchange(0)
+    asked.send(1, 1, Kind.BYTES, b"kept")
+    for stalls in range(1, 9):
+        lost = dict(asking.ask_again(1))  # a poll of a worker that is gone took it
+        assert len(lost) == 1
+        heard = dict(asking.ask_again(1))
+        assert heard.keys() <= asked.wanted_notes([1], 2 * stalls)
+    assert not heard.keys() <= asked.wanted_notes([1])
+    ((key, message),) = asked.deliver(heard)
+    asking.deliver({key: message})
+    assert bytes(asking.take(1)[0].body) == b"kept"
+
+
 def test_an_earlier_epoch_is_not_heard() -> None:
     sender = exchange(0)
     receiver = Exchange(Place("run", 1, epoch=1), ROWS.sources[1], ROWS.targets(1), limit_bytes=1000)

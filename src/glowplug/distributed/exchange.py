@@ -108,9 +108,9 @@ class Exchange:
             for key in assembly.wanted
         }
 
-    def wanted_notes(self, partners: Collection[int] | None = None) -> set[MessageKey]:
+    def wanted_notes(self, partners: Collection[int] | None = None, stalls: int = 0) -> set[MessageKey]:
         """What other workers, or these of them, may have to say about what was sent."""
-        return self._notes.wanted(partners)
+        return self._notes.wanted(partners, stalls)
 
     def missing(self, step: int) -> list[int]:
         """The sources whose payload for a step has not come, ascending."""

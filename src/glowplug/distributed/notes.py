@@ -15,7 +15,10 @@ NOTES = 2**30
 MOST_INCARNATIONS = 3
 """A worker that is lost more often than this within an epoch costs the epoch."""
 _AHEAD = 3
-"""So many of a partner's next notes are looked for: one may be lost."""
+"""So many of a partner's next notes are looked for at first: one may be lost."""
+_MORE_AHEAD = 4
+"""And so many more for each stall since: a partner stalls as often, and tells again each time, while all that
+it tells is lost. (A poll of a worker that is gone takes what comes to its queue for 20 s.)"""
 
 Outgoing = list[tuple[MessageKey, bytes]]
 
@@ -70,14 +73,15 @@ class NoteBook:
         key = self._key(self._worker, partner, self._incarnation, number)
         return frames(key, Kind.BYTES, msgspec.msgpack.encode(note), self._limit_bytes)
 
-    def wanted(self, partners: Collection[int] | None = None) -> set[MessageKey]:
+    def wanted(self, partners: Collection[int] | None = None, stalls: int = 0) -> set[MessageKey]:
         """The next of each partner, or of these, and the first of whoever may take over from it."""
+        many = _AHEAD + _MORE_AHEAD * stalls
         return {
             self._key(partner, self._worker, each, (number if each == incarnation else 0) + ahead)
             for partner, (incarnation, number) in self._heard.items()
             if partners is None or partner in partners
             for each in range(incarnation, MOST_INCARNATIONS)
-            for ahead in range(_AHEAD)
+            for ahead in range(many)
         }
 
     def read(self, key: MessageKey, message: Buffer) -> Note | None:

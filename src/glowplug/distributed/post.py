@@ -79,9 +79,9 @@ class Wire:
         if step is not None and exchange.keep and (is_quiet or not self.polled):
             wanted |= exchange.wanted_ahead(step)
         if self._tells and (is_stalled or not self.polled):
-            wanted |= exchange.wanted_notes()
+            wanted |= exchange.wanted_notes(stalls=self.timing.stalls)
         elif self._tells and is_quiet and step is not None:
-            wanted |= exchange.wanted_notes(exchange.missing(step))
+            wanted |= exchange.wanted_notes(exchange.missing(step), self.timing.stalls)
         return wanted
 
     def send(self, messages: Outgoing) -> None:
