@@ -244,36 +244,20 @@ class Sum:
         spec = (await node.specs(path))["sum"]
         await node.import_environment(spec)
         built = await node.build(spec)
-        target = Target("instance", NODE, "1")
-        reached = await node.do(
-            lambda number: Climb(
-                number,
-                target,
-                Step.PARKED,
-                spec,
-                built.facts,
-                device=DeviceId("local/cuda0"),
-                device_bytes=2**30,
+
+        async def park(instance: str) -> None:
+            target, card = Target("instance", NODE, instance), DeviceId("local/cuda0")
+            reached = await node.do(
+                lambda n: Climb(n, target, Step.PARKED, spec, built.facts, device=card, device_bytes=2**30)
             )
-        )
-        assert isinstance(reached, StepReached)
+            assert isinstance(reached, StepReached)
+
+        await park("1")
         reply = await node.call(1, b'{"value": 1.0}')
         assert msgspec.json.decode(bytes(reply.body)) == ["cuda:0", True]
         # The next one takes the context that waits, with cuBLAS and cuDNN in it.
         (ready,) = await until(lambda: contexts(node))
-        target = Target("instance", NODE, "2")
-        again = await node.do(
-            lambda number: Climb(
-                number,
-                target,
-                Step.PARKED,
-                spec,
-                built.facts,
-                device=DeviceId("local/cuda0"),
-                device_bytes=2**30,
-            )
-        )
-        assert isinstance(again, StepReached)
+        await park("2")
         assert comm(ready).startswith("worker:sum")
         reply = await node.call(2, b'{"value": 1.0}')
         assert msgspec.json.decode(bytes(reply.body)) == ["cuda:0", True]

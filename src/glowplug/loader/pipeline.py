@@ -253,7 +253,7 @@ class Loading:
         failed."""
         self._gates.wait_all()
         self._landed.wait()
-        self._gates.wait_all()
+        self._gates.wait_all()  # a copy may have failed on its way
 
     def promote(self, priority: Priority) -> None:
         """Somebody more (or less) important waits for this now."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from glowplug.core.errors import GlowplugError, InvalidArguments
+from glowplug.core.errors import InvalidArguments
+from glowplug.distributed.aws_answers import answered
 from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformMissing, PlatformRefused
 
-_REFUSED = ("AccessDenied", "ExpiredToken", "InvalidClientTokenId", "Signature", "UnrecognizedClient")
 _BUSY = ("TooManyRequests", "Throttling", "ServiceException", "EC2Throttled", "ENILimitReached")
 ATTEMPTS = 8
 
@@ -39,29 +39,16 @@ def lambda_client(endpoint: str | None, region: str | None) -> Any:
 @contextmanager
 def named(what: str) -> Iterator[None]:
     """`what` is the beginning of the message."""
-    from botocore import exceptions
+    from botocore.exceptions import WaiterError
 
-    try:
-        yield
-    except exceptions.ClientError as error:
-        raise _of(what, error) from error
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        said = f"{what}: {error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
-        raise PlatformRefused(said) from error
-    except exceptions.NoRegionError as error:
-        raise PlatformRefused(f"{what}: {error}: give --region, or set AWS_REGION") from error
-    except exceptions.WaiterError as error:
-        raise PlatformError(f"{what}: the function does not become active: {error}") from error
-    except exceptions.BotoCoreError as error:
-        raise PlatformBusy(f"{what}: {error}") from error
+    with answered(what, PlatformRefused, PlatformBusy, _told):
+        try:
+            yield
+        except WaiterError as error:
+            raise PlatformError(f"{what}: the function does not become active: {error}") from error
 
 
-def _of(what: str, error: Any) -> GlowplugError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    said = f"{what}: {error}"
-    if code.startswith(_REFUSED) or status in (401, 403):
-        return PlatformRefused(f"{said} Check the credentials, the role, and what they allow.")
+def _told(said: str, code: str, status: int) -> PlatformError:
     if code == "ResourceNotFoundException":
         return PlatformMissing(f"{said} The function is not there, or in another region.")
     if code.startswith(_BUSY) or status in (429, 500, 502, 503, 504):

@@ -1,0 +1,52 @@
+"""What goes wrong with a call to AWS, as errors of whoever calls: a channel's, or a platform's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from glowplug.core.errors import GlowplugError
+
+_REFUSED = (
+    "AccessDenied",
+    "AuthFailure",
+    "AuthorizationError",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "MissingAuthenticationToken",
+    "OptInRequired",
+    "Signature",
+    "UnrecognizedClient",
+)
+"""How the codes of answers begin that are about who asks."""
+
+
+@contextmanager
+def answered(
+    what: str,
+    refused: type[GlowplugError],
+    unavailable: type[GlowplugError],
+    told: Callable[[str, str, int], GlowplugError],
+) -> Iterator[None]:
+    """`what` begins the message. `told` makes an error of a message, a code and a status: what the service
+    answers about anything but who asks."""
+    from botocore import exceptions
+
+    try:
+        yield
+    except exceptions.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+        said = f"{what}: {error}"
+        if code.startswith(_REFUSED) or status in (401, 403):
+            raise refused(f"{said} Check the credentials and what they allow.") from error
+        raise told(said, code, status) from error
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+        said = f"{what}: {error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
+        raise refused(said) from error
+    except exceptions.NoRegionError as error:
+        raise refused(f"{what}: {error}: give a region, or set AWS_REGION") from error
+    except (exceptions.BotoCoreError, OSError) as error:
+        raise unavailable(f"{what}: {error}") from error
