@@ -7,8 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from glowplug.bench.systems import Held
+import pytest
+
+from glowplug.bench.systems import Held, sampler
 from glowplug.bench.systems.memory import environment_bytes, tree_bytes
 from glowplug.bench.systems.processes import children, command_line, descendants
 
@@ -85,3 +88,18 @@ def test_a_child_is_found_by_its_words() -> None:
 
 def test_the_total_is_the_sum_of_the_parts() -> None:
     assert Held(own_bytes=1, environment_bytes=20, weights_bytes=300).total_bytes == 321
+
+
+def test_a_process_that_is_gone_has_nobody_below_it() -> None:
+    with tree("", 1) as root:
+        pass
+    assert children(root) == descendants(root) == []
+
+
+def test_a_sampler_that_failed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(agent_pid: int, packs: Path) -> int:
+        raise ValueError("no sample")
+
+    monkeypatch.setattr(sampler, "function_bytes", fail)
+    with pytest.raises(ValueError, match="no sample"), sampler.Sampler(os.getpid(), tmp_path, 60.0):
+        pass

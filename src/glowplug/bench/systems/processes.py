@@ -12,9 +12,13 @@ from glowplug.node.procfs import memory_fields
 
 
 def children(pid: int) -> list[int]:
-    """The living processes that `pid` started and has not lost."""
+    """The living processes that `pid` started and has not lost; none when it is gone."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+    for task in tasks:
         with contextlib.suppress(OSError):
             found += map(int, (task / "children").read_text().split())
     return found

@@ -33,7 +33,8 @@ def function_bytes(agent_pid: int, packs: Path) -> int:
 
 
 class Sampler:
-    """Samples in a thread of its own until the block is left; then `peak_bytes` and `samples` are final."""
+    """Samples in a thread of its own until the block is left; then `peak_bytes` and `samples` are final. A
+    sample that fails ends the sampling, and is raised when the block is left well."""
 
     def __init__(self, agent_pid: int, packs: Path, every_s: float) -> None:
         self._agent_pid = agent_pid
@@ -42,6 +43,7 @@ class Sampler:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self.samples: list[tuple[float, int]] = []
+        self._error: Exception | None = None
 
     @property
     def peak_bytes(self) -> int:
@@ -56,9 +58,14 @@ class Sampler:
     ) -> None:
         self._stopped.set()
         self._thread.join()
+        if error is None and self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
-        while True:
-            self.samples.append((time.monotonic(), function_bytes(self._agent_pid, self._packs)))
-            if self._stopped.wait(self._every_s):
-                return
+        try:
+            while True:
+                self.samples.append((time.monotonic(), function_bytes(self._agent_pid, self._packs)))
+                if self._stopped.wait(self._every_s):
+                    return
+        except Exception as error:
+            self._error = error
