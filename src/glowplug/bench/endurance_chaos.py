@@ -20,7 +20,10 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
 }
 """Two of one environment, one of another."""
 _PATIENCE_S = 20.0
-_UNSTAGED_S = 2.0
+_ABSENT_S = 2.0
+_MADE_BY_KILLING: dict[Victim, Victim] = {"function": "worker", "standby": "environment"}
+"""A function is staged again after its worker had to come from the environment; an interpreter is put in
+reserve after an environment has begun. So where none is found for a while, one of those is killed first."""
 _LOOK_S = 0.01
 _VALUES = 50
 
@@ -36,17 +39,16 @@ class Chaos:
         self.deeds: Counter[str] = Counter()
 
     async def kill(self, kind: Victim) -> None:
-        """Kills one process of that kind, as soon as there is one. A build is begun where none runs; a
-        function is staged again after its worker had to come from the environment, so one is killed first. A
-        server is started again at once, as a service manager would."""
+        """Kills one process of that kind, as soon as there is one. A build is begun where none runs. A server
+        is started again at once, as a service manager would."""
         start_s = time.monotonic()
         deadline_s, killed_s = start_s + _PATIENCE_S, start_s
         begun: asyncio.Task[bool] | None = None
         while not self._kill_one(kind):
             if kind == "build" and (begun is None or begun.done()):
                 begun = asyncio.create_task(self.deploy())
-            if kind == "function" and time.monotonic() - killed_s > _UNSTAGED_S:
-                self._kill_one("worker")
+            if kind in _MADE_BY_KILLING and time.monotonic() - killed_s > _ABSENT_S:
+                self._kill_one(_MADE_BY_KILLING[kind])
                 killed_s = time.monotonic()
             if time.monotonic() > deadline_s:
                 self.spared[kind] += 1

@@ -20,12 +20,13 @@ from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.systems.processes import command_line, descendants, living
 from glowplug.bundle.store import BundleStore
 from glowplug.client import Client
-from glowplug.node import agent_main
+from glowplug.node import agent_main, standby
 from glowplug.server.database import Database
 
-Victim = Literal["server", "agent", "environment", "function", "worker", "build"]
-VICTIMS: tuple[Victim, ...] = ("server", "agent", "environment", "function", "worker", "build")
+Victim = Literal["server", "agent", "standby", "environment", "function", "worker", "build"]
+VICTIMS: tuple[Victim, ...] = ("server", "agent", "standby", "environment", "function", "worker", "build")
 _NAMES: dict[Victim, tuple[str, ...]] = {
+    "standby": (standby.NAME[:15],),
     "environment": ("glowplug-zygote",),
     "function": ("stage:",),
     "worker": ("worker:",),
