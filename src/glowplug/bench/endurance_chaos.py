@@ -17,13 +17,21 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "plain": {"memory": "100MB", "max_queue": 50},
     "other": {"memory": "100MB", "max_queue": 50},
     "numeric": {"memory": "200MB", "libraries": ["numpy"], "max_queue": 50},
+    "carded": {"memory": "100MB", "device": "gpu", "device_memory": "100MB", "max_queue": 50},
 }
-"""Two of one environment, one of another."""
+"""Three of one environment, of which one computes on a device, and one of another."""
+OPTIONS = ("--devices", "virtual:1x1GB@20GB/s,context=10MB/20ms")
+"""Of the server. A process that has the device's context waits for the next function."""
 _PATIENCE_S = 20.0
 _ABSENT_S = 2.0
-_MADE_BY_KILLING: dict[Victim, Victim] = {"function": "worker", "standby": "environment"}
+_MADE_BY_KILLING: dict[Victim, Victim] = {
+    "function": "worker",
+    "standby": "environment",
+    "context": "worker",
+}
 """A function is staged again after its worker had to come from the environment; an interpreter is put in
-reserve after an environment has begun. So where none is found for a while, one of those is killed first."""
+reserve after an environment has begun, a context made ready after one was taken. So where none is found for a
+while, one of those is killed first."""
 _LOOK_S = 0.01
 _VALUES = 50
 
