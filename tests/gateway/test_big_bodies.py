@@ -226,3 +226,32 @@ def test_a_head_that_was_refused_stays_refused(run: Callable[..., None]) -> None
         client.writer.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_sent_however_it_is_cut(run: Callable[..., None], seed: int) -> None:
+    """Big and small, functions and others, one after another or together, in pieces of any size."""
+
+    async def scenario(house: House) -> None:
+        draw = random.Random(seed)
+        client = await Raw.connect(house)
+        for _ in range(8):
+            lengths = [draw.choice((0, 9, 70_000, THRESHOLD_BYTES, BIG, BIG, BIG + draw.randrange(3)))]
+            lengths += [draw.choice((3, BIG)) for _ in range(draw.choice((0, 0, 0, 1, 2)))]
+            data = b"".join(head_of(length) + big(length) for length in lengths)
+            if asks_health := draw.random() < 0.3:
+                data += head_of(0, b"/livez", b"GET")
+            at = 0
+            while at < len(data):
+                size = draw.choice((1, 40, 200, 5_000, 300_000, len(data)))
+                client.send(data[at : at + size])
+                at += size
+                for _ in range(draw.choice((0, 1, 3))):
+                    await asyncio.sleep(0)
+            for length in lengths:
+                assert await client.answer() == (200, answer_to(big(length)))
+            if asks_health:
+                assert await client.answer() == (200, b"ok")
+        client.writer.close()
+
+    run(scenario)

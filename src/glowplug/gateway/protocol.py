@@ -70,8 +70,8 @@ class FunctionProtocol(GuardedProtocol):
             return
         if not exchange.is_open and exchange.has_turn:
             exchange.open()
-        if is_between and self._heads == 1 and exchange.keep_alive and not exchange.refused:
-            self._repeat = repeated(data)
+        if is_between and self._heads == 1 and not exchange.refused:
+            self._repeat = repeated(data) if exchange.keep_alive else None
             if exchange.is_open and not exchange.whole:
                 self._read_body(exchange)
 
