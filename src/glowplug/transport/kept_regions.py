@@ -48,19 +48,21 @@ class KeptRegions:
         number, body = self._lent.pop(request)
         try:
             body.release()
+            if _references(self._regions, number) == _UNUSED:
+                return True
         except BufferError:
-            self._regions.pop(number, None)
-            return False
-        region = self._regions.pop(number)
-        if sys.getrefcount(region) > _UNUSED:
-            return False
-        self._regions[number] = region
-        return True
+            pass
+        del self._regions[number]
+        return False
 
     def close(self) -> None:
         self._regions.clear()
 
 
-_UNUSED = 2
-"""References to a mapping that one local name holds: that name, and getrefcount's argument. Every view, a
-view of a view included, holds one more, until the last that shares its buffer is gone."""
+def _references(regions: dict[int, mmap.mmap], number: int) -> int:
+    return sys.getrefcount(regions[number])
+
+
+_UNUSED = _references({0: mmap.mmap(-1, 1)}, 0)
+"""Of a mapping without any view. A view, be it of a view, holds one reference more, until the last that shares
+its buffer is gone."""
