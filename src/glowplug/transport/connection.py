@@ -32,6 +32,8 @@ from glowplug.transport.lent_regions import Lent, LentRegions, Slot
 from glowplug.transport.outbox import Outbox
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
+    CLOSE_ON_EXEC,
+    CUT_OFF,
     THRESHOLD_BYTES,
     IncomingRegion,
     received_descriptors,
@@ -178,7 +180,7 @@ class Connection:
     def _read_some(self) -> bool:
         """Reads once. False when there is nothing to read, or the connection ended."""
         try:
-            data, ancillary, got, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, got, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES, CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionResetError:
@@ -192,7 +194,7 @@ class Connection:
         try:
             if ancillary:
                 self._descriptors.extend(received_descriptors(ancillary))
-            if got & socket.MSG_CTRUNC:
+            if got & CUT_OFF:
                 raise ProtocolError("more descriptors came than a frame carries")
             if not data:
                 self.close("its process ended")

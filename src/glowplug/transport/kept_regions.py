@@ -64,5 +64,5 @@ def _references(regions: dict[int, mmap.mmap], number: int) -> int:
 
 
 _UNUSED = _references({0: mmap.mmap(-1, 1)}, 0)
-"""Of a mapping without any view. A view, be it of a view, holds one reference more, until the last that shares
-its buffer is gone."""
+"""Of a mapping without any view. A view, be it of a view, holds one reference more, until the last that
+shares its buffer is gone."""

@@ -41,6 +41,9 @@ from glowplug.transport.frames import (
 from glowplug.transport.kept_regions import KeptRegions
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
+    AT_ONCE,
+    CLOSE_ON_EXEC,
+    CUT_OFF,
     THRESHOLD_BYTES,
     OutgoingRegion,
     descriptor_message,
@@ -130,7 +133,7 @@ class WorkerEndpoint:
     def receive(self) -> Incoming | None:
         """The next request, or None when the gateway closed the connection. Blocks."""
         if self._waiting and monotonic() - self._read_at_s > _STALE_S:
-            self._read(socket.MSG_DONTWAIT)  # perhaps what waits is not wanted any more
+            self._read(AT_ONCE)  # perhaps what waits is not wanted any more
         while not self._waiting:
             self.flush()
             self._read(0)
@@ -169,13 +172,11 @@ class WorkerEndpoint:
 
     def read(self) -> bool:
         """Reads once what has come, without blocking. False when nothing had, or the gateway is gone."""
-        return self._read(socket.MSG_DONTWAIT)
+        return self._read(AT_ONCE)
 
     def _read(self, flags: int) -> bool:
         try:
-            data, ancillary, got, _ = self._sock.recvmsg(
-                _READ_BYTES, ANCILLARY_BYTES, flags | socket.MSG_CMSG_CLOEXEC
-            )
+            data, ancillary, got, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES, flags | CLOSE_ON_EXEC)
         except BlockingIOError:
             return False
         except ConnectionResetError:
@@ -183,7 +184,7 @@ class WorkerEndpoint:
         self._read_at_s = monotonic()
         if ancillary:
             self._descriptors.extend(received_descriptors(ancillary))
-        if got & socket.MSG_CTRUNC:
+        if got & CUT_OFF:
             raise ProtocolError("more descriptors came than a frame carries")
         if not data:
             self.ended = True
