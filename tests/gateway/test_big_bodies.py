@@ -153,6 +153,23 @@ def test_a_client_that_leaves_in_the_middle(run: Callable[..., None], before: in
     run(scenario)
 
 
+def test_what_is_only_announced_holds_nothing(run: Callable[..., None]) -> None:
+    async def scenario(house: House) -> None:
+        clients = [await Raw.connect(house) for _ in range(6)]
+        for client in clients:
+            client.send(head_of(KEPT_BYTES))
+        while len(house.gateway.deadlines) < len(clients):
+            await asyncio.sleep(0.001)
+        assert house.front.bodies.held_bytes == 0
+        assert (await house.http.post("/function/echo", content=big())).content == answer_to(big())
+        for client in clients:
+            client.writer.close()
+        while len(house.gateway.deadlines):
+            await asyncio.sleep(0.001)
+
+    run(scenario)
+
+
 def test_a_body_that_does_not_come_in_time_is_refused_and_what_is_left_of_it_is_not_wanted(
     run: Callable[..., None],
 ) -> None:

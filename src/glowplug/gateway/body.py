@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.core.errors import BodyTooLarge, GlowplugError, Overloaded
+from glowplug.core.errors import BodyTooLarge, Overloaded
 from glowplug.core.units import show_bytes
 from glowplug.transport.connection import Body
 from glowplug.transport.lent_regions import Slot
@@ -64,22 +64,14 @@ class ReceivedBody:
         self._budget.hold(self.length, self.length - self.held_bytes)
         self.held_bytes = self.length
 
-    def read_to(self, place: Slot) -> bool:
-        """The whole body comes to `place`, and what came already lies there. False when there is no room:
-        then nothing has changed, and the place is free again."""
-        length = len(place)
-        try:
-            self._budget.hold(length, length - self.held_bytes)
-        except GlowplugError:
-            place.release()
-            return False
-        self.held_bytes, self.place = length, place
+    def read_to(self, place: Slot) -> None:
+        """The whole body comes to `place`, and what came already lies there now."""
+        self.place = place
         at = 0
         for chunk in self.chunks:
             place.view[at : at + len(chunk)] = chunk
             at += len(chunk)
         self.chunks = []
-        return True
 
     def taken(self) -> Body:
         """The body, which is whole."""

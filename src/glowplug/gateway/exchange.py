@@ -108,24 +108,27 @@ class Exchange(ReceivedBody):
     def _reserve(self, length: int) -> bool:
         assert self.target is not None
         place = self.protocol.front.gateway.reserve(self.target.function, length)
-        return place is not None and self.read_to(place)
+        if place is None:
+            return False
+        self.read_to(place)
+        return True
 
     def grow(self, more: int) -> None:
-        """So many bytes more were read to where the body belongs, or away."""
+        """So many bytes more have come."""
         self.length += more
-        if self.refused and self.length > _DISCARD_BYTES:
-            self.protocol.transport.close()
-
-    def feed(self, data: bytes) -> None:
-        self.grow(len(data))
         if self.refused:
-            return
-        self.keep(data)
-        if self.is_open:
+            if self.length > _DISCARD_BYTES:
+                self.protocol.transport.close()
+        elif self.is_open:
             try:
                 self.hold()
             except GlowplugError as error:
                 self._refuse(error)
+
+    def feed(self, data: bytes) -> None:
+        self.grow(len(data))
+        if not self.refused:
+            self.keep(data)
 
     def complete(self) -> None:
         """The body is whole."""
