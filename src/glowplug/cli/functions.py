@@ -29,7 +29,7 @@ def deploy(
 ) -> None:
     """Deploy every function that FILES declare.
 
-    Examples:
+    For example:
 
         glowplug deploy app.py
         glowplug deploy app.py --env COLOUR=green --no-wait --json
@@ -48,7 +48,7 @@ def deploy(
 def ps(*, steps: bool = False, url: Url = None, json: Json = False) -> None:
     """List functions: where each stands on the readiness ladder, and what it holds.
 
-    Examples:
+    For example:
 
         glowplug ps
         glowplug ps --steps                            # what each holds at each step, by node
@@ -97,7 +97,7 @@ def device_line(device: DeviceStatus) -> str:
 def describe(function: str, *, url: Url = None, json: Json = False) -> None:
     """Show one function: endpoints, versions, instances, and how far it can climb.
 
-    Examples:
+    For example:
 
         glowplug describe embedder
     """
@@ -139,7 +139,7 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
 def scale(function: str, replicas: int, *, url: Url = None) -> None:
     """Keep REPLICAS workers of a function parked; 0 sends it to rest now.
 
-    Examples:
+    For example:
 
         glowplug scale embedder 2
         glowplug scale embedder 0
@@ -151,7 +151,7 @@ def scale(function: str, replicas: int, *, url: Url = None) -> None:
 def rollback(function: str, version: str | None = None, *, url: Url = None) -> None:
     """Go back to the version before, or to VERSION.
 
-    Examples:
+    For example:
 
         glowplug rollback embedder
         glowplug rollback embedder 3f2a9c01d4e5b678
@@ -163,7 +163,7 @@ def rollback(function: str, version: str | None = None, *, url: Url = None) -> N
 def undeploy(*functions: str, url: Url = None) -> None:
     """Remove functions. Requests that run are finished first.
 
-    Examples:
+    For example:
 
         glowplug undeploy embedder classifier
     """
