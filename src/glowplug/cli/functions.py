@@ -10,6 +10,7 @@ from rich.table import Table
 
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
+from glowplug.core.errors import UserError
 from glowplug.core.specs import MOST_COPIES
 from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus
 from glowplug.core.units import show_bytes, show_seconds
@@ -36,6 +37,8 @@ def deploy(
     """
     from glowplug.cli.deploying import deploy_files
 
+    if not files:
+        raise UserError("name the files that declare functions: glowplug deploy app.py")
     variables = dict(pair.partition("=")[::2] for pair in env or [])
     options = {"envVars": variables} if variables else {}
     found = deploy_files(url, None, list(files), wait=wait, quiet=json, options=options)
@@ -167,6 +170,8 @@ def undeploy(*functions: str, url: Url = None) -> None:
 
         glowplug undeploy embedder classifier
     """
+    if not functions:
+        raise UserError("name the functions that are to go: glowplug undeploy embedder")
     with Client(url) as client:
         for function in functions:
             client.undeploy(function)
