@@ -52,6 +52,12 @@ class Contexts:
         self._agent.devices.left(held)
         return held
 
+    def put_back(self, held: Held, device: NodeDevice) -> None:
+        """A process that was taken for a climb for which there was no room waits for the next one."""
+        reservation = device.ledger.reserve(device.setting.context_bytes)  # nobody had a turn meanwhile
+        held.residence = Residence(device, reservation, has_context=False)
+        self._by_device[device.id] = self._held[held.process] = held
+
     def become_worker(self, held: Held, climb: Climb, data: tuple[int, ...], **more: Any) -> None:
         """A process that was taken serves this climb from now on; `more` is for its Fork message. Raises
         OSError; then it is of no use."""

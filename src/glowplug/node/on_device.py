@@ -66,8 +66,8 @@ def wait_in_context(message: Fork, control: socket.socket, extra: list[int]) -> 
 
     assert message.device is not None
     open_device(message.device, extra).warm()
-    syscalls.name_process(NAME)
     wire.send(control, ContextReady(procfs.private_bytes()))
+    syscalls.name_process(NAME)  # to whoever sees it the agent has been told
     found = wire.Receiver(control, Fork).receive()
     if found is None:
         raise ConnectionResetError("the agent is gone")

@@ -143,6 +143,7 @@ class Reports:
         if process.popen is not None:
             process.popen.wait()
             namespaces.end_orphans()
+            self.agent.births.interpreters.refill_soon()
         self.agent.weights.on_exit(process)
         error, building = "", self.agent.builds.owns(process)
         if process.owner is not None:

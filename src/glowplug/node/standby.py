@@ -45,7 +45,7 @@ class Ready:
 
     def __init__(self, variables: dict[str, str]) -> None:
         self.control, theirs = wire.socket_pair()
-        self.pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+        self.pipes = wire.output_pipes()
         try:
             self.popen = subprocess.Popen(
                 [sys.executable, "-c", COMMAND, str(theirs.fileno()), str(os.getpid()), _ROOM],
@@ -62,7 +62,7 @@ class Ready:
     def begin(self, message: Begin) -> bool:
         """False when it is gone, and nothing is left of it then."""
         if self.popen.poll() is None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 wire.send(self.control, message)
                 return True
         self.end()
