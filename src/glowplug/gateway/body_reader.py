@@ -4,6 +4,7 @@ no parser, no copy in between."""
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 from glowplug.gateway.exchange import Exchange
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _SCRATCH = memoryview(bytearray(64 * 1024))
 """Where what nobody wants is read to."""
+_AT_ONCE_BYTES = 2**20
+"""The kernel is asked to keep no more than this before it tells."""
 
 
 class BodyReader(asyncio.BufferedProtocol):
@@ -30,6 +33,7 @@ class BodyReader(asyncio.BufferedProtocol):
         """Whose body comes."""
         self._length = 0
         self._head = memoryview(b"")
+        self._told_at_bytes = 1
 
     def read(self, exchange: Exchange, length: int) -> None:
         """From here on comes what is left of a body of `length` bytes."""
@@ -49,10 +53,20 @@ class BodyReader(asyncio.BufferedProtocol):
             self._on_head(nbytes)
             return
         exchange.grow(nbytes)
-        if exchange.length >= self._length:
+        left_bytes = self._length - exchange.length
+        self._be_told_at(max(1, min(left_bytes, _AT_ONCE_BYTES)))
+        if left_bytes <= 0:
             self._exchange = None
             exchange.complete()
             self._expect_head()
+
+    def _be_told_at(self, nbytes: int) -> None:
+        """The loop is woken when so much has come, not for every segment that a network delivers."""
+        transport = self._protocol.transport
+        if nbytes != self._told_at_bytes and not transport.is_closing():
+            self._told_at_bytes = nbytes
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
 
     def _expect_head(self) -> None:
         head_bytes = self._protocol.repeated_bytes
