@@ -34,6 +34,7 @@ reserve after an environment has begun, a context made ready after one was taken
 while, one of those is killed first."""
 _LOOK_S = 0.01
 _VALUES = 50
+_BIG_SHARE, _BIG_BYTES = 0.2, 300_000
 
 
 class Chaos:
@@ -93,13 +94,15 @@ def deck(kinds: Sequence[Victim], count: int, rng: Rng) -> list[Victim]:
 
 
 def mixed_load(caller: Caller, deployer: Deployer, rate: float, rng: Rng) -> Load:
-    """Requests for all of FUNCTIONS, each checked against the versions that there were."""
+    """Requests for all of FUNCTIONS, each checked against the versions that there were. Some have big bodies,
+    which travel in shared memory."""
     names = sorted(FUNCTIONS)
 
     async def send() -> Outcome:
         name, value = rng.choice(names), rng.randrange(_VALUES)
+        blanks = _BIG_BYTES if rng.random() < _BIG_SHARE else 0
         return await caller.call(
-            name, {"value": value}, lambda answer: deployer.is_right(name, value, 1, answer)
+            name, {"value": value}, lambda answer: deployer.is_right(name, value, 1, answer), blanks=blanks
         )
 
     return Load(rate, rng, send)
