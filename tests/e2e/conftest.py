@@ -48,6 +48,13 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+def found_in(folder: Path, pattern: str) -> list[Path]:
+    """What matches below a folder, whatever others remove there meanwhile."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return list(folder.glob(pattern))
+
+
 def all_gone(pids: Sequence[int]) -> bool:
     return not any(map(alive, pids))
 
