@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glowplug.bench.systems.processes import children, command_line
 from glowplug.core.errors import DeadlinePassed, InvalidArguments, OutOfMemory
 from glowplug.distributed import assignment, deploying
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
@@ -60,14 +61,8 @@ def rows() -> assignment.Assignment:
 
 
 def is_clean(place: Path) -> bool:
-    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    workers = [
-        pid
-        for line in children
-        for pid in line.read_text().split()
-        if b"glowplug.distributed.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    return not workers and not list(place.iterdir())
+    started = (" ".join(command_line(pid)) for pid in children(os.getpid()))
+    return not any("glowplug.distributed.worker" in words for words in started) and not list(place.iterdir())
 
 
 def test_workers_that_die_are_replaced(x: Floats, parts: str, place: Path) -> None:
@@ -188,7 +183,7 @@ watch=watch)
     )  # fmt: skip
     assert runner.stdout is not None
     assert runner.stdout.readline(), "a worker has begun"
-    workers = [int(pid) for pid in Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()]
+    workers = children(runner.pid)
     assert workers
     handles = [os.pidfd_open(pid) for pid in workers]
     runner.send_signal(number)
@@ -203,4 +198,4 @@ watch=watch)
 def _ended(handle: int) -> bool:
     import select
 
-    return bool(select.select([handle], [], [], 20)[0])
+    return bool(select.select([handle], [], [], 60)[0])

@@ -25,7 +25,7 @@ from glowplug.client import Client
 from glowplug.core.status import FunctionStatus
 
 APPS = Path(__file__).parent / "apps"
-WAIT_S = 60.0
+WAIT_S = 120.0
 """Patience with a machine that has much else to do; what goes well waits for none of it."""
 
 
