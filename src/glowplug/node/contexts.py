@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from glowplug.core.commands import Climb
+from glowplug.core.events import ContextWaits
 from glowplug.core.ids import DeviceId
 from glowplug.loader.errors import DeviceFull
 from glowplug.node import wire
@@ -108,10 +109,12 @@ class Contexts:
         held.residence = residence
         self._by_device[device.id] = self._held[held.process] = held
 
-    def on_ready(self, process: Process) -> None:
+    def on_ready(self, process: Process, held_bytes: int) -> None:
         held = self._held.get(process)
         if held is not None:
+            assert held.residence is not None
             held.ready = True
+            self._agent.emit(ContextWaits(held.residence.device.id, held_bytes))
 
     def on_exit(self, process: Process) -> None:
         """It ended before any function took it."""

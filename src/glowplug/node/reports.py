@@ -63,7 +63,7 @@ class Reports:
         elif self.agent.builds.owns(process):
             self.agent.builds.on_message(process, message)
         elif isinstance(message, ContextReady):
-            self.agent.contexts.on_ready(process)
+            self.agent.contexts.on_ready(process, message.held_bytes)
         else:
             self._on_report(process.owner, message)
 
