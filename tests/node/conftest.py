@@ -28,8 +28,7 @@ from glowplug.transport.gateway_side import Reply, WorkerConnections
 
 NODE = NodeId("local")
 WAIT_S = 180.0
-"""Patience with a machine that has much else to do: an environment with packages of its own takes 20 s where
-ten others want each core."""
+"""Patience with a machine that has much else to do; what goes well waits for none of it."""
 
 
 class NodeUnderTest:
