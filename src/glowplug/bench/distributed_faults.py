@@ -128,7 +128,6 @@ class _Bench:
             checkpoints=str(self._folder / "checkpoints"),
             keep=True,
             stall_s=0.1,
-            spares=1,
             parts=str(self._folder / "parts"),
         )
         assignment = ground.assignments[cell.plan]
@@ -170,7 +169,7 @@ class _Bench:
         found = [
             f"process {pid}"
             for pid in descendants(os.getpid())
-            if "glowplug.distributed.worker" in command_line(pid)
+            if "glowplug.distributed.zygote_main" in command_line(pid)
         ]
         stored = (path for path in (self._folder / "checkpoints").rglob("*") if path.is_file())
         found += [str(path) for path in (*(self._folder / "temporary").iterdir(), *stored)]

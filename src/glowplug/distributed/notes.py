@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from glowplug.distributed.channels.base import Buffer, MessageKey
+from glowplug.distributed.channels.base import NOTES, Buffer, MessageKey
 from glowplug.distributed.errors import FrameError
 from glowplug.distributed.frame import Assembly, Kind, frames
 
-NOTES = 2**30
-"""Layers from here on are no steps: they number notes."""
 MOST_INCARNATIONS = 3
 """A worker that is lost more often than this within an epoch costs the epoch."""
 _AHEAD = 3
