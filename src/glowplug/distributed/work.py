@@ -60,10 +60,10 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         keep = bool(orders.lines) and not channel.limits.replays if orders.keep is None else orders.keep
         exchange = Exchange(
             place, schedule.sources(), schedule.targets(), first=first,
-            limit_bytes=channel.limits.max_message_bytes, keep=keep, rereads=orders.polled,
+            limit_bytes=channel.limits.max_message_bytes, keep=keep, polled=orders.polled,
         )  # fmt: skip
         tells = keep or orders.window > 0
-        wire = Wire(channel, exchange, timing, tells=tells, polled=orders.polled)
+        wire = Wire(channel, exchange, timing, tells=tells)
         post = (BackgroundPost if orders.background else InlinePost)(wire, opener(schedule), phases)
         closing.callback(post.close)
         watch = _watcher(line, orders.faults, place)
