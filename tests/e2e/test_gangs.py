@@ -99,6 +99,31 @@ def test_an_error_in_a_part_is_the_requests_error(gangs: Server) -> None:
     assert np.array_equal(answered(gangs, "two"), expected)
 
 
+def test_several_requests_are_in_a_gang_at_once(gangs: Server, door: Door, pool: ThreadPoolExecutor) -> None:
+    """All have begun before any has come to the model; each gets its own answer, bit for bit."""
+    gangs.deploy_some(APPS / "gangs.py", "several")
+    asked = [TOKENS[:length] for length in (2, 4, 6, 8)]
+    expected = [gangs.client.invoke("one", {"tokens": each}, "forward", accept=NPY) for each in asked]
+    waiting = [
+        pool.submit(gangs.client.invoke, "several", {"port": door.port, "tokens": each}, "wait")
+        for each in asked
+    ]
+    visitors = [door.visitor() for _ in asked]
+    assert len({visitor.pid for visitor in visitors}) == 1, "one head has all of them"
+    for visitor in visitors:
+        visitor.let_go()
+    for answer, right in zip(waiting, expected, strict=True):
+        assert answer.result(60) == right.flatten().tolist()
+    many = [pool.submit(answered, gangs, "several") for _ in range(20)]
+    right = answered(gangs, "one")
+    assert all(np.array_equal(each.result(60), right) for each in many)
+    with pytest.raises(GlowplugError) as caught:
+        gangs.client.invoke("several", {"tokens": [1000]}, "forward")
+    assert caught.value.code == "function_failed"
+    assert np.array_equal(answered(gangs, "several"), right)
+    assert len(workers_of(gangs, "several")) == 4
+
+
 def test_a_model_that_one_worker_cannot_hold_is_spread_over_as_few_as_can(gangs: Server) -> None:
     gangs.deploy_some(APPS / "gangs.py", "capped", "roomy")
     expected = answered(gangs, "one")
