@@ -226,6 +226,8 @@ def replicas_wanted(c: Context, function: Function) -> int:
     if function.active is None or function.gone:
         return 0
     goal = function.goal if function.goal is not None else function.hold
+    if goal is None and function.replicas is None:
+        return c.store.versions[function.active].spec.declaration.min_workers
     if goal is not None and goal < Step.PARKED:
         return 0
     declared = c.store.versions[function.active].spec.declaration.min_workers
@@ -243,6 +245,7 @@ def learn_run(c: Context, version: Version, took_s: float, count: int = 1) -> No
     """`count` requests took `took_s` each: what that says about slots is kept with the version."""
     number = version.spec.version
     c.policies.costs.learn(number, "run", took_s, count)
+    c.revalue(version.spec.function)
     resize(version, c.policies.costs.measured_s(number, "run"))
 
 
@@ -253,6 +256,7 @@ def learn_batch(c: Context, version: Version, device: Device, size: int, took_s:
         ratio = took_s / max(costs.batch_s(number, size), _SHORTEST_S)
         device.pace += _PACE_SMOOTHING * (min(max(ratio, _LEAST_PACE), _MOST_PACE) - device.pace)
     costs.learn_batch(number, size, took_s / device.pace)
+    c.revalue(version.spec.function)
 
 
 def resize(version: Version, run_s: float | None) -> None:
@@ -272,6 +276,7 @@ def describe(version: Version, facts: BundleFacts | None, c: Context) -> None:
             copy_s = copy_s or facts.weight_bytes / COPY_BYTES_PER_S
         moves = {"run": facts.run_s, "imported": facts.load_s, "staged": copy_s}
         c.policies.costs.assume(version.spec.version, facts.batch_s, **moves)
+    c.revalue(version.spec.function)
     declaration = version.spec.declaration
     version.at_once = capacity.at_once(declaration, facts)
     version.least_slots = capacity.least_slots(declaration, facts)

@@ -112,6 +112,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     function = c.function_of(instance)
     move = "staged" if instance.origin >= Step.STAGED else "imported"
     c.policies.costs.learn(instance.version, move, event.took_s)
+    c.revalue(instance.function)
     c.store.preloads.note_loaded(instance, event.took_s)
     holdings.arrive(c, holding, event)
     function.misses, function.retry_at_s = 0, 0.0

@@ -48,7 +48,6 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
         instances.end(c, instance, "worker_died", f"device {number}: {why}", permanent=False)
     for function in list(device.loading):
         places.give_up(c, device, function)
-    places.hosted(fleet, device, ())
     del fleet.devices[number]
     fleet.free.pop(number, None)
     fleet.open.pop(number, None)
