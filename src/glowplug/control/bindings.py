@@ -8,7 +8,7 @@ from itertools import islice
 from glowplug.control import answers, holdings
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
-from glowplug.control.fleet.records import Running
+from glowplug.control.fleet.records import Device, Running
 from glowplug.control.records import Instance, Request, Slot
 from glowplug.core.commands import Cancel, Dispatch
 from glowplug.core.ids import GatewayId, RequestId
@@ -118,19 +118,21 @@ def bind_batch(c: Context, instance: Instance, requests: Sequence[Request], expe
         c.emit(Dispatch(id=c.command_id(), requests=tuple(sent), instance=instance.id, gateway=gateway))
 
 
-def unbind(c: Context, instance: Instance, request: Request) -> None:
+def unbind(c: Context, instance: Instance, request: Request) -> tuple[Device, int] | None:
+    """Returns what has ended with the request: a batch of so many on the device."""
     del instance.bound[request.id]
     request.instance = None
     instance.busy_since_s = c.now_s
     c.function_of(instance).in_flight -= 1
     if request.stopping:
         c.clear_timer(f"cancel:{request.id}")
-    if instance.device is not None and not instance.bound:
-        device = places.device_of(c, instance)
-        running = None if device is None else device.running.pop(instance.id, None)
-        if device is not None and running is not None:
-            c.store.fleet.tally.compute_s += c.now_s - running.since_s
-            places.changed(c, device)
+    device = places.device_of(c, instance) if not instance.bound else None
+    running = device.running.pop(instance.id, None) if device is not None else None
+    if device is None or running is None:
+        return None
+    c.store.fleet.tally.compute_s += c.now_s - running.since_s
+    places.changed(c, device)
+    return device, running.size
 
 
 def stop_cancelled(c: Context, instance: Instance) -> None:

@@ -131,11 +131,16 @@ def worth(c: Context, holding: Holding) -> Worth:
             rank, saved_s, held_bytes, _is_pinned(function, version), needed=needed, used_s=used_s, uses=uses
         )
     origin = best_origin(c, version, holding.target.node) or Step.LOCAL
-    pinned = version.live <= replicas_wanted(c, function) or _is_pinned(function, version)
+    pinned = _is_kept(c, function, version)
     instance = c.store.instances[InstanceId(int(holding.target.key))]
     saved_s, used_s = costs.climb_s(name, origin), instance.used_s
     needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
     return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=instance.uses)
+
+
+def _is_kept(c: Context, function: Function, version: Version) -> bool:
+    """Whether none of its workers is to go, but for a request that finds no other room."""
+    return version.live <= replicas_wanted(c, function) or _is_pinned(function, version)
 
 
 def _is_pinned(function: Function, version: Version) -> bool:
@@ -163,19 +168,22 @@ def too_large(c: Context, version: Version, device: Device) -> str:
     )
 
 
-def worth_on_device(c: Context, instance: Instance) -> Worth:
-    """What keeping a model on its device spares: the load from where its node has it else."""
+def worth_on_device(c: Context, instance: Instance, left: int = 0) -> Worth:
+    """What keeping a model on its device spares: the load from where its node has it else. `left` copies are
+    counted that have just gone."""
     version, function = c.store.versions[instance.version], c.store.functions[instance.function]
-    copies = len(c.store.fleet.where.get(instance.function, ()))
-    rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
+    copies, at_once = len(c.store.fleet.where.get(instance.function, ())) + left, 0.0
+    if copies > 1:
+        rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
+        at_once = rate_per_s * c.policies.costs.expect_s(instance.version, "run")
     return Worth(
         rank=demand(c, version),
         saved_s=load_s(c, version, instance.node),
         held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
-        pinned=version.live <= replicas_wanted(c, function) or _is_pinned(function, version),
+        pinned=_is_kept(c, function, version),
         copies=max(1, copies),
         needed=needed_soon(c, instance.function, c.policies.device_eviction),
-        at_once=rate_per_s * c.policies.costs.expect_s(version.spec.version, "run"),
+        at_once=at_once,
         used_s=instance.used_s,
         uses=instance.uses,
     )
