@@ -264,7 +264,8 @@ def learn_batch(c: Context, version: Version, device: Device, size: int, took_s:
         ratio = took_s / max(costs.batch_s(number, size), _SHORTEST_S)
         device.pace += _PACE_SMOOTHING * (min(max(ratio, _LEAST_PACE), _MOST_PACE) - device.pace)
     costs.learn_batch(number, size, took_s / device.pace)
-    c.revalue(version.spec.function)
+    if c.fleet_view is not None:
+        c.fleet_view.expected.ran(version.spec.function)
 
 
 def resize(version: Version, run_s: float | None) -> None:

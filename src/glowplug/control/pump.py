@@ -41,9 +41,10 @@ def pump(c: Context, number: FunctionId) -> None:
     function = c.store.functions.get(number)
     if function is None:
         return
-    versions.tidy(c, function)
-    if function.gone:
-        return
+    if function.retiring or function.gone:
+        versions.tidy(c, function)
+        if function.gone:
+            return
     versions.advance(c, function)
     if function.active is None:
         return

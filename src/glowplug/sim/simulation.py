@@ -56,7 +56,7 @@ class Simulation:
         self._keep_log = keep_log
         self._carry_out: dict[type, Callable[[Any], None]] = {
             SetTimer: self._set_timer, ClearTimer: self._clear_timer,
-            **{command: self._gateway.on_command for command in (Dispatch, Lease, Revoke, Reject)},
+            **dict.fromkeys((Dispatch, Lease, Revoke, Reject), self._gateway.on_command),
         }  # fmt: skip
         self._result = SimResult([], [], self._gateway.answers)
 

@@ -41,6 +41,12 @@ class ExpectedByFunction(dict[FunctionId, Expected]):
         )
         return found
 
+    def ran(self, function: FunctionId) -> None:
+        """Something was learned of its runs, and nothing else."""
+        found = self.get(function)
+        if found is not None:
+            found.alone_s = batch_s(self._c, function, 1)
+
     def check(self) -> None:
         """Raises AssertionError naming who was not taken out."""
         for function, found in [*self.items()]:
