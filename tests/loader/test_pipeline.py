@@ -176,6 +176,37 @@ def test_the_object_is_there_before_its_weights(wide: Any, name: str) -> None:
     assert loading.done
 
 
+def test_an_example_input_is_read_by_who_asks_for_it(tmp_path: Path) -> None:
+    """It is an image, and longer than all that a load needs before its weights."""
+    model, x = nets.ConvNet().eval(), torch.zeros(1, 3, 300, 300)
+    info = loader.pack(model, x, tmp_path / "image.pack")
+    assert info.prime is not None
+    end = info.weights_offset
+    read: dict[bool, int] = {}
+    for primed in (False, True):
+        source = Ranges((tmp_path / "image.pack").read_bytes(), "image.pack")
+        loading = start(source, "streamed", primed=primed)
+        loading.wait()
+        read[primed] = sum(min(length, end - offset) for offset, length in source.ranges if offset < end)
+        prime = loading.prime()
+        assert (prime is not None) == primed
+    assert read[False] < info.prime.nbytes < read[True]
+    assert prime is not None
+    prime.run(loading.model)
+
+
+class Ranges(MemorySource):
+    """Keeps what it was asked for."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data, name)
+        self.ranges: list[tuple[int, int]] = []
+
+    def read_into(self, buffer: Any, offset: int, length: int) -> None:
+        self.ranges.append((offset, length))
+        super().read_into(buffer, offset, length)
+
+
 def test_a_stall_sends_what_is_awaited_ahead(wide: Any) -> None:
     path, offset, _, _ = wide
     source = Held(open_file(path), offset)

@@ -110,7 +110,7 @@ def load(
     with contextlib.suppress(ImportError):
         import torch  # noqa: F401  (seconds that are not the load's)
     try:
-        loading = loader.start_load(source, device, strategy, build=builder, watched=True)
+        loading = loader.start_load(source, device, strategy, build=builder, watched=True, primed=True)
         prime = loading.prime()
         if prime is not None:
             prime.run(loading.model)

@@ -76,10 +76,11 @@ def start_load(
     arena: Arena = NO_ARENA,
     watched: bool = False,
     only: Sequence[str] | None = None,
+    primed: bool = False,
     **options: Any,
 ) -> Loading:
     """As `load`, for who wants to hear of it: `model`, `wait`, `promote`, `stop`, and `finish` for the
-    timeline.
+    timeline; with `primed` also `prime`, the calls of the example that it was packed with.
     """
     source = open_source(path, **options)
     chosen = strategy_called(strategy, mappable=source.advice.mappable)
@@ -92,6 +93,7 @@ def start_load(
         arena=arena,
         watched=watched,
         only=only,
+        primed=primed,
     )
 
 

@@ -33,7 +33,7 @@ from glowplug.loader.gates import Gates
 from glowplug.loader.mapping_source import map_weights
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild, tensors_by_unit
-from glowplug.loader.roots import held_tensors
+from glowplug.loader.roots import modules_of
 from glowplug.loader.sinks import DeviceSink, HostSink, MappedDeviceSink, Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.stages import WHOLE, Recorder, Timeline
@@ -78,11 +78,13 @@ class Loading:
         self._give_back: Callable[[], object] = lambda: None
         """Room on a device; it stays reserved for as long as the process lives when the load ends well."""
 
-    def run(self, build: Build | None, device: Device, arena: Arena, only: Sequence[str] | None) -> None:
+    def run(
+        self, build: Build | None, device: Device, arena: Arena, only: Sequence[str] | None, primed: bool
+    ) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
         try:
             with self._recorder.during("fetch"):
-                contents = self.contents = read_contents(self._source)
+                contents = self.contents = read_contents(self._source, primed=primed)
             constructed = contents.skeleton is None or self.strategy.structure == "constructed"
             if constructed and build is None:
                 raise ValueError(
@@ -213,7 +215,7 @@ class Loading:
         if install:
             units = enumerate(tensors_by_unit(self.contents.header))
             unit_of = {id(fitted.own[number]): unit for unit, numbers in units for number in numbers}
-            self._gates.install(held_tensors(self.model), unit_of)
+            self._gates.install(modules_of(self.model), unit_of)
         return fitted
 
     def _release(self, units: Sequence[int]) -> None:
@@ -244,7 +246,7 @@ class Loading:
         return self._gates.opened and self._landed.is_set()
 
     def prime(self) -> Prime | None:
-        """The calls that the object was packed with. None for what is no pack."""
+        """The calls that the object was packed with. None where there are none, or were not asked for."""
         data = self.contents.prime
         return msgspec.msgpack.decode(data, type=Prime) if data is not None else None
 
@@ -282,14 +284,15 @@ def begin(
     fetchers: Fetchers = FETCHERS,
     watched: bool = False,
     only: Sequence[str] | None = None,
+    primed: bool = False,
 ) -> Loading:
     """Starts a load and returns when its object is built. `watched` records when each unit was first used,
     at a small cost to each use. `only` names the modules that a skeleton may take classes from, beside
-    torch.nn's; None allows any.
+    torch.nn's; None allows any. `primed` reads the calls for `Loading.prime` as well, before anything else.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
     the source and `build` raise, and ValueError for a strategy that needs what is not given.
     """
     loading = Loading(source, strategy, priority, fetchers, watched, time.perf_counter())
-    loading.run(build, device, arena, only)
+    loading.run(build, device, arena, only, primed)
     return loading
