@@ -122,8 +122,19 @@ def test_an_unmappable_source_cannot_be_mapped(packed: Any) -> None:
 
 
 def test_strategies_that_build_say_that_they_need_to(packed: Any) -> None:
-    with pytest.raises(ValueError, match="give the function that does, as build="):
+    with pytest.raises(ValueError, match="pisel builds the model itself: give the function"):
         start(open_file(packed[2]), "pisel")
+
+
+def test_weights_alone_say_what_they_need(packed: Any, tmp_path: Path) -> None:
+    from safetensors.torch import save_model
+
+    save_model(loader.load(packed[2]), str(tmp_path / "plain.safetensors"))
+    torch.save({}, tmp_path / "plain.pt")
+    with pytest.raises(ValueError, match=r"plain\.safetensors: it holds weights only.*as build="):
+        loader.load(tmp_path / "plain.safetensors")
+    with pytest.raises(loader.WeightsUnreadable, match=r"plain\.pt is no pack.*build="):
+        loader.load(tmp_path / "plain.pt")
 
 
 class Held:
@@ -285,6 +296,21 @@ def test_damage_is_named_by_unit_tensor_and_offset(wide: Any, name: str) -> None
         loader.PackCorrupt, match=rf"bad\.pack: unit 2 \(layers: {unit.layers[0]}.*; tensors: .*bytes"
     ):
         loading.model(x)
+
+
+def test_what_is_mapped_is_checked_for_who_asks(wide: Any) -> None:
+    path, offset, x, expected = wide
+    with torch.inference_mode():
+        assert torch.equal(loader.load(path, strategy="mapped", verify=True)(x), expected)
+    with loader.open_pack(path) as pack:
+        unit = pack.info.units[2]
+    with path.open("r+b") as file:
+        file.seek(offset + unit.offset + 5)
+        (byte,) = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(loader.PackCorrupt, match=r"wide\.pack: unit 2 "):
+        loader.load(path, strategy="mapped", verify=True)(x)
 
 
 def test_damage_on_the_way_is_fetched_again(wide: Any) -> None:

@@ -11,6 +11,7 @@ import itertools
 import json
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from glowplug.loader.format import (
 )  # fmt: skip
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.tensors import UNIT_BYTES
+from glowplug.loader.weights import TORCH_SUFFIXES
 
 _HEAD_BYTES = 256 * 2**10
 """Read at once, in the hope that all but the weights is in it: a store far away answers it as fast as
@@ -84,6 +86,11 @@ def read_contents(source: WeightSource, *, primed: bool = False) -> Contents:
         return _pack(head, start, primed)
     if source.size > 8 and 0 < struct.unpack("<Q", start[:8])[0] <= min(source.size - 8, _MOST_HEADER_BYTES):
         return _safetensors(head, struct.unpack("<Q", start[:8])[0])
+    if Path(source.name).suffix.lower() in TORCH_SUFFIXES:
+        raise WeightsUnreadable(
+            f"{source.name} is no pack, and a torch file is loaded by load(FILE, build=), from this machine; "
+            "pack the model, or save its weights as safetensors"
+        )
     raise WeightsUnreadable(
         f"{source.name} is neither a pack nor a safetensors file; pack the model, or check the address"
     )

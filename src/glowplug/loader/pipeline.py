@@ -79,7 +79,13 @@ class Loading:
         """Room on a device; it stays reserved for as long as the process lives when the load ends well."""
 
     def run(
-        self, build: Build | None, device: Device, arena: Arena, only: Sequence[str] | None, primed: bool
+        self,
+        build: Build | None,
+        device: Device,
+        arena: Arena,
+        only: Sequence[str] | None,
+        primed: bool,
+        verify: bool,
     ) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
         try:
@@ -87,13 +93,13 @@ class Loading:
                 contents = self.contents = read_contents(self._source, primed=primed)
             constructed = contents.skeleton is None or self.strategy.structure == "constructed"
             if constructed and build is None:
-                raise ValueError(
-                    f"{self._source.name}: strategy {self.strategy.name} builds the model itself: "
-                    "give the function that does, as build="
-                )
+                why = f"strategy {self.strategy.name} builds the model itself"
+                if contents.skeleton is None:
+                    why = "it holds weights only, and no model to put them into"
+                raise ValueError(f"{self._source.name}: {why}: give the function that builds it, as build=")
             is_mapped = self.strategy.fetch == "mapped"
             self._faults = is_mapped and device.name == "cpu"
-            if is_mapped:
+            if is_mapped and not verify:
                 # What lies on the node's own disk was checked when it came there.
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
@@ -165,7 +171,7 @@ class Loading:
         self._release(self._fetch.units)
         with self._recorder.during("build"):
             tensors = views(contents.header, sink.memory, self._source.name)
-            if self._faults and not self._watched:
+            if self._faults and not self._watched and not contents.checked:
                 # Whoever touches a page that is not there waits for it in the kernel.
                 self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
             else:
@@ -285,14 +291,16 @@ def begin(
     watched: bool = False,
     only: Sequence[str] | None = None,
     primed: bool = False,
+    verify: bool = False,
 ) -> Loading:
     """Starts a load and returns when its object is built. `watched` records when each unit was first used,
     at a small cost to each use. `only` names the modules that a skeleton may take classes from, beside
     torch.nn's; None allows any. `primed` reads the calls for `Loading.prime` as well, before anything else.
+    `verify` checks also what is mapped.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
     the source and `build` raise, and ValueError for a strategy that needs what is not given.
     """
     loading = Loading(source, strategy, priority, fetchers, watched, time.perf_counter())
-    loading.run(build, device, arena, only, primed)
+    loading.run(build, device, arena, only, primed, verify)
     return loading
