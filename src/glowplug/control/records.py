@@ -200,10 +200,12 @@ class Function(msgspec.Struct):
 
 
 class Node(msgspec.Struct):
-    """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait."""
+    """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait.
+    `context_bytes` are held by what waits for the devices' next loads, and no function can have them."""
 
     id: NodeId
     cores: int
+    context_bytes: int = 0
     keys: dict[str, None] = {}
     starved: dict[FunctionId, None] = {}
     patient: dict[FunctionId, None] = {}
