@@ -56,12 +56,14 @@ DEVICE_COLUMNS = (
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`path` is the folder of the recorded hour. `functions` of its 1,000 are taken, by the seed, and for the
-    mix `mix_functions`. `resume` is a file that keeps finished cells, for a run that was broken off."""
+    mix `mix_functions`; part `hour` runs with `hour_shares` of memory. `resume` is a file that keeps finished
+    cells, for a run that was broken off."""
 
     path: str = "../shared/traces/azure2019_1h_1000fn"
     parts: tuple[str, ...] = PARTS
     functions: int = 120
     mix_functions: int = 240
+    hour_shares: tuple[float, ...] = SHARES
     repeats: int = 3
     seed: int = 1
     resume: str = ""
@@ -118,13 +120,12 @@ def cells(options: Options) -> Iterator[Cell]:
                 for system in NODES:
                     cluster = Cluster(nodes=nodes, memory_share=0.5)
                     yield Cell("nodes", system, cluster, hour, options.functions, seed)
-        for part, workload, functions in (
-            ("mix", mix, options.mix_functions),
-            ("hour", hour, options.functions),
-            ("jitter", f"{mix},jitter_s=20", options.mix_functions),
+        for part, workload, functions, shares in (
+            ("mix", mix, options.mix_functions, SHARES),
+            ("hour", hour, options.functions, options.hour_shares),
+            ("jitter", f"{mix},jitter_s=20", options.mix_functions, (0.1,)),
         ):
             if part in options.parts:
-                shares = (0.1,) if part == "jitter" else SHARES
                 for share in shares:
                     bound = () if part == "jitter" else (CLAIRVOYANT,)
                     for system in (*FIXED_RIVALS, LADDER, *bound):
