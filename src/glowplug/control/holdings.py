@@ -119,6 +119,7 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     command = c.command_id()
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
     c.store.commands[command] = holding.key
+    c.store.nodes[NodeId(holding.target.node)].descending[holding.key] = None
     c.store.ledger.leave(holding.key)
     c.store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
@@ -183,6 +184,7 @@ def remove(c: Context, holding: Holding) -> None:
     _unlist(c, holding)
     _unlist_environment(c, holding)
     del store.holdings[holding.key], store.nodes[node].keys[holding.key]
+    store.nodes[node].descending.pop(holding.key, None)
     if holding.version is not None:
         store.versions[holding.version].keys.pop(holding.key, None)
     _release(c, holding.needs)

@@ -200,11 +200,13 @@ class Function(msgspec.Struct):
 
 
 class Node(msgspec.Struct):
-    """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait."""
+    """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait. Of the
+    holdings in `keys` those in `descending` are on their way out."""
 
     id: NodeId
     cores: int
     keys: dict[str, None] = {}
+    descending: dict[str, None] = {}
     starved: dict[FunctionId, None] = {}
     patient: dict[FunctionId, None] = {}
 

@@ -121,6 +121,8 @@ def _check_holdings(store: Store) -> None:
         if holding.target.kind == "instance":
             assert InstanceId(int(holding.target.key)) in store.instances, f"{key} has no instance"
     assert dict(dependents) == store.dependents, "dependents are wrong"
+    going = {key for key, holding in store.holdings.items() if holding.phase == "descending"}
+    assert going == {key for node in store.nodes.values() for key in node.descending}, "descents are wrong"
     assert len(store.commands) == sum(h.command is not None for h in store.holdings.values()), "stray command"
     for node in store.nodes.values():
         assert all(store.holdings[key].target.node == node.id for key in node.keys), "a node's index is wrong"
