@@ -201,12 +201,12 @@ class Function(msgspec.Struct):
 
 class Node(msgspec.Struct):
     """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait. Of the
-    holdings in `keys` those in `descending` are on their way out."""
+    holdings in `keys` those that are `doomed` go as soon as what is evicted now stands on them no more."""
 
     id: NodeId
     cores: int
     keys: dict[str, None] = {}
-    descending: dict[str, None] = {}
+    doomed: dict[str, None] = {}
     starved: dict[FunctionId, None] = {}
     patient: dict[FunctionId, None] = {}
 
