@@ -50,8 +50,8 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 1
     times: int = 3
     budget_bytes: int = 3 * 10**9
-    least_bytes: int = 400 * 10**6
-    most_bytes: int = 700 * 10**6
+    least_bytes: int = 500 * 10**6
+    most_bytes: int = 800 * 10**6
     timeout_s: float = 120.0
     sample_every_s: float = 1.0
     trace: str = "../shared/traces/azure2019_1h_1000fn"

@@ -81,6 +81,7 @@ def simulated(found: Simulated) -> dict[str, Any]:
     return {
         "simulated_mean_s": statistics.mean(found.latencies_s),
         "simulated_loading_mean_s": statistics.mean(found.waits_s),
+        "simulated_parked_share": found.parked / max(1, len(found.waits_s)),
         "simulated_failed": found.failed,
     }
 

@@ -25,10 +25,12 @@ _TIMEOUT_S = 120.0
 
 
 class Simulated(msgspec.Struct, frozen=True, eq=False):
-    """`waits_s` are answers' latencies less what their run takes."""
+    """`waits_s` are answers' latencies less what their run takes; nothing where a worker was parked, for what
+    they wait for there is no load."""
 
     latencies_s: list[float]
     waits_s: list[float]
+    parked: int
     failed: int
 
 
@@ -77,6 +79,7 @@ def simulate(run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tup
     return Simulated(
         [answer.latency_s for answer in good],
         [_wait_s(answer, found) for answer in good],
+        sum(answer.parked for answer in good),
         len(answers) - len(good),
     )
 
@@ -101,7 +104,7 @@ def take_journal(state: Path) -> LiveRun:
 
 
 def _wait_s(answer: Answer, found: dict[FunctionId, Profile]) -> float:
-    return max(0.0, answer.latency_s - found[answer.function].run_s)
+    return 0.0 if answer.parked else max(0.0, answer.latency_s - found[answer.function].run_s)
 
 
 def _name(function: FunctionId) -> str:
