@@ -23,6 +23,8 @@ from glowplug.core.errors import (
     Unauthorized,
     Unavailable,
     UnknownFunction,
+    UnknownRequest,
+    UserError,
 )
 from glowplug.core.status import LogLine
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
@@ -220,12 +222,15 @@ def test_the_token_travels() -> None:
 
 
 def test_nothing_there_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    monkeypatch.setenv("GLOWPLUG_URL", f"http://127.0.0.1:{port}/")
-    with Client() as client, pytest.raises(Unavailable, match="glowplug serve"):
-        client.functions()
-    with Client("not a url") as client, pytest.raises(Unavailable, match="not a url"):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # so nobody else does, and nobody listens
+        monkeypatch.setenv("GLOWPLUG_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        with Client() as client, pytest.raises(Unavailable, match="glowplug serve"):
+            client.functions()
+    with (
+        Client("not a url") as client,
+        pytest.raises(UserError, match="'not a url' is not the URL of a server"),
+    ):
         client.functions()
 
 
@@ -264,3 +269,11 @@ def test_results_are_decoded_by_their_type() -> None:
 def test_server_timing_is_read_back() -> None:
     assert parse_server_timing("queue;dur=1.5, compute;desc=x;dur=2") == {"queue": 0.0015, "compute": 0.002}
     assert parse_server_timing("") == {}
+
+
+def test_a_trace_that_is_kept_no_more_has_a_name() -> None:
+    def use(client: Client, house: House) -> None:
+        with pytest.raises(UnknownRequest, match="request 7 is not among the last"):
+            client.trace(7)
+
+    with_client(use)

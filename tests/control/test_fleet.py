@@ -2,8 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from glowplug.control.status import node_statuses
 from glowplug.core.commands import Climb, Reject
-from glowplug.core.events import Deployed, DeviceJoined, PressureChanged, ScaleRequested, Undeployed
+from glowplug.core.events import (
+    ContextWaits,
+    Deployed,
+    DeviceJoined,
+    PressureChanged,
+    ScaleRequested,
+    Undeployed,
+)
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec
@@ -89,6 +97,25 @@ def test_a_node_too_small_for_any_worker_is_told_and_forgiven() -> None:
     assert "memory budget of node here" in refusal(world).message
     world.post(PressureChanged(NODE, 1000))
     served = world.ask("f")
+    world.engine.answer_all()
+    assert served in world.gateway.running
+
+
+def test_what_waits_in_a_context_counts_as_long_as_its_device_is_there() -> None:
+    world = world_of(1000, scheduling="finish-first", budget_bytes=1000)
+    world.post(ContextWaits(DeviceId("d0"), 400))
+    world.post(ContextWaits(DeviceId("d0"), 950))
+    world.post(ContextWaits(DeviceId("unknown"), 70))
+    (node,) = node_statuses(world.state)
+    assert (node.budget_bytes, node.reserved_bytes) == (1000, 950)
+    deploy(world, model("f"), spec("cpu", "1"))
+    world.engine.answer_all()
+    refused = world.ask("cpu")
+    world.engine.answer_all()
+    assert world.outcome(refused) == "no_space"
+    assert "(0 MB beside its devices' contexts)" in refusal(world).message
+    world.lose_device(DeviceId("d0"))
+    served = world.ask("cpu")
     world.engine.answer_all()
     assert served in world.gateway.running
 

@@ -14,6 +14,7 @@ from glowplug.control.state import ControlState
 from glowplug.core.commands import Climb
 from glowplug.core.events import (
     ClimbRequested,
+    ContextWaits,
     Deployed,
     DescendRequested,
     DeviceJoined,
@@ -201,6 +202,10 @@ class Machine(RuleBasedStateMachine):
             self.world.forget_device(DeviceId(device))
             joined = DeviceSpec(DeviceId(device), capacity_bytes, at_once, context_bytes)
             self.world.post(DeviceJoined(DEVICES[device], joined))
+
+    @rule(device=devices, held_bytes=st.sampled_from([0, 50, 200]))
+    def wait_in_context(self, device: str, held_bytes: int) -> None:
+        self.world.post(ContextWaits(DeviceId(device), held_bytes))
 
     @rule(device=devices, sure=rarely)
     def lose_device(self, device: str, sure: bool) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from glowplug.bench.harness import running_server
+from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.models import BenchModel
 from glowplug.bench.systems import Held
 from glowplug.bench.systems.live import LiveSystem
+from glowplug.bench.systems.processes import descendants, named
 from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.xdist_group("e2e")]
@@ -43,14 +46,12 @@ FIRST, SECOND = (BenchModel(name, "", name, "answer", "value", "tokens") for nam
 
 
 @pytest.fixture
-def system(folder: Path) -> Iterator[LiveSystem]:
+def server(folder: Path) -> Iterator[RunningServer]:
     source = folder / "held_app.py"
     source.write_text(SOURCE)
     with running_server([source], folder / "state") as server:
         server.wait_deployed(2)
-        found = LiveSystem(server, warm_repeats=1)
-        yield found
-        found.close()
+        yield server
 
 
 def keeps_pages(folder: Path) -> bool:
@@ -61,9 +62,23 @@ def keeps_pages(folder: Path) -> bool:
     return page_cache_bytes(path) > 0
 
 
-def test_each_step_holds_what_was_made_for_it(system: LiveSystem, folder: Path) -> None:
+def wait_for_reserve(agent_pid: int) -> None:
+    """An environment that begins now begins in the interpreter that waits for it."""
+    deadline_s = time.monotonic() + 60
+    while not named("glowplug-standby", descendants(agent_pid)):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_each_step_holds_what_was_made_for_it(server: RunningServer, folder: Path) -> None:
+    with contextlib.closing(LiveSystem(server, warm_repeats=1)) as system:
+        check_steps(system, folder, server.agent_pid)
+
+
+def check_steps(system: LiveSystem, folder: Path, agent_pid: int) -> None:
     held: dict[str, Held] = {}
     for step in ("local", "imported", "staged", "parked"):
+        wait_for_reserve(agent_pid)
         measured = system.measure(FIRST, 1.0, step, "warm")
         assert measured.answer == 1024.0 * 2048
         held[step] = measured.held

@@ -13,7 +13,7 @@ import pytest
 from glowplug.bench.systems.processes import outer_pid
 from glowplug.core.commands import Climb, Target
 from glowplug.core.devices import DeviceSetting
-from glowplug.core.events import Built, NodeJoined, StepReached
+from glowplug.core.events import Built, ContextWaits, NodeJoined, StepReached
 from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
@@ -175,6 +175,9 @@ def test_threads_from_before_a_function_was_known_have_its_rights_alone(
         await load(node, device, taken, built, 2)
         (ready,) = await until(lambda: contexts(node))
         assert len(tasks(ready)) > (2 if device.kind == "cuda" else 1), "a driver's, and that of the library"
+        waits = await node.until(lambda event: isinstance(event, ContextWaits))
+        assert isinstance(waits, ContextWaits)
+        assert waits.held_bytes > 2**20
         before = of_threads(ready, "Uid")[0]
         await load(node, device, taken, built, 3)
         other, mine = await ask(node, 1, "who"), await ask(node, 3, "who")

@@ -184,6 +184,19 @@ def test_a_context_is_taken_by_one_function_and_ends_with_it(on_node: Callable[.
     on_node(scenario, devices=(card(context_bytes=300, context_s=0.2),))
 
 
+def test_a_climb_without_room_leaves_the_context_that_waits(on_node: Callable[..., None]) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await prepared(node)
+        await load(node, spec, 1, 300 + MEMORY)
+        (ready,) = await until(lambda: contexts(node))
+        assert (await load(node, spec, 2, 1001)).code == "device_full"
+        assert contexts(node) == {ready}
+        assert isinstance(await load(node, spec, 3, 300 + MEMORY), StepReached)
+        assert comm(ready) == "worker:where.de\n"
+
+    on_node(scenario, devices=(card(context_bytes=300, context_s=0.05),))
+
+
 def test_a_shared_context_is_paid_for_once(on_node: Callable[..., None]) -> None:
     async def scenario(node: NodeUnderTest) -> None:
         spec = await prepared(node)

@@ -6,9 +6,13 @@ import asyncio
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
+from glowplug.bench.systems.processes import children, command_line, descendants
+from glowplug.bench.systems.processes import named as named_among
 from glowplug.core.events import StepReached
 from glowplug.node.zygote import COMMAND
 from tests.node.conftest import NodeUnderTest
@@ -26,34 +30,28 @@ def one(text: str) -> str:
 def two(text: str) -> str:
     return text
 """
+OneNamed = Callable[[str], Awaitable[int]]
 _KEPT = (1 << 5) | (1 << 6) | (1 << 7)
 """CAP_KILL, CAP_SETGID, CAP_SETUID."""
 
 
-def named(name: str) -> Iterator[int]:
-    """Processes of this machine, below this test's own."""
-    ours, parents = os.getpid(), {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                status = (entry / "status").read_text()
-            except OSError:
-                continue
-            fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-            parents[int(entry.name)] = (int(fields["PPid"]), fields["Name"])
-    for pid, (parent, found) in parents.items():
-        while parent != ours and parent in parents:
-            parent = parents[parent][0]
-        if parent == ours and found == name[:15]:
-            yield pid
+@pytest.fixture
+def one_named() -> OneNamed:
+    """Waits for the process of that name which this test's node has started. Others that the tests before
+    it have started (a server for many of them, with an agent and processes of the same names) do not count.
+    """
+    before = set(children(os.getpid()))
 
+    async def find(name: str) -> int:
+        async with asyncio.timeout(30):
+            while True:
+                ours = [pid for pid in children(os.getpid()) if pid not in before]
+                if found := named_among(name, ours + [below for pid in ours for below in descendants(pid)]):
+                    (pid,) = found
+                    return pid
+                await asyncio.sleep(0.01)
 
-async def one_named(name: str) -> int:
-    async with asyncio.timeout(30):
-        while not (found := list(named(name))):
-            await asyncio.sleep(0.01)
-    assert len(found) == 1
-    return found[0]
+    return find
 
 
 def fields_of(pid: int) -> dict[str, str]:
@@ -61,7 +59,9 @@ def fields_of(pid: int) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
-def test_the_next_environment_is_the_one_in_reserve(on_node: Callable[..., None], node_folder: Path) -> None:
+def test_the_next_environment_is_the_one_in_reserve(
+    on_node: Callable[..., None], node_folder: Path, one_named: OneNamed
+) -> None:
     source = node_folder / "standby_app.py"
     source.write_text(SOURCE)
 
@@ -71,6 +71,9 @@ def test_the_next_environment_is_the_one_in_reserve(on_node: Callable[..., None]
             waiting = await one_named("glowplug-standby")
             assert isinstance(await node.import_environment(spec), StepReached)
             assert fields_of(waiting)["Name"] == "glowplug-zygote"
+            libraries = list(spec.declaration.libraries)
+            assert command_line(waiting)[2] == COMMAND
+            assert command_line(waiting)[5:] == libraries
             held = {
                 name: int(fields_of(waiting)[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapInh")
             }
@@ -82,7 +85,9 @@ def test_the_next_environment_is_the_one_in_reserve(on_node: Callable[..., None]
     on_node(scenario)
 
 
-def test_without_one_an_environment_begins_as_it_can(on_node: Callable[..., None], node_folder: Path) -> None:
+def test_without_one_an_environment_begins_as_it_can(
+    on_node: Callable[..., None], node_folder: Path, one_named: OneNamed
+) -> None:
     source = node_folder / "standby_app.py"
     source.write_text(SOURCE)
 
@@ -96,6 +101,6 @@ def test_without_one_an_environment_begins_as_it_can(on_node: Callable[..., None
         assert isinstance(await node.import_environment(spec), StepReached)
         zygote = await one_named("glowplug-zygote")
         assert zygote != waiting
-        assert COMMAND.encode() in Path(f"/proc/{zygote}/cmdline").read_bytes()
+        assert COMMAND in command_line(zygote)
 
     on_node(scenario)

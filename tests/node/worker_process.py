@@ -44,7 +44,8 @@ from glowplug.transport.shared_memory import (
 )
 from tests.transport.hello import take_hello
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+SIGNAL_AGAIN_S = 1.0
 
 
 class Answer(msgspec.Struct):
@@ -81,7 +82,6 @@ class WorkerProcess:
         self.order: list[int] = []
         self.credits = True
         data.settimeout(PATIENCE_S)
-        control.settimeout(PATIENCE_S)
         take_hello(data)
 
     def ask(self, *requests: tuple[int, str, Any], **meta: Any) -> None:
@@ -161,9 +161,16 @@ class WorkerProcess:
         os.kill(self.pid, signal.SIGUSR1)
 
     def let_go(self) -> int:
-        """The next request that the worker says it has let go."""
+        """The next request that the worker says it has let go; signals again, as the agent does it."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        self._control.sock.settimeout(SIGNAL_AGAIN_S)
         while True:
-            found = self._control.receive()
+            try:
+                found = self._control.receive()
+            except TimeoutError:
+                assert time.monotonic() < deadline_s, "the worker does not let go"
+                os.kill(self.pid, signal.SIGUSR1)
+                continue
             assert found is not None
             if isinstance(found[0], LetGo):
                 return found[0].request

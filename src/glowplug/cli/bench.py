@@ -22,7 +22,7 @@ def bench(
 ) -> None:
     """Run an experiment: all its baselines in one run, a table, and JSON and a picture where asked.
 
-    Examples:
+    For example:
 
         glowplug bench
         glowplug bench coldstart --quick
@@ -56,7 +56,7 @@ def bench(
 def demo(*, journal: Path | None = None) -> None:
     """Deploy two real models, call them cold and warm, and show where the time goes. Under three minutes.
 
-    Examples:
+    For example:
 
         glowplug demo
         glowplug demo --journal ./journal && glowplug replay ./journal

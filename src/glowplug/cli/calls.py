@@ -32,7 +32,7 @@ def list_calls(
 ) -> None:
     """List spawned calls, the newest first: all, or those of FUNCTION.
 
-    Examples:
+    For example:
 
         glowplug calls
         glowplug calls embedder --state dead-letter
@@ -61,7 +61,7 @@ def list_calls(
 def show(call: str, *, url: Url = None, json: Json = False) -> None:
     """Show all that is known of CALL.
 
-    Examples:
+    For example:
 
         glowplug calls show 019ac0ffee...
     """
@@ -94,7 +94,7 @@ def show(call: str, *, url: Url = None, json: Json = False) -> None:
 def get(call: str, *, timeout: float | None = None, url: Url = None, json: Json = False) -> None:
     """Wait for CALL to end and print its answer.
 
-    Examples:
+    For example:
 
         glowplug calls get 019ac0ffee... --timeout 60
 
@@ -114,7 +114,7 @@ def get(call: str, *, timeout: float | None = None, url: Url = None, json: Json 
 def cancel(*calls: str, url: Url = None, json: Json = False) -> None:
     """Cancel CALLS; those that have ended stay as they are.
 
-    Examples:
+    For example:
 
         glowplug calls cancel 019ac0ffee...
     """
@@ -134,7 +134,7 @@ def retry(
 ) -> None:
     """Send dead letters once more: CALLS, or all of them.
 
-    Examples:
+    For example:
 
         glowplug calls retry 019ac0ffee...
         glowplug calls retry --all --function embedder

@@ -23,7 +23,7 @@ app = cyclopts.App(name="devices", help="Show the server's devices; break one an
 def list_devices(*, url: Url = None, json: Json = False) -> None:
     """List devices: memory, the models that lie there, what runs and what waits.
 
-    Examples:
+    For example:
 
         glowplug devices ls
         glowplug devices ls --json | jq '.[].residents[].function'
@@ -51,7 +51,7 @@ def fail(
 
     Loads and slowness are for virtual devices. `memory` comes back by itself, the others by `restore`.
 
-    Examples:
+    For example:
 
         glowplug devices fail local/virtual0
         glowplug devices fail local/virtual0 slow --factor 10
@@ -65,7 +65,7 @@ def fail(
 def restore(device: str, *, url: Url = None) -> None:
     """Make DEVICE whole again, and have it back, empty, when it was gone.
 
-    Examples:
+    For example:
 
         glowplug devices restore local/virtual0
     """

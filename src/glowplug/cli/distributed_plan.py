@@ -42,14 +42,16 @@ def plan(
     delays: Delay = "hop-100ms",
     slowdown: float = 1.0,
     cache: Path | None = None,
-    json: Json = False,
+    json: Annotated[
+        Json, Parameter(help="Print JSON: the choice, the front, and why the others lost.")
+    ] = False,
 ) -> None:
     """Predict seconds and dollars of every way to run a model over workers, and choose one.
 
     Nothing is run but some samples, and how fast this machine is, measured for a second or two. What lies
     between workers in a cloud is not measured: its delays are stated. Prices are those of a dated table.
 
-    Examples:
+    For example:
 
         glowplug distributed plan sparse:1024x120
         glowplug distributed plan sparse:16384x120 --objective fastest --budget 0.002
@@ -83,8 +85,6 @@ def plan(
         How many times slower than this machine's core one vCPU of the platform is.
     cache
         Keep partitions in this folder; a folder of yours for caches when not given.
-    json
-        Print JSON: the choice, the front, and why the others lost.
     """
     from glowplug.policy.plans.chooser import choose
 

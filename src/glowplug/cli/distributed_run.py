@@ -54,7 +54,7 @@ def run(
 
     Ctrl-C ends all of them, and leaves nothing behind.
 
-    Examples:
+    For example:
 
         glowplug distributed run sparse:1024x120
         glowplug distributed run sparse:1024x120 --workers 4 --channel shared-memory --plan rows --check

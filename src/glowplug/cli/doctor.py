@@ -45,7 +45,7 @@ def doctor(*, state_dir: Path | None = None, json: Json = False) -> None:
 
     Exit status 1 when something that Glowplug cannot do without is missing.
 
-    Examples:
+    For example:
 
         glowplug doctor
         glowplug doctor --json

@@ -19,7 +19,7 @@ _SHOWN = 4
 def list_packages(*, url: Url = None, json: Json = False) -> None:
     """List what is installed, for whom, and what it takes on the disk.
 
-    Examples:
+    For example:
 
         glowplug env list
         glowplug env list --json | jq '.packages[].size_bytes'
@@ -50,7 +50,7 @@ def list_packages(*, url: Url = None, json: Json = False) -> None:
 def prune(*, cache: bool = True, url: Url = None, json: Json = False) -> None:
     """Remove what no deployed version needs, and what was downloaded to install it.
 
-    Examples:
+    For example:
 
         glowplug env prune
         glowplug env prune --no-cache --json

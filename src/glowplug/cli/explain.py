@@ -31,7 +31,7 @@ def explain(request: int, *, journal: Path | None = None, url: Url = None, json:
 
     It is worked out from the journal, by deciding everything again up to then.
 
-    Examples:
+    For example:
 
         glowplug explain 12345678901
         glowplug explain 12345678901 --journal /var/lib/glowplug/journal --json

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
+from glowplug.core.errors import UserError
 from glowplug.core.specs import MOST_COPIES
 from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus
 from glowplug.core.units import show_bytes, show_seconds
@@ -29,13 +30,15 @@ def deploy(
 ) -> None:
     """Deploy every function that FILES declare.
 
-    Examples:
+    For example:
 
         glowplug deploy app.py
         glowplug deploy app.py --env COLOUR=green --no-wait --json
     """
     from glowplug.cli.deploying import deploy_files
 
+    if not files:
+        raise UserError("name the files that declare functions: glowplug deploy app.py")
     variables = dict(pair.partition("=")[::2] for pair in env or [])
     options = {"envVars": variables} if variables else {}
     found = deploy_files(url, None, list(files), wait=wait, quiet=json, options=options)
@@ -48,7 +51,7 @@ def deploy(
 def ps(*, steps: bool = False, url: Url = None, json: Json = False) -> None:
     """List functions: where each stands on the readiness ladder, and what it holds.
 
-    Examples:
+    For example:
 
         glowplug ps
         glowplug ps --steps                            # what each holds at each step, by node
@@ -97,7 +100,7 @@ def device_line(device: DeviceStatus) -> str:
 def describe(function: str, *, url: Url = None, json: Json = False) -> None:
     """Show one function: endpoints, versions, instances, and how far it can climb.
 
-    Examples:
+    For example:
 
         glowplug describe embedder
     """
@@ -139,7 +142,7 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
 def scale(function: str, replicas: int, *, url: Url = None) -> None:
     """Keep REPLICAS workers of a function parked; 0 sends it to rest now.
 
-    Examples:
+    For example:
 
         glowplug scale embedder 2
         glowplug scale embedder 0
@@ -151,7 +154,7 @@ def scale(function: str, replicas: int, *, url: Url = None) -> None:
 def rollback(function: str, version: str | None = None, *, url: Url = None) -> None:
     """Go back to the version before, or to VERSION.
 
-    Examples:
+    For example:
 
         glowplug rollback embedder
         glowplug rollback embedder 3f2a9c01d4e5b678
@@ -163,10 +166,12 @@ def rollback(function: str, version: str | None = None, *, url: Url = None) -> N
 def undeploy(*functions: str, url: Url = None) -> None:
     """Remove functions. Requests that run are finished first.
 
-    Examples:
+    For example:
 
         glowplug undeploy embedder classifier
     """
+    if not functions:
+        raise UserError("name the functions that are to go: glowplug undeploy embedder")
     with Client(url) as client:
         for function in functions:
             client.undeploy(function)

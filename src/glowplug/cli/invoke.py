@@ -35,7 +35,7 @@ def invoke(
 ) -> None:
     """Call FUNCTION and print its answer; with --spawn, store the call and print its id.
 
-    Examples:
+    For example:
 
         glowplug invoke shout text="hello there"
         glowplug invoke embedder -d '{"text": "hello"}' --timing

@@ -22,11 +22,11 @@ def logs(
     stream: Literal["stdout", "stderr", "build"] | None = None,
     instance: int | None = None,
     url: Url = None,
-    json: Json = False,
+    json: Annotated[Json, Parameter(help="Print a JSON object a line.")] = False,
 ) -> None:
     """Print the last lines that FUNCTION wrote to stdout and stderr.
 
-    Examples:
+    For example:
 
         glowplug logs embedder --tail 20
         glowplug logs -f embedder
@@ -47,8 +47,6 @@ def logs(
         Only lines of this stream; build is what installed the function's packages.
     instance
         Only lines of this worker; 0 is the function's zygote.
-    json
-        Print a JSON object a line.
     """
     wishes = {"since": since, "grep": grep, "stream": stream, "instance": instance}
     with Client(url) as client:

@@ -21,7 +21,7 @@ def pack(
 ) -> None:
     """Write a torch model into one file from which it loads in milliseconds.
 
-    Examples:
+    For example:
 
         glowplug pack model.py:build vgg16.pack --weights vgg16.safetensors
         glowplug pack model.py:Net net.pack --example sample
@@ -78,7 +78,7 @@ def load(
 
     Runs the code that the pack names, as found in this folder and among the installed packages.
 
-    Examples:
+    For example:
 
         glowplug load vgg16.pack
         glowplug load s3://bucket/vgg16.pack --timeline out.json

@@ -43,7 +43,7 @@ def replay(
     path instead of a workload is a journal: its events are handled again, and the exit status is 1 when a
     command differs.
 
-    Examples:
+    For example:
 
         glowplug replay azure2019:traces/azure2019_1h_1000fn,top=100 --policy ladder,fixed,tyche --memory 10%
         glowplug replay mix:traces/azure2019_1h_1000fn -p ladder,faascache --substrate process --plot cdf.png

@@ -18,7 +18,7 @@ app = cyclopts.App(name="secret", help="Store and remove secrets.")
 def set(name: str, *, namespace: str = "default", url: Url = None) -> None:
     """Store secret NAME; its value is asked for, or read from standard input.
 
-    Examples:
+    For example:
 
         glowplug secret set API_KEY
         echo "$API_KEY" | glowplug secret set API_KEY
@@ -33,7 +33,7 @@ def set(name: str, *, namespace: str = "default", url: Url = None) -> None:
 def list_names(*, namespace: str = "default", url: Url = None, json: Json = False) -> None:
     """List the names of secrets; nobody reads their values back.
 
-    Examples:
+    For example:
 
         glowplug secret list
     """
@@ -49,7 +49,7 @@ def list_names(*, namespace: str = "default", url: Url = None, json: Json = Fals
 def remove(name: str, *, namespace: str = "default", url: Url = None) -> None:
     """Remove secret NAME.
 
-    Examples:
+    For example:
 
         glowplug secret remove API_KEY
     """

@@ -58,7 +58,7 @@ def serve(
 ) -> None:
     """Start the server and deploy FILES on it.
 
-    Examples:
+    For example:
 
         glowplug serve app.py --reload
         glowplug serve embedder.py classifier.py --port 9000 --memory 8GB

@@ -54,7 +54,7 @@ def simulate(
     Function k of the workload is a model of its own, with row k of the profiles (counted on from the first
     when there are no more).
 
-    Examples:
+    For example:
 
         glowplug simulate zipf:functions=35,s=0.9,rate_per_min=325,minutes=6
         glowplug simulate azure2019:traces/azure2019_1h_1000fn,top=35,rate_per_min=325,minutes=6 \\

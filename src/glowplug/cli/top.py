@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -34,13 +35,15 @@ def top(
     interval: str = "1s",
     sort: Sort = "rate",
     url: Url = None,
-    json: Json = False,
+    json: Annotated[
+        Json, Parameter(help="Print JSON: one document with --once, else a line for each interval.")
+    ] = False,
 ) -> None:
     """Watch functions: step, workers, requests a second, times, queue, memory, last cold start.
 
     Ctrl-C ends it.
 
-    Examples:
+    For example:
 
         glowplug top
         glowplug top embed --sort p99
@@ -56,8 +59,6 @@ def top(
         How long one look lasts.
     sort
         The functions with the most of this come first.
-    json
-        Print JSON: one document with --once, else a line for each interval.
     """
     interval_s = parse_seconds(interval, "--interval")
     if interval_s < _SHORTEST_S:

@@ -27,7 +27,7 @@ def trace(
 ) -> None:
     """Show REQUEST phase by phase, or the last requests when none is named.
 
-    Examples:
+    For example:
 
         glowplug trace
         glowplug trace --function embedder --last 3

@@ -21,7 +21,7 @@ from glowplug.sim.workloads.summary import Summary, summarise
 def workload(name: str = "list", *, seed: int = 0, json: Json = False, plot: Path | None = None) -> None:
     """Describe a workload: functions, calls, rate, how regular they are, gaps. `list` shows what there is.
 
-    Examples:
+    For example:
 
         glowplug workload
         glowplug workload zipf:functions=35,s=0.9,rate_per_min=325,minutes=6

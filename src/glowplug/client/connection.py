@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
-from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, from_code
+from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, UserError, from_code
 
 if TYPE_CHECKING:
     import httpx
@@ -97,7 +97,9 @@ class Connection:
                 f"nothing answers at {self.url}: start a server with `glowplug serve app.py`, "
                 "or say where one is with GLOWPLUG_URL"
             ) from None
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise UserError(
+                f"{self.url!r} is not the URL of a server, as {DEFAULT_URL} would be: {error}"
+            ) from error
         except httpx.TransportError as error:
             raise ConnectionLost(f"the connection to {self.url} was lost: {error}") from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise Unavailable(f"{self.url!r} is not the URL of a server: {error}") from error

@@ -71,12 +71,15 @@ def too_big(c: Context, version: Version, node: str, top_bytes: int) -> str | No
     environment = key_of("environment", node, version.spec.environment_key)
     base_bytes = c.store.ledger.held_bytes(environment) or environment_bytes(c, version.spec.environment_key)
     total_bytes = base_bytes + top_bytes
-    budget_bytes = c.store.ledger.budget[node]
+    context_bytes = c.store.nodes[NodeId(node)].context_bytes
+    budget_bytes = c.store.ledger.budget[node] - context_bytes
     if total_bytes <= budget_bytes:
         return None
+    beside = " beside its devices' contexts" if context_bytes else ""
     return (
         f"{version.spec.function} needs {total_bytes / 1e6:.0f} MB with its environment, more than the "
-        f"memory budget of node {node} ({budget_bytes / 1e6:.0f} MB): raise the budget or declare less memory"
+        f"memory budget of node {node} ({budget_bytes / 1e6:.0f} MB{beside}): raise the budget or "
+        "declare less memory"
     )
 
 

@@ -77,6 +77,7 @@ HANDLERS: dict[type, Callable[[Context, Any], None]] = {
     e.NodeLost: nodes.on_lost,
     e.DeviceJoined: devices.on_joined,
     e.DeviceLost: devices.on_lost,
+    e.ContextWaits: devices.on_context,
     e.PressureChanged: nodes.on_pressure,
     e.HeldChanged: holdings.measured,
     e.TimerFired: timers.on_fired,

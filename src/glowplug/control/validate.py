@@ -49,7 +49,15 @@ def _check_ledger(store: Store) -> None:
     for node in store.ledger.budget:
         assert store.ledger.used[node] == used[node], f"ledger of {node} is wrong: {used[node]}"
         assert store.ledger.leaving[node] == leaving[node], f"ledger of {node}: leaving is wrong"
-    assert set(store.ledger.entries) == set(store.holdings), "ledger and holdings differ"
+    contexts = {
+        device.context_key: device.node for device in store.fleet.devices.values() if device.context_key
+    }
+    assert set(store.ledger.entries) == {*store.holdings, *contexts}, "ledger and holdings differ"
+    waiting: Counter[str] = Counter()
+    for key, where in contexts.items():
+        waiting[where] += store.ledger.held_bytes(key)
+    for each in store.nodes.values():
+        assert each.context_bytes == waiting[each.id], f"{each.id}: contexts hold {waiting[each.id]}"
     assert set(store.ledger.budget) == set(store.nodes) == set(store.node_order), "nodes differ"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.core import npy
 from glowplug.core.errors import InvalidArguments
 
 JSON = "application/json"
@@ -59,9 +60,7 @@ def decode_result(content_type: str, body: bytes) -> Any:
     if kind == LINES:
         return [msgspec.json.decode(line) for line in body.splitlines()]
     if kind == NPY:
-        import numpy as np
-
-        return np.load(io.BytesIO(body), allow_pickle=False)
+        return npy.view(body).copy(order="K")
     if kind == SAFETENSORS:
         return _read_safetensors(body)
     if kind.startswith("text/"):

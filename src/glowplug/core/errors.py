@@ -111,7 +111,7 @@ class UnknownDevice(UserError):
 
 
 class UnknownRequest(UserError):
-    """The journal does not tell of it (any more)."""
+    """Neither the journal nor the traces that are kept tell of it (any more)."""
 
     status = 404
     code = "unknown_request"

@@ -185,6 +185,14 @@ class DeviceLost(_Event, frozen=True):
     why: str = ""
 
 
+class ContextWaits(_Event, frozen=True):
+    """A process that has the device's context waits for its function, and holds `held_bytes` of the node's
+    memory; when it is taken another takes its place."""
+
+    device: DeviceId
+    held_bytes: int
+
+
 class PressureChanged(_Event, frozen=True):
     node: NodeId
     budget_bytes: int
@@ -205,5 +213,5 @@ Event = (
     Deployed | Built | RollbackRequested | Undeployed | ScaleRequested | RequestArrived | RequestStarted
     | RequestDone | RequestCancelled | ClimbProgress | StepReached | StepLost | InstanceExited
     | CommandFailed | LeaseReport | NodeJoined | NodeLost | PressureChanged | HeldChanged | TimerFired
-    | ClimbRequested | DescendRequested | DeviceJoined | DeviceLost
+    | ClimbRequested | DescendRequested | DeviceJoined | DeviceLost | ContextWaits
 )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glowplug.core import npy
 from glowplug.distributed.background_post import BackgroundPost
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import join
@@ -46,7 +47,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
                 partition: read_part(orders.part(partition, role), own=start.memory_bytes > 0)
                 for partition, role in parts_of(orders, place.worker)
             }
-            inputs = np.load(orders.inputs, mmap_mode="r")
+            inputs = npy.mapped(Path(orders.inputs))
             schedule = Schedule(orders, place.worker, parts)
             blobs = checkpoint_blobs(orders.checkpoints) if orders.lines else None
             if blobs is not None:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from glowplug.core.errors import BodyTooLarge, GlowplugError, InvalidArguments, InvalidUpload
+from glowplug.core.errors import BodyTooLarge, GlowplugError, InvalidArguments, InvalidUpload, UnknownRequest
 from glowplug.core.ids import (
     DEFAULT_NAMESPACE,
     FunctionId,
@@ -171,9 +171,8 @@ class _Admin:
         number = request.path_params["request"]
         found = self._gateway.traces.find(number)
         if found is None:
-            raise HTTPException(
-                404, f"request {number} is not among the last {self._gateway.settings.traces_kept}"
-            )
+            kept = self._gateway.settings.traces_kept
+            raise UnknownRequest(f"request {number} is not among the last {kept}")
         return _json(found)
 
     async def packages(self, request: Request) -> Response:

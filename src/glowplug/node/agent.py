@@ -218,12 +218,15 @@ class Agent:
         self, number: DeviceId, command: Climb, parent: Held, data: tuple[int, ...], more: dict[str, Any]
     ) -> None:
         """A worker on a device. Raises OSError."""
+        context: Held | None = None
         try:
             device = self.devices.find(number)
             # What the workers of a gang have together lies where a context process may not reach.
             context = self.contexts.take(command, device) if more.get("gang") is None else None
             residence = device.admit(command, has_context=context is not None)
         except CapacityError as error:
+            if context is not None:
+                self.contexts.put_back(context, device)
             self.fail(command, error.code, error.message)
             return
         more["device"] = residence.setting

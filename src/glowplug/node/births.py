@@ -72,7 +72,12 @@ class Births:
         started, control, pipes = self.interpreters.start(command, seat, python, readable)
         process = self._process(f"environment {command.target.key}", control, pipes)
         process.popen = started
-        process.born(started.pid, os.pidfd_open(started.pid))
+        try:
+            process.born(started.pid, os.pidfd_open(started.pid))
+        except OSError:
+            started.kill()
+            process.never_born("it could not be watched")
+            raise
         held = Held(command.target, process, command, time.monotonic(), seat, command.spec.function)
         held.environment_s, held.readable = environment_s, readable
         process.owner = held
@@ -199,7 +204,7 @@ class Births:
         ours, theirs = wire.socket_pair()
         ends = [theirs.detach()]
         try:
-            pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+            pipes = wire.output_pipes()
             ends += [pipe[1] for pipe in pipes]
             process = self._process(f"{message.role} of {message.function}", ours, pipes)
             held = Held(target, process, climb, time.monotonic(), seat, home=home)

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from glowplug.core.commands import Climb
+from glowplug.core.events import ContextWaits
 from glowplug.core.ids import DeviceId
 from glowplug.loader.errors import DeviceFull
 from glowplug.node import wire
@@ -50,6 +51,12 @@ class Contexts:
         del self._by_device[device.id], self._held[held.process]
         self._agent.devices.left(held)
         return held
+
+    def put_back(self, held: Held, device: NodeDevice) -> None:
+        """A process that was taken for a climb for which there was no room waits for the next one."""
+        reservation = device.ledger.reserve(device.setting.context_bytes)  # nobody had a turn meanwhile
+        held.residence = Residence(device, reservation, has_context=False)
+        self._by_device[device.id] = self._held[held.process] = held
 
     def become_worker(self, held: Held, climb: Climb, data: tuple[int, ...], **more: Any) -> None:
         """A process that was taken serves this climb from now on; `more` is for its Fork message. Raises
@@ -102,10 +109,12 @@ class Contexts:
         held.residence = residence
         self._by_device[device.id] = self._held[held.process] = held
 
-    def on_ready(self, process: Process) -> None:
+    def on_ready(self, process: Process, held_bytes: int) -> None:
         held = self._held.get(process)
         if held is not None:
+            assert held.residence is not None
             held.ready = True
+            self._agent.emit(ContextWaits(held.residence.device.id, held_bytes))
 
     def on_exit(self, process: Process) -> None:
         """It ended before any function took it."""

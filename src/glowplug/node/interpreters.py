@@ -63,6 +63,10 @@ class Interpreters:
     def imported(self, environment: str, left_out: dict[str, str]) -> None:
         """An environment's zygote is up; `left_out` are its libraries that it does well not to import."""
         self._left_out[environment] = left_out
+        self.refill_soon()
+
+    def refill_soon(self) -> None:
+        """Whoever may have been taken from reserve has imported, or ended before."""
         asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self.standby.refill)
 
     def _plan(self, seat: Seat, place: Path, readable: tuple[str, ...], *, network: bool) -> dict[str, Any]:
@@ -110,7 +114,7 @@ def _execute(
 ) -> Started:
     """A fresh interpreter, by way of `launch`. Raises OSError."""
     ours, theirs = wire.socket_pair()
-    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+    pipes = wire.output_pipes()
     command = [*begin, str(theirs.fileno()), str(os.getpid()), *libraries]
     try:
         started = subprocess.Popen(

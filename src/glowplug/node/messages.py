@@ -205,7 +205,10 @@ class WorkerReady(_Message, frozen=True):
 
 
 class ContextReady(_Message, frozen=True):
-    """This process may use its device, and waits for a function: a Fork of role `worker`."""
+    """This process may use its device, and waits for a function: a Fork of role `worker`. `held_bytes` of the
+    node's memory are its own."""
+
+    held_bytes: int
 
 
 class LetGo(_Message, frozen=True):

@@ -13,7 +13,7 @@ from glowplug.core.devices import DeviceSetting
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.devices.base import Device
 from glowplug.loader.devices.cpu import CpuDevice
-from glowplug.node import wire
+from glowplug.node import procfs, wire
 from glowplug.node.devices import virtual_device
 from glowplug.node.isolation import syscalls
 from glowplug.node.messages import ContextReady, Fork
@@ -63,8 +63,8 @@ def wait_in_context(message: Fork, control: socket.socket, extra: list[int]) -> 
 
     assert message.device is not None
     open_device(message.device, extra).warm()
-    syscalls.name_process("ready-context")
-    wire.send(control, ContextReady())
+    wire.send(control, ContextReady(procfs.private_bytes()))
+    syscalls.name_process("ready-context")  # to whoever sees it the agent has been told
     found = wire.Receiver(control, Fork).receive()
     if found is None:
         raise ConnectionResetError("the agent is gone")

@@ -63,7 +63,7 @@ class Reports:
         elif self.agent.builds.owns(process):
             self.agent.builds.on_message(process, message)
         elif isinstance(message, ContextReady):
-            self.agent.contexts.on_ready(process)
+            self.agent.contexts.on_ready(process, message.held_bytes)
         else:
             self._on_report(process.owner, message)
 
@@ -143,6 +143,7 @@ class Reports:
         if process.popen is not None:
             process.popen.wait()
             namespaces.end_orphans()
+            self.agent.births.interpreters.refill_soon()
         self.agent.weights.on_exit(process)
         error, building = "", self.agent.builds.owns(process)
         if process.owner is not None:

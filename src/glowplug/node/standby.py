@@ -24,6 +24,8 @@ from glowplug.node.imports import lasting_threads
 from glowplug.node.isolation import launch, syscalls
 
 COMMAND = "from glowplug.node.standby import main; main()"
+_ROOM = " " * 2000
+"""For the words of the zygote that it becomes, where ps shows them."""
 _NOWHERE = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"}
 """Until it has a place of its own."""
 
@@ -41,10 +43,10 @@ class Ready:
 
     def __init__(self, variables: dict[str, str]) -> None:
         self.control, theirs = wire.socket_pair()
-        self.pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+        self.pipes = wire.output_pipes()
         try:
             self.popen = subprocess.Popen(
-                [sys.executable, "-c", COMMAND, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-c", COMMAND, str(theirs.fileno()), str(os.getpid()), _ROOM],
                 stdin=subprocess.DEVNULL, stdout=self.pipes[0][1], stderr=self.pipes[1][1],
                 pass_fds=(theirs.fileno(),), env=variables | _NOWHERE, start_new_session=True, cwd="/",
             )  # fmt: skip
@@ -58,7 +60,7 @@ class Ready:
     def begin(self, message: Begin) -> bool:
         """False when it is gone, and nothing is left of it then."""
         if self.popen.poll() is None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 wire.send(self.control, message)
                 return True
         self.end()
@@ -101,7 +103,7 @@ class Standby:
 
 
 def main() -> None:
-    """The process in reserve: `python -c COMMAND DESCRIPTOR PARENT`."""
+    """The process in reserve: `python -c COMMAND DESCRIPTOR PARENT ROOM`."""
     sock, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     syscalls.name_process("glowplug-standby")
     die_with_parent(parent)
@@ -120,4 +122,5 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-I", "-S", launch.__file__, plan])
     launch.confine(message.plan)
     syscalls.own_proc_files()
+    syscalls.show_command(command)
     zygote.run(sock, parent, message.libraries, command)

@@ -24,6 +24,16 @@ def socket_pair(kind: int = socket.SOCK_SEQPACKET) -> tuple[socket.socket, socke
     return socket.socketpair(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
 
 
+def output_pipes() -> list[tuple[int, int]]:
+    """Two pipes (read, write), for what a process prints. Raises OSError, and leaves none open then."""
+    first = os.pipe2(os.O_CLOEXEC)
+    try:
+        return [first, os.pipe2(os.O_CLOEXEC)]
+    except OSError:
+        close_all(first)
+        raise
+
+
 def send(sock: socket.socket, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
     """Sends one message. Raises OSError when the peer is gone, ValueError when it is too large."""
     data = _encoder.encode(message)

@@ -73,7 +73,7 @@ class LiveSystem:
             self._server.stand_at(self._last.function, "imported")
         self._last = model
         self._server.stand_at(model.function, step, cache)
-        held = self._held(model)
+        held = self._held(model, step)
         private_bytes = self._private_bytes(model) if step == "parked" else None
         answer, latency_s, phases = self._caller.ask(path, content_type, body)
         warm_s = statistics.median(
@@ -85,10 +85,12 @@ class LiveSystem:
         """Leaves the server to whoever started it."""
         self._caller.close()
 
-    def _held(self, model: BenchModel) -> Held:
+    def _held(self, model: BenchModel, step: str) -> Held:
         """Found by what the store says of the version: its pack, and the libraries of its environment."""
         manifest = self._manifests.get(model.name) or self._read_manifest(model)
         zygote_pid = self._zygote(manifest.declaration.libraries)
+        if zygote_pid is None and step != "local":
+            raise RuntimeError(f"{model.function} is {step}, and no process holds its environment")
         environment_bytes, own_bytes = tree_bytes(zygote_pid) if zygote_pid is not None else (0, 0)
         weights_bytes = page_cache_bytes(self._store.pack_path(manifest.pack)) if manifest.pack else 0
         return Held(own_bytes, environment_bytes, weights_bytes)

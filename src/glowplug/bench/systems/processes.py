@@ -50,11 +50,13 @@ def outer_pid(root: int, inner: int) -> int | None:
 
 
 def command_line(pid: int) -> list[str]:
-    """The words that a process was started with; a forked one has its parent's. Empty when it is gone."""
+    """The words that a process was started with, or shows instead; a forked one has its parent's. Empty when
+    it is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+        words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
     except OSError:
         return []
+    return words.split("\0") if words else []
 
 
 def living(pids: list[int]) -> list[int]:

@@ -6,7 +6,7 @@ from glowplug.control import instances
 from glowplug.control.context import Context
 from glowplug.control.fleet import lines, places
 from glowplug.control.fleet.records import Device
-from glowplug.core.events import DeviceJoined, DeviceLost
+from glowplug.core.events import ContextWaits, DeviceJoined, DeviceLost
 from glowplug.core.ids import DeviceId, NodeId
 from glowplug.core.specs import DeviceSpec
 
@@ -18,6 +18,20 @@ def on_joined(c: Context, event: DeviceJoined) -> None:
 
 def on_lost(c: Context, event: DeviceLost) -> None:
     leave(c, event.device, event.why or "it was lost")
+
+
+def on_context(c: Context, event: ContextWaits) -> None:
+    """It is held already, whatever the budget says, and counts as long as the device is there: when a worker
+    takes the process, which counts for itself then, another is made."""
+    device, ledger = c.store.fleet.devices.get(event.device), c.store.ledger
+    if device is None:
+        return
+    if not device.context_key:
+        device.context_key = f"context/{device.id}"
+        ledger.record(device.context_key, device.node, 0)
+    c.store.nodes[device.node].context_bytes += event.held_bytes - ledger.held_bytes(device.context_key)
+    ledger.resize(device.context_key, event.held_bytes)
+    c.freed[device.node] = None
 
 
 def join(c: Context, node: NodeId, spec: DeviceSpec) -> None:
@@ -49,6 +63,10 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
     for function in list(device.loading):
         places.give_up(c, device, function)
     places.hosted(fleet, device, ())
+    if device.context_key:
+        c.store.nodes[device.node].context_bytes -= c.store.ledger.held_bytes(device.context_key)
+        c.store.ledger.release(device.context_key)
+        c.freed[device.node] = None
     del fleet.devices[number]
     fleet.free.pop(number, None)
     fleet.open.pop(number, None)

@@ -31,12 +31,14 @@ class Device(msgspec.Struct):
     """`residents` are ready to run; `loading` come, in the order they were asked for, or wait for room while
     they have no instance yet. `line` is bound here and waits for its model or its turn. `pace` is how much
     longer things take here than on the others, as measured. After a load that failed nothing new comes before
-    `paused_until_s`, which is 0 when that is over."""
+    `paused_until_s`, which is 0 when that is over. `context_key` is where the ledger of its node's memory has
+    what a context process holds that waits for the next load; empty as long as there was none."""
 
     id: DeviceId
     node: NodeId
     at_once: int = 1
     context_bytes: int = 0
+    context_key: str = ""
     residents: dict[FunctionId, InstanceId] = {}
     loading: dict[FunctionId, InstanceId | None] = {}
     line: list[Batch] = []

@@ -82,8 +82,10 @@ def _own_users(first: int, count: int, syscalls: Any) -> None:
                 code = 0
         finally:
             os._exit(code)
+    os.close(ready)
     syscalls.unshare(syscalls.CLONE_NEWUSER, "user")
     os.write(go, b"x")
+    os.close(go)
     _, status = os.waitpid(outside, 0)
     if status != 0:
         raise OSError("the ids of the user namespace could not be mapped")

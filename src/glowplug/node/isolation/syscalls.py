@@ -20,6 +20,8 @@ CAP_KILL, CAP_SETGID, CAP_SETUID = 5, 6, 7
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
+_ARG_START = 45
+"""In /proc/PID/stat, counted from the first field after the command's name."""
 _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38
 
 
@@ -87,6 +89,16 @@ def own_proc_files() -> None:
 def name_process(name: str) -> None:
     """What ps and top show of this process: its first 15 bytes."""
     _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
+
+
+def show_command(words: list[str]) -> None:
+    """What ps and /proc show as the words that this process was started with, in place of those that it was:
+    no more of them than fits there. Its children are shown so too."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[_ARG_START]), int(fields[_ARG_START + 1])
+    room = end - start
+    ctypes.memmove(start, os.fsencode("\0".join(words))[: room - 1].ljust(room, b"\0"), room)
 
 
 def keep_capabilities(kept: tuple[int, ...]) -> None:
