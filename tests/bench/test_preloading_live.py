@@ -53,7 +53,8 @@ def row(system: str, loading_s: float, again_s: float | None = None, **more: Any
     return {
         "system": system, "preload": "none" if system == "fixed" else system, "loading_mean_s": loading_s,
         "simulated_loading_mean_s": loading_s if again_s is None else again_s, "warm_p99_s": 0.01,
-        "core_share": 0.1, "over_budget": 0, "wrong": 0, "failed": 0, "lent_max_s": 0.02, **more,
+        "core_share": 0.1, "over_budget": 0, "wrong": 0, "failed": 0, "lent_max_s": 0.02,
+        "admission_p95_s": 0.02, **more,
     }  # fmt: skip
 
 

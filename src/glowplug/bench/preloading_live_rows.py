@@ -16,7 +16,7 @@ from glowplug.bench.scheduling_twin import LiveRun
 POLICIES = ("fixed", "tyche", "ladder")
 COLUMNS = (
     "system", "round", "requests", "parked_share", "loading_mean_s", "simulated_loading_mean_s", "mean_s",
-    "warm_p99_s", "used", "wasted", "core_share", "admissions", "admission_max_s", "lent", "lent_max_s",
+    "warm_p99_s", "used", "wasted", "core_share", "admissions", "admission_p95_s", "lent", "lent_max_s",
     "peak_bytes", "over_budget",
 )  # fmt: skip
 
@@ -45,6 +45,9 @@ def claims(found: list[dict[str, Any]]) -> list[Claim]:
             _mean(found, "ladder", "warm_p99_s") / _mean(found, "fixed", "warm_p99_s"), "at most", 1.1,
         ),
         claim("live: of one core for loading ahead", max(row["core_share"] for row in ours), "at most", 0.15),
+        claim(
+            "live: p95 until memory is back, s", max(row["admission_p95_s"] for row in ours), "at most", 0.05
+        ),
         claim("live: until lent memory is back, s", max(row["lent_max_s"] for row in ours), "at most", 0.05),
     ]  # fmt: skip
 
@@ -93,6 +96,6 @@ def lent(run: LiveRun) -> dict[str, Any]:
     all_s, lent_s = sorted(a.wait_s for a in found), sorted(a.wait_s for a in found if a.lent)
     return {
         "admissions": len(all_s), "admission_p50_s": quantile(all_s, 0.5),
-        "admission_max_s": max(all_s, default=0.0),
+        "admission_p95_s": quantile(all_s, 0.95), "admission_max_s": max(all_s, default=0.0),
         "lent": len(lent_s), "lent_p50_s": quantile(lent_s, 0.5), "lent_max_s": max(lent_s, default=0.0),
     }  # fmt: skip
