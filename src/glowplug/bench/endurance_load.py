@@ -31,7 +31,8 @@ Address = tuple[str, int]
 class Outcome(msgspec.Struct, frozen=True):
     """One request. `kind` is `refused` for 429 and 503, `failed` for every other error that was answered,
     `broken` when the connection ended without an answer, `unreachable` when there was none, and `hanging`
-    when neither answer nor end came before the deadline and the grace. `answer` is kept of what is odd."""
+    when neither answer nor end came before the deadline and the grace. `answer` is kept of what is odd.
+    `origin` is where its worker stood when the request came: `parked`, or what it had to climb from."""
 
     kind: Kind
     sent_s: float
@@ -40,6 +41,7 @@ class Outcome(msgspec.Struct, frozen=True):
     code: str = ""
     retry_after: bool = False
     answer: Any = None
+    origin: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -244,7 +246,8 @@ def _judge(reply: Reply, right: Callable[[Any], bool], sent_s: float, took_s: fl
         answer = json.loads(reply.body)
         if reply.status == 200:
             if right(answer):
-                return Outcome("ok", sent_s, took_s, 200)
+                origin = reply.headers.get(b"x-glowplug-origin", b"").decode("latin-1")
+                return Outcome("ok", sent_s, took_s, 200, origin=origin)
             return Outcome("wrong", sent_s, took_s, 200, answer=answer)
         code = str(answer["error"]["code"])
     except (ValueError, KeyError, TypeError):
