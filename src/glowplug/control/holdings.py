@@ -57,6 +57,7 @@ def enter(
     for need in needs:
         dependents[need] = dependents.get(need, 0) + 1
         c.policies.eviction.withdraw(need)
+        c.store.nodes[NodeId(target.node)].doomed.pop(need, None)
     return holding
 
 
@@ -120,6 +121,7 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     command = c.command_id()
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
     c.store.commands[command] = holding.key
+    c.store.nodes[NodeId(holding.target.node)].doomed.pop(holding.key, None)
     c.store.ledger.leave(holding.key)
     c.store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
@@ -128,6 +130,11 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
         c.revalue(None)
     c.emit(Descend(id=command, target=holding.target, step=step, why=why))
     c.set_timer(f"descend:{command}", c.now_s + c.settings.climb_timeout_s)
+
+
+def evict(c: Context, holding: Holding) -> None:
+    """Of what nothing stands on; instances are let go in instances.py."""
+    descend(c, holding, Step.IMPORTED if holding.target.kind == "version" else Step.LOCAL, "evicted")
 
 
 def arrive(c: Context, holding: Holding, event: StepReached) -> None:
@@ -188,6 +195,7 @@ def remove(c: Context, holding: Holding) -> None:
     _unlist(c, holding)
     _unlist_environment(c, holding)
     del store.holdings[holding.key], store.nodes[node].keys[holding.key]
+    store.nodes[node].doomed.pop(holding.key, None)
     if holding.version is not None:
         store.versions[holding.version].keys.pop(holding.key, None)
     _release(c, holding.needs)
@@ -216,7 +224,11 @@ def _release(c: Context, needs: Iterable[str]) -> None:
         else:
             del c.store.dependents[need]
             below = c.store.holdings.get(need)
-            if below is not None:
+            if below is None:
+                continue
+            if need in c.store.nodes[NodeId(below.target.node)].doomed and below.phase == "up":
+                evict(c, below)
+            else:
                 reconsider(c, below)
 
 

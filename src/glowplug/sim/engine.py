@@ -96,6 +96,10 @@ class SimEngine:
     async def close(self) -> None:
         self._emit = lambda event: None
 
+    def is_parked(self, instance: InstanceId) -> bool:
+        """Whether it has climbed, and takes requests at once or after those before them."""
+        return instance in self._free_at_s
+
     def dispatch(self, requests: Requests, function: FunctionId, instance: InstanceId) -> None:
         """A gateway sent requests, as one batch, to a worker, which may still be climbing."""
         for request in requests:

@@ -39,6 +39,11 @@ class EvictionPolicy(Protocol):
         """Whether a worth changes with time, so that it is asked for again when something has to go."""
 
     @property
+    def by_value(self) -> bool:
+        """Whether scores say what a byte is worth, of workers, zygotes and weights alike: then a victim may
+        go with all that it stands on. Else each of these goes in its turn, when it is on offer."""
+
+    @property
     def pinned_from(self) -> float:
         """The limit of `victims` that spares all that is pinned."""
 
