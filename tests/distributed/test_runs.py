@@ -228,4 +228,4 @@ watch=watch)
 def _ended(handle: int) -> bool:
     import select
 
-    return bool(select.select([handle], [], [], 20)[0])
+    return bool(select.select([handle], [], [], 60)[0])

@@ -14,7 +14,7 @@ import pytest
 
 from glowplug.core.bodies import NPY
 from glowplug.core.errors import GlowplugError
-from tests.e2e.conftest import APPS, Door, Server, serving, until
+from tests.e2e.conftest import APPS, Door, Server, found_in, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.xdist_group("e2e")]
 pytest.importorskip("torch", reason="needs the torch extra")
@@ -44,10 +44,7 @@ def workers_of(server: Server, function: str) -> list[int]:
 def shared_memory(server: Server) -> list[Path]:
     """Of all its gangs, as its agent sees it, who mounts for itself."""
     (agent,) = called(server, "glowplug-agent")
-    scratch = Path(f"/proc/{agent}/root{server.run_dir}/scratch")
-    while True:
-        with contextlib.suppress(FileNotFoundError):  # a seat that goes while it is looked at
-            return list(scratch.glob("*/*/glowplug-*"))
+    return found_in(Path(f"/proc/{agent}/root{server.run_dir}/scratch"), "*/*/glowplug-*")
 
 
 def answered(server: Server, function: str) -> Any:
@@ -91,7 +88,7 @@ def test_a_part_that_is_killed_is_one_named_failure_and_the_gang_comes_back(
         waiting.result(60)
     assert caught.value.code == "worker_died"
     assert np.array_equal(answered(gangs, "two"), expected)
-    assert not before & set(workers_of(gangs, "two"))
+    until(lambda: not before & set(workers_of(gangs, "two")), "none of the old gang is left")
 
 
 def test_an_error_in_a_part_is_the_requests_error(gangs: Server) -> None:
