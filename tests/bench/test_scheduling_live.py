@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from glowplug.bench import scheduling_live, scheduling_live_models
+from glowplug.bench import live_models, scheduling_live
+from glowplug.bench.live_models import FUNCTIONS, Served, write_apps
 from glowplug.bench.scheduling_live import LiveOptions, claims, missing
-from glowplug.bench.scheduling_live_models import FUNCTIONS, Served, write_apps
 from glowplug.bench.scheduling_twin import read_run, simulate
 from glowplug.core.devices import Host, parse_devices
 from glowplug.sim.workloads.registry import make_trace
@@ -70,8 +70,8 @@ def test_every_model_is_told_that_it_computes_on_a_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="pip install 'glowplug[torch]'")
-    monkeypatch.setattr(scheduling_live_models, "lacking", lambda: ["something"])
-    (source,), served = write_apps(tmp_path, 900, seed=1)
+    monkeypatch.setattr(live_models, "lacking", lambda: ["something"])
+    (source,), served = write_apps(tmp_path, LiveOptions(device_bytes=900).declared, 10**6, 2 * 10**6, seed=1)
     text = source.read_text()
     ast.parse(text)
     assert 'declare = app.model(device="gpu", device_memory=900' in text

@@ -158,6 +158,38 @@ def test_an_instance_that_turns_out_bigger_is_counted_as_it_is() -> None:
     assert used_bytes(world) == before + 50
 
 
+def test_what_stands_on_weights_goes_no_further_than_these_are_needed() -> None:
+    """A worker is smaller than its weights, which are free to go once it has gone: one worker is enough."""
+    world = World(TIGHT, MEASURED_ENVIRONMENT_BYTES + 3 * (INSTANCE_BYTES + WEIGHT_BYTES))
+    for name in "fgh":
+        world.parked(spec(name))
+        world.answer(world.ask(name))
+    world.deploy(spec("i"))
+    before = len(world.commands)
+    request = world.ask("i")
+    world.engine.answer_all()
+    descents = [c.target.kind for c in world.commands[before:] if isinstance(c, Descend)]
+    assert descents == ["instance", "weights"]
+    assert request in world.gateway.running
+
+
+def test_weights_that_were_to_go_stay_when_their_function_is_asked_for() -> None:
+    world = World(TIGHT, MEASURED_ENVIRONMENT_BYTES + 2 * (INSTANCE_BYTES + WEIGHT_BYTES))
+    for name in "fg":
+        world.parked(spec(name))
+        world.answer(world.ask(name))
+    world.deploy(spec("h"))
+    late = world.ask("h")
+    (node,) = world.state.context.store.nodes.values()
+    (weights,) = node.doomed
+    world.gateway.cancel(late)
+    again = world.ask(weights.rpartition("/")[2][0])
+    world.engine.answer_all()
+    world.answer(again)
+    assert world.outcome(again) == "done"
+    assert not node.doomed
+
+
 def test_a_zygote_goes_only_after_its_instances() -> None:
     world = World(ControlSettings(environment_estimate_bytes=1000, reserve_margin_bytes=10), 10_000)
     world.parked(spec())

@@ -361,6 +361,25 @@ def test_what_is_pinned_stays_when_others_are_loaded_ahead_and_goes_for_a_reques
     assert world.outcome(request) == "done"
 
 
+def test_what_is_loaded_ahead_takes_the_room_of_a_worker_with_its_weights() -> None:
+    """The worker alone is too small, and its weights are not on offer while it stands on them."""
+    settings = ladder(prewarm="kept", environment_estimate_bytes=300)
+    world = World(settings, budget_bytes=300 + 10 + 700 + 400)
+    world.deploy(spec("ahead", prewarm="none"), spec("idle"))
+    call_regularly(world, "ahead", 8)
+    serve(world, "ahead")
+    world.advance(0.5)
+    serve(world, "idle")
+    world.engine.answer_all()
+    begun = len(climbs(world, "ahead"))
+    for _ in range(9):
+        world.advance(1.0)
+        world.engine.answer_all()
+    assert [each.priority for each in climbs(world, "ahead")[begun:]] == [Priority.BACKGROUND]
+    assert world.standing("ahead") == Step.PARKED
+    assert world.standing("idle") < Step.PARKED
+
+
 def test_steps_say_where_what_is_held_and_what_was_loaded_ahead() -> None:
     world = preloading_world()
     world.engine.answer_all()

@@ -31,7 +31,8 @@ Address = tuple[str, int]
 class Outcome(msgspec.Struct, frozen=True):
     """One request. `kind` is `refused` for 429 and 503, `failed` for every other error that was answered,
     `broken` when the connection ended without an answer, `unreachable` when there was none, and `hanging`
-    when neither answer nor end came before the deadline and the grace. `answer` is kept of what is odd."""
+    when neither answer nor end came before the deadline and the grace. `answer` is kept of what is odd.
+    `origin` is where its worker stood when the request came: `parked`, or what it had to climb from."""
 
     kind: Kind
     sent_s: float
@@ -40,6 +41,7 @@ class Outcome(msgspec.Struct, frozen=True):
     code: str = ""
     retry_after: bool = False
     answer: Any = None
+    origin: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -85,14 +87,16 @@ class Caller:
 
     async def call(
         self, function: str, arguments: Any, right: Callable[[Any], bool], *,
-        timeout_s: float = 5.0, priority: PriorityLabel | None = None,
+        timeout_s: float = 5.0, priority: PriorityLabel | None = None, blanks: int = 0,
     ) -> Outcome:  # fmt: skip
-        """One request and what became of it; never raises but when it is cancelled."""
+        """One request and what became of it; never raises but when it is cancelled. So many `blanks` follow
+        the arguments: a big body that means the same."""
         sent_s = time.monotonic()
         address = self._address()
         if address is None:
             return Outcome("unreachable", sent_s, 0.0)
-        request = _request(address, function, arguments, timeout_s, priority)
+        body = json.dumps(arguments).encode() + b" " * blanks
+        request = _request(address, function, body, timeout_s, priority)
         connection: Connection | None = None
         reached = False
         try:
@@ -223,9 +227,8 @@ def _close(connection: Connection | None) -> None:
 
 
 def _request(
-    address: Address, function: str, arguments: Any, timeout_s: float, priority: PriorityLabel | None
+    address: Address, function: str, body: bytes, timeout_s: float, priority: PriorityLabel | None
 ) -> bytes:
-    body = json.dumps(arguments).encode()
     lines = [
         f"POST /function/{function} HTTP/1.1",
         f"host: {address[0]}:{address[1]}",
@@ -243,7 +246,8 @@ def _judge(reply: Reply, right: Callable[[Any], bool], sent_s: float, took_s: fl
         answer = json.loads(reply.body)
         if reply.status == 200:
             if right(answer):
-                return Outcome("ok", sent_s, took_s, 200)
+                origin = reply.headers.get(b"x-glowplug-origin", b"").decode("latin-1")
+                return Outcome("ok", sent_s, took_s, 200, origin=origin)
             return Outcome("wrong", sent_s, took_s, 200, answer=answer)
         code = str(answer["error"]["code"])
     except (ValueError, KeyError, TypeError):

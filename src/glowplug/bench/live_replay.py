@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from glowplug.bench.endurance_load import Caller, Outcome, count, latencies
 from glowplug.bench.harness import RunningServer, running_server
+from glowplug.bench.live_calls import caller_of, play
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments
 from glowplug.sim.footprints import PUBLISHED, RUN_S
@@ -112,25 +112,14 @@ def _served(functions: int, policy: str, budget_bytes: int, keep_warm_s: float) 
 async def _play(
     server: RunningServer, trace: Trace, tell: Callable[[float], None]
 ) -> tuple[list[Outcome], list[tuple[float, int]]]:
-    """Every call at its moment, whether the earlier ones were answered or not."""
-    parts = urlsplit(server.url)
-    address = parts.hostname or "", parts.port or 0
-    caller = Caller(lambda: address)
     over = asyncio.Event()
     watching = asyncio.create_task(_watch(server.url, over))
-    loop = asyncio.get_running_loop()
-    start_s, calls = loop.time(), []
     try:
-        for at_s, function in trace.events():
-            await asyncio.sleep(max(0.0, start_s + at_s - loop.time()))
-            tell(min(1.0, at_s / trace.span_s))
-            calls.append(asyncio.create_task(_call(caller, function)))
-        outcomes = list(await asyncio.gather(*calls))
+        with caller_of(server) as caller:
+            outcomes = await play(trace, lambda function, _: _call(caller, function), tell)
     finally:
         over.set()
         held = await watching
-        caller.close()
-    tell(1.0)
     return outcomes, held
 
 

@@ -174,8 +174,8 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
 
 def openmp_of_the_platform(loaded: Container[str], environment: MutableMapping[str, str]) -> str | None:
     """Has OpenMP spin at its barriers as it does in the platform's processes, unless the environment says
-    how; returns for how many rounds. OpenMP reads it when it is loaded, with torch: later nothing is set, and
-    None is its own choice.
+    how; returns for how many rounds. OpenMP reads it when it is loaded, with torch: later it is left alone,
+    and None is OpenMP's own choice.
     """
     name = "GOMP_SPINCOUNT"
     if "torch" not in loaded:

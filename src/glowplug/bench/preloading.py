@@ -5,20 +5,23 @@ Simulated: the controller and its policies are the live ones, moves take what pr
 and rare functions; `hour` the recorded hour as it is; both beside a policy that knows the trace; `jitter` the
 mix with timers off by up to 20 s; `cpu` the mix with ladder held to shares of a core; `zygote` the mix on
 zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes; `wide` the mix on 16 and 64 nodes
-of the same memory in all; `devices` the hour on 16 virtual GPUs over 4 and 16 nodes.
+of the same memory in all; `devices` the hour on 16 virtual GPUs over 4 and 16 nodes; `live` eight functions
+on this machine under three policies, beside what the simulator says of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
 
-from glowplug.bench import preloading_claims, preloading_table
+from glowplug.bench import preloading_claims, preloading_live, preloading_live_rows, preloading_table
 from glowplug.bench.kept_runs import KeptRuns
 from glowplug.bench.preloading_cells import (
     AT_CPU,
@@ -36,12 +39,13 @@ from glowplug.bench.preloading_cells import (
 from glowplug.bench.preloading_devices import NODES as DEVICE_NODES
 from glowplug.bench.preloading_devices import SYSTEMS as DEVICE_SYSTEMS
 from glowplug.bench.preloading_devices import DeviceCell, run_device_cell
+from glowplug.bench.preloading_live import LiveOptions
 from glowplug.bench.preloading_plot import draw
 from glowplug.bench.published_preloading import CLASSES
 from glowplug.bench.result import Result, print_claims, print_rows
 from glowplug.sim.replays import Cluster, System
 
-PARTS = ("table", "nodes", "mix", "hour", "jitter", "cpu", "zygote", "wide", "devices")
+PARTS = ("table", "nodes", "mix", "hour", "jitter", "cpu", "zygote", "wide", "devices", "live")
 SHARES = (0.05, 0.1, 0.25, 0.5)
 WIDE = tuple(Cluster(nodes, share) for nodes, shares in ((16, SHARES), (64, (0.25, 0.5))) for share in shares)
 COLUMNS = (
@@ -52,16 +56,22 @@ DEVICE_COLUMNS = (
     "system", "eviction", "nodes", "devices", "memory_share", "seed", "mean_s", "p99_s", "loading_mean_s",
     "on_device_share", "from_memory_share", "from_disk_share",
 )  # fmt: skip
+_COLUMNS = {"devices": DEVICE_COLUMNS, "live": preloading_live_rows.COLUMNS}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`path` is the folder of the recorded hour. `functions` of its 1,000 are taken, by the seed, and for the
-    mix `mix_functions`. `resume` is a file that keeps finished cells, for a run that was broken off."""
+    mix `mix_functions`; part `hour` runs with `hour_shares` of memory. In part `live` each policy has
+    `live_rounds` turns of `live_minutes`. `resume` is a file that keeps finished cells, for a run that was
+    broken off."""
 
     path: str = "../shared/traces/azure2019_1h_1000fn"
     parts: tuple[str, ...] = PARTS
     functions: int = 120
     mix_functions: int = 240
+    hour_shares: tuple[float, ...] = SHARES
+    live_minutes: float = 3.0
+    live_rounds: int = 1
     repeats: int = 3
     seed: int = 1
     resume: str = ""
@@ -77,6 +87,7 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
     if not Path(options.path).is_dir():
         missing = [f"the recorded hour is not at {options.path}: give its folder with --set path=FOLDER"]
         return Result("preloading", settings, rows=[], claims=[], missing=missing)
+    live = _live(options, tell)
     by_part: dict[str, list[Cell]] = {}
     for cell in cells(options):
         by_part.setdefault(cell.part, []).append(cell)
@@ -87,15 +98,32 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
     on_devices = list(device_cells(options))
     with contextlib.closing(KeptRuns(run_device_cell, tell, workers=workers, kept=kept)) as device_runs:
         rows += device_runs.rows("devices", on_devices)
+    promised = preloading_claims.claims(rows) + (preloading_live_rows.claims(live) if live else [])
     return Result(
         experiment="preloading",
         settings=settings,
-        rows=rows,
-        claims=[] if options.quick else preloading_claims.claims(rows),
+        rows=[*rows, *live],
+        claims=[] if options.quick else promised,
         missing=[
             *too_small(options),
+            *(preloading_live.missing() if live else []),
             "the recorded hour alone: a longer trace would be needed for days and weeks",
         ],
+    )
+
+
+def _live(options: Options, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Before all else: real time is measured while nothing else runs."""
+    if "live" not in options.parts or options.quick:
+        return []
+    with tempfile.TemporaryDirectory(prefix="glowplug-preloading-") as folder:
+        Path(folder).chmod(0o755)  # functions run as users of their own
+        return preloading_live.rows(_live_options(options), Path(folder), tell)
+
+
+def _live_options(options: Options) -> LiveOptions:
+    return LiveOptions(
+        minutes=options.live_minutes, rounds=options.live_rounds, trace=options.path, seed=options.seed
     )
 
 
@@ -118,13 +146,12 @@ def cells(options: Options) -> Iterator[Cell]:
                 for system in NODES:
                     cluster = Cluster(nodes=nodes, memory_share=0.5)
                     yield Cell("nodes", system, cluster, hour, options.functions, seed)
-        for part, workload, functions in (
-            ("mix", mix, options.mix_functions),
-            ("hour", hour, options.functions),
-            ("jitter", f"{mix},jitter_s=20", options.mix_functions),
+        for part, workload, functions, shares in (
+            ("mix", mix, options.mix_functions, SHARES),
+            ("hour", hour, options.functions, options.hour_shares),
+            ("jitter", f"{mix},jitter_s=20", options.mix_functions, (0.1,)),
         ):
             if part in options.parts:
-                shares = (0.1,) if part == "jitter" else SHARES
                 for share in shares:
                     bound = () if part == "jitter" else (CLAIRVOYANT,)
                     for system in (*FIXED_RIVALS, LADDER, *bound):
@@ -174,8 +201,9 @@ def _on_zygotes(system: System) -> System:
 def report(result: Result, console: Console) -> None:
     rows = result.rows
     for part in dict.fromkeys(row["part"] for row in rows):
-        columns = DEVICE_COLUMNS if part == "devices" else COLUMNS
-        print_rows(console, f"{part} (simulated)", [row for row in rows if row["part"] == part], columns)
+        columns = _COLUMNS.get(part, COLUMNS)
+        words = part if part == "live" else f"{part} (simulated)"
+        print_rows(console, words, [row for row in rows if row["part"] == part], columns)
     if table := preloading_table.beside_published(rows):
         print_rows(console, "beside the published table", table, tuple(table[0]))
     if table := preloading_table.by_definition(rows):

@@ -12,14 +12,14 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from glowplug.bench.endurance_load import Caller, Outcome, count, errors_by_kind, latencies, quantile
 from glowplug.bench.harness import RunningServer, running_server
+from glowplug.bench.live_calls import caller_of, play
+from glowplug.bench.live_models import FUNCTIONS, Served, lacking, write_apps
 from glowplug.bench.result import Claim, claim
-from glowplug.bench.scheduling_live_models import FUNCTIONS, Served, lacking, write_apps
 from glowplug.bench.scheduling_twin import read_run, simulate
 from glowplug.bench.systems.sampler import Sampler
 from glowplug.client import Client
@@ -28,6 +28,7 @@ from glowplug.sim.workloads.registry import make_trace
 from glowplug.sim.workloads.trace import Trace
 
 Tell = Callable[[str], None]
+_LEAST_BYTES, _MOST_BYTES = 4 * 10**6, 16 * 10**6
 BASELINE, OURS = "lb", "finish-first"
 COLUMNS = (
     "scheduling", "requests", "mean_s", "p50_s", "p95_s", "p99_s", "loads", "wrong", "lost",
@@ -59,6 +60,14 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         return f"virtual:1x{2 * self.device_bytes}{rest}", f"virtual:2x{self.device_bytes}{rest}"
 
     @property
+    def declared(self) -> dict[str, str]:
+        """What each function says of itself: it computes on a device, of which it takes so much."""
+        return {
+            "device": '"gpu"', "device_memory": str(self.device_bytes), "max_queue": "10_000",
+            "timeout": '"10m"',
+        }  # fmt: skip
+
+    @property
     def workload(self) -> str:
         shape = f"rate_per_min={self.rate_per_min},minutes={self.minutes}"
         if Path(self.trace).is_dir():
@@ -76,7 +85,7 @@ def missing(options: LiveOptions) -> list[str]:
 
 def rows(options: LiveOptions, folder: Path, tell: Tell) -> list[dict[str, Any]]:
     """One for each run, in their order. Raises RuntimeError when a server or a deploy fails."""
-    sources, served = write_apps(folder, options.device_bytes, options.seed)
+    sources, served = write_apps(folder, options.declared, _LEAST_BYTES, _MOST_BYTES, options.seed)
     trace = make_trace(options.workload, options.seed)
     found = []
     for number in range(options.rounds):
@@ -150,25 +159,17 @@ def _run(
 async def _load(
     options: LiveOptions, server: RunningServer, served: list[Served], trace: Trace
 ) -> tuple[list[Outcome], list[list[DeviceStatus]]]:
-    """Every call at its moment, whether the earlier ones were answered or not."""
-    parts = urlsplit(server.url)
-    address = parts.hostname or "", parts.port or 0
-    caller = Caller(lambda: address)
     over = asyncio.Event()
     watching = asyncio.create_task(_watch(server.url, options.sample_every_s, over))
-    loop = asyncio.get_running_loop()
-    start_s = loop.time()
-    calls = []
     try:
-        for number, (at_s, function) in enumerate(zip(trace.times_s, trace.function, strict=True)):
-            await asyncio.sleep(max(0.0, start_s + float(at_s) - loop.time()))
-            calls.append(asyncio.create_task(_call(caller, served[int(function)], number, options.timeout_s)))
-        outcomes = await asyncio.gather(*calls)
+        with caller_of(server) as caller:
+            outcomes = await play(
+                trace, lambda function, number: _call(caller, served[function], number, options.timeout_s)
+            )
     finally:
         over.set()
         samples = await watching
-        caller.close()
-    return list(outcomes), samples
+    return outcomes, samples
 
 
 async def _call(caller: Caller, served: Served, number: int, timeout_s: float) -> Outcome:

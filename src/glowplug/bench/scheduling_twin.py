@@ -34,16 +34,23 @@ from glowplug.sim.gateway import Answer, Ask
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
 
-_OUTSIDE = (NodeJoined, Deployed, ScaleRequested, ClimbRequested, DescendRequested)
+OUTSIDE = (NodeJoined, Deployed, ScaleRequested, ClimbRequested, DescendRequested)
 _SETTLE_S = 600.0
 
 
 class LiveRun(msgspec.Struct):
-    """A journal handled again: its events, and the commands that each led to."""
+    """A journal handled again: its events with their times, and the commands that each led to."""
 
     settings: ControlSettings
-    events: list[tuple[float, Event]]
-    commands: list[tuple[float, Command]]
+    steps: list[tuple[float, Event, list[Command]]]
+
+    @property
+    def events(self) -> list[tuple[float, Event]]:
+        return [(at_s, event) for at_s, event, _ in self.steps]
+
+    @property
+    def commands(self) -> list[tuple[float, Command]]:
+        return [(at_s, command) for at_s, _, commands in self.steps for command in commands]
 
     @property
     def loads(self) -> int:
@@ -62,11 +69,9 @@ def read_run(journal: Path) -> LiveRun:
         if run is None:
             if state.nodes:
                 raise ValueError(f"{path}: the journal's beginning is not kept any more")
-            run = LiveRun(state.context.settings, [], [])
+            run = LiveRun(state.context.settings, [])
         for entry in entries:
-            commands = state.handle(entry.event, entry.now_s)
-            run.events.append((entry.now_s, entry.event))
-            run.commands += [(entry.now_s, command) for command in commands]
+            run.steps.append((entry.now_s, entry.event, state.handle(entry.event, entry.now_s)))
     if run is None:
         raise ValueError(f"there is no journal in {journal}")
     return run
@@ -78,7 +83,7 @@ def simulate(run: LiveRun) -> list[Answer]:
     start_s = run.events[0][0]
     scenario: list[tuple[float, Event | Ask]] = []
     for at_s, event in run.events:
-        if isinstance(event, _OUTSIDE):
+        if isinstance(event, OUTSIDE):
             scenario.append((at_s - start_s, event))
         elif isinstance(event, RequestArrived):
             ask = Ask(event.function, event.deadline_s - at_s, event.priority)
@@ -90,7 +95,13 @@ def simulate(run: LiveRun) -> list[Answer]:
 def profiles(run: LiveRun) -> dict[FunctionId, Profile]:
     """What everything took, on average, of each function. A request's run is from when it was sent to its
     worker until the controller heard of its answer: for so long its device did nothing else."""
-    facts, functions = _built(run)
+    facts, functions = built(run)
+    took = durations(run)
+    return {function: _profile(function, facts[function], took) for function in functions}
+
+
+def durations(run: LiveRun) -> dict[tuple[FunctionId, str], list[float]]:
+    """Seconds of every run, climb and descent, by function and by move in the words of Profile."""
     took: defaultdict[tuple[FunctionId, str], list[float]] = defaultdict(list)
     asked: dict[RequestId, FunctionId] = {}
     began_s: dict[RequestId, float] = {}
@@ -110,7 +121,7 @@ def profiles(run: LiveRun) -> dict[FunctionId, Profile]:
             of_instance[event.target.key] = function
         elif isinstance(event, StepLost) and event.command in descents and event.target.key in of_instance:
             took[of_instance[event.target.key], "descend"].append(at_s - descents[event.command])
-    return {function: _profile(function, facts[function], took) for function in functions}
+    return took
 
 
 def _profile(
@@ -132,7 +143,8 @@ def _profile(
     )
 
 
-def _built(run: LiveRun) -> tuple[dict[FunctionId, BundleFacts], dict[FunctionId, None]]:
+def built(run: LiveRun) -> tuple[dict[FunctionId, BundleFacts], dict[FunctionId, None]]:
+    """(what is known of each function's newest version, the functions)."""
     by_version = {event.version: event.facts for _, event in run.events if isinstance(event, Built)}
     facts: dict[FunctionId, BundleFacts] = {}
     for _, event in run.events:

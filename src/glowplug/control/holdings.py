@@ -57,6 +57,7 @@ def enter(
     for need in needs:
         dependents[need] = dependents.get(need, 0) + 1
         c.policies.eviction.withdraw(need)
+        c.store.nodes[NodeId(target.node)].doomed.pop(need, None)
     return holding
 
 
@@ -77,6 +78,7 @@ def climb(
     c.store.commands[command] = holding.key
     if holding.target.kind == "environment":
         c.store.environments.setdefault(holding.target.key, {})[NodeId(holding.target.node)] = None
+        c.revalue(None)
     c.emit(
         Climb(
             id=command,
@@ -119,12 +121,20 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     command = c.command_id()
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
     c.store.commands[command] = holding.key
+    c.store.nodes[NodeId(holding.target.node)].doomed.pop(holding.key, None)
     c.store.ledger.leave(holding.key)
     c.store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
     _unlist(c, holding)
+    if holding.target.kind == "environment":
+        c.revalue(None)
     c.emit(Descend(id=command, target=holding.target, step=step, why=why))
     c.set_timer(f"descend:{command}", c.now_s + c.settings.climb_timeout_s)
+
+
+def evict(c: Context, holding: Holding) -> None:
+    """Of what nothing stands on; instances are let go in instances.py."""
+    descend(c, holding, Step.IMPORTED if holding.target.kind == "version" else Step.LOCAL, "evicted")
 
 
 def arrive(c: Context, holding: Holding, event: StepReached) -> None:
@@ -135,9 +145,11 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
     if target.kind == "environment":
         costs.learn(target.key, "environment", event.took_s)
         c.store.environment_misses.pop(target.key, None)
+        c.revalue(None)
     elif target.kind == "version" and holding.version is not None:
         c.store.versions[holding.version].staged_on[NodeId(target.node)] = None
         costs.learn(holding.version, "stage", event.took_s)
+        c.revalue(holding.function)
     measured(c, HeldChanged(target=target, held_bytes=event.held_bytes))
     _wake(c, holding)
     reconsider(c, holding)
@@ -183,6 +195,7 @@ def remove(c: Context, holding: Holding) -> None:
     _unlist(c, holding)
     _unlist_environment(c, holding)
     del store.holdings[holding.key], store.nodes[node].keys[holding.key]
+    store.nodes[node].doomed.pop(holding.key, None)
     if holding.version is not None:
         store.versions[holding.version].keys.pop(holding.key, None)
     _release(c, holding.needs)
@@ -211,7 +224,11 @@ def _release(c: Context, needs: Iterable[str]) -> None:
         else:
             del c.store.dependents[need]
             below = c.store.holdings.get(need)
-            if below is not None:
+            if below is None:
+                continue
+            if need in c.store.nodes[NodeId(below.target.node)].doomed and below.phase == "up":
+                evict(c, below)
+            else:
                 reconsider(c, below)
 
 
@@ -257,8 +274,10 @@ def _unlist(c: Context, holding: Holding) -> None:
     version, node = c.store.versions[holding.version], NodeId(holding.target.node)
     if holding.target.kind == "version":
         version.staged_on.pop(node, None)
+        c.revalue(holding.function)
     elif holding.target.kind == "weights" and node in version.cached_on:
         del version.cached_on[node]
+        c.revalue(holding.function)
         places.reoffer(c, version.spec.function, node)
 
 
@@ -267,5 +286,6 @@ def _unlist_environment(c: Context, holding: Holding) -> None:
     nodes = c.store.environments.get(target.key)
     if target.kind == "environment" and nodes is not None:
         nodes.pop(NodeId(target.node), None)
+        c.revalue(None)
         if not nodes:
             del c.store.environments[target.key]

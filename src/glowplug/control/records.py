@@ -201,12 +201,14 @@ class Function(msgspec.Struct):
 
 class Node(msgspec.Struct):
     """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait.
-    `context_bytes` are held by what waits for the devices' next loads, and no function can have them."""
+    `context_bytes` are held by what waits for the devices' next loads, and no function can have them. Of the
+    holdings in `keys` those that are `doomed` go as soon as what is evicted now stands on them no more."""
 
     id: NodeId
     cores: int
     context_bytes: int = 0
     keys: dict[str, None] = {}
+    doomed: dict[str, None] = {}
     starved: dict[FunctionId, None] = {}
     patient: dict[FunctionId, None] = {}
 

@@ -36,7 +36,7 @@ def check(c: Context) -> None:
     check_gangs(c)
     check_fleet(c)
     check_preloads(c)
-    assert [*c.dirty, *c.freed, *c.idled, *c.out] == [], "an event was left unsettled"
+    assert [*c.dirty, *c.freed, *c.idled, *c.unoffered, *c.out] == [], "an event was left unsettled"
 
 
 def _check_ledger(store: Store) -> None:
@@ -129,6 +129,9 @@ def _check_holdings(store: Store) -> None:
         if holding.target.kind == "instance":
             assert InstanceId(int(holding.target.key)) in store.instances, f"{key} has no instance"
     assert dict(dependents) == store.dependents, "dependents are wrong"
+    for key in (key for node in store.nodes.values() for key in node.doomed):
+        assert store.holdings[key].phase != "descending", f"{key} is on its way already"
+        assert key in store.dependents, f"nothing keeps {key} from going"
     assert len(store.commands) == sum(h.command is not None for h in store.holdings.values()), "stray command"
     for node in store.nodes.values():
         assert all(store.holdings[key].target.node == node.id for key in node.keys), "a node's index is wrong"

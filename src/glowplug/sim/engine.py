@@ -96,6 +96,10 @@ class SimEngine:
     async def close(self) -> None:
         self._emit = lambda event: None
 
+    def is_parked(self, instance: InstanceId) -> bool:
+        """Whether it has climbed, and takes requests at once or after those before them."""
+        return instance in self._free_at_s
+
     def dispatch(self, requests: Requests, function: FunctionId, instance: InstanceId) -> None:
         """A gateway sent requests, as one batch, to a worker, which may still be climbing."""
         for request in requests:
@@ -117,7 +121,8 @@ class SimEngine:
             self.loading_s += profile.imported_s
         elif not self._keeps_loaded:
             self._emptied.add(instance)
-        took_s = self._vary(function, took_s)
+        if profile.jitter:
+            took_s = self._vary(function, took_s)
         places = self._free_at_s[instance]
         start_s = max(self._agenda.now_s, places[0], self._gang_ready_s.get(instance, 0.0))
         heapreplace(places, start_s + took_s)

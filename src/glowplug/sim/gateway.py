@@ -24,7 +24,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """`code` is "ok" or an error's. `leased` says that the controller was not asked."""
+    """`code` is "ok" or an error's. `leased` says that the controller was not asked, `parked` that the
+    request went to a worker that had climbed."""
 
     request: RequestId
     function: FunctionId
@@ -32,6 +33,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     latency_s: float
     code: str
     leased: bool
+    parked: bool = False
 
 
 class SimGateway:
@@ -51,6 +53,7 @@ class SimGateway:
         self._emit = emit
         self._report_every_s = report_every_s
         self._asked: dict[RequestId, tuple[FunctionId, float, bool]] = {}
+        self._parked: set[RequestId] = set()
         self._made = 0
         self._report_due = False
         engine.on_answer = self._on_answer
@@ -66,15 +69,20 @@ class SimGateway:
             deadline_s = now_s + ask.timeout_s
             self._emit(RequestArrived(request, ask.function, self.name, deadline_s, priority=ask.priority))
         else:
-            self._engine.dispatch((request,), ask.function, instance)
+            self._dispatch((request,), ask.function, instance)
             self._report_soon()
         return request
+
+    def _dispatch(self, requests: tuple[RequestId, ...], function: FunctionId, instance: InstanceId) -> None:
+        if self._engine.is_parked(instance):
+            self._parked.update(requests)
+        self._engine.dispatch(requests, function, instance)
 
     def on_command(self, command: GatewayCommand) -> None:
         if isinstance(command, Dispatch):
             asked = [request for request in command.requests if request in self._asked]
             if asked:
-                self._engine.dispatch(tuple(asked), self._asked[asked[0]][0], command.instance)
+                self._dispatch(tuple(asked), self._asked[asked[0]][0], command.instance)
         elif isinstance(command, Lease):
             self.leases.grant(command, self._agenda.now_s)
             self._agenda.at(command.expires_s, self._report)
@@ -102,7 +110,9 @@ class SimGateway:
         if asked is not None:
             function, asked_s, leased = asked
             latency_s = self._agenda.now_s - asked_s
-            self.answers.append(Answer(request, function, asked_s, latency_s, code, leased))
+            parked = request in self._parked
+            self._parked.discard(request)
+            self.answers.append(Answer(request, function, asked_s, latency_s, code, leased, parked))
 
     def _report_soon(self) -> None:
         if not self._report_due:

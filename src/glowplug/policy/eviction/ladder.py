@@ -19,6 +19,7 @@ class Ladder(Offers):
     """Looks at all of a node's offers for each eviction: their scores from before are nothing to it."""
 
     timely: bool = True
+    by_value: bool = True
 
     def score(self, worth: Worth) -> float:
         value = log(max(worth.needed * worth.saved_s, _LEAST) / max(1, worth.held_bytes))

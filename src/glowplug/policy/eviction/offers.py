@@ -26,6 +26,7 @@ class Offers(msgspec.Struct):
     until they come up or are too many."""
 
     timely: bool = False
+    by_value: bool = False
     offers: dict[str, Offer] = {}
     heaps: dict[str, list[tuple[float, str]]] = {}
     bytes_by_node: dict[str, int] = {}

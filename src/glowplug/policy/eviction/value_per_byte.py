@@ -17,6 +17,8 @@ class ValuePerByte(Offers):
     """The logarithm of rate x seconds saved / bytes, less for what has copies that are seldom needed at
     once."""
 
+    by_value: bool = True
+
     def offer(self, key: str, node: str, worth: Worth) -> None:
         self.enter(key, node, worth.held_bytes, self.score(worth))
 

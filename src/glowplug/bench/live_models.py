@@ -1,8 +1,10 @@
-"""What the live part of `scheduling` serves: real and seeded models that share devices, and right answers."""
+"""What live parts of experiments serve: real and seeded models, redeclared as asked, and right answers."""
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ REAL = ("minilm", "mobilenetv2")
 FUNCTIONS = 8
 _VALUES = (0.25, 0.5, 1.0)
 _SENTENCES = ("A glow plug warms the cylinder.", "Rain fell on the harbour all night.", "Who keeps time?")
-_LEAST_BYTES, _MOST_BYTES = 4 * 10**6, 16 * 10**6
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -35,17 +36,20 @@ def lacking() -> list[str]:
     return [package for name in REAL for package in MODELS[name].lacks]
 
 
-def write_apps(folder: Path, device_bytes: int, seed: int) -> tuple[list[Path], list[Served]]:
-    """Source files of FUNCTIONS functions, each of which takes `device_bytes` of a device: the examples, told
-    so, where what they need is installed, and models with seeded weights for the others."""
+def write_apps(
+    folder: Path, declared: Mapping[str, str], least_bytes: int, most_bytes: int, seed: int
+) -> tuple[list[Path], list[Served]]:
+    """Source files of FUNCTIONS functions, declared with `declared` (option -> its text) instead of what they
+    say of it: the examples first, where what they need is installed, then models with seeded weights, of so
+    many bytes each."""
     place = folder / "apps"
     shutil.copytree(examples_dir(), place)
     real = [] if lacking() else [MODELS[name] for name in REAL]
     for model in real:
-        _onto_devices(place / model.app, device_bytes)
-    tail = tail_models(FUNCTIONS - len(real), _LEAST_BYTES, _MOST_BYTES, seed)
+        _redeclare(place / model.app, declared)
+    tail = tail_models(FUNCTIONS - len(real), least_bytes, most_bytes, seed)
     source = write_tail(tail, folder)
-    _onto_devices(source, device_bytes)
+    _redeclare(source, declared)
     served = [_real(model) for model in real]
     answers = [tail_answers(tail, value) for value in _VALUES]
     requests = tuple({"value": value} for value in _VALUES)
@@ -68,11 +72,12 @@ def _real(model: BenchModel) -> Served:
     return Served(model.function, requests, tuple(plain_answers(model, inputs)))
 
 
-def _onto_devices(source: Path, device_bytes: int) -> None:
-    """Every model in the file computes on a device, of which it takes so much. Pixels come as JSON: lists of
-    whole numbers."""
+def _redeclare(source: Path, declared: Mapping[str, str]) -> None:
+    """Every model in the file. Pixels come as JSON: lists of whole numbers."""
     text = source.read_text(encoding="utf-8").replace("prepare(image)", "prepare(image.astype(np.uint8))")
-    options = f'device="gpu", device_memory={device_bytes}, max_queue=10_000, timeout="10m", '
-    for declared in ("@app.model(", "declare = app.model("):
-        text = text.replace(declared, declared + options)
+    for option in declared:
+        text = re.sub(rf",\s*{option}=(\[[^\]]*\]|\"[^\"]*\")", "", text)
+    options = "".join(f"{option}={value}, " for option, value in declared.items())
+    for opening in ("@app.model(", "declare = app.model("):
+        text = text.replace(opening, opening + options)
     source.write_text(text, encoding="utf-8")

@@ -1,0 +1,57 @@
+"""What each function's answers take on a server where nothing else runs, by the step they start from."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Sequence
+
+import msgspec
+
+from glowplug.bench.harness import RunningServer
+from glowplug.bench.live_calls import caller_of
+from glowplug.bench.live_models import Served
+
+_STARTS = (("cold", "imported", "cold"), ("imported", "imported", "warm"), ("staged", "staged", "warm"))
+_WARM_CALLS = 4
+_TIMEOUT_S = 120.0
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """A function's answers as its callers saw them, one at a time, medians of seconds: from a parked worker,
+    from its zygote, from the libraries' zygote, and from there with its weights on the disk alone."""
+
+    run_s: float
+    staged_s: float
+    imported_s: float
+    cold_s: float
+
+
+def measure(server: RunningServer, served: Sequence[Served], rounds: int) -> dict[str, Measured]:
+    """By function. Raises RuntimeError for an answer that is not right."""
+    return asyncio.run(_measure(server, served, rounds))
+
+
+async def _measure(server: RunningServer, served: Sequence[Served], rounds: int) -> dict[str, Measured]:
+    found: dict[str, Measured] = {}
+    with caller_of(server) as caller:
+
+        async def ask(each: Served) -> float:
+            outcome = await caller.call(
+                each.function, each.requests[0], lambda answer: each.is_right(0, answer), timeout_s=_TIMEOUT_S
+            )
+            if outcome.kind != "ok":
+                raise RuntimeError(f"{each.function}: {outcome.kind} {outcome.code}")
+            return outcome.took_s
+
+        for each in served:
+            took: dict[str, list[float]] = {"run": [], "staged": [], "imported": [], "cold": []}
+            for _ in range(rounds):
+                for name, step, cache in _STARTS:
+                    await asyncio.to_thread(server.stand_at, each.function, step, cache)
+                    took[name].append(await ask(each))
+                took["run"] += [await ask(each) for _ in range(_WARM_CALLS)]
+            found[each.function] = Measured(
+                *(statistics.median(took[name]) for name in ("run", "staged", "imported", "cold"))
+            )
+    return found
