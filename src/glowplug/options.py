@@ -14,6 +14,7 @@ from glowplug.core.specs import (
     AS_NEEDED,
     MOST_AT_ONCE,
     MOST_COPIES,
+    MOST_IN_GANG,
     MOST_THREADS,
     MOST_WORKERS,
     Declaration,
@@ -189,10 +190,10 @@ def _check_workers(
             f"{what}: workers={workers!r} spreads a model, which has to be watched once: declare a class "
             "with @app.model and give it an example(self)"
         )
-    if o["device"] != "cpu" or o["target_concurrency"] != 1:
+    if o["device"] != "cpu" or o["target_concurrency"] > MOST_IN_GANG:
         raise InvalidDeclaration(
-            f"{what}: workers={workers!r} is for device='cpu' and one call at a time: leave device and "
-            "target_concurrency away"
+            f"{what}: workers={workers!r} is for device='cpu' and at most {MOST_IN_GANG} calls at a time: "
+            "leave device away, and make target_concurrency smaller"
         )
     awaiting = [endpoint.name for endpoint in endpoints if endpoint.is_async]
     if awaiting:

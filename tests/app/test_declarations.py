@@ -339,8 +339,8 @@ def test_a_model_over_several_workers_says_so() -> None:
         ({"workers": 0}, "1 <= workers <= 64"),
         ({"workers": 65}, "1 <= workers <= 64"),
         ({"workers": "2"}, "1 <= workers <= 64"),
-        ({"workers": 2, "device": "gpu"}, "leave device and"),
-        ({"workers": 2, "target_concurrency": 3}, "one call at a time"),
+        ({"workers": 2, "device": "gpu"}, "leave device away"),
+        ({"workers": 2, "target_concurrency": 33}, "at most 32 calls at a time"),
     ],
 )
 def test_what_cannot_be_spread_is_refused(options: dict[str, Any], why: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from glowplug.bench import loading
 from glowplug.bench.loading_cells import floor_s
 from glowplug.bench.loading_claims import ablation, claims
 from glowplug.bench.loading_models import Subject
@@ -121,3 +122,10 @@ def test_loads_beside_each_other_and_peers_are_judged() -> None:
         "cold disk: best peer's time / auto's, mean over models": True,
         "cells whose answer is not the plain forward's, bit for bit": True,
     }
+
+
+def test_openmp_spins_as_in_the_platform_unless_it_is_told_otherwise_or_runs() -> None:
+    environment: dict[str, str] = {}
+    assert loading.openmp_of_the_platform((), environment) == "10000" == environment["GOMP_SPINCOUNT"]
+    assert loading.openmp_of_the_platform((), {"GOMP_SPINCOUNT": "5"}) == "5"
+    assert loading.openmp_of_the_platform(("torch",), {}) is None

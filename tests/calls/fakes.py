@@ -20,7 +20,7 @@ from glowplug.core.ids import FunctionId
 from glowplug.core.settings import CallSettings
 
 QUICK = CallSettings(backoff_s=0.005, max_backoff_s=0.02)
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def failure(code: str, ran: bool = True) -> Outcome:

@@ -28,6 +28,9 @@ class Net(torch.nn.Module):
 def example():
     return torch.zeros(1, 8)
 
+def narrow():
+    return torch.zeros(1, 3)
+
 def fails():
     raise RuntimeError("no input today")
 """
@@ -55,6 +58,10 @@ def test_a_model_is_packed_and_loaded_with_its_timeline(folder: Path) -> None:
     loaded = glowplug(folder, "load", "net.pack", "--timeline", "out.json", "--json")
     assert loaded.returncode == 0, loaded.stderr
     assert json.loads(loaded.stdout)["strategy"] == "mapped"
+    refused = glowplug(folder, "load", "net.pack", "--timeline", "none/out.json")
+    assert refused.returncode == 1
+    assert "No such file" in refused.stderr
+    assert "Traceback" not in refused.stderr
     events = json.loads((folder / "out.json").read_text())["traceEvents"]
     assert {"build", "fetch", "compute"} <= {event.get("cat") for event in events}
 
@@ -73,6 +80,7 @@ def test_a_baseline_builds_the_model_itself(folder: Path) -> None:
         (("pack", "none.py:Net", "x.pack"), "none.py: there is no such file"),
         (("pack", "model.py:Other", "x.pack"), "model.py has no callable 'Other'"),
         (("pack", "model.py:Net", "x.pack", "--example", "fails"), "no input today"),
+        (("pack", "model.py:Net", "x.pack", "--example", "narrow"), "cannot run on what narrow() returns"),
         (("load", "none.pack"), "No such file"),
         (("load", "model.py"), "neither a pack nor a safetensors file"),
         (("load", "ftp://x/y.pack"), "ftp:// is no source"),

@@ -13,6 +13,9 @@ import pytest
     [
         (["deploy"], "glowplug deploy app.py"),
         (["undeploy"], "glowplug undeploy embedder"),
+        (["serve", "--port", "99999"], "--port"),
+        (["serve", "--threads", "-3"], "--threads"),
+        (["serve", "--log-level", "loud"], "--log-level"),
         (["ps", "--url", "localhost:8000"], "is not the URL of a server"),
         (["ps", "--url", "http://localhost:port"], "is not the URL of a server"),
     ],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from glowplug.control.records import key_of
 from glowplug.core.commands import Climb
 from glowplug.core.events import DeviceJoined, PressureChanged
@@ -141,3 +143,14 @@ def test_a_load_waits_for_an_eviction_of_its_weights_and_reads_them_again() -> N
     assert request in world.gateway.running
     last = [c for c in world.commands if isinstance(c, Climb) and c.device is not None][-1]
     assert not last.cached
+
+
+def test_validation_finds_what_was_learned_behind_the_views_back() -> None:
+    world = world_of(10_000, 1000)
+    world.deploy(model("a"))
+    serve(world, "a")
+    load_s(world, "a")
+    world.state.validate()
+    world.state.context.policies.costs.learn("a-v1", "run", 60.0)
+    with pytest.raises(AssertionError, match=r"a\.default"):
+        world.state.validate()

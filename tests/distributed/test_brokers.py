@@ -79,7 +79,7 @@ def test_who_takes_over_on_a_queue_is_sent_everything_again(
 ) -> None:
     """What the lost worker got, the queue does not have any more: senders kept it."""
     kills = (Kill(1, FIRST + 5),)
-    options = RunOptions(faults=Faults(kills=kills), checkpoint_layers=3, spares=1, deadline_s=120)
+    options = RunOptions(faults=Faults(kills=kills), checkpoint_layers=3, deadline_s=120)
     found = run(NETWORK, x, rows, room("queue", endpoint=aws, region="us-east-1"), options)
     assert np.array_equal(found.output, expected)
     assert (found.restarts, found.epochs) == (1, 1)

@@ -104,7 +104,7 @@ def test_damage_is_asked_for_again_under_another_key() -> None:
 
 
 def test_what_can_be_read_again_is_before_it_is_asked_for() -> None:
-    sender, receiver = exchange(0), exchange(1, rereads=True)
+    sender, receiver = exchange(0), exchange(1, polled=True)
     ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
     assert receiver.deliver({key: message[:-1] + b"?"}) == []
     assert receiver.take_rejected() == [key]
@@ -146,6 +146,18 @@ def test_who_stalls_finds_what_comes_after_many_lost_notes() -> None:
     ((key, message),) = asked.deliver(heard)
     asking.deliver({key: message})
     assert bytes(asking.take(1)[0].body) == b"kept"
+
+
+def test_where_a_look_costs_a_call_few_notes_are_looked_for() -> None:
+    """The next note of a partner and the first of who takes over from it; more with each stall."""
+    asking, asked = exchange(1), exchange(0, polled=True)
+    heard = dict(asking.ask_again(1))
+    assert heard.keys() < asked.wanted_notes([1])
+    assert len(asked.wanted_notes([1])) == 2
+    asked.deliver(heard)
+    late = dict(exchange(1, incarnation=2).ask_again(1))
+    assert not late.keys() <= asked.wanted_notes([1])
+    assert late.keys() <= asked.wanted_notes([1], 1)
 
 
 def test_an_earlier_epoch_is_not_heard() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,44 @@ def test_nothing_of_what_is_done_stays(head: Hop, room: SharedMemoryRoom) -> Non
     head.done(6)
     last = [path for worker in range(WORKERS) for path in (room.path / str(worker)).glob("0-*")]
     assert len(last) <= WORKERS - 1  # a part fences its step off after it has handed on
+
+
+def test_calls_of_several_threads_are_in_several_stages_at_a_time(room: SharedMemoryRoom) -> None:
+    """The second part keeps the first call until the second one has come to the first part."""
+    ends = [room.end(worker) for worker in range(WORKERS)]
+    calls = dict.fromkeys(range(1, WORKERS), 0)
+    overlap = threading.Event()
+
+    def stage(worker: int, call: Call) -> Call:
+        calls[worker] += 1
+        if worker == 1 and calls[1] == 2:
+            overlap.set()
+        if worker == 2:
+            assert overlap.wait(60)
+        return call._replace(hidden=call.hidden * 10 + worker)
+
+    def part(worker: int) -> None:
+        with pytest.raises((ChannelClosed, OSError, ValueError)):
+            serve(Hop(ends[worker], "gang", WORKERS), lambda call: stage(worker, call), worker)
+
+    for worker in range(1, WORKERS):
+        threading.Thread(target=part, args=(worker,), daemon=True).start()
+    others = Others(Hop(ends[0], "gang", WORKERS))
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(result_of, others, call_of(value)) for value in (1.0, 2.0)]
+        assert [each.result(60)[0, 0].item() for each in asked] == [112.0, 212.0]
+
+
+def test_many_threads_get_their_own_results(head: Hop) -> None:
+    others = Others(head)
+
+    def ask(number: int) -> bool:
+        if number % 5 == 4:
+            with pytest.raises(FunctionFailed, match="it is negative"):
+                result_of(others, call_of(-1.0))
+            return True
+        found = result_of(others, call_of(float(number)))
+        return bool(torch.equal(found, torch.full((2, 3), 100.0 * number + 11)))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(60)))

@@ -1,4 +1,4 @@
-"""Real workers: fresh interpreters that are killed, limited, interrupted, and replaced."""
+"""Real workers: processes that are killed, limited, interrupted, and replaced."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glowplug.bench.systems.processes import children, command_line, descendants
 from glowplug.core.errors import DeadlinePassed, InvalidArguments, OutOfMemory
 from glowplug.distributed import assignment, deploying
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
 from glowplug.distributed.deploying import Deployed
-from glowplug.distributed.errors import PartTooLarge, RunExists
+from glowplug.distributed.errors import PartTooLarge, PlatformError, RunExists
 from glowplug.distributed.faults import Faults, Kill
 from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.network import Floats
@@ -60,14 +61,12 @@ def rows() -> assignment.Assignment:
 
 
 def is_clean(place: Path) -> bool:
-    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    workers = [
-        pid
-        for line in children
-        for pid in line.read_text().split()
-        if b"glowplug.distributed.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    return not workers and not list(place.iterdir())
+    return not zygotes() and not list(place.iterdir())
+
+
+def zygotes() -> list[int]:
+    """Those that this process has; their workers go with them."""
+    return [pid for pid in children(os.getpid()) if "glowplug.distributed.zygote_main" in command_line(pid)]
 
 
 def test_workers_that_die_are_replaced(x: Floats, parts: str, place: Path) -> None:
@@ -75,7 +74,7 @@ def test_workers_that_die_are_replaced(x: Floats, parts: str, place: Path) -> No
     kills = (Kill(1, FIRST + 9), Kill(1, FIRST + 14, 0, 1), Kill(0, FIRST + 19))
     faults = Faults(seed=1, drop=0.02, corrupt=0.02, duplicate=0.05, late=0.05, delay=0.05, kills=kills)
     options = RunOptions(
-        faults=faults, keep=True, stall_s=0.3, checkpoint_layers=6, parts=parts, spares=2, deadline_s=120
+        faults=faults, keep=True, stall_s=0.3, checkpoint_layers=6, parts=parts, deadline_s=120
     )
     seen: set[int] = set()
     found = run(
@@ -95,11 +94,37 @@ def test_workers_that_die_are_replaced(x: Floats, parts: str, place: Path) -> No
 def test_a_worker_that_always_dies_sends_all_back(x: Floats, parts: str, place: Path) -> None:
     kills = tuple(Kill(2, FIRST + 20, 0, incarnation) for incarnation in range(3))
     options = RunOptions(
-        faults=Faults(kills=kills), checkpoint_layers=6, parts=parts, spares=3, branching=1, deadline_s=120
+        faults=Faults(kills=kills), checkpoint_layers=6, parts=parts, branching=1, deadline_s=120
     )
     found = run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options)
     assert np.array_equal(found.output, serial(NETWORK, x))
     assert found.epochs == 2
+    assert is_clean(place)
+
+
+def test_workers_whose_zygote_is_killed_are_replaced(x: Floats, parts: str, place: Path) -> None:
+    """They go with it. Whoever takes over is forked from a new one."""
+    killed: list[int] = []
+
+    def watch(worker: int, step: int) -> None:
+        if not killed and step >= FIRST:
+            killed.extend(zygotes())
+            os.kill(killed[0], signal.SIGKILL)
+
+    options = RunOptions(checkpoint_layers=6, keep=True, parts=parts, deadline_s=120)
+    found = run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options, watch=watch)
+    assert len(killed) == 1
+    assert np.array_equal(found.output, serial(NETWORK, x))
+    assert found.restarts >= 1
+    assert is_clean(place)
+
+
+def test_what_cannot_be_imported_ends_the_run(
+    x: Floats, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHOME", str(place))
+    with pytest.raises(PlatformError, match="what workers are forked from ended with status 1"):
+        run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)))
     assert is_clean(place)
 
 
@@ -129,8 +154,8 @@ def test_the_kernel_enforces_the_limit(parts: str, place: Path, monkeypatch: pyt
     assert is_clean(place)
 
 
-def _capped(caps: MemoryCaps, memory_bytes: int, _: Deployed) -> LocalPlatform:
-    return LocalPlatform(caps, memory_bytes)
+def _capped(caps: MemoryCaps, memory_bytes: int, deployed: Deployed) -> LocalPlatform:
+    return LocalPlatform(deployed, caps, memory_bytes)
 
 
 def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +174,7 @@ def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: p
 
 
 def test_under_a_cap_a_run_answers_as_without(x: Floats, parts: str, place: Path) -> None:
-    options = RunOptions(memory_bytes=10**9, parts=parts, deadline_s=300, spares=1)
+    options = RunOptions(memory_bytes=10**9, parts=parts, deadline_s=300)
     with memory_caps() as caps:
         if not isinstance(caps, MemoryCaps):
             pytest.skip(f"no control groups: {caps}")
@@ -188,8 +213,8 @@ watch=watch)
     )  # fmt: skip
     assert runner.stdout is not None
     assert runner.stdout.readline(), "a worker has begun"
-    workers = [int(pid) for pid in Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()]
-    assert workers
+    workers = descendants(runner.pid)
+    assert len(workers) > 1, "a zygote and a worker"
     handles = [os.pidfd_open(pid) for pid in workers]
     runner.send_signal(number)
     runner.communicate(timeout=60)
@@ -203,4 +228,4 @@ watch=watch)
 def _ended(handle: int) -> bool:
     import select
 
-    return bool(select.select([handle], [], [], 20)[0])
+    return bool(select.select([handle], [], [], 60)[0])

@@ -25,7 +25,7 @@ from glowplug.client import Client
 from glowplug.core.status import FunctionStatus
 
 APPS = Path(__file__).parent / "apps"
-WAIT_S = 60.0
+WAIT_S = 120.0
 """Patience with a machine that has much else to do; what goes well waits for none of it."""
 
 
@@ -46,6 +46,13 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def found_in(folder: Path, pattern: str) -> list[Path]:
+    """What matches below a folder, whatever others remove there meanwhile."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return list(folder.glob(pattern))
 
 
 def all_gone(pids: Sequence[int]) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import Door, Server, until
+from tests.e2e.conftest import Door, Server, Visitor, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -115,6 +115,19 @@ def test_a_full_queue(server: Server, door: Door, pool: ThreadPoolExecutor) -> N
     assert first.result().json() == second.result().json() == visitor.pid
 
 
+def one_that_is_late(
+    server: Server, door: Door, pool: ThreadPoolExecutor
+) -> tuple[Future[httpx.Response], Visitor]:
+    """A request whose deadline is long enough, on this machine and now, to come to the door before it."""
+    deadline_s, coming = 1.0, pool.submit(door.visitor)
+    while True:
+        late = pool.submit(server.post, "wait", {"port": door.port}, x_glowplug_timeout=str(deadline_s))
+        until(lambda late=late: coming.done() or late.done(), "it is there or too late")  # type: ignore[misc]
+        if coming.done():
+            return late, coming.result()
+        deadline_s *= 2
+
+
 def test_deadlines(server: Server, door: Door, pool: ThreadPoolExecutor) -> None:
     """Of a request that waits in the queue, and of those that run, under a lease and not."""
     running = pool.submit(server.post, "wait", {"port": door.port})
@@ -125,9 +138,7 @@ def test_deadlines(server: Server, door: Door, pool: ThreadPoolExecutor) -> None
     visitor.let_go()
     pid = running.result().json()
     for _ in range(3):
-        # Long enough to come to the door before it passes.
-        late = pool.submit(server.post, "wait", {"port": door.port}, x_glowplug_timeout="1.5")
-        visitor = door.visitor()
+        late, visitor = one_that_is_late(server, door, pool)
         assert error_of(late.result())[:2] == (504, "deadline_passed")
         assert visitor.last_words() == "cancelled"
     good = pool.submit(server.post, "wait", {"port": door.port})

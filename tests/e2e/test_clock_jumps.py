@@ -87,7 +87,7 @@ def test_requests_workers_and_deadlines_do_not_notice(
         visitor.let_go()
         assert call.result().status_code == 200, "what runs is answered"
         assert server.client.invoke("add", {"a": 1}) == 2
-        queued = pool.submit(server.post, "wait", {"port": door.port}, x_glowplug_timeout="30")
+        queued = pool.submit(server.post, "wait", {"port": door.port}, x_glowplug_timeout="300")
         visitor = door.visitor()
         assert visitor.pid == worker, "what is kept warm stays"
         late = server.post("wait", {"port": door.port}, x_glowplug_timeout="0.2")

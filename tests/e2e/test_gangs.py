@@ -14,7 +14,7 @@ import pytest
 
 from glowplug.core.bodies import NPY
 from glowplug.core.errors import GlowplugError
-from tests.e2e.conftest import APPS, Door, Server, serving, until
+from tests.e2e.conftest import APPS, Door, Server, found_in, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.xdist_group("e2e")]
 pytest.importorskip("torch", reason="needs the torch extra")
@@ -44,10 +44,7 @@ def workers_of(server: Server, function: str) -> list[int]:
 def shared_memory(server: Server) -> list[Path]:
     """Of all its gangs, as its agent sees it, who mounts for itself."""
     (agent,) = called(server, "glowplug-agent")
-    scratch = Path(f"/proc/{agent}/root{server.run_dir}/scratch")
-    while True:
-        with contextlib.suppress(FileNotFoundError):  # a seat that goes while it is looked at
-            return list(scratch.glob("*/*/glowplug-*"))
+    return found_in(Path(f"/proc/{agent}/root{server.run_dir}/scratch"), "*/*/glowplug-*")
 
 
 def answered(server: Server, function: str) -> Any:
@@ -91,7 +88,7 @@ def test_a_part_that_is_killed_is_one_named_failure_and_the_gang_comes_back(
         waiting.result(60)
     assert caught.value.code == "worker_died"
     assert np.array_equal(answered(gangs, "two"), expected)
-    assert not before & set(workers_of(gangs, "two"))
+    until(lambda: not before & set(workers_of(gangs, "two")), "none of the old gang is left")
 
 
 def test_an_error_in_a_part_is_the_requests_error(gangs: Server) -> None:
@@ -100,6 +97,31 @@ def test_an_error_in_a_part_is_the_requests_error(gangs: Server) -> None:
         gangs.client.invoke("two", {"tokens": [1000]}, "forward")
     assert caught.value.code == "function_failed"
     assert np.array_equal(answered(gangs, "two"), expected)
+
+
+def test_several_requests_are_in_a_gang_at_once(gangs: Server, door: Door, pool: ThreadPoolExecutor) -> None:
+    """All have begun before any has come to the model; each gets its own answer, bit for bit."""
+    gangs.deploy_some(APPS / "gangs.py", "several")
+    asked = [TOKENS[:length] for length in (2, 4, 6, 8)]
+    expected = [gangs.client.invoke("one", {"tokens": each}, "forward", accept=NPY) for each in asked]
+    waiting = [
+        pool.submit(gangs.client.invoke, "several", {"port": door.port, "tokens": each}, "wait")
+        for each in asked
+    ]
+    visitors = [door.visitor() for _ in asked]
+    assert len({visitor.pid for visitor in visitors}) == 1, "one head has all of them"
+    for visitor in visitors:
+        visitor.let_go()
+    for answer, right in zip(waiting, expected, strict=True):
+        assert answer.result(60) == right.flatten().tolist()
+    many = [pool.submit(answered, gangs, "several") for _ in range(20)]
+    right = answered(gangs, "one")
+    assert all(np.array_equal(each.result(60), right) for each in many)
+    with pytest.raises(GlowplugError) as caught:
+        gangs.client.invoke("several", {"tokens": [1000]}, "forward")
+    assert caught.value.code == "function_failed"
+    assert np.array_equal(answered(gangs, "several"), right)
+    assert len(workers_of(gangs, "several")) == 4
 
 
 def test_a_model_that_one_worker_cannot_hold_is_spread_over_as_few_as_can(gangs: Server) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from glowplug.core.errors import DeadlinePassed, GlowplugError, OutOfMemory, WorkerDied
-from tests.e2e.conftest import APPS, Server, all_gone, serving, until
+from tests.e2e.conftest import APPS, Server, all_gone, found_in, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -56,7 +56,7 @@ def name_of(pid: int) -> str:
 
 def folders(server: Server) -> int:
     """Folders of functions, as this machine sees them: the files in them are in the agent's memory."""
-    return len(list(server.run_dir.glob("scratch/e*/s*")))
+    return len(found_in(server.run_dir, "scratch/e*/s*"))
 
 
 def groups(server: Server) -> list[Path]:

@@ -108,10 +108,10 @@ def test_a_cold_start_is_counted_by_step_and_phase(server: Server) -> None:
     server.client.descend("add", "local")
     server.post("add", {"a": 1})
     found = metrics(server)
-    assert (
-        found["glowplug_cold_start_seconds_count", "imported", "fork"] >= 1
-        or found["glowplug_cold_start_seconds_count", "local", "fork"]
-    )
+    counts = [
+        found.get(("glowplug_cold_start_seconds_count", step, "fork")) for step in ("imported", "local")
+    ]
+    assert any(counts)
     load = server.client.load()
     cold = load.traffic["add.default"].last_cold
     assert cold is not None
@@ -136,7 +136,7 @@ def test_the_access_log_is_opened_again_on_sighup(logged: Server) -> None:
     authorized = {"authorization": "Bearer s3cret"}
     assert httpx.get(f"{logged.url}/system/info?key=private").status_code == 401
     assert httpx.post(f"{logged.url}/function/nobody", headers=authorized).status_code == 404
-    until(lambda: len(entries(path)) >= 2, "both are written")
+    until(lambda: [e for e in entries(path) if e["path"] == "/function/nobody"], "both are written")
     refused, unknown = entries(path)[-2:]
     assert (refused["path"], refused["status"], refused["method"]) == ("/system/info", 401, "GET")
     assert (unknown["path"], unknown["status"]) == ("/function/nobody", 404)
@@ -180,8 +180,8 @@ def test_a_changed_source_is_deployed_again(make_folder: Callable[[], Path]) -> 
         helper.write_text("WORD = 'second'\n")
         until(lambda: said() == '"second"', "what it imports was changed")
         source.write_text("this is no Python")
-        until(lambda: "what was deployed before goes on" in server.log.read_text(), "the error is shown")
-        assert "SyntaxError" in server.log.read_text()
+        until(lambda: "SyntaxError" in server.log.read_text(), "the error is shown")
+        until(lambda: "what was deployed before goes on" in server.log.read_text(), "it says what that means")
         assert said() == '"second"'
         source.write_text(
             "import glowplug\napp = glowplug.App('a')\n"

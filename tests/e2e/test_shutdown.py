@@ -66,6 +66,16 @@ def test_a_state_folder_in_use(server: Server) -> None:
     assert server.client.invoke("add", {"a": 1}) == 2
 
 
+def test_a_state_folder_that_can_be_none(folder: Path) -> None:
+    (folder / "file").touch()
+    for path in (folder / "file", folder / "file" / "below"):
+        done = glowplug("serve", "--port", "0", "--state-dir", path)
+        assert done.returncode == 3
+        assert f"the state folder {path} cannot be used" in " ".join(done.stderr.split())
+        assert "--state-dir" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_database_that_is_none(folder: Path) -> None:
     (folder / "state").mkdir()
     (folder / "state" / "glowplug.db").write_bytes(b"not a database at all" * 100)
@@ -82,8 +92,8 @@ def test_listening_to_others_needs_a_token(folder: Path) -> None:
 
 
 def test_nobody_answers() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    done = glowplug("ps", "--url", f"http://127.0.0.1:{port}")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # so nobody else does, and nobody listens
+        done = glowplug("ps", "--url", f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert done.returncode == 3
     assert "glowplug serve app.py" in " ".join(done.stderr.split())

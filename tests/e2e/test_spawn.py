@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -150,7 +151,7 @@ def ended(client: Client, call: str) -> CallRecord:
 def test_a_server_that_is_killed_forgets_no_call_and_runs_none_too_often(folder: Path, marks: Marks) -> None:
     """Killed while calls are taken and while they run, three times; each call that was acknowledged ends."""
     accepted: dict[str, tuple[str, str]] = {}
-    number = 0
+    numbers = itertools.count()
     for held in (False, True, False):
         with serving(folder) as server:
             server.deploy_some(APPS / "spawned.py", "again", "once")
@@ -158,11 +159,9 @@ def test_a_server_that_is_killed_forgets_no_call_and_runs_none_too_often(folder:
             stop = threading.Event()
 
             def spawn_on(function: str, server: Server = server, stop: threading.Event = stop) -> None:
-                nonlocal number
                 with Client(server.url) as client:
                     while not stop.is_set():
-                        number += 1
-                        text = f"{function}-{number}-{threading.get_ident()}"
+                        text = f"{function}-{next(numbers)}"
                         try:
                             call = client.spawn(function, {"port": marks.port, "text": text})
                         except Exception:

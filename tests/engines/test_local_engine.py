@@ -12,7 +12,7 @@ import pytest
 from glowplug.core.ids import NodeId
 from glowplug.testing.engine_suite import EngineHarness, EngineSuite
 
-from ..node.conftest import NODE, NodeUnderTest
+from ..node.conftest import NODE, WAIT_S, NodeUnderTest
 from ..node.test_plain_function import write_source
 
 
@@ -29,7 +29,7 @@ class _Harness:
         return self
 
     async def settle(self, until: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_S):
             while not until():
                 await asyncio.sleep(0.005)
 

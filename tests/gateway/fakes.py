@@ -267,8 +267,8 @@ async def running(
     serving = asyncio.create_task(server._serve([sock]))
     try:
         async with (
-            httpx.AsyncClient(base_url=house.url, timeout=20, verify=False) as house.http,
-            asyncio.timeout(30),
+            httpx.AsyncClient(base_url=house.url, timeout=60, verify=False) as house.http,
+            asyncio.timeout(120),
         ):
             yield house
     finally:

@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug.loader.gates import Gates
-from glowplug.loader.roots import held_tensors
+from glowplug.loader.roots import held_tensors, modules_of
 from glowplug.loader.stages import Recorder
 
 pytestmark = pytest.mark.torch
@@ -48,7 +48,7 @@ def guarded(gates: Gates) -> Any:
     """Unit 0 is the first layer, unit 1 the others."""
     model = net()
     unit_of = {id(t): int(module is not model[0]) for module, _, t in held_tensors(model)}
-    gates.install(held_tensors(model), unit_of)
+    gates.install(modules_of(model), unit_of)
     return model
 
 
@@ -64,6 +64,18 @@ def started(work: Callable[[], object]) -> tuple[threading.Thread, list[object]]
     thread = threading.Thread(target=run)
     thread.start()
     return thread, found
+
+
+def test_what_is_there_already_is_not_guarded() -> None:
+    gates = Gates(2)
+    gates.open(0)
+    model = guarded(gates)
+    assert type(model[0]._parameters) is dict
+    assert type(model[1]._parameters) is not dict
+    failed = Gates(2)
+    failed.fail(OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        guarded(failed)[0].weight  # noqa: B018 (reaching for it is the use)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -122,8 +122,19 @@ def test_an_unmappable_source_cannot_be_mapped(packed: Any) -> None:
 
 
 def test_strategies_that_build_say_that_they_need_to(packed: Any) -> None:
-    with pytest.raises(ValueError, match="give the function that does, as build="):
+    with pytest.raises(ValueError, match="pisel builds the model itself: give the function"):
         start(open_file(packed[2]), "pisel")
+
+
+def test_weights_alone_say_what_they_need(packed: Any, tmp_path: Path) -> None:
+    from safetensors.torch import save_model
+
+    save_model(loader.load(packed[2]), str(tmp_path / "plain.safetensors"))
+    torch.save({}, tmp_path / "plain.pt")
+    with pytest.raises(ValueError, match=r"plain\.safetensors: it holds weights only.*as build="):
+        loader.load(tmp_path / "plain.safetensors")
+    with pytest.raises(loader.WeightsUnreadable, match=r"plain\.pt is no pack.*build="):
+        loader.load(tmp_path / "plain.pt")
 
 
 class Held:
@@ -174,6 +185,37 @@ def test_the_object_is_there_before_its_weights(wide: Any, name: str) -> None:
         assert torch.equal(loading.model(x), expected)
     loading.wait()
     assert loading.done
+
+
+def test_an_example_input_is_read_by_who_asks_for_it(tmp_path: Path) -> None:
+    """It is an image, and longer than all that a load needs before its weights."""
+    model, x = nets.ConvNet().eval(), torch.zeros(1, 3, 300, 300)
+    info = loader.pack(model, x, tmp_path / "image.pack")
+    assert info.prime is not None
+    end = info.weights_offset
+    read: dict[bool, int] = {}
+    for primed in (False, True):
+        source = Ranges((tmp_path / "image.pack").read_bytes(), "image.pack")
+        loading = start(source, "streamed", primed=primed)
+        loading.wait()
+        read[primed] = sum(min(length, end - offset) for offset, length in source.ranges if offset < end)
+        prime = loading.prime()
+        assert (prime is not None) == primed
+    assert read[False] < info.prime.nbytes < read[True]
+    assert prime is not None
+    prime.run(loading.model)
+
+
+class Ranges(MemorySource):
+    """Keeps what it was asked for."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data, name)
+        self.ranges: list[tuple[int, int]] = []
+
+    def read_into(self, buffer: Any, offset: int, length: int) -> None:
+        self.ranges.append((offset, length))
+        super().read_into(buffer, offset, length)
 
 
 def test_a_stall_sends_what_is_awaited_ahead(wide: Any) -> None:
@@ -254,6 +296,21 @@ def test_damage_is_named_by_unit_tensor_and_offset(wide: Any, name: str) -> None
         loader.PackCorrupt, match=rf"bad\.pack: unit 2 \(layers: {unit.layers[0]}.*; tensors: .*bytes"
     ):
         loading.model(x)
+
+
+def test_what_is_mapped_is_checked_for_who_asks(wide: Any) -> None:
+    path, offset, x, expected = wide
+    with torch.inference_mode():
+        assert torch.equal(loader.load(path, strategy="mapped", verify=True)(x), expected)
+    with loader.open_pack(path) as pack:
+        unit = pack.info.units[2]
+    with path.open("r+b") as file:
+        file.seek(offset + unit.offset + 5)
+        (byte,) = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(loader.PackCorrupt, match=r"wide\.pack: unit 2 "):
+        loader.load(path, strategy="mapped", verify=True)(x)
 
 
 def test_damage_on_the_way_is_fetched_again(wide: Any) -> None:

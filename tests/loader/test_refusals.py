@@ -112,6 +112,18 @@ def test_a_class_of_a_script_is_found_where_main_has_it(tmp_path: Path, monkeypa
     assert isinstance(loader.load(path), nets.ConvNet)
 
 
+def test_packing_a_class_of_a_script_warns(tmp_path: Path) -> None:
+    class Scripted(torch.nn.Linear):
+        __module__ = "__main__"
+
+    holder = torch.nn.Sequential(Scripted(2, 2)).eval()
+    with (
+        pytest.warns(UserWarning, match=r"no other process will find .*Scripted"),
+        pytest.raises(loader.NotPicklable),
+    ):
+        loader.pack(holder, torch.zeros(1, 2), tmp_path / "a.pack")
+
+
 class Touch:
     """What a hostile skeleton does: it names a function, and unpickling calls it."""
 

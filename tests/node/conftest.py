@@ -27,6 +27,8 @@ from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import Reply, WorkerConnections
 
 NODE = NodeId("local")
+WAIT_S = 180.0
+"""Patience with a machine that has much else to do; what goes well waits for none of it."""
 
 
 class NodeUnderTest:
@@ -64,7 +66,7 @@ class NodeUnderTest:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def until(self, wanted: Callable[[Event], bool], timeout_s: float = 60) -> Any:
+    async def until(self, wanted: Callable[[Event], bool], timeout_s: float = WAIT_S) -> Any:
         """The first event, told already or to come, that is wanted."""
         async with self._arrived:
             await asyncio.wait_for(self._arrived.wait_for(lambda: any(map(wanted, self.events))), timeout_s)

@@ -26,7 +26,7 @@ from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 from glowplug.loader.devices.cuda import cards
-from tests.node.conftest import NODE, NodeUnderTest
+from tests.node.conftest import NODE, WAIT_S, NodeUnderTest
 
 pytestmark = pytest.mark.e2e
 
@@ -87,7 +87,7 @@ def comm(pid: int) -> str:
 
 
 async def until(condition: Callable[[], Any]) -> Any:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_S):
         while not (found := condition()):
             await asyncio.sleep(0.005)
     return found

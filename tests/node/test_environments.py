@@ -23,7 +23,7 @@ from glowplug.core.specs import FunctionSpec
 from glowplug.node.installer import find_installer
 from tests.wheels import make_source, make_wheel
 
-from .conftest import NODE, NodeUnderTest
+from .conftest import NODE, WAIT_S, NodeUnderTest
 
 pytestmark = pytest.mark.e2e
 
@@ -293,7 +293,7 @@ async def at_door(node: NodeUnderTest, shelf: Path, play: Callable[..., Any]) ->
         climb(node, spec, 201)
         found: dict[str, tuple[int, Visitor]] = {}
         for _ in range(2):
-            visitor = await asyncio.wait_for(visitors.get(), 60)
+            visitor = await asyncio.wait_for(visitors.get(), WAIT_S)
             who, number = (await visitor[0].readline()).split()
             found[who.decode()] = (int(number), visitor)
         await play(spec, found)
@@ -304,7 +304,7 @@ async def at_door(node: NodeUnderTest, shelf: Path, play: Callable[..., Any]) ->
 async def gone(visitor: Visitor) -> None:
     """Returns when the process at the other end is."""
     try:
-        assert await asyncio.wait_for(visitor[0].read(), 60) == b""
+        assert await asyncio.wait_for(visitor[0].read(), WAIT_S) == b""
     except ConnectionResetError:
         pass
 

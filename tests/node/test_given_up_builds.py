@@ -13,7 +13,7 @@ from glowplug.core.events import Built, StepLost, StepReached
 from glowplug.core.ids import CommandId
 from glowplug.core.ladder import Step
 
-from .conftest import NODE, NodeUnderTest
+from .conftest import NODE, WAIT_S, NodeUnderTest
 
 pytestmark = pytest.mark.e2e
 
@@ -46,17 +46,17 @@ def test_a_build_that_is_given_up_ends(on_node: Callable[..., None], node_folder
             assert isinstance(await node.import_environment(spec), StepReached)
 
             async def let_in() -> None:
-                _, writer = await asyncio.wait_for(visitors.get(), 60)
+                _, writer = await asyncio.wait_for(visitors.get(), WAIT_S)
                 writer.write(b"\n")
 
             for processes_before in (0, 1):  # in its build child, in its probe
                 node.engine.submit(Build(CommandId(1000 + processes_before), NODE, spec))
                 for _ in range(processes_before):
                     await let_in()
-                reader, _ = await asyncio.wait_for(visitors.get(), 60)
+                reader, _ = await asyncio.wait_for(visitors.get(), WAIT_S)
                 lost = await node.descend("build", spec.version, Step.LOCAL)
                 assert isinstance(lost, StepLost)
-                assert await asyncio.wait_for(reader.read(), 60) == b""
+                assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
             assert isinstance(await node.descend("build", spec.version, Step.LOCAL), StepLost)
             again, *_ = await asyncio.gather(node.build(spec), let_in(), let_in())
             assert isinstance(again, Built), again

@@ -29,10 +29,10 @@ def fail(how: str) -> None:
 
 
 def wait(path: str) -> str:
-    """Says that it runs, and then waits for ever."""
-    with open(path, "w") as file:
-        file.write("running\n")
+    """Says that it runs, and then waits for ever. It may be interrupted as soon as it says so."""
     try:
+        with open(path, "w") as file:
+            file.write("running\n")
         time.sleep(1000)
     except RequestCancelled:
         with open(path, "a") as file:

@@ -44,7 +44,7 @@ from glowplug.transport.shared_memory import (
 )
 from tests.transport.hello import take_hello
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 SIGNAL_AGAIN_S = 1.0
 
 

@@ -50,7 +50,7 @@ def test_nothing_has_to_be_closed_for_lines_to_appear(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         lines.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_a_file_that_was_renamed_is_left_on_request(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_file_that_was_renamed_is_left_on_request(tmp_path: Path) -> None:
         lines.put(2)
         lines.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
     assert ((tmp_path / "log.1").read_text(), path.read_text()) == ("line 1\n", "line 2\n")
 
 

@@ -49,6 +49,6 @@ def start_worker() -> Iterator[StartWorker]:
 
     yield start
     for thread in threads:
-        thread.join(timeout=5)
+        thread.join(timeout=60)
         assert not thread.is_alive(), "a worker did not see the end of its connection"
     assert open_descriptors() <= before

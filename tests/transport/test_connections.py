@@ -28,7 +28,7 @@ def run(scenario: Callable[[WorkerConnections], Awaitable[None]], **options: int
     async def whole() -> None:
         connections = WorkerConnections(**options)  # type: ignore[arg-type]
         try:
-            await asyncio.wait_for(scenario(connections), 20)
+            await asyncio.wait_for(scenario(connections), 60)
         finally:
             connections.close()
 

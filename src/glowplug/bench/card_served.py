@@ -22,6 +22,7 @@ from glowplug.bench.models import examples_dir
 from glowplug.bench.result import spread
 from glowplug.bench.systems.live import HttpCaller
 from glowplug.bench.systems.processes import descendants
+from glowplug.node import on_device
 
 STEPS = ("imported", "staged", "parked", "warm")
 ALONE = "staged, no context ready"
@@ -155,7 +156,7 @@ def context_is_ready(agent_pid: int) -> bool:
     """Whether a process below this agent has a device's context and no function."""
     for pid in descendants(agent_pid):
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/comm").read_text() == "ready-context\n":
+            if Path(f"/proc/{pid}/comm").read_text() == f"{on_device.NAME}\n":
                 return True
     return False
 

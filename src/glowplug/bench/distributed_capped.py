@@ -75,7 +75,11 @@ def _pipeline(options: Options, network: Network, x: Floats, caps: MemoryCaps | 
     spread = assignments.pipeline(network, x.shape[1], cuts, batches)
     told = RunOptions(memory_bytes=options.capped_bytes, deadline_s=3600, parts=folder)
     return run_gang(
-        network, x, spread, options=told, platform=lambda _: LocalPlatform(caps, options.capped_bytes)
+        network,
+        x,
+        spread,
+        options=told,
+        platform=lambda deployed: LocalPlatform(deployed, caps, options.capped_bytes),
     )
 
 

@@ -2,8 +2,8 @@
 damaged, doubled, late and out of order, each against a clean run of the same plan over the same channel
 just before it.
 
-What happens is drawn by each run's seed, its number. What is left of all runs, clean ones too, is counted
-after the last: processes, files and what lies in brokers and stores.
+What happens is drawn by each run's seed, its number. What is left after a pair is counted: processes, files
+and what lies in brokers and stores. With `folder` each pair is kept, and who runs it again goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import random
 import statistics
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from glowplug.bench.distributed_fault_pairs import Pair, Pairs
 from glowplug.bench.distributed_options import Options, Tell
 from glowplug.bench.distributed_services import Service, services
 from glowplug.bench.result import Claim, claim, spread
@@ -54,12 +56,9 @@ class _Cell(msgspec.Struct, frozen=True):
     layers: int
     service: Service
 
-
-class _Pair(msgspec.Struct, frozen=True, eq=False):
-    """One after the other, so that a busy machine harms both."""
-
-    clean: Run
-    faulty: Run
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.plan, self.service.channel
 
 
 class _Ground(msgspec.Struct, frozen=True, eq=False):
@@ -78,18 +77,32 @@ def run(options: Options, tell: Tell) -> tuple[Rows, list[Claim], list[str]]:
             services(folder, options.real_channels) as (available, missing),
             _temporary(folder / "temporary"),
         ):
-            bench = _Bench(options, folder)
             cells = [_Cell(plan, _layers(options, each), each) for each in available for plan in PLANS]
+            names = [(cell.name, cell.layers) for cell in cells]
+            settings = (options.neurons[0], options.real_samples, options.real_workers, names)
+            pairs = Pairs(Path(options.folder) if options.folder else None, settings)
+            bench = _Bench(options, folder)
+            began_s = time.monotonic()
             for number in range(options.fault_runs):
-                cell = cells[number % len(cells)]
-                where = f"{cell.plan} over {cell.service.channel}"
-                tell(f"faults: {number + 1} of {options.fault_runs}, {where}")
-                bench.measure(cell, number)
-            left = bench.left_behind(available)
-    for each in left:
-        tell(f"faults: left behind: {each}")
-    rows = [bench.row(cell) for cell in cells if cell in bench.pairs]
-    return rows, _claims(rows, left), missing
+                if number in pairs.found:
+                    continue
+                if options.within_s and time.monotonic() - began_s > options.within_s:
+                    missing.append(
+                        f"faults: {len(pairs.found)} of {options.fault_runs} runs yet: run it again"
+                    )
+                    break
+                pair = bench.measure(cells[number % len(cells)], number)
+                pairs.add(pair)
+                tell(
+                    f"faults: {number + 1} of {options.fault_runs}, {pair.plan} over {pair.channel}: "
+                    f"{pair.clean_s:.2f} s, then {pair.faulty_s:.2f}"
+                    + "".join(f", left {one}" for one in pair.left)
+                )
+    of_cell = defaultdict(list)
+    for pair in pairs.found.values():
+        of_cell[pair.plan, pair.channel].append(pair)
+    rows = [_row(options, cell, of_cell[cell.name]) for cell in cells if cell.name in of_cell]
+    return rows, _claims(rows, [one for pair in pairs.found.values() for one in pair.left]), missing
 
 
 def _layers(options: Options, service: Service) -> int:
@@ -109,16 +122,31 @@ def _temporary(folder: Path) -> Iterator[None]:
 
 class _Bench:
     def __init__(self, options: Options, folder: Path) -> None:
-        self.pairs: dict[_Cell, list[_Pair]] = defaultdict(list)
         self._options, self._folder = options, folder
         self._inputs = digits(options.neurons[0], options.real_samples, SEED)
         self._grounds: dict[int, _Ground] = {}
 
-    def measure(self, cell: _Cell, seed: int) -> None:
-        """A clean run, and at once one in which what `seed` says goes wrong."""
-        faults = _faults(self._ground(cell.layers).assignments[cell.plan], cell.layers, seed)
+    def measure(self, cell: _Cell, number: int) -> Pair:
+        """A clean run, and at once, so that a busy machine harms both, one in which things go wrong as the
+        number draws."""
+        ground = self._ground(cell.layers)
         clean = self._run(cell, Faults())
-        self.pairs[cell].append(_Pair(clean, self._run(cell, faults)))
+        faulty = self._run(cell, _faults(ground.assignments[cell.plan], cell.layers, number))
+        return Pair(
+            number=number,
+            plan=cell.plan,
+            channel=cell.service.channel,
+            clean_s=clean.seconds,
+            faulty_s=faulty.seconds,
+            restarts=faulty.restarts,
+            went_back=faulty.epochs - 1,
+            damaged=sum(worker.damaged for worker in faulty.workers),
+            sent_again=sum(worker.sent_again for worker in faulty.workers),
+            bytes_sent=faulty.meter.message_bytes_sent,
+            rows_sent=faulty.rows_sent,
+            equal=all(np.array_equal(each.output, ground.answer) for each in (clean, faulty)),
+            left=tuple(self._left_behind(cell.service)),
+        )
 
     def _run(self, cell: _Cell, faults: Faults) -> Run:
         ground = self._ground(cell.layers)
@@ -128,53 +156,21 @@ class _Bench:
             checkpoints=str(self._folder / "checkpoints"),
             keep=True,
             stall_s=0.1,
-            spares=1,
             parts=str(self._folder / "parts"),
         )
         assignment = ground.assignments[cell.plan]
         return run_gang(ground.network, self._inputs, assignment, cell.service.make(), options)
 
-    def row(self, cell: _Cell) -> dict[str, Any]:
-        pairs, answer = self.pairs[cell], self._ground(cell.layers).answer
-        found, clean = [pair.faulty for pair in pairs], [pair.clean for pair in pairs]
-        return {
-            "part": "faults",
-            "system": "ours",
-            "plan": cell.plan,
-            "channel": cell.service.channel,
-            "neurons": self._options.neurons[0],
-            "layers": cell.layers,
-            "samples": self._options.real_samples,
-            "workers": self._options.real_workers,
-            "seed": SEED,
-            "runs": len(found),
-            **spread("total_s", [each.seconds for each in found]),
-            **spread("clean_s", [each.seconds for each in clean]),
-            **spread("recovery", [pair.faulty.seconds / pair.clean.seconds for pair in pairs]),
-            "restarts": sum(each.restarts for each in found),
-            "went_back": sum(each.epochs - 1 for each in found),
-            "damaged": sum(worker.damaged for each in found for worker in each.workers),
-            "sent_again": sum(worker.sent_again for each in found for worker in each.workers),
-            "usd": None,
-            "bytes_sent": statistics.median(each.meter.message_bytes_sent for each in found),
-            "rows_sent": found[0].rows_sent,
-            "predicted_s": None,
-            "predicted_usd": None,
-            "delay_model": None,
-            "equal": all(np.array_equal(each.output, answer) for each in [*found, *clean]),
-            "simulated": False,
-        }
-
-    def left_behind(self, available: list[Service]) -> list[str]:
+    def _left_behind(self, service: Service) -> list[str]:
         """Processes of workers, and what lies in files, brokers and stores."""
         found = [
             f"process {pid}"
             for pid in descendants(os.getpid())
-            if "glowplug.distributed.worker" in command_line(pid)
+            if "glowplug.distributed.zygote_main" in command_line(pid)
         ]
         stored = (path for path in (self._folder / "checkpoints").rglob("*") if path.is_file())
         found += [str(path) for path in (*(self._folder / "temporary").iterdir(), *stored)]
-        return found + [f"{each.channel}: {what}" for each in available for what in each.left()]
+        return found + [f"{service.channel}: {what}" for what in service.left()]
 
     def _ground(self, layers: int) -> _Ground:
         if layers not in self._grounds:
@@ -198,6 +194,37 @@ def _faults(assignment: Assignment, layers: int, seed: int) -> Faults:
     mine = [index for index, owner in enumerate(owners) if worker in owner]
     step = FIRST + share * layers + rng.choice(mine)
     return Faults(seed=seed, kills=(Kill(worker, step),), **_SHARES)
+
+
+def _row(options: Options, cell: _Cell, pairs: list[Pair]) -> dict[str, Any]:
+    return {
+        "part": "faults",
+        "system": "ours",
+        "plan": cell.plan,
+        "channel": cell.service.channel,
+        "neurons": options.neurons[0],
+        "layers": cell.layers,
+        "samples": options.real_samples,
+        "workers": options.real_workers,
+        "seed": SEED,
+        "runs": len(pairs),
+        "numbers": sorted(pair.number for pair in pairs),
+        **spread("total_s", [pair.faulty_s for pair in pairs]),
+        **spread("clean_s", [pair.clean_s for pair in pairs]),
+        **spread("recovery", [pair.recovery for pair in pairs]),
+        "restarts": sum(pair.restarts for pair in pairs),
+        "went_back": sum(pair.went_back for pair in pairs),
+        "damaged": sum(pair.damaged for pair in pairs),
+        "sent_again": sum(pair.sent_again for pair in pairs),
+        "usd": None,
+        "bytes_sent": statistics.median(pair.bytes_sent for pair in pairs),
+        "rows_sent": pairs[0].rows_sent,
+        "predicted_s": None,
+        "predicted_usd": None,
+        "delay_model": None,
+        "equal": all(pair.equal for pair in pairs),
+        "simulated": False,
+    }
 
 
 def _claims(rows: Rows, left: list[str]) -> list[Claim]:

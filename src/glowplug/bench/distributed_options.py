@@ -22,8 +22,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs.
     Real runs are of the smallest network, over `real_channels`, with `real_samples` and `real_workers`;
     over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of part `live`, and
-    `fault_runs` the runs in which something goes wrong. Part `capped` has a network of its own, whose
-    workers may hold `capped_bytes` each.
+    `fault_runs` the runs in which something goes wrong; `folder` keeps them too, and after `within_s`, if it
+    is given, no more are begun. Part `capped` has a network of its own, whose workers may hold
+    `capped_bytes` each.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -45,6 +46,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     real_workers: int = 4
     queue_layers: int = 12
     fault_runs: int = 100
+    within_s: float = 0.0
     capped_neurons: int = 16384
     capped_layers: int = 1920
     capped_samples: int = 1000

@@ -17,12 +17,24 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "plain": {"memory": "100MB", "max_queue": 50},
     "other": {"memory": "100MB", "max_queue": 50},
     "numeric": {"memory": "200MB", "libraries": ["numpy"], "max_queue": 50},
+    "carded": {"memory": "100MB", "device": "gpu", "device_memory": "100MB", "max_queue": 50},
 }
-"""Two of one environment, one of another."""
+"""Three of one environment, of which one computes on a device, and one of another."""
+OPTIONS = ("--devices", "virtual:1x1GB@20GB/s,context=10MB/20ms")
+"""Of the server. A process that has the device's context waits for the next function."""
 _PATIENCE_S = 20.0
-_UNSTAGED_S = 2.0
+_ABSENT_S = 2.0
+_MADE_BY_KILLING: dict[Victim, Victim] = {
+    "function": "worker",
+    "standby": "environment",
+    "context": "worker",
+}
+"""A function is staged again after its worker had to come from the environment; an interpreter is put in
+reserve after an environment has begun, a context made ready after one was taken. So where none is found for a
+while, one of those is killed first."""
 _LOOK_S = 0.01
 _VALUES = 50
+_BIG_SHARE, _BIG_BYTES = 0.2, 300_000
 
 
 class Chaos:
@@ -36,17 +48,16 @@ class Chaos:
         self.deeds: Counter[str] = Counter()
 
     async def kill(self, kind: Victim) -> None:
-        """Kills one process of that kind, as soon as there is one. A build is begun where none runs; a
-        function is staged again after its worker had to come from the environment, so one is killed first. A
-        server is started again at once, as a service manager would."""
+        """Kills one process of that kind, as soon as there is one. A build is begun where none runs. A server
+        is started again at once, as a service manager would."""
         start_s = time.monotonic()
         deadline_s, killed_s = start_s + _PATIENCE_S, start_s
         begun: asyncio.Task[bool] | None = None
         while not self._kill_one(kind):
             if kind == "build" and (begun is None or begun.done()):
                 begun = asyncio.create_task(self.deploy())
-            if kind == "function" and time.monotonic() - killed_s > _UNSTAGED_S:
-                self._kill_one("worker")
+            if kind in _MADE_BY_KILLING and time.monotonic() - killed_s > _ABSENT_S:
+                self._kill_one(_MADE_BY_KILLING[kind])
                 killed_s = time.monotonic()
             if time.monotonic() > deadline_s:
                 self.spared[kind] += 1
@@ -83,13 +94,15 @@ def deck(kinds: Sequence[Victim], count: int, rng: Rng) -> list[Victim]:
 
 
 def mixed_load(caller: Caller, deployer: Deployer, rate: float, rng: Rng) -> Load:
-    """Requests for all of FUNCTIONS, each checked against the versions that there were."""
+    """Requests for all of FUNCTIONS, each checked against the versions that there were. Some have big bodies,
+    which travel in shared memory."""
     names = sorted(FUNCTIONS)
 
     async def send() -> Outcome:
         name, value = rng.choice(names), rng.randrange(_VALUES)
+        blanks = _BIG_BYTES if rng.random() < _BIG_SHARE else 0
         return await caller.call(
-            name, {"value": value}, lambda answer: deployer.is_right(name, value, 1, answer)
+            name, {"value": value}, lambda answer: deployer.is_right(name, value, 1, answer), blanks=blanks
         )
 
     return Load(rate, rng, send)

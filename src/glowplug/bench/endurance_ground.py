@@ -20,14 +20,18 @@ from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.systems.processes import command_line, descendants, living
 from glowplug.bundle.store import BundleStore
 from glowplug.client import Client
-from glowplug.node import agent_main
+from glowplug.node import agent_main, on_device, standby
 from glowplug.server.database import Database
 
-Victim = Literal["server", "agent", "environment", "function", "worker", "build"]
-VICTIMS: tuple[Victim, ...] = ("server", "agent", "environment", "function", "worker", "build")
+Victim = Literal["server", "agent", "standby", "environment", "function", "context", "worker", "build"]
+VICTIMS: tuple[Victim, ...] = (
+    "server", "agent", "standby", "environment", "function", "context", "worker", "build"
+)  # fmt: skip
 _NAMES: dict[Victim, tuple[str, ...]] = {
+    "standby": (standby.NAME[:15],),
     "environment": ("glowplug-zygote",),
     "function": ("stage:",),
+    "context": (on_device.NAME,),
     "worker": ("worker:",),
     "build": ("build:", "probe:"),
 }

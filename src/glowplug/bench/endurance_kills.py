@@ -16,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from glowplug.bench.endurance_chaos import FUNCTIONS, Chaos, deck, mixed_load
+from glowplug.bench.endurance_chaos import FUNCTIONS, OPTIONS, Chaos, deck, mixed_load
 from glowplug.bench.endurance_deploys import Deployer
 from glowplug.bench.endurance_ground import VICTIMS, Ground
 from glowplug.bench.endurance_load import (
@@ -32,8 +32,8 @@ from glowplug.bench.result import Claim, claim
 from glowplug.core.rng import rng_for
 
 SETTLE_S = 60.0
-_CHECK_EVERY = 7
-"""After so many kills everything must return before the next one: that many kinds and one."""
+_CHECK_EVERY = len(VICTIMS) + 1
+"""After so many kills everything must return before the next one."""
 _UNDISTURBED_S = 3.0
 _DEFECTS = (
     "internal",
@@ -75,7 +75,7 @@ async def _one(
 ) -> dict[str, Any]:
     """One run."""
     rng = rng_for(options.seed, 1000 + number)
-    ground = Ground(folder, options.budget_bytes)
+    ground = Ground(folder, options.budget_bytes, OPTIONS)
     deployer = Deployer(ground, FUNCTIONS)
     chaos = Chaos(ground, deployer, rng_for(options.seed, 2000 + number))
     caller = Caller(ground.address)

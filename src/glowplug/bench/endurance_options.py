@@ -54,5 +54,5 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             self, functions=20, calls=40, least_bytes=30 * 10**6, most_bytes=60 * 10**6,
             budget_bytes=1300 * 10**6, idle_functions=20, sample_every_s=0.1,
             request_s=0.005, capacity_s=0.5, overload_s=3.0, priority_requests=20, priority_rounds=1,
-            kills=12, kills_per_run=12, kill_gap_s=0.1, soak_s=3.0,
+            kills=16, kills_per_run=16, kill_gap_s=0.1, soak_s=3.0,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from glowplug.bench.endurance_chaos import FUNCTIONS, Chaos, mixed_load
+from glowplug.bench.endurance_chaos import FUNCTIONS, OPTIONS, Chaos, mixed_load
 from glowplug.bench.endurance_deploys import Deployer
 from glowplug.bench.endurance_ground import Ground, Victim
 from glowplug.bench.endurance_kills import SETTLE_S, aftermath, facts
@@ -75,7 +75,7 @@ def run(options: Options, folder: Path, tell: Tell) -> tuple[list[dict[str, Any]
 
 async def _soak(options: Options, folder: Path, tell: Tell) -> dict[str, Any]:
     rng = rng_for(options.seed, 20)
-    ground = Ground(folder, options.budget_bytes)
+    ground = Ground(folder, options.budget_bytes, OPTIONS)
     deployer = Deployer(ground, FUNCTIONS)
     chaos = Chaos(ground, deployer, rng_for(options.seed, 21))
     caller = Caller(ground.address)

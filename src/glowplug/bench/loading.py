@@ -1,16 +1,17 @@
 """`loading`: a model from its store to its first answer, by every strategy and by the libraries people use.
 
 Everything but the peers runs in this process, whose thread pools and kernel caches are warm for each
-model, as theirs are in their own. Systems alternate within each repeat. Stores on paper
-(`ThrottledSource`) have their bytes in this process's memory: their bandwidth and latency are simulated,
-and everything else is real.
+model, as theirs are in their own. OpenMP spins as briefly as in the platform's processes, in both (decision
+076). Systems alternate within each repeat. Stores on paper (`ThrottledSource`) have their bytes in this
+process's memory: their bandwidth and latency are simulated, and everything else is real.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import Arena
 from glowplug.loader.stages import Timeline
 from glowplug.loader.strategies import STRATEGIES
+from glowplug.node.interpreters import RUNTIME_TUNING
 
 PAPERS_STORE_BYTES_S = 1.25e9
 COLUMNS = (
@@ -144,6 +146,7 @@ class _Run:
 
 def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
     """Measures; `tell` hears of progress. Raises RuntimeError when a system gives no answer at all."""
+    spins = openmp_of_the_platform(sys.modules, os.environ)
     import torch
 
     options = options.resolved()
@@ -162,10 +165,22 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
     rows = [*found.rows, *scheduler, *sharing, *peers]
     settings = msgspec.to_builtins(options) | {
         "latency_s": LATENCY_S, "fill_bytes_s": found.fill_bytes_s, "threads": torch.get_num_threads(),
+        "openmp_spins": spins,
         "papers_figures": PAPER, "timelines": msgspec.to_builtins(found.timelines),
     }  # fmt: skip
     claims = loading_claims.equality(rows) if options.quick else loading_claims.claims(rows)
     return Result(experiment="loading", settings=settings, rows=rows, claims=claims, missing=missing)
+
+
+def openmp_of_the_platform(loaded: Container[str], environment: MutableMapping[str, str]) -> str | None:
+    """Has OpenMP spin at its barriers as it does in the platform's processes, unless the environment says
+    how; returns for how many rounds. OpenMP reads it when it is loaded, with torch: later it is left alone,
+    and None is OpenMP's own choice.
+    """
+    name = "GOMP_SPINCOUNT"
+    if "torch" not in loaded:
+        environment.setdefault(name, RUNTIME_TUNING[name])
+    return environment.get(name)
 
 
 def report(result: Result, console: Console) -> None:

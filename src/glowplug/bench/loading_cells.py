@@ -159,7 +159,8 @@ def floor_s(
 ) -> float:
     """What no loader can beat: the last unit's arrival, and what must be computed after each unit has
     come; or the work of computing and copying, shared by the cores. `papers.md` of the design has the
-    derivation."""
+    derivation. It leaves out the head's read, the build, the checksums, and what two threads that compute
+    lose when a third takes one of their cores (decision 075)."""
     rate = min(bandwidth_bytes_s, fill_bytes_s)
     arrived_s, left_s, least_s = latency_s, sum(subject.compute_s), 0.0
     for unit, compute_s in zip(subject.info.units, subject.compute_s, strict=True):

@@ -45,7 +45,7 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
     rows: list[Row] = []
     claims: list[Claim] = []
     missing = [f"part {part}: not asked for" for part in PARTS if part not in options.parts]
-    settings = msgspec.to_builtins(options)
+    settings = msgspec.to_builtins(options) | {"resume": ""}  # a path of this machine
     parts: dict[str, Callable[[], Found]] = {
         "decisions": lambda: scheduling_decisions.run(options, tell),
         "batches": lambda: scheduling_batches.run(options, tell),

@@ -143,7 +143,7 @@ def run(
             platform = on_lambda(cloud, options)
         else:
             held = None if isinstance(caps, OSError) else caps
-            platform = lambda _: LocalPlatform(held, options.memory_bytes)  # noqa: E731
+            platform = lambda deployed: LocalPlatform(deployed, held, options.memory_bytes)  # noqa: E731
         found = run_distributed(network, inputs, assignment, room, options, watch=watch, platform=platform)
     equal = is_equal(network, inputs, found) if check else None
     if json:

@@ -52,10 +52,18 @@ def pack(
             with loader.without_init():
                 model = _called(module, name, file)
             loader.assign(model, loader.read_state_dict(weights), weights)
+        inputs = _called(module, example, file)
         with console.status(f"packing {out}"):
-            info = loader.pack(model.eval(), _called(module, example, file), out)
+            info = loader.pack(model.eval(), inputs, out)
     except (loader.LoaderError, OSError) as error:
         raise WeightsError(str(error)) from error
+    except GlowplugError:
+        raise
+    except Exception as error:
+        # The model is somebody's code: its forward may raise anything.
+        raise InvalidDeclaration(
+            f"{file}: the model cannot run on what {example}() returns: {type(error).__name__}: {error}"
+        ) from error
     facts = {
         "path": info.path, "digest": info.digest, "file_bytes": info.file_nbytes,
         "weights_bytes": info.weights_nbytes, "tensors": len(info.tensors), "units": len(info.units),
@@ -110,17 +118,20 @@ def load(
     with contextlib.suppress(ImportError):
         import torch  # noqa: F401  (seconds that are not the load's)
     try:
-        loading = loader.start_load(source, device, strategy, build=builder, watched=True)
+        loading = loader.start_load(source, device, strategy, build=builder, watched=True, primed=True)
         prime = loading.prime()
         if prime is not None:
             prime.run(loading.model)
         answered_s = time.perf_counter()
         loading.wait()
-    except (loader.LoaderError, OSError, ValueError, RuntimeError, ImportError) as error:
-        raise WeightsError(str(error)) from error
-    found = loading.finish(answered_s)
-    if timeline is not None:
-        timeline.write_bytes(found.perfetto())
+        found = loading.finish(answered_s)
+        if timeline is not None:
+            timeline.write_bytes(found.perfetto())
+    except GlowplugError:
+        raise
+    except Exception as error:
+        # What is loaded is somebody's code, and so is what builds it.
+        raise WeightsError(str(error) or type(error).__name__) from error
     facts = {
         "source": source, "strategy": found.strategy,
         "first_answer_s": found.end_s if prime is not None else None,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TextIO, cast
 import msgspec
 import structlog
 import uvloop
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.compose import System, default_state_dir
@@ -31,7 +31,7 @@ _POLICIES = ControlSettings()
 def serve(
     *files: Path,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
     token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
     memory: str = "4GB",
     state_dir: Path | None = None,
@@ -45,7 +45,7 @@ def serve(
     preload_cpu_share: float = _POLICIES.preload_cpu_share,
     preload_memory_share: float = _POLICIES.preload_memory_share,
     preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
-    threads: int = 0,
+    threads: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
     strict: bool = False,
     same_user: bool = False,
     journal: bool = True,
@@ -54,7 +54,7 @@ def serve(
     results_kept: str = "1h",
     reload: bool = False,
     json: bool = False,
-    log_level: str = "info",
+    log_level: Literal["debug", "info", "warning", "error"] = "info",
 ) -> None:
     """Start the server and deploy FILES on it.
 
@@ -125,7 +125,7 @@ def serve(
     json
         Print one JSON line when ready, and the log as JSON.
     log_level
-        debug, info, warning or error.
+        What of the log is written: this, and what is worse.
     """
     if reload and not files:
         raise InvalidArguments("--reload: name the files that are to be watched", "reload")
@@ -228,7 +228,7 @@ def _greet(url: str, system: System, folder: Path, options: ServerOptions) -> No
 
 
 def _set_up_logging(level: str, as_json: bool) -> None:
-    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    number = logging.getLevelNamesMapping()[level.upper()]
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import islice
 
 from glowplug.control import answers, holdings
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
-from glowplug.control.fleet.records import Running
+from glowplug.control.fleet.records import Device, Running
 from glowplug.control.records import Instance, Request, Slot
 from glowplug.core.commands import Cancel, Dispatch
 from glowplug.core.ids import GatewayId, RequestId
@@ -23,7 +23,8 @@ def is_unused(instance: Instance) -> bool:
 
 
 def reindex(c: Context, instance: Instance) -> None:
-    """Moves the instance to the index its state calls for, and offers it for eviction when it is idle."""
+    """Moves the instance to the index its state calls for, and offers it for eviction when it is idle, or on
+    a device sees to that (offers.py)."""
     phase = c.holding_of(instance).phase
     slot: Slot
     if instance.draining or phase == "descending":
@@ -41,7 +42,14 @@ def reindex(c: Context, instance: Instance) -> None:
         if slot:
             getattr(version, slot)[instance.id] = None
         instance.slot = slot
-    if instance.host is not None:
+    if instance.device is not None:
+        if slot == "idle":
+            c.idled[instance.id] = c.unoffered[instance.id] = None
+        else:
+            c.unoffered.pop(instance.id, None)
+            c.policies.eviction.withdraw(instance.key)
+        places.reindexed(c, instance)
+    elif instance.host is not None:
         if slot == "idle":
             c.idled[instance.id] = None
         host = c.store.instances.get(instance.host)
@@ -57,8 +65,6 @@ def reindex(c: Context, instance: Instance) -> None:
             c.idled[instance.id] = None
     else:
         c.policies.eviction.withdraw(instance.key)
-    if instance.device is not None:
-        places.reindexed(c, instance)
     if slot != before and c.policies.preload.foresees:
         c.preload_check = True
 
@@ -93,9 +99,8 @@ def bind(c: Context, instance: Instance) -> None:
     c.emit(Dispatch(id=c.command_id(), requests=(request.id,), instance=instance.id, gateway=request.gateway))
 
 
-def bind_batch(c: Context, instance: Instance, numbers: Iterable[RequestId], expected_s: float) -> None:
-    """Sends requests that stood in the line of the instance's device, as one batch."""
-    requests = [c.store.requests[number] for number in numbers]
+def bind_batch(c: Context, instance: Instance, requests: Sequence[Request], expected_s: float) -> None:
+    """Sends requests that wait nowhere any more to a worker on a device, as one batch."""
     function, device = c.function_of(instance), places.device_of(c, instance)
     assert device is not None
     for request in requests:
@@ -113,19 +118,21 @@ def bind_batch(c: Context, instance: Instance, numbers: Iterable[RequestId], exp
         c.emit(Dispatch(id=c.command_id(), requests=tuple(sent), instance=instance.id, gateway=gateway))
 
 
-def unbind(c: Context, instance: Instance, request: Request) -> None:
+def unbind(c: Context, instance: Instance, request: Request) -> tuple[Device, int] | None:
+    """Returns what has ended with the request: a batch of so many on the device."""
     del instance.bound[request.id]
     request.instance = None
     instance.busy_since_s = c.now_s
     c.function_of(instance).in_flight -= 1
     if request.stopping:
         c.clear_timer(f"cancel:{request.id}")
-    if instance.device is not None and not instance.bound:
-        device = places.device_of(c, instance)
-        running = None if device is None else device.running.pop(instance.id, None)
-        if device is not None and running is not None:
-            c.store.fleet.tally.compute_s += c.now_s - running.since_s
-            places.changed(c, device)
+    device = places.device_of(c, instance) if not instance.bound else None
+    running = device.running.pop(instance.id, None) if device is not None else None
+    if device is None or running is None:
+        return None
+    c.store.fleet.tally.compute_s += c.now_s - running.since_s
+    places.changed(c, device)
+    return device, running.size
 
 
 def stop_cancelled(c: Context, instance: Instance) -> None:

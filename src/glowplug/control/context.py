@@ -43,8 +43,8 @@ class Context:
     """A handler changes records and emits commands; what follows from it is marked, not done.
 
     `dirty` functions are looked at again, `freed` nodes offered to those who wait for memory, `idled`
-    instances lent or let go, lines of `moved` devices moved on and the fleet scheduled if `fleet_check`, each
-    once, when the handler is done (pump.settle).
+    instances lent or let go, `unoffered` ones offered for eviction (offers.py), lines of `moved` devices
+    moved on and the fleet scheduled if `fleet_check`, each once, when the handler is done (pump.settle).
     """
 
     __slots__ = (
@@ -62,6 +62,7 @@ class Context:
         "preload_check",
         "settings",
         "store",
+        "unoffered",
     )
 
     def __init__(self, settings: ControlSettings, store: Store, policies: Policies) -> None:
@@ -73,6 +74,7 @@ class Context:
         self.dirty: dict[FunctionId, None] = {}
         self.freed: dict[NodeId, None] = {}
         self.idled: dict[InstanceId, None] = {}
+        self.unoffered: dict[InstanceId, None] = {}
         self.build_check = False
         self.fleet_check = False
         self.moved: dict[DeviceId, None] = {}
@@ -98,6 +100,15 @@ class Context:
     def touch(self, function: FunctionId | None) -> None:
         if function is not None:
             self.dirty[function] = None
+
+    def revalue(self, function: FunctionId | None) -> None:
+        """What is expected of the function's runs and loads, or of all functions', has changed."""
+        if self.fleet_view is None:
+            return
+        if function is None:
+            self.fleet_view.expected.clear()
+        else:
+            self.fleet_view.expected.pop(function, None)
 
     def function_of(self, instance: Instance) -> Function:
         return self.store.functions[instance.function]

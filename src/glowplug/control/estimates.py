@@ -134,11 +134,16 @@ def worth(c: Context, holding: Holding) -> Worth:
             rank, saved_s, held_bytes, _is_pinned(function, version), needed=needed, used_s=used_s, uses=uses
         )
     origin = best_origin(c, version, holding.target.node) or Step.LOCAL
-    pinned = version.live <= replicas_wanted(c, function) or _is_pinned(function, version)
+    pinned = _is_kept(c, function, version)
     instance = c.store.instances[InstanceId(int(holding.target.key))]
     saved_s, used_s = costs.climb_s(name, origin), instance.used_s
     needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
     return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=instance.uses)
+
+
+def _is_kept(c: Context, function: Function, version: Version) -> bool:
+    """Whether none of its workers is to go, but for a request that finds no other room."""
+    return version.live <= replicas_wanted(c, function) or _is_pinned(function, version)
 
 
 def _is_pinned(function: Function, version: Version) -> bool:
@@ -166,19 +171,22 @@ def too_large(c: Context, version: Version, device: Device) -> str:
     )
 
 
-def worth_on_device(c: Context, instance: Instance) -> Worth:
-    """What keeping a model on its device spares: the load from where its node has it else."""
+def worth_on_device(c: Context, instance: Instance, left: int = 0) -> Worth:
+    """What keeping a model on its device spares: the load from where its node has it else. `left` copies are
+    counted that have just gone."""
     version, function = c.store.versions[instance.version], c.store.functions[instance.function]
-    copies = len(c.store.fleet.where.get(instance.function, ()))
-    rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
+    copies, at_once = len(c.store.fleet.where.get(instance.function, ())) + left, 0.0
+    if copies > 1:
+        rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
+        at_once = rate_per_s * c.policies.costs.expect_s(instance.version, "run")
     return Worth(
         rank=demand(c, version),
         saved_s=load_s(c, version, instance.node),
         held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
-        pinned=version.live <= replicas_wanted(c, function) or _is_pinned(function, version),
+        pinned=_is_kept(c, function, version),
         copies=max(1, copies),
         needed=needed_soon(c, instance.function, c.policies.device_eviction),
-        at_once=rate_per_s * c.policies.costs.expect_s(version.spec.version, "run"),
+        at_once=at_once,
         used_s=instance.used_s,
         uses=instance.uses,
     )
@@ -229,6 +237,8 @@ def replicas_wanted(c: Context, function: Function) -> int:
     if function.active is None or function.gone:
         return 0
     goal = function.goal if function.goal is not None else function.hold
+    if goal is None and function.replicas is None:
+        return c.store.versions[function.active].spec.declaration.min_workers
     if goal is not None and goal < Step.PARKED:
         return 0
     declared = c.store.versions[function.active].spec.declaration.min_workers
@@ -246,6 +256,7 @@ def learn_run(c: Context, version: Version, took_s: float, count: int = 1) -> No
     """`count` requests took `took_s` each: what that says about slots is kept with the version."""
     number = version.spec.version
     c.policies.costs.learn(number, "run", took_s, count)
+    c.revalue(version.spec.function)
     resize(version, c.policies.costs.measured_s(number, "run"))
 
 
@@ -256,6 +267,8 @@ def learn_batch(c: Context, version: Version, device: Device, size: int, took_s:
         ratio = took_s / max(costs.batch_s(number, size), _SHORTEST_S)
         device.pace += _PACE_SMOOTHING * (min(max(ratio, _LEAST_PACE), _MOST_PACE) - device.pace)
     costs.learn_batch(number, size, took_s / device.pace)
+    if c.fleet_view is not None:
+        c.fleet_view.expected.ran(version.spec.function)
 
 
 def resize(version: Version, run_s: float | None) -> None:
@@ -275,6 +288,7 @@ def describe(version: Version, facts: BundleFacts | None, c: Context) -> None:
             copy_s = copy_s or facts.weight_bytes / COPY_BYTES_PER_S
         moves = {"run": facts.run_s, "imported": facts.load_s, "staged": copy_s}
         c.policies.costs.assume(version.spec.version, facts.batch_s, **moves)
+    c.revalue(version.spec.function)
     declaration = version.spec.declaration
     version.at_once = capacity.at_once(declaration, facts)
     version.least_slots = capacity.least_slots(declaration, facts)

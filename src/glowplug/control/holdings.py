@@ -78,6 +78,7 @@ def climb(
     c.store.commands[command] = holding.key
     if holding.target.kind == "environment":
         c.store.environments.setdefault(holding.target.key, {})[NodeId(holding.target.node)] = None
+        c.revalue(None)
     c.emit(
         Climb(
             id=command,
@@ -125,6 +126,8 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     c.store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
     _unlist(c, holding)
+    if holding.target.kind == "environment":
+        c.revalue(None)
     c.emit(Descend(id=command, target=holding.target, step=step, why=why))
     c.set_timer(f"descend:{command}", c.now_s + c.settings.climb_timeout_s)
 
@@ -142,9 +145,11 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
     if target.kind == "environment":
         costs.learn(target.key, "environment", event.took_s)
         c.store.environment_misses.pop(target.key, None)
+        c.revalue(None)
     elif target.kind == "version" and holding.version is not None:
         c.store.versions[holding.version].staged_on[NodeId(target.node)] = None
         costs.learn(holding.version, "stage", event.took_s)
+        c.revalue(holding.function)
     measured(c, HeldChanged(target=target, held_bytes=event.held_bytes))
     _wake(c, holding)
     reconsider(c, holding)
@@ -269,8 +274,10 @@ def _unlist(c: Context, holding: Holding) -> None:
     version, node = c.store.versions[holding.version], NodeId(holding.target.node)
     if holding.target.kind == "version":
         version.staged_on.pop(node, None)
+        c.revalue(holding.function)
     elif holding.target.kind == "weights" and node in version.cached_on:
         del version.cached_on[node]
+        c.revalue(holding.function)
         places.reoffer(c, version.spec.function, node)
 
 
@@ -279,5 +286,6 @@ def _unlist_environment(c: Context, holding: Holding) -> None:
     nodes = c.store.environments.get(target.key)
     if target.kind == "environment" and nodes is not None:
         nodes.pop(NodeId(target.node), None)
+        c.revalue(None)
         if not nodes:
             del c.store.environments[target.key]

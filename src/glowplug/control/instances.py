@@ -6,7 +6,6 @@ from glowplug.control import bindings, failures, gangs, holdings, lending
 from glowplug.control.context import Context
 from glowplug.control.estimates import learn_batch, learn_run, loaded_bytes
 from glowplug.control.fleet import lines as device_lines
-from glowplug.control.fleet import places
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Holding, Instance, Request, Version
 from glowplug.core.events import RequestDone, StepReached
@@ -64,16 +63,14 @@ def on_request_done(c: Context, event: RequestDone) -> None:
     if instance is None or request is None or event.request not in instance.bound:
         return
     function = c.function_of(instance)
-    device = places.device_of(c, instance)
-    running = None if device is None else device.running.get(instance.id)
-    bindings.unbind(c, instance, request)
+    ended = bindings.unbind(c, instance, request)
     if request.state == "bound":
         function.done += event.ok
         function.failed += not event.ok
         if event.ok and instance.device is None:
             learn_run(c, c.version_of(instance), event.took_s)
-        elif event.ok and device is not None and running is not None and not instance.bound:
-            learn_batch(c, c.version_of(instance), device, running.size, event.took_s)
+        elif event.ok and ended is not None:
+            learn_batch(c, c.version_of(instance), *ended, event.took_s)
     del c.store.requests[request.id]
     instance.used_s = c.now_s
     if not (c.settings.keeps_loaded or instance.bound):
@@ -112,6 +109,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     function = c.function_of(instance)
     move = "staged" if instance.origin >= Step.STAGED else "imported"
     c.policies.costs.learn(instance.version, move, event.took_s)
+    c.revalue(instance.function)
     c.store.preloads.note_loaded(instance, event.took_s)
     holdings.arrive(c, holding, event)
     function.misses, function.retry_at_s = 0, 0.0

@@ -110,6 +110,11 @@ class LeaseTable:
             self._index(held)
         return held.instance
 
+    def likely(self, function: FunctionId) -> InstanceId | None:
+        """Where `take` would most likely send a request now. Nothing is taken, nothing promised."""
+        free = self._free.get(function)
+        return min(free.values(), key=_load).instance if free else None
+
     def _tell_stuck(self, stuck: Iterable[_Held]) -> None:
         for held in stuck:
             if not held.reported_stuck:

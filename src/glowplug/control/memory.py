@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import partial
 from math import inf
 
-from glowplug.control import holdings, instances, lines
+from glowplug.control import holdings, instances, lines, offers
 from glowplug.control.context import Context
 from glowplug.control.estimates import freed_bytes, score_now
 from glowplug.control.records import Function, Node
@@ -70,6 +70,7 @@ def evict(
 
     False when nothing was sent.
     """
+    offers.settle(c)
     victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit, partial(score_now, c))
     doomed: list[str] = []
     if sum(freed_bytes(c, key) for key in victims) < need_bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from zlib import crc32
 
+from glowplug.control import offers
 from glowplug.control.context import Context
 from glowplug.control.estimates import instance_bytes
 from glowplug.control.records import Node, Version
@@ -36,6 +37,7 @@ def choose(c: Context, version: Version) -> Node | None:
     for offset in range(_SAMPLED):
         candidates[order[(store.events + offset) % len(order)]] = None
     need_bytes = instance_bytes(c, version)
+    offers.settle(c)
     at_once = c.policies.costs.expect_s(version.spec.environment_key, "environment") < _AT_ONCE_S
 
     def rank(node: NodeId) -> tuple[bool, int, int]:

@@ -19,6 +19,7 @@ from glowplug.control import (
     lending,
     lines,
     memory,
+    offers,
     versions,
 )
 from glowplug.control.context import Context
@@ -40,9 +41,10 @@ def pump(c: Context, number: FunctionId) -> None:
     function = c.store.functions.get(number)
     if function is None:
         return
-    versions.tidy(c, function)
-    if function.gone:
-        return
+    if function.retiring or function.gone:
+        versions.tidy(c, function)
+        if function.gone:
+            return
     versions.advance(c, function)
     if function.active is None:
         return
@@ -268,7 +270,8 @@ def feed(c: Context, node: Node) -> None:
 
 def settle(c: Context) -> None:
     """Follows up on what the event changed, until nothing is marked."""
-    while c.dirty or c.freed or c.idled or c.build_check or c.fleet_check or c.invoked or c.preload_check:
+    while True:
+        pumped = bool(c.dirty)
         while c.dirty:
             number = next(iter(c.dirty))
             del c.dirty[number]
@@ -277,6 +280,8 @@ def settle(c: Context) -> None:
             # Before memory is given to others: what has just come to a device may be about to be used.
             c.fleet_check = False
             schedule.run(c)
+        elif c.unoffered:
+            offers.settle(c)
         elif c.freed:
             node = c.store.nodes.get(_take(c.freed))
             if node is not None:
@@ -291,15 +296,17 @@ def settle(c: Context) -> None:
             used = c.store.instances.get(number_used)
             if used is not None:
                 drive.invoked(c, used)
-        elif not c.idled:
-            c.preload_check = False
-            drive.run(c)
-        else:
+        elif c.idled:
             number_idle = next(iter(c.idled))
             del c.idled[number_idle]
             instance = c.store.instances.get(number_idle)
             if instance is not None and instance.slot in ("idle", "busy"):
                 rest(c, instance)
+        elif pumped or c.preload_check:
+            c.preload_check = False
+            drive.run(c)
+        else:
+            return
 
 
 def _take(marks: dict[NodeId, None]) -> NodeId:

@@ -51,19 +51,20 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
     if event.deadline_s <= c.now_s:
         answers.reject(c, request, "deadline_passed", f"{function.id}: the deadline had passed on arrival")
         return
+    version = _answering(c, function)
     if request.rank not in PASSED_OVER:
-        request.rank = _answering(c, function).rank
+        request.rank = version.rank
     function.goal = function.hold = None
-    _tell_predictors(c, function)
-    if not _admit(c, function, request):
+    _tell_predictors(c, function, version)
+    if not _admit(c, function, version, request):
         return
     answers.enqueue(c, request)
     _watch_deadline(c, request)
     c.touch(function.id)
 
 
-def _tell_predictors(c: Context, function: Function) -> None:
-    arrivals, version = c.policies.arrivals, _answering(c, function)
+def _tell_predictors(c: Context, function: Function, version: Version) -> None:
+    arrivals = c.policies.arrivals
     arrivals.observe(function.id, c.now_s)
     arrivals.observe(version.environment, c.now_s)
     drive.arrived(c, function.id)
@@ -79,8 +80,7 @@ def _answering(c: Context, function: Function) -> Version:
     return c.store.versions[number]
 
 
-def _admit(c: Context, function: Function, request: Request) -> bool:
-    version = _answering(c, function)
+def _admit(c: Context, function: Function, version: Version, request: Request) -> bool:
     if version.idle and not function.queue:
         return True
     queue, waiting = function.queue, c.store.waiting

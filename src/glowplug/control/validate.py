@@ -36,7 +36,7 @@ def check(c: Context) -> None:
     check_gangs(c)
     check_fleet(c)
     check_preloads(c)
-    assert [*c.dirty, *c.freed, *c.idled, *c.out] == [], "an event was left unsettled"
+    assert [*c.dirty, *c.freed, *c.idled, *c.unoffered, *c.out] == [], "an event was left unsettled"
 
 
 def _check_ledger(store: Store) -> None:

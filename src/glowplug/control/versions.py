@@ -60,6 +60,7 @@ def _aim(c: Context, function: Function, version: Version) -> None:
     number = version.spec.version
     superseded = function.next
     function.next = None
+    c.revalue(function.id)
     function.error = function.code = ""
     if superseded is not None and superseded != number:
         c.store.build_queue.pop(superseded, None)
@@ -74,6 +75,7 @@ def _aim(c: Context, function: Function, version: Version) -> None:
     if number == function.active:
         return
     function.next = number
+    c.revalue(function.id)
     version.attempts = 0
     if version.state == "pending":
         c.store.build_queue[number] = None
@@ -111,6 +113,7 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
     wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
     function.active = function.next = None
     function.previous = []
+    c.revalue(number)
     # Before its instances are gone: until then a policy might load it once more.
     c.policies.scheduling.forget(number)
     for version in wanted:
@@ -150,6 +153,7 @@ def advance(c: Context, function: Function) -> None:
     if version.state == "failed":
         function.error, function.code = version.error, version.code
         number, function.next = function.next, None
+        c.revalue(function.id)
         retire(c, function, number)
         if function.active is None:
             answers.reject_queue(c, function, version.code, version.error)
@@ -172,6 +176,7 @@ def advance(c: Context, function: Function) -> None:
 
 def _switch(c: Context, function: Function, version: Version) -> None:
     before, function.active, function.next = function.active, version.spec.version, None
+    c.revalue(function.id)
     function.stage_wanted = False
     if before is not None:
         _drain(c, c.store.versions[before], "superseded")

@@ -19,6 +19,8 @@ MOST_COPIES = 10_000
 """`max_workers` of a function on devices that names none: as many copies as pay off."""
 MOST_AT_ONCE = 128
 """Requests that one worker may be told to run at once."""
+MOST_IN_GANG = 32
+"""The same where a model is spread over several workers."""
 MOST_WORKERS = 64
 """Processes over which one model may be spread."""
 AS_NEEDED = 0

@@ -32,7 +32,7 @@ def answered(
 ) -> Iterator[None]:
     """`what` begins the message. `told` makes an error of a message, a code and a status: what the service
     answers about anything but who asks."""
-    from botocore import exceptions
+    from botocore import exceptions, parsers
 
     try:
         yield
@@ -48,5 +48,5 @@ def answered(
         raise refused(said) from error
     except exceptions.NoRegionError as error:
         raise refused(f"{what}: {error}: give a region, or set AWS_REGION") from error
-    except (exceptions.BotoCoreError, OSError) as error:
+    except (exceptions.BotoCoreError, parsers.ResponseParserError, OSError) as error:
         raise unavailable(f"{what}: {error}") from error

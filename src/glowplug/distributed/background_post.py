@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from glowplug.distributed.channels.base import MessageKey
-from glowplug.distributed.notes import NOTES, Outgoing
+from glowplug.distributed.channels.base import NOTES, MessageKey
+from glowplug.distributed.notes import Outgoing
 from glowplug.distributed.phases import Phases
 from glowplug.distributed.post import Open, Parcel, Wire, what_is_missing
 from glowplug.distributed.timing import LOOK_S

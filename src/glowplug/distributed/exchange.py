@@ -32,7 +32,8 @@ class Exchange:
 
     `first` is the step that it begins with: it wants nothing of an earlier one, and cannot send it again.
     Without `keep` nothing is kept, and nothing asked for again: the channel is trusted not to lose anything.
-    Where it `rereads`, what came damaged is looked for once more before it is asked for.
+    On a `polled` channel each message that is looked for costs a call, and what came damaged is looked for
+    once more before it is asked for.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class Exchange:
         first: int = 0,
         limit_bytes: int,
         keep: bool = True,
-        rereads: bool = False,
+        polled: bool = False,
     ) -> None:
         self.place = place
         self.first = first
         self.keep = keep
         self.damaged = 0
         self.sent_again = 0
-        self._rereads = rereads
+        self.polled = polled
         self._rejected: list[MessageKey] = []
         self._read_again: set[MessageKey] = set()
         self._limit_bytes = limit_bytes
@@ -110,7 +111,7 @@ class Exchange:
 
     def wanted_notes(self, partners: Collection[int] | None = None, stalls: int = 0) -> set[MessageKey]:
         """What other workers, or these of them, may have to say about what was sent."""
-        return self._notes.wanted(partners, stalls)
+        return self._notes.wanted(partners, stalls, sparingly=self.polled)
 
     def missing(self, step: int) -> list[int]:
         """The sources whose payload for a step has not come, ascending."""
@@ -205,11 +206,11 @@ class Exchange:
 
     def _mend(self, key: MessageKey) -> Outgoing:
         """Reading again helps where it was damaged on its way here, and not in the store."""
-        if self._rereads and key in self._read_again:
+        if self.polled and key in self._read_again:
             return self._need(key.layer, key.source)
         self._rejected.append(key)
         self._read_again.add(key)
-        return [] if self._rereads else self._need(key.layer, key.source)
+        return [] if self.polled else self._need(key.layer, key.source)
 
     def _answer(self, partner: int, note: Note) -> Outgoing:
         match note:

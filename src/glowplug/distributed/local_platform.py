@@ -1,4 +1,5 @@
-"""A function platform on this machine: a fresh interpreter for each worker, ended with whoever started it."""
+"""A function platform on this machine: processes forked from one that has imported what they need, ended with
+whoever started it."""
 
 from __future__ import annotations
 
@@ -6,104 +7,102 @@ import contextlib
 import itertools
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Mapping
 
 import msgspec
 
 from glowplug.distributed.caps import Cap, Caps
 from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.deploying import Deployed
+from glowplug.distributed.errors import PlatformError
 from glowplug.distributed.platform import Ended, Event
 from glowplug.distributed.platform_line import SocketLine, Told
 from glowplug.distributed.start import Place, Start
+from glowplug.distributed.zygote import Zygote, how, last_words
 
-_LAST_WORDS_BYTES = 2000
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_SMALLEST_CAP_BYTES = 2**20
 
 
 class _Process:
-    """A worker, or a spare that becomes one."""
+    """A worker."""
 
-    def __init__(self, environment: Mapping[str, str], cap: Cap | None, *, is_spare: bool) -> None:
+    def __init__(self, zygote: Zygote, place: Place) -> None:
+        """It waits for its start message. Raises PlatformError, OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.place: Place | None = None
+        reads, self._start = os.pipe2(os.O_CLOEXEC)
+        self.place = place
         self.line = SocketLine(ours)
         self.began_s = time.monotonic()
-        self._cap = cap
+        self._zygote = zygote
+        self._cap: Cap | None = None
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process is reaped
-        command = [
-            sys.executable,
-            "-m",
-            "glowplug.distributed.worker",
-            str(theirs.fileno()),
-            str(os.getpid()),
-        ]
         try:
-            self.popen = subprocess.Popen(
-                [*command, "spare"] if is_spare else command, stdin=subprocess.PIPE,
-                stdout=self._words, stderr=self._words, pass_fds=(theirs.fileno(),),
-                env=dict(environment), start_new_session=True,
-            )  # fmt: skip
+            self.pid, self.handle, self.shared_bytes = zygote.fork(
+                reads, self._words.fileno(), theirs.fileno()
+            )
         except BaseException:
+            os.close(self._start)
             self._words.close()
             ours.close()
-            if cap is not None:
-                cap.remove()
             raise
         finally:
+            os.close(reads)
             theirs.close()
-        self.handle = os.pidfd_open(self.popen.pid)
-        if cap is not None:
-            cap.add(self.popen.pid)
+
+    def hold_to(self, cap: Cap) -> None:
+        self._cap = cap
+        cap.add(self.pid)
 
     def tell(self, start: Start) -> None:
-        """Raises BrokenPipeError where it is gone already."""
-        assert self.popen.stdin is not None
-        self.place, self.began_s = start.place, time.monotonic()
-        if start.memory_bytes and self._cap is None:
-            resource.prlimit(self.popen.pid, resource.RLIMIT_AS, (start.memory_bytes, start.memory_bytes))
-        self.popen.stdin.write(msgspec.json.encode(start))
-        self.popen.stdin.close()
+        """One that is gone already is no error: its end will be told."""
+        self.began_s = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            if start.memory_bytes and self._cap is None:
+                resource.prlimit(self.pid, resource.RLIMIT_AS, (start.memory_bytes, start.memory_bytes))
+        with contextlib.suppress(BrokenPipeError), open(self._start, "wb") as pipe:
+            pipe.write(msgspec.json.encode(start))
 
     def reap(self) -> Ended:
         """After it is gone."""
-        _, status, usage = os.wait4(self.popen.pid, 0)
         ran_s = time.monotonic() - self.began_s
-        self.popen.returncode = os.waitstatus_to_exitcode(status)
-        self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES))
-        words = self._words.read().decode("utf-8", "replace").strip()
+        try:
+            code, peak_bytes = msgspec.structs.astuple(self._zygote.reap(self.pid))
+            said = how(code, last_words(self._words))
+        except PlatformError as error:
+            select.select([self.handle], [], [])
+            said, peak_bytes = f"went with what it was forked from: {error.message}", 0
         self._words.close()
-        assert self.popen.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.popen.stdin.close()
         self.line.close()
         os.close(self.handle)
         out_of_memory = False
         if self._cap is not None:
             out_of_memory = self._cap.out_of_memory()
             self._cap.remove()
-        return Ended(_how(self.popen.returncode, words), ran_s, usage.ru_maxrss * 1024, out_of_memory)
+        return Ended(said, ran_s, peak_bytes, out_of_memory)
 
 
 class LocalPlatform:
     """Not for several threads. Each worker computes with one.
 
-    With `caps` each process may hold `memory_bytes` from its birth; without, its address space is limited
-    when it begins.
+    With `caps` each process may hold `memory_bytes`, what it shares with its zygote included; without, its
+    address space is limited when it begins.
     """
 
-    def __init__(self, caps: Caps | None = None, memory_bytes: int = 0) -> None:
+    def __init__(self, deployed: Deployed, caps: Caps | None = None, memory_bytes: int = 0) -> None:
+        """Raises OSError where no process can be made."""
         self._caps, self._memory_bytes = caps if memory_bytes else None, memory_bytes
         self._names = itertools.count()
         self._environment = {**os.environ, **dict.fromkeys(_THREAD_LIMITS, "1")}
         self._selector = selectors.DefaultSelector()
         self._processes: list[_Process] = []
+        self._address = deployed.orders.address
+        self._zygotes = [Zygote(self._environment, self._address)]
 
     @property
     def meter(self) -> Meter:
@@ -111,19 +110,21 @@ class LocalPlatform:
         return Meter()
 
     def begin(self, start: Start) -> None:
-        """Takes a spare where there is one. Raises OSError where no process can be made."""
-        for spare in [process for process in self._processes if process.place is None]:
-            try:
-                spare.tell(start)
-            except BrokenPipeError:
-                continue  # its end will be told
-            return
-        with contextlib.suppress(BrokenPipeError):
-            self._add(is_spare=False).tell(start)
-
-    def add_spare(self) -> None:
-        """An interpreter that has imported everything, for the next that is begun."""
-        self._add(is_spare=True)
+        """Raises OSError where no process can be made, PlatformError where none can import what it needs."""
+        try:
+            process = _Process(self._zygotes[-1], start.place)
+        except PlatformError:
+            if not self._zygotes[-1].has_forked:
+                raise
+            self._zygotes.append(Zygote(self._environment, self._address))
+            process = _Process(self._zygotes[-1], start.place)
+        self._processes.append(process)
+        self._selector.register(process.line, selectors.EVENT_READ, process)
+        self._selector.register(process.handle, selectors.EVENT_READ, process)
+        if self._caps is not None:
+            left_bytes = max(_SMALLEST_CAP_BYTES, self._memory_bytes - process.shared_bytes)
+            process.hold_to(self._caps.cap(f"worker-{next(self._names)}", left_bytes))
+        process.tell(start)
 
     def events(self, timeout_s: float) -> list[Event]:
         ready = self._selector.select(timeout_s)
@@ -135,31 +136,22 @@ class LocalPlatform:
                 told.append(self._reap(process))
             elif process.line.is_over and process.line in self._selector.get_map():
                 self._selector.unregister(process.line)
-            if process.place is not None:
-                found += [(process.place, what) for what in told]
+            found += [(process.place, what) for what in told]
         return found
 
     def end_all(self) -> list[Event]:
         """Ends every process, and returns when they are gone."""
         processes = list(self._processes)
         for process in processes:
-            signal.pidfd_send_signal(process.handle, signal.SIGKILL)
-        ended = [(process.place, self._reap(process)) for process in processes]
-        return [(place, how) for place, how in ended if place is not None]
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process.handle, signal.SIGKILL)
+        return [(process.place, self._reap(process)) for process in processes]
 
     def close(self) -> None:
         self.end_all()
+        for zygote in self._zygotes:
+            zygote.close()
         self._selector.close()
-
-    def _add(self, *, is_spare: bool) -> _Process:
-        cap = None
-        if self._caps is not None:
-            cap = self._caps.cap(f"worker-{next(self._names)}", self._memory_bytes)
-        process = _Process(self._environment, cap, is_spare=is_spare)
-        self._processes.append(process)
-        self._selector.register(process.line, selectors.EVENT_READ, process)
-        self._selector.register(process.handle, selectors.EVENT_READ, process)
-        return process
 
     def _reap(self, process: _Process) -> Ended:
         self._processes.remove(process)
@@ -167,11 +159,3 @@ class LocalPlatform:
             self._selector.unregister(process.line)
         self._selector.unregister(process.handle)
         return process.reap()
-
-
-def _how(code: int, words: str) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        return f"was killed by {name}"
-    last = words.splitlines()[-1] if words else ""
-    return f"ended with status {code}" + (f": {last}" if last else "")

@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from glowplug.distributed.channels.base import Buffer, MessageKey
+from glowplug.distributed.channels.base import NOTES, Buffer, MessageKey
 from glowplug.distributed.errors import FrameError
 from glowplug.distributed.frame import Assembly, Kind, frames
 
-NOTES = 2**30
-"""Layers from here on are no steps: they number notes."""
 MOST_INCARNATIONS = 3
 """A worker that is lost more often than this within an epoch costs the epoch."""
 _AHEAD = 3
@@ -73,14 +71,18 @@ class NoteBook:
         key = self._key(self._worker, partner, self._incarnation, number)
         return frames(key, Kind.BYTES, msgspec.msgpack.encode(note), self._limit_bytes)
 
-    def wanted(self, partners: Collection[int] | None = None, stalls: int = 0) -> set[MessageKey]:
-        """The next of each partner, or of these, and the first of whoever may take over from it."""
-        many = _AHEAD + _MORE_AHEAD * stalls
+    def wanted(
+        self, partners: Collection[int] | None = None, stalls: int = 0, *, sparingly: bool = False
+    ) -> set[MessageKey]:
+        """The next of each partner, or of these, and the first of whoever may take over from it; `sparingly`,
+        where each costs a call and none that was told is lost but by itself, as few as will do."""
+        many = 1 + stalls if sparingly else _AHEAD + _MORE_AHEAD * stalls
+        takers = 1 + stalls if sparingly else MOST_INCARNATIONS
         return {
             self._key(partner, self._worker, each, (number if each == incarnation else 0) + ahead)
             for partner, (incarnation, number) in self._heard.items()
             if partners is None or partner in partners
-            for each in range(incarnation, MOST_INCARNATIONS)
+            for each in range(incarnation, min(MOST_INCARNATIONS, incarnation + takers + 1))
             for ahead in range(many)
         }
 

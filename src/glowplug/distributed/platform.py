@@ -34,9 +34,6 @@ class Platform(Protocol):
     def begin(self, start: Start) -> None:
         """Returns before it runs. Raises OSError, PlatformError."""
 
-    def add_spare(self) -> None:
-        """One that takes less time to begin, where there is such a thing."""
-
     def events(self, timeout_s: float) -> list[Event]:
         """What workers told, then which of them ended; empty after `timeout_s`, and sometimes before."""
 

@@ -53,11 +53,9 @@ class Wire:
     message that is looked for costs a call, so there this is looked for only when nothing else comes.
     """
 
-    def __init__(
-        self, channel: Channel, exchange: Exchange, timing: Timing, *, tells: bool, polled: bool = False
-    ) -> None:
+    def __init__(self, channel: Channel, exchange: Exchange, timing: Timing, *, tells: bool) -> None:
         self.exchange, self.timing = exchange, timing
-        self.polled = polled
+        self.polled = exchange.polled
         self._channel, self._tells = channel, tells
         self._epoch = exchange.place.epoch * ATTEMPTS
         channel.fence(self._epoch, exchange.first)

@@ -31,6 +31,5 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     collect: Collect = "activations"
     stall_s: float = 1.0
     branching: int | None = None
-    spares: int = 0
     parts: str = ""
     faults: Faults = Faults()

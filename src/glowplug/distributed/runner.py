@@ -57,7 +57,7 @@ def run(
     *,
     name: str = "",
     watch: Watch = lambda worker, step: None,
-    platform: Callable[[Deployed], Platform] | None = None,
+    platform: Callable[[Deployed], Platform] = LocalPlatform,
 ) -> Run:
     """`inputs` (network.inputs, samples) float32 through `network`, as `assignment` spreads it.
 
@@ -78,9 +78,9 @@ def run(
         with where.open(name, assignment.workers) as opened:
             deployed = deploy(network, inputs, assignment, opened.address, options, Path(folder))
             blobs = checkpoint_blobs(deployed.orders.checkpoints) if deployed.orders.lines else None
-            runs = LocalPlatform() if platform is None else platform(deployed)
-            supervisor = Supervisor(runs, deployed, blobs, options, watch)
+            runs = platform(deployed)
             try:
+                supervisor = Supervisor(runs, deployed, blobs, options, watch)
                 supervisor.supervise()
             finally:
                 runs.close()

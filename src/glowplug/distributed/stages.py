@@ -10,12 +10,14 @@ would have called that with; where it comes to the last one it takes back what t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from glowplug.distributed import carry
 from glowplug.distributed.errors import CannotCut
+from glowplug.distributed.turn import Turn
 
 
 class Call(NamedTuple):
@@ -68,7 +70,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 class Peer(Protocol):
-    """The other workers, as the head sees them."""
+    """The other workers, as the head sees them. Each of its threads begins and finishes its own calls."""
 
     def begin(self, call: Call) -> None: ...
 
@@ -84,32 +86,52 @@ class Ahead:
 
 
 class Handover:
-    """Shared by all stand-ins of one model. It is pickled without its peer."""
+    """Shared by all stand-ins of one model, and by the threads that call it. It is pickled without its
+    peer."""
 
-    peer: Peer | None = None
-    _rest: tuple[Any, ...] = ()
-    _ahead: Ahead | None = None
+    def __init__(self) -> None:
+        self.peer: Peer | None = None
+        self._turn = Turn()
+        self._begun: dict[int, tuple[Ahead, tuple[Any, ...]]] = {}
+        """By thread what stands for its call's value, and what does not change in the call."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    def __setstate__(self, _: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def take_turns(self, model: nn.Module) -> None:
+        """Of the threads that call `model` one computes at a time; while it waits for others, another
+        does."""
+        model.register_forward_pre_hook(lambda *_: self._turn.take())
+        model.register_forward_hook(lambda *_: self._let_go(), always_call=True)
 
     def begin(self, call: Call) -> Ahead:
         if self.peer is None:
             raise RuntimeError("this is one part of a model whose others are not here")
         self.peer.begin(call)
-        self._rest = call.rest
-        self._ahead = Ahead()
-        return self._ahead
+        ahead = Ahead()
+        self._begun[get_ident()] = ahead, call.rest
+        return ahead
 
     def passed(self, call: Call) -> Ahead:
-        if self._ahead is None or call.hidden is not self._ahead or not same(call.rest, self._rest):
+        ahead, rest = self._begun.get(get_ident(), (None, ()))
+        if ahead is None or call.hidden is not ahead or not same(call.rest, rest):
             raise CannotCut("a block was called with something else than what the one before it was")
-        return self._ahead
+        return ahead
 
     def finish(self) -> Tensor:
-        self._ahead, self._rest = None, ()
+        self._begun.pop(get_ident(), None)
         assert self.peer is not None
-        return self.peer.finish()
+        was_ours = self._turn.leave()
+        found = self.peer.finish()
+        if was_ours:
+            self._turn.take()
+        return found
+
+    def _let_go(self) -> None:
+        self._turn.leave()
 
 
 class Elsewhere(nn.Module):

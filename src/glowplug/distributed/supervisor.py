@@ -54,7 +54,6 @@ class Supervisor:
         self._platform, self._deployed, self._blobs = platform, deployed, blobs
         self._options, self._watch = options, watch
         self._peaks: dict[Place, int] = {}
-        self._begun: set[int] = set()
         self._failures: dict[Place, Failure] = {}
         self._lines: dict[int, int] = {}
         self._end: End | None = None
@@ -93,7 +92,7 @@ class Supervisor:
                 case Launch(worker):
                     self._obey(self.gang.asked(worker))
                 case Reached(step):
-                    self._reached(place, step)
+                    self._watch(place.worker, step)
                 case Response():
                     self.responses[place.worker] = what
                     self._obey(self.gang.finished(place))
@@ -101,14 +100,6 @@ class Supervisor:
                     self._failures[place] = what
                 case Ended():
                     self._obey(self._ended(place, what))
-
-    def _reached(self, place: Place, step: int) -> None:
-        self._watch(place.worker, step)
-        if place.worker not in self._begun:
-            self._begun.add(place.worker)
-            if len(self._begun) == self._deployed.orders.workers:
-                for _ in range(self._options.spares):
-                    self._platform.add_spare()
 
     def _ended(self, place: Place, ended: Ended) -> list[Command]:
         failure = self._failures.pop(place, None)

@@ -54,16 +54,17 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
                 closing.callback(blobs.close)
             checkpoints = Checkpoints(blobs, orders.run, place.worker, place.epoch)
             first = _first(start, schedule, checkpoints)
-            channel = disturbed(join(orders.address, place.worker), orders.faults, place)
+            timing = Timing(orders.stall_s, orders.stall_floor_s, began_s + start.deadline_s)
+            end = timing.patiently(lambda: join(orders.address, place.worker))
+            channel = disturbed(end, orders.faults, place)
             closing.callback(channel.close)
         keep = bool(orders.lines) and not channel.limits.replays if orders.keep is None else orders.keep
         exchange = Exchange(
             place, schedule.sources(), schedule.targets(), first=first,
-            limit_bytes=channel.limits.max_message_bytes, keep=keep, rereads=orders.polled,
+            limit_bytes=channel.limits.max_message_bytes, keep=keep, polled=orders.polled,
         )  # fmt: skip
-        timing = Timing(orders.stall_s, orders.stall_floor_s, began_s + start.deadline_s)
         tells = keep or orders.window > 0
-        wire = Wire(channel, exchange, timing, tells=tells, polled=orders.polled)
+        wire = Wire(channel, exchange, timing, tells=tells)
         post = (BackgroundPost if orders.background else InlinePost)(wire, opener(schedule), phases)
         closing.callback(post.close)
         watch = _watcher(line, orders.faults, place)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from glowplug.core.errors import BodyTooLarge, Overloaded
 from glowplug.core.units import show_bytes
+from glowplug.transport.connection import Body
+from glowplug.transport.lent_regions import Slot
 
 _BODIES_AT_ONCE = 16
+_CHUNKS, _SMALL_BYTES = 64, 4096
+"""After so many chunks small ones are joined: a body that comes byte by byte takes little more than that."""
+_JOINED_BYTES = 64 * 1024
 
 
 class BodyBudget:
@@ -33,3 +38,53 @@ class BodyBudget:
 
     def release(self, length: int) -> None:
         self.held_bytes -= length
+
+
+class ReceivedBody:
+    """What has come of one request's body: `length` bytes, in chunks or where its worker will read it."""
+
+    length = held_bytes = 0
+    place: Slot | None = None
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.chunks: list[bytes | bytearray] = []
+
+    def keep(self, data: bytes) -> None:
+        chunks = self.chunks
+        if len(chunks) < _CHUNKS or len(data) > _SMALL_BYTES:
+            chunks.append(data)
+        elif type(chunks[-1]) is bytearray and len(chunks[-1]) < _JOINED_BYTES:
+            chunks[-1] += data
+        else:
+            chunks.append(bytearray(data))
+
+    def hold(self) -> None:
+        """Counts what has come. Raises as BodyBudget.hold."""
+        self._budget.hold(self.length, self.length - self.held_bytes)
+        self.held_bytes = self.length
+
+    def read_to(self, place: Slot) -> None:
+        """The whole body comes to `place`, and what came already lies there now."""
+        self.place = place
+        at = 0
+        for chunk in self.chunks:
+            place.view[at : at + len(chunk)] = chunk
+            at += len(chunk)
+        self.chunks = []
+
+    def taken(self) -> Body:
+        """The body, which is whole."""
+        if self.place is not None:
+            return self.place
+        pieces, self.chunks = self.chunks, []
+        chunks = [piece if type(piece) is bytes else bytes(piece) for piece in pieces]
+        return chunks if len(chunks) > 1 else chunks[0] if chunks else b""
+
+    def let_go(self) -> None:
+        """Nothing of it is needed here any more."""
+        if self.place is not None:
+            self.place.release()
+            self.place = None
+        self._budget.release(self.held_bytes)
+        self.held_bytes = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from glowplug.core.errors import DeadlinePassed, GlowplugError, MethodNotAllowed, RequestCancelled
 from glowplug.gateway.access_log import Entry
 from glowplug.gateway.answers import error_body, error_lines, head
+from glowplug.gateway.body import ReceivedBody
 from glowplug.gateway.flight import Flight
 from glowplug.gateway.phases import server_timing
 from glowplug.gateway.stream import StreamedAnswer
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 _DISCARD_S = 5.0
 _DISCARD_BYTES = 64 * 2**20
 _JOINED_BYTES = 64 * 1024
-_CHUNKS, _SMALL_BYTES = 64, 4096
-"""After so many chunks small ones are joined: a body that comes byte by byte takes little more than that."""
+_WORTH_BYTES = 64 * 1024
+"""For less than this that is still to come, reading it another way is not worth while."""
 
 
 class _Never:
@@ -32,7 +33,7 @@ class _Never:
         pass
 
 
-class Exchange:
+class Exchange(ReceivedBody):
     """Reads the request's body, begins its flight and writes its answer (flight.Client, deadlines.Waits).
 
     `open` is called once its turn has come and something is known of it: at the end of its body, or of what
@@ -49,15 +50,15 @@ class Exchange:
     is_open = whole = refused = False
     counts = False
     """Whether the gateway counts it among its requests."""
-    length = held_bytes = slot = 0
+    slot = 0
     target: Target | None = None
     flight: Flight | None = None
     stream: StreamedAnswer | None = None
 
     def __init__(self, protocol: FunctionProtocol, has_turn: bool) -> None:
+        super().__init__(protocol.front.bodies)
         self.protocol = protocol
         self.has_turn = has_turn
-        self.chunks: list[bytes | bytearray] = []
         self.started_at = perf_counter()
 
     # the request
@@ -70,7 +71,7 @@ class Exchange:
         self.chunks.append(body)
         self.length = len(body)
         try:
-            self._hold()
+            self.hold()
         except GlowplugError as error:
             self._refuse(error)
         else:
@@ -84,28 +85,50 @@ class Exchange:
         self.speaks_chunks = parser.get_http_version() != "1.0"
         self.keep_alive = self.speaks_chunks and parser.should_keep_alive()
 
-    def feed(self, data: bytes) -> None:
-        self.length += len(data)
+    def expect(self, url: bytes, target: Target, length: int) -> bool:
+        """A request whose head was read before, and whose big body comes into shared memory. False when there
+        is no room for it: then nothing has begun."""
+        self.target = target
+        if not self._reserve(length):
+            return False
+        self.url = url
+        self.is_open = True
+        self._wait_for_body(target)
+        return True
+
+    def claim(self) -> int | None:
+        """The length of a body of which something is still to come, once there is shared memory for it, with
+        what came already; None when it is to be fed."""
+        target = self.target
+        length = None if target is None else target.wishes.content_bytes
+        if length is None or length - self.length < _WORTH_BYTES or not self._reserve(length):
+            return None
+        return length
+
+    def _reserve(self, length: int) -> bool:
+        assert self.target is not None
+        place = self.protocol.front.gateway.reserve(self.target.function, length)
+        if place is None:
+            return False
+        self.read_to(place)
+        return True
+
+    def grow(self, more: int) -> None:
+        """So many bytes more have come."""
+        self.length += more
         if self.refused:
             if self.length > _DISCARD_BYTES:
                 self.protocol.transport.close()
-            return
-        chunks = self.chunks
-        if len(chunks) < _CHUNKS or len(data) > _SMALL_BYTES:
-            chunks.append(data)
-        elif type(chunks[-1]) is bytearray and len(chunks[-1]) < _JOINED_BYTES:
-            chunks[-1] += data
-        else:
-            chunks.append(bytearray(data))
-        if self.is_open:
+        elif self.is_open:
             try:
-                self._hold()
+                self.hold()
             except GlowplugError as error:
                 self._refuse(error)
 
-    def _hold(self) -> None:
-        self.protocol.front.bodies.hold(self.length, self.length - self.held_bytes)
-        self.held_bytes = self.length
+    def feed(self, data: bytes) -> None:
+        self.grow(len(data))
+        if not self.refused:
+            self.keep(data)
 
     def complete(self) -> None:
         """The body is whole."""
@@ -131,32 +154,32 @@ class Exchange:
             target = self.target = protocol.read_target(self.url, self.headers)
             if not self.whole:
                 protocol.front.bodies.check(target.wishes.content_bytes or 0)
-            self._hold()
+            self.hold()
         except GlowplugError as error:
             self._refuse(error)
             return
         if self.whole:
             self._fly()
             return
-        gateway = protocol.front.gateway
-        gateway.deadlines.set(self, gateway.clock() + target.timeout_s)
+        self._wait_for_body(target)
         if any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers):
             protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _wait_for_body(self, target: Target) -> None:
+        gateway = self.protocol.front.gateway
+        gateway.deadlines.set(self, gateway.clock() + target.timeout_s)
 
     def _fly(self) -> None:
         gateway, target = self.protocol.front.gateway, self.target
         assert target is not None
         if self.slot:
             gateway.deadlines.drop(self)
-        pieces, self.chunks = self.chunks, []
-        chunks = [piece if type(piece) is bytes else bytes(piece) for piece in pieces]
-        body = chunks if len(chunks) > 1 else chunks[0] if chunks else b""
         self.counts = True
         try:
             flight = gateway.begin(
                 target.function,
                 target.meta,
-                body,
+                self.taken(),
                 target.timeout_s,
                 self,
                 target.wishes.priority,
@@ -166,6 +189,7 @@ class Exchange:
             self.counts = False
             self._refuse(error)
         else:
+            self.place = None
             if not self.response_complete:
                 self.flight = flight
 
@@ -299,5 +323,4 @@ class Exchange:
         if self.counts:
             self.counts = False
             front.gateway.released()
-        front.bodies.release(self.held_bytes)
-        self.held_bytes = 0
+        self.let_go()

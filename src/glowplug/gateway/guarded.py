@@ -56,6 +56,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.front.forget(self)
         super().connection_lost(exc)
 
+    def _reset_parser(self) -> None:
+        """Forgets the request that is being read. As uvicorn sets it up."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []

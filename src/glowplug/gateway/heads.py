@@ -15,6 +15,15 @@ class RepeatedHead(msgspec.Struct, frozen=True):
 
     before: bytes
     after: bytes
+    head_bytes: int
+
+    def length_of(self, head: bytes) -> int | None:
+        """The length of the body that follows, when `head` is exactly this head; None when it is not."""
+        before = self.before
+        if len(head) != self.head_bytes or not head.startswith(before) or not head.endswith(self.after):
+            return None
+        digits = head[len(before) : len(head) - len(self.after)]
+        return int(digits) if digits.isdigit() else None
 
     def body_of(self, data: bytes) -> bytes | None:
         """The body, when `data` is exactly one request with this head; None when the parser is needed."""
@@ -33,7 +42,7 @@ class RepeatedHead(msgspec.Struct, frozen=True):
 
 
 def repeated(data: bytes) -> RepeatedHead | None:
-    """What to expect after a request that was parsed whole from `data`, and kept the connection. None when
+    """What to expect after a request whose head `data` begins with, and that keeps the connection. None when
     its length is not said in the usual way, or its client waits before it sends its body."""
     end = data.find(b"\r\n\r\n")
     head = data[: end + 2].lower()
@@ -45,4 +54,4 @@ def repeated(data: bytes) -> RepeatedHead | None:
     digits_end = head.find(b"\r", start)
     if not head[start:digits_end].isdigit():
         return None
-    return RepeatedHead(data[:start], data[digits_end : end + 4])
+    return RepeatedHead(data[:start], data[digits_end : end + 4], end + 4)

@@ -28,6 +28,7 @@ from glowplug.gateway.flight import Client, Flight, error_reply, new_request_ids
 from glowplug.transport.connection import Body, NeverRead, Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
+from glowplug.transport.lent_regions import Slot
 
 _KEPT_BODY_BYTES = 2**20
 """A body up to this size is kept until the answer, for another worker."""
@@ -62,6 +63,12 @@ class Invoker:
         """Sent under a lease to a worker that died; the engine is about to say of what."""
         self._news = False
         self.on_news: Callable[[], None] = self.report
+
+    def reserve(self, function: FunctionId, length: int) -> Slot | None:
+        """Shared memory of the worker that a request would be sent to now, if that is known. When it is sent
+        to another after all, its body is copied."""
+        instance = self._leases.likely(function)
+        return None if instance is None else self._connections.reserve(instance, length)
 
     def begin(
         self,
@@ -98,10 +105,12 @@ class Invoker:
 
     def _ask(self, flight: Flight) -> None:
         """The controller watches the deadline of what it is asked for; ours is the net below."""
-        assert flight.body is not None
+        body = flight.body
+        assert body is not None
+        if type(body) is Slot:  # it may wait for long, and who has it then is not known
+            body = flight.body = body.to_bytes()
         self._flights[flight.request] = flight
         self._deadlines.set(flight, flight.deadline_s + VERDICT_S)
-        body = flight.body
         self._post(
             RequestArrived(
                 request=flight.request,
@@ -124,7 +133,7 @@ class Invoker:
         except (WorkerDied, Overloaded):
             flight.instance = flight.dispatched_at = None
             return False
-        if type(body) is list or len(body) > _KEPT_BODY_BYTES:
+        if type(body) is not bytes or len(body) > _KEPT_BODY_BYTES:
             flight.body = None
         return True
 

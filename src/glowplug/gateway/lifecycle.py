@@ -22,6 +22,7 @@ from glowplug.gateway.phases import TraceRing, join_phases, origin_of
 from glowplug.transport.connection import Body, Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
+from glowplug.transport.lent_regions import Slot
 
 _LOOK_AFTER_LEASES_S = 1.0
 
@@ -102,6 +103,11 @@ class Gateway:
         self.invoker.report()
         if self._leases.held():
             self._report_within(_LOOK_AFTER_LEASES_S)
+
+    def reserve(self, function: FunctionId, length: int) -> Slot | None:
+        """Shared memory to read a body of `length` bytes into that is to be sent to a function: perhaps where
+        its worker reads it. None when it has to be read otherwise."""
+        return self.invoker.reserve(function, length)
 
     def begin(
         self,

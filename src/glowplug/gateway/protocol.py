@@ -13,6 +13,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from glowplug.gateway.body_reader import BodyReader
 from glowplug.gateway.exchange import Exchange
 from glowplug.gateway.front import Front
 from glowplug.gateway.guarded import GuardedProtocol
@@ -31,6 +32,9 @@ class FunctionProtocol(GuardedProtocol):
         self._last: tuple[bytes, Headers, Target] | None = None
         self._repeat: RepeatedHead | None = None
         """The head that `_last` was read from, when all of it came at once."""
+        self._reader: BodyReader | None = None
+        self._heads = 0
+        """That were complete in what came last."""
         self._answering: Any = None
         """What is being answered while others, `self.cycle` the last of them, wait behind it."""
 
@@ -54,6 +58,7 @@ class FunctionProtocol(GuardedProtocol):
                 self.cycle = exchange = Exchange(self, True)
                 exchange.ask(last[0], last[2], body)
                 return
+        self._heads = 0
         super().data_received(data)
         if self.in_head:
             self.count_head(data)
@@ -65,8 +70,42 @@ class FunctionProtocol(GuardedProtocol):
             return
         if not exchange.is_open and exchange.has_turn:
             exchange.open()
-        if is_between and exchange.whole and exchange.keep_alive:
-            self._repeat = repeated(data)
+        if is_between and self._heads == 1 and not exchange.refused:
+            self._repeat = repeated(data) if exchange.keep_alive else None
+            if exchange.is_open and not exchange.whole:
+                self._read_body(exchange)
+
+    def _read_body(self, exchange: Exchange) -> None:
+        """Reads what is left of a big body right into shared memory, if there is some for it."""
+        length = exchange.claim()
+        if length is None:
+            return
+        self._reset_parser()
+        if self._reader is None:
+            self._reader = BodyReader(self)
+        self._reader.read(exchange, length)
+        self.transport.set_protocol(self._reader)
+
+    @property
+    def repeated_bytes(self) -> int:
+        """How long the next head is, if it repeats; 0 when that is not to be expected."""
+        return self._repeat.head_bytes if self._repeat is not None else 0
+
+    def expect(self, head: bytes) -> Exchange | None:
+        """The exchange of a request whose head is the one before again, with shared memory for its body; None
+        when the parser is needed."""
+        before, repeat, last = self.cycle, self._repeat, self._last
+        if repeat is None or last is None or not (before is None or before.response_complete):
+            return None
+        length = repeat.length_of(head)
+        if length is None or not self.front.is_fresh(last[2]):
+            return None
+        exchange = Exchange(self, True)
+        if not exchange.expect(last[0], last[2], length):
+            return None
+        self.quiet_since_s = math.inf
+        self.cycle = exchange
+        return exchange
 
     # what the parser finds
 
@@ -74,6 +113,7 @@ class FunctionProtocol(GuardedProtocol):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        self._heads += 1
         self.check_head()
         self.in_head, self.quiet_since_s = False, math.inf
         url = self.url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from glowplug.loader.construct import without_init
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
 from glowplug.loader.pipeline import Build, Loading, begin
+from glowplug.loader.roots import modules_of
 from glowplug.loader.sources import open_source
 from glowplug.loader.strategies import AUTO
 from glowplug.loader.strategies import strategy as strategy_called
@@ -24,11 +26,20 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
     """Runs `model` on `example_input` and writes it to `path`, weights in the order of their use.
 
     It runs twice, and the second time is measured: the first pays for kernels and memory. A tuple is taken as
-    positional arguments, a dict as keyword arguments, anything else as the one argument.
+    positional arguments, a dict as keyword arguments, anything else as the one argument. Warns of
+    classes that only this script has.
     Raises NotPicklable, OSError, and what the model raises.
     """
     import torch
 
+    kinds = {type(model), *map(type, modules_of(model))}
+    names = ", ".join(sorted(kind.__qualname__ for kind in kinds if kind.__module__ == "__main__"))
+    if names:
+        warnings.warn(
+            f"{path}: no other process will find {names}, for this script defines it: move it to a module "
+            "that can be imported, and pack again",
+            stacklevel=2,
+        )
     with torch.inference_mode():
         _call(model, example_input)
         with trace(model) as seen:
@@ -45,6 +56,7 @@ def load(
     priority: Priority = Priority.INTERACTIVE,
     arena: Arena = NO_ARENA,
     only: Sequence[str] | None = None,
+    verify: bool = False,
     **options: Any,
 ) -> Any:
     """The object in a pack, or `build()` with the weights of a safetensors or torch file.
@@ -52,7 +64,8 @@ def load(
     `path` is a file or an address (`s3://bucket/vgg16.pack`, `https://...`); `options` are its source's. The
     object comes back before its weights are there: a pass over it overlaps their arrival, and whatever uses a
     weight that is missing waits for it. `arena` lends memory that was touched before. Do not fork meanwhile;
-    `start_load` tells when it is over.
+    `start_load` tells when it is over. What is streamed is checked for damage as it arrives, what is mapped
+    only with `verify`, and then all of it is read.
 
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).
@@ -62,7 +75,15 @@ def load(
     if build is not None and Path(path).suffix.lower() in TORCH_SUFFIXES:
         return _load_checkpoint(Path(path), build)
     return start_load(
-        path, device, strategy, build=build, priority=priority, arena=arena, only=only, **options
+        path,
+        device,
+        strategy,
+        build=build,
+        priority=priority,
+        arena=arena,
+        only=only,
+        verify=verify,
+        **options,
     ).model
 
 
@@ -76,10 +97,12 @@ def start_load(
     arena: Arena = NO_ARENA,
     watched: bool = False,
     only: Sequence[str] | None = None,
+    primed: bool = False,
+    verify: bool = False,
     **options: Any,
 ) -> Loading:
     """As `load`, for who wants to hear of it: `model`, `wait`, `promote`, `stop`, and `finish` for the
-    timeline.
+    timeline; with `primed` also `prime`, the calls of the example that it was packed with.
     """
     source = open_source(path, **options)
     chosen = strategy_called(strategy, mappable=source.advice.mappable)
@@ -92,6 +115,8 @@ def start_load(
         arena=arena,
         watched=watched,
         only=only,
+        primed=primed,
+        verify=verify,
     )
 
 

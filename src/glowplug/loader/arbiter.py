@@ -65,15 +65,8 @@ class _Load:
 
     @property
     def wants(self) -> bool:
-        if not self.pending:
-            return False
-        fewer = min(self.parallel, max(2, self.parallel // 2))
-        return self.in_flight < (fewer if self._later_only else self.parallel)
-
-    @property
-    def _later_only(self) -> bool:
-        """The computation stalls, and what it waits for is on its way: the rest must not crowd it."""
-        return self.awaited is not None and self.awaited not in _units(self.pending[0])
+        # Also while what is awaited is on its way: an idle line would make everything after it late.
+        return bool(self.pending) and self.in_flight < self.parallel
 
 
 class Arbiter:

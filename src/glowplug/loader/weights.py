@@ -34,9 +34,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             f"{file}: the suffix {suffix!r} is none of {known}; rename or convert the file"
         )
     if not file.is_file():
-        raise WeightsUnreadable(
-            f"{file}: there is no such file; check the path, it counts from the source file"
-        )
+        raise WeightsUnreadable(f"{file}: there is no such file at {file.absolute()}; check the path")
     return _read_safetensors(file) if suffix == ".safetensors" else _read_torch(file)
 
 

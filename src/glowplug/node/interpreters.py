@@ -25,7 +25,7 @@ Started = tuple["subprocess.Popen[bytes]", socket.socket, list[tuple[int, int]]]
 _REFILL_AFTER_S = 1.0
 """The requests that waited for an environment have the cores first."""
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
-_RUNTIME_TUNING = {
+RUNTIME_TUNING = {
     # A team member that spins takes the core from the one it waits for whenever workers share cores, and in
     # the first moments after a fork. See docs/decisions/006.
     "GOMP_SPINCOUNT": "10000",
@@ -99,7 +99,7 @@ class Interpreters:
             "GLOWPLUG_THREADS": threads,
             "OPENBLAS_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
-            **_RUNTIME_TUNING,
+            **RUNTIME_TUNING,
         }
 
     def _place(self, environment_key: str, home: Path) -> dict[str, str]:

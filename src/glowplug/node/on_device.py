@@ -18,6 +18,9 @@ from glowplug.node.devices import virtual_device
 from glowplug.node.isolation import syscalls
 from glowplug.node.messages import ContextReady, Fork
 
+NAME = "ready-context"
+"""Of a process that has a context and no function yet."""
+
 
 def open_device(setting: DeviceSetting, descriptors: list[int]) -> Device:
     """The device as this process uses it: one call at a time. Of a virtual one the last of `descriptors` is
@@ -64,7 +67,7 @@ def wait_in_context(message: Fork, control: socket.socket, extra: list[int]) -> 
     assert message.device is not None
     open_device(message.device, extra).warm()
     wire.send(control, ContextReady(procfs.private_bytes()))
-    syscalls.name_process("ready-context")  # to whoever sees it the agent has been told
+    syscalls.name_process(NAME)  # to whoever sees it the agent has been told
     found = wire.Receiver(control, Fork).receive()
     if found is None:
         raise ConnectionResetError("the agent is gone")

@@ -28,10 +28,17 @@ if TYPE_CHECKING:
 
 def connect(served: Served, place: Place) -> None:
     """Before the head answers: its model reaches the other workers, which may still be climbing."""
-    from glowplug.distributed.hops import Others
+    from torch import nn
 
-    assert served.handover is not None
-    served.handover.peer = Others(_hop(place))
+    from glowplug.distributed.hops import Others
+    from glowplug.distributed.stages import handover_in
+
+    handover = served.handover
+    assert handover is not None
+    handover.peer = Others(_hop(place))
+    for model in vars(served.target).values():
+        if isinstance(model, nn.Module) and handover_in([model]) is handover:
+            handover.take_turns(model)
 
 
 def run_part(message: Fork, control: socket.socket) -> None:

@@ -23,6 +23,8 @@ from glowplug.node.guard import die_with_parent
 from glowplug.node.imports import lasting_threads
 from glowplug.node.isolation import launch, syscalls
 
+NAME = "glowplug-standby"
+"""While it waits."""
 COMMAND = "from glowplug.node.standby import main; main()"
 _ROOM = " " * 2000
 """For the words of the zygote that it becomes, where ps shows them."""
@@ -105,7 +107,7 @@ class Standby:
 def main() -> None:
     """The process in reserve: `python -c COMMAND DESCRIPTOR PARENT ROOM`."""
     sock, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    syscalls.name_process("glowplug-standby")
+    syscalls.name_process(NAME)
     die_with_parent(parent)
     from glowplug.node import roles  # noqa: F401  what every zygote imports beside its libraries
 

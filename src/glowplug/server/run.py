@@ -65,9 +65,14 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def lock_state(state_dir: Path) -> int:
-    """Holds the state folder for this process. Raises Unavailable when another server has it."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Holds the state folder for this process. Raises Unavailable when another server has it, or none can."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(
+            f"the state folder {state_dir} cannot be used: {error.strerror}; choose another with --state-dir"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
-Action = Callable[[], None]
+Action = Callable[[], object]
 
 
 class Agenda:

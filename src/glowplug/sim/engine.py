@@ -121,7 +121,8 @@ class SimEngine:
             self.loading_s += profile.imported_s
         elif not self._keeps_loaded:
             self._emptied.add(instance)
-        took_s = self._vary(function, took_s)
+        if profile.jitter:
+            took_s = self._vary(function, took_s)
         places = self._free_at_s[instance]
         start_s = max(self._agenda.now_s, places[0], self._gang_ready_s.get(instance, 0.0))
         heapreplace(places, start_s + took_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -13,7 +14,7 @@ from glowplug.core.commands import ClearTimer, Command, Dispatch, Lease, Reject,
 from glowplug.core.events import Event, TimerFired
 from glowplug.core.ids import FunctionId, GatewayId
 from glowplug.core.settings import ControlSettings
-from glowplug.sim.agenda import Agenda
+from glowplug.sim.agenda import Action, Agenda
 from glowplug.sim.engine import SimEngine
 from glowplug.sim.faults import Disappears, Fault, LoadsFail, LosesMemory, Slows
 from glowplug.sim.gateway import Answer, Ask, SimGateway
@@ -53,6 +54,10 @@ class Simulation:
         self._pending: deque[Event] = deque()
         self._draining = False
         self._keep_log = keep_log
+        self._carry_out: dict[type, Callable[[Any], None]] = {
+            SetTimer: self._set_timer, ClearTimer: self._clear_timer,
+            **dict.fromkeys((Dispatch, Lease, Revoke, Reject), self._gateway.on_command),
+        }  # fmt: skip
         self._result = SimResult([], [], self._gateway.answers)
 
     @property
@@ -66,7 +71,7 @@ class Simulation:
 
     def run(self, scenario: Iterable[tuple[float, Event | Ask | Fault]], until_s: float) -> SimResult:
         """Plays `scenario` (times in any order) until `until_s`. Can be called again to go on."""
-        self.agenda.plan((at_s, partial(self._play, item)) for at_s, item in scenario)
+        self.agenda.plan((at_s, self._played(item)) for at_s, item in scenario)
         self.agenda.run(until_s)
         return self._result
 
@@ -79,21 +84,21 @@ class Simulation:
             if not self.agenda.step(end_s):
                 raise TimeoutError(f"after {limit_s:g} virtual seconds the condition does not hold")
 
-    def _play(self, item: Event | Ask | Fault) -> None:
+    def _played(self, item: Event | Ask | Fault) -> Action:
         if isinstance(item, Ask):
-            self._gateway.ask(item)
-        elif isinstance(item, (LoadsFail, Slows, LosesMemory, Disappears)):
-            item.strike(self._engine, self.post)
-        else:
-            self.post(item)
+            return partial(self._gateway.ask, item)
+        if isinstance(item, (LoadsFail, Slows, LosesMemory, Disappears)):
+            return partial(item.strike, self._engine, self.post)
+        return partial(self.post, item)
 
     def post(self, event: Event) -> None:
         """As the live driver: one event after another, also when one comes while another is handled."""
-        self._pending.append(event)
         if self._draining:
+            self._pending.append(event)
             return
         self._draining = True
         try:
+            self._handle(event)
             while self._pending:
                 self._handle(self._pending.popleft())
         finally:
@@ -106,20 +111,18 @@ class Simulation:
             self._result.events.append((now_s, event))
             self._result.commands.extend((now_s, command) for command in commands)
         for command in commands:
-            if isinstance(command, SetTimer):
-                self._set_timer(command.key, command.at_s)
-            elif isinstance(command, ClearTimer):
-                self._timers.pop(command.key, None)
-            elif isinstance(command, (Dispatch, Lease, Revoke, Reject)):
-                self._gateway.on_command(command)
-            else:
-                self._engine.submit(command)
+            self._carry_out.get(type(command), self._engine.submit)(command)
 
-    def _set_timer(self, key: str, at_s: float) -> None:
+    def _clear_timer(self, command: ClearTimer) -> None:
+        self._timers.pop(command.key, None)
+
+    def _set_timer(self, command: SetTimer) -> None:
+        key = command.key
+
         def fire() -> None:
             if self._timers.get(key) == entry:
                 del self._timers[key]
                 self.post(TimerFired(key))
 
-        entry = self.agenda.at(at_s, fire)
+        entry = self.agenda.at(command.at_s, fire)
         self._timers[key] = entry

@@ -28,10 +28,12 @@ from glowplug.transport.frames import (
     encode,
     known_phases,
 )
-from glowplug.transport.lent_regions import LentRegions
+from glowplug.transport.lent_regions import Lent, LentRegions, Slot
 from glowplug.transport.outbox import Outbox
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
+    CLOSE_ON_EXEC,
+    CUT_OFF,
     THRESHOLD_BYTES,
     IncomingRegion,
     received_descriptors,
@@ -41,8 +43,8 @@ READ_BYTES = 64 * 1024
 """Read in one turn of the loop, so that a worker that floods the gateway only delays it."""
 _LAST_READS = 256
 _FROM_WORKER = frozenset({Kind.HELLO, Kind.REPLY, Kind.ERROR, Kind.CHUNK, Kind.END})
-Body = bytes | list[bytes]
-"""A request's body, whole or as the pieces it came in."""
+Body = bytes | list[bytes] | Slot
+"""A request's body: whole, as the pieces it came in, or where it was read to, which is empty once sent."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -117,30 +119,43 @@ class Connection:
         pending, outbox = self._pending, self._outbox
         if len(pending) >= self._max_in_flight or outbox.unsent_bytes > self._max_unsent_bytes:
             raise Overloaded(f"instance {self.instance} has {len(pending)} requests waiting", 1.0)
-        pieces = body if type(body) is list else [body]
-        length = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
-        flags, descriptor = 0, None
-        if length >= THRESHOLD_BYTES and self._shares_memory:
-            descriptor = self._lent.place(request, *pieces)
-            if descriptor is not None:
-                flags = Flag.IN_REGION | Flag.NEW_REGION
+        length = sum(map(len, body)) if type(body) is list else len(body)
+        flags = 0
+        lent = self._lend(request, body) if length >= THRESHOLD_BYTES and self._shares_memory else None
+        if lent is not None:
+            flags = Flag.IN_REGION if lent.descriptor is None else Flag.IN_REGION | Flag.NEW_REGION
+            meta = msgspec.structs.replace(meta, region=lent.region, gone=lent.gone)
         if self._owes_region:
             flags |= Flag.REGION_FREE
             self._owes_region = False
         head = encode(Kind.REQUEST, request, meta, length, flags)
-        is_alone = not pending
+        write = outbox.soon if pending else outbox.now
         pending[request] = on_answer
-        if descriptor is not None:
-            outbox.now(head, descriptor)
-            return
-        write = outbox.now if is_alone else outbox.soon
-        if not length:
+        if lent is not None and lent.descriptor is not None:
+            outbox.now(head, lent.descriptor)
+        elif lent is not None or not length:
             write(head)
-        elif length <= READ_BYTES:
-            write(b"".join((head, *pieces)))
         else:
-            for piece in (head, *pieces):
-                outbox.now(piece)
+            pieces = _pieces(body)
+            if length <= READ_BYTES:
+                write(b"".join((head, *pieces)))
+            else:
+                for piece in (head, *pieces):
+                    outbox.now(piece)
+
+    def reserve(self, length: int) -> Slot | None:
+        """A place in shared memory to read a body into that is to be sent here; None when there is none."""
+        return self._lent.reserve(length) if self._shares_memory and not self.closed else None
+
+    def _lend(self, request: RequestId, body: Body) -> Lent | None:
+        if not isinstance(body, Slot):
+            return self._lent.place(request, *_pieces(body))
+        if body.is_of(self._lent):
+            return self._lent.lend(request, body)
+        lent = self._lent.place(request, body.view)
+        if lent is not None:
+            body.release()
+        return lent
 
     def credit(self, request: RequestId, passed_bytes: int) -> None:
         """So many bytes of a stream's chunks have gone on to the client. Of a stream that is over:
@@ -165,7 +180,7 @@ class Connection:
     def _read_some(self) -> bool:
         """Reads once. False when there is nothing to read, or the connection ended."""
         try:
-            data, ancillary, got, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, got, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES, CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionResetError:
@@ -179,7 +194,7 @@ class Connection:
         try:
             if ancillary:
                 self._descriptors.extend(received_descriptors(ancillary))
-            if got & socket.MSG_CTRUNC:
+            if got & CUT_OFF:
                 raise ProtocolError("more descriptors came than a frame carries")
             if not data:
                 self.close("its process ended")
@@ -288,3 +303,10 @@ class Connection:
             kind = WorkerDied if begun is None or request in begun else NeverRead
             died = kind(f"instance {self.instance} died with the request in it: {why}")
             self._deliver(on_answer, Reply(died.status, "application/json", b"", {}, "", died))
+
+
+def _pieces(body: Body) -> list[bytes]:
+    """What goes inline. A slot is empty then."""
+    if isinstance(body, Slot):
+        return [body.to_bytes()]
+    return body if isinstance(body, list) else [body]

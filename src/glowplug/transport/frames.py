@@ -5,7 +5,8 @@ body:
 
     offset  0  u16 magic   1  u8 kind, u8 flags   4  u32 meta length   8  u64 request   16  u64 body length
 
-With the flag IN_REGION the body's bytes are not on the wire but in the sender's region (shared_memory.py).
+With the flag IN_REGION the body's bytes are not on the wire but in a region of the sender's
+(shared_memory.py): a request's in the one whose number its meta says, an answer's in the worker's only one.
 
 A request is answered by one REPLY or ERROR; or by a stream: a REPLY whose meta says `stream` and that has no
 body, then CHUNKs without meta, whose bodies are the answer's bytes as they go to the client, then one END,
@@ -60,7 +61,7 @@ class Flag(IntEnum):
     IN_REGION = 1
     """The body lies in the sender's region."""
     NEW_REGION = 2
-    """A descriptor of a new region, replacing the one before, travels with this frame."""
+    """The region's descriptor travels with this frame; it replaces the one that had its number."""
     REGION_FREE = 4
     """The sender of this frame has done with what lay in its peer's region."""
 
@@ -83,13 +84,16 @@ class Frame(msgspec.Struct):
 class RequestMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     """`deadline_s` is by this machine's monotonic clock, which all its processes share and nobody sets; 0 for
     none. A worker does not begin a request whose deadline has passed. `together` requests for this endpoint
-    are sent as one batch, this one included; 0 leaves that to the worker."""
+    are sent as one batch, this one included; 0 leaves that to the worker. With Flag.IN_REGION the body lies
+    in `region`; those in `gone` are not used any more."""
 
     endpoint: str = ""
     content_type: str = "application/json"
     accept: str = ""
     deadline_s: float = 0.0
     together: int = 0
+    region: int = 0
+    gone: tuple[int, ...] = ()
 
 
 class ReplyMeta(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,6 +10,7 @@ from glowplug.core.errors import WorkerDied
 from glowplug.core.ids import InstanceId, RequestId
 from glowplug.transport.connection import Body, Connection, OnAnswer, Reply
 from glowplug.transport.frames import RequestMeta
+from glowplug.transport.lent_regions import Slot
 
 __all__ = ["Body", "OnAnswer", "Reply", "WorkerConnections"]
 
@@ -73,6 +74,11 @@ class WorkerConnections:
         if connection is None:
             raise WorkerDied(f"instance {instance} has ended")
         connection.send(request, meta, body, on_answer)
+
+    def reserve(self, instance: InstanceId, length: int) -> Slot | None:
+        """Shared memory to read a body into that is to be sent to this worker; None when there is none."""
+        connection = self._connections.get(instance)
+        return None if connection is None else connection.reserve(length)
 
     async def call(self, instance: InstanceId, request: RequestId, meta: RequestMeta, body: bytes) -> Reply:
         """As `send`; returns the answer or raises its error. Cancelling stops the waiting, not the worker.

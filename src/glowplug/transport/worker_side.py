@@ -12,7 +12,6 @@ next call finishes what an interrupted one began. `receive` and `read` may not b
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import select
 import socket
@@ -39,10 +38,13 @@ from glowplug.transport.frames import (
     decode_meta,
     encode,
 )
+from glowplug.transport.kept_regions import KeptRegions
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
+    AT_ONCE,
+    CLOSE_ON_EXEC,
+    CUT_OFF,
     THRESHOLD_BYTES,
-    IncomingRegion,
     OutgoingRegion,
     descriptor_message,
     received_descriptors,
@@ -91,9 +93,8 @@ class WorkerEndpoint:
         self._decoder = FrameDecoder(_MAX_BODY_BYTES, frozenset({Kind.REQUEST, Kind.CREDIT, Kind.CANCEL}))
         self._waiting: deque[Incoming] = deque()
         self._descriptors: deque[int] = deque()
-        self._incoming = IncomingRegion()
+        self._regions = KeptRegions()
         self._outgoing = OutgoingRegion()
-        self._mapped: dict[int, tuple[mmap.mmap, memoryview]] = {}
         self._credit: dict[int, int] = {}
         """Of each stream that has begun, the bytes that may still be sent."""
         self._pieces: list[Piece] = []
@@ -132,7 +133,7 @@ class WorkerEndpoint:
     def receive(self) -> Incoming | None:
         """The next request, or None when the gateway closed the connection. Blocks."""
         if self._waiting and monotonic() - self._read_at_s > _STALE_S:
-            self._read(socket.MSG_DONTWAIT)  # perhaps what waits is not wanted any more
+            self._read(AT_ONCE)  # perhaps what waits is not wanted any more
         while not self._waiting:
             self.flush()
             self._read(0)
@@ -171,13 +172,11 @@ class WorkerEndpoint:
 
     def read(self) -> bool:
         """Reads once what has come, without blocking. False when nothing had, or the gateway is gone."""
-        return self._read(socket.MSG_DONTWAIT)
+        return self._read(AT_ONCE)
 
     def _read(self, flags: int) -> bool:
         try:
-            data, ancillary, got, _ = self._sock.recvmsg(
-                _READ_BYTES, ANCILLARY_BYTES, flags | socket.MSG_CMSG_CLOEXEC
-            )
+            data, ancillary, got, _ = self._sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES, flags | CLOSE_ON_EXEC)
         except BlockingIOError:
             return False
         except ConnectionResetError:
@@ -185,7 +184,7 @@ class WorkerEndpoint:
         self._read_at_s = monotonic()
         if ancillary:
             self._descriptors.extend(received_descriptors(ancillary))
-        if got & socket.MSG_CTRUNC:
+        if got & CUT_OFF:
             raise ProtocolError("more descriptors came than a frame carries")
         if not data:
             self.ended = True
@@ -216,11 +215,10 @@ class WorkerEndpoint:
             if frame.flags & Flag.NEW_REGION:
                 if not self._descriptors:
                     raise ProtocolError("a frame announced a region that did not come")
-                self._incoming.replace(self._descriptors.popleft())
+                self._regions.add(meta.region, self._descriptors.popleft())
             if frame.flags & Flag.IN_REGION:
-                mapping = self._incoming.map(frame.body_bytes)
-                body = memoryview(mapping)
-                self._mapped[frame.request] = mapping, body
+                self._regions.forget(meta.gone)
+                body = self._regions.open(frame.request, meta.region, frame.body_bytes)
         return Incoming(
             frame.request, meta.endpoint, meta.content_type, meta.accept, meta.deadline_s, body, meta.together
         )
@@ -283,11 +281,11 @@ class WorkerEndpoint:
             placed, fresh = self._outgoing.place(*pieces)
             if placed:
                 flags = Flag.IN_REGION if fresh is None else Flag.IN_REGION | Flag.NEW_REGION
-        if request in self._mapped:
+        if request in self._regions:
             pieces = [] if placed else [b"".join(pieces)]  # it may lie in the region that is given back
             if isinstance(body, list):
                 body.clear()
-            if self._give_back(request):
+            if self._regions.give_back(request):
                 flags |= Flag.REGION_FREE
         head = encode(kind, request, meta, length, flags)
         if fresh is not None:
@@ -303,16 +301,6 @@ class WorkerEndpoint:
                 self._queue(piece)
         if fresh is not None or length > _JOIN_BYTES:
             self.flush()
-
-    def _give_back(self, request: int) -> bool:
-        """Unmaps the request's body. False when user code still holds a view of it."""
-        mapping, view = self._mapped.pop(request)
-        try:
-            view.release()
-            mapping.close()
-        except BufferError:
-            return False
-        return True
 
     def _queue(self, piece: Piece) -> None:
         if not self._pieces:
@@ -350,7 +338,7 @@ class WorkerEndpoint:
         """Writes what is queued, if it can be, and closes the socket and the regions."""
         with contextlib.suppress(OSError):
             self.flush()
-        self._incoming.close()
+        self._regions.close()
         self._outgoing.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())

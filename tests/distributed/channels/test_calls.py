@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from glowplug.distributed.channels import MessageKey, Meter
+from glowplug.distributed.channels import Channel, MessageKey, Meter
+from glowplug.distributed.channels.base import NOTES
 from glowplug.distributed.channels.messaging import Entry
 from glowplug.distributed.channels.metered import Cloud, Delays, metered_room
 from glowplug.distributed.channels.metered.messaging import VirtualMessaging
@@ -142,6 +143,39 @@ def test_patience_saves_polls_where_messages_spread() -> None:
     hasty, hasty_s = metered("queue", 8, 1000, spread, patient=False)
     assert patient.polls < hasty.polls
     assert patient_s < 1.3 * hasty_s
+
+
+def test_nobody_is_patient_who_waits_for_notes_too() -> None:
+    """Which notes are looked for changes with each one that comes, and no layer begins with that."""
+    cloud = Cloud(delays=DELAYS)
+    took_s: list[float] = []
+
+    def key(layer: int) -> MessageKey:
+        return MessageKey("noted", 0, layer, 0, 1)
+
+    def send(sender: Channel) -> None:
+        for layer in range(LAYERS):
+            for sent in (NOTES + layer, layer):
+                cloud.time.sleep(1.0)
+                sender.send([(key(sent), b"late")])
+
+    def receive(receiver: Channel) -> None:
+        heard = 0
+        for layer in range(LAYERS):
+            came: set[MessageKey] = set()
+            while key(layer) not in came:
+                notes = {key(NOTES + number) for number in range(heard, heard + 3)}
+                came = set(receiver.receive({key(layer)} | notes, 10.0))
+                heard += len(came - {key(layer)})
+            took_s.append(cloud.time.now_s())
+
+    with metered_room("queue", cloud).open("noted", 2) as opened:
+        ends = [opened.end(worker) for worker in range(2)]
+        cloud.time.run([lambda: send(ends[0]), lambda: receive(ends[1])])
+        for end in ends:
+            end.close()
+    for layer, at_s in enumerate(took_s, 1):
+        assert at_s == pytest.approx(2.0 * layer + DELAYS.hop_s, abs=0.2)
 
 
 def test_a_claim_check_sends_a_reference() -> None:

@@ -86,6 +86,11 @@ class Four(Asked):
     pass
 
 
+@app.model(libraries=["torch"], workers=4, threads=1, network=True, target_concurrency=4)
+class Several(Asked):
+    pass
+
+
 @app.model(libraries=["torch"], workers="auto", memory="200KB", threads=1)
 class Capped(Asked):
     """Its weights are 317 KB."""

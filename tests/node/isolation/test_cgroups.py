@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from glowplug.core.priority import PASSED_OVER, Priority
 from glowplug.node.isolation.cgroups import Group, Groups, open_groups, remove_leftovers
 from glowplug.node.isolation.limits import Bounds
 
@@ -61,12 +62,14 @@ def test_limits_of_version_1(tmp_path: Path) -> None:
     mount, _, _ = made_in(tmp_path, unified=False)
     assert (mount / "memory/box/a/glowplug-x-s1/memory.limit_in_bytes").read_text() == str(64 * 2**20)
     assert (mount / "pids/glowplug-x-s1/pids.max").read_text() == "16"
-    assert (mount / "cpu/box/glowplug-x-s1/cpu.shares").read_text() == "2048"
+    assert (mount / "cpu/box/glowplug-x-class-3/glowplug-x-s1/cpu.shares").read_text() == "2048"
 
 
 def test_limits_of_version_2(tmp_path: Path) -> None:
     mount, group, _ = made_in(tmp_path, unified=True)
-    place = mount / "box/a/glowplug-x-s1"
+    place = mount / "box/a/glowplug-x-class-3/glowplug-x-s1"
+    handed_on = (place.parent / "cgroup.subtree_control").read_text()
+    assert sorted(handed_on.split()) == ["+cpu", "+memory", "+pids"]
     assert (place / "memory.max").read_text() == str(64 * 2**20)
     assert (place / "memory.swap.max").read_text() == "0"
     assert (place / "pids.max").read_text() == "16"
@@ -78,7 +81,7 @@ def test_limits_of_version_2(tmp_path: Path) -> None:
 def test_each_kill_for_memory_is_told_once(tmp_path: Path, unified: bool) -> None:
     mount, group, _ = made_in(tmp_path, unified=unified)
     name = (
-        "box/a/glowplug-x-s1/memory.events.local"
+        "box/a/glowplug-x-class-3/glowplug-x-s1/memory.events.local"
         if unified
         else "memory/box/a/glowplug-x-s1/memory.oom_control"
     )
@@ -108,6 +111,33 @@ def test_only_what_was_noted_and_is_ours_is_removed(tmp_path: Path) -> None:
     noted.write_text(f"{tmp_path}/glowplug-a-\n{tmp_path}/other-")
     remove_leftovers(noted)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["glowplug-b-s1", "other-s1"]
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_a_class_has_its_part_however_many_are_in_another(tmp_path: Path, *, unified: bool) -> None:
+    mount = look_alike(tmp_path, unified=unified)
+    tree = mount / ("box/a" if unified else "cpu/box")
+    places = {"cpu": tree, "memory": tree if unified else mount / "memory"}
+    groups = Groups(places, "glowplug-x-", 2 if unified else 1, tmp_path / "noted")
+    for number in range(5):
+        groups.make(f"s{number}", BOUNDS)
+    for number in range(5, 7):
+        groups.make(f"s{number}", BOUNDS._replace(rank=Priority.BACKGROUND, shares=15))
+    weight = "cpu.weight" if unified else "cpu.shares"
+    above, below = (
+        int((tree / f"glowplug-x-class-{int(rank)}" / weight).read_text())
+        for rank in (Priority.INTERACTIVE, Priority.BACKGROUND)
+    )
+    assert above / below == pytest.approx(1 + PASSED_OVER[Priority.BACKGROUND], rel=0.1)
+    assert len(list((tree / "glowplug-x-class-1").glob("glowplug-x-s*"))) == 2
+
+
+def test_groups_in_classes_are_removed_with_them(tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    (tmp_path / "glowplug-a-class-1" / "glowplug-a-s1").mkdir(parents=True)
+    noted.write_text(f"{tmp_path}/glowplug-a-")
+    remove_leftovers(noted)
+    assert list(tmp_path.iterdir()) == []
 
 
 def own_groups(tmp_path: Path) -> Groups:

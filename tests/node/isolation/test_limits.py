@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glowplug.core.priority import Priority
 from glowplug.node.isolation import limits
 
 
@@ -15,6 +16,14 @@ def test_weights_and_every_worker_have_room() -> None:
 def test_scratch_is_what_was_declared_and_never_nothing() -> None:
     assert limits.scratch_limit_bytes(10**9) == 10**9
     assert limits.scratch_limit_bytes(1) == limits.SMALLEST_SCRATCH_BYTES
+
+
+def test_no_class_weighs_less_than_its_turns() -> None:
+    """One turn in nine, one in 33; the highest as a busy process on each core."""
+    assert limits.class_shares(Priority.INTERACTIVE, 4) == 4096
+    assert limits.class_shares(Priority.BATCH, 4) == 4096 // 9
+    assert limits.class_shares(Priority.BACKGROUND, 4) == 4096 // 33
+    assert limits.class_shares(Priority.BACKGROUND, 1) >= 2
 
 
 def test_shares_are_those_of_processes() -> None:

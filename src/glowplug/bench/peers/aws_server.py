@@ -6,6 +6,7 @@ import base64
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 from unittest.mock import patch
 
@@ -14,9 +15,10 @@ from unittest.mock import patch
 def aws_server() -> Iterator[str]:
     """Its URL. Any credentials do. One at a time in a process. Raises ImportError without moto."""
     from moto.server import ThreadedMotoServer
+    from moto.sns.models import SNSBackend
     from moto.sqs.models import SQSBackend
 
-    send = SQSBackend.send_message
+    send, subscribe, one_at_a_time = SQSBackend.send_message, SNSBackend.subscribe, Lock()
 
     def send_binary(self: Any, *args: Any, **options: Any) -> Any:
         """moto 5.2.5 hands a binary attribute from SNS to SQS as the text that it came as."""
@@ -25,7 +27,15 @@ def aws_server() -> Iterator[str]:
                 value["BinaryValue"] = base64.b64decode(value["BinaryValue"])
         return send(self, *args, **options)
 
-    with patch.object(SQSBackend, "send_message", send_binary):
+    def subscribe_alone(self: Any, *args: Any, **options: Any) -> Any:
+        """moto 5.2.5 looks through a dictionary that another request adds to."""
+        with one_at_a_time:
+            return subscribe(self, *args, **options)
+
+    with (
+        patch.object(SQSBackend, "send_message", send_binary),
+        patch.object(SNSBackend, "subscribe", subscribe_alone),
+    ):
         # It would tell of each call.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

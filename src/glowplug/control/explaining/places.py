@@ -80,10 +80,9 @@ def candidates(c: Context, device: Device) -> dict[FunctionId, Candidate]:
 
 def _candidate(c: Context, instance: Instance) -> Candidate:
     """As it was when it lay there: one that leaves is counted among its copies no more."""
-    worth = worth_on_device(c, instance)
+    worth = worth_on_device(c, instance, left=int(instance.draining))
     if instance.draining:
-        copies = len(c.store.fleet.where.get(instance.function, ())) + 1
-        worth = msgspec.structs.replace(worth, pinned=False, copies=copies)
+        worth = msgspec.structs.replace(worth, pinned=False)
     return Candidate(
         function=instance.function,
         score=c.policies.device_eviction.score(worth),

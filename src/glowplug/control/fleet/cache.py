@@ -44,6 +44,7 @@ def keep(c: Context, instance: Instance) -> None:
     weights = c.store.holdings.get(key)
     if weights is not None and weights.phase == "up" and node.id not in version.cached_on:
         version.cached_on[node.id] = None
+        c.revalue(version.spec.function)
         places.reoffer(c, version.spec.function, node.id)
     holdings.stand_alone(c, holding, growth.needs_of(version, node.id)[0])
     if weights is not None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from typing import TYPE_CHECKING
 
-from glowplug.control import estimates
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
-from glowplug.control.records import Version
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
+
+if TYPE_CHECKING:
+    from glowplug.control.fleet.view import FleetView
 
 _OVERDUE_SHARE = 0.25
 
 
 class DeviceView:
-    __slots__ = ("_c", "_device", "id", "loading", "node", "residents")
+    __slots__ = ("_c", "_device", "_fleet", "id", "loading", "node", "residents")
 
-    def __init__(self, c: Context, device: Device) -> None:
+    def __init__(self, c: Context, device: Device, fleet: FleetView) -> None:
         self._c = c
         self._device = device
+        self._fleet = fleet
         self.id: DeviceId = device.id
         self.node: NodeId = device.node
         self.residents: Mapping[FunctionId, InstanceId] = device.residents
@@ -36,14 +39,14 @@ class DeviceView:
 
     @property
     def running_left_s(self) -> float:
-        device = self._device
+        device, least_s = self._device, inf
         if len(device.running) < device.at_once:
             return 0.0
         now_s = self._c.now_s
-        return min(
-            _left_s(running.since_s + running.expected_s - now_s, running.expected_s)
-            for running in device.running.values()
-        )
+        for running in device.running.values():
+            left_s = _left_s(running.since_s + running.expected_s - now_s, running.expected_s)
+            least_s = min(least_s, left_s)
+        return least_s
 
     @property
     def line_s(self) -> float:
@@ -63,7 +66,7 @@ class DeviceView:
         """They come one after another, in the order they were asked for."""
         c, left_s = self._c, -inf
         for function, number in self._device.loading.items():
-            expected_s = load_s(c, function, self._device)
+            expected_s = self._fleet.load_s(function, self.id)
             since_s = c.now_s
             if number is not None:
                 since_s = c.store.holdings[c.store.instances[number].key].since_s
@@ -76,18 +79,3 @@ class DeviceView:
 def _left_s(left_s: float, expected_s: float) -> float:
     """What is overdue may take a while yet."""
     return left_s if left_s > 0 else expected_s * _OVERDUE_SHARE
-
-
-def load_s(c: Context, function: FunctionId, device: Device) -> float:
-    version = version_of(c, function)
-    took_s = estimates.load_s(c, version, device.node)
-    if version.environment in c.store.environments:
-        return took_s
-    return c.policies.costs.expect_s(version.environment, "environment") + took_s
-
-
-def version_of(c: Context, function: FunctionId) -> Version:
-    record = c.store.functions[function]
-    number = record.active or record.next
-    assert number is not None
-    return c.store.versions[number]

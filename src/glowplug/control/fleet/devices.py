@@ -62,7 +62,6 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
         instances.end(c, instance, "worker_died", f"device {number}: {why}", permanent=False)
     for function in list(device.loading):
         places.give_up(c, device, function)
-    places.hosted(fleet, device, ())
     if device.context_key:
         c.store.nodes[device.node].context_bytes -= c.store.ledger.held_bytes(device.context_key)
         c.store.ledger.release(device.context_key)

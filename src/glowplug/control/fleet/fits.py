@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from glowplug.control import offers
 from glowplug.control.context import Context
 from glowplug.control.estimates import device_bytes, device_score_now, instance_bytes, too_big, too_large
 from glowplug.control.fleet.records import Device
@@ -37,8 +38,9 @@ def hopeless(c: Context, version: Version) -> str | None:
         if still is None:
             del version.unfit_on[node]
         words = still or words
-    if any(suits(c, device, version) for device in devices):
-        return None
+    for device in devices:
+        if suits(c, device, version):
+            return None
     return words or too_large(
         c, version, max(devices, key=lambda device: c.store.fleet.ledger.budget[device.id])
     )
@@ -50,6 +52,7 @@ def has_room(c: Context, device: Device, version: Version) -> bool:
     if short_bytes <= 0:
         return True
     eviction, current = c.policies.device_eviction, partial(device_score_now, c)
+    offers.settle(c)
     victims = eviction.victims(device.id, short_bytes, (), eviction.pinned_from, current)
     return sum(map(c.store.fleet.ledger.held_bytes, victims)) >= short_bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from math import inf
 
-from glowplug.control import growth, holdings, instances, memory
+from glowplug.control import growth, holdings, instances, memory, offers
 from glowplug.control import lines as starved
 from glowplug.control.context import Context
 from glowplug.control.estimates import (
@@ -126,6 +126,7 @@ def _make_room(c: Context, device: Device, need_bytes: int, limit: float) -> boo
     """Whether so many bytes are free there; if not, the least worthy of what is idle there goes."""
     short_bytes = need_bytes - fits.coming_bytes(c, device)
     if short_bytes > 0:
+        offers.settle(c)
         eviction, current = c.policies.device_eviction, partial(device_score_now, c)
         for key in eviction.victims(device.id, short_bytes, (), limit, current):
             eviction.evicted(key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from glowplug.control.context import Context
 from glowplug.control.estimates import worth_on_device
-from glowplug.control.fleet.records import Device, Fleet
+from glowplug.control.fleet import queues
+from glowplug.control.fleet.records import Device
 from glowplug.control.records import Instance
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
 
@@ -27,31 +28,15 @@ def changed(c: Context, device: Device) -> None:
         fleet.half_free.pop(number, None)
     if not device.line and len(device.running) < device.at_once:
         fleet.open.setdefault(number, None)
-        hosting = tuple(device.residents)
-    else:
-        fleet.open.pop(number, None)
-        hosting = ()
-    if hosting != device.hosting:
-        hosted(fleet, device, hosting)
+        for function in filter(fleet.waiting_by_function.__contains__, device.residents):
+            fleet.ready[function] = None
+    elif number in fleet.open:
+        del fleet.open[number]
+        for function in [*filter(fleet.ready.__contains__, device.residents)]:
+            queues.look_again(fleet, function)
     if device.line:
         c.moved[number] = None
     c.fleet_check = True
-
-
-def hosted(fleet: Fleet, device: Device, functions: tuple[FunctionId, ...]) -> None:
-    """From now on the device could run these at once, and no others."""
-    for function in device.hosting:
-        if function not in functions:
-            hosts = fleet.hosts[function]
-            del hosts[device.id]
-            if not hosts:
-                del fleet.hosts[function]
-                fleet.ready.pop(function, None)
-    for function in functions:
-        fleet.hosts.setdefault(function, {})[device.id] = None
-        if function in fleet.waiting_by_function:
-            fleet.ready[function] = None
-    device.hosting = functions
 
 
 def leisure(device: Device) -> tuple[bool, bool]:
@@ -82,7 +67,7 @@ def give_up(c: Context, device: Device, function: FunctionId) -> None:
 
 
 def reindexed(c: Context, instance: Instance) -> None:
-    """The instance's state changed: it lies there, or comes, or goes; and may be evicted, or not."""
+    """The instance's state changed: it lies there, or comes, or goes, or is at work."""
     device = device_of(c, instance)
     if device is None:
         return
@@ -90,11 +75,13 @@ def reindexed(c: Context, instance: Instance) -> None:
     if not instance.slot:
         withdraw(c, device, instance)
     elif instance.slot == "idle":
+        if device.residents.get(function) == instance.id:
+            # What it had to do is done, and was told of when it was unbound.
+            return
         if device.loading.get(function) == instance.id:
             del device.loading[function]
             device.misses = 0
         device.residents[function] = instance.id
-        offer(c, device, function)
     else:
         c.policies.device_eviction.withdraw(instance.key)
     changed(c, device)
@@ -105,6 +92,7 @@ def withdraw(c: Context, device: Device, instance: Instance) -> None:
     for index in (device.residents, device.loading):
         if index.get(instance.function) == instance.id:
             del index[instance.function]
+    queues.look_again(c.store.fleet, instance.function)
     device.running.pop(instance.id, None)
     _unlist(c, device, instance.function)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from glowplug.control.fleet.records import Fleet
+from glowplug.core.ids import FunctionId
 
 if TYPE_CHECKING:
     from glowplug.control.records import Request
@@ -14,7 +15,7 @@ def join(fleet: Fleet, request: Request, *, first: bool = False) -> None:
     (fleet.waiting.add_first if first else fleet.waiting.add)(request.id, request.rank)
     count = fleet.waiting_by_function
     count[request.function] = count.get(request.function, 0) + 1
-    if request.function in fleet.hosts:
+    if request.function not in fleet.ready and _could_run(fleet, request.function):
         fleet.ready[request.function] = None
 
 
@@ -27,3 +28,18 @@ def leave(fleet: Fleet, request: Request) -> None:
     else:
         del count[request.function]
         fleet.ready.pop(request.function, None)
+
+
+def look_again(fleet: Fleet, function: FunctionId) -> None:
+    """A device that could run it may have been the last."""
+    if function in fleet.ready and not _could_run(fleet, function):
+        del fleet.ready[function]
+
+
+def _could_run(fleet: Fleet, function: FunctionId) -> bool:
+    """Whether its model lies on a device that is open."""
+    is_open, devices = fleet.open, fleet.devices
+    for number in fleet.where.get(function, ()):
+        if number in is_open and function in devices[number].residents:
+            return True
+    return False

@@ -44,8 +44,6 @@ class Device(msgspec.Struct):
     line: list[Batch] = []
     line_s: float = 0.0
     """The expected runs of the whole line."""
-    hosting: tuple[FunctionId, ...] = ()
-    """Its residents while it is open: what it could run at once."""
     pinned: dict[FunctionId, int] = {}
     """By function how many batches of it stand in the line."""
     running: dict[InstanceId, Running] = {}
@@ -66,10 +64,8 @@ class Fleet(msgspec.Struct):
     where: dict[FunctionId, dict[DeviceId, None]] = {}
     free: dict[DeviceId, None] = {}
     open: dict[DeviceId, None] = {}
-    hosts: dict[FunctionId, dict[DeviceId, None]] = {}
-    """By function the open devices where its model lies, if there are any."""
     ready: dict[FunctionId, None] = {}
-    """The functions that wait and have such a device."""
+    """The functions that wait and whose models lie on devices that are open."""
     half_free: dict[DeviceId, None] = {}
     stalled: dict[DeviceId, None] = {}
     lined: int = 0

@@ -33,7 +33,6 @@ def _decide(c: Context) -> None:
     view, fleet = fleet_view(c), c.store.fleet
     view.refresh()
     for decision in c.policies.scheduling.decide(view, c.now_s):
-        view.forget_loads()
         device = fleet.devices[decision.device]
         if isinstance(decision, Load):
             function = c.store.functions[decision.function]
@@ -110,6 +109,13 @@ def _send(c: Context, device: Device, function: Function, decision: Send, view: 
     elsewhere = function.id in c.store.fleet.where
     c.store.fleet.tally.bound(len(decision.requests), here=here, elsewhere=elsewhere)
     run_s = view.run_s(function.id, device.id, len(decision.requests))
+    number = _ready(device, function.id)
+    if number is not None and not device.line and len(device.running) < device.at_once:
+        requests = [c.store.requests[each] for each in decision.requests]
+        for request in requests:
+            answers.dequeue(c, request)
+        bindings.bind_batch(c, c.store.instances[number], requests, run_s)
+        return
     lines.join(c, device, function, decision.requests, run_s)
     _advance(c, device)
     if device.line:
@@ -126,7 +132,8 @@ def _advance(c: Context, device: Device) -> None:
         place = next(place for place, batch in enumerate(device.line) if batch.function in ready)
         batch = lines.take(c, device, place)
         number = ready[batch.function]
-        bindings.bind_batch(c, c.store.instances[number], batch.requests, batch.run_s)
+        requests = [c.store.requests[each] for each in batch.requests]
+        bindings.bind_batch(c, c.store.instances[number], requests, batch.run_s)
     for function in list(device.pinned):
         if function not in device.residents and function not in device.loading:
             loads.want(c, device, c.store.functions[function])

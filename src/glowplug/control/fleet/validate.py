@@ -28,13 +28,11 @@ def check_fleet(c: Context) -> None:
         for function in (*device.residents, *device.loading):
             where.setdefault(function, set()).add(device.id)
     assert where == {f: set(places) for f, places in fleet.where.items()}, "the index of places is wrong"
-    hosts: dict[str, set[str]] = {}
-    for device in fleet.devices.values():
-        for function in device.residents if device.id in fleet.open else ():
-            hosts.setdefault(function, set()).add(device.id)
-    assert hosts == {f: set(places) for f, places in fleet.hosts.items()}, "the index of hosts is wrong"
-    ready = fleet.hosts.keys() & fleet.waiting_by_function.keys()
+    could_run = {function for number in fleet.open for function in fleet.devices[number].residents}
+    ready = could_run & fleet.waiting_by_function.keys()
     assert ready == fleet.ready.keys(), "the index of what could run is wrong"
+    if c.fleet_view is not None:
+        c.fleet_view.expected.check()
     for version in c.store.versions.values():
         for node in version.cached_on:
             weights = c.store.holdings.get(key_of("weights", node, version.spec.version))

@@ -7,39 +7,38 @@ from functools import partial
 from itertools import islice
 from math import inf
 
+from glowplug.control import offers
 from glowplug.control.context import Context
 from glowplug.control.estimates import (
     device_bytes,
     device_score_now,
     instance_bytes,
     load_origin,
-    model_bytes,
     weight_bytes,
 )
-from glowplug.control.fleet.device_view import DeviceView, load_s, version_of
+from glowplug.control.fleet.device_view import DeviceView
+from glowplug.control.fleet.expected import ExpectedByFunction, batch_s, load_s
 from glowplug.control.fleet.records import Device
-from glowplug.control.records import Request, Version
+from glowplug.control.records import Request
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
 
-_SHORTEST_S = 1e-6
 _NOWHERE: Mapping[DeviceId, None] = {}
 
 
 class FleetView:
     __slots__ = (
-        "_alone_s",
         "_c",
         "_functions",
-        "_load_s",
         "_rate_per_s",
         "_records",
         "_requests",
         "_views",
         "_where",
         "devices",
+        "expected",
         "free",
         "half_free",
-        "hosts",
+        "nodes",
         "open",
         "places",
         "ready",
@@ -49,9 +48,8 @@ class FleetView:
     def __init__(self, c: Context) -> None:
         self._c = c
         fleet = c.store.fleet
-        self._load_s: dict[tuple[FunctionId, NodeId], float] = {}
+        self.expected = ExpectedByFunction(c)
         self._rate_per_s: dict[FunctionId, float] = {}
-        self._alone_s: dict[FunctionId, float] = {}
         self._records, self._requests = fleet.devices, c.store.requests
         self._functions, self._where = c.store.functions, fleet.where
         self._views: dict[DeviceId, DeviceView] = {}
@@ -61,26 +59,22 @@ class FleetView:
         self.half_free: Collection[DeviceId] = fleet.half_free.keys()
         self.waiting_by_function: Mapping[FunctionId, int] = fleet.waiting_by_function
         self.ready: Collection[FunctionId] = fleet.ready.keys()
-        self.hosts: Mapping[FunctionId, Mapping[DeviceId, None]] = fleet.hosts
         self.places: Mapping[FunctionId, Mapping[DeviceId, None]] = fleet.where
+        self.nodes: dict[NodeId, DeviceId] = {}
         for device in fleet.devices.values():
             self.add(device)
 
     def refresh(self) -> None:
-        """A round of decisions begins: what costs something to work out is worked out once while it lasts."""
-        self._load_s.clear()
+        """A round of decisions begins, at another time: rates have faded."""
         self._rate_per_s.clear()
-        self._alone_s.clear()
-
-    def forget_loads(self) -> None:
-        """A decision is carried out: it may change from where the next load comes."""
-        self._load_s.clear()
 
     def add(self, device: Device) -> None:
-        self._views[device.id] = DeviceView(self._c, device)
+        self._views[device.id] = DeviceView(self._c, device, self)
+        self.nodes[device.node] = device.id
 
     def remove(self, device: DeviceId) -> None:
         self._views.pop(device, None)
+        self.nodes = {view.node: view.id for view in self._views.values()}
 
     def waiting(self) -> Iterator[Request]:
         return map(self._c.store.requests.__getitem__, self._c.store.fleet.waiting)
@@ -95,41 +89,35 @@ class FleetView:
         yield from islice((requests[number] for number in queue if number != head), most - 1)
 
     def namespace(self, function: FunctionId) -> str:
-        return version_of(self._c, function).spec.namespace
+        return self.expected[function].version.spec.namespace
 
     def where(self, function: FunctionId) -> Mapping[DeviceId, None]:
         return self._where.get(function, _NOWHERE)
 
     def run_s(self, function: FunctionId, device: DeviceId, count: int = 1) -> float:
-        alone_s = self._alone_s.get(function) if count == 1 else self._batch_s(function, count)
-        if alone_s is None:
-            alone_s = self._alone_s[function] = self._batch_s(function, 1)
-        return alone_s * self._records[device].pace
-
-    def _batch_s(self, function: FunctionId, count: int) -> float:
-        """On a device of the usual pace."""
-        c = self._c
-        version = c.store.functions[function].active or ""
-        return max(_SHORTEST_S, c.policies.costs.batch_s(version, count))
+        found = self.expected[function]
+        took_s = found.alone_s if count == 1 else batch_s(self._c, function, count)
+        return took_s * self._records[device].pace
 
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
-        record = self._records[device]
-        found_s = self._load_s.get((function, record.node))
+        node = self._views[device].node
+        found = self.expected[function]
+        found_s = found.load_s.get(node)
         if found_s is None:
-            found_s = self._load_s[function, record.node] = load_s(self._c, function, record)
+            found_s = found.load_s[node] = load_s(self._c, found.version, node)
         return found_s
 
     def model_bytes(self, function: FunctionId) -> int:
-        return model_bytes(version_of(self._c, function))
+        return self.expected[function].model_bytes
 
     def most_at_once(self, function: FunctionId) -> int:
-        return most_at_once(version_of(self._c, function))
+        return self.expected[function].most_at_once
 
     def latency_target_s(self, function: FunctionId) -> float:
-        return version_of(self._c, function).spec.declaration.latency_target_s
+        return self.expected[function].latency_target_s
 
     def may_load(self, function: FunctionId, device: DeviceId) -> bool:
-        c, version = self._c, version_of(self._c, function)
+        c, version = self._c, self.expected[function].version
         fleet, record = c.store.fleet, c.store.fleet.devices[device]
         if function in record.residents or function in record.loading or record.paused_until_s:
             return False
@@ -137,11 +125,12 @@ class FleetView:
             return False
         if record.node in version.unfit_on:
             return False
+        offers.settle(c)
         room_bytes = fleet.ledger.free_bytes(device) + fleet.ledger.leaving[device]
         return room_bytes + c.policies.device_eviction.offered(device) >= device_bytes(version, record)
 
     def has_room(self, function: FunctionId, device: DeviceId) -> bool:
-        c, version = self._c, version_of(self._c, function)
+        c, version = self._c, self.expected[function].version
         record = c.store.fleet.devices[device]
         if c.store.fleet.ledger.free_bytes(device) < device_bytes(version, record):
             return False
@@ -158,10 +147,11 @@ class FleetView:
 
     def victims(self, function: FunctionId, device: DeviceId) -> list[FunctionId]:
         c, fleet, ledger = self._c, self._c.store.fleet, self._c.store.fleet.ledger
-        need_bytes = device_bytes(version_of(c, function), fleet.devices[device])
+        need_bytes = device_bytes(self.expected[function].version, fleet.devices[device])
         short_bytes = need_bytes - ledger.free_bytes(device) - ledger.leaving[device]
         if short_bytes <= 0:
             return []
+        offers.settle(c)
         keys = c.policies.device_eviction.victims(device, short_bytes, (), inf, partial(device_score_now, c))
         return [c.store.holdings[key].function or FunctionId("") for key in keys]
 
@@ -171,10 +161,3 @@ class FleetView:
             found = self._c.policies.arrivals.rate_per_s(function, self._c.now_s)
             self._rate_per_s[function] = found
         return found
-
-
-def most_at_once(version: Version) -> int:
-    """The least of its endpoints' largest batches: a batch may hold requests of any of them."""
-    facts = version.facts
-    endpoints = (facts.endpoints if facts is not None else ()) or version.spec.declaration.endpoints
-    return min((endpoint.max_batch for endpoint in endpoints), default=1)

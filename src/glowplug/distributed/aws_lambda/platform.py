@@ -79,9 +79,6 @@ class LambdaPlatform:
         launches = start.launches if is_first else ()
         send(self._cloud.client, self._summons(msgspec.structs.replace(start, orders="", launches=launches)))
 
-    def add_spare(self) -> None:
-        """Lambda keeps sandboxes warm as it likes."""
-
     def events(self, timeout_s: float) -> list[Event]:
         if self._pending:
             found, self._pending = self._pending, []

@@ -19,6 +19,8 @@ from glowplug.distributed.errors import ChannelClosed, MessageTooLarge
 
 Buffer = bytes | bytearray | memoryview
 MOST_WORKERS = 2**16 - 1
+NOTES = 2**30
+"""Layers from here on are no steps: they number what workers tell each other (`distributed/notes.py`)."""
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 
 

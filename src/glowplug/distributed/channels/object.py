@@ -115,10 +115,13 @@ class ObjectChannel(InboxEnd):
         """What to ask for now, or else when."""
         now_s = self._clock.now_s()
         waited: dict[_Object, Expected] = {}
+        first = min((key.layer for key in wanted), default=0)
         for key in wanted:
             if self._inbox.wants(key):
                 one = (key.epoch, key.layer, key.source)
-                waited[one] = self._expected.setdefault(one, self._pace.expect(key.source, now_s))
+                if one not in self._expected:
+                    self._expected[one] = self._pace.expect(key.source, now_s, is_due=key.layer > first)
+                waited[one] = self._expected[one]
         for one in waited.keys() - self._waited:
             if waited[one].misses:
                 self._pace.resumed(waited[one], now_s)

@@ -23,8 +23,9 @@ class Pace:
         self._most_s = MOST * first_s
         self._missing_s: dict[int, tuple[float, float]] = {}
 
-    def expect(self, source: int, now_s: float) -> Expected:
-        return Expected(source, now_s, now_s + self._first_try_s(source))
+    def expect(self, source: int, now_s: float, *, is_due: bool = False) -> Expected:
+        """`is_due`: it may be there already, for others are waited for longer."""
+        return Expected(source, now_s, now_s if is_due else now_s + self._first_try_s(source))
 
     def missed(self, expected: Expected, asked_s: float, now_s: float) -> None:
         wait_s = min(self._most_s, self._first_s * _GROWTH**expected.misses)

@@ -3,8 +3,8 @@
 - One topic. A layer's small messages to many targets go in one publish (target-packed); a large one goes
   straight to its target's queue, which is cheaper from `straight_above_bytes` on.
 - A target's messages of one send share an envelope; null notices are frames like any (`frame.py`).
-- A worker polls only when it waits, and lets the messages of a layer gather before (`patience.py`); then it
-  makes as many polls at a time as must follow.
+- A worker polls only when it waits, and lets the messages of a layer gather before (`patience.py`), unless it
+  also waits for notes, which tell of what was lost; then it makes as many polls at a time as must follow.
 - Nothing is deleted while a run lasts: a message that was received stays hidden until the queue goes, unless
   so many are hidden that the service would refuse more. One that is lost with its receiver, or on its way
   from a poll, is sent again by its sender.
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from glowplug.distributed.channels.base import Buffer, Limits, MessageKey, Room
+from glowplug.distributed.channels.base import NOTES, Buffer, Limits, MessageKey, Room
 from glowplug.distributed.channels.clock import Clock, RealClock
 from glowplug.distributed.channels.envelope import RECORD_BYTES, batches, envelopes, opened
 from glowplug.distributed.channels.messaging import (
@@ -125,7 +125,7 @@ class QueueChannel(QueueEnd):
     def _polls(self, wanted: Collection[MessageKey], until_s: float) -> int:
         now_s = self._clock.now_s()
         begins = False
-        if self._patience is not None:
+        if self._patience is not None and all(key.layer < NOTES for key in wanted):
             begins = self._patience.begins(max((key.epoch, key.layer) for key in wanted), now_s)
             if begins:
                 self._clock.sleep(min(self._patience.poll_at_s, until_s) - now_s)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from glowplug.node.isolation.limits import Bounds
+from glowplug.node.isolation.limits import Bounds, class_shares
 
 _MOUNT = Path("/sys/fs/cgroup")
 _WANTED = ("memory", "pids", "cpu")
@@ -39,19 +39,17 @@ class Group:
 
     def limit(self, bounds: Bounds) -> None:
         """Raises OSError."""
-        memory, memory_bytes, shares = self._folders["memory"], str(bounds.memory_bytes), bounds.shares
+        memory, memory_bytes = self._folders["memory"], str(bounds.memory_bytes)
         if self._unified:
             (memory / "memory.max").write_text(memory_bytes)
             _write_if_there(memory / "memory.swap.max", "0")
-            weight = "cpu.weight", str(min(10_000, max(1, shares * 100 // 1024)))
         else:
             # It may never be the lesser of the two: raised before, lowered after.
             _write_if_there(memory / "memory.memsw.limit_in_bytes", memory_bytes)
             (memory / "memory.limit_in_bytes").write_text(memory_bytes)
             _write_if_there(memory / "memory.memsw.limit_in_bytes", memory_bytes)
-            weight = "cpu.shares", str(shares)
         if "cpu" in self._folders:
-            _write_if_there(self._folders["cpu"] / weight[0], weight[1])
+            _weigh(self._folders["cpu"], bounds.shares, self._unified)
         if "pids" in self._folders:
             (self._folders["pids"] / "pids.max").write_text(str(bounds.tasks))
 
@@ -85,7 +83,8 @@ class Group:
 
 
 class Groups:
-    """All groups of one agent, beside each other, so that each weighs as much as a few processes would.
+    """All groups of one agent. Where they have weights those of a class lie in a group of the class, so that
+    it has its part of the processor however many are in others; in it each weighs as much as a few processes.
 
     `places` maps each controller to the folder they lie in; their names begin with `prefix`. The file
     `noted` tells a later agent what to remove when this one was killed.
@@ -100,7 +99,8 @@ class Groups:
 
     def make(self, name: str, bounds: Bounds) -> Group:
         """A new group with its limits. Raises OSError; nothing is left then."""
-        folders = {key: place / f"{self._prefix}{name}" for key, place in self._places.items()}
+        places = self._places_of(bounds.rank) if "cpu" in self._places else self._places
+        folders = {key: place / f"{self._prefix}{name}" for key, place in places.items()}
         group = Group(folders, self.version == 2)
         try:
             for folder in dict.fromkeys(folders.values()):
@@ -114,6 +114,18 @@ class Groups:
     def close(self) -> None:
         """Removes everything."""
         remove_leftovers(self._noted)
+
+    def _places_of(self, rank: int) -> dict[str, Path]:
+        """Where the groups of a class lie: processor time is shared by class, and version 2 has one tree for
+        all. Raises OSError."""
+        shared = self._places["cpu"] / f"{self._prefix}class-{rank}"
+        if not shared.is_dir():
+            shared.mkdir()
+            if self.version == 2:
+                handed_on = " ".join(f"+{name}" for name in self._places)
+                (shared / "cgroup.subtree_control").write_text(handed_on)
+            _weigh(shared, class_shares(rank, len(os.sched_getaffinity(0))), self.version == 2)
+        return dict.fromkeys(self._places, shared) if self.version == 2 else {**self._places, "cpu": shared}
 
 
 def open_groups(
@@ -171,8 +183,17 @@ def remove_leftovers(noted: Path) -> None:
     for prefix in prefixes:
         if prefix.name.startswith(_PREFIX):
             for folder in prefix.parent.glob(f"{prefix.name}*"):
+                for below in folder.glob(f"{prefix.name}*"):
+                    _remove(below, deadline_s)
                 _remove(folder, deadline_s)
     noted.unlink(missing_ok=True)
+
+
+def _weigh(folder: Path, shares: int, unified: bool) -> None:
+    name, weight = (
+        ("cpu.weight", min(10_000, max(1, shares * 100 // 1024))) if unified else ("cpu.shares", shares)
+    )
+    _write_if_there(folder / name, str(weight))
 
 
 def _remove(folder: Path, deadline_s: float) -> None:

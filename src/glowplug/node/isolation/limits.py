@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 from typing import NamedTuple
 
+from glowplug.core.priority import PASSED_OVER, Priority
+
 _MIB = 2**20
 HEADROOM_BYTES = 256 * _MIB
 """What an interpreter with its libraries needs beside what a declaration speaks of."""
@@ -20,12 +22,14 @@ _STEP_OF_NICE = 1.25
 
 
 class Bounds(NamedTuple):
-    """Of all processes of one function together. `scratch_bytes` 0: its files are on the disk."""
+    """Of all processes of one function together. `shares` are among those of its class, `rank`.
+    `scratch_bytes` 0: its files are on the disk."""
 
     memory_bytes: int
     tasks: int
     shares: int
     scratch_bytes: int = 0
+    rank: int = Priority.INTERACTIVE
 
 
 def memory_limit_bytes(declared_bytes: int, weight_bytes: int, max_workers: int) -> int:
@@ -47,6 +51,12 @@ def scratch_limit_bytes(declared_bytes: int) -> int:
 def processor_shares(nice: int, processes: int) -> int:
     """What a group weighs where the processor is short: as much as `processes` of this niceness would."""
     return max(2, round(_SHARES / _STEP_OF_NICE**nice) * processes)
+
+
+def class_shares(rank: int, cores: int) -> int:
+    """What all groups of a class weigh together where the processor is short, however many are in others: the
+    highest as much as a busy process on each core, and each other one has its turn as in a line."""
+    return max(2, _SHARES * cores // (1 + PASSED_OVER[Priority(rank)]))
 
 
 def apply(tasks: int) -> None:

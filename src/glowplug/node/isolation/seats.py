@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from glowplug.core.priority import Priority
 from glowplug.core.specs import FunctionSpec
 from glowplug.node.isolation import limits, syscalls
 from glowplug.node.isolation.cgroups import Group
@@ -108,6 +109,7 @@ class Seats:
             limits.MAX_TASKS,
             limits.processor_shares(nice_of(spec, building=False), gangs),
             limits.scratch_limit_bytes(declared.memory_bytes),
+            spec.rank,
         )
         key = f"version {spec.version}.{worker}"
         return self._find(key, spec.environment_key, spec.function, "p", bounds)
@@ -149,7 +151,8 @@ class Seats:
     def building(self, spec: FunctionSpec) -> Seat:
         """For a build and its probe, which may hold what the node may. Raises OSError."""
         shares = limits.processor_shares(nice_of(spec, building=True), 1)
-        bounds = limits.Bounds(self._budget_bytes, limits.MAX_TASKS, shares)
+        rank = min(spec.rank, Priority.BATCH)
+        bounds = limits.Bounds(self._budget_bytes, limits.MAX_TASKS, shares, rank=rank)
         return self._find(f"build {spec.version}", spec.environment_key, spec.function, "b", bounds)
 
     def leave(self, seat: Seat) -> None:
@@ -228,6 +231,7 @@ def _bounds(spec: FunctionSpec, weight_bytes: int, workers: int) -> limits.Bound
         limits.MAX_TASKS,
         limits.processor_shares(nice_of(spec, building=False), workers),
         limits.scratch_limit_bytes(declared.memory_bytes),
+        spec.rank,
     )
 
 

@@ -17,7 +17,7 @@ class Worth(msgspec.Struct, frozen=True, gc=False):
 
     `rank` is the logarithm of how often it is asked for (Arrivals.rank); `saved_s` the seconds a request
     is spared because it is there; `pinned` that the user asked for it to be there; `copies` how many there
-    are, itself included, and `at_once` how many of them are at work at a time, on average; `needed` the
+    are, itself included, and `at_once` how many of several are at work at a time, on average; `needed` the
     probability that it is asked for soon, where the policy is `timely`; `used_s` when it was used last, and
     `uses` how often since it came, as far as that is counted.
     """

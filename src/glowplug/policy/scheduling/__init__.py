@@ -101,6 +101,10 @@ class FleetView(Protocol):
     def devices(self) -> Mapping[DeviceId, DeviceView]: ...
 
     @property
+    def nodes(self) -> Mapping[NodeId, DeviceId]:
+        """By node one of its devices."""
+
+    @property
     def free(self) -> Collection[DeviceId]:
         """The devices that neither run, load nor hold a line, those first that became so the longest ago."""
 
@@ -124,10 +128,6 @@ class FleetView(Protocol):
     @property
     def ready(self) -> Collection[FunctionId]:
         """The functions of which requests wait and whose models lie on devices that `may_compute`."""
-
-    @property
-    def hosts(self) -> Mapping[FunctionId, Collection[DeviceId]]:
-        """By function the devices that `may_compute` and have its model, for those that any has."""
 
     @property
     def places(self) -> Mapping[FunctionId, Mapping[DeviceId, object]]:

@@ -22,8 +22,9 @@ def together(
 ) -> tuple[RequestId, ...]:
     """Those that run next there, `most` at most: of all sizes that make nobody late the one with the least
     seconds a request."""
-    target_s, most = view.latency_target_s(function), min(most, view.most_at_once(function))
-    if most <= 1 or not target_s:
+    target_s = view.latency_target_s(function)
+    most = min(most, view.most_at_once(function)) if target_s else 1
+    if most <= 1:
         return (view.first(function).id,)
     alone_s = view.run_s(function, device)
     members: list[RequestId] = []

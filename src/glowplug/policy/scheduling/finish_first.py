@@ -11,8 +11,8 @@ Extends Zhao et al. (IPDPS 2023), whose LALB binds when a device is idle and wei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain, islice
 from math import inf
 
 import msgspec
@@ -31,6 +31,8 @@ _LOOK_AGAIN_SHARE = 0.04
 """Of a load's seconds: nothing changes faster by so much that a function's queue would have to be weighed
 again."""
 _MUST = 1e9
+_SURELY = 1 - 1e-9
+"""Of a bound that is a sum in another order than what it bounds."""
 _AHEAD_AGAIN_S = 0.25
 _NOTHING_AHEAD_AGAIN_S = 1.0
 """When free memory is looked at again after something, and after nothing, was loaded ahead."""
@@ -71,25 +73,36 @@ class FinishFirst(msgspec.Struct):
         self.recent.pop(function, None)
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        looked_s, placed, devices = self.looked_s, view.places, view.devices
+        looked_s, placed = self.looked_s, view.places
         due = [f for f in view.waiting_by_function if f not in placed or now_s >= looked_s.get(f, -inf)]
         if not due:
             return
-        places = [number for number in self._candidates(view) if not devices[number].loading]
-        nodes = {devices[number].node: number for number in places}.values()
+        candidates, devices = self._candidates(view), view.devices
+        if all(devices[number].loading for number in candidates):
+            return
+        places: list[DeviceId] | None = None
+        nodes: Collection[DeviceId] = view.nodes.values()
+        if candidates is not devices:
+            places, nodes = _places(view, candidates)
+        before_s: dict[DeviceId, float] = {}
         pressure_s: dict[DeviceId, float] = {}
         for function in due if len(due) == 1 else _in_turn(view, due):
-            if not places:
+            if places is not None and not places:
                 return
-            level_s = self._level_s(view, function) if function in placed else inf
-            if level_s > min([view.load_s(function, number) for number in nodes]):
-                pressure_s = pressure_s or {n: self._pressure_s(view, devices[n]) for n in places}
+            least_s = _least_load_s(view, function, nodes)
+            level_s = self._level_s(view, function, least_s, before_s) if function in placed else inf
+            if level_s > least_s and places is None:
+                places, nodes = _places(view, candidates)
+                least_s = _least_load_s(view, function, nodes)
+            if level_s > least_s and places is not None:
+                pressure_s = pressure_s or {n: self._pressure_s(view, n, before_s) for n in places}
                 number = self._best(view, function, level_s, pressure_s)
                 if number is not None:
                     places.remove(number)
                     del pressure_s[number]
+                    before_s.clear()
                     yield Load(function, number)
-            self.looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
+            looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
 
     def _load_ahead(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         """Once a function comes less than once within the horizon, no further copy waits for it."""
@@ -99,35 +112,45 @@ class FinishFirst(msgspec.Struct):
             self.ahead_s = now_s + _AHEAD_AGAIN_S
             yield decision
 
-    def _pressure_s(self, view: FleetView, device: DeviceView) -> float:
+    def _pressure_s(self, view: FleetView, number: DeviceId, known_s: dict[DeviceId, float]) -> float:
         """Until the device could begin something new: what runs, its line, and of what waits as much as has
-        its turn before."""
+        its turn before. `known_s` has what was worked out since the last decision."""
+        seconds = known_s.get(number)
+        if seconds is not None:
+            return seconds
+        device, waiting, copies = view.devices[number], view.waiting_by_function, view.places
         seconds = device.running_left_s + device.line_s
-        waiting, copies = view.waiting_by_function, view.places
-        for function in (*device.residents, *device.loading):
-            count = waiting.get(function)
-            if count:
-                turns = self._turns_before(function, count / len(copies[function]))
-                seconds += turns * each_s(view, function, device.id, count)
+        for function in filter(waiting.__contains__, chain(device.residents, device.loading)):
+            count = waiting[function]
+            turns = self._turns_before(function, count / len(copies[function]))
+            if turns:
+                seconds += turns * each_s(view, function, number, count)
+        known_s[number] = seconds
         return seconds
 
     def _turns_before(self, function: FunctionId, runs: float) -> float:
         """Of so many runs that wait for a device those before a newcomer's there, in fair turns."""
         return turns_before(runs, ahead=self.served_s.get(function, 0.0) > self.virtual_s)
 
-    def _level_s(self, view: FleetView, function: FunctionId) -> float:
+    def _level_s(
+        self, view: FleetView, function: FunctionId, enough_s: float, known_s: dict[DeviceId, float]
+    ) -> float:
         """When the last of those that wait for the function would begin, with the copies that there are: they
-        fill up the devices that begin first."""
-        hosts, count = view.where(function), view.waiting_by_function[function]
+        fill up the devices that begin first. Where one of them alone would begin them all before `enough_s`,
+        when it would: the others could only be sooner."""
+        hosts, count = view.places[function], view.waiting_by_function[function]
         own, starts, run_s = self._turns_before(function, count / len(hosts)), [], 0.0
         for number in hosts:
-            device = view.devices[number]
             run_s = each_s(view, function, number, count)
-            others_s = self._pressure_s(view, device) - own * run_s
-            starts.append(max(others_s, device.load_left_s(function)))
+            others_s = self._pressure_s(view, number, known_s) - own * run_s
+            start_s = max(others_s, view.devices[number].load_left_s(function))
+            last_s = start_s + (count - 1) * run_s
+            if last_s < enough_s * _SURELY:
+                return last_s
+            starts.append(start_s)
         return filled_s(starts, count, run_s)
 
-    def _candidates(self, view: FleetView) -> Iterable[DeviceId]:
+    def _candidates(self, view: FleetView) -> Collection[DeviceId]:
         devices = view.devices
         if len(devices) <= _EVERY_DEVICE_UP_TO:
             return devices
@@ -200,6 +223,17 @@ class FinishFirst(msgspec.Struct):
         return view.load_s(function, next(iter(view.devices)))
 
 
+def _places(view: FleetView, candidates: Iterable[DeviceId]) -> tuple[list[DeviceId], Collection[DeviceId]]:
+    """The devices that could begin a load, and of each of their nodes one."""
+    places = [number for number in candidates if not view.devices[number].loading]
+    return places, {view.devices[number].node: number for number in places}.values()
+
+
+def _least_load_s(view: FleetView, function: FunctionId, nodes: Collection[DeviceId]) -> float:
+    load_s = [view.load_s(function, number) for number in nodes]
+    return load_s[0] if len(load_s) == 1 else min(load_s)
+
+
 def _in_turn(view: FleetView, functions: Iterable[FunctionId]) -> list[FunctionId]:
     heads = [(view.first(function), function) for function in functions]
     return [turn[2] for turn in sorted((-head.rank, head.arrived_s, function) for head, function in heads)]
@@ -214,8 +248,8 @@ def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> boo
 
 
 def _open_hosts(view: FleetView, function: FunctionId) -> list[DeviceId]:
-    hosts = view.hosts.get(function, ())
-    return [number for number in view.where(function) if number in hosts]
+    is_open, devices = view.open, view.devices
+    return [n for n in view.where(function) if n in is_open and function in devices[n].residents]
 
 
 def _host(view: FleetView, function: FunctionId, hosts: list[DeviceId]) -> DeviceId:

@@ -1,0 +1,146 @@
+"""The process that workers of this machine are forked from: it imports once what each of them needs.
+
+    python -m glowplug.distributed.zygote_main CONTROL PARENT
+
+CONTROL is the number of an inherited socket of whole messages, PARENT the process with which this one ends,
+and with it all that was forked. It runs one thread, and ends when nobody holds the other end of CONTROL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+
+from glowplug.distributed.channels.base import Address
+from glowplug.distributed.platform_line import SocketLine
+
+MOST_BYTES = 2**16
+_PR_SET_PDEATHSIG = 1
+
+
+class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
+    """First of all: what is imported, beside what all need, for the channel at `address`."""
+
+    address: Address
+
+
+class Fork(msgspec.Struct, frozen=True, tag="fork"):
+    """A worker, which gets three descriptors: its start message, its output, and its line."""
+
+
+class Reap(msgspec.Struct, frozen=True, tag="reap"):
+    """Of a worker that ended."""
+
+    pid: int
+
+
+class Forked(msgspec.Struct, frozen=True):
+    """With a descriptor of the process. `held_bytes` of memory it shares with this one, none of them in a
+    file."""
+
+    pid: int
+    held_bytes: int
+
+
+class Reaped(msgspec.Struct, frozen=True):
+    code: int
+    peak_bytes: int
+
+
+Request = Prepare | Fork | Reap
+
+
+def main(control: socket.socket, parent: int) -> None:
+    end_with(parent)
+    decoder = msgspec.json.Decoder(Request)
+    own_bytes = 0
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, MOST_BYTES, 3)
+        if not message:
+            return
+        match decoder.decode(message):
+            case Prepare(address):
+                _prepare(address)
+                own_bytes = _anonymous_bytes()
+            case Fork():
+                pid = _forked(control, descriptors)
+                handle = os.pidfd_open(pid)
+                socket.send_fds(control, [msgspec.json.encode(Forked(pid, own_bytes))], [handle])
+                _close([handle, *descriptors])
+            case Reap(pid):
+                _, status, usage = os.wait4(pid, 0)
+                code = os.waitstatus_to_exitcode(status)
+                control.send(msgspec.json.encode(Reaped(code, usage.ru_maxrss * 1024)))
+
+
+def end_with(parent: int) -> None:
+    """Whatever ends the process that started this one ends this one too."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _prepare(address: Address) -> None:
+    """Raises RuntimeError where it cannot be forked any more."""
+    from glowplug.distributed import work  # noqa: F401 - for workers
+    from glowplug.distributed.channels.registry import room
+    from glowplug.distributed.workload import loops  # noqa: F401 - loads what was compiled
+
+    with contextlib.suppress(Exception):  # what fails here fails in a worker, which tells of it
+        room(address.channel, **address.options)
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads > 1:
+        raise RuntimeError(f"channel {address.channel!r} started {threads - 1} threads before it was opened")
+    gc.collect()
+    gc.freeze()
+
+
+def _forked(control: socket.socket, descriptors: list[int]) -> int:
+    """Its pid; the worker does not come back."""
+    zygote = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        end_with(zygote)
+        os.setsid()
+        control.close()
+        start, output, line = descriptors
+        for stream, target in ((start, 0), (output, 1), (output, 2)):
+            os.dup2(stream, target)
+        _close([start, output])
+        from glowplug.distributed.worker import run_worker
+
+        code = run_worker(SocketLine(socket.socket(fileno=line)), sys.stdin.buffer.read())
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _anonymous_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
