@@ -12,24 +12,40 @@ from glowplug.loader.pagecache import page_cache_bytes
 from glowplug.node import agent_main
 from glowplug.node.procfs import memory_fields
 
+_TRIES = 5
+_MOVED_BYTES = 4 * 2**20
+
 
 def function_bytes(agent_pid: int, packs: Path) -> int:
     """Private bytes, shared ones once, and the resident pages of weights, of every function process.
 
     Anonymous memory is taken proportionally (Pss_Anon), so that what a fork shares counts once in the sum.
-    The agent may itself be below `agent_pid`, and is none of them.
+    The agent may itself be below `agent_pid`, and is none of them. Looking takes time, in which weights may
+    go and others come: then it looks again, a few times, or both would count.
     """
-    held = 0
     agent = next(iter(named(agent_main.NAME, descendants(agent_pid))), agent_pid)
-    for pid in descendants(agent):
-        fields = memory_fields(pid)
-        held += fields.get("Pss_Anon", 0) + fields.get("Pss_Shmem", 0)
+    before = _resident_bytes(packs)
+    for _ in range(_TRIES):
+        held = 0
+        for pid in descendants(agent):
+            fields = memory_fields(pid)
+            held += fields.get("Pss_Anon", 0) + fields.get("Pss_Shmem", 0)
+        after = _resident_bytes(packs)
+        moved = any(abs(after[pack] - before.get(pack, 0)) > _MOVED_BYTES for pack in after)
+        if not moved and before.keys() == after.keys():
+            break
+        before = after
+    return held + sum(after.values())
+
+
+def _resident_bytes(packs: Path) -> dict[Path, int]:
+    found = {}
     for pack in packs.glob("*.pack"):
         try:
-            held += page_cache_bytes(pack)
+            found[pack] = page_cache_bytes(pack)
         except OSError:
             continue  # collected between the listing and the look
-    return held
+    return found
 
 
 class Sampler:
