@@ -12,9 +12,9 @@ import docstring_parser
 import pytest
 from rich.console import Console
 
-from glowplug.cli import _register, app
+from glowplug.cli import app, register
 
-_register()
+register()
 
 
 def commands(of: cyclopts.App = app, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

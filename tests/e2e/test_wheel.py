@@ -93,9 +93,9 @@ def test_it_serves_from_any_folder(command: Path, folder: Path) -> None:
 
 
 def test_every_command_has_help_and_an_example(command: Path) -> None:
-    from glowplug.cli import _register, app
+    from glowplug.cli import app, register
 
-    _register()
+    register()
     top = run(command, "--help")
     names = [name for name in app if not name.startswith("-")]
     assert len(names) >= 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 
 import cyclopts
@@ -20,7 +21,7 @@ app = cyclopts.App(
 
 def main() -> None:
     """Exits with 0 done, 1 failed, 2 used wrongly, 3 nothing answers, 130 interrupted."""
-    _register()
+    register()
     try:
         app()
     except GlowplugError as error:
@@ -32,8 +33,9 @@ def main() -> None:
         sys.exit(0)
 
 
-def _register() -> None:
-    """Each command lives in its own module, imported when the command runs."""
+@functools.cache
+def register() -> None:
+    """Once. Each command lives in its own module, imported when the command runs."""
     commands = {
         "serve": "serve:serve",
         "deploy": "functions:deploy",
