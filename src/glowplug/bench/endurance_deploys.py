@@ -111,7 +111,9 @@ class Deployer:
         except GlowplugError as error:
             return f"does not answer: {error}"
         wanted = {known.acknowledged} | known.in_doubt
-        return "" if number in wanted else f"answers as version {number}, not {sorted(wanted)}"
+        if number in wanted:
+            return ""
+        return f"answers as version {number}, not {sorted(wanted)} ({status.error or 'no error is told'})"
 
     def _deploy(self, name: str, number: int, upload: str) -> bool:
         known = self.known[name]

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, StepLost, StepReached
 from glowplug.core.ids import InstanceId
@@ -70,14 +70,16 @@ class Reports:
     def _on_forked(self, process: Process, pid: int, handle: int) -> None:
         child = process.pending.popleft()
         parent, held = process.owner, child.owner
-        if not is_child_of(handle, pid, parent.seat):
+        found = child_of(handle, pid, parent.seat)
+        if found == "strange":
             os.close(handle)
             process.kill()  # it speaks of somebody else's process, whom we would kill in its name
             child.never_born(f"{process.name} is not to be trusted")
             return
         process.children[pid] = child
         child.born(pid, handle)
-        self.agent.births.born(parent, held, self.agent.moves.submit)
+        if found == "living":
+            self.agent.births.born(parent, held, self.agent.moves.submit)
 
     def _on_report(self, held: Held | None, message: Any) -> None:
         if held is None:
@@ -206,15 +208,17 @@ def _unforkable(held: Held, threads: int) -> Failed:
     )
 
 
-def is_child_of(handle: int, pid: int, seat: Seat) -> bool:
-    """Whether a pidfd is of this process, and that of a user whom its zygote may make processes of."""
+def child_of(handle: int, pid: int, seat: Seat) -> Literal["living", "gone", "strange"]:
+    """Whether a pidfd is of this process, and that of a user whom its zygote may make processes of. Of one
+    that was reaped already nothing is known, and its number may be somebody else's."""
     try:
-        if f"Pid:\t{pid}\n" not in Path(f"/proc/self/fdinfo/{handle}").read_text():
-            return False
+        whose = Path(f"/proc/self/fdinfo/{handle}").read_text()
+        if f"Pid:\t{pid}\n" not in whose:
+            return "gone" if "Pid:\t-1\n" in whose else "strange"
         user = Path(f"/proc/{pid}").stat().st_uid
     except OSError:
-        return True  # gone already, which its pidfd will say
-    return seat.owns(user)
+        return "gone"
+    return "living" if seat.owns(user) else "strange"
 
 
 def ran_out_of_memory(held: Held, code: int | None) -> bool:

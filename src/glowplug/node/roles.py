@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import traceback
 from collections.abc import Callable, Sequence
@@ -168,7 +169,8 @@ def measure_worker(served: Served, rehearsed: bool) -> tuple[int, int]:
 
 
 def in_child(measure: Callable[[], tuple[T, int]]) -> tuple[T, int] | None:
-    """What `measure` returns in a fork of this process; None when that ended early."""
+    """What `measure` returns in a fork of this process; None when that ended early. When that was killed this
+    process ends alike: the agent tells whether it was for its memory, or nobody's fault."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -181,7 +183,9 @@ def in_child(measure: Callable[[], tuple[T, int]]) -> tuple[T, int] | None:
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         data = stream.read()
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
+        os.kill(os.getpid(), signal.SIGKILL)
     return tuple(msgspec.json.decode(data)) if data else None
 
 
