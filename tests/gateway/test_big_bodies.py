@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -206,6 +207,32 @@ def test_a_worker_that_ends_while_a_body_is_read(run: Callable[..., None]) -> No
         client.writer.close()
 
     run(scenario)
+
+
+def test_a_body_that_a_worker_died_with_unread_goes_to_another() -> None:
+    go = threading.Event()
+
+    def die(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+        go.wait(60)
+        endpoint.close()
+        raise BrokenPipeError
+
+    async def scenario() -> None:
+        async with running() as house:
+            house.control.lend(house.start_worker(die), slots=64)
+            clients = [await Raw.connect(house) for _ in range(2)]
+            for begun, client in enumerate(clients, start=1):
+                client.send(head_of(BIG + begun) + big(BIG + begun))
+                while house.gateway.active < begun:
+                    await asyncio.sleep(0.001)
+            other = house.start_worker(of_shape)
+            house.control.on_arrived = lambda event: house.control.dispatch(event.request, other)
+            go.set()
+            assert await clients[1].answer() == (200, answer_to(big(BIG + 2)))
+            for client in clients:
+                client.writer.close()
+
+    asyncio.run(scenario())
 
 
 def test_without_a_lease_bodies_take_the_usual_way() -> None:

@@ -123,6 +123,22 @@ def test_a_dying_worker_answers_all_that_it_held_and_is_reported_once(start_work
     assert [instance for instance, _ in lost] == [ONE]
 
 
+def test_what_a_dying_worker_never_read_comes_back_with_the_error(start_worker: StartWorker) -> None:
+    def die(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+        endpoint.close()
+        raise BrokenPipeError
+
+    async def scenario(connections: WorkerConnections) -> None:
+        connections.attach(ONE, start_worker(die))
+        bodies = [bytes([number]) * (THRESHOLD_BYTES + number) for number in (1, 2)]
+        calls = [connections.call(ONE, RequestId(n), META, body) for n, body in enumerate(bodies)]
+        _, unread = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(unread, NeverRead)
+        assert unread.body == bodies[1]
+
+    run(scenario)
+
+
 def test_detach_delivers_answers_that_came_in_time() -> None:
     async def scenario(connections: WorkerConnections) -> None:
         ours, theirs = socket.socketpair()

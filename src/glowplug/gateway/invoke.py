@@ -174,6 +174,8 @@ class Invoker:
 
     def _died(self, flight: Flight, reply: Reply, error: WorkerDied) -> None:
         """The engine, or the controller, is about to say of what; a stream that broke off is told at once."""
+        if isinstance(error, NeverRead) and flight.body is None:
+            flight.body = error.body
         if flight.answered:
             self._settle(flight, reply)
         elif isinstance(error, NeverRead) and flight.body is not None and not flight.again:

@@ -61,7 +61,10 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class NeverRead(WorkerDied):
-    """The worker died before it began the request, which may be sent to another."""
+    """The worker died before it began the request, which may be sent to another; `body` is its body, where
+    that lay in shared memory."""
+
+    body: bytes | None = None
 
 
 OnAnswer = Callable[[Reply | bytes], None]
@@ -289,9 +292,14 @@ class Connection:
         self._loop.remove_reader(self._sock.fileno())
         self._outbox.close()
         self._sock.close()
+        begun = self._page.begun() if self._page is not None else frozenset[int]()
+        unread = {
+            request: self._lent.body(request)
+            for request in self._pending
+            if begun is not None and request not in begun
+        }
         self._lent.close()
         self._incoming.close()
-        begun = self._page.begun() if self._page is not None else frozenset[int]()
         if self._page is not None:
             self._page.close()
         while self._descriptors:
@@ -300,8 +308,10 @@ class Connection:
         self._streams.clear()
         self._on_lost(self.instance, why)
         for request, on_answer in pending.items():
-            kind = WorkerDied if begun is None or request in begun else NeverRead
+            kind = NeverRead if request in unread else WorkerDied
             died = kind(f"instance {self.instance} died with the request in it: {why}")
+            if isinstance(died, NeverRead):
+                died.body = unread[request]
             self._deliver(on_answer, Reply(died.status, "application/json", b"", {}, "", died))
 
 

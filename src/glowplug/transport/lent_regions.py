@@ -25,12 +25,14 @@ MOST_BYTES = 64 * 2**20
 class _Region:
     """Closed by whoever has it. `number` is what the worker calls it."""
 
-    __slots__ = ("descriptor", "is_known", "memory", "number", "size_bytes")
+    __slots__ = ("body_bytes", "descriptor", "is_known", "memory", "number", "size_bytes")
 
     def __init__(self, number: int, size_bytes: int) -> None:
         """Raises OSError."""
         self.number = number
         self.size_bytes = size_bytes
+        self.body_bytes = 0
+        """Of the body that lies there."""
         self.descriptor = create_region(size_bytes)
         self.is_known = False
         """Whether the worker has been given the descriptor."""
@@ -124,7 +126,9 @@ class LentRegions:
 
     def lend(self, request: int, slot: Slot) -> Lent:
         """`slot` is one of these regions, and goes to the worker with `request`."""
+        length = len(slot)
         region = self._lent[request] = slot.take()
+        region.body_bytes = length
         is_known, region.is_known = region.is_known, True
         gone, self._gone = tuple(self._gone), []
         return Lent(region.number, None if is_known else region.descriptor, gone)
@@ -147,6 +151,11 @@ class LentRegions:
 
     def __contains__(self, request: int) -> bool:
         return request in self._lent
+
+    def body(self, request: int) -> bytes | None:
+        """A copy of what was lent for a request; None when nothing is."""
+        region = self._lent.get(request)
+        return None if region is None else region.memory[: region.body_bytes]
 
     def returned(self, request: int) -> None:
         """The worker has done with what was lent for `request`. Raises ProtocolError if nothing was."""
