@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import select
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,3 +74,34 @@ def test_side_by_side_in_processes(tmp_path: Path) -> None:
     assert run(list(range(6)), kept) == rows
     with pytest.raises(ValueError, match="no 7"):
         run([7], measure=fail, workers=2)
+
+
+KILLED = """
+import sys
+from glowplug.bench.kept_runs import KeptRuns
+from tests.bench.test_kept_runs import Cell, wait
+
+if __name__ == "__main__":
+    KeptRuns(wait, lambda words: None, workers=2).rows(sys.argv[1], [Cell(1), Cell(2)])
+"""
+
+
+def wait(cell: Cell) -> Row:
+    print(os.getpid(), flush=True)
+    signal.pause()
+    return {}
+
+
+def test_who_is_killed_leaves_none_that_run(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, str(script), "p"], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
+    ) as process:
+        assert process.stdout is not None
+        handles = [os.pidfd_open(int(process.stdout.readline())) for _ in range(2)]
+        process.kill()
+    for handle in handles:
+        assert select.select([handle], [], [], 60)[0]
+        os.close(handle)

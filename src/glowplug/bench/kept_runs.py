@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
+
+from glowplug.node.guard import die_with_parent
 
 Row = dict[str, Any]
 C = TypeVar("C", bound=msgspec.Struct)
@@ -83,10 +86,12 @@ def _read(path: Path) -> dict[str, Row]:
 
 
 def _executor(workers: int) -> ProcessPoolExecutor:
-    """Fresh processes, for this one may have threads. An interrupt is this process's to handle."""
+    """Fresh processes, for this one may have threads. An interrupt is this process's to handle, its end is
+    theirs too."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts)
+    return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(),))
 
 
-def _ignore_interrupts() -> None:
+def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(parent)
