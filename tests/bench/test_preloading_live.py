@@ -9,13 +9,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
+from glowplug.bench import preloading
 from glowplug.bench.endurance_load import Outcome
 from glowplug.bench.live_times import Measured
 from glowplug.bench.preloading_lent import admissions
 from glowplug.bench.preloading_live import LiveOptions, calls
 from glowplug.bench.preloading_live_rows import POLICIES, claims, seen
 from glowplug.bench.preloading_twin import profiles, simulate
+from glowplug.bench.result import Result
 from glowplug.bench.scheduling_twin import LiveRun, read_run
 from glowplug.core.errors import InvalidWorkload
 from glowplug.core.events import Deployed, NodeJoined
@@ -89,6 +92,13 @@ def test_what_found_a_worker_waited_for_no_load() -> None:
     assert found["loading_mean_s"] == pytest.approx(0.8 / 3)
     assert (found["parked_share"], found["failed"], found["wrong"]) == (2 / 3, 1, 0)
     assert found["warm_p99_s"] == 0.2
+
+
+def test_a_run_of_this_part_alone_is_shown() -> None:
+    rows = [{"part": "live", **row(policy, 0.1)} for policy in POLICIES]
+    console = Console(record=True, width=200)
+    preloading.report(Result("preloading", {}, rows, claims(rows), []), console)
+    assert all(policy in console.export_text() for policy in POLICIES)
 
 
 def test_claims_compare_policies_and_each_run_with_its_twin() -> None:

@@ -204,6 +204,7 @@ def report(result: Result, console: Console) -> None:
         columns = _COLUMNS.get(part, COLUMNS)
         words = part if part == "live" else f"{part} (simulated)"
         print_rows(console, words, [row for row in rows if row["part"] == part], columns)
+    rows = [row for row in rows if row["part"] == "table"]
     if table := preloading_table.beside_published(rows):
         print_rows(console, "beside the published table", table, tuple(table[0]))
     if table := preloading_table.by_definition(rows):

@@ -84,11 +84,7 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
 
 
 def _of(rows: Sequence[Row], system: str, trace_class: str) -> list[Row]:
-    return [
-        row
-        for row in rows
-        if (row["part"], row["system"], row["trace_class"]) == ("table", system, trace_class)
-    ]
+    return [row for row in rows if (row["system"], row["trace_class"]) == (system, trace_class)]
 
 
 def _waits_s(rows: Sequence[Row]) -> float:

@@ -68,9 +68,9 @@ def run(
     except RuntimeError as error:
         Console(stderr=True).print(f"{name}: {error}", markup=False)
         return 2
-    module.report(result, Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS))
     if json is not None:
         result.write(json)
+    module.report(result, Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS))
     if plot is not None:
         try:
             module.plot(result, plot)
