@@ -21,11 +21,13 @@ from glowplug.core.settings import CallSettings, ControlSettings, GatewaySetting
 from glowplug.core.specs import FunctionSpec
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.dispatching import GatewayDispatcher
+from glowplug.gateway.flight import Place
 from glowplug.gateway.http import HttpGateway
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.node.messages import Said
 from glowplug.server.database import Database
 from glowplug.server.explaining import Explainer
+from glowplug.server.gateways.group import GatewayGroup
 from glowplug.server.logs import LogBook
 from glowplug.server.platform import LocalPlatform
 
@@ -43,16 +45,19 @@ class System:
         calls: CallSettings,
         on_fatal: Callable[[BaseException], None],
         journal: bool = True,
+        gateways: int = 1,
     ) -> None:
+        """`gateways` is how many there are to be; `group` has those beside the server's own."""
         state_dir = Path(node.state_dir)
         self.store = BundleStore(state_dir, open_artifacts(node.artifacts))
         self.store.prepare()
         self.database = Database(state_dir / "glowplug.db")
         self.logs = LogBook(node.log_lines_kept)
-        self.engine = LocalEngine(node, self._attach, self._env_of, self._on_said)
+        self.engine = LocalEngine(node, self._attach, self._env_of, self._on_said, several=gateways > 1)
         folder = state_dir / "journal" if journal else None
         writer = JournalWriter(folder) if folder is not None else None
-        clock = steady_epoch_clock()
+        offset_s = time.time() - time.monotonic()
+        clock = steady_epoch_clock(offset_s)
         self.driver = Driver(
             ControlState(control), _Observed(self.engine, self._observe), writer, clock, on_fatal
         )
@@ -62,9 +67,17 @@ class System:
         )  # fmt: skip
         self.gateway = Gateway(
             GATEWAY, gateway, leases=LeaseTable(GATEWAY), known=self.platform.known, post=self.driver.post,
-            clock=clock,
+            clock=clock, place=Place(0, gateways),
         )  # fmt: skip
         self.driver.register_gateway(GATEWAY, self.gateway)
+        self.group: GatewayGroup | None = None
+        if gateways > 1:
+            self.group = GatewayGroup(
+                self.gateway, gateways, offset_s, node.state_dir, self.driver.post,
+                self.driver.register_gateway,
+            )
+            self.platform.on_known = self.group.know
+        self._wires: Gateway | GatewayGroup = self.gateway if self.group is None else self.group
         self.calls = CallDesk(state_dir / "calls.db", calls, GatewayDispatcher(self.gateway), clock)
         self.http = HttpGateway(self.gateway, self.platform, self.calls)
 
@@ -75,15 +88,21 @@ class System:
         self.platform.restore()
         await self.calls.start()
 
+    async def drain(self) -> bool:
+        """Refuses new requests and waits for the others, as long as settings allow; True when all ended."""
+        return await self._wires.drain()
+
     async def close(self) -> None:
         """Ends everything. In-flight requests are the gateway's to drain before."""
         await self.calls.close()
+        if self.group is not None:
+            await self.group.close()
         await self.gateway.close()
         await self.driver.close()
         self.platform.close()
 
     def _attach(self, instance: InstanceId, sock: socket.socket) -> None:
-        self.gateway.attach(instance, sock)
+        self._wires.attach(instance, sock)
 
     def _env_of(self, spec: FunctionSpec) -> dict[str, str]:
         return self.platform.env_of(spec)
@@ -95,11 +114,11 @@ class System:
         """After the controller has had its say: an instance that ended needs no connection any more."""
         self.platform.observe(event)
         if isinstance(event, NodeLost):
-            self.gateway.detach_all(event.why)
+            self._wires.detach_all(event.why)
             return
         ended = _ended_instance(event)
         if ended is not None:
-            self.gateway.detach(*ended)
+            self._wires.detach(*ended)
 
 
 class _Observed:
@@ -129,9 +148,9 @@ def _ended_instance(event: Event) -> tuple[InstanceId, str, str] | None:
     return None
 
 
-def steady_epoch_clock() -> Callable[[], float]:
-    """Epoch seconds that never run backwards, whatever is done to the machine's wall clock."""
-    offset_s = time.time() - time.monotonic()
+def steady_epoch_clock(offset_s: float) -> Callable[[], float]:
+    """Epoch seconds that never run backwards, whatever is done to the machine's wall clock: the monotonic
+    clock's and `offset_s`."""
     return lambda: time.monotonic() + offset_s
 
 

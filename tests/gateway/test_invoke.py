@@ -255,7 +255,7 @@ def test_a_client_that_leaves_cancels_its_request(leased: bool) -> None:
 
 
 def test_one_that_waits_behind_another_is_dropped_without_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_side, "_STALE_S", 0.0)
+    monkeypatch.setattr(worker_side, "STALE_S", 0.0)
 
     async def scenario(house: House) -> None:
         hold, seen = threading.Event(), list[bytes]()

@@ -207,7 +207,7 @@ def test_bytes_that_the_socket_does_not_take_are_bounded() -> None:
 def test_what_never_began_is_dropped_when_it_is_cancelled(
     start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_side, "_STALE_S", 0.0)
+    monkeypatch.setattr(worker_side, "STALE_S", 0.0)
     go, seen = threading.Event(), list[int]()
 
     def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:

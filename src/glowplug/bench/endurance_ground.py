@@ -22,12 +22,18 @@ from glowplug.bundle.store import BundleStore
 from glowplug.client import Client
 from glowplug.node import agent_main, on_device, standby
 from glowplug.server.database import Database
+from glowplug.server.gateways import process as gateway_process
 
-Victim = Literal["server", "agent", "standby", "environment", "function", "context", "worker", "build"]
+Victim = Literal[
+    "server", "agent", "standby", "environment", "function", "context", "worker", "build", "gateway"
+]
 VICTIMS: tuple[Victim, ...] = (
     "server", "agent", "standby", "environment", "function", "context", "worker", "build"
 )  # fmt: skip
+WITH_GATEWAYS: tuple[Victim, ...] = (*VICTIMS, "gateway")
+"""Where there are gateways beside the server's own."""
 _NAMES: dict[Victim, tuple[str, ...]] = {
+    "gateway": (gateway_process.NAME[:15],),
     "standby": (standby.NAME[:15],),
     "environment": ("glowplug-zygote",),
     "function": ("stage:",),

@@ -18,7 +18,7 @@ import uvloop
 
 from glowplug.bench.endurance_chaos import FUNCTIONS, OPTIONS, Chaos, deck, mixed_load
 from glowplug.bench.endurance_deploys import Deployer
-from glowplug.bench.endurance_ground import VICTIMS, Ground
+from glowplug.bench.endurance_ground import VICTIMS, WITH_GATEWAYS, Ground
 from glowplug.bench.endurance_load import (
     Caller,
     Outcome,
@@ -32,8 +32,6 @@ from glowplug.bench.result import Claim, claim
 from glowplug.core.rng import rng_for
 
 SETTLE_S = 60.0
-_CHECK_EVERY = len(VICTIMS) + 1
-"""After so many kills everything must return before the next one."""
 _UNDISTURBED_S = 3.0
 _DEFECTS = (
     "internal",
@@ -75,7 +73,9 @@ async def _one(
 ) -> dict[str, Any]:
     """One run."""
     rng = rng_for(options.seed, 1000 + number)
-    ground = Ground(folder, options.budget_bytes, OPTIONS)
+    ground = Ground(folder, options.budget_bytes, (*OPTIONS, "--gateways", str(options.gateways)))
+    kinds = VICTIMS if options.gateways == 1 else WITH_GATEWAYS
+    check_every = len(kinds) + 1  # after so many kills everything must return before the next one
     deployer = Deployer(ground, FUNCTIONS)
     chaos = Chaos(ground, deployer, rng_for(options.seed, 2000 + number))
     caller = Caller(ground.address)
@@ -91,11 +91,11 @@ async def _one(
         await asyncio.sleep(min(_UNDISTURBED_S, options.kill_gap_s * kills))
         before, start_s = list(load.outcomes), time.monotonic()
         before_s = start_s - load_s
-        for done, kind in enumerate(deck(VICTIMS, kills, rng)):
+        for done, kind in enumerate(deck(kinds, kills, rng)):
             tell(f"{title}, kill {done + 1} of {kills}: {kind}")
             await asyncio.sleep(rng.uniform(0.0, options.kill_gap_s))
             await chaos.kill(kind)
-            if (done + 1) % _CHECK_EVERY == 0:
+            if (done + 1) % check_every == 0:
                 lost += await asyncio.to_thread(deployer.settle, SETTLE_S)
         duration_s = time.monotonic() - start_s
         tell(f"{title}, the load ends")

@@ -34,6 +34,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     kills_per_run: int = 50
     kill_gap_s: float = 0.5
     """The longest pause between two kills; each pause is drawn evenly from none to this."""
+    gateways: int = 1
+    """Of the server of `kills`; those beside the first are killed too."""
     chaos_rate: float = 40.0
     """Requests a second under `kills` and `soak`."""
     soak_s: float = 1800.0

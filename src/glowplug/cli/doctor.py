@@ -28,6 +28,7 @@ from glowplug.node.isolation.means import examine
 os.write(1, msgspec.json.encode(examine()))
 """
 _EXAMINE_S = 30
+_CORES_A_GATEWAY = 4
 _ADVICE = "root, a kernel of 6.12 or newer and, in a container, --privileged allow everything; see --strict"
 
 
@@ -79,7 +80,9 @@ def _torch() -> Finding:
 
 
 def _cores() -> Finding:
-    return Finding("cores", "ok", str(len(os.sched_getaffinity(0))))
+    count = len(os.sched_getaffinity(0))
+    several = f"; for many short calls, serve --gateways {count // _CORES_A_GATEWAY}" if count >= 2 * _CORES_A_GATEWAY else ""
+    return Finding("cores", "ok", f"{count}{several}")
 
 
 def _memory() -> Finding:

@@ -41,6 +41,7 @@ class Picture(msgspec.Struct, frozen=True):
     functions: tuple[Row, ...]
     nodes: tuple[NodeStatus, ...]
     devices: tuple[DeviceStatus, ...] = ()
+    gateways: int = 1
 
 
 SORTS: dict[str, Callable[[Row], tuple[float, ...]]] = {
@@ -60,7 +61,7 @@ def picture(before: Load, after: Load, wanted: str = "", sort: str = "rate") -> 
     rows = [_row(load, before, after, interval_s) for load in after.functions if wanted in load.function]
     rows.sort(key=lambda row: row.function)
     rows.sort(key=SORTS[sort], reverse=sort != "name")
-    return Picture(interval_s, tuple(rows), after.nodes, after.devices)
+    return Picture(interval_s, tuple(rows), after.nodes, after.devices, after.gateways)
 
 
 def _row(load: FunctionLoad, before: Load, after: Load, interval_s: float) -> Row:

@@ -26,6 +26,7 @@ from glowplug.server.run import ServerOptions
 from glowplug.server.run import serve as run_server
 
 _POLICIES = ControlSettings()
+_MOST_GATEWAYS = 64
 
 
 def serve(
@@ -39,6 +40,7 @@ def serve(
     environments: str = "20GB",
     installer: Literal["auto", "uv", "pip"] = "auto",
     devices: tuple[str, ...] = ("auto",),
+    gateways: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=_MOST_GATEWAYS))] = 1,
     scheduling: str = _POLICIES.scheduling,
     device_eviction: str = _POLICIES.device_eviction,
     preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
@@ -91,6 +93,9 @@ def serve(
         cpu:COUNT (cores of their own), or virtual:COUNTxSIZE@RATE/s as in virtual:3x2GB@2GB/s, which take the
         time that such cards would (options behind commas: latency=TIME, run=TIME, context=SIZE/TIME,
         shared=yes, ready=no). May be given several times.
+    gateways
+        Processes that take connections and answer requests for functions, on the same port. One carries what
+        two to three cores of short calls can answer; on more than four cores one for every four may be right.
     scheduling
         The policy that decides which request computes on which device; a wrong name lists those that exist.
     device_eviction
@@ -149,6 +154,7 @@ def serve(
         ),
         calls=CallSettings(callbacks=callbacks, results_kept_s=parse_seconds(results_kept, "--results-kept")),
         journal=journal,
+        gateways=gateways,
         access_log=access_log,
     )  # fmt: skip
 

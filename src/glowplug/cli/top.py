@@ -140,6 +140,8 @@ def _headline(found: Picture) -> Text:
     rate = sum(row.rate for row in found.functions)
     queued = sum(row.queued for row in found.functions)
     words = [f"{len(found.functions)} functions", f"{rate:.0f} req/s", f"{queued} queued"]
+    if found.gateways > 1:
+        words.append(f"{found.gateways} gateways")
     return Text("   ".join([*words, *map(_node, found.nodes)]), style="dim")
 
 

@@ -24,6 +24,10 @@ class Histogram(msgspec.Struct):
         self.counts[bisect_left(BOUNDS_S, seconds)] += 1
         self.sum_s += seconds
 
+    def add(self, other: Histogram) -> None:
+        self.counts = [own + others for own, others in zip(self.counts, other.counts, strict=True)]
+        self.sum_s += other.sum_s
+
     @property
     def total(self) -> int:
         return sum(self.counts)

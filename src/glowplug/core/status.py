@@ -259,3 +259,5 @@ class Load(msgspec.Struct, frozen=True):
     traffic: dict[str, Traffic]
     nodes: tuple[NodeStatus, ...] = ()
     devices: tuple[DeviceStatus, ...] = ()
+    gateways: int = 1
+    """Processes that answer requests for functions."""

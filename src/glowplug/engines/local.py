@@ -49,8 +49,9 @@ class LocalEngine:
     """Implements control.engine.Engine with one agent on this machine.
 
     Every method runs in the event loop that `start` ran in. Commands sent while no agent lives fail at
-    once with `unavailable`. `attach` is given this end of each instance's data socket; `env_of` gives a
-    function's environment variables, secrets included.
+    once with `unavailable`. `attach` is given this end of each instance's data socket, a stream; or, where
+    it has a door for `several` gateways (transport.several_gateways), of that. `env_of` gives a function's
+    environment variables, secrets included.
     """
 
     def __init__(
@@ -59,8 +60,11 @@ class LocalEngine:
         attach: Callable[[InstanceId, socket.socket], None],
         env_of: Callable[[FunctionSpec], dict[str, str]],
         on_lines: Callable[[Said], None],
+        *,
+        several: bool = False,
     ) -> None:
         self.settings = settings
+        self._data_kind = socket.SOCK_SEQPACKET if several else socket.SOCK_STREAM
         self.isolation: dict[str, str] = {}
         self.devices: tuple[DeviceSpec, ...] = ()
         self.agent_pid = 0
@@ -99,7 +103,7 @@ class LocalEngine:
         env = self._env_of(command.spec) if not isinstance(command, Descend) else {}
         descriptors: list[int] = []
         if isinstance(command, Climb) and command.target.kind == "instance":
-            ours, theirs = wire.socket_pair(socket.SOCK_STREAM)
+            ours, theirs = wire.socket_pair(self._data_kind)
             self._attach(InstanceId(int(command.target.key)), ours)
             descriptors.append(theirs.detach())
         self._send(Do(command, env), descriptors)

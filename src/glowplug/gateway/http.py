@@ -3,6 +3,7 @@ rest."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,18 @@ from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.platform import Platform
 from glowplug.gateway.protocol import FunctionProtocol
 from glowplug.gateway.spawn import ASYNC_PREFIX, SpawnGateway
+
+
+def http_server(application: Application, protocol: Any, **options: Any) -> uvicorn.Server:
+    """A uvicorn server of an application, which `protocol` has its own ways past; it takes no signals.
+    `options` are uvicorn's."""
+    config = uvicorn.Config(
+        application, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, date_header=False, **options,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    return server
 
 
 class HttpGateway:
@@ -42,14 +55,8 @@ class HttpGateway:
         self._application = AccessLogged(self, put)
 
     def server(self, **options: Any) -> uvicorn.Server:
-        """A uvicorn server of this application and of the functions; it takes no signals. `options` are
-        uvicorn's."""
-        protocol: Any = partial(FunctionProtocol, self._front)
-        config = uvicorn.Config(
-            self._application, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, date_header=False, **options,
-        )  # fmt: skip
-        return uvicorn.Server(config)
+        """A server of this application and of the functions: see http_server."""
+        return http_server(self._application, partial(FunctionProtocol, self._front), **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]

@@ -24,7 +24,7 @@ from glowplug.core.events import Event, RequestArrived, RequestDone, RequestStar
 from glowplug.core.events import RequestCancelled as RequestCancelledEvent
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.gateway.deadlines import Deadlines
-from glowplug.gateway.flight import Client, Flight, error_reply, new_request_ids
+from glowplug.gateway.flight import ALONE, Client, Flight, Place, error_reply, new_request_ids
 from glowplug.transport.connection import Body, NeverRead, Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
@@ -49,6 +49,7 @@ class Invoker:
         deadlines: Deadlines,
         post: Callable[[Event], None],
         clock: Callable[[], float],
+        place: Place = ALONE,
     ) -> None:
         self._gateway = gateway
         self._leases = leases
@@ -56,7 +57,7 @@ class Invoker:
         self._deadlines = deadlines
         self._post = post
         self._clock = clock
-        self._next_request = new_request_ids(clock())
+        self._next_request = new_request_ids(clock(), place)
         self._flights: dict[RequestId, Flight] = {}
         self._early: dict[InstanceId, list[Flight]] = {}
         self._fallen: dict[InstanceId, list[Flight]] = {}

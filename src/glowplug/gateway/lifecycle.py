@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from glowplug.control.leases import LeaseTable
@@ -15,7 +15,7 @@ from glowplug.core.ids import FunctionId, GatewayId, InstanceId
 from glowplug.core.settings import GatewaySettings
 from glowplug.core.status import RequestTrace
 from glowplug.gateway.deadlines import Deadlines
-from glowplug.gateway.flight import Client, Flight, Known
+from glowplug.gateway.flight import ALONE, Client, Flight, Known, Place
 from glowplug.gateway.invoke import Invoker
 from glowplug.gateway.metrics import Metrics
 from glowplug.gateway.phases import TraceRing, join_phases, origin_of
@@ -25,12 +25,24 @@ from glowplug.transport.gateway_side import WorkerConnections
 from glowplug.transport.lent_regions import Slot
 
 _LOOK_AFTER_LEASES_S = 1.0
+_GAUGES = {
+    "glowplug_gateways": "Processes that answer requests for functions.",
+    "glowplug_gateway_active_requests": "Requests being answered.",
+    "glowplug_gateway_connections": "Connections of clients.",
+    "glowplug_gateway_tasks": "Tasks of the event loops.",
+    "glowplug_gateway_waiting_requests": "Requests that the controller holds.",
+}
+
+
+def _ignore(instance: InstanceId) -> None:
+    pass
 
 
 class Gateway:
     """Takes requests of any protocol, in one event loop, from `start` until `drain`.
 
     `post` hands an event to the controller; `known` says what is deployed; `clock` gives epoch seconds.
+    `place` is its own among those beside it; `connections` are given where they are of a special kind.
     """
 
     def __init__(
@@ -42,6 +54,8 @@ class Gateway:
         known: Known,
         post: Callable[[Event], None],
         clock: Callable[[], float],
+        place: Place = ALONE,
+        connections: WorkerConnections | None = None,
     ) -> None:
         self.id = gateway
         self.settings = settings
@@ -49,13 +63,18 @@ class Gateway:
         self.clock = clock
         self.metrics = Metrics(clock)
         self.traces = TraceRing(settings.traces_kept)
-        self.connections = WorkerConnections(settings.max_body_bytes, on_lost=self._on_lost)
+        self.connections = WorkerConnections(settings.max_body_bytes) if connections is None else connections
+        self.connections.on_lost = self._on_lost
         self.deadlines = Deadlines(clock)
         self._leases = leases
-        self.invoker = Invoker(gateway, leases, self.connections, self.deadlines, post, clock)
+        self.invoker = Invoker(gateway, leases, self.connections, self.deadlines, post, clock, place)
         self.invoker.on_news = partial(self._report_within, settings.report_every_s)
         self.more_gauges: Callable[[], dict[str, tuple[str, float]]] = dict
         """Of what is answered through this gateway: name -> (help, value)."""
+        self.beside: Callable[[], Sequence[dict[str, float]]] = tuple
+        """What the gateways beside this one have to do at this moment: of each, by the names in `gauges`."""
+        self.on_lost: Callable[[InstanceId], None] = _ignore
+        """Told of each connection to an instance that has ended."""
         self.draining = False
         self.connected = 0
         """Connections of clients."""
@@ -87,6 +106,7 @@ class Gateway:
 
     def _on_lost(self, instance: InstanceId, why: str) -> None:
         self.invoker.lost(instance)
+        self.on_lost(instance)
 
     def _report_within(self, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -148,18 +168,23 @@ class Gateway:
         )
         return phases, origin
 
-    def gauges(self) -> dict[str, tuple[str, float]]:
-        """What this gateway has to do at this moment: name -> (help, value)."""
+    def busy(self) -> dict[str, float]:
+        """What this gateway has to do at this moment, by the names of gauges."""
         return {
-            "glowplug_gateway_active_requests": ("Requests being answered.", self.active),
-            "glowplug_gateway_connections": ("Connections of clients.", self.connected),
-            "glowplug_gateway_tasks": ("Tasks of the event loop.", len(asyncio.all_tasks())),
-            "glowplug_gateway_waiting_requests": (
-                "Requests that the controller holds.",
-                self.invoker.waiting(),
-            ),
-            **self.more_gauges(),
+            "glowplug_gateways": 1,
+            "glowplug_gateway_active_requests": self.active,
+            "glowplug_gateway_connections": self.connected,
+            "glowplug_gateway_tasks": len(asyncio.all_tasks()),
+            "glowplug_gateway_waiting_requests": self.invoker.waiting(),
         }
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        """What this gateway and those beside it have to do: name -> (help, value)."""
+        all_of_them = (self.busy(), *self.beside())
+        summed = {
+            name: (text, sum(busy.get(name, 0) for busy in all_of_them)) for name, text in _GAUGES.items()
+        }
+        return {**summed, **self.more_gauges()}
 
     def released(self) -> None:
         """The answer of a request that `begin` started was written, or given up."""

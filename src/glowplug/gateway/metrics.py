@@ -27,6 +27,25 @@ class Tally(msgspec.Struct):
     cold: dict[str, tuple[int, float]] = {}
     last_cold: ColdStart | None = None
 
+    def add(self, other: Tally) -> None:
+        """What another gateway answered for it."""
+        for status, count in other.statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + count
+        self.seconds.add(other.seconds)
+        self.compute_s += other.compute_s
+        for origin, (count, seconds) in other.cold.items():
+            before, before_s = self.cold.get(origin, (0, 0.0))
+            self.cold[origin] = before + count, before_s + seconds
+        if other.last_cold is not None:
+            self.last_cold = other.last_cold
+
+
+class Counts(msgspec.Struct):
+    """What one gateway counted for a while. `cold_phases` are (step it started from, phase, seconds)."""
+
+    tallies: dict[str, Tally] = {}
+    cold_phases: list[tuple[str, str, Histogram]] = []
+
 
 class Metrics:
     """Filled by every answer, from one event loop; read whole, as often as somebody asks.
@@ -86,6 +105,20 @@ class Metrics:
         """Drops what was counted for a function that is gone."""
         self._by_function.pop(function, None)
         self.tallies.pop(function, None)
+
+    def taken(self) -> Counts:
+        """What was counted since the last call, which is forgotten here."""
+        found = Counts(self.tallies, [(*key, found) for key, found in self.cold_phases.items()])
+        self._by_function, self.tallies, self.cold_phases = {}, {}, {}
+        return found
+
+    def add(self, counts: Counts, is_known: Callable[[str], bool]) -> None:
+        """Counts what a gateway beside this one has counted, of functions that are still there."""
+        for label, tally in counts.tallies.items():
+            if label in (_UNKNOWN, OTHERS) or is_known(label):
+                self._meet(label or None).add(tally)
+        for origin, phase, histogram in counts.cold_phases:
+            self.cold_phases.setdefault((origin, phase), Histogram()).add(histogram)
 
     def traffic(self, function: str) -> Traffic | None:
         """Since the start, or since its first deploy; None before its first answer, and for OTHERS."""

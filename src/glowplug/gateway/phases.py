@@ -58,6 +58,12 @@ class TraceRing:
     def add(self, trace: RequestTrace) -> None:
         self._traces.append(trace)
 
+    def taken(self) -> list[RequestTrace]:
+        """All of them, which are forgotten here."""
+        found = list(self._traces)
+        self._traces.clear()
+        return found
+
     def recent(self, function: str | None, limit: int) -> list[RequestTrace]:
         """The newest `limit`, oldest first."""
         found = [t for t in self._traces if function is None or t.function == function]

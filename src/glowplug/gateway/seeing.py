@@ -53,7 +53,8 @@ class _Seeing:
         traffic = {load.function: self._gateway.metrics.traffic(load.function) for load in loads}
         known = {function: found for function, found in traffic.items() if found is not None}
         nodes, devices = self._platform.info().nodes, tuple(self._platform.devices())
-        found = Load(self._gateway.clock(), loads, known, nodes, devices)
+        gateways = 1 + len(self._gateway.beside())
+        found = Load(self._gateway.clock(), loads, known, nodes, devices, gateways)
         return Response(msgspec.json.encode(found), media_type="application/json")
 
     async def devices(self, request: Request) -> Response:

@@ -13,6 +13,7 @@ from glowplug.node import wire
 from glowplug.node.arguments import Signature
 from glowplug.node.messages import LetGo
 from glowplug.node.results import encode_result
+from glowplug.transport.several_gateways import SeveralGateways
 from glowplug.transport.worker_side import Body, Incoming, WorkerEndpoint
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _MESSAGE_CHARS = 2000
 class Answers:
     """The way out of one worker, from before it has climbed."""
 
-    def __init__(self, function: str, endpoint: WorkerEndpoint, control: socket.socket) -> None:
+    def __init__(self, function: str, endpoint: WorkerEndpoint | SeveralGateways, control: socket.socket) -> None:
         self.endpoint = endpoint
         self._function = function
         self._control = control

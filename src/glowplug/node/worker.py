@@ -20,12 +20,14 @@ from glowplug.node.parallel import restore_threads
 from glowplug.node.part import connect
 from glowplug.node.serial_worker import SerialWorker
 from glowplug.node.zygote import give_back
+from glowplug.transport.several_gateways import SeveralGateways
 from glowplug.transport.worker_side import WorkerEndpoint
 
 
 class Worker:
     """Lives in a process of its own, in its main thread. Ends when the gateway or the agent is gone.
 
+    `data` is the wire to the gateway, a stream, or the door through which those to several come.
     `served` is what its zygote had staged, else it climbs by itself; `imported_s` is what the environment's
     imports took when they were made for this very worker, else 0; `weights` is
     for `load`, when it is given their file: while they still stream into the node's disk cache, or because it
@@ -59,7 +61,10 @@ class Worker:
             else "imported"
         )
         self.imported_s = imported_s
-        self.answers = Answers(message.function, WorkerEndpoint(data), control)
+        several = data.type == socket.SOCK_SEQPACKET
+        self.answers = Answers(
+            message.function, SeveralGateways(data) if several else WorkerEndpoint(data), control
+        )
 
     def run(self) -> None:
         answers = self.answers

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -78,6 +78,10 @@ log = structlog.get_logger("glowplug.platform")
 _MOVE_S = 120.0
 
 
+def _ignore(function: FunctionId, info: FunctionInfo | None) -> None:
+    pass
+
+
 class LocalPlatform:
     """Implements gateway.platform.Platform on one machine. Used from one event loop."""
 
@@ -100,6 +104,8 @@ class LocalPlatform:
         self._max_upload_bytes = max_upload_bytes
         self._explainer = explainer
         self._infos: dict[FunctionId, FunctionInfo] = {}
+        self.on_known: Callable[[FunctionId, FunctionInfo | None], None] = _ignore
+        """Told what `known` says from now on."""
         self._locks: defaultdict[FunctionId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._writer = ThreadPoolExecutor(1, "database")
         self._changed = asyncio.Event()
@@ -183,6 +189,7 @@ class LocalPlatform:
             with _stored(f"that {function} is undeployed"):
                 await asyncio.to_thread(self._database.remove_function, function)
             self._infos.pop(function, None)
+            self.on_known(function, None)
             self._driver.post(Undeployed(function))
             self._log_book.forget(function)
 
@@ -292,12 +299,13 @@ class LocalPlatform:
 
     def _know(self, spec: FunctionSpec) -> None:
         endpoints = spec.declaration.endpoints
-        self._infos[spec.function] = FunctionInfo(
+        self._infos[spec.function] = info = FunctionInfo(
             tuple(endpoint.name for endpoint in endpoints),
             spec.declaration.timeout_s,
             spec.declaration.max_queue,
             frozenset(endpoint.name for endpoint in endpoints if endpoint.idempotent),
         )  # fmt: skip
+        self.on_known(spec.function, info)
 
     async def _wanted_packages(self) -> dict[PackagesId, set[FunctionId]]:
         """Who needs which: every version that is stored, and those that still finish requests."""

@@ -1,4 +1,5 @@
-"""Runs the server: one process with the gateway and the controller, and its node's agent beside it."""
+"""Runs the server: one process with a gateway and the controller, its node's agent beside it, and perhaps
+other gateways."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ import structlog
 from glowplug.compose import System
 from glowplug.core.errors import GlowplugError, Unavailable
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
-from glowplug.gateway.access_log import Lines
+from glowplug.gateway.access_log import Entry, Lines
 from glowplug.server.line_writer import LineWriter
 from glowplug.server.open_files import raise_open_files
 
@@ -28,6 +29,7 @@ log = structlog.get_logger("glowplug.server")
 _BACKLOG = 2048
 _PROBE_AFTER_S = 60
 _RUN_DIR = "glowplug-run-"
+_LOCAL = "127.0.0.1"
 
 
 class ServerOptions(msgspec.Struct, frozen=True):
@@ -38,15 +40,20 @@ class ServerOptions(msgspec.Struct, frozen=True):
     node: NodeSettings
     calls: CallSettings = CallSettings()
     journal: bool = True
+    gateways: int = 1
+    """Processes that answer requests for functions, the server's own among them."""
     access_log: str = ""
     """A path, `-` for standard output, or none."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises Unavailable when the port is taken or not ours to bind."""
+def bind(host: str, port: int, shared: bool = False) -> socket.socket:
+    """A listening socket, which a `shared` port's others may stand beside. Raises Unavailable when the port is
+    taken or not ours to bind."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     # Accepted sockets inherit these: a client whose machine is gone is noticed, whatever it was doing.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_AFTER_S)
@@ -62,6 +69,19 @@ def bind(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {why}; choose another with --port, or 0 for any"
         ) from error
     return sock
+
+
+def bind_several(host: str, port: int, count: int) -> list[socket.socket]:
+    """So many listening sockets on one port: the kernel gives each connection to one of them. Raises
+    Unavailable as bind does; then none is left open."""
+    if count == 1:
+        return [bind(host, port)]
+    with bind(host, port) as first:  # a port that may be shared is taken by nobody else
+        port = first.getsockname()[1]
+    with contextlib.ExitStack() as opened:
+        found = [opened.enter_context(bind(host, port, shared=True)) for _ in range(count)]
+        opened.pop_all()
+    return found
 
 
 def lock_state(state_dir: Path) -> int:
@@ -113,7 +133,9 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
     with contextlib.ExitStack() as cleanup:
         lock = lock_state(Path(options.node.state_dir))
         cleanup.callback(os.close, lock)
-        sock = cleanup.enter_context(contextlib.closing(bind(gateway.host, gateway.port)))
+        listeners = bind_several(gateway.host, gateway.port, options.gateways)
+        for sock in listeners:
+            cleanup.callback(sock.close)
         run_dir = fresh_run_dir(lock)
         cleanup.callback(shutil.rmtree, run_dir, ignore_errors=True)
         node = msgspec.structs.replace(options.node, run_dir=str(run_dir))
@@ -128,7 +150,9 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _end, number, stop)
         try:
-            system = System(options.control, gateway, node, options.calls, fatal, options.journal)
+            system = System(
+                options.control, gateway, node, options.calls, fatal, options.journal, options.gateways
+            )
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"the state in {node.state_dir} cannot be opened: {error}") from error
         if options.access_log:
@@ -137,12 +161,12 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
             cleanup.callback(access_log.close)
             system.http.log_to(access_log.put)
             if options.access_log != "-":
-                loop.add_signal_handler(signal.SIGHUP, access_log.reopen)
+                loop.add_signal_handler(signal.SIGHUP, _reopen, access_log, system)
         try:
             await system.start()
             if options.node.strict:
                 _refuse_weak(system.engine.isolation)
-            await _listen(system, sock, stop, on_ready, fatal)
+            await _listen(system, listeners, stop, on_ready, fatal, options.access_log)
         finally:
             await system.close()
         for failure in failures:
@@ -152,6 +176,12 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
         return 1 if failures else 0
 
 
+def _reopen(access_log: LineWriter[Entry], system: System) -> None:
+    access_log.reopen()
+    if system.group is not None:
+        system.group.reopen_log()
+
+
 def _end(number: signal.Signals, stop: asyncio.Event) -> None:
     log.info("stopping", signal=number.name)
     stop.set()
@@ -159,15 +189,20 @@ def _end(number: signal.Signals, stop: asyncio.Event) -> None:
 
 async def _listen(
     system: System,
-    sock: socket.socket,
+    listeners: list[socket.socket],
     stop: asyncio.Event,
     on_ready: Callable[[str, System], Awaitable[None]],
     fatal: Callable[[BaseException], None],
+    access_log: str,
 ) -> None:
     server = system.http.server(loop="none", timeout_graceful_shutdown=5)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    serving = asyncio.create_task(server.serve(sockets=[sock]))
-    host, port = sock.getsockname()[:2]
+    own, others = listeners[:1], listeners[1:]
+    if others:
+        own.append(bind(_LOCAL, 0))  # for what they do not answer themselves
+    serving = asyncio.create_task(server.serve(sockets=own))
+    if system.group is not None:
+        await system.group.start(others, own[1].getsockname(), access_log)
+    host, port = own[0].getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     ready = asyncio.create_task(_guard(on_ready(f"http://{shown}:{port}", system), fatal))
     waiting = asyncio.create_task(stop.wait())
@@ -175,7 +210,7 @@ async def _listen(
     ready.cancel()
     system.logs.end_followers()
     system.calls.stop()
-    if not await system.gateway.drain():
+    if not await system.drain():
         log.warning("requests were still running when the time to drain was over")
     server.should_exit = True
     await serving

@@ -22,7 +22,7 @@ _WHOLE = struct.Struct(f"<{KEPT + 1}Q")
 
 
 class BegunPage:
-    """The worker's side. `descriptor` is to be sent and then closed."""
+    """The worker's side. `descriptor` is to be sent to each gateway, and then closed."""
 
     def __init__(self) -> None:
         self.descriptor = create_region(_PAGE_BYTES)

@@ -180,6 +180,11 @@ class Connection:
         begun = self._page.begun() if self._page is not None else None
         return begun is not None and request not in begun
 
+    def has_begun(self, request: RequestId) -> bool:
+        """Whether the worker says so, of any request, perhaps of another gateway's."""
+        begun = self._page.begun() if self._page is not None else None
+        return begun is not None and request in begun
+
     def _read_some(self) -> bool:
         """Reads once. False when there is nothing to read, or the connection ended."""
         try:

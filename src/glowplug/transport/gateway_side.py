@@ -106,6 +106,11 @@ class WorkerConnections:
         connection = self._connections.get(instance)
         return connection is not None and connection.cancel(request)
 
+    def has_begun(self, instance: InstanceId, request: RequestId) -> bool:
+        """Whether a worker that is attached has begun a request, whoever sent it."""
+        connection = self._connections.get(instance)
+        return connection is not None and connection.has_begun(request)
+
     def in_flight(self, instance: InstanceId) -> int:
         connection = self._connections.get(instance)
         return 0 if connection is None else connection.in_flight

@@ -54,7 +54,7 @@ BATCH_BYTES = 64 * 1024
 """Queued answers are written when they have grown to this."""
 _READ_BYTES = 256 * 1024
 _JOIN_BYTES = 16 * 1024
-_STALE_S = 0.001
+STALE_S = 0.001
 """A request that was read longer ago is not begun before the socket was looked into again."""
 _PIECES_AT_ONCE = 512
 """Fewer than the kernel takes in one call."""
@@ -83,9 +83,10 @@ class WorkerEndpoint:
     number of `chunk`s and `end` or `error`, in any order among requests.
 
     Owns `sock`. Raises ProtocolError when the gateway breaks the protocol, BrokenPipeError when it is gone.
+    `begun` is the worker's page, where it has one over several gateways (several_gateways.py).
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, begun: BegunPage | None = None) -> None:
         sock.setblocking(True)
         self._sock = sock
         self._poll = select.poll()
@@ -104,18 +105,18 @@ class WorkerEndpoint:
         self.ended = False
         """The gateway has closed the connection."""
         self._read_at_s = 0.0
-        self._begun = BegunPage()
-        self._say_hello()
+        self._begun = BegunPage() if begun is None else begun
+        try:
+            self._say_hello()
+        finally:
+            if begun is None:
+                os.close(self._begun.descriptor)
 
     def _say_hello(self) -> None:
         """Shows the gateway what is begun here. One that is gone already is found to be by `receive`."""
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             hello = encode(Kind.HELLO, 0, None)
             self._sock.sendmsg([hello], descriptor_message(self._begun.descriptor))
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        finally:
-            os.close(self._begun.descriptor)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -132,7 +133,7 @@ class WorkerEndpoint:
 
     def receive(self) -> Incoming | None:
         """The next request, or None when the gateway closed the connection. Blocks."""
-        if self._waiting and monotonic() - self._read_at_s > _STALE_S:
+        if self._waiting and monotonic() - self._read_at_s > STALE_S:
             self._read(AT_ONCE)  # perhaps what waits is not wanted any more
         while not self._waiting:
             self.flush()

@@ -1,0 +1,1 @@
+"""Several gateway processes on one port: `glowplug serve --gateways N` (decision 074)."""

@@ -1,0 +1,102 @@
+"""One end of a control socket in an event loop: messages out that never wait for the peer, and messages in."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from glowplug.node import wire
+
+MOST_WAITING = 100_000
+"""Messages. A peer that leaves more unread does not live any more, whatever its process does."""
+
+
+class Link:
+    """Owns `sock`. `on_message(message, descriptors)` owns the descriptors; `on_end(why)` is called once, when the
+    peer is gone, speaks otherwise, or reads nothing, unless `close` was called before."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        types: Any,
+        on_message: Callable[[Any, list[int]], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._receiver = wire.Receiver(sock, types)
+        self._on_message = on_message
+        self._on_end = on_end
+        self._outbox: deque[tuple[msgspec.Struct, tuple[int, ...]]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self.closed = False
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    def send(self, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
+        """Sends now, or as soon as the peer reads again. The descriptors are closed once sent, or when that
+        cannot be. Raises ValueError when the message is too large."""
+        if self.closed:
+            wire.close_all(descriptors)
+        elif self._outbox:
+            self._outbox.append((message, descriptors))
+            if len(self._outbox) > MOST_WAITING:
+                self._end(f"it left {MOST_WAITING} messages unread")
+        elif not self._sent(message, descriptors):
+            self._outbox.append((message, descriptors))
+            self._loop.add_writer(self._sock.fileno(), self._flush)
+
+    def _sent(self, message: msgspec.Struct, descriptors: tuple[int, ...]) -> bool:
+        """False when the peer has to read first."""
+        try:
+            wire.send(self._sock, message, descriptors)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # its end of file is read next, and that tells
+        except ValueError:
+            wire.close_all(descriptors)
+            raise
+        wire.close_all(descriptors)
+        return True
+
+    def _flush(self) -> None:
+        while self._outbox and not self.closed:
+            if not self._sent(*self._outbox[0]):
+                return
+            self._outbox.popleft()
+        if not self.closed:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _read(self) -> None:
+        while not self.closed:
+            try:
+                found = self._receiver.receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except (OSError, msgspec.MsgspecError) as error:
+                self._end(f"its words cannot be read: {error}")
+                return
+            if found is None:
+                self._end("it is gone")
+                return
+            self._on_message(*found)
+
+    def _end(self, why: str) -> None:
+        self.close()
+        self._on_end(why)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        for _, descriptors in self._outbox:
+            wire.close_all(descriptors)
+        self._outbox.clear()
