@@ -148,3 +148,34 @@ def test_a_quantile_is_right_to_a_bucket(values: list[float], share: float) -> N
 
 def test_there_is_no_quantile_of_nothing() -> None:
     assert quantile_s([0] * 78, 0.5) is None
+
+
+def answers(metrics: Metrics) -> None:
+    metrics.answered("f.default", 200, 0.031, "staged", PHASES)
+    metrics.answered("f.default", 200, 0.002, "parked", {"compute": 0.001})
+    metrics.answered("f.default", 503, 0.001, "", {})
+    metrics.answered(None, 404, 0.001, "", {})
+
+
+def test_what_gateways_count_adds_up() -> None:
+    """In portions, each of which is told once."""
+    one, other, both = Metrics(lambda: 7.0), Metrics(lambda: 7.0), Metrics(lambda: 7.0)
+    answers(one)
+    for metrics in (other, both, both):
+        answers(metrics)
+        answers(metrics)
+    for _ in range(2):
+        one.add(other.taken(), lambda function: True)
+        answers(other)
+    one.add(other.taken(), lambda function: True)
+    assert one.traffic("f.default") == both.traffic("f.default")
+    assert samples(one) == pytest.approx(samples(both))
+    assert samples(other) == samples(Metrics())
+
+
+def test_a_function_that_is_gone_is_not_counted_again() -> None:
+    one, other = Metrics(), Metrics(labelled=1)
+    answers(other)
+    other.answered("g.default", 200, 0.001, "", {})
+    one.add(other.taken(), lambda function: False)
+    assert set(one.tallies) == {"", OTHERS}

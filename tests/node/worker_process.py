@@ -42,6 +42,7 @@ from glowplug.transport.shared_memory import (
     descriptor_message,
     received_descriptors,
 )
+from glowplug.transport.several_gateways import let_in
 from tests.transport.hello import take_hello
 
 PATIENCE_S = 180.0
@@ -204,13 +205,66 @@ def declared(*calls: Callable[..., Any], concurrency: int = 1, **batching: Any) 
     )
 
 
+class Gateways(list[WorkerProcess]):
+    """One worker as each of several gateways sees it. The first tells its agent's end as well."""
+
+    def __init__(self, pid: int, door: socket.socket, control: socket.socket, count: int) -> None:
+        self.pid = pid
+        self._door = door
+        self._control = control
+        super().__init__(self.another() for _ in range(count))
+
+    def another(self) -> WorkerProcess:
+        """One more, when it has been let in."""
+        ours, theirs = socket.socketpair()
+        let_in(self._door, theirs)
+        return WorkerProcess(self.pid, ours, self._control)
+
+    def close(self) -> None:
+        self._door.close()
+        for gateway in self:
+            gateway.close()
+
+
+@contextmanager
+def several_gateways(
+    *calls: Callable[..., Any], concurrency: int = 1, count: int = 2, **batching: Any
+) -> Iterator[Gateways]:
+    """As worker_process, with a door through which each of `count` gateways has come."""
+    door, theirs = wire.socket_pair()
+    with _worker(calls, door, theirs, concurrency, None, batching) as (pid, control):
+        gateways = Gateways(pid, door, control, count)
+        try:
+            yield gateways
+        finally:
+            gateways.close()
+
+
 @contextmanager
 def worker_process(
     *calls: Callable[..., Any], concurrency: int = 1, device: Device | None = None, **batching: Any
 ) -> Iterator[WorkerProcess]:
     """A worker forked from this process that answers `calls` by their names, on a device or none."""
-    declaration = declared(*calls, concurrency=concurrency, **batching)
     data, theirs = socket.socketpair()
+    with _worker(calls, data, theirs, concurrency, device, batching) as (pid, control):
+        worker = WorkerProcess(pid, data, control)
+        try:
+            yield worker
+        finally:
+            worker.close()
+
+
+@contextmanager
+def _worker(
+    calls: tuple[Callable[..., Any], ...],
+    data: socket.socket,
+    theirs: socket.socket,
+    concurrency: int,
+    device: Device | None,
+    batching: dict[str, Any],
+) -> Iterator[tuple[int, socket.socket]]:
+    """Its process id and the agent's end of its control socket. It must end when `data` is closed within."""
+    declaration = declared(*calls, concurrency=concurrency, **batching)
     control, their_control = wire.socket_pair()
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     pid = os.fork()
@@ -233,13 +287,13 @@ def worker_process(
     signal.signal(signal.SIGUSR1, before)
     theirs.close()
     their_control.close()
-    worker = WorkerProcess(pid, data, control)
     try:
-        yield worker
+        yield pid, control
     except BaseException:
         os.kill(pid, signal.SIGKILL)
         raise
     finally:
-        worker.close()
+        data.close()
+        control.close()
         _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0, "the worker did not end by itself"
