@@ -13,10 +13,12 @@ import socket
 import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import structlog
+import uvicorn
 
 from glowplug.compose import System
 from glowplug.core.errors import GlowplugError, Unavailable
@@ -201,7 +203,7 @@ async def _listen(
         own.append(bind(_LOCAL, 0))  # for what they do not answer themselves
     serving = asyncio.create_task(server.serve(sockets=own))
     if system.group is not None:
-        await system.group.start(others, own[1].getsockname(), access_log)
+        await system.group.start(others, own[1].getsockname(), access_log, partial(_accept, server))
     host, port = own[0].getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     ready = asyncio.create_task(_guard(on_ready(f"http://{shown}:{port}", system), fatal))
@@ -215,6 +217,16 @@ async def _listen(
     server.should_exit = True
     await serving
     waiting.cancel()
+
+
+async def _accept(server: uvicorn.Server, listener: socket.socket) -> asyncio.Server:
+    """As the server does at its own sockets."""
+    protocol = partial(
+        server.config.http_protocol_class, config=server.config, server_state=server.server_state,
+        app_state=server.lifespan.state,
+    )  # fmt: skip
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(protocol, sock=listener.dup(), backlog=_BACKLOG)
 
 
 async def _guard(work: Awaitable[None], fatal: Callable[[BaseException], None]) -> None:

@@ -15,7 +15,7 @@ from glowplug.gateway.flight import FunctionInfo, Place
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.node import wire
 from glowplug.server.gateways.messages import Begin, Known, ReopenLog
-from glowplug.server.gateways.remote import RemoteGateway
+from glowplug.server.gateways.remote import Accept, RemoteGateway
 from glowplug.transport.several_gateways import let_in
 
 log = structlog.get_logger("glowplug.gateways")
@@ -50,17 +50,17 @@ class GatewayGroup:
         own.beside = lambda: [remote.busy for remote in self._remotes if remote.busy]
 
     async def start(
-        self, listeners: Sequence[socket.socket], server: tuple[str, int], access_log: str
+        self, listeners: Sequence[socket.socket], server: tuple[str, int], access_log: str, accept: Accept
     ) -> None:
-        """Starts the others, each on its own of `listeners`. `server` is where the server listens for them.
-        Returns when all serve. Raises Unavailable."""
+        """Starts the others, each on its own of `listeners`, where the server accepts while one is gone.
+        `server` is where the server listens for them. Returns when all serve. Raises Unavailable."""
         for number, listener in enumerate(listeners, 1):
             gateway = GatewayId(f"{self._own.id}-{number}")
             begin = Begin(
                 gateway, Place(number, self._count), self._own.settings, self._offset_s, server, access_log
             )
             remote = RemoteGateway(
-                begin, listener, self._state_dir, self._own, self._post, self._greet, self._lost
+                begin, listener, self._state_dir, self._own, self._post, self._greet, self._lost, accept
             )
             self._register(gateway, remote)
             self._remotes.append(remote)

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import msgspec
 
-from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
-from glowplug.core.events import LeaseReport, RequestArrived, RequestCancelled, RequestDone, RequestStarted
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId
 from glowplug.core.settings import GatewaySettings
 from glowplug.core.status import RequestTrace
 from glowplug.gateway.flight import FunctionInfo, Place
 from glowplug.gateway.metrics import Counts
+from glowplug.server.gateways.unfinished import GatewayCommand, GatewayEvent
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -92,7 +91,5 @@ class Drained(_Message, frozen=True):
     in_time: bool
 
 
-GatewayEvent = RequestArrived | RequestStarted | RequestDone | RequestCancelled | LeaseReport
-GatewayCommand = Dispatch | Lease | Revoke | Reject
 FromServer = Begin | Known | Attach | Detach | Drain | ReopenLog | GatewayCommand
 FromGateway = Serving | LostInstance | Counted | Drained | GatewayEvent

@@ -7,16 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
 import structlog
 
-from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
-from glowplug.core.events import Event, LeaseReport, RequestArrived, RequestDone
-from glowplug.core.events import RequestCancelled as RequestCancelledEvent
-from glowplug.core.ids import InstanceId, RequestId
+from glowplug.core.events import Event
+from glowplug.core.ids import FunctionId, InstanceId, RequestId
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.node import wire
 from glowplug.server.gateways.link import Link
@@ -32,8 +30,11 @@ from glowplug.server.gateways.messages import (
     Serving,
 )
 from glowplug.server.gateways.process import COMMAND
+from glowplug.server.gateways.unfinished import GatewayCommand, Unfinished
 from glowplug.transport.open_requests import OpenRequests
 
+Accept = Callable[[socket.socket], Awaitable[asyncio.Server]]
+"""Accepts connections at a listening socket that is not owned, until what it returns is closed."""
 log = structlog.get_logger("glowplug.gateways")
 _RESTART_S = (0.0, 0.5, 2.0, 5.0)
 _LOOK_AGAIN_S = 0.2
@@ -45,11 +46,9 @@ class RemoteGateway:
 
     `post` hands its events to the controller; what it counts is counted in `beside`, the server's own gateway,
     which has a connection to every worker as well. `greet` is called when a process has been started: it is to be
-    told what the one before it knew. `on_lost` hears of instances that its connection to has ended.
-
-    When the process dies, its clients are gone: so what it had in workers is cancelled as if each client had left,
-    but for what no worker has begun, which no worker begins any more. What it had asked is forgotten, and its leases
-    are over, before another one is started.
+    told what the one before it knew. `on_lost` hears of instances to which its connection has ended. While there
+    is no process, the server accepts what comes to `listener`, by `accept`. `state_dir` is for whoever looks at
+    processes.
     """
 
     def __init__(
@@ -61,6 +60,7 @@ class RemoteGateway:
         post: Callable[[Event], None],
         greet: Callable[[RemoteGateway], None],
         on_lost: Callable[[InstanceId], None],
+        accept: Accept,
     ) -> None:
         self.busy: dict[str, float] = {}
         """What it has to do, by the names of Gateway.gauges; empty while it does not serve."""
@@ -72,12 +72,14 @@ class RemoteGateway:
         self._post = post
         self._greet = greet
         self._on_lost = on_lost
+        self._accept = accept
+        self._standing_in: asyncio.Task[asyncio.Server] | None = None
+        """The server accepts in its place."""
         self._link: Link | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._open: OpenRequests | None = None
-        self._asked: dict[RequestId, InstanceId | None] = {}
-        """What the controller was asked and has not done with, and where it was sent."""
-        self._leased: set[InstanceId] = set()
+        """Outlives the process until it is cleared up after."""
+        self._unfinished = Unfinished(begin.gateway)
         self._serving = asyncio.Event()
         self._ended: asyncio.Future[bool] | None = None
         """Whether it drained in time, once it is to end."""
@@ -87,14 +89,19 @@ class RemoteGateway:
 
     def start(self) -> None:
         """Starts the process. Raises OSError."""
+        self._open = OpenRequests()
         ours, theirs = wire.socket_pair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", COMMAND, str(theirs.fileno()), str(os.getpid()), self._state_dir],
-                stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True,
-            )  # fmt: skip
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", COMMAND, str(theirs.fileno()), str(os.getpid()), self._state_dir],
+                    stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True,
+                )  # fmt: skip
+            except BaseException:
+                ours.close()
+                self._close_open()
+                raise
         self.pid = self._process.pid
-        self._open = OpenRequests()
         self._link = Link(ours, FromGateway, self._on_message, self._on_end)
         self._link.send(self._begin, (os.dup(self._listener.fileno()), os.dup(self._open.descriptor)))
         self._greet(self)
@@ -104,13 +111,13 @@ class RemoteGateway:
         await self._serving.wait()
 
     async def drain(self) -> bool:
-        """Has it answer what it has, and end. Whether that was in time."""
+        """Has it answer what it has, and refuse what comes. Whether that was in time."""
         self._ended = asyncio.get_running_loop().create_future()
         if self._link is None:
             return True
         self._link.send(Drain())
         try:
-            return await asyncio.wait_for(self._ended, self._begin.settings.drain_s + 2 * _END_S)
+            return await asyncio.wait_for(self._ended, self._begin.settings.drain_s + _END_S)
         except TimeoutError:
             return False
 
@@ -127,9 +134,8 @@ class RemoteGateway:
             except TimeoutError:
                 self._process.kill()
                 await asyncio.to_thread(self._process.wait)
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._close_open()
+        self._end_standing_in()
 
     def _on_end(self, why: str) -> None:
         """The process is gone, or as good as that."""
@@ -144,44 +150,25 @@ class RemoteGateway:
                 self._ended.set_result(False)
             return
         log.error("a gateway is gone; starting another", gateway=self._begin.gateway, why=why, exit_code=code)
-        self._clear_up(finally_=False)
+        if self._standing_in is None:
+            self._standing_in = asyncio.create_task(self._stand_in())
+        self._post_all(self._unfinished.cut_off(self._begun()))
         asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._bury)
 
-    def _clear_up(self, finally_: bool) -> None:
-        """Of what was sent to workers, what they have begun is stopped, and its place is free; the rest has its
-        place until it is certain that it will not begin."""
+    def _begun(self) -> dict[RequestId, InstanceId]:
         assert self._open is not None
         has_begun = self._beside.connections.has_begun
-        begun = {request: instance for request, instance in self._open.read() if has_begun(instance, request)}
-        asked, self._asked = self._asked, {}
-        for request, instance in (asked | begun).items():
-            if instance is None or request in begun:
-                self._post(RequestCancelledEvent(request=request, instance=instance))
-        for request, instance in asked.items():
-            if instance is None:
-                continue
-            if request in begun or finally_:
-                self._post(RequestDone(request=request, instance=instance, ok=False, took_s=0.0))
-            else:
-                self._asked[request] = instance
+        return {request: instance for request, instance in self._open.read() if has_begun(instance, request)}
 
     def _bury(self) -> None:
-        """What workers had just taken when it died has begun by now, and the rest they have dropped."""
-        if self._ended is not None:
-            return
-        assert self._open is not None
-        self._clear_up(finally_=True)
-        self._open.close()
-        self._open = None
-        leased, self._leased = self._leased, set()
-        for instance in leased:
-            self._give_back(instance)
-        delay_s = _RESTART_S[min(self._failures, len(_RESTART_S) - 1)]
-        self._failures += 1
-        asyncio.get_running_loop().call_later(delay_s, self._start_again)
-
-    def _give_back(self, instance: InstanceId) -> None:
-        self._post(LeaseReport(gateway=self._begin.gateway, instance=instance, final=True))
+        """Only then is there another, which might be lent what the dead one has to give back."""
+        if self._ended is None:
+            begun = self._begun()
+            self._close_open()
+            self._post_all(self._unfinished.buried(begun))
+            delay_s = _RESTART_S[min(self._failures, len(_RESTART_S) - 1)]
+            self._failures += 1
+            asyncio.get_running_loop().call_later(delay_s, self._start_again)
 
     def _start_again(self) -> None:
         if self._ended is not None:
@@ -191,6 +178,23 @@ class RemoteGateway:
         except OSError as error:
             log.error("a gateway cannot be started", gateway=self._begin.gateway, error=str(error))
             asyncio.get_running_loop().call_later(_RESTART_S[-1], self._start_again)
+
+    def _post_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._post(event)
+
+    def _close_open(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    async def _stand_in(self) -> asyncio.Server:
+        return await self._accept(self._listener)
+
+    def _end_standing_in(self) -> None:
+        standing_in, self._standing_in = self._standing_in, None
+        if standing_in is not None:
+            standing_in.add_done_callback(_close)
 
     # what it says
 
@@ -204,54 +208,27 @@ class RemoteGateway:
         elif isinstance(message, Serving):
             self._failures = 0
             self._serving.set()
+            self._end_standing_in()
         elif isinstance(message, LostInstance):
             self._on_lost(message.instance)
         elif isinstance(message, Drained):
             if self._ended is not None and not self._ended.done():
                 self._ended.set_result(message.in_time)
         else:
-            self._note(message)
+            self._unfinished.heard(message)
             self._post(message)
 
     def _is_known(self, function: str) -> bool:
-        return self._beside.known(function) is not None  # type: ignore[arg-type]
-
-    def _note(self, event: Any) -> None:
-        """Keeps what is to be cleared up if it dies now."""
-        if isinstance(event, RequestArrived):
-            self._asked[event.request] = None
-        elif isinstance(event, RequestDone):
-            self._asked.pop(event.request, None)
-        elif isinstance(event, RequestCancelledEvent):
-            self._settled(event.request)
-        elif isinstance(event, LeaseReport) and event.final:
-            self._leased.discard(event.instance)
-
-    def _settled(self, request: RequestId) -> None:
-        """What was sent to a worker has its place there until the worker has done with it."""
-        if self._asked.get(request) is None:
-            self._asked.pop(request, None)
+        return self._beside.known(FunctionId(function)) is not None
 
     # what it is told
 
-    def on_command(self, command: Dispatch | Lease | Revoke | Reject) -> None:
-        if isinstance(command, Dispatch):
-            self._on_dispatch(command)
-        elif isinstance(command, Lease):
-            self._leased.add(command.instance)
-            if self._link is None and self._open is None:
-                self._leased.discard(command.instance)
-                self._give_back(command.instance)
-        elif isinstance(command, Reject):
-            self._settled(command.request)
-        self.tell(command)
-
-    def _on_dispatch(self, command: Dispatch) -> None:
-        for request in command.requests:
-            if self._link is None:
-                self._post(RequestDone(request=request, instance=command.instance, ok=False, took_s=0.0))
-            elif request in self._asked:
-                self._asked[request] = command.instance
+    def on_command(self, command: GatewayCommand) -> None:
+        if self._link is not None or self._open is not None:
+            self._unfinished.told(command)
+            self.tell(command)
+        else:
+            self._post_all(self._unfinished.refused(command))
 
     def attach(self, instance: InstanceId, sock: socket.socket) -> None:
         """An instance begins to climb; `sock` is the gateway's end of its wire, owned from here on."""
@@ -259,12 +236,16 @@ class RemoteGateway:
 
     def detach(self, instance: InstanceId, why: str, code: str) -> None:
         """An instance has ended."""
-        self._leased.discard(instance)
-        self._asked = {request: where for request, where in self._asked.items() if where != instance}
+        self._unfinished.ended(instance)
         self.tell(Detach(instance, why, code))
 
-    def tell(self, message: msgspec.Struct, descriptors: Iterable[int] = ()) -> None:
+    def tell(self, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
         if self._link is None:
             wire.close_all(descriptors)
         else:
-            self._link.send(message, tuple(descriptors))
+            self._link.send(message, descriptors)
+
+
+def _close(standing_in: asyncio.Task[asyncio.Server]) -> None:
+    if not standing_in.cancelled() and standing_in.exception() is None:
+        standing_in.result().close()
