@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import msgspec
 
+from glowplug.control.engine import GatewayCommand
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId
 from glowplug.core.settings import GatewaySettings
 from glowplug.core.status import RequestTrace
 from glowplug.gateway.flight import FunctionInfo, Place
 from glowplug.gateway.metrics import Counts
-from glowplug.server.gateways.unfinished import GatewayCommand, GatewayEvent
+from glowplug.server.gateways.unfinished import GatewayEvent
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):

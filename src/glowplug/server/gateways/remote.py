@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from glowplug.control.engine import GatewayCommand
 from glowplug.core.events import Event
 from glowplug.core.ids import FunctionId, InstanceId, RequestId
 from glowplug.gateway.lifecycle import Gateway
@@ -30,7 +31,7 @@ from glowplug.server.gateways.messages import (
     Serving,
 )
 from glowplug.server.gateways.process import COMMAND
-from glowplug.server.gateways.unfinished import GatewayCommand, Unfinished
+from glowplug.server.gateways.unfinished import Unfinished
 from glowplug.transport.open_requests import OpenRequests
 
 Accept = Callable[[socket.socket], Awaitable[asyncio.Server]]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from glowplug.core.commands import Dispatch, Lease, Reject, Revoke
+from glowplug.control.engine import GatewayCommand
+from glowplug.core.commands import Dispatch, Lease, Reject
 from glowplug.core.events import (
     Event,
     LeaseReport,
@@ -21,7 +22,6 @@ from glowplug.core.events import (
 from glowplug.core.ids import GatewayId, InstanceId, RequestId
 
 GatewayEvent = RequestArrived | RequestStarted | RequestDone | RequestCancelled | LeaseReport
-GatewayCommand = Dispatch | Lease | Revoke | Reject
 
 
 class Unfinished:
