@@ -73,7 +73,11 @@ class System:
         self.group: GatewayGroup | None = None
         if gateways > 1:
             self.group = GatewayGroup(
-                self.gateway, gateways, offset_s, node.state_dir, self.driver.post,
+                self.gateway,
+                gateways,
+                offset_s,
+                node.state_dir,
+                self.driver.post,
                 self.driver.register_gateway,
             )
             self.platform.on_known = self.group.know

@@ -186,8 +186,8 @@ class Load:
 
 
 def test_one_is_killed(two: Server, door: Door, pool: ThreadPoolExecutor) -> None:
-    """Its connections break and what ran for them is stopped; the other's are answered, as if nothing were; no
-    worker dies; another takes its place."""
+    """Its connections break and what ran for them is stopped; the other's are answered, as if nothing were;
+    no worker dies; another takes its place."""
     victim = until(lambda: beside(two), "there is one beside the server")
     with client_at(two, OWN) as stays, client_at(two, OWN) as steady, client_at(two, BESIDE) as gone:
         broken = pool.submit(gone.post, "/function/wait", json={"port": door.port})
@@ -288,7 +288,9 @@ def test_a_drain(folder: Path, door: Door, pool: ThreadPoolExecutor, number: sig
                 second = door.visitor()
                 before = server.tree()
                 os.kill(server.pid, number)
-                refused = until(lambda: (a := late.post("/function/add", json={"a": 1})).is_error and a, "it drains")
+                refused = until(
+                    lambda: (a := late.post("/function/add", json={"a": 1})).is_error and a, "it drains"
+                )
                 assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             second.let_go()
             assert also.result(WAIT_S).json() == second.pid

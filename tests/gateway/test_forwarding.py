@@ -52,7 +52,9 @@ class Beside:
         self.gateway.attach(InstanceId(1), ours)
         self._threads.append(threading.Thread(target=serve, args=(theirs, echo)))
         self._threads[-1].start()
-        self.gateway.on_command(Lease(CommandId(1), self.gateway.id, ECHO, InstanceId(1), 4, time.time() + 60))
+        self.gateway.on_command(
+            Lease(CommandId(1), self.gateway.id, ECHO, InstanceId(1), 4, time.time() + 60)
+        )
 
     async def close(self) -> None:
         await self.gateway.close()

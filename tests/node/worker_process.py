@@ -35,6 +35,7 @@ from glowplug.transport.frames import (
     decode_meta,
     encode,
 )
+from glowplug.transport.several_gateways import let_in
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
     IncomingRegion,
@@ -42,7 +43,6 @@ from glowplug.transport.shared_memory import (
     descriptor_message,
     received_descriptors,
 )
-from glowplug.transport.several_gateways import let_in
 from tests.transport.hello import take_hello
 
 PATIENCE_S = 180.0

@@ -143,7 +143,9 @@ class Doomed:
 
 deeds = st.lists(
     st.tuples(
-        st.sampled_from(["ask", "ask", "ask", "finish", "finish", "report", "engine", "engine", "cancel", "wait"]),
+        st.sampled_from(
+            ["ask", "ask", "ask", "finish", "finish", "report", "engine", "engine", "cancel", "wait"]
+        ),
         st.integers(0, 9),
     ),
     max_size=30,
@@ -162,7 +164,9 @@ def test_the_controller_is_rid_of_all_of_it(
     for what, number in before:
         doomed.do(what, number)
     doomed.die(begun, between, begun_late)
-    assert not [request for request in store.requests.values() if request.gateway == G and not request.stopping]
+    assert not [
+        request for request in store.requests.values() if request.gateway == G and not request.stopping
+    ]
     assert not [i for i in store.instances.values() if i.lease is not None and i.lease.gateway == G]
     asked = [request.id for request in store.requests.values() if request.gateway != G]
     for _ in range(len(asked) + 2):

@@ -81,8 +81,9 @@ def _torch() -> Finding:
 
 def _cores() -> Finding:
     count = len(os.sched_getaffinity(0))
-    several = f"; for many short calls, serve --gateways {count // _CORES_A_GATEWAY}" if count >= 2 * _CORES_A_GATEWAY else ""
-    return Finding("cores", "ok", f"{count}{several}")
+    gateways = count // _CORES_A_GATEWAY
+    more = f"; for many short calls, serve --gateways {gateways}" if gateways > 1 else ""
+    return Finding("cores", "ok", f"{count}{more}")
 
 
 def _memory() -> Finding:

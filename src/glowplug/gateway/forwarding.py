@@ -1,5 +1,5 @@
-"""What a gateway beside the server's own does with all that is not a request for a function it knows: it goes on
-to the server, as it came, over a connection of its own, and so does the answer back."""
+"""What a gateway beside the server's own does with all that is not a request for a function it knows: it
+goes on to the server, as it came, over a connection of its own, and so does the answer back."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class ForwardingProtocol(FunctionProtocol):
-    """A function, or an endpoint, that is not known here may be known to the server: it was deployed just now.
-    Whatever is wrong with a target, the server says so."""
+    """A function, or an endpoint, that is not known here may be known to the server: it was deployed just
+    now. Whatever is wrong with a target, the server says so."""
 
     def on_headers_complete(self) -> None:
         if self.url.startswith(_PREFIX) and not self._is_known(self.url):

@@ -30,7 +30,9 @@ _MESSAGE_CHARS = 2000
 class Answers:
     """The way out of one worker, from before it has climbed."""
 
-    def __init__(self, function: str, endpoint: WorkerEndpoint | SeveralGateways, control: socket.socket) -> None:
+    def __init__(
+        self, function: str, endpoint: WorkerEndpoint | SeveralGateways, control: socket.socket
+    ) -> None:
         self.endpoint = endpoint
         self._function = function
         self._control = control

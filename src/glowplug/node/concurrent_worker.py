@@ -40,7 +40,8 @@ class _Call:
 
 
 class ConcurrentWorker:
-    """Answers until the gateway is gone, or the door of several; `routes.concurrency` calls run at once, the rest wait, in order.
+    """Answers until the gateway is gone, or the door of several; `routes.concurrency` calls run at once, the
+    rest wait, in order.
 
     Cancelling ends a coroutine at its next await, and a call in a thread when it next runs Python code.
     """

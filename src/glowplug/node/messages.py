@@ -116,7 +116,8 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Fork(_Message, frozen=True):
-    """Fork a child of `role`. Descriptors: its control socket, stdout, stderr, and a worker's data socket (worker.Worker)."""
+    """Fork a child of `role`. Descriptors: its control socket, stdout, stderr, and a worker's data socket
+    (worker.Worker)."""
 
     role: Role
     function: str

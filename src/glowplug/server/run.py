@@ -49,8 +49,8 @@ class ServerOptions(msgspec.Struct, frozen=True):
 
 
 def bind(host: str, port: int, shared: bool = False) -> socket.socket:
-    """A listening socket, which a `shared` port's others may stand beside. Raises Unavailable when the port is
-    taken or not ours to bind."""
+    """A listening socket, which a `shared` port's others may stand beside. Raises Unavailable when the port
+    is taken or not ours to bind."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,8 +1,8 @@
-"""Which requests a gateway has in workers, in memory that outlives it: whoever made the gateway looks there when
-it was killed, for what nobody waits for any more.
+"""Which requests a gateway has in workers, in memory that outlives it: whoever made the gateway looks there
+when it was killed, for what nobody waits for any more.
 
-The memory is a sealed memfd of the maker's, who never maps it but reads. An entry is an instance and a request, in
-this order, so that one half of which is written says nothing.
+The memory is a sealed memfd of the maker's, who never maps it but reads. An entry is an instance and a
+request, in this order, so that one half of which is written says nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from glowplug.transport.gateway_side import WorkerConnections
 from glowplug.transport.shared_memory import create_region
 
 KEPT = 16 * 1024
-"""Requests that can be noted at once; those beyond are not, and run to their end when their gateway is killed."""
+"""Requests that can be noted at once; those beyond are not, and run to their end when their gateway is
+killed."""
 _ENTRY = struct.Struct("<QQ")
 _NONE = -1
 

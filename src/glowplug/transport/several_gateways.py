@@ -1,10 +1,10 @@
 """A worker's ends of the wires to several gateways: WorkerEndpoint's methods over one of those for each.
 
-The worker has one descriptor, the door, from which it takes a socket for each gateway as they come: one that was
-ended and started again comes with a new one. What a gateway asked is answered on its own socket; requests are
-taken from the gateways in turn. When one is gone what it had asked and has not begun is dropped, and what
-runs for it is answered to nobody; whoever ends it (the server, which sees what is begun) asks for that in the
-usual way. The closing of the door is the worker's end.
+The worker has one descriptor, the door, from which it takes a socket for each gateway as they come: one that
+was ended and started again comes with a new one. What a gateway asked is answered on its own socket;
+requests are taken from the gateways in turn. When one is gone what it had asked and has not begun is
+dropped, and what runs for it is answered to nobody; whoever ends it (the server, which sees what is begun)
+asks for that in the usual way. The closing of the door is the worker's end.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _LEFT = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
 def let_in(door: socket.socket, sock: socket.socket) -> None:
-    """Gives the worker behind `door` its end of a gateway's wire, perhaps before it exists, and closes it here.
-    Raises OSError when it is gone, or has too many such before it."""
+    """Gives the worker behind `door` its end of a gateway's wire, perhaps before it exists, and closes it
+    here. Raises OSError when it is gone, or has too many such before it."""
     with sock:
         door.sendmsg([b"\0"], descriptor_message(sock.fileno()), AT_ONCE | socket.MSG_NOSIGNAL)
 

@@ -1,4 +1,5 @@
-"""The gateways of one server beside each other: its own, in its process, and those in processes of their own."""
+"""The gateways of one server beside each other: its own, in its process, and those in processes of their
+own."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _START_S = 30.0
 class GatewayGroup:
     """Each instance's worker gets a wire to each gateway, through its door. Used in the server's event loop.
 
-    `own` is the server's, `state_dir` is for those who look at processes; `register` makes another one known to the controller, to which `post` hands events.
+    `own` is the server's, `state_dir` is for those who look at processes; `register` makes another one known
+    to the controller, to which `post` hands events.
     """
 
     def __init__(

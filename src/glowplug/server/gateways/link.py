@@ -1,4 +1,5 @@
-"""One end of a control socket in an event loop: messages out that never wait for the peer, and messages in."""
+"""One end of a control socket in an event loop: messages out that never wait for the peer, and messages
+in."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ MOST_WAITING = 100_000
 
 
 class Link:
-    """Owns `sock`. `on_message(message, descriptors)` owns the descriptors; `on_end(why)` is called once, when the
-    peer is gone, speaks otherwise, or reads nothing, unless `close` was called before."""
+    """Owns `sock`. `on_message(message, descriptors)` owns the descriptors; `on_end(why)` is called once,
+    when the peer is gone, speaks otherwise, or reads nothing, unless `close` was called before."""
 
     def __init__(
         self,

@@ -79,7 +79,8 @@ class LostInstance(_Message, frozen=True):
 
 
 class Counted(_Message, frozen=True):
-    """What was counted since the last one, some of the latest traces, and what there is to do at this moment."""
+    """What was counted since the last one, some of the latest traces, and what there is to do at this
+    moment."""
 
     counts: Counts
     traces: list[RequestTrace]

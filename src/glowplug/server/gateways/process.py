@@ -1,4 +1,5 @@
-"""A gateway's process: `python -c COMMAND DESCRIPTOR PARENT STATE_DIR`, the last for whoever looks at processes."""
+"""A gateway's process: `python -c COMMAND DESCRIPTOR PARENT STATE_DIR`, the last for whoever looks at
+processes."""
 
 from __future__ import annotations
 

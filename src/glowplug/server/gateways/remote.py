@@ -1,4 +1,5 @@
-"""A gateway in a process of its own, as the server sees it: started, heard, and cleared up after when it dies."""
+"""A gateway in a process of its own, as the server sees it: started, heard, and cleared up after when it
+dies."""
 
 from __future__ import annotations
 
@@ -45,11 +46,11 @@ _END_S = 5.0
 class RemoteGateway:
     """Implements control.engine.GatewayPort. Used in the server's event loop.
 
-    `post` hands its events to the controller; what it counts is counted in `beside`, the server's own gateway,
-    which has a connection to every worker as well. `greet` is called when a process has been started: it is to be
-    told what the one before it knew. `on_lost` hears of instances to which its connection has ended. While there
-    is no process, the server accepts what comes to `listener`, by `accept`. `state_dir` is for whoever looks at
-    processes.
+    `post` hands its events to the controller; what it counts is counted in `beside`, the server's own
+    gateway, which has a connection to every worker as well. `greet` is called when a process has been
+    started: it is to be told what the one before it knew. `on_lost` hears of instances to which its
+    connection has ended. While there is no process, the server accepts what comes to `listener`, by
+    `accept`. `state_dir` is for whoever looks at processes.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """What a gateway has under way with the controller, and how that is ended for it when it dies. Pure.
 
-Its clients are gone then. So what runs for them is stopped as if each had left, and what waits in a queue is taken
-out of it. What lies in a worker's socket is not begun any more once the worker looks there again, and must not be
-stopped by force, for that would hit what runs: its place is free only when it is certain that it did not begin.
+Its clients are gone then. So what runs for them is stopped as if each had left, and what waits in a queue is
+taken out of it. What lies in a worker's socket is not begun any more once the worker looks there again, and
+must not be stopped by force, for that would hit what runs: its place is free only when it is certain that it
+did not begin.
 """
 
 from __future__ import annotations
