@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from glowplug.bench import endurance_kills, endurance_overload, endurance_priority, endurance_soak
-from glowplug.bench.endurance_ground import VICTIMS
+from glowplug.bench.endurance_ground import VICTIMS, WITH_GATEWAYS, Victim
 from glowplug.bench.endurance_options import Options
 from glowplug.bench.result import Claim
 
@@ -24,11 +25,13 @@ def told(_: str) -> None:
     """Nobody listens."""
 
 
-def test_kills_under_load(folder: Path) -> None:
+@pytest.mark.parametrize(("gateways", "kinds"), [(1, VICTIMS), (2, WITH_GATEWAYS)])
+def test_kills_under_load(folder: Path, gateways: int, kinds: tuple[Victim, ...]) -> None:
     """No acknowledged deploy lost, no wrong answer, nobody left hanging, nothing left behind."""
-    (_, row), claims = endurance_kills.run(QUICK, folder, told)
+    options = msgspec.structs.replace(QUICK, gateways=gateways)
+    (_, row), claims = endurance_kills.run(options, folder, told)
     assert missed(claims) == [], row
-    assert set(row["kills"]) == set(VICTIMS)
+    assert set(row["kills"]) == set(kinds)
     assert row["answered"] > 0
 
 
