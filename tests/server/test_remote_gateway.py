@@ -1,4 +1,4 @@
-"""A gateway in a real process of its own, from the server's side: requests, its death, who stands in for it."""
+"""A gateway in a real process, from the server's side: requests, its death, and who stands in for it."""
 
 from __future__ import annotations
 
