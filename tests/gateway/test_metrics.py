@@ -164,6 +164,7 @@ def test_what_gateways_count_adds_up() -> None:
     for metrics in (other, both, both):
         answers(metrics)
         answers(metrics)
+    answers(both)
     for _ in range(2):
         one.add(other.taken(), lambda function: True)
         answers(other)

@@ -22,7 +22,7 @@ _WHOLE = struct.Struct(f"<{KEPT + 1}Q")
 
 
 class BegunPage:
-    """The worker's side. `descriptor` is to be sent to each gateway, and then closed."""
+    """The worker's side. `descriptor` is to be sent to each gateway, and closed after the last."""
 
     def __init__(self) -> None:
         self.descriptor = create_region(_PAGE_BYTES)
@@ -34,6 +34,11 @@ class BegunPage:
         _NUMBER.pack_into(self._map, 8 + 8 * (self._count % KEPT), request)
         self._count += 1
         _NUMBER.pack_into(self._map, 0, self._count)
+
+    def close(self) -> None:
+        """Closes the descriptor, and the page here."""
+        os.close(self.descriptor)
+        self._map.close()
 
 
 class BegunReader:

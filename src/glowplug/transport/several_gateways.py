@@ -10,7 +10,6 @@ asks for that in the usual way. The closing of the door is the worker's end.
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 from collections import deque
@@ -232,4 +231,4 @@ class SeveralGateways:
         self._endpoints.clear()
         self._epoll.close()
         self._door.close()
-        os.close(self._begun.descriptor)
+        self._begun.close()
