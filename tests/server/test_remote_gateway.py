@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -71,7 +72,8 @@ class Beside:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = "http://{}:{}".format(*self._listener.getsockname())
         server = httpx.URL(house.url)
-        begin = Begin(G, Place(1, 2), house.gateway.settings, 0.0, (server.host, server.port or 0))
+        offset_s = time.time() - time.monotonic()
+        begin = Begin(G, Place(1, 2), house.gateway.settings, offset_s, (server.host, server.port or 0))
         self.remote = RemoteGateway(
             begin, self._listener, "", house.gateway, house.control.post, self._greet, self.lost.append,
             self._accept,
@@ -115,8 +117,7 @@ class Beside:
 
 
 class _StandIn(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\nstand-in")
 
 
