@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -221,10 +222,10 @@ async def _listen(
 
 async def _accept(server: uvicorn.Server, listener: socket.socket) -> asyncio.Server:
     """As the server does at its own sockets."""
+    kind: Any = server.config.http_protocol_class
     protocol = partial(
-        server.config.http_protocol_class, config=server.config, server_state=server.server_state,
-        app_state=server.lifespan.state,
-    )  # fmt: skip
+        kind, config=server.config, server_state=server.server_state, app_state=server.lifespan.state
+    )
     loop = asyncio.get_running_loop()
     return await loop.create_server(protocol, sock=listener.dup(), backlog=_BACKLOG)
 

@@ -108,7 +108,8 @@ class GatewayGroup:
     def attach(self, instance: InstanceId, door: socket.socket) -> None:
         """An instance begins to climb; `door` leads to its worker, and is owned from here on."""
         self._doors[instance] = door
-        for gateway in (self._own, *self._remotes):
+        gateways: list[Gateway | RemoteGateway] = [self._own, *self._remotes]
+        for gateway in gateways:
             self._connect(gateway, instance, door)
 
     def detach(self, instance: InstanceId, why: str, code: str = "worker_died") -> None:
