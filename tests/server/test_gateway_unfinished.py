@@ -131,14 +131,15 @@ class Doomed:
             self.do(what, number * 2)
         instances = self.world.state.context.store.instances
         still = {request: where for request, where in (first | late).items() if where in instances}
-        for event in self.unfinished.buried(still):
-            self.world.post(event)
+        events = self.unfinished.buried(still)
 
         def refuse(command: GatewayCommand) -> None:
             for event in self.unfinished.refused(command):
                 self.world.post(event)
 
         self.gateway.on_command = refuse  # type: ignore[method-assign]
+        for event in events:
+            self.world.post(event)
 
 
 deeds = st.lists(
