@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glowplug.control.capacity import MOST_SLOTS, overflow
-from glowplug.control.estimates import learn_run
+from glowplug.control.learning import learn_run
 from glowplug.core.commands import Cancel, Climb, Dispatch, Lease, Revoke
 from glowplug.core.events import ScaleRequested
 from glowplug.core.ids import FunctionId, GatewayId, VersionId

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from glowplug.control import bindings, failures, gangs, holdings, lending
 from glowplug.control.context import Context
-from glowplug.control.estimates import learn_batch, learn_run, loaded_bytes
 from glowplug.control.fleet import lines as device_lines
 from glowplug.control.fleet.records import Device
+from glowplug.control.learning import learn_batch, learn_run
 from glowplug.control.records import Holding, Instance, Request, Version
+from glowplug.control.sizes import loaded_bytes
 from glowplug.core.events import RequestDone, StepReached
 from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step

@@ -23,11 +23,11 @@ from glowplug.control import (
     versions,
 )
 from glowplug.control.context import Context
-from glowplug.control.estimates import most_workers, prewarm_of, replicas_wanted
 from glowplug.control.fleet import schedule
 from glowplug.control.preloading import drive
 from glowplug.control.records import Function, Instance, Node, Version
 from glowplug.control.views import FunctionView, InstanceView
+from glowplug.control.wants import most_workers, prewarm_of, replicas_wanted
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import FunctionId, NodeId
 from glowplug.core.ladder import Step
