@@ -82,7 +82,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
     bindings.stop_cancelled(c, instance)
     released(c, instance)
     if instance.slot == "busy" and c.version_of(instance).slots > 1:
-        # It has more to do yet, and moves: so that it can be lent, see pump.rest.
+        # It has more to do yet, and moves: so that it can be lent, see resting.py.
         c.idled[instance.id] = None
 
 
