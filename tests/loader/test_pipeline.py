@@ -22,7 +22,7 @@ from glowplug.loader.clock import RealClock
 from glowplug.loader.devices import device
 from glowplug.loader.devices.virtual import Profile, VirtualDevice
 from glowplug.loader.errors import DeviceFailed
-from glowplug.loader.fetching import Fetchers
+from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.pipeline import Loading, begin
 from glowplug.loader.sources.base import WeightSource
 from glowplug.loader.sources.file import open_file

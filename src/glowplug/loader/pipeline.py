@@ -27,7 +27,8 @@ from glowplug.loader.construction import Construction
 from glowplug.loader.contents import Contents, read_contents
 from glowplug.loader.devices.base import Device, Reservation
 from glowplug.loader.errors import LoadStopped
-from glowplug.loader.fetching import FETCHERS, Fetch, Fetchers
+from glowplug.loader.fetchers import FETCHERS, Fetchers
+from glowplug.loader.fetching import Fetch
 from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
 from glowplug.loader.mapping_source import map_weights
