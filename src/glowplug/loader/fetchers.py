@@ -1,4 +1,4 @@
-"""I/O threads: one `Fetchers` serves all loads of a process, and its arbiter says what each thread reads next."""
+"""I/O threads: one `Fetchers` serves all loads of a process; its arbiter says what each thread reads next."""
 
 from __future__ import annotations
 
