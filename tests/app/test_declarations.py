@@ -147,6 +147,7 @@ def test_remote_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"requirements": "numpy==1"}, "requirements is a list"),
         ({"requirements": [3]}, "requirements is a list"),
         ({"device": "tpu"}, "device is 'cpu' or 'gpu'"),
+        ({"memory": "1KB"}, "no worker could start in 1.0 kB; declare at least 16.0 MB"),
         ({"device_memory": "1GB"}, "device_memory is for device='gpu'"),
         ({"latency_target": "1s"}, "latency_target is for device='gpu'"),
         ({"device": "gpu", "device_memory": "lots"}, "device_memory"),

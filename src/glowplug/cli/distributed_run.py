@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from glowplug.cli.distributed_models import network_of
@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 
 Plan = Literal["serial", "replicas", "pipeline", "rows", "hybrid"]
 On = Literal["local", "lambda"]
+Positive = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Natural = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 _LAMBDA_MEMORY = "2GiB"
 
 
 def run(
     model: str,
     *,
-    workers: int = 4,
+    workers: Positive = 4,
     plan: Plan = "rows",
     channel: str = "",
-    samples: int = 1000,
-    replicas: int = 2,
-    micro_batches: int = 0,
+    samples: Positive = 1000,
+    replicas: Positive = 2,
+    micro_batches: Natural = 0,
     method: str = "layered",
     memory: str = "",
     deadline: str = "10m",
-    checkpoint_layers: int = 0,
+    checkpoint_layers: Natural = 0,
     collect: Literal["activations", "categories"] = "activations",
     cache: Path | None = None,
     option: Annotated[tuple[str, ...], Parameter(name="--option")] = (),
@@ -173,7 +175,7 @@ def _assignment(
         return assignment.pipeline(network, samples, assignment.even_cuts(network, workers), batches)
     if plan == "rows":
         return assignment.rows(samples, by_rows(workers))
-    if replicas < 1 or workers % replicas:
+    if workers % replicas:
         raise InvalidArguments(f"--replicas {replicas}: {workers} workers make no such groups", "replicas")
     return assignment.rows(samples, by_rows(workers // replicas), replicas)
 
