@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -54,6 +55,16 @@ def test_what_cannot_be_meant_is_refused(words: list[str], told: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert told in " ".join(done.stderr.split())
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]], ids=" ".join)
+def test_the_list_of_commands_says_what_each_does(words: list[str]) -> None:
+    command = [sys.executable, "-m", "glowplug", *words]
+    wide = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(command, env=wide, capture_output=True, text=True, check=True, timeout=120)
+    listed = [line.strip("│ ").split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("│")]
+    assert ["undeploy", "Remove functions. Requests that run are finished first."] in listed
+    assert all(len(words) == 2 for words in listed)
 
 
 def test_a_secret_has_a_value() -> None:
