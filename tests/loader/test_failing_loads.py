@@ -126,6 +126,8 @@ def test_a_load_whose_copy_fails_says_so(wide: Any) -> None:
         loading.model(x)
     with pytest.raises(DeviceFailed, match="failed to copy"):
         loading.wait()
+    assert loading._delivery.landed.wait(30)
+    assert card.free_bytes == card.capacity_bytes, "nothing of it stays reserved"
 
 
 class Broken(VirtualDevice):

@@ -39,7 +39,7 @@ class Delivery:
         self.on_arrival: Callable[[int], object] = gates.open
         """Told of each unit in an I/O thread, or of an empty one in the thread that releases it."""
         self.on_failure: Callable[[], object] = lambda: None
-        """Called at most once: nothing more arrives."""
+        """Nothing more arrives, or what came could not be put in its place."""
         self._source = source
         self._to = to
         self._gates = gates
@@ -104,6 +104,6 @@ class Delivery:
         try:
             self._to.sink.finish()
         except BaseException as error:
-            self._gates.fail(error)
+            self._failed(error)
         self._gates.landed()
         self.landed.set()
