@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glowplug.core.commands import Climb, Descend
-from glowplug.core.events import (
-    NodeJoined,
-    RollbackRequested,
-    Undeployed,
-)
+from glowplug.core.events import NodeJoined, RollbackRequested, Undeployed
 from glowplug.core.ids import FunctionId, VersionId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import NodeSpec
