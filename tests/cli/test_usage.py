@@ -32,7 +32,7 @@ import pytest
         (["replay", "zipf:functions=3", "--memory", "lots"], "--memory"),
         (["replay", "nowhere"], "no journal in nowhere"),
         (["workload", "zipf:functions=3,rate_per_min=60,minutes=1", "--plot", "x.abc"], "--plot x.abc: "),
-        (["simulate", "--find", "devices"], "needs --p99"),
+        (["simulate", "zipf:functions=3", "--find", "devices"], "needs --p99"),
         (["bench", "abacus"], "no experiment is called"),
         (["bench", "coldstart", "--set", "speed=9"], "sets nothing"),
         (["distributed", "plan", "dense:9"], "is no model"),
