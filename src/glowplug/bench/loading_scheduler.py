@@ -60,7 +60,7 @@ def _once(
 ) -> tuple[float, float]:
     import torch
 
-    link, shared = Link(bandwidth_bytes_s), Fetchers(threads=8, background_threads=2)
+    link, shared = Link(bandwidth_bytes_s), Fetchers()
 
     def load(held: Held, kind: Priority) -> Loading:
         subject, data = held

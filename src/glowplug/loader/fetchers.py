@@ -1,4 +1,8 @@
-"""I/O threads: one `Fetchers` serves all loads of a process; its arbiter says what each thread reads next."""
+"""I/O threads: one `Fetchers` serves all loads of a process; its arbiter says what each thread reads next.
+
+Each class has threads of its own. Reading costs processor time too, for copies and checks, and a first pass of
+a higher class may compute on the same cores long after its own last weight came.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,27 @@ import os
 import threading
 from collections.abc import Sequence
 
-from glowplug.loader.arbiter import Arbiter, Job, Priority
+from glowplug.loader.arbiter import PARALLEL, Arbiter, Job, Priority
 from glowplug.loader.fetching import Fetch
 from glowplug.loader.sinks import READ_BYTES
 
-_BACKGROUND_NICE = 15
+_NICER = {Priority.INTERACTIVE: 0, Priority.BATCH: 8, Priority.BACKGROUND: 15}
+"""Than their process: a seventh, and a thirtieth, of a core that it wants for what it computes."""
+_HIGHEST_NICENESS = 19
 
 
 class Fetchers:
-    """I/O threads for all loads of a process. They start when there is work and end when there is none."""
+    """I/O threads for all loads of a process, at most `threads` a class. They start when there is work and end
+    when there is none.
+    """
 
-    def __init__(self, threads: int = 8, background_threads: int = 2) -> None:
+    def __init__(self, threads: int = 8) -> None:
         self._arbiter = Arbiter()
         self._condition = threading.Condition()
         self._fetches: dict[int, Fetch] = {}
         self._parallel: dict[int, tuple[Priority, int]] = {}
-        self._limits = {False: threads, True: background_threads}
-        self._running = {False: 0, True: 0}
+        self._limits = {kind: min(threads, most) for kind, most in PARALLEL.items()}
+        self._running = dict.fromkeys(Priority, 0)
         self._numbers = itertools.count(1)
 
     def start(self, fetch: Fetch, priority: Priority, *, weight: float = 1.0, parallel: int = 4) -> int:
@@ -89,42 +97,31 @@ class Fetchers:
         self._condition.notify_all()
         return self._fetches.pop(number, None)
 
-    def _staff(self, priority: Priority) -> None:
+    def _staff(self, kind: Priority) -> None:
         """Sees that enough threads serve this class; holds the lock."""
-        background = priority == Priority.BACKGROUND
-        wanted = sum(
-            most for kind, most in self._parallel.values() if (kind == Priority.BACKGROUND) == background
-        )
-        for _ in range(min(self._limits[background], wanted) - self._running[background]):
-            self._running[background] += 1
+        wanted = sum(most for priority, most in self._parallel.values() if priority == kind)
+        for _ in range(min(self._limits[kind], wanted) - self._running[kind]):
+            self._running[kind] += 1
             name = f"fetch-{next(self._numbers)}"
-            threading.Thread(target=self._work, args=(background,), name=name, daemon=True).start()
+            threading.Thread(target=self._work, args=(kind,), name=name, daemon=True).start()
 
-    def _work(self, background: bool) -> None:
-        classes = (
-            (Priority.BACKGROUND, Priority.BACKGROUND)
-            if background
-            else (Priority.BATCH, Priority.INTERACTIVE)
-        )
-        if background:
-            # Only this thread: on Linux each has a niceness of its own.
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND_NICE)
-        while (job := self._next(background, *classes)) is not None:
+    def _work(self, kind: Priority) -> None:
+        _stand_back(kind)
+        while (job := self._next(kind)) is not None:
             fetch = self._fetches.get(job.load)
             if fetch is not None:
                 fetch.read(job.range)
             self._finish(job, fetch)
 
-    def _next(self, background: bool, lowest: Priority, highest: Priority) -> Job | None:
+    def _next(self, kind: Priority) -> Job | None:
         """Waits for something to read; None when this thread is not needed any more."""
         with self._condition:
             while True:
-                job = self._arbiter.next(lowest, highest)
+                job = self._arbiter.next(kind, kind)
                 if job is not None:
                     return job
-                if not self._arbiter.serves(lowest, highest):
-                    self._running[background] -= 1
+                if not self._arbiter.serves(kind, kind):
+                    self._running[kind] -= 1
                     return None
                 self._condition.wait()
 
@@ -135,6 +132,17 @@ class Fetchers:
                 self._drop(job.load)
             # Whoever had to yield to this load, or waited in vain, looks again.
             self._condition.notify_all()
+
+
+def niceness_of(kind: Priority) -> int:
+    """What a class's threads have in this process, by what its main thread has."""
+    return min(_HIGHEST_NICENESS, os.getpriority(os.PRIO_PROCESS, os.getpid()) + _NICER[kind])
+
+
+def _stand_back(kind: Priority) -> None:
+    """Only the calling thread: on Linux each has a niceness of its own."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness_of(kind))
 
 
 FETCHERS = Fetchers()
