@@ -52,7 +52,9 @@ def test_a_class_is_read_for_at_its_niceness(wide: Any, kind: Priority) -> None:
 
 def test_classes_stand_back_in_their_order() -> None:
     assert niceness_of(Priority.INTERACTIVE) == os.getpriority(os.PRIO_PROCESS, os.getpid())
-    assert niceness_of(Priority.INTERACTIVE) <= niceness_of(Priority.BATCH) <= niceness_of(Priority.BACKGROUND)
+    assert (
+        niceness_of(Priority.INTERACTIVE) <= niceness_of(Priority.BATCH) <= niceness_of(Priority.BACKGROUND)
+    )
 
 
 def test_a_load_that_is_promoted_has_the_threads_of_its_new_class(wide: Any) -> None:

@@ -1,7 +1,7 @@
 """I/O threads: one `Fetchers` serves all loads of a process; its arbiter says what each thread reads next.
 
-Each class has threads of its own. Reading costs processor time too, for copies and checks, and a first pass of
-a higher class may compute on the same cores long after its own last weight came.
+Each class has threads of its own. Reading costs processor time too, for copies and checks, and a first pass
+of a higher class may compute on the same cores long after its own last weight came.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _HIGHEST_NICENESS = 19
 
 
 class Fetchers:
-    """I/O threads for all loads of a process, at most `threads` a class. They start when there is work and end
-    when there is none.
+    """I/O threads for all loads of a process, at most `threads` a class. They start when there is work and
+    end when there is none.
     """
 
     def __init__(self, threads: int = 8) -> None:
