@@ -19,6 +19,7 @@ import structlog
 import uvloop
 
 from glowplug.control.leases import LeaseTable
+from glowplug.core.forks import die_with_parent
 from glowplug.core.ids import FunctionId, InstanceId
 from glowplug.core.status import RequestTrace
 from glowplug.gateway.access_log import Lines
@@ -28,7 +29,7 @@ from glowplug.gateway.front import Front
 from glowplug.gateway.http import http_server
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.metrics import Counts
-from glowplug.node import guard, wire
+from glowplug.node import wire
 from glowplug.node.isolation import syscalls
 from glowplug.server.gateways.link import Link
 from glowplug.server.gateways.messages import (
@@ -57,7 +58,7 @@ _AT_ONCE = 100
 
 def main() -> None:
     """Runs until the server closes the control socket, or is gone. Signals of a terminal are the server's."""
-    guard.die_with_parent(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     syscalls.name_process(NAME)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
