@@ -140,6 +140,23 @@ def test_room_loads_and_faults_of_a_virtual_device(on_node: Callable[..., None])
     on_node(scenario, devices=(card(),))
 
 
+def test_a_device_that_is_lost_and_restored_at_once_is_back_when_it_is_empty(
+    on_node: Callable[..., None],
+) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await prepared(node)
+        assert isinstance(await load(node, spec, 1, 900), StepReached)
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.gather(
+                *(node.engine.disturb(CARD, Fault(harm)) for harm in ("gone", "none", "none"))  # type: ignore[arg-type]
+            )
+        order = [e for e in node.events if isinstance(e, (DeviceLost, DeviceJoined, InstanceExited))]
+        assert [type(event) for event in order] == [DeviceLost, InstanceExited, DeviceJoined]
+        assert isinstance(await load(node, spec, 2, 1000), StepReached)
+
+    on_node(scenario, devices=(card(),))
+
+
 def test_copies_take_turns_and_a_slow_device_takes_longer(on_node: Callable[..., None]) -> None:
     async def scenario(node: NodeUnderTest) -> None:
         spec = await prepared(node)

@@ -114,6 +114,8 @@ class NodeDevice:
         self.id = DeviceId(f"{node}/{setting.name}")
         self.setting = setting
         self.why_gone = ""
+        self.emptied = asyncio.Event()
+        """Whether nothing is left of what was there when it was lost."""
         self.page = PacePage() if setting.kind == "virtual" else None
         self._virtual = virtual_device(setting, self.page.descriptor) if self.page is not None else None
         self.ledger: VirtualDevice | Ledger = self._virtual or Ledger(self.id, setting.capacity_bytes)
@@ -211,7 +213,6 @@ class Devices:
             device.id: device
             for device in (NodeDevice(agent.settings.node, each) for each in agent.settings.devices)
         }
-        self._empty = asyncio.Condition()
 
     @property
     def specs(self) -> tuple[DeviceSpec, ...]:
@@ -235,8 +236,8 @@ class Devices:
         if residence is not None:
             held.residence = None
             residence.device.leave(residence)
-            if residence.device.why_gone:
-                self._agent.spawn(self._tell_empty())
+            if residence.device.is_empty:
+                residence.device.emptied.set()
 
     async def disturb(self, message: Disturb) -> None:
         """Always answers: somebody waits."""
@@ -253,26 +254,25 @@ class Devices:
             raise ValueError(f"{device.id}: {device.why_gone}; restore it first")
         device.disturb(fault)
         if fault.harm in ("memory", "gone"):
-            await self._lose(device, "it lost its memory" if fault.harm == "memory" else "it is gone")
+            self._lose(device, "it lost its memory" if fault.harm == "memory" else "it is gone")
+        if device.why_gone:
+            await device.emptied.wait()
+        # Two may have waited to make it whole.
         if fault.harm in ("memory", "none") and device.why_gone:
             device.why_gone = ""
             self._agent.emit(DeviceJoined(NodeId(self._agent.settings.node), device.spec))
 
-    async def _lose(self, device: NodeDevice, why: str) -> None:
-        """Told first, so that whoever waits for what ran there hears of what; returns when nothing of it is
-        left."""
+    def _lose(self, device: NodeDevice, why: str) -> None:
+        """Told first, so that whoever waits for what ran there hears of what."""
         device.why_gone = why
+        device.emptied.clear()
         self._agent.emit(DeviceLost(device.id, why))
         self._agent.contexts.forget(device)
         for held in self._agent.roster.workers.values():
             if held.residence is not None and held.residence.device is device:
                 held.process.kill()
-        async with self._empty:
-            await self._empty.wait_for(lambda: device.is_empty)
-
-    async def _tell_empty(self) -> None:
-        async with self._empty:
-            self._empty.notify_all()
+        if device.is_empty:
+            device.emptied.set()
 
 
 def copied_bytes(climb: Climb) -> int:
