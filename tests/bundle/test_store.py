@@ -69,6 +69,36 @@ def test_an_upload_is_kept_by_its_content(store: BundleStore, archive: bytes) ->
     assert list(code_files(folder)) == ["app.py"], "packed weights do not travel with the code"
 
 
+def test_who_else_is_served_does_not_wait_for_an_upload_to_be_unpacked(
+    store: BundleStore, archive: bytes
+) -> None:
+    async def main() -> tuple[str, str]:
+        turns = came = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal came
+            yield archive
+            came = turns
+
+        serving = asyncio.create_task(others())
+        (first, _), (second, _) = await asyncio.gather(
+            store.receive_upload(chunks(), 2**20), store.receive_upload(chunks(), 2**20)
+        )
+        serving.cancel()
+        assert turns > came
+        return first, second
+
+    first, second = asyncio.run(main())
+    assert first == second
+    assert [path.name for path in leftovers(store)] == [first]
+
+
 @pytest.mark.parametrize("cut", [0, 100, 600, 1600, 2048, 2100])
 def test_a_truncated_upload_leaves_nothing(store: BundleStore, archive: bytes, cut: int) -> None:
     with pytest.raises(InvalidUpload):
@@ -137,6 +167,29 @@ def test_a_bundle_is_whole_or_not_there(store: BundleStore, archive: bytes) -> N
     lacking = msgspec.structs.replace(manifest, pack="0" * 64)
     store.publish(lacking, upload / "code")
     assert store.manifest(version) is None, "a bundle whose pack is gone is no bundle"
+
+
+class Mute:
+    """An artifact store that does not answer."""
+
+    def put(self, path: Path, pack: str) -> None:
+        raise OSError("no route to it")
+
+    def url(self, pack: str) -> str:
+        return f"s3://bucket/{pack}.pack"
+
+    def has(self, pack: str) -> bool:
+        raise OSError("no route to it")
+
+
+def test_who_cannot_build_again_trusts_an_artifact_store_that_does_not_answer(tmp_path: Path) -> None:
+    store = BundleStore(tmp_path / "state", Mute())
+    store.prepare()
+    version, declaration = VersionId("0123456789abcdef"), DECLARED.declarations[0]
+    manifest = Manifest(version, FunctionId("shout.default"), declaration, "skeleton", pack="0" * 64)
+    store.publish(manifest, tmp_path)
+    assert store.manifest(version) is None
+    assert store.manifest(version, trusting=True) == manifest
 
 
 def test_garbage_is_what_nothing_names(store: BundleStore, archive: bytes, tmp_path: Path) -> None:

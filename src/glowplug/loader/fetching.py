@@ -242,15 +242,22 @@ class Fetchers:
         return self._fetches.pop(number, None)
 
     def _staff(self, priority: Priority) -> None:
-        """Sees that enough threads serve this class; holds the lock."""
+        """Sees that enough threads serve this class, as far as there can be more; holds the lock. Raises
+        RuntimeError when there can be none."""
         background = priority == Priority.BACKGROUND
         wanted = sum(
             most for kind, most in self._parallel.values() if (kind == Priority.BACKGROUND) == background
         )
         for _ in range(min(self._limits[background], wanted) - self._running[background]):
-            self._running[background] += 1
             name = f"fetch-{next(self._numbers)}"
-            threading.Thread(target=self._work, args=(background,), name=name, daemon=True).start()
+            thread = threading.Thread(target=self._work, args=(background,), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                if not self._running[background]:
+                    raise
+                return
+            self._running[background] += 1
 
     def _work(self, background: bool) -> None:
         classes = (

@@ -105,6 +105,7 @@ class Loading:
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
             sink, source = self._sink(device, arena)
         except BaseException:
+            self._give_back()
             self._source.close()
             raise
         self._read_bytes = sink.read_bytes
@@ -159,7 +160,7 @@ class Loading:
         try:
             sink.finish()
         except BaseException as error:
-            self._gates.fail(error)
+            self._failed(error)
         self._gates.landed()
         self._landed.set()
 

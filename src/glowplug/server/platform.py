@@ -114,7 +114,10 @@ class LocalPlatform:
         unbuilt = set()
         for found in stored:
             spec = found.spec
-            manifest = self._store.manifest(spec.version)
+            # An artifact store that does not answer now may never, so that the version is built again: if
+            # there is anything to build it from.
+            trusting = not self._store.has_upload(spec.upload)
+            manifest = self._store.manifest(spec.version, trusting=trusting)
             facts = manifest.facts if manifest is not None and found.facts is not None else None
             if facts is None:
                 unbuilt.add(spec.upload)
