@@ -20,11 +20,11 @@ pytestmark = pytest.mark.e2e
 LIES = """
 import os, random, socket, stat
 import msgspec
-from glowplug.node.messages import WorkerReady
+from glowplug.node.messages import Failed, WorkerReady
 
-def lie():
-    '''Says that all is ready, on every socket for messages that this process has.'''
-    words = msgspec.msgpack.encode(WorkerReady({}, 10**15, 10**15))
+def say(message):
+    '''On every socket for messages that this process has.'''
+    words = msgspec.msgpack.encode(message)
     for number in range(256):
         try:
             if stat.S_ISSOCK(os.fstat(number).st_mode):
@@ -33,6 +33,13 @@ def lie():
                         sock.send(words)
         except OSError:
             pass
+
+def lie():
+    say(WorkerReady({}, 10**15, 10**15))
+
+def complain():
+    say(Failed("function_failed", "x" * 131_000))
+    os._exit(1)
 
 seed = random.seed
 
@@ -51,7 +58,7 @@ import lies
 app = glowplug.App("claims")
 
 if "GLOWPLUG_FUNCTION" in os.environ:
-    lies.lie()
+    lies.SAY()
 
 @app.function(libraries=["lies"])
 def modest() -> int:
@@ -74,19 +81,31 @@ def library(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
-def test_no_worker_is_believed_to_hold_more_than_it_does(
-    on_node: Callable[..., None], node_folder: Path
-) -> None:
-    source = node_folder / "claims_app.py"
-    source.write_text(SOURCE)
+async def climbed(node: NodeUnderTest, how: str, name: str = "modest") -> object:
+    """The outcome for a worker whose module does what `how` names, in `LIES`, while it is imported."""
+    source = node.folder / "claims_app.py"
+    source.write_text(SOURCE.replace("SAY", how))
+    spec = (await node.specs(source))[name]
+    await node.import_environment(spec)
+    await node.build(spec)
+    return await node.park(spec, 1, Step.IMPORTED)
 
+
+def test_no_worker_is_believed_to_hold_more_than_it_does(on_node: Callable[..., None]) -> None:
     async def scenario(node: NodeUnderTest) -> None:
-        spec = (await node.specs(source))["modest"]
-        await node.import_environment(spec)
-        await node.build(spec)
-        reached = await node.park(spec, 1, Step.IMPORTED)
+        reached = await climbed(node, "lie")
         assert isinstance(reached, StepReached)
         assert 0 < reached.held_bytes < 2**30
+
+    on_node(scenario)
+
+
+def test_who_complains_at_length_is_heard(on_node: Callable[..., None]) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        failed = await climbed(node, "complain")
+        assert isinstance(failed, CommandFailed)
+        assert (failed.code, failed.permanent) == ("function_failed", True)
+        assert failed.message.startswith("xxx")
 
     on_node(scenario)
 
@@ -95,7 +114,7 @@ def test_a_context_that_says_it_is_a_worker_is_in_nobodys_way(
     on_node: Callable[..., None], node_folder: Path
 ) -> None:
     source = node_folder / "claims_app.py"
-    source.write_text(SOURCE)
+    source.write_text(SOURCE.replace("SAY", "lie"))
 
     async def scenario(node: NodeUnderTest) -> None:
         spec = (await node.specs(source))["there"]

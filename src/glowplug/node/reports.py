@@ -38,6 +38,7 @@ _LINES_AT_ONCE = 5
 """The longest lines, of characters that became three bytes each, must still fit into one message."""
 
 _MEASURE_AFTER_S = 1.0
+_CODE_CHARS, _MESSAGE_CHARS = 100, 2000
 
 
 class Reports:
@@ -51,6 +52,8 @@ class Reports:
             self._on_forked(process, message.pid, descriptors[0])
             return
         wire.close_all(descriptors)
+        if isinstance(message, Failed):  # told on, it has to fit into a message with what it is about
+            message = Failed(message.code[:_CODE_CHARS], message.message[:_MESSAGE_CHARS])
         if isinstance(message, Forked) or (isinstance(message, ForkFailed) and not process.pending):
             process.kill()  # nobody asked it to fork
         elif isinstance(message, ForkFailed):
