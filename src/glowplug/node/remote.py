@@ -52,7 +52,8 @@ class RemoteClimbs:
         assert command.facts is not None
         pack = command.facts.pack
         waited_for = command.target.kind == "instance" and not command.prime and command.device is None
-        asked_s, failed = time.monotonic(), None
+        asked_s = time.monotonic()
+        failed: Exception | None = None
         stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))
         try:
             await asyncio.shield(stream.opened if waited_for else stream.whole)
