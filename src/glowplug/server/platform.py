@@ -289,9 +289,8 @@ class LocalPlatform:
     async def _save(self, spec: FunctionSpec) -> None:
         """As the newest version. What the controller still has use for is kept beside it, however many newer
         ones could not be built."""
-        kept = kept_versions(self._driver.state, spec.function) | {spec.version}
-        await asyncio.to_thread(self._database.save_version, spec)
-        await asyncio.to_thread(self._database.prune, spec.function, kept)
+        kept = kept_versions(self._driver.state, spec.function)
+        await asyncio.to_thread(self._database.save_version, spec, kept)
 
     def _know(self, spec: FunctionSpec) -> None:
         endpoints = spec.declaration.endpoints
