@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from glowplug.core.events import CommandFailed
 from glowplug.core.ids import NodeId
+from glowplug.core.specs import FunctionSpec
 from glowplug.testing.engine_suite import EngineHarness, EngineSuite
 
 from ..node.conftest import NODE, WAIT_S, NodeUnderTest
@@ -50,3 +53,23 @@ class TestLocalEngine(EngineSuite):
                 await node.close()
 
         return prepared()
+
+
+@pytest.mark.e2e
+def test_a_climb_whose_secrets_cannot_be_read_fails_at_once(tmp_path: Path) -> None:
+    def unreadable(spec: FunctionSpec) -> dict[str, str]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def story() -> None:
+        node = NodeUnderTest(tmp_path, {})
+        await node.start()
+        try:
+            spec = (await node.specs(write_source(tmp_path)))["shout"]
+            node.engine._env_of = unreadable
+            failed = await node.import_environment(spec)
+            assert isinstance(failed, CommandFailed)
+            assert (failed.code, failed.message) == ("unavailable", "disk I/O error")
+        finally:
+            await node.close()
+
+    asyncio.run(story())

@@ -96,12 +96,20 @@ class LocalEngine:
             if not isinstance(command, Descend):
                 self._refuse(command)
             return
-        env = self._env_of(command.spec) if not isinstance(command, Descend) else {}
+        if isinstance(command, Descend):
+            self._send(Do(command))
+            return
         descriptors: list[int] = []
-        if isinstance(command, Climb) and command.target.kind == "instance":
-            ours, theirs = wire.socket_pair(socket.SOCK_STREAM)
-            self._attach(InstanceId(int(command.target.key)), ours)
-            descriptors.append(theirs.detach())
+        try:
+            env = self._env_of(command.spec)
+            if isinstance(command, Climb) and command.target.kind == "instance":
+                ours, theirs = wire.socket_pair(socket.SOCK_STREAM)
+                self._attach(InstanceId(int(command.target.key)), ours)
+                descriptors.append(theirs.detach())
+        except Exception as error:  # secrets that cannot be read, or no more files
+            log.error("a command cannot be sent", error=str(error))
+            self._refuse(command, str(error))
+            return
         self._send(Do(command, env), descriptors)
 
     async def cache_weights(self, version: str, cached: bool) -> int:
