@@ -111,7 +111,7 @@ class LocalPlatform:
     def restore(self) -> None:
         """Tells the controller of every version that was acknowledged, oldest first; collects garbage."""
         stored = self._database.versions()
-        unbuilt = set()
+        deployed, unbuilt = [], set()
         for found in stored:
             spec = found.spec
             # An artifact store that does not answer now may never, so that the version is built again: if
@@ -121,10 +121,13 @@ class LocalPlatform:
             facts = manifest.facts if manifest is not None and found.facts is not None else None
             if facts is None:
                 unbuilt.add(spec.upload)
-            self._know(spec)
-            self._driver.post(Deployed(spec, facts))
+            deployed.append(Deployed(spec, facts))
+        # Before anything is built: until its bundle is whole, nobody names a new pack.
         self._store.environments.forget_requests({found.spec.packages for found in stored})
         self._store.collect_garbage({found.spec.version for found in stored}, unbuilt)
+        for event in deployed:
+            self._know(event.spec)
+            self._driver.post(event)
         self._started = True
 
     def observe(self, event: Event) -> None:
