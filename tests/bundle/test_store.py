@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import tarfile
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -128,6 +130,36 @@ def test_links_and_devices_are_refused(store: BundleStore) -> None:
     for hostile in (link, device):
         with pytest.raises(InvalidUpload):
             receive(store, tar_with((hostile, b"")))
+
+
+def test_a_file_that_claims_more_than_came_is_refused(store: BundleStore) -> None:
+    sparse = tarfile.TarInfo("code/huge")
+    sparse.pax_headers = {
+        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "code/huge",
+        "GNU.sparse.realsize": str(2**44),
+    }  # fmt: skip
+    with pytest.raises(InvalidUpload, match="no regular file"):
+        receive(store, tar_with((sparse, b"0\n".ljust(512, b"\0"))))
+
+
+def test_declarations_without_end_are_refused(store: BundleStore) -> None:
+    with pytest.raises(InvalidUpload, match="more than"):
+        receive(store, tar_with((tarfile.TarInfo(INSPECTION), b" " * (2**24 + 1))), limit=2**25)
+
+
+def test_a_large_file_of_code_is_never_in_memory(store: BundleStore, archive: bytes) -> None:
+    folder = store.upload_path(receive(store, archive))
+    size_bytes = 64 * 2**20
+    with (folder / "code" / "large.bin").open("wb") as file:
+        file.truncate(size_bytes)
+    tracemalloc.start()
+    try:
+        found = code_files(folder)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found["large.bin"] == hashlib.sha256(bytes(size_bytes)).hexdigest()
+    assert peak_bytes < size_bytes / 8
 
 
 def test_an_upload_without_declarations_is_refused(store: BundleStore) -> None:
