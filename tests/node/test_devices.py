@@ -26,6 +26,7 @@ from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 from glowplug.loader.devices.cuda import cards
+from glowplug.node.devices import PacePage, read_pace
 from tests.node.conftest import NODE, WAIT_S, NodeUnderTest
 
 pytestmark = pytest.mark.e2e
@@ -91,6 +92,18 @@ async def until(condition: Callable[[], Any]) -> Any:
         while not (found := condition()):
             await asyncio.sleep(0.005)
     return found
+
+
+def test_nobody_but_the_agent_says_how_fast_a_device_is() -> None:
+    page = PacePage()
+    page.set(3.0)
+    assert read_pace(page.descriptor) == 3.0
+    with pytest.raises(PermissionError), open(f"/proc/self/fd/{page.descriptor}", "r+b", 0) as mine:
+        mine.write(bytes(8))
+    with pytest.raises(PermissionError), open(f"/proc/self/fd/{page.descriptor}", "r+b", 0) as mine:
+        mine.truncate(0)
+    assert read_pace(page.descriptor) == 3.0
+    page.close()
 
 
 def test_room_loads_and_faults_of_a_virtual_device(on_node: Callable[..., None]) -> None:

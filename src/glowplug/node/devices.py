@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import mmap
 import os
 import struct
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from glowplug.node.roster import Held
 
 _PACE = struct.Struct("d")
+_F_SEAL_FUTURE_WRITE = 0x10
+"""Of Linux: nobody writes it any more but by a mapping made before."""
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL | _F_SEAL_FUTURE_WRITE
 
 
 class PacePage:
@@ -35,17 +39,19 @@ class PacePage:
     there."""
 
     def __init__(self) -> None:
-        self._own = os.memfd_create("pace")
+        self.descriptor = os.memfd_create("pace", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        """For workers, who may not write it: whoever has it could open it anew to do so."""
+        os.ftruncate(self.descriptor, mmap.PAGESIZE)
+        self._page = mmap.mmap(self.descriptor, mmap.PAGESIZE)
         self.set(1.0)
-        self.descriptor = os.open(f"/proc/self/fd/{self._own}", os.O_RDONLY | os.O_CLOEXEC)
-        """For workers, who may not write it."""
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
     def set(self, pace: float) -> None:
-        os.pwrite(self._own, _PACE.pack(pace), 0)
+        _PACE.pack_into(self._page, 0, pace)
 
     def close(self) -> None:
+        self._page.close()
         os.close(self.descriptor)
-        os.close(self._own)
 
 
 def read_pace(descriptor: int) -> float:
