@@ -1,4 +1,5 @@
-"""What processes of a machine share by name: memory of System V, which outlives who made it, and sockets."""
+"""What processes of a machine share by name: memory of System V, which outlives who made it, sockets,
+and keys."""
 
 from __future__ import annotations
 
@@ -27,6 +28,10 @@ app = glowplug.App("hoarding")
 def hoard(key: int) -> list[int]:
     libc = ctypes.CDLL(None)
     return [libc.shmget(key, 1 << 20, 0o1666), libc.semget(key, 1, 0o1666), libc.msgget(key, 0o1666)]
+
+@app.function()
+def unlock(name: str) -> int:
+    return ctypes.CDLL(None).syscall(250, 10, ctypes.c_long(-3), b"user", name.encode(), 0)
 
 @app.function()
 def reach(path: str) -> str:
@@ -94,3 +99,29 @@ def test_a_function_reaches_no_socket_of_this_machines_services(
             on_node(scenario)
         finally:
             door.unlink()
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="system calls are called by their numbers")
+def test_a_function_has_no_key_of_who_runs_the_server(
+    on_node: Callable[..., None], node_folder: Path
+) -> None:
+    source = node_folder / "hoarding_app.py"
+    source.write_text(SOURCE)
+    name, libc = f"glowplug-{secrets.token_hex(8)}", ctypes.CDLL(None)
+    session = ctypes.c_long(-3)
+
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = (await node.specs(source))["unlock"]
+        await node.import_environment(spec)
+        await node.build(spec)
+        assert isinstance(await node.park(spec, 1, Step.IMPORTED), StepReached)
+        reply = await node.call(1, msgspec.json.encode({"name": name}))
+        assert msgspec.json.decode(bytes(reply.body)) == -1
+
+    key = libc.syscall(248, b"user", name.encode(), b"secret", 6, session)
+    if key < 0:
+        pytest.skip("no key can be kept here")
+    try:
+        on_node(scenario)
+    finally:
+        libc.syscall(250, 9, ctypes.c_long(key), session)

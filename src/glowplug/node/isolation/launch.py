@@ -48,6 +48,7 @@ def confine(plan: dict[str, Any]) -> None:
         with open(path, "w") as file:
             file.write("0")
     limits.apply(plan["tasks"])
+    syscalls.own_keyring()
     own = syscalls.CLONE_NEWNET if plan["no_network"] else 0
     own |= syscalls.CLONE_NEWIPC if plan["own_ipc"] else 0
     if own:
