@@ -43,6 +43,8 @@ from glowplug.node.messages import (
 log = structlog.get_logger("glowplug.engine")
 _RESTART_S = (0.05, 0.5, 2.0, 5.0)
 _STOP_S = 5.0
+_MESSAGES_AT_ONCE = 64
+"""A function may print without end: requests have their turn in between."""
 
 
 class LocalEngine:
@@ -168,7 +170,9 @@ class LocalEngine:
         asyncio.get_running_loop().add_reader(ours.fileno(), self._read)
 
     def _read(self) -> None:
-        while self._sock is not None:
+        for _ in range(_MESSAGES_AT_ONCE):
+            if self._sock is None:
+                return
             try:
                 found = self._receiver.receive(socket.MSG_DONTWAIT)
             except BlockingIOError:
