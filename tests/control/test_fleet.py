@@ -174,7 +174,8 @@ def test_a_function_that_cannot_be_loaded_does_not_pause_its_device_for_long(
     world.ask("bad")
     while not loads(world):
         world.engine.succeed(next(iter(world.engine.pending)))
-    device, pauses_s = world.state.context.store.fleet.devices[DeviceId("d0")], []
+    device = world.state.context.store.fleet.devices[DeviceId("d0")]
+    pauses_s: list[float] = []
     for _ in range(5):
         world.engine.fail(loads(world)[0].id, code, "it did not come")
         pauses_s.append(device.paused_until_s - world.clock.now_s)

@@ -57,7 +57,7 @@ class Reports:
         if isinstance(message, Forked) or (isinstance(message, ForkFailed) and not process.pending):
             process.kill()  # nobody asked it to fork
         elif isinstance(message, ForkFailed):
-            process.pending.popleft().never_born(message.reason)
+            process.pending.popleft().never_born(message.reason[:_MESSAGE_CHARS])
         elif isinstance(message, PagesMapped):
             self.agent.weights.on_mapped(process)
         elif isinstance(message, ChildExited):
