@@ -23,7 +23,7 @@ class Receiver:
     def __init__(self) -> None:
         self.url = ""
         self.got: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[bytes | None | asyncio.Future[bytes]] = []
+        self.answers: list[bytes | asyncio.Future[bytes] | None] = []
         self.more = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

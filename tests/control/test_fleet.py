@@ -188,13 +188,14 @@ def test_a_function_that_cannot_be_loaded_does_not_pause_its_device_for_long(
 def test_a_load_that_crosses_the_loss_of_its_device_leaves_nothing_there() -> None:
     world = world_of(1000, scheduling="finish-first")
     deploy(world, model("f"))
-    request = world.ask("f")
+    world.ask("f")
     while not loads(world):
         world.engine.succeed(next(iter(world.engine.pending)))
     (crossing,) = loads(world)
     # Its Climb is on its way to a node that has told of the loss, and of the return, before it read it.
     world.post(DeviceLost(DeviceId("d0"), "its memory was lost"))
     world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d0"), 1000)))
+    request = world.ask("f")
     world.engine.succeed(crossing.id)
     assert crossing.target in world.engine.up
     world.engine.answer_all()

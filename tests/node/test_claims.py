@@ -123,9 +123,7 @@ def test_a_context_that_says_it_is_a_worker_is_in_nobodys_way(
 
         async def load(instance: str) -> object:
             target = Target("instance", NODE, instance)
-            return await node.do(
-                lambda n: Climb(n, target, Step.PARKED, spec, device=CARD, device_bytes=400)
-            )
+            return await node.do(lambda n: Climb(n, target, Step.PARKED, spec, device=CARD, device_bytes=400))
 
         assert isinstance(await load("1"), StepReached)
         await node.engine.disturb(CARD, Fault("loads"))

@@ -69,7 +69,11 @@ def test_a_zygote_that_does_not_fork_ends_with_the_child_that_nobody_wants(
         def made(name: str) -> tuple[Process, Any]:
             ours, theirs = wire.socket_pair()
             return Process(
-                name, ours, lambda *_: None, lambda process, *_: ended.put_nowait(process.name), lambda *_: None
+                name,
+                ours,
+                lambda *_: None,
+                lambda process, *_: ended.put_nowait(process.name),
+                lambda *_: None,
             ), theirs
 
         (zygote, its_end), (child, other_end) = made("zygote"), made("child")

@@ -54,11 +54,9 @@ def extract_upload(archive_path: Path, target: Path) -> None:
 def read_inspection(upload: Path) -> Inspection:
     """The declarations that came with an upload. Raises InvalidUpload."""
     try:
-        with (upload / INSPECTION).open("rb") as file:
-            text = file.read(_MOST_INSPECTION_BYTES + 1)
-        if len(text) > _MOST_INSPECTION_BYTES:
+        if (upload / INSPECTION).stat().st_size > _MOST_INSPECTION_BYTES:
             raise InvalidUpload(f"upload's {INSPECTION} has more than {show_bytes(_MOST_INSPECTION_BYTES)}")
-        return msgspec.json.decode(text, type=Inspection)
+        return msgspec.json.decode((upload / INSPECTION).read_bytes(), type=Inspection)
     except (OSError, msgspec.MsgspecError) as error:
         raise InvalidUpload(f"upload has no readable {INSPECTION}: {error}") from error
 

@@ -75,9 +75,7 @@ class RemoteClimbs:
             fetched_s = time.monotonic() - asked_s
             agent.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
         except Exception as error:
-            agent.fail(
-                command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}"
-            )
+            agent.fail(command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}")
         finally:
             wire.close_all(data)
 
