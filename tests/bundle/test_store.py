@@ -74,27 +74,32 @@ def test_an_upload_is_kept_by_its_content(store: BundleStore, archive: bytes) ->
 def test_who_else_is_served_does_not_wait_for_an_upload_to_be_unpacked(
     store: BundleStore, archive: bytes
 ) -> None:
-    async def main() -> tuple[str, str]:
-        turns = came = 0
+    turns = 0
 
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def received() -> str:
+        came = 0
 
         async def chunks() -> AsyncIterator[bytes]:
             nonlocal came
             yield archive
             came = turns
 
-        serving = asyncio.create_task(others())
-        (first, _), (second, _) = await asyncio.gather(
-            store.receive_upload(chunks(), 2**20), store.receive_upload(chunks(), 2**20)
-        )
-        serving.cancel()
+        name, _ = await store.receive_upload(chunks(), 2**20)
         assert turns > came
-        return first, second
+        return name
+
+    async def main() -> list[str]:
+        serving = asyncio.create_task(others())
+        await asyncio.sleep(0)
+        names = await asyncio.gather(received(), received())
+        serving.cancel()
+        return names
 
     first, second = asyncio.run(main())
     assert first == second
