@@ -14,6 +14,7 @@ from glowplug.core.events import CommandFailed, StepReached
 from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from tests.node.conftest import NODE, NodeUnderTest
+from tests.node.test_devices import until
 
 pytestmark = pytest.mark.e2e
 
@@ -47,6 +48,7 @@ def start(*values):
     seed(*values)
     if os.path.basename(os.getcwd()).startswith("context"):
         lie()
+        print("I lied", flush=True)
 
 random.seed = start
 """
@@ -126,6 +128,7 @@ def test_a_context_that_says_it_is_a_worker_is_in_nobodys_way(
             return await node.do(lambda n: Climb(n, target, Step.PARKED, spec, device=CARD, device_bytes=400))
 
         assert isinstance(await load("1"), StepReached)
+        await until(lambda: any("I lied" in said.lines for said in node.said))
         await node.engine.disturb(CARD, Fault("loads"))
         failed = await load("2")
         assert isinstance(failed, CommandFailed)
