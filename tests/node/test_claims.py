@@ -47,8 +47,8 @@ seed = random.seed
 def start(*values):
     seed(*values)
     if os.path.basename(os.getcwd()).startswith("context"):
+        print("I lie", flush=True)  # before it, for whoever is caught says nothing more
         lie()
-        print("I lied", flush=True)
 
 random.seed = start
 """
@@ -128,7 +128,7 @@ def test_a_context_that_says_it_is_a_worker_is_in_nobodys_way(
             return await node.do(lambda n: Climb(n, target, Step.PARKED, spec, device=CARD, device_bytes=400))
 
         assert isinstance(await load("1"), StepReached)
-        await until(lambda: any("I lied" in said.lines for said in node.said))
+        await until(lambda: any("I lie" in said.lines for said in node.said))
         await node.engine.disturb(CARD, Fault("loads"))
         failed = await load("2")
         assert isinstance(failed, CommandFailed)
