@@ -113,6 +113,8 @@ class Reports:
                 self.agent.emit(HeldChanged(held.target, held_bytes))
 
     def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
+        if held.ready:  # it said so before
+            return
         held.ready = True
         took_s = time.monotonic() - held.started_s
         if held.residence is None and claims.is_likely(held, held_bytes):
