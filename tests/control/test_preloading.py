@@ -264,6 +264,24 @@ def test_climbs_ahead_keep_to_their_share_of_a_core() -> None:
     assert world.state.context.store.preloads.started == 10
 
 
+def test_memory_lent_to_a_climb_that_nobody_waits_for_is_given_back_at_once() -> None:
+    """It is not on offer while it climbs; a request need not wait until it has."""
+    world = World(settings("none", substrate="zygote"), budget_bytes=2000)
+    world.deploy(spec("lender", preload="always"))
+    world.engine.succeed(next(iter(world.engine.pending)))  # its environment
+    (ahead,) = climbs(world, "lender")
+    world.post(PressureChanged(NODE, world.state.context.store.ledger.used[NODE] + 10))
+    world.deploy(spec("owner"))
+    before = len(world.commands)
+    request = world.ask("owner")
+    down = [c.target for c in world.commands[before:] if isinstance(c, Descend)]
+    assert [target.kind for target in down] == ["instance", "weights"]
+    assert down[0] == ahead.target
+    world.answer(request)
+    assert world.outcome(request) == "done"
+    assert world.state.context.store.preloads.wasted == 1
+
+
 def test_requests_take_a_climbing_pre_load_along() -> None:
     world = preloading_world()
     for number, command in list(world.engine.pending.items()):

@@ -23,6 +23,7 @@ from glowplug.core.errors import CapacityError
 from glowplug.core.events import CommandFailed, Event, StepLost
 from glowplug.core.ids import CommandId, DeviceId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
 from glowplug.core.settings import NodeSettings
 from glowplug.node import wire
 from glowplug.node.births import Births
@@ -157,7 +158,7 @@ class Agent:
                 self._cancel(command)
             else:
                 assert isinstance(command, Promote)
-                self.remote.promote(command.climb, command.priority)
+                self._promote(command)
         except (OSError, ValueError) as error:  # no more processes or files, or a message that is too large
             if isinstance(command, Build):
                 target = Target("build", command.node, command.spec.version)
@@ -263,7 +264,14 @@ class Agent:
             self.emit(StepLost(target, command.step, command.why, command.id))
             return
         held.descend = command
-        held.process.kill()
+        self.births.hurry(held)
+        held.process.end()
+
+    def _promote(self, command: Promote) -> None:
+        self.remote.promote(command.climb, command.priority)
+        if command.priority > Priority.BACKGROUND:
+            for held in self.roster.climbing(command.climb):
+                self.births.come_forward(held, self.moves.submit)
 
     def _cancel(self, command: Cancel) -> None:
         held = self.roster.workers.get(command.instance)

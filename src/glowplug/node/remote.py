@@ -7,6 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import CommandId
 from glowplug.loader.errors import LoaderError
@@ -40,8 +42,9 @@ class RemoteClimbs:
 
     def promote(self, climb: CommandId, rank: int) -> None:
         """A request of that class waits for this climb now: its fetch goes before those of lower ones."""
-        for command in self._waiting.values():
+        for target, command in self._waiting.items():
             if command.id == climb and command.facts is not None:
+                self._waiting[target] = msgspec.structs.replace(command, priority=rank)
                 self._streams.fetch(command.facts.pack, io_class(rank))
 
     def give_up(self, target: Target) -> bool:
@@ -57,8 +60,10 @@ class RemoteClimbs:
         try:
             stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))
             await asyncio.shield(stream.opened if waited_for else stream.whole)
-            if self._waiting.pop(command.target, None) is not command:
+            waiting = self._waiting.get(command.target)
+            if waiting is None or waiting.id != command.id:
                 return
+            command = self._waiting.pop(command.target)
             parent = agent.parent_of(command)
             if parent is None:
                 agent.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")
@@ -70,7 +75,7 @@ class RemoteClimbs:
             fetched_s = time.monotonic() - asked_s
             agent.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
         except (LoaderError, OSError, ValueError) as error:
-            if self._waiting.pop(command.target, command) is command:
+            if self._waiting.pop(command.target, command).id == command.id:
                 agent.fail(
                     command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}"
                 )

@@ -112,6 +112,7 @@ class Reports:
 
     def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
         held.ready = True
+        self.agent.births.come_forward(held, self.agent.moves.submit)
         took_s = time.monotonic() - held.started_s
         if held.residence is None:
             self._tell_reached(held, took_s, held_bytes, phases)
@@ -223,10 +224,4 @@ def child_of(handle: int, pid: int, seat: Seat) -> Literal["living", "gone", "st
 
 def ran_out_of_memory(held: Held, code: int | None) -> bool:
     """Whether the kernel ended it because it, or what was with it, held more than it may."""
-    group = held.seat.group
-    return (
-        code in (None, -signal.SIGKILL)
-        and held.descend is None
-        and group is not None
-        and group.out_of_memory()
-    )
+    return code in (None, -signal.SIGKILL) and held.descend is None and held.seat.out_of_memory()

@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from glowplug.core.priority import Priority
+from glowplug.core.priority import NICE, Priority
 from glowplug.core.specs import FunctionSpec
 from glowplug.node.isolation import limits, syscalls
 from glowplug.node.isolation.cgroups import Group
@@ -45,13 +45,21 @@ class Seat:
         self.owner = owner
         """The same on the host; None is our own user."""
         self.folder = folder
+        self.bounds: limits.Bounds | None = None
         self.group: Group | None = None
+        self.ahead: Group | None = None
+        """Where its processes climb that nobody waits for, once there was one."""
         self.in_memory = False
         self.file_bytes = 0
         self.members = 0
         self.stranger = 0
         """Its user, where that is none of a function's."""
         self._numbers = itertools.count(1)
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel killed one of its processes for its memory, once for each."""
+        groups = dict.fromkeys(group for group in (self.group, self.ahead) if group is not None)
+        return any(group.out_of_memory() for group in groups)
 
     def owns(self, user: int) -> bool:
         """Whether a process of this user may be one of ours, or a child of our zygote."""
@@ -148,6 +156,34 @@ class Seats:
         show_read_only(bundle, shown)
         return shown
 
+    def ahead(self, seat: Seat) -> Group | None:
+        """Where a process of this seat climbs that nobody waits for: in the background class. None where it
+        is in that anyway, or no classes share processor time. Raises OSError."""
+        groups, bounds = self._means.groups, seat.bounds
+        if groups is None or not groups.by_class or seat.group is None or bounds is None:
+            return None
+        if seat.ahead is None and bounds.rank > Priority.BACKGROUND:
+            shares = limits.processor_shares(NICE[Priority.BACKGROUND], 1)
+            behind = bounds._replace(shares=shares, rank=Priority.BACKGROUND)
+            seat.ahead = groups.beside(seat.group, f"{seat.folder.name}-ahead", behind)
+        return seat.ahead
+
+    def hurry(self, seat: Seat, *, ahead: bool) -> int:
+        """Somebody waits for one of its processes to end, which may be climbing `ahead`. Returns the class
+        that is to be `hurried` once it has; 0 for none."""
+        groups = self._means.groups
+        if groups is None or seat.bounds is None:
+            return 0
+        rank = Priority.BACKGROUND if ahead else seat.bounds.rank
+        if rank >= Priority.INTERACTIVE:
+            return 0
+        groups.hurry(rank)
+        return rank
+
+    def hurried(self, rank: int) -> None:
+        if rank and self._means.groups is not None:
+            self._means.groups.hurried(rank)
+
     def building(self, spec: FunctionSpec) -> Seat:
         """For a build and its probe, which may hold what the node may. Raises OSError."""
         shares = limits.processor_shares(nice_of(spec, building=True), 1)
@@ -208,6 +244,7 @@ class Seats:
             owner = means.identities.environment(environment) + user
         name = f"{kind}{next(self._numbers)}"
         seat = Seat(key, environment, user, owner, self._place(environment) / name)
+        seat.bounds = bounds
         seat.folder.mkdir(mode=0o711)  # ours, so that nobody puts another folder in place of one in it
         try:
             if bounds.scratch_bytes and means.mounts:
@@ -236,6 +273,8 @@ def _bounds(spec: FunctionSpec, weight_bytes: int, workers: int) -> limits.Bound
 
 
 def _take_down(seat: Seat) -> None:
+    if seat.ahead is not None:
+        seat.ahead.remove()
     if seat.group is not None:
         seat.group.remove()
     if seat.in_memory:
