@@ -50,6 +50,7 @@ from glowplug.node.messages import (
 from glowplug.node.remote import RemoteClimbs
 from glowplug.node.reports import Reports
 from glowplug.node.roster import Held, Roster
+from glowplug.node.standing_back import StandingBack
 from glowplug.node.weights import Weights
 
 _LEAVE_S = 3.0
@@ -80,6 +81,7 @@ class Agent:
             means, self.scratch, settings.budget_bytes, self.disk.submit, len(settings.devices)
         )
         self.births = Births(settings, self.store, means, self.seats, callbacks)
+        self.standing_back = StandingBack(means.groups, self.moves.submit)
         self.builds = Builds(self)
         self.weights = Weights(self)
         self.environments = Environments(self)
@@ -213,6 +215,7 @@ class Agent:
             parent, role, command.target, spec, data=tuple(data), climb=command, **more,
             rehearse=command.facts is not None and command.facts.rehearsed,
         )  # fmt: skip
+        self.standing_back.begin(held, command)
         self.roster.add(held)
 
     def _fork_on(
@@ -264,14 +267,14 @@ class Agent:
             self.emit(StepLost(target, command.step, command.why, command.id))
             return
         held.descend = command
-        self.births.hurry(held)
+        self.standing_back.hurry(held)
         held.process.end()
 
     def _promote(self, command: Promote) -> None:
         self.remote.promote(command.climb, command.priority)
         if command.priority > Priority.BACKGROUND:
             for held in self.roster.climbing(command.climb):
-                self.births.come_forward(held, self.moves.submit)
+                self.standing_back.come_forward(held)
 
     def _cancel(self, command: Cancel) -> None:
         held = self.roster.workers.get(command.instance)

@@ -15,7 +15,6 @@ import msgspec
 
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Climb, Target
-from glowplug.core.priority import Priority
 from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import FunctionSpec
 from glowplug.node import guard, share, wire
@@ -110,13 +109,10 @@ class Births:
                 parent, role, seat, home, target, spec,
                 prime=prime, env=env or {}, environment_s=parent.environment_s, gang=gang, **more,
             )  # fmt: skip
-            nobody_waits = climb is not None and climb.priority == Priority.BACKGROUND
-            ahead = self._seats.ahead(seat) if nobody_waits else None
             held = self.forked(parent, message, seat, home, target, climb, data)
         except BaseException:
             self._seats.leave(seat)
             raise
-        held.ahead = ahead
         held.function = spec.function
         held.version = f"{spec.version}.{gang.worker}" if gang is not None and gang.worker else spec.version
         return held
@@ -228,21 +224,9 @@ class Births:
         nobody waits for."""
         group = child.seat.group
         if child.ahead is not None:
-            later(_move, child, child.ahead)
+            later(move, child, child.ahead)
         elif group is not None and (child.seat is not parent.seat or not parent.moved):
-            later(_move, child, group)
-
-    def come_forward(self, held: Held, later: Callable[..., object]) -> None:
-        """Somebody waits for it now, or it has climbed: it stands back no more."""
-        if held.ahead is not None:
-            held.ahead = None
-            if held.process.pid:
-                later(_move, held, held.seat.group)
-
-    def hurry(self, held: Held) -> None:
-        """Somebody waits for its end."""
-        if not held.hurried:
-            held.hurried = self._seats.hurry(held.seat, ahead=held.ahead is not None)
+            later(move, child, group)
 
     def vacate(self, seat: Seat) -> None:
         """What was on the seat without being a process is gone."""
@@ -250,7 +234,6 @@ class Births:
 
     def left(self, held: Held, later: Callable[..., object]) -> None:
         """A process has ended: nothing of it stays."""
-        self._seats.hurried(held.hurried)
         if held.home is not None and held.seat.members > 1:
             later(shutil.rmtree, held.home, True)
         self._seats.leave(held.seat)
@@ -267,7 +250,8 @@ class Births:
         return process
 
 
-def _move(child: Held, group: Group) -> None:
+def move(child: Held, group: Group) -> None:
+    """Into this control group of its seat. Blocks for a moment."""
     with contextlib.suppress(OSError):  # it is gone, or so is the group
         group.add(child.process.pid)
     child.moved = group is child.seat.group

@@ -112,7 +112,7 @@ class Reports:
 
     def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
         held.ready = True
-        self.agent.births.come_forward(held, self.agent.moves.submit)
+        self.agent.standing_back.come_forward(held)
         took_s = time.monotonic() - held.started_s
         if held.residence is None:
             self._tell_reached(held, took_s, held_bytes, phases)
@@ -155,6 +155,7 @@ class Reports:
                 allowed = "functions may have here" if building else "memory= in its declaration allows"
                 why = f"it needed more memory than {allowed} ({why})"
             self.agent.births.left(process.owner, self.agent.disk.submit)
+            self.agent.standing_back.ended(process.owner)
         if building:
             self.agent.builds.on_exit(process, why, code, greedy=bool(error))
             return

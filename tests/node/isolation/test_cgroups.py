@@ -155,25 +155,6 @@ def test_members_that_stand_back_are_of_another_class_and_count_where_they_did(
         assert (mount / "memory" / "glowplug-x-s1").exists(), "it is the other's"
 
 
-def test_a_class_is_hurried_while_one_of_it_is_being_ended(tmp_path: Path) -> None:
-    mount = look_alike(tmp_path, unified=False)
-    places = {"memory": mount / "memory", "cpu": mount / "cpu/box"}
-    groups = Groups(places, "glowplug-x-", 1, tmp_path / "noted")
-    for rank in (Priority.INTERACTIVE, Priority.BACKGROUND):
-        groups.make(f"s{int(rank)}", BOUNDS._replace(rank=rank))
-
-    def shares(rank: Priority) -> int:
-        return int((mount / f"cpu/box/glowplug-x-class-{int(rank)}/cpu.shares").read_text())
-
-    before = shares(Priority.BACKGROUND)
-    groups.hurry(Priority.BACKGROUND)
-    groups.hurry(Priority.BACKGROUND)
-    groups.hurried(Priority.BACKGROUND)
-    assert shares(Priority.BACKGROUND) == shares(Priority.INTERACTIVE)
-    groups.hurried(Priority.BACKGROUND)
-    assert shares(Priority.BACKGROUND) == before
-
-
 def test_groups_in_classes_are_removed_with_them(tmp_path: Path) -> None:
     noted = tmp_path / "noted"
     (tmp_path / "glowplug-a-class-1" / "glowplug-a-s1").mkdir(parents=True)

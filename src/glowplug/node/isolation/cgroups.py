@@ -12,11 +12,9 @@ import os
 import secrets
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from glowplug.core.priority import Priority
 from glowplug.node.isolation.limits import Bounds, class_shares
 
 _MOUNT = Path("/sys/fs/cgroup")
@@ -103,7 +101,6 @@ class Groups:
         self._places = places
         self._prefix = prefix
         self._noted = noted
-        self._hurried: Counter[int] = Counter()
         noted.write_text("\n".join(str(place / prefix) for place in dict.fromkeys(places.values())))
 
     def make(self, name: str, bounds: Bounds) -> Group:
@@ -137,17 +134,10 @@ class Groups:
         _weigh(folder, bounds.shares, unified=False)
         return beside
 
-    def hurry(self, rank: int) -> None:
-        """A process of this class is being ended, and somebody waits for its memory: it has to run for that
-        itself. Until as many `hurried` calls the class weighs as the highest does."""
-        self._hurried[rank] += 1
-        if self.by_class and self._hurried[rank] == 1:
-            self._weigh_class(rank, Priority.INTERACTIVE)
-
-    def hurried(self, rank: int) -> None:
-        self._hurried[rank] -= 1
-        if self.by_class and not self._hurried[rank]:
-            self._weigh_class(rank, rank)
+    def weigh_class(self, rank: int, like: int) -> None:
+        """From now on the class weighs as much as the class `like` has by right."""
+        shares = class_shares(like, len(os.sched_getaffinity(0)))
+        _weigh(self._class_folder(rank), shares, self.version == 2)
 
     def close(self) -> None:
         """Removes everything."""
@@ -162,16 +152,11 @@ class Groups:
             if self.version == 2:
                 handed_on = " ".join(f"+{name}" for name in self._places)
                 (shared / "cgroup.subtree_control").write_text(handed_on)
-            self._weigh_class(rank, rank)
+            self.weigh_class(rank, rank)
         return dict.fromkeys(self._places, shared) if self.version == 2 else {**self._places, "cpu": shared}
 
     def _class_folder(self, rank: int) -> Path:
         return self._places["cpu"] / f"{self._prefix}class-{rank}"
-
-    def _weigh_class(self, rank: int, like: int) -> None:
-        """As much as the class `like` has by right."""
-        shares = class_shares(like, len(os.sched_getaffinity(0)))
-        _weigh(self._class_folder(rank), shares, self.version == 2)
 
 
 def open_groups(

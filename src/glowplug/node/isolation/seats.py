@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from glowplug.core.priority import NICE, Priority
+from glowplug.core.priority import Priority
 from glowplug.core.specs import FunctionSpec
 from glowplug.node.isolation import limits, syscalls
 from glowplug.node.isolation.cgroups import Group
@@ -58,8 +58,7 @@ class Seat:
 
     def out_of_memory(self) -> bool:
         """Whether the kernel killed one of its processes for its memory, once for each."""
-        groups = dict.fromkeys(group for group in (self.group, self.ahead) if group is not None)
-        return any(group.out_of_memory() for group in groups)
+        return any(group is not None and group.out_of_memory() for group in (self.group, self.ahead))
 
     def owns(self, user: int) -> bool:
         """Whether a process of this user may be one of ours, or a child of our zygote."""
@@ -155,34 +154,6 @@ class Seats:
         shown.mkdir(mode=0o755)
         show_read_only(bundle, shown)
         return shown
-
-    def ahead(self, seat: Seat) -> Group | None:
-        """Where a process of this seat climbs that nobody waits for: in the background class. None where it
-        is in that anyway, or no classes share processor time. Raises OSError."""
-        groups, bounds = self._means.groups, seat.bounds
-        if groups is None or not groups.by_class or seat.group is None or bounds is None:
-            return None
-        if seat.ahead is None and bounds.rank > Priority.BACKGROUND:
-            shares = limits.processor_shares(NICE[Priority.BACKGROUND], 1)
-            behind = bounds._replace(shares=shares, rank=Priority.BACKGROUND)
-            seat.ahead = groups.beside(seat.group, f"{seat.folder.name}-ahead", behind)
-        return seat.ahead
-
-    def hurry(self, seat: Seat, *, ahead: bool) -> int:
-        """Somebody waits for one of its processes to end, which may be climbing `ahead`. Returns the class
-        that is to be `hurried` once it has; 0 for none."""
-        groups = self._means.groups
-        if groups is None or seat.bounds is None:
-            return 0
-        rank = Priority.BACKGROUND if ahead else seat.bounds.rank
-        if rank >= Priority.INTERACTIVE:
-            return 0
-        groups.hurry(rank)
-        return rank
-
-    def hurried(self, rank: int) -> None:
-        if rank and self._means.groups is not None:
-            self._means.groups.hurried(rank)
 
     def building(self, spec: FunctionSpec) -> Seat:
         """For a build and its probe, which may hold what the node may. Raises OSError."""
