@@ -68,9 +68,9 @@ def test_a_climb_waits_until_the_victims_memory_is_free() -> None:
     world.parked(spec("f"))
     world.deploy(spec("g"))
     world.ask("g")
-    assert kinds(world.commands)[-2:] == ["revoke", "descend instance"]
+    assert kinds(world.commands)[-3:] == ["revoke", "descend instance", "descend weights"]
     world.engine.succeed(next(iter(world.engine.pending)))
-    assert kinds(world.commands)[-1] == "descend weights", "which only the instance needed"
+    assert kinds(world.commands)[-1] == "descend weights", "one of them is not enough"
     world.engine.succeed(next(iter(world.engine.pending)))
     assert kinds(world.commands)[-2:] == ["climb instance", "dispatch"]
     assert used_bytes(world) <= 1100

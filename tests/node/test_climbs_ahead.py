@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from glowplug.core.commands import Climb, Descend, Promote, Target
+from glowplug.core.commands import Climb, Promote, Target
 from glowplug.core.events import StepLost, StepReached
 from glowplug.core.ids import CommandId
 from glowplug.core.ladder import Step

@@ -6,8 +6,8 @@ and rare functions; `hour` the recorded hour as it is; both beside a policy that
 mix with timers off by up to 20 s; `cpu` the mix with ladder held to shares of a core; `zygote` the mix on
 zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes; `wide` the mix on 16 and 64 nodes
 of the same memory in all; `devices` the hour on 16 virtual GPUs over 4 and 16 nodes; `live` eight functions
-on this machine under three policies, beside what the simulator says of them; `lent` how soon memory is back on
-this machine that was lent.
+on this machine under three policies, beside what the simulator says of them; `lent` how soon
+memory is back on it that was lent.
 """
 
 from __future__ import annotations

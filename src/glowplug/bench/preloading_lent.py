@@ -61,7 +61,9 @@ def admissions(run: LiveRun) -> list[Admission]:
             elif isinstance(command, Climb) and command.target.kind != "version":
                 mine = waiting.pop(command.spec.function, None)
                 if command.target.kind == "instance" and mine is not None and mine.evicted:
-                    found.append(Admission(command.spec.function, at_s - mine.since_s, mine.lent, mine.climbing))
+                    found.append(
+                        Admission(command.spec.function, at_s - mine.since_s, mine.lent, mine.climbing)
+                    )
                 if command.target.kind == "instance" and command.priority == Priority.BACKGROUND:
                     ahead[_number(command)] = False
     return found

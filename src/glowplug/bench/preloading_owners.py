@@ -42,7 +42,7 @@ app = glowplug.App("owner")
 @app.model(libraries={libraries}, memory="2GB", keep_warm="10m")
 class Owner:
     def setup(self):
-        threading.Thread(target=threading.Event().wait, daemon=True).start()  # so that nothing is forked of it
+        threading.Thread(target=threading.Event().wait, daemon=True).start()  # so that it is not staged
         self.held = os.urandom(1 << 16) * ({held_bytes} >> 16)
 
     @glowplug.endpoint

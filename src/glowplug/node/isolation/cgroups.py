@@ -123,8 +123,8 @@ class Groups:
         return "cpu" in self._places
 
     def beside(self, group: Group, name: str, bounds: Bounds) -> Group:
-        """A group in the class of `bounds` for members of `group` while they are to stand back. What they hold
-        counts in `group` still; in version 2, which has one tree, here, up to the same limits. Raises
+        """A group in the class of `bounds` for members of `group` while they are to stand back. What they
+        hold counts in `group` still; in version 2, which has one tree, here, up to the same limits. Raises
         OSError; nothing is left then."""
         if self.version == 2:
             return self.make(name, bounds)
