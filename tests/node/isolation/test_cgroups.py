@@ -149,6 +149,8 @@ def test_members_that_stand_back_are_of_another_class_and_count_where_they_did(
         assert memory in beside.members_files
         assert memory in group.members_files
         assert (behind / "cpu.shares").read_text() == "15"
+        (mount / "memory" / "glowplug-x-s1" / "memory.oom_control").write_text("oom_kill 1\n")
+        assert [each.out_of_memory() for each in (beside, group, beside)] == [False, True, False]
         (behind / "cpu.shares").unlink()  # the kernel's own files are no hindrance
         beside.remove()
         assert not behind.exists()
