@@ -68,8 +68,8 @@ class Group:
                 return
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel killed a member for its memory, once for each that it killed. Where that counts in
-        another's folder, the other says so."""
+        """Whether the kernel killed a member for its memory, once for each that it killed. Where that counts
+        in another's folder, the other says so."""
         if self._folders["memory"] not in self._own:
             return False
         name = "memory.events.local" if self._unified else "memory.oom_control"
