@@ -20,6 +20,8 @@ from glowplug.node.messages import Fork, FromChild
 _EXIT_GRACE_S = 0.25
 _READ_BYTES = 65536
 _LINE_BYTES = 8192
+_BIRTH_S = 10.0
+"""How long a zygote may take over a child that nobody wants any more."""
 _MESSAGES_AT_ONCE = 64
 """Who sends without end is read again when the others had their turn."""
 OnMessage = Callable[["Process", Any, list[int]], None]
@@ -55,6 +57,7 @@ class Process:
         self._rests: dict[int, bytes] = {}
         self._kill_when_born = False
         self._unasked = False
+        self._zygote: Process | None = None
         control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._read_control)
 
@@ -83,6 +86,7 @@ class Process:
         """Asks this zygote for a child, which will be `born` when the answer comes."""
         if self.exited or not self.send(message, descriptors):
             return False
+        child._zygote = self
         self.pending.append(child)
         return True
 
@@ -92,7 +96,10 @@ class Process:
                 signal.pidfd_send_signal(self._handle, number)
 
     def kill(self) -> None:
-        """SIGKILL, now or as soon as it is born."""
+        """SIGKILL, now or as soon as it is born. A zygote that does not even fork ends with it: a function's
+        own code may hold it up."""
+        if self._zygote is not None and not self._kill_when_born and not self.pid:
+            self._loop.call_later(_BIRTH_S, self._end_zygote, self._zygote)
         self._kill_when_born = True
         self.signal(signal.SIGKILL)
 
@@ -101,6 +108,10 @@ class Process:
         memory included, and not when its zygote has come to reap it."""
         self._unasked = True
         self.kill()
+
+    def _end_zygote(self, zygote: Process) -> None:
+        if not self.pid and not self.exited:
+            zygote.kill()
 
     def child_exited(self, pid: int, code: int) -> None:
         """This zygote reaped a child."""

@@ -11,7 +11,6 @@ import msgspec
 
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import CommandId
-from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
 from glowplug.node.share import io_class
 from glowplug.node.streams import Streams
@@ -57,13 +56,19 @@ class RemoteClimbs:
         pack = command.facts.pack
         waited_for = command.target.kind == "instance" and not command.prime and command.device is None
         asked_s = time.monotonic()
+        failed: Exception | None = None
+        stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))
         try:
-            stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))
             await asyncio.shield(stream.opened if waited_for else stream.whole)
-            waiting = self._waiting.get(command.target)
-            if waiting is None or waiting.id != command.id:
+        except Exception as error:
+            failed = error
+        try:
+            waiting = self._take(command)
+            if waiting is None:
                 return
-            command = self._waiting.pop(command.target)
+            command = waiting
+            if failed is not None:
+                raise failed
             parent = agent.parent_of(command)
             if parent is None:
                 agent.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")
@@ -74,10 +79,15 @@ class RemoteClimbs:
                 data += [os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC), stream.listen()]
             fetched_s = time.monotonic() - asked_s
             agent.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
-        except (LoaderError, OSError, ValueError) as error:
-            if self._waiting.pop(command.target, command).id == command.id:
-                agent.fail(
-                    command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}"
-                )
+        except Exception as error:
+            agent.fail(command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}")
         finally:
             wire.close_all(data)
+
+    def _take(self, command: Climb) -> Climb | None:
+        """The climb, of the class that it has by now, if it still waits here; it does no longer. Another one
+        to the same target may, since this one was given up."""
+        waiting = self._waiting.get(command.target)
+        if waiting is None or waiting.id != command.id:
+            return None
+        return self._waiting.pop(command.target)

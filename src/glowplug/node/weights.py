@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,8 @@ class Weights:
         path = self.path(command.target.key)
         await self.agent.roster.let_go(command.target.key)
         if path is not None:
-            await asyncio.to_thread(evict_page_cache, path)
+            with contextlib.suppress(OSError):  # the kernel drops what it needs the room of anyway
+                await asyncio.to_thread(evict_page_cache, path)
         self.agent.emit(StepLost(command.target, Step.LOCAL, command.why, command.id))
 
     def on_mapped(self, process: Process) -> None:
