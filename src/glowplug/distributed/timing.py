@@ -54,9 +54,10 @@ class Timing:
     def heard(self) -> None:
         """Something of what is waited for came."""
         self.stalls = 0
-        self._stall_s = self._learned.seconds if self._for_step else self._first_s
-        now_s = self.now_s()
-        self._quiet_at_s, self._stall_at_s = now_s + self._stall_s / SILENT, now_s + self._stall_s
+        learned, now_s = self._learned, self.now_s()
+        self._stall_s = learned.seconds if self._for_step else self._first_s
+        self._stall_at_s = now_s + self._stall_s
+        self._quiet_at_s = now_s + (learned.quiet_s if self._for_step else self._stall_s / SILENT)
 
     def end(self) -> None:
         """All of it is there."""
@@ -89,10 +90,20 @@ class Timing:
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Again and again while the service does not answer, until the deadline."""
-        while True:
-            try:
-                return call()
-            except ChannelUnavailable:
-                if self.now_s() + _RETRY_S >= self.deadline_s:
-                    raise
-                self._sleep(_RETRY_S)
+        return patiently(call, self.deadline_s, self.now_s, self._sleep)
+
+
+def patiently(
+    call: Callable[[], T],
+    deadline_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Raises ChannelUnavailable once it was tried again until the deadline."""
+    while True:
+        try:
+            return call()
+        except ChannelUnavailable:
+            if clock() + _RETRY_S >= deadline_s:
+                raise
+            sleep(_RETRY_S)

@@ -141,6 +141,18 @@ def test_a_layer_sent_in_parts_by_one_who_was_replaced(tmp_path: Path) -> None:
         assert receivers[1].receive([second], WAIT_S) == {second: b"second"}
 
 
+def test_a_look_into_a_folder_costs_no_read(tmp_path: Path) -> None:
+    with room("object", url=f"file://{tmp_path}").open("looks", 3) as opened:
+        keys = [MessageKey("looks", 0, layer, 0, 1) for layer in range(20)]
+        sender, receiver = opened.end(0), opened.end(1)
+        assert not receiver.limits.looks_are_calls
+        assert receiver.receive(keys, 0.02) == {}
+        assert receiver.meter.gets == 0
+        sender.send([(keys[7], b"there")])
+        assert receiver.receive(keys, WAIT_S) == {keys[7]: b"there"}
+        assert receiver.meter.gets == 1
+
+
 def test_damaged_objects_count_as_missing(tmp_path: Path) -> None:
     with room("object", url=f"file://{tmp_path}").open("damage", 2) as opened:
         key = MessageKey("damage", 0, 0, 0, 1)

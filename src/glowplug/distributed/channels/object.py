@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import msgspec
+
 from glowplug.distributed.channels import layer_object
 from glowplug.distributed.channels.base import Buffer, Limits, MessageKey
 from glowplug.distributed.channels.blob_room import BlobRoom
@@ -26,7 +28,9 @@ LIMITS = Limits(
     duplicates=True,
     durable=True,
     replays=True,
+    looks_are_calls=True,
 )
+FOLDER_LIMITS = msgspec.structs.replace(LIMITS, looks_are_calls=False, slow_s=0.02)
 READ_BYTES = 64 * 1024
 """Of an object's beginning, before anything is known of how large they are."""
 MOST_READ_BYTES = 128 * 1024
@@ -58,9 +62,10 @@ class ObjectChannel(InboxEnd):
     """`fence` deletes nothing: other receivers may still read an object; the room's end removes all."""
 
     def __init__(self, run: str, workers: int, worker: int, blobs: Blobs, clock: Clock) -> None:
-        super().__init__(run, workers, worker, LIMITS, blobs.meter, clock)
+        limits = LIMITS if blobs.looks_are_calls else FOLDER_LIMITS
+        super().__init__(run, workers, worker, limits, blobs.meter, clock)
         self._blobs = blobs
-        self._pace = Pace(blobs.look_again_s)
+        self._pace = Pace(blobs.look_again_s, looks_are_calls=blobs.looks_are_calls)
         self._expected: dict[_Object, Expected] = {}
         self._waited: set[_Object] = set()
         self._sent: dict[tuple[int, int], int] = {}
@@ -131,14 +136,20 @@ class ObjectChannel(InboxEnd):
 
     def _fetch(self, due: dict[_Object, Expected], learns: bool) -> None:
         """Everything in these objects for this worker, into the inbox."""
-        if not due:
-            return
         asked_s = self._clock.now_s()
-        asked = [Range(self._name(one, expected.part), 0, self._first_bytes) for one, expected in due.items()]
+        names = {one: self._name(one, expected.part) for one, expected in due.items()}
+        there = self._blobs.glance(list(names.values()))
+        for one in [one for one, name in names.items() if name not in there]:
+            self._pace.missed(due[one], asked_s, asked_s)
+            del names[one]
+        if not names:
+            return
         begun = [
-            (one, expected, wanted.key, beginning)
-            for (one, expected), wanted, beginning in zip(
-                due.items(), asked, self._blobs.get(asked), strict=True
+            (one, due[one], name, beginning)
+            for (one, name), beginning in zip(
+                names.items(),
+                self._blobs.get([Range(name, 0, self._first_bytes) for name in names.values()]),
+                strict=True,
             )
         ]
         further: list[tuple[_Object, list[Slice], Range]] = []

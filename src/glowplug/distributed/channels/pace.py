@@ -1,10 +1,12 @@
-"""When to ask for an object that is not there yet: seldom, and soon after it is. Pure."""
+"""When to ask for an object that is not there yet: seldom where that costs a call, and soon after it is there.
+Pure.
+"""
 
 from __future__ import annotations
 
 FIRST_S = 0.01
-MOST = 25
-"""Times the first wait is the longest."""
+MOST, MOST_FREE = 25, 4
+"""Times the first wait is the longest; where looks cost no call."""
 _GROWTH = 1.6
 _EARLIER = 0.5
 """Of what was waited in vain, when an object was there at the first try: it may have been there for long."""
@@ -16,11 +18,13 @@ _RECHECK = 8
 class Pace:
     """Layers of a plan are alike, and so is who comes late: the first try is when the objects of the last two
     layers were still missing for the last time, the sooner of both. Who was late once makes nobody wait: each
-    would be late for the others in turn, and none of them find back."""
+    would be late for the others in turn, and none of them find back. Where looks cost no call, the first is at
+    once."""
 
-    def __init__(self, first_s: float = FIRST_S) -> None:
+    def __init__(self, first_s: float = FIRST_S, *, looks_are_calls: bool = True) -> None:
         self._first_s = first_s
-        self._most_s = MOST * first_s
+        self._most_s = (MOST if looks_are_calls else MOST_FREE) * first_s
+        self._looks_are_calls = looks_are_calls
         self._missing_s: dict[int, tuple[float, float]] = {}
 
     def expect(self, source: int, now_s: float, *, is_due: bool = False) -> Expected:
@@ -42,7 +46,7 @@ class Pace:
 
     def found(self, expected: Expected, now_s: float, *, learns: bool) -> None:
         """The next part, if there must be one, is asked for at once."""
-        if expected.part == 0 and learns:
+        if expected.part == 0 and learns and self._looks_are_calls:
             vain_s = _EARLIER * self._first_try_s(expected.source)
             missing_s = expected.missing_s if expected.misses else vain_s
             self._missing_s[expected.source] = (self._missing_s.get(expected.source, _NOTHING)[1], missing_s)
