@@ -31,3 +31,15 @@ def test_a_look_that_costs_a_call_waits_until_the_object_was_there_before() -> N
 def test_a_look_that_costs_none_is_made_at_once_and_often() -> None:
     assert late_twice(Pace(looks_are_calls=False)) == 0.0
     assert longest_wait_s(Pace(looks_are_calls=False)) == pytest.approx(MOST_FREE * FIRST_S)
+
+
+def test_what_comes_later_is_looked_for_seldom_until_it_is_waited_for() -> None:
+    pace = Pace()
+    expected = pace.expect(1, 5.0, is_due=True, is_later=True)
+    assert expected.due_s == 5.0
+    pace.missed(expected, 5.0, 5.0)
+    assert expected.due_s > 5 + 3 * FIRST_S
+    pace.resumed(expected, 6.0)
+    assert expected.due_s == 6.0
+    pace.missed(expected, 6.0, 6.0)
+    assert expected.due_s == pytest.approx(6 + FIRST_S)

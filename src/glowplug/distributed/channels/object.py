@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from glowplug.distributed.channels import layer_object
-from glowplug.distributed.channels.base import Buffer, Limits, MessageKey
+from glowplug.distributed.channels.base import NOTES, Buffer, Limits, MessageKey
 from glowplug.distributed.channels.blob_room import BlobRoom
 from glowplug.distributed.channels.blobs import Blobs, Range
 from glowplug.distributed.channels.clock import Clock
@@ -67,7 +67,8 @@ class ObjectChannel(InboxEnd):
         self._blobs = blobs
         self._pace = Pace(blobs.look_again_s, looks_are_calls=blobs.looks_are_calls)
         self._expected: dict[_Object, Expected] = {}
-        self._waited: set[_Object] = set()
+        self._roles: dict[_Object, bool] = {}
+        """What was waited for at the last look, and whether others were for longer."""
         self._sent: dict[tuple[int, int], int] = {}
         self._first_bytes = READ_BYTES
 
@@ -120,17 +121,21 @@ class ObjectChannel(InboxEnd):
         """What to ask for now, or else when."""
         now_s = self._clock.now_s()
         waited: dict[_Object, Expected] = {}
+        roles: dict[_Object, bool] = {}
         first = min((key.layer for key in wanted), default=0)
         for key in wanted:
-            if self._inbox.wants(key):
-                one = (key.epoch, key.layer, key.source)
-                if one not in self._expected:
-                    self._expected[one] = self._pace.expect(key.source, now_s, is_due=key.layer > first)
-                waited[one] = self._expected[one]
-        for one in waited.keys() - self._waited:
-            if waited[one].misses:
-                self._pace.resumed(waited[one], now_s)
-        self._waited = set(waited)
+            if not self._inbox.wants(key):
+                continue
+            one = (key.epoch, key.layer, key.source)
+            roles[one] = key.layer > first
+            if one not in self._expected:
+                self._expected[one] = self._pace.expect(
+                    key.source, now_s, is_due=roles[one], is_later=roles[one] and key.layer < NOTES
+                )
+            elif self._expected[one].misses and self._roles.get(one) != roles[one]:
+                self._pace.resumed(self._expected[one], now_s)
+            waited[one] = self._expected[one]
+        self._roles = roles
         due = {one: expected for one, expected in waited.items() if at_once or expected.due_s <= now_s}
         return due, min((expected.due_s for expected in waited.values()), default=float("inf"))
 

@@ -11,6 +11,9 @@ _GROWTH = 1.6
 _EARLIER = 0.5
 """Of what was waited in vain, when an object was there at the first try: it may have been there for long."""
 _NOTHING = (0.0, 0.0)
+_SELDOM = 3
+"""What tells whether its source went on is there at the first look or not for long: the next is as after so
+many misses."""
 _RECHECK = 8
 """A source that was replaced may have put its layer into other parts than the one before it."""
 
@@ -27,12 +30,17 @@ class Pace:
         self._looks_are_calls = looks_are_calls
         self._missing_s: dict[int, tuple[float, float]] = {}
 
-    def expect(self, source: int, now_s: float, *, is_due: bool = False) -> Expected:
-        """`is_due`: it may be there already, for others are waited for longer."""
-        return Expected(source, now_s, now_s if is_due else now_s + self._first_try_s(source))
+    def expect(
+        self, source: int, now_s: float, *, is_due: bool = False, is_later: bool = False
+    ) -> Expected:
+        """`is_due`: it may be there already, for others are waited for longer. `is_later`: it is of a later
+        layer, and tells whether its source went on."""
+        due_s = now_s if is_due else now_s + self._first_try_s(source)
+        return Expected(source, now_s, due_s, is_later=is_later and self._looks_are_calls)
 
     def missed(self, expected: Expected, asked_s: float, now_s: float) -> None:
-        wait_s = min(self._most_s, self._first_s * _GROWTH**expected.misses)
+        growth = _GROWTH ** (expected.misses + _SELDOM * expected.is_later)
+        wait_s = min(self._most_s, self._first_s * growth)
         expected.missing_s = asked_s - expected.since_s
         expected.misses += 1
         expected.due_s = now_s + wait_s
@@ -40,9 +48,10 @@ class Pace:
             expected.part = 0
 
     def resumed(self, expected: Expected, now_s: float) -> None:
-        """It was not waited for meanwhile, so what was missed before says nothing."""
+        """It was not waited for meanwhile, or only as what comes later, so what was missed says nothing."""
         expected.since_s = expected.due_s = now_s
         expected.misses = 0
+        expected.is_later = False
 
     def found(self, expected: Expected, now_s: float, *, learns: bool) -> None:
         """The next part, if there must be one, is asked for at once."""
@@ -68,8 +77,9 @@ class Pace:
 class Expected:
     """One source's object that is waited for. `part` is 0 unless a layer was sent in several calls."""
 
-    def __init__(self, source: int, since_s: float, due_s: float) -> None:
+    def __init__(self, source: int, since_s: float, due_s: float, *, is_later: bool = False) -> None:
         self.source = source
+        self.is_later = is_later
         self.since_s = since_s
         self.due_s = due_s
         self.missing_s = 0.0
