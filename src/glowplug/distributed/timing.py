@@ -49,15 +49,15 @@ class Timing:
 
     def begin(self, *, for_step: bool) -> None:
         self._for_step = for_step
+        quiet_s = self._learned.quiet_s if for_step else self._first_s / SILENT
+        self._quiet_at_s = self.now_s() + quiet_s
         self.heard()
 
     def heard(self) -> None:
-        """Something of what is waited for came."""
+        """Something of what is waited for came. What did not is no less late for it."""
         self.stalls = 0
-        learned, now_s = self._learned, self.now_s()
-        self._stall_s = learned.seconds if self._for_step else self._first_s
-        self._stall_at_s = now_s + self._stall_s
-        self._quiet_at_s = now_s + (learned.quiet_s if self._for_step else self._stall_s / SILENT)
+        self._stall_s = self._learned.seconds if self._for_step else self._first_s
+        self._stall_at_s = self.now_s() + self._stall_s
 
     def end(self) -> None:
         """All of it is there."""
@@ -65,7 +65,7 @@ class Timing:
             self._learned.came(self.now_s())
 
     def is_quiet(self) -> bool:
-        """Whether nothing came for so long that something may be wrong."""
+        """Whether something did not come for so long that something may be wrong."""
         return self.stalls > 0 or self.now_s() >= self._quiet_at_s
 
     def is_stalled(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glowplug.distributed.channels.pace import FIRST_S, MOST, MOST_FREE, Pace
+from glowplug.distributed.channels.pace import FIRST_S, MOST, MOST_FREE, Pace, Role
 
 
 def late_twice(pace: Pace) -> float:
@@ -35,11 +35,19 @@ def test_a_look_that_costs_none_is_made_at_once_and_often() -> None:
 
 def test_what_comes_later_is_looked_for_seldom_until_it_is_waited_for() -> None:
     pace = Pace()
-    expected = pace.expect(1, 5.0, is_due=True, is_later=True)
+    expected = pace.expect(1, 5.0, Role.LATER)
     assert expected.due_s == 5.0
     pace.missed(expected, 5.0, 5.0)
     assert expected.due_s > 5 + 3 * FIRST_S
-    pace.resumed(expected, 6.0)
+    pace.resumed(expected, 6.0, Role.LAYER)
     assert expected.due_s == 6.0
     pace.missed(expected, 6.0, 6.0)
     assert expected.due_s == pytest.approx(6 + FIRST_S)
+
+
+def test_a_note_may_be_there_and_an_answer_takes_its_time() -> None:
+    pace = Pace()
+    late_twice(pace)
+    assert pace.expect(1, 5.0, Role.NOTE).due_s == 5.0
+    assert pace.expect(1, 5.0, Role.ANSWER).due_s == 5 + FIRST_S
+    assert Pace(looks_are_calls=False).expect(1, 5.0, Role.ANSWER).due_s == 5.0

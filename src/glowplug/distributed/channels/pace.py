@@ -1,8 +1,10 @@
-"""When to ask for an object that is not there yet: seldom where that costs a call, and soon after it is there.
+"""When to ask for an object that is not there yet: seldom where that costs a call, and soon after it is.
 Pure.
 """
 
 from __future__ import annotations
+
+from enum import Enum, auto
 
 FIRST_S = 0.01
 MOST, MOST_FREE = 25, 4
@@ -18,11 +20,22 @@ _RECHECK = 8
 """A source that was replaced may have put its layer into other parts than the one before it."""
 
 
+class Role(Enum):
+    """What an object is to who looks for it: of the layer that it waits for; the answer to what it asked,
+    which takes its time; a note, which may be there for long; of a later layer, which tells whether its
+    source went on."""
+
+    LAYER = auto()
+    ANSWER = auto()
+    NOTE = auto()
+    LATER = auto()
+
+
 class Pace:
     """Layers of a plan are alike, and so is who comes late: the first try is when the objects of the last two
     layers were still missing for the last time, the sooner of both. Who was late once makes nobody wait: each
-    would be late for the others in turn, and none of them find back. Where looks cost no call, the first is at
-    once."""
+    would be late for the others in turn, and none of them find back. Where looks cost no call, the first is
+    at once."""
 
     def __init__(self, first_s: float = FIRST_S, *, looks_are_calls: bool = True) -> None:
         self._first_s = first_s
@@ -30,28 +43,28 @@ class Pace:
         self._looks_are_calls = looks_are_calls
         self._missing_s: dict[int, tuple[float, float]] = {}
 
-    def expect(
-        self, source: int, now_s: float, *, is_due: bool = False, is_later: bool = False
-    ) -> Expected:
-        """`is_due`: it may be there already, for others are waited for longer. `is_later`: it is of a later
-        layer, and tells whether its source went on."""
-        due_s = now_s if is_due else now_s + self._first_try_s(source)
-        return Expected(source, now_s, due_s, is_later=is_later and self._looks_are_calls)
+    def expect(self, source: int, now_s: float, role: Role = Role.LAYER) -> Expected:
+        first_s = 0.0
+        if role is Role.LAYER:
+            first_s = self._first_try_s(source)
+        elif role is Role.ANSWER and self._looks_are_calls:
+            first_s = self._first_s
+        return Expected(source, now_s, now_s + first_s, role)
 
     def missed(self, expected: Expected, asked_s: float, now_s: float) -> None:
-        growth = _GROWTH ** (expected.misses + _SELDOM * expected.is_later)
-        wait_s = min(self._most_s, self._first_s * growth)
+        seldom = _SELDOM if expected.role is Role.LATER and self._looks_are_calls else 0
+        wait_s = min(self._most_s, self._first_s * _GROWTH ** (expected.misses + seldom))
         expected.missing_s = asked_s - expected.since_s
         expected.misses += 1
         expected.due_s = now_s + wait_s
         if expected.misses % _RECHECK == 0:
             expected.part = 0
 
-    def resumed(self, expected: Expected, now_s: float) -> None:
-        """It was not waited for meanwhile, or only as what comes later, so what was missed says nothing."""
+    def resumed(self, expected: Expected, now_s: float, role: Role) -> None:
+        """It was not waited for meanwhile, or as something else, so what was missed says nothing."""
         expected.since_s = expected.due_s = now_s
         expected.misses = 0
-        expected.is_later = False
+        expected.role = role
 
     def found(self, expected: Expected, now_s: float, *, learns: bool) -> None:
         """The next part, if there must be one, is asked for at once."""
@@ -77,9 +90,9 @@ class Pace:
 class Expected:
     """One source's object that is waited for. `part` is 0 unless a layer was sent in several calls."""
 
-    def __init__(self, source: int, since_s: float, due_s: float, *, is_later: bool = False) -> None:
+    def __init__(self, source: int, since_s: float, due_s: float, role: Role) -> None:
         self.source = source
-        self.is_later = is_later
+        self.role = role
         self.since_s = since_s
         self.due_s = due_s
         self.missing_s = 0.0
