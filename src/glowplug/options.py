@@ -117,7 +117,7 @@ def declaration(
     _check(what, o, weights)
     _check_device(what, o, endpoints)
     _check_workers(what, target, kind, o, endpoints)
-    return Declaration(
+    found = Declaration(
         name=own_name, kind=kind, module=target.__module__, qualname=target.__qualname__,
         namespace=namespace, endpoints=endpoints,
         weights=weights if isinstance(weights, str) else None, libraries=tuple(o["libraries"]),
@@ -134,6 +134,8 @@ def declaration(
         include=tuple(o["include"]), requirements=_requirements(what, o, of_app),
         doc=inspect.getdoc(target) or "",
     )  # fmt: skip
+    found.check_memory()
+    return found
 
 
 def _check(what: str, o: Options, weights: Weights) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 import glowplug
 from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
-from glowplug.core.specs import AS_NEEDED, MOST_COPIES, Requirements
+from glowplug.core.specs import MOST_COPIES, Requirements
 from glowplug.handles import endpoints_of
 
 
@@ -147,6 +147,7 @@ def test_remote_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"requirements": "numpy==1"}, "requirements is a list"),
         ({"requirements": [3]}, "requirements is a list"),
         ({"device": "tpu"}, "device is 'cpu' or 'gpu'"),
+        ({"memory": "1KB"}, "no worker could start in 1.0 kB; declare at least 16.0 MB"),
         ({"device_memory": "1GB"}, "device_memory is for device='gpu'"),
         ({"latency_target": "1s"}, "latency_target is for device='gpu'"),
         ({"device": "gpu", "device_memory": "lots"}, "device_memory"),
@@ -213,33 +214,6 @@ def test_scaling_options_that_make_no_sense_are_refused(options: dict[str, Any],
         declared_model(**options)
 
 
-def test_a_batched_endpoint_is_described_by_what_one_request_sends_and_gets() -> None:
-    app = glowplug.App("test")
-
-    @app.model()
-    class Model:
-        def setup(self) -> None: ...
-
-        @glowplug.endpoint(max_batch=4, max_wait_ms=1.5)
-        def double(self, number: list[int], rest: Sequence) -> list[tuple[int, str]]:  # type: ignore[type-arg]
-            return [(2 * n, "") if n else ValueError("zero") for n in number]  # type: ignore[misc]
-
-        @glowplug.endpoint
-        def items(self, to: int) -> Iterator[int]:
-            yield from range(to)
-
-    double, items = app.targets["model"][0].endpoints
-    assert [(p.name, p.type) for p in double.parameters] == [("number", "int"), ("rest", "Any")]
-    assert (double.returns, double.max_batch, double.max_wait_s) == ("tuple[int, str]", 4, 0.0015)
-    assert (items.streams, items.max_batch, items.max_wait_s) == (True, 1, 0.0)
-    model: Any = Model
-    assert Model().double([1, 2], []) == [(2, ""), (4, "")], "called as it is written"
-    assert model.double.local(3, rest=None) == (6, ""), "one request in, one answer out"
-    with pytest.raises(ValueError, match="zero"):
-        model.double.local(0, None)
-    assert list(model.items.local(2)) == [0, 1]
-
-
 def test_coroutines_answer_here_too() -> None:
     app = glowplug.App("test")
 
@@ -261,95 +235,6 @@ def test_coroutines_answer_here_too() -> None:
     assert next(items.local(5)) == 0, "one that is left is closed"
 
 
-def no_list(text: str) -> list[str]:
-    return [text]
-
-
-def no_result_list(text: list[str]) -> str:
-    return text[0]
-
-
-def with_default(text: list[str] = []) -> list[str]:  # noqa: B006
-    return text
-
-
-def without_arguments() -> list[str]:
-    return []
-
-
-def yielding(text: list[str]) -> Iterator[str]:
-    yield from text
-
-
-def fine(text: list[str]) -> list[str]:
-    return text
-
-
-@pytest.mark.parametrize(
-    ("call", "options", "named"),
-    [
-        (no_list, {}, r"write list\[str\] where text is str"),
-        (no_result_list, {}, r"write list\[str\] where return is str"),
-        (with_default, {}, "no argument has a default; text has one"),
-        (without_arguments, {}, "must take arguments"),
-        (yielding, {}, "not yield"),
-        (fine, {"max_batch": 0}, "max_batch is a number from 1 to 128"),
-        (fine, {"max_batch": 1000}, "max_batch"),
-        (fine, {"max_batch": True}, "max_batch"),
-        (fine, {"max_wait_ms": -1}, "max_wait_ms is from 0 to 10000"),
-        (fine, {"max_wait_ms": "2"}, "max_wait_ms"),
-    ],
-)
-def test_what_cannot_be_batched_is_refused(call: Any, options: dict[str, Any], named: str) -> None:
-    with pytest.raises(InvalidDeclaration, match=named):
-        glowplug.App("test").function(**{"max_batch": 8, **options})(call)
-
-
 def test_an_option_that_is_not_there_is_named_with_the_one_that_is() -> None:
     with pytest.raises(InvalidDeclaration, match="no option memroy; did you mean memory"):
         declared_model(memroy="1GB")
-
-
-def watched(**options: Any) -> glowplug.App:
-    app = glowplug.App("spread")
-
-    @app.model(**options)
-    class Watched:
-        def setup(self) -> None: ...
-
-        def example(self) -> dict[str, int]:
-            return {"value": 1}
-
-        @glowplug.endpoint
-        def double(self, value: int) -> int:
-            return 2 * value
-
-    return app
-
-
-def test_a_model_over_several_workers_says_so() -> None:
-    assert watched(workers=4).targets["watched"][0].workers == 4
-    assert watched().targets["watched"][0].workers == 1
-    assert watched(workers="auto").targets["watched"][0].workers == AS_NEEDED
-
-
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        ({"workers": 0}, "1 <= workers <= 64"),
-        ({"workers": 65}, "1 <= workers <= 64"),
-        ({"workers": "2"}, "1 <= workers <= 64"),
-        ({"workers": 2, "device": "gpu"}, "leave device away"),
-        ({"workers": 2, "target_concurrency": 33}, "at most 32 calls at a time"),
-    ],
-)
-def test_what_cannot_be_spread_is_refused(options: dict[str, Any], why: str) -> None:
-    with pytest.raises(InvalidDeclaration, match=why):
-        watched(**options)
-
-
-def test_only_a_model_with_an_example_is_spread() -> None:
-    with pytest.raises(InvalidDeclaration, match=r"give it an example\(self\)"):
-        declared_model(workers=2)
-    with pytest.raises(InvalidDeclaration, match="declare a class with"):
-        glowplug.App("spread").function(workers=2)(len)

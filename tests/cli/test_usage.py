@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -16,6 +17,34 @@ import pytest
         (["serve", "--port", "99999"], "--port"),
         (["serve", "--threads", "-3"], "--threads"),
         (["serve", "--log-level", "loud"], "--log-level"),
+        (["serve", "--devices", "abacus"], "--devices"),
+        (["serve", "--reload"], "--reload"),
+        (["serve", "--preload-cpu-share", "0"], "--preload-cpu-share"),
+        (["serve", "--memory", "1KB"], "--memory"),
+        (["serve", "--host", "0.0.0.0"], "--token"),
+        (["deploy", "app.py", "--env", "COLOUR"], "write NAME=VALUE"),
+        (["invoke", "f", "argument"], "write name=value"),
+        (["invoke", "f", "--data", "{"], "--data is not valid JSON"),
+        (["invoke", "f", "--npy", "none.npy"], "--npy none.npy: "),
+        (["invoke", "f", "--key", "k"], "belong to --spawn"),
+        (["calls", "retry"], "use --all"),
+        (["top", "--interval", "0"], "--interval"),
+        (["replay", "zipf:functions=3", "--nodes", "0"], "--nodes"),
+        (["replay", "zipf:functions=3", "--memory", "lots"], "--memory"),
+        (["replay", "nowhere"], "no journal in nowhere"),
+        (["workload", "zipf:functions=3,rate_per_min=60,minutes=1", "--plot", "x.abc"], "--plot x.abc: "),
+        (["simulate", "zipf:functions=3", "--find", "devices"], "needs --p99"),
+        (["bench", "abacus"], "no experiment is called"),
+        (["bench", "coldstart", "--set", "speed=9"], "sets nothing"),
+        (["distributed", "plan", "dense:9"], "is no model"),
+        (["distributed", "plan", "sparse:1024x120", "--plans", "luck"], "--plans luck"),
+        (["distributed", "plan", "sparse:1024x120", "--samples", "0"], "--samples 0"),
+        (["distributed", "run", "sparse:1024x120", "--samples", "-1"], "--samples"),
+        (["distributed", "run", "sparse:1024x120", "--workers", "0"], "--workers"),
+        (["distributed", "run", "sparse:1024x120", "--method", "luck"], "no method luck"),
+        (["distributed", "run", "sparse:1024x120", "--plan", "serial", "--channel", "pigeon"], "no channel"),
+        (["distributed", "run", "sparse:1024x120", "--plan", "hybrid", "--replicas", "3"], "--replicas 3"),
+        (["distributed", "run", "sparse:1024x120", "--on", "lambda"], "needs --store"),
         (["ps", "--url", "localhost:8000"], "is not the URL of a server"),
         (["ps", "--url", "http://localhost:port"], "is not the URL of a server"),
     ],
@@ -26,3 +55,20 @@ def test_what_cannot_be_meant_is_refused(words: list[str], told: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert told in " ".join(done.stderr.split())
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]], ids=" ".join)
+def test_the_list_of_commands_says_what_each_does(words: list[str]) -> None:
+    command = [sys.executable, "-m", "glowplug", *words]
+    wide = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(command, env=wide, capture_output=True, text=True, check=True, timeout=120)
+    listed = [line.strip("│ ").split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("│")]
+    assert ["undeploy", "Remove functions. Requests that run are finished first."] in listed
+    assert all(len(words) == 2 for words in listed)
+
+
+def test_a_secret_has_a_value() -> None:
+    command = [sys.executable, "-m", "glowplug", "secret", "set", "API_KEY", "--url", "http://127.0.0.1:9"]
+    done = subprocess.run(command, input="\n", capture_output=True, text=True, check=False, timeout=120)
+    assert "API_KEY: the value is empty" in " ".join(done.stderr.split())
+    assert done.returncode == 2

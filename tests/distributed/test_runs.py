@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_refused_by_its_bytes(x: Floats, place: Path) -> No
 
 def test_the_kernel_enforces_the_limit(parts: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two buffers of 80 MB beside a runtime that takes most of the limit, which nobody foresaw."""
-    monkeypatch.setattr(deploying, "RUNTIME_BYTES", 0)
+    monkeypatch.setattr(deploying, "MAPPED_RUNTIME_BYTES", 0)
     wide = np.zeros((1024, 20_000), np.float32)
     options = RunOptions(memory_bytes=500 * 10**6, parts=parts, deadline_s=60)
     spread = assignment.serial(NETWORK, 20_000)
@@ -160,7 +160,7 @@ def _capped(caps: MemoryCaps, memory_bytes: int, deployed: Deployed) -> LocalPla
 
 def test_a_control_group_enforces_it_too(parts: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts what is resident, so the address space may be larger. Who was ended is not replaced."""
-    monkeypatch.setattr(deploying, "RUNTIME_BYTES", 0)
+    monkeypatch.setattr(deploying, "MAPPED_RUNTIME_BYTES", 0)
     wide = np.ones((1024, 40_000), np.float32)
     options = RunOptions(memory_bytes=400 * 10**6, parts=parts, deadline_s=300, checkpoint_layers=6)
     spread = assignment.serial(NETWORK, 40_000)

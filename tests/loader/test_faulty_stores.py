@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="needs the torch extra")
 from glowplug import loader
 from glowplug.loader.devices import device
 from glowplug.loader.errors import RangeRefused, SourceError, SourceMissing, SourceRefused, SourceUnavailable
-from glowplug.loader.fetching import Fetchers
+from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.pipeline import begin
 from glowplug.loader.sources.faults import Fault, Faults
 from glowplug.loader.sources.memory import MemorySource

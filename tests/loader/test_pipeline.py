@@ -7,7 +7,6 @@ why.
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,14 @@ from glowplug.loader.arena import Arena
 from glowplug.loader.clock import RealClock
 from glowplug.loader.devices import device
 from glowplug.loader.devices.virtual import Profile, VirtualDevice
-from glowplug.loader.errors import DeviceFailed
-from glowplug.loader.fetching import Fetchers
-from glowplug.loader.pipeline import Loading, begin
+from glowplug.loader.fetchers import Fetchers
+from glowplug.loader.pipeline import begin
 from glowplug.loader.sources.base import WeightSource
 from glowplug.loader.sources.file import open_file
 from glowplug.loader.sources.memory import MemorySource
 from glowplug.loader.strategies import STRATEGIES, strategy
 from tests.loader import nets
+from tests.loader.loads import start
 
 pytestmark = pytest.mark.torch
 
@@ -56,10 +55,6 @@ def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     loader.pack(model, inputs, path)
     with torch.inference_mode():
         return build, inputs, path, model(*inputs)
-
-
-def start(source: WeightSource, name: str, build: Any = None, **more: Any) -> Loading:
-    return begin(source, strategy(name), device=device("cpu"), build=build, fetchers=Fetchers(), **more)
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -137,56 +132,6 @@ def test_weights_alone_say_what_they_need(packed: Any, tmp_path: Path) -> None:
         loader.load(tmp_path / "plain.pt")
 
 
-class Held:
-    """A source whose reads beyond the head wait until they are let go; `asked` tells of each."""
-
-    def __init__(self, inner: WeightSource, open_bytes: int = 0) -> None:
-        self.inner, self.open_bytes = inner, open_bytes
-        self.name, self.size, self.advice = inner.name, inner.size, inner.advice
-        self.go, self.asked = threading.Event(), threading.Event()
-        self.offsets: list[int] = []
-        self.error: BaseException | None = None
-        self.closed = threading.Event()
-
-    def read_into(self, buffer: Any, offset: int, length: int) -> None:
-        if offset >= self.open_bytes:
-            self.offsets.append(offset)
-            self.asked.set()
-            assert self.go.wait(30)
-            if self.error is not None:
-                raise self.error
-        self.inner.read_into(buffer, offset, length)
-
-    def close(self) -> None:
-        self.inner.close()
-        self.closed.set()
-
-
-@pytest.fixture
-def wide(tmp_path: Path) -> Any:
-    """(pack, its weights' offset, input, answer) of a net with many units."""
-    torch.manual_seed(1)
-    model, x = nets.Wide().eval(), NETS["wide"][1][0]
-    loader.pack(model, x, tmp_path / "wide.pack")
-    with loader.open_pack(tmp_path / "wide.pack") as pack, torch.inference_mode():
-        assert len(pack.info.units) >= 4
-        return tmp_path / "wide.pack", pack.info.weights_offset, x, model(x)
-
-
-@pytest.mark.parametrize("name", ["streamed", "cicada"])
-def test_the_object_is_there_before_its_weights(wide: Any, name: str) -> None:
-    path, offset, x, expected = wide
-    source = Held(open_file(path), offset)
-    loading = start(source, name, nets.Wide)
-    assert not loading.done
-    assert source.asked.wait(30)
-    source.go.set()
-    with torch.inference_mode():
-        assert torch.equal(loading.model(x), expected)
-    loading.wait()
-    assert loading.done
-
-
 def test_an_example_input_is_read_by_who_asks_for_it(tmp_path: Path) -> None:
     """It is an image, and longer than all that a load needs before its weights."""
     model, x = nets.ConvNet().eval(), torch.zeros(1, 3, 300, 300)
@@ -216,118 +161,6 @@ class Ranges(MemorySource):
     def read_into(self, buffer: Any, offset: int, length: int) -> None:
         self.ranges.append((offset, length))
         super().read_into(buffer, offset, length)
-
-
-def test_a_stall_sends_what_is_awaited_ahead(wide: Any) -> None:
-    path, offset, _, _ = wide
-    source = Held(open_file(path), offset)
-    loading = begin(source, strategy("streamed"), device=device("cpu"), fetchers=Fetchers(threads=1))
-    assert source.asked.wait(30)
-    last = loading.contents.header.units[-1]
-    stalled = threading.Event()
-    promote = loading._gates.on_stall
-
-    def on_stall(unit: int) -> None:
-        promote(unit)
-        stalled.set()
-
-    loading._gates.on_stall = on_stall
-    layer = dict(loading.model.named_modules())[last.layers[0]]
-    waiting = threading.Thread(target=lambda: layer.weight)
-    waiting.start()
-    assert stalled.wait(30)
-    source.go.set()
-    waiting.join(30)
-    loading.wait()
-    assert len(source.offsets) >= 3
-    assert source.offsets[1] == max(source.offsets)
-
-
-@pytest.mark.parametrize("name", ["streamed", "cicada", "pisel"])
-def test_a_store_that_fails_is_named_to_who_waits(wide: Any, name: str) -> None:
-    path, offset, x, _ = wide
-    source = Held(open_file(path), offset)
-    source.error = OSError("the link is cut")
-    source.go.set()
-    with pytest.raises(OSError, match="the link is cut"):
-        start(source, name, nets.Wide).model(x)
-    assert source.closed.wait(30)
-
-
-def test_a_load_can_be_given_up(wide: Any) -> None:
-    path, offset, x, _ = wide
-    source = Held(open_file(path), offset)
-    loading = start(source, "streamed")
-    loading.stop()
-    with pytest.raises(loader.LoadStopped, match=r"wide\.pack: the load was given up"):
-        loading.model(x)
-    source.go.set()
-
-
-def test_a_load_that_failed_leaves_no_descriptor_and_no_thread(wide: Any) -> None:
-    path, offset, _, _ = wide
-    descriptors, fetchers = len(list(Path("/proc/self/fd").iterdir())), Fetchers()
-    for _ in range(3):
-        source = Held(open_file(path), offset)
-        source.error = OSError("no")
-        source.go.set()
-        loading = begin(source, strategy("streamed"), device=device("cpu"), fetchers=fetchers)
-        with pytest.raises(OSError, match="no"):
-            loading.wait()
-        assert source.closed.wait(30)
-        del loading
-    gc.collect()
-    for thread in threading.enumerate():
-        if thread.name.startswith(("fetch-", "apply")):
-            thread.join(30)
-    assert fetchers.threads == 0
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
-
-
-@pytest.mark.parametrize("name", ["streamed", "cicada"])
-def test_damage_is_named_by_unit_tensor_and_offset(wide: Any, name: str) -> None:
-    path, offset, x, _ = wide
-    with loader.open_pack(path) as pack:
-        unit = pack.info.units[2]
-    content = bytearray(path.read_bytes())
-    content[offset + unit.offset + 5] ^= 1
-    loading = start(MemorySource(bytes(content), "bad.pack"), name, nets.Wide)
-    with pytest.raises(
-        loader.PackCorrupt, match=rf"bad\.pack: unit 2 \(layers: {unit.layers[0]}.*; tensors: .*bytes"
-    ):
-        loading.model(x)
-
-
-def test_what_is_mapped_is_checked_for_who_asks(wide: Any) -> None:
-    path, offset, x, expected = wide
-    with torch.inference_mode():
-        assert torch.equal(loader.load(path, strategy="mapped", verify=True)(x), expected)
-    with loader.open_pack(path) as pack:
-        unit = pack.info.units[2]
-    with path.open("r+b") as file:
-        file.seek(offset + unit.offset + 5)
-        (byte,) = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte ^ 1]))
-    with pytest.raises(loader.PackCorrupt, match=r"wide\.pack: unit 2 "):
-        loader.load(path, strategy="mapped", verify=True)(x)
-
-
-def test_damage_on_the_way_is_fetched_again(wide: Any) -> None:
-    path, offset, x, expected = wide
-
-    class Flips(MemorySource):
-        flipped = False
-
-        def read_into(self, buffer: Any, at: int, length: int) -> None:
-            super().read_into(buffer, at, length)
-            if at >= offset and not self.flipped:
-                self.flipped = True
-                memoryview(buffer)[3] ^= 255
-
-    loading = start(Flips(path.read_bytes(), "x.pack"), "streamed")
-    with torch.inference_mode():
-        assert torch.equal(loading.model(x), expected)
 
 
 def test_memory_is_recycled(wide: Any) -> None:
@@ -366,28 +199,6 @@ def test_a_first_pass_waits_for_copies_that_are_under_way(packed: Any, name: str
         assert torch.equal(loading.model(*inputs), expected)
     loading.wait()
     assert loading.done
-
-
-def test_a_load_whose_copy_fails_says_so(wide: Any) -> None:
-    path, _, x, _ = wide
-    card = VirtualDevice(Profile(2**30, 1e9), RealClock())
-    card.fail_copies(1000)
-    loading = begin(open_file(path), strategy("mapped"), device=card, fetchers=Fetchers())
-    with pytest.raises(DeviceFailed, match="failed to copy"):
-        loading.model(x)
-    with pytest.raises(DeviceFailed, match="failed to copy"):
-        loading.wait()
-
-
-def test_a_promoted_load_goes_on(wide: Any) -> None:
-    path, offset, x, expected = wide
-    source = Held(open_file(path), offset)
-    loading = start(source, "streamed", priority=loader.BACKGROUND)
-    assert source.asked.wait(30)
-    loading.promote(loader.INTERACTIVE)
-    source.go.set()
-    with torch.inference_mode():
-        assert torch.equal(loading.model(x), expected)
 
 
 def test_weights_that_do_not_fit_the_build_are_listed(wide: Any) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,15 @@ class NodeUnderTest:
 def node_folder(tmp_path: Path) -> Any:
     yield tmp_path
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def shelf() -> Iterator[Path]:
+    """A folder of packages that an installer's own user can read."""
+    folder = Path(tempfile.mkdtemp(prefix="glowplug-shelf-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from glowplug.node.guard import die_with_parent
+from glowplug.core.forks import die_with_parent
 
 Row = dict[str, Any]
 C = TypeVar("C", bound=msgspec.Struct)

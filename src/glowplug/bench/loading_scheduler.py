@@ -14,7 +14,7 @@ from glowplug.bench.result import spread
 from glowplug.loader import Priority
 from glowplug.loader.arena import Arena
 from glowplug.loader.devices import device
-from glowplug.loader.fetching import Fetchers
+from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.pipeline import Loading, begin
 from glowplug.loader.sources.link import Link
 from glowplug.loader.sources.memory import MemorySource
@@ -60,7 +60,7 @@ def _once(
 ) -> tuple[float, float]:
     import torch
 
-    link, shared = Link(bandwidth_bytes_s), Fetchers(threads=8, background_threads=2)
+    link, shared = Link(bandwidth_bytes_s), Fetchers()
 
     def load(held: Held, kind: Priority) -> Loading:
         subject, data = held

@@ -67,6 +67,10 @@ def spread(name: str, values: Sequence[float]) -> dict[str, float]:
     return {name: statistics.median(values), f"{name}_min": min(values), f"{name}_max": max(values)}
 
 
+LOAD_BEFORE = os.getloadavg()[0]
+"""Of this process's first moments: the load at a run's end is its own."""
+
+
 def machine() -> dict[str, Any]:
     """This machine in the words that explain a number: processor, cores, memory, kernel, versions, load."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -78,7 +82,7 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "torch": _version("torch"),
-        "load_before": os.getloadavg()[0],
+        "load_before": LOAD_BEFORE,
         "date": datetime.now(UTC).date().isoformat(),
     }
 

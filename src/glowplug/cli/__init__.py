@@ -22,6 +22,8 @@ app = cyclopts.App(
 def main() -> None:
     """Exits with 0 done, 1 failed, 2 used wrongly, 3 nothing answers, 130 interrupted."""
     register()
+    if sys.argv[1:] in ([], ["--help"], ["-h"]):
+        app.resolved_commands()  # to list what each does: one that was not imported has no words for it
     try:
         app()
     except GlowplugError as error:

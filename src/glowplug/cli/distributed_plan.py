@@ -72,7 +72,8 @@ def plan(
     budget
         In dollars, for one run.
     memory_per_worker
-        The most that a worker may be given.
+        The most that a worker may be given, counted as Lambda does, and `distributed run` on a host with
+        control groups.
     workers
         How many workers to try.
     channels

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from glowplug.cli.distributed_models import network_of
@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 
 Plan = Literal["serial", "replicas", "pipeline", "rows", "hybrid"]
 On = Literal["local", "lambda"]
+Positive = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Natural = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 _LAMBDA_MEMORY = "2GiB"
 
 
 def run(
     model: str,
     *,
-    workers: int = 4,
+    workers: Positive = 4,
     plan: Plan = "rows",
     channel: str = "",
-    samples: int = 1000,
-    replicas: int = 2,
-    micro_batches: int = 0,
+    samples: Positive = 1000,
+    replicas: Positive = 2,
+    micro_batches: Natural = 0,
     method: str = "layered",
     memory: str = "",
     deadline: str = "10m",
-    checkpoint_layers: int = 0,
+    checkpoint_layers: Natural = 0,
     collect: Literal["activations", "categories"] = "activations",
     cache: Path | None = None,
     option: Annotated[tuple[str, ...], Parameter(name="--option")] = (),
@@ -80,12 +82,13 @@ def run(
     replicas
         Groups of a hybrid.
     micro_batches
-        Parts of the samples in a pipeline; 0 takes four for each worker.
+        Parts in which samples go through whole layers; 0 takes four for each worker of a pipeline, else as
+        few as have at most 1,024 samples.
     method
         How rows are partitioned: layered, whole, block or random.
     memory
-        What each worker may hold: by a control group where this host has them, else by its address space.
-        Empty does not limit it; on Lambda it is 2GiB.
+        What each worker may hold: by a control group where this host has them, else by its address space, of
+        which libraries alone take 640 MiB. Empty does not limit it; on Lambda it is 2GiB.
     deadline
         The run fails when it takes longer.
     checkpoint_layers
@@ -114,6 +117,8 @@ def run(
     json
         Print JSON.
     """
+    from msgspec.structs import replace
+
     from glowplug.cli.distributed_lambda import Cloudy, on_lambda
     from glowplug.distributed.local_platform import LocalPlatform
     from glowplug.distributed.run_options import RunOptions
@@ -139,10 +144,12 @@ def run(
     room = _room(channel or ("object" if on == "lambda" else "shared-memory"), option, store, on)
     signal.signal(signal.SIGTERM, _interrupt)
     with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
+        held = None if isinstance(caps, OSError) else caps
+        if on == "lambda" or held is not None:
+            options = replace(options, counted="resident")
         if on == "lambda":
             platform = on_lambda(cloud, options)
         else:
-            held = None if isinstance(caps, OSError) else caps
             platform = lambda deployed: LocalPlatform(deployed, held, options.memory_bytes)  # noqa: E731
         found = run_distributed(network, inputs, assignment, room, options, watch=watch, platform=platform)
     equal = is_equal(network, inputs, found) if check else None
@@ -158,22 +165,23 @@ def _assignment(
 ) -> Assignment:  # fmt: skip
     from glowplug.distributed import assignment
     from glowplug.distributed.partition.methods import partition
+    from glowplug.policy.plans.replicas import CHUNK_SAMPLES
 
     def by_rows(parts: int) -> Any:
         return partition(network, parts, method, folder=cache and cache / "partitions")
 
     if cache is not None:
         (cache / "partitions").mkdir(parents=True, exist_ok=True)
-    if plan == "serial":
-        return assignment.serial(network, samples)
-    if plan == "replicas":
-        return assignment.replicas(network, samples, workers)
+    if plan in ("serial", "replicas"):
+        groups = 1 if plan == "serial" else workers
+        batches = micro_batches or -(-samples // (groups * CHUNK_SAMPLES))
+        return assignment.spread(samples, assignment.stages(network, ()), groups, batches)
     if plan == "pipeline":
         batches = micro_batches or min(4 * workers, max(1, samples))
         return assignment.pipeline(network, samples, assignment.even_cuts(network, workers), batches)
     if plan == "rows":
         return assignment.rows(samples, by_rows(workers))
-    if replicas < 1 or workers % replicas:
+    if workers % replicas:
         raise InvalidArguments(f"--replicas {replicas}: {workers} workers make no such groups", "replicas")
     return assignment.rows(samples, by_rows(workers // replicas), replicas)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
-from glowplug.core.errors import UserError
+from glowplug.core.errors import InvalidArguments, UserError
 from glowplug.core.specs import MOST_COPIES
 from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus
 from glowplug.core.units import show_bytes, show_seconds
@@ -39,6 +39,9 @@ def deploy(
 
     if not files:
         raise UserError("name the files that declare functions: glowplug deploy app.py")
+    for pair in env or []:
+        if "=" not in pair:
+            raise InvalidArguments(f"--env {pair!r}: write NAME=VALUE", "env")
     variables = dict(pair.partition("=")[::2] for pair in env or [])
     options = {"envVars": variables} if variables else {}
     found = deploy_files(url, None, list(files), wait=wait, quiet=json, options=options)

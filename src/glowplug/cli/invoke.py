@@ -74,7 +74,10 @@ def invoke(
     if npy is not None:
         import numpy as np
 
-        given = np.load(npy, allow_pickle=False)
+        try:
+            given = np.load(npy, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InvalidArguments(f"--npy {npy}: {error}") from None
     elif data is not None:
         text = sys.stdin.read() if data == "-" else data
         try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.console import Console
 
-from glowplug.core.errors import GlowplugError, Unavailable, UserError
+from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, UserError
 
 console = Console()
 errors = Console(stderr=True)
@@ -50,4 +52,17 @@ def fail(error: GlowplugError) -> int:
     errors.print(error.message, markup=False, highlight=False)
     if isinstance(error, Unavailable):
         return 3
-    return 2 if isinstance(error, UserError) and error.status == 400 else 1
+    is_misuse = isinstance(error, InvalidArguments) or (isinstance(error, UserError) and error.status == 400)
+    return 2 if is_misuse else 1
+
+
+@contextlib.contextmanager
+def drawing(path: Path) -> Iterator[None]:
+    """Around what draws into `path`. Raises InvalidArguments for a kind of picture that there is not,
+    GlowplugError without matplotlib, and where nothing can be written."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidArguments(f"--plot {path}: {error}", "plot") from error
+    except (ImportError, OSError) as error:
+        raise GlowplugError(f"cannot draw {path}: {error}") from error

@@ -7,13 +7,18 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from glowplug.cli.output import console, print_json
-from glowplug.core.errors import GlowplugError, InvalidDeclaration, WeightsError
+from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration, WeightsError
 from glowplug.core.units import show_bytes, show_seconds
+
+if TYPE_CHECKING:
+    from glowplug.loader.devices.base import Device
+    from glowplug.loader.sources import WeightSource
+    from glowplug.loader.strategies import Strategy
 
 
 def pack(
@@ -107,7 +112,7 @@ def load(
     json
         Print JSON.
     """
-    from glowplug import loader
+    from glowplug.loader.pipeline import begin
 
     builder = None
     if build is not None:
@@ -118,7 +123,12 @@ def load(
     with contextlib.suppress(ImportError):
         import torch  # noqa: F401  (seconds that are not the load's)
     try:
-        loading = loader.start_load(source, device, strategy, build=builder, watched=True, primed=True)
+        opened, way, place = _found(source, strategy, device)
+        if way.structure == "constructed" and builder is None:
+            raise InvalidArguments(
+                f"--strategy {way.name} builds the model itself: give --build FILE:NAME", "build"
+            )
+        loading = begin(opened, way, device=place, build=builder, watched=True, primed=True)
         prime = loading.prime()
         if prime is not None:
             prime.run(loading.model)
@@ -152,6 +162,20 @@ def load(
     console.print(table)
     if prime is None:
         console.print("[yellow]nothing was run:[/] the source carries no example input")
+
+
+def _found(source: str, strategy: str, device: str) -> tuple[WeightSource, Strategy, Device]:
+    """Raises InvalidArguments for what there is none of, and what else opening raises."""
+    from glowplug.loader.devices import device as device_called
+    from glowplug.loader.sources import open_source
+    from glowplug.loader.strategies import strategy as strategy_called
+
+    try:
+        opened = open_source(source)
+        chosen = strategy_called(strategy, mappable=opened.advice.mappable)
+        return opened, chosen, device_called(device)
+    except ValueError as error:
+        raise InvalidArguments(str(error)) from error
 
 
 def _split(source: str) -> tuple[Path, str]:

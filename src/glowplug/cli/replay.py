@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from glowplug.cli.functions import Json
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
 from glowplug.control.journal_files import replay as replay_journal
@@ -185,10 +185,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 def _draw(found: dict[str, Replayed], title: str, path: Path) -> None:
     from glowplug.bench.replay_plot import draw
 
-    try:
+    with drawing(path):
         draw(found, title, path)
-    except (ImportError, OSError, ValueError) as error:
-        raise GlowplugError(f"cannot draw {path}: {error}") from error
 
 
 def _journal(place: Path, json: bool) -> None:

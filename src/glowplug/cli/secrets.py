@@ -10,6 +10,7 @@ import cyclopts
 from glowplug.cli.functions import Json, Url
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
+from glowplug.core.errors import InvalidArguments
 
 app = cyclopts.App(name="secret", help="Store and remove secrets.")
 
@@ -24,6 +25,10 @@ def set(name: str, *, namespace: str = "default", url: Url = None) -> None:
         echo "$API_KEY" | glowplug secret set API_KEY
     """
     value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read().rstrip("\n")
+    if not value:
+        raise InvalidArguments(
+            f"{name}: the value is empty; to take a secret away: glowplug secret remove {name}", "value"
+        )
     with Client(url) as client:
         client.set_secret(name, value, namespace)
     console.print(f"{name} is stored; functions started from now on get it")

@@ -19,6 +19,7 @@ from glowplug.compose import System, default_state_dir
 from glowplug.core.devices import Host, parse_devices
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
+from glowplug.core.specs import LEAST_MEMORY_BYTES
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes
 from glowplug.loader.devices.cuda import card_bytes, cards
 from glowplug.policy.registry import policy_class
@@ -133,7 +134,7 @@ def serve(
     folder = (state_dir or default_state_dir()).absolute()
     for kind, name in (("scheduling", scheduling), ("eviction", device_eviction)):
         policy_class(kind, name)
-    budget_bytes = parse_bytes(memory, "--memory")
+    budget_bytes = _budget_bytes(memory)
     options = ServerOptions(
         control=control_settings(
             scheduling, device_eviction, preload, preload_cpu_share, preload_memory_share,
@@ -167,6 +168,19 @@ def serve(
             await asyncio.to_thread(deploy_files, url, token, list(files), quiet=json)
 
     sys.exit(uvloop.run(run_server(options, on_ready)))
+
+
+def _budget_bytes(memory: str) -> int:
+    """Raises InvalidArguments for less than one worker takes with its environment."""
+    budget_bytes = parse_bytes(memory, "--memory")
+    least_bytes = _POLICIES.environment_estimate_bytes + LEAST_MEMORY_BYTES
+    if budget_bytes < least_bytes:
+        raise InvalidArguments(
+            f"--memory: no worker could start in {memory!r}; give at least {show_bytes(least_bytes)}, most "
+            "of which is reserved for the libraries of the first environment",
+            "memory",
+        )
+    return budget_bytes
 
 
 def control_settings(

@@ -11,9 +11,9 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from glowplug.cli.functions import Json
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, drawing, print_json
 from glowplug.cli.progress import progress
-from glowplug.core.errors import GlowplugError, InvalidDeclaration
+from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
 from glowplug.policy.registry import policy_class
 from glowplug.sim.fleets import NEVER_S, FleetSettings, build
@@ -225,7 +225,5 @@ def _draw(runs: _Runs, workload: str, path: Path) -> None:
     first = next(iter(runs.last.values()))
     shown = [each for each in intervals(first, until_s) if each.start_s < until_s]
     latencies = {name: evenly(latencies_s(result.answers)) for name, result in runs.last.items()}
-    try:
+    with drawing(path):
         draw(Picture(latencies, shown, f"{workload}: {next(iter(runs.last))}"), path)
-    except (ImportError, OSError) as error:
-        raise GlowplugError(f"cannot draw {path}: {error}") from error

@@ -9,8 +9,7 @@ import msgspec
 from rich.table import Table
 
 from glowplug.cli.functions import Json
-from glowplug.cli.output import console, print_json
-from glowplug.core.errors import GlowplugError
+from glowplug.cli.output import console, drawing, print_json
 from glowplug.core.units import show_seconds
 from glowplug.sim.workloads import Derived
 from glowplug.sim.workloads.gaps import Classes
@@ -49,10 +48,8 @@ def workload(name: str = "list", *, seed: int = 0, json: Json = False, plot: Pat
     if plot is not None:
         from glowplug.bench.workload_plots import draw_workload
 
-        try:
+        with drawing(plot):
             draw_workload(trace, name, plot)
-        except (ImportError, OSError) as error:
-            raise GlowplugError(f"cannot draw {plot}: {error}") from error
     if json:
         print_json({"workload": name, "seed": seed, **msgspec.to_builtins(found)})
     else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from glowplug.control import gangs, growth, holdings, memory, placement, versions
 from glowplug.control.context import Context
-from glowplug.control.estimates import describe, too_big
+from glowplug.control.learning import describe
 from glowplug.control.records import Version, key_of
+from glowplug.control.sizes import too_big
 from glowplug.core.commands import Build, Target
 from glowplug.core.events import Built
 from glowplug.core.ids import NodeId

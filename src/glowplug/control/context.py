@@ -44,7 +44,7 @@ class Context:
 
     `dirty` functions are looked at again, `freed` nodes offered to those who wait for memory, `idled`
     instances lent or let go, `unoffered` ones offered for eviction (offers.py), lines of `moved` devices
-    moved on and the fleet scheduled if `fleet_check`, each once, when the handler is done (pump.settle).
+    moved on and the fleet scheduled if `fleet_check`, each once, when the handler is done (settling.py).
     """
 
     __slots__ = (

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from glowplug.control import holdings
 from glowplug.control.context import Context
-from glowplug.control.estimates import instance_bytes
 from glowplug.control.records import Holding, Instance, Version, key_of
+from glowplug.control.sizes import instance_bytes
 from glowplug.core.commands import AdmitGang, Target
 from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step

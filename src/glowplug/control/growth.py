@@ -6,18 +6,11 @@ from math import inf
 
 from glowplug.control import gangs, holdings, instances, memory, placement
 from glowplug.control.context import Context
-from glowplug.control.estimates import (
-    best_origin,
-    demand,
-    environment_bytes,
-    instance_bytes,
-    needed_soon,
-    prewarm_of,
-    too_big,
-    weight_bytes,
-    zygote_bytes,
-)
+from glowplug.control.origins import best_origin
 from glowplug.control.records import Function, Holding, Instance, Node, Request, Version, key_of
+from glowplug.control.sizes import environment_bytes, instance_bytes, too_big, weight_bytes, zygote_bytes
+from glowplug.control.wants import prewarm_of
+from glowplug.control.worth import demand, needed_soon
 from glowplug.core.commands import Target
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import InstanceId, NodeId

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from glowplug.control.context import Context
-from glowplug.control.estimates import worth
 from glowplug.control.fleet import places
 from glowplug.control.records import Holding, Version, key_of
+from glowplug.control.worth import worth
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId

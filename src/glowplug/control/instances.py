@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from glowplug.control import bindings, failures, gangs, holdings, lending
 from glowplug.control.context import Context
-from glowplug.control.estimates import learn_batch, learn_run, loaded_bytes
 from glowplug.control.fleet import lines as device_lines
 from glowplug.control.fleet.records import Device
+from glowplug.control.learning import learn_batch, learn_run
 from glowplug.control.records import Holding, Instance, Request, Version
+from glowplug.control.sizes import loaded_bytes
 from glowplug.core.events import RequestDone, StepReached
 from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
@@ -81,7 +82,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
     bindings.stop_cancelled(c, instance)
     released(c, instance)
     if instance.slot == "busy" and c.version_of(instance).slots > 1:
-        # It has more to do yet, and moves: so that it can be lent, see pump.rest.
+        # It has more to do yet, and moves: so that it can be lent, see resting.py.
         c.idled[instance.id] = None
 
 

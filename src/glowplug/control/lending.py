@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
-from glowplug.control.estimates import learn_run
+from glowplug.control.learning import learn_run
 from glowplug.control.records import Instance, LeaseState, Version
 from glowplug.core.commands import Lease, Revoke
 from glowplug.core.events import LeaseReport

@@ -8,8 +8,9 @@ from math import inf
 
 from glowplug.control import holdings, instances, lines, offers
 from glowplug.control.context import Context
-from glowplug.control.estimates import freed_bytes, score_now
 from glowplug.control.records import Function, Node
+from glowplug.control.sizes import freed_bytes
+from glowplug.control.worth import score_now
 from glowplug.core.ids import InstanceId
 
 _PATIENCE_S = 5.0

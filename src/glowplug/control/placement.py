@@ -7,8 +7,8 @@ from zlib import crc32
 
 from glowplug.control import offers
 from glowplug.control.context import Context
-from glowplug.control.estimates import instance_bytes
 from glowplug.control.records import Node, Version
+from glowplug.control.sizes import instance_bytes
 from glowplug.core.ids import NodeId
 
 _SAMPLED = 4

@@ -7,11 +7,11 @@ from math import inf
 
 from glowplug.control import answers, bindings, instances, lending
 from glowplug.control.context import Context
-from glowplug.control.estimates import prewarm_of
 from glowplug.control.fleet import lines as device_lines
 from glowplug.control.preloading import drive
 from glowplug.control.queues import Queue
 from glowplug.control.records import Function, Request, Version
+from glowplug.control.wants import prewarm_of
 from glowplug.core.commands import Cancel
 from glowplug.core.events import RequestArrived, RequestCancelled, RequestStarted
 from glowplug.core.ids import RequestId

@@ -15,8 +15,9 @@ from glowplug.control import (
     lending,
     nodes,
     outcomes,
-    pump,
     requests,
+    resting,
+    settling,
     timers,
     versions,
 )
@@ -52,7 +53,7 @@ def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
         instances.released(c, instance)
         if first:
             # While it was unused its time to go was the pre-load policy's to say.
-            pump.on_keep_timer(c, instance)
+            resting.on_keep_timer(c, instance)
 
 
 HANDLERS: dict[type, Callable[[Context, Any], None]] = {
@@ -114,7 +115,7 @@ class ControlState:
         c.now_s = now_s
         c.store.events += 1
         HANDLERS[type(event)](c, event)
-        pump.settle(c)
+        settling.settle(c)
         commands, c.out = c.out, []
         return commands
 

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from glowplug.control import goals
 from glowplug.control.context import Context
-from glowplug.control.estimates import freed_bytes, replicas_wanted
 from glowplug.control.records import Function, Instance, Version, key_of
+from glowplug.control.sizes import freed_bytes
 from glowplug.control.state import ControlState
+from glowplug.control.wants import replicas_wanted
 from glowplug.core.ids import FunctionId, InstanceId, VersionId, split_function_id
 from glowplug.core.ladder import Step
 from glowplug.core.status import FunctionStatus, HeldStatus, InstanceStatus, NodeStatus, PreloadStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from glowplug.control import instances, lending, outcomes, pump, requests
+from glowplug.control import instances, lending, outcomes, pump, requests, resting
 from glowplug.control.context import Context
 from glowplug.control.fleet import devices
 from glowplug.control.preloading import drive
@@ -37,7 +37,7 @@ def _lease(c: Context, name: str) -> None:
 def _keep(c: Context, name: str) -> None:
     instance = c.store.instances.get(InstanceId(int(name)))
     if instance is not None and not instance.draining:
-        pump.on_keep_timer(c, instance)
+        resting.on_keep_timer(c, instance)
 
 
 def _retry(c: Context, name: str) -> None:

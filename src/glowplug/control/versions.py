@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from glowplug.control import answers, bindings, growth, holdings, instances
 from glowplug.control.context import Context
-from glowplug.control.estimates import describe, replicas_wanted
 from glowplug.control.fleet import lines, loads
+from glowplug.control.learning import describe
 from glowplug.control.records import Function, Version, key_of
+from glowplug.control.wants import replicas_wanted
 from glowplug.core.errors import NoSpace
 from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested
 from glowplug.core.ids import FunctionId, InstanceId, VersionId

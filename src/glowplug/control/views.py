@@ -7,8 +7,8 @@ from math import inf
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
-from glowplug.control.estimates import most_workers
 from glowplug.control.records import Function, Instance, Version
+from glowplug.control.wants import most_workers
 from glowplug.core.ids import FunctionId, InstanceId
 from glowplug.core.ladder import Step
 

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DeviceId, EnvironmentId, FunctionId, PackagesId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority, PriorityLabel, rank_of
+from glowplug.core.units import show_bytes
 
 Kind = Literal["model", "function"]
 DeviceKind = Literal["cpu", "gpu"]
@@ -25,6 +27,8 @@ MOST_WORKERS = 64
 """Processes over which one model may be spread."""
 AS_NEEDED = 0
 """`workers` of a model that has as few as can hold it, one if that is enough."""
+LEAST_MEMORY_BYTES = 16 * 10**6
+"""`memory` of a function that does nothing: its worker holds about half, and its files may lie there too."""
 LONGEST_BATCH_WAIT_S = 10.0
 MOST_THREADS = 1024
 
@@ -128,6 +132,15 @@ class Declaration(msgspec.Struct, frozen=True):
     include: tuple[str, ...] = ()
     requirements: Requirements | None = None
     doc: str = ""
+
+    def check_memory(self) -> None:
+        """Raises InvalidDeclaration for less than a worker can start in. What is spread over workers says how
+        much of its model each may hold, which is checked when it is cut."""
+        if self.workers == 1 and self.memory_bytes < LEAST_MEMORY_BYTES:
+            raise InvalidDeclaration(
+                f"{self.kind} {self.name}: memory: no worker could start in {show_bytes(self.memory_bytes)}; "
+                f"declare at least {show_bytes(LEAST_MEMORY_BYTES)}"
+            )
 
 
 class FunctionSpec(msgspec.Struct, frozen=True):

@@ -21,10 +21,11 @@ from glowplug.distributed.part_file import VERSION, read_part, write_parts
 from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.schedule import parts_of
+from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
+from glowplug.policy.plans.model import RUNTIME_BYTES
 
-RUNTIME_BYTES = 640 * 2**20
-"""Address space of a worker without its part: interpreter, numpy, numba with LLVM, threads and a channel's
-client."""
+MAPPED_RUNTIME_BYTES = 640 * 2**20
+"""Address space of a worker without its part: that of libraries which it never touches, and threads, too."""
 _IN_FLIGHT_BYTES = 64 * 2**20
 """So much, about, may lie between a worker that is ahead and one that is behind."""
 _IN_MEMORY = ("memory", "shared_memory")
@@ -34,11 +35,6 @@ _FORMS: dict[str, Form] = {"memory": "plain", "shared_memory": "plain", "nats": 
 _HEAVY = 50_000_000
 """Edges times samples of a layer and worker: some 20 ms of one core."""
 _SENT = "rows_sent.json"
-_KERNEL_ROW_BYTES = 20
-"""What a kernel keeps for each row that it sums; of some of a layer's rows also their indices, over what they
-read."""
-_TILE_ROW_BYTES = 4 * 512
-"""What it works in, for each row that it reads."""
 Held = tuple[int, int]
 """Bytes of weights, and of activations and what is worked in."""
 
@@ -68,7 +64,7 @@ def deploy(
     Raises PartTooLarge where a worker's part exceeds what it may hold.
     """
     if options.memory_bytes:
-        _check(_least_bytes(network, assignment), options.memory_bytes)
+        _check(_least_bytes(network, assignment), options)
     parts = folder / "parts"
     parts.mkdir()
     cache = Path(options.parts or folder / "cache")
@@ -109,7 +105,7 @@ def deploy(
     path = folder / "orders.json"
     write_orders(orders, path)
     if options.memory_bytes:
-        _check([held_bytes(orders, worker) for worker in range(orders.workers)], options.memory_bytes)
+        _check([held_bytes(orders, worker) for worker in range(orders.workers)], options)
     return Deployed(orders, path, tuple(rows_sent))
 
 
@@ -129,22 +125,20 @@ def held_bytes(orders: Orders, worker: int) -> Held:
     weights = sum(part.weights_bytes for part in parts)
     layers = [layer for part in parts for layer in part.layers]
     kernels = sum(
-        _kernel_bytes(
-            len(layer.rows), sum(group.layer.edges for group in layer.groups), len(layer.groups) > 1
+        kernel_bytes(
+            len(layer.rows),
+            sum(group.layer.edges for group in layer.groups),
+            has_some=len(layer.groups) > 1,
         )
         for layer in layers
     )
-    return weights, kernels + (2 * 4 * samples + _TILE_ROW_BYTES) * max(part.height for part in parts)
+    return weights, kernels + buffer_bytes(max(part.height for part in parts), samples)
 
 
 def read_bytes(orders: Orders, worker: int) -> int:
     """What a worker reads of files: its parts and the inputs."""
     parts = sum(orders.part(*each).stat().st_size for each in parts_of(orders, worker))
     return parts + Path(orders.inputs).stat().st_size
-
-
-def _kernel_bytes(rows: int, edges: int, is_some: bool) -> int:
-    return _KERNEL_ROW_BYTES * rows + (4 * edges if is_some else 0)
 
 
 def _least_bytes(network: Network, assignment: Assignment) -> list[Held]:
@@ -161,21 +155,24 @@ def _least_bytes(network: Network, assignment: Assignment) -> list[Held]:
                 rows = int(np.count_nonzero(owner == role))
                 edges = network.edges(index) * rows / len(owner)
                 weights += 8 * edges + 12 * rows
-                kernels += _kernel_bytes(rows, int(edges), 0 < rows < len(owner))
+                kernels += kernel_bytes(rows, int(edges), has_some=0 < rows < len(owner))
                 widest = max(widest, rows)
         samples = max(share.samples for share in assignment.shares if worker in share.members)
-        held.append((int(weights), kernels + (2 * 4 * samples + _TILE_ROW_BYTES) * widest))
+        held.append((int(weights), kernels + buffer_bytes(widest, samples)))
     return held
 
 
-def _check(held: Sequence[Held], limit_bytes: int) -> None:
+def _check(held: Sequence[Held], options: RunOptions) -> None:
     weights, worked_in = max(held, key=sum)
-    total = weights + worked_in + RUNTIME_BYTES
-    if total > limit_bytes:
+    runtime, how = RUNTIME_BYTES, ""
+    if options.counted == "mapped":
+        runtime, how = MAPPED_RUNTIME_BYTES, ", all that it maps: without control groups that is what counts"
+    total = weights + worked_in + runtime
+    if total > options.memory_bytes:
         raise PartTooLarge(
             f"worker {held.index((weights, worked_in))} needs {total} bytes ({show_bytes(weights)} of "
-            f"weights, {show_bytes(worked_in)} to work in, {show_bytes(RUNTIME_BYTES)} of runtime), "
-            f"and a worker may hold {limit_bytes}: use more workers, smaller batches, or more memory"
+            f"weights, {show_bytes(worked_in)} to work in, {show_bytes(runtime)} of runtime{how}), and a "
+            f"worker may hold {options.memory_bytes}: use more workers, smaller batches, or more memory"
         )
 
 

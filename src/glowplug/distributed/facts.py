@@ -83,7 +83,7 @@ def partition_facts(network: Network, partition: Partition, messages: Sequence[E
     layers, workers = network.layers, partition.workers
     edges, urgent, late, remote = (np.zeros((layers, workers), np.int64) for _ in range(4))
     sent = np.zeros((layers, workers, workers), np.int64)
-    weights, held = np.zeros(workers, np.int64), np.zeros(workers, np.int64)
+    weights, held, computed = (np.zeros(workers, np.int64) for _ in range(3))
     layer = network.layer(0)
     for index in range(layers):
         following = network.layer(index + 1) if index + 1 < layers else None
@@ -106,6 +106,7 @@ def partition_facts(network: Network, partition: Partition, messages: Sequence[E
         remote[index] = np.bincount(np.repeat(owners, fan_in), away, workers)
         own = np.bincount(owners, minlength=workers)
         weights += EDGE_BYTES * edges[index] + ROW_BYTES * own
+        computed += own
         held = np.maximum(held, np.maximum(own, _held(layer, partition, index, sent[index])))
         if following is not None:
             layer = following
@@ -118,6 +119,7 @@ def partition_facts(network: Network, partition: Partition, messages: Sequence[E
         remote_edges=remote,
         sent=sent,
         weights_bytes=weights,
+        rows=computed,
         held_rows=held,
         input_rows=_read(network.layer(0), partition.owners[0], workers),
         result_rows=np.bincount(partition.owners[-1], minlength=workers),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from glowplug.distributed.faults import Faults
@@ -10,7 +12,8 @@ from glowplug.distributed.orders import Collect, Form
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`memory_bytes` is what each worker may hold, enforced by the kernel (`runner.run`); 0 does not
-    limit it.
+    limit it. It is `counted` by what is resident, as control groups and function platforms do, or by what is
+    mapped, which is what a limit of the address space can do.
 
     With `checkpoint_layers` workers write what they need to begin again about every so many layers, to
     `checkpoints` (a folder or a URL of an object store, or else the run's own folder), and one that is lost
@@ -21,6 +24,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     memory_bytes: int = 0
+    counted: Literal["resident", "mapped"] = "mapped"
     deadline_s: float = 600.0
     checkpoint_layers: int = 0
     checkpoints: str = ""

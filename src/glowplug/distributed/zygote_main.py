@@ -9,21 +9,19 @@ and with it all that was forked. It runs one thread, and ends when nobody holds 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
 
 import msgspec
 
+from glowplug.core.forks import die_with_parent, run_and_exit
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.platform_line import SocketLine
 
 MOST_BYTES = 2**16
-_PR_SET_PDEATHSIG = 1
 
 
 class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
@@ -59,7 +57,7 @@ Request = Prepare | Fork | Reap
 
 
 def main(control: socket.socket, parent: int) -> None:
-    end_with(parent)
+    die_with_parent(parent)
     decoder = msgspec.json.Decoder(Request)
     own_bytes = 0
     while True:
@@ -81,13 +79,6 @@ def main(control: socket.socket, parent: int) -> None:
                 control.send(msgspec.json.encode(Reaped(code, usage.ru_maxrss * 1024)))
 
 
-def end_with(parent: int) -> None:
-    """Whatever ends the process that started this one ends this one too."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _prepare(address: Address) -> None:
     """Raises RuntimeError where it cannot be forked any more."""
     from glowplug.distributed import work  # noqa: F401 - for workers
@@ -107,29 +98,23 @@ def _forked(control: socket.socket, descriptors: list[int]) -> int:
     """Its pid; the worker does not come back."""
     zygote = os.getpid()
     pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        end_with(zygote)
-        os.setsid()
-        control.close()
-        start, output, line = descriptors
-        for stream, target in ((start, 0), (output, 1), (output, 2)):
-            os.dup2(stream, target)
-        _close([start, output])
-        from glowplug.distributed.worker import run_worker
+    if pid == 0:
+        run_and_exit(lambda: _work(zygote, control, descriptors))
+    return pid
 
-        code = run_worker(SocketLine(socket.socket(fileno=line)), sys.stdin.buffer.read())
-    except BaseException:
-        import traceback
 
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+def _work(zygote: int, control: socket.socket, descriptors: list[int]) -> int:
+    """The worker's exit status."""
+    die_with_parent(zygote)
+    os.setsid()
+    control.close()
+    start, output, line = descriptors
+    for stream, target in ((start, 0), (output, 1), (output, 2)):
+        os.dup2(stream, target)
+    _close([start, output])
+    from glowplug.distributed.worker import run_worker
+
+    return run_worker(SocketLine(socket.socket(fileno=line)), sys.stdin.buffer.read())
 
 
 def _close(descriptors: list[int]) -> None:

@@ -10,10 +10,8 @@ there waits for it (gates.py), and gets the error when it cannot come.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,16 +23,16 @@ from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.construct import without_init
 from glowplug.loader.construction import Construction
 from glowplug.loader.contents import Contents, read_contents
-from glowplug.loader.devices.base import Device, Reservation
+from glowplug.loader.delivery import Delivery
+from glowplug.loader.destination import destination
+from glowplug.loader.devices.base import Device
 from glowplug.loader.errors import LoadStopped
-from glowplug.loader.fetching import FETCHERS, Fetch, Fetchers
+from glowplug.loader.fetchers import FETCHERS, Fetchers
 from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
-from glowplug.loader.mapping_source import map_weights
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild, tensors_by_unit
 from glowplug.loader.roots import modules_of
-from glowplug.loader.sinks import DeviceSink, HostSink, MappedDeviceSink, Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.stages import WHOLE, Recorder, Timeline
 from glowplug.loader.strategies import Strategy
@@ -66,17 +64,10 @@ class Loading:
         self._fetchers = fetchers
         self._priority = priority
         self._watched = watched
-        self._number = 0
         self._faults = False
+        """Whether the kernel brings a page when somebody touches it."""
         self._gates: Gates
-        self._landed = threading.Event()
-        """Whether all that was fetched, or will ever be, is where it belongs."""
-        self._fetch: Fetch
-        self._read_bytes: int
-        self._on_arrival: Callable[[int], object] = lambda unit: None
-        self._on_failure: Callable[[], object] = lambda: None
-        self._give_back: Callable[[], object] = lambda: None
-        """Room on a device; it stays reserved for as long as the process lives when the load ends well."""
+        self._delivery: Delivery
 
     def run(
         self,
@@ -103,74 +94,33 @@ class Loading:
                 # What lies on the node's own disk was checked when it came there.
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
-            sink, source = self._sink(device, arena)
+            to = destination(self._source, contents, self.strategy, device, arena)
         except BaseException:
             self._source.close()
             raise
-        self._read_bytes = sink.read_bytes
         if device.name != "cpu":
-            self._gates.guard = sink.guard
-        # From here on the fetch closes the source, when its last read has ended.
-        self._fetch = Fetch(
-            source, contents, sink, self._arrived, self._failed, partial(self._finish, sink), self._recorder
-        )
-        parallel = self.strategy.parallel or self._source.advice.parallel
-        self._number = self._fetchers.start(self._fetch, self._priority, parallel=parallel)
-        if self.strategy.scheduled:
-            self._gates.on_stall = self._stalled
+            self._gates.guard = to.sink.guard
+        self._delivery = Delivery(
+            self._source, contents, to, self.strategy, self._priority, self._gates, self._recorder,
+            self._fetchers,
+        )  # fmt: skip
         try:
             if constructed:
                 assert build is not None
-                self._construct(build, sink)
+                self._construct(build)
             else:
-                self._rebuild(sink, only)
+                self._rebuild(only)
         except BaseException:
             self.stop()
             raise
 
-    def _sink(self, device: Device, arena: Arena) -> tuple[Sink, WeightSource]:
-        """Where the weights go, and the source that brings them there."""
-        nbytes = self.contents.header.weights_nbytes
-        if not nbytes:
-            return HostSink(None), self._source
-        if self.strategy.fetch == "mapped":
-            memory, populating = map_weights(
-                self._source, self.contents.weights_offset, nbytes, private=self._faults
-            )
-            if self._faults:
-                return HostSink(memory), populating
-            reservation = self._room(device, nbytes)
-            return MappedDeviceSink(device, device.allocate(reservation), memory), populating
-        if device.name == "cpu":
-            lender = arena if self.strategy.recycled else NO_ARENA
-            return HostSink(lender.lend(nbytes)), self._source
-        slots = self.strategy.parallel or self._source.advice.parallel
-        reservation = self._room(device, nbytes)
-        return DeviceSink(device, device.allocate(reservation), slots + 1), self._source
-
-    def _room(self, device: Device, nbytes: int) -> Reservation:
-        reservation = device.reserve(nbytes)
-        self._give_back = lambda: device.release(reservation)
-        return reservation
-
-    def _finish(self, sink: Sink) -> None:
-        """The last read has ended."""
-        self._source.close()
-        try:
-            sink.finish()
-        except BaseException as error:
-            self._gates.fail(error)
-        self._gates.landed()
-        self._landed.set()
-
-    def _rebuild(self, sink: Sink, only: Sequence[str] | None) -> None:
+    def _rebuild(self, only: Sequence[str] | None) -> None:
         """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
         contents = self.contents
         assert contents.skeleton is not None
-        self._on_arrival = self._gates.open
-        self._release(self._fetch.units)
+        self._delivery.release_all()
         with self._recorder.during("build"):
-            tensors = views(contents.header, sink.memory, self._source.name)
+            tensors = views(contents.header, self._delivery.memory, self._source.name)
             if self._faults and not self._watched and not contents.checked:
                 # Whoever touches a page that is not there waits for it in the kernel.
                 self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
@@ -179,20 +129,20 @@ class Loading:
                     contents.skeleton, contents.header, tensors, self._source.name, self._gates, only
                 )
 
-    def _construct(self, build: Build, sink: Sink) -> None:
+    def _construct(self, build: Build) -> None:
         """The papers' way: a model that its own code builds, and tensors that take their places in it."""
-        strategy, recorder, contents = self.strategy, self._recorder, self.contents
+        strategy, recorder, contents, delivery = self.strategy, self._recorder, self.contents, self._delivery
         applier = Applier(
             contents, self._gates, recorder, copy=strategy.apply == "copy", ordered=strategy.ordered
         )
-        self._on_arrival, self._on_failure = applier.arrived, applier.cancel
+        delivery.on_arrival, delivery.on_failure = applier.arrived, applier.cancel
         if strategy.fetch in ("at_once", "mapped"):
-            self._release(self._fetch.units)
+            delivery.release_all()
 
         def made(unit: int, started_s: float, ended_s: float) -> None:
             recorder.add("build", unit, started_s, ended_s)
             if strategy.fetch == "behind":
-                self._release((unit,))
+                delivery.release((unit,))
 
         construction = Construction(build, names_by_unit(contents), made)
         if strategy.initialise:
@@ -204,11 +154,11 @@ class Loading:
         self.model.eval()
         fitted = self._guarded(strategy.overlap)
         if strategy.overlap:
-            applier.start(fitted, sink.memory)
+            applier.start(fitted, delivery.memory)
             return
-        self._release(self._fetch.units)
-        self._landed.wait()
-        applier.run(fitted, sink.memory)
+        delivery.release_all()
+        delivery.landed.wait()
+        applier.run(fitted, delivery.memory)
         self._gates.wait_all()
         if self._watched:
             self._guarded(True)
@@ -224,32 +174,10 @@ class Loading:
             self._gates.install(modules_of(self.model), unit_of)
         return fitted
 
-    def _release(self, units: Sequence[int]) -> None:
-        empty = [unit for unit in units if not self.contents.header.units[unit].nbytes]
-        wanted = [unit for unit in units if unit not in empty]
-        self._fetchers.release(self._number, wanted, self._read_bytes)
-        for unit in empty:
-            self._on_arrival(unit)
-        if self._fetch.end_if_empty():
-            self._fetchers.forget(self._number)
-
-    def _arrived(self, unit: int) -> None:
-        self._on_arrival(unit)
-        if self.strategy.scheduled:
-            self._fetchers.go_on(self._number, unit)
-
-    def _failed(self, error: BaseException) -> None:
-        self._gates.fail(error)
-        self._on_failure()
-        self._give_back()
-
-    def _stalled(self, unit: int) -> None:
-        self._fetchers.stall(self._number, unit)
-
     @property
     def done(self) -> bool:
         """Whether every weight is in its place."""
-        return self._gates.opened and self._landed.is_set()
+        return self._delivery.done
 
     def prime(self) -> Prime | None:
         """The calls that the object was packed with. None where there are none, or were not asked for."""
@@ -259,18 +187,15 @@ class Loading:
     def wait(self) -> None:
         """Returns when every weight is in its place, on a device too. Raises the error with which the load
         failed."""
-        self._gates.wait_all()
-        self._landed.wait()
-        self._gates.wait_all()  # a copy may have failed on its way
+        self._delivery.wait()
 
     def promote(self, priority: Priority) -> None:
         """Somebody more (or less) important waits for this now."""
-        self._priority = priority
-        self._fetchers.promote(self._number, priority)
+        self._delivery.promote(priority)
 
     def stop(self) -> None:
         """Gives up what is still on its way: who waits for it gets an error. After `done` it does nothing."""
-        self._fetchers.stop(self._number, LoadStopped(f"{self._source.name}: the load was given up"))
+        self._delivery.stop(LoadStopped(f"{self._source.name}: the load was given up"))
 
     def finish(self, end_s: float | None = None) -> Timeline:
         """What happened when; `end_s` (of time.perf_counter) is when the first answer was there, else now."""

@@ -1,4 +1,4 @@
-"""How processes end with whom they were made for, and the users of those that install packages."""
+"""Who installs packages: users of their own, and how all of their processes are ended."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ import subprocess
 import sys
 import zlib
 
-from glowplug.node.isolation import syscalls
-
 _FIRST_UID = 1_879_048_192
 _UIDS = 200_000_000
 _KILL_S = 10.0
-
-
-def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
-    """SIGKILL, or `number`, for this process as soon as `parent`'s thread that made it is gone. Exits when it
-    already is.
-
-    The kernel clears the setting when the user changes and on fork: call it after both.
-    """
-    syscalls.signal_at_parents_end(number)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def kill_group(leader: int) -> None:

@@ -23,7 +23,7 @@ import msgspec
 from glowplug.bundle.environments import CONSTRAINTS, REQUIREMENTS
 from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.provided import place, remove_placed
-from glowplug.node import guard
+from glowplug.core.forks import die_with_parent
 from glowplug.node.isolation import syscalls
 from glowplug.node.mounts import closed_ancestor
 
@@ -68,7 +68,7 @@ def main() -> None:
     syscalls.no_new_privileges()
     # A package's build is a process that knows nothing of us: it must go with its group.
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
-    guard.die_with_parent(int(sys.argv[1]), signal.SIGTERM)
+    die_with_parent(int(sys.argv[1]), signal.SIGTERM)
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     order = msgspec.json.decode(sys.argv[2], type=Order)
@@ -89,7 +89,7 @@ def install(order: Order) -> int:
     parent = os.getpid()
     process = subprocess.Popen(
         install_command(order, attempt / "bin" / "python"), cwd=order.home, stdin=subprocess.DEVNULL,
-        preexec_fn=lambda: guard.die_with_parent(parent),
+        preexec_fn=lambda: die_with_parent(parent),
     )  # fmt: skip
     status = watch(process, order, lambda: tree_bytes(attempt) + tree_bytes(Path(order.home)))
     remove_placed(packages)

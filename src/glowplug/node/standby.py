@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
+from glowplug.core.forks import die_with_parent
 from glowplug.node import wire, zygote
-from glowplug.node.guard import die_with_parent
 from glowplug.node.imports import lasting_threads
 from glowplug.node.isolation import launch, syscalls
 

@@ -20,7 +20,8 @@ from glowplug.loader.arbiter import Priority
 from glowplug.loader.arriving import announce, announce_failure
 from glowplug.loader.contents import Contents, read_contents
 from glowplug.loader.errors import PackCorrupt
-from glowplug.loader.fetching import Fetch, Fetchers
+from glowplug.loader.fetchers import Fetchers
+from glowplug.loader.fetching import Fetch
 from glowplug.loader.sinks import HostSink
 from glowplug.loader.sources import open_source
 from glowplug.loader.sources.base import WeightSource

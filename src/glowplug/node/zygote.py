@@ -17,9 +17,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
+from glowplug.core.forks import die_with_parent, run_and_exit
 from glowplug.node import procfs, share, wire
-from glowplug.node.guard import die_with_parent
 from glowplug.node.imports import Importer, lasting_threads
 from glowplug.node.isolation import child as isolation
 from glowplug.node.isolation import strays, syscalls
@@ -136,7 +137,8 @@ def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], 
             wire.close_all(descriptors)
             continue
         if pid == 0:
-            _become_child(message, descriptors, child, (sock.fileno(), wake_in, wake_out))
+            inherited = (sock.fileno(), wake_in, wake_out)
+            run_and_exit(partial(_become_child, message, descriptors, child, inherited))
         forked.add(pid)
         try:
             handle = os.pidfd_open(pid)
@@ -166,31 +168,18 @@ def _reap(sock: socket.socket, forked: set[int]) -> None:
         strays.end_strays(forked.__contains__)
 
 
-def _become_child(message: Fork, descriptors: list[int], child: Child, inherited: tuple[int, ...]) -> None:
-    """Leaves the zygote's life behind and runs the role. Never returns."""
-    exit_code = 1
-    try:
-        parent = os.getppid()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a worker that is not yet one reads its cancels later
-        wire.close_all(inherited)
-        control, *given = descriptors
-        os.setsid()
-        extra = settle_as(message, given, parent)
-        child(message, socket.socket(fileno=control), extra)
-        exit_code = 0
-    except KeyboardInterrupt:
-        pass
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(exit_code)
+def _become_child(message: Fork, descriptors: list[int], child: Child, inherited: tuple[int, ...]) -> int:
+    """Leaves the zygote's life behind and runs the role. The exit status."""
+    parent = os.getppid()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a worker that is not yet one reads its cancels later
+    wire.close_all(inherited)
+    control, *given = descriptors
+    os.setsid()
+    extra = settle_as(message, given, parent)
+    child(message, socket.socket(fileno=control), extra)
+    return 0
 
 
 def settle_as(message: Fork, descriptors: list[int], parent: int) -> list[int]:

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from glowplug.compose import System
-from glowplug.core.errors import GlowplugError, Unavailable
+from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.gateway.access_log import Lines
 from glowplug.server.line_writer import LineWriter
@@ -106,9 +106,10 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
     connections = min(options.gateway.max_connections, raise_open_files())
     gateway = msgspec.structs.replace(options.gateway, max_connections=connections)
     if gateway.host not in ("127.0.0.1", "::1", "localhost") and not gateway.token:
-        raise Unavailable(
+        raise InvalidArguments(
             f"listening on {gateway.host} lets others deploy code here: "
-            "give a token with --token or GLOWPLUG_TOKEN"
+            "give a token with --token or GLOWPLUG_TOKEN",
+            "token",
         )
     with contextlib.ExitStack() as cleanup:
         lock = lock_state(Path(options.node.state_dir))

@@ -32,6 +32,7 @@ def specify(
     if request.limits is not None and request.limits.memory:
         changes["memory_bytes"] = parse_bytes(_si(request.limits.memory), "limits.memory")
     declaration = msgspec.structs.replace(declaration, **changes)
+    declaration.check_memory()
     _check_variables(declaration, database)
     packages = PackagesId("")
     if declaration.requirements is not None:

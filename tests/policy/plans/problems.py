@@ -40,6 +40,7 @@ def partition(facts: WorkloadFacts, workers: int, sent: int = 2) -> PartitionFac
         remote_edges=waiting // 2,
         sent=crossing,
         weights_bytes=np.full(workers, facts.weights_bytes // workers),
+        rows=each * len(facts.layers),
         held_rows=each * 3,
         input_rows=each * 2,
         result_rows=each,

@@ -19,6 +19,7 @@ from glowplug.policy.plans.chooser import (
     score_all,
 )
 from glowplug.policy.plans.facts import Problem
+from glowplug.policy.plans.memory import whole_layers_bytes
 from glowplug.policy.plans.model import DELAYS
 from glowplug.policy.plans.score import MIB, Score, pareto
 from tests.policy.plans.problems import problem, problems
@@ -86,13 +87,12 @@ def test_a_deadline_makes_the_choice_faster_and_a_budget_cheaper() -> None:
 
 def test_what_needs_too_much_memory_lost_by_bytes() -> None:
     large = problem(layers=100, rows=256)
-    weights = large.workload.weights_bytes
     tight = msgspec.structs.replace(large.machine, runtime_bytes=0)
     limited = msgspec.structs.replace(large, machine=tight)
     choice = choose(limited, terms(memory_per_worker_bytes=1_500_000))
     assert choice.chosen.plan != "serial"
-    need = show_bytes(weights + 2 * 256 * 500 * 4)
-    assert why(choice, "serial") == f"needs {need}, limit is 1.5 MB"
+    need = whole_layers_bytes(large.workload.layers, 256, 500)
+    assert why(choice, "serial") == f"needs {show_bytes(need)}, limit is 1.5 MB"
 
 
 def test_others_lost_by_how_much() -> None:

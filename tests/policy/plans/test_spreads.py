@@ -97,9 +97,10 @@ def test_a_hybrid_is_groups_that_do_not_meet_before_the_end() -> None:
 def test_memory_is_named_by_the_largest() -> None:
     facts = problem().workload
     (serial,) = spreads("serial", problem(), 1)
-    assert serial.memory_bytes == facts.weights_bytes + 2 * 64 * 500 * 4
+    assert serial.memory_bytes == facts.weights_bytes + 20 * 6 * 64 + (2 * 500 + 512) * 4 * 64
     (rows,) = spreads("rows", problem(), 4)
-    assert rows.memory_bytes == facts.weights_bytes // 4 + 2 * 48 * 500 * 4
+    kernels = 20 * 6 * 16 + 4 * 6 * 512
+    assert rows.memory_bytes == facts.weights_bytes // 4 + kernels + (2 * 500 + 512) * 4 * 48
 
 
 @pytest.mark.parametrize(

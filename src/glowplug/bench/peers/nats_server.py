@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from glowplug.node.guard import die_with_parent
+from glowplug.core.forks import die_with_parent
 
 READY_S = 30.0
 _POLL_S = 0.02

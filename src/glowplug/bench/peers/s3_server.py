@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from glowplug.bench.peers import peers_environment
 from glowplug.bench.systems.processes import end_tree
-from glowplug.node.guard import die_with_parent
+from glowplug.core.forks import die_with_parent
 
 READY_S = 60.0
 POLL_S = 0.05

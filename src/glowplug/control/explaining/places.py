@@ -8,11 +8,11 @@ from math import inf
 import msgspec
 
 from glowplug.control.context import Context
-from glowplug.control.estimates import worth_on_device
 from glowplug.control.fleet.records import Device
 from glowplug.control.fleet.view import FleetView
 from glowplug.control.records import Instance
 from glowplug.control.views import FunctionView
+from glowplug.control.worth import worth_on_device
 from glowplug.core.explanation import Candidate, Place, PlaceState
 from glowplug.core.ids import DeviceId, FunctionId
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from glowplug.control import growth, holdings, memory
 from glowplug.control.context import Context
-from glowplug.control.estimates import demand, needed_soon, weight_bytes, worth_below_devices
 from glowplug.control.fleet import places
 from glowplug.control.records import Instance, Node, Version, key_of
+from glowplug.control.sizes import weight_bytes
+from glowplug.control.worth import demand, needed_soon, worth_below_devices
 from glowplug.core.ids import NodeId
 
 

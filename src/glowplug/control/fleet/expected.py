@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from glowplug.control import estimates
+from glowplug.control import origins, sizes
 from glowplug.control.context import Context
 from glowplug.control.records import Version
 from glowplug.core.ids import FunctionId, NodeId
@@ -35,7 +35,7 @@ class ExpectedByFunction(dict[FunctionId, Expected]):
         found = self[function] = Expected(
             version=version,
             alone_s=batch_s(self._c, function, 1),
-            model_bytes=estimates.model_bytes(version),
+            model_bytes=sizes.model_bytes(version),
             most_at_once=most_at_once(version),
             latency_target_s=version.spec.declaration.latency_target_s,
         )
@@ -63,7 +63,7 @@ def batch_s(c: Context, function: FunctionId, count: int) -> float:
 
 def load_s(c: Context, version: Version, node: NodeId) -> float:
     """With its environment, where that has to come first."""
-    took_s = estimates.load_s(c, version, node)
+    took_s = origins.load_s(c, version, node)
     if version.environment in c.store.environments:
         return took_s
     return c.policies.costs.expect_s(version.environment, "environment") + took_s

@@ -6,9 +6,10 @@ from functools import partial
 
 from glowplug.control import offers
 from glowplug.control.context import Context
-from glowplug.control.estimates import device_bytes, device_score_now, instance_bytes, too_big, too_large
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Version
+from glowplug.control.sizes import device_bytes, instance_bytes, too_big, too_large
+from glowplug.control.worth import device_score_now
 
 
 def suits(c: Context, device: Device, version: Version) -> bool:

@@ -8,17 +8,12 @@ from math import inf
 from glowplug.control import growth, holdings, instances, memory, offers
 from glowplug.control import lines as starved
 from glowplug.control.context import Context
-from glowplug.control.estimates import (
-    best_origin,
-    device_bytes,
-    device_score_now,
-    instance_bytes,
-    too_big,
-    too_large,
-)
 from glowplug.control.fleet import cache, fits, lines, places
 from glowplug.control.fleet.records import Device
+from glowplug.control.origins import best_origin
 from glowplug.control.records import Function, Version
+from glowplug.control.sizes import device_bytes, instance_bytes, too_big, too_large
+from glowplug.control.worth import device_score_now
 from glowplug.core.commands import Target
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import FunctionId, InstanceId

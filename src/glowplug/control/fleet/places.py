@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from glowplug.control.context import Context
-from glowplug.control.estimates import worth_on_device
 from glowplug.control.fleet import queues
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Instance
+from glowplug.control.worth import worth_on_device
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
 
 LONGEST_PAUSE_S = 60.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from glowplug.control import answers, bindings
 from glowplug.control.context import Context
-from glowplug.control.estimates import replicas_wanted
 from glowplug.control.fleet import fits, lines, loads, places, queues
 from glowplug.control.fleet.records import Device
 from glowplug.control.fleet.view import FleetView
 from glowplug.control.records import Function, Version
+from glowplug.control.wants import replicas_wanted
 from glowplug.core.ids import FunctionId, InstanceId
 from glowplug.policy.scheduling import Load, Send
 

@@ -9,17 +9,13 @@ from math import inf
 
 from glowplug.control import offers
 from glowplug.control.context import Context
-from glowplug.control.estimates import (
-    device_bytes,
-    device_score_now,
-    instance_bytes,
-    load_origin,
-    weight_bytes,
-)
 from glowplug.control.fleet.device_view import DeviceView
 from glowplug.control.fleet.expected import ExpectedByFunction, batch_s, load_s
 from glowplug.control.fleet.records import Device
+from glowplug.control.origins import load_origin
 from glowplug.control.records import Request
+from glowplug.control.sizes import device_bytes, instance_bytes, weight_bytes
+from glowplug.control.worth import device_score_now
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
 
 _NOWHERE: Mapping[DeviceId, None] = {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from glowplug.control.context import Context
-from glowplug.control.estimates import most_workers
 from glowplug.control.records import Function, Version
+from glowplug.control.wants import most_workers
 from glowplug.core.ids import FunctionId
 from glowplug.core.ladder import Step
 

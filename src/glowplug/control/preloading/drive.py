@@ -6,10 +6,11 @@ from math import inf
 
 from glowplug.control import bindings, gangs, growth, instances, placement
 from glowplug.control.context import Context
-from glowplug.control.estimates import best_origin, freed_bytes, instance_bytes, loaded_bytes, zygote_bytes
+from glowplug.control.origins import best_origin
 from glowplug.control.preloading import candidates, sandboxes
 from glowplug.control.preloading.view import PreloadView, SandboxView
 from glowplug.control.records import Function, Instance, Version
+from glowplug.control.sizes import freed_bytes, instance_bytes, loaded_bytes, zygote_bytes
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step

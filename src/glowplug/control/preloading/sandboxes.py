@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from glowplug.control import gangs, growth, holdings, instances
 from glowplug.control.context import Context
-from glowplug.control.estimates import loaded_bytes
 from glowplug.control.records import Function, Instance, Version, key_of
+from glowplug.control.sizes import loaded_bytes
 from glowplug.core.commands import Target
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step

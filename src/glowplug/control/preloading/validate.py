@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from glowplug.control.context import Context
-from glowplug.control.estimates import loaded_bytes
 from glowplug.control.preloading import sandboxes
+from glowplug.control.sizes import loaded_bytes
 
 
 def check_preloads(c: Context) -> None:

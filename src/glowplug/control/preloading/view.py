@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from glowplug.control import gangs, placement
 from glowplug.control.context import Context
-from glowplug.control.estimates import best_origin, instance_bytes, loaded_bytes, weight_bytes, zygote_bytes
+from glowplug.control.origins import best_origin
 from glowplug.control.preloading import candidates, sandboxes
 from glowplug.control.records import Instance, Version, key_of
+from glowplug.control.sizes import instance_bytes, loaded_bytes, weight_bytes, zygote_bytes
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable
 from typing import NoReturn
 
-from glowplug.node.guard import die_with_parent
+from glowplug.core.forks import die_with_parent, signal_at_parents_end
 from glowplug.node.isolation import strays, syscalls
 
 _INIT = 1
@@ -68,7 +68,7 @@ def _fork_and(stay: Callable[[int], NoReturn]) -> None:
     child = os.fork()
     if child == 0:
         os.close(dropped)
-        syscalls.signal_at_parents_end(signal.SIGKILL)
+        signal_at_parents_end(signal.SIGKILL)
         gone = _ended(kept)
         os.close(kept)
         if gone:

@@ -19,7 +19,7 @@ _MNT_DETACH = 2
 CAP_KILL, CAP_SETGID, CAP_SETUID = 5, 6, 7
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
+_PR_SET_DUMPABLE, _PR_SET_NAME = 4, 15
 _ARG_START = 45
 """In /proc/PID/stat, counted from the first field after the command's name."""
 _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38
@@ -64,11 +64,6 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
 def unmount(target: str) -> None:
     """At once for who looks; the kernel frees it when nobody uses it any more."""
     _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"umount {target}")
-
-
-def signal_at_parents_end(number: int) -> None:
-    """The kernel clears this when the user changes, and on fork."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
 
 
 def no_new_privileges() -> None:

@@ -99,6 +99,7 @@ class PartitionFacts(msgspec.Struct, frozen=True, eq=False):
     remote_edges: Counts  # (L, P)
     sent: Counts  # (L, P, P)
     weights_bytes: Counts  # (P,)
+    rows: Counts  # (P,), that a worker computes, of all layers
     held_rows: Counts  # (P,)
     input_rows: Counts  # (P,), rows of the network's input that a worker reads
     result_rows: Counts  # (P,), rows of the last layer that a worker computes

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 MIB_PER_VCPU = 1769
 """From so much memory on, a Lambda function has one whole vCPU; below, a share of one in proportion."""
+RUNTIME_BYTES = 150 * 2**20
+"""What a worker holds without its part, as function platforms and control groups count: interpreter, numpy,
+numba with LLVM, a channel's client."""
 Some = TypeVar("Some", float, NDArray[np.float64])
 
 
@@ -44,7 +47,7 @@ class MachineModel(msgspec.Struct, frozen=True):
     encode: CodecCost = CodecCost()
     decode: CodecCost = CodecCost()
     load_bytes_s: float = 75e6
-    runtime_bytes: int = 150 * 2**20
+    runtime_bytes: int = RUNTIME_BYTES
     slowdown: float = 1.0
     threads: int = 1
 

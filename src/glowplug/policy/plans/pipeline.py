@@ -13,6 +13,7 @@ import numpy as np
 
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, Problem, Reals
+from glowplug.policy.plans.memory import whole_layers_bytes
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, split, transfers
 
 MICRO_BATCHES = (8, 32, 64)
@@ -73,7 +74,7 @@ def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int) -
         samples=(0, workload.samples),
         rows=widest,
         chunk_samples=chunk,
-        memory_bytes=weights + 3 * widest * chunk * VALUE_BYTES,
+        memory_bytes=whole_layers_bytes(mine, widest, chunk) + widest * chunk * VALUE_BYTES,
         load_bytes=weights + inputs,
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, Problem
+from glowplug.policy.plans.memory import whole_layers_bytes
 from glowplug.policy.plans.spread import Cut, Share, Spread, gathered, split
 
 CHUNK_SAMPLES = 1024
@@ -54,6 +55,6 @@ def _share(problem: Problem, worker: int, samples: tuple[int, int]) -> Share:
         samples=samples,
         rows=workload.widest,
         chunk_samples=chunk,
-        memory_bytes=workload.weights_bytes + 2 * workload.widest * chunk * VALUE_BYTES,
+        memory_bytes=whole_layers_bytes(workload.layers, workload.widest, chunk),
         load_bytes=workload.weights_bytes + workload.input_rows * chunk * VALUE_BYTES,
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, PartitionFacts, Problem, Reals
+from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, transfers
 
 
@@ -42,8 +43,7 @@ def by_rows(problem: Problem, partition: PartitionFacts) -> Spread:
                 samples=(0, samples),
                 rows=int(partition.held_rows[worker]),
                 chunk_samples=samples,
-                memory_bytes=int(partition.weights_bytes[worker])
-                + 2 * int(partition.held_rows[worker]) * samples * VALUE_BYTES,
+                memory_bytes=_held_bytes(partition, worker, samples),
                 load_bytes=int(partition.weights_bytes[worker])
                 + int(partition.input_rows[worker]) * samples * VALUE_BYTES,
             )
@@ -53,6 +53,13 @@ def by_rows(problem: Problem, partition: PartitionFacts) -> Spread:
         idle_s=idle_s,
         transfers=row_transfers(problem, partition),
     )
+
+
+def _held_bytes(partition: PartitionFacts, worker: int, samples: int) -> int:
+    rows, edges = int(partition.rows[worker]), int(partition.edges[:, worker].sum())
+    kernels = kernel_bytes(rows, edges, has_some=True)
+    buffers = buffer_bytes(int(partition.held_rows[worker]), samples)
+    return int(partition.weights_bytes[worker]) + kernels + buffers
 
 
 def _compute(problem: Problem, partition: PartitionFacts) -> tuple[Reals, Reals]:

@@ -1,0 +1,72 @@
+"""After an event: what it marked is followed up, until nothing is marked (context.py has the marks)."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from glowplug.control import builds, memory, offers
+from glowplug.control.context import Context
+from glowplug.control.fleet import schedule
+from glowplug.control.preloading import drive
+from glowplug.control.pump import pump
+from glowplug.control.records import Node
+from glowplug.control.resting import rest
+
+Mark = TypeVar("Mark")
+
+
+def settle(c: Context) -> None:
+    """Follows up on what the event changed, until nothing is marked."""
+    while True:
+        pumped = bool(c.dirty)
+        while c.dirty:
+            pump(c, _take(c.dirty))
+        if c.fleet_check:
+            # Before memory is given to others: what has just come to a device may be about to be used.
+            c.fleet_check = False
+            schedule.run(c)
+        elif c.unoffered:
+            offers.settle(c)
+        elif c.freed:
+            node = c.store.nodes.get(_take(c.freed))
+            if node is not None:
+                _feed(c, node)
+                c.build_check = c.build_check or bool(c.store.build_queue)
+        elif c.build_check:
+            c.build_check = False
+            builds.start(c)
+        elif c.invoked:
+            used = c.store.instances.get(_take(c.invoked))
+            if used is not None:
+                drive.invoked(c, used)
+        elif c.idled:
+            idle = c.store.instances.get(_take(c.idled))
+            if idle is not None and idle.slot in ("idle", "busy"):
+                rest(c, idle)
+        elif pumped or c.preload_check:
+            c.preload_check = False
+            drive.run(c)
+        else:
+            return
+
+
+def _feed(c: Context, node: Node) -> None:
+    """Memory became free: those who wait for it try again, in order, until one must wait on."""
+    memory.relieve(c, node)
+    while node.starved:
+        head = next(iter(node.starved))
+        pump(c, head)
+        if next(iter(node.starved), None) == head:
+            return
+    while node.patient:
+        head = _take(node.patient)
+        pump(c, head)
+        if head in node.patient:
+            return
+
+
+def _take(marks: dict[Mark, None]) -> Mark:
+    """The mark that was made first; it is no longer one."""
+    first = next(iter(marks))
+    del marks[first]
+    return first

@@ -1,0 +1,87 @@
+"""How many bytes something is given before it was measured, and what of it could never fit."""
+
+from __future__ import annotations
+
+from glowplug.control.context import Context
+from glowplug.control.fleet.records import Device
+from glowplug.control.records import Version, key_of
+from glowplug.core.ids import InstanceId, NodeId
+
+
+def _padded(c: Context, estimate_bytes: int) -> int:
+    return int(estimate_bytes * c.settings.reserve_factor) + c.settings.reserve_margin_bytes
+
+
+def environment_bytes(c: Context, environment: str) -> int:
+    measured = c.policies.costs.held_bytes(environment)
+    if measured is None:
+        return c.settings.environment_estimate_bytes
+    return measured + c.settings.reserve_margin_bytes
+
+
+def zygote_bytes(c: Context, version: Version) -> int:
+    return _padded(c, version.facts.staged_bytes if version.facts else 0)
+
+
+def instance_bytes(c: Context, version: Version) -> int:
+    """What a new instance is given: what it may need, or on the `process` substrate its sandbox's limit."""
+    facts = version.facts
+    if c.settings.substrate == "process":
+        return max(version.spec.declaration.memory_bytes, loaded_bytes(version))
+    return _padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0)
+
+
+def loaded_bytes(version: Version) -> int:
+    """What an instance holds once everything is loaded in it."""
+    return version.facts.parked_bytes if version.facts else 0
+
+
+def weight_bytes(version: Version) -> int:
+    return version.facts.weight_bytes if version.facts else 0
+
+
+def freed_bytes(c: Context, key: str) -> int:
+    """What is free once this holding is gone: with the head of a gang go its parts."""
+    ledger, holding = c.store.ledger, c.store.holdings[key]
+    if holding.target.kind != "instance":
+        return ledger.held_bytes(key)
+    parts = c.store.instances[InstanceId(int(holding.target.key))].parts
+    return ledger.held_bytes(key) + sum(map(ledger.held_bytes, parts))
+
+
+def too_big(c: Context, version: Version, node: str, top_bytes: int) -> str | None:
+    """Words when `top_bytes`, with what they must stand on, could never fit at `node`."""
+    environment = key_of("environment", node, version.spec.environment_key)
+    base_bytes = c.store.ledger.held_bytes(environment) or environment_bytes(c, version.spec.environment_key)
+    total_bytes = base_bytes + top_bytes
+    context_bytes = c.store.nodes[NodeId(node)].context_bytes
+    budget_bytes = c.store.ledger.budget[node] - context_bytes
+    if total_bytes <= budget_bytes:
+        return None
+    beside = " beside its devices' contexts" if context_bytes else ""
+    return (
+        f"{version.spec.function} needs {total_bytes / 1e6:.0f} MB with its environment, more than the "
+        f"memory budget of node {node} ({budget_bytes / 1e6:.0f} MB{beside}): raise the budget or "
+        "declare less memory"
+    )
+
+
+def device_bytes(version: Version, device: Device) -> int:
+    """What a worker with the model takes of the device: its model and its context."""
+    return model_bytes(version) + device.context_bytes
+
+
+def model_bytes(version: Version) -> int:
+    """What it takes beside its context: measured, declared, or its weights and as much as it may need."""
+    facts, declared = version.facts, version.spec.declaration
+    own_bytes = facts.device_bytes if facts is not None else 0
+    return own_bytes or declared.device_memory_bytes or weight_bytes(version) + declared.memory_bytes
+
+
+def too_large(c: Context, version: Version, device: Device) -> str:
+    """Words for a model that could never lie there."""
+    need_bytes, capacity_bytes = device_bytes(version, device), c.store.fleet.ledger.budget[device.id]
+    return (
+        f"{version.spec.function} needs {need_bytes / 1e6:.0f} MB of a device, and {device.id} has "
+        f"{capacity_bytes / 1e6:.0f} MB: use a larger device, or a smaller model or batch"
+    )

@@ -1,0 +1,57 @@
+"""Where the weights of a load go: memory of this process, a file's mapping, or room on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from glowplug.loader.arena import NO_ARENA, Arena
+from glowplug.loader.contents import Contents
+from glowplug.loader.devices.base import Device
+from glowplug.loader.mapping_source import map_weights
+from glowplug.loader.sinks import DeviceSink, HostSink, MappedDeviceSink, Sink
+from glowplug.loader.sources import WeightSource
+from glowplug.loader.strategies import Strategy
+
+
+class Destination(NamedTuple):
+    """A place of the weights' size, and the way there."""
+
+    sink: Sink
+    source: WeightSource
+    """Whose reads fill the sink."""
+    give_back: Callable[[], object] = lambda: None
+    """Of room on a device; it stays reserved for as long as the process lives when the load ends well."""
+
+
+def destination(
+    source: WeightSource, contents: Contents, strategy: Strategy, device: Device, arena: Arena
+) -> Destination:
+    """Room for the contents' weights, as the strategy wants it.
+
+    Raises DeviceFull, what the device raises, and ValueError for a source that cannot be mapped; then nothing
+    is held.
+    """
+    nbytes, on_host = contents.header.weights_nbytes, device.name == "cpu"
+    if not nbytes:
+        return Destination(HostSink(None), source)
+    if strategy.fetch == "mapped":
+        memory, populating = map_weights(source, contents.weights_offset, nbytes, private=on_host)
+        if on_host:
+            return Destination(HostSink(memory), populating)
+        return _on_device(device, nbytes, populating, lambda room: MappedDeviceSink(device, room, memory))
+    if on_host:
+        lender = arena if strategy.recycled else NO_ARENA
+        return Destination(HostSink(lender.lend(nbytes)), source)
+    slots = (strategy.parallel or source.advice.parallel) + 1
+    return _on_device(device, nbytes, source, lambda room: DeviceSink(device, room, slots))
+
+
+def _on_device(device: Device, nbytes: int, source: WeightSource, sink: Callable[[Any], Sink]) -> Destination:
+    reservation = device.reserve(nbytes)
+    try:
+        return Destination(sink(device.allocate(reservation)), source, partial(device.release, reservation))
+    except BaseException:
+        device.release(reservation)
+        raise

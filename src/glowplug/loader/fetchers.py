@@ -1,0 +1,149 @@
+"""I/O threads: one `Fetchers` serves all loads of a process; its arbiter says what each thread reads next.
+
+Each class has threads of its own. Reading costs processor time too, for copies and checks, and a first pass
+of a higher class may compute on the same cores long after its own last weight came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Sequence
+
+from glowplug.loader.arbiter import PARALLEL, Arbiter, Job, Priority
+from glowplug.loader.fetching import Fetch
+from glowplug.loader.sinks import READ_BYTES
+
+_NICER = {Priority.INTERACTIVE: 0, Priority.BATCH: 8, Priority.BACKGROUND: 15}
+"""Than their process: a seventh, and a thirtieth, of a core that it wants for what it computes."""
+_HIGHEST_NICENESS = 19
+
+
+class Fetchers:
+    """I/O threads for all loads of a process, at most `threads` a class. They start when there is work and
+    end when there is none.
+    """
+
+    def __init__(self, threads: int = 8) -> None:
+        self._arbiter = Arbiter()
+        self._condition = threading.Condition()
+        self._fetches: dict[int, Fetch] = {}
+        self._parallel: dict[int, tuple[Priority, int]] = {}
+        self._limits = {kind: min(threads, most) for kind, most in PARALLEL.items()}
+        self._running = dict.fromkeys(Priority, 0)
+        self._numbers = itertools.count(1)
+
+    def start(self, fetch: Fetch, priority: Priority, *, weight: float = 1.0, parallel: int = 4) -> int:
+        """Takes a load on; returns the number by which the other methods know it. Nothing is read yet."""
+        with self._condition:
+            number = self._arbiter.add((), priority, weight, parallel)
+            self._fetches[number] = fetch
+            self._parallel[number] = (priority, parallel)
+        return number
+
+    def release(self, number: int, units: Sequence[int], read_bytes: int = READ_BYTES) -> None:
+        """These units may be read now, in this order, after those released before."""
+        with self._condition:
+            fetch = self._fetches.get(number)
+            if fetch is not None:
+                self._arbiter.extend(number, fetch.ranges(units, read_bytes))
+                self._staff(self._parallel[number][0])
+                self._condition.notify_all()
+
+    def stall(self, number: int, unit: int) -> None:
+        """A computation waits for the unit: it is read next."""
+        with self._condition:
+            self._arbiter.stall(number, unit)
+
+    def go_on(self, number: int, unit: int) -> None:
+        """The unit is there."""
+        with self._condition:
+            self._arbiter.go_on(number, unit)
+            self._condition.notify()
+
+    def forget(self, number: int) -> None:
+        """The load is over, and was so without a read."""
+        with self._condition:
+            self._drop(number)
+
+    def promote(self, number: int, priority: Priority) -> None:
+        """The load counts as one of another class from its next read on."""
+        with self._condition:
+            self._arbiter.promote(number, priority)
+            if number in self._parallel:
+                self._parallel[number] = (priority, self._parallel[number][1])
+                self._staff(self._parallel[number][0])
+            self._condition.notify_all()
+
+    def stop(self, number: int, error: BaseException) -> None:
+        """Gives a load up; who waits for it gets `error`. Reads under way end by themselves."""
+        with self._condition:
+            fetch = self._drop(number)
+        if fetch is not None:
+            fetch.fail(error)
+
+    @property
+    def threads(self) -> int:
+        """How many run now."""
+        with self._condition:
+            return sum(self._running.values())
+
+    def _drop(self, number: int) -> Fetch | None:
+        """Lets go of a load, and of the threads that only it needed; holds the lock."""
+        self._arbiter.remove(number)
+        self._parallel.pop(number, None)
+        self._condition.notify_all()
+        return self._fetches.pop(number, None)
+
+    def _staff(self, kind: Priority) -> None:
+        """Sees that enough threads serve this class; holds the lock."""
+        wanted = sum(most for priority, most in self._parallel.values() if priority == kind)
+        for _ in range(min(self._limits[kind], wanted) - self._running[kind]):
+            self._running[kind] += 1
+            name = f"fetch-{next(self._numbers)}"
+            threading.Thread(target=self._work, args=(kind,), name=name, daemon=True).start()
+
+    def _work(self, kind: Priority) -> None:
+        _stand_back(kind)
+        while (job := self._next(kind)) is not None:
+            fetch = self._fetches.get(job.load)
+            if fetch is not None:
+                fetch.read(job.range)
+            self._finish(job, fetch)
+
+    def _next(self, kind: Priority) -> Job | None:
+        """Waits for something to read; None when this thread is not needed any more."""
+        with self._condition:
+            while True:
+                job = self._arbiter.next(kind, kind)
+                if job is not None:
+                    return job
+                if not self._arbiter.serves(kind, kind):
+                    self._running[kind] -= 1
+                    return None
+                self._condition.wait()
+
+    def _finish(self, job: Job, fetch: Fetch | None) -> None:
+        with self._condition:
+            self._arbiter.done(job)
+            if fetch is not None and fetch.over.is_set():
+                self._drop(job.load)
+            # Whoever had to yield to this load, or waited in vain, looks again.
+            self._condition.notify_all()
+
+
+def niceness_of(kind: Priority) -> int:
+    """What a class's threads have in this process, by what its main thread has."""
+    return min(_HIGHEST_NICENESS, os.getpriority(os.PRIO_PROCESS, os.getpid()) + _NICER[kind])
+
+
+def _stand_back(kind: Priority) -> None:
+    """Only the calling thread: on Linux each has a niceness of its own."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness_of(kind))
+
+
+FETCHERS = Fetchers()
+"""Those that `loader.load` uses."""

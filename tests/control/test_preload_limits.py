@@ -1,0 +1,140 @@
+"""What bounds loading ahead: failures, a share of processor and memory, and what it has to be worth."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from glowplug.control.preloading.records import Preloads
+from glowplug.control.preloading.view import PreloadView
+from glowplug.core.commands import Climb
+from glowplug.core.ids import FunctionId
+from tests.control.ahead import call_regularly, climbs, ladder, preloading_world, settings
+from tests.control.world import NODE, SETTINGS, World, spec
+
+
+@pytest.mark.parametrize("crash", [True, False])
+def test_a_pre_load_that_fails_pauses_and_requests_do_not(crash: bool) -> None:
+    world = preloading_world()
+    world.advance(0.0)
+    for number, command in list(world.engine.pending.items()):
+        if isinstance(command, Climb) and command.target.kind == "environment":
+            world.engine.succeed(number)
+    (climb,) = climbs(world, "ahead")
+    if crash:
+        world.engine.fail(climb.id, "function_failed", "it raised", permanent=True)
+    else:
+        world.advance(SETTINGS.climb_timeout_s + 1.0)
+        for number in list(world.engine.pending):
+            world.engine.succeed(number)
+    preloads = world.state.context.store.preloads
+    assert preloads.failed == 1
+    assert preloads.paused_until(FunctionId("ahead.default")) > world.clock.now_s
+    assert len(climbs(world, "ahead")) == 1
+    request = world.ask("ahead")
+    assert len(climbs(world, "ahead")) == 2, "a request does not wait for the pause to end"
+    world.answer(request)
+    assert world.outcome(request) == "done"
+
+
+def test_a_paused_function_is_tried_again_later_and_later() -> None:
+    world = preloading_world()
+    tried = []
+    for _ in range(200):
+        for number, command in list(world.engine.pending.items()):
+            if isinstance(command, Climb) and command.target.kind == "instance":
+                tried.append(world.clock.now_s)
+                world.engine.fail(number, "function_failed", "it raised", permanent=False)
+            elif number in world.engine.pending:
+                world.engine.succeed(number)
+        world.advance(1.0)
+    gaps = [b - a for a, b in itertools.pairwise(tried)]
+    assert len(tried) >= 4
+    assert all(later > 1.5 * sooner for sooner, later in itertools.pairwise(gaps))
+
+
+def test_climbs_ahead_keep_to_their_share_of_a_core() -> None:
+    """At 1 % of a core a node saves up 0.6 s: ten climbs of a second each cannot begin together."""
+    world = World(settings("none", substrate="zygote", preload_cpu_share=0.01), budget_bytes=100_000)
+    world.deploy(*(spec(f"f{n}", preload="always") for n in range(10)))
+    world.engine.answer_all()
+    begun = world.state.context.store.preloads.started
+    assert 1 <= begun < 10
+    assert world.state.context.store.preloads.held_back > 0
+    for _ in range(120):
+        world.advance(10.0)
+        world.engine.answer_all()
+    assert world.state.context.store.preloads.started == 10
+
+
+@pytest.mark.parametrize("price", [{"preload_cpu_price": 2.0}, {"preload_byte_price": 1.0}])
+def test_a_climb_that_costs_more_than_it_spares_is_not_begun(price: dict[str, float]) -> None:
+    world = World(ladder(**price))
+    world.deploy(spec("timer", prewarm="none"))
+    call_regularly(world, "timer", 6)
+    assert world.state.context.store.preloads.started == 0
+
+
+def test_only_a_share_of_memory_is_for_what_nobody_has_used() -> None:
+    """A worker takes 200 bytes of 4,000: two fit into an eighth."""
+    world = World(settings("none", substrate="zygote", preload_memory_share=0.125), budget_bytes=4000)
+    world.deploy(*(spec(f"f{n}", preload="always") for n in range(4)))
+    for _ in range(10):
+        world.engine.answer_all()
+        world.advance(10.0)
+    preloads = world.state.context.store.preloads
+    assert len(preloads.unused) == 2
+    assert preloads.held_back > 0
+
+
+def test_where_much_is_loaded_in_vain_a_climb_has_to_be_worth_more() -> None:
+    preloads = Preloads()
+    world = preloading_world()
+    world.engine.answer_all()
+    instance = next(iter(world.state.context.store.instances.values()))
+    shares = []
+    for number in range(100):
+        preloads.note_started(instance, 90, float(number), 1.0)
+        preloads.note_unused(instance, number + 1.0)
+        shares.append(preloads.used_share(NODE))
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] < 0.2
+    for number in range(100):
+        preloads.note_started(instance, 90, float(number), 1.0)
+        preloads.note_used(instance.id)
+    assert preloads.used_share(NODE) > 0.8
+    world.state.context.store.preloads = preloads
+    usual = PreloadView(world.state.context).cpu_price(NODE)
+    preloads.used_shares[NODE] = 0.0
+    assert PreloadView(world.state.context).cpu_price(NODE) > 2 * usual
+
+
+def test_a_climb_costs_what_those_in_line_for_memory_wait_longer() -> None:
+    """Each of them as long as it climbs, by the share of memory that it takes; an average over about a
+    minute, which is over when nobody has waited for long."""
+    world = World(ladder(environment_estimate_bytes=300), budget_bytes=300 + 10 + 700 + 400)
+    world.parked(spec("busy"))
+    world.deploy(spec("waits"))
+    view = PreloadView(world.state.context)
+    assert view.line_price(NODE) == 0.0
+    answered = world.ask("busy", timeout_s=10_000.0)
+    world.ask("waits", timeout_s=10_000.0)
+    world.engine.answer_all()
+    world.advance(600.0)
+    budget_bytes = world.state.context.store.ledger.budget[NODE]
+    assert view.line_price(NODE) * budget_bytes == pytest.approx(1.0, abs=0.01)
+    world.answer(answered)
+    world.engine.answer_all()
+    assert not world.state.context.store.nodes[NODE].starved
+    world.advance(600.0)
+    world.deploy(spec("later"))
+    assert view.line_price(NODE) * budget_bytes == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_line_is_averaged_over_time_and_a_clock_that_jumps_back_is_no_time() -> None:
+    preloads = Preloads()
+    assert preloads.see_line(NODE, 4, 1000.0) == 4.0
+    assert 2.0 < preloads.see_line(NODE, 0, 1030.0) < 3.0
+    before = preloads.lines[NODE].mean
+    assert preloads.see_line(NODE, 9, 500.0) == before

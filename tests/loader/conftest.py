@@ -1,0 +1,24 @@
+"""A pack that many tests load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glowplug import loader
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Any:
+    """(pack, its weights' offset, input, answer) of a net with many units."""
+    torch = pytest.importorskip("torch", reason="needs the torch extra")
+    from tests.loader import nets
+
+    torch.manual_seed(1)
+    model, x = nets.Wide().eval(), torch.linspace(-1, 1, 512).view(1, 512)
+    loader.pack(model, x, tmp_path / "wide.pack")
+    with loader.open_pack(tmp_path / "wide.pack") as pack, torch.inference_mode():
+        assert len(pack.info.units) >= 4
+        return tmp_path / "wide.pack", pack.info.weights_offset, x, model(x)

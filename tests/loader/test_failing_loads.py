@@ -1,0 +1,145 @@
+"""A load that cannot end well says why to who waits, and leaves nothing behind."""
+
+# ruff: noqa: E402 (whether torch is there decides before anything imports it)
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the torch extra")
+
+from glowplug import loader
+from glowplug.loader.clock import RealClock
+from glowplug.loader.devices import device
+from glowplug.loader.devices.base import Reservation
+from glowplug.loader.devices.virtual import Profile, VirtualDevice
+from glowplug.loader.errors import DeviceFailed
+from glowplug.loader.fetchers import Fetchers
+from glowplug.loader.pipeline import begin
+from glowplug.loader.sources.file import open_file
+from glowplug.loader.sources.memory import MemorySource
+from glowplug.loader.strategies import strategy
+from tests.loader import nets
+from tests.loader.loads import Held, start
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("name", ["streamed", "cicada", "pisel"])
+def test_a_store_that_fails_is_named_to_who_waits(wide: Any, name: str) -> None:
+    path, offset, x, _ = wide
+    source = Held(open_file(path), offset)
+    source.error = OSError("the link is cut")
+    source.go.set()
+    with pytest.raises(OSError, match="the link is cut"):
+        start(source, name, nets.Wide).model(x)
+    assert source.closed.wait(30)
+
+
+def test_a_load_can_be_given_up(wide: Any) -> None:
+    path, offset, x, _ = wide
+    source = Held(open_file(path), offset)
+    loading = start(source, "streamed")
+    loading.stop()
+    with pytest.raises(loader.LoadStopped, match=r"wide\.pack: the load was given up"):
+        loading.model(x)
+    source.go.set()
+
+
+def test_a_load_that_failed_leaves_no_descriptor_and_no_thread(wide: Any) -> None:
+    path, offset, _, _ = wide
+    descriptors, fetchers = len(list(Path("/proc/self/fd").iterdir())), Fetchers()
+    for _ in range(3):
+        source = Held(open_file(path), offset)
+        source.error = OSError("no")
+        source.go.set()
+        loading = begin(source, strategy("streamed"), device=device("cpu"), fetchers=fetchers)
+        with pytest.raises(OSError, match="no"):
+            loading.wait()
+        assert source.closed.wait(30)
+        del loading
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith(("fetch-", "apply")):
+            thread.join(30)
+    assert fetchers.threads == 0
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+@pytest.mark.parametrize("name", ["streamed", "cicada"])
+def test_damage_is_named_by_unit_tensor_and_offset(wide: Any, name: str) -> None:
+    path, offset, x, _ = wide
+    with loader.open_pack(path) as pack:
+        unit = pack.info.units[2]
+    content = bytearray(path.read_bytes())
+    content[offset + unit.offset + 5] ^= 1
+    loading = start(MemorySource(bytes(content), "bad.pack"), name, nets.Wide)
+    with pytest.raises(
+        loader.PackCorrupt, match=rf"bad\.pack: unit 2 \(layers: {unit.layers[0]}.*; tensors: .*bytes"
+    ):
+        loading.model(x)
+
+
+def test_what_is_mapped_is_checked_for_who_asks(wide: Any) -> None:
+    path, offset, x, expected = wide
+    with torch.inference_mode():
+        assert torch.equal(loader.load(path, strategy="mapped", verify=True)(x), expected)
+    with loader.open_pack(path) as pack:
+        unit = pack.info.units[2]
+    with path.open("r+b") as file:
+        file.seek(offset + unit.offset + 5)
+        (byte,) = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(loader.PackCorrupt, match=r"wide\.pack: unit 2 "):
+        loader.load(path, strategy="mapped", verify=True)(x)
+
+
+def test_damage_on_the_way_is_fetched_again(wide: Any) -> None:
+    path, offset, x, expected = wide
+
+    class Flips(MemorySource):
+        flipped = False
+
+        def read_into(self, buffer: Any, at: int, length: int) -> None:
+            super().read_into(buffer, at, length)
+            if at >= offset and not self.flipped:
+                self.flipped = True
+                memoryview(buffer)[3] ^= 255
+
+    loading = start(Flips(path.read_bytes(), "x.pack"), "streamed")
+    with torch.inference_mode():
+        assert torch.equal(loading.model(x), expected)
+
+
+def test_a_load_whose_copy_fails_says_so(wide: Any) -> None:
+    path, _, x, _ = wide
+    card = VirtualDevice(Profile(2**30, 1e9), RealClock())
+    card.fail_copies(1000)
+    loading = begin(open_file(path), strategy("mapped"), device=card, fetchers=Fetchers())
+    with pytest.raises(DeviceFailed, match="failed to copy"):
+        loading.model(x)
+    with pytest.raises(DeviceFailed, match="failed to copy"):
+        loading.wait()
+    assert loading._delivery.landed.wait(30)
+    assert card.free_bytes == card.capacity_bytes, "nothing of it stays reserved"
+
+
+class Broken(VirtualDevice):
+    """Counts room, and has none when it comes to it: another program took the memory."""
+
+    def allocate(self, reservation: Reservation) -> Any:
+        raise DeviceFailed("out of memory")
+
+
+@pytest.mark.parametrize("name", ["streamed", "mapped"])
+def test_a_load_that_cannot_begin_gives_its_room_back(wide: Any, name: str) -> None:
+    card = Broken(Profile(2**30, 1e9), RealClock())
+    with pytest.raises(DeviceFailed, match="out of memory"):
+        begin(open_file(wide[0]), strategy(name), device=card, fetchers=Fetchers())
+    assert card.free_bytes == card.capacity_bytes
