@@ -13,9 +13,9 @@ _GROWTH = 1.6
 _EARLIER = 0.5
 """Of what was waited in vain, when an object was there at the first try: it may have been there for long."""
 _NOTHING = (0.0, 0.0)
-_SELDOM = 3
+_LATER, _NOTE = 3, 1
 """What tells whether its source went on is there at the first look or not for long: the next is as after so
-many misses."""
+many misses. A note is there about when one looks for it first, and there are many to look for."""
 _RECHECK = 8
 """A source that was replaced may have put its layer into other parts than the one before it."""
 
@@ -52,7 +52,7 @@ class Pace:
         return Expected(source, now_s, now_s + first_s, role)
 
     def missed(self, expected: Expected, asked_s: float, now_s: float) -> None:
-        seldom = _SELDOM if expected.role is Role.LATER and self._looks_are_calls else 0
+        seldom = {Role.LATER: _LATER, Role.NOTE: _NOTE}.get(expected.role, 0) if self._looks_are_calls else 0
         wait_s = min(self._most_s, self._first_s * _GROWTH ** (expected.misses + seldom))
         expected.missing_s = asked_s - expected.since_s
         expected.misses += 1
