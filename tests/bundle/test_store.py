@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import tarfile
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -69,6 +71,41 @@ def test_an_upload_is_kept_by_its_content(store: BundleStore, archive: bytes) ->
     assert list(code_files(folder)) == ["app.py"], "packed weights do not travel with the code"
 
 
+def test_who_else_is_served_does_not_wait_for_an_upload_to_be_unpacked(
+    store: BundleStore, archive: bytes
+) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def received() -> str:
+        came = 0
+
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal came
+            yield archive
+            came = turns
+
+        name, _ = await store.receive_upload(chunks(), 2**20)
+        assert turns > came
+        return name
+
+    async def main() -> list[str]:
+        serving = asyncio.create_task(others())
+        await asyncio.sleep(0)
+        names = await asyncio.gather(received(), received())
+        serving.cancel()
+        return names
+
+    first, second = asyncio.run(main())
+    assert first == second
+    assert [path.name for path in leftovers(store)] == [first]
+
+
 @pytest.mark.parametrize("cut", [0, 100, 600, 1600, 2048, 2100])
 def test_a_truncated_upload_leaves_nothing(store: BundleStore, archive: bytes, cut: int) -> None:
     with pytest.raises(InvalidUpload):
@@ -98,6 +135,36 @@ def test_links_and_devices_are_refused(store: BundleStore) -> None:
     for hostile in (link, device):
         with pytest.raises(InvalidUpload):
             receive(store, tar_with((hostile, b"")))
+
+
+def test_a_file_that_claims_more_than_came_is_refused(store: BundleStore) -> None:
+    sparse = tarfile.TarInfo("code/huge")
+    sparse.pax_headers = {
+        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "code/huge",
+        "GNU.sparse.realsize": str(2**44),
+    }  # fmt: skip
+    with pytest.raises(InvalidUpload, match="no regular file"):
+        receive(store, tar_with((sparse, b"0\n".ljust(512, b"\0"))))
+
+
+def test_declarations_without_end_are_refused(store: BundleStore) -> None:
+    with pytest.raises(InvalidUpload, match="more than"):
+        receive(store, tar_with((tarfile.TarInfo(INSPECTION), b" " * (2**24 + 1))), limit=2**25)
+
+
+def test_a_large_file_of_code_is_never_in_memory(store: BundleStore, archive: bytes) -> None:
+    folder = store.upload_path(receive(store, archive))
+    size_bytes = 64 * 2**20
+    with (folder / "code" / "large.bin").open("wb") as file:
+        file.truncate(size_bytes)
+    tracemalloc.start()
+    try:
+        found = code_files(folder)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found["large.bin"] == hashlib.sha256(bytes(size_bytes)).hexdigest()
+    assert peak_bytes < size_bytes / 8
 
 
 def test_an_upload_without_declarations_is_refused(store: BundleStore) -> None:
@@ -137,6 +204,29 @@ def test_a_bundle_is_whole_or_not_there(store: BundleStore, archive: bytes) -> N
     lacking = msgspec.structs.replace(manifest, pack="0" * 64)
     store.publish(lacking, upload / "code")
     assert store.manifest(version) is None, "a bundle whose pack is gone is no bundle"
+
+
+class Mute:
+    """An artifact store that does not answer."""
+
+    def put(self, path: Path, pack: str) -> None:
+        raise OSError("no route to it")
+
+    def url(self, pack: str) -> str:
+        return f"s3://bucket/{pack}.pack"
+
+    def has(self, pack: str) -> bool:
+        raise OSError("no route to it")
+
+
+def test_who_cannot_build_again_trusts_an_artifact_store_that_does_not_answer(tmp_path: Path) -> None:
+    store = BundleStore(tmp_path / "state", Mute())
+    store.prepare()
+    version, declaration = VersionId("0123456789abcdef"), DECLARED.declarations[0]
+    manifest = Manifest(version, FunctionId("shout.default"), declaration, "skeleton", pack="0" * 64)
+    store.publish(manifest, tmp_path)
+    assert store.manifest(version) is None
+    assert store.manifest(version, trusting=True) == manifest
 
 
 def test_garbage_is_what_nothing_names(store: BundleStore, archive: bytes, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from .fakes import Office, failure, office, run
 
 
 class Receiver:
-    """Answers each post with the next of `answers`, else with 200; None lets it wait."""
+    """Answers each post with the next of `answers`, else with 200; None lets it wait, a future until it is
+    set."""
 
     def __init__(self) -> None:
         self.url = ""
         self.got: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[bytes | None] = []
+        self.answers: list[bytes | asyncio.Future[bytes] | None] = []
         self.more = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,6 +37,8 @@ class Receiver:
                 self.got.append((headers, body))
                 self.more.set()
                 said = self.answers.pop(0) if self.answers else b"200 OK"
+                if isinstance(said, asyncio.Future):
+                    said = await said
                 if said is None:
                     await asyncio.Event().wait()
                     return
@@ -106,6 +109,25 @@ def test_a_refusal_and_a_redirect_are_final(tmp_path: Path, said: bytes) -> None
             receiver.answers = [said]
             found = await settled(o, await o.spawn(callback_url=receiver.url))
             assert (found.state, found.attempts) == ("given_up", 1)
+
+    run(scenario)
+
+
+def test_a_result_is_posted_though_an_earlier_end_was_taken_after_it(tmp_path: Path) -> None:
+    """A receiver that has a dead letter retried before it answers."""
+
+    async def scenario() -> None:
+        async with receiving() as receiver, office(tmp_path) as o:
+            taken = asyncio.get_running_loop().create_future()
+            receiver.answers = [taken]
+            o.functions.ready = [failure("function_failed")]
+            call = await o.spawn(callback_url=receiver.url)
+            await receiver.more.wait()
+            await o.desk.retry(call.id)
+            assert (await o.ended(call)).state == "done"
+            taken.set_result(b"200 OK")
+            assert (await settled(o, call)).state == "delivered"
+            assert [headers["x-call-state"] for headers, _ in receiver.got] == ["failed", "done"]
 
     run(scenario)
 

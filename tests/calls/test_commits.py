@@ -81,6 +81,22 @@ def test_a_piece_that_raises_leaves_no_trace_of_itself_and_none_on_others(tmp_pa
     run(scenario)
 
 
+def test_a_disk_that_fails_after_a_commit_costs_neither_it_nor_those_that_follow(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "t.db"
+
+        def fails(connection: sqlite3.Connection) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        writer = GroupCommit(opened(path), fails)
+        assert await writer.submit(inserts(1)) == 1
+        assert await writer.submit(inserts(2)) == 2
+        writer.close()
+        assert rows(path) == [1, 2]
+
+    run(scenario)
+
+
 def test_closing_writes_what_was_submitted_and_takes_no_more(tmp_path: Path) -> None:
     async def scenario() -> None:
         path = tmp_path / "t.db"

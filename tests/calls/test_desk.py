@@ -175,6 +175,25 @@ def test_cancelling_at_any_moment_leaves_one_end(tmp_path: Path) -> None:
     run(scenario)
 
 
+def test_cancelling_as_an_attempt_fails_leaves_none_to_come(tmp_path: Path) -> None:
+    """At any moment between what the function answered and its being written down."""
+
+    async def scenario() -> None:
+        async with office(tmp_path, backoff_s=1000.0, max_backoff_s=1000.0) as o:
+            o.functions.by_default = None
+            for turns in range(20):
+                call = await o.spawn()
+                _, answer = await o.functions.asked()
+                answer.set_result(failure("overloaded"))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                assert (await o.desk.cancel(call.id)).state == "cancelled"
+                assert (await o.desk.find(call.id)).state == "cancelled"
+            assert o.desk.store.totals["waiting"] == o.desk.store.totals["started"] == 0
+
+    run(scenario)
+
+
 def test_a_deadline_ends_what_still_waits(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with office(tmp_path, at_once=1) as o:

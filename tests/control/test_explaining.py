@@ -173,6 +173,17 @@ def test_a_request_is_followed_into_the_next_segment() -> None:
     assert explained(scenario, 1, cut=arrived) == whole
 
 
+def test_what_another_server_did_later_is_not_what_became_of_a_request() -> None:
+    town = [node((CARD, 1000)), (0.0, on_device("f"))]
+    before, after = simulated([*town, *asks((5.0, "f"))]), simulated(town)
+    while before.events[-1][0] > 5.5:
+        before.events.pop()
+    found = explain([*journal(before), *journal(after)], RequestId(1))
+    assert found is not None
+    assert (found.outcome, found.latency_s, found.warnings) == ("cut off", None, ())
+    assert found.happenings[-1].what == "its server ended"
+
+
 def test_what_another_version_decided_otherwise_is_warned_of() -> None:
     result = simulated([node((CARD, 1000)), (0.0, on_device("f")), *asks((5.0, "f"))])
     state = ControlState(SETTINGS)

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from glowplug.control.status import node_statuses
 from glowplug.core.commands import Climb, Reject
 from glowplug.core.events import (
     ContextWaits,
     Deployed,
     DeviceJoined,
+    DeviceLost,
     PressureChanged,
     ScaleRequested,
     Undeployed,
@@ -158,6 +161,47 @@ def test_a_load_that_fails_pauses_its_device_and_another_takes_over() -> None:
     assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s > 0
     world.advance(1.0)
     assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "longest_s"), [("worker_died", 0.5), ("function_failed", 0.5), ("device_failed", 8.0)]
+)
+def test_a_function_that_cannot_be_loaded_does_not_pause_its_device_for_long(
+    code: str, longest_s: float
+) -> None:
+    world = world_of(1000)
+    deploy(world, model("bad"))
+    world.ask("bad")
+    while not loads(world):
+        world.engine.succeed(next(iter(world.engine.pending)))
+    device = world.state.context.store.fleet.devices[DeviceId("d0")]
+    pauses_s: list[float] = []
+    for _ in range(5):
+        world.engine.fail(loads(world)[0].id, code, "it did not come")
+        pauses_s.append(device.paused_until_s - world.clock.now_s)
+        while not loads(world):
+            world.ask("bad")
+            world.advance(0.5)
+    assert max(pauses_s) == pytest.approx(longest_s)
+
+
+def test_a_load_that_crosses_the_loss_of_its_device_leaves_nothing_there() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f"))
+    world.ask("f")
+    while not loads(world):
+        world.engine.succeed(next(iter(world.engine.pending)))
+    (crossing,) = loads(world)
+    # Its Climb is on its way to a node that has told of the loss, and of the return, before it read it.
+    world.post(DeviceLost(DeviceId("d0"), "its memory was lost"))
+    world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d0"), 1000)))
+    request = world.ask("f")
+    world.engine.succeed(crossing.id)
+    assert crossing.target in world.engine.up
+    world.engine.answer_all()
+    assert crossing.target not in world.engine.up
+    assert request in world.gateway.running
+    world.gateway.finish(request)
 
 
 def test_a_device_that_lost_its_memory_tells_what_ran_and_loads_the_rest_again() -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from glowplug.core.events import CommandFailed
 from glowplug.core.ids import NodeId
+from glowplug.core.settings import NodeSettings
+from glowplug.core.specs import FunctionSpec
+from glowplug.engines.local import LocalEngine
+from glowplug.node import wire
+from glowplug.node.messages import FromAgent, Said
 from glowplug.testing.engine_suite import EngineHarness, EngineSuite
 
 from ..node.conftest import NODE, WAIT_S, NodeUnderTest
@@ -50,3 +57,39 @@ class TestLocalEngine(EngineSuite):
                 await node.close()
 
         return prepared()
+
+
+@pytest.mark.e2e
+def test_a_climb_whose_secrets_cannot_be_read_fails_at_once(tmp_path: Path) -> None:
+    def unreadable(spec: FunctionSpec) -> dict[str, str]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def story() -> None:
+        node = NodeUnderTest(tmp_path, {})
+        await node.start()
+        try:
+            spec = (await node.specs(write_source(tmp_path)))["shout"]
+            node.engine._env_of = unreadable
+            failed = await node.import_environment(spec)
+            assert isinstance(failed, CommandFailed)
+            assert (failed.code, failed.message) == ("unavailable", "disk I/O error")
+        finally:
+            await node.close()
+
+    asyncio.run(story())
+
+
+def test_who_prints_without_end_is_read_by_turns(tmp_path: Path) -> None:
+    said: list[Said] = []
+    settings = NodeSettings(str(tmp_path), str(tmp_path))
+    engine = LocalEngine(settings, lambda *_: None, lambda spec: {}, said.append)
+    ours, theirs = wire.socket_pair()
+    ours.setblocking(False)
+    engine._sock, engine._receiver = ours, wire.Receiver(ours, FromAgent)
+    with ours, theirs:
+        for number in range(100):
+            wire.send(theirs, Said("f", number, "stdout", ["x"]))
+        engine._read()
+        assert 0 < len(said) < 100
+        engine._read()
+        assert [each.instance for each in said] == list(range(100))

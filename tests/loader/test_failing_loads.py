@@ -71,6 +71,25 @@ def test_a_load_that_failed_leaves_no_descriptor_and_no_thread(wide: Any) -> Non
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
+def test_threads_that_cannot_be_started_are_not_counted_on(
+    wide: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _, x, expected = wide
+    fetchers, start_thread = Fetchers(), threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(RuntimeError, match="new thread"):
+        begin(open_file(path), strategy("streamed"), device=device("cpu"), fetchers=fetchers)
+    assert fetchers.threads == 0
+    monkeypatch.setattr(threading.Thread, "start", start_thread)
+    loading = begin(open_file(path), strategy("streamed"), device=device("cpu"), fetchers=fetchers)
+    with torch.inference_mode():
+        assert torch.equal(loading.model(x), expected)
+
+
 @pytest.mark.parametrize("name", ["streamed", "cicada"])
 def test_damage_is_named_by_unit_tensor_and_offset(wide: Any, name: str) -> None:
     path, offset, x, _ = wide

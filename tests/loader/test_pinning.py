@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glowplug.loader.arbiter import Block, Range
+from glowplug.loader.clock import RealClock
 from glowplug.loader.devices import pinning
 from glowplug.loader.devices.pinning import PinnedSource
+from glowplug.loader.devices.virtual import Profile, VirtualDevice
+from glowplug.loader.errors import DeviceFailed
+from glowplug.loader.sinks import MappedDeviceSink
 
 PAGE = mmap.PAGESIZE
 
@@ -91,3 +96,31 @@ def test_where_pinning_ends_the_rest_is_copied_unpinned_and_not_asked_for_again(
 
 def test_nothing_has_no_parts() -> None:
     assert list(PinnedSource(memoryview(b""), Pinned()).parts(0, 0)) == []
+
+
+class Pinning(VirtualDevice):
+    """Remembers what is pinned."""
+
+    def __init__(self) -> None:
+        super().__init__(Profile(2**20, 1e12), RealClock())
+        self.pins = Pinned()
+
+    def pin(self, address: int, nbytes: int) -> bool:
+        return self.pins.pin(address, nbytes)
+
+    def unpin(self, address: int) -> None:
+        self.pins.unpin(address)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_whichever_copy_fails_the_load_fails_and_nothing_stays_pinned(failing: int) -> None:
+    card, weights = Pinning(), memoryview(mmap.mmap(-1, 6 * PAGE))
+    sink = MappedDeviceSink(card, card.allocate(card.reserve(6 * PAGE)), weights)
+    for number in range(3):
+        card.fail_copies(int(number == failing))
+        offset = 2 * PAGE * number
+        sink.put(0, Range(offset, 2 * PAGE, (Block(number, 0, offset, 2 * PAGE),)))
+    assert card.pins.held
+    with pytest.raises(DeviceFailed):
+        sink.finish()
+    assert not card.pins.held

@@ -26,6 +26,7 @@ from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 from glowplug.loader.devices.cuda import cards
+from glowplug.node.devices import PacePage, read_pace
 from tests.node.conftest import NODE, WAIT_S, NodeUnderTest
 
 pytestmark = pytest.mark.e2e
@@ -93,6 +94,18 @@ async def until(condition: Callable[[], Any]) -> Any:
     return found
 
 
+def test_nobody_but_the_agent_says_how_fast_a_device_is() -> None:
+    page = PacePage()
+    page.set(3.0)
+    assert read_pace(page.descriptor) == 3.0
+    with pytest.raises(PermissionError), open(f"/proc/self/fd/{page.descriptor}", "r+b", 0) as mine:
+        mine.write(bytes(8))
+    with pytest.raises(PermissionError), open(f"/proc/self/fd/{page.descriptor}", "r+b", 0) as mine:
+        mine.truncate(0)
+    assert read_pace(page.descriptor) == 3.0
+    page.close()
+
+
 def test_room_loads_and_faults_of_a_virtual_device(on_node: Callable[..., None]) -> None:
     async def scenario(node: NodeUnderTest) -> None:
         joined = await node.until(lambda event: isinstance(event, NodeJoined))
@@ -136,6 +149,23 @@ def test_room_loads_and_faults_of_a_virtual_device(on_node: Callable[..., None])
         assert isinstance(await load(node, spec, 8, 1000), StepReached)
         with pytest.raises(InvalidArguments, match="there is no device local/other here"):
             await node.engine.disturb(DeviceId("local/other"), Fault("gone"))
+
+    on_node(scenario, devices=(card(),))
+
+
+def test_a_device_that_is_lost_and_restored_at_once_is_back_when_it_is_empty(
+    on_node: Callable[..., None],
+) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await prepared(node)
+        assert isinstance(await load(node, spec, 1, 900), StepReached)
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.gather(
+                *(node.engine.disturb(CARD, Fault(harm)) for harm in ("gone", "none", "none"))  # type: ignore[arg-type]
+            )
+        order = [e for e in node.events if isinstance(e, (DeviceLost, DeviceJoined, InstanceExited))]
+        assert [type(event) for event in order] == [DeviceLost, InstanceExited, DeviceJoined]
+        assert isinstance(await load(node, spec, 2, 1000), StepReached)
 
     on_node(scenario, devices=(card(),))
 

@@ -1,14 +1,20 @@
-"""Whom the agent takes for a child of a zygote."""
+"""Whom the agent takes for a child of a zygote, and what becomes of a zygote that has none."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from glowplug.node import processes, wire
 from glowplug.node.isolation.seats import Seat
+from glowplug.node.messages import Fork
+from glowplug.node.processes import Process
 from glowplug.node.reports import child_of
 
 OWNER = 1_000_123
@@ -50,3 +56,32 @@ def test_one_that_was_reaped_already() -> None:
         assert child_of(handle, os.getppid(), seat(None)) == "gone"
     finally:
         os.close(handle)
+
+
+def test_a_zygote_that_does_not_fork_ends_with_the_child_that_nobody_wants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "_BIRTH_S", 0.0)
+
+    async def scenario() -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+
+        def made(name: str) -> tuple[Process, Any]:
+            ours, theirs = wire.socket_pair()
+            return Process(
+                name,
+                ours,
+                lambda *_: None,
+                lambda process, *_: ended.put_nowait(process.name),
+                lambda *_: None,
+            ), theirs
+
+        (zygote, its_end), (child, other_end) = made("zygote"), made("child")
+        with its_end, other_end, subprocess.Popen(["sleep", "1000"]) as deaf:
+            zygote.born(deaf.pid, os.pidfd_open(deaf.pid))
+            assert zygote.fork(Fork("worker", "f", "v"), child, ())
+            child.kill()
+            async with asyncio.timeout(60):
+                assert {await ended.get(), await ended.get()} == {"zygote", "child"}
+
+    asyncio.run(scenario())

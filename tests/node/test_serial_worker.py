@@ -25,6 +25,10 @@ def fail(how: str) -> None:
         raise NoSpace("no room on the shelf")
     if how == "exit":
         raise SystemExit(3)
+    if how == "name":
+        raise LookupError("no caf\udce9")
+    if how == "our name":
+        raise NoSpace("no caf\udce9")
     raise LookupError("no such luck")
 
 
@@ -112,6 +116,15 @@ def test_errors_keep_their_codes(how: str, code: str, message: str) -> None:
         )  # fmt: skip
         assert worker.answer(4).value() == "a"
         assert message
+
+
+def test_an_error_that_is_no_text_is_spelt_out() -> None:
+    """As of a file whose name is bytes of another encoding."""
+    with worker_process(fail, echo) as worker:
+        worker.ask((1, "fail", {"how": "name"}), (2, "fail", {"how": "our name"}), (3, "echo", {"text": "a"}))
+        assert worker.answer(1).message == r"LookupError: no caf\udce9"
+        assert worker.answer(2).message == r"no caf\udce9"
+        assert worker.answer(3).value() == "a"
 
 
 def test_a_deadline_that_passed_in_the_socket_is_not_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,25 @@ def test_saving_again_keeps_what_was_found_out(path: Path) -> None:
     database.close()
 
 
+def test_a_version_that_was_not_acknowledged_is_not_found_again(path: Path) -> None:
+    """Its disk took the version, and not that others are forgotten."""
+    database = Database(path)
+    database.save_version(spec("a"))
+    with sqlite3.connect(path) as disk:
+        disk.execute(
+            "CREATE TRIGGER full BEFORE DELETE ON versions BEGIN SELECT RAISE(ABORT, 'no space left'); END"
+        )
+    with pytest.raises(sqlite3.Error, match="no space left"):
+        database.save_version(spec("b"), set())
+    assert [v.spec.version for v in database.versions()] == ["a"]
+    database.close()
+
+
 def test_versions_that_nobody_needs_are_forgotten(path: Path) -> None:
     database = Database(path)
-    for version in "abcdef":
+    for version in "abcde":
         database.save_version(spec(version))
-    database.prune(FUNCTION, {VersionId("a"), VersionId("f")})
+    database.save_version(spec("f"), {VersionId("a")})
     assert [v.spec.version for v in database.versions()] == ["a", "f"]
     database.remove_function(FUNCTION)
     assert database.versions() == []

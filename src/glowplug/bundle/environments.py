@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug.bundle.files import move_durably, sync_tree, tree_bytes
+from glowplug.bundle.files import move_durably, sha256_of, sync_tree, tree_bytes
 from glowplug.bundle.provided import provided
 from glowplug.core.errors import InvalidUpload
 from glowplug.core.ids import PackagesId
@@ -103,7 +103,7 @@ class EnvironmentStore:
         constraints = tuple(_with_wheel(line, code, sources) for line in requirements.constraints)
         request = Request(
             Requirements(lines, constraints, requirements.build_from_source),
-            {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sources.items()},
+            {name: sha256_of(path) for name, path in sources.items()},
             interpreter(),
             provided(libraries, lines),
         )

@@ -10,6 +10,7 @@ Everything is written under a temporary name, flushed, then renamed: what has it
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import secrets
@@ -70,18 +71,24 @@ class BundleStore:
                     file.write(chunk)
             name = digest.hexdigest()
             if not (self.uploads / name).exists():
-                unpacked = self.uploads / f".new-{secrets.token_hex(8)}"
-                unpacked.mkdir()
-                try:
-                    extract_upload(temporary, unpacked)
-                    sync_tree(unpacked)
-                    move_durably(unpacked, self.uploads / name)
-                except BaseException:
-                    shutil.rmtree(unpacked, ignore_errors=True)
-                    raise
+                # Requests are answered meanwhile: a model takes its time to be written and flushed.
+                await asyncio.to_thread(self._unpack, temporary, self.uploads / name)
             return name, size
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _unpack(self, archive: Path, final: Path) -> None:
+        unpacked = self.uploads / f".new-{secrets.token_hex(8)}"
+        unpacked.mkdir()
+        try:
+            extract_upload(archive, unpacked)
+            sync_tree(unpacked)
+            move_durably(unpacked, final)
+        except BaseException as error:
+            shutil.rmtree(unpacked, ignore_errors=True)
+            # Another one of the same may have been faster.
+            if not isinstance(error, OSError) or not final.exists():
+                raise
 
     def upload_path(self, upload: str) -> Path:
         """The folder of an upload. Raises InvalidUpload for a name that was never returned."""
@@ -95,16 +102,22 @@ class BundleStore:
             )
         return self.uploads / upload
 
+    def has_upload(self, upload: str) -> bool:
+        return (self.uploads / upload).is_dir()
+
     def bundle_path(self, version: VersionId) -> Path:
         return self.bundles / version
 
     def pack_path(self, pack: str) -> Path:
         return self.packs / f"{pack}.pack"
 
-    def manifest(self, version: VersionId) -> Manifest | None:
-        """The manifest of a version whose bundle is whole, here or with its pack in the artifact store."""
+    def manifest(self, version: VersionId, *, trusting: bool = False) -> Manifest | None:
+        """The manifest of a version whose bundle is whole, here or with its pack in the artifact store.
+
+        An artifact store that does not answer has no pack, but to who is `trusting`.
+        """
         found = self.described(version)
-        if found is None or (found.pack and not self._has(found.pack)):
+        if found is None or (found.pack and not self._has(found.pack, unknown=trusting)):
             return None
         # Packs of parts are on this disk and nowhere else.
         return found if all(self.pack_path(part.pack).exists() for part in found.parts) else None
@@ -117,13 +130,13 @@ class BundleStore:
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def _has(self, pack: str) -> bool:
+    def _has(self, pack: str, *, unknown: bool) -> bool:
         if self.pack_path(pack).exists():
             return True
         try:
             return self.artifacts is not None and self.artifacts.has(pack)
         except OSError:
-            return False  # a store that does not answer now may never: the version is built again
+            return unknown
 
     def adopt_pack(self, produced: Path) -> tuple[str, int]:
         """Copies a pack out of a function's scratch folder; returns (its SHA-256, its bytes).

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from pathlib import Path
 
 import msgspec
 
+from glowplug.bundle.files import sha256_of
 from glowplug.bundle.inspect import Inspection
 from glowplug.core.errors import InvalidUpload
 from glowplug.core.specs import Declaration
+from glowplug.core.units import show_bytes
 
 INSPECTION = "glowplug.json"
+_MOST_INSPECTION_BYTES = 16 * 2**20
 
 
 def write_upload(source: Path, inspection: Inspection, path: Path) -> None:
@@ -36,7 +38,8 @@ def extract_upload(archive_path: Path, target: Path) -> None:
     try:
         with tarfile.open(archive_path, "r:") as archive:
             for member in archive:
-                if not (member.isfile() or member.isdir()):
+                # A sparse file may claim more bytes than any upload has.
+                if not (member.isfile() or member.isdir()) or member.issparse():
                     raise InvalidUpload(f"upload holds {member.name[:200]!r}, which is no regular file")
                 member.mode = 0o755 if member.isdir() else 0o644
                 archive.extract(member, target, filter="data")
@@ -51,6 +54,8 @@ def extract_upload(archive_path: Path, target: Path) -> None:
 def read_inspection(upload: Path) -> Inspection:
     """The declarations that came with an upload. Raises InvalidUpload."""
     try:
+        if (upload / INSPECTION).stat().st_size > _MOST_INSPECTION_BYTES:
+            raise InvalidUpload(f"upload's {INSPECTION} has more than {show_bytes(_MOST_INSPECTION_BYTES)}")
         return msgspec.json.decode((upload / INSPECTION).read_bytes(), type=Inspection)
     except (OSError, msgspec.MsgspecError) as error:
         raise InvalidUpload(f"upload has no readable {INSPECTION}: {error}") from error
@@ -73,5 +78,5 @@ def code_files(upload: Path) -> dict[str, str]:
     for path in sorted(code.rglob("*")):
         name = path.relative_to(code).as_posix()
         if path.is_file() and name not in weights:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = sha256_of(path)
     return found

@@ -96,9 +96,15 @@ class Callbacks:
             rng = rng_for(
                 self._settings.seed, (int(call.id[-12:], 16) << 16) | 0x8000 | call.callback.attempts
             )
+            posted_s = call.ended_s
             call = await self._store.change(
                 entry.call,
-                lambda c: states.after_callback(c, problem, final, self._settings, now_s, rng),
+                lambda c: (
+                    # Retried meanwhile, it has ended anew: that result was posted to nobody yet.
+                    states.after_callback(c, problem, final, self._settings, now_s, rng)
+                    if c.ended_s == posted_s
+                    else c
+                ),
                 now_s,
             )
         except UnknownCall:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections import deque
@@ -74,7 +75,10 @@ class GroupCommit:
                 group = [self._jobs.popleft() for _ in range(min(len(self._jobs), _MOST_IN_A_GROUP))]
             if not group:
                 return
-            outcomes = self._commit(group)
+            try:
+                outcomes = self._commit(group)
+            except Exception as error:  # not even undone: whoever comes next tries again
+                outcomes = [_Raised(error)] * len(group)
             try:
                 self._loop.call_soon_threadsafe(_settle, group, outcomes)
             except RuntimeError:
@@ -94,7 +98,8 @@ class GroupCommit:
             # One that does not fit must not take the others with it.
             return [self._commit([job])[0] for job in group]
         self.groups += 1
-        self._after_commit(connection)
+        with contextlib.suppress(sqlite3.Error):  # what was committed is durable, whatever fails after it
+            self._after_commit(connection)
         return outcomes
 
     def _attempt(self, job: _Job) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -179,12 +180,13 @@ class CallDesk:
 
     async def cancel(self, call: CallId) -> CallRecord:
         """The call as it is then: cancelled, or ended before. Raises UnknownCall, NoSpace."""
-        if await self._runner.cancel(call):
-            return await self.store.reader.find(call)
-        now_s = self._clock()
-        found = await self.store.change(call, lambda c: states.cancel(c, now_s), now_s)
-        if found.state == "started" and await self._runner.cancel(call):
-            return await self.store.reader.find(call)
+        while True:
+            # One whose attempt had just ended when it was stopped may wait for the next by now.
+            await self._runner.cancel(call)
+            now_s = self._clock()
+            found = await self.store.change(call, partial(states.cancel, now_s=now_s), now_s)
+            if found.state != "started" or not self._runner.runs(call):
+                break
         self._runner.loop.backlog.discard(call)
         self._changed(found)
         return found

@@ -86,6 +86,9 @@ class CallRunner:
         await run.over.wait()
         return True
 
+    def runs(self, call: CallId) -> bool:
+        return call in self._runs
+
     def _most_at_once(self, function: str) -> int:
         room = self._dispatcher.room(FunctionId(function))
         return max(1, min(self._settings.at_once_per_function, room))

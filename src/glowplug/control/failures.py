@@ -51,7 +51,7 @@ def fail_requests(
     elif climbing and unbound and not instance.draining:
         device = places.device_of(c, instance)
         if device is not None:
-            places.failed(c, device)
+            places.failed(c, device, instance.function, code)
             device_lines.recall(c, device, instance.function, retried=True)
         _missed(c, c.version_of(instance), code, message, permanent=permanent)
 

@@ -6,7 +6,7 @@ from glowplug.control import answers, builds, failures, gangs, holdings, instanc
 from glowplug.control.context import Context
 from glowplug.control.fleet import cache
 from glowplug.control.records import Holding
-from glowplug.core.commands import Descend
+from glowplug.core.commands import Descend, Target
 from glowplug.core.events import CommandFailed, InstanceExited, StepLost, StepReached
 from glowplug.core.ids import CommandId, FunctionId, InstanceId
 from glowplug.core.ladder import Step
@@ -18,6 +18,7 @@ def on_step_reached(c: Context, event: StepReached) -> None:
     """Ignored when the climb was given up meanwhile: a Descend follows it already."""
     holding = _under(c, event.command)
     if holding is None or holding.phase != "climbing" or holding.target != event.target:
+        _take_down_unknown(c, event.target)
         return
     if holding.target.kind == "instance":
         instance = c.store.instances[InstanceId(int(holding.target.key))]
@@ -27,6 +28,13 @@ def on_step_reached(c: Context, event: StepReached) -> None:
     elif holding.target.kind != "build":
         holdings.arrive(c, holding, event)
         c.touch(holding.function)
+
+
+def _take_down_unknown(c: Context, target: Target) -> None:
+    """An instance whose Climb crossed the loss of its device came there after all, when the device was back:
+    nobody waits for it, and no number is given twice."""
+    if target.kind == "instance" and InstanceId(int(target.key)) not in c.store.instances:
+        c.emit(Descend(id=c.command_id(), target=target, step=Step.STAGED, why="nobody waits for it"))
 
 
 def on_step_lost(c: Context, event: StepLost) -> None:

@@ -36,6 +36,11 @@ class GlowplugError(Exception):
         self.retry_after_s = retry_after_s
 
 
+def sayable(message: str) -> str:
+    """As it can be sent: what stands for bytes that are no text, as in a file's name, is spelt out."""
+    return message.encode("utf-8", "backslashreplace").decode()
+
+
 class UserError(GlowplugError):
     status = 400
     code = "bad_request"

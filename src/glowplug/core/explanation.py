@@ -73,8 +73,9 @@ class Happening(msgspec.Struct, frozen=True):
 
 class Explanation(msgspec.Struct, frozen=True):
     """`arrived_s` is by the server's clock (epoch); `looks` is how often its policy was asked while it
-    waited. `outcome` is `answered`, `failed`, an error's code, or `under way`. `warnings` say where this
-    version of Glowplug decides otherwise than the one that wrote the journal."""
+    waited. `outcome` is `answered`, `failed`, an error's code, `under way`, or `cut off` by the end of its
+    server. `warnings` say where this version of Glowplug decides otherwise than the one that wrote the
+    journal."""
 
     request: int
     function: str

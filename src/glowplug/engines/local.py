@@ -43,6 +43,8 @@ from glowplug.node.messages import (
 log = structlog.get_logger("glowplug.engine")
 _RESTART_S = (0.05, 0.5, 2.0, 5.0)
 _STOP_S = 5.0
+_MESSAGES_AT_ONCE = 64
+"""A function may print without end: requests have their turn in between."""
 
 
 class LocalEngine:
@@ -96,12 +98,20 @@ class LocalEngine:
             if not isinstance(command, Descend):
                 self._refuse(command)
             return
-        env = self._env_of(command.spec) if not isinstance(command, Descend) else {}
+        if isinstance(command, Descend):
+            self._send(Do(command))
+            return
         descriptors: list[int] = []
-        if isinstance(command, Climb) and command.target.kind == "instance":
-            ours, theirs = wire.socket_pair(socket.SOCK_STREAM)
-            self._attach(InstanceId(int(command.target.key)), ours)
-            descriptors.append(theirs.detach())
+        try:
+            env = self._env_of(command.spec)
+            if isinstance(command, Climb) and command.target.kind == "instance":
+                ours, theirs = wire.socket_pair(socket.SOCK_STREAM)
+                self._attach(InstanceId(int(command.target.key)), ours)
+                descriptors.append(theirs.detach())
+        except Exception as error:  # secrets that cannot be read, or no more files
+            log.error("a command cannot be sent", error=str(error))
+            self._refuse(command, str(error))
+            return
         self._send(Do(command, env), descriptors)
 
     async def cache_weights(self, version: str, cached: bool) -> int:
@@ -160,7 +170,9 @@ class LocalEngine:
         asyncio.get_running_loop().add_reader(ours.fileno(), self._read)
 
     def _read(self) -> None:
-        while self._sock is not None:
+        for _ in range(_MESSAGES_AT_ONCE):
+            if self._sock is None:
+                return
             try:
                 found = self._receiver.receive(socket.MSG_DONTWAIT)
             except BlockingIOError:

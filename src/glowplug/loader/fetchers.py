@@ -98,12 +98,19 @@ class Fetchers:
         return self._fetches.pop(number, None)
 
     def _staff(self, kind: Priority) -> None:
-        """Sees that enough threads serve this class; holds the lock."""
+        """Sees that enough threads serve this class, as far as there can be more; holds the lock. Raises
+        RuntimeError when there can be none."""
         wanted = sum(most for priority, most in self._parallel.values() if priority == kind)
         for _ in range(min(self._limits[kind], wanted) - self._running[kind]):
-            self._running[kind] += 1
             name = f"fetch-{next(self._numbers)}"
-            threading.Thread(target=self._work, args=(kind,), name=name, daemon=True).start()
+            thread = threading.Thread(target=self._work, args=(kind,), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                if not self._running[kind]:
+                    raise
+                return
+            self._running[kind] += 1
 
     def _work(self, kind: Priority) -> None:
         _stand_back(kind)

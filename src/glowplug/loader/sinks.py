@@ -138,7 +138,7 @@ class MappedDeviceSink:
         self._device = device
         self._weights = weights
         self._source = PinnedSource(weights, device)
-        self._last: Placement | None = None
+        self._placed: list[Placement] = []
         self._placements: dict[int, list[Placement]] = {}
         self._lock = threading.Lock()
 
@@ -151,9 +151,10 @@ class MappedDeviceSink:
     def put(self, place: int, one: Range) -> None:
         with self._lock:
             for offset, part in self._source.parts(one.offset, one.nbytes):
-                self._last = self._device.copy(part, self.memory, offset)
+                placement = self._device.copy(part, self.memory, offset)
+                self._placed.append(placement)
                 for unit in {block.unit for block in one.blocks}:
-                    self._placements.setdefault(unit, []).append(self._last)
+                    self._placements.setdefault(unit, []).append(placement)
 
     def give_up(self, place: int) -> None:
         return
@@ -165,7 +166,8 @@ class MappedDeviceSink:
             placement.guard()
 
     def finish(self) -> None:
-        # A device's copies end in their order.
-        if self._last is not None:
-            self._last.wait()
-        self._source.release()
+        try:
+            for placement in self._placed:
+                placement.wait()
+        finally:
+            self._source.release()

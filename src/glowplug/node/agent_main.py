@@ -18,6 +18,9 @@ from glowplug.node.isolation import namespaces, syscalls
 from glowplug.node.isolation.means import Means
 from glowplug.node.isolation.roots import interpreter_roots
 
+_SOCKETS = Path("/run")
+_KEPT = tuple(map(Path, ("/run/current-system", "/run/opengl-driver", "/run/nvidia-persistenced")))
+"""How some systems find programs and drivers."""
 NAME = "glowplug-agent"
 """What ps shows of it."""
 COMMAND = "from glowplug.node.agent_main import main; main()"
@@ -35,9 +38,27 @@ def main() -> None:
     try:
         settings = reveal(settings, means, why_not)
         means.find(settings, why_not)
+        if not why_not:
+            hide_sockets(settings, means)
         asyncio.run(Agent(settings, server, means, private).run())
     finally:
         means.close()
+
+
+def hide_sockets(settings: NodeSettings, means: Means) -> None:
+    """Sockets that have a name are reached whatever network and files a function may have: those of this
+    machine's services, and of whoever runs the server. What they are for lies in one folder."""
+    own = [Path(settings.state_dir), Path(settings.run_dir), Path(settings.artifacts or settings.state_dir)]
+    resolver = Path("/etc/resolv.conf").resolve().parent
+    wanted = {path.resolve() for path in (*interpreter_roots(), *own, resolver, *_KEPT) if path.exists()}
+    if _SOCKETS in wanted:
+        return
+    try:
+        mounts.cover(_SOCKETS, wanted)
+    except OSError as error:
+        means.words["hidden sockets"] = f"no: functions reach those in {_SOCKETS}, for {error}"
+    else:
+        means.words["hidden sockets"] = str(_SOCKETS)
 
 
 def reveal(settings: NodeSettings, means: Means, why_not: str) -> NodeSettings:

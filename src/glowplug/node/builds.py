@@ -20,6 +20,7 @@ from glowplug.bundle.gangs import part_path
 from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.uploads import code_files
 from glowplug.core.commands import Build, Descend, Target
+from glowplug.core.errors import InvalidUpload
 from glowplug.core.events import Built, CommandFailed, StepLost
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, PartFacts
@@ -73,7 +74,11 @@ class Builds:
                 command, "build_failed", "libraries that cannot be imported: " + "; ".join(broken), True
             )
             return
-        code = self.agent.store.upload_path(command.spec.upload) / "code"
+        try:
+            code = self.agent.store.upload_path(command.spec.upload) / "code"
+        except InvalidUpload as error:
+            self._fail(command, error.code, error.message, True)
+            return
         seat = self.agent.seats.building(command.spec)
         try:
             output = seat.new_folder("output")

@@ -18,8 +18,9 @@ from glowplug.core.commands import Climb
 from glowplug.core.events import ContextWaits
 from glowplug.core.ids import DeviceId
 from glowplug.loader.errors import DeviceFull
-from glowplug.node import wire
+from glowplug.node import claims, wire
 from glowplug.node.devices import NodeDevice, Residence
+from glowplug.node.messages import ContextReady, Failed
 from glowplug.node.processes import Process
 from glowplug.node.roster import Held
 
@@ -44,7 +45,7 @@ class Contexts:
         """A process that is ready for a function of this climb's environment; its room is free from now
         on."""
         held = self._by_device.get(device.id)
-        if held is None or not held.ready or held.process.exited:
+        if held is None or not held.ready or held.process.exited or device.why_gone:
             return None
         if held.climb is None or held.climb.spec.environment_key != climb.spec.environment_key:
             return None
@@ -109,12 +110,20 @@ class Contexts:
         held.residence = residence
         self._by_device[device.id] = self._held[held.process] = held
 
-    def on_ready(self, process: Process, held_bytes: int) -> None:
-        held = self._held.get(process)
-        if held is not None:
+    def on_message(self, process: Process, message: Any) -> None:
+        """Of a process that no function took yet: it has nothing to tell but that it is ready, once."""
+        held = self._held[process]
+        if isinstance(message, ContextReady) and not held.ready:
             assert held.residence is not None
             held.ready = True
-            self._agent.emit(ContextWaits(held.residence.device.id, held_bytes))
+            self._agent.spawn(self._tell_ready(held, held.residence.device, message.held_bytes))
+        elif not isinstance(message, Failed):
+            process.kill()
+
+    async def _tell_ready(self, held: Held, device: NodeDevice, said_bytes: int) -> None:
+        held_bytes = await claims.held_bytes_of(held, said_bytes)
+        if held_bytes and not device.why_gone:
+            self._agent.emit(ContextWaits(device.id, held_bytes))
 
     def on_exit(self, process: Process) -> None:
         """It ended before any function took it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import mmap
 import os
 import struct
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from glowplug.node.roster import Held
 
 _PACE = struct.Struct("d")
+_F_SEAL_FUTURE_WRITE = 0x10
+"""Of Linux: nobody writes it any more but by a mapping made before."""
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL | _F_SEAL_FUTURE_WRITE
 
 
 class PacePage:
@@ -35,17 +39,19 @@ class PacePage:
     there."""
 
     def __init__(self) -> None:
-        self._own = os.memfd_create("pace")
+        self.descriptor = os.memfd_create("pace", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        """For workers, who may not write it: whoever has it could open it anew to do so."""
+        os.ftruncate(self.descriptor, mmap.PAGESIZE)
+        self._page = mmap.mmap(self.descriptor, mmap.PAGESIZE)
         self.set(1.0)
-        self.descriptor = os.open(f"/proc/self/fd/{self._own}", os.O_RDONLY | os.O_CLOEXEC)
-        """For workers, who may not write it."""
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
     def set(self, pace: float) -> None:
-        os.pwrite(self._own, _PACE.pack(pace), 0)
+        _PACE.pack_into(self._page, 0, pace)
 
     def close(self) -> None:
+        self._page.close()
         os.close(self.descriptor)
-        os.close(self._own)
 
 
 def read_pace(descriptor: int) -> float:
@@ -114,6 +120,8 @@ class NodeDevice:
         self.id = DeviceId(f"{node}/{setting.name}")
         self.setting = setting
         self.why_gone = ""
+        self.emptied = asyncio.Event()
+        """Whether nothing is left of what was there when it was lost."""
         self.page = PacePage() if setting.kind == "virtual" else None
         self._virtual = virtual_device(setting, self.page.descriptor) if self.page is not None else None
         self.ledger: VirtualDevice | Ledger = self._virtual or Ledger(self.id, setting.capacity_bytes)
@@ -211,7 +219,6 @@ class Devices:
             device.id: device
             for device in (NodeDevice(agent.settings.node, each) for each in agent.settings.devices)
         }
-        self._empty = asyncio.Condition()
 
     @property
     def specs(self) -> tuple[DeviceSpec, ...]:
@@ -235,8 +242,8 @@ class Devices:
         if residence is not None:
             held.residence = None
             residence.device.leave(residence)
-            if residence.device.why_gone:
-                self._agent.spawn(self._tell_empty())
+            if residence.device.is_empty:
+                residence.device.emptied.set()
 
     async def disturb(self, message: Disturb) -> None:
         """Always answers: somebody waits."""
@@ -253,26 +260,25 @@ class Devices:
             raise ValueError(f"{device.id}: {device.why_gone}; restore it first")
         device.disturb(fault)
         if fault.harm in ("memory", "gone"):
-            await self._lose(device, "it lost its memory" if fault.harm == "memory" else "it is gone")
+            self._lose(device, "it lost its memory" if fault.harm == "memory" else "it is gone")
+        if device.why_gone:
+            await device.emptied.wait()
+        # Two may have waited to make it whole.
         if fault.harm in ("memory", "none") and device.why_gone:
             device.why_gone = ""
             self._agent.emit(DeviceJoined(NodeId(self._agent.settings.node), device.spec))
 
-    async def _lose(self, device: NodeDevice, why: str) -> None:
-        """Told first, so that whoever waits for what ran there hears of what; returns when nothing of it is
-        left."""
+    def _lose(self, device: NodeDevice, why: str) -> None:
+        """Told first, so that whoever waits for what ran there hears of what."""
         device.why_gone = why
+        device.emptied.clear()
         self._agent.emit(DeviceLost(device.id, why))
         self._agent.contexts.forget(device)
         for held in self._agent.roster.workers.values():
             if held.residence is not None and held.residence.device is device:
                 held.process.kill()
-        async with self._empty:
-            await self._empty.wait_for(lambda: device.is_empty)
-
-    async def _tell_empty(self) -> None:
-        async with self._empty:
-            self._empty.notify_all()
+        if device.is_empty:
+            device.emptied.set()
 
 
 def copied_bytes(climb: Climb) -> int:

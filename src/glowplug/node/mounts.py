@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from glowplug.node.isolation.syscalls import MS_BIND, MS_REC, mount
@@ -39,15 +40,26 @@ def reveal(paths: list[Path], why_not: str = "") -> list[Path]:
     if covered and why_not:
         raise OSError(why_not)
     for folder, wanted in covered.items():
-        wanted = [p for p in wanted if not any(o != p and p.is_relative_to(o) for o in wanted)]
-        handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in wanted}
-        directories = {path: path.is_dir() for path in wanted}
+        cover(folder, wanted)
+        for path in wanted:
+            if path.is_dir() and not path.stat().st_mode & stat.S_IXOTH:
+                raise OSError(f"{path} itself is closed to others: chmod o+x it, or keep the state elsewhere")
+    return list(covered)
+
+
+def cover(folder: Path, wanted: Iterable[Path]) -> None:
+    """Hides what lies in `folder`, but for what is `wanted` of it, in this process's mount namespace. Paths
+    are resolved ones. Raises OSError."""
+    inside = [path for path in wanted if path.is_relative_to(folder)]
+    inside = [path for path in inside if not any(o != path and path.is_relative_to(o) for o in inside)]
+    handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in inside}
+    directories = {path: path.is_dir() for path in inside}
+    try:
         mount("tmpfs", str(folder), "tmpfs", 0, "mode=0755,size=1m")
         for path, handle in handles.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(exist_ok=True) if directories[path] else path.touch()
             mount(f"/proc/self/fd/{handle}", str(path), None, MS_BIND | MS_REC)
+    finally:
+        for handle in handles.values():
             os.close(handle)
-            if directories[path] and not path.stat().st_mode & stat.S_IXOTH:
-                raise OSError(f"{path} itself is closed to others: chmod o+x it, or keep the state elsewhere")
-    return list(covered)

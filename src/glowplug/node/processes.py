@@ -20,6 +20,8 @@ from glowplug.node.messages import Fork, FromChild
 _EXIT_GRACE_S = 0.25
 _READ_BYTES = 65536
 _LINE_BYTES = 8192
+_BIRTH_S = 10.0
+"""How long a zygote may take over a child that nobody wants any more."""
 _MESSAGES_AT_ONCE = 64
 """Who sends without end is read again when the others had their turn."""
 OnMessage = Callable[["Process", Any, list[int]], None]
@@ -54,6 +56,7 @@ class Process:
         self._receiver = wire.Receiver(control, FromChild)
         self._rests: dict[int, bytes] = {}
         self._kill_when_born = False
+        self._zygote: Process | None = None
         control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._read_control)
 
@@ -82,6 +85,7 @@ class Process:
         """Asks this zygote for a child, which will be `born` when the answer comes."""
         if self.exited or not self.send(message, descriptors):
             return False
+        child._zygote = self
         self.pending.append(child)
         return True
 
@@ -91,9 +95,16 @@ class Process:
                 signal.pidfd_send_signal(self._handle, number)
 
     def kill(self) -> None:
-        """SIGKILL, now or as soon as it is born."""
+        """SIGKILL, now or as soon as it is born. A zygote that does not even fork ends with it: a function's
+        own code may hold it up."""
+        if self._zygote is not None and not self._kill_when_born and not self.pid:
+            self._loop.call_later(_BIRTH_S, self._end_zygote, self._zygote)
         self._kill_when_born = True
         self.signal(signal.SIGKILL)
+
+    def _end_zygote(self, zygote: Process) -> None:
+        if not self.pid and not self.exited:
+            zygote.kill()
 
     def child_exited(self, pid: int, code: int) -> None:
         """This zygote reaped a child."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import CommandId
-from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
 from glowplug.node.share import io_class
 from glowplug.node.streams import Streams
@@ -54,11 +53,17 @@ class RemoteClimbs:
         pack = command.facts.pack
         waited_for = command.target.kind == "instance" and not command.prime and command.device is None
         asked_s = time.monotonic()
+        failed: Exception | None = None
+        stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))
         try:
-            stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))
             await asyncio.shield(stream.opened if waited_for else stream.whole)
-            if self._waiting.pop(command.target, None) is not command:
+        except Exception as error:
+            failed = error
+        try:
+            if not self._take(command):
                 return
+            if failed is not None:
+                raise failed
             parent = agent.parent_of(command)
             if parent is None:
                 agent.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")
@@ -69,10 +74,15 @@ class RemoteClimbs:
                 data += [os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC), stream.listen()]
             fetched_s = time.monotonic() - asked_s
             agent.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
-        except (LoaderError, OSError, ValueError) as error:
-            if self._waiting.pop(command.target, command) is command:
-                agent.fail(
-                    command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}"
-                )
+        except Exception as error:
+            agent.fail(command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}")
         finally:
             wire.close_all(data)
+
+    def _take(self, command: Climb) -> bool:
+        """Whether it still waits here; it does no longer. Another one to the same target may, since this one
+        was given up."""
+        if self._waiting.get(command.target) is not command:
+            return False
+        del self._waiting[command.target]
+        return True

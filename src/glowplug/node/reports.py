@@ -13,13 +13,12 @@ from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, Ste
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
 from glowplug.loader.errors import DeviceFailed
-from glowplug.node import procfs, wire
+from glowplug.node import claims, procfs, wire
 from glowplug.node.devices import Residence
 from glowplug.node.isolation import namespaces
 from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import (
     ChildExited,
-    ContextReady,
     Failed,
     Forked,
     ForkFailed,
@@ -39,6 +38,7 @@ _LINES_AT_ONCE = 5
 """The longest lines, of characters that became three bytes each, must still fit into one message."""
 
 _MEASURE_AFTER_S = 1.0
+_CODE_CHARS, _MESSAGE_CHARS = 100, 2000
 
 
 class Reports:
@@ -52,18 +52,20 @@ class Reports:
             self._on_forked(process, message.pid, descriptors[0])
             return
         wire.close_all(descriptors)
+        if isinstance(message, Failed):  # told on, it has to fit into a message with what it is about
+            message = Failed(message.code[:_CODE_CHARS], message.message[:_MESSAGE_CHARS])
         if isinstance(message, Forked) or (isinstance(message, ForkFailed) and not process.pending):
             process.kill()  # nobody asked it to fork
         elif isinstance(message, ForkFailed):
-            process.pending.popleft().never_born(message.reason)
+            process.pending.popleft().never_born(message.reason[:_MESSAGE_CHARS])
         elif isinstance(message, PagesMapped):
             self.agent.weights.on_mapped(process)
         elif isinstance(message, ChildExited):
             process.child_exited(message.pid, message.exit_code)
         elif self.agent.builds.owns(process):
             self.agent.builds.on_message(process, message)
-        elif isinstance(message, ContextReady):
-            self.agent.contexts.on_ready(process, message.held_bytes)
+        elif self.agent.contexts.owns(process):
+            self.agent.contexts.on_message(process, message)
         else:
             self._on_report(process.owner, message)
 
@@ -100,7 +102,7 @@ class Reports:
             if not message.held_bytes:
                 loop = asyncio.get_running_loop()
                 loop.call_later(_MEASURE_AFTER_S, lambda: self.agent.spawn(self._measure(held)))
-        elif isinstance(message, LetGo):
+        elif isinstance(message, LetGo) and held.target.kind == "instance":
             self.agent.cancels.spare(int(held.target.key), message.request)
 
     async def _measure(self, held: Held) -> None:
@@ -111,29 +113,39 @@ class Reports:
                 self.agent.emit(HeldChanged(held.target, held_bytes))
 
     def _reached(self, held: Held, held_bytes: int, phases: dict[str, float]) -> None:
+        if held.ready:  # it said so before
+            return
         held.ready = True
         took_s = time.monotonic() - held.started_s
-        if held.residence is None:
+        if held.residence is None and claims.is_likely(held, held_bytes):
             self._tell_reached(held, took_s, held_bytes, phases)
         else:
-            self.agent.spawn(self._await_weights(held, held.residence, took_s, held_bytes, phases))
+            self.agent.spawn(self._reach(held, held.residence, took_s, held_bytes, phases))
 
-    async def _await_weights(
-        self, held: Held, residence: Residence, took_s: float, held_bytes: int, phases: dict[str, float]
+    async def _reach(
+        self,
+        held: Held,
+        residence: Residence | None,
+        took_s: float,
+        held_bytes: int,
+        phases: dict[str, float],
     ) -> None:
-        """The process is there, and its weights come by themselves. What the climb took is its own time: that
-        its copy waited for others is not a cost of this model."""
-        try:
-            took_s = await residence.arrived(took_s)
-        except DeviceFailed as error:
-            held.failed, held.retriable = Failed("device_failed", str(error)), True
-            held.process.kill()
-            return
+        """The process is there, and its weights come to its device by themselves. What the climb took is its
+        own time: that its copy waited for others is not a cost of this model."""
+        held_bytes = await claims.held_bytes_of(held, held_bytes)
+        if residence is not None and not held.process.exited:
+            try:
+                took_s = await residence.arrived(took_s)
+            except DeviceFailed as error:
+                held.failed, held.retriable = Failed("device_failed", str(error)), True
+                held.process.kill()
+                return
         if held.climb is None or held.process.exited or held.descend is not None:
             return
         climb = held.climb
         self._tell_reached(held, took_s, held_bytes, phases)
-        self.agent.contexts.prepare(climb, residence.device)
+        if residence is not None:
+            self.agent.contexts.prepare(climb, residence.device)
 
     def _tell_reached(self, held: Held, took_s: float, held_bytes: int, phases: dict[str, float]) -> None:
         assert held.climb is not None

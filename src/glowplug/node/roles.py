@@ -16,7 +16,7 @@ from glowplug.bundle.builder import build_bundle
 from glowplug.bundle.gangs import connect_here
 from glowplug.bundle.instantiate import Phases, Place, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
-from glowplug.core.errors import GlowplugError
+from glowplug.core.errors import GlowplugError, sayable
 from glowplug.node import procfs, wire
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
 from glowplug.node.on_device import open_device, wait_in_context
@@ -58,9 +58,9 @@ def run(
 def failure(error: BaseException) -> Failed:
     """How an error of a user's code, or of ours about it, travels: its code and its last line."""
     if isinstance(error, GlowplugError):
-        return Failed(error.code, error.message[:2000])
+        return Failed(error.code, sayable(error.message[:2000]))
     line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    return Failed("function_failed", line[:2000])
+    return Failed("function_failed", sayable(line[:2000]))
 
 
 def load(message: Fork, phases: Phases, weights: Sequence[int] = (), place: Place | None = None) -> Served:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,8 @@ class Weights:
         """Drops a version's weights from the page cache. Outcome: StepLost."""
         path = self.path(command.target.key)
         if path is not None:
-            await self.agent.on_disk(evict_page_cache, path)
+            with contextlib.suppress(OSError):  # the kernel drops what it needs the room of anyway
+                await self.agent.on_disk(evict_page_cache, path)
         self.agent.emit(StepLost(command.target, Step.LOCAL, command.why, command.id))
 
     def on_mapped(self, process: Process) -> None:

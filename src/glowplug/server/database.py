@@ -44,8 +44,9 @@ class Database:
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.executescript(_SCHEMA)
 
-    def save_version(self, spec: FunctionSpec) -> None:
-        """Stores a version as its function's newest, which is the one that a restart makes active."""
+    def save_version(self, spec: FunctionSpec, kept: Collection[VersionId] | None = None) -> None:
+        """Stores a version as its function's newest, which is the one that a restart makes active. With
+        `kept` all others of its function but these are forgotten: both, or neither."""
         data = msgspec.json.encode(spec)
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -57,6 +58,12 @@ class Database:
                 "INSERT INTO versions (function, version, spec, facts) VALUES (?, ?, ?, ?)",
                 (spec.function, spec.version, data, row[0] if row else None),
             )
+            if kept is not None:
+                marks = ",".join("?" * (1 + len(kept)))
+                self._connection.execute(
+                    f"DELETE FROM versions WHERE function=? AND version NOT IN ({marks})",
+                    (spec.function, spec.version, *kept),
+                )
 
     def save_facts(self, version: VersionId, facts: BundleFacts) -> None:
         self._write(
@@ -68,11 +75,6 @@ class Database:
 
     def remove_function(self, function: FunctionId) -> None:
         self._write("DELETE FROM versions WHERE function=?", function)
-
-    def prune(self, function: FunctionId, keep: Collection[VersionId]) -> None:
-        """Forgets all versions of a function but these."""
-        marks = ",".join("?" * len(keep))
-        self._write(f"DELETE FROM versions WHERE function=? AND version NOT IN ({marks})", function, *keep)
 
     def versions(self) -> list[StoredVersion]:
         """Every version, oldest first."""

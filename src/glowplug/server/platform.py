@@ -111,17 +111,23 @@ class LocalPlatform:
     def restore(self) -> None:
         """Tells the controller of every version that was acknowledged, oldest first; collects garbage."""
         stored = self._database.versions()
-        unbuilt = set()
+        deployed, unbuilt = [], set()
         for found in stored:
             spec = found.spec
-            manifest = self._store.manifest(spec.version)
+            # An artifact store that does not answer now may never, so that the version is built again: if
+            # there is anything to build it from.
+            trusting = not self._store.has_upload(spec.upload)
+            manifest = self._store.manifest(spec.version, trusting=trusting)
             facts = manifest.facts if manifest is not None and found.facts is not None else None
             if facts is None:
                 unbuilt.add(spec.upload)
-            self._know(spec)
-            self._driver.post(Deployed(spec, facts))
+            deployed.append(Deployed(spec, facts))
+        # Before anything is built: until its bundle is whole, nobody names a new pack.
         self._store.environments.forget_requests({found.spec.packages for found in stored})
         self._store.collect_garbage({found.spec.version for found in stored}, unbuilt)
+        for event in deployed:
+            self._know(event.spec)
+            self._driver.post(event)
         self._started = True
 
     def observe(self, event: Event) -> None:
@@ -286,9 +292,8 @@ class LocalPlatform:
     async def _save(self, spec: FunctionSpec) -> None:
         """As the newest version. What the controller still has use for is kept beside it, however many newer
         ones could not be built."""
-        kept = kept_versions(self._driver.state, spec.function) | {spec.version}
-        await asyncio.to_thread(self._database.save_version, spec)
-        await asyncio.to_thread(self._database.prune, spec.function, kept)
+        kept = kept_versions(self._driver.state, spec.function)
+        await asyncio.to_thread(self._database.save_version, spec, kept)
 
     def _know(self, spec: FunctionSpec) -> None:
         endpoints = spec.declaration.endpoints

@@ -36,6 +36,16 @@ def test_no_two_share_a_user(steps: list[tuple[str, str, bool]]) -> None:
         assert all(1000 <= user < 1000 + 4 * RANGE for user in users.values())
 
 
+def test_who_comes_next_does_not_get_the_users_of_who_just_left() -> None:
+    """Of those something may still be ending."""
+    known = Identities(0, 4 * RANGE)
+    first = known.environment("a")
+    known.release("a")
+    others = {known.environment(key) for key in "bcd"}
+    assert first not in others
+    assert known.environment("e") == first
+
+
 def test_an_environment_with_too_many_functions() -> None:
     known = Identities(0, RANGE)
     for number in range(FUNCTIONS - 1):

@@ -15,6 +15,16 @@ from glowplug.core.explanation import Explanation
 from glowplug.core.ids import RequestId
 
 
+class _Store(msgspec.Struct):
+    events: int
+
+
+class _Snapshot(msgspec.Struct):
+    """As much of it as tells when it was taken."""
+
+    store: _Store
+
+
 def explain(segments: Sequence[bytes], request: RequestId) -> Explanation | None:
     """What `segments`, oldest first, tell of a request: their events are handled again, up to its end. None
     when they do not know it: a gateway sent it under a lease, or it is older than what is kept.
@@ -35,7 +45,8 @@ def _begins_in(data: bytes, request: RequestId) -> bool:
 
 
 def _handled_again(data: bytes, later: Sequence[bytes], request: RequestId) -> Explanation | None:
-    """A later segment goes on where the one before it ended: its snapshot is not needed."""
+    """A later segment goes on where the one before it ended, and its snapshot is not needed: unless another
+    server began it."""
     try:
         state = ControlState.from_snapshot(next(payloads(data)))
     except (KeyError, msgspec.DecodeError) as error:
@@ -44,11 +55,22 @@ def _handled_again(data: bytes, later: Sequence[bytes], request: RequestId) -> E
         ) from error
     watch = Watch(state.context, request)
     for segment in (data, *later):
+        if segment is not data and _events_before(segment) != state.context.store.events:
+            watch.cut_off()
+            break
         for entry in entries_of(segment):
             _step(state, watch, entry)
             if watch.is_over:
                 return watch.explanation()
     return watch.explanation() if watch.has_begun else None
+
+
+def _events_before(data: bytes) -> int:
+    """How many events its controller had handled when the segment began; -1 of one that is not whole."""
+    try:
+        return msgspec.msgpack.decode(next(payloads(data), b""), type=_Snapshot).store.events
+    except msgspec.DecodeError:
+        return -1
 
 
 def _step(state: ControlState, watch: Watch, entry: Entry) -> None:

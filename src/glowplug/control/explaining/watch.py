@@ -62,6 +62,12 @@ class Watch:
         if len(self._warnings) < _MOST_WARNINGS:
             self._warnings.append(text)
 
+    def cut_off(self) -> None:
+        """The journal of its server ends while it is under way."""
+        if self.has_begun and not self.is_over:
+            self._note("its server ended")
+            self._outcome = "cut off"
+
     def explanation(self) -> Explanation:
         settings = self._c.settings
         function = self._c.store.functions.get(self._function)

@@ -12,6 +12,7 @@ from glowplug.core.ids import DeviceId, FunctionId, NodeId
 LONGEST_PAUSE_S = 60.0
 _FIRST_PAUSE_S = 0.5
 _MOST_REOFFERED = 16
+_DEVICES_FAULTS = ("device_failed", "device_full")
 
 
 def changed(c: Context, device: Device) -> None:
@@ -80,7 +81,7 @@ def reindexed(c: Context, instance: Instance) -> None:
             return
         if device.loading.get(function) == instance.id:
             del device.loading[function]
-            device.misses = 0
+            device.misses, device.missed = 0, None
         device.residents[function] = instance.id
     else:
         c.policies.device_eviction.withdraw(instance.key)
@@ -117,9 +118,13 @@ def reoffer(c: Context, function: FunctionId, node: NodeId) -> None:
             offer(c, device, function)
 
 
-def failed(c: Context, device: Device) -> None:
-    """A load did not arrive: nothing new comes for a while, the longer the more failed."""
-    device.misses += 1
+def failed(c: Context, device: Device, function: FunctionId, code: str) -> None:
+    """A load did not arrive: nothing new comes for a while, the longer the more failed. Of a function that
+    fails again and again one counts, unless it was the device's fault: the others wait for that device too.
+    """
+    if code in _DEVICES_FAULTS or function != device.missed:
+        device.misses += 1
+    device.missed = function
     pause_s = min(LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(device.misses - 1, 10))
     device.paused_until_s = c.now_s + pause_s
     c.set_timer(f"device:{device.id}", device.paused_until_s)

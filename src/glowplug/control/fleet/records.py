@@ -49,6 +49,8 @@ class Device(msgspec.Struct):
     running: dict[InstanceId, Running] = {}
     pace: float = 1.0
     misses: int = 0
+    missed: FunctionId | None = None
+    """Whose load failed last, since one arrived."""
     paused_until_s: float = 0.0
 
 

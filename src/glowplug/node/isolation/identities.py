@@ -35,19 +35,22 @@ class Identities:
         self._environments: dict[str, int] = {}
         self._functions: dict[str, dict[str, int]] = {}
         self._strangers: dict[str, set[int]] = {}
+        self._last_slot = -1
         self._last_stranger = RANGE - 1
 
     def environment(self, key: str) -> int:
-        """The host's id of an environment's zygote; the ids of its functions follow it."""
+        """The host's id of an environment's zygote; the ids of its functions follow it. They go round: what
+        was released last comes last, when nothing that it owned is left."""
         slot = self._environments.get(key)
         if slot is None:
             taken = set(self._environments.values())
-            slot = next((n for n in range(self._slots) if n not in taken), None)
+            following = ((self._last_slot + 1 + n) % self._slots for n in range(self._slots))
+            slot = next((n for n in following if n not in taken), None)
             if slot is None:
                 raise IdsExhausted(
                     f"{self._slots} environments have users of their own here, and no more fit"
                 )
-            self._environments[key] = slot
+            self._environments[key] = self._last_slot = slot
             self._functions[key] = {}
             self._strangers[key] = set()
         return self._first + slot * RANGE

@@ -14,6 +14,12 @@ import sys
 import types
 from typing import Any
 
+_NONE_SHARED = {
+    "kernel/shmmni": "0",
+    "kernel/msgmni": "0",
+    "kernel/sem": "0 0 0 0",
+    "fs/mqueue/queues_max": "0",
+}
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  pathlib is not worth its import
 
 
@@ -42,10 +48,11 @@ def confine(plan: dict[str, Any]) -> None:
         with open(path, "w") as file:
             file.write("0")
     limits.apply(plan["tasks"])
-    if plan["no_network"] and os.geteuid() == 0:
-        syscalls.unshare(syscalls.CLONE_NEWNET, "network")
-    elif plan["no_network"]:
-        syscalls.unshare_as_ourselves(syscalls.CLONE_NEWNET, "user and network")
+    syscalls.own_keyring()
+    own = syscalls.CLONE_NEWNET if plan["no_network"] else 0
+    own |= syscalls.CLONE_NEWIPC if plan["own_ipc"] else 0
+    if own:
+        leave(own, syscalls)
     if plan["ids"]:
         first, count = plan["ids"]
         if count > 1:
@@ -61,6 +68,22 @@ def confine(plan: dict[str, Any]) -> None:
     if plan["landlock"]:
         rules = plan["landlock"]
         landlock.confine(rules["readable"], rules["writable"], rules["devices"])
+
+
+def leave(own: int, syscalls: Any) -> None:
+    """For namespaces of its own, of the network, and of what System V and POSIX let processes share by name:
+    of that there is none in them, for it would outlive who made it, and who pays for its memory."""
+    if os.geteuid() == 0:
+        syscalls.unshare(own, "network or shared memory")
+    else:
+        syscalls.unshare_as_ourselves(own, "user, and network or shared memory")
+    if own & syscalls.CLONE_NEWIPC:
+        for name, none in _NONE_SHARED.items():
+            try:
+                with open(f"/proc/sys/{name}", "w") as file:
+                    file.write(none)
+            except OSError:
+                continue  # what is shared there ends with the namespace
 
 
 def _own_users(first: int, count: int, syscalls: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glowplug.core.settings import NodeSettings
-from glowplug.node.isolation import cgroups, identities, landlock, namespaces, syscalls
+from glowplug.node.isolation import cgroups, identities, landlock, launch, namespaces, syscalls
 
 _PROBE_BYTES = 1 << 20
 
@@ -25,6 +25,7 @@ class Means:
         """None: every function runs as the server's own user."""
         self.user_namespaces = False
         self.own_network = False
+        self.own_ipc = False
         self.landlock = 0
         self.groups: cgroups.Groups | None = None
         self.mounts = False
@@ -45,6 +46,7 @@ class Means:
         words["own processes"] = f"no: {why_not_own_processes}" if why_not_own_processes else _SEEN_ONLY
         words["own user"] = self._find_users(settings)
         words["own network"] = self._find_network()
+        words["own shared memory"] = self._find_ipc()
         self.landlock = landlock.version()
         words["own files"] = (
             f"yes, by Landlock {self.landlock}" if self.landlock else "no: this kernel has no Landlock"
@@ -69,9 +71,17 @@ class Means:
         self.user_namespaces = True
         return f"yes, one for each function, from {first} on"
 
+    def _find_ipc(self) -> str:
+        try:
+            _in_child(lambda: launch.leave(syscalls.CLONE_NEWIPC, syscalls))
+        except OSError as error:
+            return f"no: what functions share by name lies among what this host's processes do, for {error}"
+        self.own_ipc = True
+        return "yes, none that lasts"
+
     def _find_network(self) -> str:
         try:
-            _in_child(_leave_the_network)
+            _in_child(lambda: launch.leave(syscalls.CLONE_NEWNET, syscalls))
         except OSError as error:
             return f"no: functions reach what this host reaches, for {error}"
         self.own_network = True
@@ -143,13 +153,6 @@ def examine() -> dict[str, str]:
         finally:
             means.close()
         return means.words
-
-
-def _leave_the_network() -> None:
-    if os.geteuid() == 0:
-        syscalls.unshare(syscalls.CLONE_NEWNET, "network")
-    else:
-        syscalls.unshare_as_ourselves(syscalls.CLONE_NEWNET, "user and network")
 
 
 def _become_nobody_of_a_namespace() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
@@ -22,6 +24,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_DUMPABLE, _PR_SET_NAME = 4, 15
 _ARG_START = 45
 """In /proc/PID/stat, counted from the first field after the command's name."""
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+_JOIN_SESSION_KEYRING = 1
 _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38
 
 
@@ -69,6 +73,15 @@ def unmount(target: str) -> None:
 def no_new_privileges() -> None:
     """No set-uid program and no file capability raises this process or its children from now on."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+
+
+def own_keyring() -> None:
+    """An empty session keyring: whoever inherits one may read the keys in it, whatever user it is by then.
+    Where the kernel has no keys, or keeps this system call from us, there are none to be read."""
+    number = _KEYCTL.get(os.uname().machine)
+    if number is not None:
+        with contextlib.suppress(OSError):
+            call(number, "keyctl", _JOIN_SESSION_KEYRING, ctypes.c_void_p(None))
 
 
 def adopt_orphans() -> None:
