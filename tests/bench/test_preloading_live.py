@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from glowplug.bench import preloading
+from glowplug.bench import preloading, preloading_owners
 from glowplug.bench.endurance_load import Outcome
 from glowplug.bench.live_times import Measured
 from glowplug.bench.preloading_lent import admissions
@@ -139,6 +139,15 @@ def test_what_was_loaded_ahead_is_lent(tmp_path: Path) -> None:
     )
     ahead = [each for each in admissions(run) if each.lent]
     assert [each.function for each in ahead] == ["g.default"]
+    found = preloading_owners.back(run)
+    assert (found["cases"], found["back_max_s"]) == (1, ahead[0].wait_s)
+
+
+def test_owners_come_often_enough_and_wait_for_a_short_time() -> None:
+    good = {"cases": 60, "back_p95_s": 0.03, "wrong": 0, "failed": 0}
+    assert all(each.holds for each in preloading_owners.claims([good]))
+    bad = {"cases": 40, "back_p95_s": 0.08, "wrong": 1, "failed": 1}
+    assert not any(each.holds for each in preloading_owners.claims([bad]))
 
 
 def test_the_twin_of_a_run_is_that_run(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from glowplug.core.commands import Climb, Descend, Dispatch
 from glowplug.core.events import PressureChanged
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
-from tests.control.ahead import PERIOD_S, call_regularly, climbs, ladder, preloading_world, serve
+from tests.control.ahead import PERIOD_S, call_regularly, climbs, ladder, preloading_world, serve, settings
 from tests.control.world import NODE, World, spec
 
 
@@ -51,6 +51,24 @@ def test_a_pre_load_makes_room_at_once_for_a_request_that_needs_it() -> None:
     assert any(isinstance(command, Descend) for command in world.commands[before:])
     world.answer(request)
     assert world.outcome(request) == "done"
+
+
+def test_memory_lent_to_a_climb_that_nobody_waits_for_is_given_back_at_once() -> None:
+    """It is not on offer while it climbs; a request need not wait until it has."""
+    world = World(settings("none", substrate="zygote"), budget_bytes=2000)
+    world.deploy(spec("lender", preload="always"))
+    world.engine.succeed(next(iter(world.engine.pending)))  # its environment
+    (ahead,) = climbs(world, "lender")
+    world.post(PressureChanged(NODE, world.state.context.store.ledger.used[NODE] + 10))
+    world.deploy(spec("owner"))
+    before = len(world.commands)
+    request = world.ask("owner")
+    down = [c.target for c in world.commands[before:] if isinstance(c, Descend)]
+    assert [target.kind for target in down] == ["instance", "weights"]
+    assert down[0] == ahead.target
+    world.answer(request)
+    assert world.outcome(request) == "done"
+    assert world.state.context.store.preloads.wasted == 1
 
 
 def test_requests_take_a_climbing_pre_load_along() -> None:

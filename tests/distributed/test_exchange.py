@@ -104,7 +104,7 @@ def test_damage_is_asked_for_again_under_another_key() -> None:
 
 
 def test_what_can_be_read_again_is_before_it_is_asked_for() -> None:
-    sender, receiver = exchange(0), exchange(1, polled=True)
+    sender, receiver = exchange(0), exchange(1, looks_are_calls=True)
     ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
     assert receiver.deliver({key: message[:-1] + b"?"}) == []
     assert receiver.take_rejected() == [key]
@@ -149,15 +149,40 @@ def test_who_stalls_finds_what_comes_after_many_lost_notes() -> None:
 
 
 def test_where_a_look_costs_a_call_few_notes_are_looked_for() -> None:
-    """The next note of a partner and the first of who takes over from it; more with each stall."""
-    asking, asked = exchange(1), exchange(0, polled=True)
+    """The next note of a partner; with each stall one more, and the first of one more who may take over."""
+    asking, asked = exchange(1), exchange(0, looks_are_calls=True)
     heard = dict(asking.ask_again(1))
-    assert heard.keys() < asked.wanted_notes([1])
-    assert len(asked.wanted_notes([1])) == 2
+    assert heard.keys() == asked.wanted_notes([1])
     asked.deliver(heard)
-    late = dict(exchange(1, incarnation=2).ask_again(1))
+    late = dict(exchange(1, incarnation=1).ask_again(1))
     assert not late.keys() <= asked.wanted_notes([1])
     assert late.keys() <= asked.wanted_notes([1], 1)
+    assert len(asked.wanted_notes([1], 1)) == 4
+
+
+def test_who_takes_over_finds_what_its_predecessor_asked_for() -> None:
+    """Where the channel gives again what was sent, an answer is in it as well: nobody is asked twice."""
+    sender, lost = exchange(0), exchange(1, replays=True)
+    sender.send(1, 1, Kind.BYTES, b"payload")
+    answer = dict(sender.deliver(dict(lost.ask_again(1))))
+    successor = exchange(1, replays=True, incarnation=1)
+    assert not answer.keys() <= successor.wanted(1), "in a replay most messages are there as they were sent"
+    assert answer.keys() <= successor.wanted_ahead(1)
+    assert not answer.keys() <= exchange(1, incarnation=1).wanted_ahead(1)
+    assert successor.deliver(answer) == []
+    assert bytes(successor.take(1)[0].body) == b"payload"
+
+
+def test_an_answer_to_a_predecessor_that_is_damaged_is_asked_for_anew() -> None:
+    sender, lost = exchange(0), exchange(1, replays=True)
+    sender.send(1, 1, Kind.BYTES, b"payload")
+    ((key, message),) = sender.deliver(dict(lost.ask_again(1)))
+    successor = exchange(1, replays=True, incarnation=1)
+    request = successor.deliver({key: message[:-1] + b"?"})
+    ((again, same),) = sender.deliver(dict(request))
+    assert again.epoch == key.epoch + 1
+    successor.deliver({again: same})
+    assert bytes(successor.take(1)[0].body) == b"payload"
 
 
 def test_an_earlier_epoch_is_not_heard() -> None:

@@ -34,6 +34,16 @@ def test_it_follows_a_run_that_becomes_slower() -> None:
     assert after(*[0.02] * 50, *[0.2] * 8) == pytest.approx(SILENT * 0.2)
 
 
+def test_one_looks_after_what_the_quicker_layers_take() -> None:
+    stall, now_s = StallTime(1.0, 0.01, 8.0), 0.0
+    assert stall.quiet_s == pytest.approx(1 / SILENT)
+    for gap_s in [0.1, 0.1, 0.02, 0.1] * 5:
+        stall.came(now_s)
+        now_s += gap_s
+    assert stall.seconds == pytest.approx(SILENT * 0.1)
+    assert stall.quiet_s == pytest.approx(0.02)
+
+
 def test_it_keeps_between_its_ends() -> None:
     assert after(*[0.0001] * 9) == 0.01
     assert after(*[100.0] * 9) == 8.0
@@ -59,7 +69,9 @@ def test_a_wait_for_a_step_is_quiet_after_a_layer_and_stalled_after_more() -> No
     assert found.is_stalled()
     assert not found.is_stalled(), "the next time comes later"
     found.heard()
-    assert (found.is_quiet(), found.stalls) == (False, 0)
+    assert (found.is_quiet(), found.stalls) == (True, 0), "what is missing is as late as before"
+    found.begin(for_step=True)
+    assert not found.is_quiet()
 
 
 def test_other_waits_do_not_go_by_the_pace_of_layers() -> None:

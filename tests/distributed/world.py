@@ -92,7 +92,7 @@ class Worker:
         self.left = [step for step in world.plan.steps(place.worker) if step >= first]
         self.exchange = Exchange(
             place, world.plan.sources[place.worker], world.plan.targets(place.worker),
-            first=first, limit_bytes=40, keep=world.keep,
+            first=first, limit_bytes=40, keep=world.keep, replays=world.replays,
         )  # fmt: skip
         self.inbox = Inbox()
         self.inbox.fence(place.epoch * ATTEMPTS, first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from glowplug.loader.prefetch import CHUNK_BYTES, Prefetch
 from glowplug.loader.sources import FileSource
 
 NBYTES = 8 * 2**20
+_TRIES = 5
 
 
 @pytest.fixture
@@ -41,6 +43,32 @@ def test_a_file_just_written_is_counted_whole(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert loader.page_cache_bytes(tmp_path / "f") == 10_000
     assert loader.page_cache_bytes(tmp_path / "empty") == 0
+
+
+def test_what_is_clean_goes_without_a_flush_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    flush = os.fdatasync
+
+    def counted(fd: int) -> None:
+        flushed.append(fd)
+        flush(fd)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+    file = tmp_path / "f"
+    file.write_bytes(bytes(NBYTES))
+    loader.evict_page_cache(file)
+    if loader.page_cache_bytes(file):
+        pytest.skip("this file system keeps its pages (tmpfs)")
+    for _ in range(_TRIES):  # the kernel may be at work on a page of it
+        flushed.clear()
+        file.read_bytes()
+        loader.evict_page_cache(file)
+        assert loader.page_cache_bytes(file) == 0
+        if not flushed:
+            return
+    pytest.fail("each time the disk was flushed, though nothing was dirty")
 
 
 @pytest.mark.torch

@@ -39,7 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     slowdowns: tuple[float, ...] = (1.0, 2.0, 3.0)
     seeds: int = 5
     choice_neurons: tuple[int, ...] = (1024, 4096)
-    choice_workers: tuple[int, ...] = (2, 4, 8, 20)
+    choice_workers: tuple[int, ...] = (8, 20, 42, 62)
     pipeline_neurons: tuple[int, ...] = (1024, 4096, 16384)
     real_channels: tuple[str, ...] = REAL_CHANNELS
     real_samples: int = 1000

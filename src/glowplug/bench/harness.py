@@ -71,6 +71,11 @@ class RunningServer:
         move = self._client.climb if step == "parked" else self._client.descend
         move(function, step, cache)
 
+    def preloads(self) -> dict[str, Any]:
+        """What it counted of loading ahead."""
+        found: dict[str, Any] = self._client.info()["preload"]
+        return found
+
     def close(self) -> None:
         self._client.close()
         end_tree(self.process, grace_s=30.0)

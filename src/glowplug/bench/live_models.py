@@ -46,10 +46,10 @@ def write_apps(
     shutil.copytree(examples_dir(), place)
     real = [] if lacking() else [MODELS[name] for name in REAL]
     for model in real:
-        _redeclare(place / model.app, declared)
+        redeclare(place / model.app, declared)
     tail = tail_models(FUNCTIONS - len(real), least_bytes, most_bytes, seed)
     source = write_tail(tail, folder)
-    _redeclare(source, declared)
+    redeclare(source, declared)
     served = [_real(model) for model in real]
     answers = [tail_answers(tail, value) for value in _VALUES]
     requests = tuple({"value": value} for value in _VALUES)
@@ -72,7 +72,7 @@ def _real(model: BenchModel) -> Served:
     return Served(model.function, requests, tuple(plain_answers(model, inputs)))
 
 
-def _redeclare(source: Path, declared: Mapping[str, str]) -> None:
+def redeclare(source: Path, declared: Mapping[str, str]) -> None:
     """Every model in the file. Pixels come as JSON: lists of whole numbers."""
     text = source.read_text(encoding="utf-8").replace("prepare(image)", "prepare(image.astype(np.uint8))")
     for option in declared:

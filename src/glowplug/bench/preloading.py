@@ -6,7 +6,8 @@ and rare functions; `hour` the recorded hour as it is; both beside a policy that
 mix with timers off by up to 20 s; `cpu` the mix with ladder held to shares of a core; `zygote` the mix on
 zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes; `wide` the mix on 16 and 64 nodes
 of the same memory in all; `devices` the hour on 16 virtual GPUs over 4 and 16 nodes; `live` eight functions
-on this machine under three policies, beside what the simulator says of them.
+on this machine under three policies, beside what the simulator says of them; `lent` how soon
+memory is back on it that was lent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from glowplug.bench import preloading_claims, preloading_live, preloading_live_rows, preloading_table
+from glowplug.bench import (
+    preloading_claims,
+    preloading_live,
+    preloading_live_rows,
+    preloading_owners,
+    preloading_table,
+)
 from glowplug.bench.kept_runs import KeptRuns
 from glowplug.bench.preloading_cells import (
     AT_CPU,
@@ -40,12 +47,13 @@ from glowplug.bench.preloading_devices import NODES as DEVICE_NODES
 from glowplug.bench.preloading_devices import SYSTEMS as DEVICE_SYSTEMS
 from glowplug.bench.preloading_devices import DeviceCell, run_device_cell
 from glowplug.bench.preloading_live import LiveOptions
+from glowplug.bench.preloading_owners import OwnersOptions
 from glowplug.bench.preloading_plot import draw
 from glowplug.bench.published_preloading import CLASSES
 from glowplug.bench.result import Result, print_claims, print_rows
 from glowplug.sim.replays import Cluster, System
 
-PARTS = ("table", "nodes", "mix", "hour", "jitter", "cpu", "zygote", "wide", "devices", "live")
+PARTS = ("table", "nodes", "mix", "hour", "jitter", "cpu", "zygote", "wide", "devices", "live", "lent")
 SHARES = (0.05, 0.1, 0.25, 0.5)
 WIDE = tuple(Cluster(nodes, share) for nodes, shares in ((16, SHARES), (64, (0.25, 0.5))) for share in shares)
 COLUMNS = (
@@ -56,7 +64,13 @@ DEVICE_COLUMNS = (
     "system", "eviction", "nodes", "devices", "memory_share", "seed", "mean_s", "p99_s", "loading_mean_s",
     "on_device_share", "from_memory_share", "from_disk_share",
 )  # fmt: skip
-_COLUMNS = {"devices": DEVICE_COLUMNS, "live": preloading_live_rows.COLUMNS}
+REAL = ("live", "lent")
+"""Parts in real time, on this machine."""
+_COLUMNS = {
+    "devices": DEVICE_COLUMNS,
+    "live": preloading_live_rows.COLUMNS,
+    "lent": preloading_owners.COLUMNS,
+}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +101,7 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
     if not Path(options.path).is_dir():
         missing = [f"the recorded hour is not at {options.path}: give its folder with --set path=FOLDER"]
         return Result("preloading", settings, rows=[], claims=[], missing=missing)
-    live = _live(options, tell)
+    live, lent = _live(options, tell), _lent(options, tell)
     by_part: dict[str, list[Cell]] = {}
     for cell in cells(options):
         by_part.setdefault(cell.part, []).append(cell)
@@ -99,10 +113,11 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
     with contextlib.closing(KeptRuns(run_device_cell, tell, workers=workers, kept=kept)) as device_runs:
         rows += device_runs.rows("devices", on_devices)
     promised = preloading_claims.claims(rows) + (preloading_live_rows.claims(live) if live else [])
+    promised += preloading_owners.claims(lent) if lent else []
     return Result(
         experiment="preloading",
         settings=settings,
-        rows=[*rows, *live],
+        rows=[*rows, *live, *lent],
         claims=[] if options.quick else promised,
         missing=[
             *too_small(options),
@@ -119,6 +134,15 @@ def _live(options: Options, tell: Callable[[str], None]) -> list[dict[str, Any]]
     with tempfile.TemporaryDirectory(prefix="glowplug-preloading-") as folder:
         Path(folder).chmod(0o755)  # functions run as users of their own
         return preloading_live.rows(_live_options(options), Path(folder), tell)
+
+
+def _lent(options: Options, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Also while nothing else runs."""
+    if "lent" not in options.parts or options.quick:
+        return []
+    with tempfile.TemporaryDirectory(prefix="glowplug-preloading-") as folder:
+        Path(folder).chmod(0o755)
+        return preloading_owners.rows(OwnersOptions(seed=options.seed), Path(folder), tell)
 
 
 def _live_options(options: Options) -> LiveOptions:
@@ -202,7 +226,7 @@ def report(result: Result, console: Console) -> None:
     rows = result.rows
     for part in dict.fromkeys(row["part"] for row in rows):
         columns = _COLUMNS.get(part, COLUMNS)
-        words = part if part == "live" else f"{part} (simulated)"
+        words = part if part in REAL else f"{part} (simulated)"
         print_rows(console, words, [row for row in rows if row["part"] == part], columns)
     rows = [row for row in rows if row["part"] == "table"]
     if table := preloading_table.beside_published(rows):

@@ -26,7 +26,6 @@ from glowplug.bench.live_replay import LIVE
 from glowplug.bench.live_times import measure
 from glowplug.bench.scheduling_twin import LiveRun
 from glowplug.bench.systems.sampler import Sampler
-from glowplug.client import Client
 from glowplug.core.errors import InvalidWorkload
 from glowplug.sim.workloads.registry import make_trace
 from glowplug.sim.workloads.reshape import select, stretch
@@ -135,8 +134,7 @@ def _run(
         with Sampler(server.agent_pid, state / "packs", options.sample_every_s) as sampler:
             outcomes = asyncio.run(_played(options, server, served, trace))
         server.check_alive()
-        with Client(server.url) as client:
-            preload = client.info()["preload"]
+        preload = server.preloads()
     seen = {
         "preload": LIVE[policy],
         "started": preload["started"], "used": preload["used"], "wasted": preload["wasted"],

@@ -116,7 +116,11 @@ def hurry(c: Context, holding: Holding, rank: int) -> None:
 
 
 def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
-    """Sends the holding down. Its bytes count until StepLost; a climb under way is given up."""
+    """Sends the holding down. Its bytes count until StepLost; a climb under way is given up.
+
+    From now on it stands on nothing: what was only waiting for that goes at once, so that all end together
+    and not one after the other. The node sees to it that weights outlast whoever has them mapped.
+    """
     end_command(c, holding)
     command = c.command_id()
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
@@ -130,6 +134,8 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
         c.revalue(None)
     c.emit(Descend(id=command, target=holding.target, step=step, why=why))
     c.set_timer(f"descend:{command}", c.now_s + c.settings.climb_timeout_s)
+    needs, holding.needs = holding.needs, ()
+    _release(c, needs)
 
 
 def evict(c: Context, holding: Holding) -> None:

@@ -12,6 +12,7 @@ from glowplug.control.sizes import loaded_bytes
 from glowplug.core.events import RequestDone, StepReached
 from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
 
 
 def launch(
@@ -109,8 +110,10 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     holding = c.holding_of(instance)
     function = c.function_of(instance)
     move = "staged" if instance.origin >= Step.STAGED else "imported"
-    c.policies.costs.learn(instance.version, move, event.took_s)
-    c.revalue(instance.function)
+    if holding.priority != Priority.BACKGROUND or c.policies.costs.measured_s(instance.version, move) is None:
+        # What a climb took that stood back says little of one that somebody waits for.
+        c.policies.costs.learn(instance.version, move, event.took_s)
+        c.revalue(instance.function)
     c.store.preloads.note_loaded(instance, event.took_s)
     holdings.arrive(c, holding, event)
     function.misses, function.retry_at_s = 0, 0.0

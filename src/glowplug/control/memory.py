@@ -42,8 +42,7 @@ def acquire(
             return True
         short_bytes = need_bytes - free_bytes - _coming_bytes(c, node)
         if short_bytes > 0 and urgent:
-            if not evict(c, node, short_bytes, {*keep, *spare}) and spare:
-                evict(c, node, short_bytes, keep)
+            _evict_at_once(c, node, need_bytes, keep, spare)
         elif short_bytes > 0:
             _evict_patiently(c, node, function, short_bytes, {*keep, *spare}, limit)
     if not urgent:
@@ -51,6 +50,34 @@ def acquire(
     else:
         lines.join(c, node, function)
     return False
+
+
+def _evict_at_once(
+    c: Context, node: Node, need_bytes: int, keep: Collection[str], spare: Collection[str]
+) -> None:
+    """What is on offer, then climbs that nobody waits for, and what these stood on."""
+
+    def short_bytes() -> int:
+        return need_bytes - c.store.ledger.free_bytes(node.id) - _coming_bytes(c, node)
+
+    if not evict(c, node, short_bytes(), {*keep, *spare}) and spare:
+        evict(c, node, short_bytes(), keep)
+    if short_bytes() > 0 and _give_up_ahead(c, node, short_bytes(), {*keep, *spare}) and short_bytes() > 0:
+        evict(c, node, short_bytes(), {*keep, *spare})
+
+
+def _give_up_ahead(c: Context, node: Node, need_bytes: int, keep: Collection[str]) -> bool:
+    """Ends climbs of what is loaded ahead, the last begun first: while they climb they are not on offer, and
+    memory that is only lent is to be had at once. False when there is none."""
+    found = False
+    for number in reversed(list(c.store.preloads.unused)):
+        instance = c.store.instances[number]
+        lent = instance.node == node.id and instance.slot == "climbing" and instance.host is None
+        if need_bytes > 0 and lent and not instance.bound and instance.key not in keep:
+            need_bytes -= freed_bytes(c, instance.key)
+            instances.drain(c, instance, "evicted")
+            found = True
+    return found
 
 
 def _evict_patiently(

@@ -34,7 +34,7 @@ class BackgroundPost:
         self._answers: Outgoing = []
         self._came = self._fence = 0
         self._stalled = False
-        self._due = 0 if wire.polled else sys.maxsize
+        self._due = 0 if wire.looks_are_calls else sys.maxsize
         self._closing = False
         self._error: BaseException | None = None
         self._behind = [Phases(), Phases()]
@@ -168,7 +168,7 @@ class BackgroundPost:
             self._take_in(self._wire.receive(wanted, look_s), step, behind)
 
     def _wanted(self) -> set[MessageKey]:
-        """On a polled channel what others send is looked for when this worker has sent its own for that
+        """Where looks are calls, what others send is looked for when this worker has sent its own for that
         step: workers of a layer are about as fast."""
         step = self._exchange.coming()
         due = None if step is None or step > self._due else step

@@ -34,11 +34,6 @@ _FORMS: dict[str, Form] = {"memory": "plain", "shared_memory": "plain", "nats": 
 """Where bytes cost nothing; elsewhere there are as few as can be."""
 _HEAVY = 50_000_000
 """Edges times samples of a layer and worker: some 20 ms of one core."""
-_POLLED = ("object", "paper_object")
-"""Channels on which each message that is looked for costs a call."""
-_FLOORS_S = {"memory": 0.01, "shared_memory": 0.01, "nats": 0.02}
-_FLOOR_S = 0.05
-"""Nothing is asked for again before: what a service may take that is not always as fast as it mostly is."""
 _SENT = "rows_sent.json"
 Held = tuple[int, int]
 """Bytes of weights, and of activations and what is worked in."""
@@ -101,12 +96,10 @@ def deploy(
             if options.background is None
             else options.background
         ),
-        polled=address.channel in _POLLED,
         form=options.form or _FORMS.get(address.channel, "encoded"),
         collect=options.collect,
         keep=options.keep,
         stall_s=options.stall_s,
-        stall_floor_s=_FLOORS_S.get(address.channel, _FLOOR_S),
         faults=options.faults,
     )
     path = folder / "orders.json"

@@ -32,8 +32,8 @@ class Exchange:
 
     `first` is the step that it begins with: it wants nothing of an earlier one, and cannot send it again.
     Without `keep` nothing is kept, and nothing asked for again: the channel is trusted not to lose anything.
-    On a `polled` channel each message that is looked for costs a call, and what came damaged is looked for
-    once more before it is asked for.
+    Where `looks_are_calls`, few notes are looked for, and what came damaged is looked for once more before it
+    is asked for. Where the channel `replays`, a new incarnation may find what its predecessor asked for.
     """
 
     def __init__(
@@ -45,14 +45,16 @@ class Exchange:
         first: int = 0,
         limit_bytes: int,
         keep: bool = True,
-        polled: bool = False,
+        looks_are_calls: bool = False,
+        replays: bool = False,
     ) -> None:
         self.place = place
         self.first = first
         self.keep = keep
         self.damaged = 0
         self.sent_again = 0
-        self.polled = polled
+        self.looks_are_calls = looks_are_calls
+        self._predecessor_asked = replays and place.incarnation > 0
         self._rejected: list[MessageKey] = []
         self._read_again: set[MessageKey] = set()
         self._limit_bytes = limit_bytes
@@ -100,18 +102,23 @@ class Exchange:
         }
 
     def wanted_ahead(self, step: int) -> set[MessageKey]:
-        """What the sources whose payload for a step is missing send next."""
-        return {
+        """What the sources whose payload for a step is missing send next, and what they sent again to whom
+        this worker took over from."""
+        missing = self.missing(step)
+        ahead = {
             key
-            for source in self.missing(step)
+            for source in missing
             if (after := self._after[step, source]) is not None and (after, source) not in self._came
             for assembly in self._assembling(after, source)
             for key in assembly.wanted
         }
+        if self._predecessor_asked:
+            ahead |= {self._key(step, self.place.worker, 1, source) for source in missing}
+        return ahead
 
     def wanted_notes(self, partners: Collection[int] | None = None, stalls: int = 0) -> set[MessageKey]:
         """What other workers, or these of them, may have to say about what was sent."""
-        return self._notes.wanted(partners, stalls, sparingly=self.polled)
+        return self._notes.wanted(partners, stalls, sparingly=self.looks_are_calls)
 
     def missing(self, step: int) -> list[int]:
         """The sources whose payload for a step has not come, ascending."""
@@ -189,12 +196,14 @@ class Exchange:
         step, source = key.layer, key.source
         if step < self._taken or source not in self.missing(step):
             return []
-        for assembly in self._assembling(step, source):
+        attempts = self._assembling(step, source)
+        if key.epoch % ATTEMPTS == len(attempts):
+            attempts.append(Assembly([key.part(0)]))
+        for assembly in attempts:
             try:
                 complete = assembly.add({key: message})
             except FrameError as error:
-                attempts = len(self._assembling(step, source))
-                if isinstance(error, FrameVersion) and attempts >= _MOST_VERSION_ERRORS:
+                if isinstance(error, FrameVersion) and len(attempts) >= _MOST_VERSION_ERRORS:
                     raise  # not damage that looks like it
                 self.damaged += 1
                 return self._mend(key)
@@ -206,11 +215,11 @@ class Exchange:
 
     def _mend(self, key: MessageKey) -> Outgoing:
         """Reading again helps where it was damaged on its way here, and not in the store."""
-        if self.polled and key in self._read_again:
+        if self.looks_are_calls and key in self._read_again:
             return self._need(key.layer, key.source)
         self._rejected.append(key)
         self._read_again.add(key)
-        return [] if self.polled else self._need(key.layer, key.source)
+        return [] if self.looks_are_calls else self._need(key.layer, key.source)
 
     def _answer(self, partner: int, note: Note) -> Outgoing:
         match note:

@@ -75,9 +75,10 @@ class NoteBook:
         self, partners: Collection[int] | None = None, stalls: int = 0, *, sparingly: bool = False
     ) -> set[MessageKey]:
         """The next of each partner, or of these, and the first of whoever may take over from it; `sparingly`,
-        where each costs a call and none that was told is lost but by itself, as few as will do."""
-        many = 1 + stalls if sparingly else _AHEAD + _MORE_AHEAD * stalls
-        takers = 1 + stalls if sparingly else MOST_INCARNATIONS
+        where each costs a call and none that was told is lost but by itself, as few as will do. Who takes
+        over is so late that others have stalled."""
+        many = min(_AHEAD, 1 + stalls) if sparingly else _AHEAD + _MORE_AHEAD * stalls
+        takers = stalls if sparingly else MOST_INCARNATIONS
         return {
             self._key(partner, self._worker, each, (number if each == incarnation else 0) + ahead)
             for partner, (incarnation, number) in self._heard.items()

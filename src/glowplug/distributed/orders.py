@@ -12,7 +12,7 @@ from glowplug.distributed.assignment import Share
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.faults import Faults
 
-VERSION = 1
+VERSION = 2
 BARRIER, GO, FIRST = 0, 1, 2
 """Steps: all tell the root that they are there; the root tells all; the first layer of the first share."""
 ROOT = 0
@@ -29,7 +29,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
     Workers checkpoint when they come to a step of `lines`. No worker begins a share before those it sends
     to have come within `window` shares of it; 0 does not limit them. Who misses something asks for it after
-    `stall_s` at first, then as the run's pace says, but not before `stall_floor_s`.
+    `stall_s` at first, then as the run's pace and the channel's limits say.
     """
 
     address: Address
@@ -47,11 +47,9 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     barrier: bool = False
     background: bool = True
     form: Form = "encoded"
-    polled: bool = False
     collect: Collect = "activations"
     keep: bool | None = None
     stall_s: float = 1.0
-    stall_floor_s: float = 0.01
     faults: Faults = Faults()
     version: int = VERSION
 

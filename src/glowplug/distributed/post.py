@@ -49,13 +49,13 @@ class Post(Protocol):
 class Wire:
     """A channel and an exchange together; not for several threads but as a channel is.
 
-    With `tells`, workers tell each other what they need again and what not. On a `polled` channel each
-    message that is looked for costs a call, so there this is looked for only when nothing else comes.
+    With `tells`, workers tell each other what they need again and what not. Where `looks_are_calls`, this is
+    looked for only when nothing else comes.
     """
 
     def __init__(self, channel: Channel, exchange: Exchange, timing: Timing, *, tells: bool) -> None:
         self.exchange, self.timing = exchange, timing
-        self.polled = exchange.polled
+        self.looks_are_calls = exchange.looks_are_calls
         self._channel, self._tells = channel, tells
         self._epoch = exchange.place.epoch * ATTEMPTS
         channel.fence(self._epoch, exchange.first)
@@ -74,9 +74,9 @@ class Wire:
         silence that is what tells of a loss: that a source went on, or that it needs something itself."""
         exchange = self.exchange
         wanted = set() if step is None else exchange.wanted(step)
-        if step is not None and exchange.keep and (is_quiet or not self.polled):
+        if step is not None and exchange.keep and (is_quiet or not self.looks_are_calls):
             wanted |= exchange.wanted_ahead(step)
-        if self._tells and (is_stalled or not self.polled):
+        if self._tells and (is_stalled or not self.looks_are_calls):
             wanted |= exchange.wanted_notes(stalls=self.timing.stalls)
         elif self._tells and is_quiet and step is not None:
             wanted |= exchange.wanted_notes(exchange.missing(step), self.timing.stalls)

@@ -49,14 +49,15 @@ class Timing:
 
     def begin(self, *, for_step: bool) -> None:
         self._for_step = for_step
+        quiet_s = self._learned.quiet_s if for_step else self._first_s / SILENT
+        self._quiet_at_s = self.now_s() + quiet_s
         self.heard()
 
     def heard(self) -> None:
-        """Something of what is waited for came."""
+        """Something of what is waited for came. What did not is no less late for it."""
         self.stalls = 0
         self._stall_s = self._learned.seconds if self._for_step else self._first_s
-        now_s = self.now_s()
-        self._quiet_at_s, self._stall_at_s = now_s + self._stall_s / SILENT, now_s + self._stall_s
+        self._stall_at_s = self.now_s() + self._stall_s
 
     def end(self) -> None:
         """All of it is there."""
@@ -64,7 +65,7 @@ class Timing:
             self._learned.came(self.now_s())
 
     def is_quiet(self) -> bool:
-        """Whether nothing came for so long that something may be wrong."""
+        """Whether something did not come for so long that something may be wrong."""
         return self.stalls > 0 or self.now_s() >= self._quiet_at_s
 
     def is_stalled(self) -> bool:
@@ -89,10 +90,20 @@ class Timing:
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Again and again while the service does not answer, until the deadline."""
-        while True:
-            try:
-                return call()
-            except ChannelUnavailable:
-                if self.now_s() + _RETRY_S >= self.deadline_s:
-                    raise
-                self._sleep(_RETRY_S)
+        return patiently(call, self.deadline_s, self.now_s, self._sleep)
+
+
+def patiently(
+    call: Callable[[], T],
+    deadline_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Raises ChannelUnavailable once it was tried again until the deadline."""
+    while True:
+        try:
+            return call()
+        except ChannelUnavailable:
+            if clock() + _RETRY_S >= deadline_s:
+                raise
+            sleep(_RETRY_S)

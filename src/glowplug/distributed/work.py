@@ -27,7 +27,7 @@ from glowplug.distributed.results import Results, put_together
 from glowplug.distributed.rows_in_flight import opener
 from glowplug.distributed.schedule import Schedule, parts_of
 from glowplug.distributed.start import Place, Start
-from glowplug.distributed.timing import Timing
+from glowplug.distributed.timing import Timing, patiently
 
 _TELL_EVERY_S = 0.2
 _LAST_STALLS = 6
@@ -54,14 +54,17 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
                 closing.callback(blobs.close)
             checkpoints = Checkpoints(blobs, orders.run, place.worker, place.epoch)
             first = _first(start, schedule, checkpoints)
-            timing = Timing(orders.stall_s, orders.stall_floor_s, began_s + start.deadline_s)
-            end = timing.patiently(lambda: join(orders.address, place.worker))
+            deadline_s = began_s + start.deadline_s
+            end = patiently(lambda: join(orders.address, place.worker), deadline_s)
             channel = disturbed(end, orders.faults, place)
             closing.callback(channel.close)
-        keep = bool(orders.lines) and not channel.limits.replays if orders.keep is None else orders.keep
+            limits = channel.limits
+            timing = Timing(orders.stall_s, limits.slow_s, deadline_s)
+        keep = bool(orders.lines) and not limits.replays if orders.keep is None else orders.keep
         exchange = Exchange(
             place, schedule.sources(), schedule.targets(), first=first,
-            limit_bytes=channel.limits.max_message_bytes, keep=keep, polled=orders.polled,
+            limit_bytes=limits.max_message_bytes, keep=keep,
+            looks_are_calls=limits.looks_are_calls, replays=limits.replays,
         )  # fmt: skip
         tells = keep or orders.window > 0
         wire = Wire(channel, exchange, timing, tells=tells)

@@ -30,12 +30,17 @@ def page_cache_bytes(path: str | Path) -> int:
 def evict_page_cache(path: str | Path) -> None:
     """Asks the kernel to drop the file's pages. Pages that some process has mapped and touched stay.
 
-    Dirty pages are written out first, for they could not be dropped. Raises OSError.
+    Dirty pages cannot be dropped: what is left is written out and asked for again. Not before, for the disk
+    is told to keep what it was given even if there is nothing to write, and that takes ten times as long as
+    letting go. Raises OSError.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fdatasync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        nbytes = os.fstat(fd).st_size
+        if nbytes and Mapping(fd, 0, nbytes, private=False).resident_bytes():
+            os.fdatasync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(fd)
 

@@ -23,6 +23,7 @@ from glowplug.core.errors import CapacityError
 from glowplug.core.events import CommandFailed, Event, StepLost
 from glowplug.core.ids import CommandId, DeviceId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
 from glowplug.core.settings import NodeSettings
 from glowplug.node import wire
 from glowplug.node.births import Births
@@ -49,6 +50,7 @@ from glowplug.node.messages import (
 from glowplug.node.remote import RemoteClimbs
 from glowplug.node.reports import Reports
 from glowplug.node.roster import Held, Roster
+from glowplug.node.standing_back import StandingBack
 from glowplug.node.weights import Weights
 
 _LEAVE_S = 3.0
@@ -79,6 +81,7 @@ class Agent:
             means, self.scratch, settings.budget_bytes, self.disk.submit, len(settings.devices)
         )
         self.births = Births(settings, self.store, means, self.seats, callbacks)
+        self.standing_back = StandingBack(means.groups, self.moves.submit)
         self.builds = Builds(self)
         self.weights = Weights(self)
         self.environments = Environments(self)
@@ -157,7 +160,7 @@ class Agent:
                 self._cancel(command)
             else:
                 assert isinstance(command, Promote)
-                self.remote.promote(command.climb, command.priority)
+                self._promote(command)
         except (OSError, ValueError) as error:  # no more processes or files, or a message that is too large
             if isinstance(command, Build):
                 target = Target("build", command.node, command.spec.version)
@@ -212,6 +215,7 @@ class Agent:
             parent, role, command.target, spec, data=tuple(data), climb=command, **more,
             rehearse=command.facts is not None and command.facts.rehearsed,
         )  # fmt: skip
+        self.standing_back.begin(held, command)
         self.roster.add(held)
 
     def _fork_on(
@@ -263,7 +267,14 @@ class Agent:
             self.emit(StepLost(target, command.step, command.why, command.id))
             return
         held.descend = command
-        held.process.kill()
+        self.standing_back.hurry(held)
+        held.process.end()
+
+    def _promote(self, command: Promote) -> None:
+        self.remote.promote(command.climb, command.priority)
+        if command.priority > Priority.BACKGROUND:
+            for held in self.roster.climbing(command.climb):
+                self.standing_back.come_forward(held)
 
     def _cancel(self, command: Cancel) -> None:
         held = self.roster.workers.get(command.instance)

@@ -21,6 +21,7 @@ from glowplug.node import guard, share, wire
 from glowplug.node.devices import NodeDevice
 from glowplug.node.interpreters import Interpreters
 from glowplug.node.isolation import roots
+from glowplug.node.isolation.cgroups import Group
 from glowplug.node.isolation.child import Confinement
 from glowplug.node.isolation.means import Means
 from glowplug.node.isolation.seats import Seat, Seats
@@ -113,6 +114,7 @@ class Births:
             self._seats.leave(seat)
             raise
         held.function = spec.function
+        held.version = f"{spec.version}.{gang.worker}" if gang is not None and gang.worker else spec.version
         return held
 
     def context(self, parent: Held, climb: Climb, device: NodeDevice) -> Held:
@@ -218,10 +220,13 @@ class Births:
             wire.close_all(ends)
 
     def born(self, parent: Held, child: Held, later: Callable[..., object]) -> None:
-        """A child exists: it began in its parent's control group, and moves to its own."""
+        """A child exists: it began in its parent's control group, and moves to its own, or to that of what
+        nobody waits for."""
         group = child.seat.group
-        if group is not None and (child.seat is not parent.seat or not parent.moved):
-            later(_move, child)
+        if child.ahead is not None:
+            later(move, child, child.ahead)
+        elif group is not None and (child.seat is not parent.seat or not parent.moved):
+            later(move, child, group)
 
     def vacate(self, seat: Seat) -> None:
         """What was on the seat without being a process is gone."""
@@ -245,8 +250,8 @@ class Births:
         return process
 
 
-def _move(child: Held) -> None:
-    assert child.seat.group is not None
+def move(child: Held, group: Group) -> None:
+    """Into this control group of its seat. Blocks for a moment."""
     with contextlib.suppress(OSError):  # it is gone, or so is the group
-        child.seat.group.add(child.process.pid)
-    child.moved = True
+        group.add(child.process.pid)
+    child.moved = group is child.seat.group

@@ -73,9 +73,9 @@ class Gangs:
             agent.fail(command, "unavailable", f"{spec.function} is on one worker")
             return
         more: dict[str, Any] = {"env": env, **agent.births.share(spec)}
-        agent.roster.add(
-            agent.births.child(parent, "part", command.target, spec, climb=command, gang=place, **more)
-        )
+        held = agent.births.child(parent, "part", command.target, spec, climb=command, gang=place, **more)
+        agent.standing_back.begin(held, command)
+        agent.roster.add(held)
 
     def left(self, held: Held) -> None:
         """A process ended, or never began: the last of a gang takes its memory with it."""

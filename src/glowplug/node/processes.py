@@ -56,6 +56,7 @@ class Process:
         self._receiver = wire.Receiver(control, FromChild)
         self._rests: dict[int, bytes] = {}
         self._kill_when_born = False
+        self._unasked = False
         self._zygote: Process | None = None
         control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._read_control)
@@ -101,6 +102,12 @@ class Process:
             self._loop.call_later(_BIRTH_S, self._end_zygote, self._zygote)
         self._kill_when_born = True
         self.signal(signal.SIGKILL)
+
+    def end(self) -> None:
+        """As kill, where nobody asks how it ended: it is over as soon as the kernel has taken it down, its
+        memory included, and not when its zygote has come to reap it."""
+        self._unasked = True
+        self.kill()
 
     def _end_zygote(self, zygote: Process) -> None:
         if not self.pid and not self.exited:
@@ -160,7 +167,10 @@ class Process:
 
     def _ended(self) -> None:
         self._loop.remove_reader(self._handle)
-        self._loop.call_later(_EXIT_GRACE_S, self._finish)
+        if self._unasked:
+            self._finish()
+        else:
+            self._loop.call_later(_EXIT_GRACE_S, self._finish)
 
     def _finish(self, why: str = "") -> None:
         if self.exited:

@@ -7,6 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import CommandId
 from glowplug.node import wire
@@ -39,8 +41,9 @@ class RemoteClimbs:
 
     def promote(self, climb: CommandId, rank: int) -> None:
         """A request of that class waits for this climb now: its fetch goes before those of lower ones."""
-        for command in self._waiting.values():
+        for target, command in self._waiting.items():
             if command.id == climb and command.facts is not None:
+                self._waiting[target] = msgspec.structs.replace(command, priority=rank)
                 self._streams.fetch(command.facts.pack, io_class(rank))
 
     def give_up(self, target: Target) -> bool:
@@ -60,8 +63,10 @@ class RemoteClimbs:
         except Exception as error:
             failed = error
         try:
-            if not self._take(command):
+            waiting = self._take(command)
+            if waiting is None:
                 return
+            command = waiting
             if failed is not None:
                 raise failed
             parent = agent.parent_of(command)
@@ -79,10 +84,10 @@ class RemoteClimbs:
         finally:
             wire.close_all(data)
 
-    def _take(self, command: Climb) -> bool:
-        """Whether it still waits here; it does no longer. Another one to the same target may, since this one
-        was given up."""
-        if self._waiting.get(command.target) is not command:
-            return False
-        del self._waiting[command.target]
-        return True
+    def _take(self, command: Climb) -> Climb | None:
+        """The climb, of the class that it has by now, if it still waits here; it does no longer. Another one
+        to the same target may, since this one was given up."""
+        waiting = self._waiting.get(command.target)
+        if waiting is None or waiting.id != command.id:
+            return None
+        return self._waiting.pop(command.target)

@@ -116,6 +116,7 @@ class Reports:
         if held.ready:  # it said so before
             return
         held.ready = True
+        self.agent.standing_back.come_forward(held)
         took_s = time.monotonic() - held.started_s
         if held.residence is None and claims.is_likely(held, held_bytes):
             self._tell_reached(held, took_s, held_bytes, phases)
@@ -166,6 +167,7 @@ class Reports:
                 allowed = "functions may have here" if building else "memory= in its declaration allows"
                 why = f"it needed more memory than {allowed} ({why})"
             self.agent.births.left(process.owner, self.agent.disk.submit)
+            self.agent.standing_back.ended(process.owner)
         if building:
             self.agent.builds.on_exit(process, why, code, greedy=bool(error))
             return
@@ -235,10 +237,4 @@ def child_of(handle: int, pid: int, seat: Seat) -> Literal["living", "gone", "st
 
 def ran_out_of_memory(held: Held, code: int | None) -> bool:
     """Whether the kernel ended it because it, or what was with it, held more than it may."""
-    group = held.seat.group
-    return (
-        code in (None, -signal.SIGKILL)
-        and held.descend is None
-        and group is not None
-        and group.out_of_memory()
-    )
+    return code in (None, -signal.SIGKILL) and held.descend is None and held.seat.out_of_memory()

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 from glowplug.core.commands import Climb, Descend, Target
+from glowplug.core.ids import CommandId
 from glowplug.node.devices import Residence
+from glowplug.node.isolation.cgroups import Group
 from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import Failed
 from glowplug.node.processes import Process
@@ -24,6 +26,8 @@ class Held(msgspec.Struct):
     started_s: float
     seat: Seat
     function: str = ""
+    version: str = ""
+    """Whose weights it may have mapped, in the words of their targets."""
     ready: bool = False
     descend: Descend | None = None
     failed: Failed | None = None
@@ -34,6 +38,10 @@ class Held(msgspec.Struct):
     """What building its environment took, when it was built for this very climb."""
     readable: tuple[str, ...] = ()
     """What of the host its environment's functions may read."""
+    ahead: Group | None = None
+    """Where it climbs while nobody waits for it."""
+    hurried: int = 0
+    """The class of the processor that was hurried so that it ends soon; 0 for none."""
     moved: bool = False
     """Whether it is in its own control group, so that its children begin there."""
     residence: Residence | None = None
@@ -85,6 +93,18 @@ class Roster:
     async def empty(self) -> None:
         """Returns when nobody is left."""
         while self.everyone():
+            self._left.clear()
+            await self._left.wait()
+
+    def climbing(self, climb: CommandId) -> list[Held]:
+        """Who is under way by this climb, with the parts of its gang."""
+        found = [held for held in self.everyone() if held.climb is not None and held.climb.id == climb]
+        heads = tuple(f"{held.target.key}." for held in found if held.target.kind == "instance")
+        return found + [held for key, held in self.parts.items() if heads and key.startswith(heads)]
+
+    async def let_go(self, version: str) -> None:
+        """Returns when none of those that are being ended has this version's weights mapped any more."""
+        while any(held.descend is not None and held.version == version for held in self.everyone()):
             self._left.clear()
             await self._left.wait()
 

@@ -56,11 +56,16 @@ class Weights:
         return resident_bytes
 
     async def evict(self, command: Descend) -> None:
-        """Drops a version's weights from the page cache. Outcome: StepLost."""
+        """Drops a version's weights from the page cache, once the processes have ended that were to end
+        before: pages that are mapped would stay. Outcome: StepLost.
+
+        A request may wait for this memory: not in the disk's thread, where others write and clean up.
+        """
         path = self.path(command.target.key)
+        await self.agent.roster.let_go(command.target.key)
         if path is not None:
             with contextlib.suppress(OSError):  # the kernel drops what it needs the room of anyway
-                await self.agent.on_disk(evict_page_cache, path)
+                await asyncio.to_thread(evict_page_cache, path)
         self.agent.emit(StepLost(command.target, Step.LOCAL, command.why, command.id))
 
     def on_mapped(self, process: Process) -> None:

@@ -58,6 +58,9 @@ class SimEngine:
         self.found_loaded = 0
         """Requests that came to a worker in which their model was loaded."""
         self._functions: dict[Target, FunctionId] = {}
+        self._mapped: dict[Target, Target] = {}
+        """By worker or zygote the weights that it has mapped."""
+        self._mapped_until_s: dict[Target, float] = {}
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
             None
@@ -177,6 +180,7 @@ class SimEngine:
             self._gang_ready_s[head] = max(ends_s, self._gang_ready_s.get(head, 0.0))
         if target.kind != "environment":
             self.loading_s += took_s
+            self._mapped[target] = Target("weights", target.node, _weights_key(command))
         self._climbing[target] = command.id
         self._functions[target] = function
         if command.device is not None and self._failing.get(command.device, 0) > 0:
@@ -210,8 +214,12 @@ class SimEngine:
         if command.target.kind == "instance":
             self._forget(InstanceId(int(command.target.key)))
         took_s = self._profiles[function].descend_s if function is not None else 0.0
+        ends_s = max(self._agenda.now_s + took_s, self._mapped_until_s.pop(command.target, 0.0))
+        weights = self._mapped.pop(command.target, None)
+        if weights is not None:
+            self._mapped_until_s[weights] = max(ends_s, self._mapped_until_s.get(weights, 0.0))
         lost = StepLost(command.target, command.step, command.why, command.id)
-        self._agenda.at(self._agenda.now_s + took_s, lambda: self._emit(lost))
+        self._agenda.at(ends_s, lambda: self._emit(lost))
 
     def _forget(self, instance: InstanceId) -> None:
         self._free_at_s.pop(instance, None)
@@ -243,6 +251,12 @@ def _batch_s(profile: Profile, size: int) -> float:
     """As measured, between measured sizes by proportion; beyond them no gain that nobody has seen."""
     costs = Costs(batches={"": profile.batch_s}, seconds={"": {"run": profile.run_s}})
     return costs.batch_s("", size)
+
+
+def _weights_key(command: Climb) -> str:
+    """Of what the target has mapped: its version's weights, or those of its part."""
+    number = command.target.key.partition(".")[2] if command.target.kind == "part" else ""
+    return f"{command.spec.version}.{number}" if number else command.spec.version
 
 
 def _weight_bytes(profile: Profile, target: Target) -> int:

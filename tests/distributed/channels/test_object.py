@@ -141,6 +141,18 @@ def test_a_layer_sent_in_parts_by_one_who_was_replaced(tmp_path: Path) -> None:
         assert receivers[1].receive([second], WAIT_S) == {second: b"second"}
 
 
+def test_a_look_into_a_folder_costs_no_read(tmp_path: Path) -> None:
+    with room("object", url=f"file://{tmp_path}").open("looks", 3) as opened:
+        keys = [MessageKey("looks", 0, layer, 0, 1) for layer in range(20)]
+        sender, receiver = opened.end(0), opened.end(1)
+        assert not receiver.limits.looks_are_calls
+        assert receiver.receive(keys, 0.02) == {}
+        assert receiver.meter.gets == 0
+        sender.send([(keys[7], b"there")])
+        assert receiver.receive(keys, WAIT_S) == {keys[7]: b"there"}
+        assert receiver.meter.gets == 1
+
+
 def test_damaged_objects_count_as_missing(tmp_path: Path) -> None:
     with room("object", url=f"file://{tmp_path}").open("damage", 2) as opened:
         key = MessageKey("damage", 0, 0, 0, 1)
@@ -178,12 +190,28 @@ class LateClock(RealClock):
             self.late.pop(0)[1]()
 
 
-@pytest.mark.parametrize(("late", "asked_again"), [(1, False), (2, False), (2, True)])
-def test_who_was_late_twice_is_expected_as_late_unless_asked_again(
-    tmp_path: Path, late: int, asked_again: bool
+class CalledBlobs(StoredBlobs):
+    """A folder each look into which counts as a call, as in a store elsewhere."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.looks_are_calls = True
+
+
+@pytest.mark.parametrize(
+    ("blobs", "late", "asked_again", "waits"),
+    [
+        (CalledBlobs, 1, False, False),
+        (CalledBlobs, 2, False, True),
+        (CalledBlobs, 2, True, False),
+        (StoredBlobs, 2, False, False),
+    ],
+)
+def test_who_was_late_twice_is_expected_as_late_unless_asked_again_or_looks_cost_nothing(
+    tmp_path: Path, blobs: type[StoredBlobs], late: int, asked_again: bool, waits: bool
 ) -> None:
     clock = LateClock()
-    with ObjectRoom(lambda: StoredBlobs(f"file://{tmp_path}"), clock).open("late", 2) as opened:
+    with ObjectRoom(lambda: blobs(f"file://{tmp_path}"), clock).open("late", 2) as opened:
         sender, receiver = opened.end(0), opened.end(1)
         for layer in range(late):
             key, again = (MessageKey("late", epoch, layer, 0, 1) for epoch in (0, 1))
@@ -193,7 +221,7 @@ def test_who_was_late_twice_is_expected_as_late_unless_asked_again(
         sender.send([(key, b"in time")])
         began_s = clock.now_s()
         assert receiver.receive([key], 10.0) == {key: b"in time"}
-        assert (clock.now_s() > began_s + 1) is (late == 2 and not asked_again)
+        assert (clock.now_s() > began_s + 1) is waits
 
 
 def test_what_was_not_waited_for_meanwhile_is_looked_for_at_once(tmp_path: Path) -> None:

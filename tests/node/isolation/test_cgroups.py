@@ -132,6 +132,31 @@ def test_a_class_has_its_part_however_many_are_in_another(tmp_path: Path, *, uni
     assert len(list((tree / "glowplug-x-class-1").glob("glowplug-x-s*"))) == 2
 
 
+@pytest.mark.parametrize("unified", [False, True])
+def test_members_that_stand_back_are_of_another_class_and_count_where_they_did(
+    tmp_path: Path, *, unified: bool
+) -> None:
+    mount = look_alike(tmp_path, unified=unified)
+    tree = mount / ("box/a" if unified else "cpu/box")
+    places = {"memory": tree if unified else mount / "memory", "cpu": tree}
+    groups = Groups(places, "glowplug-x-", 2 if unified else 1, tmp_path / "noted")
+    group = groups.make("s1", BOUNDS)
+    beside = groups.beside(group, "s1-ahead", BOUNDS._replace(rank=Priority.BACKGROUND, shares=15))
+    behind = tree / "glowplug-x-class-1" / "glowplug-x-s1-ahead"
+    assert str(behind / "cgroup.procs") in beside.members_files
+    if not unified:
+        memory = str(mount / "memory" / "glowplug-x-s1" / "cgroup.procs")
+        assert memory in beside.members_files
+        assert memory in group.members_files
+        assert (behind / "cpu.shares").read_text() == "15"
+        (mount / "memory" / "glowplug-x-s1" / "memory.oom_control").write_text("oom_kill 1\n")
+        assert [each.out_of_memory() for each in (beside, group, beside)] == [False, True, False]
+        (behind / "cpu.shares").unlink()  # the kernel's own files are no hindrance
+        beside.remove()
+        assert not behind.exists()
+        assert (mount / "memory" / "glowplug-x-s1").exists(), "it is the other's"
+
+
 def test_groups_in_classes_are_removed_with_them(tmp_path: Path) -> None:
     noted = tmp_path / "noted"
     (tmp_path / "glowplug-a-class-1" / "glowplug-a-s1").mkdir(parents=True)

@@ -100,9 +100,20 @@ def test_messages_gather_for_as_long_as_the_last_took_before() -> None:
     polls = Polling(1, 1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
     polls.take(np.zeros((1, 1)), arrivals([1.0, 1.05, 2.0]))
     assert polls.calls.tolist() == [3]
-    now = polls.take(np.full((1, 1), 10.0), arrivals([11.0, 11.05, 11.8]))
+    now = polls.take(np.full((1, 1), 10.0), arrivals([11.0, 11.05, 11.7]))
     assert polls.calls.tolist() == [4]
-    assert now.tolist() == [[pytest.approx(10 + 0.9 * 2.1 + 0.2)]]
+    assert now.tolist() == [[pytest.approx(10 + 0.8 * 2.1 + 0.2)]]
+
+
+def test_what_came_with_the_polls_of_the_step_before_is_not_waited_for() -> None:
+    polls = Polling(1, 1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
+    now = polls.take(np.zeros((1, 1)), arrivals([1.0, 2.0]))
+    assert (polls.calls.tolist(), now.tolist()) == ([2], [[pytest.approx(2.1)]])
+    # There when the last poll was answered at the service, at 2.
+    now = polls.take(np.full((1, 1), 2.5), arrivals([1.5, 2.0]))
+    assert (polls.calls.tolist(), now.tolist()) == ([2], [[2.5]])
+    now = polls.take(np.full((1, 1), 3.0), arrivals([2.6]))
+    assert (polls.calls.tolist(), now.tolist()) == ([3], [[pytest.approx(3 + 0.8 * 2.1 + 0.2)]])
 
 
 def test_twenty_five_that_are_there_take_three_polls_at_once() -> None:

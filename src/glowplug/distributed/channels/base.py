@@ -53,6 +53,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     - `durable`: what was accepted survives a restart of the service.
     - `replays`: a new end of a worker gets again what its predecessor got and did not fence off; without it,
       senders must send again.
+    - `looks_are_calls`: each message that is looked for costs a call to the service, there or not; without
+      it, to look for many costs hardly more than to look for one.
+    - `slow_s`: what the service takes at times, though it mostly is faster.
     """
 
     max_message_bytes: int
@@ -62,6 +65,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: bool
     durable: bool
     replays: bool
+    looks_are_calls: bool
+    slow_s: float = 0.05
 
 
 class Channel(Protocol):

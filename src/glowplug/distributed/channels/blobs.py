@@ -22,13 +22,18 @@ class Blobs(Protocol):
 
     meter: Meter
     look_again_s: float
-    """So long who waits for an object lets pass after its first look; looks cost, by call or by machine."""
+    """So long who waits for an object lets pass after its first look."""
+    looks_are_calls: bool
+    """Whether it takes a call to learn that an object is not there."""
 
     def put(self, blobs: Sequence[tuple[str, bytes]]) -> None:
         """Whole and at once, or not: nobody sees a part. What is there is replaced."""
 
     def create(self, key: str, content: bytes) -> bool:
         """Puts it where nothing is; whether it did. Of any number at once, one does."""
+
+    def glance(self, keys: Sequence[str]) -> set[str]:
+        """Those of them that may be there, as far as can be told without a call."""
 
     def get(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """None for each whose object is not there."""

@@ -19,6 +19,8 @@ LIMITS = Limits(
     duplicates=False,
     durable=False,
     replays=True,
+    looks_are_calls=False,
+    slow_s=0.01,
 )
 MAILBOX_BYTES = 2**30
 

@@ -195,4 +195,6 @@ def _limits(payload_bytes: int) -> Limits:
         duplicates=True,
         durable=True,
         replays=True,
+        looks_are_calls=False,
+        slow_s=0.02,
     )

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import msgspec
+
 from glowplug.distributed.channels import layer_object
-from glowplug.distributed.channels.base import Buffer, Limits, MessageKey
+from glowplug.distributed.channels.base import NOTES, Buffer, Limits, MessageKey
 from glowplug.distributed.channels.blob_room import BlobRoom
 from glowplug.distributed.channels.blobs import Blobs, Range
 from glowplug.distributed.channels.clock import Clock
 from glowplug.distributed.channels.inbox_end import InboxEnd
 from glowplug.distributed.channels.layer_object import Slice
-from glowplug.distributed.channels.pace import Expected, Pace
+from glowplug.distributed.channels.pace import Expected, Pace, Role
 
 LIMITS = Limits(
     max_message_bytes=2**30,
@@ -26,7 +28,9 @@ LIMITS = Limits(
     duplicates=True,
     durable=True,
     replays=True,
+    looks_are_calls=True,
 )
+FOLDER_LIMITS = msgspec.structs.replace(LIMITS, looks_are_calls=False, slow_s=0.02)
 READ_BYTES = 64 * 1024
 """Of an object's beginning, before anything is known of how large they are."""
 MOST_READ_BYTES = 128 * 1024
@@ -58,12 +62,14 @@ class ObjectChannel(InboxEnd):
     """`fence` deletes nothing: other receivers may still read an object; the room's end removes all."""
 
     def __init__(self, run: str, workers: int, worker: int, blobs: Blobs, clock: Clock) -> None:
-        super().__init__(run, workers, worker, LIMITS, blobs.meter, clock)
+        limits = LIMITS if blobs.looks_are_calls else FOLDER_LIMITS
+        super().__init__(run, workers, worker, limits, blobs.meter, clock)
         self._blobs = blobs
-        self._pace = Pace(blobs.look_again_s)
+        self._pace = Pace(blobs.look_again_s, looks_are_calls=blobs.looks_are_calls)
         self._expected: dict[_Object, Expected] = {}
-        self._waited: set[_Object] = set()
-        self._sent: dict[tuple[int, int], int] = {}
+        self._roles: dict[_Object, Role] = {}
+        """Of what was waited for at the last look."""
+        self._sent: dict[str, int] = {}
         self._first_bytes = READ_BYTES
 
     def reject(self, keys: Collection[MessageKey]) -> None:
@@ -78,14 +84,14 @@ class ObjectChannel(InboxEnd):
 
     def _send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
         """A layer that is sent in several calls costs its receivers a read for each."""
-        layers: dict[tuple[int, int], list[tuple[MessageKey, Buffer]]] = {}
+        objects: dict[str, list[tuple[MessageKey, Buffer]]] = {}
         for message in messages:
-            layers.setdefault((message[0].epoch, message[0].layer), []).append(message)
+            objects.setdefault(self._name(message[0]), []).append(message)
         blobs = []
-        for (epoch, layer), mine in layers.items():
-            part = self._sent.get((epoch, layer), 0)
-            self._sent[epoch, layer] = part + 1
-            blobs.append((self._name((epoch, layer, self.worker), part), layer_object.build(mine)))
+        for name, mine in objects.items():
+            part = self._sent.get(name, 0)
+            self._sent[name] = part + 1
+            blobs.append((f"{name}.{part}", layer_object.build(mine)))
         self._blobs.put(blobs)
 
     def _look_for(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
@@ -107,38 +113,50 @@ class ObjectChannel(InboxEnd):
     def _close(self) -> None:
         self._blobs.close()
 
-    def _name(self, one: _Object, part: int) -> str:
-        epoch, layer, source = one
-        return f"{self._run}/{epoch}-{layer}/{source}.{part}"
+    def _name(self, key: MessageKey) -> str:
+        """Without its part. A note is for one target, who shall not find others' in its place."""
+        for_one = f"-{key.target}" if key.layer >= NOTES else ""
+        return f"{self._run}/{key.epoch}-{key.layer}/{key.source}{for_one}"
 
     def _due(self, wanted: Collection[MessageKey], at_once: bool) -> tuple[dict[_Object, Expected], float]:
         """What to ask for now, or else when."""
         now_s = self._clock.now_s()
         waited: dict[_Object, Expected] = {}
-        first = min((key.layer for key in wanted), default=0)
+        roles: dict[_Object, Role] = {}
+        layer, epoch = min(((key.layer, key.epoch) for key in wanted), default=(0, 0))
         for key in wanted:
-            if self._inbox.wants(key):
-                one = (key.epoch, key.layer, key.source)
-                if one not in self._expected:
-                    self._expected[one] = self._pace.expect(key.source, now_s, is_due=key.layer > first)
-                waited[one] = self._expected[one]
-        for one in waited.keys() - self._waited:
-            if waited[one].misses:
-                self._pace.resumed(waited[one], now_s)
-        self._waited = set(waited)
+            if not self._inbox.wants(key):
+                continue
+            one = (key.epoch, key.layer, key.source)
+            roles[one] = _role(key, layer, epoch)
+            if one not in self._expected:
+                self._expected[one] = self._pace.expect(key.source, now_s, roles[one])
+            elif self._expected[one].misses and self._roles.get(one) != roles[one]:
+                self._pace.resumed(self._expected[one], now_s, roles[one])
+            waited[one] = self._expected[one]
+        self._roles = roles
         due = {one: expected for one, expected in waited.items() if at_once or expected.due_s <= now_s}
         return due, min((expected.due_s for expected in waited.values()), default=float("inf"))
 
     def _fetch(self, due: dict[_Object, Expected], learns: bool) -> None:
         """Everything in these objects for this worker, into the inbox."""
-        if not due:
-            return
         asked_s = self._clock.now_s()
-        asked = [Range(self._name(one, expected.part), 0, self._first_bytes) for one, expected in due.items()]
+        names = {
+            one: f"{self._name(MessageKey(self._run, *one, self.worker))}.{expected.part}"
+            for one, expected in due.items()
+        }
+        there = self._blobs.glance(list(names.values()))
+        for one in [one for one, name in names.items() if name not in there]:
+            self._pace.missed(due[one], asked_s, asked_s)
+            del names[one]
+        if not names:
+            return
         begun = [
-            (one, expected, wanted.key, beginning)
-            for (one, expected), wanted, beginning in zip(
-                due.items(), asked, self._blobs.get(asked), strict=True
+            (one, due[one], name, beginning)
+            for (one, name), beginning in zip(
+                names.items(),
+                self._blobs.get([Range(name, 0, self._first_bytes) for name in names.values()]),
+                strict=True,
             )
         ]
         further: list[tuple[_Object, list[Slice], Range]] = []
@@ -186,6 +204,15 @@ class ObjectChannel(InboxEnd):
             payload = content[part.start - offset : part.end - offset]
             if len(payload) == part.end - part.start:
                 self._inbox.put(key, payload)
+
+
+def _role(key: MessageKey, layer: int, epoch: int) -> Role:
+    """Where the least that is waited for is of `layer`, and there of `epoch`."""
+    if key.layer >= NOTES:
+        return Role.NOTE
+    if key.layer > layer:
+        return Role.LATER
+    return Role.ANSWER if key.epoch > epoch else Role.LAYER
 
 
 def _asked_again(wanted: Collection[MessageKey]) -> bool:

@@ -26,6 +26,7 @@ LIMITS = Limits(
     duplicates=True,
     durable=True,
     replays=True,
+    looks_are_calls=True,
 )
 _NULL = ".nul"
 

@@ -35,6 +35,7 @@ LIMITS = Limits(
     duplicates=True,
     durable=True,
     replays=False,
+    looks_are_calls=False,
 )
 
 

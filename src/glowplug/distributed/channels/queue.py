@@ -39,6 +39,7 @@ LIMITS = Limits(
     duplicates=True,
     durable=True,
     replays=False,
+    looks_are_calls=False,
 )
 STRAIGHT_ABOVE_BYTES = 3584
 """A tenth of a publish and 9.8e-11 $ a byte through a topic cost more than a call of 4e-7 $ from here on."""

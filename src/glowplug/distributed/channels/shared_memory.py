@@ -31,6 +31,8 @@ LIMITS = Limits(
     duplicates=True,
     durable=False,
     replays=True,
+    looks_are_calls=False,
+    slow_s=0.01,
 )
 FOLDER = "/dev/shm"
 SEND_TIMEOUT_S = 30.0

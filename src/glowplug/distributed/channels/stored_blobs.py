@@ -44,10 +44,12 @@ class StoredBlobs:
     def __init__(self, url: str, **options: Any) -> None:
         self.meter = Meter()
         self.url = url
-        self.look_again_s = _FOLDER_LOOK_S if url.startswith(_FILE) else FIRST_S
+        self._folder = Path(url.removeprefix(_FILE)) if url.startswith(_FILE) else None
+        self.looks_are_calls = self._folder is None
+        self.look_again_s = FIRST_S if self.looks_are_calls else _FOLDER_LOOK_S
         self._given = options
         with self._named("opening"):
-            self._store = _folder(url) if url.startswith(_FILE) else _bucket(url, options)
+            self._store = _bucket(url, options) if self._folder is None else _local(self._folder)
         self._pool = ThreadPoolExecutor(PARALLEL)
 
     def put(self, blobs: Sequence[tuple[str, bytes]]) -> None:
@@ -61,6 +63,12 @@ class StoredBlobs:
             except obstore.exceptions.AlreadyExistsError:
                 return False
         return True
+
+    def glance(self, keys: Sequence[str]) -> set[str]:
+        """In a folder one system call tells each, some microseconds in place of a read that fails."""
+        if self._folder is None:
+            return set(keys)
+        return {key for key in keys if os.access(f"{self._folder}/{key}", os.F_OK)}
 
     def get(self, ranges: Sequence[Range]) -> builtins.list[bytes | None]:
         return self._beside([partial(self._get, wanted) for wanted in ranges])
@@ -86,11 +94,10 @@ class StoredBlobs:
     def clear(self, prefix: str, but: str = "") -> None:
         """A store takes an object whole; a folder's file has another name first, which no listing shows."""
         self.delete([key for key in self.list(prefix) if key != but])
-        if self.url.startswith(_FILE):
-            base = _path(self.url)
-            for path in list((base / prefix).rglob(_UNFINISHED)):
+        if self._folder is not None:
+            for path in list((self._folder / prefix).rglob(_UNFINISHED)):
                 path.unlink(missing_ok=True)
-                _remove_empty(path.parent, base)
+                _remove_empty(path.parent, self._folder)
 
     def options(self) -> dict[str, object]:
         return {"url": self.url, **self._given}
@@ -151,15 +158,10 @@ class StoredBlobs:
         return ChannelUnavailable(said)
 
 
-def _folder(url: str) -> LocalStore:
-    path = _path(url)
+def _local(path: Path) -> LocalStore:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is not a folder")
     return LocalStore(path, automatic_cleanup=True)
-
-
-def _path(url: str) -> Path:
-    return Path(url.removeprefix(_FILE))
 
 
 def _remove_empty(folder: Path, base: Path) -> None:

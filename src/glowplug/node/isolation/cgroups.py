@@ -25,12 +25,18 @@ _PROBE = Bounds(64 * 2**20, 8, 1024)
 
 
 class Group:
-    """One group, a folder in each hierarchy. `folders` maps a controller to its folder; memory's is there."""
+    """One group, a folder in each hierarchy. `folders` maps a controller to its folder; memory's is there.
+    Those that are not among its `own` are another group's, and stay when it goes."""
 
-    def __init__(self, folders: dict[str, Path], unified: bool) -> None:
+    def __init__(self, folders: dict[str, Path], unified: bool, own: Iterable[Path] = ()) -> None:
         self._folders = folders
+        self._own = tuple(dict.fromkeys(own or folders.values()))
         self._unified = unified
         self._kills_told = 0
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        return self._folders
 
     @property
     def members_files(self) -> list[str]:
@@ -62,7 +68,10 @@ class Group:
                 return
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel killed a member for its memory, once for each that it killed."""
+        """Whether the kernel killed a member for its memory, once for each that it killed. Where that counts
+        in another's folder, the other says so."""
+        if self._folders["memory"] not in self._own:
+            return False
         name = "memory.events.local" if self._unified else "memory.oom_control"
         try:
             lines = (self._folders["memory"] / name).read_text().splitlines()
@@ -78,7 +87,7 @@ class Group:
         """Ends who is still in it and removes it. Blocks for a moment; one that does not empty stays until
         the next start."""
         deadline_s = time.monotonic() + _GONE_S
-        for folder in dict.fromkeys(self._folders.values()):
+        for folder in self._own:
             _remove(folder, deadline_s)
 
 
@@ -111,6 +120,28 @@ class Groups:
             raise
         return group
 
+    @property
+    def by_class(self) -> bool:
+        """Whether processor time is shared by class."""
+        return "cpu" in self._places
+
+    def beside(self, group: Group, name: str, bounds: Bounds) -> Group:
+        """A group in the class of `bounds` for members of `group` while they are to stand back. What they
+        hold counts in `group` still; in version 2, which has one tree, here, up to the same limits. Raises
+        OSError; nothing is left then."""
+        if self.version == 2:
+            return self.make(name, bounds)
+        folder = self._places_of(bounds.rank)["cpu"] / f"{self._prefix}{name}"
+        beside = Group({**group.folders, "cpu": folder}, unified=False, own=(folder,))
+        folder.mkdir()
+        _weigh(folder, bounds.shares, unified=False)
+        return beside
+
+    def weigh_class(self, rank: int, like: int) -> None:
+        """From now on the class weighs as much as the class `like` has by right."""
+        shares = class_shares(like, len(os.sched_getaffinity(0)))
+        _weigh(self._class_folder(rank), shares, self.version == 2)
+
     def close(self) -> None:
         """Removes everything."""
         remove_leftovers(self._noted)
@@ -118,14 +149,17 @@ class Groups:
     def _places_of(self, rank: int) -> dict[str, Path]:
         """Where the groups of a class lie: processor time is shared by class, and version 2 has one tree for
         all. Raises OSError."""
-        shared = self._places["cpu"] / f"{self._prefix}class-{rank}"
+        shared = self._class_folder(rank)
         if not shared.is_dir():
             shared.mkdir()
             if self.version == 2:
                 handed_on = " ".join(f"+{name}" for name in self._places)
                 (shared / "cgroup.subtree_control").write_text(handed_on)
-            _weigh(shared, class_shares(rank, len(os.sched_getaffinity(0))), self.version == 2)
+            self.weigh_class(rank, rank)
         return dict.fromkeys(self._places, shared) if self.version == 2 else {**self._places, "cpu": shared}
+
+    def _class_folder(self, rank: int) -> Path:
+        return self._places["cpu"] / f"{self._prefix}class-{rank}"
 
 
 def open_groups(

@@ -45,13 +45,20 @@ class Seat:
         self.owner = owner
         """The same on the host; None is our own user."""
         self.folder = folder
+        self.bounds: limits.Bounds | None = None
         self.group: Group | None = None
+        self.ahead: Group | None = None
+        """Where its processes climb that nobody waits for, once there was one."""
         self.in_memory = False
         self.file_bytes = 0
         self.members = 0
         self.stranger = 0
         """Its user, where that is none of a function's."""
         self._numbers = itertools.count(1)
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel killed one of its processes for its memory, once for each."""
+        return any(group is not None and group.out_of_memory() for group in (self.group, self.ahead))
 
     def owns(self, user: int) -> bool:
         """Whether a process of this user may be one of ours, or a child of our zygote."""
@@ -208,6 +215,7 @@ class Seats:
             owner = means.identities.environment(environment) + user
         name = f"{kind}{next(self._numbers)}"
         seat = Seat(key, environment, user, owner, self._place(environment) / name)
+        seat.bounds = bounds
         seat.folder.mkdir(mode=0o711)  # ours, so that nobody puts another folder in place of one in it
         try:
             if bounds.scratch_bytes and means.mounts:
@@ -236,6 +244,8 @@ def _bounds(spec: FunctionSpec, weight_bytes: int, workers: int) -> limits.Bound
 
 
 def _take_down(seat: Seat) -> None:
+    if seat.ahead is not None:
+        seat.ahead.remove()
     if seat.group is not None:
         seat.group.remove()
     if seat.in_memory:

@@ -20,6 +20,8 @@ LIMITS = Limits(
     duplicates=False,
     durable=False,
     replays=False,
+    looks_are_calls=False,
+    slow_s=0.01,
 )
 
 

@@ -88,7 +88,7 @@ class Polling:
     that of `distributed/channels/patience.py` and `queue.py`.
     """
 
-    SHORTER, AT_A_TIME = 0.9, 4
+    SHORTER, AT_A_TIME = 0.8, 4
 
     def __init__(self, sizes: int, workers: int, delays: Delays, most: int) -> None:
         self.calls = np.zeros(sizes)
@@ -102,14 +102,21 @@ class Polling:
         """Of each worker's last poll: when it was answered, and how many more it would have brought."""
 
     def take(self, now: Reals, arrivals: Arrivals) -> Reals:
+        """What was there when the last poll of the step before was answered came with that, as long as ten
+        are not exceeded; who has everything so does not wait."""
         counts = arrivals.messages.astype(np.int64)
         groups = Groups(np.repeat(arrivals.target, counts))
+        who = groups.targets
         there = np.sort(groups.spread(np.repeat(arrivals.there_s, counts, axis=1), np.inf), axis=2)
-        begun = now[:, groups.targets]
-        waited = self._wait_s[:, groups.targets]
-        at = begun + waited
-        polls = np.broadcast_to(self._polls(groups.many), at.shape).copy()
-        asked, done, late = at.copy(), np.zeros(at.shape, np.int64), np.zeros(at.shape, np.bool_)
+        came = (there <= self._seen_s[:, who, None]).sum(axis=2)
+        done = np.minimum(came, self._room[:, who]).astype(np.int64)
+        self._room[:, who] -= done
+        waits = done < groups.many
+        begun = now[:, who]
+        waited = self._wait_s[:, who]
+        at = begun + np.where(waits, waited, 0.0)
+        polls = self._polls(groups.many - done)
+        asked, late = at.copy(), np.zeros(at.shape, np.bool_)
         full = np.ones(at.shape, np.bool_)
         self.calls += polls.sum(axis=1)
         while (waiting := done < groups.many).any():
@@ -118,6 +125,8 @@ class Polling:
             seen = np.maximum(asked + self._half_s, first)
             taken = np.minimum((there <= seen[..., None]).sum(axis=2) - done, self._most)
             done += np.where(waiting, taken, 0)
+            self._seen_s[:, who] = np.where(waiting, seen, self._seen_s[:, who])
+            self._room[:, who] = np.where(waiting, self._most - taken, self._room[:, who])
             at = np.where(waiting, np.maximum(at, seen + self._half_s), at)
             full, missing = taken == self._most, groups.many - done
             more = np.where(full, self._polls(missing), 1) - (polls - 1)
@@ -125,10 +134,11 @@ class Polling:
             asked = np.where(polls > 1, asked, at)
             polls = polls - 1 + more
             self.calls += more.sum(axis=1)
-        self._wait_s[:, groups.targets] = self.SHORTER * np.where(late, at - begun, waited)
+        learned = self.SHORTER * np.where(late, at - begun, waited)
+        self._wait_s[:, who] = np.where(waits, learned, waited)
         now = now.copy()
         nbytes = Groups(arrivals.target).spread(arrivals.nbytes, 0.0).sum(axis=1)
-        now[:, groups.targets] = at + nbytes / self._bytes_per_s
+        now[:, who] = at + nbytes / self._bytes_per_s
         return now
 
     def take_one(self, at: Reals, arrivals: Arrivals) -> Reals:

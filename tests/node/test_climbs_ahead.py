@@ -1,0 +1,117 @@
+"""A climb that nobody waits for stands back for the processor, until somebody does or it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from glowplug.core.commands import Climb, Promote, Target
+from glowplug.core.events import StepLost, StepReached
+from glowplug.core.ids import CommandId
+from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
+
+from .conftest import NODE, WAIT_S, NodeUnderTest
+
+pytestmark = pytest.mark.e2e
+
+SOURCE = """
+import socket
+import glowplug
+app = glowplug.App("slow")
+
+@app.model(network=True)
+class Slow:
+    def setup(self):
+        with socket.create_connection(("127.0.0.1", PORT)) as door:
+            door.recv(1)
+
+    @glowplug.endpoint
+    def answer(self) -> int:
+        return 1
+"""
+_LOOK_S = 0.01
+Visitor = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Classes:
+    """The kernel's groups by class, as the agent noted them."""
+
+    def __init__(self, state: Path) -> None:
+        noted = state / "cgroups"
+        self._prefixes = noted.read_text().splitlines() if noted.exists() else []
+
+    def members(self, rank: Priority) -> set[str]:
+        found: set[str] = set()
+        for prefix in self._prefixes:
+            for path in Path(f"{prefix}class-{int(rank)}").glob("*/cgroup.procs"):
+                found.update(path.read_text().split())
+        return found
+
+    def weights(self) -> list[str]:
+        return [
+            path.read_text()
+            for prefix in self._prefixes
+            for name in ("cpu.shares", "cpu.weight")
+            if (path := Path(f"{prefix}class-{int(Priority.BACKGROUND)}") / name).exists()
+        ]
+
+
+async def until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not check():
+            await asyncio.sleep(_LOOK_S)
+
+
+@pytest.mark.parametrize("end", ["promoted", "reached", "given up"])
+def test_a_climb_ahead_is_of_the_background_class(
+    on_node: Callable[..., None], node_folder: Path, end: Literal["promoted", "reached", "given up"]
+) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        visitors: asyncio.Queue[Visitor] = asyncio.Queue()
+        door = await asyncio.start_server(lambda *both: visitors.put_nowait(both), "127.0.0.1")
+        async with door:
+            source = node_folder / "slow_app.py"
+            source.write_text(SOURCE.replace("PORT", str(door.sockets[0].getsockname()[1])))
+            spec = (await node.specs(source))["slow"]
+            assert isinstance(await node.import_environment(spec), StepReached)
+            classes = Classes(node_folder / "state")
+            if not classes.members(Priority.INTERACTIVE):
+                pytest.skip("this machine has no control groups for us")
+
+            async def let_in() -> None:
+                _, writer = await asyncio.wait_for(visitors.get(), WAIT_S)
+                writer.write(b"\n")
+                writer.close()
+
+            building = asyncio.create_task(node.build(spec))
+            await let_in()
+            await let_in()
+            await building
+            target = Target("instance", NODE, "1")
+            climb = Climb(
+                CommandId(1000), target, Step.PARKED, spec, origin=Step.IMPORTED, prime=True,
+                priority=Priority.BACKGROUND,
+            )  # fmt: skip
+            node.engine.submit(climb)
+            _, writer = await asyncio.wait_for(visitors.get(), WAIT_S)
+            await until(lambda: len(classes.members(Priority.BACKGROUND)) == 1)
+            before = classes.weights()
+            (pid,) = classes.members(Priority.BACKGROUND)
+            if end == "given up":
+                assert isinstance(await node.descend("instance", "1", Step.STAGED), StepLost)
+                assert classes.weights() == before
+                return
+            if end == "promoted":
+                node.engine.submit(Promote(CommandId(1001), climb.id, Priority.INTERACTIVE))
+                await until(lambda: pid in classes.members(Priority.INTERACTIVE))
+            writer.write(b"\n")
+            await node.until(lambda event: isinstance(event, StepReached) and event.command == climb.id)
+            await until(lambda: pid in classes.members(Priority.INTERACTIVE))
+            assert not classes.members(Priority.BACKGROUND)
+
+    on_node(scenario)
