@@ -104,7 +104,10 @@ def test_the_log_and_the_journal_are_given_up_and_nothing_else(small: Path) -> N
             until(lambda gone=agent: living(children(server.pid)) not in ([], [gone]), "another agent runs")
             assert server.client.invoke("add", {"a": 5}) == 6
         assert server.client.invoke("chatter", {"lines": 20}) == 20
-        assert [line.text for line in server.client.logs("chatter", tail=1)] == ["the end"]
+        until(
+            lambda: [line.text for line in server.client.logs("chatter", tail=1)] == ["the end"],
+            "what it said is read to its end",
+        )
         assert server.log.read_bytes() == said, "the disk was not full"
         assert server.http.get("/readyz").status_code == 200
         server.process.send_signal(signal.SIGTERM)
