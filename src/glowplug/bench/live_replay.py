@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,17 +130,18 @@ async def _call(caller: Caller, function: int) -> Outcome:
 
 
 async def _watch(url: str, over: asyncio.Event) -> list[tuple[float, int]]:
-    """Seconds since the begin, and what all nodes have reserved, again and again until it is over."""
+    """Seconds since the begin, and what all nodes have reserved, again and again until it is over, and then
+    once more."""
     start_s, found = time.monotonic(), []
     with Client(url) as client:
-        while not over.is_set():
+        while True:
+            was_over = over.is_set()
             nodes = (await asyncio.to_thread(client.info))["nodes"]
             found.append((time.monotonic() - start_s, sum(node["reserved_bytes"] for node in nodes)))
-            try:
+            if was_over:
+                return found
+            with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), _SAMPLE_S)
-            except TimeoutError:
-                continue
-    return found
 
 
 def _replayed(outcomes: list[Outcome], held: list[tuple[float, int]], preload: dict[str, Any]) -> Replayed:
