@@ -88,11 +88,17 @@ class Deployer:
 
     def settle(self, within_s: float) -> list[str]:
         """Waits until no function is about to change, and returns what was lost: functions that are gone, not
-        ready, or answer as a version that is not what was acknowledged last."""
+        ready, or answer as a version that is not what was acknowledged last; or why nobody could be asked."""
         deadline_s = time.monotonic() + within_s
         while True:
-            found = {each.name: each for each in self._client().functions()}
-            lost = [f"{name}: {why}" for name in self.known if (why := self._wrong(name, found.get(name)))]
+            try:
+                found = {each.name: each for each in self._client().functions()}
+            except Unavailable as error:  # a connection that was kept may be to a gateway that was killed
+                lost = [f"nobody answers: {error}"]
+            else:
+                lost = [
+                    f"{name}: {why}" for name in self.known if (why := self._wrong(name, found.get(name)))
+                ]
             if not lost or time.monotonic() > deadline_s:
                 return lost
             time.sleep(_POLL_S)
