@@ -12,11 +12,7 @@ import pytest
 
 from glowplug.core.events import CommandFailed
 from glowplug.core.ids import NodeId
-from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import FunctionSpec
-from glowplug.engines.local import LocalEngine
-from glowplug.node import wire
-from glowplug.node.messages import FromAgent, Said
 from glowplug.testing.engine_suite import EngineHarness, EngineSuite
 
 from ..node.conftest import NODE, WAIT_S, NodeUnderTest
@@ -77,19 +73,3 @@ def test_a_climb_whose_secrets_cannot_be_read_fails_at_once(tmp_path: Path) -> N
             await node.close()
 
     asyncio.run(story())
-
-
-def test_who_prints_without_end_is_read_by_turns(tmp_path: Path) -> None:
-    said: list[Said] = []
-    settings = NodeSettings(str(tmp_path), str(tmp_path))
-    engine = LocalEngine(settings, lambda *_: None, lambda spec: {}, said.append)
-    ours, theirs = wire.socket_pair()
-    ours.setblocking(False)
-    engine._sock, engine._receiver = ours, wire.Receiver(ours, FromAgent)
-    with ours, theirs:
-        for number in range(100):
-            wire.send(theirs, Said("f", number, "stdout", ["x"]))
-        engine._read()
-        assert 0 < len(said) < 100
-        engine._read()
-        assert [each.instance for each in said] == list(range(100))

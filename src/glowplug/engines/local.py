@@ -9,14 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import structlog
 
-from glowplug.core.commands import Build, Climb, Command, Descend, Target
+from glowplug.core.commands import Build, Climb, Command, Target
 from glowplug.core.devices import Fault
 from glowplug.core.errors import InvalidArguments, Unavailable
 from glowplug.core.events import CommandFailed, Event, NodeJoined, NodeLost
@@ -25,6 +24,7 @@ from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import DeviceSpec, FunctionSpec, NodeSpec
 from glowplug.node import wire
 from glowplug.node.agent_main import COMMAND
+from glowplug.node.link import Link
 from glowplug.node.messages import (
     AgentReady,
     CacheDone,
@@ -43,8 +43,6 @@ from glowplug.node.messages import (
 log = structlog.get_logger("glowplug.engine")
 _RESTART_S = (0.05, 0.5, 2.0, 5.0)
 _STOP_S = 5.0
-_MESSAGES_AT_ONCE = 64
-"""A function may print without end: requests have their turn in between."""
 
 
 class LocalEngine:
@@ -74,9 +72,8 @@ class LocalEngine:
         self._env_of = env_of
         self._on_lines = on_lines
         self._emit: Callable[[Event], None] = lambda event: None
-        self._sock: socket.socket | None = None
+        self._link: Link | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._outbox: deque[tuple[msgspec.Struct, list[int]]] = deque()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._ready = asyncio.Event()
         self._closing = False
@@ -95,28 +92,23 @@ class LocalEngine:
             raise Unavailable("the node's agent did not start within 30 s; see the server's log") from None
 
     def submit(self, command: Command) -> None:
-        if not isinstance(command, (Build, Climb, Descend)):
+        if not isinstance(command, (Build, Climb)):
             self._send(Do(command))  # type: ignore[arg-type]
             return
-        if self._sock is None:
-            if not isinstance(command, Descend):
-                self._refuse(command)
+        if self._link is None:
+            self._refuse(command)
             return
-        if isinstance(command, Descend):
-            self._send(Do(command))
-            return
-        descriptors: list[int] = []
+        descriptors: tuple[int, ...] = ()
         try:
             env = self._env_of(command.spec)
             if isinstance(command, Climb) and command.target.kind == "instance":
                 ours, theirs = wire.socket_pair(self._data_kind)
                 self._attach(InstanceId(int(command.target.key)), ours)
-                descriptors.append(theirs.detach())
-        except Exception as error:  # secrets that cannot be read, or no more files
+                descriptors = (theirs.detach(),)
+            self._link.send(Do(command, env), descriptors)
+        except Exception as error:  # secrets that cannot be read, no more files, or too large
             log.error("a command cannot be sent", error=str(error))
             self._refuse(command, str(error))
-            return
-        self._send(Do(command, env), descriptors)
 
     async def cache_weights(self, version: str, cached: bool) -> int:
         """Reads a version's pack into the page cache or evicts it; returns the bytes resident then."""
@@ -137,7 +129,7 @@ class LocalEngine:
             raise InvalidArguments(problem, "device")
 
     async def _ask(self, make: Callable[[int], msgspec.Struct]) -> Any:
-        if self._sock is None:
+        if self._link is None:
             raise Unavailable("the node's agent is being started again")
         self._tokens += 1
         future = self._waiting[self._tokens] = asyncio.get_running_loop().create_future()
@@ -147,19 +139,17 @@ class LocalEngine:
     async def close(self) -> None:
         """Stops the agent and all that it started. Returns when they are gone."""
         self._closing = True
-        if self._sock is not None:
-            self._send(StopAgent())
+        self._send(StopAgent())
         if self._process is not None:
             try:
                 await asyncio.wait_for(asyncio.to_thread(self._process.wait), _STOP_S)
             except TimeoutError:
                 self._process.kill()
                 await asyncio.to_thread(self._process.wait)
-        self._drop_socket()
+        self._drop_link()
 
     def _spawn(self) -> None:
         ours, theirs = wire.socket_pair()
-        ours.setblocking(False)
         settings = msgspec.json.encode(self.settings).decode()
         try:
             self._process = subprocess.Popen(
@@ -169,27 +159,10 @@ class LocalEngine:
         finally:
             theirs.close()
         self.agent_pid = self._process.pid
-        self._sock = ours
-        self._receiver = wire.Receiver(ours, FromAgent)
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._read)
+        self._link = Link(ours, FromAgent, self._handle, self._lost)
 
-    def _read(self) -> None:
-        for _ in range(_MESSAGES_AT_ONCE):
-            if self._sock is None:
-                return
-            try:
-                found = self._receiver.receive(socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            except (OSError, msgspec.MsgspecError) as error:
-                log.error("the agent's words cannot be read", error=str(error))
-                found = None
-            if found is None:
-                self._lost()
-                return
-            self._handle(found[0])
-
-    def _handle(self, message: Any) -> None:
+    def _handle(self, message: Any, descriptors: list[int]) -> None:
+        wire.close_all(descriptors)
         if isinstance(message, Happened):
             self._emit(message.event)
         elif isinstance(message, Said):
@@ -213,13 +186,17 @@ class LocalEngine:
         if future is not None and not future.done():
             future.set_result(value)
 
-    def _lost(self) -> None:
-        """The agent is gone, and with it every process it made. Tell, and start another."""
-        self._drop_socket()
+    def _lost(self, why: str) -> None:
+        """The agent is gone, or as good as that, and with it every process it made. Tell, and start
+        another."""
+        self._drop_link()
         if self._closing:
             return
-        code = self._process.wait() if self._process is not None else None
-        log.error("the agent is gone; starting another", exit_code=code)
+        code = None
+        if self._process is not None:
+            self._process.kill()  # one that neither reads nor speaks does not end by itself
+            code = self._process.wait()
+        log.error("the agent is gone; starting another", why=why, exit_code=code)
         self._emit(NodeLost(NodeId(self.settings.node), f"its agent ended with {code}"))
         delay_s = _RESTART_S[min(self._failures, len(_RESTART_S) - 1)]
         self._failures += 1
@@ -231,51 +208,22 @@ class LocalEngine:
                 self._spawn()
             except OSError as error:
                 log.error("the agent cannot be started", error=str(error))
-                self._lost()
+                self._lost(str(error))
 
-    def _drop_socket(self) -> None:
-        if self._sock is None:
+    def _drop_link(self) -> None:
+        if self._link is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._sock.fileno())
-        loop.remove_writer(self._sock.fileno())
-        self._sock.close()
-        self._sock = None
-        for _, descriptors in self._outbox:
-            wire.close_all(descriptors)
-        self._outbox.clear()
+        self._link.close()
+        self._link = None
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(Unavailable("the node's agent is gone"))
         self._waiting.clear()
 
-    def _send(self, message: msgspec.Struct, descriptors: list[int] | None = None) -> None:
-        """Sends now, or as soon as the agent reads again. The descriptors are closed once sent."""
-        if self._sock is None:
-            wire.close_all(descriptors or [])
-            return
-        self._outbox.append((message, descriptors or []))
-        if len(self._outbox) == 1:
-            self._flush()
-
-    def _flush(self) -> None:
-        while self._outbox and self._sock is not None:
-            message, descriptors = self._outbox[0]
-            try:
-                wire.send(self._sock, message, tuple(descriptors))
-            except BlockingIOError:
-                asyncio.get_running_loop().add_writer(self._sock.fileno(), self._flush)
-                return
-            except ValueError as error:
-                log.error("a command is too large to send", error=str(error))
-                if isinstance(message, Do) and isinstance(message.command, (Build, Climb)):
-                    self._refuse(message.command, str(error))
-            except OSError:
-                return  # its end of file is read next, and that tells everybody
-            self._outbox.popleft()
-            wire.close_all(descriptors)
-        if self._sock is not None:
-            asyncio.get_running_loop().remove_writer(self._sock.fileno())
+    def _send(self, message: msgspec.Struct) -> None:
+        """To nobody while there is no agent."""
+        if self._link is not None:
+            self._link.send(message)
 
     def _refuse(self, command: Build | Climb, why: str = "the node's agent is being started again") -> None:
         if isinstance(command, Climb):

@@ -34,12 +34,22 @@ def output_pipes() -> list[tuple[int, int]]:
         raise
 
 
-def send(sock: socket.socket, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
-    """Sends one message. Raises OSError when the peer is gone, ValueError when it is too large."""
+def encoded(message: msgspec.Struct) -> bytes:
+    """As one message. Raises ValueError when it is too large."""
     data = _encoder.encode(message)
     if len(data) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a control message of {len(data)} bytes is over the limit of {MAX_MESSAGE_BYTES}")
+    return data
+
+
+def send_encoded(sock: socket.socket, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
+    """Raises OSError when the peer is gone."""
     socket.send_fds(sock, [data], list(descriptors), socket.MSG_NOSIGNAL)
+
+
+def send(sock: socket.socket, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
+    """Sends one message. Raises OSError when the peer is gone, ValueError when it is too large."""
+    send_encoded(sock, encoded(message), descriptors)
 
 
 class Receiver:

@@ -31,7 +31,7 @@ from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.metrics import Counts
 from glowplug.node import wire
 from glowplug.node.isolation import syscalls
-from glowplug.server.gateways.link import Link
+from glowplug.node.link import Link
 from glowplug.server.gateways.messages import (
     Attach,
     Begin,

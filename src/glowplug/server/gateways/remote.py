@@ -19,7 +19,7 @@ from glowplug.core.events import Event
 from glowplug.core.ids import FunctionId, InstanceId, RequestId
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.node import wire
-from glowplug.server.gateways.link import Link
+from glowplug.node.link import Link
 from glowplug.server.gateways.messages import (
     Attach,
     Begin,

@@ -1,5 +1,5 @@
-"""One end of a control socket in an event loop: messages out that never wait for the peer, and messages
-in."""
+"""One end of a control socket in an event loop: messages out that never wait for the peer, messages in by
+turns."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from glowplug.node import wire
 
 MOST_WAITING = 100_000
 """Messages. A peer that leaves more unread does not live any more, whatever its process does."""
+MESSAGES_AT_ONCE = 64
+"""A peer may talk without end: the rest of the loop has its turn in between."""
 
 
 class Link:
@@ -33,7 +35,7 @@ class Link:
         self._receiver = wire.Receiver(sock, types)
         self._on_message = on_message
         self._on_end = on_end
-        self._outbox: deque[tuple[msgspec.Struct, tuple[int, ...]]] = deque()
+        self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._loop = asyncio.get_running_loop()
         self.closed = False
         self._loop.add_reader(sock.fileno(), self._read)
@@ -41,27 +43,29 @@ class Link:
     def send(self, message: msgspec.Struct, descriptors: tuple[int, ...] = ()) -> None:
         """Sends now, or as soon as the peer reads again. The descriptors are closed once sent, or when that
         cannot be. Raises ValueError when the message is too large."""
+        try:
+            data = wire.encoded(message)
+        except ValueError:
+            wire.close_all(descriptors)
+            raise
         if self.closed:
             wire.close_all(descriptors)
         elif self._outbox:
-            self._outbox.append((message, descriptors))
+            self._outbox.append((data, descriptors))
             if len(self._outbox) > MOST_WAITING:
                 self._end(f"it left {MOST_WAITING} messages unread")
-        elif not self._sent(message, descriptors):
-            self._outbox.append((message, descriptors))
+        elif not self._sent(data, descriptors):
+            self._outbox.append((data, descriptors))
             self._loop.add_writer(self._sock.fileno(), self._flush)
 
-    def _sent(self, message: msgspec.Struct, descriptors: tuple[int, ...]) -> bool:
+    def _sent(self, data: bytes, descriptors: tuple[int, ...]) -> bool:
         """False when the peer has to read first."""
         try:
-            wire.send(self._sock, message, descriptors)
+            wire.send_encoded(self._sock, data, descriptors)
         except BlockingIOError:
             return False
         except OSError:
             pass  # its end of file is read next, and that tells
-        except ValueError:
-            wire.close_all(descriptors)
-            raise
         wire.close_all(descriptors)
         return True
 
@@ -74,7 +78,9 @@ class Link:
             self._loop.remove_writer(self._sock.fileno())
 
     def _read(self) -> None:
-        while not self.closed:
+        for _ in range(MESSAGES_AT_ONCE):
+            if self.closed:
+                return
             try:
                 found = self._receiver.receive(socket.MSG_DONTWAIT)
             except BlockingIOError:
