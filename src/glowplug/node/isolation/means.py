@@ -45,8 +45,7 @@ class Means:
         words = self.words
         words["own processes"] = f"no: {why_not_own_processes}" if why_not_own_processes else _SEEN_ONLY
         words["own user"] = self._find_users(settings)
-        words["own network"] = self._find_network()
-        words["own shared memory"] = self._find_ipc()
+        self._find_namespaces()
         self.landlock = landlock.version()
         words["own files"] = (
             f"yes, by Landlock {self.landlock}" if self.landlock else "no: this kernel has no Landlock"
@@ -71,21 +70,21 @@ class Means:
         self.user_namespaces = True
         return f"yes, one for each function, from {first} on"
 
-    def _find_ipc(self) -> str:
-        try:
-            _in_child(lambda: launch.leave(syscalls.CLONE_NEWIPC, syscalls))
-        except OSError as error:
-            return f"no: what functions share by name lies among what this host's processes do, for {error}"
-        self.own_ipc = True
-        return "yes, none that lasts"
-
-    def _find_network(self) -> str:
-        try:
-            _in_child(lambda: launch.leave(syscalls.CLONE_NEWNET, syscalls))
-        except OSError as error:
-            return f"no: functions reach what this host reaches, for {error}"
-        self.own_network = True
-        return "yes, none unless a function says network=True"
+    def _find_namespaces(self) -> None:
+        why = _why_not_left(syscalls.CLONE_NEWNET)
+        self.own_network = not why
+        self.words["own network"] = (
+            f"no: functions reach what this host reaches, for {why}"
+            if why
+            else "yes, none unless a function says network=True"
+        )
+        why = _why_not_left(syscalls.CLONE_NEWIPC)
+        self.own_ipc = not why
+        self.words["own shared memory"] = (
+            f"no: what functions share by name lies among what this host's processes do, for {why}"
+            if why
+            else "yes, none that lasts"
+        )
 
     def _find_groups(self, settings: NodeSettings) -> str:
         try:
@@ -153,6 +152,15 @@ def examine() -> dict[str, str]:
         finally:
             means.close()
         return means.words
+
+
+def _why_not_left(namespace: int) -> str:
+    """Empty when a process can have such a namespace of its own."""
+    try:
+        _in_child(lambda: launch.leave(namespace, syscalls))
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _become_nobody_of_a_namespace() -> None:
