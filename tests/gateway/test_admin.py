@@ -183,6 +183,7 @@ def test_secrets_go_in_and_never_come_out() -> None:
         for wrong, status in (
             ({"name": "A=B", "value": "x"}, 400),
             ({"name": "A", "value": "x" * 20_000}, 422),
+            ({"name": "A", "value": ""}, 422),
             ({"name": "A", "value": "x\0y"}, 422),
             ({"name": "A", "value": 3}, 422),
             ({"name": "A", "value": "x", "namespace": "../a"}, 400),

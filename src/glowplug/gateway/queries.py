@@ -83,10 +83,11 @@ def check_secret(secret: SecretName) -> None:
     """Raises InvalidName, or InvalidArguments when it is a Secret whose value cannot be a variable's."""
     check_name(secret.namespace, "namespace")
     check_variable(secret.name, "secret")
-    value = secret.value if isinstance(secret, Secret) else ""
-    if "\0" in value or len(value) > _MAX_SECRET_CHARS:
+    if isinstance(secret, Secret) and (
+        "\0" in secret.value or not 0 < len(secret.value) <= _MAX_SECRET_CHARS
+    ):
         raise InvalidArguments(
-            f"value: a secret has at most {_MAX_SECRET_CHARS} characters, none of them zero", "value"
+            f"value: a secret has 1 to {_MAX_SECRET_CHARS} characters, none of them zero", "value"
         )
 
 
