@@ -16,26 +16,11 @@ from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
 
 from .conftest import NODE, WAIT_S, NodeUnderTest
+from .slow import slow_model
 
 pytestmark = pytest.mark.e2e
 
-SOURCE = """
-import socket
-import glowplug
-app = glowplug.App("slow")
-
-@app.model(network=True)
-class Slow:
-    def setup(self):
-        with socket.create_connection(("127.0.0.1", PORT)) as door:
-            door.recv(1)
-
-    @glowplug.endpoint
-    def answer(self) -> int:
-        return 1
-"""
 _LOOK_S = 0.01
-Visitor = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Classes:
@@ -72,25 +57,13 @@ def test_a_climb_ahead_is_of_the_background_class(
     on_node: Callable[..., None], node_folder: Path, end: Literal["promoted", "reached", "given up"]
 ) -> None:
     async def scenario(node: NodeUnderTest) -> None:
-        visitors: asyncio.Queue[Visitor] = asyncio.Queue()
-        door = await asyncio.start_server(lambda *both: visitors.put_nowait(both), "127.0.0.1")
-        async with door:
-            source = node_folder / "slow_app.py"
-            source.write_text(SOURCE.replace("PORT", str(door.sockets[0].getsockname()[1])))
-            spec = (await node.specs(source))["slow"]
-            assert isinstance(await node.import_environment(spec), StepReached)
+        async with slow_model(node, node_folder) as (spec, door):
             classes = Classes(node_folder / "state")
             if not classes.members(Priority.INTERACTIVE):
                 pytest.skip("this machine has no control groups for us")
-
-            async def let_in() -> None:
-                _, writer = await asyncio.wait_for(visitors.get(), WAIT_S)
-                writer.write(b"\n")
-                writer.close()
-
             building = asyncio.create_task(node.build(spec))
-            await let_in()
-            await let_in()
+            await door.let_in()
+            await door.let_in()
             await building
             target = Target("instance", NODE, "1")
             climb = Climb(
@@ -98,7 +71,7 @@ def test_a_climb_ahead_is_of_the_background_class(
                 priority=Priority.BACKGROUND,
             )  # fmt: skip
             node.engine.submit(climb)
-            _, writer = await asyncio.wait_for(visitors.get(), WAIT_S)
+            _, writer = await door.visitor()
             await until(lambda: len(classes.members(Priority.BACKGROUND)) == 1)
             before = classes.weights()
             (pid,) = classes.members(Priority.BACKGROUND)
