@@ -9,12 +9,13 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import msgspec
+import uvloop
 from starlette.applications import Starlette
 
 from glowplug.calls.desk import CallDesk
@@ -279,3 +280,13 @@ async def running(
         await serving
         sock.close()
         house.join()
+
+
+def run(scenario: Callable[[House], Awaitable[None]], **changes: object) -> None:
+    """A scenario in a house of its own; `changes` are settings."""
+
+    async def whole() -> None:
+        async with running(**changes) as house:  # type: ignore[arg-type]
+            await scenario(house)
+
+    uvloop.run(whole())

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 
 import pytest
-import uvloop
 
 from glowplug.core.devices import Fault
 from glowplug.core.ladder import Step
 from glowplug.core.status import LogLine, LogQuery
 from glowplug.gateway.platform import DeployRequest, Limits
 
-from .fakes import ECHO, House, running
-
-
-def run(scenario: Callable[[House], Awaitable[None]], **changes: object) -> None:
-    async def whole() -> None:
-        async with running(**changes) as house:  # type: ignore[arg-type]
-            await scenario(house)
-
-    uvloop.run(whole())
+from .fakes import ECHO, House, run
 
 
 def test_functions_are_listed_and_described_in_openfaas_words() -> None:

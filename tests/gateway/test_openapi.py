@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import pytest
-import uvloop
 from starlette.applications import Starlette
 
 from glowplug.core.errors import BY_CODE
@@ -19,7 +17,7 @@ from glowplug.gateway.admin_paths import OPERATIONS
 from glowplug.gateway.calls import call_routes
 from glowplug.gateway.openapi import document
 
-from .fakes import House, running
+from .fakes import House, run
 
 POINT = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Point"}}}
 MOVE = Schemas(
@@ -101,14 +99,6 @@ def test_the_document_is_whole() -> None:
     assert all(code in codes for code in BY_CODE)
     assert DOCUMENT["security"]
     assert "security" not in document([], "1", wants_token=False)
-
-
-def run(scenario: Callable[[House], Awaitable[None]], **changes: object) -> None:
-    async def whole() -> None:
-        async with running(**changes) as house:  # type: ignore[arg-type]
-            await scenario(house)
-
-    uvloop.run(whole())
 
 
 def test_it_lists_every_route_there_is() -> None:
