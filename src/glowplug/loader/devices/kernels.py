@@ -2,10 +2,10 @@
 
 A driver and its libraries load a kernel when it is first called, which is most of a first pass on a card:
 170 of ResNet-50's 174 ms on an H100. Which ones those are, operations and shapes tell, and any pass shows
-them, on the processor too. They are kept as data (names of operations and what they were called with, no value of a
-tensor), and called again on zeros: neither the model nor a line of its code is needed for that. Torch's own
-operations alone are called, and none that changes where a tensor lies, since whoever built the model could
-have written anything here.
+them, on the processor too. They are kept as data (names of operations and what they were called with, no
+value of a tensor), and called again on zeros: neither the model nor a line of its code is needed for that.
+Torch's own operations alone are called, and none that changes where a tensor lies, since whoever built the
+model could have written anything here.
 """
 
 from __future__ import annotations
