@@ -44,6 +44,8 @@ class BuildResult(msgspec.Struct, frozen=True):
     weight_bytes: int = 0
     build_s: float = 0.0
     blocks: tuple[tuple[str, ...], ...] = ()
+    kernels: bytes = b""
+    """Of a model on a device: what a pass loads there (loader/devices/kernels.py)."""
 
 
 def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> BuildResult:
@@ -57,7 +59,7 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
     if is_spread(modules, declaration):
         result = _pack_gang(instance, declaration, pack_path)
     elif modules:
-        result = _pack(instance, pack_path)
+        result = _pack(instance, pack_path, on_device=declaration.device != "cpu")
     else:
         result = BuildResult("setup", False, _NO_MODULES)
     return msgspec.structs.replace(result, build_s=time.perf_counter() - start)
@@ -127,18 +129,21 @@ def _modules(instance: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(instance).items() if isinstance(value, torch.nn.Module)}
 
 
-def _pack(instance: Any, path: Path) -> BuildResult:
+def _pack(instance: Any, path: Path, *, on_device: bool) -> BuildResult:
     from glowplug import loader
 
     has_build = callable(getattr(instance, "build", None))
     with inference_mode(), loader.trace(instance) as traced:
         _run_example(instance)
     primed = traced.prime is not None
+    kernels = _kernels(instance, traced.prime) if traced.prime is not None and on_device else b""
     content = {"build": instance.model} if has_build else {"state": dict(vars(instance))}
     try:
         info = loader.write_pack(path, content, order=traced.order, prime=traced.prime)
         if traced.prime is None or _answers_alike(instance, path, traced.prime):
-            return BuildResult("skeleton", True, primed=primed, weight_bytes=info.weights_nbytes)
+            return BuildResult(
+                "skeleton", True, primed=primed, weight_bytes=info.weights_nbytes, kernels=kernels
+            )
         reason = "it answers differently after pickling"
     except (loader.NotPicklable, loader.NotRebuildable) as error:
         reason = f"it cannot be pickled ({error})"
@@ -147,8 +152,20 @@ def _pack(instance: Any, path: Path) -> BuildResult:
     method = "build" if has_build else "setup"
     mode: ClimbMode = "construct" if has_build else "setup"
     return BuildResult(
-        mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes
-    )
+        mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes,
+        kernels=kernels,
+    )  # fmt: skip
+
+
+def _kernels(instance: Any, prime: Prime) -> bytes:
+    """A record of what the calls of `prime` compute; empty where a model lets nobody watch."""
+    from glowplug.loader.devices import kernels
+
+    try:
+        return kernels.record(lambda: prime.run(instance))
+    except Exception:
+        # The user's modules ran before, unwatched, and may raise anything now: this is only a gain.
+        return b""
 
 
 def _pack_gang(instance: Any, declaration: Declaration, path: Path) -> BuildResult:
