@@ -136,14 +136,14 @@ def _pack(instance: Any, path: Path, *, on_device: bool) -> BuildResult:
     with inference_mode(), loader.trace(instance) as traced:
         _run_example(instance)
     primed = traced.prime is not None
-    kernels = _kernels(instance, traced.prime) if traced.prime is not None and on_device else b""
     content = {"build": instance.model} if has_build else {"state": dict(vars(instance))}
     try:
         info = loader.write_pack(path, content, order=traced.order, prime=traced.prime)
         if traced.prime is None or _answers_alike(instance, path, traced.prime):
             return BuildResult(
-                "skeleton", True, primed=primed, weight_bytes=info.weights_nbytes, kernels=kernels
-            )
+                "skeleton", True, primed=primed, weight_bytes=info.weights_nbytes,
+                kernels=_kernels(instance, traced.prime, on_device=on_device),
+            )  # fmt: skip
         reason = "it answers differently after pickling"
     except (loader.NotPicklable, loader.NotRebuildable) as error:
         reason = f"it cannot be pickled ({error})"
@@ -153,14 +153,17 @@ def _pack(instance: Any, path: Path, *, on_device: bool) -> BuildResult:
     mode: ClimbMode = "construct" if has_build else "setup"
     return BuildResult(
         mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes,
-        kernels=kernels,
+        kernels=_kernels(instance, traced.prime, on_device=on_device),
     )  # fmt: skip
 
 
-def _kernels(instance: Any, prime: Prime) -> bytes:
-    """A record of what the calls of `prime` compute; empty where a model lets nobody watch."""
+def _kernels(instance: Any, prime: Prime | None, *, on_device: bool) -> bytes:
+    """A record of what the calls of `prime` compute; empty where nobody needs it, or the model lets nobody
+    watch. Once the pack is written, for a pass may change what is packed."""
     from glowplug.loader.devices import kernels
 
+    if prime is None or not on_device:
+        return b""
     try:
         return kernels.record(lambda: prime.run(instance))
     except Exception:
