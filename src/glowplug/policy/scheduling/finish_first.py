@@ -6,23 +6,41 @@ run there, and how many of one function as a batch? And would a model that is wa
 on one more device, its load running beside what that device computes? A load pays when the seconds that it
 spares those who wait, and what the copy is worth later, are more than what is evicted for it is worth.
 
+While the devices can do what is asked of them, first come is first served: whatever the order, all wait as
+long in sum, and in this one the slowest wait least. Under overload functions take turns.
+
 Extends Zhao et al. (IPDPS 2023), whose LALB binds when a device is idle and weighs one device against a load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain, islice
 from math import inf
 
 import msgspec
 
 from glowplug.core.ids import DeviceId, FunctionId
-from glowplug.policy.scheduling import Decision, DeviceView, FleetView, Load, Send
+from glowplug.policy.scheduling import Decision, FleetView, Load, Send
 from glowplug.policy.scheduling.ahead import fill
 from glowplug.policy.scheduling.batches import each_s, together
-from glowplug.policy.scheduling.rooms import turn
-from glowplug.policy.scheduling.turns import filled_s, most_copies, spared_s, turns_before
+from glowplug.policy.scheduling.hosts import (
+    in_turn,
+    is_before,
+    least_load_s,
+    least_needed,
+    open_hosts,
+    open_to_loads,
+)
+from glowplug.policy.scheduling.layout import Layout
+from glowplug.policy.scheduling.turns import (
+    filled_s,
+    is_overloaded,
+    most_copies,
+    spared_s,
+    turns_before,
+)
+from glowplug.policy.scheduling.working import Working
 
 _EVERY_DEVICE_UP_TO = 32
 _SAMPLED = 12
@@ -38,20 +56,27 @@ _NOTHING_AHEAD_AGAIN_S = 1.0
 """When free memory is looked at again after something, and after nothing, was loaded ahead."""
 _RECENT = 64
 """So many functions are considered for that: those that ran last."""
+_OVERLOAD_AGAIN_S = 1.0
+"""When it is looked at again whether more is asked for than there is."""
+_LAID_OUT = 300
+"""So many requests are laid out over the devices at most, of what waits."""
 
 
 class FinishFirst(msgspec.Struct):
-    """A copy's worth is the seconds it spares within `horizon_s`; each further one spares `discount` of the
-    one before: about how often those before it are all busy. `looked_s` is when a function's queue is weighed
-    again. `recent` functions ran last, and `ahead_s` is when free memory is looked at again.
+    """A copy's worth is the seconds it spares within `horizon_s`; each further one spares, of what the one
+    before does, the share of the devices that were busy of late (`working`), for so often it is needed.
+    `looked_s` is when a function's queue is weighed again. `recent` functions ran last, and `ahead_s` is when
+    free memory is looked at again.
 
-    Functions take turns by the start tags of fair queueing (Goyal et al., SIGCOMM 1996): `served_s` is how
-    far each has been served, `virtual_s` how far all have, so that one that asks for more than its share
-    waits by itself.
+    While `overloaded` functions take turns by the start tags of fair queueing (Goyal et al., SIGCOMM 1996):
+    `served_s` is how far each has been served, `virtual_s` how far all have, so that one that asks for more
+    than its share waits by itself.
     """
 
     horizon_s: float = 60.0
-    discount: float = 0.4
+    working: Working = msgspec.field(default_factory=Working)
+    overloaded: bool = False
+    overload_s: float = 0.0
     looked_s: dict[FunctionId, float] = {}
     turn: int = 0
     served_s: dict[FunctionId, float] = {}
@@ -60,12 +85,17 @@ class FinishFirst(msgspec.Struct):
     ahead_s: float = 0.0
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
+        self.working.pass_until(now_s, self.horizon_s)
+        if now_s >= self.overload_s:
+            self.overload_s = now_s + _OVERLOAD_AGAIN_S
+            self.overloaded = is_overloaded(view, self.recent)
         if view.open:
             yield from self._run(view, now_s)
         if view.waiting_by_function:
             yield from self._load(view, now_s)
         if now_s >= self.ahead_s:
             yield from self._load_ahead(view, now_s)
+        self.working.now(1 - len(view.open) / max(1, len(view.devices)))
 
     def forget(self, function: FunctionId) -> None:
         self.looked_s.pop(function, None)
@@ -77,23 +107,59 @@ class FinishFirst(msgspec.Struct):
         due = [f for f in view.waiting_by_function if f not in placed or now_s >= looked_s.get(f, -inf)]
         if not due:
             return
-        candidates, devices = self._candidates(view), view.devices
-        if all(devices[number].loading for number in candidates):
+        candidates = self._candidates(view)
+        if all(view.devices[number].loading for number in candidates):
             return
+        weigh = self._load_in_turns if self.overloaded else self._load_as_it_came
+        yield from weigh(view, now_s, due, candidates)
+
+    def _load_as_it_came(
+        self, view: FleetView, now_s: float, due: Collection[FunctionId], candidates: Collection[DeviceId]
+    ) -> Iterator[Decision]:
+        """Each function is weighed by the last of its requests that is laid out, behind what came before."""
+        places, nodes = open_to_loads(view, candidates)
+        waiting = [request.function for request in islice(view.waiting(), _LAID_OUT)]
+        waiting += sorted(set(due).difference(waiting))
+        last = {function: place for place, function in enumerate(waiting)}
+        weighed: set[FunctionId] = set()
+        layout = Layout(view)
+        place = 0
+        while place < len(waiting) and places and len(weighed) < len(due):
+            function = waiting[place]
+            if last[function] == place and function in due and function not in weighed:
+                weighed.add(function)
+                looked_s = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
+                level_s = layout.begins_s(function)
+                if level_s > least_load_s(view, function, nodes):
+                    pressure_s = {number: layout.free_s(number) for number in places}
+                    number = self._best(view, function, level_s, pressure_s)
+                    if number is not None:
+                        places, nodes = open_to_loads(view, [each for each in places if each != number])
+                        yield Load(function, number)
+                        layout, place = Layout(view), -1
+                self.looked_s[function] = looked_s
+            if place >= 0:
+                layout.take(function)
+            place += 1
+
+    def _load_in_turns(
+        self, view: FleetView, now_s: float, due: list[FunctionId], candidates: Collection[DeviceId]
+    ) -> Iterator[Decision]:
+        looked_s, placed, devices = self.looked_s, view.places, view.devices
         places: list[DeviceId] | None = None
         nodes: Collection[DeviceId] = view.nodes.values()
         if candidates is not devices:
-            places, nodes = _places(view, candidates)
+            places, nodes = open_to_loads(view, candidates)
         before_s: dict[DeviceId, float] = {}
         pressure_s: dict[DeviceId, float] = {}
-        for function in due if len(due) == 1 else _in_turn(view, due):
+        for function in due if len(due) == 1 else in_turn(view, due):
             if places is not None and not places:
                 return
-            least_s = _least_load_s(view, function, nodes)
+            least_s = least_load_s(view, function, nodes)
             level_s = self._level_s(view, function, least_s, before_s) if function in placed else inf
             if level_s > least_s and places is None:
-                places, nodes = _places(view, candidates)
-                least_s = _least_load_s(view, function, nodes)
+                places, nodes = open_to_loads(view, candidates)
+                least_s = least_load_s(view, function, nodes)
             if level_s > least_s and places is not None:
                 pressure_s = pressure_s or {n: self._pressure_s(view, n, before_s) for n in places}
                 number = self._best(view, function, level_s, pressure_s)
@@ -161,19 +227,21 @@ class FinishFirst(msgspec.Struct):
     def _best(
         self, view: FleetView, function: FunctionId, level_s: float, pressure_s: dict[DeviceId, float]
     ) -> DeviceId | None:
-        """Where one more copy pays most, if anywhere."""
+        """Where one more copy pays most, if anywhere. Where all wait, whatever they ask for, devices are what
+        lacks and not copies: one more is to spare more than that wait."""
         hosts, count = view.where(function), view.waiting_by_function[function]
         if level_s < inf and min(pressure_s.values()) >= level_s:
             return None
         if hosts and len(hosts) >= most_copies(view, function, self.recent):
             return None
-        best, best_gain, later = None, 0.0, self._worth(view, function, len(hosts) + 1)
+        later = self._worth(view, function, len(hosts) + 1)
+        best, best_gain = None, min(pressure_s.values()) if hosts and not self.overloaded else 0.0
         for number, waits_s in pressure_s.items():
             begins_s = max(view.load_s(function, number), waits_s)
             if begins_s >= level_s or not view.may_load(function, number):
                 continue
             victims = view.victims(function, number)
-            if any(_is_before(view, victim, function) for victim in victims):
+            if any(is_before(view, victim, function) for victim in victims):
                 continue
             gain = later - sum(self._worth(view, victim, len(view.where(victim))) for victim in victims)
             if hosts:
@@ -186,13 +254,13 @@ class FinishFirst(msgspec.Struct):
         return best
 
     def _run(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        """Sends what can begin at once, in fair turns, each where it is in the way of the least others. No
-        batch takes what another device could begin as well."""
+        """Sends what can begin at once, as it came or in fair turns, each where it is in the way of the least
+        others. No batch takes what another device could begin as well."""
         while ready := self._ready(view):
-            for _, start_s, _, function in sorted(ready):
-                hosts = _open_hosts(view, function)
+            for _, _, _, start_s, function in sorted(ready):
+                hosts = open_hosts(view, function)
                 if hosts:
-                    number = _host(view, function, hosts)
+                    number = least_needed(view, function, hosts)
                     share = -(-view.waiting_by_function[function] // len(hosts))
                     requests = together(view, function, number, share, now_s)
                     self.virtual_s = max(self.virtual_s, start_s)
@@ -206,59 +274,19 @@ class FinishFirst(msgspec.Struct):
         if len(self.recent) > _RECENT:
             del self.recent[next(iter(self.recent))]
 
-    def _ready(self, view: FleetView) -> list[tuple[int, float, float, FunctionId]]:
+    def _ready(self, view: FleetView) -> list[tuple[int, float, float, float, FunctionId]]:
         ready = []
         for function in view.ready:
             head = view.first(function)
             start_s = max(self.virtual_s, self.served_s.get(function, 0.0))
-            ready.append((-head.rank, start_s, head.arrived_s, function))
+            turn_s = start_s if self.overloaded else 0.0
+            ready.append((-head.rank, turn_s, head.arrived_s, start_s, function))
         return ready
 
     def _worth(self, view: FleetView, function: FunctionId, copies: int) -> float:
         """Seconds of waiting that the last of so many copies spares within the horizon."""
         asked = view.rate_per_s(function) * self.horizon_s
-        return asked / (1 + asked) * self._load_s(view, function) * self.discount ** (copies - 1)
+        return asked / (1 + asked) * self._load_s(view, function) * self.working.share ** (copies - 1)
 
     def _load_s(self, view: FleetView, function: FunctionId) -> float:
         return view.load_s(function, next(iter(view.devices)))
-
-
-def _places(view: FleetView, candidates: Iterable[DeviceId]) -> tuple[list[DeviceId], Collection[DeviceId]]:
-    """The devices that could begin a load, and of each of their nodes one."""
-    places = [number for number in candidates if not view.devices[number].loading]
-    return places, {view.devices[number].node: number for number in places}.values()
-
-
-def _least_load_s(view: FleetView, function: FunctionId, nodes: Collection[DeviceId]) -> float:
-    load_s = [view.load_s(function, number) for number in nodes]
-    return load_s[0] if len(load_s) == 1 else min(load_s)
-
-
-def _in_turn(view: FleetView, functions: Iterable[FunctionId]) -> list[FunctionId]:
-    heads = [(view.first(function), function) for function in functions]
-    return [turn[2] for turn in sorted((-head.rank, head.arrived_s, function) for head, function in heads)]
-
-
-def _is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
-    """Whether the victim's only copy is waited for, by who comes first: two that are both waited for would
-    else evict each other until their device has time for one."""
-    if victim not in view.waiting_by_function or len(view.where(victim)) > 1:
-        return False
-    return turn(view.first(victim)) < turn(view.first(function))
-
-
-def _open_hosts(view: FleetView, function: FunctionId) -> list[DeviceId]:
-    is_open, devices = view.open, view.devices
-    return [n for n in view.where(function) if n in is_open and function in devices[n].residents]
-
-
-def _host(view: FleetView, function: FunctionId, hosts: list[DeviceId]) -> DeviceId:
-    """Of the devices that could run it now the one that others have the least need of."""
-    if len(hosts) == 1:
-        return hosts[0]
-    return min(hosts, key=lambda number: _need(view, view.devices[number], function))
-
-
-def _need(view: FleetView, device: DeviceView, but: FunctionId) -> float:
-    """Requests a second that have come for the other models there, each divided by its copies."""
-    return sum(view.rate_per_s(other) / len(view.where(other)) for other in device.residents if other != but)

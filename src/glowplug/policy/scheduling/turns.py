@@ -19,8 +19,10 @@ wait."""
 _LONG = 3
 """A queue of more runs for each copy, of a function that was served more than others, is its own doing:
 whoever else comes has his turn before it."""
-_OVERLOAD = 0.95
+_OVERLOAD = 1.0
 """Of the devices' time, what all ask for where somebody will wait without end."""
+_BACKLOG = 8
+"""Runs for each device: where so many wait it is overload too, whatever is said to be asked for."""
 _LEFT_TO_OTHERS = 0.5
 """Of the devices that the others' runs take, so many then get no further copy of a function's model."""
 
@@ -31,14 +33,28 @@ def turns_before(runs: float, *, ahead: bool) -> float:
     return 0.0 if ahead and runs > _LONG else min(_TURNS_BEFORE, runs)
 
 
+def is_overloaded(view: FleetView, functions: Iterable[FunctionId]) -> bool:
+    """Whether more is asked for than the devices can do, by the rates of the `functions` that run or, sooner
+    than rates can tell, by what waits."""
+    devices = len(view.devices)
+    if sum(view.waiting_by_function.values()) > _BACKLOG * devices:
+        return True
+    return bool(devices) and sum(_asked(view, functions).values()) >= _OVERLOAD * devices
+
+
 def most_copies(view: FleetView, function: FunctionId, functions: Iterable[FunctionId]) -> int:
     """Devices that may have its model, by how often it and the other `functions` that run are asked for."""
-    device, devices = next(iter(view.devices)), len(view.devices)
-    asked = {f: view.rate_per_s(f) * view.run_s(f, device) for f in functions}
+    devices, asked = len(view.devices), _asked(view, functions)
     own, total = asked.get(function, 0.0), sum(asked.values())
     if total < _OVERLOAD * devices:
         return devices
     return max(1, devices - ceil(_LEFT_TO_OTHERS * (total - own)))
+
+
+def _asked(view: FleetView, functions: Iterable[FunctionId]) -> dict[FunctionId, float]:
+    """Devices that each would keep at work."""
+    device = next(iter(view.devices))
+    return {f: view.rate_per_s(f) * view.run_s(f, device) for f in functions}
 
 
 def filled_s(starts: list[float], count: int, run_s: float) -> float:
