@@ -92,3 +92,25 @@ def test_two_that_wait_for_a_busy_device_do_not_evict_each_other(load_s: float) 
     done = g.play((0.0, "c"), (4.0, "b"), (4.1, "a"))
     assert [model for _, what, model, _ in done if what == "load"] == ["c", "b", "a"]
     assert runs(done) == "cba"
+
+
+def test_first_come_is_first_served_below_overload() -> None:
+    """`a` was served ten times lately and `b` was not: what comes first runs first all the same."""
+    g = ground(room=2, models={"a": Model(run_s=1.0), "b": Model(run_s=1.0)})
+    warm = [(0.0, "b"), *((10.0 + 2 * n, "a") for n in range(10))]
+    done = g.play(*warm, *((40.0 + n / 10, name) for n, name in enumerate("aaabb")))
+    assert runs(done)[-5:] == "aaabb"
+
+
+def test_functions_take_turns_where_more_waits_than_can_be_done_soon() -> None:
+    """A hundred of `a` on one device, and `b` comes last: it waits for a run or two."""
+    g = ground(room=2, models={"a": Model(run_s=1.0), "b": Model(run_s=1.0)})
+    g.play((0.0, "a"), (0.0, "b"), *[(600.0, "a")] * 100, (605.0, "b"))
+    assert g.latencies("b")[-1] <= 3.0
+
+
+def test_no_further_copy_where_everybody_waits_as_long() -> None:
+    """Two models on a device each, and six of both wait there: a copy brings no device."""
+    g = ground(devices=2, models={"a": Model(load_s=3.0, run_s=1.0), "b": Model(load_s=3.0, run_s=1.0)})
+    done = g.play((0.0, "a"), (0.0, "b"), *((100.0, name) for name in "abababababab"))
+    assert [what for _, what, _, _ in done].count("load") == 2

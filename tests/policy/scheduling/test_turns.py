@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from glowplug.control.fleet.schedule import fleet_view
-from glowplug.policy.scheduling.turns import filled_s, most_copies, turns_before
+from glowplug.policy.scheduling.turns import filled_s, is_overloaded, most_copies, turns_before
 from glowplug.sim.fleets import Fleet, FleetSettings, build
+from glowplug.sim.gateway import Ask
 from glowplug.sim.models import ModelProfile
 from glowplug.sim.workloads.registry import make_trace
 
@@ -40,3 +41,14 @@ def test_under_overload_alone_devices_stay_without_a_function(rate_per_min: int)
     # Of 15 devices' work the other asks for about five.
     assert most == 10 if rate_per_min == 300 else 6 <= most <= 8
     assert most_copies(view, hot, [hot]) == 10
+
+
+def test_overload_is_told_by_rates_or_sooner_by_what_waits() -> None:
+    """Of ten devices: half of them asked for, and one and a half times as many."""
+    for rate_per_min, overloaded in ((300, False), (900, True)):
+        fleet = asked(rate_per_min)
+        view = fleet_view(fleet.simulation.state.context)
+        assert is_overloaded(view, fleet.functions) is overloaded
+        at_s = fleet.simulation.agenda.now_s
+        fleet.simulation.run([(at_s, Ask(fleet.functions[1], 1e6))] * 120, at_s + 0.1)
+        assert is_overloaded(view, [])
