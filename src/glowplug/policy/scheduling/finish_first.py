@@ -58,6 +58,9 @@ _RECENT = 64
 """So many functions are considered for that: those that ran last."""
 _OVERLOAD_AGAIN_S = 1.0
 """When it is looked at again whether more is asked for than there is."""
+_FURTHER_IN_TURNS = 0.4
+"""Of a copy's worth, that of the next one under overload: all devices are busy then, with those who ask for too
+much, and it would be theirs."""
 _LAID_OUT = 300
 """So many requests are laid out over the devices at most, of what waits."""
 
@@ -286,7 +289,8 @@ class FinishFirst(msgspec.Struct):
     def _worth(self, view: FleetView, function: FunctionId, copies: int) -> float:
         """Seconds of waiting that the last of so many copies spares within the horizon."""
         asked = view.rate_per_s(function) * self.horizon_s
-        return asked / (1 + asked) * self._load_s(view, function) * self.working.share ** (copies - 1)
+        further = _FURTHER_IN_TURNS if self.overloaded else self.working.share
+        return asked / (1 + asked) * self._load_s(view, function) * further ** (copies - 1)
 
     def _load_s(self, view: FleetView, function: FunctionId) -> float:
         return view.load_s(function, next(iter(view.devices)))
