@@ -59,8 +59,8 @@ _RECENT = 64
 _OVERLOAD_AGAIN_S = 1.0
 """When it is looked at again whether more is asked for than there is."""
 _FURTHER_IN_TURNS = 0.4
-"""Of a copy's worth, that of the next one under overload: all devices are busy then, with those who ask for too
-much, and it would be theirs."""
+"""Of a copy's worth, that of the next one under overload: all devices are busy then, with those who ask for
+too much, and it would be theirs."""
 _LAID_OUT = 300
 """So many requests are laid out over the devices at most, of what waits."""
 
