@@ -17,7 +17,8 @@ from glowplug.bench.live_times import Measured
 from glowplug.bench.preloading_lent import admissions
 from glowplug.bench.preloading_live import LiveOptions, calls
 from glowplug.bench.preloading_live_rows import POLICIES, claims, seen
-from glowplug.bench.preloading_twin import profiles, simulate
+from glowplug.bench.preloading_live_rows import simulated as simulated_fields
+from glowplug.bench.preloading_twin import profiles, simulate, spread
 from glowplug.bench.result import Result
 from glowplug.bench.scheduling_twin import LiveRun, read_run
 from glowplug.core.errors import InvalidWorkload
@@ -53,9 +54,11 @@ def ran(
 
 
 def row(system: str, loading_s: float, again_s: float | None = None, **more: Any) -> dict[str, Any]:
+    again_s = loading_s if again_s is None else again_s
     return {
         "system": system, "preload": "none" if system == "fixed" else system, "loading_mean_s": loading_s,
-        "simulated_loading_mean_s": loading_s if again_s is None else again_s, "warm_p99_s": 0.01,
+        "simulated_loading_mean_s": again_s, "simulated_loading_least_s": 0.98 * again_s,
+        "simulated_loading_most_s": 1.02 * again_s, "warm_p99_s": 0.01,
         "core_share": 0.1, "over_budget": 0, "wrong": 0, "failed": 0, "lent_max_s": 0.02,
         "admission_p95_s": 0.02, **more,
     }  # fmt: skip
@@ -107,7 +110,7 @@ def test_claims_compare_policies_and_each_run_with_its_twin() -> None:
     assert not failing(*good)
     turned = [*good[:2], row("ladder", 0.1, 0.25)]
     assert failing(*turned) == [
-        "live: pairs of policies in the order that the simulator predicts",
+        "live: pairs of policies in the order that the simulator predicts, of those that it tells apart",
         "live and simulated: mean loading of ladder apart",
     ]
     bad = {
@@ -119,6 +122,17 @@ def test_claims_compare_policies_and_each_run_with_its_twin() -> None:
         "lent_max_s": 0.06,
     }
     assert len(failing(*good[:2], row("ladder", 0.1, **bad))) == 6
+
+
+def test_an_order_counts_where_the_simulator_tells_policies_apart() -> None:
+    near = [row("fixed", 0.3, 0.29), row("tyche", 0.31, 0.285), row("ladder", 0.1)]
+    assert not failing(*near)
+    apart = [near[0], row("tyche", 0.31, 0.25), near[2]]
+    assert failing(*apart) == [
+        "live: pairs of policies in the order that the simulator predicts, of those that it tells apart"
+    ]
+    alike = [row(policy, seconds) for policy, seconds in zip(POLICIES, (0.3, 0.301, 0.302), strict=True)]
+    assert failing(*alike) == ["live: pairs of policies that the simulator tells apart"]
 
 
 def test_who_comes_when_memory_is_short_waits_for_what_goes(tmp_path: Path) -> None:
@@ -160,3 +174,11 @@ def test_the_twin_of_a_run_is_that_run(tmp_path: Path) -> None:
     live_s = [answer.latency_s for answer in answers]
     assert statistics.mean(again.latencies_s) == pytest.approx(statistics.mean(live_s), rel=0.02)
     assert statistics.mean(again.waits_s) == pytest.approx(statistics.mean(live_s) - 0.1, rel=0.05)
+    means_s = spread(run, found, [(run.events[0][0] + at_s, name) for at_s, name in called], seed=1)
+    shown = simulated_fields(again, means_s)
+    assert len(set(means_s)) > 1
+    assert (
+        shown["simulated_loading_least_s"]
+        <= shown["simulated_loading_mean_s"]
+        <= shown["simulated_loading_most_s"]
+    )

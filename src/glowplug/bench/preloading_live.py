@@ -116,10 +116,12 @@ def turns(options: LiveOptions, state: Path, served: list[Served], tell: Tell) -
             tell(f"live: {policy}, round {number + 1} of {options.rounds}, {options.minutes:g} minutes")
             outcomes, counted, run = _run(options, policy, state, served, trace)
             names = [served[function].function for _, function in trace.events()]
-            again = preloading_twin.simulate(run, profiles, preloading_twin.calls_of(outcomes, names))
+            called = preloading_twin.calls_of(outcomes, names)
+            again = preloading_twin.simulate(run, profiles, called)
+            means_s = preloading_twin.spread(run, profiles, called, options.seed)
             row = {"part": "live", "system": policy, "round": number + 1, "simulated": False} | counted
             row |= live_rows.seen(outcomes, names, alone) | live_rows.lent(run)
-            found.append(row | live_rows.simulated(again))
+            found.append(row | live_rows.simulated(again, means_s))
     return found
 
 

@@ -15,11 +15,14 @@ from glowplug.bench.live_times import Measured
 from glowplug.bench.scheduling_twin import OUTSIDE, LiveRun, built, durations, read_run
 from glowplug.core.events import Event, StepReached
 from glowplug.core.ids import FunctionId, function_id
+from glowplug.core.rng import rng_for
 from glowplug.loader.pagecache import evict_page_cache
 from glowplug.sim.gateway import Answer, Ask
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
 
+SHIFTS, SHIFT_S = 6, 0.02
+"""So often calls are moved at random, each by so much at most, to see what of a simulation that changes."""
 _SETTLE_S = 120.0
 _TIMEOUT_S = 120.0
 
@@ -67,13 +70,21 @@ def profiles(run: LiveRun, measured: dict[str, Measured]) -> dict[FunctionId, Pr
 
 def simulate(run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tuple[float, str]]) -> Simulated:
     """The calls (second on the journal's clock, function) again, under the run's own settings and with what
-    an operator did in it."""
-    start_s = run.events[0][0]
+    an operator did in it: the libraries' zygote takes as long as it took there, for it was up before the
+    first call."""
+    start_s, took = run.events[0][0], durations(run)
+    found = {
+        function: msgspec.structs.replace(
+            profile,
+            environment_s=statistics.mean(took.get((function, "environment")) or [profile.environment_s]),
+        )
+        for function, profile in found.items()
+    }
     scenario: list[tuple[float, Event | Ask]] = [
         (at_s - start_s, event) for at_s, event in run.events if isinstance(event, OUTSIDE)
     ]
     scenario += [(at_s - start_s, Ask(function_id(name), _TIMEOUT_S)) for at_s, name in calls]
-    simulation = Simulation(found, run.settings, keep_log=False)
+    simulation = Simulation(found, run.settings, keep_log=False, shares_disks=True)
     answers = simulation.run(scenario, max(at_s for at_s, _ in scenario) + _SETTLE_S).answers
     good = [answer for answer in answers if answer.code == "ok"]
     return Simulated(
@@ -82,6 +93,19 @@ def simulate(run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tup
         sum(answer.parked for answer in good),
         len(answers) - len(good),
     )
+
+
+def spread(
+    run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tuple[float, str]], seed: int
+) -> list[float]:
+    """Mean seconds of waiting, of SHIFTS times the same calls at moments that are a little off: policies
+    whose means lie closer than that are not told apart. The n-th call is moved alike in every run."""
+    means = []
+    for number in range(SHIFTS):
+        draw = rng_for(seed, number)
+        moved = [(at_s + draw.uniform(-SHIFT_S, SHIFT_S), name) for at_s, name in calls]
+        means.append(statistics.mean(simulate(run, found, moved).waits_s))
+    return means
 
 
 def calls_of(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[tuple[float, str]]:

@@ -33,7 +33,8 @@ class Simulation:
     """One controller, one gateway, nodes as the scenario's NodeJoined events say.
 
     `profiles` has an entry for every function of the scenario. With `keep_log=False` neither events nor
-    commands are kept, for runs of millions.
+    commands are kept, for runs of millions. With `shares_disks` loads that read at the same time at a node
+    share its disk; else each has it to itself.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class Simulation:
         seed: int = 0,
         report_every_s: float = 0.2,
         keep_log: bool = True,
+        shares_disks: bool = False,
     ) -> None:
         self.state = ControlState(settings)
         self.agenda = Agenda()
-        self._engine = SimEngine(self.agenda, profiles, seed, self.state.context.settings.keeps_loaded)
+        keeps_loaded = self.state.context.settings.keeps_loaded
+        self._engine = SimEngine(self.agenda, profiles, seed, keeps_loaded, shares_disks)
         self._gateway = SimGateway(GatewayId("sim"), self.agenda, self._engine, self.post, report_every_s)
         self._engine.connect(self.post)
         self._timers: dict[str, int] = {}
