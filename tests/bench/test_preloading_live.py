@@ -14,6 +14,7 @@ from rich.console import Console
 from glowplug.bench import preloading, preloading_owners
 from glowplug.bench.endurance_load import Outcome
 from glowplug.bench.live_times import Measured
+from glowplug.bench.preloading_gone import gone
 from glowplug.bench.preloading_lent import admissions
 from glowplug.bench.preloading_live import LiveOptions, calls
 from glowplug.bench.preloading_live_rows import POLICIES, claims, seen
@@ -26,6 +27,8 @@ from glowplug.core.events import Deployed, NodeJoined
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, NodeSpec
 from glowplug.sim.gateway import Answer
+from glowplug.sim.profile import Profile
+from glowplug.sim.simulation import Simulation
 from tests.control.test_explaining import asks, journal, simulated
 from tests.control.world import spec
 from tests.sim.workloads.test_azure2019 import write_day
@@ -145,6 +148,21 @@ def test_who_comes_when_memory_is_short_waits_for_what_goes(tmp_path: Path) -> N
     assert len(answers) == 3
 
 
+def test_how_long_a_function_took_to_go(tmp_path: Path) -> None:
+    """Of the second nothing was taken."""
+    declared = [(0.0, Deployed(spec(name), FACTS)) for name in "fg"]
+    node = 0.0, NodeJoined(NodeSpec("n", 800 * MB, 4))
+    profile = Profile(environment_s=0.0, environment_bytes=0, descend_s=0.02, let_go_s=0.03, facts=FACTS)
+    simulation = Simulation({each.spec.function: profile for _, each in declared}, SETTINGS)
+    result = simulation.run([node, *declared, *asks((1.0, "f"), (20.0, "g"))], until_s=60.0)
+    (segment,) = journal(result, SETTINGS)
+    (tmp_path / "journal-00000001.gpj").write_bytes(segment)
+    ((name, found),) = gone(read_run(tmp_path)).items()
+    assert name == "f.default"
+    assert found.processes_s == pytest.approx([0.02])
+    assert found.weights_s == pytest.approx([0.03])
+
+
 def test_what_was_loaded_ahead_is_lent(tmp_path: Path) -> None:
     settings = msgspec.structs.replace(SETTINGS, preload="ladder", eviction="ladder", lends=False)
     regular = [(60.0 + 30.0 * k, "f") for k in range(8)]
@@ -167,7 +185,7 @@ def test_owners_come_often_enough_and_wait_for_a_short_time() -> None:
 def test_the_twin_of_a_run_is_that_run(tmp_path: Path) -> None:
     called = [(1.0 + 1.7 * k, "fgh"[k % 7 % 3]) for k in range(60)]
     run, answers = ran(tmp_path, 1400 * MB, *called)
-    found = profiles(run, dict.fromkeys("fgh", ALONE))
+    found = profiles(run, dict.fromkeys("fgh", ALONE), gone(run))
     assert {(each.run_s, each.imported_s) for each in found.values()} == {(0.1, 1.0)}
     again = simulate(run, found, [(run.events[0][0] + at_s, name) for at_s, name in called])
     assert again.failed == 0

@@ -1,7 +1,8 @@
-"""Reads that share a disk in virtual time."""
+"""Weights in virtual time: reads that share a disk, and memory that is waited for."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from glowplug.core.commands import Target
@@ -87,3 +88,19 @@ def test_two_loads_at_once_share_their_node_s_disk(shares: bool, slowest_s: floa
         PROFILE.environment_s + slowest_s + PROFILE.run_s
     )
     assert simulation.loading_s == pytest.approx(2 * (1.0 + PROFILE.imported_s))
+
+
+def test_who_needs_memory_waits_until_the_weights_there_are_gone() -> None:
+    def waited_s(let_go_s: float) -> float:
+        functions = [spec(name) for name in "fg"]
+        profile = msgspec.structs.replace(PROFILE, let_go_s=let_go_s)
+        settings = ControlSettings(environment_estimate_bytes=0, eager_stage=False)
+        simulation = Simulation({each.function: profile for each in functions}, settings)
+        deployed = [(0.0, Deployed(each, FACTS)) for each in functions]
+        asks = [(1.0 + 20.0 * n, Ask(each.function)) for n, each in enumerate(functions)]
+        node = 0.0, NodeJoined(NodeSpec("n", 500 * MB, 2))
+        answers = simulation.run([node, *deployed, *asks], until_s=60.0).answers
+        assert [answer.code for answer in answers] == ["ok", "ok"]
+        return answers[1].latency_s
+
+    assert waited_s(0.3) == pytest.approx(waited_s(0.0) + 0.3)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from glowplug.bench.endurance_load import Outcome
 from glowplug.bench.live_times import Measured
+from glowplug.bench.preloading_gone import Gone
 from glowplug.bench.scheduling_twin import OUTSIDE, LiveRun, built, durations, read_run
 from glowplug.core.events import Event, StepReached
 from glowplug.core.ids import FunctionId, function_id
@@ -37,8 +38,11 @@ class Simulated(msgspec.Struct, frozen=True, eq=False):
     failed: int
 
 
-def profiles(run: LiveRun, measured: dict[str, Measured]) -> dict[FunctionId, Profile]:
-    """`run` is the one in which was measured: how long zygotes took, and what they held."""
+def profiles(
+    run: LiveRun, measured: dict[str, Measured], left: dict[FunctionId, Gone]
+) -> dict[FunctionId, Profile]:
+    """`run` is the one in which was measured: how long zygotes took, and what they held. `left` is how long
+    they took to go, all of each function that was seen to."""
     facts, functions = built(run)
     took = durations(run)
     environment_bytes = max(
@@ -50,6 +54,10 @@ def profiles(run: LiveRun, measured: dict[str, Measured]) -> dict[FunctionId, Pr
     def mean(function: FunctionId, move: str, otherwise: float) -> float:
         return statistics.mean(took.get((function, move)) or [otherwise])
 
+    def going(function: FunctionId, part: Callable[[Gone], list[float]], otherwise: float) -> float:
+        mine = part(left[function]) if function in left else []
+        return statistics.mean(mine or [s for each in left.values() for s in part(each)] or [otherwise])
+
     def profile(function: FunctionId, seen: Measured) -> Profile:
         read_s = max(1e-3, seen.cold_s - seen.imported_s)
         return Profile(
@@ -59,7 +67,8 @@ def profiles(run: LiveRun, measured: dict[str, Measured]) -> dict[FunctionId, Pr
             staged_s=max(1e-3, seen.staged_s - seen.run_s),
             prime_s=seen.run_s,
             run_s=seen.run_s,
-            descend_s=mean(function, "descend", Profile().descend_s),
+            descend_s=going(function, lambda each: each.processes_s, Profile().descend_s),
+            let_go_s=going(function, lambda each: each.weights_s, 0.0),
             read_bytes_per_s=facts[function].weight_bytes / read_s,
             environment_bytes=environment_bytes,
             facts=facts[function],

@@ -68,6 +68,8 @@ class SimEngine:
         self._functions: dict[Target, FunctionId] = {}
         self._mapped: dict[Target, Target] = {}
         """By worker or zygote the weights that it has mapped."""
+        self._readers: dict[Target, FunctionId] = {}
+        """By weights the function that has them."""
         self._mapped_until_s: dict[Target, float] = {}
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
@@ -192,7 +194,7 @@ class SimEngine:
             self._gang_ready_s[head] = max(ends_s, self._gang_ready_s.get(head, 0.0))
         if target.kind != "environment":
             self.loading_s += took_s
-            self._mapped[target] = Target("weights", target.node, _weights_key(command))
+            self._map_weights(command)
         self._climbing[target] = command.id
         self._functions[target] = function
         if command.device is not None and self._failing.get(command.device, 0) > 0:
@@ -204,10 +206,10 @@ class SimEngine:
         self._agenda.at(ends_s, lambda: self._arrive(reached))
 
     def _read_and_climb(self, command: Climb, read_s: float, then_s: float, held_bytes: int) -> None:
-        """Of a worker or a zygote in the node's memory: `read_s` if it has the disk to itself, and the rest."""
+        """Of a worker or a zygote in the node's memory: `read_s` if nobody else reads there, and the rest."""
         target, began_s = command.target, self._agenda.now_s
         self.loading_s += read_s + then_s
-        self._mapped[target] = Target("weights", target.node, _weights_key(command))
+        self._map_weights(command)
         self._climbing[target] = command.id
         self._functions[target] = command.spec.function
 
@@ -217,6 +219,10 @@ class SimEngine:
 
         disk = self._disks.setdefault(target.node, SharedDisk(self._agenda))
         disk.read(target, read_s, lambda: self._agenda.at(self._agenda.now_s + then_s, reached))
+
+    def _map_weights(self, command: Climb) -> None:
+        weights = Target("weights", command.target.node, _weights_key(command))
+        self._mapped[command.target], self._readers[weights] = weights, command.spec.function
 
     def _fail(self, failed: CommandFailed) -> None:
         if self._climbing.get(failed.target) == failed.command:
@@ -244,6 +250,8 @@ class SimEngine:
             self._forget(InstanceId(int(command.target.key)))
         took_s = self._profiles[function].descend_s if function is not None else 0.0
         ends_s = max(self._agenda.now_s + took_s, self._mapped_until_s.pop(command.target, 0.0))
+        reader = self._readers.pop(command.target, None)
+        ends_s += self._profiles[reader].let_go_s if reader is not None else 0.0
         weights = self._mapped.pop(command.target, None)
         if weights is not None:
             self._mapped_until_s[weights] = max(ends_s, self._mapped_until_s.get(weights, 0.0))
