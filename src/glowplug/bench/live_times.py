@@ -22,12 +22,14 @@ _BETWEEN_S = 0.5
 
 class Measured(msgspec.Struct, frozen=True):
     """A function's answers as its callers saw them, one at a time, medians of seconds: from a parked worker,
-    from its zygote, from the libraries' zygote, and from there with its weights on the disk alone."""
+    from its zygote, from the libraries' zygote, and from there with its weights on the disk alone. `varies`
+    is the share by which these last ones lie from their median, on average."""
 
     run_s: float
     staged_s: float
     imported_s: float
     cold_s: float
+    varies: float = 0.0
 
 
 def measure(server: RunningServer, served: Sequence[Served], rounds: int) -> dict[str, Measured]:
@@ -45,8 +47,10 @@ async def _measure(server: RunningServer, served: Sequence[Served], rounds: int)
                     await asyncio.to_thread(server.stand_at, each.function, step, cache)
                     took[name].append(await _ask(caller, each))
                 took["run"] += [await _ask(caller, each) for _ in range(_WARM_CALLS)]
+            medians = {name: statistics.median(seconds) for name, seconds in took.items()}
+            varies = statistics.mean(abs(took_s / medians["cold"] - 1) for took_s in took["cold"])
             found[each.function] = Measured(
-                *(statistics.median(took[name]) for name in ("run", "staged", "imported", "cold"))
+                *(medians[name] for name in ("run", "staged", "imported", "cold")), varies
             )
     return found
 

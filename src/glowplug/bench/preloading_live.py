@@ -125,7 +125,7 @@ def turns(options: LiveOptions, state: Path, served: list[Served], tell: Tell) -
             names = [served[function].function for _, function in trace.events()]
             called = preloading_twin.calls_of(outcomes, names)
             again = preloading_twin.simulate(run, profiles, called)
-            means_s = preloading_twin.spread(run, profiles, called, options.seed)
+            means_s = preloading_twin.spread(run, profiles, called, options.seed, alone)
             row = {"part": "live", "system": policy, "round": number + 1, "simulated": False} | counted
             row |= live_rows.seen(outcomes, names, alone) | live_rows.lent(run)
             found.append(row | live_rows.simulated(again, means_s))

@@ -23,7 +23,7 @@ from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
 
 SHIFTS, SHIFT_S = 6, 0.02
-"""So often calls are moved at random, each by so much at most, to see what of a simulation that changes."""
+"""So often calls are moved at random, each by so much at most, to see what that changes."""
 _SETTLE_S = 120.0
 _TIMEOUT_S = 120.0
 
@@ -77,10 +77,12 @@ def profiles(
     return {function: profile(function, measured[_name(function)]) for function in functions}
 
 
-def simulate(run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tuple[float, str]]) -> Simulated:
+def simulate(
+    run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tuple[float, str]], seed: int = 0
+) -> Simulated:
     """The calls (second on the journal's clock, function) again, under the run's own settings and with what
     an operator did in it: the libraries' zygote takes as long as it took there, for it was up before the
-    first call."""
+    first call. `seed` is of durations, where they vary."""
     start_s, took = run.events[0][0], durations(run)
     found = {
         function: msgspec.structs.replace(
@@ -93,7 +95,7 @@ def simulate(run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tup
         (at_s - start_s, event) for at_s, event in run.events if isinstance(event, OUTSIDE)
     ]
     scenario += [(at_s - start_s, Ask(function_id(name), _TIMEOUT_S)) for at_s, name in calls]
-    simulation = Simulation(found, run.settings, keep_log=False, shares_disks=True)
+    simulation = Simulation(found, run.settings, seed=seed, keep_log=False, shares_disks=True)
     answers = simulation.run(scenario, max(at_s for at_s, _ in scenario) + _SETTLE_S).answers
     good = [answer for answer in answers if answer.code == "ok"]
     return Simulated(
@@ -105,15 +107,22 @@ def simulate(run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tup
 
 
 def spread(
-    run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tuple[float, str]], seed: int
+    run: LiveRun,
+    found: dict[FunctionId, Profile],
+    calls: Sequence[tuple[float, str]],
+    seed: int,
+    measured: dict[str, Measured],
 ) -> list[float]:
-    """Mean seconds of waiting, of SHIFTS times the same calls at moments that are a little off: policies
-    whose means lie closer than that are not told apart. The n-th call is moved alike in every run."""
+    """Mean seconds of waiting, of SHIFTS times the same calls at moments that are a little off, all durations
+    varied by as much as loads varied when they were measured: what of an order of policies is chance. The
+    n-th call is moved alike in every run."""
     means = []
+    jitter = 2 * statistics.mean(each.varies for each in measured.values())
+    found = {name: msgspec.structs.replace(profile, jitter=jitter) for name, profile in found.items()}
     for number in range(SHIFTS):
         draw = rng_for(seed, number)
         moved = [(at_s + draw.uniform(-SHIFT_S, SHIFT_S), name) for at_s, name in calls]
-        means.append(statistics.mean(simulate(run, found, moved).waits_s))
+        means.append(statistics.mean(simulate(run, found, moved, seed + number).waits_s))
     return means
 
 

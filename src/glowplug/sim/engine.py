@@ -180,7 +180,9 @@ class SimEngine:
         if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "part", "version"):
             read_s = _weight_bytes(profile, target) / profile.read_bytes_per_s
         if read_s and self._shares_disks and command.device is None and target.kind != "part":
-            self._read_and_climb(command, read_s, self._vary(function, took_s), held_bytes)
+            self._read_and_climb(
+                command, self._vary(function, read_s), self._vary(function, took_s), held_bytes
+            )
             return
         took_s, ends_s = self._vary(function, took_s + read_s), self._agenda.now_s
         if command.device is not None:
