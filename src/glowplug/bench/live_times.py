@@ -47,11 +47,11 @@ async def _measure(server: RunningServer, served: Sequence[Served], rounds: int)
                     await asyncio.to_thread(server.stand_at, each.function, step, cache)
                     took[name].append(await _ask(caller, each))
                 took["run"] += [await _ask(caller, each) for _ in range(_WARM_CALLS)]
-            medians = {name: statistics.median(seconds) for name, seconds in took.items()}
-            varies = statistics.mean(abs(took_s / medians["cold"] - 1) for took_s in took["cold"])
-            found[each.function] = Measured(
-                *(medians[name] for name in ("run", "staged", "imported", "cold")), varies
+            run_s, staged_s, imported_s, cold_s = (
+                statistics.median(took[name]) for name in ("run", "staged", "imported", "cold")
             )
+            varies = statistics.mean(abs(took_s / cold_s - 1) for took_s in took["cold"])
+            found[each.function] = Measured(run_s, staged_s, imported_s, cold_s, varies)
     return found
 
 
