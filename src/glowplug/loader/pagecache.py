@@ -19,6 +19,10 @@ _CACHED_READ_S = 30e-6
 _CACHESTAT = 451
 """The number of the system call, which the C library does not wrap; the same on these."""
 _MACHINES = ("x86_64", "aarch64")
+_OVERLAYFS = 0x794C7630
+"""The first word of its statfs(2). Its files have their pages in others: the call would count none."""
+_STATFS_WORDS = 32
+"""More than it has."""
 
 
 def page_cache_bytes(path: str | Path) -> int:
@@ -69,7 +73,7 @@ def looks_cached(fd: int, offset: int, nbytes: int) -> bool:
 
 def _resident_bytes(fd: int) -> int:
     """By cachestat(2), which looks at what is there and not at every page of the file that might be; by
-    mincore(2) where that is not to be had: Linux before 6.5, or a filter that does not know it."""
+    mincore(2) where that is not to be had: Linux before 6.5, overlayfs, or a filter that does not know it."""
     nbytes = os.fstat(fd).st_size
     if not nbytes:
         return 0
@@ -100,7 +104,8 @@ def _libc() -> ctypes.CDLL:
 
 def _cached_pages(fd: int) -> int | None:
     """None where the kernel does not say."""
-    if platform.machine() not in _MACHINES:
+    about = (ctypes.c_long * _STATFS_WORDS)()
+    if platform.machine() not in _MACHINES or _libc().fstatfs(fd, about) != 0 or about[0] == _OVERLAYFS:
         return None
     found = _Stat()
     arguments = ctypes.c_long(fd), ctypes.byref(_Range()), ctypes.byref(found), ctypes.c_long(0)
