@@ -60,10 +60,12 @@ def _evict_at_once(
     def short_bytes() -> int:
         return need_bytes - c.store.ledger.free_bytes(node.id) - _coming_bytes(c, node)
 
-    if not evict(c, node, short_bytes(), {*keep, *spare}) and spare:
+    both = {*keep, *spare}
+    if not evict(c, node, short_bytes(), both) and spare:
         evict(c, node, short_bytes(), keep)
-    if short_bytes() > 0 and _give_up_ahead(c, node, short_bytes(), {*keep, *spare}) and short_bytes() > 0:
-        evict(c, node, short_bytes(), {*keep, *spare})
+    left_bytes = short_bytes()
+    if left_bytes > 0 and _give_up_ahead(c, node, left_bytes, both) and short_bytes() > 0:
+        evict(c, node, short_bytes(), both)
 
 
 def _give_up_ahead(c: Context, node: Node, need_bytes: int, keep: Collection[str]) -> bool:
@@ -101,7 +103,10 @@ def evict(
     offers.settle(c)
     victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit, partial(score_now, c))
     doomed: list[str] = []
-    if sum(freed_bytes(c, key) for key in victims) < need_bytes:
+    freed = 0
+    for key in victims:
+        freed += freed_bytes(c, key)
+    if freed < need_bytes:
         enough = False
         if c.policies.eviction.by_value:
             victims, doomed, enough = _with_below(c, victims, need_bytes, keep, limit)
@@ -154,7 +159,8 @@ def _with_below(
 def _coming_bytes(c: Context, node: Node) -> int:
     """What leaves, and what goes after that."""
     ledger = c.store.ledger
-    return ledger.leaving[node.id] + sum(map(ledger.held_bytes, node.doomed))
+    leaving_bytes = ledger.leaving[node.id]
+    return leaving_bytes + sum(map(ledger.held_bytes, node.doomed)) if node.doomed else leaving_bytes
 
 
 def relieve(c: Context, node: Node) -> None:

@@ -17,7 +17,7 @@ _LOOK_AGAIN_S = 1.0
 
 def rest(c: Context, instance: Instance) -> None:
     """An instance could take a request and none waits: it is lent, kept, or, when it is idle, let go."""
-    function, version = c.function_of(instance), c.version_of(instance)
+    function, version = c.store.functions[instance.function], c.store.versions[instance.version]
     if instance.bound:
         if instance.device is not None:
             return

@@ -110,8 +110,9 @@ class Simulation:
         if self._keep_log:
             self._result.events.append((now_s, event))
             self._result.commands.extend((now_s, command) for command in commands)
+        carry_out, submit = self._carry_out, self._engine.submit
         for command in commands:
-            self._carry_out.get(type(command), self._engine.submit)(command)
+            carry_out.get(type(command), submit)(command)
 
     def _clear_timer(self, command: ClearTimer) -> None:
         self._timers.pop(command.key, None)

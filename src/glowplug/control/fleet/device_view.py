@@ -44,8 +44,11 @@ class DeviceView:
             return 0.0
         now_s = self._c.now_s
         for running in device.running.values():
-            left_s = _left_s(running.since_s + running.expected_s - now_s, running.expected_s)
-            least_s = min(least_s, left_s)
+            left_s = running.since_s + running.expected_s - now_s
+            if left_s <= 0:
+                left_s = running.expected_s * _OVERDUE_SHARE
+            if left_s < least_s:
+                least_s = left_s
         return least_s
 
     @property

@@ -36,10 +36,15 @@ class Offers(msgspec.Struct):
         return PINNED / 2
 
     def enter(self, key: str, node: str, held_bytes: int, score: float) -> None:
-        self.withdraw(key)
+        offered = self.bytes_by_node
+        before = self.offers.pop(key, None)
+        if before is not None:
+            offered[before.node] -= before.held_bytes
         self.offers[key] = Offer(score, node, held_bytes)
-        self.bytes_by_node[node] = self.bytes_by_node.get(node, 0) + held_bytes
-        heap = self.heaps.setdefault(node, [])
+        offered[node] = offered.get(node, 0) + held_bytes
+        heap = self.heaps.get(node)
+        if heap is None:
+            heap = self.heaps[node] = []
         heappush(heap, (score, key))
         if len(heap) > 2 * len(self.offers) + _STALE_ALLOWED:
             heap[:] = [(o.score, k) for k, o in self.offers.items() if o.node == node]
@@ -72,21 +77,23 @@ class Offers(msgspec.Struct):
         limit: float,
         current: Callable[[str], float],
     ) -> list[str]:
-        heap = self.heaps.get(node, [])
+        heap, offers = self.heaps.get(node, []), self.offers
         taken: dict[str, tuple[float, str]] = {}
         freed_bytes = 0
         spared: list[tuple[float, str]] = []
         while heap and freed_bytes < need_bytes and heap[0][0] < limit:
             entry = heappop(heap)
-            offer = self.offers.get(entry[1])
-            if offer is None or offer.node != node or offer.score != entry[0] or entry[1] in taken:
+            score, key = entry
+            offer = offers.get(key)
+            if offer is None or offer.node != node or offer.score != score or key in taken:
                 continue
-            if entry[1] in keep:
+            if key in keep:
                 spared.append(entry)
             else:
-                taken[entry[1]] = entry
+                taken[key] = entry
                 freed_bytes += offer.held_bytes
         for entry in (*spared, *taken.values()):
             heappush(heap, entry)
-        offers = self.offers
+        if len(taken) <= 1:
+            return [*taken]
         return fewest(list(taken), lambda key: offers[key].held_bytes, freed_bytes, need_bytes)
