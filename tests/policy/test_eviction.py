@@ -41,6 +41,24 @@ def test_lru_goes_by_the_last_use_not_by_the_last_offer() -> None:
     assert goes(policy, 150) == ["early", "late"]
 
 
+def test_what_is_offered_twice_is_had_once() -> None:
+    policy = LeastRecentlyUsed()
+    policy.offer("same", "n", used(1.0))
+    policy.offer("other", "n", used(1.0))
+    policy.offer("same", "n", used(1.0))
+    assert policy.victims("n", 300, (), inf, unchanged) == ["other", "same"]
+    assert policy.victims("n", 200, ("other",), inf, unchanged) == ["same"]
+    assert goes(policy, 100) == ["other"]
+    assert goes(policy, 200) == ["same"]
+
+
+def test_the_worthiest_that_are_not_needed_are_spared() -> None:
+    policy = LeastRecentlyUsed()
+    for used_s, held_bytes in enumerate((10, 10, 100, 10)):
+        policy.offer(f"{used_s}", "n", used(float(used_s), held_bytes=held_bytes))
+    assert goes(policy, 105) == ["0", "2"]
+
+
 def test_greedy_dual_weighs_uses_and_cost_against_size() -> None:
     policy = GreedyDual()
     policy.offer("often", "n", used(1.0, uses=4))

@@ -30,7 +30,7 @@ def enter(
 
     `forced` enters what is a fact already, whatever the budget says.
     """
-    store, key = c.store, key_of(target.kind, target.node, target.key)
+    store, key = c.store, f"{target.kind}/{target.node}/{target.key}"
     if forced:
         store.ledger.record(key, target.node, held_bytes)
         c.freed[target.node] = None
@@ -77,7 +77,7 @@ def climb(
     if holding.target.kind == "environment":
         c.store.environments.setdefault(holding.target.key, {})[holding.target.node] = None
         c.revalue(None)
-    c.emit(
+    c.out.append(
         Climb(
             id=command,
             target=holding.target,
@@ -119,21 +119,23 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     From now on it stands on nothing: what was only waiting for that goes at once, so that all end together
     and not one after the other. The node sees to it that weights outlast whoever has them mapped.
     """
-    end_command(c, holding)
-    command = c.command_id()
+    if holding.command is not None:
+        end_command(c, holding)
+    store, command = c.store, c.command_id()
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
-    c.store.commands[command] = holding.key
-    c.store.nodes[holding.target.node].doomed.pop(holding.key, None)
-    c.store.ledger.leave(holding.key)
-    c.store.fleet.leave(holding.key)
+    store.commands[command] = holding.key
+    store.nodes[holding.target.node].doomed.pop(holding.key, None)
+    store.ledger.leave(holding.key)
+    store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
     _unlist(c, holding)
     if holding.target.kind == "environment":
         c.revalue(None)
-    c.emit(Descend(id=command, target=holding.target, step=step, why=why))
+    c.out.append(Descend(id=command, target=holding.target, step=step, why=why))
     c.set_timer(f"descend:{command}", c.now_s + c.settings.climb_timeout_s)
     needs, holding.needs = holding.needs, ()
-    _release(c, needs)
+    if needs:
+        _release(c, needs)
 
 
 def evict(c: Context, holding: Holding) -> None:

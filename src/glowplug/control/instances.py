@@ -136,7 +136,8 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     c.clear_timer(f"keep:{instance.id}")
     bindings.reindex(c, instance)
     c.store.preloads.note_unused(instance, c.now_s)
-    _end_guests(c, instance, why)
+    if c.store.guests:
+        _end_guests(c, instance, why)
     if unused:
         gangs.leave(c, instance)
         if instance.device is not None:

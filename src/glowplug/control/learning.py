@@ -29,7 +29,10 @@ def learn_batch(c: Context, version: Version, device: Device, size: int, took_s:
     if run_s is not None:
         ratio = took_s / max(run_s if size <= 1 else costs.batch_s(number, size), _SHORTEST_S)
         device.pace += _PACE_SMOOTHING * (min(max(ratio, _LEAST_PACE), _MOST_PACE) - device.pace)
-    costs.learn_batch(number, size, took_s / device.pace)
+    if size <= 1:
+        costs.learn(number, "run", took_s / device.pace)
+    else:
+        costs.learn_batch(number, size, took_s / device.pace)
     if c.fleet_view is not None:
         c.fleet_view.expected.ran(version.spec.function)
 

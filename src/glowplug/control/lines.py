@@ -16,7 +16,8 @@ def join(c: Context, node: Node, function: Function) -> None:
     rank = rank_of(c, function)
     if function.starved_at == node.id and function.line_rank >= rank:
         return
-    leave(c, function)
+    if function.starved_at is not None:
+        leave(c, function)
     function.starved_at, function.line_rank = node.id, rank
     behind: list[FunctionId] = []
     for number in reversed(node.starved):

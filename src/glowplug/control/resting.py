@@ -29,7 +29,7 @@ def rest(c: Context, instance: Instance) -> None:
         instances.drain(c, instance, "superseded")
         return
     on_device = instance.device is not None
-    if instance.version != function.active or (function.queue and not on_device):
+    if instance.version != function.active or (function.queue.length and not on_device):
         return
     if instance.host is not None:
         return

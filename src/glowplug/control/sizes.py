@@ -52,7 +52,7 @@ def freed_bytes(c: Context, key: str) -> int:
 def worker_bytes(c: Context, instance: Instance) -> int:
     """What a worker holds, and the parts of its gang."""
     ledger = c.store.ledger
-    own_bytes = ledger.held_bytes(instance.key)
+    own_bytes = ledger.entries[instance.key].held_bytes
     return own_bytes + sum(map(ledger.held_bytes, instance.parts)) if instance.parts else own_bytes
 
 

@@ -72,7 +72,9 @@ def worth_of_worker(c: Context, instance: Instance) -> Worth:
 
 def _is_kept(c: Context, function: Function, version: Version) -> bool:
     """Whether none of its workers is to go, but for a request that finds no other room."""
-    return version.live <= replicas_wanted(c, function) or _is_pinned(function, version)
+    if version.spec.declaration.pin and version.spec.version == function.active:
+        return True
+    return version.live <= replicas_wanted(c, function)
 
 
 def _is_pinned(function: Function, version: Version) -> bool:

@@ -24,6 +24,7 @@ _NOWHERE: Mapping[DeviceId, None] = {}
 class FleetView:
     __slots__ = (
         "_c",
+        "_event",
         "_functions",
         "_rate_per_s",
         "_records",
@@ -43,6 +44,7 @@ class FleetView:
 
     def __init__(self, c: Context) -> None:
         self._c = c
+        self._event = 0
         fleet = c.store.fleet
         self.expected = ExpectedByFunction(c)
         self._rate_per_s: dict[FunctionId, float] = {}
@@ -61,8 +63,10 @@ class FleetView:
             self.add(device)
 
     def refresh(self) -> None:
-        """A round of decisions begins, at another time: rates have faded."""
-        self._rate_per_s.clear()
+        """A round of decisions begins. Since another event rates have faded."""
+        if self._event != self._c.store.events:
+            self._event = self._c.store.events
+            self._rate_per_s.clear()
 
     def add(self, device: Device) -> None:
         self._views[device.id] = DeviceView(self._c, device, self)

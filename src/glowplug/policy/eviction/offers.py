@@ -78,22 +78,21 @@ class Offers(msgspec.Struct):
         current: Callable[[str], float],
     ) -> list[str]:
         heap, offers = self.heaps.get(node, []), self.offers
-        taken: dict[str, tuple[float, str]] = {}
-        freed_bytes = 0
-        spared: list[tuple[float, str]] = []
+        taken: list[tuple[str, int]] = []
+        seen: list[tuple[float, str]] = []
+        freed_bytes, last = 0, None
         while heap and freed_bytes < need_bytes and heap[0][0] < limit:
             entry = heappop(heap)
             score, key = entry
             offer = offers.get(key)
-            if offer is None or offer.node != node or offer.score != score or key in taken:
+            # What was offered twice at one score has two entries, one right after the other.
+            if offer is None or offer.node != node or offer.score != score or entry == last:
                 continue
-            if key in keep:
-                spared.append(entry)
-            else:
-                taken[key] = entry
+            last = entry
+            seen.append(entry)
+            if key not in keep:
+                taken.append((key, offer.held_bytes))
                 freed_bytes += offer.held_bytes
-        for entry in (*spared, *taken.values()):
+        for entry in seen:
             heappush(heap, entry)
-        if len(taken) <= 1:
-            return [*taken]
-        return fewest(list(taken), lambda key: offers[key].held_bytes, freed_bytes, need_bytes)
+        return fewest(taken, freed_bytes, need_bytes)

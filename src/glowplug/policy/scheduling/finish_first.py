@@ -60,7 +60,7 @@ class FinishFirst(msgspec.Struct):
     ahead_s: float = 0.0
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
-        if view.open:
+        if view.ready:
             yield from self._run(view, now_s)
         if view.waiting_by_function:
             yield from self._load(view, now_s)
@@ -190,8 +190,8 @@ class FinishFirst(msgspec.Struct):
     def _run(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         """Sends what can begin at once, in fair turns, each where it is in the way of the least others. No
         batch takes what another device could begin as well."""
-        while ready := self._ready(view):
-            for _, start_s, _, function in sorted(ready):
+        while view.ready:
+            for _, start_s, _, function in sorted(self._ready(view)):
                 hosts = _open_hosts(view, function)
                 if hosts:
                     number = _host(view, function, hosts)
