@@ -109,9 +109,8 @@ def _send(c: Context, device: Device, function: Function, decision: Send, view: 
     here = name in device.residents or name in device.loading
     store.fleet.tally.bound(count, here=here, elsewhere=name in store.fleet.where)
     run_s = view.run_s(name, device.id, count)
-    number = device.residents.get(name)
-    ready = number is not None and number not in device.running
-    if number is not None and ready and not device.line and len(device.running) < device.at_once:
+    number = _ready(device, name)
+    if number is not None and not device.line and len(device.running) < device.at_once:
         requests = []
         for each in decision.requests:
             request = store.requests[each]
