@@ -59,6 +59,25 @@ def test_the_worthiest_that_are_not_needed_are_spared() -> None:
     assert goes(policy, 105) == ["0", "2"]
 
 
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 3), st.integers(0, 250)), max_size=60))
+def test_whoever_has_to_go_is_the_same_however_often_somebody_asked(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    """`offered` has what is on offer as a plain table, which is sorted each time. A score of 0 withdraws."""
+    policy, offered = LeastRecentlyUsed(), dict[str, float]()
+    for key, score, need_bytes in steps:
+        if score:
+            policy.offer(key, "n", used(float(score)))
+            offered[key] = float(score)
+        else:
+            policy.withdraw(key)
+            offered.pop(key, None)
+        ranked = [each for _, each in sorted((score, key) for key, score in offered.items())]
+        for keep, limit in (((), inf), (("a",), inf), ((), 2.0)):
+            free = [each for each in ranked if each not in keep and offered[each] < limit]
+            assert policy.victims("n", need_bytes, keep, limit, unchanged) == free[: -(-need_bytes // 100)]
+
+
 def test_greedy_dual_weighs_uses_and_cost_against_size() -> None:
     policy = GreedyDual()
     policy.offer("often", "n", used(1.0, uses=4))
