@@ -54,9 +54,7 @@ def held(world: World) -> dict[str, int]:
 
 
 def slots(world: World) -> list[dict[str, int]]:
-    return [
-        {gateway: lease.slots for gateway, lease in each.leases.items()} for each in instances(world)
-    ]
+    return [{gateway: lease.slots for gateway, lease in each.leases.items()} for each in instances(world)]
 
 
 def test_one_worker_is_lent_in_parts_to_all_who_ask() -> None:
@@ -188,6 +186,17 @@ def test_one_gateway_of_several_is_as_one_alone(gateways: int) -> None:
     for _ in range(300):
         alone.ask()
     assert leases == [(c.instance, c.slots) for c in alone.commands if isinstance(c, Lease)]
+
+
+def test_nobody_waits_for_a_lease_of_another_gateway_to_end() -> None:
+    """Not even where it has so few slots that the controller's quarter of them is none."""
+    world = crew(1, 2, 0.002)
+    assert slots(world) == [{"g0": 2}]
+    held_back = ask(world, 0)[0]
+    request, alone = ask(world, 1)
+    assert not alone
+    assert request in world.gateways[GatewayId("g1")].running
+    finish(world, 0, held_back, 0.002)
 
 
 def test_a_crowd_at_one_gateway_leaves_the_others_their_parts() -> None:

@@ -72,8 +72,6 @@ def test_leases_do_not_wander() -> None:
     settled = [command for at_s, command in result.commands if at_s >= FROM_S]
     assert not any(isinstance(command, Revoke) for command in settled)
     lent = {(c.gateway, c.instance) for _, c in result.commands if isinstance(c, Lease)}
-    early = {
-        (c.gateway, c.instance) for at_s, c in result.commands if isinstance(c, Lease) and at_s < FROM_S
-    }
+    early = {(c.gateway, c.instance) for at_s, c in result.commands if isinstance(c, Lease) and at_s < FROM_S}
     assert lent == early
     assert {gateway for gateway, _ in lent} == {GatewayId("sim"), *(f"sim-{n}" for n in (1, 2, 3))}

@@ -77,8 +77,8 @@ class Holding(msgspec.Struct):
 
 
 class LeaseState(msgspec.Struct):
-    """`in_flight` and `stuck` are what the gateway told last, `in_flight_before` the time before. `since_s` is
-    when it was lent at first."""
+    """`in_flight` and `stuck` are what the gateway told last, `in_flight_before` the time before; it was lent
+    at `since_s`."""
 
     gateway: GatewayId
     since_s: float

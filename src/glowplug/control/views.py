@@ -115,8 +115,8 @@ class FunctionView:
         )
 
     def _lent(self, instance: Instance) -> int:
-        """Requests in it under its leases. Who asks here found no free slot, so while there is a queue all are
-        in use; else what was told twice in a row counts, for a burst is over before another worker is up."""
+        """Requests in it under its leases. Who asks here found no free slot, so while there is a queue all
+        are in use; else what was told twice in a row counts, for a burst is over before another is up."""
         if not instance.leases:
             return 0
         if self._function.queue:

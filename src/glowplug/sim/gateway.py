@@ -16,8 +16,8 @@ from glowplug.sim.engine import SimEngine
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A client's request, in a scenario. `priority` is a rank of core.priority, 0 the function's; `gateway` the
-    one it comes to, of those that the simulation has."""
+    """A client's request, in a scenario. `priority` is a rank of core.priority, 0 the function's; `gateway`
+    the one it comes to, of those that the simulation has."""
 
     function: FunctionId
     timeout_s: float = 60.0
