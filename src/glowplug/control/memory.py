@@ -40,8 +40,8 @@ def acquire(
             return True
         short_bytes = need_bytes - free_bytes - victims.coming_bytes(c, node)
         if short_bytes > 0 and urgent:
-            if not victims.are_worth_waiting(c, node, function, short_bytes, {*keep, *spare}):
-                _evict_at_once(c, node, need_bytes, keep, spare)
+            if not victims.are_worth_waiting(c, node, function, short_bytes, keep, spare):
+                _evict_at_once(c, node, need_bytes, short_bytes, keep, spare)
         elif short_bytes > 0:
             _evict_patiently(c, node, function, short_bytes, {*keep, *spare}, limit)
     if not urgent:
@@ -52,17 +52,22 @@ def acquire(
 
 
 def _evict_at_once(
-    c: Context, node: Node, need_bytes: int, keep: Collection[str], spare: Collection[str]
+    c: Context, node: Node, need_bytes: int, short_bytes: int, keep: Collection[str], spare: Collection[str]
 ) -> None:
-    """What is on offer, then climbs that nobody waits for, and what these stood on."""
+    """What is on offer, then climbs that nobody waits for, and what these stood on; for `short_bytes` of
+    `need_bytes` there is no room."""
 
-    def short_bytes() -> int:
+    def left_bytes() -> int:
         return need_bytes - c.store.ledger.free_bytes(node.id) - victims.coming_bytes(c, node)
 
-    if not evict(c, node, short_bytes(), {*keep, *spare}) and spare:
-        evict(c, node, short_bytes(), keep)
-    if short_bytes() > 0 and _give_up_ahead(c, node, short_bytes(), {*keep, *spare}) and short_bytes() > 0:
-        evict(c, node, short_bytes(), {*keep, *spare})
+    both = {*keep, *spare}
+    if not evict(c, node, short_bytes, both) and spare:
+        evict(c, node, short_bytes, keep)
+    if not c.store.preloads.unused:
+        return
+    short_bytes = left_bytes()
+    if short_bytes > 0 and _give_up_ahead(c, node, short_bytes, both) and left_bytes() > 0:
+        evict(c, node, left_bytes(), both)
 
 
 def _give_up_ahead(c: Context, node: Node, need_bytes: int, keep: Collection[str]) -> bool:

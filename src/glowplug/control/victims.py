@@ -22,7 +22,10 @@ def chosen(
     """Who would go for so many bytes, what below them would go with them, and whether that is enough."""
     offers.settle(c)
     victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit, partial(score_now, c))
-    if sum(freed_bytes(c, key) for key in victims) >= need_bytes:
+    freed = 0
+    for key in victims:
+        freed += freed_bytes(c, key)
+    if freed >= need_bytes:
         return victims, [], True
     if c.policies.eviction.by_value:
         return _with_below(c, victims, need_bytes, keep, limit)
@@ -78,7 +81,7 @@ def displaced_s(c: Context, node: Node, need_bytes: int, limit: float = inf) -> 
 
 
 def are_worth_waiting(
-    c: Context, node: Node, function: Function, need_bytes: int, keep: Collection[str]
+    c: Context, node: Node, function: Function, need_bytes: int, keep: Collection[str], spare: Collection[str]
 ) -> bool:
     """Whether to wait for workers that are about to end their runs, as what would have to go now is worth
     more: where many calls come at the same moment what is idle then waits for its own. In all nobody waits
@@ -87,7 +90,7 @@ def are_worth_waiting(
         return False
     left_s = _free_in_s(c, node, need_bytes)
     waited_s = c.now_s - c.store.requests[function.queue.head()].arrived_s
-    victims, doomed, _ = chosen(c, node, need_bytes, keep, c.policies.eviction.pinned_from)
+    victims, doomed, _ = chosen(c, node, need_bytes, {*keep, *spare}, c.policies.eviction.pinned_from)
     if (waited_s + left_s) * len(function.queue) >= _spared_s(c, (*victims, *doomed)):
         return False
     if f"retry:{function.id}" not in c.store.timers:
@@ -121,4 +124,5 @@ def _free_in_s(c: Context, node: Node, need_bytes: int) -> float:
 def coming_bytes(c: Context, node: Node) -> int:
     """What leaves, and what goes after that."""
     ledger = c.store.ledger
-    return ledger.leaving[node.id] + sum(map(ledger.held_bytes, node.doomed))
+    leaving_bytes = ledger.leaving[node.id]
+    return leaving_bytes + sum(map(ledger.held_bytes, node.doomed)) if node.doomed else leaving_bytes
