@@ -134,6 +134,19 @@ def test_a_source_that_went_on_is_asked_at_once_and_once() -> None:
     assert [bytes(receiver.take(step)[0].body) for step in (1, 2)] == [b"lost", b"following"]
 
 
+def test_a_source_that_left_it_out_is_asked_once_and_is_not_looked_at_further() -> None:
+    sender, receiver = exchange(0), exchange(1, looks_are_calls=True)
+    sender.send(1, 1, Kind.BYTES, b"lost")
+    assert receiver.ask_overtaken(1) == []
+    assert receiver.wanted_ahead(1) != set()
+    assert receiver.wanted_ahead(1, [0]) == set()
+    request = receiver.ask_overtaken(1, [0])
+    assert receiver.ask_overtaken(1, [0]) == []
+    assert receiver.wanted_ahead(1) == set(), "that its source went on tells nothing new"
+    receiver.deliver(dict(sender.deliver(dict(request))))
+    assert bytes(receiver.take(1)[0].body) == b"lost"
+
+
 def test_who_stalls_finds_what_comes_after_many_lost_notes() -> None:
     asking, asked = exchange(1), exchange(0)
     asked.send(1, 1, Kind.BYTES, b"kept")
@@ -168,6 +181,8 @@ def test_who_takes_over_finds_what_its_predecessor_asked_for() -> None:
     successor = exchange(1, replays=True, incarnation=1)
     assert not answer.keys() <= successor.wanted(1), "in a replay most messages are there as they were sent"
     assert answer.keys() <= successor.wanted_ahead(1)
+    assert answer.keys() <= successor.wanted_answers(1, [0])
+    assert exchange(1, incarnation=1).wanted_answers(1, [0]) == set()
     assert not answer.keys() <= exchange(1, incarnation=1).wanted_ahead(1)
     assert successor.deliver(answer) == []
     assert bytes(successor.take(1)[0].body) == b"payload"

@@ -101,20 +101,26 @@ class Exchange:
             for key in assembly.wanted
         }
 
-    def wanted_ahead(self, step: int) -> set[MessageKey]:
+    def wanted_ahead(self, step: int, left_out: Collection[int] = ()) -> set[MessageKey]:
         """What the sources whose payload for a step is missing send next, and what they sent again to whom
-        this worker took over from."""
+        this worker took over from. Where looks are calls, not of those that left it out or were asked: it
+        would tell nothing new."""
         missing = self.missing(step)
         ahead = {
             key
             for source in missing
             if (after := self._after[step, source]) is not None and (after, source) not in self._came
+            if not self.looks_are_calls or not (source in left_out or self._is_asked(step, source))
             for assembly in self._assembling(after, source)
             for key in assembly.wanted
         }
-        if self._predecessor_asked:
-            ahead |= {self._key(step, self.place.worker, 1, source) for source in missing}
-        return ahead
+        return ahead | self.wanted_answers(step, missing)
+
+    def wanted_answers(self, step: int, sources: Iterable[int]) -> set[MessageKey]:
+        """What these sent again to whom this worker took over from, if it did."""
+        if not self._predecessor_asked:
+            return set()
+        return {self._key(step, self.place.worker, 1, source) for source in sources}
 
     def wanted_notes(self, partners: Collection[int] | None = None, stalls: int = 0) -> set[MessageKey]:
         """What other workers, or these of them, may have to say about what was sent."""
@@ -166,13 +172,14 @@ class Exchange:
             return []
         return [message for source in self.missing(step) for message in self._need(step, source)]
 
-    def ask_overtaken(self, step: int) -> Outgoing:
-        """Requests, once, for what a step misses of sources whose next payload has come. Raises
-        ReplayImpossible."""
+    def ask_overtaken(self, step: int, left_out: Collection[int] = ()) -> Outgoing:
+        """Requests, once, for what a step misses of sources whose next payload has come, and of those that
+        left it out. Raises ReplayImpossible."""
         overtaken = [
             source
             for source in self.missing(step)
-            if (self._after[step, source], source) in self._came and len(self._assembling(step, source)) == 1
+            if source in left_out or (self._after[step, source], source) in self._came
+            if not self._is_asked(step, source)
         ]
         return [message for source in overtaken if self.keep for message in self._need(step, source)]
 
@@ -261,6 +268,9 @@ class Exchange:
             )
         attempts.append(Assembly([self._key(step, self.place.worker, attempt, source)]))
         return self._notes.tell(source, Need(step, attempt))
+
+    def _is_asked(self, step: int, source: int) -> bool:
+        return len(self._assembling(step, source)) > 1
 
     def _assembling(self, step: int, source: int) -> list[Assembly]:
         """One for each attempt: whichever is complete first will do."""
