@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
-from glowplug.distributed.errors import ReplayImpossible
+from glowplug.distributed.errors import FrameVersion, ReplayImpossible
 from glowplug.distributed.exchange import ATTEMPTS, Exchange
 from glowplug.distributed.frame import Kind
 from glowplug.distributed.start import Place
@@ -101,6 +102,18 @@ def test_damage_is_asked_for_again_under_another_key() -> None:
     receiver.deliver({again: same})
     assert bytes(receiver.take(1)[0].body) == b"payload"
     assert (receiver.damaged, sender.sent_again) == (1, 1)
+
+
+def test_one_damaged_version_is_damage_and_three_are_a_version() -> None:
+    sender, receiver = exchange(0), exchange(1)
+    ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
+    other = message[:2] + b"\x09" + message[3:]
+    for _ in range(4):
+        receiver.ask_again(1)
+    for attempt in range(2):
+        receiver.deliver({replace(key, epoch=key.epoch + attempt): other})
+    with pytest.raises(FrameVersion, match="version 9"):
+        receiver.deliver({replace(key, epoch=key.epoch + 2): other})
 
 
 def test_what_can_be_read_again_is_before_it_is_asked_for() -> None:
