@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from glowplug.loader.devices import device as device_called
-from glowplug.loader.devices.base import Device
+from glowplug.loader.devices import kernels
+from glowplug.loader.devices.base import Device, not_wanted
 from glowplug.loader.devices.cpu import CpuDevice
 from glowplug.loader.devices.cuda import card_bytes, cards
 from glowplug.loader.devices.virtual import Profile, VirtualDevice
@@ -38,6 +39,25 @@ class TestVirtual(DeviceSuite):
     @pytest.fixture
     def device(self) -> Device:
         return VirtualDevice(Profile(2 * SPACE_BYTES, 1e9), ManualClock())
+
+
+@pytest.mark.gpu
+def test_a_card_that_loads_kernels_keeps_no_memory_of_it() -> None:
+    torch = pytest.importorskip("torch", reason="needs the torch extra")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    card, model = device_called("cuda"), torch.nn.Linear(4096, 4096)
+    with torch.inference_mode():
+        right = model(torch.ones(1, 4096))
+        recorded = kernels.record(lambda: model(torch.ones(1, 4096)))
+        assert kernels.replay([recorded], "cuda:0", not_wanted) == 1
+        card.warm()
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_reserved()
+        card.warm([recorded])
+        assert torch.cuda.memory_reserved() <= before
+        assert torch.allclose(model.cuda()(torch.ones(1, 4096, device="cuda")).cpu(), right, atol=1e-3)
+        assert torch.empty(2**30, dtype=torch.uint8, device="cuda").nbytes == 2**30, "and bounds nobody"
 
 
 @pytest.mark.gpu

@@ -44,6 +44,8 @@ class BuildResult(msgspec.Struct, frozen=True):
     weight_bytes: int = 0
     build_s: float = 0.0
     blocks: tuple[tuple[str, ...], ...] = ()
+    kernels: bytes = b""
+    """Of a model on a device: what a pass loads there (loader/devices/kernels.py)."""
 
 
 def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> BuildResult:
@@ -57,7 +59,7 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
     if is_spread(modules, declaration):
         result = _pack_gang(instance, declaration, pack_path)
     elif modules:
-        result = _pack(instance, pack_path)
+        result = _pack(instance, pack_path, on_device=declaration.device != "cpu")
     else:
         result = BuildResult("setup", False, _NO_MODULES)
     return msgspec.structs.replace(result, build_s=time.perf_counter() - start)
@@ -127,7 +129,7 @@ def _modules(instance: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(instance).items() if isinstance(value, torch.nn.Module)}
 
 
-def _pack(instance: Any, path: Path) -> BuildResult:
+def _pack(instance: Any, path: Path, *, on_device: bool) -> BuildResult:
     from glowplug import loader
 
     has_build = callable(getattr(instance, "build", None))
@@ -138,7 +140,10 @@ def _pack(instance: Any, path: Path) -> BuildResult:
     try:
         info = loader.write_pack(path, content, order=traced.order, prime=traced.prime)
         if traced.prime is None or _answers_alike(instance, path, traced.prime):
-            return BuildResult("skeleton", True, primed=primed, weight_bytes=info.weights_nbytes)
+            return BuildResult(
+                "skeleton", True, primed=primed, weight_bytes=info.weights_nbytes,
+                kernels=_kernels(instance, traced.prime, on_device=on_device),
+            )  # fmt: skip
         reason = "it answers differently after pickling"
     except (loader.NotPicklable, loader.NotRebuildable) as error:
         reason = f"it cannot be pickled ({error})"
@@ -147,8 +152,23 @@ def _pack(instance: Any, path: Path) -> BuildResult:
     method = "build" if has_build else "setup"
     mode: ClimbMode = "construct" if has_build else "setup"
     return BuildResult(
-        mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes
-    )
+        mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes,
+        kernels=_kernels(instance, traced.prime, on_device=on_device),
+    )  # fmt: skip
+
+
+def _kernels(instance: Any, prime: Prime | None, *, on_device: bool) -> bytes:
+    """A record of what the calls of `prime` compute; empty where nobody needs it, or the model lets nobody
+    watch. Once the pack is written, for a pass may change what is packed."""
+    from glowplug.loader.devices import kernels
+
+    if prime is None or not on_device:
+        return b""
+    try:
+        return kernels.record(lambda: prime.run(instance))
+    except Exception:
+        # The user's modules ran before, unwatched, and may raise anything now: this is only a gain.
+        return b""
 
 
 def _pack_gang(instance: Any, declaration: Declaration, path: Path) -> BuildResult:

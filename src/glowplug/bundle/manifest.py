@@ -35,6 +35,8 @@ class Manifest(msgspec.Struct, frozen=True):
     endpoints: tuple[EndpointSpec, ...] = ()
     files: dict[str, str] = {}
     facts: BundleFacts = BundleFacts()
+    kernels: bytes = b""
+    """Of a model on a device: a record of its first pass (loader/devices/kernels.py)."""
 
     def pack_of(self, worker: int) -> str:
         """The pack of one of a model's workers; 0 is the first, and the only one unless there are `parts`."""

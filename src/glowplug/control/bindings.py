@@ -18,7 +18,8 @@ _CANCEL_SLACK_S = 5.0
 
 def is_unused(instance: Instance) -> bool:
     return not instance.bound and (
-        instance.lease is None or (not instance.lease.in_flight and not instance.lease.revoking)
+        not instance.leases
+        or not any(lease.in_flight or lease.revoking for lease in instance.leases.values())
     )
 
 
@@ -29,7 +30,7 @@ def reindex(c: Context, instance: Instance) -> None:
     slot: Slot
     if instance.draining or phase == "descending":
         slot = ""
-    elif instance.lease is not None:
+    elif instance.leases:
         slot = "leased"
     elif instance.bound:
         slot = "busy"

@@ -163,7 +163,7 @@ def _go_when_empty(c: Context, instance: Instance) -> None:
     holding = c.holding_of(instance)
     if holding.phase == "descending":
         return
-    if instance.lease is not None:
+    if instance.leases:
         lending.revoke(c, instance)
     elif not instance.bound and not bindings.has_busy_guest(c, instance):
         holdings.descend(c, holding, Step.STAGED, instance.why)

@@ -101,8 +101,8 @@ def _claim_lent(c: Context, function: Function, version: Version) -> None:
         if not shared:
             lending.revoke(c, instance)
             bindings.reindex(c, instance)
-        elif instance.lease is not None and instance.lease.gateway == gateway:
-            lending.widen(c, instance, version.most_slots)
+        elif gateway in instance.leases:
+            lending.widen(c, instance, gateway)
         wanted -= 1
 
 

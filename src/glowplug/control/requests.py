@@ -56,6 +56,8 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
         request.rank = version.rank
     function.goal = function.hold = None
     _tell_predictors(c, function, version)
+    if version.leased and len(store.gateways) > 1:
+        lending.share(c, version, event.gateway)
     if not _admit(c, function, version, request):
         return
     answers.enqueue(c, request)
@@ -181,7 +183,7 @@ def on_cancelled(c: Context, event: RequestCancelled) -> None:
 def _stop_leased(c: Context, event: RequestCancelled) -> None:
     """A request that a gateway sent under a lease, which only the gateway knows of."""
     instance = c.store.instances.get(event.instance) if event.instance is not None else None
-    if instance is not None and instance.lease is not None:
+    if instance is not None and instance.leases:
         grace_s = c.settings.cancel_grace_s
         c.emit(Cancel(id=c.command_id(), request=event.request, instance=instance.id, grace_s=grace_s))
 

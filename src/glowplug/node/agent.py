@@ -174,6 +174,7 @@ class Agent:
         if command.target.kind == "environment":
             self.environments.climb(command)
             return
+        self.contexts.hear_of(command)
         parent = self.parent_of(command)
         if parent is None:
             self.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")

@@ -117,13 +117,13 @@ class Births:
         held.version = f"{spec.version}.{gang.worker}" if gang is not None and gang.worker else spec.version
         return held
 
-    def context(self, parent: Held, climb: Climb, device: NodeDevice) -> Held:
+    def context(self, parent: Held, climb: Climb, device: NodeDevice, kernels: tuple[bytes, ...]) -> Held:
         """A process that opens the device's context, confined to a seat of its own before. Raises OSError."""
         seat = self._seats.waiting(climb.spec.environment_key)
         try:
             home = seat.new_folder("context")
             confinement = self._confinement(parent, seat, climb.spec.environment_key)
-            message = Fork("context", "", "", str(home), confinement, device=device.setting)
+            message = Fork("context", "", "", str(home), confinement, device=device.setting, kernels=kernels)
             return self.forked(parent, message, seat, home, climb.target, climb, device.descriptors)
         except BaseException:
             self._seats.leave(seat)

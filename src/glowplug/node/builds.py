@@ -192,7 +192,7 @@ class Builds:
         manifest = Manifest(
             version=spec.version, function=spec.function, declaration=spec.declaration, mode=result.mode,
             reason=result.reason, pack=pack, pack_bytes=size, parts=parts,
-            endpoints=spec.declaration.endpoints, files=code_files(upload),
+            endpoints=spec.declaration.endpoints, files=code_files(upload), kernels=result.kernels,
         )  # fmt: skip
         store.publish(manifest, upload / "code")
         return manifest

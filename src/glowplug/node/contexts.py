@@ -20,8 +20,9 @@ from glowplug.core.ids import DeviceId
 from glowplug.loader.errors import DeviceFull
 from glowplug.node import claims, wire
 from glowplug.node.devices import NodeDevice, Residence
-from glowplug.node.messages import ContextReady, Failed
+from glowplug.node.messages import ContextReady, Failed, Rehearse
 from glowplug.node.processes import Process
+from glowplug.node.rehearsals import Rehearsals
 from glowplug.node.roster import Held
 
 if TYPE_CHECKING:
@@ -34,12 +35,28 @@ class Contexts:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._rehearsals = Rehearsals(agent.store)
         self._by_device: dict[DeviceId, Held] = {}
         self._held: dict[Process, Held] = {}
         """Until they are gone, or taken."""
 
     def owns(self, process: Process) -> bool:
         return process in self._held
+
+    def hear_of(self, climb: Climb) -> None:
+        """Before it is begun. What climbs towards a device is soon asked for there: the process that waits in
+        its environment is told what a first pass of it loads."""
+        spec = climb.spec
+        if spec.declaration.device == "cpu":
+            return
+        self._rehearsals.heard_of(spec)
+        if climb.device is not None:
+            return
+        for held in self._held.values():
+            if held.climb is not None and held.climb.spec.environment_key == spec.environment_key:
+                record = self._rehearsals.record(spec.version)
+                if record:
+                    held.process.send(Rehearse((record,)))  # one that is gone is told of by its exit
 
     def take(self, climb: Climb, device: NodeDevice) -> Held | None:
         """A process that is ready for a function of this climb's environment; its room is free from now
@@ -104,7 +121,9 @@ class Contexts:
             return  # of one that is on its way out
         residence = Residence(device, reservation, has_context=False)
         try:
-            held = self._agent.births.context(parent, climb, device)
+            held = self._agent.births.context(
+                parent, climb, device, self._rehearsals.of(climb.spec.environment_key)
+            )
         except (OSError, ValueError):
             device.ledger.release(reservation)
             return

@@ -150,6 +150,14 @@ class Fork(_Message, frozen=True):
     worker that was a context process is given the file alone."""
     device: DeviceSetting | None = None
     """Where a worker computes. Of a virtual one the last descriptor is a file that says how fast it is."""
+    kernels: tuple[bytes, ...] = ()
+    """To a context process: records of what it is to load beside its context (loader/devices/kernels.py)."""
+
+
+class Rehearse(_Message, frozen=True):
+    """To a context process that waits: another such record."""
+
+    kernels: tuple[bytes, ...]
 
 
 class MapPages(_Message, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from glowplug.loader.devices.cpu import CpuDevice
 from glowplug.node import procfs, wire
 from glowplug.node.devices import virtual_device
 from glowplug.node.isolation import syscalls
-from glowplug.node.messages import ContextReady, Fork
+from glowplug.node.messages import ContextReady, Fork, Rehearse
 
 NAME = "ready-context"
 """Of a process that has a context and no function yet."""
@@ -59,17 +60,29 @@ def run_there(device: Device, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wait_in_context(message: Fork, control: socket.socket, extra: list[int]) -> tuple[Fork, list[int]]:
-    """Opens the device's context before any function is known, says so, and becomes a function's worker when
-    it is told to. It is confined already: what it starts here has no more rights than it has itself. Raises
-    ConnectionResetError when the agent is gone."""
+    """Opens the device's context, and loads kernels, before any function is known, says so, and becomes a
+    function's worker when it is told to. It is confined already: what it starts here has no more rights than
+    it has itself. Raises ConnectionResetError when the agent is gone."""
     from glowplug.node.zygote import settle_as
 
     assert message.device is not None
-    open_device(message.device, extra).warm()
+    device = open_device(message.device, extra)
+    device.warm(message.kernels)
     wire.send(control, ContextReady(procfs.private_bytes()))
     syscalls.name_process(NAME)  # to whoever sees it the agent has been told
-    found = wire.Receiver(control, Fork).receive()
-    if found is None:
-        raise ConnectionResetError("the agent is gone")
-    taken, descriptors = found
-    return taken, settle_as(taken, descriptors, os.getppid())
+    orders = wire.Receiver(control, Fork | Rehearse)
+    while True:
+        found = orders.receive()
+        if found is None:
+            raise ConnectionResetError("the agent is gone")
+        order, descriptors = found
+        if isinstance(order, Fork):
+            return order, settle_as(order, descriptors, os.getppid())
+        device.warm(order.kernels, partial(_is_called, control))
+
+
+def _is_called(control: socket.socket) -> bool:
+    """Whether another order waits."""
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    return bool(poll.poll(0))

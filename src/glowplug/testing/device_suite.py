@@ -40,7 +40,7 @@ class DeviceSuite:
     def test_what_is_warm_has_a_context_and_takes_nothing_from_who_counts(self, device: Device) -> None:
         before = device.free_bytes
         device.warm()
-        device.warm()
+        device.warm([b"no record"], lambda: True)
         assert device.free_bytes == before
         assert device.run(lambda: 42) == 42
 

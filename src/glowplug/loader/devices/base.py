@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -12,6 +12,11 @@ import msgspec
 from glowplug.loader.errors import DeviceFull
 
 T = TypeVar("T")
+
+
+def not_wanted() -> bool:
+    """Whether a device is wanted for anything better: it is not."""
+    return False
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -63,9 +68,10 @@ class Device(Protocol):
     def open_context(self) -> None:
         """Makes this process ready to use the device, and returns when it is. Again does nothing."""
 
-    def warm(self) -> None:
+    def warm(self, records: Sequence[bytes] = (), wanted: Callable[[], bool] = not_wanted) -> None:
         """Opens the context, and loads into it what the first pass of nearly every model would load, for the
-        calling thread. Nothing more where there is nothing to load."""
+        calling thread, and what those passes loaded that `records` tell of (kernels.py). Nothing more where
+        there is nothing to load, or a record is none. Ends soon when the device is `wanted`."""
 
     def reserve(self, nbytes: int) -> Reservation:
         """Raises DeviceFull when `free_bytes` is less, ValueError for a negative size."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from glowplug.loader.arena import NO_ARENA
-from glowplug.loader.devices.base import Ledger, Placed, Placement, Reservation, T, require_fit
+from glowplug.loader.devices.base import Ledger, Placed, Placement, Reservation, T, not_wanted, require_fit
 
 
 class CpuDevice:
@@ -30,7 +30,7 @@ class CpuDevice:
     def open_context(self) -> None:
         return
 
-    def warm(self) -> None:
+    def warm(self, records: Sequence[bytes] = (), wanted: Callable[[], bool] = not_wanted) -> None:
         return
 
     def reserve(self, nbytes: int) -> Reservation:

@@ -6,16 +6,21 @@ import contextlib
 import re
 import subprocess
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, require_fit
+from glowplug.loader.devices import kernels
+from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, not_wanted, require_fit
 from glowplug.loader.devices.pinning import PinnedSource
 
 _ASK_S = 30
 _LEAST_PINNED_BYTES = 2**20
 """Less is copied sooner than it is pinned."""
+_REHEARSAL_BYTES = 192 * 2**20
+"""Of the device, while kernels are loaded: nearly what a context is allowed beside what it takes."""
+_REHEARSAL_S = 1.0
 _HOST_REGISTER_READ_ONLY = 8
 """Of cudaHostRegister: the only kind that takes a read-only mapping, and no page of a file is duplicated."""
 
@@ -85,16 +90,32 @@ class CudaDevice:
     def open_context(self) -> None:
         self._torch.cuda.init()  # type: ignore[no-untyped-call]
 
-    def warm(self) -> None:
+    def warm(self, records: Sequence[bytes] = (), wanted: Callable[[], bool] = not_wanted) -> None:
         """A product and a convolution: cuBLAS and cuDNN come with the first use of each, and their handles
-        are the calling thread's."""
+        are the calling thread's. Then the kernels that were recorded, in a bounded part of the device's
+        memory, which it gets back, and of the time."""
         torch = self._torch
         self.open_context()
         with torch.cuda.device(self._device), torch.inference_mode():
             pixels = torch.ones(1, 8, 8, 8, device=self._device)
             torch.nn.functional.conv2d(pixels, pixels[:, :, :3, :3].contiguous())
             torch.nn.functional.linear(pixels[0, 0], pixels[0, 0], pixels[0, 0, 0])
+            if records:
+                self._rehearse(records, wanted)
             torch.cuda.synchronize(self._device)
+
+    def _rehearse(self, records: Sequence[bytes], wanted: Callable[[], bool]) -> None:
+        cuda = self._torch.cuda
+        _, total_bytes = cuda.mem_get_info(self._device)
+        cuda.set_per_process_memory_fraction(_REHEARSAL_BYTES / total_bytes, self._device)
+        try:
+            deadline_s = time.monotonic() + _REHEARSAL_S
+            kernels.replay(records, self.name, lambda: wanted() or time.monotonic() > deadline_s)
+            with contextlib.suppress(RuntimeError):
+                cuda.synchronize(self._device)
+            cuda.empty_cache()
+        finally:
+            cuda.set_per_process_memory_fraction(1.0, self._device)
 
     def reserve(self, nbytes: int) -> Reservation:
         return self._ledger.reserve(nbytes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 
 from glowplug.loader.arena import NO_ARENA
 from glowplug.loader.clock import Clock, RealClock
-from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, require_fit
+from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, not_wanted, require_fit
 from glowplug.loader.errors import DeviceFailed
 
 
@@ -121,7 +121,7 @@ class VirtualDevice:
             self._clock.wait_until(self._clock.now_s() + self.profile.context_s * self._pace())
             self._has_context = True
 
-    def warm(self) -> None:
+    def warm(self, records: Sequence[bytes] = (), wanted: Callable[[], bool] = not_wanted) -> None:
         self.open_context()
 
     def fail_copies(self, count: int) -> None:
