@@ -137,6 +137,34 @@ def test_a_pipe_that_nobody_reads_is_neither_waited_for_at_the_start_nor_at_the_
     os.close(reader)
 
 
+def test_lines_of_several_writers_stay_whole_in_a_pipe(tmp_path: Path) -> None:
+    """As those of several gateways on one standard output."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    found: list[bytes] = []
+
+    def read() -> None:
+        with os.fdopen(reader, "rb") as file:
+            found.extend(file)
+
+    async def scenario() -> None:
+        writers = [
+            LineWriter[int](str(tmp_path / "pipe"), lambda n, c=char: c * 99, lambda lost: b"", kept=5000)
+            for char in (b"a", b"b")
+        ]
+        reading = asyncio.create_task(asyncio.to_thread(read))
+        for number in range(2000):
+            for each in writers:
+                each.put(number)
+        for each in writers:
+            await asyncio.to_thread(each.close)
+        await reading
+
+    asyncio.run(scenario())
+    assert (len(found), set(found)) == (4000, {b"a" * 99 + b"\n", b"b" * 99 + b"\n"})
+
+
 def test_a_folder_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No such file"):
         writer(tmp_path / "nowhere" / "log")
