@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import resource
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +146,9 @@ def test_lines_of_several_writers_stay_whole_in_a_pipe(tmp_path: Path) -> None:
     os.set_blocking(reader, True)
     found: list[bytes] = []
 
+    def waiting_bytes() -> int:
+        return int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+
     def read() -> None:
         with os.fdopen(reader, "rb") as file:
             found.extend(file)
@@ -153,13 +158,14 @@ def test_lines_of_several_writers_stay_whole_in_a_pipe(tmp_path: Path) -> None:
             LineWriter[int](str(tmp_path / "pipe"), lambda n, c=char: c * 99, lambda lost: b"", kept=5000)
             for char in (b"a", b"b")
         ]
-        reading = asyncio.create_task(asyncio.to_thread(read))
         for number in range(2000):
             for each in writers:
                 each.put(number)
-        for each in writers:
-            await asyncio.to_thread(each.close)
-        await reading
+        closing = asyncio.gather(*(asyncio.to_thread(each.close) for each in writers))
+        while waiting_bytes() < 60_000:  # then neither can go on
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(read)
+        await closing
 
     asyncio.run(scenario())
     assert (len(found), set(found)) == (4000, {b"a" * 99 + b"\n", b"b" * 99 + b"\n"})
