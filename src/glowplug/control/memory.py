@@ -42,7 +42,7 @@ def acquire(
             return True
         short_bytes = need_bytes - free_bytes - _coming_bytes(c, node)
         if short_bytes > 0 and urgent:
-            _evict_at_once(c, node, need_bytes, keep, spare)
+            _evict_at_once(c, node, need_bytes, short_bytes, keep, spare)
         elif short_bytes > 0:
             _evict_patiently(c, node, function, short_bytes, {*keep, *spare}, limit)
     if not urgent:
@@ -53,17 +53,22 @@ def acquire(
 
 
 def _evict_at_once(
-    c: Context, node: Node, need_bytes: int, keep: Collection[str], spare: Collection[str]
+    c: Context, node: Node, need_bytes: int, short_bytes: int, keep: Collection[str], spare: Collection[str]
 ) -> None:
-    """What is on offer, then climbs that nobody waits for, and what these stood on."""
+    """What is on offer, then climbs that nobody waits for, and what these stood on; for `short_bytes` of
+    `need_bytes` there is no room."""
 
-    def short_bytes() -> int:
+    def left_bytes() -> int:
         return need_bytes - c.store.ledger.free_bytes(node.id) - _coming_bytes(c, node)
 
-    if not evict(c, node, short_bytes(), {*keep, *spare}) and spare:
-        evict(c, node, short_bytes(), keep)
-    if short_bytes() > 0 and _give_up_ahead(c, node, short_bytes(), {*keep, *spare}) and short_bytes() > 0:
-        evict(c, node, short_bytes(), {*keep, *spare})
+    both = {*keep, *spare}
+    if not evict(c, node, short_bytes, both) and spare:
+        evict(c, node, short_bytes, keep)
+    if not c.store.preloads.unused:
+        return
+    short_bytes = left_bytes()
+    if short_bytes > 0 and _give_up_ahead(c, node, short_bytes, both) and left_bytes() > 0:
+        evict(c, node, left_bytes(), both)
 
 
 def _give_up_ahead(c: Context, node: Node, need_bytes: int, keep: Collection[str]) -> bool:
@@ -101,7 +106,10 @@ def evict(
     offers.settle(c)
     victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit, partial(score_now, c))
     doomed: list[str] = []
-    if sum(freed_bytes(c, key) for key in victims) < need_bytes:
+    freed = 0
+    for key in victims:
+        freed += freed_bytes(c, key)
+    if freed < need_bytes:
         enough = False
         if c.policies.eviction.by_value:
             victims, doomed, enough = _with_below(c, victims, need_bytes, keep, limit)
@@ -154,7 +162,8 @@ def _with_below(
 def _coming_bytes(c: Context, node: Node) -> int:
     """What leaves, and what goes after that."""
     ledger = c.store.ledger
-    return ledger.leaving[node.id] + sum(map(ledger.held_bytes, node.doomed))
+    leaving_bytes = ledger.leaving[node.id]
+    return leaving_bytes + sum(map(ledger.held_bytes, node.doomed)) if node.doomed else leaving_bytes
 
 
 def relieve(c: Context, node: Node) -> None:

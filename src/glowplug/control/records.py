@@ -139,8 +139,9 @@ class Version(msgspec.Struct):
 
     spec: FunctionSpec
     environment: str = ""
-    """`spec.environment_key`, and its rank below: both are asked for with every request."""
+    """`spec.environment_key`, and below its rank and device: they are asked for with every request."""
     rank: int = 0
+    on_device: bool = False
     facts: BundleFacts | None = None
     state: Literal["pending", "building", "built", "failed"] = "pending"
     error: str = ""
@@ -157,6 +158,8 @@ class Version(msgspec.Struct):
     busy: dict[InstanceId, None] = {}
     climbing: dict[InstanceId, None] = {}
     leased: dict[InstanceId, None] = {}
+    live: int = 0
+    """How many stand in these four."""
     keys: dict[str, None] = {}
     staged_on: dict[NodeId, None] = {}
     cached_on: dict[NodeId, None] = {}
@@ -166,14 +169,7 @@ class Version(msgspec.Struct):
 
     def __post_init__(self) -> None:
         self.environment, self.rank = self.spec.environment_key, self.spec.rank
-
-    @property
-    def on_device(self) -> bool:
-        return self.spec.declaration.device != "cpu"
-
-    @property
-    def live(self) -> int:
-        return len(self.idle) + len(self.busy) + len(self.climbing) + len(self.leased)
+        self.on_device = self.spec.declaration.device != "cpu"
 
 
 class Function(msgspec.Struct):

@@ -111,6 +111,8 @@ def _check_instances(store: Store) -> None:
         for slot in ("idle", "busy", "climbing", "leased"):
             for number in getattr(version, slot):
                 assert number in store.instances, f"{slot} instance {number} is gone"
+        live = len(version.idle) + len(version.busy) + len(version.climbing) + len(version.leased)
+        assert version.live == live, f"{version.spec.version}: {version.live} are live, not {live}"
 
 
 def _check_holdings(store: Store) -> None:

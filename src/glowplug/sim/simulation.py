@@ -33,7 +33,8 @@ class Simulation:
     """One controller, `gateways` beside each other, nodes as the scenario's NodeJoined events say.
 
     `profiles` has an entry for every function of the scenario. With `keep_log=False` neither events nor
-    commands are kept, for runs of millions.
+    commands are kept, for runs of millions. With `shares_disks` loads that read at the same time at a node
+    share its disk; else each has it to itself.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class Simulation:
         report_every_s: float = 0.2,
         keep_log: bool = True,
         gateways: int = 1,
+        shares_disks: bool = False,
     ) -> None:
         self.state = ControlState(settings)
         self.agenda = Agenda()
-        self._engine = SimEngine(self.agenda, profiles, seed, self.state.context.settings.keeps_loaded)
+        keeps_loaded = self.state.context.settings.keeps_loaded
+        self._engine = SimEngine(self.agenda, profiles, seed, keeps_loaded, shares_disks)
         answers: list[Answer] = []
         self._gateways = [
             SimGateway(
@@ -126,8 +129,9 @@ class Simulation:
         if self._keep_log:
             self._result.events.append((now_s, event))
             self._result.commands.extend((now_s, command) for command in commands)
+        carry_out, submit = self._carry_out, self._engine.submit
         for command in commands:
-            self._carry_out.get(type(command), self._engine.submit)(command)
+            carry_out.get(type(command), submit)(command)
 
     def _clear_timer(self, command: ClearTimer) -> None:
         self._timers.pop(command.key, None)

@@ -28,7 +28,9 @@ _LEFT_TO_OTHERS = 0.5
 def turns_before(runs: float, *, ahead: bool) -> float:
     """Of so many runs that wait for a device those before a newcomer's; `ahead` if their function has been
     served more than others."""
-    return 0.0 if ahead and runs > _LONG else min(_TURNS_BEFORE, runs)
+    if runs <= _TURNS_BEFORE:
+        return runs
+    return 0.0 if ahead and runs > _LONG else _TURNS_BEFORE
 
 
 def most_copies(view: FleetView, function: FunctionId, functions: Iterable[FunctionId]) -> int:
