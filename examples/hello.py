@@ -1,7 +1,7 @@
 """The smallest app: a plain function.
 
 glowplug serve examples/hello.py
-glowplug invoke shout --json '{"text": "hello"}'
+glowplug invoke shout text=hello
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def endpoint_spec(
     idempotent: bool = False,
 ) -> EndpointSpec:
     """Describes a callable by its signature, without its first `skip` parameters. Raises InvalidDeclaration
-    for `*args` and `**kwargs`, and for what cannot be called in batches."""
+    for what has no name (`*args`, `**kwargs`, what stands before a `/`) or cannot be called in batches."""
     name = method.__name__
     if type(max_batch) is not int or not 1 <= max_batch <= MOST_AT_ONCE:
         raise InvalidDeclaration(f"endpoint {name}: max_batch is a number from 1 to {MOST_AT_ONCE}")
@@ -36,6 +36,10 @@ def endpoint_spec(
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise InvalidDeclaration(
                 f"endpoint {name}: name each argument; *{parameter.name} cannot be validated"
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise InvalidDeclaration(
+                f"endpoint {name}: arguments come by name, so {parameter.name} may not stand before a /"
             )
         shown = _shown(parameter.annotation, parameter.empty)
         is_required = parameter.default is parameter.empty

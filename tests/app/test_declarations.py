@@ -49,6 +49,16 @@ def test_a_model_declares_its_endpoints_in_order() -> None:
     assert target.__name__ == "Model"
 
 
+def test_arguments_have_names() -> None:
+    app = glowplug.App("test")
+
+    def first(text: str, /, times: int = 1) -> str:
+        return text * times
+
+    with pytest.raises(InvalidDeclaration, match="text may not stand before a /"):
+        app.function()(first)
+
+
 def test_the_class_stays_what_it_was() -> None:
     _, model = declared_model()
     instance = model()

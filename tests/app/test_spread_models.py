@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -54,4 +55,4 @@ def test_only_a_model_with_an_example_is_spread() -> None:
     with pytest.raises(InvalidDeclaration, match=r"give it an example\(self\)"):
         glowplug.App("spread").model(workers=2)(type("Mute", (), mute))
     with pytest.raises(InvalidDeclaration, match="declare a class with"):
-        glowplug.App("spread").function(workers=2)(len)
+        glowplug.App("spread").function(workers=2)(inspect.getdoc)

@@ -36,7 +36,8 @@ def test_every_row_has_the_fields_of_the_experiment(small: Result) -> None:
         assert row["simulated"] == (row["part"] in ("schemes", "pipeline"))
         assert row["simulated"] == (row["delay_model"] is not None)
     assert {row["part"] for row in small.rows} == {"formula", "schemes", "sizes", "pipeline"}
-    assert small.missing == [f"part {part}: not asked for" for part in ("choice", "live", "faults", "capped")]
+    others = ("choice", "live", "faults", "capped", "gang")
+    assert small.missing == [f"part {part}: not asked for" for part in others]
     assert small.holds
 
 

@@ -14,10 +14,12 @@ from rich.console import Console
 from glowplug.bench import preloading, preloading_owners
 from glowplug.bench.endurance_load import Outcome
 from glowplug.bench.live_times import Measured
+from glowplug.bench.preloading_gone import gone
 from glowplug.bench.preloading_lent import admissions
 from glowplug.bench.preloading_live import LiveOptions, calls
 from glowplug.bench.preloading_live_rows import POLICIES, claims, seen
-from glowplug.bench.preloading_twin import profiles, simulate
+from glowplug.bench.preloading_live_rows import simulated as simulated_fields
+from glowplug.bench.preloading_twin import profiles, simulate, spread
 from glowplug.bench.result import Result
 from glowplug.bench.scheduling_twin import LiveRun, read_run
 from glowplug.core.errors import InvalidWorkload
@@ -25,6 +27,8 @@ from glowplug.core.events import Deployed, NodeJoined
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, NodeSpec
 from glowplug.sim.gateway import Answer
+from glowplug.sim.profile import Profile
+from glowplug.sim.simulation import Simulation
 from tests.control.test_explaining import asks, journal, simulated
 from tests.control.world import spec
 from tests.sim.workloads.test_azure2019 import write_day
@@ -32,7 +36,7 @@ from tests.sim.workloads.test_azure2019 import write_day
 MB = 10**6
 SETTINGS = ControlSettings(eager_stage=False, environment_estimate_bytes=0)
 FACTS = BundleFacts(weight_bytes=500 * MB, staged_bytes=40 * MB, parked_bytes=30 * MB, peak_bytes=30 * MB)
-ALONE = Measured(run_s=0.1, staged_s=1.1, imported_s=1.1, cold_s=1.1)
+ALONE = Measured(run_s=0.1, staged_s=1.1, imported_s=1.1, cold_s=1.1, varies=0.05)
 
 
 def ran(
@@ -53,9 +57,10 @@ def ran(
 
 
 def row(system: str, loading_s: float, again_s: float | None = None, **more: Any) -> dict[str, Any]:
+    again_s = loading_s if again_s is None else again_s
     return {
         "system": system, "preload": "none" if system == "fixed" else system, "loading_mean_s": loading_s,
-        "simulated_loading_mean_s": loading_s if again_s is None else again_s, "warm_p99_s": 0.01,
+        "simulated_loading_mean_s": again_s, "simulated_varied_s": [again_s] * 6, "warm_p99_s": 0.01,
         "core_share": 0.1, "over_budget": 0, "wrong": 0, "failed": 0, "lent_max_s": 0.02,
         "admission_p95_s": 0.02, **more,
     }  # fmt: skip
@@ -107,7 +112,7 @@ def test_claims_compare_policies_and_each_run_with_its_twin() -> None:
     assert not failing(*good)
     turned = [*good[:2], row("ladder", 0.1, 0.25)]
     assert failing(*turned) == [
-        "live: pairs of policies in the order that the simulator predicts",
+        "live: pairs of policies in the order that the simulator predicts, of those that it tells apart",
         "live and simulated: mean loading of ladder apart",
     ]
     bad = {
@@ -121,6 +126,18 @@ def test_claims_compare_policies_and_each_run_with_its_twin() -> None:
     assert len(failing(*good[:2], row("ladder", 0.1, **bad))) == 6
 
 
+def test_an_order_counts_where_the_simulator_tells_policies_apart() -> None:
+    chance = {"simulated_varied_s": [0.284, 0.291] * 3}
+    near = [row("fixed", 0.3, 0.29), row("tyche", 0.31, 0.285, **chance), row("ladder", 0.1)]
+    assert not failing(*near)
+    told = [near[0], row("tyche", 0.31, 0.285), near[2]]
+    assert failing(*told) == [
+        "live: pairs of policies in the order that the simulator predicts, of those that it tells apart"
+    ]
+    alike = [row(policy, seconds, 0.3) for policy, seconds in zip(POLICIES, (0.3, 0.301, 0.302), strict=True)]
+    assert failing(*alike) == ["live: pairs of policies that the simulator tells apart"]
+
+
 def test_who_comes_when_memory_is_short_waits_for_what_goes(tmp_path: Path) -> None:
     """Two functions of 500 MB do not fit in 800 MB; that nobody was evicted for the first is no admission."""
     run, answers = ran(tmp_path, 800 * MB, (1.0, "f"), (20.0, "g"), (21.0, "g"))
@@ -129,6 +146,21 @@ def test_who_comes_when_memory_is_short_waits_for_what_goes(tmp_path: Path) -> N
     assert not found.lent
     assert found.wait_s >= 0.0
     assert len(answers) == 3
+
+
+def test_how_long_a_function_took_to_go(tmp_path: Path) -> None:
+    """Of the second nothing was taken."""
+    declared = [(0.0, Deployed(spec(name), FACTS)) for name in "fg"]
+    node = 0.0, NodeJoined(NodeSpec("n", 800 * MB, 4))
+    profile = Profile(environment_s=0.0, environment_bytes=0, descend_s=0.02, let_go_s=0.03, facts=FACTS)
+    simulation = Simulation({each.spec.function: profile for _, each in declared}, SETTINGS)
+    result = simulation.run([node, *declared, *asks((1.0, "f"), (20.0, "g"))], until_s=60.0)
+    (segment,) = journal(result, SETTINGS)
+    (tmp_path / "journal-00000001.gpj").write_bytes(segment)
+    ((name, found),) = gone(read_run(tmp_path)).items()
+    assert name == "f.default"
+    assert found.processes_s == pytest.approx([0.02])
+    assert found.weights_s == pytest.approx([0.03])
 
 
 def test_what_was_loaded_ahead_is_lent(tmp_path: Path) -> None:
@@ -153,10 +185,14 @@ def test_owners_come_often_enough_and_wait_for_a_short_time() -> None:
 def test_the_twin_of_a_run_is_that_run(tmp_path: Path) -> None:
     called = [(1.0 + 1.7 * k, "fgh"[k % 7 % 3]) for k in range(60)]
     run, answers = ran(tmp_path, 1400 * MB, *called)
-    found = profiles(run, dict.fromkeys("fgh", ALONE))
+    found = profiles(run, dict.fromkeys("fgh", ALONE), gone(run))
     assert {(each.run_s, each.imported_s) for each in found.values()} == {(0.1, 1.0)}
     again = simulate(run, found, [(run.events[0][0] + at_s, name) for at_s, name in called])
     assert again.failed == 0
     live_s = [answer.latency_s for answer in answers]
     assert statistics.mean(again.latencies_s) == pytest.approx(statistics.mean(live_s), rel=0.02)
     assert statistics.mean(again.waits_s) == pytest.approx(statistics.mean(live_s) - 0.1, rel=0.05)
+    means_s = spread(run, found, [(run.events[0][0] + at_s, name) for at_s, name in called], 1, {"f": ALONE})
+    shown = simulated_fields(again, means_s)
+    assert len(set(shown["simulated_varied_s"])) > 1
+    assert statistics.mean(means_s) == pytest.approx(shown["simulated_loading_mean_s"], rel=0.2)

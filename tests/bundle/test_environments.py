@@ -47,6 +47,22 @@ def test_the_same_request_has_the_same_name(store: EnvironmentStore, monkeypatch
     assert keep(store, "x==1") != first
 
 
+def test_what_was_downloaded_goes_at_once_and_whoever_installs_now_keeps_theirs(
+    store: EnvironmentStore,
+) -> None:
+    assert store.take_cache_away() is None
+    store.cache.mkdir()
+    (store.cache / "old").touch()
+    hidden = store.take_cache_away()
+    assert hidden is not None
+    store.cache.mkdir()
+    (store.cache / "new").touch()
+    assert (hidden / "old").exists()
+    store.prepare()  # as after a kill before it was removed
+    assert not hidden.exists()
+    assert (store.cache / "new").exists()
+
+
 def test_a_request_brings_its_wheels(store: EnvironmentStore, tmp_path: Path) -> None:
     code = tmp_path / "code"
     make_wheel(code / "w", "x", "1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,21 @@ def test_a_stream_is_described_by_its_parts() -> None:
 
     found = schemas(call)
     assert (found.streams, found.result) == (True, {"type": "string"})
+
+
+def test_what_yields_is_a_stream_and_what_returns_is_none() -> None:
+    def unannotated(n: int):  # type: ignore[no-untyped-def]
+        yield n
+
+    def loose(n: int) -> Iterable[int]:
+        yield n
+
+    def listed(n: int) -> Iterable[int]:
+        return [n]
+
+    assert (schemas(unannotated).streams, schemas(unannotated).result) == (True, {})
+    assert (schemas(loose).streams, schemas(loose).result) == (True, {"type": "integer"})
+    assert not schemas(listed).streams
 
 
 def test_of_a_batch_a_request_sees_its_own_part() -> None:

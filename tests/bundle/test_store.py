@@ -152,6 +152,12 @@ def test_declarations_without_end_are_refused(store: BundleStore) -> None:
         receive(store, tar_with((tarfile.TarInfo(INSPECTION), b" " * (2**24 + 1))), limit=2**25)
 
 
+@pytest.mark.parametrize("text", [b'{"error": "caf\xe9"}', b'{"x":' + b"[" * 100_000], ids=["text", "depth"])
+def test_declarations_that_cannot_be_read_are_refused(store: BundleStore, text: bytes) -> None:
+    with pytest.raises(InvalidUpload):
+        receive(store, tar_with((tarfile.TarInfo(INSPECTION), text)))
+
+
 def test_a_large_file_of_code_is_never_in_memory(store: BundleStore, archive: bytes) -> None:
     folder = store.upload_path(receive(store, archive))
     size_bytes = 64 * 2**20

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from glowplug.bundle.inspect import Inspection
+from glowplug.bundle.inspect import Inspection, inspect_source
+from glowplug.bundle.uploads import write_upload
 from glowplug.cli import reloading
 from glowplug.cli.reloading import Watched, deploy_and_watch
 from glowplug.core.errors import BuildFailed
@@ -43,6 +44,47 @@ def test_what_the_source_imports_is_watched_too(tmp_path: Path) -> None:
     watched.take(Inspection(files=("app.py",)))
     helper.write_text("nobody cares")
     assert [watched.changed(), watched.changed()] == [False, False]
+
+
+def test_code_beside_a_source_that_cannot_be_inspected_is_watched(tmp_path: Path) -> None:
+    """Its own mistake may lie there: in a module that it imports, or that is not there yet."""
+    source, broken = write(tmp_path), write(tmp_path, "broken.py", "1 +")
+    watched = Watched(source)
+    watched.begin()
+    assert [watched.changed(), watched.changed()] == [False, False]
+    write(tmp_path, "broken.py", "mended")
+    assert [watched.changed(), watched.changed()] == [False, True]
+    watched.begin()
+    (tmp_path / "package").mkdir()
+    write(tmp_path / "package", "__init__.py")
+    assert [watched.changed(), watched.changed()] == [False, True]
+    watched.begin()
+    watched.take(Inspection(files=("app.py", "broken.py")))
+    write(tmp_path, "other.py")
+    assert [watched.changed(), watched.changed()] == [False, False]
+    broken.unlink()
+    assert [watched.changed(), watched.changed()] == [False, True]
+
+
+def test_lists_of_requirements_are_watched(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    named, inner = tmp_path / "requirements.txt", tmp_path / "lists" / "more.in"
+    named.write_text("-r lists/more.in\n")
+    inner.write_text("six==1.16.0\n")
+    source = write(
+        tmp_path,
+        text='import glowplug\napp = glowplug.App("a", requirements="requirements.txt")\n'
+        "@app.function()\ndef f(): ...\n",
+    )
+    watched = Watched(source)
+    for path in (named, inner):
+        watched.begin()
+        watched.take(inspect_source(source))
+        assert [watched.changed(), watched.changed()] == [False, False]
+        path.write_text(path.read_text() + "# another line\n")
+        assert [watched.changed(), watched.changed()] == [False, True]
+    write_upload(source, inspect_source(source), tmp_path / "upload.tar")
+    assert str(tmp_path).encode() not in (tmp_path / "upload.tar").read_bytes()
 
 
 def test_a_file_that_is_replaced_or_gone_has_changed(tmp_path: Path) -> None:

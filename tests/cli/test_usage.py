@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,7 @@ import pytest
         (["invoke", "f", "--data", "{"], "--data is not valid JSON"),
         (["invoke", "f", "--npy", "none.npy"], "--npy none.npy: "),
         (["invoke", "f", "--key", "k"], "belong to --spawn"),
+        (["invoke", "f", "a=1", "--data", "{}"], "give the arguments once"),
         (["calls", "retry"], "use --all"),
         (["top", "--interval", "0"], "--interval"),
         (["replay", "zipf:functions=3", "--nodes", "0"], "--nodes"),
@@ -57,6 +60,20 @@ def test_what_cannot_be_meant_is_refused(words: list[str], told: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
 
 
+def test_a_disk_that_takes_no_more_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(200_000))
+    (tmp_path / "app.py").write_text(
+        'import glowplug\napp = glowplug.App("a")\n@app.function(include=["big"])\ndef f(): ...\n'
+    )
+    script = f"ulimit -f 64; exec {shlex.quote(sys.executable)} -m glowplug deploy app.py"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize("words", [[], ["--help"]], ids=" ".join)
 def test_the_list_of_commands_says_what_each_does(words: list[str]) -> None:
     command = [sys.executable, "-m", "glowplug", *words]
@@ -72,3 +89,6 @@ def test_a_secret_has_a_value() -> None:
     done = subprocess.run(command, input="\n", capture_output=True, text=True, check=False, timeout=120)
     assert "API_KEY: the value is empty" in " ".join(done.stderr.split())
     assert done.returncode == 2
+    binary = subprocess.run(command, input=b"caf\xe9", capture_output=True, check=False, timeout=120)
+    assert b"API_KEY: the value is no text in UTF-8" in binary.stderr
+    assert binary.returncode == 2

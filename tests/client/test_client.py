@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -219,6 +221,45 @@ def test_the_token_travels() -> None:
             other.functions()
 
     with_client(use, token="s3cret")
+
+
+def test_a_proxy_does_not_know_the_way_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    def use(client: Client, house: House) -> None:
+        for host in ("127.0.0.1", "localhost"):
+            with Client(house.url.replace("127.0.0.1", host)) as local:
+                assert local.invoke("echo")[0] == "main"
+        with Client("http://glowplug.invalid") as remote, pytest.raises(Unavailable):
+            remote.functions()
+
+    with_client(use)
+
+
+def test_threads_that_begin_together_share_the_connections() -> None:
+    together = threading.Barrier(8)
+
+    def begin(client: Client) -> object:
+        together.wait()
+        return client._http()
+
+    with Client("http://127.0.0.1:9") as client, ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(begin, [client] * 8))
+        assert all(each is client._http() for each in found)
+
+
+def test_names_that_are_not_ascii() -> None:
+    def use(client: Client, house: House) -> None:
+        assert client.invoke("echo", {"gr\u00f6\u00dfe": 1})[1] == JSON
+        said = client.invoke("echo", {"gr\u00f6\u00dfe": np.zeros(3)})
+        assert said[1] == f"{NPY}; argument=gr%C3%B6%C3%9Fe"
+        with pytest.raises(UserError, match="'caf\u00e9' cannot be sent in a header"):
+            client.spawn("echo", key="caf\u00e9")
+
+    with_client(use)
 
 
 def test_nothing_there_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:

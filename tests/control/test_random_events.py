@@ -24,7 +24,7 @@ from glowplug.core.events import (
     ScaleRequested,
     Undeployed,
 )
-from glowplug.core.ids import FunctionId, NodeId, VersionId
+from glowplug.core.ids import FunctionId, GatewayId, NodeId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, EndpointSpec, NodeSpec
@@ -33,6 +33,7 @@ from tests.control.world import FACTS, NODE, World, spec
 NAMES = ("a", "b", "c")
 OTHER_NODE = NodeId("there")
 names = st.sampled_from(NAMES)
+gateways = st.sampled_from(["g0", "g1", "g2"])
 rarely = st.sampled_from([False, False, False, True])
 durations = st.sampled_from([0.0001, 0.002, 0.02, 0.1])
 """From deep pipelines to one request at a time."""
@@ -78,7 +79,7 @@ class Machine(RuleBasedStateMachine):
             lease_s=10.0,
             **self.changed,
         )
-        self.world = World(control, self.budget_bytes, gateways=2)
+        self.world = World(control, self.budget_bytes, gateways=3)
         self.world.engine.held_bytes = lambda target: 80
         self.exact = True
         self.world.deploy(*(declared(name, 1) for name in NAMES))
@@ -108,17 +109,17 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         name=names,
-        gateway=st.sampled_from(["g0", "g1"]),
+        gateway=gateways,
         timeout_s=st.sampled_from([0.0, 3.0, 60.0]),
         priority=st.sampled_from([0, 0, 1, 2, 3, 99]),
     )
     def ask(self, name: str, gateway: str, timeout_s: float, priority: int) -> None:
         self.world.ask(name, timeout_s, gateway, priority)
 
-    @rule(name=names, count=st.integers(2, 9))
-    def crowd(self, name: str, count: int) -> None:
+    @rule(name=names, count=st.integers(2, 9), gateway=gateways)
+    def crowd(self, name: str, count: int, gateway: str) -> None:
         for number in range(count):
-            self.world.ask(name, 30.0, "g0", number % 4)
+            self.world.ask(name, 30.0, gateway, number % 4)
 
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
@@ -144,15 +145,16 @@ class Machine(RuleBasedStateMachine):
                 if request in gateway.running:
                     gateway.finish(request, took_s=took_s)
 
-    @rule(name=names, took_s=durations)
-    def flow(self, name: str, took_s: float) -> None:
+    @rule(name=names, took_s=durations, at=gateways)
+    def flow(self, name: str, took_s: float, at: str) -> None:
         """As many short requests as make a worker's slots many."""
+        gateway = self.world.gateways[GatewayId(at)]
         for _ in range(3):
-            request = self.world.ask(name, 60.0)
+            request = self.world.ask(name, 60.0, at)
             self.world.engine.answer_all()
-            if request in self.world.gateway.running:
-                self.world.gateway.finish(request, took_s=took_s)
-            self.world.gateway.report()
+            if request in gateway.running:
+                gateway.finish(request, took_s=took_s)
+            gateway.report()
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:

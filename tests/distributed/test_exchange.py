@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
-from glowplug.distributed.errors import ReplayImpossible
+from glowplug.distributed.errors import FrameVersion, ReplayImpossible
 from glowplug.distributed.exchange import ATTEMPTS, Exchange
 from glowplug.distributed.frame import Kind
 from glowplug.distributed.start import Place
@@ -103,6 +104,18 @@ def test_damage_is_asked_for_again_under_another_key() -> None:
     assert (receiver.damaged, sender.sent_again) == (1, 1)
 
 
+def test_one_damaged_version_is_damage_and_three_are_a_version() -> None:
+    sender, receiver = exchange(0), exchange(1)
+    ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
+    other = message[:2] + b"\x09" + message[3:]
+    for _ in range(4):
+        receiver.ask_again(1)
+    for attempt in range(2):
+        receiver.deliver({replace(key, epoch=key.epoch + attempt): other})
+    with pytest.raises(FrameVersion, match="version 9"):
+        receiver.deliver({replace(key, epoch=key.epoch + 2): other})
+
+
 def test_what_can_be_read_again_is_before_it_is_asked_for() -> None:
     sender, receiver = exchange(0), exchange(1, looks_are_calls=True)
     ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
@@ -132,6 +145,19 @@ def test_a_source_that_went_on_is_asked_at_once_and_once() -> None:
     assert message != lost
     receiver.deliver({again: message})
     assert [bytes(receiver.take(step)[0].body) for step in (1, 2)] == [b"lost", b"following"]
+
+
+def test_a_source_that_left_it_out_is_asked_once_and_is_not_looked_at_further() -> None:
+    sender, receiver = exchange(0), exchange(1, looks_are_calls=True)
+    sender.send(1, 1, Kind.BYTES, b"lost")
+    assert receiver.ask_overtaken(1) == []
+    assert receiver.wanted_ahead(1) != set()
+    assert receiver.wanted_ahead(1, [0]) == set()
+    request = receiver.ask_overtaken(1, [0])
+    assert receiver.ask_overtaken(1, [0]) == []
+    assert receiver.wanted_ahead(1) == set(), "that its source went on tells nothing new"
+    receiver.deliver(dict(sender.deliver(dict(request))))
+    assert bytes(receiver.take(1)[0].body) == b"lost"
 
 
 def test_who_stalls_finds_what_comes_after_many_lost_notes() -> None:
@@ -168,6 +194,8 @@ def test_who_takes_over_finds_what_its_predecessor_asked_for() -> None:
     successor = exchange(1, replays=True, incarnation=1)
     assert not answer.keys() <= successor.wanted(1), "in a replay most messages are there as they were sent"
     assert answer.keys() <= successor.wanted_ahead(1)
+    assert answer.keys() <= successor.wanted_answers(1, [0])
+    assert exchange(1, incarnation=1).wanted_answers(1, [0]) == set()
     assert not answer.keys() <= exchange(1, incarnation=1).wanted_ahead(1)
     assert successor.deliver(answer) == []
     assert bytes(successor.take(1)[0].body) == b"payload"

@@ -65,6 +65,36 @@ def test_what_is_held_back_comes_all_the_same(ends: list[Channel]) -> None:
     assert after
 
 
+class Waiting:
+    """An end to which nothing comes: who waits there lets time go by."""
+
+    def __init__(self, inner: Channel) -> None:
+        self.worker, self.limits, self.meter = inner.worker, inner.limits, inner.meter
+        self.now_s = 0.0
+        self.sent_s: list[float] = []
+
+    def send(self, messages: object) -> None:
+        self.sent_s.append(self.now_s)
+
+    def receive(self, wanted: object, timeout_s: float) -> dict[MessageKey, bytes]:
+        self.now_s += timeout_s
+        return {}
+
+    def left_out(self, wanted: object) -> set[MessageKey]:
+        return set()
+
+
+def test_what_is_delayed_goes_on_when_it_is_due(ends: list[Channel]) -> None:
+    waiting = Waiting(ends[0])
+    faults = Faults(delay=1.0)
+    end = FaultyChannel(waiting, faults, Place(RUN, 0), lambda: waiting.now_s)  # type: ignore[arg-type]
+    end.send([(key, b"message") for key in keys(20)])
+    due_s = sorted(each[0] for each in end._delayed)
+    assert end.receive([], 1.0) == {}
+    assert len(waiting.sent_s) > 10
+    assert max(abs(sent - min(due_s, key=lambda due: abs(due - sent))) for sent in waiting.sent_s) < 0.002
+
+
 def test_without_faults_nothing_is_in_between(ends: list[Channel]) -> None:
     assert disturbed(ends[0], Faults(kills=(Kill(0, 3),)), Place(RUN, 0)) is ends[0]
 

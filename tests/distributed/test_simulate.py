@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import msgspec
 import numpy as np
 import pytest
 
-from glowplug.distributed.channels import layer_object, messaging, object, pace, patience
+from glowplug.distributed.channels import layer_object, messaging, pace, patience, reach
 from glowplug.distributed.channels import queue as queue_room
 from glowplug.distributed.channels.envelope import RECORD_BYTES
 from glowplug.distributed.channels.meter import UNIT_BYTES
@@ -29,18 +31,20 @@ DELAY = DELAYS["hop-100ms"]
 
 def asked(found: SimulatedRun) -> int:
     meter = found.meter
-    return meter.publishes + meter.queue_sends + meter.polls + meter.puts + meter.gets
+    return meter.publishes + meter.queue_sends + meter.polls + meter.puts + meter.gets + meter.lists
 
 
 def sent(found: SimulatedRun) -> int:
     return found.meter.publish_bytes + found.meter.queue_send_bytes + found.meter.put_bytes
 
 
+@cache
 def spreads() -> dict[str, Spread]:
     given = problem(layers=20, rows=256, samples=4000)
     return {
         "rows": by_rows(given, given.partitions[8]),
         "pipeline": staged(given, 4, 16),
+        "heavy pipeline": staged(problem(layers=64, rows=256, samples=400_000), 8, 16),
         "replicas": policy_class("plans", "replicas")().spreads(given, 8)[0],
         "hybrid": policy_class("plans", "hybrid")().spreads(given, 8)[0],
     }
@@ -55,7 +59,8 @@ def test_the_planner_counts_by_the_numbers_of_the_channels() -> None:
     assert queue.RECORD_BYTES == RECORD_BYTES
     assert FRAME_BYTES == HEADER_BYTES
     assert billing.PUBLISH_UNIT_BYTES == UNIT_BYTES
-    assert objects.MOST_READ_BYTES == object.MOST_READ_BYTES
+    assert objects.MOST_READ_BYTES == reach.MOST_READ_BYTES
+    assert (objects.PAGE_BYTES, objects.MARGIN) == (reach.PAGE_BYTES, reach.MARGIN)
     assert (layer_object._HEAD.size, layer_object._ENTRY.size) == (objects.HEAD_BYTES, objects.ENTRY_BYTES)
     assert (Asking.FIRST_S, Asking.MOST_S) == (pace.FIRST_S, pace.MOST * pace.FIRST_S)
     assert (Asking.GROWTH, Asking.EARLIER) == (pace._GROWTH, pace._EARLIER)
@@ -63,16 +68,16 @@ def test_the_planner_counts_by_the_numbers_of_the_channels() -> None:
 
 
 @pytest.mark.parametrize("channel", ["queue", "object"])
-@pytest.mark.parametrize("plan", ["rows", "pipeline", "replicas", "hybrid"])
+@pytest.mark.parametrize("plan", ["rows", "pipeline", "heavy pipeline", "replicas", "hybrid"])
 def test_what_is_predicted_is_what_happens(plan: str, channel: str) -> None:
     spread = spreads()[plan]
     exchange = CHANNELS[channel].exchange(spread, DELAY)
     (when,) = timings(spread, exchange, MACHINE, DELAY, [1024])
     found = simulate(spread, channel, MACHINE, DELAY, 1024)
-    assert found.total_s == pytest.approx(when.total_s, rel=0.25)
-    assert found.runtime_s == pytest.approx(when.runtime_s, rel=0.25)
+    assert found.total_s == pytest.approx(when.total_s, rel=0.1)
+    assert found.runtime_s == pytest.approx(when.runtime_s, rel=0.1)
     assert sent(found) == pytest.approx(exchange.nbytes, rel=0.02, abs=100)
-    assert asked(found) == pytest.approx(exchange.calls + when.receive_calls, rel=0.1, abs=10)
+    assert asked(found) == pytest.approx(exchange.calls + when.receive_calls, rel=0.05, abs=2)
     usage = exchange.usage + exchange.receive_usage * when.receive_calls
     assert found.usage.calls == pytest.approx(usage.calls + 2 * spread.workers, rel=0.1, abs=10)
 
@@ -118,4 +123,4 @@ def test_a_large_pipeline_comes_near_its_ceiling() -> None:
     machine = msgspec.structs.replace(MACHINE, encode=CodecCost(), decode=CodecCost())
     given = problem(layers=64, rows=64, samples=1_000_000, machine=machine)
     found = simulate(staged(given, 8, 32), "queue", machine, DELAYS["hop-20ms"], 1769)
-    assert 0.85 * ceiling(8, 32) < found.utilisation <= ceiling(8, 32)
+    assert 0.9 * ceiling(8, 32) < found.utilisation <= ceiling(8, 32)

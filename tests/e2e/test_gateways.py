@@ -135,6 +135,21 @@ def test_everything_answers_at_either(two: Server, gateway: int) -> None:
         assert gateway_of(client.post("/function/add", json={"a": 1})) == gateway
 
 
+def test_what_lies_where_a_server_is_started_is_none_of_its_code(
+    make_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project's folder may have files that are called as modules of the standard library are."""
+    project = make_folder()
+    for name in ("secrets", "platform", "queue", "resource", "uuid", "decimal"):
+        (project / f"{name}.py").write_text("raise RuntimeError('this is a script')")
+    source = make_folder() / "app.py"
+    source.write_text('import glowplug\napp = glowplug.App("n")\n@app.function()\ndef seven(): return 7\n')
+    monkeypatch.chdir(project)
+    with serving(make_folder(), source, options=TWO) as server:
+        until(lambda: server.post("seven").text == "7", "it answers")
+        assert beside(server) is not None
+
+
 def test_what_was_deployed_just_now_answers_at_once(two: Server) -> None:
     """And what is gone does not."""
     source = two.write('import glowplug\napp = glowplug.App("n")\n@app.function()\ndef fresh(): return 7\n')

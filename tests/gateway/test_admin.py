@@ -81,6 +81,8 @@ def test_everything_else_reaches_the_platform() -> None:
         ),
         ("POST", "/system/functions", b'{"service": "../x", "image": "x"}', 400, None),
         ("POST", "/system/functions", b"\xff\xfe", 400, None),
+        ("POST", "/system/functions", b'{"service": "caf\xe9"}', 400, None),
+        ("POST", "/system/functions", b'{"x":' + b"[" * 100_000, 400, None),
         ("POST", "/system/functions", b" " * (2**20 + 1), 413, None),
         ("POST", "/system/scale-function/echo", b'{"replicas": -1}', 422, "replicas"),
         ("POST", "/system/scale-function/nobody", b'{"replicas": 1}', 404, None),

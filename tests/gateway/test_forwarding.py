@@ -17,9 +17,11 @@ import uvloop
 
 from glowplug.control.leases import LeaseTable
 from glowplug.core.commands import Lease
+from glowplug.core.events import RequestArrived
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId
 from glowplug.core.settings import GatewaySettings
 from glowplug.core.status import LogLine
+from glowplug.gateway import front as sweep
 from glowplug.gateway.access_log import Entry
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.forwarding import Forwarding, ForwardingProtocol
@@ -39,7 +41,8 @@ class Beside:
             GatewayId("beside"), house.gateway.settings, leases=LeaseTable(GatewayId("beside")),
             known=self.functions.get, post=house.control.post, clock=house.gateway.clock,
         )  # fmt: skip
-        protocol = partial(ForwardingProtocol, Front(self.gateway))
+        self.front = Front(self.gateway)
+        protocol = partial(ForwardingProtocol, self.front)
         self.server = http_server(Forwarding(server), protocol, timeout_graceful_shutdown=1)
         self.http: httpx.AsyncClient
         self.address: tuple[str, int] = ("", 0)
@@ -141,6 +144,31 @@ def test_a_function_it_does_not_know_the_server_may() -> None:
         assert (nobody.status_code, nobody.json()["error"]["code"]) == (404, "unknown_function")
         bad = await front.http.post("/function/No..body")
         assert (bad.status_code, bad.json()) == (400, (await house.http.post("/function/No..body")).json())
+
+    run(scenario)
+
+
+def test_a_refusal_that_comes_before_the_whole_body_arrives() -> None:
+    async def scenario(house: House, front: Beside) -> None:
+        for _ in range(20):
+            answer = await front.http.put("/system/uploads", content=bytes(8 * 2**20))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+    run(scenario, max_upload_bytes=1000)
+
+
+def test_an_answer_that_takes_long_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a function that the server alone knows yet: while it computes nobody is silent."""
+
+    async def scenario(house: House, front: Beside) -> None:
+        asked = asyncio.create_task(front.http.post("/function/echo", content=b"at last"))
+        (arrived,) = await house.control.seen(RequestArrived)
+        assert isinstance(arrived, RequestArrived)
+        monkeypatch.setattr(sweep, "IDLE_S", -1.0)
+        front.front._look()
+        monkeypatch.undo()
+        house.control.dispatch(arrived.request, house.start_worker())
+        assert (await asked).text == "at last"
 
     run(scenario)
 

@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from glowplug.core.errors import BY_CODE
+from glowplug.core.priority import parse_priority
 from glowplug.core.specs import EndpointSpec, Parameter, Schemas
 from glowplug.core.status import FunctionStatus
 from glowplug.gateway.admin_paths import OPERATIONS
@@ -79,8 +80,29 @@ def test_forms_that_an_argument_may_come_in() -> None:
     }  # fmt: skip
     assert "anyOf" in body_of("/function/mover/see")["application/json"]["schema"], "the bare value will do"
     assert set(body_of("/function/teller")) == {"application/json", "text/plain"}
-    assert "text/event-stream" in DOCUMENT["paths"]["/function/teller"]["post"]["responses"]["200"]["content"]
+    told = DOCUMENT["paths"]["/function/teller"]["post"]["responses"]["200"]["content"]
+    assert set(told) == {"application/x-ndjson", "text/event-stream"}
     assert body_of("/function/old")["application/json"]["schema"]["required"] == ["a"]
+
+
+def test_what_yields_is_a_stream_whatever_its_annotation_says() -> None:
+    kinds = {"bytes": {"type": "string", "contentEncoding": "base64"}, "text": {"type": "string"}}
+    endpoints = tuple(endpoint(n, Schemas(result=kind), streams=True) for n, kind in kinds.items())
+    status = FunctionStatus(name="f", namespace="default", endpoints=endpoints)
+    paths = document([status], "1", wants_token=False)["paths"]
+    raw, text = (
+        paths[path]["post"]["responses"]["200"]["content"] for path in ("/function/f", "/function/f/text")
+    )
+    assert set(raw) == {"application/octet-stream"}
+    assert set(text) == {"application/x-ndjson", "text/event-stream", "text/plain"}
+
+
+def test_every_priority_that_is_described_is_understood() -> None:
+    parameters = DOCUMENT["paths"]["/function/mover"]["post"]["parameters"]
+    (schema,) = (p["schema"] for p in parameters if p["name"] == "X-Glowplug-Priority")
+    labels, ranks = schema["anyOf"]
+    for word in (*labels["enum"], *range(ranks["minimum"], ranks["maximum"] + 1)):
+        parse_priority(str(word))
 
 
 def test_the_document_is_whole() -> None:

@@ -38,7 +38,13 @@ def private_bytes(of: str) -> int:
     return found
 
 
-def test_a_file_just_written_is_counted_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_file_just_written_is_counted_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Also where the kernel has no call that counts, and each page is asked for."""
+    if not told:
+        monkeypatch.setattr(pagecache, "_cached_pages", lambda fd: None)
     (tmp_path / "f").write_bytes(bytes(10_000))
     (tmp_path / "empty").touch()
     assert loader.page_cache_bytes(tmp_path / "f") == 10_000

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from glowplug.core.bodies import JSON, NPY, OCTETS
 from glowplug.core.errors import GlowplugError, InvalidArguments
@@ -47,6 +48,15 @@ def point(at: Point) -> int:
 
 def blob(data: bytes) -> int:
     return len(data)
+
+
+def perhaps(x: int | None = None) -> None: ...
+
+
+def some_day(day: datetime.date = datetime.date.min) -> None: ...
+
+
+def masked(image: np.ndarray, mask: np.ndarray | None = None) -> None: ...
 
 
 def nothing() -> None: ...
@@ -90,6 +100,12 @@ def npy(values: Any) -> bytes:
         (nothing, b"", {}),
         (nothing, b"{}", {}),
         (anything, b"[1, 2]", {"value": [1, 2]}),
+        (perhaps, b"{}", {}),
+        (perhaps, b'{"x": null}', {"x": None}),
+        (perhaps, b"3", {"x": 3}),
+        (some_day, b"{}", {}),
+        (optional_mapping, b"{}", {"options": {}}),
+        (optional_mapping, b'{"k": 1}', {"options": {"k": 1}}),
     ],
 )
 def test_json_bodies(call: Callable[..., Any], body: bytes, arguments: dict[str, Any]) -> None:
@@ -107,6 +123,8 @@ def test_json_bodies(call: Callable[..., Any], body: bytes, arguments: dict[str,
         (two, b"[1]", None),
         (two, b"{", None),
         (two, b"\xff", None),
+        (one, b'{"text": "caf\xe9"}', None),
+        (anything, b'{"value": ["caf\xe9"]}', None),
         (point, b'{"at": {"y": 1}}', "at"),
         (array, b'{"image": [[1], [1, 2]]}', "image"),
         (array, b'{"image": ["a"]}', "image"),
@@ -130,6 +148,72 @@ def test_arrays_travel_raw_and_as_lists() -> None:
     assert encode_result({"a": np.float32(1.5), "b": np.arange(2)}, "")[2] == b'{"a":1.5,"b":[0,1]}'
 
 
+def test_an_array_that_need_not_be_there() -> None:
+    signature = Signature(masked)
+    assert signature.decode(JSON, b'{"image": [1], "mask": null}')["mask"] is None
+    found = signature.decode(JSON, b'{"image": [1], "mask": [true]}')
+    assert (found["mask"].dtype, found["mask"].tolist()) == (bool, [True])
+    assert list(signature.decode(JSON, b'{"image": [1]}')) == ["image"]
+    with pytest.raises(InvalidArguments, match="'image'"):
+        signature.decode(JSON, b'{"image": null}')
+
+
+@pytest.mark.parametrize(
+    ("kind", "listed", "found"),
+    [
+        (np.float32, b"[1, 2.5]", [1.0, 2.5]),
+        (np.uint8, b"[0, 255]", [0, 255]),
+        (np.int64, b"[1.0, 2]", [1, 2]),
+        (np.bool_, b"[0, 1]", [False, True]),
+        (np.uint8, b"[256]", None),
+        (np.int32, b"[1.5]", None),
+        (np.int32, b"[-3e9]", None),
+    ],
+)
+def test_lists_become_arrays_of_the_type_that_is_asked_for(kind: Any, listed: bytes, found: Any) -> None:
+    def call(image: Any) -> None: ...
+
+    call.__annotations__["image"] = NDArray[kind]
+    body = b'{"image": %b}' % listed
+    if found is None:
+        with pytest.raises(InvalidArguments, match="'image' has values that"):
+            Signature(call).decode(JSON, body)
+        return
+    image = Signature(call).decode(JSON, body)["image"]
+    assert (image.dtype, image.tolist()) == (np.dtype(kind), found)
+
+
+def test_the_name_of_an_array_may_be_any_that_python_takes() -> None:
+    def call(größe: np.ndarray, x: int = 0) -> None: ...
+
+    found = Signature(call).decode(f"{NPY}; argument=gr%C3%B6%C3%9Fe", npy([1, 2]))
+    assert found["größe"].tolist() == [1, 2]
+
+
+@pytest.mark.torch
+def test_tensors_are_what_torch_would_make() -> None:
+    torch = pytest.importorskip("torch")
+
+    def call(x: Any, mask: Any = None) -> None: ...
+
+    call.__annotations__ |= {"x": torch.Tensor, "mask": torch.Tensor | None}
+    signature = Signature(call)
+    found = signature.decode(JSON, b'{"x": [[1.5, 2]], "mask": [1, 0]}')
+    assert found["x"].dtype == torch.get_default_dtype() == torch.nn.Linear(2, 1)(found["x"]).dtype
+    assert found["mask"].dtype == torch.int64
+    assert signature.decode(JSON, b'{"x": [1], "mask": null}')["mask"] is None
+    raw = signature.decode(f"{NPY}; argument=x", npy(np.zeros(2)))["x"]
+    assert raw.dtype == torch.float64, "as it was sent"
+
+
+@pytest.mark.torch
+def test_a_tensor_of_a_type_that_numpy_does_not_have_can_be_returned() -> None:
+    torch = pytest.importorskip("torch")
+    half = torch.tensor([1.5, 2.0], dtype=torch.bfloat16, requires_grad=True)
+    assert encode_result({"x": half}, "")[2] == b'{"x":[1.5,2.0]}'
+    assert np.load(io.BytesIO(b"".join(encode_result(half, NPY)[2]))).tolist() == [1.5, 2.0]
+
+
 NUMBERS = st.integers(-(2**65), 2**65) | st.floats(allow_nan=False, allow_infinity=False)
 KEYS = NAMES | st.text(max_size=3)
 JSON_VALUES = st.recursive(
@@ -151,7 +235,10 @@ def test_the_short_way_in_is_the_long_way_in(value: Any) -> None:
         except InvalidArguments as error:
             return error.field, error.message
 
-    for call in (one, two, array, mapping, point, blob, nothing, anything, keyed, optional_mapping, loose):
+    for call in (
+        one, two, array, mapping, point, blob, nothing, anything, keyed, optional_mapping, loose, perhaps,
+        some_day, masked,
+    ):  # fmt: skip
         long = Signature(call)
         long._decode_whole = None
         assert outcome(Signature(call)) == outcome(long)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from glowplug.node.isolation.seats import Seat
 from glowplug.node.messages import Fork
 from glowplug.node.processes import Process
 from glowplug.node.reports import child_of
+from tests.transport.conftest import open_descriptors
 
 OWNER = 1_000_123
 
@@ -56,6 +58,37 @@ def test_one_that_was_reaped_already() -> None:
         assert child_of(handle, os.getppid(), seat(None)) == "gone"
     finally:
         os.close(handle)
+
+
+@pytest.mark.parametrize(
+    "words", [b"\x82\xa4type\xa6Failed\xa4code\xa1\xff", b"\x82\xa4type\xa5LetGo\xa1x" + b"\x91" * 60_000],
+    ids=["no text", "nested without end"],
+)  # fmt: skip
+@pytest.mark.parametrize("is_over", [False, True])
+def test_whoever_says_what_cannot_be_read_ends_and_leaves_nothing_open(words: bytes, is_over: bool) -> None:
+    """Also when it says so with its last breath."""
+
+    async def scenario() -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        before = open_descriptors()
+        ours, theirs = wire.socket_pair()
+        ignore = lambda *_: None  # noqa: E731
+        hostile = Process("hostile", ours, ignore, lambda process, why, code: ended.put_nowait(why), ignore)
+        with theirs, subprocess.Popen(["sleep", "1000"]) as running:
+            hostile.born(running.pid, os.pidfd_open(running.pid))
+            for _ in range(3):
+                socket.send_fds(theirs, [words], [theirs.fileno()])
+            try:
+                if is_over:
+                    hostile.never_born("it ended")
+                async with asyncio.timeout(60):
+                    await ended.get()
+            finally:
+                running.kill()
+        assert hostile.exited
+        assert open_descriptors() <= before
+
+    asyncio.run(scenario())
 
 
 def test_a_zygote_that_does_not_fork_ends_with_the_child_that_nobody_wants(

@@ -27,6 +27,12 @@ def fail(how: str) -> None:
         raise SystemExit(3)
     if how == "name":
         raise LookupError("no caf\udce9")
+    if how == "several lines":
+        error = LookupError("1 error in Item\nprice\n  must be positive")
+        error.add_note("asked for by a test")
+        raise error
+    if how == "syntax":
+        compile("1 +", "generated.py", "exec")
     if how == "our name":
         raise NoSpace("no caf\udce9")
     raise LookupError("no such luck")
@@ -104,18 +110,25 @@ def test_the_first_answer_tells_of_the_climb() -> None:
 
 @pytest.mark.parametrize(
     ("how", "code", "message"),
-    [("ours", "no_space", "no room on the shelf"), ("exit", "function_failed", "SystemExit: 3")],
-)
+    [
+        ("ours", "no_space", "no room on the shelf"),
+        ("exit", "function_failed", "SystemExit: 3"),
+        (
+            "several lines", "function_failed",
+            "LookupError: 1 error in Item\nprice\n  must be positive\nasked for by a test",
+        ),
+        ("syntax", "function_failed", "SyntaxError: invalid syntax"),
+    ],
+)  # fmt: skip
 def test_errors_keep_their_codes(how: str, code: str, message: str) -> None:
     with worker_process(fail, echo) as worker:
         worker.ask(
             (1, "fail", {"how": how}), (2, "fail", {"no": 1}), (3, "nothing", {}), (4, "echo", {"text": "a"})
         )
-        assert (worker.answer(1).code, worker.answer(2).field, worker.answer(3).code) == (
-            code, "how", "unknown_endpoint"
-        )  # fmt: skip
+        failed = worker.answer(1)
+        assert (failed.code, failed.message) == (code, message)
+        assert (worker.answer(2).field, worker.answer(3).code) == ("how", "unknown_endpoint")
         assert worker.answer(4).value() == "a"
-        assert message
 
 
 def test_an_error_that_is_no_text_is_spelt_out() -> None:

@@ -51,6 +51,9 @@ class Batch(Tells): ...
 
 @app.model(LIBRARIES, priority="background", threads=2, max_workers=2)
 class Background(Tells): ...
+
+@app.model(LIBRARIES, threads=3, target_concurrency=2)
+class Several(Tells): ...
 """
 
 
@@ -97,7 +100,7 @@ def test_each_process_of_a_function_has_its_share_before_its_code_runs(
     source = node_folder / "shares_app.py"
     source.write_text(SOURCE.replace("LIBRARIES", f"libraries={[library] if library else []}"))
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    expected = {"usual": (0, 1), "batch": (10, 3), "background": (19, 2)}
+    expected = {"usual": (0, 1), "batch": (10, 3), "background": (19, 2), "several": (0, 3)}
 
     async def scenario(node: NodeUnderTest) -> None:
         specs = await node.specs(source)

@@ -41,6 +41,43 @@ def test_lru_goes_by_the_last_use_not_by_the_last_offer() -> None:
     assert goes(policy, 150) == ["early", "late"]
 
 
+def test_what_is_offered_twice_is_had_once() -> None:
+    policy = LeastRecentlyUsed()
+    policy.offer("same", "n", used(1.0))
+    policy.offer("other", "n", used(1.0))
+    policy.offer("same", "n", used(1.0))
+    assert policy.victims("n", 300, (), inf, unchanged) == ["other", "same"]
+    assert policy.victims("n", 200, ("other",), inf, unchanged) == ["same"]
+    assert goes(policy, 100) == ["other"]
+    assert goes(policy, 200) == ["same"]
+
+
+def test_the_worthiest_that_are_not_needed_are_spared() -> None:
+    policy = LeastRecentlyUsed()
+    for used_s, held_bytes in enumerate((10, 10, 100, 10)):
+        policy.offer(f"{used_s}", "n", used(float(used_s), held_bytes=held_bytes))
+    assert goes(policy, 105) == ["0", "2"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 3), st.integers(0, 250)), max_size=60))
+def test_whoever_has_to_go_is_the_same_however_often_somebody_asked(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    """`offered` has what is on offer as a plain table, which is sorted each time. A score of 0 withdraws."""
+    policy, offered = LeastRecentlyUsed(), dict[str, float]()
+    for key, score, need_bytes in steps:
+        if score:
+            policy.offer(key, "n", used(float(score)))
+            offered[key] = float(score)
+        else:
+            policy.withdraw(key)
+            offered.pop(key, None)
+        ranked = [each for _, each in sorted((score, key) for key, score in offered.items())]
+        for keep, limit in (((), inf), (("a",), inf), ((), 2.0)):
+            free = [each for each in ranked if each not in keep and offered[each] < limit]
+            assert policy.victims("n", need_bytes, keep, limit, unchanged) == free[: -(-need_bytes // 100)]
+
+
 def test_greedy_dual_weighs_uses_and_cost_against_size() -> None:
     policy = GreedyDual()
     policy.offer("often", "n", used(1.0, uses=4))

@@ -168,7 +168,7 @@ def test_the_controller_is_rid_of_all_of_it(
     assert not [
         request for request in store.requests.values() if request.gateway == G and not request.stopping
     ]
-    assert not [i for i in store.instances.values() if i.lease is not None and i.lease.gateway == G]
+    assert not [i for i in store.instances.values() if G in i.leases]
     asked = [request.id for request in store.requests.values() if request.gateway != G]
     for _ in range(len(asked) + 2):
         world.engine.answer_all()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import resource
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +137,38 @@ def test_a_pipe_that_nobody_reads_is_neither_waited_for_at_the_start_nor_at_the_
 
     run(scenario)
     os.close(reader)
+
+
+def test_lines_of_several_writers_stay_whole_in_a_pipe(tmp_path: Path) -> None:
+    """As those of several gateways on one standard output."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    found: list[bytes] = []
+
+    def waiting_bytes() -> int:
+        return int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    def read() -> None:
+        with os.fdopen(reader, "rb") as file:
+            found.extend(file)
+
+    async def scenario() -> None:
+        writers = [
+            LineWriter[int](str(tmp_path / "pipe"), lambda n, c=char: c * 99, lambda lost: b"", kept=5000)
+            for char in (b"a", b"b")
+        ]
+        for number in range(2000):
+            for each in writers:
+                each.put(number)
+        closing = asyncio.gather(*(asyncio.to_thread(each.close) for each in writers))
+        while waiting_bytes() < 60_000:  # then neither can go on
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(read)
+        await closing
+
+    asyncio.run(scenario())
+    assert (len(found), set(found)) == (4000, {b"a" * 99 + b"\n", b"b" * 99 + b"\n"})
 
 
 def test_a_folder_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ def test_meta_of_another_shape_is_refused() -> None:
     frame = FrameDecoder(10).feed(encode(Kind.ERROR, 1, ErrorMeta("internal", "oops")))[0]
     with pytest.raises(ProtocolError, match="cannot be read"):
         decode_meta(b"\xc1" + frame.meta, ErrorMeta)
+    with pytest.raises(ProtocolError, match="cannot be read"):
+        decode_meta(b"\x81\xa4code\xa1\xff", ErrorMeta)
+    with pytest.raises(ProtocolError, match="cannot be read"):
+        decode_meta(b"\x81\xa1x" + b"\x91" * 60_000, ErrorMeta)
     with pytest.raises(ProtocolError, match="exceeds"):
         encode(Kind.ERROR, 1, ErrorMeta("internal", "x" * (MAX_META_BYTES + 1)))
 

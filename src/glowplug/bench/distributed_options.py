@@ -10,8 +10,8 @@ from glowplug.policy.plans.model import DELAYS
 
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
-PARTS = ("formula", "schemes", "sizes", "pipeline", "choice", "live", "faults", "capped")
-REAL = ("live", "faults", "capped")
+PARTS = ("formula", "schemes", "sizes", "pipeline", "choice", "live", "faults", "capped", "gang")
+REAL = ("live", "faults", "capped", "gang")
 """With processes and services of this machine; not in the small version."""
 REAL_CHANNELS = ("shared_memory", "object (folder)", "object (seaweedfs)", "nats", "queue (moto)")
 
@@ -21,10 +21,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     encoded, through the first `head` layers, from which the sizes of all messages follow. `slowdowns` are
     how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs.
     Real runs are of the smallest network, over `real_channels`, with `real_samples` and `real_workers`;
-    over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of part `live`, and
-    `fault_runs` the runs in which something goes wrong; `folder` keeps them too, and after `within_s`, if it
-    is given, no more are begun. Part `capped` has a network of its own, whose workers may hold
-    `capped_bytes` each.
+    over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of parts `live` and
+    `gang`, and `fault_runs` the runs in which something goes wrong; `folder` keeps them too, and after
+    `within_s`, if it is given, no more are begun. Part `capped` has a network of its own, whose workers may
+    hold `capped_bytes` each.
     """
 
     parts: tuple[str, ...] = PARTS

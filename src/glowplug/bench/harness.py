@@ -96,7 +96,7 @@ def running_server(
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     log = _log(state_dir)
-    command = [sys.executable, "-m", "glowplug", "serve", *map(str, files), "--port", "0"]
+    command = [sys.executable, "-P", "-m", "glowplug", "serve", *map(str, files), "--port", "0"]
     command += ["--state-dir", str(state_dir), "--json", *options]
     if budget_bytes is not None:
         command += ["--memory", str(budget_bytes)]

@@ -2,8 +2,9 @@
 
 Eight functions of real and seeded models are called as a four-hour mix has it, faster than it was recorded,
 on a fresh server for each policy in turn; they need half as much again as the budget has. Before that
-everything is measured alone, once: what an answer takes from each step, what zygotes hold. From this and from
-the moments of the calls the simulator, which has the same controller, says what each policy comes to.
+everything is measured alone, once: what an answer takes from each step, what zygotes hold, and how long it
+takes until memory is back that another function had. From this and from the moments of the calls the
+simulator, which has the same controller, says what each policy comes to.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.live_calls import caller_of, play
 from glowplug.bench.live_models import FUNCTIONS, Served, lacking, write_apps
 from glowplug.bench.live_replay import LIVE
-from glowplug.bench.live_times import measure
+from glowplug.bench.live_times import displace, measure
+from glowplug.bench.preloading_gone import gone
 from glowplug.bench.scheduling_twin import LiveRun
 from glowplug.bench.systems.sampler import Sampler
 from glowplug.core.errors import InvalidWorkload
@@ -109,17 +111,24 @@ def turns(options: LiveOptions, state: Path, served: list[Served], tell: Tell) -
     with running_server([], state, _ALONE_BYTES) as server:
         server.wait_deployed(FUNCTIONS)
         alone = measure(server, served, options.times)
-    profiles = preloading_twin.profiles(preloading_twin.take_journal(state), alone)
+    climbed = preloading_twin.take_journal(state)
+    preloading_twin.forget_weights(state / "packs")
+    with running_server([], state, options.budget_bytes, ("--preload", "none")) as server:
+        server.wait_deployed(FUNCTIONS)
+        displace(server, served, options.times)
+    profiles = preloading_twin.profiles(climbed, alone, gone(preloading_twin.take_journal(state)))
     trace, found = calls(options), []
     for number in range(options.rounds):
         for policy in live_rows.POLICIES[:: 1 if number % 2 == 0 else -1]:
             tell(f"live: {policy}, round {number + 1} of {options.rounds}, {options.minutes:g} minutes")
             outcomes, counted, run = _run(options, policy, state, served, trace)
             names = [served[function].function for _, function in trace.events()]
-            again = preloading_twin.simulate(run, profiles, preloading_twin.calls_of(outcomes, names))
+            called = preloading_twin.calls_of(outcomes, names)
+            again = preloading_twin.simulate(run, profiles, called)
+            means_s = preloading_twin.spread(run, profiles, called, options.seed, alone)
             row = {"part": "live", "system": policy, "round": number + 1, "simulated": False} | counted
             row |= live_rows.seen(outcomes, names, alone) | live_rows.lent(run)
-            found.append(row | live_rows.simulated(again))
+            found.append(row | live_rows.simulated(again, means_s))
     return found
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from glowplug.bench.endurance_load import Outcome
 from glowplug.bench.live_times import Measured
+from glowplug.bench.preloading_gone import Gone
 from glowplug.bench.scheduling_twin import OUTSIDE, LiveRun, built, durations, read_run
 from glowplug.core.events import Event, StepReached
 from glowplug.core.ids import FunctionId, function_id
+from glowplug.core.rng import rng_for
 from glowplug.loader.pagecache import evict_page_cache
 from glowplug.sim.gateway import Answer, Ask
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
 
+SHIFTS, SHIFT_S = 6, 0.02
+"""So often calls are moved at random, each by so much at most, to see what that changes."""
 _SETTLE_S = 120.0
 _TIMEOUT_S = 120.0
 
@@ -34,8 +38,11 @@ class Simulated(msgspec.Struct, frozen=True, eq=False):
     failed: int
 
 
-def profiles(run: LiveRun, measured: dict[str, Measured]) -> dict[FunctionId, Profile]:
-    """`run` is the one in which was measured: how long zygotes took, and what they held."""
+def profiles(
+    run: LiveRun, measured: dict[str, Measured], left: dict[FunctionId, Gone]
+) -> dict[FunctionId, Profile]:
+    """`run` is the one in which was measured: how long zygotes took, and what they held. `left` is how long
+    they took to go, all of each function that was seen to."""
     facts, functions = built(run)
     took = durations(run)
     environment_bytes = max(
@@ -47,6 +54,10 @@ def profiles(run: LiveRun, measured: dict[str, Measured]) -> dict[FunctionId, Pr
     def mean(function: FunctionId, move: str, otherwise: float) -> float:
         return statistics.mean(took.get((function, move)) or [otherwise])
 
+    def going(function: FunctionId, part: Callable[[Gone], list[float]], otherwise: float) -> float:
+        mine = part(left[function]) if function in left else []
+        return statistics.mean(mine or [s for each in left.values() for s in part(each)] or [otherwise])
+
     def profile(function: FunctionId, seen: Measured) -> Profile:
         read_s = max(1e-3, seen.cold_s - seen.imported_s)
         return Profile(
@@ -56,7 +67,8 @@ def profiles(run: LiveRun, measured: dict[str, Measured]) -> dict[FunctionId, Pr
             staged_s=max(1e-3, seen.staged_s - seen.run_s),
             prime_s=seen.run_s,
             run_s=seen.run_s,
-            descend_s=mean(function, "descend", Profile().descend_s),
+            descend_s=going(function, lambda each: each.processes_s, Profile().descend_s),
+            let_go_s=going(function, lambda each: each.weights_s, 0.0),
             read_bytes_per_s=facts[function].weight_bytes / read_s,
             environment_bytes=environment_bytes,
             facts=facts[function],
@@ -65,15 +77,25 @@ def profiles(run: LiveRun, measured: dict[str, Measured]) -> dict[FunctionId, Pr
     return {function: profile(function, measured[_name(function)]) for function in functions}
 
 
-def simulate(run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tuple[float, str]]) -> Simulated:
+def simulate(
+    run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tuple[float, str]], seed: int = 0
+) -> Simulated:
     """The calls (second on the journal's clock, function) again, under the run's own settings and with what
-    an operator did in it."""
-    start_s = run.events[0][0]
+    an operator did in it: the libraries' zygote takes as long as it took there, for it was up before the
+    first call. `seed` is of durations, where they vary."""
+    start_s, took = run.events[0][0], durations(run)
+    found = {
+        function: msgspec.structs.replace(
+            profile,
+            environment_s=statistics.mean(took.get((function, "environment")) or [profile.environment_s]),
+        )
+        for function, profile in found.items()
+    }
     scenario: list[tuple[float, Event | Ask]] = [
         (at_s - start_s, event) for at_s, event in run.events if isinstance(event, OUTSIDE)
     ]
     scenario += [(at_s - start_s, Ask(function_id(name), _TIMEOUT_S)) for at_s, name in calls]
-    simulation = Simulation(found, run.settings, keep_log=False)
+    simulation = Simulation(found, run.settings, seed=seed, keep_log=False, shares_disks=True)
     answers = simulation.run(scenario, max(at_s for at_s, _ in scenario) + _SETTLE_S).answers
     good = [answer for answer in answers if answer.code == "ok"]
     return Simulated(
@@ -82,6 +104,26 @@ def simulate(run: LiveRun, found: dict[FunctionId, Profile], calls: Sequence[tup
         sum(answer.parked for answer in good),
         len(answers) - len(good),
     )
+
+
+def spread(
+    run: LiveRun,
+    found: dict[FunctionId, Profile],
+    calls: Sequence[tuple[float, str]],
+    seed: int,
+    measured: dict[str, Measured],
+) -> list[float]:
+    """Mean seconds of waiting, of SHIFTS times the same calls at moments that are a little off, all durations
+    varied by as much as loads varied when they were measured: what of an order of policies is chance. The
+    n-th call is moved alike in every run."""
+    means = []
+    jitter = 2 * statistics.mean(each.varies for each in measured.values())
+    found = {name: msgspec.structs.replace(profile, jitter=jitter) for name, profile in found.items()}
+    for number in range(SHIFTS):
+        draw = rng_for(seed, number)
+        moved = [(at_s + draw.uniform(-SHIFT_S, SHIFT_S), name) for at_s, name in calls]
+        means.append(statistics.mean(simulate(run, found, moved, seed + number).waits_s))
+    return means
 
 
 def calls_of(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[tuple[float, str]]:

@@ -225,6 +225,15 @@ class EnvironmentStore:
             return None
         return hidden
 
+    def take_cache_away(self) -> Path | None:
+        """As `take_away`, of what installers downloaded: one that begins meanwhile gets a new cache."""
+        hidden = self.built / f".gone-{secrets.token_hex(8)}"
+        try:
+            self.cache.rename(hidden)
+        except OSError:
+            return None
+        return hidden
+
     def cache_bytes(self) -> int:
         return tree_bytes(self.cache)
 

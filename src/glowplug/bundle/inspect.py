@@ -1,4 +1,5 @@
-"""Reads the declarations of a source file, in a process of its own: `python -m glowplug.bundle.inspect FILE`.
+"""Reads the declarations of a source file, in a process of its own:
+`python -P -m glowplug.bundle.inspect FILE`.
 
 Prints one JSON object: the declarations, and the files that must travel (relative to the source's folder).
 A user's code runs here and nowhere in the caller.
@@ -19,7 +20,7 @@ import msgspec
 from glowplug.bundle.requirements import resolve_requirements
 from glowplug.bundle.schemas import with_schemas
 from glowplug.bundle.stand_ins import StandInFinder
-from glowplug.core.errors import GlowplugError, InvalidDeclaration
+from glowplug.core.errors import GlowplugError, InvalidDeclaration, in_words
 from glowplug.core.specs import Declaration
 
 IMPORT_S = 300.0
@@ -27,17 +28,19 @@ IMPORT_S = 300.0
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """`files` are code, weights and includes, as paths relative to the source file's folder."""
+    """`files` are code, weights and includes, as paths relative to the source file's folder; `read` are lists
+    of requirements, wherever they lie, which do not travel."""
 
     declarations: tuple[Declaration, ...] = ()
     files: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
     error: str = ""
 
 
 def inspect_source(source: Path, python: str = sys.executable, limit_s: float = IMPORT_S) -> Inspection:
     """Imports `source` in a fresh process and returns what it declares.
 
-    Raises InvalidDeclaration with the last line of the traceback, whose whole text is on stderr.
+    Raises InvalidDeclaration with what its exception says; the whole traceback is on stderr.
     """
     if not source.is_file():
         raise InvalidDeclaration(
@@ -46,7 +49,7 @@ def inspect_source(source: Path, python: str = sys.executable, limit_s: float = 
     environment = os.environ | {"GLOWPLUG_INSPECT": "1"}
     try:
         done = subprocess.run(
-            [python, "-m", "glowplug.bundle.inspect", str(source.resolve())],
+            [python, "-P", "-m", "glowplug.bundle.inspect", str(source.resolve())],
             stdout=subprocess.PIPE, env=environment, check=False, timeout=limit_s,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -101,18 +104,21 @@ def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _resolve(declarations: list[Declaration], folder: Path) -> tuple[list[Declaration], set[str]]:
-    """The declarations with their requirements read, and the wheels that belong to those."""
+def _resolve(declarations: list[Declaration], folder: Path) -> tuple[list[Declaration], set[str], set[str]]:
+    """The declarations with their requirements read, the wheels that belong to those, and the files that they
+    were read from."""
     found: list[Declaration] = []
     wheels: set[str] = set()
+    read: set[str] = set()
     for declaration in declarations:
         if declaration.requirements is not None:
             resolved = resolve_requirements(declaration.requirements, folder, declaration.name)
             wheels.update(resolved.wheels)
+            read.update(map(str, resolved.read))
             wanted = resolved.requirements if resolved.requirements.lines else None
             declaration = msgspec.structs.replace(declaration, requirements=wanted)
         found.append(declaration)
-    return found, wheels
+    return found, wheels, read
 
 
 def _declared(source: Path) -> list[Declaration]:
@@ -134,18 +140,18 @@ def _declared(source: Path) -> list[Declaration]:
 def _main() -> int:
     source = Path(sys.argv[1]).resolve()
     try:
-        declarations, wheels = _resolve(_declared(source), source.parent)
+        declarations, wheels, read = _resolve(_declared(source), source.parent)
         if not declarations:
             raise InvalidDeclaration(
                 "it declares nothing: make an App and decorate a class or a function with it"
             )
         files = {*_files(source, declarations), *wheels}
-        answer = Inspection(tuple(declarations), tuple(sorted(files)))
+        answer = Inspection(tuple(declarations), tuple(sorted(files)), tuple(sorted(read)))
     except GlowplugError as error:
         answer = Inspection(error=error.message)
     except BaseException as error:
         traceback.print_exc()
-        answer = Inspection(error="".join(traceback.format_exception_only(error)).strip().splitlines()[-1])
+        answer = Inspection(error=in_words(error))
     sys.stdout.flush()
     os.write(1, b"\x1e" + msgspec.json.encode(answer))
     return 0

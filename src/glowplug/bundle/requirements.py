@@ -25,11 +25,13 @@ _FOREIGN_LOCKS = {
 
 
 class Resolved:
-    """`requirements` without file names, and the `wheels` that must travel, relative to the folder."""
+    """`requirements` without file names, the `wheels` that must travel, relative to the folder, and the files
+    that were `read`."""
 
-    def __init__(self, requirements: Requirements, wheels: tuple[str, ...]) -> None:
+    def __init__(self, requirements: Requirements, wheels: tuple[str, ...], read: tuple[Path, ...]) -> None:
         self.requirements = requirements
         self.wheels = wheels
+        self.read = read
 
 
 def resolve_requirements(declared: Requirements, folder: Path, what: str) -> Resolved:
@@ -40,7 +42,8 @@ def resolve_requirements(declared: Requirements, folder: Path, what: str) -> Res
             reading.take(line, folder, constraint)
     found = Requirements(tuple(reading.lines), tuple(reading.constraints), declared.build_from_source)
     check_requirements(found, what)
-    return Resolved(found, tuple(dict.fromkeys(reading.wheels)))
+    read = dict.fromkeys(path for path, _ in reading.opened)
+    return Resolved(found, tuple(dict.fromkeys(reading.wheels)), tuple(read))
 
 
 class _Reading:
@@ -52,7 +55,7 @@ class _Reading:
         self.lines: list[str] = []
         self.constraints: list[str] = []
         self.wheels: list[str] = []
-        self.opened: set[tuple[Path, bool]] = set()
+        self.opened: dict[tuple[Path, bool], None] = {}
 
     def take(self, line: str, folder: Path, constraint: bool) -> None:
         line = _COMMENT.sub("", line).strip()
@@ -70,7 +73,7 @@ class _Reading:
         path = path.resolve()
         if (path, constraint) in self.opened:
             return
-        self.opened.add((path, constraint))
+        self.opened[path, constraint] = None
         export = _FOREIGN_LOCKS.get(path.name)
         if export is not None:
             raise InvalidDeclaration(f"{self.what}: {path.name} cannot be read here; write another: {export}")

@@ -22,9 +22,11 @@ _ARRAY: dict[str, Any] = {
     "description": "an array of numbers, nested to its shape",
 }
 _STREAMS = (
-    collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator,
-    collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator,
+    collections.abc.Iterator, collections.abc.Generator,
+    collections.abc.AsyncIterator, collections.abc.AsyncGenerator,
 )  # fmt: skip
+_PERHAPS_STREAMS = (collections.abc.Iterable, collections.abc.AsyncIterable)
+"""Of what yields; anything else that says it returns one gives a list."""
 
 
 def with_schemas(declaration: Declaration, target: Any) -> Declaration:
@@ -64,8 +66,10 @@ def _schemas(call: Callable[..., Any], skip: int, batched: bool) -> Schemas:
     if batched:
         hints = {name: _part(kind) for name, kind in hints.items()}
     returned = hints.get("return", Any)
-    streams = typing.get_origin(returned) in _STREAMS
-    if streams:
+    origin = typing.get_origin(returned)
+    yields = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
+    streams = yields or origin in _STREAMS
+    if streams and origin in (*_STREAMS, *_PERHAPS_STREAMS):
         returned = (*typing.get_args(returned), Any)[0]
     wanted = {parameter.name: hints.get(parameter.name, Any) for parameter in parameters}
     found, defs = _components([*wanted.values(), returned])

@@ -10,7 +10,7 @@ import msgspec
 
 from glowplug.bundle.files import sha256_of
 from glowplug.bundle.inspect import Inspection
-from glowplug.core.errors import InvalidUpload
+from glowplug.core.errors import UNREADABLE, InvalidUpload
 from glowplug.core.specs import Declaration
 from glowplug.core.units import show_bytes
 
@@ -21,7 +21,7 @@ _MOST_INSPECTION_BYTES = 16 * 2**20
 def write_upload(source: Path, inspection: Inspection, path: Path) -> None:
     """Writes the tar of `source`'s folder's files named by `inspection`. Same content, same bytes."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-        text = msgspec.json.encode(inspection)
+        text = msgspec.json.encode(msgspec.structs.replace(inspection, read=()))  # paths of this machine
         head = tarfile.TarInfo(INSPECTION)
         head.size = len(text)
         archive.addfile(head, io.BytesIO(text))
@@ -57,7 +57,7 @@ def read_inspection(upload: Path) -> Inspection:
         if (upload / INSPECTION).stat().st_size > _MOST_INSPECTION_BYTES:
             raise InvalidUpload(f"upload's {INSPECTION} has more than {show_bytes(_MOST_INSPECTION_BYTES)}")
         return msgspec.json.decode((upload / INSPECTION).read_bytes(), type=Inspection)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise InvalidUpload(f"upload has no readable {INSPECTION}: {error}") from error
 
 

@@ -33,6 +33,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # this machine's disk or files, which are nobody's mistake in the code
+        sys.exit(fail(GlowplugError(str(error))))
 
 
 @functools.cache

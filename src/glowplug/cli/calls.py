@@ -14,7 +14,7 @@ from glowplug.cli.invoke import print_answer
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.calls import DEAD_LETTERS, CallRecord
-from glowplug.core.errors import InvalidArguments
+from glowplug.core.errors import DeadlinePassed, InvalidArguments
 from glowplug.core.units import show_bytes, show_seconds
 
 app = cyclopts.App(name="calls", help="List, show, cancel and retry spawned calls.")
@@ -106,7 +106,10 @@ def get(call: str, *, timeout: float | None = None, url: Url = None, json: Json 
         Seconds to wait; without it, until it ends.
     """
     with Client(url) as client:
-        value = client.spawned(call).get(timeout)
+        try:
+            value = client.spawned(call).get(timeout)
+        except TimeoutError as error:
+            raise DeadlinePassed(str(error)) from None
     print_answer(value, json)
 
 

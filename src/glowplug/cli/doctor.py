@@ -160,8 +160,9 @@ def _cards() -> Finding:
 def _isolation() -> list[Finding]:
     """What an agent finds, found by a process that does to itself what an agent does."""
     done = subprocess.run(
-        [sys.executable, "-c", _EXAMINE], capture_output=True, text=True, check=False, timeout=_EXAMINE_S
-    )
+        [sys.executable, "-P", "-c", _EXAMINE], capture_output=True, text=True, check=False,
+        timeout=_EXAMINE_S,
+    )  # fmt: skip
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         return [Finding("isolation", "bad", last, "the agent would not start either")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
@@ -15,7 +14,6 @@ from glowplug.core.explanation import Candidate, Decision, Eviction, Explanation
 from glowplug.core.ids import RequestId
 from glowplug.core.units import show_bytes, show_seconds
 
-_WIDE = 140
 _WORDS = {
     "send": "sent to",
     "load": "model loaded onto",
@@ -63,15 +61,16 @@ def _from_folder(folder: Path, request: int) -> Explanation:
 
 
 def _show(found: Explanation) -> None:
-    paper = console if console.is_terminal else Console(width=_WIDE)
     took = "" if found.latency_s is None else f" after {show_seconds(found.latency_s)}"
-    paper.print(f"[bold]{found.function}[/] request {found.request}: {found.outcome}{took}", highlight=False)
-    paper.print(f"  decided by {found.policy}, asked {found.looks} times", style="dim", highlight=False)
+    console.print(
+        f"[bold]{found.function}[/] request {found.request}: {found.outcome}{took}", highlight=False
+    )
+    console.print(f"  decided by {found.policy}, asked {found.looks} times", style="dim", highlight=False)
     for warning in found.warnings:
-        paper.print(f"  warning: {warning}", style="yellow", markup=False, highlight=False)
+        console.print(f"  warning: {warning}", style="yellow", markup=False, highlight=False)
     for _, _, lines in sorted(_parts(found), key=lambda part: part[:2]):
         for line in lines:
-            paper.print(line, markup=False, highlight=False, soft_wrap=isinstance(line, str))
+            console.print(line, markup=False, highlight=False, soft_wrap=isinstance(line, str))
 
 
 def _parts(found: Explanation) -> list[tuple[float, int, tuple[str | Table, ...]]]:

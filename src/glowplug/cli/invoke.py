@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from glowplug.cli.functions import Json, Url
 from glowplug.cli.output import console, errors, print_json
 from glowplug.cli.timeline import timeline
 from glowplug.client import Client
-from glowplug.core.errors import InvalidArguments
+from glowplug.core.errors import UNREADABLE, InvalidArguments, sayable
 from glowplug.core.priority import PriorityLabel
 
 
@@ -21,7 +22,7 @@ def invoke(
     function: str,
     *arguments: str,
     endpoint: str | None = None,
-    data: Annotated[str | None, Parameter(name=["--data", "-d"])] = None,
+    data: Annotated[str | None, Parameter(name=["--data", "-d"], allow_leading_hyphen=True)] = None,
     npy: Path | None = None,
     timeout: float | None = None,
     timing: bool = False,
@@ -70,6 +71,8 @@ def invoke(
     callback
         With --spawn: a URL to which the result is posted.
     """
+    if [npy is not None, data is not None, bool(arguments)].count(True) > 1:
+        raise InvalidArguments("give the arguments once: as name=value pairs, with --data, or with --npy")
     given: Any
     if npy is not None:
         import numpy as np
@@ -79,10 +82,10 @@ def invoke(
         except (OSError, ValueError) as error:
             raise InvalidArguments(f"--npy {npy}: {error}") from None
     elif data is not None:
-        text = sys.stdin.read() if data == "-" else data
+        body = sys.stdin.buffer.read() if data == "-" else os.fsencode(data)
         try:
-            given = msgspec.json.decode(text.encode())
-        except msgspec.MsgspecError as error:
+            given = msgspec.json.decode(body)
+        except UNREADABLE as error:
             raise InvalidArguments(f"--data is not valid JSON: {error}") from None
     else:
         given = dict(_pair(argument) for argument in arguments)
@@ -109,12 +112,17 @@ def invoke(
 
 
 def print_answer(value: Any, as_json: bool = False, one_line: bool = False) -> None:
-    """A text as it is, anything else as JSON, in one line for the items of a stream; `as_json` makes JSON of
-    texts too."""
+    """A text, and bytes that do not go to a terminal, as they are; anything else as JSON, in one line for the
+    items of a stream. `as_json` makes JSON of everything."""
     if as_json:
         print_json(_plain(value))
     elif isinstance(value, str):
-        console.print(value, markup=False, highlight=False)
+        sys.stdout.write(f"{value}\n")
+        sys.stdout.flush()
+    elif isinstance(value, bytes) and not sys.stdout.isatty():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
     else:
         console.print_json(data=_plain(value), indent=None if one_line else 2)
 
@@ -124,9 +132,12 @@ def _pair(text: str) -> tuple[str, Any]:
     if not equals:
         raise InvalidArguments(f"{text!r} is no argument: write name=value")
     try:
-        return name, msgspec.json.decode(value.encode())
-    except msgspec.MsgspecError:
-        return name, value
+        return name, msgspec.json.decode(os.fsencode(value))
+    except UNREADABLE:
+        pass
+    if sayable(value) != value:
+        raise InvalidArguments(f"{sayable(text)!r}: the value is no text in UTF-8", sayable(name))
+    return name, value
 
 
 def _plain(value: Any) -> Any:

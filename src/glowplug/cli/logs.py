@@ -57,4 +57,4 @@ def logs(
             clock = time.strftime("%H:%M:%S", time.localtime(line.at_s))
             style = "red" if line.stream == "stderr" else None
             console.print(f"[dim]{clock} #{line.instance}[/] ", end="")
-            console.print(line.text, style=style, markup=False, highlight=False)
+            console.out(line.text, style=style, highlight=False)

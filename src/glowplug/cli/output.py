@@ -14,8 +14,20 @@ from rich.console import Console
 
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, UserError
 
-console = Console()
-errors = Console(stderr=True)
+_WIDE = 1000
+"""Columns where no terminal says: a row of a table stays one line, for grep and its like."""
+
+
+def _console(**options: Any) -> Console:
+    """What is printed is often a user's: a colon before and after a word is no picture."""
+    found = Console(emoji=False, **options)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = _WIDE
+    return found
+
+
+console = _console()
+errors = _console(stderr=True)
 
 
 def print_json(value: Any) -> None:

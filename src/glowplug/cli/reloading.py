@@ -4,6 +4,7 @@ version before stays."""
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from glowplug.cli.deploying import deploy_files
 from glowplug.cli.output import errors
 from glowplug.core.errors import GlowplugError
 
+_DEPTH, _MOST = 3, 500
+_FOREIGN = ("node_modules", "site-packages", "venv")
 POLL_S = 0.3
 """Looking at some dozen files so often costs nothing, and works on every file system."""
 Deploy = Callable[[Path, Callable[[Inspection], None]], None]
@@ -20,21 +23,26 @@ Stamp = dict[Path, tuple[int, int, int] | None]
 
 
 class Watched:
-    """The files of one source, as its last inspection that went well listed them."""
+    """The files of one source, as its last inspection that went well listed them; where the last one did not
+    go well, all code beside the source too, for that may be why."""
 
     def __init__(self, source: Path) -> None:
         self.source = source.resolve()
         self._files = {self.source}
+        self._is_inspected = False
         self._deployed: Stamp = {}
         self._seen: Stamp = {}
 
     def begin(self) -> None:
         """A deploy begins now: what changes from here on is for the next one."""
-        self._deployed = self._seen = stamp(self._files)
+        self._is_inspected = False
+        self._deployed = self._seen = self._stamp()
 
     def take(self, inspection: Inspection) -> None:
         """What is watched from now on. Files that are new to the list have not travelled yet."""
-        self._files = {self.source, *(self.source.parent / name for name in inspection.files)}
+        listed = (self.source.parent / name for name in (*inspection.files, *inspection.read))
+        self._files = {self.source, *listed}
+        self._is_inspected = True
         fresh = stamp(self._files - self._deployed.keys())
         self._deployed = {
             path: found for path, found in (self._deployed | fresh).items() if path in self._files
@@ -43,8 +51,23 @@ class Watched:
     def changed(self) -> bool:
         """Whether a file is another than when the last deploy began, and none changed since the last look: an
         editor, or git, may still be writing."""
-        before, self._seen = self._seen, stamp(self._files)
+        before, self._seen = self._seen, self._stamp()
         return self._seen != self._deployed and self._seen == before
+
+    def _stamp(self) -> Stamp:
+        return stamp(self._files if self._is_inspected else self._files | code_beside(self.source))
+
+
+def code_beside(source: Path) -> set[Path]:
+    """Python files in the source's folder and below, as far as somebody writes them by hand."""
+    found: set[Path] = set()
+    for looked_at, (folder, below, names) in enumerate(os.walk(source.parent)):
+        depth = len(Path(folder).relative_to(source.parent).parts)
+        below[:] = [each for each in below if depth < _DEPTH and each[0] not in "._" and each not in _FOREIGN]
+        found.update(Path(folder, name) for name in names if name.endswith(".py"))
+        if max(looked_at, len(found)) > _MOST:
+            break
+    return found
 
 
 def stamp(files: Iterable[Path]) -> Stamp:

@@ -24,7 +24,11 @@ def set(name: str, *, namespace: str = "default", url: Url = None) -> None:
         glowplug secret set API_KEY
         echo "$API_KEY" | glowplug secret set API_KEY
     """
-    value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read().rstrip("\n")
+    try:
+        value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise InvalidArguments(f"{name}: the value is no text in UTF-8", "value") from None
+    value = value.rstrip("\n")
     if not value:
         raise InvalidArguments(
             f"{name}: the value is empty; to take a secret away: glowplug secret remove {name}", "value"

@@ -52,7 +52,7 @@ def serve(
     strict: bool = False,
     same_user: bool = False,
     journal: bool = True,
-    access_log: str = "",
+    access_log: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
     callbacks: bool = True,
     results_kept: str = "1h",
     reload: bool = False,
@@ -127,7 +127,7 @@ def serve(
     results_kept
         How long results of spawned calls are kept.
     reload
-        Deploy FILES again whenever they, or what they import from beside them, change.
+        Deploy FILES again whenever they change, or what they import from beside them or name.
     json
         Print one JSON line when ready, and the log as JSON.
     log_level

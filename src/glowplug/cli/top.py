@@ -6,7 +6,7 @@ import time
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -70,8 +70,7 @@ def top(
                 if json:
                     print_json(found)
                 else:
-                    paper = console if console.is_terminal else Console(width=_WIDE)
-                    paper.print(_drawn(found, len(found.functions), paper.width))
+                    console.print(_drawn(found, len(found.functions), console.width))
             elif json:
                 _lines(client, interval_s, name, sort)
             else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -43,6 +45,15 @@ def raise_error(response: httpx.Response) -> None:
     raise error
 
 
+def _is_this_machine(host: str) -> bool:
+    """Where no proxy of the environment knows the way."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
 class Connection:
     """Close it, or use it in a `with`; several threads may use one."""
 
@@ -50,6 +61,7 @@ class Connection:
         self.url = (url or os.environ.get("GLOWPLUG_URL") or DEFAULT_URL).rstrip("/")
         self._token = token if token is not None else os.environ.get("GLOWPLUG_TOKEN")
         self._client: httpx.Client | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -73,18 +85,24 @@ class Connection:
             return response
 
     def _http(self) -> httpx.Client:
-        if self._client is None:
-            import httpx
+        with self._opening:
+            if self._client is None:
+                self._client = self._opened()
+            return self._client
 
-            headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
-            timeout = httpx.Timeout(None, connect=_CONNECT_S)
+    def _opened(self) -> httpx.Client:
+        import httpx
+
+        headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
+        return httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=httpx.Timeout(None, connect=_CONNECT_S),
             # Reading the certificates takes 100 ms, which plain HTTP need not pay.
-            verify = self.url.startswith("https:")
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS)
-            self._client = httpx.Client(
-                base_url=self.url, headers=headers, timeout=timeout, verify=verify, limits=limits
-            )
-        return self._client
+            verify=self.url.startswith("https:"),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
+            trust_env=not _is_this_machine(httpx.URL(self.url).host),
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -101,5 +119,7 @@ class Connection:
             raise UserError(
                 f"{self.url!r} is not the URL of a server, as {DEFAULT_URL} would be: {error}"
             ) from error
+        except UnicodeEncodeError as error:
+            raise UserError(f"{error.object[:80]!r} cannot be sent in a header: use ASCII") from None
         except httpx.TransportError as error:
             raise ConnectionLost(f"the connection to {self.url} was lost: {error}") from error

@@ -10,13 +10,14 @@ from glowplug.core.commands import Reject
 
 
 def enqueue(c: Context, request: Request) -> None:
-    function = c.store.functions[request.function]
-    c.store.requests[request.id] = request
+    store = c.store
+    function, fleet = store.functions[request.function], store.fleet
+    store.requests[request.id] = request
     function.queue.add(request.id, request.rank)
-    c.store.waiting.add(request.id, request.rank)
+    store.waiting.add(request.id, request.rank)
     if function.on_device:
-        c.store.fleet.tally.arrived(found=function.id in c.store.fleet.where)
-        queues.join(c.store.fleet, request)
+        fleet.tally.arrived(found=function.id in fleet.where)
+        queues.join(fleet, request)
 
 
 def requeue(c: Context, request: Request) -> None:
@@ -48,7 +49,7 @@ def _dequeued(c: Context, function: Function, request: Request) -> None:
     c.store.waiting.remove(request.id, request.rank)
     if function.on_device:
         queues.leave(c.store.fleet, request)
-    if not (function.queue or function.lined):
+    if function.starved_at is not None and not (function.queue.length or function.lined):
         lines.leave(c, function)
 
 

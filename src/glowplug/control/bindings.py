@@ -18,29 +18,33 @@ _CANCEL_SLACK_S = 5.0
 
 def is_unused(instance: Instance) -> bool:
     return not instance.bound and (
-        instance.lease is None or (not instance.lease.in_flight and not instance.lease.revoking)
+        not instance.leases
+        or not any(lease.in_flight or lease.revoking for lease in instance.leases.values())
     )
 
 
 def reindex(c: Context, instance: Instance) -> None:
     """Moves the instance to the index its state calls for, and offers it for eviction when it is idle, or on
     a device sees to that (offers.py)."""
-    phase = c.holding_of(instance).phase
+    phase = c.store.holdings[instance.key].phase
     slot: Slot
     if instance.draining or phase == "descending":
         slot = ""
-    elif instance.lease is not None:
+    elif instance.leases:
         slot = "leased"
     elif instance.bound:
         slot = "busy"
     else:
         slot = "climbing" if phase == "climbing" else "idle"
-    version, before = c.version_of(instance), instance.slot
+    before = instance.slot
     if slot != before:
+        version = c.store.versions[instance.version]
         if before:
             del getattr(version, before)[instance.id]
+            version.live -= 1
         if slot:
             getattr(version, slot)[instance.id] = None
+            version.live += 1
         instance.slot = slot
     if instance.device is not None:
         if slot == "idle":
@@ -60,7 +64,7 @@ def reindex(c: Context, instance: Instance) -> None:
     elif slot == "idle" or (slot == "leased" and is_unused(instance)):
         if before != "idle" or slot == "idle":
             # One that was idle until it was lent is on offer already.
-            holdings.offer(c, c.holding_of(instance))
+            holdings.offer_worker(c, instance)
         if slot == "idle":
             c.idled[instance.id] = None
     else:
@@ -70,13 +74,15 @@ def reindex(c: Context, instance: Instance) -> None:
 
 
 def has_busy_guest(c: Context, host: Instance) -> bool:
-    return any(c.store.instances[number].bound for number in c.store.guests.get(host.id, ()))
+    guests = c.store.guests.get(host.id)
+    return guests is not None and any(c.store.instances[number].bound for number in guests)
 
 
 def bind(c: Context, instance: Instance) -> None:
     """Sends the request whose turn it is to an instance, which may still be climbing, or have others before
     it. The index that the instance stands in begins with those that were sent something the longest ago."""
-    function = c.function_of(instance)
+    store = c.store
+    function, holding = store.functions[instance.function], store.holdings[instance.key]
     request = answers.take(c, function)
     request.state, request.instance = "bound", instance.id
     if not instance.bound:
@@ -85,11 +91,13 @@ def bind(c: Context, instance: Instance) -> None:
     instance.gateway = request.gateway
     function.in_flight += 1
     instance.loaded = True
-    c.store.preloads.note_used(instance.id, late=instance.slot == "climbing")
-    c.store.preloads.served_at[function.id] = instance.node
-    if c.store.guests:
+    if instance.id in store.preloads.unused:
+        store.preloads.note_used(instance.id, late=instance.slot == "climbing")
+    store.preloads.served_at[function.id] = instance.node
+    if store.guests:
         c.invoked[instance.id] = None
-    holdings.hurry(c, c.holding_of(instance), request.rank)
+    if holding.phase == "climbing":
+        holdings.hurry(c, holding, request.rank)
     before = instance.slot
     reindex(c, instance)
     if before and instance.slot == before:
@@ -101,21 +109,20 @@ def bind(c: Context, instance: Instance) -> None:
 
 def bind_batch(c: Context, instance: Instance, requests: Sequence[Request], expected_s: float) -> None:
     """Sends requests that wait nowhere any more to a worker on a device, as one batch."""
-    function, device = c.function_of(instance), places.device_of(c, instance)
-    assert device is not None
+    assert instance.device is not None
+    function, device = c.store.functions[instance.function], c.store.fleet.devices[instance.device]
+    by_gateway: dict[GatewayId, list[RequestId]] = {}
     for request in requests:
         request.state, request.instance, request.device = "bound", instance.id, None
         instance.bound[request.id] = None
+        by_gateway.setdefault(request.gateway, []).append(request.id)
     device.running[instance.id] = Running(len(requests), c.now_s, expected_s)
     instance.busy_since_s = c.now_s
     function.in_flight += len(requests)
     reindex(c, instance)
-    by_gateway: dict[GatewayId, list[RequestId]] = {}
-    for request in requests:
-        by_gateway.setdefault(request.gateway, []).append(request.id)
     for gateway, sent in by_gateway.items():
         instance.gateway = gateway
-        c.emit(Dispatch(id=c.command_id(), requests=tuple(sent), instance=instance.id, gateway=gateway))
+        c.out.append(Dispatch(c.command_id(), tuple(sent), instance.id, gateway))
 
 
 def unbind(c: Context, instance: Instance, request: Request) -> tuple[Device, int] | None:
@@ -123,10 +130,12 @@ def unbind(c: Context, instance: Instance, request: Request) -> tuple[Device, in
     del instance.bound[request.id]
     request.instance = None
     instance.busy_since_s = c.now_s
-    c.function_of(instance).in_flight -= 1
+    c.store.functions[instance.function].in_flight -= 1
     if request.stopping:
         c.clear_timer(f"cancel:{request.id}")
-    device = places.device_of(c, instance) if not instance.bound else None
+    if instance.device is None or instance.bound:
+        return None
+    device = c.store.fleet.devices.get(instance.device)
     running = device.running.pop(instance.id, None) if device is not None else None
     if device is None or running is None:
         return None

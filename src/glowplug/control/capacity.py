@@ -55,10 +55,11 @@ def patience_s(run_s: float | None) -> float:
     return max(_LEAST_PATIENCE_S, _OVERDUE * (run_s or 0.0))
 
 
-def overflow(lent: int) -> int:
+def overflow(lent: int, gateways: int = 1) -> int:
     """What the controller may send to a worker beyond the slots that it has lent, so that its queue moves
-    while a gateway keeps the worker busy."""
-    return lent // 4
+    while a gateway keeps the worker busy. Where there are several gateways that is at least one: who waits
+    may have come to another than those that it is lent to, and they may keep it."""
+    return lent // 4 or int(gateways > 1)
 
 
 def is_shared(most: int) -> bool:

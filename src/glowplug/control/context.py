@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from glowplug.control.records import Function, Holding, Instance, Store, Version
 from glowplug.core.commands import ClearTimer, Command, SetTimer
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from glowplug.control.fleet.view import FleetView
 
 
-class Policies(NamedTuple):
+class Policies(msgspec.Struct):
+    """`foresee` is whether any of them asks when functions will be called: to know that takes time."""
+
     costs: Costs
     arrivals: Arrivals
     dispatch: DispatchPolicy
@@ -32,11 +36,10 @@ class Policies(NamedTuple):
     preload: PreloadPolicy
     predictors: Forecast
     prewarm: dict[str, PrewarmPolicy]
+    foresee: bool = False
 
-    @property
-    def foresee(self) -> bool:
-        """Whether any of them asks when functions will be called: to know that takes time."""
-        return self.preload.foresees or self.eviction.timely or self.device_eviction.timely
+    def __post_init__(self) -> None:
+        self.foresee = self.preload.foresees or self.eviction.timely or self.device_eviction.timely
 
 
 class Context:
@@ -121,8 +124,8 @@ class Context:
 
     def set_timer(self, key: str, at_s: float) -> None:
         self.store.timers[key] = at_s
-        self.emit(SetTimer(key=key, at_s=at_s))
+        self.out.append(SetTimer(key, at_s))
 
     def clear_timer(self, key: str) -> None:
         if self.store.timers.pop(key, None) is not None:
-            self.emit(ClearTimer(key=key))
+            self.out.append(ClearTimer(key))

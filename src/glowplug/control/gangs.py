@@ -56,8 +56,6 @@ def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = F
 
 def admit(c: Context, version: Version, node: NodeId, head: InstanceId, rank: int) -> tuple[str, ...]:
     """Enters all parts of a gang, for which there is room. Returns their keys, on which its head stands."""
-    if not parts_of(version):
-        return ()
     hold_weights(c, version, node)
     environment = key_of("environment", node, version.spec.environment_key)
     own_bytes = instance_bytes(c, version)
@@ -73,15 +71,14 @@ def admit(c: Context, version: Version, node: NodeId, head: InstanceId, rank: in
 
 def announce(c: Context, instance: Instance, version: Version) -> None:
     """Before the climbs of a gang: all of it has been admitted."""
-    if instance.parts:
-        command = AdmitGang(
-            id=c.command_id(),
-            node=instance.node,
-            head=instance.id,
-            workers=1 + len(instance.parts),
-            spec=version.spec,
-        )
-        c.emit(command)
+    command = AdmitGang(
+        id=c.command_id(),
+        node=instance.node,
+        head=instance.id,
+        workers=1 + len(instance.parts),
+        spec=version.spec,
+    )
+    c.emit(command)
 
 
 def climb(c: Context, instance: Instance, version: Version) -> None:

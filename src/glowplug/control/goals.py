@@ -102,7 +102,7 @@ def standing(c: Context, function: Function) -> Step:
             continue
         if holding.target.kind == "instance":
             instance = c.store.instances[InstanceId(int(holding.target.key))]
-            if instance.bound or (instance.lease is not None and instance.lease.in_flight):
+            if instance.in_flight:
                 return Step.BUSY
             best = Step.PARKED
         elif holding.target.kind == "version":

@@ -50,7 +50,9 @@ def _grow_at(
     spec = version.spec
     rank = rank or (function.queue.rank if request is None else request.rank)
     own_bytes, size_bytes = instance_bytes(c, version), weight_bytes(version)
-    hopeless = too_big(c, version, node.id, own_bytes + size_bytes + gangs.whole_bytes(c, version))
+    spread = bool(gangs.parts_of(version))
+    whole_bytes = own_bytes + size_bytes + (gangs.whole_bytes(c, version) if spread else 0)
+    hopeless = too_big(c, version, node.id, whole_bytes)
     if hopeless is not None:
         raise NoSpace(hopeless)
     origin = best_origin(c, version, node.id)
@@ -59,18 +61,21 @@ def _grow_at(
         return False
     needs = needs_of(version, node.id)
     weights = c.store.holdings.get(needs[1])
-    leaving = gangs.leaving_weights(c, version, node.id)
+    leaving = gangs.leaving_weights(c, version, node.id) if spread else None
     if weights is not None and weights.phase == "descending":
         leaving = weights
     if leaving is not None:
         holdings.wait_for(leaving, function.id)
         return False
-    need_bytes = own_bytes + (size_bytes if weights is None else 0) + gangs.need_bytes(c, version, node.id)
+    need_bytes = own_bytes + (size_bytes if weights is None else 0)
+    keep = needs[:2]
+    if spread:
+        need_bytes += gangs.need_bytes(c, version, node.id)
+        keep += gangs.weights_keys(version, node.id)
     if request is not None and prewarm_of(c, version).takes_over:
         # Its room is free soon: until then the function waits in line for it.
         taken = c.now_s <= function.takes_over_until_s or _take_over(c, node, function, version, own_bytes)
         origin = Step.STAGED if taken else origin
-    keep = (*needs[:2], *gangs.weights_keys(version, node.id))
     if not memory.acquire(
         c, node, function, need_bytes, urgent=urgent, keep=keep, spare=needs[2:], limit=limit
     ):
@@ -79,7 +84,7 @@ def _grow_at(
     if not cached:
         hold_weights(c, version, node.id)
     number = c.instance_id()
-    parts = gangs.admit(c, version, node.id, number, rank)
+    parts = gangs.admit(c, version, node.id, number, rank) if spread else ()
     target = Target("instance", node.id, str(number))
     holding = holdings.enter(
         c, target, Step.PARKED, own_bytes, spec=spec, needs=(*needs, *parts), priority=rank
@@ -107,14 +112,10 @@ def _take_over(c: Context, node: Node, function: Function, version: Version, nee
     return True
 
 
-def needs_of(version: Version, node: NodeId) -> tuple[str, str, str]:
+def needs_of(version: Version, node: NodeId) -> tuple[str, ...]:
     """Keys of what an instance stands on there: the environment, its weights and, if it is up, its zygote."""
-    spec = version.spec
-    return (
-        key_of("environment", node, spec.environment_key),
-        key_of("weights", node, spec.version),
-        key_of("version", node, spec.version),
-    )
+    name = version.spec.version
+    return f"environment/{node}/{version.environment}", f"weights/{node}/{name}", f"version/{node}/{name}"
 
 
 def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = False) -> None:
@@ -122,9 +123,9 @@ def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = F
 
     They are not offered for eviction here, since the climb is about to stand on them.
     """
-    size_bytes = weight_bytes(version)
-    if size_bytes and key_of("weights", node, version.spec.version) not in c.store.holdings:
-        target = Target("weights", node, version.spec.version)
+    size_bytes, name = weight_bytes(version), version.spec.version
+    if size_bytes and f"weights/{node}/{name}" not in c.store.holdings:
+        target = Target("weights", node, name)
         holdings.enter(c, target, Step.LOCAL, size_bytes, spec=version.spec, forced=forced)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
-from glowplug.control.records import Holding, Version, key_of
-from glowplug.control.worth import worth
+from glowplug.control.records import Holding, Instance, Version, key_of
+from glowplug.control.worth import worth, worth_of_worker
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
-from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
+from glowplug.core.ids import DeviceId, FunctionId, InstanceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 
@@ -30,12 +30,11 @@ def enter(
 
     `forced` enters what is a fact already, whatever the budget says.
     """
-    key = key_of(target.kind, target.node, target.key)
-    ledger = c.store.ledger
+    store, key = c.store, f"{target.kind}/{target.node}/{target.key}"
     if forced:
-        ledger.record(key, target.node, held_bytes)
-        c.freed[NodeId(target.node)] = None
-    elif not ledger.reserve(key, target.node, held_bytes):
+        store.ledger.record(key, target.node, held_bytes)
+        c.freed[target.node] = None
+    elif not store.ledger.reserve(key, target.node, held_bytes):
         raise AssertionError(f"{key} was entered without room for it")
     owned = target.kind != "environment"
     holding = Holding(
@@ -49,15 +48,14 @@ def enter(
         needs=needs,
         priority=priority,
     )
-    c.store.holdings[key] = holding
-    c.store.nodes[NodeId(target.node)].keys[key] = None
+    node, dependents = store.nodes[target.node], store.dependents
+    store.holdings[key], node.keys[key] = holding, None
     if owned:
-        c.store.versions[spec.version].keys[key] = None
-    dependents = c.store.dependents
+        store.versions[spec.version].keys[key] = None
     for need in needs:
         dependents[need] = dependents.get(need, 0) + 1
         c.policies.eviction.withdraw(need)
-        c.store.nodes[NodeId(target.node)].doomed.pop(need, None)
+        node.doomed.pop(need, None)
     return holding
 
 
@@ -77,9 +75,9 @@ def climb(
     holding.phase_of_climb = ""
     c.store.commands[command] = holding.key
     if holding.target.kind == "environment":
-        c.store.environments.setdefault(holding.target.key, {})[NodeId(holding.target.node)] = None
+        c.store.environments.setdefault(holding.target.key, {})[holding.target.node] = None
         c.revalue(None)
-    c.emit(
+    c.out.append(
         Climb(
             id=command,
             target=holding.target,
@@ -91,7 +89,7 @@ def climb(
             priority=holding.priority,
             device=device,
             cached=cached,
-            device_bytes=c.store.fleet.ledger.held_bytes(holding.key),
+            device_bytes=0 if device is None else c.store.fleet.ledger.held_bytes(holding.key),
         )
     )
     timeout_s = c.settings.climb_timeout_s
@@ -121,21 +119,23 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     From now on it stands on nothing: what was only waiting for that goes at once, so that all end together
     and not one after the other. The node sees to it that weights outlast whoever has them mapped.
     """
-    end_command(c, holding)
-    command = c.command_id()
+    if holding.command is not None:
+        end_command(c, holding)
+    store, command = c.store, c.command_id()
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
-    c.store.commands[command] = holding.key
-    c.store.nodes[NodeId(holding.target.node)].doomed.pop(holding.key, None)
-    c.store.ledger.leave(holding.key)
-    c.store.fleet.leave(holding.key)
+    store.commands[command] = holding.key
+    store.nodes[holding.target.node].doomed.pop(holding.key, None)
+    store.ledger.leave(holding.key)
+    store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
     _unlist(c, holding)
     if holding.target.kind == "environment":
         c.revalue(None)
-    c.emit(Descend(id=command, target=holding.target, step=step, why=why))
+    c.out.append(Descend(id=command, target=holding.target, step=step, why=why))
     c.set_timer(f"descend:{command}", c.now_s + c.settings.climb_timeout_s)
     needs, holding.needs = holding.needs, ()
-    _release(c, needs)
+    if needs:
+        _release(c, needs)
 
 
 def evict(c: Context, holding: Holding) -> None:
@@ -153,7 +153,7 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
         c.store.environment_misses.pop(target.key, None)
         c.revalue(None)
     elif target.kind == "version" and holding.version is not None:
-        c.store.versions[holding.version].staged_on[NodeId(target.node)] = None
+        c.store.versions[holding.version].staged_on[target.node] = None
         costs.learn(holding.version, "stage", event.took_s)
         c.revalue(holding.function)
     measured(c, HeldChanged(target=target, held_bytes=event.held_bytes))
@@ -177,7 +177,7 @@ def measured(c: Context, event: HeldChanged) -> None:
         held_bytes = max(held_bytes, before_bytes)
     if held_bytes != before_bytes:
         ledger.resize(holding.key, held_bytes)
-        c.freed[NodeId(target.node)] = None
+        c.freed[target.node] = None
         reconsider(c, holding)
 
 
@@ -193,7 +193,7 @@ def _is_guest(c: Context, target: Target) -> bool:
 def remove(c: Context, holding: Holding) -> None:
     """The holding is gone, its memory free."""
     end_command(c, holding)
-    store, node = c.store, NodeId(holding.target.node)
+    store, node = c.store, holding.target.node
     store.ledger.release(holding.key)
     if store.fleet.release(holding.key) is not None:
         c.fleet_check = True
@@ -232,7 +232,7 @@ def _release(c: Context, needs: Iterable[str]) -> None:
             below = c.store.holdings.get(need)
             if below is None:
                 continue
-            if need in c.store.nodes[NodeId(below.target.node)].doomed and below.phase == "up":
+            if need in c.store.nodes[below.target.node].doomed and below.phase == "up":
                 evict(c, below)
             else:
                 reconsider(c, below)
@@ -250,8 +250,16 @@ def reconsider(c: Context, holding: Holding) -> None:
 
 
 def offer(c: Context, holding: Holding) -> None:
-    node = c.store.nodes[NodeId(holding.target.node)]
+    node = c.store.nodes[holding.target.node]
     c.policies.eviction.offer(holding.key, node.id, worth(c, holding))
+    if node.starved or node.patient:
+        c.freed[node.id] = None
+
+
+def offer_worker(c: Context, instance: Instance) -> None:
+    """As offer, of an idle instance."""
+    node = c.store.nodes[instance.node]
+    c.policies.eviction.offer(instance.key, node.id, worth_of_worker(c, instance))
     if node.starved or node.patient:
         c.freed[node.id] = None
 
@@ -277,7 +285,7 @@ def _wake(c: Context, holding: Holding) -> None:
 def _unlist(c: Context, holding: Holding) -> None:
     if holding.version is None:
         return
-    version, node = c.store.versions[holding.version], NodeId(holding.target.node)
+    version, node = c.store.versions[holding.version], holding.target.node
     if holding.target.kind == "version":
         version.staged_on.pop(node, None)
         c.revalue(holding.function)
@@ -291,7 +299,7 @@ def _unlist_environment(c: Context, holding: Holding) -> None:
     target = holding.target
     nodes = c.store.environments.get(target.key)
     if target.kind == "environment" and nodes is not None:
-        nodes.pop(NodeId(target.node), None)
+        nodes.pop(target.node, None)
         c.revalue(None)
         if not nodes:
             del c.store.environments[target.key]

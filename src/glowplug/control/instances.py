@@ -47,9 +47,11 @@ def launch(
         host=None if host is None else host.id,
     )
     c.store.instances[instance.id] = instance
-    gangs.announce(c, instance, version)
+    if parts:
+        gangs.announce(c, instance, version)
     holdings.climb(c, holding, version, origin=origin, prime=prime, device=instance.device, cached=cached)
-    gangs.climb(c, instance, version)
+    if parts:
+        gangs.climb(c, instance, version)
     if request is None:
         bindings.reindex(c, instance)
     else:
@@ -57,32 +59,33 @@ def launch(
 
 
 def on_request_done(c: Context, event: RequestDone) -> None:
-    instance = c.store.instances.get(event.instance)
-    request = c.store.requests.get(event.request)
+    store = c.store
+    instance, request = store.instances.get(event.instance), store.requests.get(event.request)
     if request is not None and request.state in ("queued", "lined"):
         _answered_late(c, request, event)
         return
     if instance is None or request is None or event.request not in instance.bound:
         return
-    function = c.function_of(instance)
+    function, version = store.functions[instance.function], store.versions[instance.version]
     ended = bindings.unbind(c, instance, request)
     if request.state == "bound":
         function.done += event.ok
         function.failed += not event.ok
         if event.ok and instance.device is None:
-            learn_run(c, c.version_of(instance), event.took_s)
+            learn_run(c, version, event.took_s)
         elif event.ok and ended is not None:
-            learn_batch(c, c.version_of(instance), *ended, event.took_s)
-    del c.store.requests[request.id]
+            learn_batch(c, version, *ended, event.took_s)
+    del store.requests[request.id]
     instance.used_s = c.now_s
     if not (c.settings.keeps_loaded or instance.bound):
         instance.loaded = False
         if instance.host is not None:
             drain(c, instance, "it has answered")
     instance.uses += 1
-    bindings.stop_cancelled(c, instance)
+    if instance.bound:
+        bindings.stop_cancelled(c, instance)
     released(c, instance)
-    if instance.slot == "busy" and c.version_of(instance).slots > 1:
+    if instance.slot == "busy" and version.slots > 1:
         # It has more to do yet, and moves: so that it can be lent, see resting.py.
         c.idled[instance.id] = None
 
@@ -103,7 +106,7 @@ def released(c: Context, instance: Instance) -> None:
         _go_when_empty(c, instance)
     else:
         bindings.reindex(c, instance)
-    c.touch(instance.function)
+    c.dirty[instance.function] = None
 
 
 def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
@@ -133,10 +136,12 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     c.clear_timer(f"keep:{instance.id}")
     bindings.reindex(c, instance)
     c.store.preloads.note_unused(instance, c.now_s)
-    _end_guests(c, instance, why)
+    if c.store.guests:
+        _end_guests(c, instance, why)
     if unused:
         gangs.leave(c, instance)
-        c.store.fleet.leave(instance.key)
+        if instance.device is not None:
+            c.store.fleet.leave(instance.key)
     _go_when_empty(c, instance)
 
 
@@ -163,7 +168,7 @@ def _go_when_empty(c: Context, instance: Instance) -> None:
     holding = c.holding_of(instance)
     if holding.phase == "descending":
         return
-    if instance.lease is not None:
+    if instance.leases:
         lending.revoke(c, instance)
     elif not instance.bound and not bindings.has_busy_guest(c, instance):
         holdings.descend(c, holding, Step.STAGED, instance.why)

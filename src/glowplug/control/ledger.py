@@ -35,7 +35,7 @@ class Ledger(msgspec.Struct):
 
     def reserve(self, key: str, node: str, held_bytes: int) -> bool:
         """False, and nothing happens, when the budget would be exceeded."""
-        if held_bytes > self.free_bytes(node):
+        if held_bytes > self.budget[node] - self.used[node]:
             return False
         self.record(key, node, held_bytes)
         return True

@@ -1,4 +1,4 @@
-"""The controller's side of leases: which instance is lent to which gateway, and its return.
+"""The controller's side of leases: which instance is lent to which gateways, and its return.
 
 The gateway's side is leases.py.
 """
@@ -13,19 +13,26 @@ from glowplug.core.commands import Lease, Revoke
 from glowplug.core.events import LeaseReport
 from glowplug.core.ids import GatewayId
 
+_ONE_MORE_S = 0.5
+"""As long after it was lent something the slots that a gateway has are not known to be too few."""
+
 
 def lend(c: Context, instance: Instance) -> bool:
     """Lends an instance to the gateway that used it last: an idle one, or one with room beside its requests.
 
     False when there is no such gateway, or no room. The caller puts the instance into its index.
     """
-    if instance.gateway is None or instance.lease is not None or not c.settings.lends:
+    if instance.gateway is None or instance.leases or not c.settings.lends:
         return False
-    room = _room(instance, c.version_of(instance).slots)
+    return _lend(c, instance, instance.gateway, c.version_of(instance).slots)
+
+
+def _lend(c: Context, instance: Instance, gateway: GatewayId, wanted: int) -> bool:
+    room = _room(c, instance, gateway, wanted)
     if room < 1:
         return False
-    instance.lease = LeaseState(gateway=instance.gateway, expires_s=0.0)
-    _grant(c, instance, instance.lease, room)
+    lease = instance.leases[gateway] = LeaseState(gateway, c.now_s)
+    _grant(c, instance, lease, room)
     return True
 
 
@@ -36,67 +43,123 @@ def lend_idle(c: Context, version: Version, gateway: GatewayId) -> None:
         c.idled[number] = None
 
 
-def _room(instance: Instance, wanted: int) -> int:
-    """Of `wanted` slots those that can be lent beside what was bound, the overflow counted in."""
-    return min(wanted, wanted + capacity.overflow(wanted) - len(instance.bound))
+def share(c: Context, version: Version, gateway: GatewayId) -> None:
+    """A gateway asks about a request although instances are lent: it gets its part of some that it has not.
+
+    Of as many as are its due when all the gateways that have any divide them evenly; who has its due and asks
+    found all of that full, and gets one more now and then. Nobody loses an instance, only slots: what a
+    gateway does not use ends by itself. Long requests are the controller's own (capacity.is_shared).
+    """
+    if version.idle or not capacity.is_shared(version.most_slots):
+        return
+    instances = list(map(c.store.instances.__getitem__, version.leased))
+    others = [each for each in instances if gateway not in each.leases and not _is_called_back(each)]
+    if not others:
+        return
+    gateways = {gateway}.union(*(instance.leases for instance in instances))
+    held = [each.leases[gateway] for each in instances if gateway in each.leases]
+    missing = max(1, len(instances) // len(gateways)) - len(held)
+    if missing < 1:
+        if any(lease.since_s > c.now_s - _ONE_MORE_S for lease in held):
+            return
+        missing = 1
+    # A gateway takes the older of equals first: so the last are those that are used least.
+    others.sort(key=lambda instance: (len(instance.leases), -instance.id))
+    for instance in others[:missing]:
+        _divide(c, instance, version, gateway)
 
 
-def widen(c: Context, instance: Instance, most: int) -> None:
-    """Requests queue although the instance is lent: its gateway may send more at once."""
-    lease = instance.lease
-    if lease is not None and not lease.revoking and lease.slots < most:
-        room = _room(instance, min(most, 2 * lease.slots))
+def _is_called_back(instance: Instance) -> bool:
+    return any(lease.revoking for lease in instance.leases.values())
+
+
+def _divide(c: Context, instance: Instance, version: Version, gateway: GatewayId) -> None:
+    """Lends a part of the instance to one more gateway; whoever has more than such a part keeps that."""
+    count = len(instance.leases) + 1
+    for lease in instance.leases.values():
+        whole = version.slots if lease.slots <= version.slots else version.most_slots
+        if lease.slots > _part(whole, count):
+            lease.slots = _part(whole, count)
+            _tell(c, instance, lease)
+    _lend(c, instance, gateway, _part(version.slots, count))
+
+
+def _part(slots: int, count: int) -> int:
+    """What each of so many gateways is lent at most."""
+    return max(1, slots // count)
+
+
+def _room(c: Context, instance: Instance, gateway: GatewayId, wanted: int) -> int:
+    """Of `wanted` slots those that can be lent to a gateway, beside what others have and what was bound, the
+    overflow counted in."""
+    lease = instance.leases.get(gateway)
+    lent = instance.lent + wanted - (0 if lease is None else lease.slots)
+    beside = capacity.overflow(lent, len(c.store.gateways))
+    return min(wanted, wanted + beside - len(instance.bound))
+
+
+def widen(c: Context, instance: Instance, gateway: GatewayId) -> None:
+    """Requests queue although the instance is lent to their gateway: it may send more at once."""
+    lease = instance.leases[gateway]
+    most = _part(c.version_of(instance).most_slots, len(instance.leases))
+    if not lease.revoking and lease.slots < most:
+        room = _room(c, instance, gateway, min(most, 2 * lease.slots))
         if room > lease.slots:
             _grant(c, instance, lease, room)
 
 
 def _grant(c: Context, instance: Instance, lease: LeaseState, lent: int) -> None:
-    version = c.version_of(instance)
     lease.slots = lent
     lease.expires_s = c.now_s + c.settings.lease_s
+    _tell(c, instance, lease)
+    # A gateway gives an expired lease back by itself; one that stays silent for a life longer is gone.
+    c.set_timer(_timer(instance, lease), lease.expires_s + c.settings.lease_s)
+
+
+def _tell(c: Context, instance: Instance, lease: LeaseState) -> None:
+    version = c.version_of(instance)
     c.emit(
         Lease(
             id=c.command_id(),
             gateway=lease.gateway,
             function=instance.function,
             instance=instance.id,
-            slots=lent,
+            slots=lease.slots,
             expires_s=lease.expires_s,
             at_once=version.at_once,
             patience_s=version.patience_s,
         )
     )
-    # A gateway gives an expired lease back by itself; one that stays silent for a life longer is gone.
-    c.set_timer(f"lease:{instance.id}", lease.expires_s + c.settings.lease_s)
+
+
+def _timer(instance: Instance, lease: LeaseState) -> str:
+    return f"lease:{instance.id}:{lease.gateway}"
 
 
 def revoke(c: Context, instance: Instance) -> None:
-    """Asks for the lease back; its final report says when the instance is free."""
-    lease = instance.lease
-    if lease is None or lease.revoking:
-        return
-    lease.revoking = True
-    c.emit(Revoke(id=c.command_id(), gateway=lease.gateway, instance=instance.id))
+    """Asks for the leases back; their final reports say when the instance is free."""
     patience_s = c.version_of(instance).spec.declaration.timeout_s + c.settings.cancel_grace_s
-    c.set_timer(f"lease:{instance.id}", c.now_s + patience_s)
+    for lease in instance.leases.values():
+        if not lease.revoking:
+            lease.revoking = True
+            c.emit(Revoke(id=c.command_id(), gateway=lease.gateway, instance=instance.id))
+            c.set_timer(_timer(instance, lease), c.now_s + patience_s)
 
 
 def drop(c: Context, instance: Instance) -> None:
-    """The instance is gone or going: the lease is void, whatever the gateway says later."""
-    lease = instance.lease
-    if lease is None:
-        return
-    if not lease.revoking:
-        c.emit(Revoke(id=c.command_id(), gateway=lease.gateway, instance=instance.id))
-    instance.lease = None
-    c.clear_timer(f"lease:{instance.id}")
+    """The instance is gone or going: its leases are void, whatever a gateway says later."""
+    for lease in instance.leases.values():
+        if not lease.revoking:
+            c.emit(Revoke(id=c.command_id(), gateway=lease.gateway, instance=instance.id))
+        c.clear_timer(_timer(instance, lease))
+    instance.leases.clear()
 
 
 def take_report(c: Context, instance: Instance, event: LeaseReport) -> int:
     """Counts what was done under a lease, and renews it past half its life or takes it back. Returns the
     count."""
-    lease = instance.lease
-    if lease is None or lease.gateway != event.gateway:
+    lease = instance.leases.get(event.gateway)
+    if lease is None:
         return 0
     function, version = c.function_of(instance), c.version_of(instance)
     count = event.done + event.failed
@@ -117,8 +180,8 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> int:
         if not lease.revoking and not count:
             # It expired unused: not lent again before somebody asks.
             instance.gateway = None
-        instance.lease = None
-        c.clear_timer(f"lease:{instance.id}")
+        del instance.leases[event.gateway]
+        c.clear_timer(_timer(instance, lease))
     elif not lease.revoking:
         _renew(c, instance, lease)
     return count
@@ -129,8 +192,8 @@ def _renew(c: Context, instance: Instance, lease: LeaseState) -> None:
 
     A lease that was widened stays so while that many are in flight.
     """
-    version = c.version_of(instance)
-    wanted, most = version.slots, version.most_slots
+    version, count = c.version_of(instance), len(instance.leases)
+    wanted, most = _part(version.slots, count), _part(version.most_slots, count)
     if lease.expires_s - c.now_s < c.settings.lease_s / 2:
         if lease.in_flight > wanted:
             wanted = min(most, max(wanted, lease.slots))
@@ -138,4 +201,4 @@ def _renew(c: Context, instance: Instance, lease: LeaseState) -> None:
         wanted = most
     elif wanted < 2 * lease.slots:
         return
-    _grant(c, instance, lease, max(1, _room(instance, wanted)))
+    _grant(c, instance, lease, max(1, _room(c, instance, lease.gateway, wanted)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Node
 from glowplug.core.ids import FunctionId
-from glowplug.core.priority import PASSED_OVER, Priority
+from glowplug.core.priority import PASSED_OVER
 
 
 def join(c: Context, node: Node, function: Function) -> None:
@@ -16,12 +16,13 @@ def join(c: Context, node: Node, function: Function) -> None:
     rank = rank_of(c, function)
     if function.starved_at == node.id and function.line_rank >= rank:
         return
-    leave(c, function)
+    if function.starved_at is not None:
+        leave(c, function)
     function.starved_at, function.line_rank = node.id, rank
     behind: list[FunctionId] = []
     for number in reversed(node.starved):
         other = c.store.functions[number]
-        if other.line_rank >= rank or other.overtaken >= PASSED_OVER[Priority(other.line_rank)]:
+        if other.line_rank >= rank or other.overtaken >= PASSED_OVER[other.line_rank]:
             break
         other.overtaken += 1
         behind.append(number)
@@ -33,7 +34,7 @@ def join(c: Context, node: Node, function: Function) -> None:
 
 def rank_of(c: Context, function: Function) -> int:
     """The class of who waits for it: the highest in its queue; its own when all stand in lines of devices."""
-    if function.queue or function.active is None:
+    if function.queue.length or function.active is None:
         return function.queue.rank
     return c.store.versions[function.active].spec.rank if function.lined else 0
 

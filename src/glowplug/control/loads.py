@@ -31,9 +31,9 @@ def _load(c: Context, function: Function) -> FunctionLoad:
             if holding.target.kind != "instance":
                 continue
             instance = instances[InstanceId(int(holding.target.key))]
-            running = len(instance.bound) + (instance.lease.in_flight if instance.lease else 0)
+            running = instance.in_flight
             in_flight += running
-            leases += instance.lease is not None
+            leases += bool(instance.leases)
             if holding.phase == "climbing":
                 climbing += 1
             elif running:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
 from math import inf
 
-from glowplug.control import holdings, instances, lines, offers
+from glowplug.control import holdings, instances, lines, victims
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Node
 from glowplug.control.sizes import freed_bytes
-from glowplug.control.worth import score_now
 from glowplug.core.ids import InstanceId
 
 _PATIENCE_S = 5.0
@@ -40,9 +38,10 @@ def acquire(
         free_bytes = c.store.ledger.free_bytes(node.id)
         if need_bytes <= free_bytes:
             return True
-        short_bytes = need_bytes - free_bytes - _coming_bytes(c, node)
+        short_bytes = need_bytes - free_bytes - victims.coming_bytes(c, node)
         if short_bytes > 0 and urgent:
-            _evict_at_once(c, node, need_bytes, keep, spare)
+            if not victims.are_worth_waiting(c, node, function, short_bytes, keep, spare):
+                _evict_at_once(c, node, need_bytes, short_bytes, keep, spare)
         elif short_bytes > 0:
             _evict_patiently(c, node, function, short_bytes, {*keep, *spare}, limit)
     if not urgent:
@@ -53,17 +52,22 @@ def acquire(
 
 
 def _evict_at_once(
-    c: Context, node: Node, need_bytes: int, keep: Collection[str], spare: Collection[str]
+    c: Context, node: Node, need_bytes: int, short_bytes: int, keep: Collection[str], spare: Collection[str]
 ) -> None:
-    """What is on offer, then climbs that nobody waits for, and what these stood on."""
+    """What is on offer, then climbs that nobody waits for, and what these stood on; for `short_bytes` of
+    `need_bytes` there is no room."""
 
-    def short_bytes() -> int:
-        return need_bytes - c.store.ledger.free_bytes(node.id) - _coming_bytes(c, node)
+    def left_bytes() -> int:
+        return need_bytes - c.store.ledger.free_bytes(node.id) - victims.coming_bytes(c, node)
 
-    if not evict(c, node, short_bytes(), {*keep, *spare}) and spare:
-        evict(c, node, short_bytes(), keep)
-    if short_bytes() > 0 and _give_up_ahead(c, node, short_bytes(), {*keep, *spare}) and short_bytes() > 0:
-        evict(c, node, short_bytes(), {*keep, *spare})
+    both = {*keep, *spare}
+    if not evict(c, node, short_bytes, both) and spare:
+        evict(c, node, short_bytes, keep)
+    if not c.store.preloads.unused:
+        return
+    short_bytes = left_bytes()
+    if short_bytes > 0 and _give_up_ahead(c, node, short_bytes, both) and left_bytes() > 0:
+        evict(c, node, left_bytes(), both)
 
 
 def _give_up_ahead(c: Context, node: Node, need_bytes: int, keep: Collection[str]) -> bool:
@@ -98,68 +102,23 @@ def evict(
 
     False when nothing was sent.
     """
-    offers.settle(c)
-    victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit, partial(score_now, c))
-    doomed: list[str] = []
-    if sum(freed_bytes(c, key) for key in victims) < need_bytes:
-        enough = False
-        if c.policies.eviction.by_value:
-            victims, doomed, enough = _with_below(c, victims, need_bytes, keep, limit)
-        if whole and not enough:
-            return False
+    chosen, doomed, enough = victims.chosen(c, node, need_bytes, keep, limit)
+    if whole and not enough:
+        return False
     node.doomed.update(dict.fromkeys(doomed))
-    for key in victims:
+    for key in chosen:
         c.policies.eviction.evicted(key)
         holding = c.store.holdings[key]
         if holding.target.kind == "instance":
             instances.drain(c, c.store.instances[InstanceId(int(holding.target.key))], "evicted")
         else:
             holdings.evict(c, holding)
-    return bool(victims)
-
-
-def _with_below(
-    c: Context, victims: list[str], need_bytes: int, keep: Collection[str], limit: float
-) -> tuple[list[str], list[str], bool]:
-    """Of victims that are too small, the least worthy first: as many as free enough together with what
-    nothing stands on once they are gone and is worth less than `limit`; that; and whether it is enough.
-
-    Environments are others' too, and never counted.
-    """
-    store, freed = c.store, 0
-    gone: dict[str, int] = {}
-    doomed: list[str] = []
-    for count, victim in enumerate(victims, 1):
-        freed += freed_bytes(c, victim)
-        needs = list(store.holdings[victim].needs)
-        while needs and freed < need_bytes:
-            key = needs.pop()
-            gone[key] = gone.get(key, 0) + 1
-            holding = store.holdings.get(key)
-            if holding is None or holding.phase != "up" or holding.target.kind == "environment":
-                continue
-            if gone[key] < store.dependents[key] or key in keep:
-                continue
-            if holding.target.kind != "part":  # those go with their head, which counts them
-                if limit < inf and score_now(c, key) >= limit:
-                    continue
-                freed += store.ledger.held_bytes(key)
-                doomed.append(key)
-            needs += holding.needs
-        if freed >= need_bytes:
-            return victims[:count], doomed, True
-    return victims, doomed, False
-
-
-def _coming_bytes(c: Context, node: Node) -> int:
-    """What leaves, and what goes after that."""
-    ledger = c.store.ledger
-    return ledger.leaving[node.id] + sum(map(ledger.held_bytes, node.doomed))
+    return bool(chosen)
 
 
 def relieve(c: Context, node: Node) -> None:
     """The budget shrank, or something turned out bigger than reserved: evict until it fits again."""
     ledger = c.store.ledger
-    excess_bytes = -ledger.free_bytes(node.id) - _coming_bytes(c, node)
+    excess_bytes = -ledger.free_bytes(node.id) - victims.coming_bytes(c, node)
     if excess_bytes > 0:
         evict(c, node, excess_bytes, ())

@@ -13,10 +13,11 @@ from glowplug.control.fleet import places
 
 def settle(c: Context) -> None:
     """To be called before an eviction policy is asked for anything."""
-    while c.unoffered:
-        instance = c.store.instances[next(iter(c.unoffered))]
-        del c.unoffered[instance.id]
-        holdings.offer(c, c.holding_of(instance))
-        device = places.device_of(c, instance)
+    unoffered, instances, devices = c.unoffered, c.store.instances, c.store.fleet.devices
+    while unoffered:
+        instance = instances[next(iter(unoffered))]
+        del unoffered[instance.id]
+        holdings.offer_worker(c, instance)
+        device = None if instance.device is None else devices.get(instance.device)
         if device is not None:
             places.offer(c, device, instance.function)

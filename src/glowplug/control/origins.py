@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from glowplug.control.context import Context
-from glowplug.control.records import Version, key_of
+from glowplug.control.records import Version
 from glowplug.core.ids import NodeId
 from glowplug.core.ladder import Step
 
 
-def best_origin(c: Context, version: Version, node: str) -> Step | None:
+def best_origin(c: Context, version: Version, node: NodeId) -> Step | None:
     """From where an instance would climb at `node` now; None when not even its environment stands."""
-    holdings = c.store.holdings
     if node in version.staged_on:
         return Step.STAGED
-    environment = holdings.get(key_of("environment", node, version.environment))
+    environment = c.store.holdings.get(f"environment/{node}/{version.environment}")
     return Step.IMPORTED if environment is not None and environment.phase == "up" else None
 
 

@@ -1,11 +1,12 @@
-"""Which node a version climbs at: where most of the ladder stands already, then where most memory is free."""
+"""Which node a version climbs at: where most of the ladder stands already, then where most memory is free,
+or where what has to go for it is needed least."""
 
 from __future__ import annotations
 
 from itertools import islice
 from zlib import crc32
 
-from glowplug.control import offers
+from glowplug.control import offers, victims
 from glowplug.control.context import Context
 from glowplug.control.records import Node, Version
 from glowplug.control.sizes import instance_bytes
@@ -13,6 +14,8 @@ from glowplug.core.ids import NodeId
 
 _SAMPLED = 4
 _HOMES = 4
+_WEIGHED = 4
+"""Nodes of which is looked what would have to go there."""
 _AT_ONCE_S = 0.01
 """An environment that is made so soon, as where processes share nothing, is no reason to prefer a node."""
 
@@ -46,7 +49,14 @@ def choose(c: Context, version: Version) -> Node | None:
         height = 2 if node in version.staged_on else 1 if at_once or node in environments else 0
         return not fits, -height, -free_bytes
 
-    return store.nodes[min(candidates, key=rank)]
+    best, *others = sorted(candidates, key=rank)
+    if not c.policies.eviction.timely or store.ledger.free_bytes(best) >= need_bytes:
+        return store.nodes[best]
+    as_good = [node for node in others if rank(node)[:2] == rank(best)[:2]][: _WEIGHED - 1]
+    return min(
+        map(store.nodes.__getitem__, (best, *as_good)),
+        key=lambda node: victims.displaced_s(c, node, need_bytes),
+    )
 
 
 def homes(c: Context, version: Version) -> list[NodeId]:

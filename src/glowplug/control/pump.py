@@ -27,7 +27,8 @@ def pump(c: Context, number: FunctionId) -> None:
         versions.tidy(c, function)
         if function.gone:
             return
-    versions.advance(c, function)
+    if function.next is not None:
+        versions.advance(c, function)
     if function.active is None:
         return
     version = c.store.versions[function.active]
@@ -40,7 +41,7 @@ def pump(c: Context, number: FunctionId) -> None:
         return
     if function.on_device:
         schedule.qualify(c, function, on_device=False)
-    if function.queue:
+    if function.queue.length:
         try:
             _serve(c, function, version)
         except NoSpace as error:
@@ -51,11 +52,11 @@ def pump(c: Context, number: FunctionId) -> None:
         goals.pursue(c, function, version)
     elif version.live < replicas_wanted(c, function) and c.now_s >= function.retry_at_s:
         _keep_replicas(c, function, version)
-    if function.stage_wanted and not function.queue:
+    if function.stage_wanted and not function.queue.length:
         _stage(c, function, version)
     if function.id in c.store.preloads.wanted:
         drive.pursue(c, function, version)
-    elif version.spec.declaration.preload == "always" and not (version.live or function.queue):
+    elif version.spec.declaration.preload == "always" and not (version.live or function.queue.length):
         drive.load_always(c, function)
 
 
@@ -64,23 +65,25 @@ def _serve(c: Context, function: Function, version: Version) -> None:
     cannot yet leaves them to those that serve already."""
     view = FunctionView(c, function, version)
     dispatch = c.policies.dispatch
-    while function.queue:
+    queue = function.queue
+    while queue.length:
         choice = dispatch.decide(view, 0, c.now_s, c.rng)
         if choice.action == "run" and choice.instance is not None:
             bindings.bind(c, c.store.instances[choice.instance])
         elif choice.action == "climb":
-            head = c.store.requests[function.queue.head()]
+            head = c.store.requests[queue.head()]
             view.growing = not growth.grow(c, function, version, head)
         else:
             break
-    if not view.growing:
+    if function.starved_at is not None and not view.growing:
         lines.leave(c, function)
-    if not function.queue:
+    if not queue.length:
         return
-    _claim_lent(c, function, version)
-    if version.live and len(function.queue) > 1:
+    if version.leased:
+        _claim_lent(c, function, version)
+    if version.live and queue.length > 1:
         # The head waits for what serves already, but the last in the queue may be better off with one more.
-        last = dispatch.decide(view, len(function.queue) - 1, c.now_s, c.rng)
+        last = dispatch.decide(view, queue.length - 1, c.now_s, c.rng)
         if last.action == "climb":
             growth.grow(c, function, version)
 
@@ -101,8 +104,8 @@ def _claim_lent(c: Context, function: Function, version: Version) -> None:
         if not shared:
             lending.revoke(c, instance)
             bindings.reindex(c, instance)
-        elif instance.lease is not None and instance.lease.gateway == gateway:
-            lending.widen(c, instance, version.most_slots)
+        elif gateway in instance.leases:
+            lending.widen(c, instance, gateway)
         wanted -= 1
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from glowplug.core.ids import RequestId
-from glowplug.core.priority import PASSED_OVER, Priority
+from glowplug.core.priority import PASSED_OVER
 
 
 class Queue(msgspec.Struct):
@@ -35,7 +35,13 @@ class Queue(msgspec.Struct):
         return next(iter(self.lanes), 0)
 
     def add(self, request: RequestId, rank: int) -> None:
-        self._lane(rank)[request] = None
+        lanes = self.lanes
+        if rank in lanes:
+            lanes[rank][request] = None
+        elif lanes:
+            self._lane(rank)[request] = None
+        else:
+            lanes[rank] = {request: None}
         self.length += 1
 
     def add_first(self, request: RequestId, rank: int) -> None:
@@ -67,17 +73,20 @@ class Queue(msgspec.Struct):
     def head(self) -> RequestId:
         """Whose turn it is. Raises StopIteration when nobody waits."""
         lanes = self.lanes
-        return next(iter(lanes[self._turn() if len(lanes) > 1 else next(iter(lanes))]))
+        return next(iter(lanes[next(iter(lanes)) if len(lanes) == 1 else self._turn()]))
 
     def take(self) -> RequestId:
         """Takes the head out of the line, and counts who was passed over for it."""
-        rank = self._turn()
-        request = next(iter(self.lanes[rank]))
-        if len(self.lanes) > 1:
-            for lower in self.lanes:
+        lanes = self.lanes
+        if len(lanes) == 1:
+            rank = next(iter(lanes))
+        else:
+            rank = self._turn()
+            for lower in lanes:
                 if lower < rank:
                     self.passed[lower] = self.passed.get(lower, 0) + 1
         self.passed.pop(rank, None)
+        request = next(iter(lanes[rank]))
         self.remove(request, rank)
         return request
 
@@ -86,7 +95,7 @@ class Queue(msgspec.Struct):
         rank = next(iter(lanes))
         if len(lanes) > 1:
             for lower in lanes:
-                if self.passed.get(lower, 0) >= PASSED_OVER[Priority(lower)] and lower < rank:
+                if self.passed.get(lower, 0) >= PASSED_OVER[lower] and lower < rank:
                     return lower
         return rank
 

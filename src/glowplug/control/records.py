@@ -77,10 +77,12 @@ class Holding(msgspec.Struct):
 
 
 class LeaseState(msgspec.Struct):
-    """`in_flight` and `stuck` are what the gateway told last, `in_flight_before` the time before."""
+    """`in_flight` and `stuck` are what the gateway told last, `in_flight_before` the time before; it was lent
+    at `since_s`."""
 
     gateway: GatewayId
-    expires_s: float
+    since_s: float
+    expires_s: float = 0.0
     slots: int = 1
     in_flight: int = 0
     in_flight_before: int = 0
@@ -91,6 +93,7 @@ class LeaseState(msgspec.Struct):
 class Instance(msgspec.Struct):
     """A worker. `slot` is the index of its version it stands in, empty once it drains; `bound` what the
     controller sent there, in that order; `busy_since_s` when the first of those began, as far as is known.
+    Its slots are lent to one gateway, or in parts to several; `gateway` is the one that was sent for last.
     On a `device` it is that model's only one there, and never lent. `parts` are the keys of the other workers
     of a gang. One with a `host` is loaded inside that one's sandbox, and takes no room but there. One that is
     not `loaded` is a sandbox with nothing in it."""
@@ -110,10 +113,21 @@ class Instance(msgspec.Struct):
     busy_since_s: float = 0.0
     slot: Slot = ""
     bound: dict[RequestId, None] = {}
-    lease: LeaseState | None = None
+    leases: dict[GatewayId, LeaseState] = {}
     gateway: GatewayId | None = None
     draining: bool = False
     why: str = ""
+
+    @property
+    def lent(self) -> int:
+        """Slots, under all its leases."""
+        return sum(lease.slots for lease in self.leases.values()) if self.leases else 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests in it, as far as their gateways told."""
+        leased = sum(lease.in_flight for lease in self.leases.values()) if self.leases else 0
+        return len(self.bound) + leased
 
 
 class Version(msgspec.Struct):
@@ -125,8 +139,9 @@ class Version(msgspec.Struct):
 
     spec: FunctionSpec
     environment: str = ""
-    """`spec.environment_key`, and its rank below: both are asked for with every request."""
+    """`spec.environment_key`, and below its rank and device: they are asked for with every request."""
     rank: int = 0
+    on_device: bool = False
     facts: BundleFacts | None = None
     state: Literal["pending", "building", "built", "failed"] = "pending"
     error: str = ""
@@ -143,6 +158,8 @@ class Version(msgspec.Struct):
     busy: dict[InstanceId, None] = {}
     climbing: dict[InstanceId, None] = {}
     leased: dict[InstanceId, None] = {}
+    live: int = 0
+    """How many stand in these four."""
     keys: dict[str, None] = {}
     staged_on: dict[NodeId, None] = {}
     cached_on: dict[NodeId, None] = {}
@@ -152,14 +169,7 @@ class Version(msgspec.Struct):
 
     def __post_init__(self) -> None:
         self.environment, self.rank = self.spec.environment_key, self.spec.rank
-
-    @property
-    def on_device(self) -> bool:
-        return self.spec.declaration.device != "cpu"
-
-    @property
-    def live(self) -> int:
-        return len(self.idle) + len(self.busy) + len(self.climbing) + len(self.leased)
+        self.on_device = self.spec.declaration.device != "cpu"
 
 
 class Function(msgspec.Struct):

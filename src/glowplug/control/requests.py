@@ -14,7 +14,7 @@ from glowplug.control.records import Function, Request, Version
 from glowplug.control.wants import prewarm_of
 from glowplug.core.commands import Cancel
 from glowplug.core.events import RequestArrived, RequestCancelled, RequestStarted
-from glowplug.core.ids import RequestId
+from glowplug.core.ids import RequestId, VersionId
 from glowplug.core.priority import PASSED_OVER
 
 DEADLINE_TIMER = "deadline"
@@ -51,48 +51,45 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
     if event.deadline_s <= c.now_s:
         answers.reject(c, request, "deadline_passed", f"{function.id}: the deadline had passed on arrival")
         return
-    version = _answering(c, function)
+    # The version that will answer: the active one, else the first, which is still being built.
+    version = store.versions[function.active or function.next or VersionId("")]
     if request.rank not in PASSED_OVER:
         request.rank = version.rank
     function.goal = function.hold = None
     _tell_predictors(c, function, version)
+    if version.leased and len(store.gateways) > 1:
+        lending.share(c, version, event.gateway)
     if not _admit(c, function, version, request):
         return
     answers.enqueue(c, request)
     _watch_deadline(c, request)
-    c.touch(function.id)
+    c.dirty[function.id] = None
 
 
 def _tell_predictors(c: Context, function: Function, version: Version) -> None:
     arrivals = c.policies.arrivals
     arrivals.observe(function.id, c.now_s)
     arrivals.observe(version.environment, c.now_s)
-    drive.arrived(c, function.id)
+    if c.policies.foresee:
+        drive.arrived(c, function.id)
     warm_from_s = prewarm_of(c, version).arrived(function.id, c.now_s)
     if warm_from_s < inf:
         c.set_timer(f"prewarm:{function.id}", warm_from_s)
 
 
-def _answering(c: Context, function: Function) -> Version:
-    """The version that will answer: the active one, else the first, which is still being built."""
-    number = function.active if function.active is not None else function.next
-    assert number is not None
-    return c.store.versions[number]
-
-
 def _admit(c: Context, function: Function, version: Version, request: Request) -> bool:
-    if version.idle and not function.queue:
-        return True
     queue, waiting = function.queue, c.store.waiting
+    if version.idle and not queue.length:
+        return True
     declared = version.spec.declaration
-    queued = len(queue) + function.lined
+    queued = queue.length + function.lined
     if queued >= declared.max_queue and (queued or not _may_start_at_once(version.live)):
         run_s = c.policies.costs.expect_s(version.spec.version, "run")
         wait_s = max(0.1, queued * run_s / max(1, version.live * declared.target_concurrency))
         words = f"{function.id}: {queued} requests wait already (max_queue)"
         if not _make_room(c, queue, request, "queue_full", words, wait_s):
             return False
-    waiting_over_all = len(waiting) + c.store.fleet.lined
+    waiting_over_all = waiting.length + c.store.fleet.lined
     if waiting_over_all >= c.settings.max_queued:
         words = f"{waiting_over_all} requests wait over all functions"
         return _make_room(c, waiting, request, "overloaded", words, 1.0)
@@ -125,7 +122,9 @@ def _watch_deadline(c: Context, request: Request) -> None:
         store.deadlines = [entry for entry in store.deadlines if not _is_answered(live.get(entry[1]))]
         heapify(store.deadlines)
     heappush(store.deadlines, (request.deadline_s, request.id))
-    _arm_deadline(c)
+    armed_s = store.timers.get(DEADLINE_TIMER)
+    if armed_s is None or request.deadline_s < armed_s:
+        _arm_deadline(c)
 
 
 def _arm_deadline(c: Context) -> None:
@@ -181,7 +180,7 @@ def on_cancelled(c: Context, event: RequestCancelled) -> None:
 def _stop_leased(c: Context, event: RequestCancelled) -> None:
     """A request that a gateway sent under a lease, which only the gateway knows of."""
     instance = c.store.instances.get(event.instance) if event.instance is not None else None
-    if instance is not None and instance.lease is not None:
+    if instance is not None and instance.leases:
         grace_s = c.settings.cancel_grace_s
         c.emit(Cancel(id=c.command_id(), request=event.request, instance=instance.id, grace_s=grace_s))
 

@@ -17,7 +17,7 @@ _LOOK_AGAIN_S = 1.0
 
 def rest(c: Context, instance: Instance) -> None:
     """An instance could take a request and none waits: it is lent, kept, or, when it is idle, let go."""
-    function, version = c.function_of(instance), c.version_of(instance)
+    function, version = c.store.functions[instance.function], c.store.versions[instance.version]
     if instance.bound:
         if instance.device is not None:
             return
@@ -29,7 +29,7 @@ def rest(c: Context, instance: Instance) -> None:
         instances.drain(c, instance, "superseded")
         return
     on_device = instance.device is not None
-    if instance.version != function.active or (function.queue and not on_device):
+    if instance.version != function.active or (function.queue.length and not on_device):
         return
     if instance.host is not None:
         return

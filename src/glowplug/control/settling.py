@@ -17,10 +17,13 @@ Mark = TypeVar("Mark")
 
 def settle(c: Context) -> None:
     """Follows up on what the event changed, until nothing is marked."""
+    dirty = c.dirty
     while True:
-        pumped = bool(c.dirty)
-        while c.dirty:
-            pump(c, _take(c.dirty))
+        pumped = bool(dirty)
+        while dirty:
+            number = next(iter(dirty))
+            del dirty[number]
+            pump(c, number)
         if c.fleet_check:
             # Before memory is given to others: what has just come to a device may be about to be used.
             c.fleet_check = False
@@ -43,7 +46,7 @@ def settle(c: Context) -> None:
             idle = c.store.instances.get(_take(c.idled))
             if idle is not None and idle.slot in ("idle", "busy"):
                 rest(c, idle)
-        elif pumped or c.preload_check:
+        elif (pumped or c.preload_check) and c.policies.preload.foresees:
             c.preload_check = False
             drive.run(c)
         else:

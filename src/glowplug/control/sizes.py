@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
-from glowplug.control.records import Version, key_of
+from glowplug.control.records import Instance, Version
 from glowplug.core.ids import InstanceId, NodeId
 
 
@@ -28,7 +28,8 @@ def instance_bytes(c: Context, version: Version) -> int:
     facts = version.facts
     if c.settings.substrate == "process":
         return max(version.spec.declaration.memory_bytes, loaded_bytes(version))
-    return _padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0)
+    most_bytes = 0 if facts is None else max(facts.peak_bytes, facts.parked_bytes)
+    return int(most_bytes * c.settings.reserve_factor) + c.settings.reserve_margin_bytes
 
 
 def loaded_bytes(version: Version) -> int:
@@ -42,20 +43,27 @@ def weight_bytes(version: Version) -> int:
 
 def freed_bytes(c: Context, key: str) -> int:
     """What is free once this holding is gone: with the head of a gang go its parts."""
-    ledger, holding = c.store.ledger, c.store.holdings[key]
-    if holding.target.kind != "instance":
-        return ledger.held_bytes(key)
-    parts = c.store.instances[InstanceId(int(holding.target.key))].parts
-    return ledger.held_bytes(key) + sum(map(ledger.held_bytes, parts))
+    target = c.store.holdings[key].target
+    if target.kind != "instance":
+        return c.store.ledger.held_bytes(key)
+    return worker_bytes(c, c.store.instances[InstanceId(int(target.key))])
 
 
-def too_big(c: Context, version: Version, node: str, top_bytes: int) -> str | None:
+def worker_bytes(c: Context, instance: Instance) -> int:
+    """What a worker holds, and the parts of its gang."""
+    ledger = c.store.ledger
+    own_bytes = ledger.entries[instance.key].held_bytes
+    return own_bytes + sum(map(ledger.held_bytes, instance.parts)) if instance.parts else own_bytes
+
+
+def too_big(c: Context, version: Version, node: NodeId, top_bytes: int) -> str | None:
     """Words when `top_bytes`, with what they must stand on, could never fit at `node`."""
-    environment = key_of("environment", node, version.spec.environment_key)
-    base_bytes = c.store.ledger.held_bytes(environment) or environment_bytes(c, version.spec.environment_key)
+    ledger, environment = c.store.ledger, version.environment
+    held = ledger.entries.get(f"environment/{node}/{environment}")
+    base_bytes = (0 if held is None else held.held_bytes) or environment_bytes(c, environment)
     total_bytes = base_bytes + top_bytes
-    context_bytes = c.store.nodes[NodeId(node)].context_bytes
-    budget_bytes = c.store.ledger.budget[node] - context_bytes
+    context_bytes = c.store.nodes[node].context_bytes
+    budget_bytes = ledger.budget[node] - context_bytes
     if total_bytes <= budget_bytes:
         return None
     beside = " beside its devices' contexts" if context_bytes else ""

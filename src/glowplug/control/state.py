@@ -45,7 +45,7 @@ class _Snapshot(msgspec.Struct):
 
 def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
     instance = c.store.instances.get(event.instance)
-    if instance is not None and instance.lease is not None:
+    if instance is not None and instance.leases:
         first = False
         if lending.take_report(c, instance, event):
             first = c.store.preloads.note_used(instance.id)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from glowplug.control import goals
 from glowplug.control.context import Context
-from glowplug.control.records import Function, Instance, Version, key_of
+from glowplug.control.records import Function, Version, key_of
 from glowplug.control.sizes import freed_bytes
 from glowplug.control.state import ControlState
 from glowplug.control.wants import replicas_wanted
@@ -173,7 +173,7 @@ def _held(c: Context, versions: list[Version]) -> tuple[HeldStatus, ...]:
             if target.kind == "instance":
                 instance = c.store.instances[InstanceId(int(target.key))]
                 unused = instance.id in c.store.preloads.unused
-                if holding.phase == "up" and _in_flight(instance):
+                if holding.phase == "up" and instance.in_flight:
                     step = "busy"
             found = counts.setdefault((target.node, step), [0, 0, 0])
             found[0] += 1
@@ -184,10 +184,6 @@ def _held(c: Context, versions: list[Version]) -> tuple[HeldStatus, ...]:
         HeldStatus(node, step, *counts[node, step])
         for node, step in sorted(counts, key=lambda each: (each[0], order.index(each[1])))
     )
-
-
-def _in_flight(instance: Instance) -> int:
-    return len(instance.bound) + (instance.lease.in_flight if instance.lease else 0)
 
 
 def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[InstanceStatus], int]:
@@ -202,7 +198,7 @@ def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[Instan
             if holding.target.kind != "instance":
                 continue
             instance = c.store.instances[InstanceId(int(holding.target.key))]
-            in_flight = _in_flight(instance)
+            in_flight = instance.in_flight
             step = holding.phase if holding.phase != "up" else "busy" if in_flight else "parked"
             unused = instance.id in c.store.preloads.unused
             found.append(

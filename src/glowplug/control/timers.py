@@ -9,7 +9,7 @@ from glowplug.control.context import Context
 from glowplug.control.fleet import devices
 from glowplug.control.preloading import drive
 from glowplug.core.events import TimerFired
-from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, GatewayId, InstanceId, RequestId
 
 _EARLY_S = 1e-3
 """A clock may be read a little before the time it was asked to fire at."""
@@ -27,8 +27,9 @@ def on_fired(c: Context, event: TimerFired) -> None:
 
 def _lease(c: Context, name: str) -> None:
     """The gateway said nothing for a whole life of the lease, or did not give it back: it is gone."""
-    instance = c.store.instances.get(InstanceId(int(name)))
-    if instance is not None and instance.lease is not None:
+    number, _, gateway = name.partition(":")
+    instance = c.store.instances.get(InstanceId(int(number)))
+    if instance is not None and GatewayId(gateway) in instance.leases:
         lending.drop(c, instance)
         instances.kill(c, instance, "its gateway fell silent")
         c.touch(instance.function)

@@ -98,12 +98,12 @@ def _check_instances(store: Store) -> None:
         holding = store.holdings[instance.key]
         slots = [s for s in ("idle", "busy", "climbing", "leased") if number in getattr(version, s)]
         assert slots == ([instance.slot] if instance.slot else []), f"instance {number} stands in {slots}"
-        in_it = len(instance.bound) + (instance.lease.slots if instance.lease else 0)
+        in_it = len(instance.bound) + instance.lent
         assert in_it <= MOST_IN_ONE, f"{in_it} requests may be in instance {number}"
         gone = instance.draining or holding.phase == "descending"
         assert gone == (instance.slot == ""), f"instance {number} drains, yet stands in {instance.slot!r}"
         if gone:
-            occupied = instance.bound or instance.lease or number in store.guests
+            occupied = instance.bound or instance.leases or number in store.guests
             assert occupied or holding.phase == "descending", f"{number} lingers"
         if instance.slot == "idle":
             assert holding.phase == "up", f"instance {number} is idle while {holding.phase}"
@@ -111,6 +111,8 @@ def _check_instances(store: Store) -> None:
         for slot in ("idle", "busy", "climbing", "leased"):
             for number in getattr(version, slot):
                 assert number in store.instances, f"{slot} instance {number} is gone"
+        live = len(version.idle) + len(version.busy) + len(version.climbing) + len(version.leased)
+        assert version.live == live, f"{version.spec.version}: {version.live} are live, not {live}"
 
 
 def _check_holdings(store: Store) -> None:
@@ -167,11 +169,15 @@ def _check_timers(store: Store) -> None:
         if kind in ("climb", "descend"):
             assert CommandId(int(name)) in store.commands, f"timer {key} has no command"
         elif kind in ("keep", "lease"):
-            instance = store.instances.get(InstanceId(int(name)))
+            where, _, gateway = name.partition(":")
+            instance = store.instances.get(InstanceId(int(where)))
             assert instance is not None, f"timer {key} has no instance"
-            assert kind == "keep" or instance.lease is not None, f"timer {key} has no lease"
+            assert kind == "keep" or gateway in instance.leases, f"timer {key} has no lease"
         elif kind == "cancel":
             assert store.requests[RequestId(int(name))].stopping, f"timer {key} has no request"
     for number, instance in store.instances.items():
-        assert instance.lease is None or f"lease:{number}" in store.timers, f"lease of {number} has no end"
+        for gateway, lease in instance.leases.items():
+            assert gateway == lease.gateway, f"a lease of {number} is {lease.gateway}'s and {gateway}'s"
+            assert lease.slots > 0, f"{gateway} is lent nothing of {number}"
+            assert f"lease:{number}:{gateway}" in store.timers, f"{gateway}'s lease of {number} has no end"
     assert bool(store.deadlines) <= ("deadline" in store.timers), "deadlines without a timer"

@@ -53,8 +53,9 @@ class FunctionView:
         soonest_s = inf
         room, shared = self._version.slots, capacity.is_shared(self._version.most_slots)
         for instance in self._used():
-            lease = instance.lease
-            most = room if lease is None else capacity.overflow(lease.slots) if shared else 0
+            most = room
+            if instance.leases:
+                most = capacity.overflow(instance.lent, len(self._c.store.gateways)) if shared else 0
             if len(instance.bound) < most and not self._is_stuck(instance):
                 starts_s = self._starts_in_s(instance)
                 if starts_s < soonest_s:
@@ -103,7 +104,7 @@ class FunctionView:
     def pressed(self) -> bool:
         """Whether requests wait in the sockets of every lent instance, as far as its gateway told."""
         return not self._version.idle and all(
-            instance.lease is None or self._lent(instance) > self._at_once for instance in self._used()
+            not instance.leases or self._lent(instance) > self._at_once for instance in self._used()
         )
 
     def _used(self) -> chain[Instance]:
@@ -114,16 +115,17 @@ class FunctionView:
         )
 
     def _lent(self, instance: Instance) -> int:
-        """Requests in it under its lease. Who asks here found no free slot, so while there is a queue all are
-        in use; else what was told twice in a row counts, for a burst is over before another worker is up."""
-        lease = instance.lease
-        if lease is None:
+        """Requests in it under its leases. Who asks here found no free slot, so while there is a queue all
+        are in use; else what was told twice in a row counts, for a burst is over before another is up."""
+        if not instance.leases:
             return 0
-        return lease.slots if self._function.queue else min(lease.in_flight, lease.in_flight_before)
+        if self._function.queue:
+            return instance.lent
+        return sum(min(lease.in_flight, lease.in_flight_before) for lease in instance.leases.values())
 
     def _is_stuck(self, instance: Instance) -> bool:
         """What runs there takes far longer than usual: a request is better off in the queue."""
-        if instance.lease is not None and instance.lease.stuck:
+        if instance.leases and any(lease.stuck for lease in instance.leases.values()):
             return True
         return (
             len(instance.bound) >= self._version.at_once
@@ -136,14 +138,14 @@ class FunctionView:
         take as long again."""
         run_s, at_once = self.run_s, self._at_once
         if self._is_stuck(instance):
-            since_s = instance.busy_since_s if instance.lease is None else instance.used_s
+            since_s = instance.used_s if instance.leases else instance.busy_since_s
             return self._c.now_s - since_s
         before = len(instance.bound) + self._lent(instance)
         left_s = 0.0
         if self._c.store.holdings[instance.key].phase == "climbing":
             left_s = self._climb_left_s(instance) + (run_s if before >= at_once else 0.0)
         elif before >= at_once:
-            left_s = run_s if instance.lease is not None else self._left_s(instance.busy_since_s, run_s)
+            left_s = run_s if instance.leases else self._left_s(instance.busy_since_s, run_s)
         return left_s + max(0, before - at_once) * run_s / at_once
 
     def _climb_left_s(self, instance: Instance) -> float:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from math import log
 
 from glowplug.control.context import Context
-from glowplug.control.origins import best_origin, load_s
+from glowplug.control.origins import load_s
 from glowplug.control.records import Function, Holding, Instance, Version
-from glowplug.control.sizes import freed_bytes, weight_bytes
+from glowplug.control.sizes import weight_bytes, worker_bytes
 from glowplug.control.wants import replicas_wanted
 from glowplug.core.ids import FunctionId, InstanceId, VersionId
-from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
 from glowplug.policy.costs import DISK_BYTES_PER_S
 from glowplug.policy.eviction import EvictionPolicy, Worth
@@ -24,8 +23,10 @@ _RETIRED_RANK = -20.0
 def worth(c: Context, holding: Holding) -> Worth:
     """What keeping an idle holding spares: how often it is asked for, and seconds each time. What many share
     was used when what stands on it was asked for."""
+    if holding.target.kind == "instance":
+        return worth_of_worker(c, c.store.instances[InstanceId(int(holding.target.key))])
     costs, arrivals = c.policies.costs, c.policies.arrivals
-    held_bytes = freed_bytes(c, holding.key)
+    held_bytes = c.store.ledger.held_bytes(holding.key)
     if holding.target.kind == "environment":
         name = holding.target.key
         soon = 1.0 if c.policies.eviction.timely else 0.0
@@ -40,25 +41,40 @@ def worth(c: Context, holding: Holding) -> Worth:
         needed = 0.0
     if holding.target.kind == "weights" and version.on_device:
         return worth_below_devices(c, version, rank, needed)
-    if holding.target.kind != "instance":
-        saved_s = held_bytes / DISK_BYTES_PER_S
-        if holding.target.kind == "version":
-            saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
-        uses, used_s = arrivals.seen(function.id)
-        return Worth(
-            rank, saved_s, held_bytes, _is_pinned(function, version), needed=needed, used_s=used_s, uses=uses
-        )
-    origin = best_origin(c, version, holding.target.node) or Step.LOCAL
-    pinned = _is_kept(c, function, version)
-    instance = c.store.instances[InstanceId(int(holding.target.key))]
-    saved_s, used_s = costs.climb_s(name, origin), instance.used_s
-    needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
-    return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=instance.uses)
+    saved_s = held_bytes / DISK_BYTES_PER_S
+    if holding.target.kind == "version":
+        saved_s = costs.expect_s(name, "imported") - costs.expect_s(name, "staged")
+    uses, used_s = arrivals.seen(function.id)
+    pinned = _is_pinned(function, version)
+    return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=uses)
+
+
+def worth_of_worker(c: Context, instance: Instance) -> Worth:
+    """What keeping an idle worker spares: the climb of the next one."""
+    version, function = c.store.versions[instance.version], c.store.functions[instance.function]
+    rank, needed = demand(c, version), 0.0
+    if instance.version not in (function.active, function.next):
+        rank += _RETIRED_RANK
+    elif c.policies.eviction.timely:
+        needed = needed_soon(c, instance.function, c.policies.eviction)
+        needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
+    climb = "staged" if instance.node in version.staged_on else "imported"
+    return Worth(
+        rank,
+        c.policies.costs.expect_s(instance.version, climb),
+        worker_bytes(c, instance),
+        _is_kept(c, function, version),
+        needed=needed,
+        used_s=instance.used_s,
+        uses=instance.uses,
+    )
 
 
 def _is_kept(c: Context, function: Function, version: Version) -> bool:
     """Whether none of its workers is to go, but for a request that finds no other room."""
-    return version.live <= replicas_wanted(c, function) or _is_pinned(function, version)
+    if version.spec.declaration.pin and version.spec.version == function.active:
+        return True
+    return version.live <= replicas_wanted(c, function)
 
 
 def _is_pinned(function: Function, version: Version) -> bool:
@@ -69,6 +85,7 @@ def worth_on_device(c: Context, instance: Instance, left: int = 0) -> Worth:
     """What keeping a model on its device spares: the load from where its node has it else. `left` copies are
     counted that have just gone."""
     version, function = c.store.versions[instance.version], c.store.functions[instance.function]
+    policy = c.policies.device_eviction
     copies, at_once = len(c.store.fleet.where.get(instance.function, ())) + left, 0.0
     if copies > 1:
         rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
@@ -79,7 +96,7 @@ def worth_on_device(c: Context, instance: Instance, left: int = 0) -> Worth:
         held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
         pinned=_is_kept(c, function, version),
         copies=max(1, copies),
-        needed=needed_soon(c, instance.function, c.policies.device_eviction),
+        needed=needed_soon(c, instance.function, policy) if policy.timely else 0.0,
         at_once=at_once,
         used_s=instance.used_s,
         uses=instance.uses,

@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -33,7 +34,7 @@ _SAFETENSORS_TYPES = {
 
 def encode_arguments(arguments: Any) -> tuple[str, bytes]:
     """(content type, body). A lone array becomes `.npy`, whose argument's name, when it is known, travels
-    as a parameter of the content type. Raises InvalidArguments for what has no JSON form."""
+    as a parameter of the content type, percent-encoded. Raises InvalidArguments for what has no JSON form."""
     if arguments is None:
         return JSON, b"{}"
     if isinstance(arguments, (bytes, bytearray, memoryview)):
@@ -42,7 +43,7 @@ def encode_arguments(arguments: Any) -> tuple[str, bytes]:
         name, value = next(iter(arguments.items()))
         array = _as_array(value)
         if array is not None:
-            return f"{NPY}; argument={name}", _npy(array)
+            return f"{NPY}; argument={quote(str(name))}", _npy(array)
     array = _as_array(arguments)
     if array is not None:
         return NPY, _npy(array)

@@ -112,6 +112,7 @@ class Cancel(_Command, frozen=True):
 
 class Lease(_Command, frozen=True):
     """Lend `slots` of an instance to a gateway until `expires_s`; granting again renews, and may change them.
+    Other gateways may have others of its slots.
 
     So many requests may be in the worker at once; it runs them in their order, `at_once` at a time. Nobody
     is to be sent behind as many that have not moved for `patience_s`: they take far longer than usual.

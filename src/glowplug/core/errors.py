@@ -8,7 +8,7 @@ GlowplugError
 |  |- UnknownDevice 404, UnknownRequest 404
 |  |- MethodNotAllowed 405, DeployConflict 409, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
 |  |- InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422, HeadTooLarge 431
-|- FunctionFailed 500  the function's own code raised; its last line is the message
+|- FunctionFailed 500  the function's own code raised; what it raised says so (`in_words`)
 |- CapacityError       try again later; carries retry_after_s
 |  |- QueueFull 429, Overloaded 503, Unavailable 503, DeviceFailed 503
 |  |- NoSpace 507, DeviceFull 507
@@ -21,7 +21,14 @@ GlowplugError
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
+
+import msgspec
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be: for a text that is none, and for what is
+nested without end, it has no exception of its own."""
 
 
 class GlowplugError(Exception):
@@ -39,6 +46,13 @@ class GlowplugError(Exception):
 def sayable(message: str) -> str:
     """As it can be sent: what stands for bytes that are no text, as in a file's name, is spelt out."""
     return message.encode("utf-8", "backslashreplace").decode()
+
+
+def in_words(error: BaseException) -> str:
+    """What a user's exception says, as a traceback ends: its class and all lines of its message and notes.
+    Of a SyntaxError that is the last line, behind the place."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return text.splitlines()[-1] if isinstance(error, SyntaxError) else text
 
 
 class UserError(GlowplugError):

@@ -29,7 +29,7 @@ NICE = {Priority.INTERACTIVE: 0, Priority.BATCH: 10, Priority.BACKGROUND: 19}
 """The kernel's weight of a function's processes: 1024, 110 and 15, to be read as shares of a busy core."""
 BUILD_NICE = 10
 """At least this nice is who builds: a deploy must not slow down what is served."""
-PASSED_OVER = {Priority.INTERACTIVE: 0, Priority.BATCH: 8, Priority.BACKGROUND: 32}
+PASSED_OVER: dict[int, int] = {Priority.INTERACTIVE: 0, Priority.BATCH: 8, Priority.BACKGROUND: 32}
 """How often others may go before the oldest of a class that waits in the same line; the next turn is its own.
 So nobody starves, and a class costs those above it at most one turn in nine or in 33."""
 WORTH = {Priority.INTERACTIVE: 1.0, Priority.BATCH: 0.25, Priority.BACKGROUND: 0.0625}

@@ -180,7 +180,7 @@ class BackgroundPost:
             rejected = self._exchange.take_rejected()
             steps = {key.layer for key in came if key.layer < NOTES}
             if step is not None:
-                self._answers += self._exchange.ask_overtaken(step)
+                self._answers += self._wire.overdue(step, is_quiet=self._stalled)
                 steps.add(step)
             present = {
                 (each, source): payload

@@ -22,7 +22,7 @@ from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.schedule import parts_of
 from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
-from glowplug.policy.plans.model import RUNTIME_BYTES
+from glowplug.policy.plans.model import HEAVY, RUNTIME_BYTES
 
 MAPPED_RUNTIME_BYTES = 640 * 2**20
 """Address space of a worker without its part: that of libraries which it never touches, and threads, too."""
@@ -32,8 +32,6 @@ _IN_MEMORY = ("memory", "shared_memory")
 """Channels on which a message comes without anybody's help."""
 _FORMS: dict[str, Form] = {"memory": "plain", "shared_memory": "plain", "nats": "light"}
 """Where bytes cost nothing; elsewhere there are as few as can be."""
-_HEAVY = 50_000_000
-"""Edges times samples of a layer and worker: some 20 ms of one core."""
 _SENT = "rows_sent.json"
 Held = tuple[int, int]
 """Bytes of weights, and of activations and what is worked in."""
@@ -110,10 +108,9 @@ def deploy(
 
 
 def _is_heavy(network: Network, assignment: Assignment) -> bool:
-    """Whether a layer takes a worker so long that what two threads take to tell each other does not count."""
     edges = max(network.edges(index) for index in range(network.layers))
     each = max((share.samples * edges // len(share.members) for share in assignment.shares), default=0)
-    return each >= _HEAVY
+    return each >= HEAVY
 
 
 def held_bytes(orders: Orders, worker: int) -> Held:

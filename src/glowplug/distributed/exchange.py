@@ -57,6 +57,7 @@ class Exchange:
         self._predecessor_asked = replays and place.incarnation > 0
         self._rejected: list[MessageKey] = []
         self._read_again: set[MessageKey] = set()
+        self._strange: dict[tuple[int, int], set[MessageKey]] = {}
         self._limit_bytes = limit_bytes
         self._sources = {step: tuple(sorted(who)) for step, who in sources.items() if step >= first}
         self._targets = {step: tuple(who) for step, who in targets.items()}
@@ -101,20 +102,26 @@ class Exchange:
             for key in assembly.wanted
         }
 
-    def wanted_ahead(self, step: int) -> set[MessageKey]:
+    def wanted_ahead(self, step: int, left_out: Collection[int] = ()) -> set[MessageKey]:
         """What the sources whose payload for a step is missing send next, and what they sent again to whom
-        this worker took over from."""
+        this worker took over from. Where looks are calls, not of those that left it out or were asked: it
+        would tell nothing new."""
         missing = self.missing(step)
         ahead = {
             key
             for source in missing
             if (after := self._after[step, source]) is not None and (after, source) not in self._came
+            if not self.looks_are_calls or not (source in left_out or self._is_asked(step, source))
             for assembly in self._assembling(after, source)
             for key in assembly.wanted
         }
-        if self._predecessor_asked:
-            ahead |= {self._key(step, self.place.worker, 1, source) for source in missing}
-        return ahead
+        return ahead | self.wanted_answers(step, missing)
+
+    def wanted_answers(self, step: int, sources: Iterable[int]) -> set[MessageKey]:
+        """What these sent again to whom this worker took over from, if it did."""
+        if not self._predecessor_asked:
+            return set()
+        return {self._key(step, self.place.worker, 1, source) for source in sources}
 
     def wanted_notes(self, partners: Collection[int] | None = None, stalls: int = 0) -> set[MessageKey]:
         """What other workers, or these of them, may have to say about what was sent."""
@@ -166,13 +173,14 @@ class Exchange:
             return []
         return [message for source in self.missing(step) for message in self._need(step, source)]
 
-    def ask_overtaken(self, step: int) -> Outgoing:
-        """Requests, once, for what a step misses of sources whose next payload has come. Raises
-        ReplayImpossible."""
+    def ask_overtaken(self, step: int, left_out: Collection[int] = ()) -> Outgoing:
+        """Requests, once, for what a step misses of sources whose next payload has come, and of those that
+        left it out. Raises ReplayImpossible."""
         overtaken = [
             source
             for source in self.missing(step)
-            if (self._after[step, source], source) in self._came and len(self._assembling(step, source)) == 1
+            if source in left_out or (self._after[step, source], source) in self._came
+            if not self._is_asked(step, source)
         ]
         return [message for source in overtaken if self.keep for message in self._need(step, source)]
 
@@ -203,13 +211,16 @@ class Exchange:
             try:
                 complete = assembly.add({key: message})
             except FrameError as error:
-                if isinstance(error, FrameVersion) and len(attempts) >= _MOST_VERSION_ERRORS:
-                    raise  # not damage that looks like it
+                if isinstance(error, FrameVersion):
+                    self._strange.setdefault((step, source), set()).add(key)
+                    if len(self._strange[step, source]) >= _MOST_VERSION_ERRORS:
+                        raise  # not damage that looks like it
                 self.damaged += 1
                 return self._mend(key)
             if complete:
                 self._came[step, source] = complete[0][1]
                 del self._assemblies[step, source]
+                self._strange.pop((step, source), None)
                 break
         return []
 
@@ -261,6 +272,9 @@ class Exchange:
             )
         attempts.append(Assembly([self._key(step, self.place.worker, attempt, source)]))
         return self._notes.tell(source, Need(step, attempt))
+
+    def _is_asked(self, step: int, source: int) -> bool:
+        return len(self._assembling(step, source)) > 1
 
     def _assembling(self, step: int, source: int) -> list[Assembly]:
         """One for each attempt: whichever is complete first will do."""

@@ -15,7 +15,8 @@ import msgspec
 from glowplug.distributed.channels.base import Buffer, Channel, MessageKey
 from glowplug.distributed.start import Place
 
-_LOOK_S = 0.02
+_LOOK_S, _SHORT_S = 0.02, 0.001
+"""Who waits looks at least so often, and at most, whether what was delayed is due."""
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -93,15 +94,21 @@ class FaultyChannel:
 
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         until_s = self._clock() + timeout_s
+        left_out = self.left_out(wanted)
         while True:
             with self._sending:
                 held, self._overtaken = self._overtaken, []
                 self._pass_on([*held, *self._due()])
-                look_s = _LOOK_S if self._delayed else timeout_s
+                wait_s = timeout_s
+                if self._delayed:
+                    wait_s = min(_LOOK_S, max(_SHORT_S, self._delayed[0][0] - self._clock()))
             left_s = max(0.0, until_s - self._clock())
-            came = self._channel.receive(wanted, min(left_s, look_s))
-            if came or not left_s:
+            came = self._channel.receive(wanted, min(left_s, wait_s))
+            if came or self._clock() >= until_s or self.left_out(wanted) - left_out:
                 return came
+
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        return self._channel.left_out(wanted)
 
     def reject(self, keys: Collection[MessageKey]) -> None:
         self._channel.reject(keys)

@@ -74,13 +74,22 @@ class Wire:
         silence that is what tells of a loss: that a source went on, or that it needs something itself."""
         exchange = self.exchange
         wanted = set() if step is None else exchange.wanted(step)
-        if step is not None and exchange.keep and (is_quiet or not self.looks_are_calls):
-            wanted |= exchange.wanted_ahead(step)
+        if step is not None and exchange.keep:
+            left_out = self._left_out(step)
+            if is_quiet or not self.looks_are_calls:
+                wanted |= exchange.wanted_ahead(step, left_out)
+            else:
+                wanted |= exchange.wanted_answers(step, left_out)
         if self._tells and (is_stalled or not self.looks_are_calls):
             wanted |= exchange.wanted_notes(stalls=self.timing.stalls)
-        elif self._tells and is_quiet and step is not None:
+        elif self._tells and step is not None and (is_quiet or self._expects_notes(step)):
             wanted |= exchange.wanted_notes(exchange.missing(step), self.timing.stalls)
         return wanted
+
+    def overdue(self, step: int, *, is_quiet: bool) -> Outgoing:
+        """Requests, once, for what must be lost, or as good as lost: its source went on, or has left it out
+        and it is quiet."""
+        return self.exchange.ask_overtaken(step, self._left_out(step) if is_quiet else ())
 
     def send(self, messages: Outgoing) -> None:
         if messages:
@@ -95,6 +104,14 @@ class Wire:
 
     def fence(self, step: int) -> None:
         self.timing.patiently(lambda: self._channel.fence(self._epoch, step))
+
+    def _expects_notes(self, step: int) -> bool:
+        """Who was asked once will be asked again, and by the last that it waits for: that one misses
+        something."""
+        return self.exchange.sent_again > 0 and len(self.exchange.missing(step)) == 1
+
+    def _left_out(self, step: int) -> set[int]:
+        return {key.source for key in self._channel.left_out(self.exchange.wanted(step))}
 
 
 class InlinePost:
@@ -146,12 +163,12 @@ class InlinePost:
             if self._timing.is_stalled() and step is not None:
                 self._wire.send(self._exchange.ask_again(step))
             quiet, stalled = self._timing.is_quiet(), step is None or self._timing.stalls > 0
+            if step is not None:
+                self._wire.send(self._wire.overdue(step, is_quiet=quiet))
             wanted = self._wire.wanted(step, is_quiet=quiet, is_stalled=stalled)
             came = self._wire.receive(wanted, self._timing.look_s())
             self._wire.send(self._exchange.deliver(came))
             self._wire.reject(self._exchange.take_rejected())
-            if step is not None:
-                self._wire.send(self._exchange.ask_overtaken(step))
             if any(step is None or key.layer == step for key in came):
                 self._timing.heard()
         self._timing.end()

@@ -4,14 +4,16 @@ payloads of the sizes that a spread says and workers that wait instead of comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from glowplug.distributed.channels.background import BackgroundChannel
 from glowplug.distributed.channels.base import Channel, MessageKey, Room
+from glowplug.distributed.channels.clock import Gate
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.metered.blobs import VirtualBlobs
 from glowplug.distributed.channels.metered.cloud import Cloud
@@ -110,6 +112,9 @@ class _Workers:
         """One worker's task, from its start to its end."""
         steps = self._spread.steps
         self._time.sleep(self._begun[worker] + self._load[worker])
+        if self._spread.beside:
+            self._work_beside(worker, end)
+            return
         for step in range(steps):
             if not self._spread.lag:
                 self._receive(worker, end, step)
@@ -121,6 +126,33 @@ class _Workers:
         self._send(worker, end, steps)
         self._receive(worker, end, steps)
         self._ended[worker] = self._time.now_s() - self._opened_s
+
+    def _work_beside(self, worker: int, end: Channel) -> None:
+        """One of a pipeline's that sends what it computed, and receives what it needs next, meanwhile: the
+        latter not where each look costs a call (`BackgroundPost`)."""
+        steps, sender = self._spread.steps, BackgroundChannel(end, self._time)
+        came = [self._time.gate() for _ in range(steps)]
+        ahead = not end.limits.looks_are_calls
+        if ahead:
+            self._time.spawn(partial(self._receive_all, worker, end, came))
+        for step in range(steps):
+            if ahead:
+                came[step].wait(_PATIENCE_S)
+            else:
+                self._collect(worker, end, step)
+            self._take_in(worker, step)
+            self._time.sleep(self._before[step, worker])
+            self._send(worker, sender, step)
+            self._time.sleep(self._after[step, worker])
+        self._send(worker, sender, steps)
+        sender.flush()
+        self._receive(worker, end, steps)
+        self._ended[worker] = self._time.now_s() - self._opened_s
+
+    def _receive_all(self, worker: int, end: Channel, came: Sequence[Gate]) -> None:
+        for step, gate in enumerate(came):
+            self._collect(worker, end, step)
+            gate.set()
 
     def result(self, meter: Meter) -> SimulatedRun:
         workers = self._spread.workers
@@ -155,6 +187,10 @@ class _Workers:
             )
 
     def _receive(self, worker: int, end: Channel, step: int) -> None:
+        self._collect(worker, end, step)
+        self._take_in(worker, step)
+
+    def _collect(self, worker: int, end: Channel, step: int) -> None:
         sources = self._wanted.get((step, worker))
         if not sources:
             return
@@ -162,7 +198,10 @@ class _Workers:
         while assembly.wanted:
             assembly.add(end.receive(assembly.wanted, _PATIENCE_S))
         end.fence(0, step + 1)
-        self._time.sleep(self._taking[step, worker])
+
+    def _take_in(self, worker: int, step: int) -> None:
+        if (step, worker) in self._wanted:
+            self._time.sleep(self._taking[step, worker])
 
 
 def _key(step: int, source: int, target: int) -> MessageKey:

@@ -153,7 +153,7 @@ class LocalEngine:
         settings = msgspec.json.encode(self.settings).decode()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", COMMAND, str(theirs.fileno()), str(os.getpid()), settings],
+                [sys.executable, "-P", "-c", COMMAND, str(theirs.fileno()), str(os.getpid()), settings],
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True,
             )  # fmt: skip
         finally:

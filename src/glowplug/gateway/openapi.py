@@ -9,13 +9,14 @@ import msgspec
 
 from glowplug.core.errors import BY_CODE, GlowplugError
 from glowplug.core.ids import DEFAULT_NAMESPACE
-from glowplug.core.priority import LABELS
+from glowplug.core.priority import AS_DECLARED, LABELS, Priority
 from glowplug.core.specs import EndpointSpec, Schemas
 from glowplug.core.status import FunctionStatus
 from glowplug.gateway.admin_paths import admin_components, admin_paths
 
 _JSON, _NPY, _SAFETENSORS = "application/json", "application/x-npy", "application/vnd.safetensors"
 _OCTETS, _TEXT, _SSE = "application/octet-stream", "text/plain", "text/event-stream"
+_LINES = "application/x-ndjson"
 _BINARY: dict[str, Any] = {"schema": {}}
 _HEADERS = {
     "Server-Timing": {"description": "Milliseconds by phase.", "schema": {"type": "string"}},
@@ -31,8 +32,9 @@ _PARAMETERS = [
     },
     {
         "name": "X-Glowplug-Priority", "in": "header",
-        "description": "A class, or its rank: the higher the sooner.",
-        "schema": {"anyOf": [{"enum": list(LABELS)}, {"type": "integer", "minimum": -100, "maximum": 100}]},
+        "description": "A class, or its rank: the higher the sooner; 0 is the function's own.",
+        "schema": {"anyOf": [{"enum": list(LABELS)}, {"type": "integer", "minimum": AS_DECLARED,
+                                                      "maximum": int(Priority.INTERACTIVE)}]},
     },
 ]  # fmt: skip
 _REFUSALS = (400, 401, 404, 413, 422, 429, 500, 502, 503, 504, 507)
@@ -102,7 +104,7 @@ def _operation(
         "description": more.strip(),
         "parameters": _PARAMETERS,
         "requestBody": {"required": bool(known.required), "content": _bodies(known, prefix)},
-        "responses": {"200": _answer(known, prefix)} | _refs(_REFUSALS),
+        "responses": {"200": _answer(known, endpoint.streams or known.streams, prefix)} | _refs(_REFUSALS),
     }
 
 
@@ -132,15 +134,18 @@ def _bodies(known: Schemas, prefix: str) -> dict[str, Any]:
     return content
 
 
-def _answer(known: Schemas, prefix: str) -> dict[str, Any]:
+def _answer(known: Schemas, streams: bool, prefix: str) -> dict[str, Any]:
     result = _hoisted(known.result, prefix)
-    if known.streams:
-        return {"description": "Each part as it comes.", "content": {_SSE: {"schema": {"type": "string"}}}}
-    content: dict[str, Any] = {_JSON: {"schema": result}}
+    is_raw = known.result.get("contentEncoding") == "base64"
+    if streams:
+        text: dict[str, Any] = {"schema": {"type": "string"}}
+        kinds = {_OCTETS: _BINARY} if is_raw else {_LINES: text, _SSE: text}
+        if known.result.get("type") == "string" and not is_raw:
+            kinds[_TEXT] = text
+        return {"description": "Each part as it comes.", "headers": _HEADERS, "content": kinds}
+    content: dict[str, Any] = {_OCTETS: _BINARY} if is_raw else {_JSON: {"schema": result}}
     if known.returns_array:
         content[_NPY] = _BINARY
-    elif known.result.get("contentEncoding") == "base64":
-        content = {_OCTETS: _BINARY}
     return {"description": "What the function returned.", "headers": _HEADERS, "content": content}
 
 

@@ -12,7 +12,14 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
-from glowplug.core.errors import BodyTooLarge, DeadlinePassed, InvalidArguments, InvalidDeclaration, UserError
+from glowplug.core.errors import (
+    UNREADABLE,
+    BodyTooLarge,
+    DeadlinePassed,
+    InvalidArguments,
+    InvalidDeclaration,
+    UserError,
+)
 from glowplug.core.ids import FunctionId, check_name, check_variable, function_id, parse_function_id
 from glowplug.core.status import LOG_STREAMS, LogQuery
 from glowplug.core.units import parse_seconds, show_bytes
@@ -56,7 +63,7 @@ async def read_body(request: Request, into: type[T], empty: T | None = None) -> 
         text, _, path = str(error).partition(" - at `$.")
         field = path.rstrip("`") or None
         raise InvalidArguments(f"{field}: {text}" if field else text, field) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise UserError(f"the body is not valid JSON: {error}") from None
 
 

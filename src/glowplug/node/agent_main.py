@@ -1,4 +1,4 @@
-"""The agent's process: `python -c COMMAND DESCRIPTOR PARENT SETTINGS`."""
+"""The agent's process: `python -P -c COMMAND DESCRIPTOR PARENT SETTINGS`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from glowplug.core.errors import DeadlinePassed, GlowplugError, RequestCancelled, sayable
+from glowplug.core.errors import DeadlinePassed, GlowplugError, RequestCancelled, in_words, sayable
 from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
 from glowplug.node.arguments import Signature
@@ -138,8 +138,7 @@ class Answers:
             message = f"{self._function}: its weights did not come: {error}"
             self.endpoint.error(request, "weights", sayable(message[:_MESSAGE_CHARS]))
             return
-        line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-        self.endpoint.error(request, "function_failed", sayable(line[:_MESSAGE_CHARS]))
+        self.endpoint.error(request, "function_failed", sayable(in_words(error)[:_MESSAGE_CHARS]))
 
     def stamp(self, started_s: float, is_over: bool = True) -> tuple[dict[str, float], str]:
         """Phases of what was begun at `started_s`, by the monotonic clock, and the step it came from."""

@@ -8,16 +8,19 @@ for the first argument, or for the one that the content type's parameter `argume
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import numpy as np
 
 from glowplug.core.bodies import JSON, NPY, OCTETS, SAFETENSORS, TEXT
-from glowplug.core.errors import InvalidArguments
+from glowplug.core.errors import UNREADABLE, InvalidArguments
 from glowplug.node.arrays import is_array_type, read_npy, to_array
 
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable)
@@ -49,7 +52,7 @@ class Signature:
         if content_type == JSON and self._decode_whole is not None:
             try:
                 found = msgspec.structs.asdict(self._decode_whole(body))
-            except (msgspec.MsgspecError, RecursionError):
+            except UNREADABLE:
                 pass  # it is of another form, or wrong: what follows says which
             else:
                 if self._has_optional:
@@ -94,7 +97,7 @@ class Signature:
             return self._check({})
         try:
             found = msgspec.json.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise InvalidArguments(f"the body is not valid JSON: {error}") from None
         by_name = isinstance(found, dict) and bool(set(self.names) & set(found) or not self._wants_mapping())
         if len(self.names) == 1 and not by_name:
@@ -123,18 +126,24 @@ class Signature:
         return self.names[0]
 
     def _wants_mapping(self) -> bool:
-        if not self.names:
-            return False
-        wanted = self.types[self.names[0]]
-        origin = typing.get_origin(wanted) or wanted
-        if wanted is Any or origin is dict:
-            return True
-        return isinstance(origin, type) and not issubclass(
-            origin, (str, int, float, list, tuple, bytes, np.ndarray)
-        )
+        return bool(self.names) and _is_mapping(self.types[self.names[0]])
 
     def _listed(self) -> str:
         return ", ".join(self.names) or "no arguments"
+
+
+def _is_mapping(wanted: Any) -> bool:
+    """Whether a JSON object may be of this type."""
+    origin = typing.get_origin(wanted) or wanted
+    if origin in (typing.Union, types.UnionType):
+        return any(map(_is_mapping, typing.get_args(wanted)))
+    if origin in (Any, object) or not isinstance(origin, type):
+        return origin in (Any, object)
+    return (
+        issubclass(origin, (collections.abc.Mapping, msgspec.Struct))
+        or dataclasses.is_dataclass(origin)
+        or hasattr(origin, "__attrs_attrs__")
+    )
 
 
 def _element_of(wanted: Any) -> Any:
@@ -148,7 +157,7 @@ def _argument_of(parameters: str) -> str:
     for parameter in parameters.split(";"):
         key, _, value = parameter.partition("=")
         if key.strip().lower() == "argument":
-            return value.strip().strip('"')
+            return unquote(value.strip().strip('"'))
     return ""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+import types
+import typing
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +34,9 @@ def npy_pieces(array: npy.Array) -> list[bytes | bytearray | memoryview]:
     return [head, plain.reshape(-1).view(np.uint8).data] if plain.nbytes else [head]
 
 
+_NUMBERS = frozenset(np.dtype(code).type for code in "?bhilqBHILQefd")
+
+
 @lru_cache(maxsize=64)
 def _header(shape: tuple[int, ...], is_fortran: bool, dtype: np.dtype[Any]) -> bytes:
     from numpy.lib import format as npy_format
@@ -43,8 +48,16 @@ def _header(shape: tuple[int, ...], is_fortran: bool, dtype: np.dtype[Any]) -> b
 
 
 def is_array_type(wanted: Any) -> bool:
-    """Whether an annotation asks for an array or a tensor."""
-    return wanted is np.ndarray or getattr(wanted, "__origin__", None) is np.ndarray or _is_tensor(wanted)
+    """Whether an annotation asks for an array or a tensor, or for one or None."""
+    return _array_type(wanted) is not None
+
+
+def _array_type(wanted: Any) -> Any:
+    if typing.get_origin(wanted) in (typing.Union, types.UnionType):
+        others = [kind for kind in typing.get_args(wanted) if kind is not types.NoneType]
+        return _array_type(others[0]) if len(others) == 1 else None
+    is_array = wanted is np.ndarray or getattr(wanted, "__origin__", None) is np.ndarray
+    return wanted if is_array or _is_tensor(wanted) else None
 
 
 def _is_tensor(wanted: Any) -> bool:
@@ -53,29 +66,56 @@ def _is_tensor(wanted: Any) -> bool:
 
 
 def to_array(name: str, value: Any, wanted: Any) -> Any:
-    """An argument as the array or the tensor that its annotation asks for. Raises InvalidArguments."""
-    array = value if isinstance(value, np.ndarray) else _from_lists(name, value)
-    if not _is_tensor(wanted):
-        return array
+    """An argument as the array or the tensor that its annotation asks for, or None where that may be. What
+    came as an array keeps its dtype. A tensor is where torch makes tensors. Raises InvalidArguments."""
+    kind = _array_type(wanted)
+    if value is None and kind is not wanted:
+        return None
+    if not _is_tensor(kind):
+        return value if isinstance(value, np.ndarray) else _from_lists(name, value, _dtype_of(kind))
     torch = sys.modules["torch"]
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    device = torch.get_default_device()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value if value.flags.writeable else value.copy()).to(device)
+    listed = torch.from_numpy(_from_lists(name, value))
+    if listed.is_floating_point():
+        return listed.to(device=device, dtype=torch.get_default_dtype())
+    return listed.to(device)
 
 
-def _from_lists(name: str, value: Any) -> npy.Array:
+def _from_lists(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> npy.Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise InvalidArguments(f"argument {name!r} is not an array: {error}", name) from None
     if array.dtype.kind not in "biuf":
         raise InvalidArguments(f"argument {name!r} must be an array of numbers", name)
-    return array
+    if dtype is None or dtype == array.dtype:
+        return array
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = array.astype(dtype)
+    if dtype.kind in "biu" and not np.array_equal(cast, array):
+        raise InvalidArguments(f"argument {name!r} has values that {dtype} does not have", name)
+    return cast
+
+
+@lru_cache(maxsize=64)
+def _dtype_of(wanted: Any) -> np.dtype[Any] | None:
+    """Of `NDArray[T]`, where T is one type of numbers."""
+    kinds = [kind for part in typing.get_args(wanted)[1:] for kind in typing.get_args(part)]
+    found = kinds[0] if len(kinds) == 1 else None
+    is_number = isinstance(found, type) and found in _NUMBERS
+    return np.dtype(found) if is_number else None
 
 
 def as_array(value: Any) -> npy.Array | None:
     """`value` as an array when it is one, a tensor, or lists of numbers; else None."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
-        return value.detach().numpy()  # type: ignore[no-any-return]
+        value = value.detach().cpu()
+        if value.dtype == torch.bfloat16:  # which numpy does not have
+            value = value.float()
+        return value.numpy()  # type: ignore[no-any-return]
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, (list, tuple)):

@@ -211,6 +211,7 @@ class Births:
             process = self._process(f"{message.role} of {message.function}", ours, pipes)
             held = Held(target, process, climb, time.monotonic(), seat, home=home)
             held.readable = parent.readable
+            held.moved = seat is parent.seat and parent.moved  # a move from here on may miss this child
             process.owner = held
             if not parent.process.fork(message, process, (*ends, *data)):
                 why = f"{parent.process.name} is gone"
@@ -219,13 +220,13 @@ class Births:
         finally:
             wire.close_all(ends)
 
-    def born(self, parent: Held, child: Held, later: Callable[..., object]) -> None:
+    def born(self, child: Held, later: Callable[..., object]) -> None:
         """A child exists: it began in its parent's control group, and moves to its own, or to that of what
         nobody waits for."""
         group = child.seat.group
         if child.ahead is not None:
             later(move, child, child.ahead)
-        elif group is not None and (child.seat is not parent.seat or not parent.moved):
+        elif group is not None and not child.moved:
             later(move, child, group)
 
     def vacate(self, seat: Seat) -> None:

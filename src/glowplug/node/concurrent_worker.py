@@ -21,6 +21,7 @@ from glowplug.node.answers import Answers
 from glowplug.node.gathering import Gathering
 from glowplug.node.inference import stay_in_inference_mode
 from glowplug.node.messages import CancelRequest
+from glowplug.node.parallel import keep_threads
 from glowplug.node.results import ItemEncoder, encode_result
 from glowplug.node.routes import Route, Routes
 from glowplug.node.thread_calls import ThreadCall
@@ -53,7 +54,7 @@ class ConcurrentWorker:
         self._control = control
         self._cancels = wire.Receiver(control, CancelRequest)
         self._free = routes.concurrency
-        self._pool = ThreadPoolExecutor(routes.concurrency, "glowplug-call")
+        self._pool = ThreadPoolExecutor(routes.concurrency, "glowplug-call", keep_threads)
         self._loop = asyncio.new_event_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._queue: deque[Incoming] = deque()

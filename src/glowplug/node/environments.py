@@ -82,8 +82,9 @@ class Environments:
                 if hidden is not None:
                     gone.append(name)
                     await asyncio.to_thread(shutil.rmtree, hidden, True)
-            if message.cache and not self._installations:
-                await asyncio.to_thread(shutil.rmtree, self._store.cache, True)
+            hidden = self._store.take_cache_away() if message.cache and not self._installations else None
+            if hidden is not None:
+                await asyncio.to_thread(shutil.rmtree, hidden, True)
         finally:
             self._agent.tell(PackagesRemoved(message.token, tuple(gone)))
 

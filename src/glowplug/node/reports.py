@@ -81,7 +81,7 @@ class Reports:
         process.children[pid] = child
         child.born(pid, handle)
         if found == "living":
-            self.agent.births.born(parent, held, self.agent.moves.submit)
+            self.agent.births.born(held, self.agent.moves.submit)
 
     def _on_report(self, held: Held | None, message: Any) -> None:
         if held is None:

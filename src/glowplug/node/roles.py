@@ -16,7 +16,7 @@ from glowplug.bundle.builder import build_bundle
 from glowplug.bundle.gangs import connect_here
 from glowplug.bundle.instantiate import Phases, Place, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
-from glowplug.core.errors import GlowplugError, sayable
+from glowplug.core.errors import GlowplugError, in_words, sayable
 from glowplug.node import procfs, wire
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
 from glowplug.node.on_device import open_device, wait_in_context
@@ -56,11 +56,10 @@ def run(
 
 
 def failure(error: BaseException) -> Failed:
-    """How an error of a user's code, or of ours about it, travels: its code and its last line."""
+    """How an error of a user's code, or of ours about it, travels: its code and what it says."""
     if isinstance(error, GlowplugError):
         return Failed(error.code, sayable(error.message[:2000]))
-    line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    return Failed("function_failed", sayable(line[:2000]))
+    return Failed("function_failed", sayable(in_words(error)[:2000]))
 
 
 def load(message: Fork, phases: Phases, weights: Sequence[int] = (), place: Place | None = None) -> Served:

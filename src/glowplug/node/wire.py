@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from glowplug.core.errors import UNREADABLE
+
 MAX_MESSAGE_BYTES = 128 * 1024
 _ANCILLARY_BYTES = socket.CMSG_SPACE(8 * 4)
 _encoder = msgspec.msgpack.Encoder()
@@ -80,9 +82,9 @@ class Receiver:
             return None
         try:
             return self._decoder.decode(data), list(descriptors)
-        except msgspec.MsgspecError:
+        except UNREADABLE as error:
             close_all(descriptors)
-            raise
+            raise msgspec.DecodeError(str(error)) from None
 
 
 def close_all(descriptors: Iterable[int]) -> None:

@@ -22,16 +22,21 @@ class Arrivals(msgspec.Struct):
     def observe(self, key: str, now_s: float, count: float = 1.0) -> None:
         if self.since_s is None:
             self.since_s = now_s
-        before, at_s = self.counts.get(key, (0.0, now_s))
-        self.counts[key] = (before * exp((at_s - now_s) / self.window_s) + count, now_s)
+        seen = self.counts.get(key)
+        if seen is not None:
+            count += seen[0] * exp((seen[1] - now_s) / self.window_s)
+        self.counts[key] = (count, now_s)
 
     def rate_per_s(self, key: str, now_s: float) -> float:
         """What the count says about the time since the first of all arrivals, weighted as it fades."""
         if self.since_s is None:
             return 0.0
-        count, at_s = self.counts.get(key, (0.0, now_s))
-        seen_s = self.window_s * -expm1(-max(now_s - self.since_s, _SHORTEST_S) / self.window_s)
-        return count * exp((at_s - now_s) / self.window_s) / seen_s
+        seen = self.counts.get(key)
+        if seen is None:
+            return 0.0
+        window_s, (count, at_s) = self.window_s, seen
+        seen_s = window_s * -expm1(-max(now_s - self.since_s, _SHORTEST_S) / window_s)
+        return count * exp((at_s - now_s) / window_s) / seen_s
 
     def seen(self, key: str) -> tuple[float, float]:
         """The count as it was after the last arrival, and when that was."""

@@ -33,7 +33,9 @@ class Costs(msgspec.Struct):
 
     def learn(self, subject: str, move: str, took_s: float, count: int = 1) -> None:
         """`count` times it took `took_s` on average."""
-        moves = self.seconds.setdefault(subject, {})
+        moves = self.seconds.get(subject)
+        if moves is None:
+            moves = self.seconds[subject] = {}
         before_s = moves.get(move)
         weight = _SMOOTHING if count == 1 else 1 - (1 - _SMOOTHING) ** count
         moves[move] = took_s if before_s is None else before_s + weight * (took_s - before_s)

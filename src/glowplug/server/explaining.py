@@ -49,7 +49,7 @@ class Explainer:
             raise Unavailable("the server keeps no journal (--no-journal): nothing can be explained")
         async with self._turn:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _COMMAND, str(self._folder), str(request),
+                sys.executable, "-P", "-c", _COMMAND, str(self._folder), str(request),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import structlog
@@ -134,14 +135,26 @@ def _open(target: str) -> int:
 
 
 def _append(file: int, data: bytes) -> None:
-    """All of `data` or, in a regular file, none of it. Raises OSError."""
+    """Lines, all of them or, in a regular file, none. Several processes may append to one file: in a pipe,
+    too, their lines stay whole. Raises OSError."""
+    is_regular = stat.S_ISREG(os.fstat(file).st_mode)
     written = 0
     try:
-        while written < len(data):
-            written += os.write(file, memoryview(data)[written:])
+        for end in (len(data),) if is_regular else _ends(data):
+            while written < end:
+                written += os.write(file, memoryview(data)[written:end])
     except OSError:
         with contextlib.suppress(OSError):
-            facts = os.fstat(file)
-            if written and stat.S_ISREG(facts.st_mode):
-                os.ftruncate(file, facts.st_size - written)
+            if written and is_regular:
+                os.ftruncate(file, os.fstat(file).st_size - written)
         raise
+
+
+def _ends(lines: bytes) -> Iterator[int]:
+    """Where to cut them into parts that the kernel keeps together, if no single line is longer."""
+    end = 0
+    while end < len(lines):
+        start = end
+        end = lines.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+        end = end or lines.find(b"\n", start) + 1 or len(lines)
+        yield end

@@ -20,6 +20,7 @@ from glowplug.core.ladder import Step
 from glowplug.core.rng import rng_for
 from glowplug.policy.costs import Costs
 from glowplug.sim.agenda import Agenda
+from glowplug.sim.disk import SharedDisk
 from glowplug.sim.profile import Profile
 
 Requests = tuple[RequestId, ...]
@@ -30,7 +31,12 @@ class SimEngine:
     their function's `target_concurrency`."""
 
     def __init__(
-        self, agenda: Agenda, profiles: dict[FunctionId, Profile], seed: int = 0, keeps_loaded: bool = True
+        self,
+        agenda: Agenda,
+        profiles: dict[FunctionId, Profile],
+        seed: int = 0,
+        keeps_loaded: bool = True,
+        shares_disks: bool = False,
     ) -> None:
         self._agenda = agenda
         self._profiles = profiles
@@ -57,9 +63,13 @@ class SimEngine:
         out."""
         self.found_loaded = 0
         """Requests that came to a worker in which their model was loaded."""
+        self._shares_disks = shares_disks
+        self._disks: dict[str, SharedDisk] = {}
         self._functions: dict[Target, FunctionId] = {}
         self._mapped: dict[Target, Target] = {}
         """By worker or zygote the weights that it has mapped."""
+        self._readers: dict[Target, FunctionId] = {}
+        """By weights the function that has them."""
         self._mapped_until_s: dict[Target, float] = {}
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
@@ -166,9 +176,15 @@ class SimEngine:
             took_s += profile.prime_s if command.prime else 0.0
             held_bytes = profile.facts.parked_bytes
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency
+        read_s = 0.0
         if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "part", "version"):
-            took_s += _weight_bytes(profile, target) / profile.read_bytes_per_s
-        took_s, ends_s = self._vary(function, took_s), self._agenda.now_s
+            read_s = _weight_bytes(profile, target) / profile.read_bytes_per_s
+        if read_s and self._shares_disks and command.device is None and target.kind != "part":
+            self._read_and_climb(
+                command, self._vary(function, read_s), self._vary(function, took_s), held_bytes
+            )
+            return
+        took_s, ends_s = self._vary(function, took_s + read_s), self._agenda.now_s
         if command.device is not None:
             took_s *= self._pace.get(command.device, 1.0)
             ends_s = max(ends_s, self._copied_at_s.get(command.device, 0.0))
@@ -180,7 +196,7 @@ class SimEngine:
             self._gang_ready_s[head] = max(ends_s, self._gang_ready_s.get(head, 0.0))
         if target.kind != "environment":
             self.loading_s += took_s
-            self._mapped[target] = Target("weights", target.node, _weights_key(command))
+            self._map_weights(command)
         self._climbing[target] = command.id
         self._functions[target] = function
         if command.device is not None and self._failing.get(command.device, 0) > 0:
@@ -190,6 +206,25 @@ class SimEngine:
             return
         reached = StepReached(command.id, target, command.step, took_s, held_bytes)
         self._agenda.at(ends_s, lambda: self._arrive(reached))
+
+    def _read_and_climb(self, command: Climb, read_s: float, then_s: float, held_bytes: int) -> None:
+        """Of a worker or a zygote in the node's memory: `read_s` if nobody else reads there, and the rest."""
+        target, began_s = command.target, self._agenda.now_s
+        self.loading_s += read_s + then_s
+        self._map_weights(command)
+        self._climbing[target] = command.id
+        self._functions[target] = command.spec.function
+
+        def reached() -> None:
+            took_s = self._agenda.now_s - began_s
+            self._arrive(StepReached(command.id, target, command.step, took_s, held_bytes))
+
+        disk = self._disks.setdefault(target.node, SharedDisk(self._agenda))
+        disk.read(target, read_s, lambda: self._agenda.at(self._agenda.now_s + then_s, reached))
+
+    def _map_weights(self, command: Climb) -> None:
+        weights = Target("weights", command.target.node, _weights_key(command))
+        self._mapped[command.target], self._readers[weights] = weights, command.spec.function
 
     def _fail(self, failed: CommandFailed) -> None:
         if self._climbing.get(failed.target) == failed.command:
@@ -210,11 +245,15 @@ class SimEngine:
 
     def _descend(self, command: Descend) -> None:
         self._climbing.pop(command.target, None)
+        if command.target.node in self._disks:
+            self._disks[command.target.node].give_up(command.target)
         function = self._functions.pop(command.target, None)
         if command.target.kind == "instance":
             self._forget(InstanceId(int(command.target.key)))
         took_s = self._profiles[function].descend_s if function is not None else 0.0
         ends_s = max(self._agenda.now_s + took_s, self._mapped_until_s.pop(command.target, 0.0))
+        reader = self._readers.pop(command.target, None)
+        ends_s += self._profiles[reader].let_go_s if reader is not None else 0.0
         weights = self._mapped.pop(command.target, None)
         if weights is not None:
             self._mapped_until_s[weights] = max(ends_s, self._mapped_until_s.get(weights, 0.0))

@@ -16,11 +16,13 @@ from glowplug.sim.engine import SimEngine
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A client's request, in a scenario. `priority` is a rank of core.priority, 0 the function's."""
+    """A client's request, in a scenario. `priority` is a rank of core.priority, 0 the function's; `gateway`
+    the one it comes to, of those that the simulation has."""
 
     function: FunctionId
     timeout_s: float = 60.0
     priority: int = 0
+    gateway: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +39,9 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class SimGateway:
+    """The `number`th of `count` gateways: a request's id modulo their count says whose it is. `answers` takes
+    what all of them answer."""
+
     def __init__(
         self,
         name: GatewayId,
@@ -44,22 +49,25 @@ class SimGateway:
         engine: SimEngine,
         emit: Callable[[Event], None],
         report_every_s: float,
+        answers: list[Answer],
+        number: int = 0,
+        count: int = 1,
     ) -> None:
         self.name = name
         self.leases = LeaseTable(name)
-        self.answers: list[Answer] = []
+        self.answers = answers
         self._agenda = agenda
         self._engine = engine
         self._emit = emit
         self._report_every_s = report_every_s
         self._asked: dict[RequestId, tuple[FunctionId, float, bool]] = {}
         self._parked: set[RequestId] = set()
-        self._made = 0
+        self._made = number
+        self._count = count
         self._report_due = False
-        engine.on_answer = self._on_answer
 
     def ask(self, ask: Ask) -> RequestId:
-        self._made += 1
+        self._made += self._count
         request, now_s = RequestId(self._made), self._agenda.now_s
         instance = self.leases.take(ask.function, now_s)
         self._asked[request] = (ask.function, now_s, instance is not None)
@@ -92,7 +100,7 @@ class SimGateway:
         else:
             self._end(command.request, command.code)
 
-    def _on_answer(self, request: RequestId, instance: InstanceId, took_s: float) -> None:
+    def on_answer(self, request: RequestId, instance: InstanceId, took_s: float) -> None:
         asked = self._asked.get(request)
         if asked is not None and asked[2]:
             due = self.leases.done(instance, True, took_s, self._agenda.now_s)

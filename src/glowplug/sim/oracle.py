@@ -47,7 +47,7 @@ def inform(simulation: Simulation, calls_s: dict[FunctionId, list[float]], load_
     c = simulation.state.context
     policy = c.policies.preload
     assert isinstance(policy, Clairvoyant)
-    c.policies = c.policies._replace(predictors=Oracle(calls_s=calls_s))
+    c.policies = msgspec.structs.replace(c.policies, predictors=Oracle(calls_s=calls_s))
     for function, times_s in calls_s.items():
         if times_s:
             policy.expect(function, times_s[0] - load_s - _EARLY_S)

@@ -18,6 +18,8 @@ class Profile(msgspec.Struct, frozen=True):
     prime_s: float = 0.05
     run_s: float = 0.02
     descend_s: float = 0.005
+    let_go_s: float = 0.0
+    """Until weights are gone from memory, after the last that had them mapped."""
     read_bytes_per_s: float = 0.0
     """How fast weights are read that their node's memory does not have; 0 is at once."""
     batch_s: dict[int, float] = {}

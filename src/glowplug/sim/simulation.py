@@ -12,7 +12,7 @@ import msgspec
 from glowplug.control.state import ControlState
 from glowplug.core.commands import ClearTimer, Command, Dispatch, Lease, Reject, Revoke, SetTimer
 from glowplug.core.events import Event, TimerFired
-from glowplug.core.ids import FunctionId, GatewayId
+from glowplug.core.ids import FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.core.settings import ControlSettings
 from glowplug.sim.agenda import Action, Agenda
 from glowplug.sim.engine import SimEngine
@@ -30,10 +30,11 @@ class SimResult(msgspec.Struct):
 
 
 class Simulation:
-    """One controller, one gateway, nodes as the scenario's NodeJoined events say.
+    """One controller, `gateways` beside each other, nodes as the scenario's NodeJoined events say.
 
     `profiles` has an entry for every function of the scenario. With `keep_log=False` neither events nor
-    commands are kept, for runs of millions.
+    commands are kept, for runs of millions. With `shares_disks` loads that read at the same time at a node
+    share its disk; else each has it to itself.
     """
 
     def __init__(
@@ -44,11 +45,23 @@ class Simulation:
         seed: int = 0,
         report_every_s: float = 0.2,
         keep_log: bool = True,
+        gateways: int = 1,
+        shares_disks: bool = False,
     ) -> None:
         self.state = ControlState(settings)
         self.agenda = Agenda()
-        self._engine = SimEngine(self.agenda, profiles, seed, self.state.context.settings.keeps_loaded)
-        self._gateway = SimGateway(GatewayId("sim"), self.agenda, self._engine, self.post, report_every_s)
+        keeps_loaded = self.state.context.settings.keeps_loaded
+        self._engine = SimEngine(self.agenda, profiles, seed, keeps_loaded, shares_disks)
+        answers: list[Answer] = []
+        self._gateways = [
+            SimGateway(
+                GatewayId(f"sim-{number}" if number else "sim"), self.agenda, self._engine, self.post,
+                report_every_s, answers, number, gateways,
+            )
+            for number in range(gateways)
+        ]  # fmt: skip
+        self._named = {gateway.name: gateway for gateway in self._gateways}
+        self._engine.on_answer = self._on_answer
         self._engine.connect(self.post)
         self._timers: dict[str, int] = {}
         self._pending: deque[Event] = deque()
@@ -56,9 +69,9 @@ class Simulation:
         self._keep_log = keep_log
         self._carry_out: dict[type, Callable[[Any], None]] = {
             SetTimer: self._set_timer, ClearTimer: self._clear_timer,
-            **dict.fromkeys((Dispatch, Lease, Revoke, Reject), self._gateway.on_command),
+            **dict.fromkeys((Dispatch, Lease, Revoke, Reject), self._to_gateway),
         }  # fmt: skip
-        self._result = SimResult([], [], self._gateway.answers)
+        self._result = SimResult([], [], answers)
 
     @property
     def loading_s(self) -> float:
@@ -86,10 +99,16 @@ class Simulation:
 
     def _played(self, item: Event | Ask | Fault) -> Action:
         if isinstance(item, Ask):
-            return partial(self._gateway.ask, item)
+            return partial(self._gateways[item.gateway].ask, item)
         if isinstance(item, (LoadsFail, Slows, LosesMemory, Disappears)):
             return partial(item.strike, self._engine, self.post)
         return partial(self.post, item)
+
+    def _on_answer(self, request: RequestId, instance: InstanceId, took_s: float) -> None:
+        self._gateways[request % len(self._gateways)].on_answer(request, instance, took_s)
+
+    def _to_gateway(self, command: Dispatch | Lease | Revoke | Reject) -> None:
+        self._named[command.gateway].on_command(command)
 
     def post(self, event: Event) -> None:
         """As the live driver: one event after another, also when one comes while another is handled."""
@@ -110,8 +129,9 @@ class Simulation:
         if self._keep_log:
             self._result.events.append((now_s, event))
             self._result.commands.extend((now_s, command) for command in commands)
+        carry_out, submit = self._carry_out, self._engine.submit
         for command in commands:
-            self._carry_out.get(type(command), self._engine.submit)(command)
+            carry_out.get(type(command), submit)(command)
 
     def _clear_timer(self, command: ClearTimer) -> None:
         self._timers.pop(command.key, None)

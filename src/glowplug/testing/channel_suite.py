@@ -166,6 +166,13 @@ class ChannelSuite(RoomSuite):
         ends[0].send([(key, b"whole")])
         assert _until(ends[1], key, b"whole")
 
+    def test_what_came_and_what_nobody_sent_was_not_left_out(self, run: str, ends: list[Channel]) -> None:
+        came, never = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 1, 0, 1)
+        ends[0].send([(came, b"came")])
+        assert ends[1].receive([came, never], WAIT_S) == {came: b"came"}
+        assert ends[1].receive([never], 0.0) == {}
+        assert ends[1].left_out([came, never]) == set()
+
     def test_a_successor_gets_what_comes_after_it_took_over(self, run: str, room: Room) -> None:
         lost, again = MessageKey(run, 0, 0, 0, 1), MessageKey(run, 0, 1, 0, 1)
         sender, first = room.end(0), room.end(1)

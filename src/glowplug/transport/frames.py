@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from glowplug.core.errors import UNREADABLE
 from glowplug.core.ladder import PHASES
 
 MAGIC = 0x5047
@@ -145,7 +146,7 @@ def decode_meta(packed: bytes, into: type[Meta]) -> Meta:
     """Raises ProtocolError when `packed` is not what `into` says, or could break a header it is copied to."""
     try:
         meta: Meta = _DECODERS[into].decode(packed)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ProtocolError(f"{into.__name__} cannot be read: {error}") from None
     if isinstance(meta, ReplyMeta):
         if not 200 <= meta.status <= 599:

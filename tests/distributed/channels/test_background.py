@@ -68,6 +68,9 @@ class Failing:
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         return self.inner.receive(wanted, timeout_s)
 
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        return self.inner.left_out(wanted)
+
     def reject(self, keys: Collection[MessageKey]) -> None:
         self.inner.reject(keys)
 

@@ -146,11 +146,38 @@ def test_a_look_into_a_folder_costs_no_read(tmp_path: Path) -> None:
         keys = [MessageKey("looks", 0, layer, 0, 1) for layer in range(20)]
         sender, receiver = opened.end(0), opened.end(1)
         assert not receiver.limits.looks_are_calls
+        opening = receiver.meter.gets
         assert receiver.receive(keys, 0.02) == {}
-        assert receiver.meter.gets == 0
+        assert receiver.meter.gets == opening
         sender.send([(keys[7], b"there")])
         assert receiver.receive(keys, WAIT_S) == {keys[7]: b"there"}
-        assert receiver.meter.gets == 1
+        assert receiver.meter.gets == opening + 1
+
+
+def test_what_a_layer_came_without_was_left_out_until_it_comes(tmp_path: Path) -> None:
+    with room("object", url=f"file://{tmp_path}").open("left", 3) as opened:
+        first, second = (MessageKey("left", 0, 0, 0, target) for target in (1, 2))
+        sender, receiver = opened.end(0), opened.end(2)
+        assert receiver.receive([second], 0.0) == {}
+        assert receiver.left_out([second]) == set()
+        sender.send([(first, b"first")])
+        assert receiver.receive([second], 0.0) == {}
+        assert receiver.left_out([second]) == {second}
+        sender.send([(second, b"late")])
+        assert receiver.receive([second], WAIT_S) == {second: b"late"}
+        assert receiver.left_out([second]) == set()
+
+
+def test_the_last_of_a_layer_does_not_shorten_the_reads_of_the_next(tmp_path: Path) -> None:
+    with room("object", url=f"file://{tmp_path}").open("reach", 3) as opened:
+        senders, receiver = [opened.end(0), opened.end(1)], opened.end(2)
+        opening = receiver.meter.gets
+        for layer in range(3):
+            for sender, nbytes in ((0, 20_000), (1, 20)):
+                key = MessageKey("reach", 0, layer, sender, 2)
+                senders[sender].send([(key, bytes(nbytes))])
+                assert receiver.receive([key], WAIT_S) == {key: bytes(nbytes)}
+        assert receiver.meter.gets == opening + 6
 
 
 def test_damaged_objects_count_as_missing(tmp_path: Path) -> None:

@@ -113,7 +113,9 @@ def test_what_came_with_the_polls_of_the_step_before_is_not_waited_for() -> None
     now = polls.take(np.full((1, 1), 2.5), arrivals([1.5, 2.0]))
     assert (polls.calls.tolist(), now.tolist()) == ([2], [[2.5]])
     now = polls.take(np.full((1, 1), 3.0), arrivals([2.6]))
-    assert (polls.calls.tolist(), now.tolist()) == ([3], [[pytest.approx(3 + 0.8 * 2.1 + 0.2)]])
+    assert (polls.calls.tolist(), now.tolist()) == ([3], [[pytest.approx(3.2)]]), "one gathers nothing"
+    now = polls.take(np.full((1, 1), 4.0), arrivals([3.6, 3.7]))
+    assert (polls.calls.tolist(), now.tolist()) == ([4], [[pytest.approx(4 + 0.8 * 2.1 + 0.2)]])
 
 
 def test_twenty_five_that_are_there_take_three_polls_at_once() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from glowplug.control.context import Context
 from glowplug.control.explaining import places
 from glowplug.control.fleet.view import FleetView
@@ -45,7 +47,8 @@ class Watch:
         self._warnings: list[str] = []
         self._climbs: dict[CommandId, str] = {}
         """Those of its function that began while it waited, and what they bring where."""
-        c.policies = c.policies._replace(
+        c.policies = msgspec.structs.replace(
+            c.policies,
             scheduling=_Scheduling(c.policies.scheduling, self),
             dispatch=_Dispatch(c.policies.dispatch, self),
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from glowplug.control.fleet.view import FleetView
 
 _OVERDUE_SHARE = 0.25
+"""Of what was expected: what is overdue is believed to take so much more."""
 
 
 class DeviceView:
@@ -44,8 +45,11 @@ class DeviceView:
             return 0.0
         now_s = self._c.now_s
         for running in device.running.values():
-            left_s = _left_s(running.since_s + running.expected_s - now_s, running.expected_s)
-            least_s = min(least_s, left_s)
+            left_s = running.since_s + running.expected_s - now_s
+            if left_s <= 0:
+                left_s = running.expected_s * _OVERDUE_SHARE
+            if left_s < least_s:
+                least_s = left_s
         return least_s
 
     @property
@@ -70,12 +74,9 @@ class DeviceView:
             since_s = c.now_s
             if number is not None:
                 since_s = c.store.holdings[c.store.instances[number].key].since_s
-            left_s = _left_s(max(left_s, since_s - c.now_s) + expected_s, expected_s)
+            left_s = max(left_s, since_s - c.now_s) + expected_s
+            if left_s <= 0:
+                left_s = expected_s * _OVERDUE_SHARE
             if function == last:
                 break
         return max(left_s, 0.0)
-
-
-def _left_s(left_s: float, expected_s: float) -> float:
-    """What is overdue may take a while yet."""
-    return left_s if left_s > 0 else expected_s * _OVERDUE_SHARE

@@ -43,9 +43,10 @@ class ExpectedByFunction(dict[FunctionId, Expected]):
 
     def ran(self, function: FunctionId) -> None:
         """Something was learned of its runs, and nothing else."""
-        found = self.get(function)
+        found, c = self.get(function), self._c
         if found is not None:
-            found.alone_s = batch_s(self._c, function, 1)
+            version = c.store.functions[function].active or ""
+            found.alone_s = max(_SHORTEST_S, c.policies.costs.expect_s(version, "run"))
 
     def check(self) -> None:
         """Raises AssertionError naming who was not taken out."""

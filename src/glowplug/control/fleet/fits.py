@@ -8,7 +8,7 @@ from glowplug.control import offers
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Version
-from glowplug.control.sizes import device_bytes, instance_bytes, too_big, too_large
+from glowplug.control.sizes import device_bytes, instance_bytes, model_bytes, too_big, too_large
 from glowplug.control.worth import device_score_now
 
 
@@ -39,8 +39,10 @@ def hopeless(c: Context, version: Version) -> str | None:
         if still is None:
             del version.unfit_on[node]
         words = still or words
+    own_bytes, budget = model_bytes(version), c.store.fleet.ledger.budget
     for device in devices:
-        if suits(c, device, version):
+        # As `suits`, which would work out for each device how large the model is.
+        if own_bytes + device.context_bytes <= budget[device.id] and device.node not in version.unfit_on:
             return None
     return words or too_large(
         c, version, max(devices, key=lambda device: c.store.fleet.ledger.budget[device.id])

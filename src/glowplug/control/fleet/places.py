@@ -29,12 +29,14 @@ def changed(c: Context, device: Device) -> None:
         fleet.half_free.pop(number, None)
     if not device.line and len(device.running) < device.at_once:
         fleet.open.setdefault(number, None)
-        for function in filter(fleet.waiting_by_function.__contains__, device.residents):
-            fleet.ready[function] = None
+        if fleet.waiting_by_function:
+            for function in filter(fleet.waiting_by_function.__contains__, device.residents):
+                fleet.ready[function] = None
     elif number in fleet.open:
         del fleet.open[number]
-        for function in [*filter(fleet.ready.__contains__, device.residents)]:
-            queues.look_again(fleet, function)
+        if fleet.ready:
+            for function in [*filter(fleet.ready.__contains__, device.residents)]:
+                queues.look_again(fleet, function)
     if device.line:
         c.moved[number] = None
     c.fleet_check = True
@@ -69,13 +71,13 @@ def give_up(c: Context, device: Device, function: FunctionId) -> None:
 
 def reindexed(c: Context, instance: Instance) -> None:
     """The instance's state changed: it lies there, or comes, or goes, or is at work."""
-    device = device_of(c, instance)
+    device = None if instance.device is None else c.store.fleet.devices.get(instance.device)
     if device is None:
         return
-    function = instance.function
-    if not instance.slot:
+    function, slot = instance.function, instance.slot
+    if not slot:
         withdraw(c, device, instance)
-    elif instance.slot == "idle":
+    elif slot == "idle":
         if device.residents.get(function) == instance.id:
             # What it had to do is done, and was told of when it was unbound.
             return

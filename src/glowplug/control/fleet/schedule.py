@@ -30,7 +30,7 @@ def run(c: Context) -> None:
 
 
 def _decide(c: Context) -> None:
-    view, fleet = fleet_view(c), c.store.fleet
+    view, fleet = c.fleet_view or fleet_view(c), c.store.fleet
     view.refresh()
     for decision in c.policies.scheduling.decide(view, c.now_s):
         device = fleet.devices[decision.device]
@@ -38,7 +38,7 @@ def _decide(c: Context) -> None:
             function = c.store.functions[decision.function]
         else:
             function = c.store.functions[c.store.requests[decision.requests[0]].function]
-        if not fits.may_lie(c, device, function):
+        if device.id not in fleet.where.get(function.id, ()) and not fits.may_lie(c, device, function):
             # A policy that insists would be asked for ever.
             return
         if isinstance(decision, Load):
@@ -57,10 +57,10 @@ def look(c: Context, function: Function, version: Version) -> None:
     """What else a function on devices wants: as many copies as it is to have at least."""
     if not function.on_device:
         qualify(c, function, on_device=True)
-    c.fleet_check = True
-    if function.queue:
+    c.fleet_check, fleet = True, c.store.fleet
+    if function.queue.length and (not fleet.devices or fits.hopeless(c, version) is not None):
         _refuse_hopeless(c, function, version)
-    missing = replicas_wanted(c, function) - len(c.store.fleet.where.get(function.id, ()))
+    missing = replicas_wanted(c, function) - len(fleet.where.get(function.id, ()))
     if missing <= 0 or c.now_s < function.retry_at_s:
         return
     places = [
@@ -105,16 +105,18 @@ def qualify(c: Context, function: Function, *, on_device: bool) -> None:
 
 
 def _send(c: Context, device: Device, function: Function, decision: Send, view: FleetView) -> None:
-    here = function.id in device.residents or function.id in device.loading
-    elsewhere = function.id in c.store.fleet.where
-    c.store.fleet.tally.bound(len(decision.requests), here=here, elsewhere=elsewhere)
-    run_s = view.run_s(function.id, device.id, len(decision.requests))
-    number = _ready(device, function.id)
+    store, name, count = c.store, function.id, len(decision.requests)
+    here = name in device.residents or name in device.loading
+    store.fleet.tally.bound(count, here=here, elsewhere=name in store.fleet.where)
+    run_s = view.run_s(name, device.id, count)
+    number = _ready(device, name)
     if number is not None and not device.line and len(device.running) < device.at_once:
-        requests = [c.store.requests[each] for each in decision.requests]
-        for request in requests:
+        requests = []
+        for each in decision.requests:
+            request = store.requests[each]
             answers.dequeue(c, request)
-        bindings.bind_batch(c, c.store.instances[number], requests, run_s)
+            requests.append(request)
+        bindings.bind_batch(c, store.instances[number], requests, run_s)
         return
     lines.join(c, device, function, decision.requests, run_s)
     _advance(c, device)

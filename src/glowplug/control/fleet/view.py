@@ -24,6 +24,7 @@ _NOWHERE: Mapping[DeviceId, None] = {}
 class FleetView:
     __slots__ = (
         "_c",
+        "_event",
         "_functions",
         "_rate_per_s",
         "_records",
@@ -43,6 +44,7 @@ class FleetView:
 
     def __init__(self, c: Context) -> None:
         self._c = c
+        self._event = 0
         fleet = c.store.fleet
         self.expected = ExpectedByFunction(c)
         self._rate_per_s: dict[FunctionId, float] = {}
@@ -61,8 +63,10 @@ class FleetView:
             self.add(device)
 
     def refresh(self) -> None:
-        """A round of decisions begins, at another time: rates have faded."""
-        self._rate_per_s.clear()
+        """A round of decisions begins. Since another event rates have faded."""
+        if self._event != self._c.store.events:
+            self._event = self._c.store.events
+            self._rate_per_s.clear()
 
     def add(self, device: Device) -> None:
         self._views[device.id] = DeviceView(self._c, device, self)
@@ -113,17 +117,19 @@ class FleetView:
         return self.expected[function].latency_target_s
 
     def may_load(self, function: FunctionId, device: DeviceId) -> bool:
-        c, version = self._c, self.expected[function].version
-        fleet, record = c.store.fleet, c.store.fleet.devices[device]
+        c, expected = self._c, self.expected[function]
+        version, fleet, record = expected.version, c.store.fleet, self._records[device]
         if function in record.residents or function in record.loading or record.paused_until_s:
             return False
         if len(fleet.where.get(function, ())) >= version.spec.declaration.max_workers:
             return False
         if record.node in version.unfit_on:
             return False
-        offers.settle(c)
+        if c.unoffered:
+            offers.settle(c)
         room_bytes = fleet.ledger.free_bytes(device) + fleet.ledger.leaving[device]
-        return room_bytes + c.policies.device_eviction.offered(device) >= device_bytes(version, record)
+        need_bytes = expected.model_bytes + record.context_bytes
+        return room_bytes + c.policies.device_eviction.offered(device) >= need_bytes
 
     def has_room(self, function: FunctionId, device: DeviceId) -> bool:
         c, version = self._c, self.expected[function].version
@@ -142,12 +148,13 @@ class FleetView:
         return self._c.store.fleet.devices[device].paused_until_s > 0
 
     def victims(self, function: FunctionId, device: DeviceId) -> list[FunctionId]:
-        c, fleet, ledger = self._c, self._c.store.fleet, self._c.store.fleet.ledger
-        need_bytes = device_bytes(self.expected[function].version, fleet.devices[device])
+        c, ledger = self._c, self._c.store.fleet.ledger
+        need_bytes = self.expected[function].model_bytes + self._records[device].context_bytes
         short_bytes = need_bytes - ledger.free_bytes(device) - ledger.leaving[device]
         if short_bytes <= 0:
             return []
-        offers.settle(c)
+        if c.unoffered:
+            offers.settle(c)
         keys = c.policies.device_eviction.victims(device, short_bytes, (), inf, partial(device_score_now, c))
         return [c.store.holdings[key].function or FunctionId("") for key in keys]
 

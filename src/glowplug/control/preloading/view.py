@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from glowplug.control import gangs, placement
+from glowplug.control import gangs, placement, victims
 from glowplug.control.context import Context
 from glowplug.control.origins import best_origin
 from glowplug.control.preloading import candidates, sandboxes
@@ -181,6 +181,9 @@ class PreloadView:
     def room_bytes(self, node: NodeId) -> int:
         ledger = self._c.store.ledger
         return ledger.free_bytes(node) + ledger.leaving[node]
+
+    def displaced_s(self, node: NodeId, need_bytes: int, limit: float) -> float:
+        return victims.displaced_s(self._c, self._c.store.nodes[node], need_bytes, limit)
 
     def rate_per_s(self, function: FunctionId) -> float:
         return self._c.policies.predictors.rate_per_s(function)

@@ -58,6 +58,9 @@ class BackgroundChannel:
         self._raise()
         return self._inner.receive(wanted, timeout_s)
 
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        return self._inner.left_out(wanted)
+
     def reject(self, keys: Collection[MessageKey]) -> None:
         self._inner.reject(keys)
 

@@ -91,12 +91,17 @@ class Channel(Protocol):
         """
 
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
-        """At least one of the wanted, or nothing after `timeout_s`; 0 asks once and does not wait.
+        """At least one of the wanted, or nothing after `timeout_s`, or once one turns out to be left out; 0
+        asks once and does not wait.
 
         What else arrives is kept for a later call. Each key is given once in the life of an end. Raises
         InboxFull when more is kept than allowed, ChannelUnavailable, ChannelRefused, ChannelMissing,
         ChannelClosed, and ValueError for keys of another run or worker.
         """
+
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        """Those of the wanted that had not come though what their source sends together with them had, at the
+        last look: they were lost or are late. Makes no call; none where a channel cannot tell."""
 
     def reject(self, keys: Collection[MessageKey]) -> None:
         """What came of these was damaged: it counts as not come, and is not kept. They may be sent again."""

@@ -27,9 +27,11 @@ class BlobRoom(Room):
             raise RunExists(f"run {self.run!r} is open in this store: end it, or use another name")
 
     def _end(self, worker: int) -> Channel:
-        if self._blobs.get([Range(self._mark, 0, 1)]) == [None]:
+        blobs = self._open_blobs()
+        if blobs.get([Range(self._mark, 0, 1)]) == [None]:
+            blobs.close()
             raise ChannelMissing(f"run {self.run!r} is not open in this store")
-        return self._end_over(worker, self._open_blobs())
+        return self._end_over(worker, blobs)
 
     def _options(self) -> dict[str, Any]:
         return dict(self._blobs.options())

@@ -117,6 +117,9 @@ class ClaimCheckChannel:
             self._messages.received(len(payload))
         return found
 
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        return self._inner.left_out(wanted)
+
     def reject(self, keys: Collection[MessageKey]) -> None:
         self._inner.reject(keys)
 

@@ -41,6 +41,9 @@ class InboxEnd(abc.ABC):
             self.meter.received(len(payload))
         return found
 
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        return set()
+
     def reject(self, keys: Collection[MessageKey]) -> None:
         self._inbox.reject(keys)
 

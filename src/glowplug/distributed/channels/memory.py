@@ -138,6 +138,9 @@ class MemoryChannel:
             self.meter.received(len(payload))
         return found
 
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        return set()
+
     def reject(self, keys: Collection[MessageKey]) -> None:
         self._mailboxes[self.worker].drop(keys)
         self._given.difference_update(keys)

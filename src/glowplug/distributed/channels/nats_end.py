@@ -81,6 +81,9 @@ class NatsChannel:
             self.meter.received(len(payload))
         return found
 
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        return set()
+
     def reject(self, keys: Collection[MessageKey]) -> None:
         with self._changed:
             self._inbox.reject(keys)

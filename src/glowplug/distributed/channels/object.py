@@ -19,6 +19,7 @@ from glowplug.distributed.channels.clock import Clock
 from glowplug.distributed.channels.inbox_end import InboxEnd
 from glowplug.distributed.channels.layer_object import Slice
 from glowplug.distributed.channels.pace import Expected, Pace, Role
+from glowplug.distributed.channels.reach import Reach
 
 LIMITS = Limits(
     max_message_bytes=2**30,
@@ -31,11 +32,6 @@ LIMITS = Limits(
     looks_are_calls=True,
 )
 FOLDER_LIMITS = msgspec.structs.replace(LIMITS, looks_are_calls=False, slow_s=0.02)
-READ_BYTES = 64 * 1024
-"""Of an object's beginning, before anything is known of how large they are."""
-MOST_READ_BYTES = 128 * 1024
-"""Where parts lie further on, reading up to there takes longer than to read the index and then the part."""
-_PAGE_BYTES = 4096
 _Object = tuple[int, int, int]
 """Epoch, layer, source."""
 
@@ -70,7 +66,15 @@ class ObjectChannel(InboxEnd):
         self._roles: dict[_Object, Role] = {}
         """Of what was waited for at the last look."""
         self._sent: dict[str, int] = {}
-        self._first_bytes = READ_BYTES
+        self._reach = Reach()
+
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        """A layer is sent in one object, so what is not in it is in none or in a later part."""
+        found = {key: self._expected.get((key.epoch, key.layer, key.source)) for key in wanted}
+        return {
+            key for key, expected in found.items()
+            if expected is not None and expected.part and self._inbox.wants(key)
+        }  # fmt: skip
 
     def reject(self, keys: Collection[MessageKey]) -> None:
         super().reject(keys)
@@ -98,6 +102,7 @@ class ObjectChannel(InboxEnd):
         until_s = self._clock.now_s() + timeout_s
         learns = not _asked_again(wanted)
         found: dict[MessageKey, bytes] = {}
+        left_out = self.left_out(wanted)
         if timeout_s <= 0:
             self._fetch(self._due(wanted, at_once=True)[0], learns)
             found = self._inbox.take(wanted)
@@ -106,6 +111,8 @@ class ObjectChannel(InboxEnd):
             if due:
                 self._fetch(due, learns)
                 found = self._inbox.take(wanted)
+                if self.left_out(wanted) - left_out:
+                    break
             else:
                 self._clock.sleep(min(left_s, next_s - self._clock.now_s()))
         return found
@@ -151,16 +158,16 @@ class ObjectChannel(InboxEnd):
             del names[one]
         if not names:
             return
+        first_bytes = self._reach.first_bytes
         begun = [
             (one, due[one], name, beginning)
             for (one, name), beginning in zip(
                 names.items(),
-                self._blobs.get([Range(name, 0, self._first_bytes) for name in names.values()]),
+                self._blobs.get([Range(name, 0, first_bytes) for name in names.values()]),
                 strict=True,
             )
         ]
         further: list[tuple[_Object, list[Slice], Range]] = []
-        reach_bytes, index_bytes = 0, 0
         for one, expected, name, beginning in begun:
             read = None if beginning is None else self._index(name, beginning)
             if read is None:
@@ -168,10 +175,10 @@ class ObjectChannel(InboxEnd):
                 continue
             content, slices = read
             self._pace.found(expected, self._clock.now_s(), learns=learns)
-            index_bytes = max(index_bytes, layer_object.index_bytes(content))
             if not slices:
                 continue
-            reach_bytes = max(reach_bytes, slices[-1].end)
+            if one[1] < NOTES:
+                self._reach.found(one[1], layer_object.index_bytes(content), slices[-1].end)
             if slices[-1].end <= len(content):
                 self._keep(one, slices, content, 0)
             else:
@@ -181,9 +188,6 @@ class ObjectChannel(InboxEnd):
             parts = self._blobs.get([wanted for _, _, wanted in further])
             for (one, slices, wanted), part in zip(further, parts, strict=True):
                 self._keep(one, slices, part or b"", wanted.start)
-        if index_bytes:
-            reach_bytes = reach_bytes if reach_bytes <= MOST_READ_BYTES else index_bytes
-            self._first_bytes = -(-max(reach_bytes, index_bytes) // _PAGE_BYTES) * _PAGE_BYTES
 
     def _index(self, name: str, beginning: bytes) -> tuple[bytes, list[Slice]] | None:
         """What was read of it, and where in it this worker's messages are. None when it is damaged."""

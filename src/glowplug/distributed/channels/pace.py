@@ -7,9 +7,10 @@ from __future__ import annotations
 from enum import Enum, auto
 
 FIRST_S = 0.01
-MOST, MOST_FREE = 25, 4
+MOST, MOST_FREE = 10, 4
 """Times the first wait is the longest; where looks cost no call."""
-_GROWTH = 1.6
+_GROWTH, _STEPS = 1.6, 20
+"""Of waits from miss to miss; after so many they have long been the longest."""
 _EARLIER = 0.5
 """Of what was waited in vain, when an object was there at the first try: it may have been there for long."""
 _NOTHING = (0.0, 0.0)
@@ -53,7 +54,7 @@ class Pace:
 
     def missed(self, expected: Expected, asked_s: float, now_s: float) -> None:
         seldom = {Role.LATER: _LATER, Role.NOTE: _NOTE}.get(expected.role, 0) if self._looks_are_calls else 0
-        wait_s = min(self._most_s, self._first_s * _GROWTH ** (expected.misses + seldom))
+        wait_s = min(self._most_s, self._first_s * _GROWTH ** min(_STEPS, expected.misses + seldom))
         expected.missing_s = asked_s - expected.since_s
         expected.misses += 1
         expected.due_s = now_s + wait_s

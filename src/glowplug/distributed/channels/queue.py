@@ -127,7 +127,8 @@ class QueueChannel(QueueEnd):
         now_s = self._clock.now_s()
         begins = False
         if self._patience is not None and all(key.layer < NOTES for key in wanted):
-            begins = self._patience.begins(max((key.epoch, key.layer) for key in wanted), now_s)
+            layer = max((key.epoch, key.layer) for key in wanted)
+            begins = self._patience.begins(layer, now_s, alone=len({key.source for key in wanted}) == 1)
             if begins:
                 self._clock.sleep(min(self._patience.poll_at_s, until_s) - now_s)
         self._late = not begins and not self._full

@@ -124,6 +124,9 @@ class SharedMemoryChannel:
                     raise ChannelClosed(f"run {self._checks.run!r} is over")
                 return {}
 
+    def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
+        return set()
+
     def reject(self, keys: Collection[MessageKey]) -> None:
         self._there.difference_update(keys)
         self._given.difference_update(keys)

@@ -6,7 +6,7 @@ own index and never looks at everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -80,12 +80,11 @@ class EvictionPolicy(Protocol):
         """All that is offered."""
 
 
-def fewest(taken: list[str], size: Callable[[str], int], freed_bytes: int, need_bytes: int) -> list[str]:
-    """Of victims in the order of their worth: spares the worthiest first of those that are not needed after
-    all."""
+def fewest(taken: Sequence[tuple[str, int]], freed_bytes: int, need_bytes: int) -> list[str]:
+    """Of victims and their bytes, in the order of their worth: spares the worthiest first of those that are
+    not needed after all."""
     chosen = []
-    for key in reversed(taken):
-        held_bytes = size(key)
+    for key, held_bytes in reversed(taken):
         if freed_bytes - held_bytes >= need_bytes:
             freed_bytes -= held_bytes
         else:

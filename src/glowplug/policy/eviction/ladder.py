@@ -37,11 +37,12 @@ class Ladder(Offers):
         current: Callable[[str], float],
     ) -> list[str]:
         ranked = sorted((current(key), key) for key in self.offered_at(node) if key not in keep)
-        taken: list[str] = []
+        taken: list[tuple[str, int]] = []
         freed_bytes = 0
         for score, key in ranked:
             if freed_bytes >= need_bytes or score >= limit:
                 break
-            taken.append(key)
-            freed_bytes += self.offers[key].held_bytes
-        return fewest(taken, lambda key: self.offers[key].held_bytes, freed_bytes, need_bytes)
+            held_bytes = self.offers[key].held_bytes
+            taken.append((key, held_bytes))
+            freed_bytes += held_bytes
+        return fewest(taken, freed_bytes, need_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from heapq import heapify, heappop, heappush
+from itertools import chain
 
 import msgspec
 
@@ -23,12 +24,17 @@ class Offer(msgspec.Struct, gc=False):
 
 class Offers(msgspec.Struct):
     """Per node a heap of (score, key): all of an eviction policy but the score. Withdrawn entries stay in it
-    until they come up or are too many."""
+    until they come up or are too many.
+
+    What `victims` has looked at stays out of the heap, in a list in its order: most of it is looked at again
+    the next time, and to take the least out of a large heap and put it back was a twentieth of a decision.
+    """
 
     timely: bool = False
     by_value: bool = False
     offers: dict[str, Offer] = {}
     heaps: dict[str, list[tuple[float, str]]] = {}
+    fronts: dict[str, list[tuple[float, str]]] = {}
     bytes_by_node: dict[str, int] = {}
 
     @property
@@ -36,14 +42,23 @@ class Offers(msgspec.Struct):
         return PINNED / 2
 
     def enter(self, key: str, node: str, held_bytes: int, score: float) -> None:
-        self.withdraw(key)
+        offered = self.bytes_by_node
+        before = self.offers.pop(key, None)
+        if before is not None:
+            offered[before.node] -= before.held_bytes
         self.offers[key] = Offer(score, node, held_bytes)
-        self.bytes_by_node[node] = self.bytes_by_node.get(node, 0) + held_bytes
-        heap = self.heaps.setdefault(node, [])
+        offered[node] = offered.get(node, 0) + held_bytes
+        heap = self.heaps.get(node)
+        if heap is None:
+            heap = self.heaps[node] = []
         heappush(heap, (score, key))
         if len(heap) > 2 * len(self.offers) + _STALE_ALLOWED:
-            heap[:] = [(o.score, k) for k, o in self.offers.items() if o.node == node]
-            heapify(heap)
+            self._rebuild(node)
+
+    def _rebuild(self, node: str) -> None:
+        self.fronts.pop(node, None)
+        heap = self.heaps[node] = [(o.score, k) for k, o in self.offers.items() if o.node == node]
+        heapify(heap)
 
     def withdraw(self, key: str) -> None:
         offer = self.offers.pop(key, None)
@@ -58,7 +73,7 @@ class Offers(msgspec.Struct):
 
     def offered_at(self, node: str) -> set[str]:
         """What is on offer there, each once, in no order."""
-        entries, offers = self.heaps.get(node, ()), self.offers
+        entries, offers = chain(self.heaps.get(node, ()), self.fronts.get(node, ())), self.offers
         return {key for _, key in entries if (offer := offers.get(key)) is not None and offer.node == node}
 
     def keys(self) -> Collection[str]:
@@ -72,21 +87,32 @@ class Offers(msgspec.Struct):
         limit: float,
         current: Callable[[str], float],
     ) -> list[str]:
-        heap = self.heaps.get(node, [])
-        taken: dict[str, tuple[float, str]] = {}
-        freed_bytes = 0
-        spared: list[tuple[float, str]] = []
-        while heap and freed_bytes < need_bytes and heap[0][0] < limit:
-            entry = heappop(heap)
-            offer = self.offers.get(entry[1])
-            if offer is None or offer.node != node or offer.score != entry[0] or entry[1] in taken:
-                continue
-            if entry[1] in keep:
-                spared.append(entry)
+        heap, front, offers = self.heaps.get(node, []), self.fronts.get(node, []), self.offers
+        taken: list[tuple[str, int]] = []
+        seen: list[tuple[float, str]] = []
+        freed_bytes, place, last = 0, 0, None
+        while freed_bytes < need_bytes:
+            if place < len(front) and not (heap and heap[0] < front[place]):
+                entry = front[place]
+                place += 1
+            elif heap:
+                entry = heappop(heap)
             else:
-                taken[entry[1]] = entry
+                break
+            score, key = entry
+            offer = offers.get(key)
+            # What was offered twice at one score has two entries, one right after the other.
+            if offer is None or offer.node != node or offer.score != score or entry == last:
+                continue
+            last = entry
+            seen.append(entry)
+            if score >= limit:
+                break
+            if key not in keep:
+                taken.append((key, offer.held_bytes))
                 freed_bytes += offer.held_bytes
-        for entry in (*spared, *taken.values()):
-            heappush(heap, entry)
-        offers = self.offers
-        return fewest(list(taken), lambda key: offers[key].held_bytes, freed_bytes, need_bytes)
+        if place or seen:
+            self.fronts[node] = seen + front[place:]
+            if len(self.fronts[node]) > 2 * len(offers) + _STALE_ALLOWED:
+                self._rebuild(node)
+        return fewest(taken, freed_bytes, need_bytes)

@@ -23,7 +23,10 @@ class ValuePerByte(Offers):
         self.enter(key, node, worth.held_bytes, self.score(worth))
 
     def score(self, worth: Worth) -> float:
-        value = worth.rank + log(max(worth.saved_s, _SHORTEST_S) / max(1, worth.held_bytes))
+        saved_s, held_bytes = worth.saved_s, worth.held_bytes
+        if saved_s < _SHORTEST_S:
+            saved_s = _SHORTEST_S
+        value = worth.rank + log(saved_s / (held_bytes or 1))
         if worth.copies > 1:
             value += _all_needed(worth.copies, worth.at_once) - _all_needed(1, worth.at_once)
         return value + PINNED if worth.pinned else value

@@ -110,13 +110,15 @@ class _Walk:
         self._costs = costs
         self._first = np.searchsorted(spread.transfers.step, np.arange(spread.steps + 2))
         self.receiver = exchange.receiver(len(costs.before))
+        self._sent = np.zeros((len(costs.before), spread.workers))
 
     def ended(self, ready: Reals) -> Reals:
         """(M, P): when each worker ended, and the root with the whole result. `ready` (M, P)."""
         steps = self._spread.steps
         now = (self._together if self._spread.lag else self._passing)(ready.copy())
-        gone = now + self._exchange.send_s[steps]
-        took = self._received(gone, self._entries(steps), now)
+        sends = np.maximum(now, self._sent) if self._spread.beside else now
+        gone = sends + self._exchange.send_s[steps]
+        took = self._received(gone, self._entries(steps), sends)
         ended: Reals = took + (took > gone) * self._costs.taking[:, steps]
         return ended
 
@@ -130,14 +132,16 @@ class _Walk:
         return now
 
     def _passing(self, now: Reals) -> Reals:
-        """Step k is needed by the next stage in step k. All (step, stage) of one sum go at once."""
+        """Step k is needed by the next stage in step k. All (step, stage) of one sum go at once. Beside
+        computing, a worker sends what it computed before, and is pushed what comes next."""
         spread, costs, moved = self._spread, self._costs, self._spread.transfers
         entry = np.zeros((spread.steps, spread.workers), np.int64)
         inside = moved.step < spread.steps
         entry[moved.step[inside], moved.target[inside]] = np.flatnonzero(inside)
         first = np.arange(0, spread.workers, spread.stages)
-        before, after = costs.taking + costs.before, self._exchange.send_s + costs.after
-        sends = now.copy()
+        beside, ahead = spread.beside, spread.beside and self.receiver.ahead
+        before, send_s = costs.taking + costs.before, self._exchange.send_s
+        sends, heard = now.copy(), now.copy()
         for diagonal in range(spread.steps + spread.stages - 1):
             stage = np.arange(max(0, diagonal - spread.steps + 1), min(spread.stages, diagonal + 1))
             who = (stage[:, None] + first).ravel()
@@ -145,9 +149,13 @@ class _Walk:
             waits = who % spread.stages > 0
             if waits.any():
                 target, entries = who[waits], entry[step[waits], who[waits]]
-                now[:, target] = self.receiver.take_one(now[:, target], self._arrivals(entries, sends))
-            sends[:, who] = now[:, who] + before[:, step, who]
-            now[:, who] = sends[:, who] + after[:, step, who]
+                at = heard[:, target] if ahead else now[:, target]
+                heard[:, target] = self.receiver.take_one(at, self._arrivals(entries, sends))
+                now[:, target] = np.maximum(now[:, target], heard[:, target])
+            now[:, who] += before[:, step, who]
+            sends[:, who] = np.maximum(now[:, who], self._sent[:, who]) if beside else now[:, who]
+            self._sent[:, who] = sends[:, who] + send_s[step, who]
+            now[:, who] = (now if beside else self._sent)[:, who] + costs.after[:, step, who]
         return now
 
     def _entries(self, step: int) -> Ids:

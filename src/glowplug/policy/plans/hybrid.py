@@ -51,6 +51,7 @@ def repeated(spread: Spread, replicas: int, problem: Problem) -> Spread:
         urgent_s=np.tile(spread.urgent_s, (1, replicas)),
         idle_s=np.tile(spread.idle_s, (1, replicas)),
         transfers=_repeated(spread, replicas),
+        beside=spread.beside,
     )
 
 

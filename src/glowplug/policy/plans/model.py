@@ -14,6 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+HEAVY = 50_000_000
+"""Edges times samples of a layer and worker, some 20 ms of one core: from so many on what two threads take to
+tell each other does not count, and workers send and receive beside computing."""
 MIB_PER_VCPU = 1769
 """From so much memory on, a Lambda function has one whole vCPU; below, a share of one in proportion."""
 RUNTIME_BYTES = 150 * 2**20

@@ -14,6 +14,7 @@ import numpy as np
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, Problem, Reals
 from glowplug.policy.plans.memory import whole_layers_bytes
+from glowplug.policy.plans.model import HEAVY
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, split, transfers
 
 MICRO_BATCHES = (8, 32, 64)
@@ -57,6 +58,7 @@ def staged(problem: Problem, workers: int, micro_batches: int) -> Spread:
         urgent_s=np.array(counts)[:, None] * stage_s + fixed_s,
         idle_s=np.zeros((micro_batches, workers)),
         transfers=join([_passed_on(problem, stages, counts), gathered(micro_batches, result)]),
+        beside=max(layer.edges for layer in workload.layers) * max(counts) >= HEAVY,
     )
 
 

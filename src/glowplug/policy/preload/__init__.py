@@ -126,6 +126,10 @@ class PreloadView(Protocol):
     def room_bytes(self, node: NodeId) -> int:
         """Free, with what is leaving."""
 
+    def displaced_s(self, node: NodeId, need_bytes: int, limit: float) -> float:
+        """Seconds of waiting that is spared soon by what would have to go there for so many bytes; infinite
+        when they are not to be had of what is worth less than `limit` a byte (as a logarithm)."""
+
     def rate_per_s(self, function: FunctionId) -> float: ...
 
     def needed(self, function: FunctionId, from_s: float, until_s: float) -> float:

@@ -14,12 +14,13 @@ from glowplug.policy.preload.ladder import Ladder
 class Clairvoyant(Ladder):
     def expect(self, function: FunctionId, look_s: float) -> None:
         """A function that nobody has called yet is to be looked at, before its first call."""
-        heappush(self.due, (look_s, function, self.rounds.setdefault(function, 0)))
+        heappush(self.due, (look_s, function, self.rounds.setdefault(function, 0), 0.0, 0.0))
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         turn = self.rounds[function] = self.rounds.get(function, 0) + 1
         next_s = view.quantile_s(function, 0.5)
         if next_s < inf:
-            heappush(self.due, (now_s + next_s - view.horizon_s / 2 - view.load_s(function), function, turn))
+            look_s = now_s + next_s - view.horizon_s / 2 - view.load_s(function)
+            heappush(self.due, (look_s, function, turn, 0.0, 0.0))
         if function in self.raised:
             self._look_later(view, function, now_s)

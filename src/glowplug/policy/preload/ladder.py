@@ -11,9 +11,9 @@ what was climbed in vain goes when it is not worth holding any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from math import inf, log
+from math import exp, inf, log
 
 import msgspec
 
@@ -21,31 +21,44 @@ from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.policy.preload import Decision, Drop, Guest, PreloadView, Raise, SandboxView
 
 _SHARES = (0.02, 0.1, 0.3, 0.6)
-"""Of the distribution of the next arrival: at each of these a function is looked at, a load before it."""
+"""Of the distribution of the next arrival: at each of these a function is looked at, a load before it. After
+the last the same shares are taken of what is left of it, and so on: a burst is followed by one long gap, of
+which the whole distribution says little, and the rest says when it ends."""
+_MOST = 0.999
+"""What comes later than that is not looked for."""
+_WIDER = 4.0
+"""How much longer each next time is for which free memory is weighed."""
+_LEAST = 1e-12
 _STALE_ALLOWED = 256
 _LEARNED_ANEW = 1.25
 """A function's distribution is looked at again when it has been called so many times as often."""
 
 
+Offset = tuple[float, float]
+"""Seconds after an arrival, and the share of the distribution that is past when it is the last (else 0)."""
+
+
 class Ladder(msgspec.Struct):
-    """`due` is a heap of (when, function, round); a function's entries of earlier rounds are void. `offsets`
-    has by function the round they were worked out in, and when to look after an arrival; `raised` when those
-    were climbed that may be unused yet."""
+    """`due` is a heap of (when, function, round, share, next); a function's entries of earlier rounds are
+    void. The last of a function's looks has the share of its distribution that is past then, others 0 and
+    when the next is. `offsets` has by function the round they were worked out in, and when to look after an
+    arrival; `came_s` when that was, `raised` when those were climbed that may be unused yet."""
 
     foresees: bool = True
     ends_unused: bool = True
-    due: list[tuple[float, FunctionId, int]] = []
+    due: list[tuple[float, FunctionId, int, float, float]] = []
     rounds: dict[FunctionId, int] = {}
-    offsets: dict[FunctionId, tuple[int, list[float]]] = {}
+    came_s: dict[FunctionId, float] = {}
+    offsets: dict[FunctionId, tuple[int, list[Offset]]] = {}
     raised: dict[FunctionId, float] = {}
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         turn = self.rounds[function] = self.rounds.get(function, 0) + 1
+        self.came_s[function] = now_s
         known = self.offsets.get(function)
         if known is None or turn > known[0] * _LEARNED_ANEW:
-            known = self.offsets[function] = turn, _offsets_s(view, function)
-        for after_s in known[1]:
-            heappush(self.due, (now_s + after_s, function, turn))
+            known = self.offsets[function] = turn, _offsets(view, function)
+        self._look_at(function, known[1])
         if function in self.raised:
             # Another than the one that was climbed may answer.
             self._look_later(view, function, now_s)
@@ -60,14 +73,17 @@ class Ladder(msgspec.Struct):
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
         while self.next_s() <= now_s:
-            _, function, _ = heappop(self.due)
+            at_s, function, _, past, next_s = heappop(self.due)
+            if past:
+                more = _offsets(view, function, past, at_s - self.came_s[function])
+                next_s = self._look_at(function, more)
             if unused := view.unused(function):
                 if self._is_worth_holding(view, function, now_s):
                     continue
                 for number in unused:
                     yield Drop(number)
             self.raised.pop(function, None)
-            decision = self._look(view, function, now_s) if view.may_load(function) else None
+            decision = self._look(view, function, now_s, next_s) if view.may_load(function) else None
             if decision is not None:
                 self.raised[function] = now_s
                 self._look_later(view, function, now_s)
@@ -79,14 +95,23 @@ class Ladder(msgspec.Struct):
 
     def forget(self, function: FunctionId) -> None:
         self.rounds.pop(function, None)
+        self.came_s.pop(function, None)
         self.offsets.pop(function, None)
         self.raised.pop(function, None)
+
+    def _look_at(self, function: FunctionId, offsets: Sequence[Offset]) -> float:
+        """Returns when it is looked at first, 0 for never."""
+        came_s, turn = self.came_s[function], self.rounds[function]
+        for place, (after_s, past) in enumerate(offsets):
+            next_s = 0.0 if past else came_s + offsets[place + 1][0]
+            heappush(self.due, (came_s + after_s, function, turn, past, next_s))
+        return came_s + offsets[0][0] if offsets else 0.0
 
     def _look_later(
         self, view: PreloadView, function: FunctionId, now_s: float, after_s: float = 0.0
     ) -> None:
         after_s = max(after_s, view.horizon_s + view.load_s(function))
-        heappush(self.due, (now_s + after_s, function, self.rounds[function]))
+        heappush(self.due, (now_s + after_s, function, self.rounds[function], 0.0, 0.0))
 
     def _is_worth_holding(self, view: PreloadView, function: FunctionId, now_s: float) -> bool:
         """Until it is looked at again, which is after as long as it has been held."""
@@ -98,44 +123,69 @@ class Ladder(msgspec.Struct):
         self._look_later(view, function, now_s, ahead_s)
         return True
 
-    def _look(self, view: PreloadView, function: FunctionId, now_s: float) -> Decision | None:
+    def _look(self, view: PreloadView, function: FunctionId, now_s: float, next_s: float) -> Decision | None:
+        """Memory that is free may be taken for what is needed before the next look, if it is worth holding
+        for as long; that of others for what is needed within the horizon."""
         if view.ready(function):
             return None
-        waits_s, ahead_s = view.waits_s(function), view.horizon_s + view.load_s(function)
-        chance = view.needed(function, 0.0, ahead_s)
+        waits_s, near_s = view.waits_s(function), view.horizon_s + view.load_s(function)
+        spans_s = [near_s]
+        while spans_s[-1] < next_s - now_s:
+            spans_s.append(_WIDER * spans_s[-1])
+        chances = {ahead_s: view.needed(function, 0.0, ahead_s) for ahead_s in spans_s}
 
-        def is_worth(node: NodeId, spared_s: float, held_bytes: int) -> bool:
+        def is_worth(node: NodeId, spared_s: float, held_bytes: int, ahead_s: float) -> bool:
             price_s = view.cpu_price(node) * spared_s + view.byte_price * held_bytes * ahead_s
             price_s += view.line_price(node) * held_bytes * spared_s
-            return chance * spared_s > price_s
+            return chances[ahead_s] * spared_s > price_s
 
         guest_bytes = view.guest_bytes(function)
         best: Decision | None = None
-        best_worth = -inf
+        best_rank = (False, -inf)
         for node in view.homes(function):
-            if is_worth(node, waits_s, guest_bytes):
+            if is_worth(node, waits_s, guest_bytes, near_s):
                 for sandbox in view.sandboxes(node):
                     if sandbox.id is not None and sandbox.is_idle and sandbox.room_bytes >= guest_bytes:
                         return Guest(function, node, sandbox.id)
             for step, need_bytes, after_s in view.steps_up(function, node):
                 spared_s = waits_s - after_s
-                if spared_s <= 0.0 or not is_worth(node, spared_s, need_bytes):
+                is_free = need_bytes <= view.room_bytes(node)
+                for_s = spans_s if is_free else spans_s[:1]
+                if spared_s <= 0.0 or not any(is_worth(node, spared_s, need_bytes, each) for each in for_s):
                     continue
-                worth = log(chance * spared_s / max(1, need_bytes))
-                if need_bytes <= view.room_bytes(node):
-                    worth += 1.0
-                if worth > best_worth:
+                worth = log(max(chances[near_s], _LEAST) * spared_s / max(1, need_bytes))
+                rank = (True, worth + 1.0) if is_free else self._rank(view, function, node, need_bytes, worth)
+                if rank > best_rank:
                     best = Raise(function, NodeId(node), step, worth, now_s + view.horizon_s)
-                    best_worth = worth
+                    best_rank = rank
         return best
 
+    def _rank(
+        self, view: PreloadView, function: FunctionId, node: NodeId, need_bytes: int, worth: float
+    ) -> tuple[bool, float]:
+        """Whether it can begin at once, and what it is worth a byte beyond what has to go for it, the
+        larger the better."""
+        displaced = view.displaced_s(node, need_bytes, worth) / max(1, need_bytes)
+        if displaced >= exp(worth):
+            return False, worth
+        return True, log(exp(worth) - displaced)
 
-def _offsets_s(view: PreloadView, function: FunctionId) -> list[float]:
-    """Seconds after an arrival when the next may come into sight; nothing for what comes all the time."""
+
+def _offsets(view: PreloadView, function: FunctionId, past: float = 0.0, past_s: float = 0.0) -> list[Offset]:
+    """Seconds after an arrival when the next may come into sight, if it has not come in `past_s`, by when it
+    does with probability `past`."""
     ahead_s = view.horizon_s / 2 + view.load_s(function)
-    found: list[float] = []
-    for share in _SHARES:
-        after_s = view.quantile_s(function, share) - ahead_s
-        if after_s < inf and after_s > (found[-1] if found else 0.0) + view.horizon_s / 2:
-            found.append(after_s)
+    found: list[Offset] = []
+    while past < _MOST and not found:
+        left, least_s = 1 - past, past_s
+        last_s = view.quantile_s(function, past + _SHARES[-1] * left) - ahead_s
+        if past_s + view.horizon_s / 2 < last_s < inf:
+            earlier = (view.quantile_s(function, past + share * left) - ahead_s for share in _SHARES[:-1])
+            for after_s in (*earlier, last_s):
+                if after_s > least_s + view.horizon_s / 2:
+                    found.append((after_s, 0.0))
+                    least_s = after_s
+        past += _SHARES[-1] * left
+    if found:
+        found[-1] = found[-1][0], past
     return found

@@ -92,7 +92,7 @@ class FinishFirst(msgspec.Struct):
         if now_s >= self.overload_s:
             self.overload_s = now_s + _OVERLOAD_AGAIN_S
             self.overloaded = is_overloaded(view, self.recent)
-        if view.open:
+        if view.ready:
             yield from self._run(view, now_s)
         if view.waiting_by_function:
             yield from self._load(view, now_s)
@@ -107,11 +107,15 @@ class FinishFirst(msgspec.Struct):
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         looked_s, placed = self.looked_s, view.places
-        due = [f for f in view.waiting_by_function if f not in placed or now_s >= looked_s.get(f, -inf)]
+        next_s, never_s = looked_s.get, -inf
+        due = [f for f in view.waiting_by_function if f not in placed or now_s >= next_s(f, never_s)]
         if not due:
             return
-        candidates = self._candidates(view)
-        if all(view.devices[number].loading for number in candidates):
+        candidates, devices = self._candidates(view), view.devices
+        for number in candidates:
+            if not devices[number].loading:
+                break
+        else:
             return
         weigh = self._load_in_turns if self.overloaded else self._load_as_it_came
         yield from weigh(view, now_s, due, candidates)
@@ -135,10 +139,10 @@ class FinishFirst(msgspec.Struct):
                 level_s = layout.begins_s(function)
                 if level_s > least_load_s(view, function, nodes):
                     pressure_s = {number: layout.free_s(number) for number in places}
-                    number = self._best(view, function, level_s, pressure_s)
-                    if number is not None:
-                        places, nodes = open_to_loads(view, [each for each in places if each != number])
-                        yield Load(function, number)
+                    best = self._best(view, function, level_s, pressure_s)
+                    if best is not None:
+                        places, nodes = open_to_loads(view, [each for each in places if each != best])
+                        yield Load(function, best)
                         layout, place = Layout(view), -1
                 self.looked_s[function] = looked_s
             if place >= 0:
@@ -165,12 +169,12 @@ class FinishFirst(msgspec.Struct):
                 least_s = least_load_s(view, function, nodes)
             if level_s > least_s and places is not None:
                 pressure_s = pressure_s or {n: self._pressure_s(view, n, before_s) for n in places}
-                number = self._best(view, function, level_s, pressure_s)
-                if number is not None:
-                    places.remove(number)
-                    del pressure_s[number]
+                best = self._best(view, function, level_s, pressure_s)
+                if best is not None:
+                    places.remove(best)
+                    del pressure_s[best]
                     before_s.clear()
-                    yield Load(function, number)
+                    yield Load(function, best)
             looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
 
     def _load_ahead(self, view: FleetView, now_s: float) -> Iterator[Decision]:
@@ -188,18 +192,15 @@ class FinishFirst(msgspec.Struct):
         if seconds is not None:
             return seconds
         device, waiting, copies = view.devices[number], view.waiting_by_function, view.places
+        served_s, virtual_s = self.served_s, self.virtual_s
         seconds = device.running_left_s + device.line_s
         for function in filter(waiting.__contains__, chain(device.residents, device.loading)):
             count = waiting[function]
-            turns = self._turns_before(function, count / len(copies[function]))
+            turns = turns_before(count / len(copies[function]), ahead=served_s.get(function, 0.0) > virtual_s)
             if turns:
                 seconds += turns * each_s(view, function, number, count)
         known_s[number] = seconds
         return seconds
-
-    def _turns_before(self, function: FunctionId, runs: float) -> float:
-        """Of so many runs that wait for a device those before a newcomer's there, in fair turns."""
-        return turns_before(runs, ahead=self.served_s.get(function, 0.0) > self.virtual_s)
 
     def _level_s(
         self, view: FleetView, function: FunctionId, enough_s: float, known_s: dict[DeviceId, float]
@@ -208,7 +209,8 @@ class FinishFirst(msgspec.Struct):
         fill up the devices that begin first. Where one of them alone would begin them all before `enough_s`,
         when it would: the others could only be sooner."""
         hosts, count = view.places[function], view.waiting_by_function[function]
-        own, starts, run_s = self._turns_before(function, count / len(hosts)), [], 0.0
+        ahead, starts, run_s = self.served_s.get(function, 0.0) > self.virtual_s, [], 0.0
+        own = turns_before(count / len(hosts), ahead=ahead)
         for number in hosts:
             run_s = each_s(view, function, number, count)
             others_s = self._pressure_s(view, number, known_s) - own * run_s
@@ -259,8 +261,8 @@ class FinishFirst(msgspec.Struct):
     def _run(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         """Sends what can begin at once, as it came or in fair turns, each where it is in the way of the least
         others. No batch takes what another device could begin as well."""
-        while ready := self._ready(view):
-            for _, _, _, start_s, function in sorted(ready):
+        while view.ready:
+            for _, _, _, start_s, function in sorted(self._ready(view)):
                 hosts = open_hosts(view, function)
                 if hosts:
                     number = least_needed(view, function, hosts)

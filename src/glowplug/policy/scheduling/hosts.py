@@ -18,8 +18,9 @@ def open_to_loads(
 
 
 def least_load_s(view: FleetView, function: FunctionId, nodes: Collection[DeviceId]) -> float:
-    load_s = [view.load_s(function, number) for number in nodes]
-    return load_s[0] if len(load_s) == 1 else min(load_s)
+    if len(nodes) == 1:
+        return view.load_s(function, next(iter(nodes)))
+    return min([view.load_s(function, number) for number in nodes])
 
 
 def in_turn(view: FleetView, functions: Iterable[FunctionId]) -> list[FunctionId]:

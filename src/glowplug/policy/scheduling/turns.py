@@ -30,7 +30,9 @@ _LEFT_TO_OTHERS = 0.5
 def turns_before(runs: float, *, ahead: bool) -> float:
     """Of so many runs that wait for a device those before a newcomer's; `ahead` if their function has been
     served more than others."""
-    return 0.0 if ahead and runs > _LONG else min(_TURNS_BEFORE, runs)
+    if runs <= _TURNS_BEFORE:
+        return runs
+    return 0.0 if ahead and runs > _LONG else _TURNS_BEFORE
 
 
 def is_overloaded(view: FleetView, functions: Iterable[FunctionId]) -> bool:

@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
 from glowplug.core.errors import Unavailable
@@ -56,11 +57,12 @@ class GatewayGroup:
     ) -> None:
         """Starts the others, each on its own of `listeners`, where the server accepts while one is gone.
         `server` is where the server listens for them. Returns when all serve. Raises Unavailable."""
+        own = self._own.settings
+        # What is kept is kept here: each sends its part of that, four times a second.
+        settings = msgspec.structs.replace(own, traces_kept=max(1, own.traces_kept // self._count))
         for number, listener in enumerate(listeners, 1):
             gateway = GatewayId(f"{self._own.id}-{number}")
-            begin = Begin(
-                gateway, Place(number, self._count), self._own.settings, self._offset_s, server, access_log
-            )
+            begin = Begin(gateway, Place(number, self._count), settings, self._offset_s, server, access_log)
             remote = RemoteGateway(
                 begin, listener, self._state_dir, self._own, self._post, self._greet, self._lost, accept
             )

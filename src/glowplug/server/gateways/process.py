@@ -1,4 +1,4 @@
-"""A gateway's process: `python -c COMMAND DESCRIPTOR PARENT STATE_DIR`, the last for whoever looks at
+"""A gateway's process: `python -P -c COMMAND DESCRIPTOR PARENT STATE_DIR`, the last for whoever looks at
 processes."""
 
 from __future__ import annotations

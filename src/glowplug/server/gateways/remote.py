@@ -96,7 +96,10 @@ class RemoteGateway:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", COMMAND, str(theirs.fileno()), str(os.getpid()), self._state_dir],
+                    [
+                        sys.executable, "-P", "-c", COMMAND,
+                        str(theirs.fileno()), str(os.getpid()), self._state_dir,
+                    ],
                     stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True,
                 )  # fmt: skip
             except BaseException:

@@ -48,6 +48,8 @@ class Groups:
 
 
 class Receiver(Protocol):
+    ahead: bool
+    """Whether who computes is given meanwhile what it needs next: not where each look costs a call."""
     calls: Reals
     """(M,): so far."""
 
@@ -60,6 +62,8 @@ class Receiver(Protocol):
 
 class AllAtOnce:
     """Somebody pushes: what is there comes in one call's time."""
+
+    ahead = True
 
     def __init__(self, sizes: int, call_s: float, bytes_per_s: float) -> None:
         self.calls = np.zeros(sizes)
@@ -88,6 +92,7 @@ class Polling:
     that of `distributed/channels/patience.py` and `queue.py`.
     """
 
+    ahead = True
     SHORTER, AT_A_TIME = 0.8, 4
 
     def __init__(self, sizes: int, workers: int, delays: Delays, most: int) -> None:
@@ -113,7 +118,8 @@ class Polling:
         self._room[:, who] -= done
         waits = done < groups.many
         begun = now[:, who]
-        waited = self._wait_s[:, who]
+        several = Groups(arrivals.target).many > 1  # sources: what one sends gathers nothing
+        waited = np.where(several, self._wait_s[:, who], 0.0)
         at = begun + np.where(waits, waited, 0.0)
         polls = self._polls(groups.many - done)
         asked, late = at.copy(), np.zeros(at.shape, np.bool_)
@@ -135,7 +141,7 @@ class Polling:
             polls = polls - 1 + more
             self.calls += more.sum(axis=1)
         learned = self.SHORTER * np.where(late, at - begun, waited)
-        self._wait_s[:, who] = np.where(waits, learned, waited)
+        self._wait_s[:, who] = np.where(waits & several, learned, self._wait_s[:, who])
         now = now.copy()
         nbytes = Groups(arrivals.target).spread(arrivals.nbytes, 0.0).sum(axis=1)
         now[:, who] = at + nbytes / self._bytes_per_s
@@ -143,11 +149,12 @@ class Polling:
 
     def take_one(self, at: Reals, arrivals: Arrivals) -> Reals:
         """What was there when the poll before it was answered came with that, as long as ten are not
-        exceeded."""
+        exceeded. A poll that waits brings the first message, and the others take more."""
         who, many = arrivals.target, arrivals.messages
         came = (arrivals.there_s <= self._seen_s[:, who]) & (self._room[:, who] >= many)
-        seen = np.maximum(at + self._half_s, arrivals.there_s)
-        self.calls += np.where(came, 0.0, np.ceil(many / self._most)).sum(axis=1)
+        first = (arrivals.there_s > at + self._half_s) & (many > 1)
+        seen = np.maximum(at + self._half_s, arrivals.there_s) + first * 2 * self._half_s
+        self.calls += np.where(came, 0.0, first + np.ceil((many - first) / self._most)).sum(axis=1)
         self._seen_s[:, who] = np.where(came, self._seen_s[:, who], seen)
         self._room[:, who] = np.where(came, self._room[:, who], self._most) - many
         return np.where(came, at, seen + self._half_s) + arrivals.nbytes / self._bytes_per_s
@@ -162,7 +169,8 @@ class Asking:
     `distributed/channels/pace.py`.
     """
 
-    FIRST_S, GROWTH, MOST_S, EARLIER = 0.01, 1.6, 0.25, 0.5
+    ahead = False
+    FIRST_S, GROWTH, MOST_S, EARLIER = 0.01, 1.6, 0.1, 0.5
 
     def __init__(self, sizes: int, workers: int, delays: Delays) -> None:
         self.calls = np.zeros(sizes)
@@ -187,7 +195,8 @@ class Asking:
             at = np.where(waits, np.maximum(at, np.where(pending, due, np.inf).min(axis=2)), at)
             asked = pending & (due <= at[..., None])
             turns = self._turns_s(asked)
-            found = asked & (there <= (at + turns / 2)[..., None])
+            before = (np.cumsum(asked, axis=2) - 1) // self._delays.parallel
+            found = asked & (there <= at[..., None] + (before + 0.5) * self._delays.get_s)
             missed = asked & ~found
             missing = np.where(missed, at[..., None] - since, missing)
             at = at + turns + (found * nbytes).sum(axis=2) / self._delays.bytes_per_s

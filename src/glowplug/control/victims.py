@@ -1,0 +1,128 @@
+"""Who has to go where memory is short, and what that costs those who would have found it there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+from math import exp, inf
+
+from glowplug.control import offers
+from glowplug.control.context import Context
+from glowplug.control.records import Function, Node
+from glowplug.control.sizes import freed_bytes
+from glowplug.control.worth import score_now
+from glowplug.core.ids import InstanceId
+
+_OVERDUE_SHARE = 0.25
+
+
+def chosen(
+    c: Context, node: Node, need_bytes: int, keep: Collection[str], limit: float
+) -> tuple[list[str], list[str], bool]:
+    """Who would go for so many bytes, what below them would go with them, and whether that is enough."""
+    offers.settle(c)
+    victims = c.policies.eviction.victims(node.id, need_bytes, keep, limit, partial(score_now, c))
+    freed = 0
+    for key in victims:
+        freed += freed_bytes(c, key)
+    if freed >= need_bytes:
+        return victims, [], True
+    if c.policies.eviction.by_value:
+        return _with_below(c, victims, need_bytes, keep, limit)
+    return victims, [], False
+
+
+def _with_below(
+    c: Context, victims: list[str], need_bytes: int, keep: Collection[str], limit: float
+) -> tuple[list[str], list[str], bool]:
+    """Of victims that are too small, the least worthy first: as many as free enough together with what
+    nothing stands on once they are gone and is worth less than `limit`; that; and whether it is enough.
+
+    Environments are others' too, and never counted.
+    """
+    store, freed = c.store, 0
+    gone: dict[str, int] = {}
+    doomed: list[str] = []
+    for count, victim in enumerate(victims, 1):
+        freed += freed_bytes(c, victim)
+        needs = list(store.holdings[victim].needs)
+        while needs and freed < need_bytes:
+            key = needs.pop()
+            gone[key] = gone.get(key, 0) + 1
+            holding = store.holdings.get(key)
+            if holding is None or holding.phase != "up" or holding.target.kind == "environment":
+                continue
+            if gone[key] < store.dependents[key] or key in keep:
+                continue
+            if holding.target.kind != "part":  # those go with their head, which counts them
+                if limit < inf and score_now(c, key) >= limit:
+                    continue
+                freed += store.ledger.held_bytes(key)
+                doomed.append(key)
+            needs += holding.needs
+        if freed >= need_bytes:
+            return victims[:count], doomed, True
+    return victims, doomed, False
+
+
+def displaced_s(c: Context, node: Node, need_bytes: int, limit: float = inf) -> float:
+    """Seconds of waiting that is spared soon by what would have to go for so many bytes: nothing where the
+    eviction policy cannot tell (not `timely`). Infinite when they are not to be had for less than `limit`."""
+    short_bytes = need_bytes - c.store.ledger.free_bytes(node.id) - coming_bytes(c, node)
+    if short_bytes <= 0:
+        return 0.0
+    limit = min(limit, c.policies.eviction.pinned_from)
+    victims, doomed, enough = chosen(c, node, short_bytes, (), limit)
+    if not enough:
+        return inf
+    if not c.policies.eviction.timely:
+        return 0.0
+    return _spared_s(c, (*victims, *doomed))
+
+
+def are_worth_waiting(
+    c: Context, node: Node, function: Function, need_bytes: int, keep: Collection[str], spare: Collection[str]
+) -> bool:
+    """Whether to wait for workers that are about to end their runs, as what would have to go now is worth
+    more: where many calls come at the same moment what is idle then waits for its own. In all nobody waits
+    longer for that than it is worth."""
+    if not c.policies.eviction.timely or not function.queue:
+        return False
+    left_s = _free_in_s(c, node, need_bytes)
+    waited_s = c.now_s - c.store.requests[function.queue.head()].arrived_s
+    victims, doomed, _ = chosen(c, node, need_bytes, {*keep, *spare}, c.policies.eviction.pinned_from)
+    if (waited_s + left_s) * len(function.queue) >= _spared_s(c, (*victims, *doomed)):
+        return False
+    if f"retry:{function.id}" not in c.store.timers:
+        c.set_timer(f"retry:{function.id}", c.now_s + left_s)
+    return True
+
+
+def _spared_s(c: Context, keys: Collection[str]) -> float:
+    """A policy that is `timely` scores by the logarithm of seconds that a byte spares soon."""
+    return sum(exp(score_now(c, key)) * freed_bytes(c, key) for key in keys)
+
+
+def _free_in_s(c: Context, node: Node, need_bytes: int) -> float:
+    """By when workers that run a last request there will have freed so many bytes, if they were let go then;
+    infinite when they hold less. What is overdue is expected to take a share of its usual time more."""
+    ends: list[tuple[float, int]] = []
+    for key in node.keys:
+        if key.startswith("instance/"):
+            instance = c.store.instances[InstanceId(int(key.rpartition("/")[2]))]
+            if instance.slot == "busy" and c.store.holdings[key].phase == "up":
+                run_s = c.policies.costs.expect_s(instance.version, "run") * len(instance.bound)
+                left_s = max(instance.busy_since_s + run_s - c.now_s, run_s * _OVERDUE_SHARE)
+                ends.append((left_s, freed_bytes(c, key)))
+    for left_s, held_bytes in sorted(ends):
+        need_bytes -= held_bytes
+        if need_bytes <= 0:
+            return left_s
+    return inf
+
+
+def coming_bytes(c: Context, node: Node) -> int:
+    """What leaves, and what goes after that."""
+    ledger = c.store.ledger
+    leaving_bytes = ledger.leaving[node.id]
+    return leaving_bytes + sum(map(ledger.held_bytes, node.doomed)) if node.doomed else leaving_bytes

@@ -1,0 +1,133 @@
+"""What a function answered and printed is shown as it is: in a pipe nothing is wrapped, drawn or replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import uvloop
+
+from glowplug.client import Client
+from glowplug.core.bodies import JSON, OCTETS
+from glowplug.core.ids import FunctionId
+from glowplug.core.status import FunctionStatus, LogLine
+from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+from tests.gateway.fakes import ECHO, House, running
+
+TEXT = "a\tb  :smile: [bold]no mark[/] " + "long " * 60 + "\r\n  end "
+RAW = bytes(range(256)) * 4
+
+
+def glowplug(*words: str | bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "glowplug", *words]
+    return subprocess.run(command, capture_output=True, check=False, timeout=120, **options)
+
+
+def at_house(use: Callable[[House], None], **options: Any) -> None:
+    """`use` runs in a thread, beside a server whose function answers what it is asked for."""
+
+    async def whole() -> None:
+        async with running(**options) as house:
+            house.control.lend(house.start_worker(answer), slots=4)
+            await asyncio.to_thread(use, house)
+
+    uvloop.run(whole())
+
+
+def answer(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+    wanted = msgspec.json.decode(incoming.body).get("wanted")
+    if wanted == "text":
+        endpoint.reply(incoming.request, 200, JSON, msgspec.json.encode(TEXT))
+    elif wanted == "bytes":
+        endpoint.reply(incoming.request, 200, OCTETS, RAW)
+    elif wanted == "pieces":
+        endpoint.begin(incoming.request, OCTETS)
+        endpoint.chunk(incoming.request, RAW)
+        endpoint.chunk(incoming.request, RAW)
+        endpoint.end(incoming.request)
+    else:
+        endpoint.reply(incoming.request, 200, JSON, bytes(incoming.body))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"), [("text", f"{TEXT}\n".encode()), ("bytes", RAW), ("pieces", RAW * 2)]
+)
+def test_an_answer_is_printed_as_it_is(wanted: str, shown: bytes) -> None:
+    def use(house: House) -> None:
+        done = glowplug("invoke", "echo", f"wanted={wanted}", "--url", house.url)
+        assert (done.returncode, done.stdout) == (0, shown), done.stderr
+
+    at_house(use)
+
+
+def test_a_line_of_a_log_stays_one_line() -> None:
+    text = ":warning: ratio:100: " + "word " * 60 + "end"
+
+    def use(house: House) -> None:
+        house.platform.lines = [LogLine(1.0, ECHO, 1, "stdout", text)]
+        done = glowplug("logs", "echo", "--url", house.url)
+        (line,) = done.stdout.decode().splitlines()
+        assert line.endswith(f"#1 {text}")
+
+    at_house(use)
+
+
+def test_a_row_of_a_table_is_one_line() -> None:
+    name = "a-function-whose-name-is-rather-long-but-not-too-long"
+
+    def use(house: House) -> None:
+        status = FunctionStatus(name=name, namespace="default", state="failed", error="it :x: " * 30)
+        house.platform.statuses = {FunctionId(f"{name}.default"): status}
+        env = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+        shown = glowplug("ps", "--url", house.url, env=env).stdout.decode().splitlines()
+        (row,) = (line for line in shown if name in line)
+        assert "it :x: " * 29 in row
+
+    at_house(use)
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [(("-d", "-"), b'{"text": "caf\xe9"}'), (("-d", b'{"text": "caf\xe9"}'), b""), ((b"text=caf\xe9",), b"")],
+    ids=["standard input", "--data", "argument"],
+)
+def test_what_is_no_text_is_refused(words: tuple[str | bytes, ...], given: bytes) -> None:
+    done = glowplug("invoke", "echo", *words, "--url", "http://127.0.0.1:9", input=given)
+    assert done.returncode == 2
+    assert b"UTF-8" in done.stderr.replace(b"utf-8", b"UTF-8")
+    assert b"Traceback" not in done.stderr
+
+
+def test_what_is_text_arrives() -> None:
+    def use(house: House) -> None:
+        env = {**os.environ, "GLOWPLUG_URL": house.url}
+        said = '{"text": "café"}'.encode()
+        for words in (("-d", "-"), ("-d", said), ("text=café",)):
+            done = glowplug("invoke", "echo", *words, "--json", input=said, env=env)
+            assert msgspec.json.decode(done.stdout)["answer"] == {"text": "café"}, done.stderr
+
+    at_house(use)
+
+
+def test_a_call_that_does_not_end_in_time_is_an_error_in_words(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with running(calls_in=tmp_path) as house:
+
+            def use() -> subprocess.CompletedProcess[bytes]:
+                with Client(house.url) as client:
+                    call = client.spawn("echo", {"a": 1}).id
+                return glowplug("calls", "get", call, "--timeout", "0.01", "--url", house.url)
+
+            done = await asyncio.to_thread(use)
+            assert done.returncode == 1
+            assert b"has not ended within 0.01 s" in done.stderr
+            assert b"Traceback" not in done.stderr
+
+    uvloop.run(whole())
