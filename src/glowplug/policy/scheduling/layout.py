@@ -48,4 +48,6 @@ class Layout:
             start_s = max(self.free_s(number), self._view.devices[number].load_left_s(function))
             if start_s < best_s:
                 best, best_s = number, start_s
+                if start_s <= 0.0:
+                    break  # nobody begins sooner
         return best, best_s
