@@ -15,7 +15,7 @@ Extends Zhao et al. (IPDPS 2023), whose LALB binds when a device is idle and wei
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from itertools import chain, islice
+from itertools import islice
 from math import inf
 
 import msgspec
@@ -33,13 +33,8 @@ from glowplug.policy.scheduling.hosts import (
     open_to_loads,
 )
 from glowplug.policy.scheduling.layout import Layout
-from glowplug.policy.scheduling.turns import (
-    filled_s,
-    is_overloaded,
-    most_copies,
-    spared_s,
-    turns_before,
-)
+from glowplug.policy.scheduling.queues import Queues
+from glowplug.policy.scheduling.turns import is_overloaded, most_copies, spared_s
 from glowplug.policy.scheduling.working import Working
 
 _EVERY_DEVICE_UP_TO = 32
@@ -49,8 +44,6 @@ _LOOK_AGAIN_SHARE = 0.04
 """Of a load's seconds: nothing changes faster by so much that a function's queue would have to be weighed
 again."""
 _MUST = 1e9
-_SURELY = 1 - 1e-9
-"""Of a bound that is a sum in another order than what it bounds."""
 _AHEAD_AGAIN_S = 0.25
 _NOTHING_AHEAD_AGAIN_S = 1.0
 """When free memory is looked at again after something, and after nothing, was loaded ahead."""
@@ -62,8 +55,8 @@ _FURTHER_IN_TURNS = 0.4
 """Of a copy's worth, that of the next one under overload: all devices are busy then, with those who ask for
 too much, and it would be theirs."""
 _LAID_OUT = 300
-"""So many requests are laid out over the devices at most, of what waits: and only where all devices are looked
-at. On a thousand it took 1.7 ms a decision, six times as long as to reckon with two runs of each queue."""
+"""So many requests are laid out over the devices at most, of what waits, and only where all devices are
+looked at: on a thousand it took six times as long as to reckon with two runs of each queue."""
 
 
 class FinishFirst(msgspec.Struct):
@@ -159,23 +152,23 @@ class FinishFirst(msgspec.Struct):
         nodes: Collection[DeviceId] = view.nodes.values()
         if candidates is not devices:
             places, nodes = open_to_loads(view, candidates)
-        before_s: dict[DeviceId, float] = {}
+        queues = Queues(view, self.served_s, self.virtual_s)
         pressure_s: dict[DeviceId, float] = {}
         for function in due if len(due) == 1 else in_turn(view, due):
             if places is not None and not places:
                 return
             least_s = least_load_s(view, function, nodes)
-            level_s = self._level_s(view, function, least_s, before_s) if function in placed else inf
+            level_s = queues.begins_s(function, least_s) if function in placed else inf
             if level_s > least_s and places is None:
                 places, nodes = open_to_loads(view, candidates)
                 least_s = least_load_s(view, function, nodes)
             if level_s > least_s and places is not None:
-                pressure_s = pressure_s or {n: self._pressure_s(view, n, before_s) for n in places}
+                pressure_s = pressure_s or {n: queues.free_s(n) for n in places}
                 best = self._best(view, function, level_s, pressure_s)
                 if best is not None:
                     places.remove(best)
                     del pressure_s[best]
-                    before_s.clear()
+                    queues.forget()
                     yield Load(function, best)
             looked_s[function] = now_s + _LOOK_AGAIN_SHARE * self._load_s(view, function)
 
@@ -186,42 +179,6 @@ class FinishFirst(msgspec.Struct):
         for decision in fill(view, self.recent, idle, 1 / self.horizon_s) if idle else ():
             self.ahead_s = now_s + _AHEAD_AGAIN_S
             yield decision
-
-    def _pressure_s(self, view: FleetView, number: DeviceId, known_s: dict[DeviceId, float]) -> float:
-        """Until the device could begin something new: what runs, its line, and of what waits as much as has
-        its turn before. `known_s` has what was worked out since the last decision."""
-        seconds = known_s.get(number)
-        if seconds is not None:
-            return seconds
-        device, waiting, copies = view.devices[number], view.waiting_by_function, view.places
-        served_s, virtual_s = self.served_s, self.virtual_s
-        seconds = device.running_left_s + device.line_s
-        for function in filter(waiting.__contains__, chain(device.residents, device.loading)):
-            count = waiting[function]
-            turns = turns_before(count / len(copies[function]), ahead=served_s.get(function, 0.0) > virtual_s)
-            if turns:
-                seconds += turns * each_s(view, function, number, count)
-        known_s[number] = seconds
-        return seconds
-
-    def _level_s(
-        self, view: FleetView, function: FunctionId, enough_s: float, known_s: dict[DeviceId, float]
-    ) -> float:
-        """When the last of those that wait for the function would begin, with the copies that there are: they
-        fill up the devices that begin first. Where one of them alone would begin them all before `enough_s`,
-        when it would: the others could only be sooner."""
-        hosts, count = view.places[function], view.waiting_by_function[function]
-        ahead, starts, run_s = self.served_s.get(function, 0.0) > self.virtual_s, [], 0.0
-        own = turns_before(count / len(hosts), ahead=ahead)
-        for number in hosts:
-            run_s = each_s(view, function, number, count)
-            others_s = self._pressure_s(view, number, known_s) - own * run_s
-            start_s = max(others_s, view.devices[number].load_left_s(function))
-            last_s = start_s + (count - 1) * run_s
-            if last_s < enough_s * _SURELY:
-                return last_s
-            starts.append(start_s)
-        return filled_s(starts, count, run_s)
 
     def _candidates(self, view: FleetView) -> Collection[DeviceId]:
         devices = view.devices
