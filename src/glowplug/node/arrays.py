@@ -34,7 +34,8 @@ def npy_pieces(array: npy.Array) -> list[bytes | bytearray | memoryview]:
     return [head, plain.reshape(-1).view(np.uint8).data] if plain.nbytes else [head]
 
 
-_NUMBERS = frozenset(np.dtype(code).type for code in "?bhilqBHILQefd")
+_NUMBERS = "?bhilqBHILQefd"
+"""The kinds of numbers that arguments may ask for, in NumPy's letters."""
 
 
 @lru_cache(maxsize=64)
@@ -104,8 +105,13 @@ def _dtype_of(wanted: Any) -> np.dtype[Any] | None:
     """Of `NDArray[T]`, where T is one type of numbers."""
     kinds = [kind for part in typing.get_args(wanted)[1:] for kind in typing.get_args(part)]
     found = kinds[0] if len(kinds) == 1 else None
-    is_number = isinstance(found, type) and found in _NUMBERS
-    return np.dtype(found) if is_number else None
+    if not isinstance(found, type) or not issubclass(found, np.generic):
+        return None
+    try:
+        dtype = np.dtype(found)
+    except TypeError:  # a class of numbers and no type, as np.floating
+        return None
+    return dtype if dtype.char in _NUMBERS and dtype.type is found else None
 
 
 def as_array(value: Any) -> npy.Array | None:
