@@ -44,9 +44,7 @@ COLUMNS = {
         "plan", "neurons", "layers", "samples", "workers", "memory_bytes", "refused", "needed_bytes",
         "peak_bytes", "total_s", "worked_s", "usd", "enforced_by", "equal",
     ),
-    "gang": (
-        "plan", "workers", "at_a_time", "answers_per_s", "answers_per_s_min", "answers_per_s_max", "equal",
-    ),
+    "gang": ("plan", "workers", "at_a_time", "rate", "equal"),
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from glowplug.bench.distributed_options import Options, Tell
 from glowplug.bench.harness import RunningServer, running_server
-from glowplug.bench.result import Claim, spread
+from glowplug.bench.result import Claim, claim, spread
 from glowplug.client import Client
 from glowplug.core.bodies import NPY
 
@@ -77,7 +77,15 @@ def run(options: Options, tell: Tell) -> tuple[list[dict[str, Any]], list[Claim]
             for way, (_, at_a_time) in WAYS.items():
                 tell(f"gang: {way}, {number + 1} of {options.repeats}")
                 rates[way].append(_rate(clients[:at_a_time], way))
-    return [_row(way, rates[way], np.array_equal(answers[way], answers["one"])) for way in WAYS], [], []
+    rows = [_row(way, rates[way], np.array_equal(answers[way], answers["one"])) for way in WAYS]
+    rate = {row["plan"]: row["rate"] for row in rows}
+    claims = [
+        claim("gang: answers unlike one worker's", sum(not row["equal"] for row in rows), "at most", 0),
+        claim(
+            "gang, four at a time: its rate / one worker's", rate["pipelined"] / rate["one"], "at least", 1
+        ),
+    ]
+    return rows, claims, []
 
 
 @contextmanager
@@ -125,7 +133,7 @@ def _row(way: str, rates: list[float], equal: bool) -> dict[str, Any]:
         "workers": workers,
         "at_a_time": at_a_time,
         "seed": 0,
-        **spread("answers_per_s", rates),
+        **spread("rate", rates),
         "total_s": 1 / statistics.median(rates),
         "usd": None,
         "bytes_sent": None,
