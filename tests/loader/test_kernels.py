@@ -118,6 +118,7 @@ def tensor(shape: list[int], stride: list[int], dtype: str = "float32") -> dict[
     "hostile",
     [
         b"no record",
+        b"\x91" * 20_000 + b"\x00",
         msgspec.msgpack.encode({"addmm": 1}),
         said(["addmm"]),
         said(["no_such_operation", "default", [tensor([2], [1])], {}]),

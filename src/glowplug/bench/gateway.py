@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from glowplug.bench import gateway_claims, wrk
+from glowplug.bench import gateway_claims, gateway_several, wrk
 from glowplug.bench.gateway_asks import TOLERANCE, WORKLOADS, ours, right_answer
 from glowplug.bench.gateway_cells import FAILURES, Alive, Cell, Measured, measure, start_ours
 from glowplug.bench.gateway_claims import BATCHED, FEW, MANY, OURS
@@ -39,6 +39,7 @@ CONTROL_COLUMNS = ("functions", "standing", "decision_s", "p99_s", "memory_bytes
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`systems` by name; `threads` are compute threads under load, of every server's one working process;
+    `several` are numbers of gateway processes to compare, where there are cores for them;
     `quick` is one workload, once, with no more than one peer, for a test that the command lives.
     """
 
@@ -52,6 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 1
     functions: int = 1000
     decisions: int = 5000
+    several: tuple[int, ...] = ()
+    several_workers: int = 8
     quick: bool = False
 
     def resolved(self) -> Options:
@@ -97,6 +100,15 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
         zero, lacking = zero_rows(options.repeats, len(os.sched_getaffinity(0)), tell)
         rows += zero
         missing += lacking
+    if options.several:
+        rows += gateway_several.rows(
+            options.several,
+            options.several_workers,
+            options.repeats,
+            options.warm_s,
+            options.duration_s,
+            tell,
+        )
     return Result(
         experiment="gateway",
         settings={
@@ -117,6 +129,8 @@ def report(result: Result, console: Console) -> None:
         print_rows(console, f"{title}: median (min .. max)", found, LOAD_COLUMNS)
     if zero := of_part(rows, "zero"):
         print_rows(console, "from zero", zero, ZERO_COLUMNS)
+    if several := of_part(rows, "several"):
+        print_rows(console, "several gateways", several, gateway_several.COLUMNS)
     print_rows(console, "the controller alone", of_part(rows, "control"), CONTROL_COLUMNS)
     print_claims(console, result)
 

@@ -60,8 +60,9 @@ def measure(
     connections: int,
     warm_s: int,
     duration_s: int,
+    threads: int = 1,
 ) -> Measured:
-    """Starts a server, waits for its first answer, checks it, loads it, and checks again.
+    """Starts a server, waits for its first answer, checks it, loads it by so many threads, and checks again.
 
     Raises one of FAILURES when it gives no answer, or a wrong one, before it is timed.
     """
@@ -70,13 +71,16 @@ def measure(
         first = first_answer(server, ask)
         ready_s = time.monotonic() - began_s
         check(first, ask, right)
-        load(server.url, ask, connections, warm_s)
-        found = load(server.url, ask, connections, duration_s)
+        load(server.url, ask, connections, warm_s, threads)
+        found = load(server.url, ask, connections, duration_s, threads)
         return Measured(found, max(difference(answer(server.url, ask), right) for _ in range(3)), ready_s)
 
 
-def load(url: str, ask: Ask, connections: int, duration_s: int) -> wrk.Load:
-    return wrk.run(url + ask.path, ask.headers, ask.body, connections=connections, duration_s=duration_s)
+def load(url: str, ask: Ask, connections: int, duration_s: int, threads: int = 1) -> wrk.Load:
+    return wrk.run(
+        url + ask.path, ask.headers, ask.body,
+        connections=connections, duration_s=duration_s, threads=threads,
+    )  # fmt: skip
 
 
 def check(found: Any, ask: Ask, right: Any) -> None:

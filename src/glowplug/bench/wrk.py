@@ -63,6 +63,7 @@ def run(
     connections: int,
     duration_s: int,
     timeout_s: int = 10,
+    threads: int = 1,
 ) -> Load:
     """POSTs `body` over so many kept connections for whole seconds.
 
@@ -75,7 +76,7 @@ def run(
         content, script = Path(folder) / "body", Path(folder) / "post.lua"
         content.write_bytes(body)
         script.write_text(lua(headers, content))
-        command = [program, "-t1", f"-c{connections}", f"-d{duration_s}s", f"--timeout={timeout_s}s"]
+        command = [program, f"-t{threads}", f"-c{connections}", f"-d{duration_s}s", f"--timeout={timeout_s}s"]
         done = subprocess.run(
             [*command, "--latency", "-s", str(script), url],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

@@ -133,9 +133,7 @@ def unbind(c: Context, instance: Instance, request: Request) -> tuple[Device, in
     c.store.functions[instance.function].in_flight -= 1
     if request.stopping:
         c.clear_timer(f"cancel:{request.id}")
-    if instance.device is None or instance.bound:
-        return None
-    device = c.store.fleet.devices.get(instance.device)
+    device = places.device_of(c, instance) if not instance.bound else None
     running = device.running.pop(instance.id, None) if device is not None else None
     if device is None or running is None:
         return None

@@ -22,6 +22,8 @@ _LONG_S = 0.05
 """From here on a round trip is lost in the request's own time."""
 _LEAST_PATIENCE_S = 0.1
 _OVERDUE = 4
+OVERDUE_SHARE = 0.25
+"""Of what was expected: what is overdue is believed to take so much more."""
 _KEPT_APART_BELOW = 8
 """Workers with fewer slots are taken back from their gateway while a queue waits, see `is_shared`."""
 
@@ -53,6 +55,11 @@ def most_slots(run_s: float | None, concurrency: int, least: int) -> int:
 def patience_s(run_s: float | None) -> float:
     """For how long nothing may move in a worker until nobody is sent there any more to wait behind it."""
     return max(_LEAST_PATIENCE_S, _OVERDUE * (run_s or 0.0))
+
+
+def still_s(left_s: float, expected_s: float) -> float:
+    """What that was expected to take `expected_s`, and then to be over in `left_s`, may still take."""
+    return left_s if left_s > 0 else expected_s * OVERDUE_SHARE
 
 
 def overflow(lent: int, gateways: int = 1) -> int:

@@ -115,7 +115,11 @@ def _take_over(c: Context, node: Node, function: Function, version: Version, nee
 def needs_of(version: Version, node: NodeId) -> tuple[str, ...]:
     """Keys of what an instance stands on there: the environment, its weights and, if it is up, its zygote."""
     name = version.spec.version
-    return f"environment/{node}/{version.environment}", f"weights/{node}/{name}", f"version/{node}/{name}"
+    return (
+        key_of("environment", node, version.environment),
+        key_of("weights", node, name),
+        key_of("version", node, name),
+    )
 
 
 def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = False) -> None:
@@ -124,7 +128,7 @@ def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = F
     They are not offered for eviction here, since the climb is about to stand on them.
     """
     size_bytes, name = weight_bytes(version), version.spec.version
-    if size_bytes and f"weights/{node}/{name}" not in c.store.holdings:
+    if size_bytes and key_of("weights", node, name) not in c.store.holdings:
         target = Target("weights", node, name)
         holdings.enter(c, target, Step.LOCAL, size_bytes, spec=version.spec, forced=forced)
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
-from glowplug.control.records import Holding, Instance, Version, key_of
+from glowplug.control.records import Holding, Instance, Node, Version, key_of
 from glowplug.control.worth import worth, worth_of_worker
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
+from glowplug.policy.eviction import Worth
 
 
 def enter(
@@ -30,7 +31,7 @@ def enter(
 
     `forced` enters what is a fact already, whatever the budget says.
     """
-    store, key = c.store, f"{target.kind}/{target.node}/{target.key}"
+    store, key = c.store, key_of(target.kind, target.node, target.key)
     if forced:
         store.ledger.record(key, target.node, held_bytes)
         c.freed[target.node] = None
@@ -250,16 +251,16 @@ def reconsider(c: Context, holding: Holding) -> None:
 
 
 def offer(c: Context, holding: Holding) -> None:
-    node = c.store.nodes[holding.target.node]
-    c.policies.eviction.offer(holding.key, node.id, worth(c, holding))
-    if node.starved or node.patient:
-        c.freed[node.id] = None
+    _offer(c, holding.key, c.store.nodes[holding.target.node], worth(c, holding))
 
 
 def offer_worker(c: Context, instance: Instance) -> None:
     """As offer, of an idle instance."""
-    node = c.store.nodes[instance.node]
-    c.policies.eviction.offer(instance.key, node.id, worth_of_worker(c, instance))
+    _offer(c, instance.key, c.store.nodes[instance.node], worth_of_worker(c, instance))
+
+
+def _offer(c: Context, key: str, node: Node, worth: Worth) -> None:
+    c.policies.eviction.offer(key, node.id, worth)
     if node.starved or node.patient:
         c.freed[node.id] = None
 

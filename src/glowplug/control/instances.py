@@ -106,7 +106,7 @@ def released(c: Context, instance: Instance) -> None:
         _go_when_empty(c, instance)
     else:
         bindings.reindex(c, instance)
-    c.dirty[instance.function] = None
+    c.touch(instance.function)
 
 
 def on_parked(c: Context, instance: Instance, event: StepReached) -> None:

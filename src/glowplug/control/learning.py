@@ -25,14 +25,10 @@ def learn_run(c: Context, version: Version, took_s: float, count: int = 1) -> No
 def learn_batch(c: Context, version: Version, device: Device, size: int, took_s: float) -> None:
     """What a batch took says something about its function and something about its device."""
     costs, number = c.policies.costs, version.spec.version
-    run_s = costs.measured_s(number, "run")
-    if run_s is not None:
-        ratio = took_s / max(run_s if size <= 1 else costs.batch_s(number, size), _SHORTEST_S)
+    if costs.measured_s(number, "run") is not None:
+        ratio = took_s / max(costs.batch_s(number, size), _SHORTEST_S)
         device.pace += _PACE_SMOOTHING * (min(max(ratio, _LEAST_PACE), _MOST_PACE) - device.pace)
-    if size <= 1:
-        costs.learn(number, "run", took_s / device.pace)
-    else:
-        costs.learn_batch(number, size, took_s / device.pace)
+    costs.learn_batch(number, size, took_s / device.pace)
     if c.fleet_view is not None:
         c.fleet_view.expected.ran(version.spec.function)
 

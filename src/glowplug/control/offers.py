@@ -13,11 +13,11 @@ from glowplug.control.fleet import places
 
 def settle(c: Context) -> None:
     """To be called before an eviction policy is asked for anything."""
-    unoffered, instances, devices = c.unoffered, c.store.instances, c.store.fleet.devices
+    unoffered, instances = c.unoffered, c.store.instances
     while unoffered:
         instance = instances[next(iter(unoffered))]
         del unoffered[instance.id]
         holdings.offer_worker(c, instance)
-        device = None if instance.device is None else devices.get(instance.device)
+        device = places.device_of(c, instance)
         if device is not None:
             places.offer(c, device, instance.function)

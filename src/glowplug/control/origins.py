@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glowplug.control.context import Context
-from glowplug.control.records import Version
+from glowplug.control.records import Version, key_of
 from glowplug.core.ids import NodeId
 from glowplug.core.ladder import Step
 
@@ -12,7 +12,7 @@ def best_origin(c: Context, version: Version, node: NodeId) -> Step | None:
     """From where an instance would climb at `node` now; None when not even its environment stands."""
     if node in version.staged_on:
         return Step.STAGED
-    environment = c.store.holdings.get(f"environment/{node}/{version.environment}")
+    environment = c.store.holdings.get(key_of("environment", node, version.environment))
     return Step.IMPORTED if environment is not None and environment.phase == "up" else None
 
 

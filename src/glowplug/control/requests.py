@@ -14,7 +14,7 @@ from glowplug.control.records import Function, Request, Version
 from glowplug.control.wants import prewarm_of
 from glowplug.core.commands import Cancel
 from glowplug.core.events import RequestArrived, RequestCancelled, RequestStarted
-from glowplug.core.ids import RequestId, VersionId
+from glowplug.core.ids import RequestId
 from glowplug.core.priority import PASSED_OVER
 
 DEADLINE_TIMER = "deadline"
@@ -51,8 +51,7 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
     if event.deadline_s <= c.now_s:
         answers.reject(c, request, "deadline_passed", f"{function.id}: the deadline had passed on arrival")
         return
-    # The version that will answer: the active one, else the first, which is still being built.
-    version = store.versions[function.active or function.next or VersionId("")]
+    version = _answering(c, function)
     if request.rank not in PASSED_OVER:
         request.rank = version.rank
     function.goal = function.hold = None
@@ -63,18 +62,24 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
         return
     answers.enqueue(c, request)
     _watch_deadline(c, request)
-    c.dirty[function.id] = None
+    c.touch(function.id)
 
 
 def _tell_predictors(c: Context, function: Function, version: Version) -> None:
     arrivals = c.policies.arrivals
     arrivals.observe(function.id, c.now_s)
     arrivals.observe(version.environment, c.now_s)
-    if c.policies.foresee:
-        drive.arrived(c, function.id)
+    drive.arrived(c, function.id)
     warm_from_s = prewarm_of(c, version).arrived(function.id, c.now_s)
     if warm_from_s < inf:
         c.set_timer(f"prewarm:{function.id}", warm_from_s)
+
+
+def _answering(c: Context, function: Function) -> Version:
+    """The version that will answer: the active one, else the first, which is still being built."""
+    number = function.active if function.active is not None else function.next
+    assert number is not None
+    return c.store.versions[number]
 
 
 def _admit(c: Context, function: Function, version: Version, request: Request) -> bool:

@@ -17,13 +17,10 @@ Mark = TypeVar("Mark")
 
 def settle(c: Context) -> None:
     """Follows up on what the event changed, until nothing is marked."""
-    dirty = c.dirty
     while True:
-        pumped = bool(dirty)
-        while dirty:
-            number = next(iter(dirty))
-            del dirty[number]
-            pump(c, number)
+        pumped = bool(c.dirty)
+        while c.dirty:
+            pump(c, _take(c.dirty))
         if c.fleet_check:
             # Before memory is given to others: what has just come to a device may be about to be used.
             c.fleet_check = False

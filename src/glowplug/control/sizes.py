@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
-from glowplug.control.records import Instance, Version
+from glowplug.control.records import Instance, Version, key_of
 from glowplug.core.ids import InstanceId, NodeId
 
 
@@ -28,8 +28,7 @@ def instance_bytes(c: Context, version: Version) -> int:
     facts = version.facts
     if c.settings.substrate == "process":
         return max(version.spec.declaration.memory_bytes, loaded_bytes(version))
-    most_bytes = 0 if facts is None else max(facts.peak_bytes, facts.parked_bytes)
-    return int(most_bytes * c.settings.reserve_factor) + c.settings.reserve_margin_bytes
+    return _padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0)
 
 
 def loaded_bytes(version: Version) -> int:
@@ -52,15 +51,15 @@ def freed_bytes(c: Context, key: str) -> int:
 def worker_bytes(c: Context, instance: Instance) -> int:
     """What a worker holds, and the parts of its gang."""
     ledger = c.store.ledger
-    own_bytes = ledger.entries[instance.key].held_bytes
+    own_bytes = ledger.held_bytes(instance.key)
     return own_bytes + sum(map(ledger.held_bytes, instance.parts)) if instance.parts else own_bytes
 
 
 def too_big(c: Context, version: Version, node: NodeId, top_bytes: int) -> str | None:
     """Words when `top_bytes`, with what they must stand on, could never fit at `node`."""
     ledger, environment = c.store.ledger, version.environment
-    held = ledger.entries.get(f"environment/{node}/{environment}")
-    base_bytes = (0 if held is None else held.held_bytes) or environment_bytes(c, environment)
+    held_bytes = ledger.held_bytes(key_of("environment", node, environment))
+    base_bytes = held_bytes or environment_bytes(c, environment)
     total_bytes = base_bytes + top_bytes
     context_bytes = c.store.nodes[node].context_bytes
     budget_bytes = ledger.budget[node] - context_bytes

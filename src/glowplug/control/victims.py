@@ -7,13 +7,12 @@ from functools import partial
 from math import exp, inf
 
 from glowplug.control import offers
+from glowplug.control.capacity import OVERDUE_SHARE
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Node
 from glowplug.control.sizes import freed_bytes
 from glowplug.control.worth import score_now
 from glowplug.core.ids import InstanceId
-
-_OVERDUE_SHARE = 0.25
 
 
 def chosen(
@@ -105,14 +104,14 @@ def _spared_s(c: Context, keys: Collection[str]) -> float:
 
 def _free_in_s(c: Context, node: Node, need_bytes: int) -> float:
     """By when workers that run a last request there will have freed so many bytes, if they were let go then;
-    infinite when they hold less. What is overdue is expected to take a share of its usual time more."""
+    infinite when they hold less. What is overdue, or nearly, is expected to take a share of its time more."""
     ends: list[tuple[float, int]] = []
     for key in node.keys:
         if key.startswith("instance/"):
             instance = c.store.instances[InstanceId(int(key.rpartition("/")[2]))]
             if instance.slot == "busy" and c.store.holdings[key].phase == "up":
                 run_s = c.policies.costs.expect_s(instance.version, "run") * len(instance.bound)
-                left_s = max(instance.busy_since_s + run_s - c.now_s, run_s * _OVERDUE_SHARE)
+                left_s = max(instance.busy_since_s + run_s - c.now_s, run_s * OVERDUE_SHARE)
                 ends.append((left_s, freed_bytes(c, key)))
     for left_s, held_bytes in sorted(ends):
         need_bytes -= held_bytes

@@ -10,6 +10,7 @@ from glowplug.control.records import Function, Holding, Instance, Version
 from glowplug.control.sizes import weight_bytes, worker_bytes
 from glowplug.control.wants import replicas_wanted
 from glowplug.core.ids import FunctionId, InstanceId, VersionId
+from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
 from glowplug.policy.costs import DISK_BYTES_PER_S
 from glowplug.policy.eviction import EvictionPolicy, Worth
@@ -35,10 +36,7 @@ def worth(c: Context, holding: Holding) -> Worth:
     version = c.store.versions[VersionId(holding.version or "")]
     function = c.store.functions[version.spec.function]
     name = version.spec.version
-    rank, needed = demand(c, version), needed_soon(c, function.id, c.policies.eviction)
-    if name not in (function.active, function.next):
-        rank += _RETIRED_RANK
-        needed = 0.0
+    rank, needed = _asked_for(c, version, function)
     if holding.target.kind == "weights" and version.on_device:
         return worth_below_devices(c, version, rank, needed)
     saved_s = held_bytes / DISK_BYTES_PER_S
@@ -52,16 +50,13 @@ def worth(c: Context, holding: Holding) -> Worth:
 def worth_of_worker(c: Context, instance: Instance) -> Worth:
     """What keeping an idle worker spares: the climb of the next one."""
     version, function = c.store.versions[instance.version], c.store.functions[instance.function]
-    rank, needed = demand(c, version), 0.0
-    if instance.version not in (function.active, function.next):
-        rank += _RETIRED_RANK
-    elif c.policies.eviction.timely:
-        needed = needed_soon(c, instance.function, c.policies.eviction)
+    rank, needed = _asked_for(c, version, function)
+    if needed:
         needed *= _SECOND_COPY ** max(0, len(version.idle) - 1)
-    climb = "staged" if instance.node in version.staged_on else "imported"
+    origin = Step.STAGED if instance.node in version.staged_on else Step.IMPORTED  # it stands on no less
     return Worth(
         rank,
-        c.policies.costs.expect_s(instance.version, climb),
+        c.policies.costs.climb_s(instance.version, origin),
         worker_bytes(c, instance),
         _is_kept(c, function, version),
         needed=needed,
@@ -70,11 +65,17 @@ def worth_of_worker(c: Context, instance: Instance) -> Worth:
     )
 
 
+def _asked_for(c: Context, version: Version, function: Function) -> tuple[float, float]:
+    """How often, as a rank, and how likely soon. Nobody asks for a version that is retired."""
+    rank = demand(c, version)
+    if version.spec.version not in (function.active, function.next):
+        return rank + _RETIRED_RANK, 0.0
+    return rank, needed_soon(c, function.id, c.policies.eviction)
+
+
 def _is_kept(c: Context, function: Function, version: Version) -> bool:
     """Whether none of its workers is to go, but for a request that finds no other room."""
-    if version.spec.declaration.pin and version.spec.version == function.active:
-        return True
-    return version.live <= replicas_wanted(c, function)
+    return _is_pinned(function, version) or version.live <= replicas_wanted(c, function)
 
 
 def _is_pinned(function: Function, version: Version) -> bool:
@@ -85,7 +86,6 @@ def worth_on_device(c: Context, instance: Instance, left: int = 0) -> Worth:
     """What keeping a model on its device spares: the load from where its node has it else. `left` copies are
     counted that have just gone."""
     version, function = c.store.versions[instance.version], c.store.functions[instance.function]
-    policy = c.policies.device_eviction
     copies, at_once = len(c.store.fleet.where.get(instance.function, ())) + left, 0.0
     if copies > 1:
         rate_per_s = c.policies.arrivals.rate_per_s(instance.function, c.now_s)
@@ -96,7 +96,7 @@ def worth_on_device(c: Context, instance: Instance, left: int = 0) -> Worth:
         held_bytes=c.store.fleet.ledger.held_bytes(instance.key),
         pinned=_is_kept(c, function, version),
         copies=max(1, copies),
-        needed=needed_soon(c, instance.function, policy) if policy.timely else 0.0,
+        needed=needed_soon(c, instance.function, c.policies.device_eviction),
         at_once=at_once,
         used_s=instance.used_s,
         uses=instance.uses,

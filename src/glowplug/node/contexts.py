@@ -53,7 +53,8 @@ class Contexts:
         if climb.device is not None:
             return
         for held in self._held.values():
-            if held.climb is not None and held.climb.spec.environment_key == spec.environment_key:
+            # Who reads soon: what is still opening its context was told of all that climbed before.
+            if held.ready and held.climb is not None and _is_of(held.climb, climb):
                 record = self._rehearsals.record(spec.version)
                 if record:
                     held.process.send(Rehearse((record,)))  # one that is gone is told of by its exit
@@ -64,7 +65,7 @@ class Contexts:
         held = self._by_device.get(device.id)
         if held is None or not held.ready or held.process.exited or device.why_gone:
             return None
-        if held.climb is None or held.climb.spec.environment_key != climb.spec.environment_key:
+        if held.climb is None or not _is_of(held.climb, climb):
             return None
         del self._by_device[device.id], self._held[held.process]
         self._agent.devices.left(held)
@@ -108,7 +109,7 @@ class Contexts:
         held = self._by_device.get(device.id)
         if held is not None and not held.process.exited:
             assert held.climb is not None
-            if held.climb.spec.environment_key == climb.spec.environment_key:
+            if _is_of(held.climb, climb):
                 return
             held.process.kill()  # its room is needed for the other: that is made after the next climb
             return
@@ -162,3 +163,8 @@ class Contexts:
 
     def everyone(self) -> list[Held]:
         return list(self._held.values())
+
+
+def _is_of(waiting: Climb, climb: Climb) -> bool:
+    """Whether who was made for the one could serve the other."""
+    return waiting.spec.environment_key == climb.spec.environment_key

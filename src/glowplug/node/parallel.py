@@ -45,14 +45,13 @@ def set_threads(count: int) -> None:
 def keep_threads() -> None:
     """For a thread that a worker starts: it computes with as many as the worker's first one. OpenMP keeps the
     number for each thread that asks, and a new one would begin with all cores."""
-    count = os.environ.get("GLOWPLUG_THREADS", "")
+    count, torch = os.environ.get("GLOWPLUG_THREADS", ""), sys.modules.get("torch")
     library = _loaded_library("libgomp")
-    if library is not None and count.isdecimal():
-        if "torch" in sys.modules:
-            sys.modules[
-                "torch"
-            ].get_num_threads()  # it sets a number of its own, once, at a thread's first use
-        library.omp_set_num_threads(int(count))
+    if library is None or not count.isdecimal():
+        return
+    if torch is not None:
+        torch.get_num_threads()  # where a thread first asks, torch sets a number of its own
+    library.omp_set_num_threads(int(count))
 
 
 def rest_threads() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from glowplug.bundle.store import BundleStore
 from glowplug.core.ids import VersionId
 from glowplug.core.specs import FunctionSpec
+from glowplug.loader.devices.kernels import MOST_BYTES
 
 _VERSIONS = 32
 """Of one environment: those that climbed last. More would be seconds for a context that waits a second."""
@@ -39,12 +40,15 @@ class Rehearsals:
         room = _MOST_BYTES
         for version in reversed(self._versions.get(environment, {})):
             record = self.record(version)
-            if 0 < len(record) <= room:
+            if record and len(record) <= room:
                 found.append(record)
                 room -= len(record)
         return tuple(found)
 
     def record(self, version: VersionId) -> bytes:
-        """Empty where there is none, or no such version any more."""
+        """Empty where there is none, or no such version any more, or who built it wrote more than belongs
+        there."""
         manifest = self._store.described(version)
-        return manifest.kernels if manifest is not None else b""
+        if manifest is None or len(manifest.kernels) > MOST_BYTES:
+            return b""
+        return manifest.kernels

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
+from glowplug.control.capacity import still_s
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId, NodeId
 
 if TYPE_CHECKING:
     from glowplug.control.fleet.view import FleetView
-
-_OVERDUE_SHARE = 0.25
-"""Of what was expected: what is overdue is believed to take so much more."""
 
 
 class DeviceView:
@@ -45,9 +43,7 @@ class DeviceView:
             return 0.0
         now_s = self._c.now_s
         for running in device.running.values():
-            left_s = running.since_s + running.expected_s - now_s
-            if left_s <= 0:
-                left_s = running.expected_s * _OVERDUE_SHARE
+            left_s = still_s(running.since_s + running.expected_s - now_s, running.expected_s)
             if left_s < least_s:
                 least_s = left_s
         return least_s
@@ -74,9 +70,7 @@ class DeviceView:
             since_s = c.now_s
             if number is not None:
                 since_s = c.store.holdings[c.store.instances[number].key].since_s
-            left_s = max(left_s, since_s - c.now_s) + expected_s
-            if left_s <= 0:
-                left_s = expected_s * _OVERDUE_SHARE
+            left_s = still_s(max(left_s, since_s - c.now_s) + expected_s, expected_s)
             if function == last:
                 break
         return max(left_s, 0.0)

@@ -43,10 +43,9 @@ class ExpectedByFunction(dict[FunctionId, Expected]):
 
     def ran(self, function: FunctionId) -> None:
         """Something was learned of its runs, and nothing else."""
-        found, c = self.get(function), self._c
+        found = self.get(function)
         if found is not None:
-            version = c.store.functions[function].active or ""
-            found.alone_s = max(_SHORTEST_S, c.policies.costs.expect_s(version, "run"))
+            found.alone_s = batch_s(self._c, function, 1)
 
     def check(self) -> None:
         """Raises AssertionError naming who was not taken out."""

@@ -14,10 +14,12 @@ from glowplug.control.worth import device_score_now
 
 def suits(c: Context, device: Device, version: Version) -> bool:
     """Whether the model could ever lie there."""
-    return (
-        device_bytes(version, device) <= c.store.fleet.ledger.budget[device.id]
-        and device.node not in version.unfit_on
-    )
+    return _suits(c, device, version, model_bytes(version))
+
+
+def _suits(c: Context, device: Device, version: Version, own_bytes: int) -> bool:
+    need_bytes = own_bytes + device.context_bytes
+    return need_bytes <= c.store.fleet.ledger.budget[device.id] and device.node not in version.unfit_on
 
 
 def may_lie(c: Context, device: Device, function: Function) -> bool:
@@ -39,11 +41,9 @@ def hopeless(c: Context, version: Version) -> str | None:
         if still is None:
             del version.unfit_on[node]
         words = still or words
-    own_bytes, budget = model_bytes(version), c.store.fleet.ledger.budget
-    for device in devices:
-        # As `suits`, which would work out for each device how large the model is.
-        if own_bytes + device.context_bytes <= budget[device.id] and device.node not in version.unfit_on:
-            return None
+    own_bytes = model_bytes(version)
+    if any(_suits(c, device, version, own_bytes) for device in devices):
+        return None
     return words or too_large(
         c, version, max(devices, key=lambda device: c.store.fleet.ledger.budget[device.id])
     )

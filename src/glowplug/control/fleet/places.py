@@ -71,7 +71,7 @@ def give_up(c: Context, device: Device, function: FunctionId) -> None:
 
 def reindexed(c: Context, instance: Instance) -> None:
     """The instance's state changed: it lies there, or comes, or goes, or is at work."""
-    device = None if instance.device is None else c.store.fleet.devices.get(instance.device)
+    device = device_of(c, instance)
     if device is None:
         return
     function, slot = instance.function, instance.slot

@@ -30,7 +30,7 @@ def run(c: Context) -> None:
 
 
 def _decide(c: Context) -> None:
-    view, fleet = c.fleet_view or fleet_view(c), c.store.fleet
+    view, fleet = fleet_view(c), c.store.fleet
     view.refresh()
     for decision in c.policies.scheduling.decide(view, c.now_s):
         device = fleet.devices[decision.device]

@@ -125,8 +125,7 @@ class FleetView:
             return False
         if record.node in version.unfit_on:
             return False
-        if c.unoffered:
-            offers.settle(c)
+        offers.settle(c)
         room_bytes = fleet.ledger.free_bytes(device) + fleet.ledger.leaving[device]
         need_bytes = expected.model_bytes + record.context_bytes
         return room_bytes + c.policies.device_eviction.offered(device) >= need_bytes
@@ -153,8 +152,7 @@ class FleetView:
         short_bytes = need_bytes - ledger.free_bytes(device) - ledger.leaving[device]
         if short_bytes <= 0:
             return []
-        if c.unoffered:
-            offers.settle(c)
+        offers.settle(c)
         keys = c.policies.device_eviction.victims(device, short_bytes, (), inf, partial(device_score_now, c))
         return [c.store.holdings[key].function or FunctionId("") for key in keys]
 

@@ -88,7 +88,7 @@ def replay(records: Iterable[bytes], device: str, wanted: Callable[[], bool]) ->
     for each in records:
         try:
             calls |= dict.fromkeys(map(bytes, msgspec.msgpack.decode(each, type=list[msgspec.Raw])))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):  # no record, or one that is nested without end
             continue
     done = 0
     with torch.inference_mode():
