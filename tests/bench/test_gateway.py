@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from glowplug.bench import gateway, gateway_claims, wrk
+from glowplug.bench import gateway, gateway_claims, gateway_several, wrk
 from glowplug.bench.gateway import Options, cells
 from glowplug.bench.gateway_control import TimedController, decision_rows, memory_row
 from glowplug.bench.peers.serving import CONTENDERS
@@ -126,6 +126,13 @@ def test_a_server_that_fails_is_told_and_the_others_are_measured(monkeypatch: py
     assert missing.startswith("broken echo, repeat 1: broken ended with status 1")
     assert "no_such_server" in missing
     assert set(result.settings["versions"]["floor-asgi"]) == {"uvicorn", "uvloop", "httptools"}
+
+
+@pytest.mark.skipif(wrk.installed() is None, reason="wrk is not installed: make wrk")
+def test_several_gateways_answer_for_the_same_workers() -> None:
+    rows = gateway_several.rows((2,), workers=2, repeats=1, warm_s=1, duration_s=1, tell=lambda _: None)
+    assert [(row["gateways"], row["at_once"]) for row in rows] == [(2, 1), (2, 4)]
+    assert all(row["equal"] and not row["failed"] and row["rate"] > 0 for row in rows)
 
 
 def test_tables_and_picture_show_every_row(tmp_path: Path) -> None:

@@ -101,14 +101,8 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
         rows += zero
         missing += lacking
     if options.several:
-        rows += gateway_several.rows(
-            options.several,
-            options.several_workers,
-            options.repeats,
-            options.warm_s,
-            options.duration_s,
-            tell,
-        )
+        times = options.repeats, options.warm_s, options.duration_s
+        rows += gateway_several.rows(options.several, options.several_workers, *times, tell)
     return Result(
         experiment="gateway",
         settings={
