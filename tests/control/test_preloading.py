@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from glowplug.control.status import function_statuses
 from glowplug.core.commands import Climb, Descend, Dispatch
-from glowplug.core.events import PressureChanged
+from glowplug.core.events import PressureChanged, Undeployed
+from glowplug.core.ids import FunctionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
 from tests.control.ahead import PERIOD_S, call_regularly, climbs, ladder, preloading_world, serve, settings
@@ -38,6 +39,21 @@ def test_never_is_heeded() -> None:
     world.deploy(spec("timer", prewarm="none", preload="never"))
     call_regularly(world, "timer", 6)
     assert world.state.context.store.preloads.started == 0
+
+
+def test_a_function_that_is_undeployed_is_looked_at_no_more_while_it_goes() -> None:
+    """A worker still answers when its function is due to be looked at."""
+    world = World(ladder())
+    world.deploy(spec("timer"))
+    call_regularly(world, "timer", 6)
+    request = world.ask("timer")
+    world.engine.answer_all()
+    assert request in world.gateway.running
+    world.post(Undeployed(FunctionId("timer.default")))
+    world.advance(2 * PERIOD_S)
+    world.gateway.finish(request)
+    world.engine.answer_all()
+    assert "timer.default" not in world.state.context.store.functions
 
 
 def test_a_pre_load_makes_room_at_once_for_a_request_that_needs_it() -> None:

@@ -117,6 +117,7 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
     c.revalue(number)
     # Before its instances are gone: until then a policy might load it once more.
     c.policies.scheduling.forget(number)
+    c.policies.preload.forget(number)
     for version in wanted:
         retire(c, function, version)
     c.touch(number)
