@@ -34,8 +34,9 @@ Slot = Literal["", "idle", "busy", "climbing", "leased"]
 class Request(msgspec.Struct, gc=False):
     """Between RequestArrived and its answer; `cancelling` is answered already, but still runs.
 
-    `rank` is its class (core.priority); `started` that a worker may have begun it; `stopping` that the engine
-    was told to stop it, for which a request that waits in its worker's socket has to be the next.
+    `rank` is its class (core.priority), on devices a higher one once it was passed over often enough;
+    `started` that a worker may have begun it; `stopping` that the engine was told to stop it, for which a
+    request that waits in its worker's socket has to be the next.
     A `lined` one stands in the line of `device`; `skips` is its scheduling policy's.
     """
 

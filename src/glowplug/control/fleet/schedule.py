@@ -108,6 +108,8 @@ def _send(c: Context, device: Device, function: Function, decision: Send, view: 
     store, name, count = c.store, function.id, len(decision.requests)
     here = name in device.residents or name in device.loading
     store.fleet.tally.bound(count, here=here, elsewhere=name in store.fleet.where)
+    if len(store.fleet.waiting.lanes) > 1:
+        queues.pass_over(store, store.requests[decision.requests[0]])
     run_s = view.run_s(name, device.id, count)
     number = _ready(device, name)
     if number is not None and not device.line and len(device.running) < device.at_once:
