@@ -24,7 +24,9 @@ _OVERLOAD = 1.0
 _BACKLOG = 8
 """Runs for each device: where more wait it is overload, whoever asked for them."""
 _BACKLOG_OF_ONE = 2
-"""The same where one function asks for more than all others together, and all for more than there is."""
+_NEAR_OVERLOAD = 0.9
+"""The same where one function asks for more than all others together: then the others are not to wait until
+the rates are sure."""
 _LEFT_TO_OTHERS = 0.5
 """Of the devices that the others' runs take, so many then get no further copy of a function's model."""
 
@@ -45,7 +47,7 @@ def is_overloaded(view: FleetView, functions: Iterable[FunctionId]) -> bool:
     if waiting <= _BACKLOG_OF_ONE * devices or waiting > _BACKLOG * devices:
         return waiting > _BACKLOG * devices
     asked = _asked(view, functions).values()
-    return sum(asked) >= _OVERLOAD * devices and 2 * max(asked) > sum(asked)
+    return sum(asked) >= _NEAR_OVERLOAD * devices and 2 * max(asked) > sum(asked)
 
 
 def most_copies(view: FleetView, function: FunctionId, functions: Iterable[FunctionId]) -> int:
