@@ -206,7 +206,7 @@ class FinishFirst(msgspec.Struct):
             if begins_s >= level_s or not view.may_load(function, number):
                 continue
             victims = view.victims(function, number)
-            if any(self.order.is_before(view, victim, function) for victim in victims):
+            if any(self._stays(view, victim, function, number) for victim in victims):
                 continue
             gain = later - sum(self._worth(view, victim, len(view.where(victim))) for victim in victims)
             if hosts:
@@ -219,6 +219,15 @@ class FinishFirst(msgspec.Struct):
         if best is None and not hosts:
             self.holds.ask(view, function, pressure_s, now_s)
         return best
+
+    def _stays(self, view: FleetView, victim: FunctionId, function: FunctionId, number: DeviceId) -> bool:
+        """Whether the victim's model is waited for: it would be loaded once more. Where `function` has waited
+        for too long, or functions take turns, it goes for whoever comes before it, or if it has copies."""
+        if victim not in view.waiting_by_function:
+            return False
+        if self.order.overloaded or self.holds.by_device.get(number) == function:
+            return self.order.is_before(view, victim, function)
+        return True
 
     def _run(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         """Sends what can begin at once, as it came or in fair turns, each where it is in the way of the least

@@ -70,8 +70,8 @@ class Order(msgspec.Struct):
         self.namespaces.serve(view.namespace(function), run_s)
 
     def is_before(self, view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
-        """Whether the victim's only copy is waited for, by who comes first: two that are both waited for
+        """Whether the only copy of a victim that is waited for is so by who comes first: two that both are
         would else evict each other until their device has time for one."""
-        if victim not in view.waiting_by_function or len(view.where(victim)) > 1:
+        if len(view.where(victim)) > 1:
             return False
         return self.turn(view, victim) < self.turn(view, function)
