@@ -206,7 +206,7 @@ class FinishFirst(msgspec.Struct):
             if begins_s >= level_s or not view.may_load(function, number):
                 continue
             victims = view.victims(function, number)
-            if any(self._stays(view, victim, function, number) for victim in victims):
+            if any(self.holds.stays(view, self.order, victim, function, number) for victim in victims):
                 continue
             gain = later - sum(self._worth(view, victim, len(view.where(victim))) for victim in victims)
             if hosts:
@@ -220,15 +220,6 @@ class FinishFirst(msgspec.Struct):
             self.holds.ask(view, function, pressure_s, now_s)
         return best
 
-    def _stays(self, view: FleetView, victim: FunctionId, function: FunctionId, number: DeviceId) -> bool:
-        """Whether the victim's model is waited for: it would be loaded once more. Where `function` has waited
-        for too long, or functions take turns, it goes for whoever comes before it, or if it has copies."""
-        if victim not in view.waiting_by_function:
-            return False
-        if self.order.overloaded or self.holds.by_device.get(number) == function:
-            return self.order.is_before(view, victim, function)
-        return True
-
     def _run(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         """Sends what can begin at once, as it came or in fair turns, each where it is in the way of the least
         others. No batch takes what another device could begin as well."""
@@ -236,7 +227,7 @@ class FinishFirst(msgspec.Struct):
         while view.ready and sent:
             sent = False
             for *_, function in sorted([self.order.turn(view, function) for function in view.ready]):
-                hosts = self._hosts(view, function)
+                hosts = self.holds.left(view, self.order, function, open_hosts(view, function))
                 if hosts:
                     number = least_needed(view, function, hosts)
                     share = -(-view.waiting_by_function[function] // len(hosts))
@@ -246,14 +237,6 @@ class FinishFirst(msgspec.Struct):
                     self._note(function)
                     sent = True
                     yield Send(requests, number)
-
-    def _hosts(self, view: FleetView, function: FunctionId) -> list[DeviceId]:
-        """The devices that could run it now, but those that are left free for who comes before it."""
-        hosts, held = open_hosts(view, function), self.holds.by_device
-        if not held:
-            return hosts
-        turn = self.order.turn(view, function)
-        return [n for n in hosts if n not in held or turn < self.order.turn(view, held[n])]
 
     def _note(self, function: FunctionId) -> None:
         self.recent.pop(function, None)

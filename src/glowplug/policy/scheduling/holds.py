@@ -12,6 +12,7 @@ import msgspec
 
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import FleetView
+from glowplug.policy.scheduling.order import Order
 
 _PATIENCE = 4
 """So many of its loads a function waits first: it costs others as much again to make room."""
@@ -32,6 +33,27 @@ class Holds(msgspec.Struct):
             and function not in view.places
             and view.could_hold(function, number)
         }
+
+    def left(
+        self, view: FleetView, order: Order, function: FunctionId, hosts: list[DeviceId]
+    ) -> list[DeviceId]:
+        """Of `hosts` those where the function may run: all but what is left free for who comes before it."""
+        held = self.by_device
+        if not held:
+            return hosts
+        turn = order.turn(view, function)
+        return [n for n in hosts if n not in held or turn < order.turn(view, held[n])]
+
+    def stays(
+        self, view: FleetView, order: Order, victim: FunctionId, function: FunctionId, number: DeviceId
+    ) -> bool:
+        """Whether the victim's model is waited for: it would be loaded once more. Where the device is left
+        free for `function` it goes all the same, but for the only copy of who comes before it."""
+        if victim not in view.waiting_by_function:
+            return False
+        if self.by_device.get(number) == function:
+            return len(view.where(victim)) == 1 and order.turn(view, victim) < order.turn(view, function)
+        return True
 
     def ask(self, view: FleetView, function: FunctionId, places: Iterable[DeviceId], now_s: float) -> None:
         """`function` lies nowhere, and could be loaded to none of `places`."""

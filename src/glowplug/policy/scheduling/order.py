@@ -68,10 +68,3 @@ class Order(msgspec.Struct):
     def serve(self, view: FleetView, function: FunctionId, run_s: float) -> None:
         self.functions.serve(function, run_s)
         self.namespaces.serve(view.namespace(function), run_s)
-
-    def is_before(self, view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
-        """Whether the only copy of a victim that is waited for is so by who comes first: two that both are
-        would else evict each other until their device has time for one."""
-        if len(view.where(victim)) > 1:
-            return False
-        return self.turn(view, victim) < self.turn(view, function)
