@@ -80,6 +80,11 @@ class Loading:
     ) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
         try:
+            if primed and only is not None:
+                raise ValueError(
+                    f"{self._source.name}: the calls that it was packed with name what they like: they are "
+                    "read for packs that are trusted, without only="
+                )
             with self._recorder.during("fetch"):
                 contents = self.contents = read_contents(self._source, primed=primed)
             constructed = contents.skeleton is None or self.strategy.structure == "constructed"
@@ -224,7 +229,8 @@ def begin(
     `verify` checks also what is mapped.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
-    the source and `build` raise, and ValueError for a strategy that needs what is not given.
+    the source and `build` raise, and ValueError for a strategy that needs what is not given, and for `primed`
+    with `only`.
     """
     loading = Loading(source, strategy, priority, fetchers, watched, time.perf_counter())
     loading.run(build, device, arena, only, primed, verify)
