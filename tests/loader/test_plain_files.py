@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from glowplug import loader
 from glowplug.loader.contents import read_contents
+from glowplug.loader.errors import SourceMissing
 from glowplug.loader.sources.file import open_file
 from glowplug.loader.sources.memory import MemorySource
 from glowplug.loader.tensors import views
@@ -143,6 +144,26 @@ def test_a_damaged_torch_file_is_refused_or_has_tensors_that_lie_in_it(data: st.
     for entry in found.header.tensors:
         storage = found.header.storages[entry.storage]
         assert found.weights_offset + storage.offset + storage.nbytes <= len(content)
+
+
+class Gone(MemorySource):
+    """Answers so many reads, and then says that there is nothing of this name."""
+
+    left = 0
+
+    def read_into(self, buffer: Any, offset: int, length: int) -> None:
+        if not self.left:
+            raise SourceMissing(f"{self.name}: it is gone")
+        self.left -= 1
+        super().read_into(buffer, offset, length)
+
+
+@pytest.mark.parametrize("answered", range(5))
+def test_a_store_that_fails_is_told_of_and_not_the_file(answered: int) -> None:
+    source = Gone(saved({"a": torch.ones(9), "b": torch.ones(9)}), "net.pt")
+    source.left = answered
+    with pytest.raises(SourceMissing, match=r"net\.pt: it is gone"):
+        read_contents(source)
 
 
 def safetensors_bytes(header: dict[str, Any], nbytes: int) -> bytes:
