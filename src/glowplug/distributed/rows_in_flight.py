@@ -16,7 +16,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from glowplug.distributed.channels.base import Buffer
-from glowplug.distributed.codec import decode_rows, encode_rows
+from glowplug.distributed.codec import decode_rows, encode_columns
 from glowplug.distributed.errors import FrameCorrupt, FrameMismatch
 from glowplug.distributed.frame import Kind, Payload
 from glowplug.distributed.network import Floats
@@ -43,11 +43,7 @@ def encoded(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes
     rows = np.flatnonzero(values.any(axis=1))
     if not len(rows):
         return Kind.NULL, b""
-    whole = values[rows]
-    if len(columns) < samples:
-        whole = np.zeros((len(rows), samples), np.float32)
-        whole[:, columns] = values[rows]
-    return Kind.ROWS, encode_rows(rows, whole)
+    return Kind.ROWS, encode_columns(rows, values[rows], columns, samples)
 
 
 def plain(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes]:
