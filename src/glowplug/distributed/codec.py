@@ -86,7 +86,20 @@ def encode_columns(
 
 
 def decode_rows(body: Buffer, *, samples: int, neurons: int, most_rows: int) -> RowBlock:
-    """What `encode_rows` was given. Allocates at most for `most_rows` rows of `samples`, whatever comes.
+    """What `encode_rows` was given, as `decode_columns` finds it."""
+    rows, columns, values = decode_columns(body, samples=samples, neurons=neurons, most_rows=most_rows)
+    if len(columns) == samples:
+        return RowBlock(rows, values)
+    whole = np.zeros((len(rows), samples), np.float32)
+    whole[:, columns] = values
+    return RowBlock(rows, whole)
+
+
+def decode_columns(
+    body: Buffer, *, samples: int, neurons: int, most_rows: int
+) -> tuple[Rows, npt.NDArray[np.int64], Values]:
+    """(rows, the columns of which not all is zero, their values). Allocates at most for `most_rows` rows of
+    `samples`, whatever comes.
 
     Raises FrameCorrupt for what `encode_rows` never writes, FrameMismatch for another number of samples,
     more than `most_rows` rows, or a row beyond `neurons`.
@@ -112,11 +125,10 @@ def decode_rows(body: Buffer, *, samples: int, neurons: int, most_rows: int) -> 
     rows = _row_ids(parts[0], neurons)
     by_sample = _elements(parts[3], parts[4], different, columns, nonzero)
     bits = np.ascontiguousarray(by_sample.T)
-    if columns < width:
-        bits = _spread(bits, parts[2], width, columns)
+    lives = _live(parts[2], width, columns) if columns < width else np.arange(width)
     if different < count:
         bits = _repeat(bits, parts[1], different)
-    return RowBlock(rows, bits.view(np.float32))
+    return rows, lives, bits.view(np.float32)
 
 
 def _different(bits: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.intp]]:
@@ -153,9 +165,13 @@ def _compared(bits: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt
 def _hashes(bits: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
     """Of each row: sums of products with odd numbers, modulo 2**64. A product has nothing of a factor's high
     bits, where floats differ, so these are mixed into the low ones."""
-    even = np.pad(bits, ((0, 0), (0, bits.shape[1] % 2)))
-    words = np.ascontiguousarray(even).view(np.uint64)
-    found: npt.NDArray[np.uint64] = (words ^ (words >> np.uint64(32))) @ _odd()[: words.shape[1]]
+    found = np.empty(len(bits), np.uint64)
+    for start in range(0, len(bits), _AT_A_TIME):
+        some = bits[start : start + _AT_A_TIME]
+        if some.shape[1] % 2:
+            some = np.pad(some, ((0, 0), (0, 1)))
+        words = some.view(np.uint64)
+        found[start : start + _AT_A_TIME] = (words ^ (words >> np.uint64(32))) @ _odd()[: words.shape[1]]
     return found
 
 
@@ -217,15 +233,11 @@ def _elements(
     return bits
 
 
-def _spread(
-    bits: npt.NDArray[np.uint32], live: npt.NDArray[np.uint8], width: int, columns: int
-) -> npt.NDArray[np.uint32]:
-    where = np.unpackbits(live, count=width).view(bool)
-    if np.count_nonzero(where) != columns:
+def _live(live: npt.NDArray[np.uint8], width: int, columns: int) -> npt.NDArray[np.int64]:
+    found = np.flatnonzero(np.unpackbits(live, count=width))
+    if len(found) != columns:
         raise FrameCorrupt(f"live columns that are not {columns}")
-    whole = np.zeros((len(bits), width), np.uint32)
-    whole[:, where] = bits
-    return whole
+    return found
 
 
 def _repeat(
