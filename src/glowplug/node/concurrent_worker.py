@@ -201,8 +201,8 @@ class ConcurrentWorker:
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """Returns or raises only when the thread has: a slot stays taken as long as it computes."""
-        call = ThreadCall(function)
-        running = self._loop.run_in_executor(self._pool, call.run)
+        call = ThreadCall()
+        running = self._loop.run_in_executor(self._pool, call.run, function)
         while True:
             try:
                 return await asyncio.shield(running)

@@ -79,6 +79,10 @@ class Worker:
             from glowplug.node.concurrent_worker import ConcurrentWorker  # asyncio, which few need
 
             ConcurrentWorker(answers, served.routes, self.control).run()
+        elif served.routes.concurrency > 1:
+            from glowplug.node.threaded_worker import ThreadedWorker
+
+            ThreadedWorker(answers, served.routes, self.control).run()
         else:
             SerialWorker(
                 answers, served.routes, interrupts, _rest, batches_are_made=self.device is not None

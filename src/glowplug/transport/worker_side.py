@@ -133,14 +133,18 @@ class WorkerEndpoint:
 
     def receive(self) -> Incoming | None:
         """The next request, or None when the gateway closed the connection. Blocks."""
-        if self._waiting and monotonic() - self._read_at_s > STALE_S:
-            self._read(AT_ONCE)  # perhaps what waits is not wanted any more
+        self.refresh()
         while not self._waiting:
             self.flush()
             self._read(0)
             if self.ended:
                 return None
         return self._begin_next()
+
+    def refresh(self) -> None:
+        """Reads when what waits was read a while ago: perhaps it is not wanted any more."""
+        if self._waiting and monotonic() - self._read_at_s > STALE_S:
+            self._read(AT_ONCE)
 
     def _begin_next(self) -> Incoming:
         incoming = self._waiting.popleft()
