@@ -1,5 +1,5 @@
-"""The usual worker, in a real process: order, errors, deadlines, cancelling, and bodies in shared memory; what
-holds in threads too is tested of both."""
+"""The usual worker, in a real process: order, errors, deadlines, cancelling, and bodies in shared memory;
+what holds in threads too is tested of both."""
 
 from __future__ import annotations
 

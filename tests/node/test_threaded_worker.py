@@ -1,4 +1,4 @@
-"""Workers whose calls run in threads, in real processes: who reads while what runs, and how many run at once."""
+"""Workers whose calls run in threads, in real processes: who reads meanwhile, and how many run."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Which thread reads the data socket of a worker whose calls run in threads.
 
-To wake another thread and be woken costs as much as several short calls. So a thread that has nothing to run takes the
-lead: it waits for the socket itself and keeps the lead during a call that is expected to be quick. For a longer one
-it gives the lead to the main thread, which costs one system call and wakes nobody: the socket is put into the
-set of descriptors that the main thread waits for anyway. A quick call that turns out long is found within about WATCH_S,
-by the main thread, which looks that often while there are quick calls.
+To wake another thread and to be woken costs as much as several short calls. So a thread that has nothing to
+run takes the lead: it waits for the socket itself, and keeps the lead during a call that should be quick. For
+a longer one it gives the lead to the main thread, which is one system call and wakes nobody: the socket joins
+the descriptors that the main thread waits for anyway. A quick call that turns out long is found out by the
+main thread, which looks every WATCH_S while there are quick calls.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _CALM_S = 0.05
 
 
 class Lead:
-    """`lock` guards the endpoint and everything here. `on_read` is called with it when the endpoint was read or
-    another is to read it; `on_control` by the main thread when there is something on `control`."""
+    """`lock` guards the endpoint and everything here. `on_read` is called with it, when the endpoint was read
+    or the lead given up; `on_control` by the main thread, when there is something on `control`."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Lead:
         self._waits.unregister(self._endpoint.fileno())
 
     def give_up(self) -> None:
-        """To the main thread, with the lock. What was held back is written, and what waits is left to others."""
+        """To the main thread, with the lock. What was held back is written, what waits is left to others."""
         self._quick_since_s = 0.0
         self._endpoint.flush()
         self.holder = None

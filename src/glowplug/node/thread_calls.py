@@ -27,8 +27,7 @@ class _Interrupted(RequestCancelled):
 
 
 class ThreadCall:
-    """Calls of a user's code, one after another. `run` them in a thread; `interrupt` them from another, at any
-    time.
+    """A user's calls, one after another. `run` them in a thread; `interrupt` from another, at any time.
 
     An interrupted call raises RequestCancelled as soon as its thread runs Python code again, which a call
     into a library may keep it from, and so does any `run` after that. Nothing of an interruption is left in

@@ -136,7 +136,7 @@ class ThreadedWorker:
     def _next(self, thread: CallThread) -> tuple[Route | None, list[Incoming]] | None:
         """What `thread` is to answer now, or None when the worker is at its end; with the lock.
 
-        Whoever has the lead takes what it reads. While the main thread has it, whoever is free takes what waits.
+        Whoever has the lead takes what it reads. While the main thread has it, who is free takes what waits.
         """
         lead, endpoint = self._lead, self._endpoint
         while not lead.is_over:
