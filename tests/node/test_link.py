@@ -67,7 +67,8 @@ def test_a_kernel_without_memory_is_asked_again(monkeypatch: pytest.MonkeyPatch)
         await gateway.has(2)
         assert gateway.came == [Attach(InstanceId(1)), Drain()]
         wire.close_all(gateway.descriptors)
-        assert not short and not server.link._outbox
+        assert not short
+        assert not server.link._outbox
 
     run(scenario)
 
