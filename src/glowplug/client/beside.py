@@ -10,8 +10,8 @@ from typing import Any
 
 
 class Beside:
-    """At most `count` calls run at once. Unlike with ThreadPoolExecutor, a process that ends, as by Ctrl-C, does
-    not wait for those under way."""
+    """At most `count` calls run at once. Unlike with ThreadPoolExecutor, a process that ends, as by Ctrl-C,
+    does not wait for those under way."""
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
