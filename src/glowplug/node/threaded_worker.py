@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 import threading
-import traceback
-from collections.abc import Iterator
 from time import monotonic
-from types import GeneratorType
-from typing import Any
 
-from glowplug.core.batches import columns, rows
-from glowplug.core.errors import RequestCancelled
+from glowplug.core.batches import columns
 from glowplug.node import wire
 from glowplug.node.answers import HOLD_S, Answers
 from glowplug.node.call_thread import CallThread
@@ -21,13 +15,12 @@ from glowplug.node.gathering import Gathering
 from glowplug.node.lead import Lead
 from glowplug.node.messages import CancelRequest
 from glowplug.node.parallel import keep_threads
-from glowplug.node.results import ItemEncoder, encode_result
 from glowplug.node.routes import Route, Routes
+from glowplug.node.thread_answers import ThreadAnswers
 from glowplug.transport.worker_side import Incoming
 
 ALONE_S = 50e-6
 """A call that takes less runs while nobody else reads: to wake another thread takes about as long."""
-_END: Any = object()
 
 
 class ThreadedWorker:
@@ -45,7 +38,7 @@ class ThreadedWorker:
         self._control = control
         self._lead = Lead(answers.endpoint, control, self._share_out, self._on_cancels)
         self._lock = self._lead.lock
-        answers.share(self._lock)
+        self._calls = ThreadAnswers(answers, self._lead)
         self._threads = 0
         self._idle: list[CallThread] = []
         """Who was last idle is called first: its memory is still in the caches."""
@@ -54,8 +47,6 @@ class ThreadedWorker:
         self._busy = 0
         self._running: dict[int, CallThread] = {}
         """By request."""
-        self._wanting: set[CallThread] = set()
-        """Those that wait for credit."""
         self._gatherings: dict[Route, Gathering] = {}
         self._forming: dict[Route, tuple[CallThread, list[Incoming]]] = {}
         """Batches that still wait for members."""
@@ -93,8 +84,7 @@ class ThreadedWorker:
         for route, (thread, members) in self._forming.items():
             members += self._endpoint.take_for(members[0].endpoint, route.spec.max_batch - len(members))
             thread.news.notify()
-        for thread in self._wanting:
-            thread.news.notify()
+        self._calls.look_for_credit()
         wanted = min(self._endpoint.waiting, self._routes.concurrency - self._busy) - self._called
         for _ in range(wanted):
             if self._idle:
@@ -216,25 +206,7 @@ class ThreadedWorker:
             self._gather(thread, route, members)
             self._answer_batch(thread, route, members)
         else:
-            self._answer_one(thread, route, members.pop())
-
-    def _answer_one(self, thread: CallThread, route: Route, incoming: Incoming) -> None:
-        start_s = monotonic()
-        try:
-            self._answers.check(incoming, start_s)
-            decoded = route.signature.decode
-            result = thread.calls.run(route.call, **decoded(incoming.content_type, incoming.body))
-            if isinstance(result, GeneratorType):
-                self._stream(thread, incoming, result, start_s)
-                return
-            status, content_type, body = encode_result(result, incoming.accept)
-        except BaseException as error:
-            route.took(monotonic() - start_s)
-            self._answers.fail(incoming.request, error)
-        else:
-            result = None  # it may be a view of the request's body, which is to be given back
-            route.took(monotonic() - start_s)
-            self._answers.reply(incoming, status, content_type, body, start_s)
+            self._calls.one(thread, route, members.pop())
 
     def _gather(self, thread: CallThread, route: Route, members: list[Incoming]) -> None:
         """Returns when no more `members` are to be expected soon. None waits for company while requests for
@@ -259,74 +231,9 @@ class ThreadedWorker:
         start_s = monotonic()
         valid, arguments = self._answers.admit(members, route.signature, start_s)
         if valid:
-            self._run_batch(thread, route, valid, columns(arguments), start_s)
+            with self._lock:
+                self._enter(thread, {member.request for member in valid})
+            self._calls.batch(thread, route, valid, columns(arguments), start_s)
         with self._lock:
             together = len(members) + self._endpoint.waiting_for(members[0].endpoint)
             self._gathering(route).saw(together)
-
-    def _run_batch(
-        self,
-        thread: CallThread,
-        route: Route,
-        members: list[Incoming],
-        arguments: dict[str, list[Any]],
-        start_s: float,
-    ) -> None:
-        with self._lock:
-            self._enter(thread, {member.request for member in members})
-        try:
-            results = rows(thread.calls.run(route.call, **arguments), len(members), route.spec.name)
-        except BaseException as error:
-            self._answers.fail_each(members, error)
-        else:
-            self._answers.reply_each(members, results, start_s)
-
-    def _stream(self, thread: CallThread, incoming: Incoming, items: Iterator[Any], start_s: float) -> None:
-        """Sends what `items` yields as it comes."""
-        request, encoder, begun = incoming.request, ItemEncoder(incoming.accept), False
-        with self._lock:
-            if self._lead.holder is thread:
-                self._lead.give_up()
-        try:
-            while (item := thread.calls.run(next, items, _END)) is not _END:
-                data = encoder.encode(item)
-                if not begun:
-                    begun = True
-                    self._begin_stream(request, encoder.content_type, start_s)
-                self._push(thread, request, data)
-        except BaseException as error:
-            self._close(thread, items)
-            self._answers.fail(request, error)
-        else:
-            if not begun:
-                self._begin_stream(request, encoder.content_type, start_s)
-            with self._lock:
-                self._endpoint.end(request, self._answers.stamp(start_s)[0])
-
-    def _begin_stream(self, request: int, content_type: str, start_s: float) -> None:
-        with self._lock:
-            self._endpoint.begin(request, content_type, *self._answers.stamp(start_s, is_over=False))
-
-    def _push(self, thread: CallThread, request: int, data: bytes | bytearray | memoryview) -> None:
-        """Returns when the last of `data` is sent. Raises RequestCancelled."""
-        rest = memoryview(data)
-        with self._lock:
-            while True:
-                rest = rest[self._endpoint.chunk(request, rest) :]
-                self._endpoint.flush()
-                if not rest:
-                    return
-                if thread.stopped is not None:
-                    raise RequestCancelled("the request was cancelled")
-                self._wanting.add(thread)
-                thread.news.wait()
-                self._wanting.discard(thread)
-
-    def _close(self, thread: CallThread, items: Iterator[Any]) -> None:
-        """Ends a generator; its finally blocks run."""
-        with self._lock:
-            thread.renew()
-        try:
-            thread.calls.run(items.close)  # type: ignore[attr-defined]
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
