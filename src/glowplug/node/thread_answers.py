@@ -22,7 +22,7 @@ _END: Any = object()
 
 
 class ThreadAnswers:
-    """Used by every thread at once. Writes, with the lead's lock, and flushes what may not wait."""
+    """Used by all threads at once; takes the lead's lock where it writes."""
 
     def __init__(self, answers: Answers, lead: Lead) -> None:
         self._answers = answers

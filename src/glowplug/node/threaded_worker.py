@@ -35,7 +35,6 @@ class ThreadedWorker:
         self._endpoint = answers.endpoint
         self._routes = routes
         self._cancels = wire.Receiver(control, CancelRequest)
-        self._control = control
         self._lead = Lead(answers.endpoint, control, self._share_out, self._on_cancels)
         self._lock = self._lead.lock
         self._calls = ThreadAnswers(answers, self._lead)

@@ -25,7 +25,8 @@ from glowplug.transport.shared_memory import (
     descriptor_message,
     received_descriptors,
 )
-from glowplug.transport.worker_side import STALE_S, Body, Incoming, Piece, WorkerEndpoint
+from glowplug.transport.unsent import Piece
+from glowplug.transport.worker_side import STALE_S, Body, Incoming, WorkerEndpoint
 
 _LEFT = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
