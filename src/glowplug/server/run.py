@@ -160,7 +160,7 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"the state in {node.state_dir} cannot be opened: {error}") from error
         if options.access_log:
-            lines = Lines(system.platform.known)
+            lines = Lines(system.platform.deployments.known)
             access_log = LineWriter(options.access_log, lines.line, lines.lost)
             cleanup.callback(access_log.close)
             system.http.log_to(access_log.put)

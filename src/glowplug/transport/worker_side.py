@@ -1,6 +1,6 @@
 """The worker's end of the wire: synchronous, and small, for it lives in every function's process.
 
-Answers are written together: `reply`, `error` and the streams' calls only queue, until `flush`, unsent.BATCH_BYTES,
+Answers are written together: `reply`, `error` and the streams' calls only queue, until `flush`, BATCH_BYTES,
 or `receive` with nothing more at hand.
 
 A signal handler may raise while user code runs (that is how a request is cancelled). Whatever it interrupts
