@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from glowplug.transport.frames import Kind, encode
 from tests.node.worker_process import WorkerProcess, until, until_running, worker_process
 
 _three = threading.Barrier(3)
@@ -99,6 +100,18 @@ def test_no_more_run_than_may_and_one_that_waits_is_never_begun(tmp_path: Path) 
         assert {worker.answer(n).value() for n in range(2)} == {"a", "b"}
         assert worker.answer(2).code == "cancelled"
         assert sorted(path.read_text().split()) == ["a", "b"]
+
+
+def test_one_that_waits_is_dropped_when_its_gateway_says_so(tmp_path: Path) -> None:
+    """It has not begun: were the worker to die now, it would be sent to another."""
+    path = tmp_path / "ran"
+    with worker_process(hold, concurrency=2) as worker:
+        worker.ask(*[(n, "hold", {"path": str(path), "name": n_as}) for n, n_as in enumerate("abc")])
+        until(lambda: path.exists() and len(path.read_text().split()) == 2, "two do not run")
+        worker.data.sendall(encode(Kind.CANCEL, 2, None))
+        assert worker.answer(2).message == "the request was cancelled before it began"
+        Path(f"{path}.go").touch()
+        assert {worker.answer(n).value() for n in range(2)} == {"a", "b"}
 
 
 def test_one_call_is_cancelled_and_those_beside_it_are_not(tmp_path: Path) -> None:
