@@ -66,6 +66,7 @@ class Lead:
                     with self.lock:
                         if self.holder is None:
                             self.read()
+                            self._endpoint.flush()  # what was dropped unbegun is answered
             if self._is_watching:
                 self._look(monotonic())
         if self._error is not None:
