@@ -227,8 +227,9 @@ def test_an_error_lets_go_of_the_array(concurrency: int) -> None:
         assert (answer.message, answer.region_free) == ("150000 are too many", True)
 
 
-def test_what_a_long_call_left_is_given_back_when_nothing_comes() -> None:
-    with worker_process(litter) as worker:
+@BOTH
+def test_what_a_long_call_left_is_given_back_when_nothing_comes(concurrency: int) -> None:
+    with worker_process(litter, concurrency=concurrency) as worker:
         worker.ask((1, "litter", {}))
         assert worker.answer(1).value() == 20_000
         until(lambda: private_bytes(worker.pid) < 60 * 10**6, "nothing was given back")

@@ -102,15 +102,17 @@ class Lead:
         self._waits.register(self._endpoint.fileno(), select.EPOLLIN)
         self._on_read()
 
-    def wait(self) -> None:
-        """By who has it, with the lock, which is free meanwhile: returns when it has read something."""
+    def wait(self, timeout_s: float | None) -> bool:
+        """By who has it, with the lock, which is free meanwhile: whether it has read something in time."""
         self._endpoint.flush()
         self.lock.release()
         try:
-            self._endpoint.wait()
+            has_come = self._endpoint.wait(timeout_s)
         finally:
             self.lock.acquire()
-        self.read()
+        if has_come:
+            self.read()
+        return has_come
 
     def read(self) -> None:
         """By who has it, with the lock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from time import monotonic
 
 from glowplug.core.batches import columns
@@ -16,6 +17,7 @@ from glowplug.node.lead import Lead
 from glowplug.node.messages import CancelRequest
 from glowplug.node.parallel import keep_threads
 from glowplug.node.routes import Route, Routes
+from glowplug.node.serial_worker import IDLE_S
 from glowplug.node.thread_answers import ThreadAnswers
 from glowplug.transport.worker_side import Incoming
 
@@ -27,10 +29,13 @@ class ThreadedWorker:
     """Answers until the gateway is gone, or the door of several; `routes.concurrency` calls run at once, the
     rest wait in the endpoint, in order.
 
-    The main thread runs no call. A cancelled call ends when its thread next runs Python code.
+    The main thread runs no call. A cancelled call ends when its thread next runs Python code. `rest` is
+    called by one of the threads, after calls that took long, when none has anything to do.
     """
 
-    def __init__(self, answers: Answers, routes: Routes, control: socket.socket) -> None:
+    def __init__(
+        self, answers: Answers, routes: Routes, control: socket.socket, rest: Callable[[], object]
+    ) -> None:
         self._answers = answers
         self._endpoint = answers.endpoint
         self._routes = routes
@@ -50,6 +55,8 @@ class ThreadedWorker:
         self._forming: dict[Route, tuple[CallThread, list[Incoming]]] = {}
         """Batches that still wait for members."""
         self._held_since_s = 0.0
+        self._rest = rest
+        self._may_rest = False
 
     def run(self) -> None:
         """What still runs when the gateway is gone ends with the process."""
@@ -137,12 +144,27 @@ class ThreadedWorker:
                     return self._begin(thread, incoming)
                 if lead.holder is None:
                     lead.take(thread)
-                lead.wait()
+                if not lead.wait(self._until_rest_s()):
+                    self._rest_now()
             else:
                 self._idle.append(thread)
-                thread.news.wait()
-                self._called -= 1
+                if thread.news.wait(self._until_rest_s()) or thread not in self._idle:
+                    self._called -= 1
+                else:
+                    self._idle.remove(thread)
+                    self._rest_now()
         return None
+
+    def _until_rest_s(self) -> float | None:
+        return IDLE_S if self._may_rest and not self._busy else None
+
+    def _rest_now(self) -> None:
+        self._may_rest = False
+        self._lock.release()
+        try:
+            self._rest()
+        finally:
+            self._lock.acquire()
 
     def _begin(self, thread: CallThread, incoming: Incoming) -> tuple[Route | None, list[Incoming]]:
         lead, now_s = self._lead, monotonic()
@@ -193,6 +215,7 @@ class ThreadedWorker:
         if self._lead.holder is thread:
             self._lead.quick_call_over()
         else:
+            self._may_rest = True
             self._endpoint.flush()
         if self._answers.is_spoiled:
             self._endpoint.flush()

@@ -82,7 +82,7 @@ class Worker:
         elif served.routes.concurrency > 1:
             from glowplug.node.threaded_worker import ThreadedWorker
 
-            ThreadedWorker(answers, served.routes, self.control).run()
+            ThreadedWorker(answers, served.routes, self.control, _rest).run()
         else:
             SerialWorker(
                 answers, served.routes, interrupts, _rest, batches_are_made=self.device is not None
