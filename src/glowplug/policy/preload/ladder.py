@@ -159,17 +159,20 @@ class Ladder(msgspec.Struct):
                 ):
                     continue
                 worth = log(max(chances[near_s], _LEAST) * spared_s / max(1, need_bytes))
-                rank = (True, worth + 1.0) if is_free else self._rank(view, function, node, need_bytes, worth)
+                if is_free:
+                    rank = True, worth + 1.0
+                elif (True, worth) > best_rank:
+                    rank = self._rank(view, node, need_bytes, worth)
+                else:
+                    continue
                 if rank > best_rank:
                     best = Raise(function, NodeId(node), step, worth, now_s + view.horizon_s)
                     best_rank = rank
         return best
 
-    def _rank(
-        self, view: PreloadView, function: FunctionId, node: NodeId, need_bytes: int, worth: float
-    ) -> tuple[bool, float]:
+    def _rank(self, view: PreloadView, node: NodeId, need_bytes: int, worth: float) -> tuple[bool, float]:
         """Whether it can begin at once, and what it is worth a byte beyond what has to go for it, the
-        larger the better."""
+        larger the better: no more than `worth`."""
         displaced = view.displaced_s(node, need_bytes, worth) / max(1, need_bytes)
         if displaced >= exp(worth):
             return False, worth
