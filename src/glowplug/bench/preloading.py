@@ -31,6 +31,7 @@ from glowplug.bench import (
 )
 from glowplug.bench.kept_runs import KeptRuns
 from glowplug.bench.preloading_cells import (
+    APART,
     AT_CPU,
     CLAIRVOYANT,
     FIXED_RIVALS,
@@ -170,7 +171,7 @@ def cells(options: Options) -> Iterator[Cell]:
                 short, ample = Cluster(nodes, memory_share=0.5), Cluster(nodes, memory_share=2.0)
                 for system, router in on_nodes("fixed", "lru"):
                     yield Cell("nodes", system, short, hour, options.functions, seed, router=router)
-                for system, router in on_nodes("kept", "greedy-dual"):
+                for system, router in on_nodes("kept", "greedy-dual", APART):
                     yield Cell("nodes", system, ample, hour, 29, seed, "normal", router)
         for part, workload, functions, shares in (
             ("mix", mix, options.mix_functions, SHARES),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -85,14 +85,14 @@ TABLE_KEPT = tuple(keeping(system) for system in TABLE if system.prewarm in ("fi
 APART: tuple[Router, ...] = ("in turn", "by home")
 
 
-def on_nodes(prewarm: str, eviction: str) -> Iterator[tuple[System, Router]]:
+def on_nodes(prewarm: str, eviction: str, routers: Sequence[Router] = ()) -> Iterator[tuple[System, Router]]:
     """Who sees its own node only, beside who sees all; pre-loads displace what was used last, or have free
-    memory only. With `APART` no node hears what another has: the view is the router's as well."""
+    memory only. With one of `routers` no node hears what another has: the view is the router's as well."""
     for make in (lambda system: system, keeping):
         for preload in ("instainfer", "tyche"):
             system = make(as_published(f"{preload} + {prewarm}", prewarm, eviction, preload))
             yield system, "knows all"
-            for router in APART if preload == "instainfer" else ():
+            for router in routers if preload == "instainfer" else ():
                 yield msgspec.structs.replace(system, name=f"{system.name}, {router}"), router
 
 
