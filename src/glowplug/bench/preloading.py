@@ -169,9 +169,9 @@ def cells(options: Options) -> Iterator[Cell]:
         if "nodes" in options.parts:
             for nodes in (4, 16):
                 short, ample = Cluster(nodes, memory_share=0.5), Cluster(nodes, memory_share=2.0)
-                for system, router in on_nodes("fixed", "lru"):
+                for system, router in on_nodes(FIXED_RIVALS[0]):
                     yield Cell("nodes", system, short, hour, options.functions, seed, router=router)
-                for system, router in on_nodes("kept", "greedy-dual", APART):
+                for system, router in on_nodes(FIXED_RIVALS[2], APART):
                     yield Cell("nodes", system, ample, hour, 29, seed, "normal", router)
         for part, workload, functions, shares in (
             ("mix", mix, options.mix_functions, SHARES),

@@ -85,12 +85,13 @@ TABLE_KEPT = tuple(keeping(system) for system in TABLE if system.prewarm in ("fi
 APART: tuple[Router, ...] = ("in turn", "by home")
 
 
-def on_nodes(prewarm: str, eviction: str, routers: Sequence[Router] = ()) -> Iterator[tuple[System, Router]]:
-    """Who sees its own node only, beside who sees all; pre-loads displace what was used last, or have free
-    memory only. With one of `routers` no node hears what another has: the view is the router's as well."""
+def on_nodes(host: System, routers: Sequence[Router] = ()) -> Iterator[tuple[System, Router]]:
+    """Who sees its own node only, beside who sees all, on top of `host`; pre-loads displace what was used
+    last, or have free memory only. With one of `routers` the router knows no more than a node does."""
     for make in (lambda system: system, keeping):
         for preload in ("instainfer", "tyche"):
-            system = make(as_published(f"{preload} + {prewarm}", prewarm, eviction, preload))
+            name = f"{preload} + {host.name}"
+            system = make(as_published(name, host.prewarm, host.eviction, preload))
             yield system, "knows all"
             for router in routers if preload == "instainfer" else ():
                 yield msgspec.structs.replace(system, name=f"{system.name}, {router}"), router

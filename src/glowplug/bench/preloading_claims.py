@@ -161,15 +161,21 @@ def _nodes(rows: Sequence[Row]) -> list[Claim]:
     """As published, where pre-loads displace what was used last, and with what stays loaded in their way;
     one router that knows all nodes for both, and none for instainfer."""
     found = []
-    for nodes, prewarm in sorted({(row["nodes"], row["prewarm"]) for row in rows}):
-        here = [row for row in rows if (row["nodes"], row["prewarm"]) == (nodes, prewarm)]
+    for nodes, host in sorted({(row["nodes"], _host(row)) for row in rows}):
+        here = [row for row in rows if (row["nodes"], _host(row)) == (nodes, host)]
         target = 1.9 if nodes == 16 else 1.0
         for kept, words in (("", "displacing"), (KEPT, "free memory only")):
             for apart in ("", *(f", {router}" for router in APART)):
-                pair = f"instainfer + {prewarm}{kept}{apart}", f"tyche + {prewarm}{kept}"
+                pair = f"instainfer + {host}{kept}{apart}", f"tyche + {host}{kept}"
                 if set(pair) <= {row["system"] for row in here}:
                     found.append(_ratio_claim(f"{nodes} nodes, {words}", here, *pair, target))
     return found
+
+
+def _host(row: Row) -> str:
+    """What the policy of a row is on top of."""
+    name: str = row["system"]
+    return name.partition(" + ")[2].partition(",")[0]
 
 
 def _wide(rows: Sequence[Row]) -> list[Claim]:
