@@ -258,6 +258,8 @@ def test_names_that_are_not_ascii() -> None:
         assert said[1] == f"{NPY}; argument=gr%C3%B6%C3%9Fe"
         with pytest.raises(UserError, match="'caf\u00e9' cannot be sent in a header"):
             client.spawn("echo", key="caf\u00e9")
+        with pytest.raises(UserError, match="this cannot be sent"):
+            client.spawn("echo", key="two\nlines")
 
     with_client(use)
 

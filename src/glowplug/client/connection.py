@@ -45,6 +45,11 @@ def raise_error(response: httpx.Response) -> None:
     raise error
 
 
+def is_token(text: str) -> bool:
+    """Whether a header can carry it."""
+    return text.isascii() and text.isprintable()
+
+
 def _is_this_machine(host: str) -> bool:
     """Where no proxy of the environment knows the way."""
     try:
@@ -93,6 +98,8 @@ class Connection:
     def _opened(self) -> httpx.Client:
         import httpx
 
+        if self._token and not is_token(self._token):
+            raise UserError("the token, perhaps of GLOWPLUG_TOKEN, cannot be sent: it is not printable ASCII")
         headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
         return httpx.Client(
             base_url=self.url,
@@ -121,5 +128,7 @@ class Connection:
             ) from error
         except UnicodeEncodeError as error:
             raise UserError(f"{error.object[:80]!r} cannot be sent in a header: use ASCII") from None
+        except httpx.LocalProtocolError as error:
+            raise UserError(f"this cannot be sent: {error}") from error
         except httpx.TransportError as error:
             raise ConnectionLost(f"the connection to {self.url} was lost: {error}") from error
