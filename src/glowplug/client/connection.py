@@ -22,7 +22,11 @@ _KEPT_CONNECTIONS = 64
 T = TypeVar("T")
 
 
-class ConnectionLost(Unavailable):
+class NotReached(Unavailable):
+    """Nobody said this: there is no server, or none just now."""
+
+
+class ConnectionLost(NotReached):
     """The connection broke while an answer was awaited: what was asked for may have been done."""
 
 
@@ -118,7 +122,7 @@ class Connection:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise Unavailable(
+            raise NotReached(
                 f"nothing answers at {self.url}: start a server with `glowplug serve app.py`, "
                 "or say where one is with GLOWPLUG_URL"
             ) from None
