@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -112,6 +113,32 @@ def test_a_token_that_no_header_carries_is_not_told(tmp_path: Path) -> None:
     assert "the token" in done.stderr
     assert "clé" not in done.stderr
     assert done.returncode == 2
+
+
+def test_a_log_for_machines_is_json_whoever_writes_it() -> None:
+    lines = logged(as_json=True)
+    assert [json.loads(line)["event"] for line in lines] == ["one", "two of 3"]
+    assert "ValueError" in json.loads(lines[1])["exception"]
+
+
+def test_a_log_in_a_file_has_no_colours() -> None:
+    lines = logged(as_json=False)
+    assert "one" in lines[0]
+    assert lines[1] == "ERROR library two of 3"
+    assert not any("\x1b" in line for line in lines)
+
+
+def logged(as_json: bool) -> list[str]:
+    script = f"""
+import logging, structlog
+from glowplug.cli.serve import _set_up_logging
+_set_up_logging("info", {as_json})
+structlog.get_logger().info("one")
+logging.getLogger("library").error("two of %d", 3, exc_info=ValueError("four"))
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return done.stderr.splitlines()
 
 
 def test_doctor_tells_a_folder_that_cannot_be_made() -> None:

@@ -271,4 +271,10 @@ def _set_up_logging(level: str, as_json: bool) -> None:
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
     # It warns of every request that is none: a hostile client is no reason to fill a disk.
     logging.getLogger("uvicorn").setLevel(max(number, logging.ERROR))
-    logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(levelname)s %(name)s %(message)s")
+    as_lines = structlog.stdlib.ProcessorFormatter(
+        processor=processors[-1], foreign_pre_chain=processors[:-1]
+    )
+    handler.setFormatter(as_lines if as_json else plain)
+    logging.basicConfig(level=number, handlers=[handler])
