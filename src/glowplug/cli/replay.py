@@ -11,7 +11,7 @@ import numpy as np
 from cyclopts import Parameter
 from rich.table import Table
 
-from glowplug.cli.functions import Json
+from glowplug.cli.functions import Json, Seed
 from glowplug.cli.output import console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
@@ -36,7 +36,7 @@ def replay(
     nodes: int = 4,
     memory: str = "25%",
     substrate: Substrate = "zygote",
-    seed: int = 0,
+    seed: Seed = 0,
     live: bool = False,
     json: Json = False,
     plot: Path | None = None,

@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
-from glowplug.cli.functions import Json
+from glowplug.cli.functions import Json, Seed
 from glowplug.cli.output import console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.core.errors import InvalidDeclaration
@@ -45,7 +45,7 @@ def simulate(
     timeout: str | None = None,
     find: Literal["devices"] | None = None,
     p99: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     json: Json = False,
     plot: Path | None = None,
 ) -> None:
