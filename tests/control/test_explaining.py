@@ -155,6 +155,16 @@ def test_a_function_on_the_cores_climbs_or_waits() -> None:
     assert {place.place for each in waits.decisions for place in each.places} >= {"a new worker"}
 
 
+def test_a_function_on_the_cores_has_no_device_weighed_while_it_is_built() -> None:
+    unbuilt = Deployed(spec("f"), None)
+    calls = asks((0.1, "f"), (0.2, "g"), (0.3, "g"))
+    found = explained([node((CARD, 1000)), (0.0, on_device("g")), (0.05, unbuilt), *calls], 1)
+    assert {place.place for each in found.decisions for place in each.places} == {"a new worker"}
+    words = [each.what for each in found.happenings]
+    assert words[0] == "its function was not built yet"
+    assert any(each.startswith("its function was built") for each in words)
+
+
 def test_what_went_under_a_lease_and_what_never_came_is_unknown() -> None:
     plain = Deployed(spec("p"), BundleFacts())
     result = simulated([node(), (0.0, plain), *asks((1.0, "p"), (5.0, "p"))])
