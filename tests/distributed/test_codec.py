@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from glowplug.distributed import codec
 from glowplug.distributed.codec import decode_rows, encode_rows
 from glowplug.distributed.errors import FrameCorrupt, FrameError, FrameMismatch
+from tests.depth import examples
 
 NEURONS = 1024
 floats = st.one_of(
@@ -109,7 +110,7 @@ def test_another_shape_than_expected(expected: dict[str, int]) -> None:
         decode_rows(BODY, **{"samples": 3, "neurons": 1024, "most_rows": 3, **expected})
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_damaged_bodies_never_harm(data: st.DataObject) -> None:
     """A frame's check stops these before; the decoder does not rely on it."""
@@ -119,7 +120,7 @@ def test_damaged_bodies_never_harm(data: st.DataObject) -> None:
     _decodes_or_names(bytes(body))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.tuples(*[st.integers(0, 9)] * 4, st.integers(0, 30)), st.binary(max_size=120))
 def test_any_head_with_any_content_never_harms(head: tuple[int, ...], content: bytes) -> None:
     _decodes_or_names(codec._HEAD.pack(*head) + zstandard.ZstdCompressor().compress(content))

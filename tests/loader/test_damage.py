@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from glowplug import loader
 from glowplug.loader.format import PREAMBLE_BYTES
+from tests.depth import examples
 from tests.loader import nets
 
 pytestmark = pytest.mark.torch
@@ -42,7 +43,9 @@ def answer(path: Path) -> Any:
         return model(X)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_changed_byte_is_found_or_without_effect(data: st.DataObject, sound: Path, tmp_path: Path) -> None:
     content = bytearray(sound.read_bytes())

@@ -13,6 +13,7 @@ from glowplug.core.events import Event, LeaseReport, RequestArrived, RequestCanc
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.server.gateways.unfinished import Unfinished
 from tests.control.world import World, spec
+from tests.depth import examples
 
 G, F, ONE = GatewayId("g1"), FunctionId("f.default"), InstanceId(1)
 COMMAND = CommandId(1)
@@ -154,7 +155,7 @@ deeds = st.lists(
 some = st.sets(st.integers(0, 5))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(deeds, some, deeds, some)
 def test_the_controller_is_rid_of_all_of_it(
     before: list[tuple[str, int]], begun: set[int], between: list[tuple[str, int]], begun_late: set[int]
