@@ -8,20 +8,30 @@ from typing import Any, ClassVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from glowplug.control.capacity import MOST_IN_ONE
 from glowplug.control.records import key_of
 from glowplug.control.state import ControlState
 from glowplug.core.commands import Build, Climb
 from glowplug.core.events import (
+    Built,
+    ClimbProgress,
     ClimbRequested,
+    CommandFailed,
     Deployed,
     DescendRequested,
     HeldChanged,
+    InstanceExited,
     NodeJoined,
     PressureChanged,
+    RequestCancelled,
+    RequestDone,
+    RequestStarted,
     RollbackRequested,
     ScaleRequested,
+    StepLost,
+    StepReached,
     Undeployed,
 )
 from glowplug.core.ids import FunctionId, GatewayId, NodeId, VersionId
@@ -29,31 +39,44 @@ from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, EndpointSpec, NodeSpec
 from tests.control.world import FACTS, NODE, World, spec
+from tests.depth import examples
 
 NAMES = ("a", "b", "c")
 OTHER_NODE = NodeId("there")
 names = st.sampled_from(NAMES)
+versions = st.integers(1, 4)
 gateways = st.sampled_from(["g0", "g1", "g2"])
 rarely = st.sampled_from([False, False, False, True])
 durations = st.sampled_from([0.0001, 0.002, 0.02, 0.1])
 """From deep pipelines to one request at a time."""
 steps = st.sampled_from([Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
 UNSTAGEABLE = BundleFacts(highest_step=Step.IMPORTED, reason="threads", weight_bytes=200, peak_bytes=300)
+HUGE = BundleFacts(weight_bytes=500, staged_bytes=90, parked_bytes=90, peak_bytes=4000)
+"""Found out when it was built: no worker of it fits anywhere."""
+BAD_LUCK = ("function_failed", "unavailable", "out_of_memory", "no_space", "device_failed", "device_full")
+TOLD_ONCE = (
+    Built, StepReached, StepLost, InstanceExited, CommandFailed, ClimbProgress, RequestStarted, RequestDone,
+    RequestCancelled,
+)  # fmt: skip
+"""Events that name a command, a request or an instance by a number that is not given again."""
 
 
 def declared(name: str, version: int) -> Any:
+    """`c` has packages of its own. Version 4 of each is an odd one."""
     return spec(
         name,
         str(version),
         environment="shared" if name != "c" else "own",
-        memory_bytes=700,
-        max_queue=3,
+        packages="p" if name == "c" else "",
+        memory_bytes=4000 if name == "a" and version == 4 else 700,
+        max_queue=0 if name == "b" and version == 4 else 3,
         max_workers={"a": 1, "b": 2, "c": 3}[name],
         target_concurrency=2 if name == "b" and version != 1 else 1,
         priority={"a": "interactive", "b": "batch", "c": "background"}[name],
         endpoints=(EndpointSpec("e", max_batch=4 if name == "c" and version == 3 else 1),),
         min_workers=1 if name == "c" and version == 2 else 0,
-        prewarm="none" if name == "a" else "fixed",
+        prewarm={1: "none" if name == "a" else "fixed", 4: "histogram"}.get(version, "auto"),
+        preload={"b3": "always", "c4": "never"}.get(f"{name}{version}", "auto"),
         pin=name == "b" and version == 2,
         keep_warm_s=20.0,
         timeout_s=20.0,
@@ -64,12 +87,14 @@ class Machine(RuleBasedStateMachine):
     """`exact` is false once something was measured or shrank that the ledger could not refuse."""
 
     budget_bytes = 3300
+    usual: ClassVar[ControlSettings] = ControlSettings()
     changed: ClassVar[dict[str, Any]] = {}
     """Control settings that differ."""
 
     def __init__(self) -> None:
         super().__init__()
-        control = ControlSettings(
+        control = replace(
+            self.usual,
             environment_estimate_bytes=900,
             reserve_margin_bytes=10,
             reserve_factor=1.0,
@@ -84,7 +109,7 @@ class Machine(RuleBasedStateMachine):
         self.exact = True
         self.world.deploy(*(declared(name, 1) for name in NAMES))
 
-    @rule(name=names, version=st.integers(1, 3), facts=st.sampled_from([None, FACTS, UNSTAGEABLE]))
+    @rule(name=names, version=versions, facts=st.sampled_from([None, FACTS, FACTS, UNSTAGEABLE, HUGE]))
     def deploy(self, name: str, version: int, facts: BundleFacts | None) -> None:
         self.world.post(Deployed(declared(name, version), facts))
 
@@ -94,7 +119,12 @@ class Machine(RuleBasedStateMachine):
             return
         self.world.post(Undeployed(FunctionId(f"{name}.default")))
 
-    @rule(name=names, version=st.integers(1, 3))
+    @rule(name=names, version=versions, facts=st.sampled_from([None, FACTS]))
+    def keep(self, name: str, version: int, facts: BundleFacts | None) -> None:
+        """As at the server's start: a version that was active before."""
+        self.world.post(Deployed(declared(name, version), facts, active=False))
+
+    @rule(name=names, version=versions)
     def roll_back(self, name: str, version: int) -> None:
         self.world.post(RollbackRequested(FunctionId(f"{name}.default"), VersionId(f"{name}-v{version}")))
 
@@ -174,18 +204,46 @@ class Machine(RuleBasedStateMachine):
             self.world.engine.succeed(data.draw(st.sampled_from(list(self.world.engine.pending))))
 
     @precondition(lambda self: self.world.engine.pending)
-    @rule(data=st.data(), permanent=st.booleans())
-    def fail(self, data: st.DataObject, permanent: bool) -> None:
+    @rule(data=st.data(), code=st.sampled_from(BAD_LUCK), permanent=st.booleans())
+    def fail(self, data: st.DataObject, code: str, permanent: bool) -> None:
         number = data.draw(st.sampled_from(list(self.world.engine.pending)))
-        self.world.engine.fail(number, "function_failed", "it raised", permanent=permanent)
+        self.world.engine.fail(number, code, "it raised", permanent=permanent)
+
+    @rule(data=st.data(), failed=rarely)
+    def cross(self, data: st.DataObject, failed: bool) -> None:
+        """What a climb came to is told only after it was given up."""
+        if self.world.engine.overtaken:
+            one = data.draw(st.sampled_from(self.world.engine.overtaken))
+            self.world.engine.cross(one, failed=failed)
 
     @rule(data=st.data())
-    def die(self, data: st.DataObject) -> None:
+    def hear_again(self, data: st.DataObject) -> None:
+        """What was told already, and means nothing any more."""
+        told = [event for _, event in self.world.events if isinstance(event, TOLD_ONCE)]
+        told = [event for event in told if not isinstance(event, StepLost) or event.command is not None]
+        if told:
+            self.world.post(data.draw(st.sampled_from(told[-20:])))
+
+    @precondition(lambda self: self.world.engine.pending)
+    @rule(data=st.data(), phase=st.sampled_from(["environment", "import"]))
+    def progress(self, data: st.DataObject, phase: str) -> None:
+        number = data.draw(st.sampled_from(list(self.world.engine.pending)))
+        self.world.post(ClimbProgress(number, phase, self.world.clock.now_s))
+
+    @rule(held_bytes=st.sampled_from([80, 80, 400]), took_s=st.sampled_from([0.001, 0.05, 2.0]))
+    def change(self, held_bytes: int, took_s: float) -> None:
+        """From now on climbs take that long, and what they bring holds so much."""
+        self.exact = self.exact and held_bytes == 80
+        self.world.engine.held_bytes = lambda target: held_bytes
+        self.world.engine.took_s = took_s
+
+    @rule(data=st.data(), code=st.sampled_from(["worker_died", "out_of_memory"]))
+    def die(self, data: st.DataObject, code: str) -> None:
         pending = self.world.engine.pending.values()
         climbing = [c.target for c in pending if isinstance(c, Climb) and c.target.kind == "instance"]
         targets = sorted([*self.world.engine.up, *climbing], key=lambda t: (t.kind, t.node, t.key))
         if targets:
-            self.world.engine.exit(data.draw(st.sampled_from(targets)))
+            self.world.engine.exit(data.draw(st.sampled_from(targets)), code=code)
 
     @rule(seconds=st.sampled_from([0.01, 1.0, 7.0, 25.0]))
     def wait(self, seconds: float) -> None:
@@ -266,7 +324,7 @@ class Machine(RuleBasedStateMachine):
 
 TestRandomEvents = Machine.TestCase
 TestRandomEvents.settings = settings(
-    max_examples=40,
+    max_examples=examples(40),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

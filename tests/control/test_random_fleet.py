@@ -14,30 +14,24 @@ from glowplug.control.state import ControlState
 from glowplug.core.commands import Climb
 from glowplug.core.events import (
     ClimbRequested,
-    ContextWaits,
     Deployed,
     DescendRequested,
-    DeviceJoined,
-    NodeJoined,
     PressureChanged,
     RollbackRequested,
     ScaleRequested,
     Undeployed,
 )
-from glowplug.core.ids import DeviceId, FunctionId, NodeId, VersionId
+from glowplug.core.ids import FunctionId, NodeId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
-from glowplug.core.specs import BundleFacts, DeviceSpec, EndpointSpec, NodeSpec
+from glowplug.core.specs import BundleFacts, EndpointSpec
 from glowplug.policy.registry import POLICIES
+from tests.control.device_rules import CAPACITY_BYTES, OTHER_NODE, DeviceRules, rarely
 from tests.control.world import FACTS, NODE, World, spec
+from tests.depth import examples
 
 NAMES = ("a", "b", "c", "huge", "cpu")
-OTHER_NODE = NodeId("there")
-DEVICES = {"d0": NODE, "d1": NODE, "d2": OTHER_NODE}
-CAPACITY_BYTES = 2000
 names = st.sampled_from(NAMES)
-devices = st.sampled_from(list(DEVICES))
-rarely = st.sampled_from([False, False, False, True])
 durations = st.sampled_from([0.002, 0.1, 1.0, 10.0])
 """The last is as of a device that became slow."""
 steps = st.sampled_from([Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
@@ -65,7 +59,7 @@ def declared(name: str, version: int) -> Any:
     )
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(DeviceRules, RuleBasedStateMachine):
     budget_bytes = 4000
 
     @initialize(
@@ -190,37 +184,6 @@ class Machine(RuleBasedStateMachine):
         for gateway in self.world.gateways.values():
             gateway.report()
 
-    @rule(
-        device=devices,
-        capacity_bytes=st.sampled_from([CAPACITY_BYTES, CAPACITY_BYTES, 1000, 4000]),
-        at_once=st.sampled_from([1, 1, 2]),
-        context_bytes=st.sampled_from([0, 0, 100]),
-    )
-    def join_device(self, device: str, capacity_bytes: int, at_once: int = 1, context_bytes: int = 0) -> None:
-        """One that was there has lost its memory."""
-        if DEVICES[device] in self.world.state.nodes:
-            self.world.forget_device(DeviceId(device))
-            joined = DeviceSpec(DeviceId(device), capacity_bytes, at_once, context_bytes)
-            self.world.post(DeviceJoined(DEVICES[device], joined))
-
-    @rule(device=devices, held_bytes=st.sampled_from([0, 50, 200]))
-    def wait_in_context(self, device: str, held_bytes: int) -> None:
-        self.world.post(ContextWaits(DeviceId(device), held_bytes))
-
-    @rule(device=devices, sure=rarely)
-    def lose_device(self, device: str, sure: bool) -> None:
-        if sure:
-            self.world.lose_device(DeviceId(device))
-
-    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
-    def join(self, node: NodeId, sure: bool) -> None:
-        if not sure:
-            return
-        if node in self.world.state.nodes:
-            self.world.lose_node(node)
-        there = [DeviceSpec(DeviceId(d), CAPACITY_BYTES) for d, home in DEVICES.items() if home == node]
-        self.world.post(NodeJoined(NodeSpec(node, self.budget_bytes, 2, tuple(there))))
-
     @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
     def lose(self, node: NodeId, sure: bool) -> None:
         if sure:
@@ -268,7 +231,7 @@ class Machine(RuleBasedStateMachine):
 
 TestRandomFleet = Machine.TestCase
 TestRandomFleet.settings = settings(
-    max_examples=40,
+    max_examples=examples(40),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -11,6 +11,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from glowplug.core.events import HeldChanged
 from tests.control.test_random_events import Machine, names
+from tests.depth import examples
 
 PROCESS = {"substrate": "process", "lends": False, "prewarm": "fixed"}
 SYSTEMS: dict[str, dict[str, Any]] = {
@@ -57,13 +58,14 @@ class Preloading(Machine):
             self.world.post(HeldChanged(target, 95))
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_nothing_is_lost_while_functions_are_loaded_ahead(system: str) -> None:
     machine = type("Machine", (Preloading,), {"changed": SYSTEMS[system]})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=12,
+            max_examples=examples(12),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
