@@ -24,11 +24,12 @@ def zygote_bytes(c: Context, version: Version) -> int:
 
 
 def instance_bytes(c: Context, version: Version) -> int:
-    """What a new instance is given: what it may need, or on the `process` substrate its sandbox's limit."""
-    facts = version.facts
+    """What a new instance is given: what it may need, or on the `process` substrate its sandbox's limit; and
+    no less than another held when it came up, or this one would have to go for what it takes too much."""
+    facts, measured_bytes = version.facts, c.policies.costs.held_bytes(version.spec.version) or 0
     if c.settings.substrate == "process":
-        return max(version.spec.declaration.memory_bytes, loaded_bytes(version))
-    return _padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0)
+        return max(version.spec.declaration.memory_bytes, loaded_bytes(version), measured_bytes)
+    return max(_padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0), measured_bytes)
 
 
 def loaded_bytes(version: Version) -> int:
