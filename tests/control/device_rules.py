@@ -8,13 +8,12 @@ from hypothesis.stateful import rule
 from glowplug.core.events import ContextWaits, DeviceJoined, NodeJoined
 from glowplug.core.ids import DeviceId, NodeId
 from glowplug.core.specs import DeviceSpec, NodeSpec
+from tests.control.rules import OTHER_NODE, rarely
 from tests.control.world import NODE, World
 
-OTHER_NODE = NodeId("there")
 DEVICES = {"d0": NODE, "d1": NODE, "d2": OTHER_NODE}
 CAPACITY_BYTES = 2000
 devices = st.sampled_from(list(DEVICES))
-rarely = st.sampled_from([False, False, False, True])
 
 
 class DeviceRules:

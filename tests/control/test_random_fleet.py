@@ -7,11 +7,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, rule
 
-from glowplug.control.records import key_of
-from glowplug.control.state import ControlState
-from glowplug.core.commands import Climb
 from glowplug.core.events import (
     ClimbRequested,
     Deployed,
@@ -21,12 +18,13 @@ from glowplug.core.events import (
     ScaleRequested,
     Undeployed,
 )
-from glowplug.core.ids import FunctionId, NodeId, VersionId
+from glowplug.core.ids import FunctionId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, EndpointSpec
 from glowplug.policy.registry import POLICIES
-from tests.control.device_rules import CAPACITY_BYTES, OTHER_NODE, DeviceRules, rarely
+from tests.control.device_rules import CAPACITY_BYTES, DeviceRules
+from tests.control.rules import CommonRules, rarely
 from tests.control.world import FACTS, NODE, World, spec
 from tests.depth import examples
 
@@ -59,7 +57,7 @@ def declared(name: str, version: int) -> Any:
     )
 
 
-class Machine(DeviceRules, RuleBasedStateMachine):
+class Machine(DeviceRules, CommonRules):
     budget_bytes = 4000
 
     @initialize(
@@ -144,89 +142,10 @@ class Machine(DeviceRules, RuleBasedStateMachine):
                 if request in gateway.running:
                     gateway.finish(request, took_s=took_s)
 
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        gateway = self.world.gateways[data.draw(st.sampled_from(list(self.world.gateways)))]
-        requests = [*gateway.waiting, *gateway.running]
-        if requests:
-            gateway.cancel(data.draw(st.sampled_from(requests)))
-
-    @precondition(lambda self: self.world.engine.pending)
-    @rule(data=st.data(), everything=st.booleans())
-    def succeed(self, data: st.DataObject, everything: bool) -> None:
-        if everything:
-            for number in list(self.world.engine.pending):
-                if number in self.world.engine.pending:
-                    self.world.engine.succeed(number)
-        else:
-            self.world.engine.succeed(data.draw(st.sampled_from(list(self.world.engine.pending))))
-
-    @precondition(lambda self: self.world.engine.pending)
-    @rule(data=st.data(), permanent=st.booleans())
-    def fail(self, data: st.DataObject, permanent: bool) -> None:
-        number = data.draw(st.sampled_from(list(self.world.engine.pending)))
-        self.world.engine.fail(number, "function_failed", "it raised", permanent=permanent)
-
-    @rule(data=st.data())
-    def die(self, data: st.DataObject) -> None:
-        pending = self.world.engine.pending.values()
-        climbing = [c.target for c in pending if isinstance(c, Climb) and c.target.kind == "instance"]
-        targets = sorted([*self.world.engine.up, *climbing], key=lambda t: (t.kind, t.node, t.key))
-        if targets:
-            self.world.engine.exit(data.draw(st.sampled_from(targets)))
-
-    @rule(seconds=st.sampled_from([0.01, 1.0, 7.0, 25.0]))
-    def wait(self, seconds: float) -> None:
-        self.world.advance(seconds)
-
-    @rule()
-    def report(self) -> None:
-        for gateway in self.world.gateways.values():
-            gateway.report()
-
-    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
-    def lose(self, node: NodeId, sure: bool) -> None:
-        if sure:
-            self.world.lose_node(node)
-
     @rule(budget_bytes=st.sampled_from([300, 1500, 4000, 4000]))
     def press(self, budget_bytes: int) -> None:
         if NODE in self.world.state.nodes:
             self.world.post(PressureChanged(NODE, budget_bytes))
-
-    @rule()
-    def restart_from_snapshot(self) -> None:
-        self.world.state = ControlState.from_snapshot(self.world.state.snapshot())
-        self.world.state.validate()
-
-    @invariant()
-    def nothing_is_orphaned(self) -> None:
-        store = self.world.state.context.store
-        for target in self.world.engine.up:
-            assert key_of(target.kind, target.node, target.key) in store.holdings, f"orphan {target}"
-        for command in self.world.engine.pending.values():
-            if isinstance(command, Climb):
-                assert command.id in store.commands, f"nobody waits for {command}"
-
-    def teardown(self) -> None:
-        """When everything goes on for long enough, every request has ended, in one way."""
-        world = self.world
-        for _ in range(40):
-            world.advance(2.0)
-            for number in list(world.engine.pending):
-                if number in world.engine.pending:
-                    world.engine.succeed(number)
-            for gateway in world.gateways.values():
-                for request in list(gateway.running):
-                    if request in gateway.running:
-                        gateway.finish(request)
-                gateway.report()
-        for gateway in world.gateways.values():
-            assert not gateway.waiting, f"lost: {gateway.waiting}"
-            assert not gateway.running, f"still running: {gateway.running}"
-        assert not world.state.context.store.requests
-        asked = {request for gateway in world.gateways.values() for request in gateway.outcomes}
-        assert asked == set(range(1, world.asked + 1))
 
 
 TestRandomFleet = Machine.TestCase

@@ -13,7 +13,8 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from glowplug.core.events import Deployed, ScaleRequested, Undeployed
 from glowplug.core.ids import FunctionId
 from glowplug.core.specs import BundleFacts, PartFacts
-from tests.control.test_random_events import Machine, durations, rarely
+from tests.control.rules import rarely
+from tests.control.test_random_events import Machine, durations
 from tests.control.world import spec
 from tests.depth import examples
 

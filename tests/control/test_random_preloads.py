@@ -11,6 +11,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from glowplug.core.events import HeldChanged
 from tests.control.test_random_events import Machine, names
+from tests.control.world import FACTS, NODE
 from tests.depth import examples
 
 PROCESS = {"substrate": "process", "lends": False, "prewarm": "fixed"}
@@ -49,6 +50,31 @@ class Preloading(Machine):
             self.finish_all(0.02)
             self.world.advance(period_s)
             self.world.engine.answer_all()
+
+    @rule(
+        name=names,
+        period_s=st.sampled_from([3.0, 8.0, 15.0]),
+        what=st.sampled_from(["undeploy", "deploy", "scale", "lose", "die"]),
+    )
+    def change_while_foreseen(self, name: str, period_s: float, what: str) -> None:
+        """It still answers when its next call would be due."""
+        self.tick(name, period_s, name)
+        self.world.ask(name, 60.0)
+        self.world.engine.answer_all()
+        if what == "undeploy":
+            self.undeploy(name, sure=True)
+        elif what == "deploy":
+            self.deploy(name, 2, FACTS)
+        elif what == "scale":
+            self.scale(name, 0)
+        elif what == "lose":
+            self.lose(NODE, sure=True)
+        else:
+            for target in sorted(self.world.engine.up, key=lambda t: (t.kind, t.node, t.key)):
+                if target.kind == "version":
+                    self.world.engine.exit(target)
+        self.world.advance(2 * period_s)
+        self.finish_all(0.02)
 
     @rule()
     def measure_all(self) -> None:

@@ -12,11 +12,13 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from glowplug.cli.serve import control_settings
 from glowplug.core.events import Deployed, ScaleRequested, Undeployed
-from glowplug.core.ids import FunctionId
+from glowplug.core.ids import FunctionId, GatewayId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, EndpointSpec
 from tests.control.device_rules import CAPACITY_BYTES, DeviceRules
-from tests.control.test_random_events import durations, rarely
+from tests.control.mortal_gateway import MortalGateway
+from tests.control.rules import rarely
+from tests.control.test_random_events import durations
 from tests.control.test_random_gangs import Gangs
 from tests.control.test_random_preloads import Preloading
 from tests.control.world import FACTS, spec
@@ -59,9 +61,29 @@ class Served(DeviceRules, Gangs, Preloading):
 
     def __init__(self) -> None:
         super().__init__()
+        self.mortal = MortalGateway(GatewayId("g2"), self.world.post, self.world.clock)
+        self.world.gateways[self.mortal.name] = self.mortal
         for device in ("d0", "d1"):
             self.join_device(device, CAPACITY_BYTES)
         self.world.deploy(*(declared(name, 1) for name in ON_DEVICES))
+
+    @rule(data=st.data(), sure=rarely)
+    def die_as_gateway(self, data: st.DataObject, sure: bool) -> None:
+        if self.mortal.state == "alive" and sure:
+            self.mortal.die(data.draw(st.sets(st.sampled_from([0, *self.mortal.running]))))
+
+    @rule(data=st.data())
+    def bury_the_gateway(self, data: st.DataObject) -> None:
+        if self.mortal.state == "dead":
+            self.mortal.bury(data.draw(st.sets(st.sampled_from([0, *self.mortal.outcomes]))))
+        elif self.mortal.state == "absent":
+            self.mortal.rise()
+
+    def teardown(self) -> None:
+        if self.mortal.state == "dead":
+            self.mortal.bury(())
+        self.mortal.rise()
+        super().teardown()
 
     def wait_in_context(self, device: str, held_bytes: int) -> None:
         self.exact = False

@@ -157,19 +157,13 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
         c.store.versions[holding.version].staged_on[target.node] = None
         costs.learn(holding.version, "stage", event.took_s)
         c.revalue(holding.function)
-    elif holding.version is not None:
-        _learn_worker(c, c.store.versions[holding.version], event.held_bytes)
+    if holding.version is not None and not _is_guest(c, target):
+        known = c.store.versions[holding.version].measured
+        before_bytes = known.get(target.kind, 0) if target.kind == "part" else 0
+        known[target.kind] = max(before_bytes, event.held_bytes)
     measured(c, HeldChanged(target=target, held_bytes=event.held_bytes))
     _wake(c, holding)
     reconsider(c, holding)
-
-
-def _learn_worker(c: Context, version: Version, held_bytes: int) -> None:
-    """Of a gang what the largest of its workers holds."""
-    costs, number = c.policies.costs, version.spec.version
-    if version.facts is not None and version.facts.parts:
-        held_bytes = max(held_bytes, costs.held_bytes(number) or 0)
-    costs.learn_held(number, held_bytes)
 
 
 def measured(c: Context, event: HeldChanged) -> None:
