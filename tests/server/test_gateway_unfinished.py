@@ -63,6 +63,18 @@ def test_what_was_cancelled_or_refused_keeps_its_place_until_its_worker_has_done
     assert unfinished.buried({}) == ended(3, 5)
 
 
+def test_what_waits_again_as_its_worker_ended_is_taken_out_of_its_queue() -> None:
+    unfinished = Unfinished(G)
+    asked(unfinished, 3, 5, 7, 9)
+    sent(unfinished, 3, 5, 7, 9)
+    unfinished.told(Reject(COMMAND, RequestId(5), G, "worker_died", "no"))
+    unfinished.heard(RequestCancelled(RequestId(7), ONE))
+    unfinished.told(Dispatch(COMMAND, (RequestId(9),), InstanceId(2), G))
+    unfinished.ended(ONE)
+    assert unfinished.cut_off({}) == [RequestCancelled(RequestId(3))]
+    assert unfinished.buried({}) == [RequestDone(RequestId(9), InstanceId(2), ok=False, took_s=0.0)]
+
+
 def test_leases_are_given_back_at_last() -> None:
     unfinished = Unfinished(G)
     for instance in (1, 2, 3):
