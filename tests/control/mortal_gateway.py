@@ -20,6 +20,7 @@ class MortalGateway(FakeGateway):
         self._post = emit
         self._unfinished = Unfinished(name)
         self._had: dict[RequestId, InstanceId] = {}
+        self._asked: set[RequestId] = set()
 
     def _say(self, event: Event) -> None:
         self._unfinished.heard(event)  # type: ignore[arg-type]
@@ -29,6 +30,7 @@ class MortalGateway(FakeGateway):
         self, request: RequestId, function: FunctionId, timeout_s: float = 30.0, priority: int = 0
     ) -> None:
         if self.state == "alive":
+            self._asked.add(request)
             super().ask(request, function, timeout_s, priority)
         else:
             self.outcomes[request] = "nobody listens"
@@ -51,7 +53,7 @@ class MortalGateway(FakeGateway):
         """Of what it had in workers they have `begun` these."""
         self.state = "dead"
         self._had = dict(self.running)
-        for request in (*self.waiting, *self.running):
+        for request in self._asked - self.outcomes.keys():
             self.outcomes[request] = "its gateway died"
         self.waiting.clear()
         self.running.clear()

@@ -146,4 +146,6 @@ class CommonRules(RuleBasedStateMachine):
             assert not gateway.running, f"still running: {gateway.running}"
         assert not world.state.context.store.requests
         asked = {request for gateway in world.gateways.values() for request in gateway.outcomes}
-        assert asked == set(range(1, world.asked + 1))
+        assert asked == set(range(1, world.asked + 1)), (
+            f"without an answer: {set(range(1, world.asked + 1)) - asked}"
+        )

@@ -27,14 +27,13 @@ from glowplug.core.ids import FunctionId, GatewayId, NodeId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, EndpointSpec, NodeSpec
-from tests.control.rules import OTHER_NODE, CommonRules, rarely
+from tests.control.rules import OTHER_NODE, rarely
+from tests.control.scenes import Scenes, gateways, names
 from tests.control.world import FACTS, NODE, World, spec
 from tests.depth import examples
 
 NAMES = ("a", "b", "c")
-names = st.sampled_from(NAMES)
-versions = st.integers(1, 4)
-gateways = st.sampled_from(["g0", "g1", "g2"])
+versions = st.integers(1, 5)
 durations = st.sampled_from([0.0001, 0.002, 0.02, 0.1])
 """From deep pipelines to one request at a time."""
 steps = st.sampled_from([Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
@@ -65,7 +64,7 @@ def declared(name: str, version: int) -> Any:
     )
 
 
-class Machine(CommonRules):
+class Machine(Scenes):
     budget_bytes = 3300
     usual: ClassVar[ControlSettings] = ControlSettings()
     changed: ClassVar[dict[str, Any]] = {}
@@ -168,12 +167,15 @@ class Machine(CommonRules):
     @rule(data=st.data())
     def stop_leased(self, data: st.DataObject) -> None:
         """The client left; the gateway sent its request by itself."""
-        gateway = self.world.gateways[data.draw(st.sampled_from(list(self.world.gateways)))]
-        store = self.world.state.context.store
-        leased = {r: where for r, where in gateway.running.items() if r not in store.requests}
+        known = self.world.state.context.store.requests
+        gateways = self.world.gateways
+        leased = [(name, r) for name in gateways for r in gateways[name].running if r not in known]
         if leased:
-            request = data.draw(st.sampled_from(list(leased)))
-            self.world.post(RequestCancelled(request, leased[request]))
+            name, request = data.draw(st.sampled_from(leased))
+            where = gateways[name].running[request]
+            self.world.post(RequestCancelled(request, where))
+            if request in gateways[name].running:
+                gateways[name].finish(request, ok=False)
 
     @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
     def join(self, node: NodeId, sure: bool) -> None:

@@ -118,6 +118,15 @@ class Machine(DeviceRules, CommonRules):
         for number in range(count):
             self.world.ask(name, 30.0, f"g{number % 2}", number % 4)
 
+    @rule(name=names, count=st.integers(4, 9))
+    def crowd_and_leave(self, name: str, count: int) -> None:
+        """Of those that wait, in a queue or a device's line, every other one leaves."""
+        self.serve(name, 0.0)
+        self.crowd(name, count)
+        for gateway in self.world.gateways.values():
+            for request in list(gateway.waiting)[::2]:
+                gateway.cancel(request)
+
     @rule(name=names, seconds=st.sampled_from([0.0, 0.1, 5.0]))
     def serve(self, name: str, seconds: float) -> None:
         """The good case, so that the others start from more than ruins."""

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from glowplug.core.events import HeldChanged
-from tests.control.test_random_events import Machine, names
+from tests.control.scenes import names
+from tests.control.test_random_events import Machine
 from tests.control.world import FACTS, NODE
 from tests.depth import examples
 
