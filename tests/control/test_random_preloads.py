@@ -92,7 +92,7 @@ def test_nothing_is_lost_while_functions_are_loaded_ahead(system: str) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples(12),
+            max_examples=examples(16),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -116,7 +116,7 @@ def test_nothing_is_lost_as_it_is_served(preload: str) -> None:
     run_state_machine_as_test(
         type("Machine", (Served,), {"usual": served(preload)}),
         settings=settings(
-            max_examples=examples(15),
+            max_examples=examples(25),
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
