@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from glowplug.bench import distributed, distributed_paper, distributed_schemes
+from glowplug.bench.distributed_ground import ground_of
 from glowplug.bench.distributed_options import PARTS, Options
 from glowplug.bench.registry import options_of
 from glowplug.bench.result import Result
@@ -65,6 +66,25 @@ def test_unknown_parts_and_delays_are_named() -> None:
     with pytest.raises(ValueError, match="no delays hop-1ms; it has hop-20ms"):
         options_of(Options, False, None, ["delays=hop-1ms"])
     assert options_of(Options, True, None, ["workers=8,20", "ink=9,13"]).ink == (9, 13)
+
+
+def test_parts_share_a_network_and_what_was_made_of_it(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def tell(words: str) -> None:
+        told.append(words)
+
+    options = Options(quick=True, folder=str(tmp_path)).resolved()
+    here = ground_of(options, 1024, 0, tell)
+    problem, theirs = here.problem((8,)), here.paper_problem("queue", as_published=False)
+    many = len(told)
+    assert ground_of(options, 1024, 0, tell) is here
+    assert here.problem((8,)) is problem
+    assert here.paper_problem("queue", as_published=False) is theirs
+    assert len(told) == many
+    assert np.array_equal(theirs.partitions[8].sent, problem.partitions[8].sent)
+    assert len(list(tmp_path.iterdir())) == 1, "cut once, and kept"
+    assert here.paper_problem("object", as_published=True).partitions[8].method == "as published"
 
 
 def test_a_poorer_partition_sends_as_many_rows_as_asked() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from glowplug.distributed import codec
-from glowplug.distributed.codec import decode_rows, encode_rows
+from glowplug.distributed.codec import decode_rows, encode_columns, encode_rows
 from glowplug.distributed.errors import FrameCorrupt, FrameError, FrameMismatch
 from tests.depth import examples
 
@@ -80,6 +80,40 @@ def test_what_it_is_for_becomes_small() -> None:
 
 def test_rows_of_zeros_cost_next_to_nothing() -> None:
     assert len(encode_rows(np.arange(1000), np.zeros((1000, 10_000), np.float32))) < 1000
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 300), st.integers(1, 9), st.integers(1, 200))
+@settings(max_examples=examples(50))
+def test_many_rows_are_compared_as_few_are(seed: int, count: int, samples: int, kinds: int) -> None:
+    rng = np.random.default_rng(seed)
+    different = (rng.integers(0, 3, (kinds, samples)) * 0.5).astype(np.float32)
+    bits = different[rng.integers(0, kinds, count)].view(np.uint32)
+    which, firsts = codec._different(bits)
+    one_by_one = codec._compared(bits)
+    assert np.array_equal(which, one_by_one[0])
+    assert np.array_equal(firsts, one_by_one[1])
+
+
+def test_rows_of_one_hash_stay_different() -> None:
+    first, second = int(codec._odd()[0]), -int(codec._odd()[1]) % 2**64
+    words = np.array([second, first], np.uint64)  # their products cancel, as do those of zeros
+    mixed = words ^ (words >> np.uint64(32))
+    bits = np.zeros((100, 4), np.uint32)
+    bits[50] = mixed.view(np.uint32)
+    assert len(set(codec._hashes(bits).tolist())) == 1
+    which, firsts = codec._different(bits)
+    assert (which.tolist(), firsts.tolist()) == ([0] * 50 + [1] + [0] * 49, [0, 50])
+
+
+@given(blocks(), st.data())
+def test_columns_that_live_give_the_same_bytes(
+    block: tuple[codec.Rows, codec.Values], data: st.DataObject
+) -> None:
+    rows, values = block
+    more = data.draw(hnp.arrays(np.bool_, values.shape[1]))
+    columns = np.flatnonzero(more | (values.view(np.uint32) != 0).any(axis=0))
+    body = encode_columns(rows, np.ascontiguousarray(values[:, columns]), columns, values.shape[1])
+    assert body == encode_rows(rows, values)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.core.errors import InvalidArguments
-from glowplug.distributed.calibration import codec_costs
+from glowplug.distributed import assignment
+from glowplug.distributed.calibration import calibrate, codec_costs
 from glowplug.distributed.codec import encode_rows
+from glowplug.distributed.deploying import _is_heavy
 from glowplug.distributed.facts import partition_facts, stages
 from glowplug.distributed.network import Network
 from glowplug.distributed.partition.methods import partition as cut
@@ -23,6 +25,8 @@ from glowplug.distributed.workload.digits import digits
 from glowplug.distributed.workload.serial import serial
 from glowplug.policy.plans.facts import Encoding
 from glowplug.policy.plans.model import MachineModel
+from glowplug.policy.plans.pipeline import staged
+from glowplug.policy.plans.rows import by_rows
 from tests.depth import examples
 from tests.distributed.networks import inputs, networks
 
@@ -145,6 +149,37 @@ def test_looking_keeps_partitions_and_takes_no_more_workers_than_rows(tmp_path: 
     assert len(list(tmp_path.iterdir())) == 1
     again = look(network, x, 1000, MACHINE, (2,), tmp_path)
     assert np.array_equal(again.partitions[2].sent, problem.partitions[2].sent)
+
+
+def test_without_whole_layers_no_plan_can_be_made_of_them() -> None:
+    network, x = ChallengeNetwork(1024, 4), digits(1024, 64)
+    partitions = {4: cut(network, 4, "block")}
+    whole = surveyed(network, x, 1000, MACHINE, partitions)
+    rows = surveyed(network, x, 1000, MACHINE, partitions, with_whole=False)
+    assert rows.partitions[4].messages == whole.partitions[4].messages
+    assert rows.workload.layers[0].output.nbytes(1.0, 1) == float("inf")
+
+
+@pytest.mark.parametrize("samples", [1_000, 5_000, 20_000])
+def test_who_plans_and_who_deploys_agree_on_what_is_heavy(samples: int) -> None:
+    network = ChallengeNetwork(1024, 8)
+    blocks = cut(network, 4, "block")
+    problem = surveyed(network, digits(1024, 16), samples, MACHINE, {4: blocks})
+    cases = [
+        (by_rows(problem, problem.partitions[4]), assignment.rows(samples, blocks)),
+        (staged(problem, 4, 4), assignment.pipeline(network, samples, (2, 4, 6), 4)),
+    ]
+    assert [_is_heavy(network, made) for _, made in cases] == [planned.beside for planned, _ in cases]
+    assert [planned.beside for planned, _ in cases] == [samples == 20_000] * 2
+
+
+def test_whole_layers_are_measured_apart() -> None:
+    found = calibrate(ChallengeNetwork(1024, 3), repeats=1)
+    encode, decode = found.codec(whole=True)
+    assert encode.seconds(1.0, 1e6, 1e6) > 0
+    assert decode.seconds(1.0, 1e6, 1e6) > 0
+    assert found.codec(whole=False) == (found.encode, found.decode)
+    assert MACHINE.codec(whole=True) == (MACHINE.encode, MACHINE.decode)
 
 
 def test_codecs_are_measured_by_message_and_value() -> None:

@@ -24,7 +24,8 @@ from glowplug.transport.frames import (
     encode,
 )
 from glowplug.transport.shared_memory import create_region, descriptor_message
-from glowplug.transport.worker_side import BATCH_BYTES, Piece, WorkerEndpoint
+from glowplug.transport.unsent import BATCH_BYTES, Piece
+from glowplug.transport.worker_side import WorkerEndpoint
 from tests.depth import examples
 
 from .hello import take_hello

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from glowplug.bench.distributed_ground import Ground
+from glowplug.bench.distributed_ground import Ground, ground_of
 from glowplug.bench.distributed_options import Options, Tell
 from glowplug.bench.distributed_rows import Row, as_the_paper_bills, calls, nbytes, row
 from glowplug.bench.result import Claim, claim
@@ -56,11 +56,11 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]
     tried: list[Tried] = []
     delays = DELAYS[options.delays[len(options.delays) // 2]]
     for neurons in options.choice_neurons:
-        ground = Ground(options, neurons, 0, tell)
+        here = ground_of(options, neurons, 0, tell)
         for workers in options.choice_workers:
-            everything = _try_all(ground, workers, delays, tell)
+            everything = _try_all(here, workers, delays, tell)
             tried += everything
-            rows += [_case(ground, workers, delays, everything, each) for each in objectives(everything)]
+            rows += [_case(here, workers, delays, everything, each) for each in objectives(everything)]
     return rows, [] if options.quick else _claims(tried, rows), []
 
 

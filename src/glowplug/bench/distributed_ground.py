@@ -3,17 +3,18 @@ once."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from glowplug.bench import distributed_paper as paper
 from glowplug.bench.distributed_options import Options, Tell
 from glowplug.distributed.calibration import calibrate
 from glowplug.distributed.network import Floats
+from glowplug.distributed.partition import store
 from glowplug.distributed.partition.methods import partition
 from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.planning import surveyed
-from glowplug.distributed.survey import Encode
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.digits import digits
 from glowplug.policy.plans.facts import Problem
@@ -21,6 +22,12 @@ from glowplug.policy.plans.model import MachineModel
 
 PAPER_LOOKED_AT = 6
 """Text takes its time: so many of a layer's messages are written."""
+
+
+@lru_cache(maxsize=8)
+def ground_of(options: Options, neurons: int, seed: int, tell: Tell) -> Ground:
+    """The same for every part."""
+    return Ground(options, neurons, seed, tell)
 
 
 class Ground:
@@ -33,6 +40,8 @@ class Ground:
         self.network = ChallengeNetwork(neurons, options.layers, seed)
         self._tell = tell
         self._partitions: dict[tuple[int, bool], Partition] = {}
+        self._problems: dict[tuple[int, ...], Problem] = {}
+        self._paper_problems: dict[tuple[str, bool], Problem] = {}
 
     @cached_property
     def inputs(self) -> Floats:
@@ -56,37 +65,42 @@ class Ground:
         key = workers, as_published
         if key not in self._partitions:
             self._tell(f"N = {self.neurons}, seed {self.seed}: rows over {workers} workers")
-            folder = Path(self.options.folder) if self.options.folder else None
             if as_published:
                 rows = paper.rows_sent(self.neurons, workers)
                 share = self.options.layers / 120
                 found = self.partition(workers)
                 found = found if rows is None else paper.poorer(self.network, found, rows * share)
             else:
-                found = partition(self.network, workers, folder=folder)
+                found = partition(self.network, workers, folder=self._kept)
             self._partitions[key] = found
         return self._partitions[key]
 
     def problem(self, workers: tuple[int, ...]) -> Problem:
         """Ours."""
-        return self._problem(self.machine, {many: self.partition(many) for many in workers})
+        if workers not in self._problems:
+            cut = {many: self.partition(many) for many in workers}
+            self._problems[workers] = self._surveyed(self.machine, cut)
+        return self._problems[workers]
 
-    def paper_problem(self, workers: int, channel: str, as_published: bool) -> Problem:
-        """Theirs, on `queue` or `object`."""
-        encode = paper.text_on_queue if channel == "queue" else paper.text_in_object
-        cut = {workers: self.partition(workers, as_published)}
-        return self._problem(self.paper_machine, cut, encode, PAPER_LOOKED_AT)
+    def paper_problem(self, channel: str, as_published: bool) -> Problem:
+        """Theirs, on `queue` or `object`, for all numbers of workers. All that they do is by rows."""
+        key = channel, as_published
+        if key not in self._paper_problems:
+            encode = paper.text_on_queue if channel == "queue" else paper.text_in_object
+            cut = {many: self.partition(many, as_published) for many in self.options.workers}
+            self._paper_problems[key] = self._surveyed(
+                self.paper_machine, cut, encode=encode, looked_at=PAPER_LOOKED_AT, with_whole=False
+            )
+        return self._paper_problems[key]
 
-    def _problem(
-        self,
-        machine: MachineModel,
-        cut: dict[int, Partition],
-        encode: Encode | None = None,
-        looked_at: int = 24,
-    ) -> Problem:
+    def _surveyed(self, machine: MachineModel, cut: dict[int, Partition], **how: Any) -> Problem:
         self._tell(f"N = {self.neurons}, seed {self.seed}: what messages take")
-        given = {} if encode is None else {"encode": encode}
         return surveyed(
-            self.network, self.inputs, self.options.samples, machine, cut,
-            head=self.options.head, looked_at=looked_at, **given,
-        )  # fmt: skip
+            self.network, self.inputs, self.options.samples, machine, cut, head=self.options.head, **how
+        )
+
+    @property
+    def _kept(self) -> Path | None:
+        if self.options.folder:
+            return Path(self.options.folder)
+        return None if self.options.quick else store.kept()

@@ -19,7 +19,8 @@ REAL_CHANNELS = ("shared_memory", "object (folder)", "object (seaweedfs)", "nats
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`parts` by name. `ink` are the thresholds of the digits; `surveyed` of the samples are run and
     encoded, through the first `head` layers, from which the sizes of all messages follow. `slowdowns` are
-    how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs.
+    how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs, in
+    place of the user's folder for caches.
     Real runs are of the smallest network, over `real_channels`, with `real_samples` and `real_workers`;
     over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of parts `live` and
     `gang`, and `fault_runs` the runs in which something goes wrong; `folder` keeps them too, and after

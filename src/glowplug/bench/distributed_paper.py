@@ -80,8 +80,9 @@ def machine(network: Network, ours: MachineModel) -> MachineModel:
     """Their worker on this machine's core: sparse matrices of scipy, text with Python's own reader."""
     encode, decode = codec_costs(text_in_object, _read)
     return msgspec.structs.replace(
-        ours, rates=tuple((live, _rate(network, live)) for live in LIVES), encode=encode, decode=decode
-    )
+        ours, rates=tuple((live, _rate(network, live)) for live in LIVES), encode=encode, decode=decode,
+        encode_whole=None, decode_whole=None,
+    )  # fmt: skip
 
 
 def _read(body: bytes, rows: int, samples: int) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.bench.distributed_ground import Ground
+from glowplug.bench.distributed_ground import ground_of
 from glowplug.bench.distributed_options import Options, Tell
 from glowplug.bench.distributed_rows import Row, row
 from glowplug.bench.result import Claim, claim
@@ -24,8 +24,8 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]
     rows = []
     prices = price_table().prices()
     for neurons in options.pipeline_neurons:
-        ground = Ground(options, neurons, 0, tell)
-        problem = ground.problem(())
+        here = ground_of(options, neurons, 0, tell)
+        problem = here.problem(())
         made = staged(problem, WORKERS, MICRO_BATCHES)
         for delays in (DELAYS[name] for name in dict.fromkeys((SHORTEST, *options.delays))):
             for channel in ("queue", "object"):
@@ -36,7 +36,7 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]
                     made, channel, exchange, [MIB_PER_VCPU], problem.machine, delays, prices
                 )
                 one = row(
-                    ground, "pipeline", "ours", "pipeline", channel, WORKERS, delays, found, prices,
+                    here, "pipeline", "ours", "pipeline", channel, WORKERS, delays, found, prices,
                     spread=made, predicted=predicted, memory_mib=MIB_PER_VCPU,
                 )  # fmt: skip
                 rows.append(one | {"of_ceiling": found.utilisation / ceiling(WORKERS, MICRO_BATCHES)})

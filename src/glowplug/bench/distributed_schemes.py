@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from glowplug.bench.distributed_ground import Ground
+from glowplug.bench.distributed_ground import Ground, ground_of
 from glowplug.bench.distributed_options import Options, Tell
 from glowplug.bench.distributed_paper import paper_rows
 from glowplug.bench.distributed_rows import Row, row
@@ -34,9 +34,8 @@ MEMORY = {1024: 1000, 4096: 1500, 16384: 2000, 65536: 4000}
 def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]]:
     rows: list[Row] = []
     for neurons in options.neurons:
-        ground = Ground(options, neurons, 0, tell)
         for workers in options.workers:
-            rows += _cell(ground, workers, tell)
+            rows += _cell(ground_of(options, neurons, 0, tell), workers, tell)
     claims = [*_ratio_claims(rows), *_cheaper_claims(rows)]
     return rows, claims if options.layers == PUBLISHED_LAYERS else [], []
 
@@ -47,7 +46,7 @@ def _cell(ground: Ground, workers: int, tell: Tell) -> list[Row]:
     problems[OURS, "object"] = problems[OURS, "queue"]
     for system in (AS_PUBLISHED, OUR_ROWS):
         for channel in ("queue", "object"):
-            problems[system, channel] = ground.paper_problem(workers, channel, system == AS_PUBLISHED)
+            problems[system, channel] = ground.paper_problem(channel, system == AS_PUBLISHED)
     found = []
     for delays, slowdown in _models(ground.options):
         for (system, channel), problem in problems.items():

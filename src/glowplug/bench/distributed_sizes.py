@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from glowplug.bench.distributed_ground import Ground
+from glowplug.bench.distributed_ground import ground_of
 from glowplug.bench.distributed_options import Options, Tell
 from glowplug.bench.distributed_rows import Row
 from glowplug.bench.distributed_schemes import PUBLISHED_LAYERS
@@ -24,8 +24,7 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]
     sent: dict[int, list[int]] = {many: [] for many in workers}
     nbytes: dict[tuple[int, str], list[int]] = {}
     for seed in range(options.seeds):
-        ground = Ground(options, NEURONS, seed, tell)
-        problem = ground.problem(workers)
+        problem = ground_of(options, NEURONS, seed, tell).problem(workers)
         for many in workers:
             made = by_rows(problem, problem.partitions[many])
             sent[many].append(made.rows_sent)

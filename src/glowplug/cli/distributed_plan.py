@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -87,10 +86,11 @@ def plan(
     cache
         Keep partitions in this folder; a folder of yours for caches when not given.
     """
+    from glowplug.distributed.partition.store import kept
     from glowplug.policy.plans.chooser import choose
 
     terms = _terms(objective, deadline, budget, memory_per_worker, workers, channels, plans, delays)
-    problem = _problem(model, samples, workers, slowdown, cache or _caches(), with_rows=_cuts_rows(terms))
+    problem = _problem(model, samples, workers, slowdown, cache or kept(), with_rows=_cuts_rows(terms))
     choice = choose(problem, terms)
     if json:
         print_json(choice)
@@ -155,10 +155,6 @@ def _problem(
 def _drawn(inputs: int) -> int:
     """So many samples that running them takes seconds."""
     return max(256, min(2048, 2**22 // inputs))
-
-
-def _caches() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glowplug" / "partitions"
 
 
 def _show(choice: Choice, problem: Problem, terms: Terms) -> None:

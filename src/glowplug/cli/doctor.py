@@ -159,10 +159,16 @@ def _cards() -> Finding:
 
 def _isolation() -> list[Finding]:
     """What an agent finds, found by a process that does to itself what an agent does."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _EXAMINE], capture_output=True, text=True, check=False,
-        timeout=_EXAMINE_S,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _EXAMINE], capture_output=True, text=True, check=False,
+            timeout=_EXAMINE_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        found = f"to find out took more than {_EXAMINE_S} s"
+        return [
+            Finding("isolation", "bad", found, "an agent may not start either: try when less is going on")
+        ]
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         return [Finding("isolation", "bad", last, "the agent would not start either")]

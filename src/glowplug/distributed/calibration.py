@@ -10,7 +10,9 @@ from functools import partial
 import numpy as np
 
 from glowplug.distributed.codec import decode_rows, encode_rows
+from glowplug.distributed.frame import Payload
 from glowplug.distributed.network import Floats, Layer, Network
+from glowplug.distributed.rows_in_flight import encoded, opened
 from glowplug.distributed.survey import Encode
 from glowplug.policy.plans.model import CodecCost, MachineModel
 
@@ -19,7 +21,8 @@ SAMPLES = 2048
 REPEATS = 3
 _SHAPES = ((4, 512), (4, 4096), (32, 512), (32, 4096))
 """Rows and samples of the messages that are encoded."""
-
+_WHOLE_SAMPLES, _WHOLE_LIVES = (128, 512), (0.05, 0.3, 1.0)
+"""Of messages of all rows."""
 
 Decode = Callable[[bytes, int, int], object]
 """From a body, and how many rows of how many samples it has at most."""
@@ -29,11 +32,14 @@ def calibrate(network: Network, repeats: int = REPEATS) -> MachineModel:
     """Measures with a layer from the middle of the network and samples that live in part. About a second."""
     layer = network.layer(network.layers // 2)
     encode, decode = codec_costs(repeats=repeats)
+    encode_whole, decode_whole = _whole_costs(layer, network, repeats)
     return MachineModel(
         rates=tuple((live, _rate(layer, network, live, repeats)) for live in LIVES),
         layer_s=_layer_s(network, layer, repeats),
         encode=encode,
         decode=decode,
+        encode_whole=encode_whole,
+        decode_whole=decode_whole,
     )
 
 
@@ -84,12 +90,31 @@ def codec_costs(
     return _cost(terms, encoded), _cost(terms, decoded)
 
 
+def _whole_costs(layer: Layer, network: Network, repeats: int) -> tuple[CodecCost, CodecCost]:
+    """Of all that a layer makes of some activations, too small to saturate it."""
+    from glowplug.distributed.workload.kernel import forward
+    from glowplug.distributed.workload.serial import live_columns
+
+    terms, encoding, decoding = [], [], []
+    for samples in _WHOLE_SAMPLES:
+        for live in _WHOLE_LIVES:
+            x = some_activations(layer.inputs, samples, live) * np.float32(0.25)
+            out = forward(layer, x, network.activation)
+            columns = np.flatnonzero(live_columns(out))
+            values = np.ascontiguousarray(out[:, columns])
+            payload = Payload(*encoded(values, columns, samples))
+            terms.append((1.0, out.size, values.size))
+            encoding.append(fastest(partial(encoded, values, columns, samples), repeats))
+            decoding.append(fastest(partial(opened, payload, len(out), samples), repeats))
+    return _cost(terms, encoding), _cost(terms, decoding)
+
+
 def _cost(terms: Sequence[Sequence[float]], seconds: Sequence[float]) -> CodecCost:
     from scipy.optimize import nnls
 
-    matrix = np.array(terms)
+    matrix = np.array(terms) / np.array(seconds)[:, None]  # small ones count as large ones do
     scale = matrix.max(axis=0)
-    found, _ = nnls(matrix / scale, np.array(seconds))
+    found, _ = nnls(matrix / scale, np.ones(len(seconds)))
     return CodecCost(*(float(each) for each in found / scale))
 
 

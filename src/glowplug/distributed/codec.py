@@ -16,6 +16,7 @@ By sample, because what a sample makes of neighbouring rows is alike: 20 to 30 %
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,9 @@ from glowplug.distributed.errors import FrameCorrupt, FrameMismatch
 
 LEVEL = 3
 _HEAD = struct.Struct("<IIIIQ")
+_FEW_ROWS, _LONG_ROW = 64, 4096
+"""Fewer rows, or rows of more values, are sooner compared one by one."""
+_AT_A_TIME = 1024
 
 Rows = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
@@ -42,33 +46,60 @@ class RowBlock(NamedTuple):
 
 def encode_rows(rows: npt.NDArray[np.integer], values: Values, level: int = LEVEL) -> bytes:
     """`rows` int[k], ascending, without repetition; `values` float32[k, samples]. Raises ValueError."""
+    if values.ndim != 2:
+        raise ValueError(f"{values.dtype} {values.shape} are no block of float32 rows")
+    return encode_columns(rows, values, np.arange(values.shape[1]), values.shape[1], level)
+
+
+def encode_columns(
+    rows: npt.NDArray[np.integer],
+    values: Values,
+    columns: npt.NDArray[np.integer],
+    samples: int,
+    level: int = LEVEL,
+) -> bytes:
+    """The same of `samples`, of which all that are not in `columns`, ascending, are zero in every row."""
     ids = np.ascontiguousarray(rows, np.int64)
-    if values.dtype != np.float32 or values.ndim != 2 or ids.shape != values.shape[:1]:
+    if values.dtype != np.float32 or values.shape != (*ids.shape, len(columns)):
         raise ValueError(f"rows {ids.shape} and {values.dtype} {values.shape} are no block of float32 rows")
     if len(ids) and (ids[0] < 0 or ids[-1] > 2**31 - 1 or (np.diff(ids) <= 0).any()):
         raise ValueError("row ids are ascending, without repetition, and from 0 to 2**31 - 1")
     bits = np.ascontiguousarray(values).view(np.uint32)
+    lives = np.bitwise_or.reduce(bits, axis=0) != 0
+    live = np.zeros(samples, np.bool_)
+    live[columns[lives]] = True
+    if not lives.all():
+        bits = np.compress(lives, bits, axis=1)
     which, firsts = _different(bits)
-    if len(firsts) < len(bits):
-        bits = bits[firsts]
-    live = np.bitwise_or.reduce(bits, axis=0) != 0
-    columns = int(np.count_nonzero(live))
-    by_sample = np.ascontiguousarray(bits.T[live] if columns < len(live) else bits.T)
+    by_sample = np.ascontiguousarray((bits[firsts] if len(firsts) < len(bits) else bits).T)
     mask = by_sample != 0
     there = by_sample[mask]
     parts = [_shuffle(np.diff(ids, prepend=0).astype("<u4"))]
     if len(firsts) < len(ids):
         parts.append(_shuffle(which))
-    if columns < len(live):
+    if len(by_sample) < samples:
         parts.append(np.packbits(live).tobytes())
     parts.append(np.packbits(mask).tobytes())
     parts.append(_shuffle(there))
-    head = _HEAD.pack(len(ids), values.shape[1], len(firsts), columns, len(there))
+    head = _HEAD.pack(len(ids), samples, len(firsts), len(by_sample), len(there))
     return head + zstandard.ZstdCompressor(level).compress(b"".join(parts))
 
 
 def decode_rows(body: Buffer, *, samples: int, neurons: int, most_rows: int) -> RowBlock:
-    """What `encode_rows` was given. Allocates at most for `most_rows` rows of `samples`, whatever comes.
+    """What `encode_rows` was given, as `decode_columns` finds it."""
+    rows, columns, values = decode_columns(body, samples=samples, neurons=neurons, most_rows=most_rows)
+    if len(columns) == samples:
+        return RowBlock(rows, values)
+    whole = np.zeros((len(rows), samples), np.float32)
+    whole[:, columns] = values
+    return RowBlock(rows, whole)
+
+
+def decode_columns(
+    body: Buffer, *, samples: int, neurons: int, most_rows: int
+) -> tuple[Rows, npt.NDArray[np.int64], Values]:
+    """(rows, the columns of which not all is zero, their values). Allocates at most for `most_rows` rows of
+    `samples`, whatever comes.
 
     Raises FrameCorrupt for what `encode_rows` never writes, FrameMismatch for another number of samples,
     more than `most_rows` rows, or a row beyond `neurons`.
@@ -94,15 +125,27 @@ def decode_rows(body: Buffer, *, samples: int, neurons: int, most_rows: int) -> 
     rows = _row_ids(parts[0], neurons)
     by_sample = _elements(parts[3], parts[4], different, columns, nonzero)
     bits = np.ascontiguousarray(by_sample.T)
-    if columns < width:
-        bits = _spread(bits, parts[2], width, columns)
+    lives = _live(parts[2], width, columns) if columns < width else np.arange(width)
     if different < count:
         bits = _repeat(bits, parts[1], different)
-    return RowBlock(rows, bits.view(np.float32))
+    return rows, lives, bits.view(np.float32)
 
 
 def _different(bits: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.intp]]:
     """For each row, which of the different ones it equals, and where each of those is first."""
+    if len(bits) >= _FEW_ROWS and bits.shape[1] < _LONG_ROW:
+        hashes = _hashes(bits)
+        _, firsts, which = np.unique(hashes, return_index=True, return_inverse=True)
+        order = np.argsort(firsts)
+        number = np.empty(len(order), "<u4")
+        number[order] = np.arange(len(order))
+        if _are_equal(bits, firsts[which]):
+            return number[which], firsts[order]
+    return _compared(bits)
+
+
+def _compared(bits: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.intp]]:
+    """The same, one by one."""
     seen: dict[int, list[int]] = {}
     firsts: list[int] = []
     which = np.empty(len(bits), "<u4")
@@ -117,6 +160,33 @@ def _different(bits: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], np
             which[row] = len(firsts)
             firsts.append(row)
     return which, np.array(firsts, np.intp)
+
+
+def _hashes(bits: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    """Of each row: sums of products with odd numbers, modulo 2**64. A product has nothing of a factor's high
+    bits, where floats differ, so these are mixed into the low ones."""
+    found = np.empty(len(bits), np.uint64)
+    for start in range(0, len(bits), _AT_A_TIME):
+        some = bits[start : start + _AT_A_TIME]
+        if some.shape[1] % 2:
+            some = np.pad(some, ((0, 0), (0, 1)))
+        words = some.view(np.uint64)
+        found[start : start + _AT_A_TIME] = (words ^ (words >> np.uint64(32))) @ _odd()[: words.shape[1]]
+    return found
+
+
+@cache
+def _odd() -> npt.NDArray[np.uint64]:
+    drawn = np.random.default_rng(0).integers(0, 2**64, _LONG_ROW // 2, np.uint64)
+    return drawn | np.uint64(1)
+
+
+def _are_equal(bits: npt.NDArray[np.uint32], others: npt.NDArray[np.intp]) -> bool:
+    """Whether each row is that of `others` with its number, to the bit; some are copied at a time."""
+    return all(
+        np.array_equal(bits[others[start : start + _AT_A_TIME]], bits[start : start + _AT_A_TIME])
+        for start in range(0, len(bits), _AT_A_TIME)
+    )
 
 
 def _shuffle(words: npt.NDArray[np.uint32]) -> bytes:
@@ -163,15 +233,11 @@ def _elements(
     return bits
 
 
-def _spread(
-    bits: npt.NDArray[np.uint32], live: npt.NDArray[np.uint8], width: int, columns: int
-) -> npt.NDArray[np.uint32]:
-    where = np.unpackbits(live, count=width).view(bool)
-    if np.count_nonzero(where) != columns:
+def _live(live: npt.NDArray[np.uint8], width: int, columns: int) -> npt.NDArray[np.int64]:
+    found = np.flatnonzero(np.unpackbits(live, count=width))
+    if len(found) != columns:
         raise FrameCorrupt(f"live columns that are not {columns}")
-    whole = np.zeros((len(bits), width), np.uint32)
-    whole[:, where] = bits
-    return whole
+    return found
 
 
 def _repeat(

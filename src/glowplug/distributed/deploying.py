@@ -22,7 +22,7 @@ from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.schedule import parts_of
 from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
-from glowplug.policy.plans.model import HEAVY, RUNTIME_BYTES
+from glowplug.policy.plans.model import RUNTIME_BYTES, is_heavy
 
 MAPPED_RUNTIME_BYTES = 640 * 2**20
 """Address space of a worker without its part: that of libraries which it never touches, and threads, too."""
@@ -108,9 +108,15 @@ def deploy(
 
 
 def _is_heavy(network: Network, assignment: Assignment) -> bool:
-    edges = max(network.edges(index) for index in range(network.layers))
-    each = max((share.samples * edges // len(share.members) for share in assignment.shares), default=0)
-    return each >= HEAVY
+    """As the planner sees it: by the worker that has most of a layer."""
+    samples = [0] * len(assignment.partitions)
+    for share in assignment.shares:
+        samples[share.partition] = max(samples[share.partition], share.samples)
+    return any(
+        is_heavy(network.edges(index) * np.bincount(owners).max() / len(owners), many)
+        for partition, many in zip(assignment.partitions, samples, strict=True)
+        for index, owners in enumerate(partition.owners)
+    )
 
 
 def held_bytes(orders: Orders, worker: int) -> Held:

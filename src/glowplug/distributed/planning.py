@@ -88,11 +88,14 @@ def surveyed(
     head: int = HEAD,
     encode: Encode = encode_rows,
     looked_at: int = LOOKED_AT,
+    *,
+    with_whole: bool = True,
 ) -> Problem:
-    """With partitions, by workers, of all layers or of the head alone; messages as `encode` makes them."""
+    """With partitions, by workers, of all layers or of the head alone; messages as `encode` makes them.
+    Without `with_whole` only plans by rows can be made of it."""
     first = Head(network, min(head, network.layers))
     layers = followed(first.layers, network.layers)
-    seen = survey(first, x, partitions, encode, looked_at)
+    seen = survey(first, x, partitions, encode, looked_at, with_whole=with_whole)
     facts = workload_facts(network.digest, first, samples, seen.live, seen.whole)
     found = {}
     for many, each in partitions.items():

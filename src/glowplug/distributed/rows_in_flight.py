@@ -16,12 +16,11 @@ import zstandard
 from numpy.typing import NDArray
 
 from glowplug.distributed.channels.base import Buffer
-from glowplug.distributed.codec import decode_rows, encode_rows
+from glowplug.distributed.codec import decode_columns, encode_columns
 from glowplug.distributed.errors import FrameCorrupt, FrameMismatch
 from glowplug.distributed.frame import Kind, Payload
 from glowplug.distributed.network import Floats
 from glowplug.distributed.schedule import Schedule
-from glowplug.distributed.workload.serial import live_columns
 
 _HEAD = struct.Struct("<IIII")  # form, rows, samples, living samples
 _PLAIN, _LIGHT = 0, 1
@@ -43,11 +42,8 @@ def encoded(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes
     rows = np.flatnonzero(values.any(axis=1))
     if not len(rows):
         return Kind.NULL, b""
-    whole = values[rows]
-    if len(columns) < samples:
-        whole = np.zeros((len(rows), samples), np.float32)
-        whole[:, columns] = values[rows]
-    return Kind.ROWS, encode_rows(rows, whole)
+    picked = values if len(rows) == len(values) else values[rows]
+    return Kind.ROWS, encode_columns(rows, picked, columns, samples)
 
 
 def plain(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes]:
@@ -101,9 +97,7 @@ def opened(payload: Payload, many: int, samples: int) -> Block:
         none = np.empty(0, np.int64)
         return Block(none, none, np.empty((0, 0), np.float32))
     if payload.kind == Kind.ROWS:
-        rows, values = decode_rows(payload.body, samples=samples, neurons=many, most_rows=many)
-        lives = live_columns(values)
-        return Block(rows, np.flatnonzero(lives), values if lives.all() else values[:, lives])
+        return Block(*decode_columns(payload.body, samples=samples, neurons=many, most_rows=many))
     return _opened_bytes(memoryview(payload.body), many, samples)
 
 

@@ -128,31 +128,40 @@ class _Workers:
         self._ended[worker] = self._time.now_s() - self._opened_s
 
     def _work_beside(self, worker: int, end: Channel) -> None:
-        """One of a pipeline's that sends what it computed, and receives what it needs next, meanwhile: the
-        latter not where each look costs a call (`BackgroundPost`)."""
-        steps, sender = self._spread.steps, BackgroundChannel(end, self._time)
-        came = [self._time.gate() for _ in range(steps)]
-        ahead = not end.limits.looks_are_calls
-        if ahead:
-            self._time.spawn(partial(self._receive_all, worker, end, came))
-        for step in range(steps):
-            if ahead:
-                came[step].wait(_PATIENCE_S)
-            else:
-                self._collect(worker, end, step)
+        """One that sends what it computed, and receives what it needs next, meanwhile. Where each look costs
+        a call it looks only once it waits, or has sent its own for the same step (`BackgroundPost`)."""
+        steps, lag, sender = self._spread.steps, self._spread.lag, BackgroundChannel(end, self._time)
+        due, came = ([self._time.gate() for _ in range(steps)] for _ in range(2))
+        if not end.limits.looks_are_calls:
+            for gate in due:
+                gate.set()
+        self._time.spawn(partial(self._receive_all, worker, end, due, came))
+
+        def receive(step: int) -> None:
+            due[step].set()
+            came[step].wait(_PATIENCE_S)
             self._take_in(worker, step)
+
+        for step in range(steps):
+            if not lag:
+                receive(step)
             self._time.sleep(self._before[step, worker])
             self._send(worker, sender, step)
+            if lag:
+                due[step].set()
             self._time.sleep(self._after[step, worker])
+            if lag:
+                receive(step)
         self._send(worker, sender, steps)
         sender.flush()
         self._receive(worker, end, steps)
         self._ended[worker] = self._time.now_s() - self._opened_s
 
-    def _receive_all(self, worker: int, end: Channel, came: Sequence[Gate]) -> None:
-        for step, gate in enumerate(came):
+    def _receive_all(self, worker: int, end: Channel, due: Sequence[Gate], came: Sequence[Gate]) -> None:
+        for step, (is_due, has_come) in enumerate(zip(due, came, strict=True)):
+            is_due.wait(_PATIENCE_S)
             self._collect(worker, end, step)
-            gate.set()
+            has_come.set()
 
     def result(self, meter: Meter) -> SimulatedRun:
         workers = self._spread.workers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ Encode = Callable[[Ids, Floats], bytes]
 """Row ids and their activations (rows, samples) as a message's body."""
 LOOKED_AT = 24
 """So many messages of a layer are encoded, few rows and many rows alike."""
+NOT_LOOKED_AT = Encoding(value_bytes=inf)
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -34,10 +36,13 @@ def survey(
     partitions: Mapping[int, Partition],
     encode: Encode = encode_rows,
     looked_at: int = LOOKED_AT,
+    *,
+    with_whole: bool = True,
 ) -> Survey:
     """One pass of `x` (inputs, samples) over the network, for all partitions at once.
 
-    Messages are encoded of all of these samples and of half of them, so that the form holds for more.
+    Messages are encoded of all of these samples and of half of them, so that the form holds for more. Without
+    `with_whole` those of all rows are left out, which plans of whole layers need.
     """
     samples = sorted({max(1, x.shape[1] // 2), x.shape[1]})
     live, whole = [], []
@@ -45,7 +50,7 @@ def survey(
     for stage in stages(network, x):
         live.append(stage.live)
         everything = np.arange(network.rows(stage.index), dtype=np.int32)
-        whole.append(_fitted(stage, [everything], samples, encode))
+        whole.append(_fitted(stage, [everything], samples, encode) if with_whole else NOT_LOOKED_AT)
         for workers, partition in partitions.items():
             sent = _some_sent(network, partition, stage.index, looked_at)
             messages[workers].append(_fitted(stage, sent, samples, encode))

@@ -69,7 +69,8 @@ def test_a_layer_s_object_has_each_message_where_its_index_says(sent: dict[Messa
     content = objects.build(list(sent.items()))
     found = {
         (part.target, part.chunk): content[part.start : part.end]
-        for part in objects.index(content[: objects.index_bytes(content)])
+        for target in {key.target for key in sent}
+        for part in objects.index(content[: objects.index_bytes(content)], target)
     }
     assert found == {(key.target, key.chunk): payload for key, payload in sent.items()}
 
@@ -82,6 +83,6 @@ def test_a_damaged_index_is_noticed(sent: dict[MessageKey, bytes], data: st.Data
         st.integers(1, 255)
     )
     with pytest.raises(objects.Damaged):
-        objects.index(bytes(content))
+        objects.index(bytes(content), 0)
     with pytest.raises(objects.Damaged):
-        objects.index(bytes(objects.build(list(sent.items()))[: nbytes - 1]))
+        objects.index(bytes(objects.build(list(sent.items()))[: nbytes - 1]), 0)

@@ -45,8 +45,20 @@ def test_large_messages_go_straight_and_are_billed_by_units() -> None:
     assert found.messages.tolist() == [1, 1, 3]
     assert found.calls == 5
     sent = 1 + 2 + 10  # units of 64 KiB
-    received_beyond_one = 0 + 1 + 7  # a poll counts as one
-    assert found.usage == Usage(queue_calls=sent + received_beyond_one + 122)
+    assert found.usage == Usage(queue_calls=sent + 122)
+
+
+def test_polls_are_billed_by_what_they_bring() -> None:
+    large = msgspec.structs.replace(arrivals([1.0, 1.0]), nbytes=np.array([100_000.0, 500_000.0]))
+    for there_s, brought in (([1.0, 1.0], [600_000]), ([1.0, 9.0], [300_000, 300_000])):
+        polls = Polling(1, 1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
+        polls.take(np.zeros((1, 1)), msgspec.structs.replace(large, there_s=np.array([there_s])))
+        assert polls.calls.tolist() == [len(brought)]
+        assert polls.units.tolist() == [sum(-(-nbytes // 65_536) for nbytes in brought)]
+    alone = msgspec.structs.replace(arrivals([1.0], messages=4.0), nbytes=np.array([800_000.0]))
+    polls = Polling(1, 1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
+    polls.take_one(np.array([[2.0]]), alone)
+    assert (polls.calls.tolist(), polls.units.tolist()) == ([1], [13])
 
 
 def test_a_payload_is_chunked_at_the_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -132,22 +133,46 @@ def test_a_batch_of_one_and_of_none() -> None:
         assert spreads("replicas", problem(samples=samples), 2) == []
 
 
-@given(st.lists(st.floats(0.01, 10), min_size=1, max_size=9), st.integers(1, 9))
-def test_a_cut_is_the_best_there_is(costs: list[float], parts: int) -> None:
-    if parts > len(costs):
+items = st.lists(st.tuples(*[st.floats(0.01, 10)] * 3), min_size=1, max_size=9)
+
+
+@given(items, st.integers(1, 9), st.booleans())
+def test_a_cut_is_the_best_there_is(
+    given_items: list[tuple[float, float, float]], parts: int, hands_on: bool
+) -> None:
+    costs, leaving, entering = (list(column) for column in zip(*given_items, strict=True))
+    if not hands_on:
+        leaving = entering = []
+    many = len(costs)
+    if parts > many:
         with pytest.raises(ValueError, match="cannot be cut"):
-            cut_evenly(costs, parts)
+            cut_evenly(costs, parts, leaving, entering)
         return
-    found = cut_evenly(costs, parts)
+
+    def dearest(ranges: Iterable[tuple[int, int]]) -> float:
+        return max(
+            sum(costs[start:end])
+            + (entering[start] if hands_on and start else 0.0)
+            + (leaving[end] if hands_on and end < many else 0.0)
+            for start, end in ranges
+        )
+
+    found = cut_evenly(costs, parts, leaving, entering)
     assert found[0][0] == 0
-    assert found[-1][1] == len(costs)
+    assert found[-1][1] == many
+    assert len(found) == parts
     assert all(one[1] == other[0] for one, other in itertools.pairwise(found))
     assert all(start < end for start, end in found)
     best = min(
-        max(sum(costs[start:end]) for start, end in itertools.pairwise((0, *cuts, len(costs))))
-        for cuts in itertools.combinations(range(1, len(costs)), parts - 1)
+        dearest(itertools.pairwise((0, *cuts, many)))
+        for cuts in itertools.combinations(range(1, many), parts - 1)
     )
-    assert max(sum(costs[start:end]) for start, end in found) <= best * (1 + 1e-6)
+    assert dearest(found) <= best * 1.0101
+
+
+def test_of_cuts_that_are_as_good_the_one_that_hands_on_least() -> None:
+    assert cut_evenly([1.0, 1.0, 1.0, 3.0], 2, [0, 5, 1, 0.2], [0, 5, 1, 0.2]) == [(0, 3), (3, 4)]
+    assert cut_evenly([3.0, 1.0, 1.0, 3.0], 2, [0, 1.0, 2.0, 0.1], [0, 1.0, 2.0, 0.1]) == [(0, 3), (3, 4)]
 
 
 @given(st.integers(0, 1000), st.integers(1, 50))

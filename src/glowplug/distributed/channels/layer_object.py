@@ -55,13 +55,14 @@ def index_bytes(beginning: bytes) -> int:
     return _HEAD.size + int(count) * _ENTRY.size
 
 
-def index(beginning: bytes) -> list[Slice]:
-    """`beginning` has at least `index_bytes`. Raises Damaged."""
+def index(beginning: bytes, target: int) -> list[Slice]:
+    """Where those for `target` are. `beginning` has at least `index_bytes`. Raises Damaged."""
     end = index_bytes(beginning)
     entries = beginning[_HEAD.size : end]
     if len(beginning) < end or crc32(entries) != _HEAD.unpack_from(beginning)[3]:
         raise Damaged("an index that is not what was written")
     return [
-        Slice(target, chunk, offset, offset + length)
-        for target, chunk, length, offset in _ENTRY.iter_unpack(entries)
+        Slice(each, chunk, offset, offset + length)
+        for each, chunk, length, offset in _ENTRY.iter_unpack(entries)
+        if each == target
     ]

@@ -195,11 +195,11 @@ class ObjectChannel(InboxEnd):
             nbytes = layer_object.index_bytes(beginning)
             if nbytes > len(beginning):
                 beginning = self._blobs.get([Range(name, 0, nbytes)])[0] or b""
-            slices = layer_object.index(beginning)
+            slices = layer_object.index(beginning, self.worker)
         except layer_object.Damaged:
             self.meter.damaged += 1
             return None
-        return beginning, [one for one in slices if one.target == self.worker]
+        return beginning, slices
 
     def _keep(self, one: _Object, slices: list[Slice], content: bytes, offset: int) -> None:
         epoch, layer, source = one

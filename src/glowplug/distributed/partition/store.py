@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,11 @@ from glowplug.distributed.network import Network
 from glowplug.distributed.partition.result import Partition, Settings
 
 _VERSION = 1  # of the file and of what cuts: another number, another name
+
+
+def kept() -> Path:
+    """Where a user's partitions are kept, unless it is said."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glowplug" / "partitions"
 
 
 def file_name(network: Network, method: str, settings: Settings) -> str:

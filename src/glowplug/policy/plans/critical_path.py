@@ -22,7 +22,7 @@ class Timing(msgspec.Struct, frozen=True):
     """Seconds from the first invocation. `runtime_s` is what workers are billed for, all together;
     `ready_s` when the last worker had its weights; `compute_s` what the busiest worker computes;
     `utilisation` the workers' computing as a share of their time, of each from when it was ready to the end;
-    `receive_calls` what receivers asked the channel."""
+    `receive_calls` what receivers asked the channel, billed as `receive_units`."""
 
     total_s: float
     runtime_s: float
@@ -30,6 +30,7 @@ class Timing(msgspec.Struct, frozen=True):
     compute_s: float
     utilisation: float
     receive_calls: float
+    receive_units: float
 
 
 class StepCosts(msgspec.Struct, frozen=True, eq=False):
@@ -47,11 +48,11 @@ class StepCosts(msgspec.Struct, frozen=True, eq=False):
 def step_costs(spread: Spread, machine: MachineModel) -> StepCosts:
     """Of one calibrated core; in step K, the gathering, nobody computes."""
     nothing = np.zeros((1, spread.workers))
+    encode, decode = machine.codec(whole=not spread.lag)
     return StepCosts(
-        before=np.concatenate([spread.urgent_s, nothing])
-        + per_sender(spread, _codec_s(spread, machine.encode)),
+        before=np.concatenate([spread.urgent_s, nothing]) + per_sender(spread, _codec_s(spread, encode)),
         after=np.concatenate([spread.idle_s, nothing]),
-        taking=per_receiver(spread, _codec_s(spread, machine.decode)),
+        taking=per_receiver(spread, _codec_s(spread, decode)),
     )
 
 
@@ -80,6 +81,7 @@ def timings(
             compute_s=float(spread.compute_s.max() * stretch[size]),
             utilisation=float(computed[size] / (ended[size, ROOT] - ready).sum()),
             receive_calls=float(walk.receiver.calls[size]),
+            receive_units=float(walk.receiver.units[size]),
         )
         for size in range(len(stretch))
     ]
@@ -123,12 +125,20 @@ class _Walk:
         return ended
 
     def _together(self, now: Reals) -> Reals:
-        """Step k + 1 needs what others sent in step k."""
-        costs = self._costs
+        """Step k + 1 needs what others sent in step k. Beside computing, a worker sends, and is pushed what
+        it needs or begins to look for it when it sends."""
+        costs, beside, heard = self._costs, self._spread.beside, now.copy()
         for step in range(self._spread.steps):
-            sends = now + costs.before[:, step]
-            now = sends + self._exchange.send_s[step] + costs.after[:, step]
-            now = self._received(now, self._entries(step), sends) + costs.taking[:, step]
+            sent = now + costs.before[:, step]
+            sends = np.maximum(sent, self._sent) if beside else sent
+            self._sent = sends + self._exchange.send_s[step]
+            now = (sent if beside else self._sent) + costs.after[:, step]
+            if beside:
+                looks = heard if self.receiver.ahead else np.maximum(heard, sent)
+                heard = self._received(looks, self._entries(step), sends)
+                now = np.maximum(now, heard) + costs.taking[:, step]
+            else:
+                now = self._received(now, self._entries(step), sends) + costs.taking[:, step]
         return now
 
     def _passing(self, now: Reals) -> Reals:

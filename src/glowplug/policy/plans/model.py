@@ -14,15 +14,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-HEAVY = 50_000_000
-"""Edges times samples of a layer and worker, some 20 ms of one core: from so many on what two threads take to
-tell each other does not count, and workers send and receive beside computing."""
+_HEAVY = 50_000_000
+"""Edges times samples, some 20 ms of one core."""
 MIB_PER_VCPU = 1769
 """From so much memory on, a Lambda function has one whole vCPU; below, a share of one in proportion."""
 RUNTIME_BYTES = 150 * 2**20
 """What a worker holds without its part, as function platforms and control groups count: interpreter, numpy,
 numba with LLVM, a channel's client."""
 Some = TypeVar("Some", float, NDArray[np.float64])
+
+
+def is_heavy(edges: float, samples: int) -> bool:
+    """Whether a worker has so much of a layer that what two threads take to tell each other does not count:
+    then it sends and receives beside computing."""
+    return edges * samples >= _HEAVY
 
 
 class CodecCost(msgspec.Struct, frozen=True):
@@ -41,14 +46,18 @@ class MachineModel(msgspec.Struct, frozen=True):
     """One core, as calibrated here.
 
     `rates` are (share of live samples, edges x samples a second), ascending. `layer_s` is what a layer costs
-    however small. `slowdown` is how many times slower one vCPU of the platform is than the core that was
-    calibrated; `threads` the most that one worker uses.
+    however small. `encode` and `decode` are of some rows of a layer, `encode_whole` and `decode_whole` of
+    all of them, among which many may be alike; where these are not known they are as the others. `slowdown`
+    is how many times slower one vCPU of the platform is than the core that was calibrated; `threads` the
+    most that one worker uses.
     """
 
     rates: tuple[tuple[float, float], ...]
     layer_s: float = 0.0
     encode: CodecCost = CodecCost()
     decode: CodecCost = CodecCost()
+    encode_whole: CodecCost | None = None
+    decode_whole: CodecCost | None = None
     load_bytes_s: float = 75e6
     runtime_bytes: int = RUNTIME_BYTES
     slowdown: float = 1.0
@@ -64,6 +73,12 @@ class MachineModel(msgspec.Struct, frozen=True):
             return self.rates[-1][1]
         (low, slow), (high, fast) = self.rates[right - 1], self.rates[right]
         return slow + (fast - slow) * (live - low) / (high - low)
+
+    def codec(self, *, whole: bool) -> tuple[CodecCost, CodecCost]:
+        """To encode and to decode a message of all rows of a layer, or of some."""
+        if not whole:
+            return self.encode, self.decode
+        return self.encode_whole or self.encode, self.decode_whole or self.decode
 
     def stretch(self, memory_mib: float) -> float:
         """How many times longer than on the calibrated core a worker with so much memory computes."""

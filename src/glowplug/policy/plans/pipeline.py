@@ -7,6 +7,8 @@ worker.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import inf
 
 import msgspec
 import numpy as np
@@ -14,10 +16,11 @@ import numpy as np
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, Problem, Reals
 from glowplug.policy.plans.memory import whole_layers_bytes
-from glowplug.policy.plans.model import HEAVY
+from glowplug.policy.plans.model import is_heavy
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, split, transfers
 
 MICRO_BATCHES = (8, 32, 64)
+_NEAR = 1.01
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -37,13 +40,14 @@ def ceiling(workers: int, micro_batches: int) -> float:
 
 
 def staged(problem: Problem, workers: int, micro_batches: int) -> Spread:
-    """Layers cut so that the slowest stage is as fast as whole layers allow."""
+    """Layers cut so that the slowest stage, with what it hands on and is handed, is as fast as whole layers
+    allow."""
     workload = problem.workload
     per_sample_s = [
         problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers)
     ]
-    stages = cut_evenly(per_sample_s, workers)
     counts = [end - start for start, end in split(workload.samples, micro_batches)]
+    stages = _stages(problem, per_sample_s, workers, max(counts))
     stage_s = np.array([sum(per_sample_s[start:end]) for start, end in stages])
     fixed_s = np.array([problem.machine.layer_s * (end - start) for start, end in stages])
     result = [0.0] * (workers - 1) + [
@@ -58,8 +62,28 @@ def staged(problem: Problem, workers: int, micro_batches: int) -> Spread:
         urgent_s=np.array(counts)[:, None] * stage_s + fixed_s,
         idle_s=np.zeros((micro_batches, workers)),
         transfers=join([_passed_on(problem, stages, counts), gathered(micro_batches, result)]),
-        beside=max(layer.edges for layer in workload.layers) * max(counts) >= HEAVY,
+        beside=is_heavy(max(layer.edges for layer in workload.layers), max(counts)),
     )
+
+
+def _stages(
+    problem: Problem, per_sample_s: Sequence[float], workers: int, samples: int
+) -> list[tuple[int, int]]:
+    """For micro-batches of so many samples."""
+    machine, layers = problem.machine, problem.workload.layers
+    values = [float(layer.rows * samples) for layer in layers]
+    leaving, entering = (
+        [
+            0.0,
+            *(
+                each.seconds(1.0, many, many * layer.live_out)
+                for many, layer in zip(values, layers, strict=True)
+            ),
+        ]
+        for each in machine.codec(whole=True)
+    )
+    costs = [each * samples + machine.layer_s for each in per_sample_s]
+    return cut_evenly(costs, workers, leaving, entering)
 
 
 def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int) -> Share:
@@ -92,28 +116,38 @@ def _passed_on(problem: Problem, stages: Sequence[tuple[int, int]], counts: Sequ
     return transfers(list(zip(*entries, strict=True)))
 
 
-def cut_evenly(costs: Sequence[float], parts: int) -> list[tuple[int, int]]:
-    """Consecutive ranges, none empty, whose dearest is as cheap as can be. Raises ValueError for too many
-    parts."""
-    if not 1 <= parts <= len(costs):
-        raise ValueError(f"{len(costs)} layers cannot be cut into {parts} parts")
+def cut_evenly(
+    costs: Sequence[float], parts: int, leaving: Sequence[float] = (), entering: Sequence[float] = ()
+) -> list[tuple[int, int]]:
+    """Consecutive ranges, none empty, whose dearest is as cheap as can be, or nearly, and of such those that
+    are the cheapest together. A range that ends before item i costs `leaving[i]` more, one that begins there
+    `entering[i]`; neither is for the first item. Raises ValueError for too many parts."""
+    many = len(costs)
+    if not 1 <= parts <= many:
+        raise ValueError(f"{many} layers cannot be cut into {parts} parts")
     sums = np.concatenate([[0.0], np.cumsum(costs)])
-    low, high = float(max(costs)), float(sums[-1])
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _needed(sums, middle) <= parts else (middle, high)
-    cuts = [0]
-    for part in range(parts - 1):
-        reach = int(np.searchsorted(sums, sums[cuts[-1]] + high * (1 + 1e-9), side="right")) - 1
-        cuts.append(min(max(reach, cuts[-1] + 1), len(costs) - (parts - 1 - part)))
-    return list(zip(cuts, [*cuts[1:], len(costs)], strict=True))
+    begins, ends = np.zeros(many + 1), np.zeros(many + 1)
+    begins[1:many], ends[1:many] = entering[1:many] or 0.0, leaving[1:many] or 0.0
+    cost = np.where(np.tri(many + 1, k=-1).T > 0, (sums + ends)[None, :] - (sums - begins)[:, None], inf)
+    least = _dearest(cost, parts)
+    return _cheapest(np.where(cost <= least * _NEAR, cost, inf), parts)
 
 
-def _needed(sums: Reals, most: float) -> int:
-    """How many ranges of at most `most` it takes, filling each in turn."""
-    start = count = 0
-    while start < len(sums) - 1:
-        reach = int(np.searchsorted(sums, sums[start] + most * (1 + 1e-9), side="right")) - 1
-        start = max(reach, start + 1)
-        count += 1
-    return count
+def _dearest(cost: Reals, parts: int) -> float:
+    """Of the ranges whose dearest is the cheapest; `cost[i, j]` is of items i up to j."""
+    best = cost[0]
+    for _ in range(parts - 1):
+        best = np.maximum(best[:, None], cost).min(axis=0)
+    return float(best[-1])
+
+
+def _cheapest(cost: Reals, parts: int) -> list[tuple[int, int]]:
+    best, begun = cost[0], []
+    for _ in range(parts - 1):
+        together = best[:, None] + cost
+        begun.append(together.argmin(axis=0))
+        best = together.min(axis=0)
+    cuts = [len(cost) - 1]
+    for first in reversed(begun):
+        cuts.append(int(first[cuts[-1]]))
+    return list(pairwise([0, *reversed(cuts)]))

@@ -12,6 +12,7 @@ import numpy as np
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, PartitionFacts, Problem, Reals
 from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
+from glowplug.policy.plans.model import is_heavy
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, transfers
 
 
@@ -52,6 +53,7 @@ def by_rows(problem: Problem, partition: PartitionFacts) -> Spread:
         urgent_s=urgent_s,
         idle_s=idle_s,
         transfers=row_transfers(problem, partition),
+        beside=is_heavy(float(partition.edges.max()), samples),
     )
 
 

@@ -61,7 +61,7 @@ def scores(
     for size, when in zip(memory_mib, timings(spread, exchange, machine, delays, memory_mib), strict=True):
         servers = {broker: when.total_s} if broker else {}
         running = Usage(function_gib_s=function_gib_s(when.runtime_s, size), server_s=servers)
-        running += exchange.receive_usage * when.receive_calls
+        running += exchange.receive_usage * when.receive_units
         bill = {name: dollars for name, dollars in prices.bill(fixed + running).items() if dollars}
         found.append(
             Score(

@@ -72,7 +72,7 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
     In each step a worker computes `urgent_s`, sends, and computes `idle_s` while messages travel. What is
     sent in step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k
     is a micro-batch that passes from each worker to the next one of its chain of `stages`. In step K the
-    result goes to the root. `beside` says whether calls go on beside computing.
+    result goes to the root. `beside` says whether calls go on beside computing (`model.is_heavy`).
     """
 
     plan: str

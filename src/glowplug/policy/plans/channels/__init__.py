@@ -27,8 +27,8 @@ class Exchange(msgspec.Struct, frozen=True, eq=False):
 
     `send_s` is from the first call of a worker's step to the end of its last, `there_s` from that first
     call until a receiver can have a transfer, which is `messages` of `came_bytes` to it. `usage` and
-    `calls` are those of senders, `receive_usage` that of one call of a receiver. `nbytes` are those of
-    messages, with all that is billed of them.
+    `calls` are those of senders, `receive_usage` that of one unit of a receiver's calls. `nbytes` are those
+    of messages, with all that is billed of them.
     """
 
     send_s: Reals  # (K + 1, P)

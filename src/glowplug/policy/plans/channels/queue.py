@@ -57,9 +57,7 @@ class QueueCalls(msgspec.Struct, frozen=True):
             usage=Usage(
                 publishes=float(publishes.sum()),
                 published_bytes=float((topic_bytes * small).sum()),
-                queue_calls=float((units * (1 - small)).sum())
-                + float((units - messages).sum())
-                + room_calls(spread),
+                queue_calls=float((units * (1 - small)).sum()) + room_calls(spread),
             ),
             receive_usage=Usage(queue_calls=1),
             calls=int(publishes.sum() + straight.sum()),

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from glowplug.policy.plans.billing import PUBLISH_UNIT_BYTES
 from glowplug.policy.plans.facts import Reals
 from glowplug.policy.plans.model import Delays
 from glowplug.policy.plans.spread import Ids
@@ -53,6 +54,10 @@ class Receiver(Protocol):
     calls: Reals
     """(M,): so far."""
 
+    @property
+    def units(self) -> Reals:
+        """(M,): as which they are billed, where what they bring counts."""
+
     def take(self, now: Reals, arrivals: Arrivals) -> Reals:
         """(M, P): when each worker has all that is for it; who awaits nothing stays at `now`."""
 
@@ -66,7 +71,7 @@ class AllAtOnce:
     ahead = True
 
     def __init__(self, sizes: int, call_s: float, bytes_per_s: float) -> None:
-        self.calls = np.zeros(sizes)
+        self.calls = self.units = np.zeros(sizes)
         self._call_s = call_s
         self._bytes_per_s = bytes_per_s
 
@@ -97,6 +102,7 @@ class Polling:
 
     def __init__(self, sizes: int, workers: int, delays: Delays, most: int) -> None:
         self.calls = np.zeros(sizes)
+        self._beyond = np.zeros(sizes)
         self._half_s = delays.poll_s / 2
         self._bytes_per_s = delays.bytes_per_s
         self._most = most
@@ -106,16 +112,25 @@ class Polling:
         self._room = np.zeros((sizes, workers))
         """Of each worker's last poll: when it was answered, and how many more it would have brought."""
 
+    @property
+    def units(self) -> Reals:
+        """A poll is one for each 64 KiB that it brings, and one at least."""
+        return self.calls + self._beyond
+
     def take(self, now: Reals, arrivals: Arrivals) -> Reals:
         """What was there when the last poll of the step before was answered came with that, as long as ten
         are not exceeded; who has everything so does not wait."""
         counts = arrivals.messages.astype(np.int64)
         groups = Groups(np.repeat(arrivals.target, counts))
         who = groups.targets
+        nbytes = Groups(arrivals.target).spread(arrivals.nbytes, 0.0).sum(axis=1)
+        each_units = nbytes / groups.many / PUBLISH_UNIT_BYTES
+        each_s = nbytes / groups.many / self._bytes_per_s
         there = np.sort(groups.spread(np.repeat(arrivals.there_s, counts, axis=1), np.inf), axis=2)
         came = (there <= self._seen_s[:, who, None]).sum(axis=2)
         done = np.minimum(came, self._room[:, who]).astype(np.int64)
         self._room[:, who] -= done
+        self._beyond += (done * each_units).sum(axis=1)
         waits = done < groups.many
         begun = now[:, who]
         several = Groups(arrivals.target).many > 1  # sources: what one sends gathers nothing
@@ -131,9 +146,11 @@ class Polling:
             seen = np.maximum(asked + self._half_s, first)
             taken = np.minimum((there <= seen[..., None]).sum(axis=2) - done, self._most)
             done += np.where(waiting, taken, 0)
+            beyond = np.maximum(0.0, np.ceil(taken * each_units) - 1)
+            self._beyond += np.where(waiting, beyond, 0.0).sum(axis=1)
             self._seen_s[:, who] = np.where(waiting, seen, self._seen_s[:, who])
             self._room[:, who] = np.where(waiting, self._most - taken, self._room[:, who])
-            at = np.where(waiting, np.maximum(at, seen + self._half_s), at)
+            at = np.where(waiting, np.maximum(at, seen + self._half_s) + taken * each_s, at)
             full, missing = taken == self._most, groups.many - done
             more = np.where(full, self._polls(missing), 1) - (polls - 1)
             more = np.where(waiting & (missing > 0), np.maximum(0, more), 0)
@@ -143,8 +160,7 @@ class Polling:
         learned = self.SHORTER * np.where(late, at - begun, waited)
         self._wait_s[:, who] = np.where(waits & several, learned, self._wait_s[:, who])
         now = now.copy()
-        nbytes = Groups(arrivals.target).spread(arrivals.nbytes, 0.0).sum(axis=1)
-        now[:, who] = at + nbytes / self._bytes_per_s
+        now[:, who] = at
         return now
 
     def take_one(self, at: Reals, arrivals: Arrivals) -> Reals:
@@ -154,7 +170,10 @@ class Polling:
         came = (arrivals.there_s <= self._seen_s[:, who]) & (self._room[:, who] >= many)
         first = (arrivals.there_s > at + self._half_s) & (many > 1)
         seen = np.maximum(at + self._half_s, arrivals.there_s) + first * 2 * self._half_s
-        self.calls += np.where(came, 0.0, first + np.ceil((many - first) / self._most)).sum(axis=1)
+        polls = np.where(came, 0.0, first + np.ceil((many - first) / self._most))
+        units = arrivals.nbytes / PUBLISH_UNIT_BYTES  # all chunks but the last are whole ones
+        self.calls += polls.sum(axis=1)
+        self._beyond += np.where(came, units, np.maximum(0.0, np.ceil(units) - polls)).sum(axis=1)
         self._seen_s[:, who] = np.where(came, self._seen_s[:, who], seen)
         self._room[:, who] = np.where(came, self._room[:, who], self._most) - many
         return np.where(came, at, seen + self._half_s) + arrivals.nbytes / self._bytes_per_s
@@ -180,6 +199,10 @@ class Asking:
         self._delays = delays
         waits = np.minimum(self.MOST_S, self.FIRST_S * self.GROWTH ** np.arange(20))
         self._again_s = np.concatenate([[0.0], np.cumsum(waits + delays.get_s)])
+
+    @property
+    def units(self) -> Reals:
+        return self.calls
 
     def take(self, now: Reals, arrivals: Arrivals) -> Reals:
         groups = Groups(arrivals.target)
