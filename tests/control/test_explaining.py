@@ -22,6 +22,7 @@ from glowplug.sim.gateway import Ask
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import SimResult, Simulation
 from tests.control.world import spec
+from tests.depth import examples
 
 SETTINGS = ControlSettings(eager_stage=False)
 CARD, OTHER = DeviceId("n/card0"), DeviceId("n/card1")
@@ -230,7 +231,7 @@ def test_a_run_over_devices_with_faults_replays_to_the_same_commands() -> None:
     assert report.mismatches == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     calls=st.lists(st.tuples(st.floats(1, 20), st.sampled_from("fghp")), min_size=5, max_size=60),
     policy=st.sampled_from(["finish-first", "lb"]),
