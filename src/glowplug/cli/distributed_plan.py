@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -112,6 +113,8 @@ def _terms(
         unknown = [each for each in given if each not in known[name]]
         if unknown:
             raise InvalidArguments(f"--{name} {' '.join(unknown)}: there are {', '.join(known[name])}", name)
+    if budget is not None and not 0 <= budget < inf:
+        raise InvalidArguments(f"--budget {budget}: it is so many dollars", "budget")
     if not workers or min(workers) < 1:
         raise InvalidArguments(f"--workers {' '.join(map(str, workers))}: each is at least 1", "workers")
     table = price_table()
@@ -143,8 +146,8 @@ def _problem(
     network = network_of(model)
     if samples < 1:
         raise InvalidArguments(f"--samples {samples}: a batch has at least one", "samples")
-    if slowdown <= 0:
-        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0", "slowdown")
+    if not 0 < slowdown < inf:
+        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0, and finite", "slowdown")
     with errors.status("how fast this machine is") as status:
         machine = replace(calibrate(network), slowdown=slowdown)
         drawn = digits(network.inputs, min(samples, _drawn(network.inputs)))

@@ -162,6 +162,8 @@ class Version(msgspec.Struct):
     live: int = 0
     """How many stand in these four."""
     keys: dict[str, None] = {}
+    measured: dict[str, int] = {}
+    """By kind of target the bytes that the last one held when it came up; of a gang's parts the most."""
     staged_on: dict[NodeId, None] = {}
     cached_on: dict[NodeId, None] = {}
     """Of a version on devices: nodes that have all its weights in their memory."""
