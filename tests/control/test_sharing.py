@@ -245,13 +245,13 @@ def test_whoever_keeps_asking_needs_not_ask_and_nothing_moves_any_more(
             world.advance(0.3 if what == "wait" else SETTINGS.lease_s * 0.7)
             report(world)
     for _ in range(300):
-        if not any(gateway.waiting or gateway.running for gateway in world.gateways.values()):
-            break
         world.engine.answer_all()
         for gateway in world.gateways.values():
             for request in list(gateway.running):
                 gateway.finish(request, took_s=took_s)
         report(world)
+        if not any(gateway.waiting or gateway.running for gateway in world.gateways.values()):
+            break
     assert not any(gateway.waiting for gateway in world.gateways.values())
     for _ in range(4):
         for number in range(4):
