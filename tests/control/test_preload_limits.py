@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from glowplug.control.preloading.records import Preloads
+from glowplug.control.preloading.usage import Usage
 from glowplug.control.preloading.view import PreloadView
 from glowplug.core.commands import Climb
 from glowplug.core.events import DescendRequested
@@ -90,26 +91,54 @@ def test_only_a_share_of_memory_is_for_what_nobody_has_used() -> None:
     assert preloads.held_back > 0
 
 
-def test_where_much_is_loaded_in_vain_a_climb_has_to_be_worth_more() -> None:
-    preloads = Preloads()
-    world = preloading_world()
-    world.engine.answer_all()
+def load_ahead(world: World, times: int, *, used: bool) -> list[float]:
+    """Returns what share is used after each."""
+    preloads = world.state.context.store.preloads
     instance = next(iter(world.state.context.store.instances.values()))
     shares = []
-    for number in range(100):
-        preloads.note_started(instance, 90, float(number), 1.0)
-        preloads.note_unused(instance, number + 1.0)
-        shares.append(preloads.used_share(NODE))
+    for _ in range(times):
+        now_s = world.clock.now_s
+        preloads.note_started(instance, 90, now_s, 0.0)
+        if used:
+            preloads.note_used(instance.id)
+        else:
+            preloads.note_unused(instance, now_s)
+        shares.append(preloads.usage_at(NODE).share)
+    return shares
+
+
+def test_where_much_is_loaded_in_vain_a_climb_has_to_be_worth_more() -> None:
+    world = preloading_world()
+    world.engine.answer_all()
+    world.state.context.store.preloads = Preloads()
+    view = PreloadView(world.state.context)
+    usual = view.cpu_price(NODE)
+    shares = load_ahead(world, 100, used=False)
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < 0.2
-    for number in range(100):
-        preloads.note_started(instance, 90, float(number), 1.0)
-        preloads.note_used(instance.id)
-    assert preloads.used_share(NODE) > 0.8
-    world.state.context.store.preloads = preloads
-    usual = PreloadView(world.state.context).cpu_price(NODE)
-    preloads.used_shares[NODE] = 0.0
-    assert PreloadView(world.state.context).cpu_price(NODE) > 2 * usual
+    assert view.cpu_price(NODE) > 2 * usual
+    assert load_ahead(world, 100, used=True)[-1] > 0.8
+    assert view.cpu_price(NODE) == pytest.approx(usual, rel=0.2)
+
+
+def test_where_nothing_is_used_little_is_tried_until_something_is() -> None:
+    """A price is divided by what is believed: at a tenth nothing is worth a climb any more."""
+    usage, now_s, tried_s = Usage(), 0.0, []
+    for _ in range(1000):
+        if usage.believed(now_s) > 0.1:
+            usage.begin(now_s)
+            usage.end(used=False)
+            tried_s.append(now_s)
+        now_s += 10.0
+    assert 5 < len(tried_s) < 15
+    gaps_s = [after_s - before_s for before_s, after_s in itertools.pairwise(tried_s)]
+    assert gaps_s == sorted(gaps_s)
+    assert gaps_s[-1] >= 1000.0
+    assert usage.believed(now_s - 1e6) >= 0.25, "a clock that jumps back does not prolong the pause"
+    for _ in range(10):
+        usage.begin(now_s)
+        usage.end(used=True)
+    assert usage.believed(now_s) >= 0.25
 
 
 def test_a_climb_costs_what_those_in_line_for_memory_wait_longer() -> None:

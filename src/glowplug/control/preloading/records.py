@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from glowplug.control.preloading.usage import Usage
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.policy.preload import Raise
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from glowplug.control.records import Instance
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0
-_SMOOTHING = 0.02
 _SAVED_S = 60.0
 """A node that loaded nothing ahead for so long has saved up all it can."""
 _LINE_S = 60.0
@@ -60,8 +60,7 @@ class Preloads(msgspec.Struct):
     """Where each function's last request was sent."""
     paused: dict[FunctionId, Pause] = {}
     allowances: dict[NodeId, Allowance] = {}
-    used_shares: dict[NodeId, float] = {}
-    """Of what was loaded ahead at each node lately, how much was used in the end."""
+    usage: dict[NodeId, Usage] = {}
     lines: dict[NodeId, Line] = {}
     held_back: int = 0
     """Climbs not begun because their node's share of a core or of memory was spent."""
@@ -109,12 +108,8 @@ class Preloads(msgspec.Struct):
         """What is there that was loaded ahead and not used yet, guests in sandboxes included."""
         return sum(record.held_bytes for record in self.unused.values() if record.node == node)
 
-    def used_share(self, node: NodeId) -> float:
-        return self.used_shares.get(node, 1.0)
-
-    def _learn(self, node: NodeId, used: float) -> None:
-        before = self.used_share(node)
-        self.used_shares[node] = before + _SMOOTHING * (used - before)
+    def usage_at(self, node: NodeId) -> Usage:
+        return self.usage.setdefault(node, Usage())
 
     def spend(self, node: NodeId, seconds: float) -> None:
         if node in self.allowances:
@@ -124,6 +119,7 @@ class Preloads(msgspec.Struct):
         self.started += 1
         self.unused[instance.id] = Unused(instance.node, now_s, held_bytes, expected_s)
         self.spend(instance.node, expected_s)
+        self.usage_at(instance.node).begin(now_s)
 
     def note_loaded(self, instance: Instance, took_s: float) -> None:
         record = self.unused.get(instance.id)
@@ -156,7 +152,7 @@ class Preloads(msgspec.Struct):
             return False
         self.used += 1
         self.used_late += late
-        self._learn(record.node, 1.0)
+        self.usage_at(record.node).end(used=True)
         return True
 
     def note_unused(self, instance: Instance, now_s: float) -> None:
@@ -164,5 +160,5 @@ class Preloads(msgspec.Struct):
         record = self.unused.pop(instance.id, None)
         if record is not None:
             self.wasted += 1
-            self._learn(record.node, 0.0)
+            self.usage_at(record.node).end(used=False)
             self.wasted_byte_s += record.held_bytes * (now_s - record.since_s)

@@ -14,10 +14,6 @@ from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.policy.preload import Quantile
 
-_LEAST_USED = 0.25
-"""Where less than this share of what is loaded ahead is used it is taken for this: else nothing would be
-tried that could show that things have changed."""
-
 
 class SandboxView:
     """An instance as a place for guests."""
@@ -80,8 +76,8 @@ class PreloadView:
     def cpu_price(self, node: NodeId) -> float:
         c = self._c
         left = c.store.preloads.share_left(node, c.settings.preload_cpu_share, c.now_s)
-        used = max(_LEAST_USED, c.store.preloads.used_share(node))
-        return max(c.settings.preload_cpu_price, 1.0 - left) / used
+        believed = c.store.preloads.usage_at(node).believed(c.now_s)
+        return max(c.settings.preload_cpu_price, 1.0 - left) / believed
 
     def line_price(self, node: NodeId) -> float:
         c, queued = self._c, self._c.store.functions
