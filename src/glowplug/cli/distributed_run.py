@@ -92,7 +92,8 @@ def run(
     delays
         What a queue's hop takes where a prediction is for; the other delays go with it.
     predict
-        With --plan: say what was predicted; before, it is measured how fast this machine is.
+        With --plan: say what was predicted; before the run, it is measured how fast this machine is. Nothing
+        is predicted of channels that the planner does not know, nor of a claim check.
     replicas
         Groups of a hybrid; 2 when not given.
     micro_batches
@@ -103,7 +104,7 @@ def run(
     memory
         What each worker may hold: by a control group where this host has them, else by its address space, of
         which libraries alone take 640 MiB. Empty does not limit it; on Lambda it is 2GiB. Without --plan it
-        is the most that may be chosen, and what is chosen is what a function on Lambda gets.
+        is the most that may be chosen, up to 10GiB, and functions of Lambda get what is chosen.
     deadline
         The run fails when it takes longer. Without --plan, what is predicted to take longer is not chosen.
     checkpoint_layers
@@ -151,22 +152,25 @@ def run(
         cloud.check()
     network = network_of(model)
     asked = Asked(
-        plan, workers, channels_of(channel, on), replicas,
-        micro_batches, method, objective, budget, deadline, memory, delays, samples, collect,
+        plan, workers, channels_of(channel, on), replicas, micro_batches, method, objective, budget,
+        deadline, memory, delays, samples, collect,
     )  # fmt: skip
     asked.check()
     room_options = options_of(option)
-    score = None if plan else chosen(network, asked, cache / "partitions" if cache else kept())
+    folder = cache / "partitions" if cache else kept()
+    score = None if plan else chosen(network, asked, folder)
     room = room_of(score.channel if score else asked.channels[0], room_options, store, on)
     cut = score.cut if score else given_cut(network, asked)
-    folder = cache / "partitions" if cache else None if plan else kept()
+    is_kept = score is not None or cache is not None
     assignment = of_cut(
-        network, samples, cut, lambda rows: partition(network, rows, cut.partition, folder=folder)
-    )
+        network, samples, cut,
+        lambda rows: partition(network, rows, cut.partition, folder=folder if is_kept else None),
+    )  # fmt: skip
     memory_bytes = parse_bytes(memory, "--memory") if memory else 0
     if on == "lambda":
         memory_bytes = score.memory_mib * MIB if score else memory_bytes or parse_bytes(_LAMBDA_MEMORY, "")
-    if predict and score is None and "claims" not in {each.name for each in room_options}:
+    has_claims = "claims" in {each.name for each in room_options}
+    if predict and score is None and not has_claims:
         mib = memory_bytes // MIB or MIB_PER_VCPU
         score = foretold(network, asked, cut, assignment.partitions, mib)
     options = RunOptions(
@@ -189,9 +193,10 @@ def run(
             platform = lambda deployed: LocalPlatform(deployed, held, options.memory_bytes)  # noqa: E731
         found = run_distributed(network, inputs, assignment, room, options, watch=watch, platform=platform)
     equal = is_equal(network, inputs, found) if check else None
-    beside = score and compared(
-        score, found, delays, on_cloud=on == "lambda" and not endpoint, checkpoints=checkpoint_layers > 0
-    )
+    beside = None
+    if score is not None and not has_claims:
+        is_there = on == "lambda" and not endpoint
+        beside = compared(score, found, delays, on_cloud=is_there, checkpoints=checkpoint_layers > 0)
     if json:
         print_json(summary(found, equal, beside))
     else:

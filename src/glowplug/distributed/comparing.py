@@ -48,20 +48,21 @@ def compare(
     score: Score, run: Run, delays: str, prices: Prices, broker: str, *, on_cloud: bool, checkpoints: bool
 ) -> Comparison:
     """`on_cloud` is where the stated delays are meant to be those of the run."""
-    pushed, why = score.channel in _PUSHED, []
-    if not on_cloud:
-        vcpu = f"functions of {score.memory_mib} MiB and delays as stated ({delays})"
-        why.append(f"seconds and dollars are predicted for {vcpu}; this ran in processes of this machine")
-    if not (on_cloud or pushed or score.workers == 1):
-        why.append("how often receivers ask depends on delays, so calls do")
-    if pushed and score.workers > 1:
-        why.append(f"over {score.channel} bytes cost nothing and are not encoded as is predicted")
+    pushed = score.channel in _PUSHED and score.workers > 1
+    same_calls = on_cloud or pushed or score.workers == 1
     disturbed = bool(run.restarts) or run.epochs > 1 or (checkpoints and score.channel == "object")
+    why = []
+    if not on_cloud:
+        there = f"functions of {score.memory_mib} MiB and delays as stated ({delays})"
+        why.append(f"seconds and dollars are predicted for {there}; this ran elsewhere")
+    if not same_calls:
+        why.append("how often receivers ask depends on delays, so calls do")
+    if pushed:
+        why.append(f"over {score.channel} bytes cost nothing, and are not encoded as is predicted")
     if disturbed:
         why.append("nothing is predicted of what was lost and begun again, nor of checkpoints")
     calls, nbytes = _through(score.channel, run.meter, run.platform_meter)
     usd = prices.usd(billed(run, broker if score.channel == "nats" else None))
-    same_calls = on_cloud or pushed or score.workers == 1
     return Comparison(
         plan=score.plan,
         channel=score.channel,
@@ -69,7 +70,7 @@ def compare(
         memory_mib=score.memory_mib,
         delays=delays,
         calls=_beside(score.calls, calls, same_calls and not disturbed),
-        nbytes=_beside(score.nbytes, nbytes, not (pushed and score.workers > 1) and not disturbed),
+        nbytes=_beside(score.nbytes, nbytes, not pushed and not disturbed),
         seconds=_beside(score.total_s, run.seconds, on_cloud and not disturbed),
         usd=_beside(score.usd, usd, on_cloud and not disturbed),
         why=tuple(why),
