@@ -66,8 +66,8 @@ class System:
             node.environments_bytes, Explainer(folder),
         )  # fmt: skip
         self.gateway = Gateway(
-            GATEWAY, gateway, leases=LeaseTable(GATEWAY), known=self.platform.known, post=self.driver.post,
-            clock=clock, place=Place(0, gateways),
+            GATEWAY, gateway, leases=LeaseTable(GATEWAY), known=self.platform.deployments.known,
+            post=self.driver.post, clock=clock, place=Place(0, gateways),
         )  # fmt: skip
         self.driver.register_gateway(GATEWAY, self.gateway)
         self.group: GatewayGroup | None = None
@@ -80,7 +80,7 @@ class System:
                 self.driver.post,
                 self.driver.register_gateway,
             )
-            self.platform.on_known = self.group.know
+            self.platform.deployments.on_known = self.group.know
         self._wires: Gateway | GatewayGroup = self.gateway if self.group is None else self.group
         self.calls = CallDesk(state_dir / "calls.db", calls, GatewayDispatcher(self.gateway), clock)
         self.http = HttpGateway(self.gateway, self.platform, self.calls)
@@ -89,7 +89,7 @@ class System:
         """Starts the node and brings back every deployed function. Raises Unavailable."""
         self.driver.start()
         await self.engine.start()
-        self.platform.restore()
+        self.platform.deployments.restore()
         await self.calls.start()
 
     async def drain(self) -> bool:
@@ -109,7 +109,7 @@ class System:
         self._wires.attach(instance, sock)
 
     def _env_of(self, spec: FunctionSpec) -> dict[str, str]:
-        return self.platform.env_of(spec)
+        return self.platform.deployments.env_of(spec)
 
     def _on_said(self, said: Said) -> None:
         self.logs.add(said.function, said.instance, said.stream, said.lines)

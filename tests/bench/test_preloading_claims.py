@@ -64,3 +64,15 @@ def test_equal_seconds_of_loading_are_on_the_curve_between_two_shares() -> None:
     assert at_loading(curve, 10.0) == 1.0
     assert held([*curve, row("cpu", "fixed", 0.7)], "equal seconds of loading")
     assert not held([*curve, row("cpu", "fixed", 0.5)], "equal seconds of loading")
+
+
+@pytest.mark.parametrize(("apart_s", "holds"), [(2.0, True), (1.5, False)])
+def test_nodes_by_themselves_are_claimed_beside_one_router(apart_s: float, holds: bool) -> None:
+    rows = [
+        row("nodes", "instainfer + faascache", 1.1, nodes=16),
+        row("nodes", "instainfer + faascache, in turn", apart_s, nodes=16),
+        row("nodes", "tyche + faascache", 1.0, nodes=16),
+        row("nodes", "instainfer + fixed", 3.0, nodes=16),
+    ]
+    assert held(rows, "displacing: instainfer + faascache, in turn / tyche + faascache (") is holds
+    assert not held(rows, "displacing: instainfer + faascache / tyche + faascache (")

@@ -82,7 +82,7 @@ def test_a_baseline_builds_the_model_itself(folder: Path) -> None:
         (("pack", "model.py:Net", "x.pack", "--example", "fails"), 2, "no input today"),
         (("pack", "model.py:Net", "x.pack", "--example", "narrow"), 2, "cannot run on what narrow() returns"),
         (("load", "none.pack"), 1, "No such file"),
-        (("load", "model.py"), 1, "neither a pack nor a safetensors file"),
+        (("load", "model.py"), 1, "neither a pack nor a safetensors or torch file"),
         (("load", "ftp://x/y.pack"), 2, "ftp:// is no source"),
         (("load", "model.py", "--strategy", "best"), 2, "no strategy is called 'best'"),
         (("load", "model.py", "--strategy", "pisel"), 2, "give --build FILE:NAME"),

@@ -16,7 +16,9 @@ from tests.e2e.conftest import APPS, Server, all_gone, found_in, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
-HARMFUL = ("loops", "forks", "eats", "fills", "closes", "scribbles", "threads", "daemons", "keeper", "thief")
+HARMFUL = (
+    "loops", "forks", "eats", "fills", "closes", "scribbles", "amid", "threads", "daemons", "keeper", "thief",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,16 @@ def test_one_that_writes_garbage_to_its_sockets(town: Server, what: str) -> None
     with pytest.raises(GlowplugError) as raised:
         town.client.invoke("scribbles", {"what": what})
     assert raised.value.status in (500, 502)
+
+
+@pytest.mark.parametrize("how", ["deaf", "closes", "scribbles"])
+def test_one_that_is_in_a_thread(town: Server, how: str) -> None:
+    """As much is done about it, and the next worker answers."""
+    with pytest.raises(GlowplugError) as raised:
+        town.client.invoke("amid", {"how": how})
+    assert raised.value.status in (500, 502, 504)
+    until(lambda: town.client.describe("amid").in_flight == 0, "its worker is gone")
+    assert town.client.invoke("amid", {"how": "not"}) == "not"
 
 
 def test_one_that_starts_threads(town: Server) -> None:

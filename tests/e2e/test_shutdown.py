@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -83,6 +84,21 @@ def test_a_database_that_is_none(folder: Path) -> None:
     assert done.returncode == 3
     assert "cannot be opened" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_strict_starts_with_nothing_less(folder: Path) -> None:
+    """Not even for a moment: what is deployed there is not brought back."""
+    with serving(folder) as server:
+        server.deploy_some(APPS / "gates.py", "add")
+    journal = folder / "state" / "journal"
+    shutil.rmtree(journal)
+    done = glowplug("serve", "--strict", "--same-user", "--port", "0", "--state-dir", folder / "state")
+    assert done.returncode == 3
+    said = " ".join(done.stderr.split())
+    assert "--strict: this host does not allow" in said
+    assert "own user: no" in said
+    assert "Traceback" not in said
+    assert not any(b"add.default" in part.read_bytes() for part in journal.iterdir())
 
 
 def test_listening_to_others_needs_a_token(folder: Path) -> None:

@@ -55,6 +55,23 @@ def test_the_first_reads_are_small_and_grow() -> None:
     assert [one.nbytes for one in ranges(3000, read_bytes=400)][:4] == [100, 200, 400, 400]
 
 
+def test_reads_before_the_last_unit_are_small_again() -> None:
+    found = cut([(0, 0, 3000), (1, 3000, 1000)], BLOCK, 400)
+    before = [one.nbytes for one in found if one.offset < 3000]
+    assert before[:4] == [100, 200, 400, 400]
+    assert before[-3:] == [200, 100, 100]
+    assert max(one.nbytes for one in found if one.offset >= 3000) == 400
+
+
+def test_a_read_goes_on_to_the_end_of_a_unit_that_is_close() -> None:
+    def sizes(first: int, read_bytes: int) -> list[int]:
+        return [one.nbytes for one in cut([(0, 0, first), (1, 200, 900)], BLOCK, read_bytes)]
+
+    assert sizes(140, 400)[:2] == [140, 200]
+    assert sizes(160, 400)[:1] == [100]
+    assert sizes(140, 120)[:1] == [100], "no more than one read may bring"
+
+
 def test_a_load_is_read_in_the_order_of_need() -> None:
     arbiter = Arbiter()
     arbiter.add(ranges(100, 100, 100), Priority.BATCH)

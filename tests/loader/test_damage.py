@@ -16,8 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glowplug import loader
-from glowplug.loader.format import PREAMBLE_BYTES
+from glowplug.loader.format import BLOCK_BYTES, PREAMBLE_BYTES
+from glowplug.loader.sources.memory import MemorySource
+from tests.depth import examples
 from tests.loader import nets
+from tests.loader.loads import start
 
 pytestmark = pytest.mark.torch
 
@@ -42,7 +45,9 @@ def answer(path: Path) -> Any:
         return model(X)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_changed_byte_is_found_or_without_effect(data: st.DataObject, sound: Path, tmp_path: Path) -> None:
     content = bytearray(sound.read_bytes())
@@ -56,6 +61,50 @@ def test_a_changed_byte_is_found_or_without_effect(data: st.DataObject, sound: P
     except loader.PackCorrupt:
         return
     assert torch.equal(found, answer(sound))
+
+
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_changed_byte_on_the_way_is_found_or_without_effect(data: st.DataObject, sound: Path) -> None:
+    content = bytearray(sound.read_bytes())
+    place = data.draw(st.one_of(st.integers(0, 3000), st.integers(0, len(content) - 1)))
+    content[place] ^= data.draw(st.integers(1, 255))
+    try:
+        loading = start(MemorySource(bytes(content), "damaged.pack"), "streamed")
+        loading.wait()
+    except loader.PackCorrupt:
+        return
+    except loader.WeightsUnreadable:
+        assert place < 8, "it does not look like a pack any more"
+        return
+    with torch.inference_mode():
+        assert torch.equal(loading.model(X), answer(sound))
+
+
+@pytest.mark.parametrize("what", ["blocks", "units"])
+def test_parts_in_another_order_are_damage(what: str, wide: Any) -> None:
+    path, offset, _, _ = wide
+    with loader.open_pack(path) as pack:
+        one, other = pack.info.units[0], pack.info.units[1]
+    length = BLOCK_BYTES if what == "blocks" else min(one.nbytes, other.nbytes)
+    content = bytearray(path.read_bytes())
+    first, second = (slice(offset + unit.offset, offset + unit.offset + length) for unit in (one, other))
+    content[first], content[second] = content[second], content[first]
+    loading = start(MemorySource(bytes(content), "mixed.pack"), "streamed")
+    with pytest.raises(loader.PackCorrupt, match=r"mixed\.pack: unit [01] \(layers: layers"):
+        loading.wait()
+
+
+def test_weights_of_another_pack_are_damage(wide: Any, tmp_path: Path) -> None:
+    """Its header is right, and so are the weights, but for each other."""
+    path, offset, x, _ = wide
+    loader.pack(nets.Wide().eval(), x, tmp_path / "other.pack")
+    content = path.read_bytes()[:offset] + (tmp_path / "other.pack").read_bytes()[offset:]
+    loading = start(MemorySource(content, "mixed.pack"), "streamed")
+    with pytest.raises(loader.PackCorrupt, match=r"mixed\.pack: unit 0"):
+        loading.model(x)
 
 
 def test_every_way_to_cut_is_found(sound: Path, tmp_path: Path) -> None:

@@ -57,8 +57,9 @@ def store(content: bytes, faults: Faults, seed: int, attempts: int = 6) -> Resum
 
 
 def answer(source: ResumingSource, name: str) -> Any:
-    """What the model says, or the error; in a thread that must end."""
+    """What the model says, or the error; in a thread that must end, and so must all those of the load."""
     found: list[Any] = []
+    before = set(threading.enumerate())
 
     def run() -> None:
         try:
@@ -74,6 +75,9 @@ def answer(source: ResumingSource, name: str) -> Any:
     thread.start()
     thread.join(60)
     assert found, "the load neither ended nor failed"
+    for other in set(threading.enumerate()) - before:
+        other.join(60)
+        assert not other.is_alive(), f"{other.name} is left"
     return found[0]
 
 

@@ -7,6 +7,7 @@ why.
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from glowplug.loader.devices import device
 from glowplug.loader.devices.virtual import Profile, VirtualDevice
 from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.pipeline import begin
-from glowplug.loader.sources.base import WeightSource
+from glowplug.loader.sources.base import Advice, WeightSource
 from glowplug.loader.sources.file import open_file
 from glowplug.loader.sources.memory import MemorySource
 from glowplug.loader.strategies import STRATEGIES, strategy
@@ -98,14 +99,6 @@ def test_safetensors_are_loaded_by_the_same_pipeline(packed: Any, name: str, tmp
         assert torch.allclose(model(*inputs), expected)
 
 
-def test_torch_files_are_loaded_too(packed: Any, tmp_path: Path) -> None:
-    build, inputs, path, expected = packed
-    torch.save(loader.load(path).state_dict(), tmp_path / "plain.pt")
-    model = loader.load(tmp_path / "plain.pt", build=build)
-    with torch.inference_mode():
-        assert torch.allclose(model(*inputs), expected)
-
-
 def test_auto_maps_files_and_streams_the_rest() -> None:
     assert strategy("auto", mappable=True).name == "mapped"
     assert strategy("auto", mappable=False).name == "streamed"
@@ -125,10 +118,10 @@ def test_weights_alone_say_what_they_need(packed: Any, tmp_path: Path) -> None:
     from safetensors.torch import save_model
 
     save_model(loader.load(packed[2]), str(tmp_path / "plain.safetensors"))
-    torch.save({}, tmp_path / "plain.pt")
+    torch.save(loader.load(packed[2]).state_dict(), tmp_path / "plain.pt")
     with pytest.raises(ValueError, match=r"plain\.safetensors: it holds weights only.*as build="):
         loader.load(tmp_path / "plain.safetensors")
-    with pytest.raises(loader.WeightsUnreadable, match=r"plain\.pt is no pack.*build="):
+    with pytest.raises(ValueError, match=r"plain\.pt: it holds weights only.*as build="):
         loader.load(tmp_path / "plain.pt")
 
 
@@ -185,6 +178,44 @@ def test_weights_reach_a_device_through_a_small_ring(wide: Any, name: str) -> No
     loading = begin(open_file(path), strategy(name), device=device("virtual"), fetchers=Fetchers())
     with torch.inference_mode():
         assert torch.equal(loading.model(x), expected)
+
+
+class Crowd(MemorySource):
+    """Its reads of weights end when `expected` of them are under way; keeps how many there were at most."""
+
+    advice = Advice(parallel=8, read_bytes=2**22)
+
+    def __init__(self, data: bytes, weights_offset: int, expected: int) -> None:
+        super().__init__(data, "x.pack")
+        self.weights_offset, self.expected = weights_offset, expected
+        self.now = self.most = 0
+        self.changed = threading.Condition()
+
+    def read_into(self, buffer: Any, offset: int, length: int) -> None:
+        if offset >= self.weights_offset:
+            with self.changed:
+                self.now += 1
+                self.most = max(self.most, self.now)
+                self.changed.notify_all()
+                assert self.changed.wait_for(lambda: self.most >= self.expected, 30)
+        super().read_into(buffer, offset, length)
+        with self.changed:
+            self.now -= offset >= self.weights_offset
+
+
+@pytest.mark.parametrize("on", ["cpu", "virtual"])
+@pytest.mark.parametrize(("allowed", "reads"), [(64 * 2**20, 3), (12 * 2**20, 2), (0, 1)])
+def test_no_more_is_under_way_than_was_allowed(wide: Any, on: str, allowed: int, reads: int) -> None:
+    path, offset, x, expected = wide
+    source = Crowd(path.read_bytes(), offset, reads)
+    loading = begin(
+        source, strategy("streamed"), device=device(on), fetchers=Fetchers(), in_flight_bytes=allowed
+    )
+    with torch.inference_mode():
+        assert torch.equal(loading.model(x), expected)
+    loading.wait()
+    assert source.most == reads
+    assert 0 < loading.in_flight_bytes <= max(allowed, 2**22)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

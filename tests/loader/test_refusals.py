@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
+import re
 import resource
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug import loader
+from glowplug.loader import skeleton
 from tests.loader import nets
 
 pytestmark = pytest.mark.torch
@@ -141,6 +144,36 @@ def test_a_skeleton_gets_nothing_but_what_was_allowed(tmp_path: Path) -> None:
     assert not (tmp_path / "touched").exists()
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "arguments"),
+    [
+        ("torch.nn.modules.module", "torch.serialization.io.FileIO", ("touched", "w")),
+        ("torch.nn.modules.module", "torch.serialization.io.open_code", ("touched",)),
+        ("torch.nn.modules.container", "torch.hub.zipfile.ZipFile", ("touched", "w")),
+        ("tests.loader.nets", "torch.serialization.io.FileIO", ("touched", "w")),
+    ],
+)
+def test_an_allowed_module_is_no_way_to_what_it_imported(
+    module: str, name: str, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hostile = pickled_call(module, name, arguments)
+    with pytest.raises(loader.NotRebuildable, match=re.escape(f"names {module}.{name}")):
+        skeleton.load(hostile, [], "bad.pack", only=("tests.loader",))
+    assert not (tmp_path / "touched").exists()
+
+
+def pickled_call(module: str, name: str, arguments: tuple[str, ...]) -> bytes:
+    """A pickle, written by hand, that calls what it names."""
+
+    def text(value: str) -> bytes:
+        return pickle.SHORT_BINUNICODE + bytes([len(value)]) + value.encode()
+
+    called = text(module) + text(name) + pickle.STACK_GLOBAL
+    given = pickle.MARK + b"".join(map(text, arguments)) + pickle.TUPLE
+    return pickle.PROTO + b"\x05" + called + given + pickle.REDUCE + pickle.STOP
+
+
 def test_modules_of_torch_need_no_allowance(tmp_path: Path) -> None:
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2), torch.nn.ReLU()).eval()
     loader.pack(net, torch.zeros(1, 2), tmp_path / "net.pack")
@@ -152,3 +185,9 @@ def test_a_package_of_ones_own_can_be_allowed(tmp_path: Path) -> None:
     with pytest.raises(loader.NotRebuildable, match=r"tests\.loader\.nets\.ConvNet"):
         loader.load(tmp_path / "net.pack", only=())
     assert isinstance(loader.load(tmp_path / "net.pack", only=("tests.loader",)), nets.ConvNet)
+
+
+def test_calls_of_a_pack_that_is_not_trusted_are_not_read(tmp_path: Path) -> None:
+    loader.pack(torch.nn.Linear(2, 2).eval(), torch.zeros(1, 2), tmp_path / "net.pack")
+    with pytest.raises(ValueError, match=r"net\.pack: the calls .* without only="):
+        loader.start_load(tmp_path / "net.pack", only=(), primed=True)

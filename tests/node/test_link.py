@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,31 @@ def test_what_the_peer_does_not_read_waits_in_its_order() -> None:
         await gateway.has(5001)
         assert [message.instance for message in gateway.came] == list(range(5001))
         wire.close_all(gateway.descriptors)
+
+    run(scenario)
+
+
+def test_a_kernel_without_memory_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message is not lost, and those after it do not overtake it."""
+    short = [errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN, errno.ETOOMANYREFS]
+    sent = wire.send_encoded
+
+    def send(*args: Any) -> None:
+        if short:
+            raise OSError(short.pop(0), "as the kernel says it")
+        sent(*args)
+
+    async def scenario(server: End, gateway: End) -> None:
+        monkeypatch.setattr(wire, "send_encoded", send)
+        read, write = os.pipe()
+        os.close(read)
+        server.link.send(Attach(InstanceId(1)), (write,))
+        server.link.send(Drain())
+        await gateway.has(2)
+        assert gateway.came == [Attach(InstanceId(1)), Drain()]
+        wire.close_all(gateway.descriptors)
+        assert not short
+        assert not server.link._outbox
 
     run(scenario)
 

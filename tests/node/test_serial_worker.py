@@ -1,4 +1,5 @@
-"""The usual worker, in a real process: order, errors, deadlines, cancelling, and bodies in shared memory."""
+"""The usual worker, in a real process: order, errors, deadlines, cancelling, and bodies in shared memory;
+what holds in threads too is tested of both."""
 
 from __future__ import annotations
 
@@ -64,6 +65,7 @@ def scribble(x: np.ndarray) -> float:
     return float(x.sum())
 
 
+BOTH = pytest.mark.parametrize("concurrency", [1, 3])
 kept: list[Any] = []
 
 
@@ -140,8 +142,9 @@ def test_an_error_that_is_no_text_is_spelt_out() -> None:
         assert worker.answer(3).value() == "a"
 
 
-def test_a_deadline_that_passed_in_the_socket_is_not_run() -> None:
-    with worker_process(echo) as worker:
+@BOTH
+def test_a_deadline_that_passed_in_the_socket_is_not_run(concurrency: int) -> None:
+    with worker_process(echo, concurrency=concurrency) as worker:
         worker.ask((1, "echo", {"text": "late"}), deadline_s=time.monotonic() - 1)
         worker.ask((2, "echo", {"text": "in time"}), deadline_s=time.monotonic() + 1000)
         assert worker.answer(1).code == "deadline_passed"
@@ -174,9 +177,10 @@ def test_cancels_that_come_before_the_worker_reads_are_kept() -> None:
         assert worker.answer(2).value() == "b"
 
 
-def test_cancelling_at_any_moment_leaves_the_framing_whole() -> None:
+@BOTH
+def test_cancelling_at_any_moment_leaves_the_framing_whole(concurrency: int) -> None:
     """Many requests, each cancelled at a moment that nobody chose: each is answered once, whole."""
-    with worker_process(echo) as worker:
+    with worker_process(echo, concurrency=concurrency) as worker:
         for start in range(0, 600, 20):
             worker.ask(*[(n, "echo", {"text": "x" * 2000}) for n in range(start, start + 20)])
             for number in range(start, start + 20, 3):
@@ -187,9 +191,10 @@ def test_cancelling_at_any_moment_leaves_the_framing_whole() -> None:
                 assert not answer.code or number % 3 == start % 3
 
 
-def test_an_array_in_shared_memory_is_neither_copied_nor_kept() -> None:
+@BOTH
+def test_an_array_in_shared_memory_is_neither_copied_nor_kept(concurrency: int) -> None:
     array = np.arange(150_000, dtype=np.float32).reshape(300, -1)
-    with worker_process(double, mirror, scribble) as worker:
+    with worker_process(double, mirror, scribble, concurrency=concurrency) as worker:
         for number in range(1, 7):
             name = ("double", "mirror", "scribble")[number % 3]
             worker.ask_in_region(number, name, npy(array), content_type=NPY, accept=NPY)
@@ -202,26 +207,29 @@ def test_an_array_in_shared_memory_is_neither_copied_nor_kept() -> None:
                 np.testing.assert_array_equal(found, array * 2 if name == "double" else array)
 
 
-def test_an_array_that_the_function_keeps_stays_what_it_was() -> None:
+@BOTH
+def test_an_array_that_the_function_keeps_stays_what_it_was(concurrency: int) -> None:
     array = np.arange(150_000, dtype=np.float32)
-    with worker_process(keep) as worker:
+    with worker_process(keep, concurrency=concurrency) as worker:
         worker.ask_in_region(1, "keep", npy(array), content_type=NPY)
         answer = worker.answer(1)
         assert (answer.value(), answer.region_free) == (1, False)
 
 
-def test_an_error_lets_go_of_the_array() -> None:
+@BOTH
+def test_an_error_lets_go_of_the_array(concurrency: int) -> None:
     def refuse(x: np.ndarray) -> None:
         raise GlowplugError(f"{x.size} are too many")
 
-    with worker_process(refuse) as worker:
+    with worker_process(refuse, concurrency=concurrency) as worker:
         worker.ask_in_region(1, "refuse", npy(np.zeros(150_000)), content_type=NPY)
         answer = worker.answer(1)
         assert (answer.message, answer.region_free) == ("150000 are too many", True)
 
 
-def test_what_a_long_call_left_is_given_back_when_nothing_comes() -> None:
-    with worker_process(litter) as worker:
+@BOTH
+def test_what_a_long_call_left_is_given_back_when_nothing_comes(concurrency: int) -> None:
+    with worker_process(litter, concurrency=concurrency) as worker:
         worker.ask((1, "litter", {}))
         assert worker.answer(1).value() == 20_000
         until(lambda: private_bytes(worker.pid) < 60 * 10**6, "nothing was given back")

@@ -20,23 +20,23 @@ def test_a_call_is_interrupted_and_its_thread_goes_on() -> None:
             pass
 
     with ThreadPoolExecutor(1) as pool:
-        call = ThreadCall(spin)
-        running = pool.submit(call.run)
+        call = ThreadCall()
+        running = pool.submit(call.run, spin)
         assert entered.wait(30)
         call.interrupt()
         with pytest.raises(RequestCancelled):
             running.result(30)
-        assert pool.submit(ThreadCall(lambda: 5).run).result(30) == 5
+        assert pool.submit(ThreadCall().run, lambda: 5).result(30) == 5
 
 
 def test_a_call_that_was_interrupted_before_it_began_does_not_begin() -> None:
     called = []
-    call = ThreadCall(lambda: called.append(1))
+    call = ThreadCall()
     call.interrupt()
     with pytest.raises(RequestCancelled):
-        call.run()
+        call.run(called.append, 1)
     assert not called
-    ThreadCall(lambda: called.append(2)).run()
+    ThreadCall().run(called.append, 2)
     assert called == [2]
 
 
@@ -44,14 +44,14 @@ def test_an_interruption_hits_its_call_or_nobody() -> None:
     """Short calls, each interrupted about when it ends: either is seen, and nothing of it in the next."""
     with ThreadPoolExecutor(1) as pool:
         for number in range(2000):
-            call = ThreadCall(lambda number=number: sum(range(number % 60)))
-            running = pool.submit(call.run)
+            call = ThreadCall()
+            running = pool.submit(call.run, sum, range(number % 60))
             call.interrupt()
             try:
                 assert running.result(30) == sum(range(number % 60))
             except RequestCancelled:
                 pass
-            assert pool.submit(ThreadCall(lambda: "next").run).result(30) == "next"
+            assert pool.submit(ThreadCall().run, lambda: "next").result(30) == "next"
 
 
 def test_what_no_future_takes_is_another_error() -> None:
@@ -59,4 +59,4 @@ def test_what_no_future_takes_is_another_error() -> None:
         raise StopIteration
 
     with pytest.raises(RuntimeError, match="StopIteration"):
-        ThreadCall(stop).run()
+        ThreadCall().run(stop)

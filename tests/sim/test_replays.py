@@ -43,7 +43,7 @@ def test_a_share_of_a_core_bounds_climbs_ahead() -> None:
 def test_an_oracle_is_certain_of_the_next_call_and_ranks_the_others() -> None:
     oracle = Oracle(calls_s={F: [10.0, 100.0]})
     oracle.observe(F, 10.0)
-    assert oracle.quantile_s(F, 0.5) == pytest.approx(90.0)
+    assert oracle.quantiles(F, 0.0)(0.5) == pytest.approx(90.0)
     assert oracle.needed(F, 95.0, 0.0, 6.0) == 1.0
     assert oracle.needed(F, 20.0, 0.0, 6.0) < oracle.needed(F, 90.0, 0.0, 6.0) < 0.01
     assert oracle.needed(F, 200.0, 0.0, 6.0) == 0.0

@@ -4,10 +4,10 @@ Simulated: the controller and its policies are the live ones, moves take what pr
 (sim/footprints.py). Parts: `table` re-makes the published table; `mix` is four hours of hot, once-a-minute
 and rare functions; `hour` the recorded hour as it is; both beside a policy that knows the trace; `jitter` the
 mix with timers off by up to 20 s; `cpu` the mix with ladder held to shares of a core; `zygote` the mix on
-zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes; `wide` the mix on 16 and 64 nodes
-of the same memory in all; `devices` the hour on 16 virtual GPUs over 4 and 16 nodes; `live` eight functions
-on this machine under three policies, beside what the simulator says of them; `lent` how soon
-memory is back on it that was lent.
+zygotes beside processes; `nodes` tyche and instainfer on 4 and 16 nodes, with one router for all of them and
+with nodes that know nothing of each other; `wide` the mix on 16 and 64 nodes of the same memory in all;
+`devices` the hour on 16 virtual GPUs over 4 and 16 nodes; `live` eight functions on this machine under three
+policies, beside what the simulator says of them; `lent` how soon memory is back on it that was lent.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ from glowplug.bench import (
 )
 from glowplug.bench.kept_runs import KeptRuns
 from glowplug.bench.preloading_cells import (
+    APART,
     AT_CPU,
     CLAIRVOYANT,
     FIXED_RIVALS,
     LADDER,
     LEAST_NODE_BYTES,
-    NODES,
     TABLE,
     TABLE_KEPT,
     Cell,
     node_bytes,
+    on_nodes,
     run_cell,
 )
 from glowplug.bench.preloading_devices import NODES as DEVICE_NODES
@@ -167,9 +168,11 @@ def cells(options: Options) -> Iterator[Cell]:
                     yield Cell("table", system, cluster, hour, 29, seed, trace_class)
         if "nodes" in options.parts:
             for nodes in (4, 16):
-                for system in NODES:
-                    cluster = Cluster(nodes=nodes, memory_share=0.5)
-                    yield Cell("nodes", system, cluster, hour, options.functions, seed)
+                short, ample = Cluster(nodes, memory_share=0.5), Cluster(nodes, memory_share=2.0)
+                for system, router in on_nodes(FIXED_RIVALS[0]):
+                    yield Cell("nodes", system, short, hour, options.functions, seed, router=router)
+                for system, router in on_nodes(FIXED_RIVALS[2], APART):
+                    yield Cell("nodes", system, ample, hour, 29, seed, "normal", router)
         for part, workload, functions, shares in (
             ("mix", mix, options.mix_functions, SHARES),
             ("hour", hour, options.functions, options.hour_shares),

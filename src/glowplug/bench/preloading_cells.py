@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -10,8 +11,9 @@ import msgspec
 import numpy as np
 
 from glowplug.bench.published_preloading import PUBLISHED
+from glowplug.sim.apart import Router, replay_routed
 from glowplug.sim.footprints import PUBLISHED as MODELS
-from glowplug.sim.replays import Cluster, Replayed, System, replay
+from glowplug.sim.replays import Cluster, Replayed, System
 from glowplug.sim.workloads.gaps import classify, variation
 from glowplug.sim.workloads.registry import make_trace
 from glowplug.sim.workloads.reshape import select
@@ -80,11 +82,21 @@ KEPT = ", kept loaded"
 TABLE = tuple(as_published(row.name, row.prewarm, row.eviction, row.preload) for row in PUBLISHED)
 TABLE_KEPT = tuple(keeping(system) for system in TABLE if system.prewarm in ("fixed", "pagurus"))
 """Those of the paper's comparison of 93 %, and of its fairest one."""
-NODES = tuple(
-    make(as_published(f"{preload} + fixed", "fixed", "lru", preload))
-    for make in (lambda system: system, keeping)
-    for preload in ("instainfer", "tyche")
-)
+APART: tuple[Router, ...] = ("in turn", "by home")
+
+
+def on_nodes(host: System, routers: Sequence[Router] = ()) -> Iterator[tuple[System, Router]]:
+    """Who sees its own node only, beside who sees all, on top of `host`; pre-loads displace what was used
+    last, or have free memory only. With one of `routers` the router knows no more than a node does."""
+    for make in (lambda system: system, keeping):
+        for preload in ("instainfer", "tyche"):
+            name = f"{preload} + {host.name}"
+            system = make(as_published(name, host.prewarm, host.eviction, preload))
+            yield system, "knows all"
+            for router in routers if preload == "instainfer" else ():
+                yield msgspec.structs.replace(system, name=f"{system.name}, {router}"), router
+
+
 LEAST_NODE_BYTES = 4 * 10**9
 """Smaller nodes hold two or three models: what happens there says little about how many nodes there are."""
 
@@ -104,11 +116,12 @@ class Cell(msgspec.Struct, frozen=True):
     functions: int
     seed: int
     trace_class: str = "all"
+    router: Router = "knows all"
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
     trace = _trace(cell.workload, cell.functions, cell.trace_class, cell.seed)
-    return _row(cell, trace, replay(trace, cell.system, cell.cluster, seed=cell.seed))
+    return _row(cell, trace, replay_routed(trace, cell.system, cell.cluster, cell.router, seed=cell.seed))
 
 
 @lru_cache(maxsize=2)
@@ -139,6 +152,7 @@ def _row(cell: Cell, trace: Trace, found: Replayed) -> dict[str, Any]:
         "keeps_loaded": system.keeps_loaded,
         "trace": cell.workload.partition(":")[0] + (",jitter" if "jitter" in cell.workload else ""),
         "trace_class": cell.trace_class,
+        "router": cell.router,
         "functions": trace.functions,
         "requests": trace.requests,
         "failed": found.failed,

@@ -10,7 +10,7 @@ import numpy as np
 
 from glowplug.bench import preloading_table
 from glowplug.bench.pairs import PairedRatio, paired_ratio
-from glowplug.bench.preloading_cells import KEPT
+from glowplug.bench.preloading_cells import APART, KEPT
 from glowplug.bench.result import Claim, claim
 
 Row = dict[str, Any]
@@ -158,16 +158,24 @@ def _zygote(rows: Sequence[Row]) -> list[Claim]:
 
 
 def _nodes(rows: Sequence[Row]) -> list[Claim]:
-    """As published, where pre-loads displace what was used last, and with what stays loaded in their way."""
+    """As published, where pre-loads displace what was used last, and with what stays loaded in their way;
+    one router that knows all nodes for both, and none for instainfer."""
     found = []
-    for nodes in sorted({row["nodes"] for row in rows}):
-        here = [row for row in rows if row["nodes"] == nodes]
+    for nodes, host in sorted({(row["nodes"], _host(row)) for row in rows}):
+        here = [row for row in rows if (row["nodes"], _host(row)) == (nodes, host)]
         target = 1.9 if nodes == 16 else 1.0
         for kept, words in (("", "displacing"), (KEPT, "free memory only")):
-            pair = f"instainfer + fixed{kept}", f"tyche + fixed{kept}"
-            if set(pair) <= {row["system"] for row in here}:
-                found.append(_ratio_claim(f"{nodes} nodes, {words}", here, *pair, target))
+            for apart in ("", *(f", {router}" for router in APART)):
+                pair = f"instainfer + {host}{kept}{apart}", f"tyche + {host}{kept}"
+                if set(pair) <= {row["system"] for row in here}:
+                    found.append(_ratio_claim(f"{nodes} nodes, {words}", here, *pair, target))
     return found
+
+
+def _host(row: Row) -> str:
+    """What the policy of a row is on top of."""
+    name: str = row["system"]
+    return name.partition(" + ")[2].partition(",")[0]
 
 
 def _wide(rows: Sequence[Row]) -> list[Claim]:

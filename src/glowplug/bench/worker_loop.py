@@ -40,15 +40,31 @@ def echo(text: str) -> str:
     return text
 
 
+async def echo_async(text: str) -> str:
+    return text
+
+
+def pause(text: str) -> str:
+    """What a call that waits for somebody else costs: it sleeps for a millisecond."""
+    time.sleep(0.001)
+    return text
+
+
 def double(x: np.ndarray) -> np.ndarray:
     return x * 2
 
 
 def cpu_us(
-    call: Callable[..., Any], body: bytes, count: int, together: int, content_type: str = JSON
+    call: Callable[..., Any],
+    body: bytes,
+    count: int,
+    together: int,
+    content_type: str = JSON,
+    at_once: int = 1,
 ) -> float:
     """Microseconds of a worker's processor time for each of `count` requests, of which `together` lie in its
-    socket at once. A body from THRESHOLD_BYTES on travels in shared memory, and only one such at once."""
+    socket at once and `at_once` may run. A body from THRESHOLD_BYTES on travels in shared memory, and only
+    one such at once."""
     data, theirs = socket.socketpair()
     control, their_control = wire.socket_pair()
     told, tell = os.pipe()
@@ -57,7 +73,7 @@ def cpu_us(
         try:
             data.close()
             control.close()
-            _serve(call, theirs, their_control)
+            _serve(call, theirs, their_control, at_once)
             os.write(tell, repr(time.process_time()).encode())  # a child's begins at 0
         finally:
             os._exit(0)
@@ -72,8 +88,10 @@ def cpu_us(
     return took_s / count * 1e6
 
 
-def _serve(call: Callable[..., Any], data: socket.socket, control: socket.socket) -> None:
-    declaration = Declaration(call.__name__, "function", "", "", endpoints=(endpoint_spec(call),))
+def _serve(call: Callable[..., Any], data: socket.socket, control: socket.socket, at_once: int) -> None:
+    declaration = Declaration(
+        call.__name__, "function", "", "", endpoints=(endpoint_spec(call),), target_concurrency=at_once
+    )
     served = Served(None, {call.__name__: call}, None)
     served.routes = Routes(served.endpoints, declaration)
     message = Fork("worker", "measured.default", "", sent_s=time.monotonic())
@@ -112,10 +130,15 @@ def _feed(sock: socket.socket, body: bytes, count: int, together: int, meta: Req
 def main() -> None:
     stream = io.BytesIO()
     np.save(stream, np.zeros(150_000, np.float32))
-    for together in (1, 8, 32):
-        taken_us = cpu_us(echo, b'{"text": "hello there"}', 20_000, together)
-        sys.stdout.write(f"echo, {together:2d} in the socket {taken_us:7.1f} us\n")
-    sys.stdout.write(f"600 KB array, doubled    {cpu_us(double, stream.getvalue(), 2000, 1, NPY):7.1f} us\n")
+    for call, at_once in ((echo, 1), (echo, 4), (pause, 4), (echo_async, 4)):
+        for together in (1, 8, 32):
+            body, count = b'{"text": "hello there"}', 20_000 if call is not pause else 2000
+            taken_us = cpu_us(call, body, count, together, at_once=at_once)
+            what = f"{call.__name__}, {at_once} at once, {together:2d} in the socket"
+            sys.stdout.write(f"{what:42s}{taken_us:7.1f} us\n")
+    sys.stdout.write(
+        f"{'600 KB array, doubled':42s}{cpu_us(double, stream.getvalue(), 2000, 1, NPY):7.1f} us\n"
+    )
 
 
 if __name__ == "__main__":

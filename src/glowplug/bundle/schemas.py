@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bundle.askable import check_arguments
 from glowplug.core.specs import Declaration, Schemas
 
 _MAX_CHARS = 16_384
@@ -30,7 +31,8 @@ _PERHAPS_STREAMS = (collections.abc.Iterable, collections.abc.AsyncIterable)
 
 
 def with_schemas(declaration: Declaration, target: Any) -> Declaration:
-    """The declaration with the schema of each of its endpoints, as far as its annotations say."""
+    """The declaration with the schema of each of its endpoints, as far as its annotations say. Raises
+    InvalidDeclaration when no request could bring what one of them takes."""
     from glowplug.handles import endpoints_of
 
     calls: dict[str, tuple[Callable[..., Any], int]]
@@ -38,6 +40,8 @@ def with_schemas(declaration: Declaration, target: Any) -> Declaration:
         calls = {name: (endpoint.method, 1) for name, endpoint in endpoints_of(target).items()}
     else:
         calls = {declaration.endpoints[0].name: (target, 0)}
+    for call, skip in calls.values():
+        check_arguments(call, skip)
     specs = tuple(
         msgspec.structs.replace(spec, schema=endpoint_schema(*calls[spec.name], spec.max_batch > 1))
         for spec in declaration.endpoints

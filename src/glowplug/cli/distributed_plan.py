@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -91,8 +92,6 @@ def plan(
     from glowplug.policy.plans.chooser import choose
 
     terms = terms_of(objective, deadline, budget, memory_per_worker, workers, channels, plans, delays)
-    if slowdown <= 0:
-        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0", "slowdown")
     problem = problem_of(network_of(model), samples, terms, cache or kept(), slowdown=slowdown)
     choice = choose(problem, terms)
     if json:
@@ -115,6 +114,8 @@ def terms_of(
         unknown = [each for each in given if each not in known[name]]
         if unknown:
             raise InvalidArguments(f"--{name} {' '.join(unknown)}: there are {', '.join(known[name])}", name)
+    if budget is not None and not 0 <= budget < inf:
+        raise InvalidArguments(f"--budget {budget}: it is so many dollars", "budget")
     if not workers or min(workers) < 1:
         raise InvalidArguments(f"--workers {' '.join(map(str, workers))}: each is at least 1", "workers")
     table = price_table()
@@ -141,6 +142,8 @@ def problem_of(
 
     if samples < 1:
         raise InvalidArguments(f"--samples {samples}: a batch has at least one", "samples")
+    if not 0 < slowdown < inf:
+        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0, and finite", "slowdown")
     with errors.status("how fast this machine is") as status:
         machine = replace(calibrate(network), slowdown=slowdown)
         cut = terms.workers if {"rows", "hybrid"} & set(terms.plans) else ()

@@ -100,6 +100,9 @@ def _memory() -> Finding:
 
 def _disk(folder: Path) -> Finding:
     place = next(p for p in (folder, *folder.parents) if p.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        advice = "give doctor and serve a --state-dir that can be written"
+        return Finding("disk", "bad", f"the state has no place: {place} cannot be written", advice)
     free = shutil.disk_usage(place).free
     state = "ok" if free > 5 * 10**9 else "weak"
     return Finding("disk", state, f"{show_bytes(free)} free at {place}")
@@ -159,10 +162,16 @@ def _cards() -> Finding:
 
 def _isolation() -> list[Finding]:
     """What an agent finds, found by a process that does to itself what an agent does."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _EXAMINE], capture_output=True, text=True, check=False,
-        timeout=_EXAMINE_S,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _EXAMINE], capture_output=True, text=True, check=False,
+            timeout=_EXAMINE_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        found = f"to find out took more than {_EXAMINE_S} s"
+        return [
+            Finding("isolation", "bad", found, "an agent may not start either: try when less is going on")
+        ]
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         return [Finding("isolation", "bad", last, "the agent would not start either")]

@@ -146,6 +146,7 @@ def load(
         "source": source, "strategy": found.strategy,
         "first_answer_s": found.end_s if prime is not None else None,
         **{f"{stage}_s": found.busy_s(stage) for stage in ("build", "fetch", "apply", "compute")},
+        "in_flight_bytes": loading.in_flight_bytes,
         "utilisation_union": found.utilisation_union, "utilisation_compute": found.utilisation_compute,
     }  # fmt: skip
     if json:
@@ -157,6 +158,7 @@ def load(
     for key, value in facts.items():
         if key.endswith("_s") and value is not None:
             table.add_row(key.removesuffix("_s").replace("_", " "), show_seconds(float(str(value))))
+    table.add_row("in flight, at most", show_bytes(loading.in_flight_bytes))
     table.add_row("busy, any stage", f"{found.utilisation_union:.0%}")
     table.add_row("busy, compute", f"{found.utilisation_compute:.0%}")
     console.print(table)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from glowplug.answer import Answer, Stream
 from glowplug.call import Call
 from glowplug.client.administration import Administration
+from glowplug.client.beside import Beside
 from glowplug.client.connection import ConnectionLost, raise_error
 from glowplug.core.bodies import JSON, encode_arguments
 from glowplug.core.calls import CallRecord
@@ -98,17 +100,20 @@ class Client(Administration):
         are returned in their places."""
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
-        pool = ThreadPoolExecutor(concurrency, "glowplug-map")
+        beside = Beside(concurrency, "glowplug-map")
         asked: deque[Future[Any]] = deque()
         try:
             for given in arguments:
-                asked.append(pool.submit(self.invoke, function, given, endpoint, timeout_s=timeout_s))
+                ask = partial(self.invoke, function, given, endpoint, timeout_s=timeout_s)
+                asked.append(beside.submit(ask))
                 if len(asked) == concurrency:
                     yield _outcome(asked.popleft(), return_exceptions)
             while asked:
                 yield _outcome(asked.popleft(), return_exceptions)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in asked:
+                future.cancel()
+            beside.close()
 
     def spawn(
         self,

@@ -59,6 +59,8 @@ class Context:
         "idled",
         "invoked",
         "moved",
+        "needed_at_s",
+        "needed_soon",
         "now_s",
         "out",
         "policies",
@@ -83,6 +85,9 @@ class Context:
         self.moved: dict[DeviceId, None] = {}
         self.preload_check = False
         self.invoked: dict[InstanceId, None] = {}
+        self.needed_soon: dict[FunctionId, float] = {}
+        self.needed_at_s = 0.0
+        """Chances that were worked out at that time, since arrivals were learned from last (worth.py)."""
         self.fleet_view: FleetView | None = None
         """Made by control.fleet.schedule when it is first needed."""
 

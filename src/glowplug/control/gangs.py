@@ -28,6 +28,8 @@ def weights_keys(version: Version, node: NodeId) -> tuple[str, ...]:
 
 def need_bytes(c: Context, version: Version, node: NodeId) -> int:
     """What all parts of one more gang would take there, beside its head."""
+    if not parts_of(version):
+        return 0
     return whole_bytes(c, version) - sum(
         part.weight_bytes
         for part, key in zip(parts_of(version), weights_keys(version, node), strict=True)

@@ -229,6 +229,7 @@ def tidy(c: Context, function: Function) -> None:
             prewarm.forget(function.id)
         c.clear_timer(f"prewarm:{function.id}")
         c.policies.predictors.forget(function.id)
+        c.needed_soon.pop(function.id, None)
         c.store.preloads.forget(function.id)
         c.store.homes.pop(function.id, None)
         c.store.fleet.tally.forget(function.id)

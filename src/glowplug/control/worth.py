@@ -119,7 +119,15 @@ def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> flo
     wants to know."""
     if not policy.timely:
         return 0.0
-    return c.policies.predictors.needed(function, c.now_s, 0.0, c.settings.preload_horizon_s)
+    known = c.needed_soon
+    if c.needed_at_s != c.now_s:
+        known.clear()
+        c.needed_at_s = c.now_s
+    needed = known.get(function)
+    if needed is None:
+        horizon_s = c.settings.preload_horizon_s
+        needed = known[function] = c.policies.predictors.needed(function, c.now_s, 0.0, horizon_s)
+    return needed
 
 
 def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:

@@ -84,12 +84,16 @@ class LocalEngine:
         self._emit = emit
 
     async def start(self) -> None:
-        """Starts the agent and waits until it is ready. Raises Unavailable when it does not come up."""
+        """Starts the agent and waits until it is ready. Raises Unavailable when it does not come up, or when
+        it has not all that `strict` asks for: before any code of a user's can run."""
         self._spawn()
         try:
             await asyncio.wait_for(self._ready.wait(), 30)
         except TimeoutError:
             raise Unavailable("the node's agent did not start within 30 s; see the server's log") from None
+        weak = [f"{name}: {word}" for name, word in self.isolation.items() if word.startswith("no")]
+        if self.settings.strict and weak:
+            raise Unavailable("--strict: this host does not allow what isolation needs. " + "; ".join(weak))
 
     def submit(self, command: Command) -> None:
         if not isinstance(command, (Build, Climb)):

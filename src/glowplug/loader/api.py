@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.construct import without_init
+from glowplug.loader.destination import IN_FLIGHT_BYTES
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
 from glowplug.loader.pipeline import Build, Loading, begin
@@ -54,6 +56,8 @@ def load(
     *,
     build: Build | None = None,
     priority: Priority = Priority.INTERACTIVE,
+    weight: float = 1.0,
+    in_flight_bytes: int = IN_FLIGHT_BYTES,
     arena: Arena = NO_ARENA,
     only: Sequence[str] | None = None,
     verify: bool = False,
@@ -63,16 +67,17 @@ def load(
 
     `path` is a file or an address (`s3://bucket/vgg16.pack`, `https://...`); `options` are its source's. The
     object comes back before its weights are there: a pass over it overlaps their arrival, and whatever uses a
-    weight that is missing waits for it. `arena` lends memory that was touched before. Do not fork meanwhile;
-    `start_load` tells when it is over. What is streamed is checked for damage as it arrives, what is mapped
-    only with `verify`, and then all of it is read.
+    weight that is missing waits for it. Loads share the line by their class, those of one class by `weight`;
+    this one has at most `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was
+    touched before. Do not fork meanwhile; `start_load` tells when it is over. What is streamed is checked
+    for damage as it arrives, what is mapped only with `verify`, and then all of it is read.
 
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull,
     SourceError, OSError; ValueError for an unknown name. What goes wrong later is raised by who waits.
     """
-    if build is not None and Path(path).suffix.lower() in TORCH_SUFFIXES:
+    if build is not None and device == "cpu" and _is_old_checkpoint(Path(path)):
         return _load_checkpoint(Path(path), build)
     return start_load(
         path,
@@ -80,6 +85,8 @@ def load(
         strategy,
         build=build,
         priority=priority,
+        weight=weight,
+        in_flight_bytes=in_flight_bytes,
         arena=arena,
         only=only,
         verify=verify,
@@ -94,6 +101,8 @@ def start_load(
     *,
     build: Build | None = None,
     priority: Priority = Priority.INTERACTIVE,
+    weight: float = 1.0,
+    in_flight_bytes: int = IN_FLIGHT_BYTES,
     arena: Arena = NO_ARENA,
     watched: bool = False,
     only: Sequence[str] | None = None,
@@ -112,6 +121,8 @@ def start_load(
         device=device_called(device),
         build=build,
         priority=priority,
+        weight=weight,
+        in_flight_bytes=in_flight_bytes,
         arena=arena,
         watched=watched,
         only=only,
@@ -120,8 +131,13 @@ def start_load(
     )
 
 
+def _is_old_checkpoint(path: Path) -> bool:
+    """Whether this is a file of torch before 1.6, which is no archive."""
+    return path.suffix.lower() in TORCH_SUFFIXES and path.is_file() and not zipfile.is_zipfile(path)
+
+
 def _load_checkpoint(path: Path, build: Build) -> Any:
-    """A torch file says nothing before it is opened whole: its tensors are mapped and assigned."""
+    """It says nothing before it is read whole."""
     state = read_state_dict(path)
     with without_init():
         model = build()

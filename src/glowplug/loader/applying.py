@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from glowplug.loader.contents import Contents
+from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.fitting import Fit
 from glowplug.loader.gates import Gates
 from glowplug.loader.rebuild import tensors_by_unit
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
 class Applier:
     """Applies units as they arrive, in a thread of its own or in the caller's.
 
-    `arrived` may be called from any thread, also before the model is built. Ends with its gates all open or
-    failed.
+    `source` is named in errors. `arrived` may be called from any thread, also before the model is built.
+    Ends with its gates all open or failed.
     """
 
     def __init__(
-        self, contents: Contents, gates: Gates, recorder: Recorder, *, copy: bool, ordered: bool
+        self, contents: Contents, gates: Gates, recorder: Recorder, source: str, *, copy: bool, ordered: bool
     ) -> None:
         self._contents = contents
+        self._source = source
         self._gates = gates
         self._recorder = recorder
         self._copy = copy
@@ -61,6 +63,8 @@ class Applier:
         inside = tensors_by_unit(header)
         left = len(header.units)
         held: set[int] = set()
+        given: dict[int, tuple[int, int]] = {}
+        """By the model's own tensor: which of the file it got, and from which unit."""
         expected = 0
         with torch.no_grad():
             while left:
@@ -79,14 +83,18 @@ class Applier:
                         if self._copy:
                             self._gates.use(one)
                         for number in inside[one]:
-                            self._apply(fitted, number, tensors[number])
+                            if fitted.own[number] is None:
+                                continue
+                            first = given.setdefault(id(fitted.own[number]), (number, one))
+                            if first[0] == number:
+                                self._apply(fitted, number, tensors[number])
+                            else:
+                                self._require_same(first, (number, one), tensors)
                     self._gates.open(one)
                     left -= 1
 
     def _apply(self, fitted: Fit, number: int, value: Tensor) -> None:
         own, slots = fitted.own[number], fitted.slots[number]
-        if own is None:
-            return
         if self._copy:
             own.data.copy_(value)
             return
@@ -96,6 +104,20 @@ class Applier:
         made = dict.__getitem__(held, first.name)
         for other in slots[1:]:  # tied tensors stay one tensor
             other.module.__dict__["_parameters" if other.parameter else "_buffers"][other.name] = made
+
+    def _require_same(
+        self, first: tuple[int, int], second: tuple[int, int], tensors: Sequence[Tensor]
+    ) -> None:
+        """A file may hold a tied tensor under each of its names. Raises WeightsMismatch if they differ."""
+        import torch
+
+        for _, unit in (first, second):
+            self._gates.use(unit)
+        one, other = tensors[first[0]], tensors[second[0]]
+        if one.data_ptr() != other.data_ptr() and not torch.equal(one, other):
+            names = [self._contents.header.tensors[number].name for number, _ in (first, second)]
+            line = f"{names[1]}: is tied to {names[0]} in the module, but the file has other values for it"
+            raise WeightsMismatch(self._source, [line])
 
 
 def names_by_unit(contents: Contents) -> Sequence[Sequence[str]]:

@@ -195,21 +195,36 @@ def cut(units: Sequence[tuple[int, int, int]], block_bytes: int, read_bytes: int
     """The ranges of a load, from its units' (number, offset, bytes) in the order of need.
 
     The first reads are small, so that the computation starts early; then up to `read_bytes` at once, over
-    the gaps between units.
+    the gaps between units; and small again before the last unit, for what they bring is still to be computed
+    when that has come. A read goes on to the end of a unit that is close: without it the unit is of no use.
     """
     ranges: list[Range] = []
     group: list[Block] = []
     limit = block_bytes
+    left = sum(nbytes for _, _, nbytes in units[:-1])
     for unit, start, nbytes in units:
-        for number, offset in enumerate(range(start, start + nbytes, block_bytes)):
-            block = Block(unit, number, offset, min(block_bytes, start + nbytes - offset))
-            if group and (block.offset + block.nbytes - group[0].offset > limit or _apart(group[-1], block)):
+        end = start + nbytes
+        for number, offset in enumerate(range(start, end, block_bytes)):
+            block = Block(unit, number, offset, min(block_bytes, end - offset))
+            if group and (_apart(group[-1], block) or not _fits(group, block, end, limit, read_bytes)):
                 ranges.append(_range(group))
                 group, limit = [], min(read_bytes, 2 * limit)
+                if left > 0:
+                    limit = min(limit, max(block_bytes, left // 2))
             group.append(block)
+            left -= block.nbytes
     if group:
         ranges.append(_range(group))
     return ranges
+
+
+def _fits(group: Sequence[Block], block: Block, unit_end: int, limit: int, read_bytes: int) -> bool:
+    """Whether the block may be read with those before it; so may one with which, or soon after which, the
+    unit that they began ends."""
+    begin = group[0].offset
+    if block.offset + block.nbytes - begin <= limit:
+        return True
+    return block.unit == group[-1].unit and unit_end - begin <= min(read_bytes, 3 * limit // 2)
 
 
 def _apart(one: Block, other: Block) -> bool:

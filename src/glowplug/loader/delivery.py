@@ -29,6 +29,8 @@ class Delivery:
         to: Destination,
         strategy: Strategy,
         priority: Priority,
+        weight: float,
+        parallel: int,
         gates: Gates,
         recorder: Recorder,
         fetchers: Fetchers,
@@ -47,8 +49,7 @@ class Delivery:
         self._is_scheduled = strategy.scheduled
         self._units = contents.header.units
         self._fetch = Fetch(to.source, contents, to.sink, self._arrived, self._failed, self._finish, recorder)
-        parallel = strategy.parallel or source.advice.parallel
-        self._number = fetchers.start(self._fetch, priority, parallel=parallel)
+        self._number = fetchers.start(self._fetch, priority, weight=weight, parallel=parallel)
         if strategy.scheduled:
             gates.on_stall = self._stalled
 
@@ -70,6 +71,11 @@ class Delivery:
     def done(self) -> bool:
         """Whether every weight is in its place."""
         return self._gates.opened and self.landed.is_set()
+
+    @property
+    def most_bytes(self) -> int:
+        """The most that was under way at once."""
+        return self._fetch.most_bytes
 
     def wait(self) -> None:
         """Returns when every weight is in its place, on a device too. Raises the error with which the load

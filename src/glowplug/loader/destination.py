@@ -10,9 +10,19 @@ from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.contents import Contents
 from glowplug.loader.devices.base import Device
 from glowplug.loader.mapping_source import map_weights
-from glowplug.loader.sinks import DeviceSink, HostSink, MappedDeviceSink, Sink
+from glowplug.loader.sinks import READ_BYTES, DeviceSink, HostSink, MappedDeviceSink, Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.strategies import Strategy
+
+IN_FLIGHT_BYTES = 64 * 2**20
+"""What one load may have under way, unless it is told otherwise."""
+
+
+def reads_at_once(strategy: Strategy, source: WeightSource, in_flight_bytes: int) -> int:
+    """How many keep the source busy, within `in_flight_bytes`: to a device one more is on its way. At least
+    one.
+    """
+    return max(1, min(strategy.parallel or source.advice.parallel, in_flight_bytes // READ_BYTES - 1))
 
 
 class Destination(NamedTuple):
@@ -26,9 +36,9 @@ class Destination(NamedTuple):
 
 
 def destination(
-    source: WeightSource, contents: Contents, strategy: Strategy, device: Device, arena: Arena
+    source: WeightSource, contents: Contents, strategy: Strategy, device: Device, arena: Arena, parallel: int
 ) -> Destination:
-    """Room for the contents' weights, as the strategy wants it.
+    """Room for the contents' weights, as the strategy wants it, to which `parallel` reads go at once.
 
     Raises DeviceFull, what the device raises, and ValueError for a source that cannot be mapped; then nothing
     is held.
@@ -44,8 +54,7 @@ def destination(
     if on_host:
         lender = arena if strategy.recycled else NO_ARENA
         return Destination(HostSink(lender.lend(nbytes)), source)
-    slots = (strategy.parallel or source.advice.parallel) + 1
-    return _on_device(device, nbytes, source, lambda room: DeviceSink(device, room, slots))
+    return _on_device(device, nbytes, source, lambda room: DeviceSink(device, room, parallel + 1))
 
 
 def _on_device(device: Device, nbytes: int, source: WeightSource, sink: Callable[[Any], Sink]) -> Destination:

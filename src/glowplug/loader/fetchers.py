@@ -98,22 +98,26 @@ class Fetchers:
         return self._fetches.pop(number, None)
 
     def _staff(self, kind: Priority) -> None:
-        """Sees that enough threads serve this class, as far as there can be more; holds the lock. Raises
-        RuntimeError when there can be none."""
+        """Sees that enough threads serve this class, as far as there can be more: starts one, which starts
+        the next, so that whoever builds does not wait for all. Holds the lock. Raises RuntimeError when
+        there can be none."""
         wanted = sum(most for priority, most in self._parallel.values() if priority == kind)
-        for _ in range(min(self._limits[kind], wanted) - self._running[kind]):
-            name = f"fetch-{next(self._numbers)}"
-            thread = threading.Thread(target=self._work, args=(kind,), name=name, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                if not self._running[kind]:
-                    raise
-                return
-            self._running[kind] += 1
+        if self._running[kind] >= min(self._limits[kind], wanted):
+            return
+        name = f"fetch-{next(self._numbers)}"
+        thread = threading.Thread(target=self._work, args=(kind,), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._running[kind]:
+                raise
+            return
+        self._running[kind] += 1
 
     def _work(self, kind: Priority) -> None:
         _stand_back(kind)
+        with self._condition:
+            self._staff(kind)
         while (job := self._next(kind)) is not None:
             fetch = self._fetches.get(job.load)
             if fetch is not None:

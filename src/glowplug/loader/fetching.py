@@ -47,6 +47,9 @@ class Fetch:
         self._failed = failed
         self._finished = finished
         self._reading = 0
+        self._reading_bytes = 0
+        self.most_bytes = 0
+        """The most that was under way at once."""
         self._recorder = recorder
         self._left = [-(-unit.nbytes // BLOCK_BYTES) for unit in units]
         self._missing = sum(1 for left in self._left if left)
@@ -67,6 +70,8 @@ class Fetch:
             if self.over.is_set():
                 return
             self._reading += 1
+            self._reading_bytes += one.nbytes
+            self.most_bytes = max(self.most_bytes, self._reading_bytes)
         try:
             start_s = self._read(one)
             end_s = time.perf_counter()
@@ -77,7 +82,7 @@ class Fetch:
         except BaseException as error:
             self.fail(error)
         finally:
-            self._end()
+            self._end(one.nbytes)
 
     def fail(self, error: BaseException) -> None:
         """No more reads begin; whoever waits is told why. After the end it does nothing."""
@@ -127,10 +132,11 @@ class Fetch:
         if whole:
             self._arrived(unit)
 
-    def _end(self) -> None:
+    def _end(self, nbytes: int = 0) -> None:
         """A read ended; with the last one of all, so does the fetch."""
         with self._lock:
             self._reading -= 1
+            self._reading_bytes -= nbytes
             if not self._missing:
                 self.over.set()
             finished = self.over.is_set() and not self._reading

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.format import TensorEntry
 from glowplug.loader.roots import held_tensors, tensor_names
+from glowplug.loader.weights import PARALLEL_PREFIX
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,8 +62,10 @@ def fit(model: Module, entries: Sequence[TensorEntry], source: str) -> Fit:
     problems: list[str] = []
     found: set[int] = set()
     own: list[Any] = []
+    parallel = _from_parallel([entry.name for entry in entries], aliases)
     for entry in entries:
-        number = aliases.get(entry.name) if entry.name else None
+        name = entry.name.removeprefix(PARALLEL_PREFIX) if parallel else entry.name
+        number = aliases.get(name) if name else None
         if entry.name and number is None:
             problems.append(
                 f"{entry.name}: unexpected; the file has {_shown(entry)}, the module nothing of this name"
@@ -85,6 +88,11 @@ def fit(model: Module, entries: Sequence[TensorEntry], source: str) -> Fit:
     if problems:
         raise WeightsMismatch(source, problems)
     return Fit(own, [slots[id(tensor)] if tensor is not None else [] for tensor in own])
+
+
+def _from_parallel(given: Sequence[str], expected: Container[str]) -> bool:
+    """Whether the names are those of a module that was trained on several devices."""
+    return bool(given) and all(name.startswith(PARALLEL_PREFIX) and name not in expected for name in given)
 
 
 def _shown(entry: TensorEntry) -> str:

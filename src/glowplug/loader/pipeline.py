@@ -24,7 +24,7 @@ from glowplug.loader.construct import without_init
 from glowplug.loader.construction import Construction
 from glowplug.loader.contents import Contents, read_contents
 from glowplug.loader.delivery import Delivery
-from glowplug.loader.destination import destination
+from glowplug.loader.destination import IN_FLIGHT_BYTES, destination, reads_at_once
 from glowplug.loader.devices.base import Device
 from glowplug.loader.errors import LoadStopped
 from glowplug.loader.fetchers import FETCHERS, Fetchers
@@ -52,6 +52,8 @@ class Loading:
         source: WeightSource,
         strategy: Strategy,
         priority: Priority,
+        weight: float,
+        in_flight_bytes: int,
         fetchers: Fetchers,
         watched: bool,
         start_s: float,
@@ -63,6 +65,8 @@ class Loading:
         self._source = source
         self._fetchers = fetchers
         self._priority = priority
+        self._weight = weight
+        self._parallel = reads_at_once(strategy, source, in_flight_bytes)
         self._watched = watched
         self._faults = False
         """Whether the kernel brings a page when somebody touches it."""
@@ -80,6 +84,11 @@ class Loading:
     ) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
         try:
+            if primed and only is not None:
+                raise ValueError(
+                    f"{self._source.name}: the calls that it was packed with name what they like: they are "
+                    "read for packs that are trusted, without only="
+                )
             with self._recorder.during("fetch"):
                 contents = self.contents = read_contents(self._source, primed=primed)
             constructed = contents.skeleton is None or self.strategy.structure == "constructed"
@@ -94,15 +103,15 @@ class Loading:
                 # What lies on the node's own disk was checked when it came there.
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
-            to = destination(self._source, contents, self.strategy, device, arena)
+            to = destination(self._source, contents, self.strategy, device, arena, self._parallel)
         except BaseException:
             self._source.close()
             raise
         if device.name != "cpu":
             self._gates.guard = to.sink.guard
         self._delivery = Delivery(
-            self._source, contents, to, self.strategy, self._priority, self._gates, self._recorder,
-            self._fetchers,
+            self._source, contents, to, self.strategy, self._priority, self._weight, self._parallel,
+            self._gates, self._recorder, self._fetchers,
         )  # fmt: skip
         try:
             if constructed:
@@ -133,8 +142,9 @@ class Loading:
         """The papers' way: a model that its own code builds, and tensors that take their places in it."""
         strategy, recorder, contents, delivery = self.strategy, self._recorder, self.contents, self._delivery
         applier = Applier(
-            contents, self._gates, recorder, copy=strategy.apply == "copy", ordered=strategy.ordered
-        )
+            contents, self._gates, recorder, self._source.name, copy=strategy.apply == "copy",
+            ordered=strategy.ordered,
+        )  # fmt: skip
         delivery.on_arrival, delivery.on_failure = applier.arrived, applier.cancel
         if strategy.fetch in ("at_once", "mapped"):
             delivery.release_all()
@@ -179,6 +189,12 @@ class Loading:
         """Whether every weight is in its place."""
         return self._delivery.done
 
+    @property
+    def in_flight_bytes(self) -> int:
+        """The most that was under way at once. It takes memory beside the model's own where the source
+        answers into its own, and on the way to a device."""
+        return self._delivery.most_bytes
+
     def prime(self) -> Prime | None:
         """The calls that the object was packed with. None where there are none, or were not asked for."""
         data = self.contents.prime
@@ -211,6 +227,8 @@ def begin(
     device: Device,
     build: Build | None = None,
     priority: Priority = Priority.INTERACTIVE,
+    weight: float = 1.0,
+    in_flight_bytes: int = IN_FLIGHT_BYTES,
     arena: Arena = NO_ARENA,
     fetchers: Fetchers = FETCHERS,
     watched: bool = False,
@@ -218,14 +236,18 @@ def begin(
     primed: bool = False,
     verify: bool = False,
 ) -> Loading:
-    """Starts a load and returns when its object is built. `watched` records when each unit was first used,
-    at a small cost to each use. `only` names the modules that a skeleton may take classes from, beside
-    torch.nn's; None allows any. `primed` reads the calls for `Loading.prime` as well, before anything else.
+    """Starts a load and returns when its object is built. Of what its class has of the line it gets a share
+    by `weight`. No more than `in_flight_bytes` are under way at once, or one read and its copy. `watched`
+    records when each unit was first used, at a small cost to each use. `only` names the modules that a
+    skeleton may take classes from, beside torch.nn's; None allows any. `primed` reads the calls for
+    `Loading.prime` as well, before anything else.
     `verify` checks also what is mapped.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
-    the source and `build` raise, and ValueError for a strategy that needs what is not given.
+    the source and `build` raise, and ValueError for a strategy that needs what is not given, and for `primed`
+    with `only`.
     """
-    loading = Loading(source, strategy, priority, fetchers, watched, time.perf_counter())
+    started_s = time.perf_counter()
+    loading = Loading(source, strategy, priority, weight, in_flight_bytes, fetchers, watched, started_s)
     loading.run(build, device, arena, only, primed, verify)
     return loading

@@ -101,12 +101,10 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if self._only is not None and (module, name) not in _HARMLESS:
-            found = (
-                super().find_class(module, name)
-                if _within(module, ("torch.nn.modules", *self._only))
-                else None
-            )
-            if not isinstance(found, type):
+            allowed = ("torch.nn.modules", *self._only)
+            found = super().find_class(module, name) if _within(module, allowed) else None
+            # A name may lead on through what its module imported: the class itself must be one of these.
+            if not isinstance(found, type) or not _within(found.__module__, allowed):
                 raise Forbidden(f"its skeleton names {module}.{name}, which is not among what was allowed")
             return found
         return super().find_class(module, name)

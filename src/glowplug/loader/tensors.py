@@ -142,7 +142,7 @@ def _entry(tensor: Tensor, name: str, storage: int, run: Run) -> TensorEntry:
         shape=tuple(tensor.shape),
         storage=storage,
         start=start,
-        stride=None if tuple(tensor.stride()) == _row_major(tensor.shape) else tuple(tensor.stride()),
+        stride=None if tuple(tensor.stride()) == row_major(tensor.shape) else tuple(tensor.stride()),
         parameter=isinstance(tensor, torch.nn.Parameter),
         requires_grad=tensor.requires_grad,
     )
@@ -170,10 +170,10 @@ def views(header: Header, weights: memoryview | Tensor | None, path: str) -> lis
             dtype: torch.dtype = getattr(torch, entry.dtype)
             count = entry.numel
             if count == 0 or weights is None:
-                tensor = torch.empty_strided(
-                    entry.shape, entry.stride or _row_major(entry.shape), dtype=dtype
-                )
+                tensor = torch.empty_strided(entry.shape, entry.stride or row_major(entry.shape), dtype=dtype)
             elif entry.stride is None and entry.storage not in shared:
+                if (entry.start + count) * dtype.itemsize > storage.nbytes:
+                    raise ValueError(f"it reaches past its storage of {storage.nbytes} bytes")
                 tensor = flat(dtype, count, storage.offset + entry.start * dtype.itemsize)
                 if len(entry.shape) != 1:
                     tensor = tensor.view(entry.shape)
@@ -183,7 +183,7 @@ def views(header: Header, weights: memoryview | Tensor | None, path: str) -> lis
                 whole = storage.nbytes // dtype.itemsize * dtype.itemsize
                 typed = bases[entry.storage][:whole].view(dtype)
                 tensor = typed.as_strided(
-                    entry.shape, entry.stride or _row_major(entry.shape), typed.storage_offset() + entry.start
+                    entry.shape, entry.stride or row_major(entry.shape), typed.storage_offset() + entry.start
                 )
         except (AttributeError, RuntimeError, ValueError, TypeError) as error:
             raise PackCorrupt(f"{path}: tensor {entry.name!r} cannot be mapped: {error}") from error
@@ -200,7 +200,7 @@ def _shared_storages(header: Header) -> set[int]:
     return {storage for storage, count in users.items() if count > 1}
 
 
-def _row_major(shape: Sequence[int]) -> tuple[int, ...]:
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
     strides: list[int] = []
     step = 1
     for size in reversed(shape):

@@ -7,7 +7,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glowplug.loader.errors import WeightsMismatch, WeightsUnreadable
 
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+T = TypeVar("T")
+
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PARALLEL_PREFIX = "module."
+PARALLEL_PREFIX = "module."
+"""What DataParallel and DistributedDataParallel put before every name."""
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -69,21 +72,20 @@ def _read_torch(file: Path) -> dict[str, Tensor]:
         raise WeightsUnreadable(
             f"{file} is truncated or no torch weights file ({reason[0]}); download or save it again"
         ) from error
-    return _unwrap(loaded, file)
+    return unwrap(loaded, file, torch.Tensor)
 
 
-def _unwrap(loaded: Any, file: Path) -> dict[str, Tensor]:
-    import torch
-
+def unwrap(loaded: Any, path: str | Path, kind: type[T]) -> dict[str, T]:
+    """Tensors by name, each a `kind`, from what wraps them in a checkpoint. Raises WeightsUnreadable."""
     for inner in (loaded, *(loaded.get(key) for key in _WRAPPERS if isinstance(loaded, Mapping))):
-        if isinstance(inner, Mapping) and inner and all(isinstance(v, torch.Tensor) for v in inner.values()):
+        if isinstance(inner, Mapping) and inner and all(isinstance(v, kind) for v in inner.values()):
             return {str(name): tensor for name, tensor in inner.items()}
     found = (
         f"a dict with the keys {list(loaded)[:8]}"
         if isinstance(loaded, Mapping)
         else f"a {type(loaded).__name__}"
     )
-    raise WeightsUnreadable(f"{file} holds {found}, no tensors by name; save model.state_dict()")
+    raise WeightsUnreadable(f"{path} holds {found}, no tensors by name; save model.state_dict()")
 
 
 def assign(module: Module, state_dict: Mapping[str, Tensor], path: str | Path) -> None:
@@ -123,13 +125,12 @@ def assign(module: Module, state_dict: Mapping[str, Tensor], path: str | Path) -
 def _without_parallel_prefix(
     given: Mapping[str, Tensor], expected: Mapping[str, Any]
 ) -> Mapping[str, Tensor]:
-    # DataParallel and DistributedDataParallel put every name below `module.`.
     if (
         given
-        and all(name.startswith(_PARALLEL_PREFIX) for name in given)
+        and all(name.startswith(PARALLEL_PREFIX) for name in given)
         and not any(n in expected for n in given)
     ):
-        return {name.removeprefix(_PARALLEL_PREFIX): tensor for name, tensor in given.items()}
+        return {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in given.items()}
     return given
 
 

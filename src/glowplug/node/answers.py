@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from glowplug.core.errors import DeadlinePassed, GlowplugError, RequestCancelled, in_words, sayable
 from glowplug.loader.errors import LoaderError
@@ -25,6 +27,7 @@ HOLD_S = 500e-6
 """and no longer than this."""
 _UNWANTED_KEPT = 256
 _MESSAGE_CHARS = 2000
+P = ParamSpec("P")
 
 
 class Answers:
@@ -34,6 +37,7 @@ class Answers:
         self, function: str, endpoint: WorkerEndpoint | SeveralGateways, control: socket.socket
     ) -> None:
         self.endpoint = endpoint
+        self._reply, self._error = endpoint.reply, endpoint.error
         self._function = function
         self._control = control
         self._climb: dict[str, float] | None = None
@@ -42,6 +46,10 @@ class Answers:
         self._waited_before_s = 0.0
         self._unwanted: dict[int, None] = {}
         """Requests that were cancelled while they did not run: over, or still to come. The oldest first."""
+
+    def share(self, lock: threading.RLock) -> None:
+        """Several threads answer from now on. One at a time writes, with `lock`."""
+        self._reply, self._error = _under(lock, self._reply), _under(lock, self._error)
 
     def climbed(self, phases: dict[str, float] | None, origin: str, pack: MappedPack | None) -> None:
         """The worker is ready. `phases` are the climb's when the first requests waited for it, which began at
@@ -82,7 +90,7 @@ class Answers:
 
     def reply(self, incoming: Incoming, status: int, content_type: str, body: Body, started_s: float) -> None:
         phases, origin = self.stamp(started_s)
-        self.endpoint.reply(incoming.request, status, content_type, body, phases, origin)
+        self._reply(incoming.request, status, content_type, body, phases, origin)
 
     def admit(
         self, members: list[Incoming], signature: Signature, now_s: float
@@ -132,13 +140,13 @@ class Answers:
         error.__traceback__ = None
         if isinstance(error, GlowplugError):
             field = getattr(error, "field", None)
-            self.endpoint.error(request, error.code, sayable(error.message), field)
+            self._error(request, error.code, sayable(error.message), field)
             return
         if isinstance(error, LoaderError):
             message = f"{self._function}: its weights did not come: {error}"
-            self.endpoint.error(request, "weights", sayable(message[:_MESSAGE_CHARS]))
+            self._error(request, "weights", sayable(message[:_MESSAGE_CHARS]))
             return
-        self.endpoint.error(request, "function_failed", sayable(in_words(error)[:_MESSAGE_CHARS]))
+        self._error(request, "function_failed", sayable(in_words(error)[:_MESSAGE_CHARS]))
 
     def stamp(self, started_s: float, is_over: bool = True) -> tuple[dict[str, float], str]:
         """Phases of what was begun at `started_s`, by the monotonic clock, and the step it came from."""
@@ -160,3 +168,11 @@ class Answers:
         phases["compute" if self._climb is None else "first_compute"] = max(0.0, took_s - waited_s)
         origin = "parked" if self._climb is None else self._origin
         return phases, origin
+
+
+def _under(lock: threading.RLock, call: Callable[P, None]) -> Callable[P, None]:
+    def locked(*args: P.args, **kwargs: P.kwargs) -> None:
+        with lock:
+            call(*args, **kwargs)
+
+    return locked

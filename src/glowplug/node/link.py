@@ -4,6 +4,7 @@ turns."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,9 @@ MOST_WAITING = 100_000
 """Messages. A peer that leaves more unread does not live any more, whatever its process does."""
 MESSAGES_AT_ONCE = 64
 """A peer may talk without end: the rest of the loop has its turn in between."""
+_SHORTAGES = {errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
+"""The kernel has no memory for a message now, or too many descriptors are on their way: nobody is gone."""
+_SHORTAGE_S = 0.01
 
 
 class Link:
@@ -56,16 +60,20 @@ class Link:
                 self._end(f"it left {MOST_WAITING} messages unread")
         elif not self._sent(data, descriptors):
             self._outbox.append((data, descriptors))
-            self._loop.add_writer(self._sock.fileno(), self._flush)
 
     def _sent(self, data: bytes, descriptors: tuple[int, ...]) -> bool:
-        """False when the peer has to read first."""
+        """False when the peer has to read first, or the kernel to find memory: `_flush` follows then."""
         try:
             wire.send_encoded(self._sock, data, descriptors)
         except BlockingIOError:
+            self._loop.add_writer(self._sock.fileno(), self._flush)
             return False
-        except OSError:
-            pass  # its end of file is read next, and that tells
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                self._loop.remove_writer(self._sock.fileno())  # it may well be writable
+                self._loop.call_later(_SHORTAGE_S, self._flush)
+                return False
+            # else the end of file is read next, and that tells
         wire.close_all(descriptors)
         return True
 

@@ -73,7 +73,9 @@ def load(message: Fork, phases: Phases, weights: Sequence[int] = (), place: Plac
     served = serve_bundle(manifest, bundle, packed, phases, arrivals, place)
     served.routes = Routes(served.endpoints, manifest.declaration)
     if served.routes.wants_a_loop:
-        from glowplug.node import concurrent_worker  # noqa: F401  asyncio, once for all children
+        from glowplug.node import loop_worker  # noqa: F401  asyncio, once for all children
+    elif served.routes.concurrency > 1:
+        from glowplug.node import threaded_worker  # noqa: F401
     return served
 
 

@@ -50,8 +50,8 @@ class Routes:
 
     @property
     def wants_a_loop(self) -> bool:
-        """Whether requests are answered in an event loop: the function says so, or an endpoint awaits."""
-        return self.concurrency > 1 or any(route.spec.is_async for route in self._by_name.values())
+        """Whether requests are answered in an event loop: an endpoint awaits."""
+        return any(route.spec.is_async for route in self._by_name.values())
 
     def wrap(self, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Every endpoint is called by what `around` makes of it from now on, in this process alone."""

@@ -18,7 +18,7 @@ from glowplug.node.routes import Route, Routes
 from glowplug.transport.worker_side import Incoming
 
 _COMPANY_S = 0.25
-_IDLE_S = 0.3
+IDLE_S = 0.3
 """After a call that was not quick: when nothing comes for so long the worker rests."""
 
 
@@ -65,7 +65,7 @@ class SerialWorker:
     def _rest_when_idle(self) -> None:
         self._may_rest = False
         self._endpoint.flush()
-        if not self._endpoint.waiting and not self._endpoint.wait(_IDLE_S):
+        if not self._endpoint.waiting and not self._endpoint.wait(IDLE_S):
             self._rest()
 
     def _answer(self, incoming: Incoming) -> None:

@@ -76,9 +76,13 @@ class Worker:
         first = phases.seconds if not self.message.prime and self.device is None else None
         answers.climbed(first, self.origin, served.pack if self.message.arriving else None)
         if served.routes.wants_a_loop:
-            from glowplug.node.concurrent_worker import ConcurrentWorker  # asyncio, which few need
+            from glowplug.node.loop_worker import LoopWorker  # asyncio, which few need
 
-            ConcurrentWorker(answers, served.routes, self.control).run()
+            LoopWorker(answers, served.routes, self.control).run()
+        elif served.routes.concurrency > 1:
+            from glowplug.node.threaded_worker import ThreadedWorker
+
+            ThreadedWorker(answers, served.routes, self.control, _rest).run()
         else:
             SerialWorker(
                 answers, served.routes, interrupts, _rest, batches_are_made=self.device is not None

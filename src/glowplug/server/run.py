@@ -160,7 +160,7 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"the state in {node.state_dir} cannot be opened: {error}") from error
         if options.access_log:
-            lines = Lines(system.platform.known)
+            lines = Lines(system.platform.deployments.known)
             access_log = LineWriter(options.access_log, lines.line, lines.lost)
             cleanup.callback(access_log.close)
             system.http.log_to(access_log.put)
@@ -168,8 +168,6 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
                 loop.add_signal_handler(signal.SIGHUP, _reopen, access_log, system)
         try:
             await system.start()
-            if options.node.strict:
-                _refuse_weak(system.engine.isolation)
             await _listen(system, listeners, stop, on_ready, fatal, options.access_log)
         finally:
             await system.close()
@@ -238,9 +236,3 @@ async def _guard(work: Awaitable[None], fatal: Callable[[BaseException], None]) 
         raise
     except BaseException as error:
         fatal(error)
-
-
-def _refuse_weak(isolation: dict[str, str]) -> None:
-    weak = [f"{name}: {state}" for name, state in isolation.items() if state.startswith("no")]
-    if weak:
-        raise Unavailable("--strict: this host does not allow what isolation needs. " + "; ".join(weak))

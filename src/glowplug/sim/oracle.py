@@ -8,6 +8,7 @@ from math import inf
 import msgspec
 
 from glowplug.core.ids import FunctionId
+from glowplug.policy.preload import Quantile
 from glowplug.policy.preload.clairvoyant import Clairvoyant
 from glowplug.policy.preload.forecast import Forecast
 from glowplug.sim.simulation import Simulation
@@ -31,10 +32,11 @@ class Oracle(Forecast):
         next_s = self._next_s(function, now_s + from_s) - now_s
         return 1.0 if next_s <= until_s else _FAR * until_s / next_s
 
-    def quantile_s(self, function: FunctionId, share: float) -> float:
+    def quantiles(self, function: FunctionId, near_s: float) -> Quantile:
         """Asked when a call has just come: until the next."""
         last_s = self.table.functions[function].last_s
-        return self._next_s(function, last_s) - last_s
+        next_s = self._next_s(function, last_s) - last_s
+        return lambda share, beyond_s=0.0: next_s
 
     def _next_s(self, function: FunctionId, after_s: float) -> float:
         times_s = self.calls_s.get(function, [])

@@ -25,7 +25,8 @@ from glowplug.transport.shared_memory import (
     descriptor_message,
     received_descriptors,
 )
-from glowplug.transport.worker_side import STALE_S, Body, Incoming, Piece, WorkerEndpoint
+from glowplug.transport.unsent import Piece
+from glowplug.transport.worker_side import STALE_S, Body, Incoming, WorkerEndpoint
 
 _LEFT = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
@@ -71,14 +72,18 @@ class SeveralGateways:
 
     def receive(self) -> Incoming | None:
         """The next request, or None when the door has closed. Blocks."""
-        if self.waiting and monotonic() - self._read_at_s > STALE_S:
-            self.read()  # perhaps what waits is not wanted any more
+        self.refresh()
         while (incoming := self.take()) is None:
             if self.ended:
                 return None
             self.flush()
             self._read(None)
         return incoming
+
+    def refresh(self) -> None:
+        """As WorkerEndpoint.refresh."""
+        if self.waiting and monotonic() - self._read_at_s > STALE_S:
+            self.read()
 
     def take(self) -> Incoming | None:
         """The next request that has been read, if there is one."""

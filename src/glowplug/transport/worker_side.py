@@ -49,19 +49,15 @@ from glowplug.transport.shared_memory import (
     descriptor_message,
     received_descriptors,
 )
+from glowplug.transport.unsent import Piece, Unsent
 
-BATCH_BYTES = 64 * 1024
-"""Queued answers are written when they have grown to this."""
 _READ_BYTES = 256 * 1024
 _JOIN_BYTES = 16 * 1024
 STALE_S = 0.001
 """A request that was read longer ago is not begun before the socket was looked into again."""
-_PIECES_AT_ONCE = 512
-"""Fewer than the kernel takes in one call."""
 _MAX_BODY_BYTES = 2**40
 """The gateway is trusted and has its own bound."""
 
-Piece = bytes | bytearray | memoryview
 Body = Piece | list[Piece]
 """Whole, or as pieces in a list that is emptied as soon as they are copied."""
 
@@ -98,10 +94,7 @@ class WorkerEndpoint:
         self._outgoing = OutgoingRegion()
         self._credit: dict[int, int] = {}
         """Of each stream that has begun, the bytes that may still be sent."""
-        self._pieces: list[Piece] = []
-        self._queued_bytes = 0
-        self._ancillary: list[tuple[int, int, bytes]] = []
-        self._sent: list[int] = []
+        self._unsent = Unsent(sock)
         self.ended = False
         """The gateway has closed the connection."""
         self._read_at_s = 0.0
@@ -129,18 +122,22 @@ class WorkerEndpoint:
     @property
     def unsent(self) -> bool:
         """Whether something is queued that `flush` would write."""
-        return bool(self._pieces)
+        return bool(self._unsent.pieces)
 
     def receive(self) -> Incoming | None:
         """The next request, or None when the gateway closed the connection. Blocks."""
-        if self._waiting and monotonic() - self._read_at_s > STALE_S:
-            self._read(AT_ONCE)  # perhaps what waits is not wanted any more
+        self.refresh()
         while not self._waiting:
             self.flush()
             self._read(0)
             if self.ended:
                 return None
         return self._begin_next()
+
+    def refresh(self) -> None:
+        """Reads when what waits was read a while ago: perhaps it is not wanted any more."""
+        if self._waiting and monotonic() - self._read_at_s > STALE_S:
+            self._read(AT_ONCE)
 
     def _begin_next(self) -> Incoming:
         incoming = self._waiting.popleft()
@@ -256,7 +253,9 @@ class WorkerEndpoint:
     ) -> None:
         """Begins to answer `request` with a stream."""
         self._credit[request] = STREAM_WINDOW_BYTES
-        self._queue(encode(Kind.REPLY, request, ReplyMeta(200, content_type, phases or {}, origin, True)))
+        self._unsent.add(
+            encode(Kind.REPLY, request, ReplyMeta(200, content_type, phases or {}, origin, True))
+        )
 
     def chunk(self, request: int, data: Piece) -> int:
         """Sends of `data` what the stream has credit for, and returns how much that was; for the rest, `read`
@@ -265,7 +264,7 @@ class WorkerEndpoint:
         allowed = min(len(view), self._credit[request])
         for at in range(0, allowed, MAX_CHUNK_BYTES):
             part = view[at : min(allowed, at + MAX_CHUNK_BYTES)]
-            self._queue(b"".join((encode(Kind.CHUNK, request, None, len(part)), part)))
+            self._unsent.add(b"".join((encode(Kind.CHUNK, request, None, len(part)), part)))
         self._credit[request] -= allowed
         return allowed
 
@@ -290,50 +289,21 @@ class WorkerEndpoint:
                 flags |= Flag.REGION_FREE
         head = encode(kind, request, meta, length, flags)
         if fresh is not None:
-            self.flush()  # a descriptor travels with the first byte of what is written with it
-            self._ancillary = descriptor_message(fresh)
+            self._unsent.attach(fresh)
         if placed or not length:
-            self._queue(head)
+            self._unsent.add(head)
         elif length <= _JOIN_BYTES:
-            self._queue(b"".join((head, *pieces)))
+            self._unsent.add(b"".join((head, *pieces)))
         else:
-            self._queue(head)
+            self._unsent.add(head)
             for piece in pieces:
-                self._queue(piece)
+                self._unsent.add(piece)
         if fresh is not None or length > _JOIN_BYTES:
-            self.flush()
-
-    def _queue(self, piece: Piece) -> None:
-        if not self._pieces:
-            self._sent = []
-            self._queued_bytes = 0
-        self._pieces.append(piece)
-        self._queued_bytes += len(piece)
-        if self._queued_bytes >= BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Writes what is queued. What a signal handler raises meanwhile is raised after that."""
-        if not self._pieces:
-            return
-        try:
-            self._write()
-        except BaseException:
-            self._write()
-            raise
-
-    def _write(self) -> None:
-        while self._pieces:
-            rest = _after(self._pieces, sum(self._sent))
-            if not rest:
-                self._ancillary = []
-                self._pieces = []
-                return
-            # One call from the list down to the socket: no handler can raise between a write and its count.
-            if self._ancillary and not self._sent:
-                self._sent.extend(map(self._sock.sendmsg, (rest[:_PIECES_AT_ONCE],), (self._ancillary,)))
-            else:
-                self._sent.extend(map(self._sock.sendmsg, (rest[:_PIECES_AT_ONCE],)))
+        self._unsent.flush()
 
     def close(self) -> None:
         """Writes what is queued, if it can be, and closes the socket and the regions."""
@@ -351,14 +321,3 @@ def _flat(piece: Piece) -> Piece:
     if type(piece) is memoryview and (piece.ndim != 1 or piece.format != "B"):
         return piece.cast("B") if piece.nbytes else b""
     return piece
-
-
-def _after(pieces: list[Piece], sent_bytes: int) -> list[Piece]:
-    """What is left of `pieces` after their first `sent_bytes`."""
-    if not sent_bytes:
-        return pieces
-    for index, piece in enumerate(pieces):
-        if sent_bytes < len(piece):
-            return [memoryview(piece)[sent_bytes:], *pieces[index + 1 :]]
-        sent_bytes -= len(piece)
-    return []

@@ -95,6 +95,21 @@ def scribbles(what: str) -> str:
     return "done"
 
 
+@app.function(timeout="2s", target_concurrency=2)
+def amid(how: str) -> str:
+    """Another harm, in a thread beside others."""
+    if how == "closes":
+        closes()
+    if how == "scribbles":
+        scribbles("garbage")
+    while how == "deaf":
+        try:
+            loops()
+        except BaseException:
+            pass
+    return how
+
+
 @app.function()
 def threads(count: int) -> int:
     """Starts threads that never end."""

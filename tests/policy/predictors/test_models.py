@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glowplug.policy.predictors import GapModel, chance, quantile_s
+from glowplug.policy.predictors import GapModel, chance
 from glowplug.policy.predictors.histogram import HOUR_S, TOP, GapHistogram, bin_of
 from glowplug.policy.predictors.periodic import Periodic
 from glowplug.policy.predictors.poisson import PoissonWindow
 from glowplug.policy.predictors.pool import Pool
+from glowplug.policy.predictors.quantiles import Quantiles
 
 GAPS = st.lists(st.floats(0.25, 1e6), max_size=80)
 AGES = st.floats(0.0, 1e7)
@@ -62,14 +63,10 @@ def test_a_quantile_is_where_the_hazard_says(kind: type[GapModel], gaps_s: list[
     def hazard(age_s: float) -> float:
         return model.hazard(age_s, prior(age_s))
 
-    found_s = quantile_s(hazard, p)
+    found_s = Quantiles(hazard)(p)
     if found_s < 1e7:
         assert hazard(found_s) >= -log(1 - p) - 1e-9
         assert hazard(max(found_s * 0.998 - 1e-9, 0.0)) <= -log(1 - p) + 1e-9
-
-
-def test_the_quantile_of_next_to_nothing_is_found() -> None:
-    assert quantile_s(lambda age_s: age_s / 300, 5e-324) <= 1e-9
 
 
 def test_a_rate_is_that_of_the_window() -> None:

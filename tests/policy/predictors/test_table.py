@@ -118,7 +118,7 @@ def test_who_is_not_known_is_not_expected() -> None:
     predictors = Predictors()
     assert predictors.chance("a", 0.0, 10.0) == 0.0
     with pytest.raises(KeyError):
-        predictors.quantile_s("a", 0.5)
+        predictors.quantiles("a")
 
 
 def test_a_new_function_may_be_called() -> None:
@@ -159,7 +159,7 @@ def test_a_timer_is_foreseen_to_the_second() -> None:
     last_s = 29 * 300.0
     assert predictors.chance("timer", last_s + 200, 4.0) < 0.01
     assert predictors.chance("timer", last_s + 297, 6.0) > 0.9
-    assert predictors.quantile_s("timer", 0.5) == pytest.approx(300, abs=2)
+    assert predictors.quantiles("timer")(0.5) == pytest.approx(300, abs=2)
 
 
 def test_the_choice_leans_to_the_model_that_is_right() -> None:

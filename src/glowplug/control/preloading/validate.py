@@ -34,5 +34,10 @@ def check_preloads(c: Context) -> None:
     for number in store.preloads.unused:
         assert number in store.instances, f"pre-load {number} is gone, yet counted"
         assert not store.instances[number].draining, f"pre-load {number} leaves, yet counted"
+    if c.needed_at_s == c.now_s:
+        for function, needed in c.needed_soon.items():
+            horizon_s = c.settings.preload_horizon_s
+            now = c.policies.predictors.needed(function, c.now_s, 0.0, horizon_s)
+            assert needed == now, f"{function} is needed soon with {now}, not {needed}"
     for function in store.preloads.wanted:
         assert function in store.functions, f"{function} is to be pre-loaded, but unknown"

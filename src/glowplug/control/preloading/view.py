@@ -12,6 +12,7 @@ from glowplug.control.records import Instance, Version, key_of
 from glowplug.control.sizes import instance_bytes, loaded_bytes, weight_bytes, zygote_bytes
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
+from glowplug.policy.preload import Quantile
 
 _LEAST_USED = 0.25
 """Where less than this share of what is loaded ahead is used it is taken for this: else nothing would be
@@ -191,8 +192,8 @@ class PreloadView:
     def needed(self, function: FunctionId, from_s: float, until_s: float) -> float:
         return self._c.policies.predictors.needed(function, self._c.now_s, from_s, until_s)
 
-    def quantile_s(self, function: FunctionId, share: float) -> float:
-        return self._c.policies.predictors.quantile_s(function, share)
+    def quantiles(self, function: FunctionId, near_s: float) -> Quantile:
+        return self._c.policies.predictors.quantiles(function, near_s)
 
     def _version(self, function: FunctionId) -> Version:
         number = self._c.store.functions[function].active

@@ -11,13 +11,10 @@ are learned from, and what the model says of ages above that is not changed by i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import expm1, log1p
+from math import expm1
 from typing import Protocol
 
 RESOLUTION_S = 0.25
-LONGEST_S = 1e7
-"""Quantiles beyond some months are cut off here."""
 
 
 class GapModel(Protocol):
@@ -33,21 +30,3 @@ class GapModel(Protocol):
 def chance(before: float, after: float) -> float:
     """P(arrival) between two ages, given none before the first, by the hazards at both."""
     return -expm1(min(before - after, 0.0))
-
-
-def quantile_s(hazard: Callable[[float], float], p: float) -> float:
-    """The least gap that is not exceeded with probability `p` (0 <= p < 1), to a thousandth of itself and no
-    finer than a nanosecond."""
-    wanted = -log1p(-p)
-    low_s, high_s = 0.0, RESOLUTION_S
-    while hazard(high_s) < wanted:
-        if high_s >= LONGEST_S:
-            return LONGEST_S
-        low_s, high_s = high_s, 2 * high_s
-    while high_s - low_s > max(1e-3 * high_s, 1e-9):
-        middle_s = (low_s + high_s) / 2
-        if hazard(middle_s) < wanted:
-            low_s = middle_s
-        else:
-            high_s = middle_s
-    return high_s

@@ -48,11 +48,12 @@ class GapHistogram(msgspec.Struct):
 
     def longer(self, age_s: float) -> float:
         """How many gaps are longer; those of the age's own bin lie evenly in it."""
-        at = bin_of(age_s)
-        first, last = bisect_left(self.ordered, at), bisect_right(self.ordered, at)
-        beyond = len(self.ordered) - last
-        if first == last:
+        at, ordered = bin_of(age_s), self.ordered
+        last = bisect_right(ordered, at)
+        beyond = len(ordered) - last
+        if not last or ordered[last - 1] != at:
             return beyond
+        first = bisect_left(ordered, at, 0, last)
         inside = age_s - at if at < HOUR_S else (age_s - HOUR_S) / 60 - (at - HOUR_S)
         # The last bin has no end that could be passed.
         return beyond + (last - first) * (1 - min(inside, 1.0))

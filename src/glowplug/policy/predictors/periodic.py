@@ -71,9 +71,12 @@ class Periodic(msgspec.Struct):
 
     def passed(self, age_s: float) -> float:
         """H(age) up to a constant: dues wholly past were missed, the nearest may still come."""
-        late_s = age_s - self.due_s
-        dues = max(0, floor(late_s / self.period_s + 0.5))
-        x = (late_s - dues * self.period_s) / self.spread_s
+        late_s, period_s, missing = age_s - self.due_s, self.period_s, self.missing
+        dues = floor(late_s / period_s + 0.5)
+        if dues < 0:
+            dues = 0
+        x = (late_s - dues * period_s) / self.spread_s
         # The share of the logistic variable that is still to come.
-        ahead = 1 / (1 + exp(min(x, 700.0)))
-        return -dues * log(self.missing) - log1p((1 - self.missing) * (ahead - 1))
+        ahead = 1 / (1 + exp(x if x < 700.0 else 700.0))
+        passed = log1p((1 - missing) * (ahead - 1))
+        return -dues * log(missing) - passed if dues else -passed

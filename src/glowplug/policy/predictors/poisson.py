@@ -48,4 +48,8 @@ class PoissonWindow(msgspec.Struct):
         return len(self.gaps_s) / self.window_s
 
     def hazard(self, age_s: float, prior: float) -> float:
-        return len(self.gaps_s) * log1p(age_s / self.window_s) if self.gaps_s else prior
+        gaps, total_s = len(self.gaps_s), self.total_s
+        if not gaps:
+            return prior
+        # `window_s`, written out: a third of what this takes.
+        return gaps * log1p(age_s / (total_s if total_s > _SHORTEST_S else _SHORTEST_S))

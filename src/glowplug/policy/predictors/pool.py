@@ -70,8 +70,8 @@ class Pool(msgspec.Struct):
 
     def hazard(self, row: int, age_s: float) -> float:
         """H(age) of a function in `row`, linear within a bin."""
-        at = bin_of(age_s)
-        low, high = self.hazards[row][at : at + 2]
+        at, hazards = bin_of(age_s), self.hazards[row]
+        low, high = hazards[at], hazards[at + 1]
         if at == BINS - 1:
             # No end: as unlikely in each further length of the last bin as in the first.
             part = age_s / EDGES_S[at] - 1

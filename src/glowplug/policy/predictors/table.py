@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import msgspec
 
-from glowplug.policy.predictors import RESOLUTION_S, chance, quantile_s
+from glowplug.policy.predictors import RESOLUTION_S, chance
 from glowplug.policy.predictors.choice import Choice
 from glowplug.policy.predictors.pool import Pool
+from glowplug.policy.predictors.quantiles import Quantiles
 
 
 class Predictors(msgspec.Struct):
@@ -61,13 +62,13 @@ class Predictors(msgspec.Struct):
         age_s = max(0.0, now_s - found.last_s)
         return chance(found.hazard(age_s, self.pool), found.hazard(age_s + within_s, self.pool))
 
-    def quantile_s(self, key: str, p: float) -> float:
-        """Seconds from the last arrival within which the next comes with probability `p` (0 <= p < 1).
+    def quantiles(self, key: str, near_s: float = RESOLUTION_S) -> Quantiles:
+        """Seconds from the last arrival within which the next comes. To be used before anything is observed.
 
         Raises KeyError for a function that is not known.
         """
-        found = self.functions[key]
-        return quantile_s(lambda age_s: found.hazard(age_s, self.pool), p)
+        found, pool = self.functions[key], self.pool
+        return Quantiles(lambda age_s: found.hazard(age_s, pool), near_s)
 
     def fit(self, now_s: float) -> None:
         """Brings the pool up to date with the gaps that ended and the silence of everybody else."""

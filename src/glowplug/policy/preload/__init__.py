@@ -67,6 +67,12 @@ class SandboxView(Protocol):
     def guests(self) -> Iterable[InstanceId]: ...
 
 
+class Quantile(Protocol):
+    def __call__(self, share: float, beyond_s: float = 0.0) -> float:
+        """Seconds by when something comes with this probability. Those that are no more than `beyond_s` may
+        be told as any number up to it."""
+
+
 class PreloadView(Protocol):
     """What a policy may know. Live and read-only; seconds are absolute where they end a sentence with
     `at`."""
@@ -135,9 +141,9 @@ class PreloadView(Protocol):
     def needed(self, function: FunctionId, from_s: float, until_s: float) -> float:
         """The probability that it is asked for between two times, both from now on, if it is not before."""
 
-    def quantile_s(self, function: FunctionId, share: float) -> float:
-        """By when it will have been asked for again with this probability, counted from its last request;
-        infinite when nothing is known."""
+    def quantiles(self, function: FunctionId, near_s: float) -> Quantile:
+        """By when it will have been asked for again, counted from its last request; infinite when nothing is
+        known. For this moment only; found soonest near `near_s`."""
 
 
 class PreloadPolicy(Protocol):

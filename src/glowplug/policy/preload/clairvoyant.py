@@ -18,7 +18,7 @@ class Clairvoyant(Ladder):
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         turn = self.rounds[function] = self.rounds.get(function, 0) + 1
-        next_s = view.quantile_s(function, 0.5)
+        next_s = view.quantiles(function, 0.0)(0.5)
         if next_s < inf:
             look_s = now_s + next_s - view.horizon_s / 2 - view.load_s(function)
             heappush(self.due, (look_s, function, turn, 0.0, 0.0))

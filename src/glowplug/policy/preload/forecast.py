@@ -9,11 +9,12 @@ import msgspec
 from glowplug.core.ids import FunctionId
 from glowplug.policy.predictors import chance
 from glowplug.policy.predictors.table import Predictors
+from glowplug.policy.preload import Quantile
 
 
 class Forecast(msgspec.Struct):
     """`rate_per_s` is that of Tyche's worked example, calls over the time that the last of them took;
-    `needed` and `quantile_s` are of the best of all models."""
+    `needed` and `quantiles` are of the best of all models."""
 
     table: Predictors = msgspec.field(default_factory=Predictors)
 
@@ -32,11 +33,15 @@ class Forecast(msgspec.Struct):
         age_s, pool = max(0.0, now_s - known.last_s), self.table.pool
         return chance(known.hazard(age_s + from_s, pool), known.hazard(age_s + until_s, pool))
 
-    def quantile_s(self, function: FunctionId, share: float) -> float:
-        """From the last arrival on, by when the next has come with this probability."""
+    def quantiles(self, function: FunctionId, near_s: float) -> Quantile:
+        """From the last arrival on, by when the next has come."""
         if function not in self.table.functions:
-            return inf
-        return self.table.quantile_s(function, share)
+            return _never
+        return self.table.quantiles(function, near_s)
 
     def forget(self, function: FunctionId) -> None:
         self.table.forget(function)
+
+
+def _never(share: float, beyond_s: float = 0.0) -> float:
+    return inf

@@ -28,6 +28,8 @@ _MOST = 0.999
 """What comes later than that is not looked for."""
 _WIDER = 4.0
 """How much longer each next time is for which free memory is weighed."""
+_SURELY = 0.999
+"""What is clearly too soon after the look before need not be known exactly."""
 _LEAST = 1e-12
 _STALE_ALLOWED = 256
 _LEARNED_ANEW = 1.25
@@ -132,18 +134,19 @@ class Ladder(msgspec.Struct):
         spans_s = [near_s]
         while spans_s[-1] < next_s - now_s:
             spans_s.append(_WIDER * spans_s[-1])
-        chances = {ahead_s: view.needed(function, 0.0, ahead_s) for ahead_s in spans_s}
+        chances = {near_s: view.needed(function, 0.0, near_s)}
 
-        def is_worth(node: NodeId, spared_s: float, held_bytes: int, ahead_s: float) -> bool:
-            price_s = view.cpu_price(node) * spared_s + view.byte_price * held_bytes * ahead_s
-            price_s += view.line_price(node) * held_bytes * spared_s
-            return chances[ahead_s] * spared_s > price_s
+        def chance(ahead_s: float) -> float:
+            if ahead_s not in chances:
+                chances[ahead_s] = view.needed(function, 0.0, ahead_s)
+            return chances[ahead_s]
 
-        guest_bytes = view.guest_bytes(function)
+        byte_price, guest_bytes = view.byte_price, view.guest_bytes(function)
         best: Decision | None = None
         best_rank = (False, -inf)
         for node in view.homes(function):
-            if is_worth(node, waits_s, guest_bytes, near_s):
+            prices = view.cpu_price(node), byte_price, view.line_price(node)
+            if _is_worth(chances[near_s], waits_s, guest_bytes, near_s, prices):
                 for sandbox in view.sandboxes(node):
                     if sandbox.id is not None and sandbox.is_idle and sandbox.room_bytes >= guest_bytes:
                         return Guest(function, node, sandbox.id)
@@ -151,40 +154,60 @@ class Ladder(msgspec.Struct):
                 spared_s = waits_s - after_s
                 is_free = need_bytes <= view.room_bytes(node)
                 for_s = spans_s if is_free else spans_s[:1]
-                if spared_s <= 0.0 or not any(is_worth(node, spared_s, need_bytes, each) for each in for_s):
+                if spared_s <= 0.0 or not any(
+                    _is_worth(chance(each_s), spared_s, need_bytes, each_s, prices) for each_s in for_s
+                ):
                     continue
                 worth = log(max(chances[near_s], _LEAST) * spared_s / max(1, need_bytes))
-                rank = (True, worth + 1.0) if is_free else self._rank(view, function, node, need_bytes, worth)
+                if is_free:
+                    rank = True, worth + 1.0
+                elif (True, worth) > best_rank:
+                    rank = self._rank(view, node, need_bytes, worth)
+                else:
+                    continue
                 if rank > best_rank:
                     best = Raise(function, NodeId(node), step, worth, now_s + view.horizon_s)
                     best_rank = rank
         return best
 
-    def _rank(
-        self, view: PreloadView, function: FunctionId, node: NodeId, need_bytes: int, worth: float
-    ) -> tuple[bool, float]:
+    def _rank(self, view: PreloadView, node: NodeId, need_bytes: int, worth: float) -> tuple[bool, float]:
         """Whether it can begin at once, and what it is worth a byte beyond what has to go for it, the
-        larger the better."""
+        larger the better: no more than `worth`."""
         displaced = view.displaced_s(node, need_bytes, worth) / max(1, need_bytes)
         if displaced >= exp(worth):
             return False, worth
         return True, log(exp(worth) - displaced)
 
 
+def _is_worth(
+    chance: float, spared_s: float, held_bytes: int, ahead_s: float, prices: tuple[float, float, float]
+) -> bool:
+    """Prices are of a second of climbing, of a byte held for a second, and of one that climbs for a second
+    where others wait in line."""
+    cpu_price, byte_price, line_price = prices
+    price_s = cpu_price * spared_s + byte_price * held_bytes * ahead_s
+    price_s += line_price * held_bytes * spared_s
+    return chance * spared_s > price_s
+
+
 def _offsets(view: PreloadView, function: FunctionId, past: float = 0.0, past_s: float = 0.0) -> list[Offset]:
     """Seconds after an arrival when the next may come into sight, if it has not come in `past_s`, by when it
     does with probability `past`."""
-    ahead_s = view.horizon_s / 2 + view.load_s(function)
+    apart_s = view.horizon_s / 2
+    ahead_s = apart_s + view.load_s(function)
+    quantile_s = view.quantiles(function, _SURELY * (past_s + apart_s + ahead_s))
     found: list[Offset] = []
     while past < _MOST and not found:
-        left, least_s = 1 - past, past_s
-        last_s = view.quantile_s(function, past + _SHARES[-1] * left) - ahead_s
-        if past_s + view.horizon_s / 2 < last_s < inf:
-            earlier = (view.quantile_s(function, past + share * left) - ahead_s for share in _SHARES[:-1])
-            for after_s in (*earlier, last_s):
-                if after_s > least_s + view.horizon_s / 2:
+        left, least_s = 1 - past, past_s + apart_s
+        last_s = quantile_s(past + _SHARES[-1] * left, _SURELY * (least_s + ahead_s)) - ahead_s
+        if least_s < last_s < inf:
+            for share in _SHARES[:-1]:
+                after_s = quantile_s(past + share * left, _SURELY * (least_s + ahead_s)) - ahead_s
+                if after_s > least_s:
                     found.append((after_s, 0.0))
-                    least_s = after_s
+                    least_s = after_s + apart_s
+            if last_s > least_s:
+                found.append((last_s, 0.0))
         past += _SHARES[-1] * left
     if found:
         found[-1] = found[-1][0], past

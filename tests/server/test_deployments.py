@@ -11,9 +11,7 @@ from glowplug.core.events import Deployed
 from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
 from glowplug.core.specs import Declaration, FunctionSpec
 from glowplug.server.database import Database
-from glowplug.server.explaining import Explainer
-from glowplug.server.logs import LogBook
-from glowplug.server.platform import LocalPlatform
+from glowplug.server.deployments import Deployments
 
 
 def test_nothing_is_built_before_what_nobody_needs_is_gone(tmp_path: Path) -> None:
@@ -29,8 +27,8 @@ def test_nothing_is_built_before_what_nobody_needs_is_gone(tmp_path: Path) -> No
     old.write_bytes(b"x")
     seen: list[tuple[type, bool]] = []
     driver: Any = SimpleNamespace(post=lambda event: seen.append((type(event), old.exists())))
-    engine: Any = SimpleNamespace()
-    platform = LocalPlatform(store, database, driver, engine, LogBook(10), 1, 1, Explainer(None))
-    platform.restore()
-    platform.close()
+    deployments = Deployments(store, database, driver)
+    deployments.restore()
+    deployments.close()
+    database.close()
     assert seen == [(Deployed, False)]

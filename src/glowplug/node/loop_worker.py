@@ -1,33 +1,29 @@
-"""A worker that answers several requests at once: coroutines in an event loop, other calls in threads."""
+"""A worker of a function with coroutines: they run in an event loop, its other calls in threads."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
-import sys
-import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from glowplug.core.batches import columns, rows
-from glowplug.core.errors import RequestCancelled
 from glowplug.node import wire
 from glowplug.node.answers import Answers
 from glowplug.node.gathering import Gathering
 from glowplug.node.inference import stay_in_inference_mode
+from glowplug.node.loop_streams import LoopStreams, named
 from glowplug.node.messages import CancelRequest
 from glowplug.node.parallel import keep_threads
-from glowplug.node.results import ItemEncoder, encode_result
+from glowplug.node.results import encode_result
 from glowplug.node.routes import Route, Routes
 from glowplug.node.thread_calls import ThreadCall
 from glowplug.transport.worker_side import Incoming
-
-_END: Any = object()
 
 
 class _Call:
@@ -40,7 +36,7 @@ class _Call:
         self.task: asyncio.Task[None] | None = None
 
 
-class ConcurrentWorker:
+class LoopWorker:
     """Answers until the gateway is gone, or the door of several; `routes.concurrency` calls run at once, the
     rest wait, in order.
 
@@ -65,6 +61,7 @@ class ConcurrentWorker:
         """Batches that still wait for members."""
         self._news: set[asyncio.Future[None]] = set()
         self._flush_due = False
+        self._streams = LoopStreams(answers, self._in_thread, self._heard, self._flush_soon)
 
     def run(self) -> None:
         """What still runs when the gateway is gone ends with the process."""
@@ -181,12 +178,12 @@ class ConcurrentWorker:
             result = await self._called(route, arguments)
             del arguments
             if isinstance(result, (GeneratorType, AsyncGeneratorType)):
-                await self._stream(incoming, result, start_s)
+                await self._streams.send(incoming, result, start_s)
                 return
             status, content_type, body = encode_result(result, incoming.accept)
             del result
         except BaseException as error:
-            self._answers.fail(incoming.request, _named(error))
+            self._answers.fail(incoming.request, named(error))
         else:
             self._answers.reply(incoming, status, content_type, body, start_s)
         finally:
@@ -201,8 +198,8 @@ class ConcurrentWorker:
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """Returns or raises only when the thread has: a slot stays taken as long as it computes."""
-        call = ThreadCall(function)
-        running = self._loop.run_in_executor(self._pool, call.run)
+        call = ThreadCall()
+        running = self._loop.run_in_executor(self._pool, call.run, function)
         while True:
             try:
                 return await asyncio.shield(running)
@@ -230,7 +227,7 @@ class ConcurrentWorker:
         try:
             results = rows(await self._called(route, arguments), len(members), route.spec.name)
         except BaseException as error:
-            self._answers.fail_each(members, _named(error))
+            self._answers.fail_each(members, named(error))
         else:
             self._answers.reply_each(members, results, start_s)
         finally:
@@ -262,55 +259,6 @@ class ConcurrentWorker:
         finally:
             self._news.discard(waiter)
 
-    async def _stream(
-        self, incoming: Incoming, items: Iterator[Any] | AsyncIterator[Any], start_s: float
-    ) -> None:
-        """Sends what `items` yields as it comes."""
-        request, encoder, begun = incoming.request, ItemEncoder(incoming.accept), False
-        try:
-            while (item := await self._following(items)) is not _END:
-                data = encoder.encode(item)
-                if not begun:
-                    begun = True
-                    self._begin_stream(request, encoder.content_type, start_s)
-                await self._push(request, data)
-        except BaseException as error:
-            await self._close(items)
-            self._answers.fail(request, _named(error))
-        else:
-            if not begun:
-                self._begin_stream(request, encoder.content_type, start_s)
-            self._endpoint.end(request, self._answers.stamp(start_s)[0])
-
-    def _begin_stream(self, request: int, content_type: str, start_s: float) -> None:
-        self._endpoint.begin(request, content_type, *self._answers.stamp(start_s, is_over=False))
-
-    async def _following(self, items: Iterator[Any] | AsyncIterator[Any]) -> Any:
-        if isinstance(items, Iterator):
-            return await self._in_thread(lambda: next(items, _END))
-        return await anext(items, _END)
-
-    async def _push(self, request: int, data: bytes | bytearray | memoryview) -> None:
-        """Returns when the last of `data` is sent, and the others had their turn."""
-        rest = memoryview(data)
-        while True:
-            rest = rest[self._endpoint.chunk(request, rest) :]
-            self._flush_soon()
-            if not rest:
-                await asyncio.sleep(0)
-                return
-            await self._heard()
-
-    async def _close(self, items: Any) -> None:
-        """Ends a generator; its finally blocks run."""
-        try:
-            if isinstance(items, AsyncGeneratorType):
-                await items.aclose()
-            else:
-                await self._in_thread(items.close)
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
-
     def _flush_soon(self) -> None:
         """What is answered in one turn of the loop is written together."""
         if not self._flush_due:
@@ -320,10 +268,3 @@ class ConcurrentWorker:
     def _flush(self) -> None:
         self._flush_due = False
         self._endpoint.flush()
-
-
-def _named(error: BaseException) -> BaseException:
-    """What a call ended with, as its client is to hear of it."""
-    if isinstance(error, asyncio.CancelledError):
-        return RequestCancelled("the request was cancelled")
-    return error

@@ -1,0 +1,184 @@
+"""Which versions are deployed: on disk before it is acknowledged, then known to gateways and controller."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from glowplug.bundle.store import BundleStore
+from glowplug.control.driver import Driver
+from glowplug.control.status import function_status, kept_versions
+from glowplug.core.errors import NoSpace, UnknownFunction, UnknownVersion
+from glowplug.core.events import Built, CommandFailed, Deployed, Event, RollbackRequested, Undeployed
+from glowplug.core.ids import FunctionId, PackagesId, VersionId, function_id
+from glowplug.core.specs import FunctionSpec
+from glowplug.gateway.flight import FunctionInfo
+from glowplug.gateway.platform import Deployment, DeployRequest
+from glowplug.server.database import Database
+from glowplug.server.specify import specify
+
+log = structlog.get_logger("glowplug.platform")
+
+
+def _ignore(function: FunctionId, info: FunctionInfo | None) -> None:
+    pass
+
+
+def not_deployed(function: FunctionId) -> UnknownFunction:
+    return UnknownFunction(f"no function {function}: `glowplug ps` lists those that are deployed")
+
+
+class Deployments:
+    """Used from one event loop."""
+
+    def __init__(self, store: BundleStore, database: Database, driver: Driver) -> None:
+        self._store = store
+        self._database = database
+        self._driver = driver
+        self._infos: dict[FunctionId, FunctionInfo] = {}
+        self.on_known: Callable[[FunctionId, FunctionInfo | None], None] = _ignore
+        """Told what `known` says from now on."""
+        self._locks: defaultdict[FunctionId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writer = ThreadPoolExecutor(1, "database")
+        self.is_restored = False
+
+    def restore(self) -> None:
+        """Tells the controller of every version that was acknowledged, oldest first; collects garbage."""
+        stored = self._database.versions()
+        deployed, unbuilt = [], set()
+        for found in stored:
+            spec = found.spec
+            # An artifact store that does not answer now may never, so that the version is built again: if
+            # there is anything to build it from.
+            trusting = not self._store.has_upload(spec.upload)
+            manifest = self._store.manifest(spec.version, trusting=trusting)
+            facts = manifest.facts if manifest is not None and found.facts is not None else None
+            if facts is None:
+                unbuilt.add(spec.upload)
+            deployed.append(Deployed(spec, facts))
+        # Before anything is built: until its bundle is whole, nobody names a new pack.
+        self._store.environments.forget_requests({found.spec.packages for found in stored})
+        self._store.collect_garbage({found.spec.version for found in stored}, unbuilt)
+        for event in deployed:
+            self._know(event.spec)
+            self._driver.post(event)
+        self.is_restored = True
+
+    def observe(self, event: Event) -> None:
+        """Keeps what the node found out about a version. Called with each event of the engine."""
+        if isinstance(event, Built):
+            self._write(self._database.save_facts, event.version, event.facts)
+        elif isinstance(event, CommandFailed) and event.target.kind == "build" and event.permanent:
+            self._write(self._database.save_error, VersionId(event.target.key), event.message)
+
+    def known(self, function: FunctionId) -> FunctionInfo | None:
+        return self._infos.get(function)
+
+    def env_of(self, spec: FunctionSpec) -> dict[str, str]:
+        """A function's environment variables, with the secrets it may read."""
+        wanted = spec.declaration.secrets
+        secrets = self._database.secrets(spec.namespace) if wanted else {}
+        return dict(spec.declaration.env) | {name: secrets[name] for name in wanted if name in secrets}
+
+    async def deploy(self, request: DeployRequest, update: bool) -> Deployment:
+        function = function_id(request.service, request.namespace)
+        async with self._locks[function]:
+            if update and function not in self._infos:
+                raise UnknownFunction(f"no function {function}: deploy it first, then update it")
+            spec = await asyncio.to_thread(specify, function, request, self._store, self._database)
+            manifest = self._store.manifest(spec.version)
+            with stored("the deploy"):
+                await self._save(spec)
+            self._know(spec)
+            facts = manifest.facts if manifest is not None and manifest.facts.build_s else None
+            self._driver.post(Deployed(spec, facts))
+        return Deployment(request.service, request.namespace, spec.version)
+
+    async def undeploy(self, function: FunctionId) -> None:
+        async with self._locks[function]:
+            if function_status(self._driver.state, function) is None:
+                raise not_deployed(function)
+            with stored(f"that {function} is undeployed"):
+                await asyncio.to_thread(self._database.remove_function, function)
+            self._infos.pop(function, None)
+            self.on_known(function, None)
+            self._driver.post(Undeployed(function))
+
+    async def rollback(self, function: FunctionId, version: str | None) -> None:
+        async with self._locks[function]:
+            status = function_status(self._driver.state, function)
+            if status is None:
+                raise not_deployed(function)
+            earlier = [v for v in status.versions if v != status.version]
+            if version is None:
+                if not earlier:
+                    raise UnknownVersion(f"{function} has no earlier version to go back to")
+                version = earlier[0]
+            if version not in earlier:
+                kept = ", ".join(earlier) or "none"
+                raise UnknownVersion(
+                    f"{function} keeps no version {version[:40]!r} to go back to; kept: {kept}"
+                )
+            found = next((v for v in self._database.versions() if v.spec.version == version), None)
+            if found is None:
+                raise UnknownVersion(f"{function} does not keep version {version} any more")
+            with stored("the rollback"):
+                await self._save(found.spec)
+            self._know(found.spec)
+            if version in kept_versions(self._driver.state, function):
+                self._driver.post(RollbackRequested(function, found.spec.version))
+            else:  # it was retired while it was stored: then it is deployed again
+                self._driver.post(Deployed(found.spec, found.facts))
+
+    def close(self) -> None:
+        self._writer.shutdown()
+
+    async def _save(self, spec: FunctionSpec) -> None:
+        """As the newest version. What the controller still has use for is kept beside it, however many newer
+        ones could not be built."""
+        kept = kept_versions(self._driver.state, spec.function)
+        await asyncio.to_thread(self._database.save_version, spec, kept)
+
+    def _know(self, spec: FunctionSpec) -> None:
+        endpoints = spec.declaration.endpoints
+        self._infos[spec.function] = info = FunctionInfo(
+            tuple(endpoint.name for endpoint in endpoints),
+            spec.declaration.timeout_s,
+            spec.declaration.max_queue,
+            frozenset(endpoint.name for endpoint in endpoints if endpoint.idempotent),
+        )  # fmt: skip
+        self.on_known(spec.function, info)
+
+    async def wanted_packages(self) -> dict[PackagesId, set[FunctionId]]:
+        """Who needs which: every version that is stored, and those that still finish requests."""
+        found: dict[PackagesId, set[FunctionId]] = {}
+        stored = await asyncio.to_thread(self._database.versions)
+        running = [version.spec for version in self._driver.state.context.store.versions.values()]
+        for spec in (*running, *(each.spec for each in stored)):
+            if spec.packages:
+                found.setdefault(spec.packages, set()).add(spec.function)
+        return found
+
+    def _write(self, call: Any, *arguments: Any) -> None:
+        self._writer.submit(call, *arguments).add_done_callback(_report)
+
+
+@contextlib.contextmanager
+def stored(what: str) -> Iterator[None]:
+    """What the disk does not take is the disk's fault. Raises NoSpace."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise NoSpace(f"{what} cannot be stored: {error}") from error
+
+
+def _report(done: Any) -> None:
+    if done.exception() is not None:
+        log.error("the database could not be written", error=str(done.exception()))
