@@ -1,5 +1,5 @@
 """Bad luck while `ladder` loads ahead, seeded: workers and zygotes die, functions are sent down, and memory
-holds half of them, so that each makes others go."""
+has no room for all that they would climb to, so that each makes others go."""
 
 from __future__ import annotations
 
