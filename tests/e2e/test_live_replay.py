@@ -22,3 +22,7 @@ def test_recorded_calls_are_made_on_a_real_server(tmp_path: Path, capfd: pytest.
     assert (found["simulated"], row["policy"], row["failed"]) == (False, "ladder", 0)
     assert 0.0 < row["wait_p50_s"] <= row["wait_p99_s"]
     assert 0 < row["held_mean_bytes"] <= found["node_bytes"]
+    by_step = row["functions_mean_by_step"]
+    assert sum(by_step.values()) == pytest.approx(2.0)
+    assert by_step["parked"] + by_step["busy"] > 0.0
+    assert row["held_mean_bytes_by_step"]["parked"] > 0

@@ -23,6 +23,7 @@ from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments
 from glowplug.sim.footprints import PUBLISHED, RUN_S
 from glowplug.sim.replays import Replayed
+from glowplug.sim.standing import Standing
 from glowplug.sim.workloads.trace import Trace
 
 LIVE = {"fixed": "none", "tyche": "tyche", "instainfer": "instainfer", "ladder": "ladder"}
@@ -84,12 +85,13 @@ def replay_live(
             f"take some of them, as with top={MOST_FUNCTIONS}",
             "what",
         )
+    watch = Watch(trace.functions)
     with _served(trace.functions, policy, budget_bytes, keep_warm_s) as server:
-        outcomes, held = asyncio.run(_play(server, trace, tell))
+        outcomes = asyncio.run(_play(server, trace, watch, tell))
         server.check_alive()
         with Client(server.url) as client:
             preload = client.info()["preload"]
-    return _replayed(outcomes, held, preload)
+    return _replayed(outcomes, watch, preload)
 
 
 @contextmanager
@@ -110,17 +112,16 @@ def _served(functions: int, policy: str, budget_bytes: int, keep_warm_s: float) 
 
 
 async def _play(
-    server: RunningServer, trace: Trace, tell: Callable[[float], None]
-) -> tuple[list[Outcome], list[tuple[float, int]]]:
+    server: RunningServer, trace: Trace, watch: Watch, tell: Callable[[float], None]
+) -> list[Outcome]:
     over = asyncio.Event()
-    watching = asyncio.create_task(_watch(server.url, over))
+    watching = asyncio.create_task(watch.run(server.url, over))
     try:
         with caller_of(server) as caller:
-            outcomes = await play(trace, lambda function, _: _call(caller, function), tell)
+            return await play(trace, lambda function, _: _call(caller, function), tell)
     finally:
         over.set()
-        held = await watching
-    return outcomes, held
+        await watching
 
 
 async def _call(caller: Caller, function: int) -> Outcome:
@@ -129,22 +130,36 @@ async def _call(caller: Caller, function: int) -> Outcome:
     )
 
 
-async def _watch(url: str, over: asyncio.Event) -> list[tuple[float, int]]:
-    """Seconds since the begin, and what all nodes have reserved, again and again until it is over, and then
-    once more."""
-    start_s, found = time.monotonic(), []
-    with Client(url) as client:
-        while True:
-            was_over = over.is_set()
-            nodes = (await asyncio.to_thread(client.info))["nodes"]
-            found.append((time.monotonic() - start_s, sum(node["reserved_bytes"] for node in nodes)))
-            if was_over:
-                return found
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), _SAMPLE_S)
+class Watch:
+    """Seconds since the begin, what all nodes have reserved and where functions stand, again and again until
+    it is over, and then once more."""
+
+    def __init__(self, functions: int) -> None:
+        self.standing = Standing()
+        self.times_s: list[float] = []
+        self.reserved_bytes: list[float] = []
+        self._names = [f"f{number}" for number in range(functions)]
+
+    async def run(self, url: str, over: asyncio.Event) -> None:
+        start_s = time.monotonic()
+        with Client(url) as client:
+            while True:
+                was_over = over.is_set()
+                await asyncio.to_thread(self._look, client)
+                self.times_s.append(time.monotonic() - start_s)
+                if was_over:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), _SAMPLE_S)
+
+    def _look(self, client: Client) -> None:
+        nodes, found = client.info()["nodes"], {each.name: each for each in client.functions()}
+        self.reserved_bytes.append(float(sum(node["reserved_bytes"] for node in nodes)))
+        environments_bytes = sum(node["environment_bytes"] for node in nodes)
+        self.standing.told([found[name] for name in self._names], environments_bytes)
 
 
-def _replayed(outcomes: list[Outcome], held: list[tuple[float, int]], preload: dict[str, Any]) -> Replayed:
+def _replayed(outcomes: list[Outcome], watch: Watch, preload: dict[str, Any]) -> Replayed:
     seconds = np.array(latencies(outcomes))
     return Replayed(
         latencies_s=seconds,
@@ -158,6 +173,8 @@ def _replayed(outcomes: list[Outcome], held: list[tuple[float, int]], preload: d
         wasted_byte_s=preload["wasted_byte_seconds"],
         cpu_s=preload["seconds"],
         loading_s=float("nan"),
-        memory_s=np.array([at_s for at_s, _ in held]),
-        memory_bytes=np.array([float(held_bytes) for _, held_bytes in held]),
+        memory_s=np.array(watch.times_s),
+        memory_bytes=np.array(watch.reserved_bytes),
+        steps=watch.standing.by_function(),
+        held_bytes=watch.standing.by_place(),
     )

@@ -19,10 +19,12 @@ from glowplug.control.journal import ReplayReport
 from glowplug.control.journal_files import replay as replay_journal
 from glowplug.control.journal_files import segment_paths
 from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidUpload
+from glowplug.core.ladder import Step
 from glowplug.core.units import parse_bytes, show_bytes, show_seconds
 from glowplug.sim.footprints import PUBLISHED
 from glowplug.sim.replays import Cluster, Replayed
 from glowplug.sim.replays import replay as replay_trace
+from glowplug.sim.standing import HELD_ON
 from glowplug.sim.systems import Substrate, system_of
 from glowplug.sim.workloads.registry import parse
 
@@ -77,7 +79,8 @@ def replay(
         On a server of its own for each policy, with generated functions that load and answer as the simulated
         ones do, in a twentieth of their memory; it takes as long as the workload is.
     plot
-        Draw latencies by policy, and memory over time, into this file.
+        Draw latencies by policy, and over time the memory and on which step of the ladder how many functions
+        and bytes are, into this file.
     """
     if ":" not in what or Path(what).is_dir():
         _journal(Path(what) if what else default_state_dir() / "journal", json)
@@ -95,7 +98,7 @@ def replay(
         with progress(system.name) as tell:
             found[system.name] = replay_trace(trace, system, cluster, seed=seed, tell=tell)
     if plot is not None:
-        _draw(found, what, plot)
+        _draw(found, what, plot, simulated=True)
     rows = [row(system.name, found[system.name], trace.requests) for system in systems]
     node_bytes = cluster.node_bytes(PUBLISHED, trace.functions)
     if json:
@@ -127,7 +130,7 @@ def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, pl
             except RuntimeError as error:
                 raise GlowplugError(f"{policy}: {error}") from error
     if plot is not None:
-        _draw(found, what, plot)
+        _draw(found, what, plot, simulated=False)
     rows = [row(policy, each, trace.requests) for policy, each in found.items()]
     if json:
         print_json({"workload": what, "node_bytes": budget_bytes, "simulated": False, "policies": rows})
@@ -163,6 +166,10 @@ def row(policy: str, found: Replayed, requests: int) -> dict[str, Any]:
         "load_ahead_s": found.cpu_s,
         "load_s": found.loading_s if isfinite(found.loading_s) else None,
         "held_mean_bytes": float(found.memory_bytes.mean()),
+        "functions_mean_by_step": {
+            step.label: float((found.steps == step).sum(axis=1).mean()) for step in Step if step
+        },
+        "held_mean_bytes_by_step": dict(zip(HELD_ON, found.held_bytes.mean(axis=0).tolist(), strict=True)),
     }
 
 
@@ -186,11 +193,11 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _draw(found: dict[str, Replayed], title: str, path: Path) -> None:
+def _draw(found: dict[str, Replayed], title: str, path: Path, *, simulated: bool) -> None:
     from glowplug.bench.replay_plot import draw
 
     with drawing(path):
-        draw(found, title, path)
+        draw(found, title, path, simulated=simulated)
 
 
 def _journal(place: Path, json: bool) -> None:

@@ -68,4 +68,6 @@ def together(parts: Sequence[Replayed]) -> Replayed:
         loading_s=sum(part.loading_s for part in parts),
         memory_s=parts[0].memory_s,
         memory_bytes=np.sum([part.memory_bytes for part in parts], axis=0),
+        steps=np.max([part.steps for part in parts], axis=0),
+        held_bytes=np.sum([part.held_bytes for part in parts], axis=0),
     )

@@ -19,6 +19,7 @@ from glowplug.sim.gateway import Ask
 from glowplug.sim.oracle import inform
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
+from glowplug.sim.standing import Standing
 from glowplug.sim.workloads.trace import Trace
 
 _START_S = 10.0
@@ -80,6 +81,10 @@ class Replayed(msgspec.Struct, frozen=True, eq=False):
     memory_s: NDArray[np.float64]
     memory_bytes: NDArray[np.float64]
     """What all nodes held, at the times of `memory_s`."""
+    steps: NDArray[np.uint8]
+    """(times, functions): the best Step of each then."""
+    held_bytes: NDArray[np.float64]
+    """(times, HELD_ON): what was held on each step (sim.standing)."""
 
 
 def replay(
@@ -130,6 +135,7 @@ def _measure(
 ) -> Replayed:
     times: list[float] = []
     held: list[float] = []
+    standing, functions = Standing(), list(profiles)
     store = simulation.state.context.store
     items: list[tuple[float, Event | Ask]] = scenario
     at_s = 0.0
@@ -139,6 +145,7 @@ def _measure(
         items = []
         times.append(at_s - _START_S)
         held.append(float(sum(store.ledger.used.values())))
+        standing.look(simulation.state, functions)
         tell(min(1.0, at_s / (span_s + _START_S)))
     answers = simulation.run([], span_s + _START_S + _AFTER_S).answers
     good = [answer for answer in answers if answer.code == "ok"]
@@ -159,6 +166,8 @@ def _measure(
         loading_s=simulation.loading_s,
         memory_s=np.array(times),
         memory_bytes=np.array(held),
+        steps=standing.by_function(),
+        held_bytes=standing.by_place(),
     )
 
 

@@ -3,6 +3,10 @@
 Source: Tyche (IEEE TPDS 37(2), 2026). What its window asks for goes, in the order of value per byte, where it
 fits and leaves the least room over. A sandbox that is invoked loses its guests, which are placed again. It
 never creates or removes a sandbox.
+
+Two parts of the paper are not here (decision 063): its load balancer over consistent-hash homes, for dispatch
+and placement are every system's (an index of all nodes finds what a walk along the ring would); and GPU
+memory, which scheduling fills, with the node's memory below it to fall back to (decision 042).
 """
 
 from __future__ import annotations
