@@ -8,8 +8,8 @@ from zlib import crc32
 
 from glowplug.control import offers, victims
 from glowplug.control.context import Context
-from glowplug.control.records import Node, Version
-from glowplug.control.sizes import instance_bytes
+from glowplug.control.records import Node, Version, key_of
+from glowplug.control.sizes import environment_bytes, instance_bytes
 from glowplug.core.ids import NodeId
 
 _SAMPLED = 4
@@ -36,9 +36,7 @@ def choose(c: Context, version: Version) -> Node | None:
     candidates: dict[NodeId, None] = {}
     for node in (*islice(version.staged_on, 2), *islice(environments, 2)):
         candidates[node] = None
-    candidates.update(dict.fromkeys(homes(c, version)))
-    for offset in range(_SAMPLED):
-        candidates[order[(store.events + offset) % len(order)]] = None
+    candidates.update(_anywhere(c, version))
     need_bytes = instance_bytes(c, version)
     offers.settle(c)
     at_once = c.policies.costs.expect_s(version.spec.environment_key, "environment") < _AT_ONCE_S
@@ -57,6 +55,34 @@ def choose(c: Context, version: Version) -> Node | None:
         map(store.nodes.__getitem__, (best, *as_good)),
         key=lambda node: victims.displaced_s(c, node, need_bytes),
     )
+
+
+def unopened(c: Context, version: Version, need_bytes: int) -> Node | None:
+    """A node with room for the version's environment, which is not there yet, and so many bytes beside it: of a
+    few candidates that with most. None while the environment climbs anywhere: what comes of that is seen first.
+    """
+    store, key = c.store, version.spec.environment_key
+    environments = store.environments.get(key, {})
+    if len(environments) == len(store.node_order):
+        return None
+    latest = next(reversed(environments), None)
+    if latest is not None and store.holdings[key_of("environment", latest, key)].phase == "climbing":
+        return None
+    free_bytes = store.ledger.free_bytes
+    others = [node for node in _anywhere(c, version) if node not in environments]
+    best = max(others, key=free_bytes, default=None)
+    if best is None or free_bytes(best) < environment_bytes(c, key) + need_bytes:
+        return None
+    return store.nodes[best]
+
+
+def _anywhere(c: Context, version: Version) -> dict[NodeId, None]:
+    """A few nodes, whatever stands there: its homes, and others by turns."""
+    order, events = c.store.node_order, c.store.events
+    found = dict.fromkeys(homes(c, version))
+    for offset in range(_SAMPLED):
+        found[order[(events + offset) % len(order)]] = None
+    return found
 
 
 def homes(c: Context, version: Version) -> list[NodeId]:
