@@ -58,8 +58,8 @@ def choose(c: Context, version: Version) -> Node | None:
 
 
 def unopened(c: Context, version: Version, need_bytes: int) -> Node | None:
-    """A node with room for the version's environment, which is not there yet, and so many bytes beside it: of a
-    few candidates that with most. None while the environment climbs anywhere: what comes of that is seen first.
+    """A node with room for the version's environment, which is not there, and so many bytes beside it: of
+    a few candidates the one with most. None while the environment climbs anywhere: one after the other.
     """
     store, key = c.store, version.spec.environment_key
     environments = store.environments.get(key, {})
