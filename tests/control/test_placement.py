@@ -75,6 +75,15 @@ def test_who_displaces_others_opens_a_node_that_has_room() -> None:
     assert OTHER in {i.node for i in world.state.context.store.instances.values()}
 
 
+def test_nobody_waits_for_an_environment_that_climbs_beside_one_that_is_up() -> None:
+    world = _full_world(NodeSpec(OTHER, 1800, 2))
+    world.ask("third")
+    world.ask("fourth")
+    _give_memory_back(world)
+    instances = world.state.context.store.instances.values()
+    assert [(i.function.partition(".")[0], i.node) for i in instances] == [("third", NODE), ("fourth", NODE)]
+
+
 def test_a_node_without_room_for_the_environment_and_the_worker_is_not_opened() -> None:
     world = _full_world(NodeSpec(OTHER, 800, 2))
     before = len(world.commands)

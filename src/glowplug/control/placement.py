@@ -16,6 +16,7 @@ _SAMPLED = 4
 _HOMES = 4
 _WEIGHED = 4
 """Nodes of which is looked what would have to go there."""
+_COMING, _UP, _STAGED = 1, 2, 3
 _AT_ONCE_S = 0.01
 """An environment that is made so soon, as where processes share nothing, is no reason to prefer a node."""
 
@@ -44,8 +45,7 @@ def choose(c: Context, version: Version) -> Node | None:
     def rank(node: NodeId) -> tuple[bool, int, int]:
         free_bytes = store.ledger.free_bytes(node)
         fits = free_bytes + c.policies.eviction.offered(node) >= need_bytes
-        height = 2 if node in version.staged_on else 1 if at_once or node in environments else 0
-        return not fits, -height, -free_bytes
+        return not fits, -(_UP if at_once else _height(c, version, node)), -free_bytes
 
     best, *others = sorted(candidates, key=rank)
     if not c.policies.eviction.timely or store.ledger.free_bytes(best) >= need_bytes:
@@ -57,11 +57,21 @@ def choose(c: Context, version: Version) -> Node | None:
     )
 
 
+def _height(c: Context, version: Version, node: NodeId) -> int:
+    """What stands there for a worker: an environment that still climbs is one to wait for."""
+    if node in version.staged_on:
+        return _STAGED
+    environment = c.store.holdings.get(key_of("environment", node, version.environment))
+    if environment is None or environment.phase == "descending":
+        return 0
+    return _UP if environment.phase == "up" else _COMING
+
+
 def unopened(c: Context, version: Version, need_bytes: int) -> Node | None:
     """A node with room for the version's environment, which is not there, and so many bytes beside it: of
     a few candidates the one with most. None while the environment climbs anywhere: one after the other.
     """
-    store, key = c.store, version.spec.environment_key
+    store, key = c.store, version.environment
     environments = store.environments.get(key, {})
     if len(environments) == len(store.node_order):
         return None
