@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadgroup
+DEPTH ?= 30
 
-.PHONY: install demo test check bench peers wrk clean
+.PHONY: install demo test check fuzz bench peers wrk clean
 
 install: $(STAMP)
 
@@ -31,6 +32,10 @@ check: install
 
 test: check
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# Every test that draws what happens, with DEPTH times as many examples as `make test` runs.
+fuzz: install
+	GLOWPLUG_TEST_DEPTH=$(DEPTH) $(BIN)/pytest $(PYTEST_ARGS) -m "hypothesis and not e2e"
 
 # Without `glowplug bench card --json docs/results/card.json --plot docs/results/card.png`, which needs a GPU.
 bench: install peers

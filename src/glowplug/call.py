@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from glowplug.core.calls import CallRecord
 
 if TYPE_CHECKING:
     from glowplug.client import Client
+
+_RESTART_S = 30.0
+_LOOK_AGAIN_S = 0.1
 
 
 class Call:
@@ -30,15 +34,30 @@ class Call:
 
         Raises what `.remote()` would have raised (core.errors), CallLost when nobody knows whether it ran,
         CallCancelled, UnknownCall when its result is kept no more, and TimeoutError after `timeout` seconds.
+        A server that goes meanwhile is waited for, as long as a start takes: the call is stored.
         """
+        from glowplug.client.connection import ConnectionLost, NotReached
+
         until_s = None if timeout is None else time.monotonic() + timeout
+        seen_s = None
         with self._asking() as client:
             while True:
                 left_s = None if until_s is None else until_s - time.monotonic()
-                answer = client.call_result(self.id, left_s)
+                try:
+                    answer = client.call_result(self.id, left_s)
+                except NotReached as error:
+                    now_s = time.monotonic()
+                    if seen_s is None and isinstance(error, ConnectionLost):
+                        seen_s = now_s
+                    gone_s = min(seen_s + _RESTART_S, until_s or inf) if seen_s is not None else 0.0
+                    if now_s >= gone_s:
+                        raise
+                    time.sleep(_LOOK_AGAIN_S)
+                    continue
+                seen_s = time.monotonic()
                 if answer is not None:
                     return answer.value()
-                if until_s is not None and time.monotonic() >= until_s:
+                if until_s is not None and seen_s >= until_s:
                     raise TimeoutError(f"call {self.id} has not ended within {timeout:g} s; it goes on")
 
     def status(self) -> CallRecord:

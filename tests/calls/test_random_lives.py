@@ -18,6 +18,7 @@ from glowplug.core.errors import BY_CODE, CallNotRetriable
 from glowplug.core.ids import FunctionId
 from glowplug.core.rng import rng_for
 from glowplug.core.settings import CallSettings
+from tests.depth import examples
 
 SETTINGS = CallSettings(
     max_attempts=3, at_once=5, at_once_per_function=2, max_running_bytes=100, deadline_s=4000.0
@@ -186,5 +187,5 @@ class Lives(RuleBasedStateMachine):
         assert all(call.state in ENDED for call in self.disk.values())
 
 
-Lives.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Lives.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 TestLives = Lives.TestCase

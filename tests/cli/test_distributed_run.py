@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,14 +21,48 @@ def glowplug(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_run_tells_what_it_took(tmp_path: Path) -> None:
-    words = ["sparse:1024x6", "--workers", "2", "--samples", "20", "--method", "block", "--check", "--json"]
-    done = glowplug(*words, "--cache", str(tmp_path / "cache"))
+    words = ["sparse:1024x6", "--plan", "rows", "--workers", "2", "--samples", "20", "--method", "block"]
+    done = glowplug(*words, "--check", "--json", "--no-predict", "--cache", str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["equal"] is True
     assert found["invocations"] == 2
     assert found["rows_sent"] > 0
     assert len(found["workers"]) == 2
+    assert found["predicted"] is None
+
+
+def test_what_the_planner_chooses_is_run_beside_its_prediction(tmp_path: Path) -> None:
+    words = ["sparse:1024x6", "--workers", "2", "--samples", "20", "--method", "block", "--check", "--json"]
+    done = glowplug(*words, "--objective", "fastest", "--cache", str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["equal"] is True
+    told = found["predicted"]
+    assert (told["workers"], told["channel"], told["delays"]) == (2, "shared_memory", "hop-100ms")
+    assert told["calls"]["predicted"] == told["calls"]["metered"] == found["meter"]["messages_sent"]
+    assert [told[name]["comparable"] for name in ("calls", "nbytes", "seconds", "usd")] == [True] + 3 * [
+        False
+    ]
+    assert len(told["why"]) == 2
+
+
+def test_people_see_how_far_a_given_plan_was_off(tmp_path: Path) -> None:
+    words = ["sparse:1024x12", "--plan", "rows", "--workers", "3", "--samples", "60", "--method", "block"]
+    done = glowplug(*words, "--channel", "object", "--option", f"url=file://{tmp_path}")
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert re.search(r"predicted for rows 3 object: \d+ calls \(metered \d+ calls\), ", shown)
+    assert re.search(r"B \(metered \d+ kB, [+-]\d\.\d%\)", shown)  # bytes, less than a tenth off
+    assert "not comparable: seconds and dollars are predicted for functions of 1769 MiB" in shown
+
+
+def test_of_a_claim_check_nothing_is_predicted(tmp_path: Path) -> None:
+    words = ["sparse:1024x4", "--plan", "pipeline", "--workers", "2", "--samples", "10", "--json"]
+    (tmp_path / "claims").mkdir()
+    done = glowplug(*words, "--option", f"claims=file://{tmp_path}/claims")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["predicted"] is None
 
 
 @pytest.mark.parametrize(
@@ -35,6 +70,11 @@ def test_a_run_tells_what_it_took(tmp_path: Path) -> None:
     [
         (["sparse:1024x4", "--plan", "hybrid", "--workers", "5"], "5 workers make no such groups"),
         (["sparse:1024x4", "--option", "x"], "write NAME=VALUE"),
+        (["sparse:1024x4", "--replicas", "3"], "--replicas: that belongs to a --plan"),
+        (["sparse:1024x4", "--channel", "pigeons"], "--channel pigeons: the planner knows queue"),
+        (["sparse:1024x4", "--plan", "rows", "--workers", "2", "4"], "--workers: a --plan leaves"),
+        (["sparse:1024x4", "--plan", "rows", "--budget", "1"], "--budget: a --plan leaves"),
+        (["sparse:1024x4", "--workers", "1", "--budget", "1e-9"], "a budget of $1e-09; the fastest, serial"),
         (["sparse:1024x4", "--plan", "serial", "--channel", "pigeons"], "no channel 'pigeons'"),
         (["sparse:1024x4", "--plan", "pipeline", "--workers", "5"], "5 stages"),
         (["sparse:1024x4", "--on", "lambda"], "--on lambda needs --store"),

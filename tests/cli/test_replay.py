@@ -8,7 +8,12 @@ import msgspec
 import pytest
 
 from glowplug.cli.replay import replay, share_of
+from glowplug.control.journal_files import JournalWriter
+from glowplug.control.state import ControlState
 from glowplug.core.errors import InvalidArguments, InvalidDeclaration, InvalidUpload
+from glowplug.core.events import RequestArrived
+from glowplug.core.ids import FunctionId, GatewayId, RequestId
+from glowplug.core.settings import ControlSettings
 from glowplug.sim.systems import system_of
 
 WORKLOAD = "zipf:functions=6,rate_per_min=20,minutes=10,seed=3"
@@ -36,6 +41,22 @@ def test_it_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_path_is_a_journal(tmp_path: Path) -> None:
     with pytest.raises(InvalidUpload, match="no journal in"):
         replay(str(tmp_path / "none"))
+
+
+def test_a_journal_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state, writer = ControlState(ControlSettings()), JournalWriter(tmp_path)
+    writer.begin(state.snapshot())
+    event = RequestArrived(RequestId(1), FunctionId("f.default"), GatewayId("g"), 9.0)
+    writer.append(1.0, event, state.handle(event, 1.0))
+    writer.append(2.0, event, [])
+    writer.close()
+    with pytest.raises(SystemExit) as ended:
+        replay(str(tmp_path))
+    said = capsys.readouterr().out
+    assert "2 events in 1 segments" in said
+    assert "1 events gave others" in said
+    assert "event 1: RequestArrived(request=1" in said
+    assert ended.value.code == 1
 
 
 @pytest.mark.parametrize("memory", ["", "25 MB", "-1%", "nan", "0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -28,6 +29,14 @@ import pytest
         (["invoke", "f", "argument"], "write name=value"),
         (["invoke", "f", "--data", "{"], "--data is not valid JSON"),
         (["invoke", "f", "--npy", "none.npy"], "--npy none.npy: "),
+        (["invoke", "f", "--npy", "/dev/null"], "--npy /dev/null: "),
+        (["invoke", "f", "=1"], "write name=value"),
+        (["invoke", "f", "a=1", "a=2"], "'a' is given twice"),
+        (["invoke", "f", "--priority", "batch"], "belong to --spawn"),
+        (["calls", "cancel"], "name the calls"),
+        (["devices", "fail", "local/virtual0", "slow", "--factor", "nan"], "--factor: nan"),
+        (["devices", "fail", "local/virtual0", "slow", "--factor", "inf"], "--factor: inf"),
+        (["serve", "--token", "clé"], "--token"),
         (["invoke", "f", "--key", "k"], "belong to --spawn"),
         (["invoke", "f", "a=1", "--data", "{}"], "give the arguments once"),
         (["calls", "retry"], "use --all"),
@@ -35,13 +44,25 @@ import pytest
         (["replay", "zipf:functions=3", "--nodes", "0"], "--nodes"),
         (["replay", "zipf:functions=3", "--memory", "lots"], "--memory"),
         (["replay", "nowhere"], "no journal in nowhere"),
+        (["replay", str(Path(__file__).parent)], "no journal in "),
+        (["explain", "1", "--journal", str(Path(__file__).parent)], "no journal in "),
         (["workload", "zipf:functions=3,rate_per_min=60,minutes=1", "--plot", "x.abc"], "--plot x.abc: "),
         (["simulate", "zipf:functions=3", "--find", "devices"], "needs --p99"),
+        (["simulate", "zipf:functions=3", "--seed", "-1"], "--seed"),
+        (["workload", "zipf:functions=3", "--seed", "-1"], "--seed"),
+        (["workload", "zipf:functions=3,seed=\u00b2"], "is not a whole number"),
         (["bench", "abacus"], "no experiment is called"),
+        (["bench", "coldstart", "--repeats", "0"], "--repeats"),
+        (["bench", "coldstart", "--json", "nowhere/out.json"], "nowhere/out.json cannot be written"),
+        (["bench", "coldstart", "--plot", "/"], "/ cannot be written"),
         (["bench", "coldstart", "--set", "speed=9"], "sets nothing"),
         (["distributed", "plan", "dense:9"], "is no model"),
         (["distributed", "plan", "sparse:1024x120", "--plans", "luck"], "--plans luck"),
         (["distributed", "plan", "sparse:1024x120", "--samples", "0"], "--samples 0"),
+        (["distributed", "plan", "sparse:1024x120", "--budget", "nan"], "--budget nan"),
+        (["distributed", "plan", "sparse:1024x120", "--slowdown", "nan"], "--slowdown nan"),
+        (["simulate", "zipf:functions=3", "--policy", ","], "--policy"),
+        (["simulate", "zipf:functions=3", "--devices", "100000000"], "--devices"),
         (["distributed", "run", "sparse:1024x120", "--samples", "-1"], "--samples"),
         (["distributed", "run", "sparse:1024x120", "--workers", "0"], "--workers"),
         (["distributed", "run", "sparse:1024x120", "--method", "luck"], "no method luck"),
@@ -92,3 +113,55 @@ def test_a_secret_has_a_value() -> None:
     binary = subprocess.run(command, input=b"caf\xe9", capture_output=True, check=False, timeout=120)
     assert b"API_KEY: the value is no text in UTF-8" in binary.stderr
     assert binary.returncode == 2
+
+
+def test_a_token_that_no_header_carries_is_not_told(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "glowplug", "ps"], env={**os.environ, "GLOWPLUG_TOKEN": "clé"},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert "the token" in done.stderr
+    assert "clé" not in done.stderr
+    assert done.returncode == 2
+
+
+def test_a_log_for_machines_is_json_whoever_writes_it() -> None:
+    lines = logged(as_json=True)
+    assert [json.loads(line)["event"] for line in lines] == ["one", "two of 3"]
+    assert "ValueError" in json.loads(lines[1])["exception"]
+
+
+def test_a_log_in_a_file_has_no_colours() -> None:
+    lines = logged(as_json=False)
+    assert "one" in lines[0]
+    assert lines[1] == "ERROR library two of 3"
+    assert not any("\x1b" in line for line in lines)
+
+
+def logged(as_json: bool) -> list[str]:
+    script = f"""
+import logging, structlog
+from glowplug.cli.serve import _set_up_logging
+_set_up_logging("info", {as_json})
+structlog.get_logger().info("one")
+logging.getLogger("library").error("two of %d", 3, exc_info=ValueError("four"))
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return done.stderr.splitlines()
+
+
+def test_doctor_tells_a_folder_that_cannot_be_made() -> None:
+    command = [sys.executable, "-m", "glowplug", "doctor", "--state-dir", "/dev/null/state"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert "/dev/null cannot be written" in done.stdout
+    assert done.returncode == 1
+
+
+def test_what_is_deployed_is_a_python_source(tmp_path: Path) -> None:
+    (tmp_path / "app.txt").write_text("import glowplug\n")
+    command = [sys.executable, "-m", "glowplug", "deploy", "app.txt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert "must end in .py" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2

@@ -22,6 +22,7 @@ from glowplug.sim.gateway import Ask
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import SimResult, Simulation
 from tests.control.world import spec
+from tests.depth import examples
 
 SETTINGS = ControlSettings(eager_stage=False)
 CARD, OTHER = DeviceId("n/card0"), DeviceId("n/card1")
@@ -155,6 +156,16 @@ def test_a_function_on_the_cores_climbs_or_waits() -> None:
     assert {place.place for each in waits.decisions for place in each.places} >= {"a new worker"}
 
 
+def test_a_function_on_the_cores_has_no_device_weighed_while_it_is_built() -> None:
+    unbuilt = Deployed(spec("f"), None)
+    calls = asks((0.1, "f"), (0.2, "g"), (0.3, "g"))
+    found = explained([node((CARD, 1000)), (0.0, on_device("g")), (0.05, unbuilt), *calls], 1)
+    assert {place.place for each in found.decisions for place in each.places} == {"a new worker"}
+    words = [each.what for each in found.happenings]
+    assert words[0] == "its function was not built yet"
+    assert any(each.startswith("its function was built") for each in words)
+
+
 def test_what_went_under_a_lease_and_what_never_came_is_unknown() -> None:
     plain = Deployed(spec("p"), BundleFacts())
     result = simulated([node(), (0.0, plain), *asks((1.0, "p"), (5.0, "p"))])
@@ -220,7 +231,7 @@ def test_a_run_over_devices_with_faults_replays_to_the_same_commands() -> None:
     assert report.mismatches == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     calls=st.lists(st.tuples(st.floats(1, 20), st.sampled_from("fghp")), min_size=5, max_size=60),
     policy=st.sampled_from(["finish-first", "lb"]),

@@ -18,6 +18,7 @@ from glowplug.core.events import (
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec
+from glowplug.policy.registry import POLICIES
 from tests.control.world import NODE, World, spec
 
 FACTS = BundleFacts(parked_bytes=100, peak_bytes=100)
@@ -229,3 +230,22 @@ def test_what_is_undeployed_is_not_loaded_ahead_while_it_goes() -> None:
     world.advance(2.0)
     world.ask("g")
     assert all(load.spec.function == "g.default" for load in loads(world))
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("scheduling", sorted(POLICIES["scheduling"]))
+def test_two_that_are_to_be_there_and_do_not_fit_together_do_not_evict_each_other_for_ever(
+    scheduling: str, copies: int
+) -> None:
+    """While requests wait for both."""
+    world = world_of(2000, scheduling=scheduling)
+    deploy(world, model("f", 900, min_workers=1), model("g", 1500, min_workers=1))
+    world.engine.answer_all()
+    requests = [world.ask(name) for name in "fgfgfg"]
+    for name in "fg":
+        world.post(ScaleRequested(FunctionId(f"{name}.default"), copies))
+    for _ in range(12):
+        world.engine.answer_all()
+        for request in list(world.gateway.running):
+            world.gateway.finish(request)
+    assert [world.outcome(request) for request in requests] == ["done"] * 6

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from glowplug.control.ledger import Ledger
-from glowplug.core.commands import Descend, Target
-from glowplug.core.events import HeldChanged, PressureChanged, StepLost
+from glowplug.core.commands import Climb, Descend, Target
+from glowplug.core.events import HeldChanged, PressureChanged, ScaleRequested, StepLost
+from glowplug.core.ids import FunctionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from tests.control.world import NODE, World, kinds, spec
@@ -214,3 +217,21 @@ def test_an_outdated_loss_is_ignored() -> None:
     target = Target("instance", NODE, str(number))
     assert world.post(StepLost(target, Step.STAGED, "", command=12345)) == []  # type: ignore[arg-type]
     assert world.standing() == Step.PARKED
+
+
+@pytest.mark.parametrize("declared", [{"min_workers": 1}, {"preload": "always"}])
+def test_a_worker_that_holds_more_than_was_thought_does_not_come_and_go(declared: dict[str, Any]) -> None:
+    """There is room for what its build measured. Once it is up it has to go, and its room is free again."""
+    world = World(TIGHT, MEASURED_ENVIRONMENT_BYTES + 2 * (INSTANCE_BYTES + WEIGHT_BYTES))
+    world.deploy(spec("busy"))
+    busy = world.ask("busy")
+    world.engine.answer_all()
+    world.engine.held_bytes = lambda target: INSTANCE_BYTES + 100
+    world.deploy(spec("large", **declared))
+    world.engine.answer_all()
+    climbs = [c for c in world.commands if isinstance(c, Climb) and c.spec.declaration.name == "large"]
+    assert len(climbs) == 1
+    world.gateway.finish(busy)
+    world.post(ScaleRequested(FunctionId("busy.default"), 0))
+    world.engine.answer_all()
+    assert world.standing("large") == Step.PARKED

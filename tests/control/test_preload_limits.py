@@ -9,7 +9,9 @@ import pytest
 from glowplug.control.preloading.records import Preloads
 from glowplug.control.preloading.view import PreloadView
 from glowplug.core.commands import Climb
+from glowplug.core.events import DescendRequested
 from glowplug.core.ids import FunctionId
+from glowplug.core.ladder import Step
 from tests.control.ahead import call_regularly, climbs, ladder, preloading_world, settings
 from tests.control.world import NODE, SETTINGS, World, spec
 
@@ -138,3 +140,15 @@ def test_a_line_is_averaged_over_time_and_a_clock_that_jumps_back_is_no_time() -
     assert 2.0 < preloads.see_line(NODE, 0, 1030.0) < 3.0
     before = preloads.lines[NODE].mean
     assert preloads.see_line(NODE, 9, 500.0) == before
+
+
+@pytest.mark.parametrize("step", [Step.LOCAL, Step.STAGED])
+def test_what_an_operator_sends_down_is_not_loaded_again_while_it_goes(step: Step) -> None:
+    world = preloading_world()
+    world.engine.answer_all()
+    assert world.standing("ahead") == Step.PARKED
+    before = len(climbs(world, "ahead"))
+    world.post(DescendRequested(FunctionId("ahead.default"), step))
+    world.engine.answer_all()
+    assert world.standing("ahead") == step
+    assert len(climbs(world, "ahead")) == before

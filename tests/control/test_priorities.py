@@ -162,6 +162,20 @@ def test_a_climb_is_of_the_class_that_waits_for_it_and_hurries_for_a_higher_one(
     assert sum(isinstance(c, Promote) for c in world.commands) == 1
 
 
+def test_the_only_worker_climbs_in_the_class_of_whoever_waits_behind_it() -> None:
+    """Else a request that nobody waits for lets all others wait for its own part of the processor."""
+    world = World()
+    world.deploy(spec("f", max_workers=1))
+    world.ask("f", priority=BACKGROUND)
+    (environment,) = (c for c in world.commands if isinstance(c, Climb))
+    world.engine.succeed(environment.id)
+    climb = next(c for c in world.commands if isinstance(c, Climb) and c.target.kind == "instance")
+    assert climb.priority == BACKGROUND
+    world.ask("f")
+    promoted = [c for c in world.commands if isinstance(c, Promote) and c.climb == climb.id]
+    assert [each.priority for each in promoted] == [INTERACTIVE]
+
+
 def test_what_nobody_waits_for_climbs_in_no_class() -> None:
     world = World()
     world.post(Deployed(spec(min_workers=1), FACTS))

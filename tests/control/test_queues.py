@@ -45,6 +45,28 @@ def test_a_class_that_was_passed_over_often_enough_has_its_turn() -> None:
     assert len(queue) == 2
 
 
+def test_who_is_lifted_is_the_first_of_its_new_class_and_the_next_begins_to_count_anew() -> None:
+    queue = Queue()
+    for number, rank in ((1, 1), (2, 1), (3, 3), (4, 3)):
+        queue.add(R(number), rank)
+    for _ in range(PASSED_OVER[Priority.BACKGROUND]):
+        queue.pass_over(R(3), 3)
+    assert queue.turn() == Priority.BACKGROUND
+    queue.lift(R(1), 1, 3)
+    assert queue.turn() == Priority.INTERACTIVE
+    assert emptied(queue) == [1, 3, 4, 2]
+
+
+def test_a_class_of_which_the_oldest_still_waits_is_passed_over_whoever_else_of_it_goes() -> None:
+    queue = Queue()
+    for number, rank in ((1, 2), (2, 2), (3, 3)):
+        queue.add(R(number), rank)
+    for _ in range(PASSED_OVER[Priority.BATCH]):
+        queue.pass_over(R(3), 3)
+        queue.pass_over(R(2), 2)
+    assert queue.turn() == Priority.BATCH
+
+
 def test_the_newest_of_the_lowest_class_is_the_first_to_go() -> None:
     queue = Queue()
     assert queue.newest_below(3) is None

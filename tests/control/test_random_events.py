@@ -7,12 +7,10 @@ from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, rule
+from msgspec.structs import replace
 
 from glowplug.control.capacity import MOST_IN_ONE
-from glowplug.control.records import key_of
-from glowplug.control.state import ControlState
-from glowplug.core.commands import Build, Climb
 from glowplug.core.events import (
     ClimbRequested,
     Deployed,
@@ -20,6 +18,7 @@ from glowplug.core.events import (
     HeldChanged,
     NodeJoined,
     PressureChanged,
+    RequestCancelled,
     RollbackRequested,
     ScaleRequested,
     Undeployed,
@@ -28,48 +27,53 @@ from glowplug.core.ids import FunctionId, GatewayId, NodeId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, EndpointSpec, NodeSpec
+from tests.control.rules import OTHER_NODE, rarely
+from tests.control.scenes import Scenes, gateways, names
 from tests.control.world import FACTS, NODE, World, spec
+from tests.depth import examples
 
 NAMES = ("a", "b", "c")
-OTHER_NODE = NodeId("there")
-names = st.sampled_from(NAMES)
-gateways = st.sampled_from(["g0", "g1", "g2"])
-rarely = st.sampled_from([False, False, False, True])
+versions = st.integers(1, 5)
 durations = st.sampled_from([0.0001, 0.002, 0.02, 0.1])
 """From deep pipelines to one request at a time."""
 steps = st.sampled_from([Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
 UNSTAGEABLE = BundleFacts(highest_step=Step.IMPORTED, reason="threads", weight_bytes=200, peak_bytes=300)
+HUGE = BundleFacts(weight_bytes=500, staged_bytes=90, parked_bytes=90, peak_bytes=4000)
+"""Found out when it was built: no worker of it fits anywhere."""
 
 
 def declared(name: str, version: int) -> Any:
+    """`c` has packages of its own. Version 4 of each is an odd one."""
     return spec(
         name,
         str(version),
         environment="shared" if name != "c" else "own",
-        memory_bytes=700,
-        max_queue=3,
+        packages="p" if name == "c" else "",
+        memory_bytes=4000 if name == "a" and version == 4 else 700,
+        max_queue=0 if name == "b" and version == 4 else 3,
         max_workers={"a": 1, "b": 2, "c": 3}[name],
         target_concurrency=2 if name == "b" and version != 1 else 1,
         priority={"a": "interactive", "b": "batch", "c": "background"}[name],
         endpoints=(EndpointSpec("e", max_batch=4 if name == "c" and version == 3 else 1),),
         min_workers=1 if name == "c" and version == 2 else 0,
-        prewarm="none" if name == "a" else "fixed",
+        prewarm={1: "none" if name == "a" else "fixed", 4: "histogram"}.get(version, "auto"),
+        preload={"b3": "always", "c4": "never"}.get(f"{name}{version}", "auto"),
         pin=name == "b" and version == 2,
         keep_warm_s=20.0,
         timeout_s=20.0,
     )
 
 
-class Machine(RuleBasedStateMachine):
-    """`exact` is false once something was measured or shrank that the ledger could not refuse."""
-
+class Machine(Scenes):
     budget_bytes = 3300
+    usual: ClassVar[ControlSettings] = ControlSettings()
     changed: ClassVar[dict[str, Any]] = {}
     """Control settings that differ."""
 
     def __init__(self) -> None:
         super().__init__()
-        control = ControlSettings(
+        control = replace(
+            self.usual,
             environment_estimate_bytes=900,
             reserve_margin_bytes=10,
             reserve_factor=1.0,
@@ -81,10 +85,9 @@ class Machine(RuleBasedStateMachine):
         )
         self.world = World(control, self.budget_bytes, gateways=3)
         self.world.engine.held_bytes = lambda target: 80
-        self.exact = True
         self.world.deploy(*(declared(name, 1) for name in NAMES))
 
-    @rule(name=names, version=st.integers(1, 3), facts=st.sampled_from([None, FACTS, UNSTAGEABLE]))
+    @rule(name=names, version=versions, facts=st.sampled_from([None, FACTS, FACTS, UNSTAGEABLE, HUGE]))
     def deploy(self, name: str, version: int, facts: BundleFacts | None) -> None:
         self.world.post(Deployed(declared(name, version), facts))
 
@@ -94,7 +97,12 @@ class Machine(RuleBasedStateMachine):
             return
         self.world.post(Undeployed(FunctionId(f"{name}.default")))
 
-    @rule(name=names, version=st.integers(1, 3))
+    @rule(name=names, version=versions, facts=st.sampled_from([None, FACTS]))
+    def keep(self, name: str, version: int, facts: BundleFacts | None) -> None:
+        """As at the server's start: a version that was active before."""
+        self.world.post(Deployed(declared(name, version), facts, active=False))
+
+    @rule(name=names, version=versions)
     def roll_back(self, name: str, version: int) -> None:
         self.world.post(RollbackRequested(FunctionId(f"{name}.default"), VersionId(f"{name}-v{version}")))
 
@@ -157,44 +165,17 @@ class Machine(RuleBasedStateMachine):
             gateway.report()
 
     @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        gateway = self.world.gateways[data.draw(st.sampled_from(list(self.world.gateways)))]
-        requests = [*gateway.waiting, *gateway.running]
-        if requests:
-            gateway.cancel(data.draw(st.sampled_from(requests)))
-
-    @precondition(lambda self: self.world.engine.pending)
-    @rule(data=st.data(), everything=st.booleans())
-    def succeed(self, data: st.DataObject, everything: bool) -> None:
-        if everything:
-            for number in list(self.world.engine.pending):
-                if number in self.world.engine.pending:
-                    self.world.engine.succeed(number)
-        else:
-            self.world.engine.succeed(data.draw(st.sampled_from(list(self.world.engine.pending))))
-
-    @precondition(lambda self: self.world.engine.pending)
-    @rule(data=st.data(), permanent=st.booleans())
-    def fail(self, data: st.DataObject, permanent: bool) -> None:
-        number = data.draw(st.sampled_from(list(self.world.engine.pending)))
-        self.world.engine.fail(number, "function_failed", "it raised", permanent=permanent)
-
-    @rule(data=st.data())
-    def die(self, data: st.DataObject) -> None:
-        pending = self.world.engine.pending.values()
-        climbing = [c.target for c in pending if isinstance(c, Climb) and c.target.kind == "instance"]
-        targets = sorted([*self.world.engine.up, *climbing], key=lambda t: (t.kind, t.node, t.key))
-        if targets:
-            self.world.engine.exit(data.draw(st.sampled_from(targets)))
-
-    @rule(seconds=st.sampled_from([0.01, 1.0, 7.0, 25.0]))
-    def wait(self, seconds: float) -> None:
-        self.world.advance(seconds)
-
-    @rule()
-    def report(self) -> None:
-        for gateway in self.world.gateways.values():
-            gateway.report()
+    def stop_leased(self, data: st.DataObject) -> None:
+        """The client left; the gateway sent its request by itself."""
+        known = self.world.state.context.store.requests
+        gateways = self.world.gateways
+        leased = [(name, r) for name in gateways for r in gateways[name].running if r not in known]
+        if leased:
+            name, request = data.draw(st.sampled_from(leased))
+            where = gateways[name].running[request]
+            self.world.post(RequestCancelled(request, where))
+            if request in gateways[name].running:
+                gateways[name].finish(request, ok=False)
 
     @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
     def join(self, node: NodeId, sure: bool) -> None:
@@ -203,12 +184,6 @@ class Machine(RuleBasedStateMachine):
         if node in self.world.state.nodes:
             self.world.lose_node(node)
         self.world.post(NodeJoined(NodeSpec(node, self.budget_bytes)))
-
-    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
-    def lose(self, node: NodeId, sure: bool) -> None:
-        if not sure:
-            return
-        self.world.lose_node(node)
 
     @rule(budget_bytes=st.sampled_from([1500, 3300, 3300]))
     def press(self, budget_bytes: int) -> None:
@@ -223,19 +198,9 @@ class Machine(RuleBasedStateMachine):
             self.exact = False
             self.world.post(HeldChanged(data.draw(st.sampled_from(up)), held_bytes))
 
-    @rule()
-    def restart_from_snapshot(self) -> None:
-        self.world.state = ControlState.from_snapshot(self.world.state.snapshot())
-        self.world.state.validate()
-
     @invariant()
     def memory_is_accounted_for(self) -> None:
         store = self.world.state.context.store
-        for target in self.world.engine.up:
-            assert key_of(target.kind, target.node, target.key) in store.holdings, f"orphan {target}"
-        for command in self.world.engine.pending.values():
-            if isinstance(command, (Climb, Build)):
-                assert command.id in store.commands, f"nobody waits for {command}"
         for gateway in self.world.gateways.values():
             in_workers = Counter(gateway.running.values())
             assert max(in_workers.values(), default=0) <= MOST_IN_ONE
@@ -243,30 +208,10 @@ class Machine(RuleBasedStateMachine):
             for node, used_bytes in store.ledger.used.items():
                 assert used_bytes <= store.ledger.budget[node]
 
-    def teardown(self) -> None:
-        """When everything goes on for long enough, every request has ended, in one way."""
-        world = self.world
-        for _ in range(40):
-            world.advance(2.0)
-            for number in list(world.engine.pending):
-                if number in world.engine.pending:
-                    world.engine.succeed(number)
-            for gateway in world.gateways.values():
-                for request in list(gateway.running):
-                    if request in gateway.running:
-                        gateway.finish(request)
-                gateway.report()
-        for gateway in world.gateways.values():
-            assert not gateway.waiting, f"lost: {gateway.waiting}"
-            assert not gateway.running, f"still running: {gateway.running}"
-        assert not world.state.context.store.requests
-        asked = {request for gateway in world.gateways.values() for request in gateway.outcomes}
-        assert asked == set(range(1, world.asked + 1))
-
 
 TestRandomEvents = Machine.TestCase
 TestRandomEvents.settings = settings(
-    max_examples=40,
+    max_examples=examples(40),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -7,37 +7,29 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, rule
 
-from glowplug.control.records import key_of
-from glowplug.control.state import ControlState
-from glowplug.core.commands import Climb
 from glowplug.core.events import (
     ClimbRequested,
-    ContextWaits,
     Deployed,
     DescendRequested,
-    DeviceJoined,
-    NodeJoined,
     PressureChanged,
     RollbackRequested,
     ScaleRequested,
     Undeployed,
 )
-from glowplug.core.ids import DeviceId, FunctionId, NodeId, VersionId
+from glowplug.core.ids import FunctionId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
-from glowplug.core.specs import BundleFacts, DeviceSpec, EndpointSpec, NodeSpec
+from glowplug.core.specs import BundleFacts, EndpointSpec
 from glowplug.policy.registry import POLICIES
+from tests.control.device_rules import CAPACITY_BYTES, DeviceRules
+from tests.control.rules import CommonRules, rarely
 from tests.control.world import FACTS, NODE, World, spec
+from tests.depth import examples
 
 NAMES = ("a", "b", "c", "huge", "cpu")
-OTHER_NODE = NodeId("there")
-DEVICES = {"d0": NODE, "d1": NODE, "d2": OTHER_NODE}
-CAPACITY_BYTES = 2000
 names = st.sampled_from(NAMES)
-devices = st.sampled_from(list(DEVICES))
-rarely = st.sampled_from([False, False, False, True])
 durations = st.sampled_from([0.002, 0.1, 1.0, 10.0])
 """The last is as of a device that became slow."""
 steps = st.sampled_from([Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
@@ -65,7 +57,7 @@ def declared(name: str, version: int) -> Any:
     )
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(DeviceRules, CommonRules):
     budget_bytes = 4000
 
     @initialize(
@@ -126,6 +118,15 @@ class Machine(RuleBasedStateMachine):
         for number in range(count):
             self.world.ask(name, 30.0, f"g{number % 2}", number % 4)
 
+    @rule(name=names, count=st.integers(4, 9))
+    def crowd_and_leave(self, name: str, count: int) -> None:
+        """Of those that wait, in a queue or a device's line, every other one leaves."""
+        self.serve(name, 0.0)
+        self.crowd(name, count)
+        for gateway in self.world.gateways.values():
+            for request in list(gateway.waiting)[::2]:
+                gateway.cancel(request)
+
     @rule(name=names, seconds=st.sampled_from([0.0, 0.1, 5.0]))
     def serve(self, name: str, seconds: float) -> None:
         """The good case, so that the others start from more than ruins."""
@@ -150,125 +151,15 @@ class Machine(RuleBasedStateMachine):
                 if request in gateway.running:
                     gateway.finish(request, took_s=took_s)
 
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        gateway = self.world.gateways[data.draw(st.sampled_from(list(self.world.gateways)))]
-        requests = [*gateway.waiting, *gateway.running]
-        if requests:
-            gateway.cancel(data.draw(st.sampled_from(requests)))
-
-    @precondition(lambda self: self.world.engine.pending)
-    @rule(data=st.data(), everything=st.booleans())
-    def succeed(self, data: st.DataObject, everything: bool) -> None:
-        if everything:
-            for number in list(self.world.engine.pending):
-                if number in self.world.engine.pending:
-                    self.world.engine.succeed(number)
-        else:
-            self.world.engine.succeed(data.draw(st.sampled_from(list(self.world.engine.pending))))
-
-    @precondition(lambda self: self.world.engine.pending)
-    @rule(data=st.data(), permanent=st.booleans())
-    def fail(self, data: st.DataObject, permanent: bool) -> None:
-        number = data.draw(st.sampled_from(list(self.world.engine.pending)))
-        self.world.engine.fail(number, "function_failed", "it raised", permanent=permanent)
-
-    @rule(data=st.data())
-    def die(self, data: st.DataObject) -> None:
-        pending = self.world.engine.pending.values()
-        climbing = [c.target for c in pending if isinstance(c, Climb) and c.target.kind == "instance"]
-        targets = sorted([*self.world.engine.up, *climbing], key=lambda t: (t.kind, t.node, t.key))
-        if targets:
-            self.world.engine.exit(data.draw(st.sampled_from(targets)))
-
-    @rule(seconds=st.sampled_from([0.01, 1.0, 7.0, 25.0]))
-    def wait(self, seconds: float) -> None:
-        self.world.advance(seconds)
-
-    @rule()
-    def report(self) -> None:
-        for gateway in self.world.gateways.values():
-            gateway.report()
-
-    @rule(
-        device=devices,
-        capacity_bytes=st.sampled_from([CAPACITY_BYTES, CAPACITY_BYTES, 1000, 4000]),
-        at_once=st.sampled_from([1, 1, 2]),
-        context_bytes=st.sampled_from([0, 0, 100]),
-    )
-    def join_device(self, device: str, capacity_bytes: int, at_once: int = 1, context_bytes: int = 0) -> None:
-        """One that was there has lost its memory."""
-        if DEVICES[device] in self.world.state.nodes:
-            self.world.forget_device(DeviceId(device))
-            joined = DeviceSpec(DeviceId(device), capacity_bytes, at_once, context_bytes)
-            self.world.post(DeviceJoined(DEVICES[device], joined))
-
-    @rule(device=devices, held_bytes=st.sampled_from([0, 50, 200]))
-    def wait_in_context(self, device: str, held_bytes: int) -> None:
-        self.world.post(ContextWaits(DeviceId(device), held_bytes))
-
-    @rule(device=devices, sure=rarely)
-    def lose_device(self, device: str, sure: bool) -> None:
-        if sure:
-            self.world.lose_device(DeviceId(device))
-
-    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
-    def join(self, node: NodeId, sure: bool) -> None:
-        if not sure:
-            return
-        if node in self.world.state.nodes:
-            self.world.lose_node(node)
-        there = [DeviceSpec(DeviceId(d), CAPACITY_BYTES) for d, home in DEVICES.items() if home == node]
-        self.world.post(NodeJoined(NodeSpec(node, self.budget_bytes, 2, tuple(there))))
-
-    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
-    def lose(self, node: NodeId, sure: bool) -> None:
-        if sure:
-            self.world.lose_node(node)
-
     @rule(budget_bytes=st.sampled_from([300, 1500, 4000, 4000]))
     def press(self, budget_bytes: int) -> None:
         if NODE in self.world.state.nodes:
             self.world.post(PressureChanged(NODE, budget_bytes))
 
-    @rule()
-    def restart_from_snapshot(self) -> None:
-        self.world.state = ControlState.from_snapshot(self.world.state.snapshot())
-        self.world.state.validate()
-
-    @invariant()
-    def nothing_is_orphaned(self) -> None:
-        store = self.world.state.context.store
-        for target in self.world.engine.up:
-            assert key_of(target.kind, target.node, target.key) in store.holdings, f"orphan {target}"
-        for command in self.world.engine.pending.values():
-            if isinstance(command, Climb):
-                assert command.id in store.commands, f"nobody waits for {command}"
-
-    def teardown(self) -> None:
-        """When everything goes on for long enough, every request has ended, in one way."""
-        world = self.world
-        for _ in range(40):
-            world.advance(2.0)
-            for number in list(world.engine.pending):
-                if number in world.engine.pending:
-                    world.engine.succeed(number)
-            for gateway in world.gateways.values():
-                for request in list(gateway.running):
-                    if request in gateway.running:
-                        gateway.finish(request)
-                gateway.report()
-        for gateway in world.gateways.values():
-            assert not gateway.waiting, f"lost: {gateway.waiting}"
-            assert not gateway.running, f"still running: {gateway.running}"
-        assert not world.state.context.store.requests
-        asked = {request for gateway in world.gateways.values() for request in gateway.outcomes}
-        assert asked == set(range(1, world.asked + 1))
-
 
 TestRandomFleet = Machine.TestCase
 TestRandomFleet.settings = settings(
-    max_examples=40,
+    max_examples=examples(40),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

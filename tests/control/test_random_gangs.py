@@ -13,8 +13,10 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from glowplug.core.events import Deployed, ScaleRequested, Undeployed
 from glowplug.core.ids import FunctionId
 from glowplug.core.specs import BundleFacts, PartFacts
-from tests.control.test_random_events import Machine, durations, rarely
+from tests.control.rules import rarely
+from tests.control.test_random_events import Machine, durations
 from tests.control.world import spec
+from tests.depth import examples
 
 GANGS = ("g", "h", "i")
 gangs = st.sampled_from(GANGS)
@@ -90,13 +92,14 @@ class Gangs(Machine):
             self.world.engine.exit(data.draw(st.sampled_from(parts)))
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_gang_is_there_whole_or_not_at_all(system: str) -> None:
     machine = type("Machine", (Gangs,), {"changed": SYSTEMS[system]})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20,
+            max_examples=examples(20),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -124,6 +124,15 @@ def test_a_queued_request_is_rejected_at_its_deadline(world: World) -> None:
     assert world.outcome(request) == "deadline_passed"
 
 
+def test_a_request_for_what_is_still_built_is_told_so(world: World) -> None:
+    world.deploy(spec(), built=False)
+    request = world.ask(timeout_s=5.0)
+    world.advance(5.1)
+    assert world.outcome(request) == "deadline_passed"
+    (refusal,) = [c for c in world.commands if isinstance(c, Reject)]
+    assert refusal.message == "f.default did not answer before the deadline: it was still being built"
+
+
 def test_a_running_request_is_stopped_at_its_deadline(world: World) -> None:
     world.deploy(spec())
     request = world.ask(timeout_s=5.0)

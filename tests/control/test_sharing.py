@@ -14,6 +14,7 @@ from glowplug.core.events import ScaleRequested
 from glowplug.core.ids import GatewayId, RequestId, VersionId
 from tests.control.leased import LONG_S, SHORT_S, F, takes, warm
 from tests.control.world import SETTINGS, World, kinds
+from tests.depth import examples
 
 
 def crew(workers: int, gateways: int, took_s: float = SHORT_S) -> World:
@@ -218,7 +219,7 @@ deeds = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.integers(1, 6), st.sampled_from([SHORT_S, 0.001, 0.004]), deeds)
 def test_whoever_keeps_asking_needs_not_ask_and_nothing_moves_any_more(
     workers: int, took_s: float, before: list[tuple[str, int]]
@@ -244,13 +245,13 @@ def test_whoever_keeps_asking_needs_not_ask_and_nothing_moves_any_more(
             world.advance(0.3 if what == "wait" else SETTINGS.lease_s * 0.7)
             report(world)
     for _ in range(300):
-        if not any(gateway.waiting or gateway.running for gateway in world.gateways.values()):
-            break
         world.engine.answer_all()
         for gateway in world.gateways.values():
             for request in list(gateway.running):
                 gateway.finish(request, took_s=took_s)
         report(world)
+        if not any(gateway.waiting or gateway.running for gateway in world.gateways.values()):
+            break
     assert not any(gateway.waiting for gateway in world.gateways.values())
     for _ in range(4):
         for number in range(4):

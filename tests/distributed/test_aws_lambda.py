@@ -113,7 +113,7 @@ def test_a_function_that_is_there_is_taken_and_the_command_works(
 ) -> None:
     for _ in range(2):
         run_command(
-            "sparse:1024x6", workers=2, plan="pipeline", micro_batches=2, samples=20, deadline="120s",
+            "sparse:1024x6", workers=(2,), plan="pipeline", micro_batches=2, samples=20, deadline="120s",
             checkpoint_layers=2, on="lambda", store=store, role=ROLE, endpoint=cloud[0], region="us-east-1",
             layer=(LAYER,), check=True, json=True,
         )  # fmt: skip

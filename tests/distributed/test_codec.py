@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from glowplug.distributed import codec
 from glowplug.distributed.codec import decode_rows, encode_columns, encode_rows
 from glowplug.distributed.errors import FrameCorrupt, FrameError, FrameMismatch
+from tests.depth import examples
 
 NEURONS = 1024
 floats = st.one_of(
@@ -82,7 +83,7 @@ def test_rows_of_zeros_cost_next_to_nothing() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 300), st.integers(1, 9), st.integers(1, 200))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_many_rows_are_compared_as_few_are(seed: int, count: int, samples: int, kinds: int) -> None:
     rng = np.random.default_rng(seed)
     different = (rng.integers(0, 3, (kinds, samples)) * 0.5).astype(np.float32)
@@ -143,7 +144,7 @@ def test_another_shape_than_expected(expected: dict[str, int]) -> None:
         decode_rows(BODY, **{"samples": 3, "neurons": 1024, "most_rows": 3, **expected})
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_damaged_bodies_never_harm(data: st.DataObject) -> None:
     """A frame's check stops these before; the decoder does not rely on it."""
@@ -153,7 +154,7 @@ def test_damaged_bodies_never_harm(data: st.DataObject) -> None:
     _decodes_or_names(bytes(body))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.tuples(*[st.integers(0, 9)] * 4, st.integers(0, 30)), st.binary(max_size=120))
 def test_any_head_with_any_content_never_harms(head: tuple[int, ...], content: bytes) -> None:
     _decodes_or_names(codec._HEAD.pack(*head) + zstandard.ZstdCompressor().compress(content))

@@ -14,6 +14,7 @@ from glowplug.distributed.errors import FrameVersion, ReplayImpossible
 from glowplug.distributed.exchange import ATTEMPTS, Exchange
 from glowplug.distributed.frame import Kind
 from glowplug.distributed.start import Place
+from tests.depth import examples
 from tests.distributed.world import Plan, World, outcome, random_plan
 
 ROWS = Plan({0: {0: (), 1: (1,), 2: (1,)}, 1: {0: (), 1: (0,), 2: (0,)}}, (0, 1, 2))
@@ -72,7 +73,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(40), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestExchange = Machine.TestCase
 

@@ -11,6 +11,7 @@ from glowplug.distributed.errors import GangLost
 from glowplug.distributed.gang import Begin, Command, End, Gang, GoBack
 from glowplug.distributed.notes import MOST_INCARNATIONS
 from glowplug.distributed.start import Place
+from tests.depth import examples
 
 
 def places(commands: list[Command]) -> list[tuple[int, int, int]]:
@@ -164,5 +165,5 @@ class Machine(RuleBasedStateMachine):
         assert self.ended == [End(None)]
 
 
-Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+Machine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=25, deadline=None)
 TestGang = Machine.TestCase

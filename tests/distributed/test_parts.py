@@ -20,6 +20,7 @@ from glowplug.distributed.stored import StoredNetwork, layer_of
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.kernel import Kernel
 from glowplug.distributed.workload.serial import serial
+from tests.depth import examples
 
 
 def sparse_network(seed: int, density: float) -> Network:
@@ -62,7 +63,7 @@ def _applied(layer: PartLayer, activation: Activation, x: Floats) -> Floats:
 
 
 @given(seed=st.integers(0, 1000), workers=st.integers(1, 5), density=st.sampled_from([0.0, 0.2, 0.6, 1.0]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_parts_compute_what_the_network_does(seed: int, workers: int, density: float) -> None:
     network = sparse_network(seed, density)
     x = np.random.default_rng(seed).normal(size=(network.inputs, 4)).astype(np.float32)

@@ -27,6 +27,7 @@ from glowplug.policy.plans.facts import Encoding
 from glowplug.policy.plans.model import MachineModel
 from glowplug.policy.plans.pipeline import staged
 from glowplug.policy.plans.rows import by_rows
+from tests.depth import examples
 from tests.distributed.networks import inputs, networks
 
 pytest.importorskip("numba", reason="pip install 'glowplug[distributed]'")
@@ -51,7 +52,7 @@ def by_hand(network: Network, partition: Partition, index: int, worker: int) -> 
     return found[0], found[1], found[2], found[3]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(networks(narrowest=3), st.integers(1, 3), st.integers(0, 9))
 def test_facts_of_a_partition_are_counted_right(network: Network, workers: int, seed: int) -> None:
     partition = cut(network, workers, "random", seed=seed)
@@ -69,7 +70,7 @@ def test_facts_of_a_partition_are_counted_right(network: Network, workers: int, 
     assert facts.weights_bytes.sum() == network.weights_bytes - 8 * network.layers
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.data())
 def test_stages_are_what_one_worker_computes(data: st.DataObject) -> None:
     network = data.draw(networks())

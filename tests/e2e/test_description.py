@@ -4,7 +4,6 @@ that is not by design."""
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 
+from tests.depth import examples
 from tests.e2e.conftest import APPS, Server, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -22,7 +22,6 @@ BY_DESIGN = {"function_failed", "deadline_passed", "queue_full", "overloaded", "
 """Codes that a healthy server may answer with a status from 500 on; `internal` is none of them."""
 LEFT_OUT = {("post", "/system/functions/{name}/{direction}")}
 """Answers once the function stands at the step, which is a test of the ladder, and slow."""
-EXAMPLES = int(os.environ.get("GLOWPLUG_EXAMPLES", "12"))
 FUNCTIONS = ("add", "move", "total", "echo", "count", "join", "table")
 
 
@@ -44,7 +43,7 @@ def ask(server: Server, operation: Any, mode: GenerationMode) -> set[int]:
     statuses: set[int] = set()
 
     @settings(
-        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+        max_examples=examples(12), deadline=None, database=None, derandomize=True, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(case=operation.as_strategy(generation_mode=mode))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from glowplug import loader
 from glowplug.loader.format import BLOCK_BYTES, PREAMBLE_BYTES
 from glowplug.loader.sources.memory import MemorySource
+from tests.depth import examples
 from tests.loader import nets
 from tests.loader.loads import start
 
@@ -44,7 +45,9 @@ def answer(path: Path) -> Any:
         return model(X)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_changed_byte_is_found_or_without_effect(data: st.DataObject, sound: Path, tmp_path: Path) -> None:
     content = bytearray(sound.read_bytes())
@@ -60,7 +63,9 @@ def test_a_changed_byte_is_found_or_without_effect(data: st.DataObject, sound: P
     assert torch.equal(found, answer(sound))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_changed_byte_on_the_way_is_found_or_without_effect(data: st.DataObject, sound: Path) -> None:
     content = bytearray(sound.read_bytes())

@@ -165,6 +165,13 @@ def test_watched_gates_record_each_first_use_and_stay_until_removed() -> None:
     assert type(model[0]._parameters) is dict
 
 
+def test_what_was_never_computed_on_has_a_timeline() -> None:
+    recorder = Recorder(0.0)
+    recorder.add("fetch", 0, 1.0, 2.0)
+    timeline = recorder.timeline("any", ("first",), end_s=3.0)
+    assert [(one.stage, one.unit) for one in timeline.intervals] == [("fetch", 0)]
+
+
 def test_the_guard_runs_in_every_thread_that_computes() -> None:
     gates = Gates(2)
     called: list[tuple[int, int]] = []

@@ -24,6 +24,7 @@ from glowplug.loader.errors import SourceMissing
 from glowplug.loader.sources.file import open_file
 from glowplug.loader.sources.memory import MemorySource
 from glowplug.loader.tensors import views
+from tests.depth import examples
 from tests.loader import nets
 from tests.loader.loads import start
 
@@ -129,7 +130,9 @@ def test_compressed_archives_are_refused() -> None:
         read_contents(MemorySource(content.getvalue(), "net.pt"))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_damaged_torch_file_is_refused_or_has_tensors_that_lie_in_it(data: st.DataObject) -> None:
     content = bytearray(saved({"a": torch.ones(5, 3), "b": torch.zeros(7, dtype=torch.int64)}))

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glowplug import loader
+from tests.depth import examples
 from tests.loader import nets
 
 pytestmark = pytest.mark.torch
@@ -203,7 +204,9 @@ def tensor_sets(draw: st.DrawFn) -> list[Any]:
     return made
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(tensors=tensor_sets(), data=st.data())
 def test_any_set_of_tensors_comes_back(tensors: list[Any], data: st.DataObject, tmp_path: Path) -> None:
     order = data.draw(st.permutations(tensors))

@@ -19,6 +19,7 @@ from glowplug.core.errors import GlowplugError, InvalidArguments
 from glowplug.node.arguments import Signature
 from glowplug.node.arrays import npy_pieces, read_npy
 from glowplug.node.results import encode_result
+from tests.depth import examples
 
 
 class Point(msgspec.Struct):
@@ -223,7 +224,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.dictionaries(NAMES, JSON_VALUES, max_size=3) | JSON_VALUES)
 def test_the_short_way_in_is_the_long_way_in(value: Any) -> None:
     """Whatever the body: reading it straight into its types gives what checking each argument does."""

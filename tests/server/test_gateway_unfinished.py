@@ -13,6 +13,7 @@ from glowplug.core.events import Event, LeaseReport, RequestArrived, RequestCanc
 from glowplug.core.ids import CommandId, FunctionId, GatewayId, InstanceId, RequestId
 from glowplug.server.gateways.unfinished import Unfinished
 from tests.control.world import World, spec
+from tests.depth import examples
 
 G, F, ONE = GatewayId("g1"), FunctionId("f.default"), InstanceId(1)
 COMMAND = CommandId(1)
@@ -60,6 +61,18 @@ def test_what_was_cancelled_or_refused_keeps_its_place_until_its_worker_has_done
     unfinished.told(Reject(COMMAND, RequestId(5), G, "deadline_passed", "no"))
     assert unfinished.cut_off({}) == []
     assert unfinished.buried({}) == ended(3, 5)
+
+
+def test_what_waits_again_as_its_worker_ended_is_taken_out_of_its_queue() -> None:
+    unfinished = Unfinished(G)
+    asked(unfinished, 3, 5, 7, 9)
+    sent(unfinished, 3, 5, 7, 9)
+    unfinished.told(Reject(COMMAND, RequestId(5), G, "worker_died", "no"))
+    unfinished.heard(RequestCancelled(RequestId(7), ONE))
+    unfinished.told(Dispatch(COMMAND, (RequestId(9),), InstanceId(2), G))
+    unfinished.ended(ONE)
+    assert unfinished.cut_off({}) == [RequestCancelled(RequestId(3))]
+    assert unfinished.buried({}) == [RequestDone(RequestId(9), InstanceId(2), ok=False, took_s=0.0)]
 
 
 def test_leases_are_given_back_at_last() -> None:
@@ -154,7 +167,7 @@ deeds = st.lists(
 some = st.sets(st.integers(0, 5))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(deeds, some, deeds, some)
 def test_the_controller_is_rid_of_all_of_it(
     before: list[tuple[str, int]], begun: set[int], between: list[tuple[str, int]], begun_late: set[int]

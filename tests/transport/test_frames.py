@@ -24,6 +24,7 @@ from glowplug.transport.frames import (
     encode,
     known_phases,
 )
+from tests.depth import examples
 
 FRAMES = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.binary(max_size=300)), max_size=8)
 
@@ -44,7 +45,7 @@ def test_frames_arrive_whole_however_cut(frames: list[tuple[int, bytes]], at: li
     assert decoder.is_between_frames
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=200), st.integers(0, 100), st.integers(0, 255))
 def test_garbage_ends_in_a_protocol_error_or_nothing(noise: bytes, at: int, value: int) -> None:
     wire = bytearray(encode(Kind.REPLY, 7, ReplyMeta(phases={"compute": 0.5}), 3) + b"abc" + noise)

@@ -26,6 +26,7 @@ from glowplug.transport.frames import (
 from glowplug.transport.shared_memory import create_region, descriptor_message
 from glowplug.transport.unsent import BATCH_BYTES, Piece
 from glowplug.transport.worker_side import WorkerEndpoint
+from tests.depth import examples
 
 from .hello import take_hello
 
@@ -40,7 +41,7 @@ def pair() -> Iterator[tuple[socket.socket, WorkerEndpoint]]:
     ours.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.binary(max_size=2000), min_size=1, max_size=5), st.integers(1, 700))
 def test_requests_arrive_whole_however_they_are_cut(bodies: list[bytes], step: int) -> None:
     ours, theirs = socket.socketpair()

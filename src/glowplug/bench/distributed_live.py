@@ -22,12 +22,11 @@ from glowplug.bench.distributed_services import Service, services
 from glowplug.bench.result import Claim, claim, spread
 from glowplug.distributed import assignment as assignments
 from glowplug.distributed.assignment import Assignment
-from glowplug.distributed.metering import usage_of
+from glowplug.distributed.metering import billed
 from glowplug.distributed.network import Floats, Network
 from glowplug.distributed.partition.methods import partition
 from glowplug.distributed.prices import price_table
 from glowplug.distributed.run_options import RunOptions
-from glowplug.distributed.runner import Run
 from glowplug.distributed.runner import run as run_gang
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.digits import digits
@@ -127,7 +126,7 @@ class _Bench:
             total_s=ran.seconds,
             worked_s=max(worker.worked_s for worker in ran.workers),
             equal=np.array_equal(ran.output, self._answers[cell.layers]),
-            usage=_usage(ran, cell),
+            usage=billed(ran, price_table().broker if cell.channel == "nats" else None),
             overhead_s=sorted(worker.phases.overhead_s for worker in ran.workers)[len(ran.workers) // 2],
             bytes_sent=ran.meter.message_bytes_sent,
             rows_sent=ran.rows_sent,
@@ -164,14 +163,6 @@ class _Bench:
                 return assignments.rows(samples, by_rows(many))
             case _:
                 return assignments.rows(samples, by_rows(many // 2), 2)
-
-
-def _usage(ran: Run, cell: _Cell) -> Usage:
-    """As the platform would bill it: one more function starts the first workers. A broker is rented while
-    it runs."""
-    functions = Usage(invocations=ran.invocations + 1, function_gib_s=ran.gib_s)
-    broker = Usage(server_s={price_table().broker: ran.seconds}) if cell.channel == "nats" else Usage()
-    return functions + usage_of(ran.meter) + broker
 
 
 def _rented(cores: int, seconds: float) -> Usage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -47,7 +48,7 @@ def run(
     plot: Path | None = None,
 ) -> int:
     """Runs and shows one; 0 when every claim holds, 1 when one does not, 2 for an unknown name or setting,
-    what this machine cannot run, or a picture of what was not run.
+    what this machine cannot run, a file that cannot be written, or a picture of what was not run.
 
     `settings` are of the form NAME=VALUE; of a setting that is a list, values are separated by commas.
     """
@@ -62,6 +63,10 @@ def run(
     except ValueError as error:
         Console(stderr=True).print(f"{name}: {error}", markup=False)
         return 2
+    for path in (json, plot):
+        if path is not None and not _can_be_written(path):
+            Console(stderr=True).print(f"{name}: {path} cannot be written", markup=False)
+            return 2
     try:
         with Console(stderr=True).status(name) as status:
             result = module.run(options, status.update)
@@ -78,6 +83,11 @@ def run(
             Console(stderr=True).print(f"{name}: no picture: {error}", markup=False)
             return 2
     return 0 if result.holds else 1
+
+
+def _can_be_written(path: Path) -> bool:
+    """Asked before a run, which may take an hour."""
+    return os.access(path if path.exists() else path.absolute().parent, os.W_OK) and not path.is_dir()
 
 
 def options_of(kind: type[Any], quick: bool, repeats: int | None, settings: Sequence[str]) -> Any:

@@ -121,4 +121,5 @@ class _as_os_error:  # noqa: N801 (used like a function)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is not None and not isinstance(error, (OSError, KeyboardInterrupt)):
-            raise OSError(f"{self._place}: {error}") from error
+            said = str(error).partition("\n\nDebug source")[0]
+            raise OSError(f"{self._place}: {said}") from error

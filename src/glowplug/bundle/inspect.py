@@ -46,6 +46,8 @@ def inspect_source(source: Path, python: str = sys.executable, limit_s: float = 
         raise InvalidDeclaration(
             f"no file {source}: give the path of a Python file that declares a glowplug.App"
         )
+    if source.suffix != ".py":
+        raise InvalidDeclaration(f"{source} is no Python source: its name must end in .py")
     environment = os.environ | {"GLOWPLUG_INSPECT": "1"}
     try:
         done = subprocess.run(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from glowplug.cli.output import console
 
@@ -15,7 +15,7 @@ def bench(
     name: str = "list",
     *,
     quick: bool = False,
-    repeats: int | None = None,
+    repeats: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     set: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     json: Path | None = None,
     plot: Path | None = None,

@@ -121,6 +121,8 @@ def cancel(*calls: str, url: Url = None, json: Json = False) -> None:
 
         glowplug calls cancel 019ac0ffee...
     """
+    if not calls:
+        raise InvalidArguments("name the calls to cancel, as glowplug calls lists them")
     with Client(url) as client:
         found = [client.cancel_call(call) for call in calls]
     _report(found, json)

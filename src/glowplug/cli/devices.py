@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Annotated, Literal
 
 import cyclopts
@@ -12,6 +13,7 @@ from glowplug.cli.functions import Json, Url
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.devices import Fault
+from glowplug.core.errors import InvalidArguments
 from glowplug.core.ids import DeviceId
 from glowplug.core.status import DeviceStatus
 from glowplug.core.units import show_bytes
@@ -57,6 +59,8 @@ def fail(
         glowplug devices fail local/virtual0 slow --factor 10
         glowplug devices fail local/virtual0 loads --count 3
     """
+    if not 0.0 < factor < inf:
+        raise InvalidArguments(f"--factor: {factor} is not how many times as long something takes", "factor")
     with Client(url) as client:
         client.disturb(DeviceId(device), Fault(how, count, factor))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes, show_seconds
 
 if TYPE_CHECKING:
+    from glowplug.distributed.network import Floats, Network
     from glowplug.policy.plans.chooser import Choice, Terms
     from glowplug.policy.plans.facts import Problem
     from glowplug.policy.plans.score import Score
@@ -89,8 +91,8 @@ def plan(
     from glowplug.distributed.partition.store import kept
     from glowplug.policy.plans.chooser import choose
 
-    terms = _terms(objective, deadline, budget, memory_per_worker, workers, channels, plans, delays)
-    problem = _problem(model, samples, workers, slowdown, cache or kept(), with_rows=_cuts_rows(terms))
+    terms = terms_of(objective, deadline, budget, memory_per_worker, workers, channels, plans, delays)
+    problem = problem_of(network_of(model), samples, terms, cache or kept(), slowdown=slowdown)
     choice = choose(problem, terms)
     if json:
         print_json(choice)
@@ -98,7 +100,7 @@ def plan(
     _show(choice, problem, terms)
 
 
-def _terms(
+def terms_of(
     objective: Literal["cheapest", "fastest"], deadline: str, budget: float | None, memory: str,
     workers: tuple[int, ...], channels: tuple[str, ...], plans: tuple[str, ...], delays: str,
 ) -> Terms:  # fmt: skip
@@ -112,6 +114,8 @@ def _terms(
         unknown = [each for each in given if each not in known[name]]
         if unknown:
             raise InvalidArguments(f"--{name} {' '.join(unknown)}: there are {', '.join(known[name])}", name)
+    if budget is not None and not 0 <= budget < inf:
+        raise InvalidArguments(f"--budget {budget}: it is so many dollars", "budget")
     if not workers or min(workers) < 1:
         raise InvalidArguments(f"--workers {' '.join(map(str, workers))}: each is at least 1", "workers")
     table = price_table()
@@ -127,34 +131,31 @@ def _terms(
     )
 
 
-def _cuts_rows(terms: Terms) -> bool:
-    return bool({"rows", "hybrid"} & set(terms.plans))
-
-
-def _problem(
-    model: str, samples: int, workers: tuple[int, ...], slowdown: float, folder: Path, *, with_rows: bool
-) -> Problem:
+def problem_of(
+    network: Network, samples: int, terms: Terms, folder: Path, *, method: str = "layered",
+    slowdown: float = 1.0,
+) -> Problem:  # fmt: skip
     from msgspec.structs import replace
 
     from glowplug.distributed.calibration import calibrate
     from glowplug.distributed.planning import look
-    from glowplug.distributed.workload.digits import digits
 
-    network = network_of(model)
     if samples < 1:
         raise InvalidArguments(f"--samples {samples}: a batch has at least one", "samples")
-    if slowdown <= 0:
-        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0", "slowdown")
+    if not 0 < slowdown < inf:
+        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0, and finite", "slowdown")
     with errors.status("how fast this machine is") as status:
         machine = replace(calibrate(network), slowdown=slowdown)
-        drawn = digits(network.inputs, min(samples, _drawn(network.inputs)))
-        cut = workers if with_rows else ()
-        return look(network, drawn, samples, machine, cut, folder, tell=status.update)
+        cut = terms.workers if {"rows", "hybrid"} & set(terms.plans) else ()
+        some = some_inputs(network, samples)
+        return look(network, some, samples, machine, cut, folder, tell=status.update, method=method)
 
 
-def _drawn(inputs: int) -> int:
-    """So many samples that running them takes seconds."""
-    return max(256, min(2048, 2**22 // inputs))
+def some_inputs(network: Network, samples: int) -> Floats:
+    """So many that running them takes seconds."""
+    from glowplug.distributed.workload.digits import digits
+
+    return digits(network.inputs, min(samples, max(256, min(2048, 2**22 // network.inputs))))
 
 
 def _show(choice: Choice, problem: Problem, terms: Terms) -> None:

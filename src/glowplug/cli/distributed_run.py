@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from glowplug.cli.distributed_models import network_of
+from glowplug.cli.distributed_plan import Delay
+from glowplug.cli.distributed_rooms import On, channels_of, options_of, room_of
 from glowplug.cli.distributed_shown import is_equal, show, summary
+from glowplug.cli.distributed_way import Asked, Plan, chosen, compared, foretold, given_cut
 from glowplug.cli.functions import Json
 from glowplug.cli.output import errors, print_json
-from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from glowplug.distributed.assignment import Assignment
-    from glowplug.distributed.network import Network
 
-Plan = Literal["serial", "replicas", "pipeline", "rows", "hybrid"]
-On = Literal["local", "lambda"]
 Positive = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Natural = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 _LAMBDA_MEMORY = "2GiB"
@@ -30,11 +29,15 @@ _LAMBDA_MEMORY = "2GiB"
 def run(
     model: str,
     *,
-    workers: Positive = 4,
-    plan: Plan = "rows",
-    channel: str = "",
+    plan: Plan | None = None,
+    workers: Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")] = (),
+    channel: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
     samples: Positive = 1000,
-    replicas: Positive = 2,
+    objective: Literal["cheapest", "fastest"] = "cheapest",
+    budget: float | None = None,
+    delays: Delay = "hop-100ms",
+    predict: bool = True,
+    replicas: Natural = 0,
     micro_batches: Natural = 0,
     method: str = "layered",
     memory: str = "",
@@ -54,33 +57,45 @@ def run(
 ) -> None:
     """Run one inference over several workers, and show where its time went and what it used.
 
-    Ctrl-C ends all of them, and leaves nothing behind.
+    Without --plan it is run as `distributed plan` would choose, of what can be run here. What was predicted
+    is shown beside what was metered. Ctrl-C ends all of them, and leaves nothing behind.
 
     For example:
 
         glowplug distributed run sparse:1024x120
+        glowplug distributed run sparse:16384x120 --objective fastest --budget 0.002 --workers 2 4 8
         glowplug distributed run sparse:1024x120 --workers 4 --channel shared-memory --plan rows --check
         glowplug distributed run sparse:4096x120 --plan pipeline --micro-batches 32 --workers 2
-        glowplug distributed run sparse:16384x480 --workers 8 --memory 2GB --collect categories
+        glowplug distributed run sparse:16384x480 --plan rows --workers 8 --memory 2GB --collect categories
         glowplug distributed run sparse:1024x120 --channel object --option url=s3://bucket/prefix
         glowplug distributed run sparse:1024x120 --on lambda --store s3://bucket/runs --role arn:aws:iam::..
-        glowplug distributed run sparse:1024x120 --json | jq .seconds
+        glowplug distributed run sparse:1024x120 --json | jq .predicted.calls
 
     Parameters
     ----------
     model
         sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size.
-    workers
-        How many processes.
     plan
         serial: one worker. replicas: each has the model and some samples. pipeline: each has some layers.
         rows: each has some rows of every layer. hybrid: replicas of groups of rows.
+    workers
+        How many processes; 4 when not given. Without --plan, how many to try: 1 2 4 8 16 when not given.
     channel
-        How workers reach each other; not given, shared-memory, or object in the store of --on lambda.
+        How workers reach each other; not given, shared-memory, or object in the store of --on lambda. Without
+        --plan there may be several.
     samples
         Digits that are sent through the model.
+    objective
+        Without --plan: the cheapest that keeps the deadline, or the fastest within the budget.
+    budget
+        Without --plan: in dollars, for one run.
+    delays
+        What a queue's hop takes where a prediction is for; the other delays go with it.
+    predict
+        With --plan: say what was predicted; before the run, it is measured how fast this machine is. Nothing
+        is predicted of channels that the planner does not know, nor of a claim check.
     replicas
-        Groups of a hybrid.
+        Groups of a hybrid; 2 when not given.
     micro_batches
         Parts in which samples go through whole layers; 0 takes four for each worker of a pipeline, else as
         few as have at most 1,024 samples.
@@ -88,9 +103,10 @@ def run(
         How rows are partitioned: layered, whole, block or random.
     memory
         What each worker may hold: by a control group where this host has them, else by its address space, of
-        which libraries alone take 640 MiB. Empty does not limit it; on Lambda it is 2GiB.
+        which libraries alone take 640 MiB. Empty does not limit it; on Lambda it is 2GiB. Without --plan it
+        is the most that may be chosen, up to 10GiB, and functions of Lambda get what is chosen.
     deadline
-        The run fails when it takes longer.
+        The run fails when it takes longer. Without --plan, what is predicted to take longer is not chosen.
     checkpoint_layers
         Write checkpoints about every so many layers; 0 does not.
     collect
@@ -98,7 +114,7 @@ def run(
     cache
         A folder in which partitions and parts are kept for the next run.
     option
-        NAME=VALUE for the channel; may be given again.
+        NAME=VALUE for the channel, or CHANNEL.NAME=VALUE for one of several; may be given again.
     on
         local: processes of this machine. lambda: functions of AWS Lambda, made where they are not there.
     store
@@ -120,20 +136,45 @@ def run(
     from msgspec.structs import replace
 
     from glowplug.cli.distributed_lambda import Cloudy, on_lambda
+    from glowplug.distributed.assignment import of_cut
     from glowplug.distributed.local_platform import LocalPlatform
+    from glowplug.distributed.partition.methods import partition
+    from glowplug.distributed.partition.store import kept
     from glowplug.distributed.run_options import RunOptions
     from glowplug.distributed.runner import run as run_distributed
     from glowplug.distributed.workload.digits import digits
     from glowplug.node.isolation.memory_caps import memory_caps
+    from glowplug.policy.plans.model import MIB_PER_VCPU
+    from glowplug.policy.plans.score import MIB
 
     cloud = Cloudy(store, role, endpoint, region, layer)
     if on == "lambda":
         cloud.check()
     network = network_of(model)
-    assignment = _assignment(network, samples, plan, workers, replicas, micro_batches, method, cache)
-    memory = memory or (_LAMBDA_MEMORY if on == "lambda" else "")
+    asked = Asked(
+        plan, workers, channels_of(channel, on), replicas, micro_batches, method, objective, budget,
+        deadline, memory, delays, samples, collect,
+    )  # fmt: skip
+    asked.check()
+    room_options = options_of(option)
+    folder = cache / "partitions" if cache else kept()
+    score = None if plan else chosen(network, asked, folder)
+    room = room_of(score.channel if score else asked.channels[0], room_options, store, on)
+    cut = score.cut if score else given_cut(network, asked)
+    is_kept = score is not None or cache is not None
+    assignment = of_cut(
+        network, samples, cut,
+        lambda rows: partition(network, rows, cut.partition, folder=folder if is_kept else None),
+    )  # fmt: skip
+    memory_bytes = parse_bytes(memory, "--memory") if memory else 0
+    if on == "lambda":
+        memory_bytes = score.memory_mib * MIB if score else memory_bytes or parse_bytes(_LAMBDA_MEMORY, "")
+    has_claims = "claims" in {each.name for each in room_options}
+    if predict and score is None and not has_claims:
+        mib = memory_bytes // MIB or MIB_PER_VCPU
+        score = foretold(network, asked, cut, assignment.partitions, mib)
     options = RunOptions(
-        memory_bytes=parse_bytes(memory, "--memory") if memory else 0,
+        memory_bytes=memory_bytes,
         deadline_s=parse_seconds(deadline, "--deadline"),
         checkpoint_layers=checkpoint_layers,
         checkpoints=store if on == "lambda" and checkpoint_layers else "",
@@ -141,7 +182,6 @@ def run(
         parts=str(cache / "parts") if cache else "",
     )
     inputs = digits(network.inputs, samples)
-    room = _room(channel or ("object" if on == "lambda" else "shared-memory"), option, store, on)
     signal.signal(signal.SIGTERM, _interrupt)
     with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
         held = None if isinstance(caps, OSError) else caps
@@ -153,55 +193,14 @@ def run(
             platform = lambda deployed: LocalPlatform(deployed, held, options.memory_bytes)  # noqa: E731
         found = run_distributed(network, inputs, assignment, room, options, watch=watch, platform=platform)
     equal = is_equal(network, inputs, found) if check else None
+    beside = None
+    if score is not None and not has_claims:
+        is_there = on == "lambda" and not endpoint
+        beside = compared(score, found, delays, on_cloud=is_there, checkpoints=checkpoint_layers > 0)
     if json:
-        print_json(summary(found, equal))
+        print_json(summary(found, equal, beside))
     else:
-        show(found, equal)
-
-
-def _assignment(
-    network: Network, samples: int, plan: Plan, workers: int, replicas: int, micro_batches: int,
-    method: str, cache: Path | None,
-) -> Assignment:  # fmt: skip
-    from glowplug.distributed import assignment
-    from glowplug.distributed.partition.methods import partition
-    from glowplug.policy.plans.replicas import CHUNK_SAMPLES
-
-    def by_rows(parts: int) -> Any:
-        return partition(network, parts, method, folder=cache and cache / "partitions")
-
-    if cache is not None:
-        (cache / "partitions").mkdir(parents=True, exist_ok=True)
-    if plan in ("serial", "replicas"):
-        groups = 1 if plan == "serial" else workers
-        batches = micro_batches or -(-samples // (groups * CHUNK_SAMPLES))
-        return assignment.spread(samples, assignment.stages(network, ()), groups, batches)
-    if plan == "pipeline":
-        batches = micro_batches or min(4 * workers, max(1, samples))
-        return assignment.pipeline(network, samples, assignment.even_cuts(network, workers), batches)
-    if plan == "rows":
-        return assignment.rows(samples, by_rows(workers))
-    if workers % replicas:
-        raise InvalidArguments(f"--replicas {replicas}: {workers} workers make no such groups", "replicas")
-    return assignment.rows(samples, by_rows(workers // replicas), replicas)
-
-
-def _room(channel: str, given: tuple[str, ...], store: str, on: On) -> Any:
-    """Functions of a cloud have the store in common, and no memory."""
-    from glowplug.distributed.channels.registry import room
-
-    if on == "lambda" and channel in ("shared-memory", "memory"):
-        raise InvalidArguments(f"--channel {channel}: functions of Lambda share no memory", "channel")
-    options: dict[str, str] = {"url": store} if on == "lambda" and channel.endswith("object") else {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals:
-            raise InvalidArguments(f"--option {each!r}: write NAME=VALUE", "option")
-        options[name] = value
-    try:
-        return room(channel.replace("-", "_"), **options)
-    except TypeError as error:
-        raise InvalidArguments(f"--option: channel {channel}: {error}", "option") from error
+        show(found, equal, beside)
 
 
 def _interrupt(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -10,6 +11,7 @@ from glowplug.cli.output import console
 from glowplug.core.units import show_bytes, show_seconds
 
 if TYPE_CHECKING:
+    from glowplug.distributed.comparing import Beside, Comparison
     from glowplug.distributed.network import Network
     from glowplug.distributed.runner import Run
 
@@ -32,7 +34,7 @@ def _categories(found: Run) -> int:
     return int(alive.sum())
 
 
-def summary(found: Run, equal: bool | None) -> dict[str, Any]:
+def summary(found: Run, equal: bool | None, compared: Comparison | None) -> dict[str, Any]:
     return {
         "seconds": found.seconds,
         "gib_s": found.gib_s,
@@ -42,12 +44,13 @@ def summary(found: Run, equal: bool | None) -> dict[str, Any]:
         "epochs": found.epochs,
         "categories": _categories(found),
         "equal": equal,
+        "predicted": compared,
         "meter": found.meter,
         "workers": found.workers,
     }
 
 
-def show(found: Run, equal: bool | None) -> None:
+def show(found: Run, equal: bool | None, compared: Comparison | None) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("WORKER", *(phase.upper() for phase in _PHASES), "LAYER", "OVERHEAD", "SENT", "PEAK"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -72,3 +75,29 @@ def show(found: Run, equal: bool | None) -> None:
     if equal is not None:
         words.append("[green]equal to one worker[/]" if equal else "[red]NOT equal to one worker[/]")
     console.print(", ".join(words), highlight=False)
+    if compared is not None:
+        console.print(_predicted(compared), highlight=False)
+        for why in compared.why:
+            console.print(f"not comparable: {why}", style="dim", highlight=False)
+
+
+def _predicted(one: Comparison) -> str:
+    """Each number, and in brackets what was metered."""
+    way = one.plan if one.workers == 1 else f"{one.plan} {one.workers} {one.channel}"
+    numbers = [
+        _beside(one.calls, lambda calls: f"{calls:.0f} calls"),
+        _beside(one.nbytes, show_bytes),
+        _beside(one.seconds, show_seconds),
+        _beside(one.usd, lambda usd: f"${usd:.2e}"),
+    ]
+    return f"predicted for {way}: {', '.join(numbers)}"
+
+
+def _beside(one: Beside, shown: Callable[[float], str]) -> str:
+    off = f", {one.off:+.1%}" if one.comparable and one.off is not None else ""
+    metered = f"metered {shown(one.metered)}{off}"
+    return (
+        f"{shown(one.predicted)} ({metered})"
+        if one.comparable
+        else f"{shown(one.predicted)} [dim]({metered})[/]"
+    )

@@ -100,6 +100,9 @@ def _memory() -> Finding:
 
 def _disk(folder: Path) -> Finding:
     place = next(p for p in (folder, *folder.parents) if p.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        advice = "give doctor and serve a --state-dir that can be written"
+        return Finding("disk", "bad", f"the state has no place: {place} cannot be written", advice)
     free = shutil.disk_usage(place).free
     state = "ok" if free > 5 * 10**9 else "weak"
     return Finding("disk", state, f"{show_bytes(free)} free at {place}")

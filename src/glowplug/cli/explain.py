@@ -9,6 +9,7 @@ from rich.table import Table
 from glowplug.cli.functions import Json, Url
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
+from glowplug.control.journal_files import segment_paths
 from glowplug.core.errors import InvalidUpload
 from glowplug.core.explanation import Candidate, Decision, Eviction, Explanation, Place
 from glowplug.core.ids import RequestId
@@ -55,7 +56,7 @@ def explain(request: int, *, journal: Path | None = None, url: Url = None, json:
 def _from_folder(folder: Path, request: int) -> Explanation:
     from glowplug.server.explaining import explain_from
 
-    if not folder.is_dir():
+    if not segment_paths(folder):
         raise InvalidUpload(f"no journal in {folder}: give the folder that holds the journal-*.gpj files")
     return explain_from(folder, RequestId(request))
 

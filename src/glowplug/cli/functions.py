@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.table import Table
 
 from glowplug.cli.output import console, print_json
@@ -18,6 +18,7 @@ from glowplug.core.units import show_bytes, show_seconds
 Url = Annotated[
     str | None, Parameter(name="--url", help="The server; default $GLOWPLUG_URL, else localhost:8000.")
 ]
+Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
 

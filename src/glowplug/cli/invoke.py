@@ -29,7 +29,7 @@ def invoke(
     spawn: Annotated[bool, Parameter(negative="")] = False,
     deadline: float | None = None,
     key: str | None = None,
-    priority: PriorityLabel = "background",
+    priority: PriorityLabel | None = None,
     callback: str | None = None,
     url: Url = None,
     json: Json = False,
@@ -67,7 +67,7 @@ def invoke(
     key
         With --spawn: an idempotency key; the same key is the same call.
     priority
-        With --spawn: before whom it goes: interactive, batch or background.
+        With --spawn: before whom it goes: interactive, batch or, when not given, background.
     callback
         With --spawn: a URL to which the result is posted.
     """
@@ -75,11 +75,12 @@ def invoke(
         raise InvalidArguments("give the arguments once: as name=value pairs, with --data, or with --npy")
     given: Any
     if npy is not None:
-        import numpy as np
+        from numpy.lib import format as npy_format
 
         try:
-            given = np.load(npy, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            with npy.open("rb") as file:
+                given = npy_format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, MemoryError) as error:
             raise InvalidArguments(f"--npy {npy}: {error}") from None
     elif data is not None:
         body = sys.stdin.buffer.read() if data == "-" else os.fsencode(data)
@@ -88,17 +89,17 @@ def invoke(
         except UNREADABLE as error:
             raise InvalidArguments(f"--data is not valid JSON: {error}") from None
     else:
-        given = dict(_pair(argument) for argument in arguments)
+        given = _named(arguments)
     if spawn:
         with Client(url) as client:
             call = client.spawn(
-                function, given, endpoint, timeout_s=timeout, deadline_s=deadline, priority=priority,
-                key=key, callback_url=callback,
+                function, given, endpoint, timeout_s=timeout, deadline_s=deadline,
+                priority=priority or "background", key=key, callback_url=callback,
             )  # fmt: skip
             print_json(call.status()) if json else print(call.id)
         return
-    if (deadline, key, callback) != (None, None, None):
-        raise InvalidArguments("--deadline, --key and --callback belong to --spawn")
+    if (deadline, key, priority, callback) != (None, None, None, None):
+        raise InvalidArguments("--deadline, --key, --priority and --callback belong to --spawn")
     with Client(url) as client, client.stream(function, given, endpoint, timeout_s=timeout) as answer:
         if json:
             items = [_plain(item) for item in answer]
@@ -108,7 +109,7 @@ def invoke(
         for item in answer:
             print_answer(item, one_line=answer.is_stream)
     if timing:
-        errors.print(timeline(f"from {answer.origin}", answer.phases))
+        errors.print(timeline(f"from {answer.origin}" if answer.origin else "stream", answer.phases))
 
 
 def print_answer(value: Any, as_json: bool = False, one_line: bool = False) -> None:
@@ -127,9 +128,18 @@ def print_answer(value: Any, as_json: bool = False, one_line: bool = False) -> N
         console.print_json(data=_plain(value), indent=None if one_line else 2)
 
 
+def _named(arguments: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in map(_pair, arguments):
+        if name in found:
+            raise InvalidArguments(f"{name!r} is given twice", name)
+        found[name] = value
+    return found
+
+
 def _pair(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not name:
         raise InvalidArguments(f"{text!r} is no argument: write name=value")
     try:
         return name, msgspec.json.decode(os.fsencode(value))

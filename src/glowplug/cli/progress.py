@@ -14,6 +14,6 @@ from glowplug.cli.output import errors
 def progress(words: str) -> Iterator[Callable[[float], None]]:
     """What it yields hears the share that is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(words, total=1.0)
         yield lambda share: bar.update(task, completed=share)

@@ -11,11 +11,13 @@ import numpy as np
 from cyclopts import Parameter
 from rich.table import Table
 
-from glowplug.cli.functions import Json
+from glowplug.cli.functions import Json, Seed
 from glowplug.cli.output import console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
+from glowplug.control.journal import ReplayReport
 from glowplug.control.journal_files import replay as replay_journal
+from glowplug.control.journal_files import segment_paths
 from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidUpload
 from glowplug.core.units import parse_bytes, show_bytes, show_seconds
 from glowplug.sim.footprints import PUBLISHED
@@ -23,6 +25,8 @@ from glowplug.sim.replays import Cluster, Replayed
 from glowplug.sim.replays import replay as replay_trace
 from glowplug.sim.systems import Substrate, system_of
 from glowplug.sim.workloads.registry import parse
+
+_MISMATCHES_SHOWN = 20
 
 
 def replay(
@@ -32,7 +36,7 @@ def replay(
     nodes: int = 4,
     memory: str = "25%",
     substrate: Substrate = "zygote",
-    seed: int = 0,
+    seed: Seed = 0,
     live: bool = False,
     json: Json = False,
     plot: Path | None = None,
@@ -190,7 +194,7 @@ def _draw(found: dict[str, Replayed], title: str, path: Path) -> None:
 
 
 def _journal(place: Path, json: bool) -> None:
-    if not place.is_dir():
+    if not segment_paths(place):
         raise InvalidUpload(
             f"no journal in {place}: give the folder that holds the journal-*.gpj files, or a workload such "
             "as zipf:functions=35"
@@ -199,5 +203,20 @@ def _journal(place: Path, json: bool) -> None:
     if json:
         print_json(report)
     else:
-        console.print(report)
+        _tell(report)
     sys.exit(bool(report.mismatches))
+
+
+def _tell(report: ReplayReport) -> None:
+    console.print(
+        f"{report.events:,} events in {report.segments} segments were handled again: "
+        f"{report.commands:,} commands, "
+        + (f"{len(report.mismatches)} events gave others" if report.mismatches else "all as they were"),
+        highlight=False,
+    )
+    if report.torn_bytes:
+        console.print(
+            f"  {show_bytes(report.torn_bytes)} were cut off at the end: something was killed as it wrote"
+        )
+    for each in report.mismatches[:_MISMATCHES_SHOWN]:
+        console.print(f"  {each.segment}, event {each.number}: {each.event}", markup=False, highlight=False)

@@ -15,6 +15,7 @@ import uvloop
 from cyclopts import Parameter, validators
 
 from glowplug.cli.output import UnfailingLines, console, print_json_line
+from glowplug.client.connection import is_token
 from glowplug.compose import System, default_state_dir
 from glowplug.core.devices import Host, parse_devices
 from glowplug.core.errors import InvalidArguments
@@ -135,6 +136,10 @@ def serve(
     """
     if reload and not files:
         raise InvalidArguments("--reload: name the files that are to be watched", "reload")
+    if token and not is_token(token):
+        raise InvalidArguments(
+            "--token, or GLOWPLUG_TOKEN: use printable ASCII, or no client can send it", "token"
+        )
     _set_up_logging(log_level, json)
     folder = (state_dir or default_state_dir()).absolute()
     for kind, name in (("scheduling", scheduling), ("eviction", device_eviction)):
@@ -253,7 +258,9 @@ def _set_up_logging(level: str, as_json: bool) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
     ]
     structlog.configure(
         processors=processors,
@@ -264,4 +271,10 @@ def _set_up_logging(level: str, as_json: bool) -> None:
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
     # It warns of every request that is none: a hostile client is no reason to fill a disk.
     logging.getLogger("uvicorn").setLevel(max(number, logging.ERROR))
-    logging.basicConfig(level=number, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(levelname)s %(name)s %(message)s")
+    as_lines = structlog.stdlib.ProcessorFormatter(
+        processor=processors[-1], foreign_pre_chain=processors[:-1]
+    )
+    handler.setFormatter(as_lines if as_json else plain)
+    logging.basicConfig(level=number, handlers=[handler])

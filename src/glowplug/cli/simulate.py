@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.table import Table
 
-from glowplug.cli.functions import Json
+from glowplug.cli.functions import Json, Seed
 from glowplug.cli.output import console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.core.errors import InvalidDeclaration
@@ -25,13 +25,14 @@ from glowplug.sim.workloads.trace import Trace
 
 OURS = "finish-first"
 _SHOWN_S = 600.0
+_MOST_DEVICES = 10_000
 """Of the timeline that is drawn."""
 
 
 def simulate(
     workload: str,
     *,
-    devices: int = 12,
+    devices: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=_MOST_DEVICES))] = 12,
     device_memory: str = "8GB",
     policy: Annotated[str, Parameter(name=["--policy", "-p"])] = OURS,
     eviction: str | None = None,
@@ -45,7 +46,7 @@ def simulate(
     timeout: str | None = None,
     find: Literal["devices"] | None = None,
     p99: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     json: Json = False,
     plot: Path | None = None,
 ) -> None:
@@ -106,6 +107,8 @@ def simulate(
     if (find is None) != (p99 is None):
         raise InvalidDeclaration("--find devices needs --p99, as in --p99 5s, and --p99 needs --find devices")
     names = [name.strip() for name in policy.split(",") if name.strip()]
+    if not names:
+        raise InvalidDeclaration("--policy: name at least one, such as finish-first")
     for name in names:
         policy_class("scheduling", name)
     if eviction is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
-from glowplug.cli.functions import Json
+from glowplug.cli.functions import Json, Seed
 from glowplug.cli.output import console, drawing, print_json
 from glowplug.core.units import show_seconds
 from glowplug.sim.workloads import Derived
@@ -17,7 +17,7 @@ from glowplug.sim.workloads.registry import KINDS, parse, settings_of, workload_
 from glowplug.sim.workloads.summary import Summary, summarise
 
 
-def workload(name: str = "list", *, seed: int = 0, json: Json = False, plot: Path | None = None) -> None:
+def workload(name: str = "list", *, seed: Seed = 0, json: Json = False, plot: Path | None = None) -> None:
     """Describe a workload: functions, calls, rate, how regular they are, gaps. `list` shows what there is.
 
     For example:

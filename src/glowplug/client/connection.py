@@ -22,7 +22,11 @@ _KEPT_CONNECTIONS = 64
 T = TypeVar("T")
 
 
-class ConnectionLost(Unavailable):
+class NotReached(Unavailable):
+    """Nobody said this: there is no server, or none just now."""
+
+
+class ConnectionLost(NotReached):
     """The connection broke while an answer was awaited: what was asked for may have been done."""
 
 
@@ -43,6 +47,11 @@ def raise_error(response: httpx.Response) -> None:
     if isinstance(error, InvalidArguments):
         error.field = facts.field
     raise error
+
+
+def is_token(text: str) -> bool:
+    """Whether a header can carry it."""
+    return text.isascii() and text.isprintable()
 
 
 def _is_this_machine(host: str) -> bool:
@@ -93,6 +102,8 @@ class Connection:
     def _opened(self) -> httpx.Client:
         import httpx
 
+        if self._token and not is_token(self._token):
+            raise UserError("the token, perhaps of GLOWPLUG_TOKEN, cannot be sent: it is not printable ASCII")
         headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
         return httpx.Client(
             base_url=self.url,
@@ -111,7 +122,7 @@ class Connection:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise Unavailable(
+            raise NotReached(
                 f"nothing answers at {self.url}: start a server with `glowplug serve app.py`, "
                 "or say where one is with GLOWPLUG_URL"
             ) from None
@@ -121,5 +132,7 @@ class Connection:
             ) from error
         except UnicodeEncodeError as error:
             raise UserError(f"{error.object[:80]!r} cannot be sent in a header: use ASCII") from None
+        except httpx.LocalProtocolError as error:
+            raise UserError(f"this cannot be sent: {error}") from error
         except httpx.TransportError as error:
             raise ConnectionLost(f"the connection to {self.url} was lost: {error}") from error

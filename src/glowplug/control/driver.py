@@ -145,8 +145,8 @@ class Driver:
             return
         try:
             write(self._journal)
-        except OSError:
-            _log.exception("the journal cannot be written and is given up")
+        except OSError as error:
+            _log.error("the journal cannot be written and is given up: %s", error)
             self._journal.abandon()
             self._journal = None
 

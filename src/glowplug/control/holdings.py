@@ -157,6 +157,10 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
         c.store.versions[holding.version].staged_on[target.node] = None
         costs.learn(holding.version, "stage", event.took_s)
         c.revalue(holding.function)
+    if holding.version is not None and not _is_guest(c, target):
+        known = c.store.versions[holding.version].measured
+        before_bytes = known.get(target.kind, 0) if target.kind == "part" else 0
+        known[target.kind] = max(before_bytes, event.held_bytes)
     measured(c, HeldChanged(target=target, held_bytes=event.held_bytes))
     _wake(c, holding)
     reconsider(c, holding)

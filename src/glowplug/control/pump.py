@@ -6,7 +6,7 @@ so an outcome that comes late, twice or not at all needs no case of its own.
 
 from __future__ import annotations
 
-from glowplug.control import answers, bindings, capacity, goals, growth, lending, lines, versions
+from glowplug.control import answers, bindings, capacity, goals, growth, holdings, lending, lines, versions
 from glowplug.control.context import Context
 from glowplug.control.fleet import schedule
 from glowplug.control.preloading import drive
@@ -79,6 +79,8 @@ def _serve(c: Context, function: Function, version: Version) -> None:
         lines.leave(c, function)
     if not queue.length:
         return
+    for number in version.busy:  # perhaps one that climbs for a request of a lower class
+        holdings.hurry(c, c.store.holdings[c.store.instances[number].key], queue.rank)
     if version.leased:
         _claim_lent(c, function, version)
     if version.live and queue.length > 1:

@@ -73,24 +73,29 @@ class Queue(msgspec.Struct):
     def head(self) -> RequestId:
         """Whose turn it is. Raises StopIteration when nobody waits."""
         lanes = self.lanes
-        return next(iter(lanes[next(iter(lanes)) if len(lanes) == 1 else self._turn()]))
+        return next(iter(lanes[next(iter(lanes)) if len(lanes) == 1 else self.turn()]))
 
     def take(self) -> RequestId:
         """Takes the head out of the line, and counts who was passed over for it."""
         lanes = self.lanes
-        if len(lanes) == 1:
-            rank = next(iter(lanes))
-        else:
-            rank = self._turn()
-            for lower in lanes:
-                if lower < rank:
-                    self.passed[lower] = self.passed.get(lower, 0) + 1
-        self.passed.pop(rank, None)
+        rank = next(iter(lanes)) if len(lanes) == 1 else self.turn()
         request = next(iter(lanes[rank]))
+        self.pass_over(request, rank)
         self.remove(request, rank)
         return request
 
-    def _turn(self) -> int:
+    def pass_over(self, request: RequestId, rank: int) -> None:
+        """Counts, for a request that has its turn now, whom it goes before."""
+        lanes = self.lanes
+        if len(lanes) > 1:
+            for lower in lanes:
+                if lower < rank:
+                    self.passed[lower] = self.passed.get(lower, 0) + 1
+        if self.passed and next(iter(lanes[rank])) == request:
+            self.passed.pop(rank, None)
+
+    def turn(self) -> int:
+        """The class whose turn it is. Raises StopIteration when nobody waits."""
         lanes = self.lanes
         rank = next(iter(lanes))
         if len(lanes) > 1:
@@ -98,6 +103,12 @@ class Queue(msgspec.Struct):
                 if self.passed.get(lower, 0) >= PASSED_OVER[lower] and lower < rank:
                     return lower
         return rank
+
+    def lift(self, request: RequestId, rank: int, to: int) -> None:
+        """From now on it is of a higher class, and the first there."""
+        self.passed.pop(rank, None)
+        self.remove(request, rank)
+        self.add_first(request, to)
 
     def newest_below(self, rank: int) -> RequestId | None:
         """The newest of the lowest class, if that is below `rank`: who goes first when there is no room."""

@@ -34,8 +34,9 @@ Slot = Literal["", "idle", "busy", "climbing", "leased"]
 class Request(msgspec.Struct, gc=False):
     """Between RequestArrived and its answer; `cancelling` is answered already, but still runs.
 
-    `rank` is its class (core.priority); `started` that a worker may have begun it; `stopping` that the engine
-    was told to stop it, for which a request that waits in its worker's socket has to be the next.
+    `rank` is its class (core.priority), on devices a higher one once it was passed over often enough;
+    `started` that a worker may have begun it; `stopping` that the engine was told to stop it, for which a
+    request that waits in its worker's socket has to be the next.
     A `lined` one stands in the line of `device`; `skips` is its scheduling policy's.
     """
 
@@ -161,6 +162,8 @@ class Version(msgspec.Struct):
     live: int = 0
     """How many stand in these four."""
     keys: dict[str, None] = {}
+    measured: dict[str, int] = {}
+    """By kind of target the bytes that the last one held when it came up; of a gang's parts the most."""
     staged_on: dict[NodeId, None] = {}
     cached_on: dict[NodeId, None] = {}
     """Of a version on devices: nodes that have all its weights in their memory."""

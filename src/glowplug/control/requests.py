@@ -151,6 +151,8 @@ def on_deadline(c: Context) -> None:
             continue
         message = f"{request.function} did not answer before the deadline"
         if request.state in ("queued", "lined"):
+            if c.store.functions[request.function].active is None:
+                message += ": it was still being built"
             device_lines.withdraw(c, request)
             answers.reject(c, request, "deadline_passed", message)
             c.touch(request.function)

@@ -20,15 +20,18 @@ def environment_bytes(c: Context, environment: str) -> int:
 
 
 def zygote_bytes(c: Context, version: Version) -> int:
-    return _padded(c, version.facts.staged_bytes if version.facts else 0)
+    padded_bytes = _padded(c, version.facts.staged_bytes if version.facts else 0)
+    return max(padded_bytes, version.measured.get("version", 0) + c.settings.reserve_margin_bytes)
 
 
 def instance_bytes(c: Context, version: Version) -> int:
-    """What a new instance is given: what it may need, or on the `process` substrate its sandbox's limit."""
-    facts = version.facts
+    """What a new instance is given: what it may need, or on the `process` substrate its sandbox's limit; and
+    no less than the last one held, or this one would have to go again for what it takes too much."""
+    facts, measured = version.facts, version.measured
+    measured_bytes = max(measured.get("instance", 0), measured.get("part", 0)) if measured else 0
     if c.settings.substrate == "process":
-        return max(version.spec.declaration.memory_bytes, loaded_bytes(version))
-    return _padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0)
+        return max(version.spec.declaration.memory_bytes, loaded_bytes(version), measured_bytes)
+    return max(_padded(c, max(facts.peak_bytes, facts.parked_bytes) if facts else 0), measured_bytes)
 
 
 def loaded_bytes(version: Version) -> int:

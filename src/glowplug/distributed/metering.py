@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from glowplug.distributed.channels.meter import Meter
 from glowplug.policy.plans.billing import Usage
+
+if TYPE_CHECKING:
+    from glowplug.distributed.runner import Run
 
 
 def usage_of(meter: Meter) -> Usage:
@@ -18,3 +23,14 @@ def usage_of(meter: Meter) -> Usage:
         gets=meter.gets,
         lists=meter.lists,
     )
+
+
+def billed(run: Run, broker: str | None = None) -> Usage:
+    """As the platform would bill it: one more function starts the first workers. Where there is a `broker`,
+    the kind of server that it runs on, that is rented while the run takes, and messages cost nothing."""
+    functions = Usage(invocations=run.invocations + 1, function_gib_s=run.gib_s)
+    counted = usage_of(run.meter)
+    if broker is None:
+        return functions + counted
+    objects = Usage(puts=counted.puts, gets=counted.gets, lists=counted.lists)
+    return functions + objects + Usage(server_s={broker: run.seconds})

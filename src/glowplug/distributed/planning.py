@@ -65,16 +65,17 @@ def look(
     folder: Path | None = None,
     head: int = HEAD,
     tell: Callable[[str], None] = lambda _: None,
+    method: str = "layered",
 ) -> Problem:
-    """`x` (inputs, some samples) is a fair draw of all `samples`. Rows are cut over each of `workers` above
-    1 that the layers allow; `folder` keeps partitions."""
+    """`x` (inputs, some samples) is a fair draw of all `samples`. Rows are cut by `method` over each of
+    `workers` above 1 that the layers allow; `folder` keeps partitions."""
     first = Head(network, min(head, network.layers))
     narrowest = min(first.rows(index) for index in range(first.layers))
     partitions: dict[int, Partition] = {}
     for many in sorted(set(workers)):
         if 1 < many <= narrowest:
             tell(f"cutting rows over {many} workers")
-            partitions[many] = partition(first, many, folder=folder)
+            partitions[many] = partition(first, many, method, folder=folder)
     tell("running some samples")
     return surveyed(network, x, samples, machine, partitions, head)
 

@@ -33,14 +33,15 @@ class Run(msgspec.Struct, frozen=True, eq=False):
 
     `seconds` is from the first start of a worker to the result; writing parts comes before. `gib_s` is
     memory times time over all processes, those that were lost too: what each may hold, or without a limit
-    the most it held. `meter` adds up the workers that finished, opening and closing. `restarts` are workers
-    that were replaced and times that all went back.
+    the most it held. `meter` adds up the workers that finished, opening and closing, and `platform_meter`,
+    the platform's own calls. `restarts` are workers that were replaced and times that all went back.
     """
 
     output: Output
     seconds: float
     workers: tuple[Response, ...]
     meter: Meter
+    platform_meter: Meter
     gib_s: float
     invocations: int
     rows_sent: int
@@ -87,11 +88,12 @@ def run(
                 if blobs is not None:
                     remove_checkpoints(blobs, name)
                     blobs.close()
-        return _run(supervisor, deployed, opened.meter.plus(runs.meter))
+        return _run(supervisor, deployed, opened.meter, runs.meter)
 
 
-def _run(supervisor: Supervisor, deployed: Deployed, meter: Meter) -> Run:
+def _run(supervisor: Supervisor, deployed: Deployed, opened: Meter, platform: Meter) -> Run:
     responses = tuple(response for _, response in sorted(supervisor.responses.items()))
+    meter = opened.plus(platform)
     for response in responses:
         meter = meter.plus(response.meter)
     return Run(
@@ -99,6 +101,7 @@ def _run(supervisor: Supervisor, deployed: Deployed, meter: Meter) -> Run:
         seconds=supervisor.seconds,
         workers=responses,
         meter=meter,
+        platform_meter=platform,
         gib_s=sum(charge.ran_s * charge.memory_bytes for charge in supervisor.charges) / _GIB,
         invocations=len(supervisor.charges),
         rows_sent=deployed.total_rows_sent,

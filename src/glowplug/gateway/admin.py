@@ -231,7 +231,9 @@ async def _on_defect(request: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = "method_not_allowed" if error.status_code == 405 else "not_found"
-    facts = {"error": {"code": code, "message": error.detail}}
+    path = request.url.path[:100]
+    said = f"{request.method} {path}: {error.detail}; what there is stands at /docs"
+    facts = {"error": {"code": code, "message": said}}
     return Response(
         msgspec.json.encode(facts), error.status_code, error.headers, media_type="application/json"
     )

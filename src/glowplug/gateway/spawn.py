@@ -125,5 +125,6 @@ def _seconds(value: bytes) -> float:
     except ValueError:
         found = 0.0
     if not 0.001 <= found < 1e9:
-        raise UserError(f"header x-glowplug-deadline: {value[:40]!r} is not a number of seconds")
+        shown = value[:40].decode("latin-1")
+        raise UserError(f"header x-glowplug-deadline: {shown!r} is not a number of seconds")
     return found

@@ -103,5 +103,7 @@ def _number(name: bytes, value: bytes, least: float, most: float, kind: type[int
     except ValueError:
         found = math.nan
     if not least <= found <= most:
-        raise UserError(f"header {name.decode()}: {value[:40]!r} is not a number from {least:g} to {most:g}")
+        shown = value[:40].decode("latin-1")
+        wanted = f"from {least:g} to {most:g}" if most < math.inf else f"of {least:g} or more"
+        raise UserError(f"header {name.decode()}: {shown!r} is not a number {wanted}")
     return found  # type: ignore[return-value]

@@ -109,7 +109,7 @@ class Recorder:
         """`end_s` is when the first answer was there. Computing on a unit lasts until the next is asked
         for.
         """
-        ends = [asked_s for _, asked_s, _ in self._uses[1:]] + [end_s]
+        ends = [*(asked_s for _, asked_s, _ in self._uses[1:]), end_s][: len(self._uses)]
         computed = [
             Interval("compute", unit, got_s - self.start_s, until_s - self.start_s)
             for (unit, _, got_s), until_s in zip(self._uses, ends, strict=True)

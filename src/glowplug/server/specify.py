@@ -60,7 +60,7 @@ def _check_variables(declaration: Declaration, database: Database) -> None:
     if missing:
         raise InvalidDeclaration(
             f"{declaration.name}: no secret {', '.join(missing)} in namespace {declaration.namespace}; "
-            "store it first: glowplug secret set NAME"
+            f"store it first: glowplug secret set {missing[0]}"
         )
 
 

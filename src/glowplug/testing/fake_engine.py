@@ -35,6 +35,8 @@ class FakeEngine:
         self.held_bytes: Callable[[Target], int] = lambda target: 100
         self.submitted: list[Command] = []
         self.pending: dict[CommandId, Pending] = {}
+        self.overtaken: list[Build | Climb] = []
+        """Their targets were taken down, which may have crossed their outcome: see `cross`."""
         self._emit: Callable[[Event], None] | None = None
         self._up: set[Target] = set()
 
@@ -47,6 +49,8 @@ class FakeEngine:
             for other in list(self.pending.values()):
                 if self._target(other) == command.target and not isinstance(other, Descend):
                     del self.pending[other.id]
+                    if isinstance(other, (Build, Climb)):
+                        self.overtaken.append(other)
         if isinstance(command, (Build, Climb, Descend, Cancel)):
             self.pending[command.id] = command
         elif not isinstance(command, (AdmitGang, Promote)):
@@ -85,11 +89,23 @@ class FakeEngine:
             del self.pending[number]
             self._tell(CommandFailed(number, self._target(command), code, message, permanent))
 
-    def exit(self, target: Target, why: str = "killed") -> None:
+    def cross(self, command: Build | Climb, *, failed: bool = False) -> None:
+        """What was overtaken had ended already, and this is told only now."""
+        self.overtaken.remove(command)
+        if failed:
+            target = self._target(command)
+            self._tell(CommandFailed(command.id, target, "unavailable", "bad luck"))
+        elif isinstance(command, Build):
+            self._tell(Built(command.id, command.spec.version, command.node, self.facts, self.took_s))
+        else:
+            held_bytes = self.held_bytes(command.target)
+            self._tell(StepReached(command.id, command.target, command.step, self.took_s, held_bytes))
+
+    def exit(self, target: Target, why: str = "killed", code: str = "worker_died") -> None:
         """An instance or a zygote dies, whatever it was doing."""
         self.drop(target, descents=False)
         if target.kind == "instance":
-            self._tell(InstanceExited(InstanceId(int(target.key)), why, -9))
+            self._tell(InstanceExited(InstanceId(int(target.key)), why, -9, code))
         else:
             self._tell(StepLost(target, Step.LOCAL, why))
 
@@ -99,6 +115,8 @@ class FakeEngine:
         for command in list(self.pending.values()):
             if self._target(command) == target and (descents or not isinstance(command, Descend)):
                 del self.pending[command.id]
+                if descents and isinstance(command, Climb):
+                    self.overtaken.append(command)
 
     def forget(self, node: NodeId) -> None:
         """The node is gone with all that it was doing."""

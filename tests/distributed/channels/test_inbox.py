@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from glowplug.distributed.channels import MessageKey
 from glowplug.distributed.channels.inbox import Inbox
 from glowplug.distributed.errors import InboxFull
+from tests.depth import examples
 
 keys = st.builds(
     MessageKey,
@@ -68,4 +69,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=40, stateful_step_count=25)
+TestLives.settings = settings(max_examples=examples(40), stateful_step_count=25)

@@ -14,6 +14,7 @@ from glowplug.distributed.partition.methods import METHODS, partition
 from glowplug.distributed.partition.result import Partition, Settings, sends
 from glowplug.distributed.stored import StoredNetwork
 from glowplug.distributed.workload.challenge import ChallengeNetwork
+from tests.depth import examples
 from tests.distributed.networks import networks
 
 EXTRA = "needs the distributed extra: pip install 'glowplug[distributed]'"
@@ -50,7 +51,7 @@ def validate(found: Partition, network: Network) -> None:
     workers=st.integers(1, 5),
     method=st.sampled_from(sorted(METHODS)),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_any_partition_is_whole(network: StoredNetwork, workers: int, method: str) -> None:
     validate(partition(network, workers, method), network)
 

@@ -25,6 +25,7 @@ from glowplug.loader.sources.resuming import ResumingSource, open_resuming
 from glowplug.loader.sources.retrying import Retry
 from glowplug.loader.sources.throttled import ThrottledSource
 from glowplug.testing.source_suite import CONTENT, read
+from tests.depth import examples
 from tests.loader.sources.clock import ManualClock
 
 
@@ -174,7 +175,7 @@ SURVIVABLE = [Fault.RESET, Fault.SHORT, Fault.STALL, Fault.LONG, Fault.BROKEN]
 FINAL = {Fault.FORBIDDEN: SourceRefused, Fault.MISSING: SourceMissing, Fault.UNSATISFIABLE: RangeRefused}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     rates=st.dictionaries(st.sampled_from(SURVIVABLE + list(FINAL)), st.floats(0, 0.12), max_size=8),
     seed=st.integers(0, 2**32),

@@ -22,6 +22,7 @@ from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.memory import whole_layers_bytes
 from glowplug.policy.plans.model import DELAYS
 from glowplug.policy.plans.score import MIB, Score, pareto
+from tests.depth import examples
 from tests.policy.plans.problems import problem, problems
 
 PRICES = Prices(
@@ -44,7 +45,7 @@ def why(choice: Choice, name: str) -> str:
     return next(lost.why for lost in choice.lost if lost.name == name)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(problems)
 def test_nothing_allowed_is_better_than_the_choice(given_problem: Problem) -> None:
     for objective in (Objective(), Objective("fastest")):
@@ -56,7 +57,7 @@ def test_nothing_allowed_is_better_than_the_choice(given_problem: Problem) -> No
         assert choice.chosen in choice.front or objective.name == "cheapest"
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(problems)
 def test_the_front_has_what_nothing_beats_in_both(given_problem: Problem) -> None:
     everything, _ = score_all(given_problem, terms())

@@ -16,6 +16,7 @@ from glowplug.policy.plans.model import DELAYS, IDEAL, MIB_PER_VCPU, Delays, Mac
 from glowplug.policy.plans.pipeline import ceiling, staged
 from glowplug.policy.plans.spread import Spread
 from glowplug.policy.registry import policy_class
+from tests.depth import examples
 from tests.policy.plans.problems import MACHINE, problem, problems
 
 SLOW = DELAYS["hop-250ms"]
@@ -80,7 +81,7 @@ def test_children_are_started_before_a_worker_loads() -> None:
     assert loading_s(large, IDEAL, delays).tolist() == [4.0] * 4 + [0.0] * 16
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     problems, st.sampled_from(["rows", "pipeline", "replicas", "hybrid"]), st.sampled_from(sorted(CHANNELS))
 )
@@ -105,7 +106,7 @@ def test_nothing_is_faster_than_its_floor(given_problem: Problem, plan: str, cha
             assert all(each.runtime_s >= each.total_s - each.ready_s for each in found)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(problems, st.sampled_from(["rows", "pipeline", "hybrid"]))
 def test_a_longer_hop_never_helps(given_problem: Problem, plan: str) -> None:
     try:

@@ -15,6 +15,7 @@ from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.pipeline import cut_evenly
 from glowplug.policy.plans.spread import Spread, split
 from glowplug.policy.registry import POLICIES, policy_class
+from tests.depth import examples
 from tests.policy.plans.problems import problem, problems
 
 PLANS = tuple(POLICIES["plans"])
@@ -36,7 +37,7 @@ def work_s(given_problem: Problem) -> float:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(problems, st.sampled_from(PLANS), st.sampled_from([1, 2, 4, 8, 16]))
 def test_all_of_the_work_is_done_once(given_problem: Problem, plan: str, workers: int) -> None:
     for spread in spreads(plan, given_problem, workers):
@@ -50,7 +51,7 @@ def test_all_of_the_work_is_done_once(given_problem: Problem, plan: str, workers
         assert spread.compute_s.sum() <= work_s(given_problem) * largest * (1 + 1e-9) + fixed_s * 20
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(problems, st.sampled_from(PLANS), st.sampled_from([1, 2, 4, 8, 16]))
 def test_shares_cover_all_samples_and_layers(given_problem: Problem, plan: str, workers: int) -> None:
     workload = given_problem.workload

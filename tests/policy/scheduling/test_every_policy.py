@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glowplug.policy.registry import POLICIES
+from tests.depth import examples
 from tests.policy.scheduling.ground import Ground, Model
 
 NAMES = "abcde"
@@ -24,7 +25,9 @@ asks = st.lists(
 
 
 @pytest.mark.parametrize("policy", POLICIES["scheduling"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     models=st.lists(models, min_size=len(NAMES), max_size=len(NAMES)),
     capacities=st.lists(st.sampled_from([1000, 2000, 3000]), max_size=3),

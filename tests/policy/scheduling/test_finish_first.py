@@ -94,6 +94,15 @@ def test_two_that_wait_for_a_busy_device_do_not_evict_each_other(load_s: float) 
     assert runs(done) == "cba"
 
 
+def test_what_is_waited_for_is_not_evicted_for_who_came_before_it() -> None:
+    """Room for two. When `c` comes `a` is waited for and `b` runs; when `b` could go it is waited for too."""
+    quick, slow = Model(load_s=1.0, run_s=1.0), Model(load_s=1.0, run_s=10.0)
+    g = ground(capacities=(2000,), models={"a": slow, "b": quick, "c": quick})
+    done = g.play((0.0, "a"), (0.1, "b"), (200.0, "b"), (200.2, "a"), (200.5, "c"), (200.7, "b"))
+    assert [model for _, what, model, _ in done if what == "load"] == ["a", "b", "c"]
+    assert runs(done) == "abbabc"
+
+
 def test_first_come_is_first_served_below_overload() -> None:
     """`a` was served ten times lately and `b` was not: what comes first runs first all the same."""
     g = ground(room=2, models={"a": Model(run_s=1.0), "b": Model(run_s=1.0)})

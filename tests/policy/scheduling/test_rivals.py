@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.policy.scheduling.ground import Ground, Model, runs
 
 AB = {"a": Model(), "b": Model()}
@@ -48,7 +49,7 @@ def test_who_comes_back_cannot_claim_the_time_it_was_away() -> None:
     assert sorted(late[:2]) == ["a", "b"], "in turn, not six of b at once"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.sampled_from("ab"), min_size=20, max_size=60), st.sampled_from([0.5, 1.0, 2.0]))
 def test_two_flows_that_always_wait_are_served_alike(names: list[str], run_s: float) -> None:
     """While both have requests waiting, what one was given of the device is within the allowance and a run of

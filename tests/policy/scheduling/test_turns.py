@@ -12,11 +12,11 @@ from glowplug.sim.workloads.registry import make_trace
 MODEL = ModelProfile("m", 10**9, 2.0, 1.0)
 
 
-def asked(rate_per_min: int) -> Fleet:
+def asked(rate_per_min: int, functions: int = 2) -> Fleet:
     """Ten devices and two functions, asked for by Zipf's law for two minutes."""
-    fleet = build(FleetSettings(devices=10), [MODEL], 2)
+    fleet = build(FleetSettings(devices=10), [MODEL], functions)
     fleet.simulation.run(fleet.opening, 0.0)
-    trace = make_trace(f"zipf:functions=2,s=1.0,rate_per_min={rate_per_min},minutes=2", 0)
+    trace = make_trace(f"zipf:functions={functions},s=1.0,rate_per_min={rate_per_min},minutes=2", 0)
     fleet.simulation.run(list(fleet.asks(trace)), 120.0)
     return fleet
 
@@ -43,7 +43,20 @@ def test_under_overload_alone_devices_stay_without_a_function(rate_per_min: int)
     assert most_copies(view, hot, [hot]) == 10
 
 
-def test_overload_is_told_by_rates_or_sooner_by_what_waits() -> None:
+@pytest.mark.parametrize(("functions", "overloaded"), [(2, True), (5, False)])
+def test_some_wait_and_that_is_overload_where_one_function_asks_for_most(
+    functions: int, overloaded: bool
+) -> None:
+    """Of two the first asks for two thirds, of five for less than half; three wait for each device."""
+    fleet = asked(560, functions)
+    at_s = fleet.simulation.agenda.now_s
+    fleet.simulation.run([(at_s, Ask(each, 1e6)) for each in fleet.functions] * (30 // functions), at_s)
+    view = fleet_view(fleet.simulation.state.context)
+    assert 20 < sum(view.waiting_by_function.values()) < 80
+    assert is_overloaded(view, fleet.functions) is overloaded
+
+
+def test_overload_is_told_by_what_waits_whoever_asked_for_it() -> None:
     """Of ten devices: half of them asked for, and one and a half times as many."""
     for rate_per_min, overloaded in ((300, False), (900, True)):
         fleet = asked(rate_per_min)

@@ -49,6 +49,7 @@ class NaiveSystem:
         process = subprocess.Popen(
             [sys.executable, str(SCRIPT), model.name, str(weights), str(asked), repr(sent_s)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+            process_group=0,  # Ctrl-C is for whoever started it, and ends this one
         )  # fmt: skip
         try:
             cold = _read(process)

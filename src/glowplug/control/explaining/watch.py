@@ -18,7 +18,7 @@ from glowplug.control.views import FunctionView
 from glowplug.core import commands as k
 from glowplug.core import events as e
 from glowplug.core.explanation import Action, Decision, Eviction, Explanation, Happening, Place
-from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId
+from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId, VersionId
 from glowplug.core.rng import Rng
 from glowplug.policy.dispatch import Choice, DispatchPolicy, DispatchView
 from glowplug.policy.scheduling import Decision as Scheduled
@@ -73,12 +73,12 @@ class Watch:
 
     def explanation(self) -> Explanation:
         settings = self._c.settings
-        function = self._c.store.functions.get(self._function)
-        on_device = function is not None and function.on_device
         return Explanation(
             request=self._number,
             function=self._function,
-            policy=f"scheduling {settings.scheduling}" if on_device else f"dispatch {settings.dispatch}",
+            policy=f"scheduling {settings.scheduling}"
+            if self._is_for_devices()
+            else f"dispatch {settings.dispatch}",
             arrived_s=self._arrived_s,
             outcome=self._outcome,
             latency_s=None if self._ended_s is None else self._ended_s - self._arrived_s,
@@ -105,7 +105,13 @@ class Watch:
         self._note_evictions(commands)
 
     def _note_event(self, event: e.Event) -> None:
-        if isinstance(event, e.StepReached) and event.command in self._climbs:
+        if isinstance(event, e.RequestArrived) and event.request == self._number:
+            function = self._c.store.functions.get(self._function)
+            if function is not None and function.active is None:
+                self._note("its function was not built yet")
+        elif isinstance(event, e.Built) and self._waits and self._is_own(event.version):
+            self._note(f"its function was built; it took {event.took_s:.3f} s")
+        elif isinstance(event, e.StepReached) and event.command in self._climbs:
             self._note(f"{self._climbs.pop(event.command)} arrived; it took {event.took_s:.3f} s")
         elif isinstance(event, e.CommandFailed) and event.command in self._climbs:
             self._note(f"{self._climbs.pop(event.command)} failed: {event.code}: {event.message}")
@@ -129,6 +135,8 @@ class Watch:
         elif isinstance(command, k.Climb) and self._concerns(command):
             self._climbs[command.id] = words = _climb_words(command)
             self._note(f"{words} began")
+        elif isinstance(command, k.Build) and self._waits and command.spec.function == self._function:
+            self._note("the build of its function began")
         elif isinstance(command, k.Reject) and command.request == self._number:
             self._note(f"refused: {command.message}")
             self._end(command.code)
@@ -167,11 +175,11 @@ class Watch:
 
     def asked(self) -> None:
         """The scheduling policy is asked."""
-        self._looks += self._is_queued()
+        self._looks += self._is_queued() and self._is_for_devices()
 
     def looked(self, view: PolicyView) -> None:
         """It was asked, and the request still waits: for what?"""
-        if not self._is_queued():
+        if not (self._is_queued() and self._is_for_devices()):
             return
         assert isinstance(view, FleetView)
         self._wait(places.on_devices(view, self._function))
@@ -225,6 +233,14 @@ class Watch:
     def _waits(self) -> bool:
         request = self._request()
         return request is not None and request.state in ("queued", "lined", "bound")
+
+    def _is_own(self, number: VersionId) -> bool:
+        version = self._c.store.versions.get(number)
+        return version is not None and version.spec.function == self._function
+
+    def _is_for_devices(self) -> bool:
+        function = self._c.store.functions.get(self._function)
+        return function is not None and function.on_device
 
     def _is_queued(self) -> bool:
         request = self._request()

@@ -8,7 +8,7 @@ from glowplug.control.fleet.records import Fleet
 from glowplug.core.ids import FunctionId
 
 if TYPE_CHECKING:
-    from glowplug.control.records import Request
+    from glowplug.control.records import Request, Store
 
 
 def join(fleet: Fleet, request: Request, *, first: bool = False) -> None:
@@ -28,6 +28,20 @@ def leave(fleet: Fleet, request: Request) -> None:
     else:
         del count[request.function]
         fleet.ready.pop(request.function, None)
+
+
+def pass_over(store: Store, request: Request) -> None:
+    """A request has its turn on a device. The oldest of a class that was passed over often enough goes with
+    the highest that waits, from now on: for its run, and for its load where it needs one."""
+    waiting = store.fleet.waiting
+    waiting.pass_over(request.id, request.rank)
+    rank, highest = waiting.turn(), waiting.rank
+    if rank == highest:
+        return
+    oldest = store.requests[next(iter(waiting.lanes[rank]))]
+    for queue in (waiting, store.waiting, store.functions[oldest.function].queue):
+        queue.lift(oldest.id, rank, highest)
+    oldest.rank = highest
 
 
 def look_again(fleet: Fleet, function: FunctionId) -> None:

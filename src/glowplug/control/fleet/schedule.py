@@ -54,14 +54,16 @@ def fleet_view(c: Context) -> FleetView:
 
 
 def look(c: Context, function: Function, version: Version) -> None:
-    """What else a function on devices wants: as many copies as it is to have at least."""
+    """What else a function on devices wants: as many copies as it is to have at least. While requests of it
+    wait it is the policy's to say where one comes: two that are both waited for would evict each other, and
+    a policy that waits for a device without a load would use neither."""
     if not function.on_device:
         qualify(c, function, on_device=True)
     c.fleet_check, fleet = True, c.store.fleet
     if function.queue.length and (not fleet.devices or fits.hopeless(c, version) is not None):
         _refuse_hopeless(c, function, version)
     missing = replicas_wanted(c, function) - len(fleet.where.get(function.id, ()))
-    if missing <= 0 or c.now_s < function.retry_at_s:
+    if missing <= 0 or function.queue.length or c.now_s < function.retry_at_s:
         return
     places = [
         device
@@ -108,6 +110,8 @@ def _send(c: Context, device: Device, function: Function, decision: Send, view: 
     store, name, count = c.store, function.id, len(decision.requests)
     here = name in device.residents or name in device.loading
     store.fleet.tally.bound(count, here=here, elsewhere=name in store.fleet.where)
+    if len(store.fleet.waiting.lanes) > 1:
+        queues.pass_over(store, store.requests[decision.requests[0]])
     run_s = view.run_s(name, device.id, count)
     number = _ready(device, name)
     if number is not None and not device.line and len(device.running) < device.at_once:

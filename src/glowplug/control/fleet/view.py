@@ -9,6 +9,7 @@ from math import inf
 
 from glowplug.control import offers
 from glowplug.control.context import Context
+from glowplug.control.fleet import fits
 from glowplug.control.fleet.device_view import DeviceView
 from glowplug.control.fleet.expected import ExpectedByFunction, batch_s, load_s
 from glowplug.control.fleet.records import Device
@@ -129,6 +130,10 @@ class FleetView:
         room_bytes = fleet.ledger.free_bytes(device) + fleet.ledger.leaving[device]
         need_bytes = expected.model_bytes + record.context_bytes
         return room_bytes + c.policies.device_eviction.offered(device) >= need_bytes
+
+    def could_hold(self, function: FunctionId, device: DeviceId) -> bool:
+        version, record = self.expected[function].version, self._records[device]
+        return not record.paused_until_s and fits.suits(self._c, record, version)
 
     def has_room(self, function: FunctionId, device: DeviceId) -> bool:
         c, version = self._c, self.expected[function].version

@@ -21,6 +21,7 @@ def found(c: Context, number: FunctionId) -> tuple[Function, Version] | None:
         return None
     if c.now_s < max(function.retry_at_s, c.store.preloads.paused_until(number)):
         return None
-    if function.hold is not None and function.hold < Step.PARKED:
+    held_at = function.goal if function.goal is not None else function.hold
+    if held_at is not None and held_at < Step.PARKED:
         return None
     return (function, version) if version.live < most_workers(c, function, version) else None

@@ -39,15 +39,16 @@ def ceiling(workers: int, micro_batches: int) -> float:
     return micro_batches / (micro_batches + workers - 1)
 
 
-def staged(problem: Problem, workers: int, micro_batches: int) -> Spread:
-    """Layers cut so that the slowest stage, with what it hands on and is handed, is as fast as whole layers
-    allow."""
+def staged(problem: Problem, workers: int, micro_batches: int, cuts: tuple[int, ...] = ()) -> Spread:
+    """Layers cut before `cuts`; without, so that the slowest stage, with what it hands on and is handed, is
+    as fast as whole layers allow."""
     workload = problem.workload
     per_sample_s = [
         problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers)
     ]
     counts = [end - start for start, end in split(workload.samples, micro_batches)]
-    stages = _stages(problem, per_sample_s, workers, max(counts))
+    given = list(pairwise((0, *cuts, len(workload.layers)))) if cuts else None
+    stages = given or _stages(problem, per_sample_s, workers, max(counts))
     stage_s = np.array([sum(per_sample_s[start:end]) for start, end in stages])
     fixed_s = np.array([problem.machine.layer_s * (end - start) for start, end in stages])
     result = [0.0] * (workers - 1) + [

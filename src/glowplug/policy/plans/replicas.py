@@ -23,12 +23,13 @@ class Replicas(msgspec.Struct, frozen=True):
         return [whole_model("replicas", problem, workers)]
 
 
-def whole_model(plan: str, problem: Problem, workers: int) -> Spread:
-    """Every worker with all layers, and an even share of the samples."""
+def whole_model(plan: str, problem: Problem, workers: int, micro_batches: int = 0) -> Spread:
+    """Every worker with all layers, and an even share of the samples, in as few `micro_batches` as have at
+    most CHUNK_SAMPLES where it is not said."""
     workload = problem.workload
     parts = split(workload.samples, workers)
     counts = [end - start for start, end in parts]
-    chunks = -(-max(counts) // CHUNK_SAMPLES)
+    chunks = micro_batches or max(1, -(-max(counts) // CHUNK_SAMPLES))
     per_sample_s = sum(
         problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers)
     )
@@ -36,19 +37,19 @@ def whole_model(plan: str, problem: Problem, workers: int) -> Spread:
     return Spread(
         plan=plan,
         workers=workers,
-        cut=Cut(replicas=workers, micro_batches=max(1, chunks)),
+        cut=Cut(replicas=workers, micro_batches=chunks),
         lag=1,
-        shares=tuple(_share(problem, worker, part) for worker, part in enumerate(parts)),
+        shares=tuple(_share(problem, worker, part, chunks) for worker, part in enumerate(parts)),
         urgent_s=np.array([[count * per_sample_s + chunks * fixed_s for count in counts]]),
         idle_s=np.zeros((1, workers)),
         transfers=gathered(1, [workload.result_bytes(workload.layers[-1].rows, count) for count in counts]),
     )
 
 
-def _share(problem: Problem, worker: int, samples: tuple[int, int]) -> Share:
+def _share(problem: Problem, worker: int, samples: tuple[int, int], chunks: int) -> Share:
     """Two buffers of a chunk; the inputs are mapped, not held."""
     workload, many = problem.workload, samples[1] - samples[0]
-    chunk = min(CHUNK_SAMPLES, many)
+    chunk = -(-many // chunks)
     return Share(
         worker=worker,
         layers=(0, len(workload.layers)),

@@ -162,6 +162,9 @@ class FleetView(Protocol):
     def may_load(self, function: FunctionId, device: DeviceId) -> bool:
         """Whether it would fit, be it by evicting what is idle, and may have one more copy."""
 
+    def could_hold(self, function: FunctionId, device: DeviceId) -> bool:
+        """Whether it would fit if nothing there were at work."""
+
     def has_room(self, function: FunctionId, device: DeviceId) -> bool:
         """Whether it may be loaded there into memory that nothing takes, of the device and of its node."""
 

@@ -24,17 +24,18 @@ from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import Decision, FleetView, Load, Send
 from glowplug.policy.scheduling.ahead import fill
 from glowplug.policy.scheduling.batches import each_s, together
+from glowplug.policy.scheduling.holds import Holds
 from glowplug.policy.scheduling.hosts import (
     in_turn,
-    is_before,
     least_load_s,
     least_needed,
     open_hosts,
     open_to_loads,
 )
 from glowplug.policy.scheduling.layout import Layout
+from glowplug.policy.scheduling.order import Order
 from glowplug.policy.scheduling.queues import Queues
-from glowplug.policy.scheduling.turns import is_overloaded, most_copies, spared_s
+from glowplug.policy.scheduling.turns import most_copies, spared_s
 from glowplug.policy.scheduling.working import Working
 
 _EVERY_DEVICE_UP_TO = 32
@@ -49,8 +50,6 @@ _NOTHING_AHEAD_AGAIN_S = 1.0
 """When free memory is looked at again after something, and after nothing, was loaded ahead."""
 _RECENT = 64
 """So many functions are considered for that: those that ran last."""
-_OVERLOAD_AGAIN_S = 1.0
-"""When it is looked at again whether more is asked for than there is."""
 _FURTHER_IN_TURNS = 0.4
 """Of a copy's worth, that of the next one under overload: all devices are busy then, with those who ask for
 too much, and it would be theirs."""
@@ -64,28 +63,22 @@ class FinishFirst(msgspec.Struct):
     before does, the share of the devices that were busy of late (`working`), for so often it is needed.
     `looked_s` is when a function's queue is weighed again. `recent` functions ran last, and `ahead_s` is when
     free memory is looked at again.
-
-    While `overloaded` functions take turns by the start tags of fair queueing (Goyal et al., SIGCOMM 1996):
-    `served_s` is how far each has been served, `virtual_s` how far all have, so that one that asks for more
-    than its share waits by itself.
     """
 
     horizon_s: float = 60.0
     working: Working = msgspec.field(default_factory=Working)
-    overloaded: bool = False
-    overload_s: float = 0.0
+    order: Order = msgspec.field(default_factory=Order)
+    holds: Holds = msgspec.field(default_factory=Holds)
     looked_s: dict[FunctionId, float] = {}
     turn: int = 0
-    served_s: dict[FunctionId, float] = {}
-    virtual_s: float = 0.0
     recent: dict[FunctionId, None] = {}
     ahead_s: float = 0.0
 
     def decide(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         self.working.pass_until(now_s, self.horizon_s)
-        if now_s >= self.overload_s:
-            self.overload_s = now_s + _OVERLOAD_AGAIN_S
-            self.overloaded = is_overloaded(view, self.recent)
+        self.order.look(view, self.recent, now_s)
+        if self.holds.by_device:
+            self.holds.look(view)
         if view.ready:
             yield from self._run(view, now_s)
         if view.waiting_by_function:
@@ -96,7 +89,6 @@ class FinishFirst(msgspec.Struct):
 
     def forget(self, function: FunctionId) -> None:
         self.looked_s.pop(function, None)
-        self.served_s.pop(function, None)
         self.recent.pop(function, None)
 
     def _load(self, view: FleetView, now_s: float) -> Iterator[Decision]:
@@ -111,7 +103,7 @@ class FinishFirst(msgspec.Struct):
                 break
         else:
             return
-        in_turns = self.overloaded or candidates is not devices
+        in_turns = self.order.overloaded or candidates is not devices
         weigh = self._load_in_turns if in_turns else self._load_as_it_came
         yield from weigh(view, now_s, due, candidates)
 
@@ -134,7 +126,7 @@ class FinishFirst(msgspec.Struct):
                 level_s = layout.begins_s(function)
                 if level_s > least_load_s(view, function, nodes):
                     pressure_s = {number: layout.free_s(number) for number in places}
-                    best = self._best(view, function, level_s, pressure_s)
+                    best = self._best(view, function, level_s, pressure_s, now_s)
                     if best is not None:
                         places, nodes = open_to_loads(view, [each for each in places if each != best])
                         yield Load(function, best)
@@ -152,7 +144,7 @@ class FinishFirst(msgspec.Struct):
         nodes: Collection[DeviceId] = view.nodes.values()
         if candidates is not devices:
             places, nodes = open_to_loads(view, candidates)
-        queues = Queues(view, self.served_s, self.virtual_s)
+        queues = Queues(view, self.order.functions)
         pressure_s: dict[DeviceId, float] = {}
         for function in due if len(due) == 1 else in_turn(view, due):
             if places is not None and not places:
@@ -164,7 +156,7 @@ class FinishFirst(msgspec.Struct):
                 least_s = least_load_s(view, function, nodes)
             if level_s > least_s and places is not None:
                 pressure_s = pressure_s or {n: queues.free_s(n) for n in places}
-                best = self._best(view, function, level_s, pressure_s)
+                best = self._best(view, function, level_s, pressure_s, now_s)
                 if best is not None:
                     places.remove(best)
                     del pressure_s[best]
@@ -175,7 +167,8 @@ class FinishFirst(msgspec.Struct):
     def _load_ahead(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         """Once a function comes less than once within the horizon, no further copy waits for it."""
         self.ahead_s = now_s + _NOTHING_AHEAD_AGAIN_S
-        idle = [n for n in self._candidates(view) if not view.devices[n].loading]
+        held = self.holds.by_device
+        idle = [n for n in self._candidates(view) if not view.devices[n].loading and n not in held]
         for decision in fill(view, self.recent, idle, 1 / self.horizon_s) if idle else ():
             self.ahead_s = now_s + _AHEAD_AGAIN_S
             yield decision
@@ -189,7 +182,12 @@ class FinishFirst(msgspec.Struct):
         return dict.fromkeys((*islice(view.open, _SAMPLED), *others))
 
     def _best(
-        self, view: FleetView, function: FunctionId, level_s: float, pressure_s: dict[DeviceId, float]
+        self,
+        view: FleetView,
+        function: FunctionId,
+        level_s: float,
+        pressure_s: dict[DeviceId, float],
+        now_s: float,
     ) -> DeviceId | None:
         """Where one more copy pays most, if anywhere. Where all wait, whatever they ask for, devices are what
         lacks and not copies: one more is to spare more than that wait."""
@@ -199,13 +197,16 @@ class FinishFirst(msgspec.Struct):
         if hosts and len(hosts) >= most_copies(view, function, self.recent):
             return None
         later = self._worth(view, function, len(hosts) + 1)
-        best, best_gain = None, min(pressure_s.values()) if hosts and not self.overloaded else 0.0
+        best, best_gain = None, min(pressure_s.values()) if hosts and not self.order.overloaded else 0.0
+        held = self.holds.by_device
         for number, waits_s in pressure_s.items():
+            if held and held.get(number, function) != function:
+                continue
             begins_s = max(view.load_s(function, number), waits_s)
             if begins_s >= level_s or not view.may_load(function, number):
                 continue
             victims = view.victims(function, number)
-            if any(is_before(view, victim, function) for victim in victims):
+            if any(self.holds.stays(view, self.order, victim, function, number) for victim in victims):
                 continue
             gain = later - sum(self._worth(view, victim, len(view.where(victim))) for victim in victims)
             if hosts:
@@ -215,21 +216,26 @@ class FinishFirst(msgspec.Struct):
                 gain += _MUST - begins_s
             if gain > best_gain:
                 best, best_gain = number, gain
+        if best is None and not hosts:
+            self.holds.ask(view, function, pressure_s, now_s)
         return best
 
     def _run(self, view: FleetView, now_s: float) -> Iterator[Decision]:
         """Sends what can begin at once, as it came or in fair turns, each where it is in the way of the least
         others. No batch takes what another device could begin as well."""
-        while view.ready:
-            for _, _, _, start_s, function in sorted(self._ready(view)):
-                hosts = open_hosts(view, function)
+        sent = True
+        while view.ready and sent:
+            sent = False
+            for *_, function in sorted([self.order.turn(view, function) for function in view.ready]):
+                hosts = self.holds.left(view, self.order, function, open_hosts(view, function))
                 if hosts:
                     number = least_needed(view, function, hosts)
                     share = -(-view.waiting_by_function[function] // len(hosts))
                     requests = together(view, function, number, share, now_s)
-                    self.virtual_s = max(self.virtual_s, start_s)
-                    self.served_s[function] = start_s + view.run_s(function, number, len(requests))
+                    run_s = view.run_s(function, number, len(requests))
+                    self.order.serve(view, function, run_s)
                     self._note(function)
+                    sent = True
                     yield Send(requests, number)
 
     def _note(self, function: FunctionId) -> None:
@@ -238,19 +244,10 @@ class FinishFirst(msgspec.Struct):
         if len(self.recent) > _RECENT:
             del self.recent[next(iter(self.recent))]
 
-    def _ready(self, view: FleetView) -> list[tuple[int, float, float, float, FunctionId]]:
-        ready = []
-        for function in view.ready:
-            head = view.first(function)
-            start_s = max(self.virtual_s, self.served_s.get(function, 0.0))
-            turn_s = start_s if self.overloaded else 0.0
-            ready.append((-head.rank, turn_s, head.arrived_s, start_s, function))
-        return ready
-
     def _worth(self, view: FleetView, function: FunctionId, copies: int) -> float:
         """Seconds of waiting that the last of so many copies spares within the horizon."""
         asked = view.rate_per_s(function) * self.horizon_s
-        further = _FURTHER_IN_TURNS if self.overloaded else self.working.share
+        further = _FURTHER_IN_TURNS if self.order.overloaded else self.working.share
         return asked / (1 + asked) * self._load_s(view, function) * further ** (copies - 1)
 
     def _load_s(self, view: FleetView, function: FunctionId) -> float:

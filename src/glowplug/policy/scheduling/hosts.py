@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable
 
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import DeviceView, FleetView
-from glowplug.policy.scheduling.rooms import turn
 
 
 def open_to_loads(
@@ -26,14 +25,6 @@ def least_load_s(view: FleetView, function: FunctionId, nodes: Collection[Device
 def in_turn(view: FleetView, functions: Iterable[FunctionId]) -> list[FunctionId]:
     heads = [(view.first(function), function) for function in functions]
     return [turn[2] for turn in sorted((-head.rank, head.arrived_s, function) for head, function in heads)]
-
-
-def is_before(view: FleetView, victim: FunctionId, function: FunctionId) -> bool:
-    """Whether the victim's only copy is waited for, by who comes first: two that are both waited for would
-    else evict each other until their device has time for one."""
-    if victim not in view.waiting_by_function or len(view.where(victim)) > 1:
-        return False
-    return turn(view.first(victim)) < turn(view.first(function))
 
 
 def open_hosts(view: FleetView, function: FunctionId) -> list[DeviceId]:

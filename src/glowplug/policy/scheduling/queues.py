@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import chain
 
 from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.policy.scheduling import FleetView
 from glowplug.policy.scheduling.batches import each_s
+from glowplug.policy.scheduling.order import Shares
 from glowplug.policy.scheduling.turns import filled_s, turns_before
 
 _SURELY = 1 - 1e-9
@@ -15,14 +15,13 @@ _SURELY = 1 - 1e-9
 
 
 class Queues:
-    """Seconds from now, each worked out once until the next `forget`. `served_s` is how far each function was
-    served, and `virtual_s` how far all were."""
+    """Seconds from now, each worked out once until the next `forget`; `shares` are the functions'."""
 
-    __slots__ = ("_free_s", "_served_s", "_view", "_virtual_s")
+    __slots__ = ("_free_s", "_shares", "_view")
 
-    def __init__(self, view: FleetView, served_s: Mapping[FunctionId, float], virtual_s: float) -> None:
+    def __init__(self, view: FleetView, shares: Shares) -> None:
         self._view = view
-        self._served_s, self._virtual_s = served_s, virtual_s
+        self._shares = shares
         self._free_s: dict[DeviceId, float] = {}
 
     def forget(self) -> None:
@@ -37,11 +36,11 @@ class Queues:
             return seconds
         view = self._view
         device, waiting, copies = view.devices[number], view.waiting_by_function, view.places
-        served_s, virtual_s = self._served_s, self._virtual_s
+        is_ahead = self._shares.is_ahead
         seconds = device.running_left_s + device.line_s
         for function in filter(waiting.__contains__, chain(device.residents, device.loading)):
             count = waiting[function]
-            turns = turns_before(count / len(copies[function]), ahead=served_s.get(function, 0.0) > virtual_s)
+            turns = turns_before(count / len(copies[function]), ahead=is_ahead(function))
             if turns:
                 seconds += turns * each_s(view, function, number, count)
         self._free_s[number] = seconds
@@ -54,7 +53,7 @@ class Queues:
         view = self._view
         hosts, count = view.places[function], view.waiting_by_function[function]
         starts, run_s = [], 0.0
-        own = turns_before(count / len(hosts), ahead=self._served_s.get(function, 0.0) > self._virtual_s)
+        own = turns_before(count / len(hosts), ahead=self._shares.is_ahead(function))
         for number in hosts:
             run_s = each_s(view, function, number, count)
             others_s = self.free_s(number) - own * run_s

@@ -22,7 +22,11 @@ whoever else comes has his turn before it."""
 _OVERLOAD = 1.0
 """Of the devices' time, what all ask for where somebody will wait without end."""
 _BACKLOG = 8
-"""Runs for each device: where so many wait it is overload too, whatever is said to be asked for."""
+"""Runs for each device: where more wait it is overload, whoever asked for them."""
+_BACKLOG_OF_ONE = 2
+_NEAR_OVERLOAD = 0.9
+"""The same where one function asks for more than all others together: then the others are not to wait until
+the rates are sure."""
 _LEFT_TO_OTHERS = 0.5
 """Of the devices that the others' runs take, so many then get no further copy of a function's model."""
 
@@ -36,12 +40,14 @@ def turns_before(runs: float, *, ahead: bool) -> float:
 
 
 def is_overloaded(view: FleetView, functions: Iterable[FunctionId]) -> bool:
-    """Whether more is asked for than the devices can do, by the rates of the `functions` that run or, sooner
-    than rates can tell, by what waits."""
-    devices = len(view.devices)
-    if sum(view.waiting_by_function.values()) > _BACKLOG * devices:
-        return True
-    return bool(devices) and sum(_asked(view, functions).values()) >= _OVERLOAD * devices
+    """Whether more waits than the devices can do soon. By the rates of the `functions` that run it is told
+    sooner, but only where one of them asks for most of it: of a few seconds rates are luck, and in turns it
+    would be the function that is asked for most often, however little above the others, that pays for it."""
+    devices, waiting = len(view.devices), sum(view.waiting_by_function.values())
+    if waiting <= _BACKLOG_OF_ONE * devices or waiting > _BACKLOG * devices:
+        return waiting > _BACKLOG * devices
+    asked = _asked(view, functions).values()
+    return sum(asked) >= _NEAR_OVERLOAD * devices and 2 * max(asked) > sum(asked)
 
 
 def most_copies(view: FleetView, function: FunctionId, functions: Iterable[FunctionId]) -> int:

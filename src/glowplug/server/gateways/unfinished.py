@@ -32,13 +32,15 @@ class Unfinished:
         self._gateway = gateway
         self._asked: dict[RequestId, InstanceId | None] = {}
         """What the controller was asked and has not done with, and where it was sent."""
+        self._answered: dict[RequestId, None] = {}
+        """Of those, whose answer is settled: only their workers have not done with them."""
         self._leased: dict[InstanceId, None] = {}
 
     def heard(self, event: GatewayEvent) -> None:
         if isinstance(event, RequestArrived):
             self._asked[event.request] = None
         elif isinstance(event, RequestDone):
-            self._asked.pop(event.request, None)
+            self._forget(event.request)
         elif isinstance(event, RequestCancelled):
             self._settled(event.request)
         elif isinstance(event, LeaseReport) and event.final:
@@ -57,12 +59,22 @@ class Unfinished:
     def _settled(self, request: RequestId) -> None:
         """What was sent to a worker has its place there until the worker has done with it."""
         if self._asked.get(request) is None:
-            self._asked.pop(request, None)
+            self._forget(request)
+        else:
+            self._answered[request] = None
+
+    def _forget(self, request: RequestId) -> None:
+        self._asked.pop(request, None)
+        self._answered.pop(request, None)
 
     def ended(self, instance: InstanceId) -> None:
-        """It holds nothing any more."""
+        """It holds nothing any more. What it had not begun the controller sends elsewhere, or will."""
         self._leased.pop(instance, None)
-        self._asked = {request: where for request, where in self._asked.items() if where != instance}
+        for request in [request for request, where in self._asked.items() if where == instance]:
+            if request in self._answered:
+                self._forget(request)
+            else:
+                self._asked[request] = None
 
     def cut_off(self, begun: Mapping[RequestId, InstanceId]) -> list[Event]:
         """The gateway has died. `begun` are its requests that workers have begun, under leases or not."""
@@ -87,6 +99,7 @@ class Unfinished:
                 events.append(_done(request, instance))
             else:
                 self._asked[request] = instance
+        self._answered = {request: None for request in self._answered if request in self._asked}
         return events
 
     def given_back(self, instance: InstanceId) -> LeaseReport:

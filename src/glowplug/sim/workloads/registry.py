@@ -46,7 +46,7 @@ def parse(text: str) -> tuple[Workload, int | None]:
     cls = workload_class(kind.strip())
     settings = _settings(text, rest, takes_path="path" in cls.__struct_fields__)
     seed = settings.pop("seed", None)
-    if seed is not None and not seed.isdigit():
+    if seed is not None and not seed.isdecimal():
         raise InvalidWorkload(f"{text}: seed={seed} is not a whole number")
     unknown = set(settings) - set(cls.__struct_fields__)
     if unknown:
