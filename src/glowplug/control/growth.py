@@ -79,6 +79,8 @@ def _grow_at(
     if not memory.acquire(
         c, node, function, need_bytes, urgent=urgent, keep=keep, spare=needs[2:], limit=limit
     ):
+        if limit == inf:
+            _open_another(c, function, version, whole_bytes)
         return False
     cached = weights is not None
     if not cached:
@@ -91,6 +93,14 @@ def _grow_at(
     )
     instances.launch(c, holding, version, origin, request, prime=prime, cached=cached, parts=parts)
     return True
+
+
+def _open_another(c: Context, function: Function, version: Version, need_bytes: int) -> None:
+    """Others have to go where the environment stands. Where there is room it climbs as well, and nobody waits
+    for that: else what comes later would go on displacing each other beside nodes that are empty."""
+    node = placement.unopened(c, version, need_bytes)
+    if node is not None:
+        ensure_environment(c, node, function, version)
 
 
 def _take_over(c: Context, node: Node, function: Function, version: Version, need_bytes: int) -> bool:

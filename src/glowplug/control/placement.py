@@ -8,14 +8,15 @@ from zlib import crc32
 
 from glowplug.control import offers, victims
 from glowplug.control.context import Context
-from glowplug.control.records import Node, Version
-from glowplug.control.sizes import instance_bytes
+from glowplug.control.records import Node, Version, key_of
+from glowplug.control.sizes import environment_bytes, instance_bytes
 from glowplug.core.ids import NodeId
 
 _SAMPLED = 4
 _HOMES = 4
 _WEIGHED = 4
 """Nodes of which is looked what would have to go there."""
+_COMING, _UP, _STAGED = 1, 2, 3
 _AT_ONCE_S = 0.01
 """An environment that is made so soon, as where processes share nothing, is no reason to prefer a node."""
 
@@ -36,9 +37,7 @@ def choose(c: Context, version: Version) -> Node | None:
     candidates: dict[NodeId, None] = {}
     for node in (*islice(version.staged_on, 2), *islice(environments, 2)):
         candidates[node] = None
-    candidates.update(dict.fromkeys(homes(c, version)))
-    for offset in range(_SAMPLED):
-        candidates[order[(store.events + offset) % len(order)]] = None
+    candidates.update(_anywhere(c, version))
     need_bytes = instance_bytes(c, version)
     offers.settle(c)
     at_once = c.policies.costs.expect_s(version.spec.environment_key, "environment") < _AT_ONCE_S
@@ -46,8 +45,7 @@ def choose(c: Context, version: Version) -> Node | None:
     def rank(node: NodeId) -> tuple[bool, int, int]:
         free_bytes = store.ledger.free_bytes(node)
         fits = free_bytes + c.policies.eviction.offered(node) >= need_bytes
-        height = 2 if node in version.staged_on else 1 if at_once or node in environments else 0
-        return not fits, -height, -free_bytes
+        return not fits, -(_UP if at_once else _height(c, version, node)), -free_bytes
 
     best, *others = sorted(candidates, key=rank)
     if not c.policies.eviction.timely or store.ledger.free_bytes(best) >= need_bytes:
@@ -57,6 +55,44 @@ def choose(c: Context, version: Version) -> Node | None:
         map(store.nodes.__getitem__, (best, *as_good)),
         key=lambda node: victims.displaced_s(c, node, need_bytes),
     )
+
+
+def _height(c: Context, version: Version, node: NodeId) -> int:
+    """What stands there for a worker: an environment that still climbs is one to wait for."""
+    if node in version.staged_on:
+        return _STAGED
+    environment = c.store.holdings.get(key_of("environment", node, version.environment))
+    if environment is None or environment.phase == "descending":
+        return 0
+    return _UP if environment.phase == "up" else _COMING
+
+
+def unopened(c: Context, version: Version, need_bytes: int) -> Node | None:
+    """A node with room for the version's environment, which is not there, and so many bytes beside it: of
+    a few candidates the one with most. None while the environment climbs anywhere: one after the other.
+    """
+    store, key = c.store, version.environment
+    environments = store.environments.get(key, {})
+    if len(environments) == len(store.node_order):
+        return None
+    latest = next(reversed(environments), None)
+    if latest is not None and store.holdings[key_of("environment", latest, key)].phase == "climbing":
+        return None
+    free_bytes = store.ledger.free_bytes
+    others = [node for node in _anywhere(c, version) if node not in environments]
+    best = max(others, key=free_bytes, default=None)
+    if best is None or free_bytes(best) < environment_bytes(c, key) + need_bytes:
+        return None
+    return store.nodes[best]
+
+
+def _anywhere(c: Context, version: Version) -> dict[NodeId, None]:
+    """A few nodes, whatever stands there: its homes, and others by turns."""
+    order, events = c.store.node_order, c.store.events
+    found = dict.fromkeys(homes(c, version))
+    for offset in range(_SAMPLED):
+        found[order[(events + offset) % len(order)]] = None
+    return found
 
 
 def homes(c: Context, version: Version) -> list[NodeId]:

@@ -23,7 +23,7 @@ from glowplug.sim.standing import Standing
 from glowplug.sim.workloads.trace import Trace
 
 _START_S = 10.0
-"""Everything is deployed, and environments are up, when the first call comes."""
+"""Everything is deployed when the first call comes; environments climb for those that need them."""
 _AFTER_S = 3600.0
 _FOREVER_S = 1e7
 _SAMPLE_S = 10.0
