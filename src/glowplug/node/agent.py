@@ -118,11 +118,7 @@ class Agent:
     # what comes from the server
 
     def _read_server(self) -> None:
-        while True:
-            try:
-                found = self._receiver.receive(socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
+        for found in self._receiver.waiting():
             if found is None:
                 self._stopped.set()
                 asyncio.get_running_loop().remove_reader(self.server.fileno())

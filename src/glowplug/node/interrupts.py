@@ -53,11 +53,7 @@ class Interrupts:
     def on_signal(self, *_: object) -> None:
         """Raises RequestCancelled when all that runs is to stop. Any other request is answered for at once:
         whoever runs by then must not be killed for it."""
-        while True:
-            try:
-                found = self._cancels.receive(socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
+        for found in self._cancels.waiting():
             if found is None:
                 return
             request = found[0].request

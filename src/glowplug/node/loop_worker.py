@@ -97,11 +97,7 @@ class LoopWorker:
         self._fill()
 
     def _on_cancels(self) -> None:
-        while True:
-            try:
-                found = self._cancels.receive(socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
+        for found in self._cancels.waiting():
             if found is None:
                 self._end()
                 return

@@ -64,11 +64,7 @@ class ThreadedWorker:
         self._lead.run()
 
     def _on_cancels(self) -> None:
-        while True:
-            try:
-                found = self._cancels.receive(socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
+        for found in self._cancels.waiting():
             if found is None:
                 self._lead.end()
                 return

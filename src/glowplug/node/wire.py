@@ -9,7 +9,7 @@ import array
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -85,6 +85,17 @@ class Receiver:
         except UNREADABLE as error:
             close_all(descriptors)
             raise msgspec.DecodeError(str(error)) from None
+
+    def waiting(self) -> Iterator[tuple[Any, list[int]] | None]:
+        """What has come, without waiting for more; None last when the peer is gone. Raises as `receive`."""
+        while True:
+            try:
+                found = self.receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            yield found
+            if found is None:
+                return
 
 
 def close_all(descriptors: Iterable[int]) -> None:
