@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from glowplug.core.events import ContextWaits, DeviceJoined, NodeJoined
+from glowplug.core.events import ContextWaits, DeviceJoined
 from glowplug.core.ids import DeviceId, NodeId
 from glowplug.core.specs import DeviceSpec, NodeSpec
 from tests.control.rules import OTHER_NODE, rarely
@@ -42,11 +42,7 @@ class DeviceRules:
         if sure:
             self.world.lose_device(DeviceId(device))
 
-    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
-    def join(self, node: NodeId, sure: bool) -> None:
-        if not sure:
-            return
-        if node in self.world.state.nodes:
-            self.world.lose_node(node)
+    def node_spec(self, node: NodeId) -> NodeSpec:
+        """It comes with its devices."""
         there = [DeviceSpec(DeviceId(d), CAPACITY_BYTES) for d, home in DEVICES.items() if home == node]
-        self.world.post(NodeJoined(NodeSpec(node, self.budget_bytes, 2, tuple(there))))
+        return NodeSpec(node, self.budget_bytes, 2, tuple(there))

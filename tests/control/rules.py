@@ -13,6 +13,7 @@ from glowplug.core.events import (
     ClimbProgress,
     CommandFailed,
     InstanceExited,
+    NodeJoined,
     RequestCancelled,
     RequestDone,
     RequestStarted,
@@ -20,6 +21,7 @@ from glowplug.core.events import (
     StepReached,
 )
 from glowplug.core.ids import NodeId
+from glowplug.core.specs import NodeSpec
 from tests.control.world import NODE, World
 
 OTHER_NODE = NodeId("there")
@@ -36,7 +38,19 @@ class CommonRules(RuleBasedStateMachine):
     """`exact` is false once something was measured or shrank that the ledger could not refuse."""
 
     world: World
+    budget_bytes: int
     exact = True
+
+    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
+    def join(self, node: NodeId, sure: bool) -> None:
+        if not sure:
+            return
+        if node in self.world.state.nodes:
+            self.world.lose_node(node)
+        self.world.post(NodeJoined(self.node_spec(node)))
+
+    def node_spec(self, node: NodeId) -> NodeSpec:
+        return NodeSpec(node, self.budget_bytes)
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:

@@ -16,18 +16,17 @@ from glowplug.core.events import (
     Deployed,
     DescendRequested,
     HeldChanged,
-    NodeJoined,
     PressureChanged,
     RequestCancelled,
     RollbackRequested,
     ScaleRequested,
     Undeployed,
 )
-from glowplug.core.ids import FunctionId, GatewayId, NodeId, VersionId
+from glowplug.core.ids import FunctionId, GatewayId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
-from glowplug.core.specs import BundleFacts, EndpointSpec, NodeSpec
-from tests.control.rules import OTHER_NODE, rarely
+from glowplug.core.specs import BundleFacts, EndpointSpec
+from tests.control.rules import rarely
 from tests.control.scenes import Scenes, gateways, names
 from tests.control.world import FACTS, NODE, World, spec
 from tests.depth import examples
@@ -176,14 +175,6 @@ class Machine(Scenes):
             self.world.post(RequestCancelled(request, where))
             if request in gateways[name].running:
                 gateways[name].finish(request, ok=False)
-
-    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
-    def join(self, node: NodeId, sure: bool) -> None:
-        if not sure:
-            return
-        if node in self.world.state.nodes:
-            self.world.lose_node(node)
-        self.world.post(NodeJoined(NodeSpec(node, self.budget_bytes)))
 
     @rule(budget_bytes=st.sampled_from([1500, 3300, 3300]))
     def press(self, budget_bytes: int) -> None:
