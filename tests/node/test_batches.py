@@ -43,9 +43,9 @@ def batch_arrays(x: list[int]) -> Any:
 
 
 def batch_wait(path: list[str]) -> list[str]:
-    with open(path[0], "a") as file:
-        file.write("running\n")
     try:
+        with open(path[0], "a") as file:
+            file.write("running\n")
         while not Path(path[0] + ".go").read_text():
             time.sleep(0.001)
     except RequestCancelled:
