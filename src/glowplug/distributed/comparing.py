@@ -62,7 +62,8 @@ def compare(
     if disturbed:
         why.append("nothing is predicted of what was lost and begun again, nor of checkpoints")
     calls, nbytes = _through(score.channel, run.meter, run.platform_meter)
-    usd = prices.usd(billed(run, broker if score.channel == "nats" else None))
+    has_broker = score.channel == "nats" and score.workers > 1
+    usd = prices.usd(billed(run, broker if has_broker else None))
     return Comparison(
         plan=score.plan,
         channel=score.channel,

@@ -66,8 +66,8 @@ class QueueCalls(msgspec.Struct, frozen=True):
 
 
 def _sent_bytes(spread: Spread, through: Reals, straight: Reals) -> Reals:
-    """(E,): what a sender has sent of a step when the call that a transfer is in is there: one for ten through
-    the topic, which come together, and after these one for each that goes straight."""
+    """(E,): what a sender has sent of a step when the call that a transfer is in is there: one for ten
+    through the topic, which come together, and after these one for each that goes straight."""
     moved = spread.transfers
     before = per_sender(spread, through)[moved.step, moved.source]
     found: Reals = before + numbered(spread, straight) + straight
