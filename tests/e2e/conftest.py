@@ -28,7 +28,7 @@ APPS = Path(__file__).parent / "apps"
 WAIT_S = 120.0
 """Patience with a machine that has much else to do; what goes well waits for none of it."""
 GRACE = ("--cancel-grace", "10s")
-"""For tests in which a worker that stopped a request lives on: it is not killed because the machine is slow."""
+"""For tests in which a worker lives on that stopped a request: a slow machine is no reason to kill it."""
 
 
 def until(condition: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> Any:
