@@ -22,6 +22,7 @@ from glowplug.core.events import (
 )
 from glowplug.core.ids import NodeId
 from glowplug.core.specs import NodeSpec
+from tests.control.mishaps import Mishaps
 from tests.control.world import NODE, World
 
 OTHER_NODE = NodeId("there")
@@ -34,7 +35,7 @@ TOLD_ONCE = (
 """Events that name a command, a request or an instance by a number that is not given again."""
 
 
-class CommonRules(RuleBasedStateMachine):
+class CommonRules(Mishaps, RuleBasedStateMachine):
     """`exact` is false once something was measured or shrank that the ledger could not refuse."""
 
     world: World
