@@ -128,8 +128,8 @@ class CallDesk:
         """
         if not self._runner.restored:
             raise NoSpace(
-                "the calls of the last start are not taken up again yet: the disk is full, or the file damaged; the "
-                "server's log says which",
+                "the calls of the last start are not taken up again yet: the disk is full, or their file is "
+                "damaged; the server's log says which",
                 5.0,
             )
         now_s = self._clock()
