@@ -42,8 +42,8 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 class ReplayReport(msgspec.Struct):
-    """`torn_bytes` were cut off at the end of a segment: a process was killed while it wrote. `foreign` segments
-    are of another version of Glowplug, and left out."""
+    """`torn_bytes` were cut off at the end of a segment: a process was killed while it wrote. `foreign`
+    segments are of another version of Glowplug, and left out."""
 
     segments: int = 0
     events: int = 0
