@@ -57,6 +57,7 @@ from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
 GATEWAY = GatewayId("g")
 ECHO = FunctionId("echo.default")
+WAIT_S = 60.0
 Handler = Callable[[WorkerEndpoint, Incoming], None]
 
 
@@ -97,7 +98,7 @@ class FakeControl:
         self.gateway.on_command(Reject(number, request, GATEWAY, code, f"because {code}", retry_after_s))
 
     def lend(self, instance: InstanceId, function: FunctionId = ECHO, slots: int = 1) -> None:
-        expires_s = time.time() + 60
+        expires_s = time.time() + 2 * WAIT_S
         number = CommandId(next(self._ids))
         self.gateway.on_command(Lease(number, GATEWAY, function, instance, slots, expires_s))
 
@@ -199,7 +200,7 @@ class House:
     def __init__(self, settings: GatewaySettings) -> None:
         self.control = FakeControl()
         self.platform = FakePlatform()
-        self.functions = {ECHO: FunctionInfo(("main", "other"), timeout_s=20.0)}
+        self.functions = {ECHO: FunctionInfo(("main", "other"), timeout_s=WAIT_S)}
         self.gateway = Gateway(
             GATEWAY, settings, leases=LeaseTable(GATEWAY), known=self.functions.get,
             post=self.control.post, clock=time.time,
@@ -227,7 +228,7 @@ class House:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(5)
+            thread.join(WAIT_S)
             assert not thread.is_alive()
 
 
@@ -251,7 +252,9 @@ async def running(
     **changes: object,
 ) -> AsyncIterator[House]:
     """With a folder `calls_in` it takes spawned calls, and keeps them there."""
-    settings = msgspec.structs.replace(settings or GatewaySettings(report_every_s=0.01, drain_s=5), **changes)
+    settings = msgspec.structs.replace(
+        settings or GatewaySettings(report_every_s=0.01, drain_s=WAIT_S), **changes
+    )
     house = House(settings)
     sock = socket.create_server(("127.0.0.1", 0))
     house.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -268,8 +271,8 @@ async def running(
     serving = asyncio.create_task(server._serve([sock]))
     try:
         async with (
-            httpx.AsyncClient(base_url=house.url, timeout=60, verify=False) as house.http,
-            asyncio.timeout(120),
+            httpx.AsyncClient(base_url=house.url, timeout=WAIT_S, verify=False) as house.http,
+            asyncio.timeout(2 * WAIT_S),
         ):
             yield house
     finally:

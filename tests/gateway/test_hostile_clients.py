@@ -16,7 +16,7 @@ from glowplug.gateway import front, guarded, queries
 from glowplug.gateway.front import Front
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
-from .fakes import House, running
+from .fakes import WAIT_S, House, running
 
 HEAD = b"POST /function/echo HTTP/1.1\r\nHost: localhost\r\n"
 GOOD = HEAD + b"Content-Length: 2\r\n\r\nok"
@@ -142,19 +142,18 @@ def test_a_silent_client_is_dropped_and_one_within_its_time_is_not(monkeypatch: 
         half.send(b"POST /func")
         after.send(GOOD)
         assert await after.answer() == (200, b"ok")
-        monkeypatch.setattr(front, "HEAD_S", 0.05)
-        assert await half.closed() == b""
-        after.send(GOOD)
-        assert await after.answer() == (200, b"ok"), "it is not its turn"
-        monkeypatch.setattr(front, "IDLE_S", 0.05)
-        assert await silent.closed() == await after.closed() == b""
+        with monkeypatch.context() as impatience:
+            impatience.setattr(front, "HEAD_S", 0.05)
+            assert await half.closed() == b""
+            after.send(GOOD)
+            assert await after.answer() == (200, b"ok"), "it is not its turn"
+            impatience.setattr(front, "IDLE_S", 0.05)
+            assert await silent.closed() == await after.closed() == b""
 
     run(scenario)
 
 
 def test_a_head_that_drips_is_dropped_however_often_it_drips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "HEAD_S", 0.1)
-
     async def scenario(house: House) -> None:
         client = await Raw.connect(house)
         client.send(HEAD)
@@ -165,7 +164,9 @@ def test_a_head_that_drips_is_dropped_however_often_it_drips(monkeypatch: pytest
                 await asyncio.sleep(0.01)
 
         dripping = asyncio.create_task(drip())
-        assert await client.closed() == b""
+        with monkeypatch.context() as impatience:
+            impatience.setattr(front, "HEAD_S", 0.1)
+            assert await client.closed() == b""
         dripping.cancel()
 
     run(scenario)
@@ -279,15 +280,14 @@ def reading_nothing(house: House) -> socket.socket:
 
 @pytest.mark.parametrize("connection", [b"keep-alive", b"close"])
 def test_an_answer_that_nobody_reads_is_given_up(connection: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "IDLE_S", 0.05)
-
     async def whole() -> None:
         async with running() as house:
             house.start_worker(big, lend=True)
             sock = reading_nothing(house)
             sock.sendall(HEAD + b"Connection: " + connection + b"\r\nContent-Length: 0\r\n\r\n")
-            while not house.gateway.connected:
-                await asyncio.sleep(0.005)
+            while not house.gateway.active:
+                await asyncio.sleep(0)
+            monkeypatch.setattr(front, "IDLE_S", 0.05)
             while house.gateway.connected:
                 await asyncio.sleep(0.005)
             sock.close()
@@ -377,7 +377,7 @@ def test_a_client_that_leaves_while_it_is_answered_and_has_asked_for_more() -> N
             hold = threading.Event()
 
             def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
-                hold.wait(20)
+                hold.wait(WAIT_S)
                 endpoint.reply(incoming.request, 200, "text/plain", b"late")
 
             house.start_worker(slow, lend=True)

@@ -50,6 +50,7 @@ def serve(
     preload_memory_share: float = _POLICIES.preload_memory_share,
     preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
     threads: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    cancel_grace: str = f"{_POLICIES.cancel_grace_s:g}s",
     strict: bool = False,
     same_user: bool = False,
     journal: bool = True,
@@ -114,6 +115,8 @@ def serve(
         How long before its call such a load begins, at most, beside what it takes.
     threads
         Compute threads of all workers of a function together; 0 is every core.
+    cancel_grace
+        How long a function may take to stop when its request is cancelled, before its worker is killed.
     strict
         Refuse to start where the host does not allow the isolation that is asked for.
     same_user
@@ -149,6 +152,7 @@ def serve(
         control=control_settings(
             scheduling, device_eviction, preload, preload_cpu_share, preload_memory_share,
             parse_seconds(preload_horizon, "--preload-horizon"),
+            parse_seconds(cancel_grace, "--cancel-grace"),
         ),
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
@@ -201,6 +205,7 @@ def control_settings(
     cpu_share: float,
     memory_share: float,
     horizon_s: float,
+    cancel_grace_s: float = _POLICIES.cancel_grace_s,
 ) -> ControlSettings:
     """`ladder` is a pre-load policy together with the eviction and the keeping that go with it. Raises
     InvalidArguments."""
@@ -222,6 +227,7 @@ def control_settings(
         preload_cpu_share=cpu_share,
         preload_memory_share=memory_share,
         preload_horizon_s=horizon_s,
+        cancel_grace_s=cancel_grace_s,
     )
     if preload == "ladder":
         return msgspec.structs.replace(found, eviction="ladder", prewarm="kept")
