@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter, validators
 from rich.table import Table
 
@@ -12,7 +13,7 @@ from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments, UserError
 from glowplug.core.specs import MOST_COPIES
-from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus
+from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus, NodeStatus
 from glowplug.core.units import show_bytes, show_seconds
 
 Url = Annotated[
@@ -78,8 +79,7 @@ def ps(*, steps: bool = False, url: Url = None, json: Json = False) -> None:
         return
     console.print(_steps_table(found) if steps else _table(found))
     for node in info["nodes"]:
-        reserved, budget = show_bytes(node["reserved_bytes"]), show_bytes(node["budget_bytes"])
-        console.print(f"node {node['node']}: {reserved} of {budget} reserved", style="dim", highlight=False)
+        console.print(node_line(msgspec.convert(node, NodeStatus)), style="dim", highlight=False)
     preload = info.get("preload")
     if preload is not None and (preload["started"] or preload["policy"] != "none"):
         console.print(preload_line(preload), style="dim", highlight=False)
@@ -92,6 +92,14 @@ def preload_line(found: dict[str, Any]) -> str:
         f"loaded ahead ({found['policy']}): {found['started']} workers, {found['used']} used, "
         f"{found['wasted']} wasted, {found['unused']} ready; {show_seconds(found['seconds'])} of climbing"
     )
+
+
+def node_line(node: NodeStatus) -> str:
+    reserved, budget = show_bytes(node.reserved_bytes), show_bytes(node.budget_bytes)
+    words = f"node {node.node}: {reserved} of {budget} reserved"
+    if node.budget_bytes >= node.granted_bytes:
+        return words
+    return f"{words}; others on the machine need the rest of its {show_bytes(node.granted_bytes)}"
 
 
 def device_line(device: DeviceStatus) -> str:

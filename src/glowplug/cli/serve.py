@@ -37,6 +37,8 @@ def serve(
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
     token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
     memory: str = "4GB",
+    give_way: bool = True,
+    files_root: Annotated[Path, Parameter(show=False)] = Path("/"),
     state_dir: Path | None = None,
     artifacts: str = "",
     environments: str = "20GB",
@@ -82,6 +84,11 @@ def serve(
         Bearer token that every request must carry.
     memory
         What Glowplug may hold in all, idle or busy.
+    give_way
+        Hold less while others on this machine, or in its control group, need some of that: what is idle goes,
+        what is worth least first, and may come back when they have gone.
+    files_root
+        Where the /proc and /sys lie that tell what others need.
     state_dir
         Where bundles and the database live. Default: ~/.local/state/glowplug
     artifacts
@@ -157,6 +164,7 @@ def serve(
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=budget_bytes, threads=threads,
+            gives_way=give_way, files_root=str(files_root),
             devices=parse_devices(devices, this_host(budget_bytes)),
             drop_privileges=not same_user, strict=strict, artifacts=artifacts,
             environments_bytes=parse_bytes(environments, "--environments"),
