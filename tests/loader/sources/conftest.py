@@ -14,7 +14,6 @@ import pytest
 from glowplug.testing.source_suite import CONTENT
 from tests.loader.sources.server import FileServer, serving
 
-
 WAIT_S = 60.0
 
 
