@@ -29,6 +29,47 @@ def test_min_workers_are_kept_parked_and_primed(world: World) -> None:
     assert len(world.state.context.store.instances) == 2
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_die_as_soon_as_they_are_parked_are_forked_later_and_later(
+    world: World, workers: int
+) -> None:
+    world.deploy(spec(min_workers=workers, max_workers=workers))
+    assert 2 < deaths(world, 120) < 20
+    world.answer(world.ask())
+    world.advance(1.0)
+    world.engine.answer_all()
+    assert len(world.state.context.store.instances) == workers, "what has answered shows that others can"
+
+
+def test_a_deploy_does_not_wait_for_the_pause_of_the_version_before(world: World) -> None:
+    world.deploy(spec(min_workers=1))
+    deaths(world, 120)
+    assert not world.state.context.store.instances
+    world.deploy(spec(version="2", min_workers=1))
+    world.engine.answer_all()
+    assert len(world.state.context.store.instances) == 1
+
+
+def test_a_worker_that_stood_for_long_is_replaced_at_once(world: World) -> None:
+    world.deploy(spec(min_workers=1))
+    for _ in range(5):
+        world.engine.answer_all()
+        world.advance(100.0)
+        assert deaths(world, 0) == 1
+
+
+def deaths(world: World, seconds: int) -> int:
+    """As many as there are in that time, when each worker dies where it is parked."""
+    count = 0
+    for _ in range(seconds + 1):
+        world.engine.answer_all()
+        for target in [target for target in world.engine.up if target.kind == "instance"]:
+            world.engine.exit(target)
+            count += 1
+        world.advance(1.0 if seconds else 0.0)
+    return count
+
+
 def test_scaling_up_and_down(world: World) -> None:
     world.deploy(spec())
     world.post(ScaleRequested(F, 3))

@@ -225,5 +225,7 @@ def _tell(report: ReplayReport) -> None:
         console.print(
             f"  {show_bytes(report.torn_bytes)} were cut off at the end: something was killed as it wrote"
         )
+    if report.foreign:
+        console.print(f"  left out: {report.foreign} segments that another version of Glowplug wrote")
     for each in report.mismatches[:_MISMATCHES_SHOWN]:
         console.print(f"  {each.segment}, event {each.number}: {each.event}", markup=False, highlight=False)

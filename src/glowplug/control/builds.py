@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import gangs, growth, holdings, memory, placement, versions
+from glowplug.control import gangs, growth, holdings, memory, offers, placement, versions
 from glowplug.control.context import Context
 from glowplug.control.learning import describe
 from glowplug.control.records import Version, key_of
@@ -97,7 +97,7 @@ def on_built(c: Context, event: Built) -> None:
     for key in (key_of("weights", node, event.version), *gangs.weights_keys(version, node)):
         weights = c.store.holdings.get(key)
         if weights is not None:
-            holdings.reconsider(c, weights)
+            offers.reconsider(c, weights)
     c.touch(version.spec.function)
 
 

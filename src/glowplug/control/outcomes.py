@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glowplug.control import answers, builds, failures, gangs, holdings, instances
 from glowplug.control.context import Context
-from glowplug.control.fleet import cache
+from glowplug.control.fleet import cache, loads
 from glowplug.control.records import Holding
 from glowplug.core.commands import Descend, Target
 from glowplug.core.events import CommandFailed, InstanceExited, StepLost, StepReached
@@ -160,6 +160,7 @@ def _environment_failed(
         function = c.store.functions.get(number)
         if function is None:
             continue
+        loads.forget(c, function)
         answers.reject_queue(c, function, code if permanent else "unavailable", message)
         function.error, function.goal = message, None
         failures.pause(c, function)

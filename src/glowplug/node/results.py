@@ -15,7 +15,7 @@ import numpy as np
 from glowplug.core.bodies import EVENTS, JSON, LINES, NPY, OCTETS, SAFETENSORS, TEXT
 from glowplug.core.errors import FunctionFailed
 from glowplug.node.arrays import as_array, npy_pieces
-from glowplug.transport.worker_side import Body
+from glowplug.transport.worker_answers import Body
 
 
 def _to_json(value: Any) -> Any:
