@@ -119,7 +119,7 @@ class Server:
         self.log = running.log
         self.folder = folder
         self.client = Client(running.url)
-        self.http = httpx.Client(base_url=running.url, timeout=60)
+        self.http = httpx.Client(base_url=running.url, timeout=WAIT_S)
 
     def deploy(self, *sources: Path) -> list[FunctionStatus]:
         return deploy_files(self.url, None, list(sources), quiet=True)
