@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 from rich.table import Table
 
+from glowplug.cli.numbers import Natural, Whole
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments, UserError
@@ -19,7 +20,7 @@ from glowplug.core.units import show_bytes, show_seconds
 Url = Annotated[
     str | None, Parameter(name="--url", help="The server; default $GLOWPLUG_URL, else localhost:8000.")
 ]
-Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+Seed = Natural
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
 
@@ -151,7 +152,7 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
     console.print(f"  versions kept: {', '.join(found.versions)}", style="dim", highlight=False)
 
 
-def scale(function: str, replicas: int, *, url: Url = None) -> None:
+def scale(function: str, replicas: Whole, *, url: Url = None) -> None:
     """Keep REPLICAS workers of a function parked; 0 sends it to rest now.
 
     For example:

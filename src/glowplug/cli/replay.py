@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
@@ -35,7 +36,7 @@ def replay(
     what: str = "",
     *,
     policy: Annotated[str, Parameter(name=["--policy", "-p"])] = "ladder,fixed,tyche",
-    nodes: int = 4,
+    nodes: Whole = 4,
     memory: str = "25%",
     substrate: Substrate = "zygote",
     seed: Seed = 0,

@@ -14,6 +14,7 @@ import structlog
 import uvloop
 from cyclopts import Parameter, validators
 
+from glowplug.cli.numbers import Natural, Whole
 from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.client.connection import is_token
 from glowplug.compose import System, default_state_dir
@@ -34,7 +35,7 @@ _MOST_GATEWAYS = 64
 def serve(
     *files: Path,
     host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
+    port: Annotated[Whole, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
     token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
     memory: str = "4GB",
     give_way: bool = True,
@@ -44,14 +45,14 @@ def serve(
     environments: str = "20GB",
     installer: Literal["auto", "uv", "pip"] = "auto",
     devices: tuple[str, ...] = ("auto",),
-    gateways: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=_MOST_GATEWAYS))] = 1,
+    gateways: Annotated[Whole, Parameter(validator=validators.Number(gte=1, lte=_MOST_GATEWAYS))] = 1,
     scheduling: str = _POLICIES.scheduling,
     device_eviction: str = _POLICIES.device_eviction,
     preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
     preload_cpu_share: float = _POLICIES.preload_cpu_share,
     preload_memory_share: float = _POLICIES.preload_memory_share,
     preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
-    threads: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    threads: Natural = 0,
     cancel_grace: str = f"{_POLICIES.cancel_grace_s:g}s",
     strict: bool = False,
     same_user: bool = False,

@@ -1,8 +1,9 @@
 """A result becomes a body.
 
-JSON, with arrays as nested lists, unless the client accepts `.npy` or safetensors, or the function returns
-bytes. What a stream yields becomes events where the client accepts `text/event-stream`, else lines of JSON;
-bytes go out as they are, and so does text where the client accepts `text/plain`.
+JSON, with arrays as nested lists and null for NaN and the infinities, unless the client accepts `.npy` or
+safetensors, or the function returns bytes. What a stream yields becomes events where the client accepts
+`text/event-stream`, else lines of JSON; bytes go out as they are, and so does text where the client accepts
+`text/plain`.
 """
 
 from __future__ import annotations
