@@ -204,9 +204,7 @@ class Crowd(MemorySource):
 
 
 @pytest.mark.parametrize("on", ["cpu", "virtual"])
-@pytest.mark.parametrize(
-    ("allowed", "awaited", "most"), [(64 * 2**20, 3, 8), (12 * 2**20, 2, 2), (0, 1, 1)]
-)
+@pytest.mark.parametrize(("allowed", "awaited", "most"), [(64 * 2**20, 3, 8), (12 * 2**20, 2, 2), (0, 1, 1)])
 def test_no_more_is_under_way_than_was_allowed(
     wide: Any, on: str, allowed: int, awaited: int, most: int
 ) -> None:
