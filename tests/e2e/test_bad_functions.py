@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glowplug.core.errors import BuildFailed, FunctionFailed, GlowplugError, WorkerDied
+from glowplug.core.errors import BuildFailed, FunctionFailed, GlowplugError, InvalidDeclaration, WorkerDied
 from tests.e2e.conftest import Server, alive, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -88,6 +88,48 @@ class Model:
     def answer(self) -> int:
         return 1
 """
+
+
+SEVERAL = """
+import sys
+import glowplug
+app = glowplug.App("several")
+
+class Base:
+    @glowplug.endpoint
+    def answer(self) -> int:
+        return 1
+
+@app.model()
+class First(Base):
+    def setup(self):
+        raise RuntimeError("no such colour")
+
+@app.model()
+class Second(Base):
+    def setup(self):
+        sys.exit(3)
+
+@app.model()
+class Third(Base):
+    def setup(self): ...
+"""
+
+
+def test_all_that_fail_are_told_and_the_others_are_deployed(server: Server) -> None:
+    with pytest.raises(BuildFailed) as raised:
+        server.deploy(server.write(SEVERAL, "several.py"))
+    assert raised.value.message.splitlines() == [
+        "first.default: RuntimeError: no such colour", "second.default: SystemExit: 3",
+    ]  # fmt: skip
+    assert server.client.describe("third").state == "ready"
+
+
+def test_nothing_is_deployed_when_a_source_cannot_be_read(server: Server) -> None:
+    good = server.write(SETUP.replace("class Model", "class Unbroken"), "unbroken.py")
+    with pytest.raises(InvalidDeclaration, match="no App"):
+        server.deploy(good, server.write("raise RuntimeError('no App')", "broken.py"))
+    assert "unbroken" not in [found.name for found in server.client.functions()]
 
 
 def test_a_setup_that_raises(server: Server) -> None:
