@@ -92,8 +92,9 @@ def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
     imported = {source}
     for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)
-        if origin and Path(origin).is_relative_to(folder) and "site-packages" not in origin:
-            if Path(origin).relative_to(folder).parts[0] != ".venv" and origin.endswith(".py"):
+        if origin and origin.endswith(".py") and Path(origin).is_relative_to(folder):
+            parts = Path(origin).relative_to(folder).parts
+            if parts[0] != ".venv" and "site-packages" not in parts:
                 imported.add(Path(origin))
     found = {path.relative_to(folder).as_posix() for path in with_later_imports(imported, folder)}
     for declaration in declarations:
@@ -146,8 +147,8 @@ def _hint(error: BaseException, source: Path) -> str:
     if not isinstance(error, ImportError) or "relative import" not in str(error):
         return ""
     return (
-        f"; {source.name} is imported by itself, not as a part of {source.parent.name}: write `import MODULE` "
-        "for what lies beside it, or deploy a file that lies beside the package"
+        f"; {source.name} is imported by itself, not as a part of {source.parent.name}: write `import MODULE`"
+        " for what lies beside it, or deploy a file that lies beside the package"
     )
 
 

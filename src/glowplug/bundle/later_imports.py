@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 def with_later_imports(files: set[Path], folder: Path) -> set[Path]:
-    """`files` (below `folder`), and every module there that one of them names in an import statement, wherever
-    that stands, and so on. What is imported by a name made at run time is not seen."""
+    """`files` (below `folder`), every module there that an import statement in one of them names, wherever it
+    stands, and so on. What is imported by a name made at run time is not seen."""
     found = set(files)
     unread = [path for path in files if path.suffix == ".py"]
     while unread:
