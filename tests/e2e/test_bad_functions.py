@@ -90,6 +90,25 @@ class Model:
 """
 
 
+LARGE = """
+import glowplug
+app = glowplug.App("large")
+
+@app.function(target_concurrency={at_once})
+def large{at_once}(count: int) -> bytes:
+    return bytes(count)
+"""
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_an_answer_that_is_too_large_is_its_functions_failure(server: Server, at_once: int) -> None:
+    server.deploy(server.write(LARGE.format(at_once=at_once), f"large{at_once}.py"))
+    with pytest.raises(FunctionFailed, match=r"the answer has 70\.0 MB and may have 67\.1 MB: yield it"):
+        server.client.invoke(f"large{at_once}", {"count": 70_000_000})
+    assert server.client.invoke(f"large{at_once}", {"count": 3}) == bytes(3)
+    server.client.undeploy(f"large{at_once}")
+
+
 SEVERAL = """
 import sys
 import glowplug
