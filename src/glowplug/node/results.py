@@ -7,6 +7,7 @@ bytes go out as they are, and so does text where the client accepts `text/plain`
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import msgspec
@@ -24,7 +25,12 @@ def _to_json(value: Any) -> Any:
         return array.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"a {type(value).__name__} has no JSON form")
+    hint = ""
+    if isinstance(value, Awaitable):
+        hint = ": what awaits is declared async def, and so is what wraps it"
+    elif isinstance(value, Iterable):
+        hint = ": make a list of it"
+    raise TypeError(f"a {type(value).__name__} has no JSON form{hint}")
 
 
 _as_json = msgspec.json.Encoder(enc_hook=_to_json).encode
