@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from glowplug.core.bodies import MAX_BODY_BYTES
 from glowplug.core.devices import DeviceSetting
 
 
@@ -61,7 +62,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = None
-    max_body_bytes: int = 64 * 2**20
+    max_body_bytes: int = MAX_BODY_BYTES
     max_upload_bytes: int = 32 * 2**30
     max_connections: int = 100_000
     """Clients connected at once; the next one is answered 503 and closed. `serve` lowers it to what the
