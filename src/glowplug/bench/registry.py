@@ -18,6 +18,8 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from glowplug.bench.progress import progress
+
 EXPERIMENTS = {
     "calibration": "glowplug.bench.preloading_calibration",
     "card": "glowplug.bench.card",
@@ -68,8 +70,8 @@ def run(
             Console(stderr=True).print(f"{name}: {path} cannot be written", markup=False)
             return 2
     try:
-        with Console(stderr=True).status(name) as status:
-            result = module.run(options, status.update)
+        with progress(name, Console(stderr=True)) as tell:
+            result = module.run(options, tell)
     except RuntimeError as error:
         Console(stderr=True).print(f"{name}: {error}", markup=False)
         return 2
