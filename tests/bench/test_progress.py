@@ -28,10 +28,15 @@ def test_a_file_gets_a_line_now_and_then() -> None:
 
 def test_the_last_words_are_shown_when_it_ends_or_fails() -> None:
     file = StringIO()
-    with pytest.raises(RuntimeError), progress("x", Console(file=file, width=20), Clock()) as tell:
-        tell("begins")
-        tell("[much] to say " * 5)
-        raise RuntimeError
+
+    def fails() -> None:
+        with progress("x", Console(file=file, width=20), Clock()) as tell:
+            tell("begins")
+            tell("[much] to say " * 5)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
     assert file.getvalue().splitlines() == ["x, 0 s: begins", "x, 0 s: " + "[much] to say " * 5]
 
 

@@ -174,13 +174,14 @@ async def _load(
     options: LiveOptions, server: RunningServer, served: list[Served], trace: Trace, tell: Tell
 ) -> tuple[list[Outcome], list[list[DeviceStatus]]]:
     over = asyncio.Event()
+    words = f"of {trace.requests} requests in {options.minutes:g} minutes"
     watching = asyncio.create_task(_watch(server.url, options.sample_every_s, over))
     try:
         with caller_of(server) as caller:
             outcomes = await play(
                 trace,
                 lambda function, number: _call(caller, served[function], number, options.timeout_s),
-                lambda share: tell(f"{share:.0%} of {trace.requests} requests in {options.minutes:g} minutes"),
+                lambda share: tell(f"{share:.0%} {words}"),
             )
     finally:
         over.set()
