@@ -39,7 +39,8 @@ COLUMNS = (
 class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Devices hold one model of `device_bytes` each, but the first two of them; a copy goes at `bytes_per_s`
     and no run takes less than `run_s`. `trace` is where the Azure trace of 2019 lies; without it calls are
-    drawn (Zipf). `rounds` times each policy has its turn, in turned order."""
+    drawn (Zipf). `rounds` times each policy has its turn of `minutes`, in turned order: with one deploy
+    before, and seconds for each server, a quarter of an hour as it is."""
 
     minutes: float = 3.0
     rate_per_min: int = 400
