@@ -7,6 +7,9 @@ after) / bytes; it takes free memory, or that of what is worth less at this mome
 Seconds of climbing and bytes held in vain have a price in seconds of waiting, and so have bytes that nobody
 can have while they climb, where requests are in line for memory. A climb that is not worth it is not begun;
 what was climbed in vain goes when it is not worth holding any more.
+
+Of a function that nobody has called yet nothing is foretold. It has memory that is free, and only that, until
+somebody needs it.
 """
 
 from __future__ import annotations
@@ -42,9 +45,10 @@ Offset = tuple[float, float]
 
 class Ladder(msgspec.Struct):
     """`due` is a heap of (when, function, round, share, next); a function's entries of earlier rounds are
-    void. The last of a function's looks has the share of its distribution that is past then, others 0 and
-    when the next is. `offsets` has by function the round they were worked out in, and when to look after an
-    arrival; `came_s` when that was, `raised` when those were climbed that may be unused yet."""
+    void, and round 0 is before its first call. The last of a function's looks has the share of its
+    distribution that is past then, others 0 and when the next is. `offsets` has by function the round they
+    were worked out in, and when to look after an arrival; `came_s` when that was, or when it was introduced,
+    `raised` when those were climbed that may be unused yet."""
 
     foresees: bool = True
     ends_unused: bool = True
@@ -53,6 +57,11 @@ class Ladder(msgspec.Struct):
     came_s: dict[FunctionId, float] = {}
     offsets: dict[FunctionId, tuple[int, list[Offset]]] = {}
     raised: dict[FunctionId, float] = {}
+
+    def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        if function not in self.rounds:
+            self.rounds[function], self.came_s[function] = 0, now_s
+            heappush(self.due, (now_s + view.horizon_s, function, 0, 0.0, 0.0))
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         turn = self.rounds[function] = self.rounds.get(function, 0) + 1
@@ -74,8 +83,13 @@ class Ladder(msgspec.Struct):
         return self.due[0][0] if self.due else inf
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
+        uncalled: list[FunctionId] = []
         while self.next_s() <= now_s:
-            at_s, function, _, past, next_s = heappop(self.due)
+            at_s, function, turn, past, next_s = heappop(self.due)
+            if not turn:
+                self._look_later(view, function, now_s, now_s - self.came_s[function])
+                uncalled.append(function)
+                continue
             if past:
                 more = _offsets(view, function, past, at_s - self.came_s[function])
                 next_s = self._look_at(function, more)
@@ -90,6 +104,7 @@ class Ladder(msgspec.Struct):
                 self.raised[function] = now_s
                 self._look_later(view, function, now_s)
                 yield decision
+        yield from self._fill(view, uncalled, now_s)
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         """Only as many guests as the owner needs the room of; and it has what it needs."""
@@ -124,6 +139,30 @@ class Ladder(msgspec.Struct):
             return False
         self._look_later(view, function, now_s, ahead_s)
         return True
+
+    def _fill(
+        self, view: PreloadView, uncalled: Iterable[FunctionId], now_s: float
+    ) -> Iterator[Decision]:
+        """Those that were introduced together, by the seconds that they spare a byte."""
+        able = [function for function in uncalled if view.may_load(function) and not view.ready(function)]
+        able.sort(key=lambda function: -view.waits_s(function) / max(1, view.guest_bytes(function)))
+        for function in able:
+            decision = self._look_uncalled(view, function, now_s)
+            if decision is not None:
+                yield decision
+
+    def _look_uncalled(self, view: PreloadView, function: FunctionId, now_s: float) -> Decision | None:
+        """What takes only free memory displaces nobody: there is nothing to weigh. Where an environment has
+        to climb for it, it may wait for that."""
+        best: Decision | None = None
+        most_bytes = 0
+        for node in view.homes(function):
+            *_, (step, need_bytes, _) = view.steps_up(function, node)
+            left_bytes = view.room_bytes(node) - need_bytes
+            if left_bytes >= most_bytes:
+                until_s = now_s + view.horizon_s + view.waits_s(function)
+                best, most_bytes = Raise(function, NodeId(node), step, -inf, until_s), left_bytes + 1
+        return best
 
     def _look(self, view: PreloadView, function: FunctionId, now_s: float, next_s: float) -> Decision | None:
         """Memory that is free may be taken for what is needed before the next look, if it is worth holding
