@@ -27,8 +27,6 @@ _ROUND = 64
 def introduced(c: Context, function: FunctionId) -> None:
     """It has a version that can be called, and had none."""
     if c.policies.preload.foresees:
-        c.policies.predictors.introduce(function, c.now_s)
-        c.needed_soon.pop(function, None)
         c.policies.preload.introduced(PreloadView(c), function, c.now_s)
         _arm(c)
 

@@ -18,10 +18,6 @@ class Forecast(msgspec.Struct):
 
     table: Predictors = msgspec.field(default_factory=Predictors)
 
-    def introduce(self, function: FunctionId, now_s: float) -> None:
-        """Nobody has called it yet."""
-        self.table.introduce(function, now_s)
-
     def observe(self, function: FunctionId, now_s: float) -> None:
         self.table.observe(function, now_s)
 

@@ -8,7 +8,7 @@ Seconds of climbing and bytes held in vain have a price in seconds of waiting, a
 can have while they climb, where requests are in line for memory. A climb that is not worth it is not begun;
 what was climbed in vain goes when it is not worth holding any more.
 
-Of a function that nobody has called yet little is foretold. It has memory that is free, and only that, until
+Of a function that nobody has called yet nothing is foretold. It has memory that is free, and only that, until
 somebody needs it.
 """
 
@@ -141,8 +141,8 @@ class Ladder(msgspec.Struct):
                 yield decision
 
     def _look_uncalled(self, view: PreloadView, function: FunctionId, now_s: float) -> Decision | None:
-        """What takes only free memory displaces nobody: there is nothing to weigh. Where an environment has
-        to climb for it, it may wait for that."""
+        """What takes only free memory displaces nobody, and is the first to go: there is nothing to weigh.
+        Where an environment has to climb for it, it may wait for that."""
         best: Decision | None = None
         most_bytes = 0
         for node in view.homes(function):
