@@ -28,7 +28,10 @@ def pump(c: Context, number: FunctionId) -> None:
         if function.gone:
             return
     if function.next is not None:
+        is_new = function.active is None
         versions.advance(c, function)
+        if is_new and function.active is not None:
+            drive.introduced(c, number)
     if function.active is None:
         return
     version = c.store.versions[function.active]

@@ -24,6 +24,13 @@ _ROUND = 64
 """Decisions carried out in one go; the rest comes with the next event."""
 
 
+def introduced(c: Context, function: FunctionId) -> None:
+    """It has a version that can be called, and had none."""
+    if c.policies.preload.foresees:
+        c.policies.preload.introduced(PreloadView(c), function, c.now_s)
+        _arm(c)
+
+
 def arrived(c: Context, function: FunctionId) -> None:
     """A request came for it, be it told one by one or in a gateway's report."""
     if not c.policies.foresee:
@@ -145,7 +152,8 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         if c.store.instances_made > before:
             number = InstanceId(c.store.instances_made)
             instance = c.store.instances[number]
-            preloads.note_started(instance, freed_bytes(c, instance.key), c.now_s, expected_s)
+            held_bytes, foreseen = freed_bytes(c, instance.key), decision.worth > -inf
+            preloads.note_started(instance, held_bytes, c.now_s, expected_s, foreseen=foreseen)
     elif decision.until_s > c.now_s:
         preloads.wanted[function.id] = decision
 

@@ -28,6 +28,8 @@ class Unused(msgspec.Struct):
     held_bytes: int
     expected_s: float
     """What its climb was thought to take."""
+    foreseen: bool = True
+    """Whether a prediction said so: what only took free memory says nothing of predictions."""
 
 
 class Pause(msgspec.Struct):
@@ -115,11 +117,14 @@ class Preloads(msgspec.Struct):
         if node in self.allowances:
             self.allowances[node].left_s -= seconds
 
-    def note_started(self, instance: Instance, held_bytes: int, now_s: float, expected_s: float) -> None:
+    def note_started(
+        self, instance: Instance, held_bytes: int, now_s: float, expected_s: float, *, foreseen: bool = True
+    ) -> None:
         self.started += 1
-        self.unused[instance.id] = Unused(instance.node, now_s, held_bytes, expected_s)
+        self.unused[instance.id] = Unused(instance.node, now_s, held_bytes, expected_s, foreseen)
         self.spend(instance.node, expected_s)
-        self.usage_at(instance.node).begin(now_s)
+        if foreseen:
+            self.usage_at(instance.node).begin(now_s)
 
     def note_loaded(self, instance: Instance, took_s: float) -> None:
         record = self.unused.get(instance.id)
@@ -151,7 +156,8 @@ class Preloads(msgspec.Struct):
             return False
         self.used += 1
         self.used_late += late
-        self.usage_at(record.node).end(used=True)
+        if record.foreseen:
+            self.usage_at(record.node).end(used=True)
         return True
 
     def note_unused(self, instance: Instance, now_s: float) -> None:
@@ -159,5 +165,6 @@ class Preloads(msgspec.Struct):
         record = self.unused.pop(instance.id, None)
         if record is not None:
             self.wasted += 1
-            self.usage_at(record.node).end(used=False)
+            if record.foreseen:
+                self.usage_at(record.node).end(used=False)
             self.wasted_byte_s += record.held_bytes * (now_s - record.since_s)

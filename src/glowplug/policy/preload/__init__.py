@@ -158,6 +158,9 @@ class PreloadPolicy(Protocol):
         """Whether it says itself when what was loaded ahead in vain is to go: else that is kept for as long
         as its function declares."""
 
+    def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        """It can be called from now on. Told again when it is deployed again after it was undeployed."""
+
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         """A request came for it."""
 

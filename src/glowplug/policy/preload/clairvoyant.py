@@ -14,7 +14,10 @@ from glowplug.policy.preload.ladder import Ladder
 class Clairvoyant(Ladder):
     def expect(self, function: FunctionId, look_s: float) -> None:
         """A function that nobody has called yet is to be looked at, before its first call."""
-        heappush(self.due, (look_s, function, self.rounds.setdefault(function, 0), 0.0, 0.0))
+        heappush(self.due, (look_s, function, self.rounds.setdefault(function, 1), 0.0, 0.0))
+
+    def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        """Whoever is called at all is expected."""
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         turn = self.rounds[function] = self.rounds.get(function, 0) + 1

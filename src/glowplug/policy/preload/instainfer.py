@@ -24,6 +24,9 @@ class InstaInfer(msgspec.Struct):
     by_node: dict[NodeId, Windows] = {}
     served_at: dict[FunctionId, NodeId] = {}
 
+    def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        return
+
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         node = view.served_at(function)
         if node is None:

@@ -7,6 +7,9 @@ after) / bytes; it takes free memory, or that of what is worth less at this mome
 Seconds of climbing and bytes held in vain have a price in seconds of waiting, and so have bytes that nobody
 can have while they climb, where requests are in line for memory. A climb that is not worth it is not begun;
 what was climbed in vain goes when it is not worth holding any more.
+
+Of a function that nobody has called yet nothing is foretold. It has memory that is free, and only that, until
+somebody needs it.
 """
 
 from __future__ import annotations
@@ -19,32 +22,24 @@ import msgspec
 
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.policy.preload import Decision, Drop, Guest, PreloadView, Raise, SandboxView
+from glowplug.policy.preload.looks import Offset, offsets_of
 
-_SHARES = (0.02, 0.1, 0.3, 0.6)
-"""Of the distribution of the next arrival: at each of these a function is looked at, a load before it. After
-the last the same shares are taken of what is left of it, and so on: a burst is followed by one long gap, of
-which the whole distribution says little, and the rest says when it ends."""
-_MOST = 0.999
-"""What comes later than that is not looked for."""
 _WIDER = 4.0
 """How much longer each next time is for which free memory is weighed."""
-_SURELY = 0.999
-"""What is clearly too soon after the look before need not be known exactly."""
 _LEAST = 1e-12
+_TOGETHER = 256
+"""Functions that nobody has called yet that are looked at in one go, at most."""
 _STALE_ALLOWED = 256
 _LEARNED_ANEW = 1.25
 """A function's distribution is looked at again when it has been called so many times as often."""
 
 
-Offset = tuple[float, float]
-"""Seconds after an arrival, and the share of the distribution that is past when it is the last (else 0)."""
-
-
 class Ladder(msgspec.Struct):
     """`due` is a heap of (when, function, round, share, next); a function's entries of earlier rounds are
-    void. The last of a function's looks has the share of its distribution that is past then, others 0 and
-    when the next is. `offsets` has by function the round they were worked out in, and when to look after an
-    arrival; `came_s` when that was, `raised` when those were climbed that may be unused yet."""
+    void, and round 0 is before its first call. The last of a function's looks has the share of its
+    distribution that is past then, others 0 and when the next is. `offsets` has by function the round they
+    were worked out in, and when to look after an arrival; `came_s` when that was, or when it was introduced,
+    `raised` when those were climbed that may be unused yet."""
 
     foresees: bool = True
     ends_unused: bool = True
@@ -54,12 +49,17 @@ class Ladder(msgspec.Struct):
     offsets: dict[FunctionId, tuple[int, list[Offset]]] = {}
     raised: dict[FunctionId, float] = {}
 
+    def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        if function not in self.rounds:
+            self.rounds[function], self.came_s[function] = 0, now_s
+            heappush(self.due, (now_s + view.horizon_s, function, 0, 0.0, 0.0))
+
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         turn = self.rounds[function] = self.rounds.get(function, 0) + 1
         self.came_s[function] = now_s
         known = self.offsets.get(function)
         if known is None or turn > known[0] * _LEARNED_ANEW:
-            known = self.offsets[function] = turn, _offsets(view, function)
+            known = self.offsets[function] = turn, offsets_of(view, function)
         self._look_at(function, known[1])
         if function in self.raised:
             # Another than the one that was climbed may answer.
@@ -74,10 +74,15 @@ class Ladder(msgspec.Struct):
         return self.due[0][0] if self.due else inf
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
-        while self.next_s() <= now_s:
-            at_s, function, _, past, next_s = heappop(self.due)
+        uncalled: list[FunctionId] = []
+        while self.next_s() <= now_s and len(uncalled) < _TOGETHER:
+            at_s, function, turn, past, next_s = heappop(self.due)
+            if not turn:
+                self._look_later(view, function, now_s, now_s - self.came_s[function])
+                uncalled.append(function)
+                continue
             if past:
-                more = _offsets(view, function, past, at_s - self.came_s[function])
+                more = offsets_of(view, function, past, at_s - self.came_s[function])
                 next_s = self._look_at(function, more)
             if unused := view.unused(function):
                 if self._is_worth_holding(view, function, now_s):
@@ -90,6 +95,7 @@ class Ladder(msgspec.Struct):
                 self.raised[function] = now_s
                 self._look_later(view, function, now_s)
                 yield decision
+        yield from self._fill(view, uncalled, now_s)
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         """Only as many guests as the owner needs the room of; and it has what it needs."""
@@ -124,6 +130,28 @@ class Ladder(msgspec.Struct):
             return False
         self._look_later(view, function, now_s, ahead_s)
         return True
+
+    def _fill(self, view: PreloadView, uncalled: Iterable[FunctionId], now_s: float) -> Iterator[Decision]:
+        """Those that were introduced together, by the seconds that they spare a byte."""
+        able = [function for function in uncalled if view.may_load(function) and not view.ready(function)]
+        able.sort(key=lambda function: -view.waits_s(function) / max(1, view.guest_bytes(function)))
+        for function in able:
+            decision = self._look_uncalled(view, function, now_s)
+            if decision is not None:
+                yield decision
+
+    def _look_uncalled(self, view: PreloadView, function: FunctionId, now_s: float) -> Decision | None:
+        """What takes only free memory displaces nobody, and is the first to go: there is nothing to weigh.
+        Where an environment has to climb for it, it may wait for that."""
+        best: Decision | None = None
+        most_bytes = 0
+        for node in view.homes(function):
+            *_, (step, need_bytes, _) = view.steps_up(function, node)
+            left_bytes = view.room_bytes(node) - need_bytes
+            if left_bytes >= most_bytes:
+                until_s = now_s + view.horizon_s + view.waits_s(function)
+                best, most_bytes = Raise(function, NodeId(node), step, -inf, until_s), left_bytes + 1
+        return best
 
     def _look(self, view: PreloadView, function: FunctionId, now_s: float, next_s: float) -> Decision | None:
         """Memory that is free may be taken for what is needed before the next look, if it is worth holding
@@ -188,27 +216,3 @@ def _is_worth(
     price_s = cpu_price * spared_s + byte_price * held_bytes * ahead_s
     price_s += line_price * held_bytes * spared_s
     return chance * spared_s > price_s
-
-
-def _offsets(view: PreloadView, function: FunctionId, past: float = 0.0, past_s: float = 0.0) -> list[Offset]:
-    """Seconds after an arrival when the next may come into sight, if it has not come in `past_s`, by when it
-    does with probability `past`."""
-    apart_s = view.horizon_s / 2
-    ahead_s = apart_s + view.load_s(function)
-    quantile_s = view.quantiles(function, _SURELY * (past_s + apart_s + ahead_s))
-    found: list[Offset] = []
-    while past < _MOST and not found:
-        left, least_s = 1 - past, past_s + apart_s
-        last_s = quantile_s(past + _SHARES[-1] * left, _SURELY * (least_s + ahead_s)) - ahead_s
-        if least_s < last_s < inf:
-            for share in _SHARES[:-1]:
-                after_s = quantile_s(past + share * left, _SURELY * (least_s + ahead_s)) - ahead_s
-                if after_s > least_s:
-                    found.append((after_s, 0.0))
-                    least_s = after_s + apart_s
-            if last_s > least_s:
-                found.append((last_s, 0.0))
-        past += _SHARES[-1] * left
-    if found:
-        found[-1] = found[-1][0], past
-    return found

@@ -15,6 +15,9 @@ class NoPreload(msgspec.Struct):
     foresees: bool = False
     ends_unused: bool = False
 
+    def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        return
+
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         return
 

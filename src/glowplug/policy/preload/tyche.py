@@ -25,6 +25,9 @@ class Tyche(msgspec.Struct):
     ends_unused: bool = False
     windows: Windows = msgspec.field(default_factory=Windows)
 
+    def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
+        return
+
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         self.windows.arrived(view, function, now_s)
 

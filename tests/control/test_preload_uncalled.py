@@ -1,0 +1,84 @@
+"""Functions that nobody has called yet: what ladder loads of them, and whom that leaves alone."""
+
+from __future__ import annotations
+
+from glowplug.core.commands import Descend
+from glowplug.core.events import NodeJoined
+from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
+from glowplug.core.specs import NodeSpec
+from tests.control.ahead import climbs, ladder, serve
+from tests.control.world import NODE, World, spec
+
+ENVIRONMENT_BYTES, MODEL_BYTES = 110, 700
+
+
+def world_for(models: int, *, node: bool = True) -> World:
+    """Room for so many."""
+    settings = ladder(prewarm="kept", environment_estimate_bytes=ENVIRONMENT_BYTES)
+    return World(settings, budget_bytes=ENVIRONMENT_BYTES + models * MODEL_BYTES + 20, node=node)
+
+
+def wait(world: World, times: int = 3) -> None:
+    for _ in range(times):
+        world.advance(5.0)
+        world.engine.answer_all()
+
+
+def test_it_is_loaded_into_free_memory_in_the_background() -> None:
+    world = world_for(1)
+    world.deploy(spec("new"))
+    wait(world)
+    assert world.standing("new") == Step.PARKED
+    assert [climb.priority for climb in climbs(world, "new")] == [Priority.BACKGROUND]
+    assert world.ask("new") in world.gateway.running
+
+
+def test_it_displaces_nobody_however_long_they_have_been_idle() -> None:
+    world = world_for(1)
+    world.deploy(spec("called"))
+    serve(world, "called")
+    world.deploy(spec("new"))
+    wait(world, 100)
+    assert world.standing("called") == Step.PARKED
+    assert not climbs(world, "new")
+
+
+def test_a_request_has_its_memory_at_once() -> None:
+    world = world_for(1)
+    world.deploy(spec("new"))
+    wait(world)
+    world.deploy(spec("called"))
+    before = len(world.commands)
+    serve(world, "called")
+    assert any(isinstance(command, Descend) for command in world.commands[before:])
+    assert world.standing("called") == Step.PARKED
+
+
+def test_that_it_gave_way_says_nothing_of_predictions() -> None:
+    world = world_for(1)
+    world.deploy(spec("new"))
+    wait(world)
+    world.deploy(spec("called"))
+    serve(world, "called")
+    preloads = world.state.context.store.preloads
+    assert preloads.wasted == 1
+    assert preloads.usage_at(NODE).share == 1.0
+
+
+def test_of_those_deployed_together_the_one_that_spares_more_a_byte_comes_first() -> None:
+    world = world_for(1)
+    world.deploy(spec("fast"), spec("slow"))
+    world.state.context.policies.costs.learn(spec("slow").version, "imported", 5.0)
+    wait(world)
+    assert world.standing("slow") == Step.PARKED
+    assert not climbs(world, "fast")
+
+
+def test_it_is_looked_at_again_where_there_was_no_room_yet() -> None:
+    world = world_for(1, node=False)
+    world.deploy(spec("new"))
+    wait(world)
+    world.post(NodeJoined(NodeSpec(NODE, ENVIRONMENT_BYTES + MODEL_BYTES + 20, 2)))
+    wait(world, 10)
+    assert world.standing("new") == Step.PARKED
