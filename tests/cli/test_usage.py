@@ -17,6 +17,8 @@ import pytest
     [
         (["deploy"], "glowplug deploy app.py"),
         (["undeploy"], "glowplug undeploy embedder"),
+        (["scale", "f", "1.5"], "1.5 is not a whole number"),
+        (["serve", "--gateways", "1.5"], "--gateways: 1.5 is not a whole number"),
         (["serve", "--port", "99999"], "--port"),
         (["serve", "--threads", "-3"], "--threads"),
         (["serve", "--log-level", "loud"], "--log-level"),
@@ -55,6 +57,9 @@ import pytest
         (["bench", "coldstart", "--repeats", "0"], "--repeats"),
         (["bench", "coldstart", "--json", "nowhere/out.json"], "nowhere/out.json cannot be written"),
         (["bench", "coldstart", "--plot", "/"], "/ cannot be written"),
+        (["bench", "coldstart", "--plot", "x.abc"], "x.abc: a picture's name ends in one of"),
+        (["replay", "zipf:functions=3", "--plot", "x.abc"], "--plot x.abc: a picture's name ends in one of"),
+        (["simulate", "zipf:functions=3", "--plot", "nowhere/x.png"], "there is no folder nowhere"),
         (["bench", "coldstart", "--set", "speed=9"], "sets nothing"),
         (["distributed", "plan", "dense:9"], "is no model"),
         (["distributed", "plan", "sparse:1024x120", "--plans", "luck"], "--plans luck"),

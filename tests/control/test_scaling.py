@@ -58,6 +58,42 @@ def test_a_worker_that_stood_for_long_is_replaced_at_once(world: World) -> None:
         assert deaths(world, 0) == 1
 
 
+def test_a_worker_more_that_cannot_climb_is_not_tried_without_end_while_requests_wait(world: World) -> None:
+    world.deploy(spec(max_workers=2))
+    for _ in range(8):
+        world.ask()
+    while not world.gateway.running:
+        world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.succeed(next(n for n, c in world.engine.pending.items() if isinstance(c, Climb)))
+    assert failures(world) == 2, "one that a request was sent to, and one for all that wait"
+    assert len(world.gateway.waiting) > 1
+    world.advance(1.0)
+    assert 1 <= failures(world) <= 13, "each request has two chances"
+
+
+def failures(world: World) -> int:
+    """How many climbs fail, one after another in no time, until none is left."""
+    for count in range(100):
+        if not world.engine.pending:
+            return count
+        world.engine.fail(next(iter(world.engine.pending)))
+    return 100
+
+
+def test_a_zygote_that_does_not_stand_is_not_asked_for_without_end(world: World) -> None:
+    world.parked(spec())
+    request = world.ask()
+    world.post(ClimbRequested(F, Step.STAGED))
+    climbs = 0
+    while world.engine.pending and climbs < 100:
+        world.engine.succeed(next(iter(world.engine.pending)))
+        for target in [target for target in world.engine.up if target.kind == "version"]:
+            world.engine.exit(target)
+        climbs += 1
+    assert climbs < 10
+    world.answer(request)
+
+
 def deaths(world: World, seconds: int) -> int:
     """As many as there are in that time, when each worker dies where it is parked."""
     count = 0

@@ -225,6 +225,23 @@ def test_variables_given_at_deploy(server: Server) -> None:
     server.client.undeploy("length")
 
 
+ELSEWHERE = """
+import time
+import glowplug
+app = glowplug.App("elsewhere")
+
+@app.function(env={"TZ": "AWAY-09:00"})
+def noon() -> list:
+    return [time.tzname[0], time.localtime(0).tm_hour]
+"""
+
+
+def test_a_time_zone_is_that_of_the_function(server: Server) -> None:
+    server.deploy(server.write(ELSEWHERE, "elsewhere.py"))
+    assert server.client.invoke("noon") == ["AWAY", 9]
+    server.client.undeploy("noon")
+
+
 def test_the_journal_replays_to_the_same_commands(server: Server) -> None:
     """Whatever the tests before this one did: timeouts, cancellations, deaths, deploys."""
     server.client.invoke("add", {"a": 1})

@@ -54,11 +54,11 @@ from glowplug.gateway.platform import (
     SecretName,
 )
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+from tests.workers import Handler, serve
 
 GATEWAY = GatewayId("g")
 ECHO = FunctionId("echo.default")
 WAIT_S = 60.0
-Handler = Callable[[WorkerEndpoint, Incoming], None]
 
 
 def echo(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
@@ -230,18 +230,6 @@ class House:
         for thread in self._threads:
             thread.join(WAIT_S)
             assert not thread.is_alive()
-
-
-def serve(sock: socket.socket, handle: Handler) -> None:
-    endpoint = WorkerEndpoint(sock)
-    try:
-        while (incoming := endpoint.receive()) is not None:
-            handle(endpoint, incoming)
-            del incoming
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-    finally:
-        endpoint.close()
 
 
 @asynccontextmanager

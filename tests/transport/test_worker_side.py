@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glowplug.core.bodies import MAX_BODY_BYTES
 from glowplug.transport.frames import (
     STREAM_WINDOW_BYTES,
     CreditMeta,
+    ErrorMeta,
     Flag,
     Frame,
     FrameDecoder,
@@ -62,6 +64,25 @@ def test_requests_arrive_whole_however_they_are_cut(bodies: list[bytes], step: i
     assert got == list(enumerate(bodies))
     endpoint.close()
     ours.close()
+
+
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_an_answer_that_no_gateway_would_take_is_an_error(
+    pair: tuple[socket.socket, WorkerEndpoint], in_pieces: bool
+) -> None:
+    ours, endpoint = pair
+    ours.sendall(encode(Kind.REQUEST, 1, RequestMeta()))
+    incoming = endpoint.receive()
+    assert incoming is not None
+    half = bytes(MAX_BODY_BYTES // 2)
+    pieces: list[Piece] = [half, half, b"x"]
+    endpoint.reply(1, 200, "application/json", pieces if in_pieces else b"".join(pieces), {"compute": 1.0})
+    endpoint.flush()
+    (frame,) = FrameDecoder(MAX_BODY_BYTES).feed(ours.recv(100_000))
+    assert (frame.kind, frame.request) == (Kind.ERROR, 1)
+    error = decode_meta(frame.meta, ErrorMeta)
+    assert (error.code, error.phases) == ("function_failed", {"compute": 1.0})
+    assert "the answer has 67.1 MB and may have 67.1 MB: yield it" in error.message
 
 
 def test_a_body_in_a_region_is_writable_and_given_back_once_nobody_holds_it(

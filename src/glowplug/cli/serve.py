@@ -14,6 +14,7 @@ import structlog
 import uvloop
 from cyclopts import Parameter, validators
 
+from glowplug.cli.numbers import Natural, Whole
 from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.client.connection import is_token
 from glowplug.compose import System, default_state_dir
@@ -34,22 +35,24 @@ _MOST_GATEWAYS = 64
 def serve(
     *files: Path,
     host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
+    port: Annotated[Whole, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
     token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
     memory: str = "4GB",
+    give_way: bool = True,
+    files_root: Annotated[Path, Parameter(show=False)] = Path("/"),
     state_dir: Path | None = None,
     artifacts: str = "",
     environments: str = "20GB",
     installer: Literal["auto", "uv", "pip"] = "auto",
     devices: tuple[str, ...] = ("auto",),
-    gateways: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=_MOST_GATEWAYS))] = 1,
+    gateways: Annotated[Whole, Parameter(validator=validators.Number(gte=1, lte=_MOST_GATEWAYS))] = 1,
     scheduling: str = _POLICIES.scheduling,
     device_eviction: str = _POLICIES.device_eviction,
     preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
     preload_cpu_share: float = _POLICIES.preload_cpu_share,
     preload_memory_share: float = _POLICIES.preload_memory_share,
     preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
-    threads: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    threads: Natural = 0,
     cancel_grace: str = f"{_POLICIES.cancel_grace_s:g}s",
     strict: bool = False,
     same_user: bool = False,
@@ -82,6 +85,11 @@ def serve(
         Bearer token that every request must carry.
     memory
         What Glowplug may hold in all, idle or busy.
+    give_way
+        Hold less while others on this machine, or in its control group, need some of that: what is idle goes,
+        what is worth least first, and may come back when they have gone.
+    files_root
+        Where the /proc and /sys lie that tell what others need.
     state_dir
         Where bundles and the database live. Default: ~/.local/state/glowplug
     artifacts
@@ -157,6 +165,7 @@ def serve(
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=budget_bytes, threads=threads,
+            gives_way=give_way, files_root=str(files_root),
             devices=parse_devices(devices, this_host(budget_bytes)),
             drop_privileges=not same_user, strict=strict, artifacts=artifacts,
             environments_bytes=parse_bytes(environments, "--environments"),

@@ -1,12 +1,14 @@
 """A result becomes a body.
 
-JSON, with arrays as nested lists, unless the client accepts `.npy` or safetensors, or the function returns
-bytes. What a stream yields becomes events where the client accepts `text/event-stream`, else lines of JSON;
-bytes go out as they are, and so does text where the client accepts `text/plain`.
+JSON, with arrays as nested lists and null for NaN and the infinities, unless the client accepts `.npy` or
+safetensors, or the function returns bytes. What a stream yields becomes events where the client accepts
+`text/event-stream`, else lines of JSON; bytes go out as they are, and so does text where the client accepts
+`text/plain`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import msgspec
@@ -24,7 +26,12 @@ def _to_json(value: Any) -> Any:
         return array.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"a {type(value).__name__} has no JSON form")
+    hint = ""
+    if isinstance(value, Awaitable):
+        hint = ": what awaits is declared async def, and so is what wraps it"
+    elif isinstance(value, Iterable):
+        hint = ": make a list of it"
+    raise TypeError(f"a {type(value).__name__} has no JSON form{hint}")
 
 
 _as_json = msgspec.json.Encoder(enc_hook=_to_json).encode

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import socket
 
+from glowplug.core.bodies import MAX_BODY_BYTES
+from glowplug.core.errors import FunctionFailed
+from glowplug.core.units import show_bytes
 from glowplug.transport.frames import (
     MAX_CHUNK_BYTES,
     MAX_META_BYTES,
@@ -55,7 +58,8 @@ class WorkerAnswers:
         phases: dict[str, float] | None = None,
         origin: str = "",
     ) -> None:
-        """Answers `request`. `body` is C-contiguous and copied or written before this returns."""
+        """Answers `request`; with an error where `body` is larger than a gateway would take. `body` is
+        C-contiguous and copied or written before this returns."""
         self._answer(Kind.REPLY, request, ReplyMeta(status, content_type, phases or {}, origin), body)
 
     def error(
@@ -101,6 +105,8 @@ class WorkerAnswers:
     def _answer(self, kind: Kind, request: int, meta: ReplyMeta | ErrorMeta, body: Body) -> None:
         pieces = [_flat(piece) for piece in body] if isinstance(body, list) else [_flat(body)]
         length = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
+        if length > MAX_BODY_BYTES:
+            kind, meta, pieces, length = Kind.ERROR, _too_large(length, meta.phases), [], 0
         flags, fresh, placed = 0, None, False
         if length >= THRESHOLD_BYTES:
             placed, fresh = self._outgoing.place(*pieces)
@@ -129,6 +135,15 @@ class WorkerAnswers:
     def flush(self) -> None:
         """Writes what is queued. What a signal handler raises meanwhile is raised after that."""
         self._unsent.flush()
+
+
+def _too_large(length: int, phases: dict[str, float]) -> ErrorMeta:
+    return ErrorMeta(
+        FunctionFailed.code,
+        f"the answer has {show_bytes(length)} and may have {show_bytes(MAX_BODY_BYTES)}: yield it in pieces, "
+        "or store it and answer with where it is",
+        phases=phases,
+    )
 
 
 def _flat(piece: Piece) -> Piece:
