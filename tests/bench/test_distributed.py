@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,16 @@ def test_text_is_as_much_longer_as_theirs_was() -> None:
     in_object = len(distributed_paper.text_in_object(rows, values))
     on_queue = len(distributed_paper.text_on_queue(rows, values))
     assert on_queue / in_object == pytest.approx(2.95, rel=0.05)
+    tenths = values + np.float32(0.1) * (values > 0)
+    short, long = (
+        len(encode(rows, tenths))
+        for encode in (distributed_paper.text_on_queue, distributed_paper.text_in_object)
+    )
+    assert short / 2.95 < 0.9 * long, "fp32 is sent with fewer digits than fp64"
+    assert ast.literal_eval(distributed_paper._text(rows, tenths).decode()) == [
+        (row, np.flatnonzero(each).tolist(), [float(str(one)) for one in each[each > 0]])
+        for row, each in enumerate(tenths)
+    ]
     assert distributed_paper.rows_sent(1024, 8) == 430_073
     assert distributed_paper.rows_sent(1024, 20) == pytest.approx(1_214_000, rel=0.01)
     assert distributed_paper.rows_sent(1024, 9) is None

@@ -169,6 +169,17 @@ def test_the_highest_rate_is_found_to_within_a_step() -> None:
     assert scheduling_rates.run(Options(), rows, {})[2], "says that nothing was measured of batches"
 
 
+def test_a_rate_that_is_hopeless_where_every_model_lies_everywhere_is_not_tried() -> None:
+    def rows(what: str, cells: list[Cell]) -> list[Row]:
+        tried.update((c.system, bool(c.batch_ratio), c.rate_per_min) for c in cells)
+        return [{"p99_s": 9.0 if c.rate_per_min <= 549.0 else 31.0} for c in cells]
+
+    tried: set[tuple[str, bool, float]] = set()
+    scheduling_rates.run(Options(), rows, {2: 1.5})
+    high = {(system, batching) for system, batching, rate in tried if rate > 600.0}
+    assert high == {(FLOOR, False), (OURS, True)}
+
+
 def test_the_break_even_is_where_copies_become_fast_enough() -> None:
     def rows(what: str, cells: list[Cell]) -> list[Row]:
         made = fake(dict.fromkeys(("lb", "lalb-o3", "lalb-o3-overlap", OURS), 2.0))(what, cells)

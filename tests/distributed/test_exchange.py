@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from msgspec.structs import replace
 
 from glowplug.distributed.errors import FrameVersion, ReplayImpossible
 from glowplug.distributed.exchange import ATTEMPTS, Exchange
@@ -105,16 +104,18 @@ def test_damage_is_asked_for_again_under_another_key() -> None:
     assert (receiver.damaged, sender.sent_again) == (1, 1)
 
 
-def test_one_damaged_version_is_damage_and_three_are_a_version() -> None:
-    sender, receiver = exchange(0), exchange(1)
+def test_a_damaged_version_is_damage_and_a_whole_frame_of_another_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sender, receiver = exchange(0), exchange(1, keep=False)
     ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
-    other = message[:2] + b"\x09" + message[3:]
-    for _ in range(4):
-        receiver.ask_again(1)
-    for attempt in range(2):
-        receiver.deliver({replace(key, epoch=key.epoch + attempt): other})
+    with pytest.raises(ReplayImpossible):
+        receiver.deliver({key: message[:2] + b"\x09" + message[3:]})
+    monkeypatch.setattr("glowplug.distributed.frame.VERSION", 9)
+    ((key, message),) = sender.send(1, 1, Kind.BYTES, b"payload")
+    monkeypatch.undo()
     with pytest.raises(FrameVersion, match="version 9"):
-        receiver.deliver({replace(key, epoch=key.epoch + 2): other})
+        exchange(1, keep=False).deliver({key: message})
 
 
 def test_what_can_be_read_again_is_before_it_is_asked_for() -> None:

@@ -104,13 +104,6 @@ def test_what_never_comes_ends_with_the_deadline(
         run_in_threads(network, x, PLANS["rows"](network), options, tmp_path)
 
 
-@pytest.mark.parametrize("samples", [0, 1])
-def test_a_batch_of_none_and_of_one(samples: int, network: Network, x: Floats, tmp_path: Path) -> None:
-    spread = assignment.rows(samples, random_partition(network, Settings(3)))
-    output, _, _ = run_in_threads(network, x[:, :samples], spread, RunOptions(deadline_s=60), tmp_path)
-    assert np.array_equal(output, serial(network, x[:, :samples]))
-
-
 def test_inputs_of_zeros(network: Network, x: Floats, tmp_path: Path) -> None:
     output, responses, _ = run_in_threads(
         network, np.zeros_like(x), PLANS["rows"](network), RunOptions(form="encoded", deadline_s=60), tmp_path

@@ -72,6 +72,35 @@ def test_namespaces_share_alike_whatever_their_functions_ask_for() -> None:
     assert min(crowd) >= 0.7 * max(crowd)
 
 
+@pytest.mark.parametrize(
+    ("hot_every_s", "others_every_s", "is_greedy"), [(1.0, 2.0, False), (0.7, 4.5, True)]
+)
+def test_who_asks_for_most_waits_no_longer_than_all_unless_it_asks_for_more_than_all_others(
+    hot_every_s: float, others_every_s: float, is_greedy: bool
+) -> None:
+    """Four functions on a device that has all, for five minutes: more is asked of it than it can do."""
+    model = ModelProfile("m", DEVICE_BYTES // 4, load_s=LOAD_S, run_s=RUN_S)
+    fleet = build(FleetSettings(devices=1), [model], 4)
+    hot, *others = fleet.functions
+    every_s = {hot: hot_every_s} | dict.fromkeys(others, others_every_s)
+    asks = [
+        (10 + n * gap_s, Ask(each, NEVER_S))
+        for each, gap_s in every_s.items()
+        for n in range(int(300 / gap_s))
+    ]
+    fleet.simulation.run([*fleet.opening, *sorted(asks, key=lambda ask: ask[0])], NEVER_S)
+    fleet.simulation.state.validate()
+    worst_s = dict.fromkeys(fleet.functions, 0.0)
+    for answer in fleet.simulation.run((), 0.0).answers:
+        worst_s[answer.function] = max(worst_s[answer.function], answer.latency_s)
+    others_s = max(worst_s[each] for each in others)
+    first_come_s = len(asks) * RUN_S - 300
+    if is_greedy:
+        assert others_s < 10 < first_come_s < worst_s[hot]
+    else:
+        assert worst_s[hot] < first_come_s + 4 * LOAD_S
+
+
 def moved(spec: FunctionSpec, namespace: str) -> FunctionSpec:
     """As it is, but in another namespace."""
     declaration = msgspec.structs.replace(spec.declaration, namespace=namespace)

@@ -30,7 +30,7 @@ _SAMPLES = 512
 
 
 def text_on_queue(rows: Ids, values: Floats) -> bytes:
-    """Compressed text, written as text."""
+    """Compressed text, written as text. On this channel they sent fp32."""
     return repr(zlib.compress(_text(rows, values), _LEVEL)).encode()
 
 
@@ -40,11 +40,21 @@ def text_in_object(rows: Ids, values: Floats) -> bytes:
 
 
 def _text(rows: Ids, values: Floats | np.ndarray) -> bytes:
+    """Numbers have the digits that their type needs: some eight in fp32, where fp64 has up to seventeen."""
+    digits = _fp32_digits if values.dtype == np.float32 else _fp64_digits
     found = []
     for row, activations in zip(rows.tolist(), values, strict=True):
         columns = np.flatnonzero(activations)
-        found.append((row, columns.tolist(), activations[columns].tolist()))
-    return str(found).encode()
+        found.append(f"({row}, {columns.tolist()}, {digits(activations[columns])})")
+    return f"[{', '.join(found)}]".encode()
+
+
+def _fp32_digits(numbers: Floats) -> str:
+    return f"[{', '.join(map(str, numbers))}]"
+
+
+def _fp64_digits(numbers: np.ndarray) -> str:
+    return str(numbers.tolist())
 
 
 def rows_sent(neurons: int, workers: int) -> float | None:

@@ -26,7 +26,7 @@ from glowplug.bench.live_models import FUNCTIONS, Served, lacking, write_apps
 from glowplug.bench.live_replay import LIVE
 from glowplug.bench.live_times import displace, measure
 from glowplug.bench.preloading_gone import gone
-from glowplug.bench.scheduling_twin import LiveRun
+from glowplug.bench.scheduling_twin import LiveRun, take_journal
 from glowplug.bench.systems.sampler import Sampler
 from glowplug.core.errors import InvalidWorkload
 from glowplug.sim.workloads.registry import make_trace
@@ -101,7 +101,7 @@ def rows(options: LiveOptions, folder: Path, tell: Tell) -> list[dict[str, Any]]
     state = folder / "state"
     with running_server(sources, state, _ALONE_BYTES) as server:
         server.wait_deployed(FUNCTIONS, lambda ready: tell(f"live: {ready} of {FUNCTIONS} are deployed"))
-    preloading_twin.take_journal(state)
+    take_journal(state)
     return turns(options, state, served, tell)
 
 
@@ -111,12 +111,12 @@ def turns(options: LiveOptions, state: Path, served: list[Served], tell: Tell) -
     with running_server([], state, _ALONE_BYTES) as server:
         server.wait_deployed(FUNCTIONS)
         alone = measure(server, served, options.times)
-    climbed = preloading_twin.take_journal(state)
+    climbed = take_journal(state)
     preloading_twin.forget_weights(state / "packs")
     with running_server([], state, options.budget_bytes, ("--preload", "none")) as server:
         server.wait_deployed(FUNCTIONS)
         displace(server, served, options.times)
-    profiles = preloading_twin.profiles(climbed, alone, gone(preloading_twin.take_journal(state)))
+    profiles = preloading_twin.profiles(climbed, alone, gone(take_journal(state)))
     trace, found = calls(options), []
     for number in range(options.rounds):
         for policy in live_rows.POLICIES[:: 1 if number % 2 == 0 else -1]:
@@ -152,7 +152,7 @@ def _run(
         "peak_bytes": sampler.peak_bytes, "samples": len(sampler.samples),
         "over_budget": sum(held > options.budget_bytes for _, held in sampler.samples),
     }  # fmt: skip
-    return outcomes, seen, preloading_twin.take_journal(state)
+    return outcomes, seen, take_journal(state)
 
 
 async def _played(

@@ -23,7 +23,7 @@ from glowplug.bench.live_calls import caller_of
 from glowplug.bench.live_models import redeclare
 from glowplug.bench.preloading_lent import admissions
 from glowplug.bench.result import Claim, claim
-from glowplug.bench.scheduling_twin import LiveRun
+from glowplug.bench.scheduling_twin import LiveRun, take_journal
 from glowplug.bench.workloads import tail_models, write_tail
 
 _LENDERS = 5
@@ -78,7 +78,7 @@ def rows(options: OwnersOptions, folder: Path, tell: Callable[[str], None]) -> l
     functions = _LENDERS + 1
     with running_server([lenders, owner], state, _DEPLOY_BYTES) as server:
         server.wait_deployed(functions, lambda ready: tell(f"lent: {ready} of {functions} are deployed"))
-    preloading_twin.take_journal(state)
+    take_journal(state)
     preloading_twin.forget_weights(state / "packs")
     with running_server([], state, options.budget_bytes, ("--preload-cpu-share", "1")) as server:
         server.wait_deployed(functions)
@@ -86,7 +86,7 @@ def rows(options: OwnersOptions, folder: Path, tell: Callable[[str], None]) -> l
         outcomes = asyncio.run(_come(options, server))
         server.check_alive()
         preload = server.preloads()
-    return [_row(outcomes, preload) | back(preloading_twin.take_journal(state))]
+    return [_row(outcomes, preload) | back(take_journal(state))]
 
 
 def back(run: LiveRun) -> dict[str, Any]:

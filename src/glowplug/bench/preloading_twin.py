@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ import msgspec
 from glowplug.bench.endurance_load import Outcome
 from glowplug.bench.live_times import Measured
 from glowplug.bench.preloading_gone import Gone
-from glowplug.bench.scheduling_twin import OUTSIDE, LiveRun, built, durations, read_run
+from glowplug.bench.scheduling_twin import OUTSIDE, LiveRun, built, durations
 from glowplug.core.events import Event, StepReached
 from glowplug.core.ids import FunctionId, function_id
 from glowplug.core.rng import rng_for
@@ -136,13 +135,6 @@ def forget_weights(packs: Path) -> None:
     """Lets all packs of a server that does not run go from the page cache."""
     for pack in packs.glob("*.pack"):
         evict_page_cache(pack)
-
-
-def take_journal(state: Path) -> LiveRun:
-    """Of a server that has ended; the next one there begins its own."""
-    run = read_run(state / "journal")
-    shutil.rmtree(state / "journal")
-    return run
 
 
 def _wait_s(answer: Answer, found: dict[FunctionId, Profile]) -> float:

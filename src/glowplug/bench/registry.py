@@ -19,6 +19,7 @@ import msgspec
 from rich.console import Console
 
 from glowplug.bench.picture_files import check_picture
+from glowplug.bench.progress import progress
 
 EXPERIMENTS = {
     "calibration": "glowplug.bench.preloading_calibration",
@@ -76,8 +77,8 @@ def run(
             Console(stderr=True).print(f"{name}: {plot}: {error}", markup=False)
             return 2
     try:
-        with Console(stderr=True).status(name) as status:
-            result = module.run(options, status.update)
+        with progress(name, Console(stderr=True)) as tell:
+            result = module.run(options, tell)
     except RuntimeError as error:
         Console(stderr=True).print(f"{name}: {error}", markup=False)
         return 2

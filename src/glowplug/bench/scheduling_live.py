@@ -20,7 +20,7 @@ from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.live_calls import caller_of, play
 from glowplug.bench.live_models import FUNCTIONS, Served, lacking, write_apps
 from glowplug.bench.result import Claim, claim
-from glowplug.bench.scheduling_twin import read_run, simulate
+from glowplug.bench.scheduling_twin import simulate, take_journal
 from glowplug.bench.systems.sampler import Sampler
 from glowplug.client import Client
 from glowplug.core.status import DeviceStatus
@@ -39,9 +39,10 @@ COLUMNS = (
 class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Devices hold one model of `device_bytes` each, but the first two of them; a copy goes at `bytes_per_s`
     and no run takes less than `run_s`. `trace` is where the Azure trace of 2019 lies; without it calls are
-    drawn (Zipf). `rounds` times each policy has its turn, in turned order."""
+    drawn (Zipf). `rounds` times each policy has its turn of `minutes`, in turned order: with one deploy
+    before, and seconds for each server, a quarter of an hour as it is."""
 
-    minutes: int = 3
+    minutes: float = 3.0
     rate_per_min: int = 400
     rounds: int = 2
     device_bytes: int = 900 * 10**6
@@ -60,6 +61,11 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         return f"virtual:1x{2 * self.device_bytes}{rest}", f"virtual:2x{self.device_bytes}{rest}"
 
     @property
+    def placed(self) -> tuple[str, ...]:
+        """What tells a server of them."""
+        return tuple(word for device in self.devices for word in ("--devices", device))
+
+    @property
     def declared(self) -> dict[str, str]:
         """What each function says of itself: it computes on a device, of which it takes so much."""
         return {
@@ -69,7 +75,7 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def workload(self) -> str:
-        shape = f"rate_per_min={self.rate_per_min},minutes={self.minutes}"
+        shape = f"rate_per_min={self.rate_per_min},minutes={self.minutes:g}"
         if Path(self.trace).is_dir():
             return f"azure2019:{self.trace},top={FUNCTIONS},{shape}"
         return f"zipf:functions={FUNCTIONS},s=0.5,{shape}"
@@ -85,13 +91,18 @@ def missing(options: LiveOptions) -> list[str]:
 
 def rows(options: LiveOptions, folder: Path, tell: Tell) -> list[dict[str, Any]]:
     """One for each run, in their order. Raises RuntimeError when a server or a deploy fails."""
+    tell("live: models are made")
     sources, served = write_apps(folder, options.declared, _LEAST_BYTES, _MOST_BYTES, options.seed)
+    state = folder / "state"
+    with running_server(sources, state, options.budget_bytes, options.placed) as server:
+        server.wait_deployed(FUNCTIONS, lambda ready: tell(f"live: {ready} of {FUNCTIONS} are deployed"))
+    take_journal(state)
     trace = make_trace(options.workload, options.seed)
     found = []
     for number in range(options.rounds):
         for policy in (BASELINE, OURS) if number % 2 == 0 else (OURS, BASELINE):
-            tell(f"live: {policy}, round {number + 1} of {options.rounds}")
-            found.append(_run(options, policy, sources, served, trace, folder, tell))
+            words = f"live: {policy}, round {number + 1} of {options.rounds}"
+            found.append(_run(options, policy, state, served, trace, _prefixed(tell, words)))
     return found
 
 
@@ -112,6 +123,10 @@ def claims(found: list[dict[str, Any]]) -> list[Claim]:
     ]
 
 
+def _prefixed(tell: Tell, words: str) -> Tell:
+    return lambda more: tell(f"{words}: {more}")
+
+
 def _mean(found: list[dict[str, Any]]) -> float:
     seconds: list[float] = [each for row in found for each in row["seconds"]]
     return statistics.mean(seconds)
@@ -126,20 +141,20 @@ def _apart(read: Callable[[list[float]], float], live: list[float], again: list[
 
 
 def _run(
-    options: LiveOptions, policy: str, sources: list[Path], served: list[Served], trace: Trace, folder: Path,
-    tell: Tell,
-) -> dict[str, Any]:  # fmt: skip
-    state = folder / f"state-{len(list(folder.glob('state-*')))}"
-    words = [word for device in options.devices for word in ("--devices", device)]
-    with running_server(sources, state, options.budget_bytes, (*words, "--scheduling", policy)) as server:
+    options: LiveOptions, policy: str, state: Path, served: list[Served], trace: Trace, tell: Tell
+) -> dict[str, Any]:
+    """On a fresh server."""
+    words = (*options.placed, "--scheduling", policy)
+    with running_server([], state, options.budget_bytes, words) as server:
         server.wait_deployed(FUNCTIONS)
         for each in served:
+            tell(f"{each.function} is staged")
             server.stand_at(each.function, "staged")
-        tell(f"live: {policy}: {len(trace.times_s)} requests in {options.minutes} minutes")
         with Sampler(server.agent_pid, state / "packs", options.sample_every_s) as sampler:
-            outcomes, samples = asyncio.run(_load(options, server, served, trace))
+            outcomes, samples = asyncio.run(_load(options, server, served, trace, tell))
         server.check_alive()
-    live = read_run(state / "journal")
+    tell("again in virtual time")
+    live = take_journal(state)
     again = sorted(answer.latency_s for answer in simulate(live) if answer.code == "ok")
     seconds = latencies(outcomes)
     over = sum(device.used_bytes > device.capacity_bytes for sample in samples for device in sample)
@@ -157,14 +172,17 @@ def _run(
 
 
 async def _load(
-    options: LiveOptions, server: RunningServer, served: list[Served], trace: Trace
+    options: LiveOptions, server: RunningServer, served: list[Served], trace: Trace, tell: Tell
 ) -> tuple[list[Outcome], list[list[DeviceStatus]]]:
     over = asyncio.Event()
+    words = f"of {trace.requests} requests in {options.minutes:g} minutes"
     watching = asyncio.create_task(_watch(server.url, options.sample_every_s, over))
     try:
         with caller_of(server) as caller:
             outcomes = await play(
-                trace, lambda function, number: _call(caller, served[function], number, options.timeout_s)
+                trace,
+                lambda function, number: _call(caller, served[function], number, options.timeout_s),
+                lambda share: tell(f"{share:.0%} {words}"),
             )
     finally:
         over.set()

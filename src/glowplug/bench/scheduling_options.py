@@ -47,7 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     decision_devices: tuple[int, ...] = (12, 100, 1000)
     decision_requests: int = 4000
     scale_functions: tuple[int, ...] = (10_000, 100_000)
-    live_minutes: int = 3
+    live_minutes: float = 3.0
     live_rounds: int = 2
     batch_models: tuple[str, ...] = ("minilm", "mobilenetv2")
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -74,6 +75,13 @@ def read_run(journal: Path) -> LiveRun:
             run.steps.append((entry.now_s, entry.event, state.handle(entry.event, entry.now_s)))
     if run is None:
         raise ValueError(f"there is no journal in {journal}")
+    return run
+
+
+def take_journal(state: Path) -> LiveRun:
+    """Of a server that has ended; the next one there begins its own."""
+    run = read_run(state / "journal")
+    shutil.rmtree(state / "journal")
     return run
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -21,8 +22,8 @@ SAMPLES = 2048
 REPEATS = 3
 _SHAPES = ((4, 512), (4, 4096), (32, 512), (32, 4096))
 """Rows and samples of the messages that are encoded."""
-_WHOLE_SAMPLES, _WHOLE_LIVES = (128, 512), (0.05, 0.3, 1.0)
-"""Of messages of all rows."""
+_WHOLE_SAMPLES, _WHOLE_LIVES, _WHOLE_SCALES = (128, 512), (0.05, 0.3, 1.0), (0.25, 4.0)
+"""Of messages of all rows: of activations too small to saturate a layer, and of such as leave rows alike."""
 
 Decode = Callable[[bytes, int, int], object]
 """From a body, and how many rows of how many samples it has at most."""
@@ -91,21 +92,20 @@ def codec_costs(
 
 
 def _whole_costs(layer: Layer, network: Network, repeats: int) -> tuple[CodecCost, CodecCost]:
-    """Of all that a layer makes of some activations, too small to saturate it."""
+    """Of all that a layer makes of some activations."""
     from glowplug.distributed.workload.kernel import forward
     from glowplug.distributed.workload.serial import live_columns
 
     terms, encoding, decoding = [], [], []
-    for samples in _WHOLE_SAMPLES:
-        for live in _WHOLE_LIVES:
-            x = some_activations(layer.inputs, samples, live) * np.float32(0.25)
-            out = forward(layer, x, network.activation)
-            columns = np.flatnonzero(live_columns(out))
-            values = np.ascontiguousarray(out[:, columns])
-            payload = Payload(*encoded(values, columns, samples))
-            terms.append((1.0, out.size, values.size))
-            encoding.append(fastest(partial(encoded, values, columns, samples), repeats))
-            decoding.append(fastest(partial(opened, payload, len(out), samples), repeats))
+    for samples, live, scale in product(_WHOLE_SAMPLES, _WHOLE_LIVES, _WHOLE_SCALES):
+        x = some_activations(layer.inputs, samples, live) * np.float32(scale)
+        out = forward(layer, x, network.activation)
+        columns = np.flatnonzero(live_columns(out))
+        values = np.ascontiguousarray(out[:, columns])
+        payload = Payload(*encoded(values, columns, samples))
+        terms.append((1.0, out.size, values.size, len(payload.body)))
+        encoding.append(fastest(partial(encoded, values, columns, samples), repeats))
+        decoding.append(fastest(partial(opened, payload, len(out), samples), repeats))
     return _cost(terms, encoding), _cost(terms, decoding)
 
 

@@ -166,10 +166,13 @@ def _hashes(bits: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
     """Of each row: sums of products with odd numbers, modulo 2**64. A product has nothing of a factor's high
     bits, where floats differ, so these are mixed into the low ones."""
     found = np.empty(len(bits), np.uint64)
+    width = bits.shape[1]
+    even = np.zeros((_AT_A_TIME, width + 1), np.uint32) if width % 2 else None
     for start in range(0, len(bits), _AT_A_TIME):
         some = bits[start : start + _AT_A_TIME]
-        if some.shape[1] % 2:
-            some = np.pad(some, ((0, 0), (0, 1)))
+        if even is not None:
+            even[: len(some), :width] = some
+            some = even[: len(some)]
         words = some.view(np.uint64)
         found[start : start + _AT_A_TIME] = (words ^ (words >> np.uint64(32))) @ _odd()[: words.shape[1]]
     return found

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from glowplug.core.units import show_bytes
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.metering import billed
 from glowplug.policy.plans.billing import Prices
-from glowplug.policy.plans.score import Score
+from glowplug.policy.plans.score import MIB, Score
 
 if TYPE_CHECKING:
     from glowplug.distributed.runner import Run
@@ -61,8 +62,13 @@ def compare(
         why.append(f"over {score.channel} bytes cost nothing, and are not encoded as is predicted")
     if disturbed:
         why.append("nothing is predicted of what was lost and begun again, nor of checkpoints")
+    held = max((each.peak_bytes for each in run.workers), default=0)
+    if held > score.memory_mib * MIB:
+        priced = f"the {score.memory_mib} MiB that it is priced with"
+        why.append(f"a worker held {show_bytes(held)}, more than {priced}")
     calls, nbytes = _through(score.channel, run.meter, run.platform_meter)
-    usd = prices.usd(billed(run, broker if score.channel == "nats" else None))
+    has_broker = score.channel == "nats" and score.workers > 1
+    usd = prices.usd(billed(run, broker if has_broker else None))
     return Comparison(
         plan=score.plan,
         channel=score.channel,

@@ -23,7 +23,6 @@ from glowplug.distributed.start import Place
 
 ATTEMPTS = 256
 """So many keys has a payload within an epoch; the first needs one."""
-_MOST_VERSION_ERRORS = 3
 
 
 class Exchange:
@@ -57,7 +56,6 @@ class Exchange:
         self._predecessor_asked = replays and place.incarnation > 0
         self._rejected: list[MessageKey] = []
         self._read_again: set[MessageKey] = set()
-        self._strange: dict[tuple[int, int], set[MessageKey]] = {}
         self._limit_bytes = limit_bytes
         self._sources = {step: tuple(sorted(who)) for step, who in sources.items() if step >= first}
         self._targets = {step: tuple(who) for step, who in targets.items()}
@@ -210,17 +208,14 @@ class Exchange:
         for assembly in attempts:
             try:
                 complete = assembly.add({key: message})
-            except FrameError as error:
-                if isinstance(error, FrameVersion):
-                    self._strange.setdefault((step, source), set()).add(key)
-                    if len(self._strange[step, source]) >= _MOST_VERSION_ERRORS:
-                        raise  # not damage that looks like it
+            except FrameVersion:
+                raise
+            except FrameError:
                 self.damaged += 1
                 return self._mend(key)
             if complete:
                 self._came[step, source] = complete[0][1]
                 del self._assemblies[step, source]
-                self._strange.pop((step, source), None)
                 break
         return []
 

@@ -7,7 +7,8 @@ endian, 32 bytes and the body:
     magic 2, version 1, kind 1, run 8, epoch 4, layer 4, source 2, target 2, chunk 2, chunks 2, check 4
 
 `run` is a hash of its name, `check` one of all that precedes it and of the body. A body is aligned as its
-message is.
+message is. Magic, version and check stay what and where they are in every version: so another version is told
+from damage.
 """
 
 from __future__ import annotations
@@ -84,14 +85,14 @@ def open_frame(key: MessageKey, message: Buffer) -> Frame:
     if len(view) < HEADER_BYTES or bytes(view[:2]) != MAGIC:
         raise FrameCorrupt(f"{key}: {len(view)} bytes that are no frame")
     _, version, kind, run, epoch, layer, source, target, chunk, chunks = _FIELDS.unpack_from(view)
+    body = view[HEADER_BYTES:]
+    if _CHECK.unpack_from(view, _FIELDS.size)[0] != _check(view[: _FIELDS.size], body):
+        raise FrameCorrupt(f"{key}: damaged on its way")
     if version != VERSION:
         raise FrameVersion(
             f"{key}: worker {key.source} writes frames of version {version} and this one reads {VERSION}: "
             "run one version of glowplug on all workers"
         )
-    body = view[HEADER_BYTES:]
-    if _CHECK.unpack_from(view, _FIELDS.size)[0] != _check(view[: _FIELDS.size], body):
-        raise FrameCorrupt(f"{key}: damaged on its way")
     found = (run, epoch, layer, source, target, chunk)
     if found != (_run_hash(key.run), key.epoch, key.layer, key.source, key.target, key.chunk):
         raise FrameMismatch(f"{key}: this is the frame of another message, {found}")

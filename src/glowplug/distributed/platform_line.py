@@ -29,7 +29,8 @@ class Reached(msgspec.Struct, frozen=True, tag="reached"):
 
 
 class Response(msgspec.Struct, frozen=True, tag="response"):
-    """What a worker did, when it is done; `worked_s` is from its first layer to its part of the result."""
+    """What a worker did, when it is done; `worked_s` is from its first layer to its part of the result.
+    `meter` is its channel's and its checkpoints', `platform_meter` of what it was brought and says."""
 
     place: Place
     phases: PhaseTimes
@@ -39,6 +40,7 @@ class Response(msgspec.Struct, frozen=True, tag="response"):
     sent_again: int
     checkpoint_bytes: int
     peak_bytes: int
+    platform_meter: Meter = msgspec.field(default_factory=Meter)
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):

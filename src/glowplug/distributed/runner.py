@@ -13,6 +13,7 @@ import numpy as np
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.base import Room
+from glowplug.distributed.channels.memory import MemoryRoom
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import room as room_of
 from glowplug.distributed.checkpoints import checkpoint_blobs, remove_checkpoints
@@ -33,8 +34,9 @@ class Run(msgspec.Struct, frozen=True, eq=False):
 
     `seconds` is from the first start of a worker to the result; writing parts comes before. `gib_s` is
     memory times time over all processes, those that were lost too: what each may hold, or without a limit
-    the most it held. `meter` adds up the workers that finished, opening and closing, and `platform_meter`,
-    the platform's own calls. `restarts` are workers that were replaced and times that all went back.
+    the most it held. `meter` adds up the workers that finished, opening and closing, and `platform_meter`:
+    the platform's own calls, and what workers read and write for it. `restarts` are workers that were
+    replaced and times that all went back.
     """
 
     output: Output
@@ -62,11 +64,12 @@ def run(
 ) -> Run:
     """`inputs` (network.inputs, samples) float32 through `network`, as `assignment` spreads it.
 
-    `channel` is a name of `channels.ROOMS` or a room that is not open. `name` is the run's, unique among
-    those that are open. `platform` is what runs the workers; without, processes of this machine whose address
-    space is `memory_bytes`. Whatever happens, KeyboardInterrupt included, no process is left, and nothing in
-    any broker, store or folder but cached parts. Raises InvalidArguments, PartTooLarge, RunExists,
-    ChannelError, DeadlinePassed, GangLost, OutOfMemory, and what else ended the run.
+    `channel` is a name of `channels.ROOMS` or a room that is not open; a worker that is alone needs none, and
+    it is not opened. `name` is the run's, unique among those that are open. `platform` is what runs the
+    workers; without, processes of this machine whose address space is `memory_bytes`. Whatever happens,
+    KeyboardInterrupt included, no process is left, and nothing in any broker, store or folder but cached
+    parts. Raises InvalidArguments, PartTooLarge, RunExists, ChannelError, DeadlinePassed, GangLost,
+    OutOfMemory, and what else ended the run.
     """
     options = options or RunOptions()
     if inputs.ndim != 2 or inputs.shape[0] != network.inputs:
@@ -74,6 +77,8 @@ def run(
     if any(share.end > inputs.shape[1] for share in assignment.shares):
         raise InvalidArguments(f"the plan is for more than the {inputs.shape[1]} samples that are given")
     where = room_of(channel) if isinstance(channel, str) else channel
+    if assignment.workers == 1:
+        where = MemoryRoom()
     name = name or f"run-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory(prefix="glowplug-run-") as folder:
         with where.open(name, assignment.workers) as opened:
@@ -93,14 +98,14 @@ def run(
 
 def _run(supervisor: Supervisor, deployed: Deployed, opened: Meter, platform: Meter) -> Run:
     responses = tuple(response for _, response in sorted(supervisor.responses.items()))
-    meter = opened.plus(platform)
     for response in responses:
-        meter = meter.plus(response.meter)
+        platform = platform.plus(response.platform_meter)
+        opened = opened.plus(response.meter)
     return Run(
         output=np.load(deployed.orders.result),
         seconds=supervisor.seconds,
         workers=responses,
-        meter=meter,
+        meter=opened.plus(platform),
         platform_meter=platform,
         gib_s=sum(charge.ran_s * charge.memory_bytes for charge in supervisor.charges) / _GIB,
         invocations=len(supervisor.charges),

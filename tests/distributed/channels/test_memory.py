@@ -35,7 +35,7 @@ def test_a_receiver_that_never_fences_is_full_one_day() -> None:
 
 
 def test_a_run_that_is_over_has_no_ends() -> None:
-    room = MemoryRoom().open("over", 1)
+    room = MemoryRoom().open("over", 2)
     room.close()
     with pytest.raises(ChannelMissing, match="over"):
         room.end(0)

@@ -48,6 +48,18 @@ def test_large_messages_go_straight_and_are_billed_by_units() -> None:
     assert found.usage == Usage(queue_calls=sent + 122)
 
 
+def test_what_shares_a_publish_is_there_together_and_what_goes_straight_after_it() -> None:
+    targets = [(0, 0, target, 5_000.0 if target == 3 else 100.0) for target in range(1, 14)]
+    found = QueueCalls().exchange(spread([*targets, (0, 1, 0, 100.0)]), DELAY)
+    body = 100 + 32 + 18 + 8 + 9
+    late = (found.there_s - DELAY.hop_s) * DELAY.bytes_per_s
+    small = [*range(2), *range(3, 13)]
+    assert late[small] == pytest.approx([10 * body] * 10 + [12 * body] * 2)
+    straight = 12 * body + 5_000 + 32 + 18 + 8
+    assert late[2] == pytest.approx(straight + DELAY.publish_s * DELAY.bytes_per_s)
+    assert late[13] == pytest.approx(body)
+
+
 def test_polls_are_billed_by_what_they_bring() -> None:
     large = msgspec.structs.replace(arrivals([1.0, 1.0]), nbytes=np.array([100_000.0, 500_000.0]))
     for there_s, brought in (([1.0, 1.0], [600_000]), ([1.0, 9.0], [300_000, 300_000])):
@@ -108,26 +120,30 @@ def test_a_poll_takes_what_is_there_and_waits_for_the_first() -> None:
     assert now.tolist() == [[pytest.approx(3.1), 0.0]]
 
 
-def test_messages_gather_for_as_long_as_the_last_took_before() -> None:
+def test_messages_gather_for_as_long_as_the_last_took_in_the_two_steps_before() -> None:
+    """The sooner of both: that the last was late once is not waited for."""
     polls = Polling(1, 1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
     polls.take(np.zeros((1, 1)), arrivals([1.0, 1.05, 2.0]))
     assert polls.calls.tolist() == [3]
-    now = polls.take(np.full((1, 1), 10.0), arrivals([11.0, 11.05, 11.7]))
-    assert polls.calls.tolist() == [4]
-    assert now.tolist() == [[pytest.approx(10 + 0.8 * 2.1 + 0.2)]]
+    polls.take(np.full((1, 1), 10.0), arrivals([11.0, 11.05, 17.0]))
+    assert polls.calls.tolist() == [6]
+    now = polls.take(np.full((1, 1), 20.0), arrivals([21.0, 21.05, 21.7]))
+    assert polls.calls.tolist() == [7]
+    assert now.tolist() == [[pytest.approx(20 + 0.8 * 2.1 + 0.2)]]
 
 
 def test_what_came_with_the_polls_of_the_step_before_is_not_waited_for() -> None:
     polls = Polling(1, 1, Delays(name="x", hop_s=0, poll_s=0.2), most=10)
+    polls.take(np.full((1, 1), -10.0), arrivals([-9.0, -8.0]))
     now = polls.take(np.zeros((1, 1)), arrivals([1.0, 2.0]))
-    assert (polls.calls.tolist(), now.tolist()) == ([2], [[pytest.approx(2.1)]])
+    assert (polls.calls.tolist(), now.tolist()) == ([4], [[pytest.approx(2.1)]])
     # There when the last poll was answered at the service, at 2.
     now = polls.take(np.full((1, 1), 2.5), arrivals([1.5, 2.0]))
-    assert (polls.calls.tolist(), now.tolist()) == ([2], [[2.5]])
+    assert (polls.calls.tolist(), now.tolist()) == ([4], [[2.5]])
     now = polls.take(np.full((1, 1), 3.0), arrivals([2.6]))
-    assert (polls.calls.tolist(), now.tolist()) == ([3], [[pytest.approx(3.2)]]), "one gathers nothing"
+    assert (polls.calls.tolist(), now.tolist()) == ([5], [[pytest.approx(3.2)]]), "one gathers nothing"
     now = polls.take(np.full((1, 1), 4.0), arrivals([3.6, 3.7]))
-    assert (polls.calls.tolist(), now.tolist()) == ([4], [[pytest.approx(4 + 0.8 * 2.1 + 0.2)]])
+    assert (polls.calls.tolist(), now.tolist()) == ([6], [[pytest.approx(4 + 0.8 * 2.1 + 0.2)]])
 
 
 def test_twenty_five_that_are_there_take_three_polls_at_once() -> None:

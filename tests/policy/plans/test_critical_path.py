@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.chooser import CHANNELS
-from glowplug.policy.plans.critical_path import floor_s, loading_s, timings
+from glowplug.policy.plans.critical_path import floor_s, loading_s, step_costs, timings
 from glowplug.policy.plans.facts import Problem
-from glowplug.policy.plans.model import DELAYS, IDEAL, MIB_PER_VCPU, Delays, MachineModel
+from glowplug.policy.plans.model import DELAYS, IDEAL, MIB_PER_VCPU, CodecCost, Delays, MachineModel
 from glowplug.policy.plans.pipeline import ceiling, staged
 from glowplug.policy.plans.spread import Spread
 from glowplug.policy.registry import policy_class
@@ -126,3 +126,16 @@ def test_sizes_side_by_side_are_as_one_by_one() -> None:
         together = timings(spread, exchange, MACHINE, SLOW, [256, 1024, 1769])
         assert together == [timings(spread, exchange, MACHINE, SLOW, [size])[0] for size in (256, 1024, 1769)]
         assert np.diff([each.total_s for each in together]).max() <= 0 or channel == "object"
+
+
+def test_what_is_encoded_costs_by_its_bytes_too() -> None:
+    """But for the result, which is hardly any."""
+    given_problem = problem(layers=8, machine=FREE)
+    spread = staged(given_problem, 2, 4)
+    per_byte = msgspec.structs.replace(FREE, encode_whole=CodecCost(byte_s=1e-6), decode_whole=CodecCost())
+    costs = step_costs(spread, per_byte)
+    passed_on = spread.transfers.step < spread.steps
+    assert (costs.before[:, 0] - step_costs(spread, FREE).before[:, 0])[:-1] == pytest.approx(
+        spread.transfers.nbytes[passed_on] * 1e-6
+    )
+    assert costs.before[-1].tolist() == costs.taking[-1].tolist() == [0.0, 0.0]

@@ -175,6 +175,12 @@ def test_of_cuts_that_are_as_good_the_one_that_hands_on_least() -> None:
     assert cut_evenly([3.0, 1.0, 1.0, 3.0], 2, [0, 1.0, 2.0, 0.1], [0, 1.0, 2.0, 0.1]) == [(0, 3), (3, 4)]
 
 
+def test_the_more_passes_the_more_the_dearest_range_counts() -> None:
+    costs, handed = [0.5, 0.5, 0.004, 0.996], [0, 1, 0.001, 0]
+    assert cut_evenly(costs, 2, handed, handed, passes=1) == [(0, 3), (3, 4)]
+    assert cut_evenly(costs, 2, handed, handed, passes=2) == [(0, 2), (2, 4)]
+
+
 @given(st.integers(0, 1000), st.integers(1, 50))
 def test_a_split_is_even(count: int, parts: int) -> None:
     sizes = [end - start for start, end in split(count, parts)]

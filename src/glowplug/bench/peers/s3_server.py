@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -34,15 +34,18 @@ REGION = "us-east-1"
 UPLOAD_S = 600.0
 CHUNK_MIB = 8
 """The size in which stored files are split: that of a usual multipart upload's parts."""
+_ROLES = ("master", "volume", "filer", "s3")
 
 
 @dataclass(frozen=True)
 class S3Store:
-    """A running store. `environment` has its endpoint and credentials in the AWS tools' variables."""
+    """A running store. `environment` has its endpoint and credentials in the AWS tools' variables; `restart`
+    kills it as a crash does, and returns when it answers again, with all that it had."""
 
     endpoint: str
     environment: dict[str, str]
     filer_port: int
+    restart: Callable[[], None]
 
     def upload(self, path: Path, key: str | None = None) -> str:
         """Stores the file and returns its `s3://` URL. Raises RuntimeError, OSError."""
@@ -85,23 +88,75 @@ def s3_store() -> Iterator[S3Store]:
     with tempfile.TemporaryDirectory(prefix="glowplug-s3-") as folder:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                process, ports, store = _start(program, Path(folder) / str(attempt))
+                process = _Process(program, Path(folder) / str(attempt))
                 break
             except RuntimeError:
                 # A port that was free a moment ago may be taken by now.
                 if attempt == ATTEMPTS:
                     raise
         try:
-            yield store
+            yield process.store
         finally:
-            _end(process, ports)
+            process.end()
 
 
-def _start(program: Path, folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, int], S3Store]:
-    folder.mkdir()
-    roles = ("master", "volume", "filer", "s3")
-    ports = _free_ports([name for role in roles for name in (f"{role}.port", f"{role}.port.grpc")])
-    credentials = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)}
+class _Process:
+    """Raises RuntimeError with the end of its log when it does not come up."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        folder.mkdir()
+        self._log = folder / "log"
+        self._ports = _free_ports([name for role in _ROLES for name in (f"{role}.port", f"{role}.port.grpc")])
+        self._credentials = {
+            "AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)
+        }  # fmt: skip
+        self._command = _command(program, folder, self._ports)
+        self._start()
+
+    @property
+    def store(self) -> S3Store:
+        endpoint = f"http://127.0.0.1:{self._ports['s3.port']}"
+        environment = {
+            **self._credentials,
+            "AWS_ENDPOINT_URL": endpoint,
+            # SDKs differ in the name that they look for.
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            # obstore refuses to go without TLS unless told.
+            "AWS_ALLOW_HTTP": "true",
+        }
+        return S3Store(endpoint, environment, self._ports["filer.port"], self._restart)
+
+    def end(self) -> None:
+        # It takes 15 s to take leave of clients, and nothing that it has is to be kept.
+        self._process.kill()
+        end_tree(self._process)
+        for role in _ROLES:
+            # It puts these there whatever its options say.
+            port = self._ports[f"{role}.port.grpc"]
+            Path(f"/tmp/seaweedfs-{role}-grpc-{port}.sock").unlink(missing_ok=True)
+
+    def _restart(self) -> None:
+        self.end()
+        self._start()
+
+    def _start(self) -> None:
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, **self._credentials},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            _wait_ready(self._process, self._ports, self._log)
+        except BaseException:
+            self.end()
+            raise
+
+
+def _command(program: Path, folder: Path, ports: dict[str, int]) -> list[str]:
     options = {
         "dir": folder,
         "ip": "127.0.0.1",
@@ -118,34 +173,9 @@ def _start(program: Path, folder: Path) -> tuple[subprocess.Popen[bytes], dict[s
         "master.telemetry": "false",
         **ports,
     }
-    log = folder / "log"
     command = [sys.executable, "-m", "glowplug.bench.peers.s3_server", str(os.getpid())]
     command += [str(program), "-logtostderr=true", "server"]
-    command += [f"-{name}={value}" for name, value in options.items()]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **credentials},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        _wait_ready(process, ports, log)
-    except BaseException:
-        _end(process, ports)
-        raise
-    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    environment = {
-        **credentials,
-        "AWS_ENDPOINT_URL": endpoint,
-        # SDKs differ in the name that they look for.
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        # obstore refuses to go without TLS unless told.
-        "AWS_ALLOW_HTTP": "true",
-    }
-    return process, ports, S3Store(endpoint, environment, ports["filer.port"])
+    return command + [f"-{name}={value}" for name, value in options.items()]
 
 
 def _wait_ready(process: subprocess.Popen[bytes], ports: dict[str, int], log: Path) -> None:
@@ -167,15 +197,6 @@ def _answers(port: int, path: str) -> bool:
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
-
-
-def _end(process: subprocess.Popen[bytes], ports: dict[str, int]) -> None:
-    # It takes 15 s to take leave of clients, and nothing that it has is to be kept.
-    process.kill()
-    end_tree(process)
-    for role in ("master", "volume", "filer", "s3"):
-        # It puts these there whatever its options say.
-        Path(f"/tmp/seaweedfs-{role}-grpc-{ports[f'{role}.port.grpc']}.sock").unlink(missing_ok=True)
 
 
 def _free_ports(names: list[str]) -> dict[str, int]:

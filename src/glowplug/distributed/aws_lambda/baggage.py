@@ -11,7 +11,7 @@ import msgspec
 from glowplug.distributed.channels.blobs import Blobs, Range
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.deploying import Deployed
-from glowplug.distributed.errors import PlatformMissing
+from glowplug.distributed.errors import PlatformMissing, RunExists
 from glowplug.distributed.orders import Orders, part_name, read_orders, write_orders
 from glowplug.distributed.platform_line import Failure, Response
 from glowplug.distributed.schedule import parts_of
@@ -36,9 +36,11 @@ class Baggage:
         self._blobs, self._folder = blobs, f"lambda-{run}"
 
     def bring(self, deployed: Deployed) -> None:
-        """Whoever starts the run brings it all, a file at a time in memory."""
+        """Whoever starts the run brings it all, a file at a time in memory. Raises RunExists where another
+        run of its name has its own there."""
         orders = deployed.orders
-        self._blobs.put([(self._key(_ORDERS), deployed.path.read_bytes())])
+        if not self._blobs.create(self._key(_ORDERS), deployed.path.read_bytes()):
+            raise RunExists(f"run {orders.run!r} is open in this store: end it, or use another name")
         self._blobs.put([(self._key(_INPUTS), Path(orders.inputs).read_bytes())])
         for path in sorted(Path(orders.parts).iterdir()):
             self._blobs.put([(self._key(f"parts/{path.name}"), path.read_bytes())])

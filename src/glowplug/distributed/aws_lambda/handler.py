@@ -94,6 +94,6 @@ class LambdaLine:
         if isinstance(what, Response):
             if self.result is not None and self.result.exists():
                 self.baggage.give_result(self.result)
-            what = msgspec.structs.replace(what, meter=what.meter.plus(self.baggage.meter))
+            what = msgspec.structs.replace(what, platform_meter=self.baggage.meter)
         if isinstance(what, (Response, Failure)) and self.baggage.is_there():
             self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))

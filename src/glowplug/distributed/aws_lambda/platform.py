@@ -18,6 +18,7 @@ from glowplug.distributed.aws_lambda.summons import Summons, send
 from glowplug.distributed.channels.blobs import Blobs
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.deploying import Deployed
+from glowplug.distributed.errors import RunExists
 from glowplug.distributed.orders import ROOT
 from glowplug.distributed.platform import Ended, Event
 from glowplug.distributed.platform_line import Launch, Response
@@ -56,6 +57,8 @@ class LambdaPlatform:
         self._began_s = time.monotonic()
         try:
             self._baggage.bring(deployed)
+        except RunExists:
+            raise  # what lies there is another's
         except BaseException:
             self._baggage.remove()
             raise

@@ -65,7 +65,8 @@ _rooms_lock = threading.Lock()
 
 
 class MemoryRoom(Room):
-    """Mailboxes in this process. Raises InboxFull at the sender when a receiver is too far behind."""
+    """Mailboxes in this process. Raises InboxFull at the sender when a receiver is too far behind. Who is the
+    only worker of its run has one wherever it is."""
 
     channel = "memory"
 
@@ -82,6 +83,8 @@ class MemoryRoom(Room):
     def _end(self, worker: int) -> MemoryChannel:
         with _rooms_lock:
             mailboxes = _rooms.get(self.run)
+        if mailboxes is None and self.workers == 1:
+            mailboxes = [_Mailbox(self._mailbox_bytes)]
         if mailboxes is None:
             raise ChannelMissing(f"run {self.run!r} is not open in this process")
         return MemoryChannel(self.run, worker, mailboxes)

@@ -59,7 +59,8 @@ def step_costs(spread: Spread, machine: MachineModel) -> StepCosts:
 def _codec_s(spread: Spread, cost: CodecCost) -> Reals:
     """For each transfer; what the root gathers is hardly any."""
     moved = spread.transfers
-    return cost.seconds((moved.step < spread.steps).astype(float), moved.values, moved.live_values)
+    inside = (moved.step < spread.steps).astype(float)
+    return cost.seconds(inside, moved.values, moved.live_values, inside * moved.nbytes)
 
 
 def timings(

@@ -31,15 +31,17 @@ def is_heavy(edges: float, samples: int) -> bool:
 
 
 class CodecCost(msgspec.Struct, frozen=True):
-    """One core's seconds to encode or decode: for each message, each value of its rows, zero or not, and
-    each value of a sample that lives."""
+    """One core's seconds to encode or decode: for each message, each value of its rows, zero or not, each
+    value of a sample that lives, and each byte of what is encoded: where rows are alike these are few."""
 
     message_s: float = 0.0
     value_s: float = 0.0
     live_value_s: float = 0.0
+    byte_s: float = 0.0
 
-    def seconds(self, messages: Some, values: Some, live_values: Some) -> Some:
-        return messages * self.message_s + values * self.value_s + live_values * self.live_value_s
+    def seconds(self, messages: Some, values: Some, live_values: Some, nbytes: Some) -> Some:
+        taken = messages * self.message_s + values * self.value_s
+        return taken + live_values * self.live_value_s + nbytes * self.byte_s
 
 
 class MachineModel(msgspec.Struct, frozen=True):

@@ -20,7 +20,8 @@ from glowplug.policy.plans.model import is_heavy
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, split, transfers
 
 MICRO_BATCHES = (8, 32, 64)
-_NEAR = 1.01
+_NEAR = (1.0, 1.003, 1.01)
+"""How much dearer than need be the dearest stage may be, where less is handed on for it."""
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ def staged(problem: Problem, workers: int, micro_batches: int, cuts: tuple[int, 
     ]
     counts = [end - start for start, end in split(workload.samples, micro_batches)]
     given = list(pairwise((0, *cuts, len(workload.layers)))) if cuts else None
-    stages = given or _stages(problem, per_sample_s, workers, max(counts))
+    stages = given or _stages(problem, per_sample_s, workers, counts)
     stage_s = np.array([sum(per_sample_s[start:end]) for start, end in stages])
     fixed_s = np.array([problem.machine.layer_s * (end - start) for start, end in stages])
     result = [0.0] * (workers - 1) + [
@@ -68,23 +69,24 @@ def staged(problem: Problem, workers: int, micro_batches: int, cuts: tuple[int, 
 
 
 def _stages(
-    problem: Problem, per_sample_s: Sequence[float], workers: int, samples: int
+    problem: Problem, per_sample_s: Sequence[float], workers: int, counts: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """For micro-batches of so many samples."""
-    machine, layers = problem.machine, problem.workload.layers
+    """For micro-batches of so many samples each."""
+    machine, layers, samples = problem.machine, problem.workload.layers, max(counts)
     values = [float(layer.rows * samples) for layer in layers]
+    sizes = [layer.output.nbytes(float(layer.rows), samples) for layer in layers]
     leaving, entering = (
         [
             0.0,
             *(
-                each.seconds(1.0, many, many * layer.live_out)
-                for many, layer in zip(values, layers, strict=True)
+                each.seconds(1.0, many, many * layer.live_out, size)
+                for many, layer, size in zip(values, layers, sizes, strict=True)
             ),
         ]
         for each in machine.codec(whole=True)
     )
     costs = [each * samples + machine.layer_s for each in per_sample_s]
-    return cut_evenly(costs, workers, leaving, entering)
+    return cut_evenly(costs, workers, leaving, entering, passes=len(counts))
 
 
 def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int) -> Share:
@@ -118,11 +120,16 @@ def _passed_on(problem: Problem, stages: Sequence[tuple[int, int]], counts: Sequ
 
 
 def cut_evenly(
-    costs: Sequence[float], parts: int, leaving: Sequence[float] = (), entering: Sequence[float] = ()
+    costs: Sequence[float],
+    parts: int,
+    leaving: Sequence[float] = (),
+    entering: Sequence[float] = (),
+    passes: int = 1,
 ) -> list[tuple[int, int]]:
-    """Consecutive ranges, none empty, whose dearest is as cheap as can be, or nearly, and of such those that
-    are the cheapest together. A range that ends before item i costs `leaving[i]` more, one that begins there
-    `entering[i]`; neither is for the first item. Raises ValueError for too many parts."""
+    """Consecutive ranges, none empty, whose dearest is as cheap as can be, or nearly, and of such those
+    through which `passes` come soonest: the first through all, each other when the dearest is free again.
+    A range that ends before item i costs `leaving[i]` more, one that begins there `entering[i]`; neither is
+    for the first item. Raises ValueError for too many parts."""
     many = len(costs)
     if not 1 <= parts <= many:
         raise ValueError(f"{many} layers cannot be cut into {parts} parts")
@@ -131,7 +138,13 @@ def cut_evenly(
     begins[1:many], ends[1:many] = entering[1:many] or 0.0, leaving[1:many] or 0.0
     cost = np.where(np.tri(many + 1, k=-1).T > 0, (sums + ends)[None, :] - (sums - begins)[:, None], inf)
     least = _dearest(cost, parts)
-    return _cheapest(np.where(cost <= least * _NEAR, cost, inf), parts)
+    found = [_cheapest(np.where(cost <= least * near, cost, inf), parts) for near in _NEAR]
+
+    def taken(ranges: list[tuple[int, int]]) -> float:
+        each = [cost[start, end] for start, end in ranges]
+        return float(sum(each) + (passes - 1) * max(each))
+
+    return min(found, key=taken)
 
 
 def _dearest(cost: Reals, parts: int) -> float:

@@ -51,7 +51,8 @@ def scores(
     spread: Spread, channel: str, exchange: Exchange, memory_mib: Sequence[int],
     machine: MachineModel, delays: Delays, prices: Prices, broker: str | None = None,
 ) -> list[Score]:  # fmt: skip
-    """One for each memory size. `broker` is the kind of server that the channel needs while the run takes.
+    """One for each memory size. `broker` is the kind of server that the channel needs while the run takes; a
+    worker that is alone needs no channel.
 
     One invocation more than workers: the coordinator's, as in the paper's formula; each worker reads its
     weights and its inputs from a store.
@@ -59,7 +60,7 @@ def scores(
     fixed = exchange.usage + Usage(invocations=spread.workers + 1, gets=2 * spread.workers)
     found = []
     for size, when in zip(memory_mib, timings(spread, exchange, machine, delays, memory_mib), strict=True):
-        servers = {broker: when.total_s} if broker else {}
+        servers = {broker: when.total_s} if broker and spread.workers > 1 else {}
         running = Usage(function_gib_s=function_gib_s(when.runtime_s, size), server_s=servers)
         running += exchange.receive_usage * when.receive_units
         bill = {name: dollars for name, dollars in prices.bill(fixed + running).items() if dollars}

@@ -8,9 +8,13 @@ import msgspec
 
 from glowplug.core.ids import FunctionId
 from glowplug.policy.scheduling import FleetView
-from glowplug.policy.scheduling.turns import is_overloaded
+from glowplug.policy.scheduling.turns import is_anyone_greedy, is_overloaded
 
 _LOOK_AGAIN_S = 1.0
+_PATIENCE_S = 20.0
+"""Nobody waits longer for others to have their turns, unless one of all asks for more than all others."""
+_FIRST = -1.0
+"""Before any start tag."""
 
 Turn = tuple[int, float, float, float, FunctionId]
 """Sorts functions, those first that come first."""
@@ -42,10 +46,13 @@ class Shares(msgspec.Struct):
 
 class Order(msgspec.Struct):
     """While `overloaded` namespaces take turns, and in each its functions, so that whoever asks for more than
-    its share waits by itself. `look_s` is when it is looked at again."""
+    its share waits by itself. Those who came before `old_s` come by age, but where somebody is `greedy` and
+    all of the waiting is his own doing. `look_s` is when it is looked at again."""
 
     overloaded: bool = False
+    greedy: bool = False
     look_s: float = 0.0
+    old_s: float = 0.0
     functions: Shares = msgspec.field(default_factory=Shares)
     namespaces: Shares = msgspec.field(default_factory=Shares)
 
@@ -56,12 +63,16 @@ class Order(msgspec.Struct):
             self.overloaded = is_overloaded(view, functions)
             self.functions.clean()
             self.namespaces.clean()
+            self.greedy = self.overloaded and is_anyone_greedy(view, functions)
+        self.old_s = now_s - _PATIENCE_S
 
     def turn(self, view: FleetView, function: FunctionId) -> Turn:
         """Of a function that waits."""
         head = view.first(function)
         if not self.overloaded:
             return -head.rank, 0.0, 0.0, head.arrived_s, function
+        if head.arrived_s <= self.old_s and not self.greedy:
+            return -head.rank, _FIRST, _FIRST, head.arrived_s, function
         start_s = self.namespaces.start_s(view.namespace(function))
         return -head.rank, start_s, self.functions.start_s(function), head.arrived_s, function
 

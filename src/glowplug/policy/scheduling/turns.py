@@ -7,7 +7,7 @@ of somebody's run before his load and after it, however fair the turns: so some 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import ceil
 
 from glowplug.core.ids import FunctionId
@@ -63,6 +63,20 @@ def _asked(view: FleetView, functions: Iterable[FunctionId]) -> dict[FunctionId,
     """Devices that each would keep at work."""
     device = next(iter(view.devices))
     return {f: view.rate_per_s(f) * view.run_s(f, device) for f in functions}
+
+
+def is_anyone_greedy(view: FleetView, functions: Iterable[FunctionId]) -> bool:
+    """Whether a function or a namespace asks for more than all others together."""
+    asked = _asked(view, functions)
+    by_namespace: dict[str, float] = {}
+    for function, devices in asked.items():
+        namespace = view.namespace(function)
+        by_namespace[namespace] = by_namespace.get(namespace, 0.0) + devices
+    return _is_one_most(asked.values()) or _is_one_most(by_namespace.values())
+
+
+def _is_one_most(asked: Collection[float]) -> bool:
+    return len(asked) > 1 and 2 * max(asked) > sum(asked)
 
 
 def filled_s(starts: list[float], count: int, run_s: float) -> float:

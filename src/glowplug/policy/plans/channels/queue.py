@@ -45,7 +45,7 @@ class QueueCalls(msgspec.Struct, frozen=True):
             + rounds(per_sender(spread, straight), delays.parallel) * delays.send_s
             + sent_bytes / delays.bytes_per_s,
             there_s=delays.hop_s
-            + numbered(spread, queue_bytes) / delays.bytes_per_s
+            + _sent_bytes(spread, topic_bytes * small, queue_bytes * (1 - small)) / delays.bytes_per_s
             + np.where(
                 small,
                 numbered(spread, small) // (CALL_MESSAGES * delays.parallel) * delays.publish_s,
@@ -63,6 +63,23 @@ class QueueCalls(msgspec.Struct, frozen=True):
             calls=int(publishes.sum() + straight.sum()),
             nbytes=int(sent_bytes.sum()),
         )
+
+
+def _sent_bytes(spread: Spread, through: Reals, straight: Reals) -> Reals:
+    """(E,): what a sender has sent of a step when the call that a transfer is in is there: one for ten
+    through the topic, which come together, and after these one for each that goes straight."""
+    moved = spread.transfers
+    before = per_sender(spread, through)[moved.step, moved.source]
+    found: Reals = before + numbered(spread, straight) + straight
+    (small,) = np.nonzero(through)
+    if len(small):
+        ends = (numbered(spread, through) + through)[small]
+        call = numbered(spread, (through > 0).astype(float))[small] // CALL_MESSAGES
+        sender = moved.step.astype(np.int64)[small] * spread.workers + moved.source[small]
+        first = np.flatnonzero((np.diff(sender, prepend=-1) != 0) | (np.diff(call, prepend=-1.0) != 0))
+        last = np.append(first[1:], len(small))
+        found[small] = np.repeat(ends[last - 1], last - first)
+    return found
 
 
 def room_calls(spread: Spread) -> int:

@@ -92,9 +92,9 @@ class AllAtOnce:
 class Polling:
     """A poll comes back with up to `most` messages as soon as there is one.
 
-    The first polls of a step, as many as its messages fill, wait until the last message came in the step
-    before; a poll that comes back full calls for as many as must follow, any other for one. The rule is
-    that of `distributed/channels/patience.py` and `queue.py`.
+    The first polls of a step, as many as its messages fill, wait until the last message came in the two
+    steps before, the sooner of both; a poll that comes back full calls for as many as must follow, any
+    other for one. The rule is that of `distributed/channels/patience.py` and `queue.py`.
     """
 
     ahead = True
@@ -108,6 +108,7 @@ class Polling:
         self._most = most
         self._wait_s = np.zeros((sizes, workers))
         """How long each worker lets the next step's messages gather."""
+        self._learned_s = np.zeros((sizes, workers))
         self._seen_s = np.full((sizes, workers), -np.inf)
         self._room = np.zeros((sizes, workers))
         """Of each worker's last poll: when it was answered, and how many more it would have brought."""
@@ -157,8 +158,10 @@ class Polling:
             asked = np.where(polls > 1, asked, at)
             polls = polls - 1 + more
             self.calls += more.sum(axis=1)
-        learned = self.SHORTER * np.where(late, at - begun, waited)
-        self._wait_s[:, who] = np.where(waits & several, learned, self._wait_s[:, who])
+        learned, learns = np.where(late, at - begun, waited), waits & several
+        shorter = self.SHORTER * np.minimum(learned, self._learned_s[:, who])
+        self._wait_s[:, who] = np.where(learns, shorter, self._wait_s[:, who])
+        self._learned_s[:, who] = np.where(learns, learned, self._learned_s[:, who])
         now = now.copy()
         now[:, who] = at
         return now
