@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,6 +41,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((name for path, name in _SHARED.items() if nodeid.startswith(path)), nodeid)
 
     return Grouped(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A shell starts what is to run in the background with interrupts ignored, and whoever is started by it
+    ignores them as well. Tests interrupt processes that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

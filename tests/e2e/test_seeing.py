@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +20,7 @@ import httpx
 import pytest
 from prometheus_client import parser
 
-from tests.e2e.conftest import Door, Server, serving, until
+from tests.e2e.conftest import WAIT_S, Door, Server, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -67,14 +69,18 @@ def test_top_in_a_terminal_ends_at_ctrl_c(server: Server) -> None:
         env=os.environ | {"TERM": "xterm", "COLUMNS": "200", "LINES": "40"},
     )  # fmt: skip
     os.close(theirs)
-    shown = b""
+    shown, until_s = b"", time.monotonic() + WAIT_S
     while shown.count(b"REQ/S") < 2:
+        assert select.select([ours], [], [], WAIT_S)[0], "it shows nothing"
         shown += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)
     with contextlib.suppress(OSError):
-        while rest := os.read(ours, 65536):
+        while time.monotonic() < until_s and (rest := os.read(ours, 65536)):
             shown += rest
-    assert process.wait(60) == 0
+    try:
+        assert process.wait(WAIT_S) == 0
+    finally:
+        process.kill()
     assert b"Traceback" not in shown
     assert b"add" in shown
     os.close(ours)
