@@ -164,6 +164,26 @@ def test_a_load_that_fails_pauses_its_device_and_another_takes_over() -> None:
     assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s == 0
 
 
+@pytest.mark.parametrize("scheduling", ["finish-first", "lb-overlap", "lalb-overlap"])
+def test_a_model_that_dies_where_it_waits_for_its_turn_is_not_loaded_without_end(scheduling: str) -> None:
+    world = world_of(2000, scheduling=scheduling)
+    deploy(world, model("a", 900), model("b", 900))
+    running = world.ask("b")
+    world.engine.answer_all()
+    waiting = world.ask("a")
+    count = len(loads(world))
+    while (climbing := loads(world)) and len(climbing) == 1 and count < 100:
+        world.engine.succeed(climbing[0].id)
+        world.engine.exit(climbing[0].target)
+        count += 1
+    assert running in world.gateway.running
+    assert 2 <= count < 100
+    world.advance(1.0)
+    world.engine.answer_all()
+    world.gateway.finish(running)
+    assert waiting in world.gateway.running or world.outcome(waiting) == "unavailable"
+
+
 @pytest.mark.parametrize("scheduling", ["finish-first", "lb", "mqfq-sticky"])
 def test_who_waits_for_an_environment_that_fails_twice_is_told_and_the_load_is_given_up(
     scheduling: str,
