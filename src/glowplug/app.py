@@ -6,6 +6,7 @@ was: `@app.model` returns the class itself, so its instances pickle and its meth
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, Unpack
 
@@ -43,11 +44,19 @@ class App:
         self.name = check_name(name, "app")
         self.namespace = check_name(namespace, "namespace")
         self.targets: dict[str, tuple[Declaration, Any]] = {}
+        if type(build_from_source) is not bool:
+            raise InvalidDeclaration(f"app {name}: build_from_source is True or False")
         lines = requirement_lines(requirements, f"app {name}")
         self._requirements = Requirements(lines, build_from_source=build_from_source)
 
     def model(self, cls: T | None = None, *, weights: Weights = None, **options: Unpack[Options]) -> Any:
-        """Declares a class with a model. See docs for the methods it may have: build, setup, example.
+        """Declares a class with a model, and returns it. Its methods:
+
+        - `build(self)` returns the torch module, its weights unset; with them it is `self.model`;
+        - `setup(self)` makes what else each process needs; there is one of the two at least;
+        - `example(self)` returns the arguments of one request, by name: deploy runs it, to learn what is used
+          when;
+        - each method marked with `glowplug.endpoint` is one that requests may call.
 
         `weights` is a path beside the source file, or a callable that returns a path or a state dict and
         runs where the function builds. `options` are those of glowplug.options.Options.
@@ -58,6 +67,12 @@ class App:
                 raise InvalidDeclaration(
                     f"model {owner.__name__}: give it a build(self) or a setup(self) method"
                 )
+            for name in ("build", "setup", "example"):
+                if inspect.iscoroutinefunction(getattr(owner, name, None)):
+                    raise InvalidDeclaration(
+                        f"model {owner.__name__}: {name} may not be async, for nothing would await it: write "
+                        "plain def, and asyncio.run(...) in it for what has to be awaited"
+                    )
             endpoints = endpoints_of(owner)
             if not endpoints:
                 raise InvalidDeclaration(

@@ -25,7 +25,13 @@ def endpoint_spec(
 ) -> EndpointSpec:
     """Describes a callable by its signature, without its first `skip` parameters. Raises InvalidDeclaration
     for what has no name (`*args`, `**kwargs`, what stands before a `/`) or cannot be called in batches."""
+    if isinstance(method, (staticmethod, classmethod)) or not callable(method):
+        raise InvalidDeclaration(
+            f"an endpoint is a plain method with self first, or a function, not {type(method).__name__}"
+        )
     name = method.__name__
+    if type(idempotent) is not bool:
+        raise InvalidDeclaration(f"endpoint {name}: idempotent is True or False, not {idempotent!r}")
     if type(max_batch) is not int or not 1 <= max_batch <= MOST_AT_ONCE:
         raise InvalidDeclaration(f"endpoint {name}: max_batch is a number from 1 to {MOST_AT_ONCE}")
     if not isinstance(max_wait_ms, (int, float)) or not 0 <= max_wait_ms <= LONGEST_BATCH_WAIT_S * 1000:

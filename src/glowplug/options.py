@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict, get_args
+from functools import cache
+from typing import Any, Literal, TypedDict, get_args, get_type_hints
+
+import msgspec
 
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import check_name
@@ -75,13 +78,16 @@ class Options(TypedDict, total=False):
     prewarm: str
     preload: Preload
     pin: bool
-    env: dict[str, str]
+    env: dict[str, str] | None
     secrets: Sequence[str]
     include: Sequence[str]
     requirements: str | Sequence[str] | None
     build_from_source: bool | None
 
 
+_CHECKED_IN_WORDS = ("memory", "keep_warm", "timeout", "workers", "priority", "device", "device_memory",
+                     "latency_target", "preload", "requirements")  # fmt: skip
+"""Options whose own checks say more than which type they have."""
 _MEMORY: dict[Kind, str] = {"model": "512MB", "function": "256MB"}
 DEFAULTS: Options = {
     "libraries": (), "keep_warm": "5m", "timeout": "60s", "max_queue": 100,
@@ -105,6 +111,7 @@ def declaration(
 
     Raises InvalidDeclaration naming the option that makes no sense, InvalidName.
     """
+    _check_type(f"{kind} {target.__name__}", "name", given.get("name"))
     name = given.get("name")
     own_name = check_name(target.__name__.lower() if name is None else name)
     what = f"{kind} {own_name}"
@@ -112,6 +119,8 @@ def declaration(
         near = difflib.get_close_matches(unknown, Options.__annotations__, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InvalidDeclaration(f"{what}: there is no option {unknown}{hint}")
+    for option, value in given.items():
+        _check_type(what, option, value)
     copies = MOST_COPIES if given.get("device") == "gpu" else 1
     o: Options = {"memory": _MEMORY[kind], "max_workers": copies, **DEFAULTS, **given}
     _check(what, o, weights)
@@ -138,11 +147,27 @@ def declaration(
     return found
 
 
-def _check(what: str, o: Options, weights: Weights) -> None:
-    if any(isinstance(names, str) for names in (o["libraries"], o["secrets"], o["include"])):
+@cache
+def _types() -> dict[str, Any]:
+    return get_type_hints(Options)
+
+
+def _check_type(what: str, option: str, value: Any) -> None:
+    if option in _CHECKED_IN_WORDS:
+        return
+    if option in ("libraries", "secrets", "include") and isinstance(value, str):
         raise InvalidDeclaration(f"{what}: libraries, secrets and include are lists of names, not one string")
+    try:
+        msgspec.convert(value, _types()[option])
+    except msgspec.ValidationError as error:
+        raise InvalidDeclaration(f"{what}: {option}: {error}") from None
+
+
+def _check(what: str, o: Options, weights: Weights) -> None:
     if weights is not None and not isinstance(weights, str) and not callable(weights):
-        raise InvalidDeclaration(f"{what}: weights is a path beside the source file, or a callable")
+        raise InvalidDeclaration(
+            f"{what}: weights is text, the path of a file beside the source, or a callable, not {weights!r}"
+        )
     if o["max_queue"] < 1 or o["max_workers"] < 1 or not 0 <= o["min_workers"] <= o["max_workers"]:
         raise InvalidDeclaration(f"{what}: need max_queue >= 1 and 0 <= min_workers <= max_workers >= 1")
     if not 1 <= o["target_concurrency"] <= MOST_AT_ONCE or not 0 <= o["threads"] <= MOST_THREADS:
@@ -155,7 +180,7 @@ def _check(what: str, o: Options, weights: Weights) -> None:
         )
     try:
         rank_of(o["priority"])
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InvalidDeclaration(f"{what}: priority: {error}") from None
 
 
@@ -222,6 +247,6 @@ def requirement_lines(wanted: str | Sequence[str], what: str) -> tuple[str, ...]
                 f"{what}: requirements is a list of lines, or a requirements file's name, not {wanted[:80]!r}"
             )
         return (f"-r {wanted}",)
-    if not all(isinstance(line, str) for line in wanted):
+    if not isinstance(wanted, Sequence) or not all(isinstance(line, str) for line in wanted):
         raise InvalidDeclaration(f"{what}: requirements is a list of text, such as ['numpy==1.26.4']")
     return tuple(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,6 +164,19 @@ def test_remote_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"device": "gpu", "device_memory": "lots"}, "device_memory"),
         ({"device": "gpu", "latency_target": "soon"}, "latency_target"),
         ({"device": "gpu", "target_concurrency": 2}, "one call runs at a time"),
+        ({"max_queue": "5"}, "max_queue: Expected `int`, got `str`"),
+        ({"target_concurrency": 2.5}, "target_concurrency: Expected `int`, got `float`"),
+        ({"threads": "2"}, "threads: Expected `int`"),
+        ({"network": "no"}, "network: Expected `bool`"),
+        ({"libraries": [1]}, "libraries: Expected `str`, got `int`"),
+        ({"libraries": None}, "libraries: Expected"),
+        ({"env": {"A": 1}}, "env: Expected `str`, got `int`"),
+        ({"env": "A=1"}, "env: Expected `object"),
+        ({"include": [Path("more.bin")]}, "include: Expected `str`"),
+        ({"weights": Path("w.safetensors")}, "weights is text"),
+        ({"requirements": 3}, "requirements is a list"),
+        ({"priority": ["batch"]}, "priority"),
+        ({"name": 5}, "name: Expected"),
     ],
 )
 def test_senseless_options_are_refused_by_name(options: dict[str, Any], named: str) -> None:
@@ -182,6 +196,30 @@ def test_a_class_without_a_way_to_load_or_answer_is_refused() -> None:
         app.model(type("Empty", (), {}))
     with pytest.raises(InvalidDeclaration, match="endpoint"):
         app.model(type("Mute", (), {"setup": lambda self: None}))
+
+
+@pytest.mark.parametrize("name", ["build", "setup", "example"])
+def test_what_nothing_would_await_is_refused(name: str) -> None:
+    async def awaited(self: Any) -> None: ...
+
+    methods = {"setup": lambda self: None, "e": glowplug.endpoint(lambda self: 1), name: awaited}
+    with pytest.raises(InvalidDeclaration, match=f"{name} may not be async"):
+        glowplug.App("test").model(type("Later", (), methods))
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_an_endpoint_is_a_plain_method(kind: Any) -> None:
+    with pytest.raises(InvalidDeclaration, match=f"with self first, or a function, not {kind.__name__}"):
+        glowplug.endpoint(kind(lambda x: x))
+
+
+def test_flags_of_an_app_and_an_endpoint_are_flags() -> None:
+    with pytest.raises(InvalidDeclaration, match="build_from_source is True or False"):
+        glowplug.App("test", build_from_source="no")  # type: ignore[arg-type]
+    with pytest.raises(InvalidDeclaration, match="idempotent is True or False, not 'no'"):
+        glowplug.endpoint(idempotent="no")(lambda self: 1)  # type: ignore[call-overload]
+    with pytest.raises(InvalidName, match="app name 5"):
+        glowplug.App(5)  # type: ignore[arg-type]
 
 
 def test_two_of_one_name_are_refused() -> None:

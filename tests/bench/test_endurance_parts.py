@@ -103,7 +103,7 @@ def test_settings_are_read_from_text() -> None:
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("parts=nap", "no part nap"),
+        ("parts=nap", "no parts nap"),
         ("kills=many", "kills"),
         ("nothing=1", "nothing=1"),
         ("kills", "NAME=VALUE"),

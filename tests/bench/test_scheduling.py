@@ -210,7 +210,7 @@ def test_the_recorded_counts_come_at_the_papers_rate() -> None:
 
 
 def test_parts_that_are_not_there_are_named() -> None:
-    with pytest.raises(ValueError, match="no part nothing"):
+    with pytest.raises(ValueError, match="no parts nothing"):
         Options(parts=("nothing",))
 
 

@@ -100,6 +100,28 @@ def test_what_no_request_brings_is_named(kind: Any) -> None:
     check_arguments(takes(kind, default=True), 0)
 
 
+@dataclass
+class Unresolved:
+    x: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Unresolved, "Nowhere"),
+        (Data | Struct, "more than one"),
+        (str | datetime, "more than one str-like type"),
+        (np.ndarray | list[float], "custom type"),
+        (Annotated[str, msgspec.Meta(ge=1)], "`ge`"),
+    ],
+    ids=str,
+)
+def test_what_no_request_could_be_checked_against_is_refused(kind: Any, why: str) -> None:
+    with pytest.raises(InvalidDeclaration, match=f"argument 'value' cannot be read from a request: .*{why}"):
+        check_arguments(takes(kind), 0)
+    check_arguments(takes(kind, default=True), 0)
+
+
 def test_a_method_is_not_asked_for_its_self() -> None:
     def method(self: Plain, text: str) -> None: ...
 

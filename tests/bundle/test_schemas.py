@@ -55,6 +55,11 @@ def schemas(call: Callable[..., Any], skip: int = 0) -> Schemas:
         (int | None, {"anyOf": [{"type": "integer"}, {"type": "null"}]}, None, "x"),
         (dict[str, bool], {"type": "object", "additionalProperties": {"type": "boolean"}}, {"a": True}, 1),
         (Point, {"$ref": "#/$defs/Point"}, {"x": 1, "next": {"x": 2}}, {"x": "1"}),
+        (typing.Annotated[int, msgspec.Meta(ge=0, le=9)],
+         {"type": "integer", "minimum": 0, "maximum": 9}, 9, 10),
+        (typing.Annotated[str, "of any length"], {"type": "string"}, "", 1),
+        (typing.Annotated[str, msgspec.Meta(min_length=1)] | None,
+         {"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}]}, None, ""),
         (Any, {}, {"any": "thing"}, None),
         (Odd, {}, None, None),
     ],
@@ -126,6 +131,25 @@ def test_what_cannot_be_described_is_no_error() -> None:
     assert schemas(endless).returns_array
     huge = typing.Literal[tuple(f"{n:04d}" * 10 for n in range(1000))]  # type: ignore[misc]
     assert endpoint_schema(takes(huge)) == ""
+
+
+def test_an_array_stays_one_with_a_note_beside_it() -> None:
+    noted = typing.Annotated[np.ndarray, "pixels"]
+    found = schemas(takes(noted))
+    assert (found.arrays, found.arguments["value"]["type"]) == (("value",), "array")
+    for kind in (noted, noted | None):
+        array = Signature(takes(kind)).decode("", b'{"value": [1, 2]}')["value"]
+        assert array.tolist() == [1, 2]
+        assert isinstance(array, np.ndarray)
+    assert Signature(takes(noted | None)).decode("", b'{"value": null}') == {"value": None}
+
+
+def test_of_a_batch_each_part_is_checked() -> None:
+    small = typing.Annotated[int, msgspec.Meta(le=9)]
+    signature = Signature(takes(list[small]), in_batches=True)  # type: ignore[valid-type]
+    assert signature.decode("", b"9") == {"value": 9}
+    with pytest.raises(InvalidArguments, match="<= 9"):
+        signature.decode("", b"10")
 
 
 def test_inspecting_a_source_finds_schemas(tmp_path: Path) -> None:

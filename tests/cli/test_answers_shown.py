@@ -93,6 +93,33 @@ def test_a_row_of_a_table_is_one_line() -> None:
     at_house(use)
 
 
+def test_a_row_of_a_table_has_the_first_line_of_its_note() -> None:
+    def use(house: House) -> None:
+        error = "uv could not install it:\n  for this reason\n  and that"
+        house.platform.statuses = {ECHO: FunctionStatus(name="echo", namespace="default", error=error)}
+        env = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+        shown = glowplug("ps", "--url", house.url, env=env).stdout.decode()
+        assert "uv could not install it:" in shown
+        assert "reason" not in shown
+
+    at_house(use)
+
+
+@pytest.mark.parametrize("note", ["a reason of some words " * 4, "[brackets]" * 9])
+def test_what_does_not_fit_beside_a_row_stands_below_the_table(note: str) -> None:
+    def use(house: House) -> None:
+        house.platform.statuses = {
+            ECHO: FunctionStatus(name="echo", namespace="default", state="failed", error=note),
+            FunctionId("other.default"): FunctionStatus(name="other", namespace="default"),
+        }
+        shown = glowplug("ps", "--url", house.url, env={**os.environ, "COLUMNS": "80"}).stdout.decode()
+        table, _, below = shown.partition("\necho: ")
+        assert [line.split()[0] for line in table.splitlines()] == ["FUNCTION", "echo", "other"]
+        assert "".join(note.split()) in "".join(below.split())
+
+    at_house(use)
+
+
 @pytest.mark.parametrize(
     ("words", "given"),
     [(("-d", "-"), b'{"text": "caf\xe9"}'), (("-d", b'{"text": "caf\xe9"}'), b""), ((b"text=caf\xe9",), b"")],
@@ -105,15 +132,22 @@ def test_what_is_no_text_is_refused(words: tuple[str | bytes, ...], given: bytes
     assert b"Traceback" not in done.stderr
 
 
-def test_what_is_text_arrives() -> None:
+def test_what_is_text_arrives(tmp_path: Path) -> None:
     def use(house: House) -> None:
         env = {**os.environ, "GLOWPLUG_URL": house.url}
         said = '{"text": "café"}'.encode()
-        for words in (("-d", "-"), ("-d", said), ("text=café",)):
+        (tmp_path / "said.json").write_bytes(said)
+        for words in (("-d", "-"), ("-d", said), ("text=café",), ("-d", f"@{tmp_path}/said.json")):
             done = glowplug("invoke", "echo", *words, "--json", input=said, env=env)
             assert msgspec.json.decode(done.stdout)["answer"] == {"text": "café"}, done.stderr
 
     at_house(use)
+
+
+def test_a_file_of_data_that_is_not_there_is_told() -> None:
+    done = glowplug("invoke", "echo", "-d", "@nowhere.json", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert b"--data @nowhere.json: [Errno 2] No such file" in done.stderr
 
 
 def test_a_call_that_does_not_end_in_time_is_an_error_in_words(tmp_path: Path) -> None:

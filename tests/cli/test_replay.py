@@ -31,6 +31,26 @@ def test_policies_are_compared_at_equal_memory(capsys: pytest.CaptureFixture[str
         assert 0.0 <= row["wait_p50_s"] <= row["wait_p99_s"]
 
 
+def test_a_node_that_is_too_small_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    load = "timers:functions=1,rate_per_min=2,minutes=2"
+    replay(load, policy="fixed", nodes=4, memory="25%", json=True)
+    (row,) = msgspec.json.decode(capsys.readouterr().out)["policies"]
+    assert row["failed"] == 4
+    assert row["wait_mean_s"] is row["wait_p99_s"] is row["waited_share"] is None
+    replay(load, policy="fixed", nodes=4, memory="25%")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "largest function takes 649 MB with its libraries and a node has 40.6 MB: give more" in said
+    replay(load, policy="fixed", nodes=1, memory="200%")
+    assert "failed" not in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("error")
+def test_it_draws_what_failed_too(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
+    replay("timers:functions=1,rate_per_min=2,minutes=2", policy="fixed", plot=tmp_path / "out.png")
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
 def test_it_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
     replay(WORKLOAD, policy="fixed", nodes=1, substrate="process", plot=tmp_path / "out.png")

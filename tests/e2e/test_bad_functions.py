@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glowplug.core.errors import BuildFailed, FunctionFailed, GlowplugError, WorkerDied
+from glowplug.core.errors import BuildFailed, FunctionFailed, GlowplugError, InvalidDeclaration, WorkerDied
 from tests.e2e.conftest import Server, alive, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -88,6 +88,67 @@ class Model:
     def answer(self) -> int:
         return 1
 """
+
+
+LARGE = """
+import glowplug
+app = glowplug.App("large")
+
+@app.function(target_concurrency={at_once})
+def large{at_once}(count: int) -> bytes:
+    return bytes(count)
+"""
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_an_answer_that_is_too_large_is_its_functions_failure(server: Server, at_once: int) -> None:
+    server.deploy(server.write(LARGE.format(at_once=at_once), f"large{at_once}.py"))
+    with pytest.raises(FunctionFailed, match=r"the answer has 70\.0 MB and may have 67\.1 MB: yield it"):
+        server.client.invoke(f"large{at_once}", {"count": 70_000_000})
+    assert server.client.invoke(f"large{at_once}", {"count": 3}) == bytes(3)
+    server.client.undeploy(f"large{at_once}")
+
+
+SEVERAL = """
+import sys
+import glowplug
+app = glowplug.App("several")
+
+class Base:
+    @glowplug.endpoint
+    def answer(self) -> int:
+        return 1
+
+@app.model()
+class First(Base):
+    def setup(self):
+        raise RuntimeError("no such colour")
+
+@app.model()
+class Second(Base):
+    def setup(self):
+        sys.exit(3)
+
+@app.model()
+class Third(Base):
+    def setup(self): ...
+"""
+
+
+def test_all_that_fail_are_told_and_the_others_are_deployed(server: Server) -> None:
+    with pytest.raises(BuildFailed) as raised:
+        server.deploy(server.write(SEVERAL, "several.py"))
+    assert raised.value.message.splitlines() == [
+        "first.default: RuntimeError: no such colour", "second.default: SystemExit: 3",
+    ]  # fmt: skip
+    assert server.client.describe("third").state == "ready"
+
+
+def test_nothing_is_deployed_when_a_source_cannot_be_read(server: Server) -> None:
+    good = server.write(SETUP.replace("class Model", "class Unbroken"), "unbroken.py")
+    with pytest.raises(InvalidDeclaration, match="no App"):
+        server.deploy(good, server.write("raise RuntimeError('no App')", "broken.py"))
+    assert "unbroken" not in [found.name for found in server.client.functions()]
 
 
 def test_a_setup_that_raises(server: Server) -> None:

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glowplug.core.bodies import MAX_BODY_BYTES
 from glowplug.transport.frames import (
     STREAM_WINDOW_BYTES,
     CreditMeta,
+    ErrorMeta,
     Flag,
     Frame,
     FrameDecoder,
@@ -64,6 +66,25 @@ def test_requests_arrive_whole_however_they_are_cut(bodies: list[bytes], step: i
     ours.close()
 
 
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_an_answer_that_no_gateway_would_take_is_an_error(
+    pair: tuple[socket.socket, WorkerEndpoint], in_pieces: bool
+) -> None:
+    ours, endpoint = pair
+    ours.sendall(encode(Kind.REQUEST, 1, RequestMeta()))
+    incoming = endpoint.receive()
+    assert incoming is not None
+    half = bytes(MAX_BODY_BYTES // 2)
+    pieces: list[Piece] = [half, half, b"x"]
+    endpoint.reply(1, 200, "application/json", pieces if in_pieces else b"".join(pieces), {"compute": 1.0})
+    endpoint.flush()
+    (frame,) = FrameDecoder(MAX_BODY_BYTES).feed(ours.recv(100_000))
+    assert (frame.kind, frame.request) == (Kind.ERROR, 1)
+    error = decode_meta(frame.meta, ErrorMeta)
+    assert (error.code, error.phases) == ("function_failed", {"compute": 1.0})
+    assert "the answer has 67.1 MB and may have 67.1 MB: yield it" in error.message
+
+
 def test_a_body_in_a_region_is_writable_and_given_back_once_nobody_holds_it(
     pair: tuple[socket.socket, WorkerEndpoint],
 ) -> None:
@@ -111,8 +132,11 @@ def test_an_exception_of_a_signal_handler_never_leaves_half_a_frame(
     class Stop(Exception):
         pass
 
+    armed = False
+
     def raise_stop(*_: object) -> None:
-        raise Stop
+        if armed:  # else it would hit the test itself, between two writes
+            raise Stop
 
     body = bytes(range(256)) * 8000
     received = bytearray()
@@ -133,15 +157,21 @@ def test_an_exception_of_a_signal_handler_never_leaves_half_a_frame(
     try:
         reader.start()
         try:
+            armed = True
             endpoint.reply(1, 200, "application/octet-stream", body)
+            armed = False
         except Stop:
+            armed = False
             interruptions += 1
         for _ in range(10):
             try:
+                armed = True
                 endpoint.error(2, "internal", "after")
                 endpoint.flush()
+                armed = False
                 break
             except Stop:
+                armed = False
                 interruptions += 1
     finally:
         signal.signal(signal.SIGUSR1, before)

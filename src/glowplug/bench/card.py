@@ -18,7 +18,10 @@ import msgspec
 from rich.console import Console
 
 from glowplug.bench import card_contexts, card_loads, card_served
+from glowplug.bench.known_names import check_names
+from glowplug.bench.loading_models import MODELS
 from glowplug.bench.result import Claim, Result, claim, print_claims, print_rows
+from glowplug.loader.strategies import STRATEGIES
 
 COLUMNS = {
     "contexts": ("what", "opened_s", "context_bytes", "host_bytes"),
@@ -29,11 +32,14 @@ COLUMNS = {
 BASELINES = tuple(card_loads.BASELINES)
 
 
+PARTS = ("contexts", "loads", "served")
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`device` is `cuda:0`, or `cpu` to see that the experiment runs: then there is no card's context and
     nothing is served. `served` are among `models`."""
 
-    parts: tuple[str, ...] = ("contexts", "loads", "served")
+    parts: tuple[str, ...] = PARTS
     device: str = "cuda:0"
     models: tuple[str, ...] = ("resnet50", "bert_base", "vgg16", "bert_large")
     served: tuple[str, ...] = ("resnet50", "bert_base", "vgg16")
@@ -41,6 +47,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     copied_bytes: int = 512 * 2**20
     repeats: int = 5
     quick: bool = False
+
+    def __post_init__(self) -> None:
+        check_names("card", self, parts=PARTS, models=MODELS, served=MODELS, systems=STRATEGIES)
 
     def resolved(self) -> Options:
         if not self.quick:
@@ -51,11 +60,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
-    """Measures; `tell` hears of progress. Raises RuntimeError where there is no such card, ValueError for an
-    unknown part."""
+    """Measures; `tell` hears of progress. Raises RuntimeError where there is no such card."""
     options = options.resolved()
-    if not set(options.parts) <= set(Options().parts):
-        raise ValueError(f"parts are {', '.join(Options().parts)}")
     has_card = options.device.startswith("cuda")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="glowplug-card-") as name:

@@ -27,6 +27,7 @@ from rich.console import Console
 from glowplug.bench import coldstart_claims
 from glowplug.bench.answers import TOLERANCE, difference
 from glowplug.bench.harness import running_server
+from glowplug.bench.known_names import check_names
 from glowplug.bench.models import MODELS, BenchModel, examples_dir, plain_answers, request_of
 from glowplug.bench.plots import draw_phases
 from glowplug.bench.result import Result, print_claims, print_rows, spread
@@ -58,6 +59,9 @@ HELD_COLUMNS = (
     "private_bytes",
 )
 COLD_STEPS = ("imported", "staged")
+SYSTEMS = ("glowplug", "naive", "forkserver")
+STEPS = ("local", "imported", "staged", "parked")
+CACHES = ("warm", "cold")
 VISITS = {"imported": 2, "staged": 4, "parked": 6}
 """Measurements of a step in each repeat, for every system that stands there: one is not enough against the
 machine's noise where a request takes little time."""
@@ -68,14 +72,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`systems` and `models` by name; `quick` is one model, once, for a test that the command lives."""
 
     models: tuple[str, ...] = tuple(MODELS)
-    systems: tuple[str, ...] = ("glowplug", "naive", "forkserver")
-    steps: tuple[str, ...] = ("local", "imported", "staged", "parked")
-    caches: tuple[str, ...] = ("warm", "cold")
+    systems: tuple[str, ...] = SYSTEMS
+    steps: tuple[str, ...] = STEPS
+    caches: tuple[str, ...] = CACHES
     repeats: int = 5
     visits: dict[str, int] = msgspec.field(default_factory=VISITS.copy)
     warm_repeats: int = 7
     budget_bytes: int = 4 * 10**9
     quick: bool = False
+
+    def __post_init__(self) -> None:
+        check_names("coldstart", self, models=MODELS, systems=SYSTEMS, steps=STEPS, caches=CACHES)
 
     def resolved(self) -> Options:
         """Quick settings stand for all the others. The first model whose packages are installed is taken."""

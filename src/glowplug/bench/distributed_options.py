@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from glowplug.bench.known_names import check_names
 from glowplug.policy.plans.model import DELAYS
 
 Tell = Callable[[str], None]
@@ -59,12 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     quick: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("parts", PARTS), ("delays", tuple(DELAYS)), ("real_channels", REAL_CHANNELS)
-        ):  # fmt: skip
-            unknown = [each for each in getattr(self, name) if each not in known]
-            if unknown:
-                raise ValueError(f"distributed has no {name} {', '.join(unknown)}; it has {', '.join(known)}")
+        check_names("distributed", self, parts=PARTS, delays=tuple(DELAYS), real_channels=REAL_CHANNELS)
 
     def resolved(self) -> Options:
         """Quick settings stand for all the others but `folder`, and real parts are left out."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from glowplug.bench.known_names import check_names
+
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
 PARTS = ("longtail", "idle", "overload", "priority", "kills", "soak")
@@ -44,9 +46,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     quick: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [part for part in self.parts if part not in PARTS]
-        if unknown:
-            raise ValueError(f"endurance has no part {', '.join(unknown)}; it has {', '.join(PARTS)}")
+        check_names("endurance", self, parts=PARTS)
 
     def resolved(self) -> Options:
         """Quick settings stand for all the others but `parts` and `seed`."""

@@ -28,6 +28,7 @@ from glowplug.bench.gateway_claims import BATCHED, FEW, MANY, OURS
 from glowplug.bench.gateway_control import decision_rows, memory_row
 from glowplug.bench.gateway_plot import draw_load, panels
 from glowplug.bench.gateway_zero import zero_rows
+from glowplug.bench.known_names import check_names
 from glowplug.bench.models import MODELS
 from glowplug.bench.peers.serving import CONTENDERS, lacks, running, versions
 from glowplug.bench.result import Result, print_claims, print_rows, spread
@@ -56,6 +57,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     several: tuple[int, ...] = ()
     several_workers: int = 8
     quick: bool = False
+
+    def __post_init__(self) -> None:
+        check_names("gateway", self, systems=(OURS, *CONTENDERS), workloads=WORKLOADS)
 
     def resolved(self) -> Options:
         """Quick settings stand for all the others."""

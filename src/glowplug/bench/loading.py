@@ -20,6 +20,7 @@ from rich.console import Console
 
 from glowplug.bench import loading_claims
 from glowplug.bench.gantt import draw_gantt
+from glowplug.bench.known_names import check_names
 from glowplug.bench.loading_cells import (
     DISK_COLD,
     DISK_WARM,
@@ -34,7 +35,7 @@ from glowplug.bench.loading_cells import (
     throttled,
     watch,
 )  # fmt: skip
-from glowplug.bench.loading_models import Subject, make_subject
+from glowplug.bench.loading_models import MODELS, Subject, make_subject
 from glowplug.bench.loading_peers import peer_rows
 from glowplug.bench.loading_scheduler import scenario
 from glowplug.bench.loading_sharing import proportional_share
@@ -66,10 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `fronts` are loaded beside the first of `behind`, and beside all seven.
     """
 
-    models: tuple[str, ...] = (
-        "resnet50", "resnet152", "vgg16", "vgg19", "vit_b16", "bert_base", "bert_large", "gpt2", "regnet",
-        "swin_t", "mobilenetv2", "minilm",
-    )  # fmt: skip
+    models: tuple[str, ...] = MODELS
     systems: tuple[str, ...] = tuple(STRATEGIES)
     disk_systems: tuple[str, ...] = ("pisel", "pisel+noinit", "cicada", "mapped", "streamed")
     swept: tuple[str, ...] = ("pisel+noinit", "cicada", "streamed")
@@ -83,6 +81,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 8
     peers: bool = True
     quick: bool = False
+
+    def __post_init__(self) -> None:
+        check_names(
+            "loading", self, models=MODELS, systems=STRATEGIES, disk_systems=STRATEGIES, swept=STRATEGIES,
+            varied=MODELS, shown=MODELS, fronts=MODELS, behind=MODELS,
+        )  # fmt: skip
 
     def resolved(self) -> Options:
         if not self.quick:

@@ -45,6 +45,13 @@ class Subject(msgspec.Struct, frozen=True):
         return self.info.weights_nbytes
 
 
+MODELS = (
+    "resnet50", "resnet152", "vgg16", "vgg19", "vit_b16", "bert_base", "bert_large", "gpt2", "regnet",
+    "swin_t", "mobilenetv2", "minilm",
+)  # fmt: skip
+"""Of the zoo, in the order in which they are shown."""
+
+
 def zoo() -> dict[str, Any]:
     """The architectures of `examples/architectures`, by name."""
     folder = str(examples_dir())

@@ -30,6 +30,7 @@ from glowplug.bench import (
     preloading_table,
 )
 from glowplug.bench.kept_runs import KeptRuns
+from glowplug.bench.known_names import check_names
 from glowplug.bench.preloading_cells import (
     APART,
     AT_CPU,
@@ -92,12 +93,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     resume: str = ""
     quick: bool = False
 
+    def __post_init__(self) -> None:
+        check_names("preloading", self, parts=PARTS)
+
 
 def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
-    """Raises InvalidTrace for a recorded hour that cannot be read, ValueError for an unknown part."""
-    unknown = [part for part in options.parts if part not in PARTS]
-    if unknown:
-        raise ValueError(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    """Raises InvalidTrace for a recorded hour that cannot be read."""
     settings = msgspec.to_builtins(options)
     if not Path(options.path).is_dir():
         missing = [f"the recorded hour is not at {options.path}: give its folder with --set path=FOLDER"]

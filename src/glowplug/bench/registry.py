@@ -18,6 +18,8 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from glowplug.bench.picture_files import check_picture
+
 EXPERIMENTS = {
     "calibration": "glowplug.bench.preloading_calibration",
     "card": "glowplug.bench.card",
@@ -66,6 +68,12 @@ def run(
     for path in (json, plot):
         if path is not None and not _can_be_written(path):
             Console(stderr=True).print(f"{name}: {path} cannot be written", markup=False)
+            return 2
+    if plot is not None:
+        try:
+            check_picture(plot)
+        except (ValueError, ImportError) as error:
+            Console(stderr=True).print(f"{name}: {plot}: {error}", markup=False)
             return 2
     try:
         with Console(stderr=True).status(name) as status:

@@ -59,7 +59,8 @@ def _draw_waits(axis: Any, found: Mapping[str, Replayed], simulated: bool) -> No
     axis.tick_params(axis="x", which="minor", labelsize=6)
     axis.set_xlabel("latency, s (simulated)" if simulated else "latency, s")
     axis.set_ylabel("share of calls")
-    axis.legend(fontsize=8)
+    if axis.lines:
+        axis.legend(fontsize=8)
 
 
 def _draw_memory(axis: Any, found: Mapping[str, Replayed]) -> None:
@@ -81,7 +82,7 @@ def _draw_functions(axis: Any, name: str, replayed: Replayed) -> None:
 def _draw_bytes(axis: Any, name: str, replayed: Replayed, most_bytes: float) -> None:
     held = [replayed.held_bytes[:, HELD_ON.index(place)] / 1e9 for place in _HELD]
     _stack(axis, replayed, _HELD, held)
-    axis.set_ylim(0.0, 1.05 * most_bytes / 1e9)
+    axis.set_ylim(0.0, max(1.05 * most_bytes, 1.0) / 1e9)
     axis.set_title(f"{name}: GB by step", fontsize=8, loc="left")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from glowplug.bench.known_names import check_names
+
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
 PARTS = (
@@ -55,9 +57,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     quick: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [part for part in self.parts if part not in PARTS]
-        if unknown:
-            raise ValueError(f"scheduling has no part {', '.join(unknown)}; it has {', '.join(PARTS)}")
+        check_names("scheduling", self, parts=PARTS)
 
     @property
     def workers(self) -> int:

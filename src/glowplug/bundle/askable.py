@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from glowplug.bundle.stand_ins import StandIn
+from glowplug.bundle.stand_ins import StandIn, StandInFinder
 from glowplug.core.errors import InvalidDeclaration
 
 _COME = (dict, list, str, int, float, bool, bytes, type(None))
@@ -24,7 +24,7 @@ def check_arguments(call: Callable[..., Any], skip: int) -> None:
     """Raises InvalidDeclaration, naming the first argument of `call`, without its first `skip` parameters,
     that no request can bring. One with a default need not come, but a pydantic model was meant to."""
     try:
-        hints = typing.get_type_hints(call)
+        hints = typing.get_type_hints(call, include_extras=True)
     except Exception:  # what only a type checker can resolve is not checked when it comes, either
         return
     for parameter in list(inspect.signature(call).parameters.values())[skip:]:
@@ -40,6 +40,21 @@ def check_arguments(call: Callable[..., Any], skip: int) -> None:
                     f"{what} {kind.__name__}, which no request can bring: take what JSON has or an array, "
                     f"and make a {kind.__name__} of it; for several fields {_INSTEAD}"
                 )
+        if parameter.default is parameter.empty:
+            _check_readable(call.__name__, parameter.name, hints.get(parameter.name, Any))
+
+
+def _check_readable(endpoint: str, name: str, kind: Any) -> None:
+    """Several classes in one union that JSON does not tell apart, limits that do not fit their type, fields
+    of a type that there is not."""
+    if any(isinstance(finder, StandInFinder) for finder in sys.meta_path):
+        return  # the real types are where it will run
+    try:
+        msgspec.json.Decoder(kind)
+    except Exception as error:
+        raise InvalidDeclaration(
+            f"endpoint {endpoint}: argument {name!r} cannot be read from a request: {error}"
+        ) from None
 
 
 def _classes(kind: Any) -> Iterator[type]:

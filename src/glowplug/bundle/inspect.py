@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bundle.later_imports import with_later_imports
 from glowplug.bundle.requirements import resolve_requirements
 from glowplug.bundle.schemas import with_schemas
 from glowplug.bundle.stand_ins import StandInFinder
@@ -25,6 +26,8 @@ from glowplug.core.specs import Declaration
 
 IMPORT_S = 300.0
 """A source that imports for so long does not end."""
+_MARK = b"\x1e"
+"""Before and after the answer: a user's code may print while it is imported, and when it ends."""
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -57,8 +60,8 @@ def inspect_source(source: Path, python: str = sys.executable, limit_s: float = 
     except subprocess.TimeoutExpired:
         raise InvalidDeclaration(f"{source}: importing it did not end within {limit_s:.0f} s") from None
     try:
-        found = msgspec.json.decode(done.stdout.rpartition(b"\x1e")[2], type=Inspection)
-    except msgspec.MsgspecError:
+        found = msgspec.json.decode(done.stdout.split(_MARK)[-2], type=Inspection)
+    except (IndexError, msgspec.MsgspecError):
         raise InvalidDeclaration(f"{source}: importing it ended with exit status {done.returncode}") from None
     if found.error:
         raise InvalidDeclaration(f"{source}: {found.error}")
@@ -86,13 +89,14 @@ def find_targets(module: Any) -> list[tuple[Declaration, Any]]:
 
 def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
     folder = source.parent
-    found = {source.name}
+    imported = {source}
     for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)
-        if origin and Path(origin).is_relative_to(folder) and "site-packages" not in origin:
-            relative = Path(origin).relative_to(folder)
-            if relative.parts[0] != ".venv" and origin.endswith(".py"):
-                found.add(relative.as_posix())
+        if origin and origin.endswith(".py") and Path(origin).is_relative_to(folder):
+            parts = Path(origin).relative_to(folder).parts
+            if parts[0] != ".venv" and "site-packages" not in parts:
+                imported.add(Path(origin))
+    found = {path.relative_to(folder).as_posix() for path in with_later_imports(imported, folder)}
     for declaration in declarations:
         for name in (*declaration.include, *((declaration.weights,) if declaration.weights else ())):
             path = (folder / name).resolve()
@@ -139,6 +143,15 @@ def _declared(source: Path) -> list[Declaration]:
         return found
 
 
+def _hint(error: BaseException, source: Path) -> str:
+    if not isinstance(error, ImportError) or "relative import" not in str(error):
+        return ""
+    return (
+        f"; {source.name} is imported by itself, not as a part of {source.parent.name}: write `import MODULE`"
+        " for what lies beside it, or deploy a file that lies beside the package"
+    )
+
+
 def _main() -> int:
     source = Path(sys.argv[1]).resolve()
     try:
@@ -153,9 +166,9 @@ def _main() -> int:
         answer = Inspection(error=error.message)
     except BaseException as error:
         traceback.print_exc()
-        answer = Inspection(error=in_words(error))
+        answer = Inspection(error=in_words(error) + _hint(error, source))
     sys.stdout.flush()
-    os.write(1, b"\x1e" + msgspec.json.encode(answer))
+    os.write(1, _MARK + msgspec.json.encode(answer) + _MARK)
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from glowplug.bundle.askable import check_arguments
+from glowplug.core.annotations import bare
 from glowplug.core.specs import Declaration, Schemas
 
 _MAX_CHARS = 16_384
@@ -64,12 +65,12 @@ def endpoint_schema(call: Callable[..., Any], skip: int = 0, batched: bool = Fal
 def _schemas(call: Callable[..., Any], skip: int, batched: bool) -> Schemas:
     parameters = list(inspect.signature(call).parameters.values())[skip:]
     try:
-        hints = typing.get_type_hints(call)
+        hints = typing.get_type_hints(call, include_extras=True)
     except Exception:  # as in node.arguments: what only a type checker can resolve is not checked
         hints = {}
     if batched:
         hints = {name: _part(kind) for name, kind in hints.items()}
-    returned = hints.get("return", Any)
+    returned = bare(hints.get("return", Any))
     origin = typing.get_origin(returned)
     yields = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
     streams = yields or origin in _STREAMS
@@ -98,6 +99,7 @@ def _components(kinds: list[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]
 
 def _part(kind: Any) -> Any:
     """What a list of `kind` holds."""
+    kind = bare(kind)
     return (
         (*typing.get_args(kind), Any)[0]
         if typing.get_origin(kind) in (list, collections.abc.Sequence)
@@ -120,7 +122,7 @@ def _other(kind: type) -> dict[str, Any]:
 
 
 def _is_array(kind: Any) -> bool:
-    kind = typing.get_origin(kind) or kind
+    kind = typing.get_origin(bare(kind)) or bare(kind)
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     return (numpy is not None and kind is numpy.ndarray) or (torch is not None and kind is torch.Tensor)
 

@@ -37,18 +37,21 @@ def deploy_files(
     options: dict[str, Any] | None = None,
     on_inspected: Callable[[Inspection], None] = lambda inspection: None,
 ) -> list[FunctionStatus]:
-    """Deploys every declaration in `sources`; with `wait` returns once each is built.
+    """Deploys every declaration in `sources`, once all could be read; with `wait` returns once each is built.
     `on_inspected` is told what was found in each, before it travels.
 
-    Raises InvalidDeclaration, BuildFailed with the function's own error, or what the server answered.
+    Raises InvalidDeclaration, BuildFailed with the errors of all that failed, or what the server answered.
     """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     accepted: list[tuple[str, str]] = []
     with Client(url, token) as client, Progress(*columns, console=errors, disable=quiet) as progress:
+        read = []
         for source in sources:
             step = progress.add_task(f"{source.name}: reading", total=1)
             inspection = inspect_source(source)
             on_inspected(inspection)
+            read.append((source, inspection, step))
+        for source, inspection, step in read:
             with tempfile.TemporaryDirectory(prefix="glowplug-upload-") as folder:
                 archive = Path(folder) / "upload.tar"
                 write_upload(source, inspection, archive)
@@ -60,7 +63,15 @@ def deploy_files(
                 accepted.append((f"{answer['name']}.{answer['namespace']}", answer["version"]))
             names = ", ".join(d.name for d in inspection.declarations)
             progress.update(step, completed=1, description=f"{source.name}: uploaded ({names})")
-        return [_built(client, progress, name, version, wait) for name, version in accepted]
+        found, failures = [], []
+        for name, version in accepted:
+            try:
+                found.append(_built(client, progress, name, version, wait))
+            except BuildFailed as error:
+                failures.append(error.message)
+    if failures:
+        raise BuildFailed("\n".join(failures))
+    return found
 
 
 def _built(client: Client, progress: Progress, name: str, version: str, wait: bool) -> FunctionStatus:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from glowplug.cli.numbers import Natural, Whole
@@ -13,12 +16,13 @@ from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments, UserError
 from glowplug.core.specs import MOST_COPIES
-from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus
+from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus, NodeStatus
 from glowplug.core.units import show_bytes, show_seconds
 
 Url = Annotated[
     str | None, Parameter(name="--url", help="The server; default $GLOWPLUG_URL, else localhost:8000.")
 ]
+_UNBOUNDED = 1_000_000
 Seed = Natural
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
@@ -50,7 +54,7 @@ def deploy(
     if json:
         print_json(found)
     else:
-        console.print(_table(found))
+        print_table(found)
 
 
 def ps(*, steps: bool = False, url: Url = None, json: Json = False) -> None:
@@ -77,10 +81,12 @@ def ps(*, steps: bool = False, url: Url = None, json: Json = False) -> None:
     if not found:
         console.print("nothing is deployed; try: glowplug deploy app.py")
         return
-    console.print(_steps_table(found) if steps else _table(found))
+    if steps:
+        console.print(_steps_table(found))
+    else:
+        print_table(found)
     for node in info["nodes"]:
-        reserved, budget = show_bytes(node["reserved_bytes"]), show_bytes(node["budget_bytes"])
-        console.print(f"node {node['node']}: {reserved} of {budget} reserved", style="dim", highlight=False)
+        console.print(node_line(msgspec.convert(node, NodeStatus)), style="dim", highlight=False)
     preload = info.get("preload")
     if preload is not None and (preload["started"] or preload["policy"] != "none"):
         console.print(preload_line(preload), style="dim", highlight=False)
@@ -93,6 +99,14 @@ def preload_line(found: dict[str, Any]) -> str:
         f"loaded ahead ({found['policy']}): {found['started']} workers, {found['used']} used, "
         f"{found['wasted']} wasted, {found['unused']} ready; {show_seconds(found['seconds'])} of climbing"
     )
+
+
+def node_line(node: NodeStatus) -> str:
+    reserved, budget = show_bytes(node.reserved_bytes), show_bytes(node.budget_bytes)
+    words = f"node {node.node}: {reserved} of {budget} reserved"
+    if node.budget_bytes >= node.granted_bytes:
+        return words
+    return f"{words}; others on the machine need the rest of its {show_bytes(node.granted_bytes)}"
 
 
 def device_line(device: DeviceStatus) -> str:
@@ -205,27 +219,37 @@ def coloured(word: str) -> str:
     return f"[{_COLOURS[word]}]{word}[/]" if word in _COLOURS else word
 
 
-def _table(found: list[FunctionStatus]) -> Table:
+_COLUMNS = ("FUNCTION", "STATE", "STEP", "WORKERS", "QUEUED", "CALLS", "HELD", "WEIGHTS", "KEEP WARM")
+_NUMBERS = _COLUMNS[3:]
+
+
+def print_table(found: list[FunctionStatus]) -> None:
+    """A row for each function, which ends with the first line of what there is to note; on a terminal that is
+    too narrow for those they come below the table."""
+    notes = {_shown_name(f): _note(f).partition("\n")[0] for f in found}
+    whole = _table(found, notes)
+    if Measurement.get(console, console.options.update(width=_UNBOUNDED), whole).maximum <= console.width:
+        console.print(whole)
+        return
+    console.print(_table(found, {}))
+    for name, note in notes.items():
+        if note:
+            console.print(f"{name}: {note}", style="dim", markup=False, highlight=False)
+
+
+def _note(f: FunctionStatus) -> str:
+    return f.error or f.phase or (f"up to {f.highest_step}: {f.reason}" if f.reason else "")
+
+
+def _table(found: list[FunctionStatus], notes: dict[str, str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in (
-        "FUNCTION",
-        "STATE",
-        "STEP",
-        "WORKERS",
-        "QUEUED",
-        "CALLS",
-        "HELD",
-        "WEIGHTS",
-        "KEEP WARM",
-        "NOTE",
-    ):
-        right = name in ("WORKERS", "QUEUED", "CALLS", "HELD", "WEIGHTS", "KEEP WARM")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for name in (*_COLUMNS, "NOTE") if notes else _COLUMNS:
+        table.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
     for f in found:
-        note = f.error or f.phase or (f"up to {f.highest_step}: {f.reason}" if f.reason else "")
-        table.add_row(
+        row = (
             _shown_name(f), coloured(f.state), coloured(f.step),
             str(f.availableReplicas), str(f.queued), f"{f.invocationCount:.0f}", show_bytes(f.held_bytes),
-            show_bytes(f.weight_bytes), show_seconds(f.keep_warm_s), note.replace("[", "\\["),
+            show_bytes(f.weight_bytes), show_seconds(f.keep_warm_s),
         )  # fmt: skip
+        table.add_row(*row, escape(notes[_shown_name(f)])) if notes else table.add_row(*row)
     return table

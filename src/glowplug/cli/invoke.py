@@ -53,7 +53,7 @@ def invoke(
     endpoint
         The endpoint, where the function has several; the first one else.
     data
-        The whole body as JSON; `-` reads it from standard input.
+        The whole body as JSON; `-` reads it from standard input, `@FILE` from a file.
     npy
         A .npy file, for a function that takes one array.
     timeout
@@ -83,9 +83,10 @@ def invoke(
         except (OSError, ValueError, MemoryError) as error:
             raise InvalidArguments(f"--npy {npy}: {error}") from None
     elif data is not None:
-        body = sys.stdin.buffer.read() if data == "-" else os.fsencode(data)
         try:
-            given = msgspec.json.decode(body)
+            given = msgspec.json.decode(_body(data))
+        except OSError as error:
+            raise InvalidArguments(f"--data {data}: {error}") from None
         except UNREADABLE as error:
             raise InvalidArguments(f"--data is not valid JSON: {error}") from None
     else:
@@ -110,6 +111,13 @@ def invoke(
             print_answer(item, one_line=answer.is_stream)
     if timing:
         errors.print(timeline(f"from {answer.origin}" if answer.origin else "stream", answer.phases))
+
+
+def _body(data: str) -> bytes:
+    """As curl has it. Raises OSError."""
+    if data == "-":
+        return sys.stdin.buffer.read()
+    return Path(data[1:]).read_bytes() if data.startswith("@") else os.fsencode(data)
 
 
 def print_answer(value: Any, as_json: bool = False, one_line: bool = False) -> None:

@@ -68,6 +68,17 @@ def fail(error: GlowplugError) -> int:
     return 2 if is_misuse else 1
 
 
+def check_plot(path: Path | None) -> None:
+    """Raises what `drawing` would raise when the work is done."""
+    if path is not None:
+        from glowplug.bench.picture_files import check_picture
+
+        with drawing(path):
+            check_picture(path)
+            if not path.absolute().parent.is_dir():
+                raise ValueError(f"there is no folder {path.parent}")
+
+
 @contextlib.contextmanager
 def drawing(path: Path) -> Iterator[None]:
     """Around what draws into `path`. Raises InvalidArguments for a kind of picture that there is not,

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import console, drawing, print_json
+from glowplug.cli.output import check_plot, console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
 from glowplug.control.journal import ReplayReport
@@ -86,6 +86,7 @@ def replay(
     if ":" not in what or Path(what).is_dir():
         _journal(Path(what) if what else default_state_dir() / "journal", json)
         return
+    check_plot(plot)
     if live:
         _live(what, [name.strip() for name in policy.split(",")], memory, seed, json, plot)
         return
@@ -113,6 +114,20 @@ def replay(
         highlight=False,
     )
     console.print(_table(rows))
+    _tell_failures(
+        rows, max(PUBLISHED[i % len(PUBLISHED)].loaded_bytes for i in range(trace.functions)), node_bytes
+    )
+
+
+def _tell_failures(rows: list[dict[str, Any]], largest_bytes: int, node_bytes: int) -> None:
+    if not any(row["failed"] for row in rows):
+        return
+    console.print(
+        f"calls that failed are in no other column; the largest function takes {show_bytes(largest_bytes)} "
+        f"with its libraries and a node has {show_bytes(node_bytes)}: give more --memory, or fewer --nodes",
+        style="yellow",
+        highlight=False,
+    )
 
 
 def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, plot: Path | None) -> None:
@@ -152,13 +167,14 @@ def share_of(memory: str) -> float:
 
 
 def row(policy: str, found: Replayed, requests: int) -> dict[str, Any]:
-    waits_s = found.waits_s if len(found.waits_s) else np.zeros(1)
+    waits_s = found.waits_s
+    answered = len(waits_s) > 0
     return {
         "policy": policy,
-        "wait_mean_s": float(waits_s.mean()),
-        "wait_p50_s": float(np.percentile(waits_s, 50)),
-        "wait_p99_s": float(np.percentile(waits_s, 99)),
-        "waited_share": float(np.mean(waits_s > 1e-3)),
+        "wait_mean_s": float(waits_s.mean()) if answered else None,
+        "wait_p50_s": float(np.percentile(waits_s, 50)) if answered else None,
+        "wait_p99_s": float(np.percentile(waits_s, 99)) if answered else None,
+        "waited_share": float(np.mean(waits_s > 1e-3)) if answered else None,
         "failed": found.failed,
         "loaded_ahead": found.started,
         "used_share": found.preloaded / max(1, requests),
@@ -186,9 +202,11 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for name in names:
         table.add_column(name, justify="left" if name == "POLICY" else "right")
     for each in rows:
+        waits = (each["wait_mean_s"], each["wait_p50_s"], each["wait_p99_s"])
+        share = each["waited_share"]
         table.add_row(
-            each["policy"], show_seconds(each["wait_mean_s"]), show_seconds(each["wait_p50_s"]),
-            show_seconds(each["wait_p99_s"]), f"{each['waited_share']:.1%}", f"{each['loaded_ahead']:,}",
+            each["policy"], *("-" if wait is None else show_seconds(wait) for wait in waits),
+            "-" if share is None else f"{share:.1%}", f"{each['loaded_ahead']:,}",
             f"{each['wasted']:,}", show_bytes(int(each["held_mean_bytes"])), f"{each['failed']:,}",
         )  # fmt: skip
     return table

@@ -38,6 +38,8 @@ def serve(
     port: Annotated[Whole, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
     token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
     memory: str = "4GB",
+    give_way: bool = True,
+    files_root: Annotated[Path, Parameter(show=False)] = Path("/"),
     state_dir: Path | None = None,
     artifacts: str = "",
     environments: str = "20GB",
@@ -51,6 +53,7 @@ def serve(
     preload_memory_share: float = _POLICIES.preload_memory_share,
     preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
     threads: Natural = 0,
+    cancel_grace: str = f"{_POLICIES.cancel_grace_s:g}s",
     strict: bool = False,
     same_user: bool = False,
     journal: bool = True,
@@ -82,6 +85,11 @@ def serve(
         Bearer token that every request must carry.
     memory
         What Glowplug may hold in all, idle or busy.
+    give_way
+        Hold less while others on this machine, or in its control group, need some of that: what is idle goes,
+        what is worth least first, and may come back when they have gone.
+    files_root
+        Where the /proc and /sys lie that tell what others need.
     state_dir
         Where bundles and the database live. Default: ~/.local/state/glowplug
     artifacts
@@ -115,6 +123,8 @@ def serve(
         How long before its call such a load begins, at most, beside what it takes.
     threads
         Compute threads of all workers of a function together; 0 is every core.
+    cancel_grace
+        How long a function may take to stop when its request is cancelled, before its worker is killed.
     strict
         Refuse to start where the host does not allow the isolation that is asked for.
     same_user
@@ -150,10 +160,12 @@ def serve(
         control=control_settings(
             scheduling, device_eviction, preload, preload_cpu_share, preload_memory_share,
             parse_seconds(preload_horizon, "--preload-horizon"),
+            parse_seconds(cancel_grace, "--cancel-grace"),
         ),
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=budget_bytes, threads=threads,
+            gives_way=give_way, files_root=str(files_root),
             devices=parse_devices(devices, this_host(budget_bytes)),
             drop_privileges=not same_user, strict=strict, artifacts=artifacts,
             environments_bytes=parse_bytes(environments, "--environments"),
@@ -202,6 +214,7 @@ def control_settings(
     cpu_share: float,
     memory_share: float,
     horizon_s: float,
+    cancel_grace_s: float = _POLICIES.cancel_grace_s,
 ) -> ControlSettings:
     """`ladder` is a pre-load policy together with the eviction and the keeping that go with it. Raises
     InvalidArguments."""
@@ -223,6 +236,7 @@ def control_settings(
         preload_cpu_share=cpu_share,
         preload_memory_share=memory_share,
         preload_horizon_s=horizon_s,
+        cancel_grace_s=cancel_grace_s,
     )
     if preload == "ladder":
         return msgspec.structs.replace(found, eviction="ladder", prewarm="kept")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import console, drawing, print_json
+from glowplug.cli.output import check_plot, console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
@@ -121,6 +121,7 @@ def simulate(
         "latency_target_s": parse_seconds(latency_target, "--latency-target") if latency_target else 0.0,
         "timeout_s": NEVER_S if timeout is None else parse_seconds(timeout, "--timeout"),
     }  # fmt: skip
+    check_plot(plot)
     models, trace = read_models(profiles), make_trace(workload, seed)
     runs = _Runs(models, trace, seed, keep_log=plot is not None)
     rows: list[dict[str, Any]] = []

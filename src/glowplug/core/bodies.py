@@ -25,6 +25,8 @@ OCTETS = "application/octet-stream"
 TEXT = "text/plain"
 LINES = "application/x-ndjson"
 EVENTS = "text/event-stream"
+MAX_BODY_BYTES = 64 * 2**20
+"""Of a request, and of an answer that is no stream."""
 
 _SAFETENSORS_TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",

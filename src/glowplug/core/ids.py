@@ -33,8 +33,8 @@ def check_name(name: str, what: str = "function") -> str:
 
     Raises InvalidName (status 400), quoting at most 80 characters of what came in.
     """
-    if not _NAME.fullmatch(name):
-        shown = name if len(name) <= 80 else name[:77] + "..."
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        shown = name if not isinstance(name, str) or len(name) <= 80 else name[:77] + "..."
         raise InvalidName(
             f"{what} name {shown!r} is not allowed: use 1 to 63 of a-z, 0-9, '-' and '_', "
             "starting and ending with a letter or a digit"

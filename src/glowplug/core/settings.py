@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from glowplug.core.bodies import MAX_BODY_BYTES
 from glowplug.core.devices import DeviceSetting
 
 
@@ -61,7 +62,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = None
-    max_body_bytes: int = 64 * 2**20
+    max_body_bytes: int = MAX_BODY_BYTES
     max_upload_bytes: int = 32 * 2**30
     max_connections: int = 100_000
     """Clients connected at once; the next one is answered 503 and closed. `serve` lowers it to what the
@@ -109,6 +110,10 @@ class NodeSettings(msgspec.Struct, frozen=True):
     run_dir: str
     node: str = "local"
     budget_bytes: int = 4 * 10**9
+    gives_way: bool = True
+    """Whether it holds less while others on the machine need some of that."""
+    files_root: str = "/"
+    """Below it lie the /proc and /sys that tell what others need."""
     devices: tuple[DeviceSetting, ...] = ()
     threads: int = 0
     """Compute threads of all workers of a function together, where it does not declare those of one; 0 is

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import msgspec
 import numpy as np
 
+from glowplug.core.annotations import bare
 from glowplug.core.bodies import JSON, NPY, OCTETS, SAFETENSORS, TEXT
 from glowplug.core.errors import UNREADABLE, InvalidArguments
 from glowplug.node.arrays import is_array_type, read_npy, to_array
@@ -37,7 +38,7 @@ class Signature:
         self.names = [p.name for p in parameters]
         self.required = [p.name for p in parameters if p.default is p.empty]
         try:
-            hints = typing.get_type_hints(call)
+            hints = typing.get_type_hints(call, include_extras=True)
         except Exception:  # an annotation that only a type checker can resolve is not checked
             hints = {}
         self.types = {name: hints.get(name, Any) for name in self.names}
@@ -134,6 +135,7 @@ class Signature:
 
 def _is_mapping(wanted: Any) -> bool:
     """Whether a JSON object may be of this type."""
+    wanted = bare(wanted)
     origin = typing.get_origin(wanted) or wanted
     if origin in (typing.Union, types.UnionType):
         return any(map(_is_mapping, typing.get_args(wanted)))
@@ -148,6 +150,7 @@ def _is_mapping(wanted: Any) -> bool:
 
 def _element_of(wanted: Any) -> Any:
     """T of list[T]; any value where the list does not say of what."""
+    wanted = bare(wanted)
     arguments = typing.get_args(wanted)
     return arguments[0] if typing.get_origin(wanted) in _LISTS and len(arguments) == 1 else Any
 
@@ -172,7 +175,7 @@ def _convert(name: str, value: Any, wanted: Any) -> Any:
         value = value.tolist()
     try:
         return msgspec.convert(value, wanted, str_keys=True)
-    except (msgspec.ValidationError, TypeError) as error:
+    except (msgspec.ValidationError, TypeError, NameError) as error:
         raise InvalidArguments(f"argument {name!r}: {error}", name) from None
 
 

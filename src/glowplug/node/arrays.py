@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from glowplug.core import npy
+from glowplug.core.annotations import bare
 from glowplug.core.errors import FunctionFailed, InvalidArguments
 
 
@@ -54,8 +55,9 @@ def is_array_type(wanted: Any) -> bool:
 
 
 def _array_type(wanted: Any) -> Any:
+    wanted = bare(wanted)
     if typing.get_origin(wanted) in (typing.Union, types.UnionType):
-        others = [kind for kind in typing.get_args(wanted) if kind is not types.NoneType]
+        others = [kind for kind in map(bare, typing.get_args(wanted)) if kind is not types.NoneType]
         return _array_type(others[0]) if len(others) == 1 else None
     is_array = wanted is np.ndarray or getattr(wanted, "__origin__", None) is np.ndarray
     return wanted if is_array or _is_tensor(wanted) else None
@@ -70,7 +72,7 @@ def to_array(name: str, value: Any, wanted: Any) -> Any:
     """An argument as the array or the tensor that its annotation asks for, or None where that may be. What
     came as an array keeps its dtype. A tensor is where torch makes tensors. Raises InvalidArguments."""
     kind = _array_type(wanted)
-    if value is None and kind is not wanted:
+    if value is None and kind is not bare(wanted):
         return None
     if not _is_tensor(kind):
         return value if isinstance(value, np.ndarray) else _from_lists(name, value, _dtype_of(kind))

@@ -8,6 +8,7 @@ safetensors, or the function returns bytes. What a stream yields becomes events 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ import numpy as np
 from glowplug.core.bodies import EVENTS, JSON, LINES, NPY, OCTETS, SAFETENSORS, TEXT
 from glowplug.core.errors import FunctionFailed
 from glowplug.node.arrays import as_array, npy_pieces
-from glowplug.transport.worker_side import Body
+from glowplug.transport.worker_answers import Body
 
 
 def _to_json(value: Any) -> Any:
@@ -25,7 +26,12 @@ def _to_json(value: Any) -> Any:
         return array.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"a {type(value).__name__} has no JSON form")
+    hint = ""
+    if isinstance(value, Awaitable):
+        hint = ": what awaits is declared async def, and so is what wraps it"
+    elif isinstance(value, Iterable):
+        hint = ": make a list of it"
+    raise TypeError(f"a {type(value).__name__} has no JSON form{hint}")
 
 
 _as_json = msgspec.json.Encoder(enc_hook=_to_json).encode

@@ -50,7 +50,7 @@ def run(
             Worker(message, control, socket.socket(fileno=data), served, imported_s, more, device).run()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the agent is gone, and so are we
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         wire.send(control, failure(error))
 

@@ -195,6 +195,7 @@ def settle_as(message: Fork, descriptors: list[int], parent: int) -> list[int]:
     die_with_parent(parent)
     isolation.settle_in(message.home)
     os.environ.update(message.env)
+    time.tzset()  # the C library looked at TZ when it was first asked for a local time
     reseed()
     syscalls.name_process(f"{message.role}:{message.function}")
     return extra

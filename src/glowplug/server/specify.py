@@ -16,6 +16,7 @@ from glowplug.core.requirements import check_requirements
 from glowplug.core.specs import Declaration, FunctionSpec
 from glowplug.core.units import parse_bytes
 from glowplug.gateway.platform import DeployRequest
+from glowplug.policy.registry import policy_class
 from glowplug.server.database import Database
 
 _MAX_VARIABLE_CHARS = 16_384
@@ -33,6 +34,8 @@ def specify(
         changes["memory_bytes"] = parse_bytes(_si(request.limits.memory), "limits.memory")
     declaration = msgspec.structs.replace(declaration, **changes)
     declaration.check_memory()
+    if declaration.prewarm != "auto":
+        policy_class("prewarm", declaration.prewarm)
     _check_variables(declaration, database)
     packages = PackagesId("")
     if declaration.requirements is not None:

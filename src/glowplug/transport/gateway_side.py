@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 
+from glowplug.core.bodies import MAX_BODY_BYTES
 from glowplug.core.errors import WorkerDied
 from glowplug.core.ids import InstanceId, RequestId
 from glowplug.transport.connection import Body, Connection, OnAnswer, Reply
@@ -28,7 +29,7 @@ class WorkerConnections:
 
     def __init__(
         self,
-        max_body_bytes: int = 64 * 2**20,
+        max_body_bytes: int = MAX_BODY_BYTES,
         max_in_flight: int = 256,
         max_unsent_bytes: int = 64 * 2**20,
         on_lost: Callable[[InstanceId, str], None] = _ignore,

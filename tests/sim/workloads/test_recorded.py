@@ -37,7 +37,15 @@ def test_durations_may_be_unknown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["time,function", "1,a"], "line 1: columns time_s,function expected, time_s not found"),
+        (
+            ["time,function", "1,a"],
+            "line 1: .* time_s,function expected, time_s not found in 'time,function'",
+        ),
+        (["time_s;function", "1;a"], "time_s,function not found in 'time_s;function'"),
+        (["time_s,function", "1e300,a", "0,a"], "longer than 31 years: are its times in seconds"),
+        (["time_s,function", "1.7e18,a", "1.7e18,b", "1.6e18,b"], "longer than 31 years"),
+        (["time_s,function", "1," + "a" * 200_000], "line 2: field larger than field limit"),
+        (["time_s,function", "x" * 9_999 + ",a"], "found 'x{200}'"),
         (["time_s,function", "1,a", "x,a"], "line 3, column time_s: seconds expected, found 'x'"),
         (["time_s,function", "inf,a"], "line 2, column time_s"),
         (["time_s,function", "1,a,3"], "line 2: 2 columns expected, found 3"),

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from glowplug.core.errors import InvalidTrace
 
+_MAX_CHARS = 200
+"""Of what was found instead."""
+
 
 def rows(
     path: Path, required: Sequence[str], optional: Sequence[str] = ()
@@ -23,7 +26,8 @@ def rows(
             missing = [name for name in required if name not in header]
             if missing:
                 raise InvalidTrace(
-                    f"{path}, line 1: columns {','.join(required)} expected, {','.join(missing)} not found"
+                    f"{path}, line 1: columns {','.join(required)} expected, {','.join(missing)} not found "
+                    f"in {','.join(header)[:_MAX_CHARS]!r}"
                 )
             wanted = [*required, *(name for name in optional if name in header)]
             places = [header.index(name) for name in wanted]
@@ -36,9 +40,12 @@ def rows(
                         f"{path}, line {reader.line_num}: {len(header)} columns expected, found {len(cells)}"
                     )
                 yield reader.line_num, [cells[place] for place in places]
+    except csv.Error as error:
+        raise InvalidTrace(f"{path}, line {reader.line_num}: {error}") from error
     except OSError as error:
         raise InvalidTrace(f"cannot read {path}: {error.strerror}") from error
 
 
 def broken(path: Path, line: int, column: str, wanted: str, found: str) -> InvalidTrace:
-    return InvalidTrace(f"{path}, line {line}, column {column}: {wanted} expected, found {found!r}")
+    shown = found[:_MAX_CHARS]
+    return InvalidTrace(f"{path}, line {line}, column {column}: {wanted} expected, found {shown!r}")

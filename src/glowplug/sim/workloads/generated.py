@@ -17,7 +17,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rate_per_min: Annotated[
         float, Meta(gt=0, le=1e9, description="calls a minute to all of them, on average")
     ] = 325.0
-    minutes: Annotated[float, Meta(gt=0, le=1e9, description="the length of the window")] = 6.0
+    minutes: Annotated[float, Meta(gt=0, le=1e7, description="the length of the window")] = 6.0
     s: Annotated[
         float, Meta(ge=0, le=100, description="Zipf's exponent of their popularity; 0 is all alike")
     ] = 0.0

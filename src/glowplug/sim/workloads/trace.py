@@ -19,6 +19,8 @@ MEMORY_PERCENTILES = (1, 5, 25, 50, 75, 95, 99, 100)
 TIMER = "timer"
 MAX_CALLS = 200_000_000
 """Some 6 GB while they are sorted; a whole day of the full Azure trace has more."""
+MAX_SPAN_S = 1e9
+"""31 years: what looks longer was written in another unit."""
 
 
 class Facts(msgspec.Struct, frozen=True, eq=False):
@@ -89,6 +91,10 @@ class Trace(msgspec.Struct, frozen=True, eq=False):
         """Raises InvalidTrace naming what is not as the class says."""
         if not (np.isfinite(self.span_s) and self.span_s > 0):
             raise InvalidTrace(f"a trace of {self.span_s} seconds has no window")
+        if self.span_s > MAX_SPAN_S:
+            raise InvalidTrace(
+                f"a trace of {self.span_s:.3g} seconds is longer than 31 years: are its times in seconds?"
+            )
         if len(self.times_s) != len(self.function):
             raise InvalidTrace(f"{len(self.times_s)} times for {len(self.function)} calls")
         if self.requests:
