@@ -11,13 +11,14 @@ from glowplug.core.events import (
     Deployed,
     DeviceJoined,
     DeviceLost,
+    NodeJoined,
     PressureChanged,
     ScaleRequested,
     Undeployed,
 )
-from glowplug.core.ids import DeviceId, FunctionId
+from glowplug.core.ids import DeviceId, FunctionId, NodeId
 from glowplug.core.settings import ControlSettings
-from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec
+from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec, NodeSpec
 from glowplug.policy.registry import POLICIES
 from tests.control.world import NODE, World, spec
 
@@ -137,6 +138,27 @@ def test_replicas_that_do_not_fit_together_do_not_evict_each_other() -> None:
     assert request in world.gateway.running, "a request may take what is pinned and idle"
 
 
+@pytest.mark.parametrize("scheduling", ["finish-first", "lb", "start-estimate"])
+def test_a_function_that_waits_for_memory_at_two_nodes_comes_to_rest(scheduling: str) -> None:
+    """It stands in one node's line, and leaving that for the other's used to go on for ever."""
+    world = world_of(2000, scheduling=scheduling, budget_bytes=290)
+    world.post(NodeJoined(NodeSpec(NodeId("there"), 290, 2, (DeviceSpec(DeviceId("d2"), 2000),))))
+    deploy(world, model("full", 900), model("waits", 900))
+    world.post(ScaleRequested(FunctionId("full.default"), 2))
+    world.engine.answer_all()
+    for _ in range(4):
+        world.ask("full")
+    world.post(ScaleRequested(FunctionId("waits.default"), 2))
+    waiting = world.ask("waits")
+    world.engine.answer_all()
+    assert waiting in world.gateway.waiting
+    world.post(Undeployed(FunctionId("full.default")))
+    for request in list(world.gateway.running):
+        world.gateway.finish(request)
+    world.engine.answer_all()
+    assert waiting in world.gateway.running
+
+
 def test_a_function_that_moves_to_the_cpu_takes_its_line_along() -> None:
     world = world_of(1000)
     deploy(world, model("f"))
@@ -162,6 +184,26 @@ def test_a_load_that_fails_pauses_its_device_and_another_takes_over() -> None:
     assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s > 0
     world.advance(1.0)
     assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s == 0
+
+
+@pytest.mark.parametrize("scheduling", ["finish-first", "lb-overlap", "lalb-overlap"])
+def test_a_model_that_dies_where_it_waits_for_its_turn_is_not_loaded_without_end(scheduling: str) -> None:
+    world = world_of(2000, scheduling=scheduling)
+    deploy(world, model("a", 900), model("b", 900))
+    running = world.ask("b")
+    world.engine.answer_all()
+    waiting = world.ask("a")
+    count = len(loads(world))
+    while (climbing := loads(world)) and len(climbing) == 1 and count < 100:
+        world.engine.succeed(climbing[0].id)
+        world.engine.exit(climbing[0].target)
+        count += 1
+    assert running in world.gateway.running
+    assert 2 <= count < 100
+    world.advance(1.0)
+    world.engine.answer_all()
+    world.gateway.finish(running)
+    assert waiting in world.gateway.running or world.outcome(waiting) == "unavailable"
 
 
 @pytest.mark.parametrize("scheduling", ["finish-first", "lb", "mqfq-sticky"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from glowplug.core.commands import Climb, Descend
-from glowplug.core.events import NodeJoined, RollbackRequested, Undeployed
+from glowplug.core.events import NodeJoined, RollbackRequested, ScaleRequested, Undeployed
 from glowplug.core.ids import FunctionId, VersionId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import NodeSpec
-from tests.control.world import NODE, World, kinds, spec
+from tests.control.world import NODE, SETTINGS, World, kinds, spec
 
 F = FunctionId("f.default")
 
@@ -152,6 +153,23 @@ def test_of_two_deploys_at_once_the_last_wins(world: World) -> None:
     world.deploy(spec(version="1"), spec(version="2"), built=False)
     world.engine.answer_all()
     assert active(world) == "f-v2"
+
+
+def test_a_new_version_does_not_take_the_memory_that_requests_for_the_old_one_wait_for() -> None:
+    """With an environment of its own it would, and be evicted for them, in turns and without end."""
+    world = World(replace(SETTINGS, environment_estimate_bytes=90), budget_bytes=1560)
+    world.engine.held_bytes = lambda target: 80
+    world.deploy(spec("c"), spec("d"), spec("f"))
+    for name in ("c", "d"):
+        world.ask(name)
+        world.engine.answer_all()
+    world.post(ScaleRequested(F, 1))
+    waiting = world.ask("f")
+    world.deploy(spec("f", version="2", environment="own"))
+    world.post(Undeployed(FunctionId("d.default")))
+    world.gateway.finish(next(r for r, where in world.gateway.running.items() if where == 2))
+    world.engine.answer_all()
+    assert waiting in world.gateway.running
 
 
 def test_rolling_back_goes_the_same_way(world: World) -> None:

@@ -50,13 +50,18 @@ def fail_requests(
             c.store.preloads.note_failed(instance, c.now_s)
             function.error = message
     elif climbing and unbound and not instance.draining:
-        device = places.device_of(c, instance)
-        if device is not None:
-            places.failed(c, device, instance.function, code)
-            device_lines.recall(c, device, instance.function, retried=True)
+        _leave_device(c, instance, code)
         _missed(c, c.version_of(instance), code, message, permanent=permanent)
     elif unused and not (climbing or instance.draining):
-        _died_unused(c, instance, message)
+        _died_unused(c, instance, code, message)
+
+
+def _leave_device(c: Context, instance: Instance, code: str) -> None:
+    """What waits there for its model has had its chance."""
+    device = places.device_of(c, instance)
+    if device is not None:
+        places.failed(c, device, instance.function, code)
+        device_lines.recall(c, device, instance.function, retried=True)
 
 
 def _missed(c: Context, version: Version, code: str, message: str, *, permanent: bool) -> None:
@@ -73,13 +78,14 @@ def _missed(c: Context, version: Version, code: str, message: str, *, permanent:
     pause(c, function)
 
 
-def _died_unused(c: Context, instance: Instance, message: str) -> None:
+def _died_unused(c: Context, instance: Instance, code: str, message: str) -> None:
     """It came up, and went before anybody used it: when the next does so too, that is as a climb that failed.
     One that stood for long shows that others can."""
     function = c.function_of(instance)
     if c.now_s - instance.used_s >= _LONGEST_BACKOFF_S:
         forgive(c, function)
         return
+    _leave_device(c, instance, code)
     function.misses += 1
     function.error = message
     if function.misses > _DEATHS_UNHEEDED:

@@ -44,7 +44,8 @@ def acquire(
                 _evict_at_once(c, node, need_bytes, short_bytes, keep, spare)
         elif short_bytes > 0:
             _evict_patiently(c, node, function, short_bytes, {*keep, *spare}, limit)
-    if not urgent:
+    if not urgent or (function.on_device and function.starved_at not in (None, node.id)):
+        # Loads of one function wait at several nodes: going from line to line it would never come to rest.
         node.patient[function.id] = None
     else:
         lines.join(c, node, function)

@@ -169,6 +169,9 @@ def advance(c: Context, function: Function) -> None:
     serving = function.active is not None and c.store.versions[function.active].live > 0
     if not (serving or replicas_wanted(c, function) > 0) or version.idle or version.leased:
         _switch(c, function, version)
+    elif function.starved_at is not None:
+        # Requests wait for memory to be served by the old one: each would take what the other waits for.
+        return
     elif not version.live and c.now_s >= function.retry_at_s:
         try:
             growth.grow(c, function, version, prime=True)
