@@ -39,7 +39,7 @@ def serve(
     token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
     memory: str = "4GB",
     give_way: bool = True,
-    files_root: Annotated[Path, Parameter(show=False)] = Path("/"),  # of the /proc and /sys that are read
+    files_root: Path = Path("/"),
     state_dir: Path | None = None,
     artifacts: str = "",
     environments: str = "20GB",
@@ -88,6 +88,8 @@ def serve(
     give_way
         Hold less while others on this machine, or in its control group, need some of that: what is idle goes,
         what is worth least first, and may come back when they have gone.
+    files_root
+        Where the /proc and /sys lie that tell what others need; a container may have its host's elsewhere.
     state_dir
         Where bundles and the database live. Default: ~/.local/state/glowplug
     artifacts
