@@ -77,6 +77,7 @@ def test_of_a_claim_check_nothing_is_predicted(tmp_path: Path) -> None:
         (["sparse:1024x4", "--workers", "1", "--budget", "1e-9"], "a budget of $1e-09; the fastest, serial"),
         (["sparse:1024x4", "--plan", "serial", "--channel", "pigeons"], "no channel 'pigeons'"),
         (["sparse:1024x4", "--plan", "pipeline", "--workers", "5"], "5 stages"),
+        (["sparse:1024x4", "--memory", "lots"], "--memory: 'lots' is not a size"),
         (["sparse:1024x4", "--on", "lambda"], "--on lambda needs --store"),
         (
             [
