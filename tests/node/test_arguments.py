@@ -364,5 +364,5 @@ def test_a_result_of_no_json_form_says_what_to_do() -> None:
     coroutine.close()
     with pytest.raises(GlowplugError, match="a range has no JSON form: make a list of it"):
         encode_result(range(3), "")
-    with pytest.raises(GlowplugError, match="a complex has no JSON form$"):
+    with pytest.raises(GlowplugError, match=r"a complex has no JSON form$"):
         encode_result(1j, "")
