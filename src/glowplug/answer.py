@@ -55,6 +55,7 @@ class Stream:
         self.close()
 
     def close(self) -> None:
+        """Gives up what has not come: a function that still yields is cancelled."""
         self._response.close()
 
     def answer(self) -> Answer:

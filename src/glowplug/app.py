@@ -50,7 +50,13 @@ class App:
         self._requirements = Requirements(lines, build_from_source=build_from_source)
 
     def model(self, cls: T | None = None, *, weights: Weights = None, **options: Unpack[Options]) -> Any:
-        """Declares a class with a model. See docs for the methods it may have: build, setup, example.
+        """Declares a class with a model, and returns it. Its methods:
+
+        - `build(self)` returns the torch module, its weights unset; with them it is `self.model`;
+        - `setup(self)` makes what else each process needs; there is one of the two at least;
+        - `example(self)` returns the arguments of one request, by name: deploy runs it, to learn what is used
+          when;
+        - each method marked with `glowplug.endpoint` is one that requests may call.
 
         `weights` is a path beside the source file, or a callable that returns a path or a state dict and
         runs where the function builds. `options` are those of glowplug.options.Options.

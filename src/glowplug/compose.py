@@ -15,10 +15,11 @@ from glowplug.control.driver import Driver
 from glowplug.control.journal_files import JournalWriter
 from glowplug.control.leases import LeaseTable
 from glowplug.control.state import ControlState
+from glowplug.control.status import node_statuses
 from glowplug.core.events import CommandFailed, Event, InstanceExited, NodeLost, StepLost
 from glowplug.core.ids import GatewayId, InstanceId
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
-from glowplug.core.specs import FunctionSpec
+from glowplug.core.specs import LEAST_MEMORY_BYTES, FunctionSpec
 from glowplug.engines.local import LocalEngine
 from glowplug.gateway.dispatching import GatewayDispatcher
 from glowplug.gateway.flight import Place
@@ -30,6 +31,7 @@ from glowplug.server.explaining import Explainer
 from glowplug.server.gateways.group import GatewayGroup
 from glowplug.server.logs import LogBook
 from glowplug.server.platform import LocalPlatform
+from glowplug.server.pressure import PressureWatch
 
 GATEWAY = GatewayId("http")
 
@@ -82,6 +84,12 @@ class System:
             )
             self.platform.deployments.on_known = self.group.know
         self._wires: Gateway | GatewayGroup = self.gateway if self.group is None else self.group
+        self.pressure: PressureWatch | None = None
+        if node.gives_way:
+            state, least_bytes = self.driver.state, control.environment_estimate_bytes + LEAST_MEMORY_BYTES
+            self.pressure = PressureWatch(
+                Path(node.files_root), least_bytes, lambda: node_statuses(state), self.driver.post, clock
+            )
         self.calls = CallDesk(state_dir / "calls.db", calls, GatewayDispatcher(self.gateway), clock)
         self.http = HttpGateway(self.gateway, self.platform, self.calls)
 
@@ -89,6 +97,8 @@ class System:
         """Starts the node and brings back every deployed function. Raises Unavailable."""
         self.driver.start()
         await self.engine.start()
+        if self.pressure is not None:
+            self.pressure.start()
         self.platform.deployments.restore()
         await self.calls.start()
 
@@ -99,6 +109,8 @@ class System:
     async def close(self) -> None:
         """Ends everything. In-flight requests are the gateway's to drain before."""
         await self.calls.close()
+        if self.pressure is not None:
+            await self.pressure.close()
         if self.group is not None:
             await self.group.close()
         await self.gateway.close()

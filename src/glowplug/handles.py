@@ -35,12 +35,14 @@ class Handle:
 
     @property
     def endpoint(self) -> str:
+        """Its name."""
         return self.spec.name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.call(*args, **kwargs)
 
     def local(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer as of one request, by this process. Raises what the function raises."""
         return answer_one(self.call, self.spec, self._bound(args, kwargs))
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:

@@ -20,7 +20,7 @@ from glowplug.core.ids import FunctionId
 from glowplug.core.settings import CallSettings
 
 QUICK = CallSettings(backoff_s=0.005, max_backoff_s=0.02)
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 def failure(code: str, ran: bool = True) -> Outcome:
@@ -103,7 +103,7 @@ async def office(
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * WAIT_S):
             await scenario()
 
     uvloop.run(bounded())

@@ -13,7 +13,7 @@ import pytest
 from glowplug.calls.commits import GroupCommit
 from glowplug.core.errors import QueueFull, Unavailable
 
-from .fakes import run
+from .fakes import WAIT_S, run
 
 
 def inserts(number: int) -> Callable[[sqlite3.Connection], int]:
@@ -43,10 +43,10 @@ def test_what_comes_while_one_group_is_written_goes_together(tmp_path: Path) -> 
 
         def wait(connection: sqlite3.Connection) -> None:
             held.set()
-            let_go.wait(30)
+            let_go.wait(WAIT_S)
 
         first = writer.submit(wait)
-        await asyncio.to_thread(held.wait, 30)
+        await asyncio.to_thread(held.wait, WAIT_S)
         others = [writer.submit(inserts(number)) for number in range(100)]
         let_go.set()
         await first

@@ -144,6 +144,22 @@ def test_a_file_that_is_none_is_told_at_once(tmp_path: Path) -> None:
         CallStore(tmp_path / "calls.db", CallSettings())
 
 
+def test_a_damaged_record_is_told_and_nothing_else_ends(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with office(tmp_path) as o:
+            o.functions.by_default = None
+            call = await o.spawn()
+        with sqlite3.connect(tmp_path / "calls.db") as disk:
+            disk.execute("UPDATE calls SET record=CAST(substr(record, 1, 20) AS BLOB)")
+        async with office(tmp_path) as o:
+            with pytest.raises(NoSpace, match="not taken up"):
+                await o.spawn()
+            with pytest.raises(NoSpace, match="the record of a call is damaged"):
+                await o.desk.find(call.id, 0.0)
+
+    run(scenario)
+
+
 def test_collecting_gives_space_back(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with office(tmp_path) as o:

@@ -117,7 +117,7 @@ def test_errors_are_shown_and_watching_goes_on(
             loop.call_soon_threadsafe(again.set)
 
         watching = asyncio.create_task(deploy_and_watch([source], deploy))
-        await asyncio.wait_for(again.wait(), 20)
+        await asyncio.wait_for(again.wait(), 120)
         watching.cancel()
 
     asyncio.run(scenario())

@@ -17,6 +17,8 @@ import pytest
     [
         (["deploy"], "glowplug deploy app.py"),
         (["undeploy"], "glowplug undeploy embedder"),
+        (["scale", "f", "1.5"], "1.5 is not a whole number"),
+        (["serve", "--gateways", "1.5"], "--gateways: 1.5 is not a whole number"),
         (["serve", "--port", "99999"], "--port"),
         (["serve", "--threads", "-3"], "--threads"),
         (["serve", "--log-level", "loud"], "--log-level"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,9 +14,8 @@ import numpy as np
 import pytest
 import uvloop
 
-from glowplug.answer import parse_server_timing
 from glowplug.client import Client
-from glowplug.core.bodies import EVENTS, JSON, LINES, NPY, SAFETENSORS, decode_result, encode_arguments
+from glowplug.core.bodies import EVENTS, JSON, LINES, NPY
 from glowplug.core.errors import (
     InvalidArguments,
     InvalidName,
@@ -277,80 +275,9 @@ def test_nothing_there_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None
         client.functions()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "content_type", "body"),
-    [
-        (None, JSON, b"{}"),
-        ("hi", JSON, b'"hi"'),
-        ({"a": 1, "b": np.array([[1, 2]])}, JSON, b'{"a":1,"b":[[1,2]]}'),
-        ({"a": np.float32(0.5)}, JSON, b'{"a":0.5}'),
-    ],
-)
-def test_arguments_become_bodies(arguments: object, content_type: str, body: bytes) -> None:
-    assert encode_arguments(arguments) == (content_type, body)
-
-
-def test_what_has_no_json_form_is_named() -> None:
-    with pytest.raises(InvalidArguments, match="object has no JSON form"):
-        encode_arguments({"a": object()})
-    with pytest.raises(InvalidArguments, match="cannot be sent"):
-        encode_arguments(np.array([object()]))
-
-
-def test_results_are_decoded_by_their_type() -> None:
-    stream = io.BytesIO()
-    np.save(stream, np.eye(2))
-    np.testing.assert_array_equal(decode_result(NPY, stream.getvalue()), np.eye(2))
-    assert decode_result("text/plain; charset=utf-8", "hé".encode()) == "hé"
-    assert decode_result("application/pdf", b"%PDF") == b"%PDF"
-    header = b'{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"__metadata__":{"a":"b"}}'
-    body = len(header).to_bytes(8, "little") + header + np.array([1, 2], np.float32).tobytes()
-    (array,) = decode_result(SAFETENSORS, body).values()
-    np.testing.assert_array_equal(array, np.array([1, 2], np.float32))
-
-
-def test_server_timing_is_read_back() -> None:
-    assert parse_server_timing("queue;dur=1.5, compute;desc=x;dur=2") == {"queue": 0.0015, "compute": 0.002}
-    assert parse_server_timing("") == {}
-
-
 def test_a_trace_that_is_kept_no_more_has_a_name() -> None:
     def use(client: Client, house: House) -> None:
         with pytest.raises(UnknownRequest, match="request 7 is not among the last"):
             client.trace(7)
 
     with_client(use)
-
-
-def test_a_call_is_waited_for_while_its_server_is_started_again() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with Client(url) as client:
-            got = pool.submit(client.spawned("c").get, 60.0)
-            asked(server).close()  # killed before it answered
-            with asked(server) as started_again:
-                started_again.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
-                started_again.sendall(b"content-length: 2\r\n\r\n42")
-                assert got.result() == 42
-
-
-def test_a_call_whose_server_stays_away_says_so() -> None:
-    server = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    with Client(url) as client, ThreadPoolExecutor(1) as pool:
-        got = pool.submit(client.spawned("c").get, 0.5)
-        asked(server).close()
-        server.close()
-        with pytest.raises(Unavailable):
-            got.result()
-        with pytest.raises(Unavailable, match="nothing answers"):
-            client.spawned("c").get()
-
-
-def asked(server: socket.socket) -> socket.socket:
-    """The connection of a client that has sent its question."""
-    connection, _ = server.accept()
-    said = b""
-    while b"\r\n\r\n" not in said:
-        said += connection.recv(4096)
-    return connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from glowplug.control.records import key_of
 from glowplug.control.state import ControlState
@@ -22,6 +23,7 @@ from glowplug.core.events import (
 )
 from glowplug.core.ids import NodeId
 from glowplug.core.specs import NodeSpec
+from tests.control.mishaps import Mishaps
 from tests.control.world import NODE, World
 
 OTHER_NODE = NodeId("there")
@@ -34,20 +36,21 @@ TOLD_ONCE = (
 """Events that name a command, a request or an instance by a number that is not given again."""
 
 
-class CommonRules(RuleBasedStateMachine):
+class CommonRules(Mishaps, RuleBasedStateMachine):
     """`exact` is false once something was measured or shrank that the ledger could not refuse."""
 
     world: World
     budget_bytes: int
     exact = True
 
-    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely)
-    def join(self, node: NodeId, sure: bool) -> None:
+    @rule(node=st.sampled_from([NODE, OTHER_NODE]), sure=rarely, small=rarely)
+    def join(self, node: NodeId, sure: bool, small: bool) -> None:
         if not sure:
             return
         if node in self.world.state.nodes:
             self.world.lose_node(node)
-        self.world.post(NodeJoined(self.node_spec(node)))
+        spec = self.node_spec(node)
+        self.world.post(NodeJoined(replace(spec, budget_bytes=1000) if small else spec))
 
     def node_spec(self, node: NodeId) -> NodeSpec:
         return NodeSpec(node, self.budget_bytes)

@@ -164,6 +164,23 @@ def test_a_load_that_fails_pauses_its_device_and_another_takes_over() -> None:
     assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s == 0
 
 
+@pytest.mark.parametrize("scheduling", ["finish-first", "lb", "mqfq-sticky"])
+def test_who_waits_for_an_environment_that_fails_twice_is_told_and_the_load_is_given_up(
+    scheduling: str,
+) -> None:
+    world = world_of(1000, scheduling=scheduling)
+    deploy(world, model("f"))
+    request = world.ask("f")
+    for _ in range(2):
+        (climb,) = world.engine.pending
+        world.engine.fail(climb)
+    assert refusal(world).message == "bad luck"
+    assert world.outcome(request) == "unavailable"
+    assert not world.engine.pending, "nobody waits for it any more"
+    world.advance(1.0)
+    world.answer(world.ask("f"))
+
+
 @pytest.mark.parametrize(
     ("code", "longest_s"), [("worker_died", 0.5), ("function_failed", 0.5), ("device_failed", 8.0)]
 )

@@ -8,7 +8,7 @@ import pytest
 
 from glowplug.control.driver import Driver
 from glowplug.control.engine import GatewayCommand
-from glowplug.control.journal import ReplayReport, replay_segment
+from glowplug.control.journal import ReplayReport, frame, payloads, replay_segment
 from glowplug.control.journal_files import JournalWriter, replay, segment_paths
 from glowplug.control.state import ControlState
 from glowplug.core.commands import Dispatch, Reject
@@ -84,6 +84,21 @@ def test_a_journal_without_a_whole_snapshot_is_empty() -> None:
     report = ReplayReport()
     assert replay_segment("x", b"\x00\x01", report) is None
     assert report.segments == 0
+
+
+@pytest.mark.parametrize("what", ["snapshot", "entry"])
+def test_a_segment_of_another_version_is_left_out(tmp_path: Path, what: str) -> None:
+    journal_of(busy_world(), tmp_path)
+    (path,) = segment_paths(tmp_path)
+    events = replay(tmp_path).events
+    snapshot, *entries = payloads(path.read_bytes())
+    if what == "snapshot":
+        snapshot = snapshot.replace(b"value-per-byte", b"value-per-bite")
+    else:
+        entries[-1] = entries[-1].replace(b"LeaseReport", b"LeaseRepost")
+    (tmp_path / "journal-00000000.gpj").write_bytes(b"".join(map(frame, (snapshot, *entries))))
+    report = replay(tmp_path)
+    assert (report.events, report.segments, report.foreign) == (events, 1, 1)
 
 
 def test_another_decision_is_a_mismatch(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from glowplug.control import placement
-from glowplug.core.commands import Climb, Command, Descend
-from glowplug.core.events import NodeJoined
+from glowplug.control import growth, placement
+from glowplug.core.commands import Climb, Command, Descend, SetTimer, Target
+from glowplug.core.events import NodeJoined, PressureChanged
 from glowplug.core.ids import NodeId
 from glowplug.core.specs import NodeSpec
 from tests.control.world import NODE, World, spec
@@ -99,3 +99,59 @@ def test_nodes_are_opened_one_at_a_time() -> None:
     for name in ("third", "fourth", "fifth"):
         world.ask(name)
     assert len(_environments(world.commands[before:])) == 1
+
+
+def _left_behind(*others: NodeId) -> World:
+    """Of `first` nothing is left but its weights, at the first node; the others are as empty as can be beside
+    the environment."""
+    world = World(budget_bytes=3000)
+    number = world.parked(spec("first"))
+    world.engine.exit(Target("instance", NODE, str(number)))
+    for other in others:
+        world.post(NodeJoined(NodeSpec(other, 30_000, 2)))
+    c, version = world.state.context, world.state.context.store.versions[spec("first").version]
+    for other in others:
+        function = c.store.functions[spec("first").function]
+        growth.ensure_environment(c, c.store.nodes[other], function, version)
+    for command in c.out:
+        if isinstance(command, SetTimer):
+            world.timers[command.key] = command.at_s
+        else:
+            world.engine.submit(command)
+    c.out.clear()
+    world.engine.answer_all()
+    assert len(c.store.environments[version.spec.environment_key]) == 1 + len(others)
+    return world
+
+
+def test_weights_that_lie_in_memory_draw_workers_to_their_node() -> None:
+    """Elsewhere is more room, and they would have to be read again, and held twice."""
+    world = _left_behind(OTHER)
+    before = len(world.commands)
+    world.ask("first")
+    (climb,) = [c for c in world.commands[before:] if isinstance(c, Climb)]
+    assert (climb.target.node, climb.cached) == (NODE, True)
+
+
+def test_weights_are_found_among_many_nodes() -> None:
+    """Also where the function's homes are others, and the turn is at others."""
+    world = _left_behind(*(NodeId(f"n{number}") for number in range(30)))
+    c = world.state.context
+    version = c.store.versions[spec("first").version]
+    environments = c.store.environments[version.spec.environment_key]
+    environments[NODE] = environments.pop(NODE)  # not among the first that are looked at
+    c.store.homes[version.spec.function] = [NodeId(f"n{number}") for number in range(4)]
+    for _ in c.store.node_order:
+        c.store.events += 1
+        chosen = placement.choose(c, version)
+        assert chosen is not None
+        assert chosen.id == NODE
+
+
+def test_weights_that_go_draw_nobody() -> None:
+    world = _left_behind(OTHER)
+    world.post(PressureChanged(NODE, 300))
+    c = world.state.context
+    chosen = placement.choose(c, c.store.versions[spec("first").version])
+    assert chosen is not None
+    assert chosen.id == OTHER

@@ -41,14 +41,19 @@ def test_a_pre_load_that_fails_pauses_and_requests_do_not(crash: bool) -> None:
     assert world.outcome(request) == "done"
 
 
-def test_a_paused_function_is_tried_again_later_and_later() -> None:
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_paused_function_is_tried_again_later_and_later(loaded: bool) -> None:
     world = preloading_world()
     tried = []
     for _ in range(200):
         for number, command in list(world.engine.pending.items()):
             if isinstance(command, Climb) and command.target.kind == "instance":
                 tried.append(world.clock.now_s)
-                world.engine.fail(number, "function_failed", "it raised", permanent=False)
+                if loaded:
+                    world.engine.succeed(number)
+                    world.engine.exit(command.target)
+                else:
+                    world.engine.fail(number, "function_failed", "it raised", permanent=False)
             elif number in world.engine.pending:
                 world.engine.succeed(number)
         world.advance(1.0)

@@ -22,11 +22,11 @@ from glowplug.core.events import (
     ScaleRequested,
     Undeployed,
 )
-from glowplug.core.ids import FunctionId, GatewayId, VersionId
+from glowplug.core.ids import FunctionId, GatewayId, NodeId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, EndpointSpec
-from tests.control.rules import rarely
+from tests.control.rules import OTHER_NODE, rarely
 from tests.control.scenes import Scenes, gateways, names
 from tests.control.world import FACTS, NODE, World, spec
 from tests.depth import examples
@@ -42,22 +42,23 @@ HUGE = BundleFacts(weight_bytes=500, staged_bytes=90, parked_bytes=90, peak_byte
 
 
 def declared(name: str, version: int) -> Any:
-    """`c` has packages of its own. Version 4 of each is an odd one."""
+    """`c` has packages of its own, and so has `a` from version 5 on. Version 4 of each is an odd one."""
+    own = "p" if name == "c" else "q" if name == "a" and version == 5 else ""
     return spec(
         name,
         str(version),
-        environment="shared" if name != "c" else "own",
-        packages="p" if name == "c" else "",
+        environment=f"own {own}" if own else "shared",
+        packages=own,
         memory_bytes=4000 if name == "a" and version == 4 else 700,
         max_queue=0 if name == "b" and version == 4 else 3,
         max_workers={"a": 1, "b": 2, "c": 3}[name],
         target_concurrency=2 if name == "b" and version != 1 else 1,
         priority={"a": "interactive", "b": "batch", "c": "background"}[name],
         endpoints=(EndpointSpec("e", max_batch=4 if name == "c" and version == 3 else 1),),
-        min_workers=1 if name == "c" and version == 2 else 0,
+        min_workers={"c2": 1, "c5": 2}.get(f"{name}{version}", 0),
         prewarm={1: "none" if name == "a" else "fixed", 4: "histogram"}.get(version, "auto"),
-        preload={"b3": "always", "c4": "never"}.get(f"{name}{version}", "auto"),
-        pin=name == "b" and version == 2,
+        preload={"b3": "always", "c4": "never", "b5": "always"}.get(f"{name}{version}", "auto"),
+        pin=name == "b" and version in (2, 5),
         keep_warm_s=20.0,
         timeout_s=20.0,
     )
@@ -176,11 +177,14 @@ class Machine(Scenes):
             if request in gateways[name].running:
                 gateways[name].finish(request, ok=False)
 
-    @rule(budget_bytes=st.sampled_from([1500, 3300, 3300]))
-    def press(self, budget_bytes: int) -> None:
+    @rule(
+        node=st.sampled_from([NODE, NODE, OTHER_NODE]),
+        budget_bytes=st.sampled_from([0, 1500, 3300, 3300, 3300]),
+    )
+    def press(self, node: NodeId, budget_bytes: int) -> None:
         self.exact = False
-        if NODE in self.world.state.nodes:
-            self.world.post(PressureChanged(NODE, budget_bytes))
+        if node in self.world.state.nodes:
+            self.world.post(PressureChanged(node, budget_bytes))
 
     @rule(data=st.data(), held_bytes=st.integers(1, 1200))
     def measure(self, data: st.DataObject, held_bytes: int) -> None:

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from glowplug.core.events import Deployed, ScaleRequested, Undeployed
-from glowplug.core.ids import FunctionId
+from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested, Undeployed
+from glowplug.core.ids import FunctionId, VersionId
+from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, PartFacts
 from tests.control.rules import rarely
-from tests.control.test_random_events import Machine, durations
+from tests.control.test_random_events import Machine, durations, steps
 from tests.control.world import spec
 from tests.depth import examples
 
@@ -46,6 +47,9 @@ def gang(name: str, version: int) -> Any:
         workers={"g": 3, "h": 4, "i": 2}[name],
         max_queue=5,
         max_workers=2 if name == "i" else 1,
+        min_workers=1 if version == 2 else 0,
+        preload="always" if version == 3 else "auto",
+        priority="batch" if name == "h" else "interactive",
         keep_warm_s=10.0,
         timeout_s=20.0,
     )
@@ -66,6 +70,14 @@ class Gangs(Machine):
     @rule(name=gangs, replicas=st.integers(0, 2))
     def scale_gang(self, name: str, replicas: int) -> None:
         self.world.post(ScaleRequested(FunctionId(f"{name}.default"), replicas))
+
+    @rule(name=gangs, version=st.integers(1, 3))
+    def roll_gang_back(self, name: str, version: int) -> None:
+        self.world.post(RollbackRequested(FunctionId(f"{name}.default"), VersionId(f"{name}-v{version}")))
+
+    @rule(name=gangs, step=steps, up=st.booleans())
+    def move_gang(self, name: str, step: Step, up: bool) -> None:
+        self.move(name, step, up)
 
     @rule(name=gangs, sure=rarely)
     def undeploy_gang(self, name: str, sure: bool) -> None:

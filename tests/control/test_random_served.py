@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from glowplug.cli.serve import control_settings
-from glowplug.core.events import Deployed, ScaleRequested, Undeployed
-from glowplug.core.ids import FunctionId, GatewayId
+from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested, Undeployed
+from glowplug.core.ids import FunctionId, GatewayId, VersionId
+from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, EndpointSpec
 from tests.control.device_rules import CAPACITY_BYTES, DeviceRules
 from tests.control.mortal_gateway import MortalGateway
 from tests.control.rules import rarely
-from tests.control.test_random_events import durations
+from tests.control.test_random_events import durations, steps
 from tests.control.test_random_gangs import Gangs
 from tests.control.test_random_preloads import Preloading
 from tests.control.world import FACTS, spec
@@ -51,6 +52,9 @@ def declared(name: str, version: int) -> Any:
         max_workers={"d": 3, "e": 1}[name],
         endpoints=(EndpointSpec("e", max_batch=3 if name == "d" else 1),),
         min_workers=1 if version == 2 else 0,
+        preload={"d4": "always", "e4": "never"}.get(f"{name}{version}", "auto"),
+        pin=name == "d" and version == 4,
+        priority="batch" if name == "e" else "interactive",
         keep_warm_s=20.0,
         timeout_s=20.0,
     )
@@ -89,9 +93,17 @@ class Served(DeviceRules, Gangs, Preloading):
         self.exact = False
         super().wait_in_context(device, held_bytes)
 
-    @rule(name=on_devices, version=st.integers(1, 3), facts=st.sampled_from([None, FACTS]))
+    @rule(name=on_devices, version=st.integers(1, 4), facts=st.sampled_from([None, FACTS]))
     def deploy_on_devices(self, name: str, version: int, facts: BundleFacts | None) -> None:
         self.world.post(Deployed(declared(name, version), facts))
+
+    @rule(name=on_devices, version=st.integers(1, 4))
+    def roll_back_on_devices(self, name: str, version: int) -> None:
+        self.world.post(RollbackRequested(FunctionId(f"{name}.default"), VersionId(f"{name}-v{version}")))
+
+    @rule(name=on_devices, step=steps, up=st.booleans())
+    def move_on_devices(self, name: str, step: Step, up: bool) -> None:
+        self.move(name, step, up)
 
     @rule(name=on_devices, sure=rarely)
     def undeploy_on_devices(self, name: str, sure: bool) -> None:

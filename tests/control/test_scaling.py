@@ -29,6 +29,83 @@ def test_min_workers_are_kept_parked_and_primed(world: World) -> None:
     assert len(world.state.context.store.instances) == 2
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_die_as_soon_as_they_are_parked_are_forked_later_and_later(
+    world: World, workers: int
+) -> None:
+    world.deploy(spec(min_workers=workers, max_workers=workers))
+    assert 2 < deaths(world, 120) < 20
+    world.answer(world.ask())
+    world.advance(1.0)
+    world.engine.answer_all()
+    assert len(world.state.context.store.instances) == workers, "what has answered shows that others can"
+
+
+def test_a_deploy_does_not_wait_for_the_pause_of_the_version_before(world: World) -> None:
+    world.deploy(spec(min_workers=1))
+    deaths(world, 120)
+    assert not world.state.context.store.instances
+    world.deploy(spec(version="2", min_workers=1))
+    world.engine.answer_all()
+    assert len(world.state.context.store.instances) == 1
+
+
+def test_a_worker_that_stood_for_long_is_replaced_at_once(world: World) -> None:
+    world.deploy(spec(min_workers=1))
+    for _ in range(5):
+        world.engine.answer_all()
+        world.advance(100.0)
+        assert deaths(world, 0) == 1
+
+
+def test_a_worker_more_that_cannot_climb_is_not_tried_without_end_while_requests_wait(world: World) -> None:
+    world.deploy(spec(max_workers=2))
+    for _ in range(8):
+        world.ask()
+    while not world.gateway.running:
+        world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.succeed(next(n for n, c in world.engine.pending.items() if isinstance(c, Climb)))
+    assert failures(world) == 2, "one that a request was sent to, and one for all that wait"
+    assert len(world.gateway.waiting) > 1
+    world.advance(1.0)
+    assert 1 <= failures(world) <= 13, "each request has two chances"
+
+
+def failures(world: World) -> int:
+    """How many climbs fail, one after another in no time, until none is left."""
+    for count in range(100):
+        if not world.engine.pending:
+            return count
+        world.engine.fail(next(iter(world.engine.pending)))
+    return 100
+
+
+def test_a_zygote_that_does_not_stand_is_not_asked_for_without_end(world: World) -> None:
+    world.parked(spec())
+    request = world.ask()
+    world.post(ClimbRequested(F, Step.STAGED))
+    climbs = 0
+    while world.engine.pending and climbs < 100:
+        world.engine.succeed(next(iter(world.engine.pending)))
+        for target in [target for target in world.engine.up if target.kind == "version"]:
+            world.engine.exit(target)
+        climbs += 1
+    assert climbs < 10
+    world.answer(request)
+
+
+def deaths(world: World, seconds: int) -> int:
+    """As many as there are in that time, when each worker dies where it is parked."""
+    count = 0
+    for _ in range(seconds + 1):
+        world.engine.answer_all()
+        for target in [target for target in world.engine.up if target.kind == "instance"]:
+            world.engine.exit(target)
+            count += 1
+        world.advance(1.0 if seconds else 0.0)
+    return count
+
+
 def test_scaling_up_and_down(world: World) -> None:
     world.deploy(spec())
     world.post(ScaleRequested(F, 3))

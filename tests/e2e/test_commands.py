@@ -17,7 +17,7 @@ pytest.importorskip("torch", reason="pip install 'glowplug[torch]'")
 
 def glowplug(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "glowplug", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
 
 
 def lacking() -> set[str]:

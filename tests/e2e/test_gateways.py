@@ -19,9 +19,9 @@ import httpx
 import pytest
 from prometheus_client import parser
 
-from glowplug.bench.systems.processes import children, named
+from glowplug.bench.systems.processes import children, descendants, named
 from glowplug.server.gateways.process import NAME
-from tests.e2e.conftest import APPS, WAIT_S, Door, Server, alive, all_gone, serving, until
+from tests.e2e.conftest import APPS, GRACE, WAIT_S, Door, Server, alive, all_gone, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
@@ -32,7 +32,7 @@ TWO = ("--gateways", "2")
 
 @pytest.fixture(scope="module")
 def two(make_folder: Callable[[], Path]) -> Iterator[Server]:
-    with serving(make_folder(), options=TWO) as found:
+    with serving(make_folder(), options=(*TWO, *GRACE)) as found:
         found.deploy_some(APPS / "gates.py", "add", "wait", "narrow", "chatter", "variable")
         found.deploy_some(APPS / "several.py", "count", "count_slowly", "flood")
         yield found
@@ -298,7 +298,9 @@ def test_again_and_again_under_load(two: Server) -> None:
 
 def test_the_agent_is_killed(two: Server) -> None:
     """Every worker is gone, for both gateways, and comes again for both."""
+    old = [two.agent_pid, *descendants(two.agent_pid)]
     os.kill(two.agent_pid, signal.SIGKILL)
+    until(lambda: all_gone(old), "nothing of it runs")
     until(lambda: two.http.get("/readyz").status_code == 200, "there is another")
     for gateway in (OWN, BESIDE):
         with client_at(two, gateway) as client:

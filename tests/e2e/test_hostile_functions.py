@@ -111,7 +111,7 @@ def test_one_that_writes_garbage_to_its_sockets(town: Server, what: str) -> None
 def test_one_that_is_in_a_thread(town: Server, how: str) -> None:
     """As much is done about it, and the next worker answers."""
     with pytest.raises(GlowplugError) as raised:
-        town.client.invoke("amid", {"how": how})
+        town.client.invoke("amid", {"how": how}, timeout_s=2)
     assert raised.value.status in (500, 502, 504)
     until(lambda: town.client.describe("amid").in_flight == 0, "its worker is gone")
     assert town.client.invoke("amid", {"how": "not"}) == "not"

@@ -62,22 +62,43 @@ def load_of(caller: Caller, rng: Rng) -> Load:
     return Load(RATE, rng, send)
 
 
+def planned() -> list[tuple[float, Victim | tuple[str, str]]]:
+    """What is done after how long a pause: one of a kind is killed, or a function sent down to a step."""
+    rng = rng_for(SEED, 0)
+    return [
+        (
+            rng.uniform(0.0, GAP_S),
+            (f"f{rng.randrange(FUNCTIONS)}", rng.choice(("local", "imported", "staged")))
+            if rng.random() < 0.3
+            else rng.choice(KILLED),
+        )
+        for _ in range(DEEDS)
+    ]
+
+
+async def there(ground: Ground, kind: Victim) -> list[int]:
+    """Processes of that kind, as soon as there are some: it is called for again and again."""
+    async with asyncio.timeout(WAIT_S):
+        while not (found := ground.victims(kind)):
+            await asyncio.sleep(0.05)
+    return found
+
+
 async def played(ground: Ground) -> tuple[list[Outcome], Counter[str]]:
     """What calls came to, the last of them after all bad luck, and what was done to functions."""
-    rng, deeds = rng_for(SEED, 0), Counter[str]()
+    rng, deeds = rng_for(SEED, 2), Counter[str]()
     caller, client = Caller(ground.address), ground.client
     load = load_of(caller, rng_for(SEED, 1))
     assert client is not None
     try:
         load.start()
-        for _ in range(DEEDS):
-            await asyncio.sleep(rng.uniform(0.0, GAP_S))
-            if rng.random() < 0.3:
-                name, step = f"f{rng.randrange(FUNCTIONS)}", rng.choice(("local", "imported", "staged"))
-                await asyncio.to_thread(client.descend, name, step)
+        for pause_s, deed in planned():
+            await asyncio.sleep(pause_s)
+            if isinstance(deed, tuple):
+                await asyncio.to_thread(client.descend, *deed)
                 deeds["sent down"] += 1
-            elif victims := ground.victims(kind := rng.choice(KILLED)):
-                deeds[kind] += ground.kill(rng.choice(victims))
+            else:
+                deeds[deed] += ground.kill(rng.choice(await there(ground, deed)))
         async with asyncio.timeout(WAIT_S):
             while not (await asyncio.to_thread(client.info))["preload"]["started"]:
                 await asyncio.sleep(GAP_S)

@@ -54,10 +54,11 @@ from glowplug.gateway.platform import (
     SecretName,
 )
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+from tests.workers import Handler, serve
 
 GATEWAY = GatewayId("g")
 ECHO = FunctionId("echo.default")
-Handler = Callable[[WorkerEndpoint, Incoming], None]
+WAIT_S = 60.0
 
 
 def echo(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
@@ -97,7 +98,7 @@ class FakeControl:
         self.gateway.on_command(Reject(number, request, GATEWAY, code, f"because {code}", retry_after_s))
 
     def lend(self, instance: InstanceId, function: FunctionId = ECHO, slots: int = 1) -> None:
-        expires_s = time.time() + 60
+        expires_s = time.time() + 2 * WAIT_S
         number = CommandId(next(self._ids))
         self.gateway.on_command(Lease(number, GATEWAY, function, instance, slots, expires_s))
 
@@ -199,7 +200,7 @@ class House:
     def __init__(self, settings: GatewaySettings) -> None:
         self.control = FakeControl()
         self.platform = FakePlatform()
-        self.functions = {ECHO: FunctionInfo(("main", "other"), timeout_s=20.0)}
+        self.functions = {ECHO: FunctionInfo(("main", "other"), timeout_s=WAIT_S)}
         self.gateway = Gateway(
             GATEWAY, settings, leases=LeaseTable(GATEWAY), known=self.functions.get,
             post=self.control.post, clock=time.time,
@@ -227,20 +228,8 @@ class House:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(5)
+            thread.join(WAIT_S)
             assert not thread.is_alive()
-
-
-def serve(sock: socket.socket, handle: Handler) -> None:
-    endpoint = WorkerEndpoint(sock)
-    try:
-        while (incoming := endpoint.receive()) is not None:
-            handle(endpoint, incoming)
-            del incoming
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-    finally:
-        endpoint.close()
 
 
 @asynccontextmanager
@@ -251,7 +240,9 @@ async def running(
     **changes: object,
 ) -> AsyncIterator[House]:
     """With a folder `calls_in` it takes spawned calls, and keeps them there."""
-    settings = msgspec.structs.replace(settings or GatewaySettings(report_every_s=0.01, drain_s=5), **changes)
+    settings = msgspec.structs.replace(
+        settings or GatewaySettings(report_every_s=0.01, drain_s=WAIT_S), **changes
+    )
     house = House(settings)
     sock = socket.create_server(("127.0.0.1", 0))
     house.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -268,8 +259,8 @@ async def running(
     serving = asyncio.create_task(server._serve([sock]))
     try:
         async with (
-            httpx.AsyncClient(base_url=house.url, timeout=60, verify=False) as house.http,
-            asyncio.timeout(120),
+            httpx.AsyncClient(base_url=house.url, timeout=WAIT_S, verify=False) as house.http,
+            asyncio.timeout(2 * WAIT_S),
         ):
             yield house
     finally:

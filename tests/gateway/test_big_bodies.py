@@ -16,7 +16,7 @@ from glowplug.transport.shared_memory import KEPT_BYTES, THRESHOLD_BYTES
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
 from .fakes import ECHO, House, running
-from .test_hostile_clients import Raw, code
+from .raw import Raw, code
 
 SECRET = b"Cookie: a-secret-of-the-client\r\n"
 BIG = 600_000

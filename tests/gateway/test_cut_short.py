@@ -14,7 +14,7 @@ from glowplug.core.ids import InstanceId
 from glowplug.transport import worker_side
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
-from .fakes import ECHO, House, echo, run
+from .fakes import ECHO, WAIT_S, House, echo, run
 
 
 def test_a_worker_that_dies_under_a_lease_is_a_502_and_lent_no_more() -> None:
@@ -44,7 +44,7 @@ def test_a_client_that_leaves_cancels_its_request(leased: bool) -> None:
 
         def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
             runs.set()
-            hold.wait(10)
+            hold.wait(WAIT_S)
             endpoint.error(incoming.request, "cancelled", "it was cancelled")
 
         instance = house.start_worker(slow, lend=True) if leased else None
@@ -72,7 +72,7 @@ def test_one_that_waits_behind_another_is_dropped_without_force(monkeypatch: pyt
 
         def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
             seen.append(bytes(incoming.body))
-            hold.wait(10)
+            hold.wait(WAIT_S)
             echo(endpoint, incoming)
 
         instance = house.start_worker(slow)
@@ -104,7 +104,7 @@ def test_a_worker_that_dies_takes_only_what_it_had_begun_with_it() -> None:
         go = threading.Event()
 
         def die(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
-            go.wait(10)
+            go.wait(WAIT_S)
             raise BrokenPipeError
 
         instance = house.start_worker(die)
@@ -149,14 +149,19 @@ def test_one_that_a_dead_worker_never_began_is_asked_for_again_once() -> None:
 
 def test_the_deadline_of_a_leased_request_is_the_gateways_to_watch() -> None:
     async def scenario(house: House) -> None:
-        hold = threading.Event()
+        hold, runs = threading.Event(), threading.Event()
 
         def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
-            hold.wait(10)
+            runs.set()
+            hold.wait(WAIT_S)
             endpoint.error(incoming.request, "cancelled", "it was cancelled")
 
         instance = house.start_worker(slow, lend=True)
-        answer = await house.http.post("/function/echo", headers={"x-glowplug-timeout": "0.05"})
+        asked = asyncio.create_task(house.http.post("/function/echo", headers={"x-glowplug-timeout": "1000"}))
+        while not runs.is_set():
+            await asyncio.sleep(0)
+        house.gateway.deadlines._clock = lambda: house.gateway.clock() + 1001
+        answer = await asked
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_passed")
         (cancelled,) = await house.control.seen(RequestCancelled)
         assert cancelled.instance == instance  # type: ignore[attr-defined]

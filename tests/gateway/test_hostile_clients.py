@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
-import threading
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -14,74 +10,14 @@ import uvloop
 
 from glowplug.gateway import front, guarded, queries
 from glowplug.gateway.front import Front
-from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
 from .fakes import House, running
-
-HEAD = b"POST /function/echo HTTP/1.1\r\nHost: localhost\r\n"
-GOOD = HEAD + b"Content-Length: 2\r\n\r\nok"
-
-
-def run(scenario: Callable[[House], Awaitable[None]], **changes: object) -> None:
-    """Whatever a scenario did, the next client is answered, and no connection or task is left."""
-
-    async def whole() -> None:
-        async with running(**changes) as house:  # type: ignore[arg-type]
-            worker = house.start_worker(lend=True)
-            house.control.on_arrived = lambda event: house.control.dispatch(event.request, worker)
-            await house.http.get("/livez")
-            tasks = len(asyncio.all_tasks())
-            await scenario(house)
-            assert (await house.http.post("/function/echo", content=b"still")).content == b"still"
-            while house.gateway.connected > 1 or len(asyncio.all_tasks()) > tasks:
-                await asyncio.sleep(0.005)
-            assert house.gateway.active == 0
-            assert len(house.gateway.deadlines) == 0
-
-    uvloop.run(whole())
-
-
-class Raw:
-    """A client that sends exactly what it is told."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def connect(cls, house: House) -> Raw:
-        return cls(*await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1])))
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def answer(self) -> tuple[int, bytes]:
-        """The next answer's status and body."""
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        length = next(
-            (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")), b":0"
-        )
-        return int(head.split()[1]), await self.reader.readexactly(int(length.partition(b":")[2]))
-
-    async def closed(self) -> bytes:
-        """What still comes until the connection closes."""
-        found = b""
-        try:
-            while data := await self.reader.read(65536):
-                found += data
-        except ConnectionResetError:
-            pass
-        self.writer.close()
-        return found
+from .raw import GOOD, HEAD, Raw, code, run
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "_SWEEP_S", 0.01)
-
-
-def code(body: bytes) -> str:
-    return json.loads(body)["error"]["code"]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -142,19 +78,18 @@ def test_a_silent_client_is_dropped_and_one_within_its_time_is_not(monkeypatch: 
         half.send(b"POST /func")
         after.send(GOOD)
         assert await after.answer() == (200, b"ok")
-        monkeypatch.setattr(front, "HEAD_S", 0.05)
-        assert await half.closed() == b""
-        after.send(GOOD)
-        assert await after.answer() == (200, b"ok"), "it is not its turn"
-        monkeypatch.setattr(front, "IDLE_S", 0.05)
-        assert await silent.closed() == await after.closed() == b""
+        with monkeypatch.context() as impatience:
+            impatience.setattr(front, "HEAD_S", 0.05)
+            assert await half.closed() == b""
+            after.send(GOOD)
+            assert await after.answer() == (200, b"ok"), "it is not its turn"
+            impatience.setattr(front, "IDLE_S", 0.05)
+            assert await silent.closed() == await after.closed() == b""
 
     run(scenario)
 
 
 def test_a_head_that_drips_is_dropped_however_often_it_drips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "HEAD_S", 0.1)
-
     async def scenario(house: House) -> None:
         client = await Raw.connect(house)
         client.send(HEAD)
@@ -165,7 +100,9 @@ def test_a_head_that_drips_is_dropped_however_often_it_drips(monkeypatch: pytest
                 await asyncio.sleep(0.01)
 
         dripping = asyncio.create_task(drip())
-        assert await client.closed() == b""
+        with monkeypatch.context() as impatience:
+            impatience.setattr(front, "HEAD_S", 0.1)
+            assert await client.closed() == b""
         dripping.cancel()
 
     run(scenario)
@@ -266,59 +203,6 @@ def test_connections_beyond_the_limit_are_told_so() -> None:
     run(scenario, max_connections=10)
 
 
-def big(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
-    endpoint.reply(incoming.request, 200, "application/octet-stream", bytes(20_000_000))
-
-
-def reading_nothing(house: House) -> socket.socket:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect(("127.0.0.1", int(house.url.rsplit(":", 1)[1])))
-    return sock
-
-
-@pytest.mark.parametrize("connection", [b"keep-alive", b"close"])
-def test_an_answer_that_nobody_reads_is_given_up(connection: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "IDLE_S", 0.05)
-
-    async def whole() -> None:
-        async with running() as house:
-            house.start_worker(big, lend=True)
-            sock = reading_nothing(house)
-            sock.sendall(HEAD + b"Connection: " + connection + b"\r\nContent-Length: 0\r\n\r\n")
-            while not house.gateway.connected:
-                await asyncio.sleep(0.005)
-            while house.gateway.connected:
-                await asyncio.sleep(0.005)
-            sock.close()
-
-    uvloop.run(whole())
-
-
-def test_an_answer_that_is_read_slowly_goes_on() -> None:
-    async def whole() -> None:
-        async with running() as house:
-            house.start_worker(big, lend=True)
-            loop = asyncio.get_running_loop()
-            sock = reading_nothing(house)
-            sock.setblocking(False)
-            await loop.sock_sendall(sock, HEAD + b"Content-Length: 0\r\n\r\n")
-            await loop.sock_recv(sock, 1)
-            (connection,) = house.front._connections
-            assert isinstance(connection, guarded.GuardedProtocol)
-            for _ in range(3):
-                read = 0
-                while read < 4 * guarded.LEAST_READ_BYTES:
-                    read += len(await loop.sock_recv(sock, 65536))
-                connection.give_up()
-                assert not connection.transport.is_closing()
-            connection.give_up()
-            assert connection.transport.is_closing(), "nothing was read since"
-            sock.close()
-
-    uvloop.run(whole())
-
-
 @pytest.mark.parametrize("path", ["/system/functions", "/system/secrets", "/system/uploads"])
 def test_the_admin_interface_waits_for_no_body_for_ever(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "BODY_S", 0.05)
@@ -333,17 +217,6 @@ def test_the_admin_interface_waits_for_no_body_for_ever(path: str, monkeypatch: 
         status, body = await client.answer()
         assert (status, code(body)) == (504, "deadline_passed")
         client.writer.close()
-
-    run(scenario)
-
-
-def test_clients_that_leave_at_every_byte() -> None:
-    async def scenario(house: House) -> None:
-        for length in range(len(GOOD)):
-            client = await Raw.connect(house)
-            client.send(GOOD[:length])
-            await client.writer.drain()
-            client.writer.transport.abort()
 
     run(scenario)
 
@@ -367,29 +240,3 @@ def test_our_own_mistake_while_reading_is_told_as_such(
     uvloop.run(whole())
     assert "ours" in caplog.text
     assert guarded.log.name in caplog.text
-
-
-def test_a_client_that_leaves_while_it_is_answered_and_has_asked_for_more() -> None:
-    """The first is under way, the others wait behind it: all of them end with their connection."""
-
-    async def whole() -> None:
-        async with running() as house:
-            hold = threading.Event()
-
-            def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
-                hold.wait(20)
-                endpoint.reply(incoming.request, 200, "text/plain", b"late")
-
-            house.start_worker(slow, lend=True)
-            client = await Raw.connect(house)
-            client.send(GOOD * 5 + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + GOOD)
-            while not house.gateway.active:
-                await asyncio.sleep(0)
-            client.writer.transport.abort()
-            while house.gateway.connected:
-                await asyncio.sleep(0)
-            assert house.gateway.active == 0
-            assert house.front.bodies.held_bytes == 0
-            hold.set()
-
-    uvloop.run(whole())

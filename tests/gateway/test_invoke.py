@@ -12,7 +12,7 @@ from glowplug.core.events import LeaseReport, RequestArrived, RequestDone, Reque
 from glowplug.core.ids import CommandId, InstanceId
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
-from .fakes import ECHO, GATEWAY, House, echo, run
+from .fakes import ECHO, GATEWAY, WAIT_S, House, echo, run
 
 
 def test_a_cold_request_asks_the_controller_and_reports_how_it_went() -> None:
@@ -88,7 +88,7 @@ def test_a_revoked_lease_is_given_back_as_soon_as_its_request_is_done() -> None:
         hold = threading.Event()
 
         def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
-            hold.wait(10)
+            hold.wait(WAIT_S)
             endpoint.reply(incoming.request, 200, "text/plain", b"")
 
         instance = house.start_worker(slow, lend=True)
@@ -198,7 +198,7 @@ def test_draining_lets_requests_finish_and_takes_no_more() -> None:
         hold = threading.Event()
 
         def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
-            hold.wait(10)
+            hold.wait(WAIT_S)
             endpoint.reply(incoming.request, 200, "text/plain", b"done")
 
         house.start_worker(slow, lend=True)

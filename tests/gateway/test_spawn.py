@@ -16,7 +16,7 @@ from glowplug.gateway.flight import FunctionInfo
 from glowplug.transport.frames import Kind, ReplyMeta
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
-from .fakes import ECHO, House, running
+from .fakes import ECHO, WAIT_S, House, running
 from .test_streams import Streamer
 
 
@@ -35,7 +35,7 @@ async def spawn(house: House, body: bytes = b"hello", path: str = "echo", **head
 
 async def result(house: House, spawned: httpx.Response) -> httpx.Response:
     assert spawned.status_code == 202, spawned.text
-    return await house.http.get(f"/system/calls/{spawned.headers['x-call-id']}/result?wait=20")
+    return await house.http.get(f"/system/calls/{spawned.headers['x-call-id']}/result?wait={WAIT_S}")
 
 
 def test_a_call_is_acknowledged_with_its_id_and_its_result_has_its_own_type(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_refusal_passes_and_a_mistake_stays(tmp_path: Path) -> None:
 def test_a_worker_that_dies(tmp_path: Path, idempotent: bool, state: str, attempts: int) -> None:
     async def scenario(house: House) -> None:
         if idempotent:
-            house.functions[ECHO] = FunctionInfo(("main", "other"), 20.0, idempotent=frozenset({"main"}))
+            house.functions[ECHO] = FunctionInfo(("main", "other"), WAIT_S, idempotent=frozenset({"main"}))
 
         def dies(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
             raise BrokenPipeError
@@ -157,13 +157,14 @@ def test_a_call_is_cancelled(tmp_path: Path) -> None:
 
 def test_a_call_has_a_deadline_of_its_own(tmp_path: Path) -> None:
     async def scenario(house: House) -> None:
-        house.control.on_arrived = lambda event: house.control.reject(event.request, "deadline_passed")
-        accepted = await spawn(house, x_glowplug_deadline="0.05")
-        arrived, *_ = await house.control.seen(RequestArrived)
+        accepted = await spawn(house, x_glowplug_deadline="30")
+        (arrived,) = await house.control.seen(RequestArrived)
         facts = accepted.json()
-        assert facts["deadline_s"] - facts["created_s"] == pytest.approx(0.05)
+        assert facts["deadline_s"] - facts["created_s"] == pytest.approx(30)
         assert arrived.deadline_s <= facts["deadline_s"] + 0.01  # type: ignore[attr-defined]
-        answer = await result(house, accepted)
+        house.control.on_arrived = lambda event: house.control.reject(event.request, "deadline_passed")
+        # Whether or not it comes to be asked for before.
+        answer = await result(house, await spawn(house, x_glowplug_deadline="0.05"))
         assert (answer.status_code, answer.headers["x-call-state"]) == (504, "dead")
 
     run(tmp_path, scenario)

@@ -53,6 +53,7 @@ def test_a_load_can_be_given_up(wide: Any) -> None:
 
 def test_a_load_that_failed_leaves_no_descriptor_and_no_thread(wide: Any) -> None:
     path, offset, _, _ = wide
+    gc.collect()
     descriptors, fetchers = len(list(Path("/proc/self/fd").iterdir())), Fetchers()
     for _ in range(3):
         source = Held(open_file(path), offset)
@@ -68,7 +69,7 @@ def test_a_load_that_failed_leaves_no_descriptor_and_no_thread(wide: Any) -> Non
         if thread.name.startswith(("fetch-", "apply")):
             thread.join(30)
     assert fetchers.threads == 0
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
 
 
 def test_threads_that_cannot_be_started_are_not_counted_on(

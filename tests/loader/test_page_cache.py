@@ -101,7 +101,7 @@ def test_prefetching_what_is_cached_starts_no_thread(pack: Any) -> None:
     before = threading.active_count()
     prefetch = pack.prefetch()
     assert not prefetch.running
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     prefetch.join()
 
 

@@ -211,6 +211,7 @@ def test_tensors_are_what_torch_would_make() -> None:
 def test_a_tensor_of_a_type_that_numpy_does_not_have_can_be_returned() -> None:
     torch = pytest.importorskip("torch")
     half = torch.tensor([1.5, 2.0], dtype=torch.bfloat16, requires_grad=True)
+    assert encode_result([np.array([1.0, np.nan]), float("inf")], "")[2] == b"[[1.0,null],null]"
     assert encode_result({"x": half}, "")[2] == b'{"x":[1.5,2.0]}'
     assert np.load(io.BytesIO(b"".join(encode_result(half, NPY)[2]))).tolist() == [1.5, 2.0]
 

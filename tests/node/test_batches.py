@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from glowplug.core.errors import InvalidArguments, RequestCancelled
+from glowplug.core.specs import LONGEST_BATCH_WAIT_S
 from glowplug.loader.clock import RealClock
 from glowplug.loader.devices.cpu import CpuDevice
 from glowplug.loader.devices.virtual import Profile, VirtualDevice
@@ -165,7 +166,7 @@ def test_a_batch_waits_for_as_many_as_came_together_of_late() -> None:
 
 
 def test_on_a_device_a_batch_is_what_was_sent_as_one() -> None:
-    slow = {"max_batch": 8, "max_wait_ms": 5000.0}
+    slow = {"max_batch": 8, "max_wait_ms": 1000 * LONGEST_BATCH_WAIT_S}
     with worker_process(batch_sizes, device=CpuDevice(0), **slow) as worker:
         # The first members of a batch are read long before the last one is sent.
         worker.ask((0, "batch_sizes", {"text": "0"}), (1, "batch_sizes", {"text": "1"}), together=3)

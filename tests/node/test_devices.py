@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,8 +183,11 @@ def test_copies_take_turns_and_a_slow_device_takes_longer(on_node: Callable[...,
         slow = await load(node, spec, 2)
         assert slow.took_s >= 0.5
         await node.engine.disturb(CARD, Fault("none"))
-        again = await load(node, spec, 3)
-        assert again.took_s < slow.took_s
+        async with asyncio.timeout(WAIT_S):
+            number = 3
+            while (await load(node, spec, number)).took_s >= 0.5:  # this machine may be slow as well
+                await node.descend("instance", str(number), Step.STAGED)
+                number += 1
 
     on_node(scenario, devices=(card(run_s=0.02),))
 
@@ -246,17 +250,19 @@ def test_a_shared_context_is_paid_for_once(on_node: Callable[..., None]) -> None
 
 
 def test_a_worker_keeps_to_the_cores_of_its_device(on_node: Callable[..., None]) -> None:
+    core = min(os.sched_getaffinity(0))
+
     async def scenario(node: NodeUnderTest) -> None:
         spec = await prepared(node)
         reached = await load(node, spec, 1, 50, "local/cpu0")
         assert isinstance(reached, StepReached)
         _, cores, threads = await ask(node, 1)
-        assert (cores, threads) == ([0], 1)
+        assert (cores, threads) == ([core], 1)
         assert (await load(node, spec, 2, 51, "local/cpu0")).code == "device_full"
         with pytest.raises(InvalidArguments, match="no virtual device"):
             await node.engine.disturb(DeviceId("local/cpu0"), Fault("slow"))
 
-    on_node(scenario, devices=(DeviceSetting("cpu0", "cpu", 0, 100, cores=(0,)),))
+    on_node(scenario, devices=(DeviceSetting("cpu0", "cpu", 0, 100, cores=(core,)),))
 
 
 @pytest.mark.gpu

@@ -19,7 +19,7 @@ from glowplug.node.messages import FromChild, ZygoteReady
 
 pytestmark = pytest.mark.e2e
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 LEAVER = """
 import os, threading
 threading.Thread(target=threading.Event().wait, daemon=True).start()

@@ -15,7 +15,7 @@ from glowplug.bench.systems.processes import children, command_line, descendants
 from glowplug.bench.systems.processes import named as named_among
 from glowplug.core.events import StepReached
 from glowplug.node.zygote import COMMAND
-from tests.node.conftest import NodeUnderTest
+from tests.node.conftest import WAIT_S, NodeUnderTest
 
 SOURCE = """
 import glowplug
@@ -43,7 +43,7 @@ def one_named() -> OneNamed:
     before = set(children(os.getpid()))
 
     async def find(name: str) -> int:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_S):
             while True:
                 ours = [pid for pid in children(os.getpid()) if pid not in before]
                 if found := named_among(name, ours + [below for pid in ours for below in descendants(pid)]):
@@ -96,7 +96,7 @@ def test_without_one_an_environment_begins_as_it_can(
         waiting = await one_named("glowplug-standby")
         handle = os.pidfd_open(waiting)
         os.kill(waiting, signal.SIGKILL)
-        select.select([handle], [], [], 30)
+        assert select.select([handle], [], [], WAIT_S)[0]
         os.close(handle)
         assert isinstance(await node.import_environment(spec), StepReached)
         zygote = await one_named("glowplug-zygote")

@@ -10,6 +10,8 @@ import pytest
 from glowplug.core.errors import RequestCancelled
 from glowplug.node.thread_calls import ThreadCall
 
+WAIT_S = 180.0
+
 
 def test_a_call_is_interrupted_and_its_thread_goes_on() -> None:
     entered = threading.Event()
@@ -22,11 +24,11 @@ def test_a_call_is_interrupted_and_its_thread_goes_on() -> None:
     with ThreadPoolExecutor(1) as pool:
         call = ThreadCall()
         running = pool.submit(call.run, spin)
-        assert entered.wait(30)
+        assert entered.wait(WAIT_S)
         call.interrupt()
         with pytest.raises(RequestCancelled):
-            running.result(30)
-        assert pool.submit(ThreadCall().run, lambda: 5).result(30) == 5
+            running.result(WAIT_S)
+        assert pool.submit(ThreadCall().run, lambda: 5).result(WAIT_S) == 5
 
 
 def test_a_call_that_was_interrupted_before_it_began_does_not_begin() -> None:
@@ -48,10 +50,10 @@ def test_an_interruption_hits_its_call_or_nobody() -> None:
             running = pool.submit(call.run, sum, range(number % 60))
             call.interrupt()
             try:
-                assert running.result(30) == sum(range(number % 60))
+                assert running.result(WAIT_S) == sum(range(number % 60))
             except RequestCancelled:
                 pass
-            assert pool.submit(ThreadCall().run, lambda: "next").result(30) == "next"
+            assert pool.submit(ThreadCall().run, lambda: "next").result(WAIT_S) == "next"
 
 
 def test_what_no_future_takes_is_another_error() -> None:

@@ -6,10 +6,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
 from glowplug.core.specs import BundleFacts, Declaration, FunctionSpec
 from glowplug.server.database import Database
+from tests.depth import examples
 
 FUNCTION = FunctionId("shout.default")
 
@@ -81,4 +84,55 @@ def test_secrets_belong_to_a_namespace_and_the_file_to_its_owner(path: Path) -> 
     database.remove_secret("default", "KEY")
     assert database.secrets("default") == {}
     assert path.stat().st_mode & 0o077 == 0
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("sound") / "glowplug.db"
+    database = Database(path)
+    for version in range(40):
+        database.save_version(spec(f"v{version}"))
+        database.save_facts(VersionId(f"v{version}"), BundleFacts(weight_bytes=7))
+    database.set_secret("default", "KEY", "value")
+    database.close()
+    return path.read_bytes()
+
+
+@settings(
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damage_is_an_error_of_the_database_or_without_effect(
+    data: st.DataObject, sound: bytes, tmp_path: Path
+) -> None:
+    content = bytearray(sound)
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(100, len(content))) :]
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    for left in tmp_path.iterdir():
+        left.unlink()
+    (tmp_path / "glowplug.db").write_bytes(content)
+    try:
+        database = Database(tmp_path / "glowplug.db")
+    except sqlite3.Error:
+        return
+    try:
+        assert len(database.versions()) <= 40
+        database.secrets("default")
+        database.save_version(spec("new"), {VersionId("v1")})
+    except sqlite3.Error:
+        pass
+    finally:
+        database.close()
+
+
+def test_a_damaged_version_is_named(path: Path) -> None:
+    database = Database(path)
+    database.save_version(spec("a"))
+    with sqlite3.connect(path) as disk:
+        disk.execute("UPDATE versions SET spec=CAST(substr(spec, 1, 40) AS BLOB)")
+    with pytest.raises(sqlite3.DatabaseError, match="the record of version a is damaged"):
+        database.versions()
     database.close()

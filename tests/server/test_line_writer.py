@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,11 @@ import pytest
 from glowplug.core.errors import Unavailable
 from glowplug.server import line_writer
 from glowplug.server.line_writer import LineWriter
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_writer, "_CLOSE_S", 60.0)
 
 
 def writer(target: Path | str, kept: int = 100) -> LineWriter[int]:
@@ -72,6 +78,28 @@ def test_a_file_that_was_renamed_is_left_on_request(tmp_path: Path) -> None:
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
     assert ((tmp_path / "log.1").read_text(), path.read_text()) == ("line 1\n", "line 2\n")
+
+
+def test_what_was_put_is_written_however_late_the_thread_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given no core until the end."""
+    pause, on_time = threading.Event(), LineWriter._run
+
+    def late(self: LineWriter[int]) -> None:
+        while not self._closing:
+            pause.wait(0.001)
+        on_time(self)
+
+    monkeypatch.setattr(LineWriter, "_run", late)
+
+    def scenario() -> None:
+        lines = writer(tmp_path / "log")
+        lines.put(1)
+        lines.close()
+
+    run(scenario)
+    assert (tmp_path / "log").read_text() == "line 1\n"
 
 
 def test_a_full_disk_costs_the_lines_and_no_more() -> None:

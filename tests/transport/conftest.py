@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
+from tests.workers import Handler, serve
 
-Handler = Callable[[WorkerEndpoint, Incoming], None]
 StartWorker = Callable[[Handler], socket.socket]
 
 
@@ -30,19 +30,7 @@ def start_worker() -> Iterator[StartWorker]:
 
     def start(handle: Handler) -> socket.socket:
         ours, theirs = socket.socketpair()
-
-        def run() -> None:
-            endpoint = WorkerEndpoint(theirs)
-            try:
-                while (incoming := endpoint.receive()) is not None:
-                    handle(endpoint, incoming)
-                    del incoming
-            except (BrokenPipeError, ConnectionResetError):
-                pass
-            finally:
-                endpoint.close()
-
-        thread = threading.Thread(target=run, daemon=True)
+        thread = threading.Thread(target=serve, args=(theirs, handle), daemon=True)
         thread.start()
         threads.append(thread)
         return ours

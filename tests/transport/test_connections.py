@@ -212,7 +212,7 @@ def test_what_never_began_is_dropped_when_it_is_cancelled(
 
     def slow(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
         seen.append(incoming.request)
-        go.wait(10)
+        go.wait(60)
         echo(endpoint, incoming)
 
     async def scenario(connections: WorkerConnections) -> None:

@@ -127,7 +127,11 @@ class CallDesk:
         Raises QueueFull, NoSpace, IdempotencyKeyReused, UserError for a callback that cannot be.
         """
         if not self._runner.restored:
-            raise NoSpace("the disk is full: the calls of the last start are not taken up again yet", 5.0)
+            raise NoSpace(
+                "the calls of the last start are not taken up again yet: the disk is full, or their file is "
+                "damaged; the server's log says which",
+                5.0,
+            )
         now_s = self._clock()
         url = None if request.callback_url is None else check_url(request.callback_url, self.settings)
         deadline_s = self.settings.deadline_s

@@ -14,7 +14,7 @@ import msgspec
 
 from glowplug.calls.schema import open_to_read
 from glowplug.core.calls import CallId, CallRecord, CallState
-from glowplug.core.errors import NoSpace, UnknownCall
+from glowplug.core.errors import UNREADABLE, NoSpace, UnknownCall
 
 T = TypeVar("T")
 FULL_AGAIN_S = 10.0
@@ -84,7 +84,11 @@ def find_record(connection: sqlite3.Connection, call: CallId) -> CallRecord | No
 
 
 def decode_record(record: bytes) -> CallRecord:
-    return _DECODER.decode(record)
+    """Raises sqlite3.DatabaseError, as for any other damage of the file."""
+    try:
+        return _DECODER.decode(record)
+    except (TypeError, *UNREADABLE) as error:
+        raise sqlite3.DatabaseError(f"the record of a call is damaged: {error}") from None
 
 
 @contextmanager

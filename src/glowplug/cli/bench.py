@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
+from glowplug.cli.numbers import Positive
 from glowplug.cli.output import console
 
 
@@ -15,7 +16,7 @@ def bench(
     name: str = "list",
     *,
     quick: bool = False,
-    repeats: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    repeats: Positive | None = None,
     set: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     json: Path | None = None,
     plot: Path | None = None,

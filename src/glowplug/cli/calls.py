@@ -11,6 +11,7 @@ from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
 from glowplug.cli.invoke import print_answer
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.calls import DEAD_LETTERS, CallRecord
@@ -26,7 +27,7 @@ def list_calls(
     function: str | None = None,
     *,
     state: str | None = None,
-    limit: int = 50,
+    limit: Whole = 50,
     url: Url = None,
     json: Json = False,
 ) -> None:

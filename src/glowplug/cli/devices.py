@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.devices import Fault
@@ -45,7 +46,7 @@ def fail(
     device: str,
     how: Literal["loads", "memory", "slow", "gone"] = "gone",
     *,
-    count: Annotated[int, Parameter(help="Of `loads`: so many of the next fail.")] = 1,
+    count: Annotated[Whole, Parameter(help="Of `loads`: so many of the next fail.")] = 1,
     factor: Annotated[float, Parameter(help="Of `slow`: everything takes so many times as long.")] = 10.0,
     url: Url = None,
 ) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from glowplug.cli.distributed_models import network_of
 from glowplug.cli.functions import Json
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, errors, print_json
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes, show_seconds
@@ -28,12 +29,12 @@ Delay = Literal["hop-20ms", "hop-100ms", "hop-250ms"]
 def plan(
     model: str,
     *,
-    samples: int = 10_000,
+    samples: Whole = 10_000,
     objective: Literal["cheapest", "fastest"] = "cheapest",
     deadline: str = "",
     budget: float | None = None,
     memory_per_worker: str = "10GiB",
-    workers: Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")] = (1, 2, 4, 8, 16),
+    workers: Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative="")] = (1, 2, 4, 8, 16),
     channels: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (
         "queue",
         "object",

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from glowplug.cli.distributed_models import network_of
@@ -15,14 +15,13 @@ from glowplug.cli.distributed_rooms import On, channels_of, options_of, room_of
 from glowplug.cli.distributed_shown import is_equal, show, summary
 from glowplug.cli.distributed_way import Asked, Plan, chosen, compared, foretold, given_cut
 from glowplug.cli.functions import Json
+from glowplug.cli.numbers import Natural, Positive, Whole
 from glowplug.cli.output import errors, print_json
 from glowplug.core.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from glowplug.distributed.assignment import Assignment
 
-Positive = Annotated[int, Parameter(validator=validators.Number(gte=1))]
-Natural = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 _LAMBDA_MEMORY = "2GiB"
 
 
@@ -30,7 +29,7 @@ def run(
     model: str,
     *,
     plan: Plan | None = None,
-    workers: Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")] = (),
+    workers: Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative="")] = (),
     channel: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
     samples: Positive = 1000,
     objective: Literal["cheapest", "fastest"] = "cheapest",

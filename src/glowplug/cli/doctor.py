@@ -20,7 +20,9 @@ from glowplug.compose import default_state_dir
 from glowplug.core.units import show_bytes
 from glowplug.loader.devices.cuda import card_bytes, cards
 from glowplug.node.installer import find_installer, installer_name
+from glowplug.node.machine_memory import read_memory
 from glowplug.node.mounts import closed_ancestor
+from glowplug.policy.pressure import margin
 
 _EXAMINE = """
 import msgspec, os
@@ -53,7 +55,7 @@ def doctor(*, state_dir: Path | None = None, json: Json = False) -> None:
     """
     folder = (state_dir or default_state_dir()).absolute()
     checks: list[Callable[[], Finding]] = [
-        _python, _torch, _cores, _memory, lambda: _disk(folder), _pidfd, _sealing,
+        _python, _torch, _cores, _memory, _others, lambda: _disk(folder), _pidfd, _sealing,
         lambda: _homes(folder), _installer, _openmp, _cards,
     ]  # fmt: skip
     findings = [check() for check in checks] + _isolation()
@@ -87,15 +89,31 @@ def _cores() -> Finding:
 
 
 def _memory() -> Finding:
-    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(fields["MemAvailable"].split()[0]) * 1024
+    found = read_memory()
+    free = found.available_bytes
     state = "ok" if free > 2 * 10**9 else "weak"
+    where = " below its control group's limit" if found.limited else ""
     return Finding(
         "memory",
         state,
-        f"{show_bytes(free)} available",
+        f"{show_bytes(free)} available{where}",
         "" if state == "ok" else "give serve a smaller --memory",
     )
+
+
+def _others() -> Finding:
+    """Whether others' need of memory is seen (server/pressure.py)."""
+    found = read_memory()
+    kept = show_bytes(margin(found.total_bytes))
+    if found.stalled is None:
+        told = f"serve holds less when under {kept} are available; this kernel does not tell of stalls"
+        return Finding("others' memory", "ok", told)
+    now = "; processes wait for memory now" if found.stalled else ""
+    told = (
+        f"serve holds less when under {kept} are available, or twice that while processes wait for some{now}"
+    )
+    advice = "something here needs more memory than there is: give serve a smaller --memory"
+    return Finding("others' memory", "weak" if found.stalled else "ok", told, advice if found.stalled else "")
 
 
 def _disk(folder: Path) -> Finding:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.control.journal_files import segment_paths
@@ -24,7 +25,7 @@ _WORDS = {
 }
 
 
-def explain(request: int, *, journal: Path | None = None, url: Url = None, json: Json = False) -> None:
+def explain(request: Whole, *, journal: Path | None = None, url: Url = None, json: Json = False) -> None:
     """Explain REQUEST: the places that were considered, what was expected of each, what was chosen and
     evicted.
 

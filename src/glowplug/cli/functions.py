@@ -5,23 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
+import msgspec
+from cyclopts import Parameter
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from glowplug.cli.numbers import Natural, Whole
 from glowplug.cli.output import console, print_json
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments, UserError
 from glowplug.core.specs import MOST_COPIES
-from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus
+from glowplug.core.status import DeviceStatus, FunctionStatus, HeldStatus, NodeStatus
 from glowplug.core.units import show_bytes, show_seconds
 
 Url = Annotated[
     str | None, Parameter(name="--url", help="The server; default $GLOWPLUG_URL, else localhost:8000.")
 ]
 _UNBOUNDED = 1_000_000
-Seed = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+Seed = Natural
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative="")]
 
 
@@ -84,8 +86,7 @@ def ps(*, steps: bool = False, url: Url = None, json: Json = False) -> None:
     else:
         print_table(found)
     for node in info["nodes"]:
-        reserved, budget = show_bytes(node["reserved_bytes"]), show_bytes(node["budget_bytes"])
-        console.print(f"node {node['node']}: {reserved} of {budget} reserved", style="dim", highlight=False)
+        console.print(node_line(msgspec.convert(node, NodeStatus)), style="dim", highlight=False)
     preload = info.get("preload")
     if preload is not None and (preload["started"] or preload["policy"] != "none"):
         console.print(preload_line(preload), style="dim", highlight=False)
@@ -98,6 +99,14 @@ def preload_line(found: dict[str, Any]) -> str:
         f"loaded ahead ({found['policy']}): {found['started']} workers, {found['used']} used, "
         f"{found['wasted']} wasted, {found['unused']} ready; {show_seconds(found['seconds'])} of climbing"
     )
+
+
+def node_line(node: NodeStatus) -> str:
+    reserved, budget = show_bytes(node.reserved_bytes), show_bytes(node.budget_bytes)
+    words = f"node {node.node}: {reserved} of {budget} reserved"
+    if node.budget_bytes >= node.granted_bytes:
+        return words
+    return f"{words}; others on the machine need the rest of its {show_bytes(node.granted_bytes)}"
 
 
 def device_line(device: DeviceStatus) -> str:
@@ -149,7 +158,7 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
     console.print(f"  versions kept: {', '.join(found.versions)}", style="dim", highlight=False)
 
 
-def scale(function: str, replicas: int, *, url: Url = None) -> None:
+def scale(function: str, replicas: Whole, *, url: Url = None) -> None:
     """Keep REPLICAS workers of a function parked; 0 sends it to rest now.
 
     For example:

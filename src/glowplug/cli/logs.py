@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from glowplug.cli.functions import Json, Url
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, print_json_line
 from glowplug.client import Client
 
@@ -16,11 +17,11 @@ def logs(
     function: str,
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
-    tail: int | None = None,
+    tail: Whole | None = None,
     since: str | None = None,
     grep: str | None = None,
     stream: Literal["stdout", "stderr", "build"] | None = None,
-    instance: int | None = None,
+    instance: Whole | None = None,
     url: Url = None,
     json: Annotated[Json, Parameter(help="Print a JSON object a line.")] = False,
 ) -> None:

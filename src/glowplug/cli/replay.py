@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
@@ -35,7 +36,7 @@ def replay(
     what: str = "",
     *,
     policy: Annotated[str, Parameter(name=["--policy", "-p"])] = "ladder,fixed,tyche",
-    nodes: int = 4,
+    nodes: Whole = 4,
     memory: str = "25%",
     substrate: Substrate = "zygote",
     seed: Seed = 0,
@@ -243,5 +244,7 @@ def _tell(report: ReplayReport) -> None:
         console.print(
             f"  {show_bytes(report.torn_bytes)} were cut off at the end: something was killed as it wrote"
         )
+    if report.foreign:
+        console.print(f"  left out: {report.foreign} segments that another version of Glowplug wrote")
     for each in report.mismatches[:_MISMATCHES_SHOWN]:
         console.print(f"  {each.segment}, event {each.number}: {each.event}", markup=False, highlight=False)

@@ -14,6 +14,7 @@ import structlog
 import uvloop
 from cyclopts import Parameter, validators
 
+from glowplug.cli.numbers import Natural, Whole
 from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.client.connection import is_token
 from glowplug.compose import System, default_state_dir
@@ -34,22 +35,25 @@ _MOST_GATEWAYS = 64
 def serve(
     *files: Path,
     host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
+    port: Annotated[Whole, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8000,
     token: Annotated[str | None, Parameter(env_var="GLOWPLUG_TOKEN")] = None,
     memory: str = "4GB",
+    give_way: bool = True,
+    files_root: Annotated[Path, Parameter(show=False)] = Path("/"),
     state_dir: Path | None = None,
     artifacts: str = "",
     environments: str = "20GB",
     installer: Literal["auto", "uv", "pip"] = "auto",
     devices: tuple[str, ...] = ("auto",),
-    gateways: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=_MOST_GATEWAYS))] = 1,
+    gateways: Annotated[Whole, Parameter(validator=validators.Number(gte=1, lte=_MOST_GATEWAYS))] = 1,
     scheduling: str = _POLICIES.scheduling,
     device_eviction: str = _POLICIES.device_eviction,
     preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
     preload_cpu_share: float = _POLICIES.preload_cpu_share,
     preload_memory_share: float = _POLICIES.preload_memory_share,
     preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
-    threads: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    threads: Natural = 0,
+    cancel_grace: str = f"{_POLICIES.cancel_grace_s:g}s",
     strict: bool = False,
     same_user: bool = False,
     journal: bool = True,
@@ -81,6 +85,11 @@ def serve(
         Bearer token that every request must carry.
     memory
         What Glowplug may hold in all, idle or busy.
+    give_way
+        Hold less while others on this machine, or in its control group, need some of that: what is idle goes,
+        what is worth least first, and may come back when they have gone.
+    files_root
+        Where the /proc and /sys lie that tell what others need.
     state_dir
         Where bundles and the database live. Default: ~/.local/state/glowplug
     artifacts
@@ -114,6 +123,8 @@ def serve(
         How long before its call such a load begins, at most, beside what it takes.
     threads
         Compute threads of all workers of a function together; 0 is every core.
+    cancel_grace
+        How long a function may take to stop when its request is cancelled, before its worker is killed.
     strict
         Refuse to start where the host does not allow the isolation that is asked for.
     same_user
@@ -149,10 +160,12 @@ def serve(
         control=control_settings(
             scheduling, device_eviction, preload, preload_cpu_share, preload_memory_share,
             parse_seconds(preload_horizon, "--preload-horizon"),
+            parse_seconds(cancel_grace, "--cancel-grace"),
         ),
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=budget_bytes, threads=threads,
+            gives_way=give_way, files_root=str(files_root),
             devices=parse_devices(devices, this_host(budget_bytes)),
             drop_privileges=not same_user, strict=strict, artifacts=artifacts,
             environments_bytes=parse_bytes(environments, "--environments"),
@@ -201,6 +214,7 @@ def control_settings(
     cpu_share: float,
     memory_share: float,
     horizon_s: float,
+    cancel_grace_s: float = _POLICIES.cancel_grace_s,
 ) -> ControlSettings:
     """`ladder` is a pre-load policy together with the eviction and the keeping that go with it. Raises
     InvalidArguments."""
@@ -222,6 +236,7 @@ def control_settings(
         preload_cpu_share=cpu_share,
         preload_memory_share=memory_share,
         preload_horizon_s=horizon_s,
+        cancel_grace_s=cancel_grace_s,
     )
     if preload == "ladder":
         return msgspec.structs.replace(found, eviction="ladder", prewarm="kept")

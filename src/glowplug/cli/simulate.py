@@ -11,6 +11,7 @@ from cyclopts import Parameter, validators
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, drawing, print_json
 from glowplug.cli.progress import progress
 from glowplug.core.errors import InvalidDeclaration
@@ -32,7 +33,7 @@ _MOST_DEVICES = 10_000
 def simulate(
     workload: str,
     *,
-    devices: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=_MOST_DEVICES))] = 12,
+    devices: Annotated[Whole, Parameter(validator=validators.Number(gte=1, lte=_MOST_DEVICES))] = 12,
     device_memory: str = "8GB",
     policy: Annotated[str, Parameter(name=["--policy", "-p"])] = OURS,
     eviction: str | None = None,
@@ -40,8 +41,8 @@ def simulate(
     loader: Literal["paper", "ours"] = "ours",
     copy_bandwidth: str = "12GB",
     host_memory: str = "256GB",
-    nodes: int = 1,
-    max_batch: int = 1,
+    nodes: Whole = 1,
+    max_batch: Whole = 1,
     latency_target: str | None = None,
     timeout: str | None = None,
     find: Literal["devices"] | None = None,

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from glowplug.cli.devices import models_on
-from glowplug.cli.functions import Json, Url, coloured, device_line
+from glowplug.cli.functions import Json, Url, coloured, device_line, node_line
 from glowplug.cli.output import console, print_json, print_json_line
 from glowplug.cli.rates import Picture, Row, picture
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments, Unavailable
-from glowplug.core.status import Load, NodeStatus
+from glowplug.core.status import Load
 from glowplug.core.units import parse_seconds, show_bytes, show_seconds
 
 Sort = Literal["rate", "queue", "p99", "memory", "cold", "name"]
@@ -141,11 +141,7 @@ def _headline(found: Picture) -> Text:
     words = [f"{len(found.functions)} functions", f"{rate:.0f} req/s", f"{queued} queued"]
     if found.gateways > 1:
         words.append(f"{found.gateways} gateways")
-    return Text("   ".join([*words, *map(_node, found.nodes)]), style="dim")
-
-
-def _node(node: NodeStatus) -> str:
-    return f"node {node.node}: {show_bytes(node.reserved_bytes)} of {show_bytes(node.budget_bytes)}"
+    return Text("   ".join([*words, *map(node_line, found.nodes)]), style="dim")
 
 
 def _cells(row: Row) -> tuple[str, ...]:

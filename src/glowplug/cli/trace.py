@@ -8,6 +8,7 @@ import msgspec
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
+from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, print_json
 from glowplug.cli.timeline import perfetto, timeline
 from glowplug.client import Client
@@ -17,10 +18,10 @@ from glowplug.core.units import show_seconds
 
 
 def trace(
-    request: int | None = None,
+    request: Whole | None = None,
     *,
     function: str | None = None,
-    last: int = 10,
+    last: Whole = 10,
     out: Path | None = None,
     url: Url = None,
     json: Json = False,

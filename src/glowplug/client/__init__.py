@@ -130,8 +130,9 @@ class Client(Administration):
     ) -> Call:
         """Hands a call to the server and returns once that has stored it. `arguments` as of `call`.
 
-        `timeout_s` bounds one attempt, `deadline_s` all of them. Spawning again with the same `key` gives the
-        same call; without one, each call gets its own. The result, or the error, is posted to `callback_url`.
+        `timeout_s` bounds one attempt, `deadline_s` all of them; `priority` is its class in queues, for
+        memory and on the processor. Spawning again with the same `key` gives the same call; without one, each
+        call gets its own. The result, or the error, is posted to `callback_url`.
         """
         content_type, body = encode_arguments(arguments)
         path = _address("async-function", function, endpoint)

@@ -36,12 +36,15 @@ class Administration(Connection):
         return self._json("PUT" if update else "POST", "/system/functions", dict[str, Any], json=body)
 
     def functions(self) -> list[FunctionStatus]:
+        """Every function that is deployed, in all namespaces."""
         return self._json("GET", "/system/functions", list[FunctionStatus])
 
     def describe(self, function: str) -> FunctionStatus:
+        """One of them. Raises UnknownFunction."""
         return self._json("GET", f"/system/function/{parse_function_id(function)}", FunctionStatus)
 
     def scale(self, function: str, replicas: int) -> None:
+        """So many workers stay parked from now on. Returns once that is accepted. Raises UnknownFunction."""
         path = f"/system/scale-function/{parse_function_id(function)}"
         self._send("POST", path, json={"replicas": replicas})
 
@@ -51,6 +54,7 @@ class Administration(Connection):
         self._send("POST", f"/system/functions/{parse_function_id(function)}/rollback", json=body)
 
     def undeploy(self, function: str) -> None:
+        """Removes it with all its versions. Raises UnknownFunction."""
         self._send("DELETE", f"/system/functions/{parse_function_id(function)}")
 
     def packages(self) -> PackagesList:
@@ -119,6 +123,7 @@ class Administration(Connection):
         return self._json("GET", "/system/traces", list[RequestTrace], params=params)
 
     def trace(self, request: int) -> RequestTrace:
+        """Raises UnknownRequest when it is kept no more."""
         return self._json("GET", f"/system/traces/{request}", RequestTrace)
 
     def load(self) -> Load:
@@ -138,6 +143,7 @@ class Administration(Connection):
         return self._json("GET", f"/system/explain/{request}", Explanation)
 
     def info(self) -> dict[str, Any]:
+        """The version, nodes and isolation of the server, and what was loaded ahead there."""
         return self._json("GET", "/system/info", dict[str, Any])
 
 

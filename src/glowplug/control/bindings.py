@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from glowplug.control import answers, holdings
+from glowplug.control import answers, holdings, offers
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
 from glowplug.control.fleet.records import Device, Running
@@ -64,7 +64,7 @@ def reindex(c: Context, instance: Instance) -> None:
     elif slot == "idle" or (slot == "leased" and is_unused(instance)):
         if before != "idle" or slot == "idle":
             # One that was idle until it was lent is on offer already.
-            holdings.offer_worker(c, instance)
+            offers.offer_worker(c, instance)
         if slot == "idle":
             c.idled[instance.id] = None
     else:

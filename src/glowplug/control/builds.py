@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from glowplug.control import gangs, growth, holdings, memory, placement, versions
+from glowplug.control import gangs, growth, holdings, memory, offers, placement, versions
 from glowplug.control.context import Context
 from glowplug.control.learning import describe
 from glowplug.control.records import Version, key_of
-from glowplug.control.sizes import too_big
+from glowplug.control.sizes import fits_later, too_big
 from glowplug.core.commands import Build, Target
 from glowplug.core.events import Built
 from glowplug.core.ids import NodeId
@@ -52,6 +52,8 @@ def _start(c: Context, version: Version) -> bool:
         return False
     need_bytes = spec.declaration.memory_bytes
     hopeless = too_big(c, version, node.id, need_bytes)
+    if hopeless is not None and fits_later(c, version, node.id, need_bytes):
+        return False
     if hopeless is not None:
         fail(c, version, "no_space", hopeless)
         return True
@@ -97,7 +99,7 @@ def on_built(c: Context, event: Built) -> None:
     for key in (key_of("weights", node, event.version), *gangs.weights_keys(version, node)):
         weights = c.store.holdings.get(key)
         if weights is not None:
-            holdings.reconsider(c, weights)
+            offers.reconsider(c, weights)
     c.touch(version.spec.function)
 
 

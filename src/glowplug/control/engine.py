@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from glowplug.core.commands import (
-    AdmitGang,
-    Build,
-    Cancel,
-    Climb,
-    Command,
-    Descend,
-    Dispatch,
-    Lease,
-    Promote,
-    Reject,
-    Revoke,
-)
+from glowplug.core.commands import Command, Dispatch, Lease, Reject, Revoke
 from glowplug.core.events import Event
 
-EngineCommand = Build | AdmitGang | Climb | Promote | Descend | Cancel
 GatewayCommand = Dispatch | Lease | Revoke | Reject
 
 

@@ -12,6 +12,7 @@ _MISSES_BEFORE_GIVING_UP = 2
 _ATTEMPTS_OF_NEXT = 12
 """Nobody waits for a version that is to take over but whoever deployed it, to whom it was acknowledged."""
 _LONGEST_BACKOFF_S = 60.0
+_DEATHS_UNHEEDED = 1
 
 
 def fail_requests(
@@ -21,7 +22,7 @@ def fail_requests(
     stands on was still on its way up."""
     climbing = climbing or c.holding_of(instance).phase == "climbing"
     function = c.function_of(instance)
-    unbound = not instance.bound
+    unbound, unused = not instance.bound, bindings.is_unused(instance) and not instance.uses
     for number in reversed(list(instance.bound)):
         request = c.store.requests[number]
         bindings.unbind(c, instance, request)
@@ -54,6 +55,8 @@ def fail_requests(
             places.failed(c, device, instance.function, code)
             device_lines.recall(c, device, instance.function, retried=True)
         _missed(c, c.version_of(instance), code, message, permanent=permanent)
+    elif unused and not (climbing or instance.draining):
+        _died_unused(c, instance, message)
 
 
 def _missed(c: Context, version: Version, code: str, message: str, *, permanent: bool) -> None:
@@ -68,6 +71,27 @@ def _missed(c: Context, version: Version, code: str, message: str, *, permanent:
         answers.reject_queue(c, function, code if permanent else "unavailable", message)
     function.error = message
     pause(c, function)
+
+
+def _died_unused(c: Context, instance: Instance, message: str) -> None:
+    """It came up, and went before anybody used it: when the next does so too, that is as a climb that failed.
+    One that stood for long shows that others can."""
+    function = c.function_of(instance)
+    if c.now_s - instance.used_s >= _LONGEST_BACKOFF_S:
+        forgive(c, function)
+        return
+    function.misses += 1
+    function.error = message
+    if function.misses > _DEATHS_UNHEEDED:
+        pause(c, function)
+
+
+def forgive(c: Context, function: Function) -> None:
+    """What failed does so no more, or is not what will climb next."""
+    c.store.preloads.paused.pop(function.id, None)
+    if function.misses or function.retry_at_s:
+        function.misses, function.retry_at_s = 0, 0.0
+        c.clear_timer(f"retry:{function.id}")
 
 
 def pause(c: Context, function: Function) -> None:

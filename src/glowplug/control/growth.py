@@ -8,7 +8,14 @@ from glowplug.control import gangs, holdings, instances, memory, placement
 from glowplug.control.context import Context
 from glowplug.control.origins import best_origin
 from glowplug.control.records import Function, Holding, Instance, Node, Request, Version, key_of
-from glowplug.control.sizes import environment_bytes, instance_bytes, too_big, weight_bytes, zygote_bytes
+from glowplug.control.sizes import (
+    environment_bytes,
+    fits_later,
+    instance_bytes,
+    too_big,
+    weight_bytes,
+    zygote_bytes,
+)
 from glowplug.control.wants import prewarm_of
 from glowplug.control.worth import demand, needed_soon
 from glowplug.core.commands import Target
@@ -53,6 +60,9 @@ def _grow_at(
     spread = bool(gangs.parts_of(version))
     whole_bytes = own_bytes + size_bytes + (gangs.whole_bytes(c, version) if spread else 0)
     hopeless = too_big(c, version, node.id, whole_bytes)
+    if hopeless is not None and request is None and fits_later(c, version, node.id, whole_bytes):
+        node.patient[function.id] = None
+        return False
     if hopeless is not None:
         raise NoSpace(hopeless)
     origin = best_origin(c, version, node.id)

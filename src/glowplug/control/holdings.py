@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from glowplug.control import measurements, offers
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
-from glowplug.control.records import Holding, Instance, Node, Version, key_of
-from glowplug.control.worth import worth, worth_of_worker
+from glowplug.control.records import Holding, Version, key_of
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
-from glowplug.core.ids import DeviceId, FunctionId, InstanceId
+from glowplug.core.ids import DeviceId, FunctionId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
-from glowplug.policy.eviction import Worth
 
 
 def enter(
@@ -157,42 +156,13 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
         c.store.versions[holding.version].staged_on[target.node] = None
         costs.learn(holding.version, "stage", event.took_s)
         c.revalue(holding.function)
-    if holding.version is not None and not _is_guest(c, target):
+    if holding.version is not None and not measurements.is_guest(c, target):
         known = c.store.versions[holding.version].measured
         before_bytes = known.get(target.kind, 0) if target.kind == "part" else 0
         known[target.kind] = max(before_bytes, event.held_bytes)
-    measured(c, HeldChanged(target=target, held_bytes=event.held_bytes))
+    measurements.measured(c, HeldChanged(target=target, held_bytes=event.held_bytes))
     _wake(c, holding)
-    reconsider(c, holding)
-
-
-def measured(c: Context, event: HeldChanged) -> None:
-    """Brings the ledger to a measurement; an instance keeps what its next request may need."""
-    target = event.target
-    holding = c.store.holdings.get(key_of(target.kind, target.node, target.key))
-    if holding is None or event.held_bytes <= 0 or target.kind == "build" or _is_guest(c, target):
-        return
-    ledger, held_bytes = c.store.ledger, event.held_bytes
-    before_bytes = ledger.held_bytes(holding.key)
-    if target.kind == "environment":
-        c.policies.costs.learn_held(target.key, held_bytes)
-    if target.kind in ("environment", "version"):
-        held_bytes += c.settings.reserve_margin_bytes
-    elif target.kind in ("instance", "part"):
-        held_bytes = max(held_bytes, before_bytes)
-    if held_bytes != before_bytes:
-        ledger.resize(holding.key, held_bytes)
-        c.freed[target.node] = None
-        reconsider(c, holding)
-
-
-def _is_guest(c: Context, target: Target) -> bool:
-    """Whether its sandbox's limit counts for it, and nothing else does."""
-    if target.kind != "instance":
-        return False
-    number = InstanceId(int(target.key))
-    host = c.store.instances[number].host
-    return host is not None and number in c.store.guests.get(host, ())
+    offers.reconsider(c, holding)
 
 
 def remove(c: Context, holding: Holding) -> None:
@@ -214,7 +184,7 @@ def remove(c: Context, holding: Holding) -> None:
         # A device's model does not stand on its weights in memory, but makes them worth less (cache.py).
         weights = store.holdings.get(key_of("weights", node, holding.version))
         if weights is not None and store.versions[holding.version].on_device:
-            reconsider(c, weights)
+            offers.reconsider(c, weights)
     c.freed[node] = None
     c.touch(holding.function)
     _wake(c, holding)
@@ -240,33 +210,7 @@ def _release(c: Context, needs: Iterable[str]) -> None:
             if need in c.store.nodes[below.target.node].doomed and below.phase == "up":
                 evict(c, below)
             else:
-                reconsider(c, below)
-
-
-def reconsider(c: Context, holding: Holding) -> None:
-    """Offers a shared holding for eviction when nothing stands on it; instances are offered elsewhere, with
-    their parts."""
-    if holding.target.kind in ("instance", "part", "build"):
-        return
-    if holding.phase == "up" and holding.key not in c.store.dependents:
-        offer(c, holding)
-    else:
-        c.policies.eviction.withdraw(holding.key)
-
-
-def offer(c: Context, holding: Holding) -> None:
-    _offer(c, holding.key, c.store.nodes[holding.target.node], worth(c, holding))
-
-
-def offer_worker(c: Context, instance: Instance) -> None:
-    """As offer, of an idle instance."""
-    _offer(c, instance.key, c.store.nodes[instance.node], worth_of_worker(c, instance))
-
-
-def _offer(c: Context, key: str, node: Node, worth: Worth) -> None:
-    c.policies.eviction.offer(key, node.id, worth)
-    if node.starved or node.patient:
-        c.freed[node.id] = None
+                offers.reconsider(c, below)
 
 
 def wait_for(holding: Holding, function: FunctionId) -> None:

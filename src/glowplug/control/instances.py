@@ -82,6 +82,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
         if instance.host is not None:
             drain(c, instance, "it has answered")
     instance.uses += 1
+    failures.forgive(c, function)
     if instance.bound:
         bindings.stop_cancelled(c, instance)
     released(c, instance)
@@ -111,7 +112,6 @@ def released(c: Context, instance: Instance) -> None:
 
 def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     holding = c.holding_of(instance)
-    function = c.function_of(instance)
     move = "staged" if instance.origin >= Step.STAGED else "imported"
     if holding.priority != Priority.BACKGROUND or c.policies.costs.measured_s(instance.version, move) is None:
         # What a climb took that stood back says little of one that somebody waits for.
@@ -119,8 +119,6 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
         c.revalue(instance.function)
     c.store.preloads.note_loaded(instance, event.took_s)
     holdings.arrive(c, holding, event)
-    function.misses, function.retry_at_s = 0, 0.0
-    c.clear_timer(f"retry:{function.id}")
     instance.used_s = c.now_s
     if instance.gateway is None and len(c.store.gateways) == 1:
         instance.gateway = next(iter(c.store.gateways))

@@ -15,9 +15,11 @@ import msgspec
 
 from glowplug.control.state import ControlState
 from glowplug.core.commands import Command
+from glowplug.core.errors import UNREADABLE, GlowplugError, Unavailable
 from glowplug.core.events import Event
 
 _HEADER = struct.Struct("<II")
+_FOREIGN = "another version of Glowplug wrote this journal; explain it with that one"
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -40,13 +42,15 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 class ReplayReport(msgspec.Struct):
-    """`torn_bytes` were cut off at the end of a segment: a process was killed while it wrote."""
+    """`torn_bytes` were cut off at the end of a segment: a process was killed while it wrote. `foreign`
+    segments are of another version of Glowplug, and left out."""
 
     segments: int = 0
     events: int = 0
     commands: int = 0
     mismatches: list[Mismatch] = []
     torn_bytes: int = 0
+    foreign: int = 0
 
 
 def frame(payload: bytes) -> bytes:
@@ -74,28 +78,49 @@ def payloads(data: bytes) -> Iterator[bytes]:
 
 
 def entries_of(data: bytes, needle: bytes = b"") -> Iterator[Entry]:
-    """The entries of a segment, one by one; with a `needle` only those that hold these bytes."""
+    """The entries of a segment, one by one; with a `needle` only those that hold these bytes. Raises
+    Unavailable when another version of Glowplug wrote it."""
     whole = payloads(data)
     next(whole, None)
     for payload in whole:
         if needle in payload:
-            yield _decoder.decode(payload)
+            yield _entry(payload)
 
 
 def read_segment(data: bytes) -> tuple[bytes | None, list[Entry]]:
-    """(snapshot, entries) of a segment. The snapshot is None when not even that was written whole."""
+    """(snapshot, entries) of a segment. The snapshot is None when not even that was written whole. Raises
+    Unavailable as `entries_of`."""
     whole = payloads(data)
     snapshot = next(whole, None)
-    return snapshot, [_decoder.decode(payload) for payload in whole]
+    return snapshot, list(map(_entry, whole))
+
+
+def state_of(snapshot: bytes) -> ControlState:
+    """Raises Unavailable as `entries_of`."""
+    try:
+        return ControlState.from_snapshot(snapshot)
+    except (KeyError, GlowplugError, *UNREADABLE) as error:
+        raise Unavailable(_FOREIGN) from error
+
+
+def _entry(payload: bytes) -> Entry:
+    try:
+        return _decoder.decode(payload)
+    except UNREADABLE as error:
+        raise Unavailable(_FOREIGN) from error
 
 
 def replay_segment(name: str, data: bytes, report: ReplayReport) -> ControlState | None:
     """Handles a segment's events again, from its snapshot, and adds what came of it to `report`."""
-    snapshot, entries = read_segment(data)
     report.torn_bytes += len(data) - sum(_HEADER.size + len(payload) for payload in payloads(data))
-    if snapshot is None:
+    try:
+        snapshot, entries = read_segment(data)
+        state = None if snapshot is None else state_of(snapshot)
+    except Unavailable:
+        report.foreign += 1
         return None
-    state = ControlState.from_snapshot(snapshot)
+    if state is None:
+        return None
     report.segments += 1
     for number, entry in enumerate(entries):
         commands = state.handle(entry.event, entry.now_s)

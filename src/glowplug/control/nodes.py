@@ -17,7 +17,7 @@ def on_joined(c: Context, event: NodeJoined) -> None:
     number = NodeId(event.spec.node)
     if number in c.store.nodes:
         _forget(c, number, "it joined again")
-    c.store.nodes[number] = Node(id=number, cores=event.spec.cores)
+    c.store.nodes[number] = Node(number, event.spec.cores, event.spec.budget_bytes)
     c.store.node_order.append(number)
     c.store.homes.clear()
     c.store.ledger.open(number, event.spec.budget_bytes)

@@ -1,14 +1,16 @@
-"""What has just become idle on a device, and may be evicted there and from its node's memory.
+"""What may be evicted, with its worth: shared holdings on which nothing stands, and idle workers.
 
-Much of it is at work again before the event is settled. So its worth is worked out when somebody asks what
-may go, and else in the end.
+Much that has just become idle on a device is at work again before the event is settled. So its worth there
+and in its node's memory is worked out when somebody asks what may go, and else in the end (`settle`).
 """
 
 from __future__ import annotations
 
-from glowplug.control import holdings
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
+from glowplug.control.records import Holding, Instance, Node
+from glowplug.control.worth import worth, worth_of_worker
+from glowplug.policy.eviction import Worth
 
 
 def settle(c: Context) -> None:
@@ -17,7 +19,33 @@ def settle(c: Context) -> None:
     while unoffered:
         instance = instances[next(iter(unoffered))]
         del unoffered[instance.id]
-        holdings.offer_worker(c, instance)
+        offer_worker(c, instance)
         device = places.device_of(c, instance)
         if device is not None:
             places.offer(c, device, instance.function)
+
+
+def reconsider(c: Context, holding: Holding) -> None:
+    """Offers a shared holding for eviction when nothing stands on it; instances are offered elsewhere, with
+    their parts."""
+    if holding.target.kind in ("instance", "part", "build"):
+        return
+    if holding.phase == "up" and holding.key not in c.store.dependents:
+        offer(c, holding)
+    else:
+        c.policies.eviction.withdraw(holding.key)
+
+
+def offer(c: Context, holding: Holding) -> None:
+    _offer(c, holding.key, c.store.nodes[holding.target.node], worth(c, holding))
+
+
+def offer_worker(c: Context, instance: Instance) -> None:
+    """As offer, of an idle instance."""
+    _offer(c, instance.key, c.store.nodes[instance.node], worth_of_worker(c, instance))
+
+
+def _offer(c: Context, key: str, node: Node, worth: Worth) -> None:
+    c.policies.eviction.offer(key, node.id, worth)
+    if node.starved or node.patient:
+        c.freed[node.id] = None

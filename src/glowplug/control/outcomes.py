@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from glowplug.control import answers, builds, failures, gangs, holdings, instances
 from glowplug.control.context import Context
-from glowplug.control.fleet import cache
-from glowplug.control.records import Holding
+from glowplug.control.fleet import cache, loads
+from glowplug.control.records import Function, Holding
 from glowplug.core.commands import Descend, Target
 from glowplug.core.events import CommandFailed, InstanceExited, StepLost, StepReached
 from glowplug.core.ids import CommandId, FunctionId, InstanceId
@@ -51,6 +51,10 @@ def on_step_lost(c: Context, event: StepLost) -> None:
             _part_lost(c, holding, "worker_died", event.why or "it is gone", permanent=False, gone=True)
     elif event.command is not None or holding.phase == "up":
         holdings.remove(c, holding)
+        if event.command is None and target.kind == "version" and holding.function is not None:
+            function = c.store.functions[holding.function]
+            if function.goal is not None:
+                _missed(function)
 
 
 def on_instance_exited(c: Context, event: InstanceExited) -> None:
@@ -119,17 +123,24 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
         version.unstageable = permanent
         function = c.store.functions[version.spec.function]
         function.stage_wanted = False
-        function.misses += 1
         if permanent:
+            function.misses += 1
             function.error = message
-        elif function.goal is not None and function.misses >= _CLIMB_ATTEMPTS:
-            function.goal = None
+        else:
+            _missed(function)
     elif kind == "build" and holding.version is not None:
         version = c.store.versions[holding.version]
         if permanent:
             builds.fail(c, version, code, message)
         else:
             builds.retry(c, version, code, message, slow=not gone or code in ("no_space", "out_of_memory"))
+
+
+def _missed(function: Function) -> None:
+    """Its zygote did not come up, or did not stand: what an operator asked for is tried once more."""
+    function.misses += 1
+    if function.goal is not None and function.misses >= _CLIMB_ATTEMPTS:
+        function.goal = None
 
 
 def _part_lost(c: Context, part: Holding, code: str, message: str, *, permanent: bool, gone: bool) -> None:
@@ -160,6 +171,7 @@ def _environment_failed(
         function = c.store.functions.get(number)
         if function is None:
             continue
+        loads.forget(c, function)
         answers.reject_queue(c, function, code if permanent else "unavailable", message)
         function.error, function.goal = message, None
         failures.pause(c, function)

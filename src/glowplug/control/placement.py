@@ -3,7 +3,8 @@ or where what has to go for it is needed least."""
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterator
+from itertools import chain, islice
 from zlib import crc32
 
 from glowplug.control import offers, victims
@@ -16,7 +17,7 @@ _SAMPLED = 4
 _HOMES = 4
 _WEIGHED = 4
 """Nodes of which is looked what would have to go there."""
-_COMING, _UP, _STAGED = 1, 2, 3
+_COMING, _UP, _CACHED, _STAGED = 1, 2, 3, 4
 _AT_ONCE_S = 0.01
 """An environment that is made so soon, as where processes share nothing, is no reason to prefer a node."""
 
@@ -35,7 +36,8 @@ def choose(c: Context, version: Version) -> Node | None:
         return store.nodes[order[0]]
     environments = store.environments.get(version.spec.environment_key, {})
     candidates: dict[NodeId, None] = {}
-    for node in (*islice(version.staged_on, 2), *islice(environments, 2)):
+    near = (islice(version.staged_on, 2), islice(with_weights(c, version), 2), islice(environments, 2))
+    for node in chain(*near):
         candidates[node] = None
     candidates.update(_anywhere(c, version))
     need_bytes = instance_bytes(c, version)
@@ -45,7 +47,7 @@ def choose(c: Context, version: Version) -> Node | None:
     def rank(node: NodeId) -> tuple[bool, int, int]:
         free_bytes = store.ledger.free_bytes(node)
         fits = free_bytes + c.policies.eviction.offered(node) >= need_bytes
-        return not fits, -(_UP if at_once else _height(c, version, node)), -free_bytes
+        return not fits, -_height(c, version, node, at_once=at_once), -free_bytes
 
     best, *others = sorted(candidates, key=rank)
     if not c.policies.eviction.timely or store.ledger.free_bytes(best) >= need_bytes:
@@ -57,14 +59,27 @@ def choose(c: Context, version: Version) -> Node | None:
     )
 
 
-def _height(c: Context, version: Version, node: NodeId) -> int:
-    """What stands there for a worker: an environment that still climbs is one to wait for."""
-    if node in version.staged_on:
-        return _STAGED
-    environment = c.store.holdings.get(key_of("environment", node, version.environment))
-    if environment is None or environment.phase == "descending":
-        return 0
-    return _UP if environment.phase == "up" else _COMING
+def _height(c: Context, version: Version, node: NodeId, *, at_once: bool) -> int:
+    """What stands there for a worker: an environment that still climbs is one to wait for, and weights in
+    memory need not be read."""
+    if not at_once:
+        if node in version.staged_on:
+            return _STAGED
+        environment = c.store.holdings.get(key_of("environment", node, version.environment))
+        if environment is None or environment.phase == "descending":
+            return 0
+        if environment.phase != "up":
+            return _COMING
+    weights = c.store.holdings.get(key_of("weights", node, version.spec.version))
+    return _CACHED if weights is not None and weights.phase == "up" else _UP
+
+
+def with_weights(c: Context, version: Version) -> Iterator[NodeId]:
+    """The nodes whose memory has the version's weights, or some of them, be it that nothing else of it is
+    left there."""
+    for key in version.keys:
+        if key.startswith("weights/"):
+            yield c.store.holdings[key].target.node
 
 
 def unopened(c: Context, version: Version, need_bytes: int) -> Node | None:

@@ -83,7 +83,7 @@ def _serve(c: Context, function: Function, version: Version) -> None:
         holdings.hurry(c, c.store.holdings[c.store.instances[number].key], queue.rank)
     if version.leased:
         _claim_lent(c, function, version)
-    if version.live and queue.length > 1:
+    if version.live and queue.length > 1 and c.now_s >= function.retry_at_s:
         # The head waits for what serves already, but the last in the queue may be better off with one more.
         last = dispatch.decide(view, queue.length - 1, c.now_s, c.rng)
         if last.action == "climb":

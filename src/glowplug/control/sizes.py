@@ -59,21 +59,36 @@ def worker_bytes(c: Context, instance: Instance) -> int:
 
 
 def too_big(c: Context, version: Version, node: NodeId, top_bytes: int) -> str | None:
-    """Words when `top_bytes`, with what they must stand on, could never fit at `node`."""
-    ledger, environment = c.store.ledger, version.environment
-    held_bytes = ledger.held_bytes(key_of("environment", node, environment))
-    base_bytes = held_bytes or environment_bytes(c, environment)
-    total_bytes = base_bytes + top_bytes
+    """Words when `top_bytes`, with what they must stand on, could never fit at `node`, or not for now."""
+    total_bytes = _with_environment(c, version, node, top_bytes)
     context_bytes = c.store.nodes[node].context_bytes
-    budget_bytes = ledger.budget[node] - context_bytes
+    budget_bytes = c.store.ledger.budget[node] - context_bytes
     if total_bytes <= budget_bytes:
         return None
+    if fits_later(c, version, node, top_bytes):
+        return (
+            f"{version.spec.function} needs {total_bytes / 1e6:.0f} MB with its environment, and others on "
+            f"the machine of node {node} leave it {budget_bytes / 1e6:.0f} MB now"
+        )
     beside = " beside its devices' contexts" if context_bytes else ""
     return (
         f"{version.spec.function} needs {total_bytes / 1e6:.0f} MB with its environment, more than the "
         f"memory budget of node {node} ({budget_bytes / 1e6:.0f} MB{beside}): raise the budget or "
         "declare less memory"
     )
+
+
+def fits_later(c: Context, version: Version, node: NodeId, top_bytes: int) -> bool:
+    """Whether they could fit once others on the machine gave back what they took of the node's memory."""
+    record = c.store.nodes[node]
+    granted_bytes = max(record.granted_bytes, c.store.ledger.budget[node])
+    return _with_environment(c, version, node, top_bytes) <= granted_bytes - record.context_bytes
+
+
+def _with_environment(c: Context, version: Version, node: NodeId, top_bytes: int) -> int:
+    environment = version.environment
+    held_bytes = c.store.ledger.held_bytes(key_of("environment", node, environment))
+    return (held_bytes or environment_bytes(c, environment)) + top_bytes
 
 
 def device_bytes(version: Version, device: Device) -> int:

@@ -13,6 +13,7 @@ from glowplug.control import (
     holdings,
     instances,
     lending,
+    measurements,
     nodes,
     outcomes,
     requests,
@@ -80,7 +81,7 @@ HANDLERS: dict[type, Callable[[Context, Any], None]] = {
     e.DeviceLost: devices.on_lost,
     e.ContextWaits: devices.on_context,
     e.PressureChanged: nodes.on_pressure,
-    e.HeldChanged: holdings.measured,
+    e.HeldChanged: measurements.measured,
     e.TimerFired: timers.on_fired,
 }
 

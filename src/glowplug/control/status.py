@@ -50,6 +50,8 @@ def node_statuses(state: ControlState) -> list[NodeStatus]:
             reserved_bytes=ledger.used[node.id],
             cores=node.cores,
             environment_bytes=shared[node.id],
+            cached_bytes=sum(ledger.held_bytes(key) for key in node.keys if key.startswith("weights/")),
+            granted_bytes=node.granted_bytes,
         )
         for node in state.nodes.values()
     ]

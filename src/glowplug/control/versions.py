@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, bindings, growth, holdings, instances
+from glowplug.control import answers, bindings, failures, growth, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.fleet import lines, loads
 from glowplug.control.learning import describe
@@ -77,6 +77,7 @@ def _aim(c: Context, function: Function, version: Version) -> None:
         return
     function.next = number
     c.revalue(function.id)
+    failures.forgive(c, function)
     version.attempts = 0
     if version.state == "pending":
         c.store.build_queue[number] = None

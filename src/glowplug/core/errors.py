@@ -6,7 +6,7 @@ GlowplugError
 |  |- InvalidTrace 400, Unauthorized 401
 |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, UnknownCall 404
 |  |- UnknownDevice 404, UnknownRequest 404
-|  |- MethodNotAllowed 405, DeployConflict 409, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
+|  |- MethodNotAllowed 405, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
 |  |- EncodedBody 415, InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422
 |  |- HeadTooLarge 431
 |- FunctionFailed 500  the function's own code raised; what it raised says so (`in_words`)
@@ -118,11 +118,6 @@ class UnknownSecret(UserError):
 class UnknownCall(UserError):
     status = 404
     code = "unknown_call"
-
-
-class DeployConflict(UserError):
-    status = 409
-    code = "deploy_conflict"
 
 
 class UnknownDevice(UserError):

@@ -126,7 +126,6 @@ class StepLost(_Event, frozen=True):
     step: Step
     why: str = ""
     command: CommandId | None = None
-    released_bytes: int | None = None
 
 
 class InstanceExited(_Event, frozen=True):

@@ -1,4 +1,4 @@
-"""The readiness ladder: how near a function is to an answer, and which moves are allowed."""
+"""The readiness ladder: how near a function is to an answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from enum import IntEnum
 
 
 class Step(IntEnum):
-    """LOCAL, IMPORTED and STAGED are facts about a place; PARKED and BUSY are states of an instance."""
+    """LOCAL, IMPORTED and STAGED are facts about a place; PARKED and BUSY are states of an instance.
+
+    A climb goes to the next step, or from IMPORTED to PARKED: a worker forked straight from the environment's
+    zygote is the shortest way for a waiting request, and the only one for a function whose own zygote may not
+    fork.
+    """
 
     REMOTE = 0
     LOCAL = 1
@@ -19,18 +24,6 @@ class Step(IntEnum):
     def label(self) -> str:
         return self.name.lower()
 
-
-CLIMBS: dict[Step, tuple[Step, ...]] = {
-    Step.REMOTE: (Step.LOCAL,),
-    Step.LOCAL: (Step.IMPORTED,),
-    Step.IMPORTED: (Step.STAGED, Step.PARKED),
-    Step.STAGED: (Step.PARKED,),
-    Step.PARKED: (Step.BUSY,),
-    Step.BUSY: (),
-}
-"""From a step, the steps one climb may reach. IMPORTED -> PARKED is a worker forked straight from the
-environment's zygote: the shortest way for a waiting request, and the only one for a function whose own
-zygote may not fork."""
 
 PHASES = (
     "queue", "environment", "fork", "import", "build", "fetch", "apply", "first_compute", "compute", "reply",

@@ -110,6 +110,10 @@ class NodeSettings(msgspec.Struct, frozen=True):
     run_dir: str
     node: str = "local"
     budget_bytes: int = 4 * 10**9
+    gives_way: bool = True
+    """Whether it holds less while others on the machine need some of that."""
+    files_root: str = "/"
+    """Below it lie the /proc and /sys that tell what others need."""
     devices: tuple[DeviceSetting, ...] = ()
     threads: int = 0
     """Compute threads of all workers of a function together, where it does not declare those of one; 0 is

@@ -105,11 +105,16 @@ class PackagesList(msgspec.Struct, frozen=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
+    """`budget_bytes` may be reserved now, of the `granted_bytes` that may be while others on the machine do
+    not need some of them; `cached_bytes` of what is reserved are weights in the page cache."""
+
     node: str
     budget_bytes: int
     reserved_bytes: int
     cores: int
     environment_bytes: int = 0
+    cached_bytes: int = 0
+    granted_bytes: int = 0
     isolation: dict[str, str] = {}
 
 

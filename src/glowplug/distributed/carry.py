@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _LENGTH = struct.Struct("<I")
 _ALIGNMENT = 64
-_BFLOAT16 = "bfloat16"
-"""Which numpy does not have: it travels as uint16."""
 _MOST_BYTES = 2**40
 _PLAIN = (type(None), bool, int, float, str)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -236,8 +234,3 @@ class LocalEngine:
             target = Target("build", command.node, command.spec.version)
         event = CommandFailed(command.id, target, "unavailable", why)
         asyncio.get_running_loop().call_soon(self._emit, event)
-
-    def kill_agent(self) -> None:
-        """SIGKILL for the agent: for tests of what happens then."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.agent_pid, signal.SIGKILL)

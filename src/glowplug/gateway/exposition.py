@@ -131,7 +131,9 @@ def _nodes(nodes: Iterable[NodeStatus]) -> _Lines:
     for name, text in (
         ("reserved_bytes", "Memory reserved in all."),
         ("environment_bytes", "Memory of environments, shared by functions."),
+        ("cached_bytes", "Memory reserved for weights in the page cache."),
         ("budget_bytes", "Memory that may be reserved."),
+        ("granted_bytes", "Memory that may be when nobody else on the machine needs some of it."),
     ):
         yield _head(f"glowplug_{name}", "gauge", text)
         for node in found:

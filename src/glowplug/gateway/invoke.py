@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, perf_counter
@@ -20,9 +19,10 @@ from glowplug.core.errors import (
     WorkerDied,
     from_code,
 )
-from glowplug.core.events import Event, RequestArrived, RequestDone, RequestStarted
+from glowplug.core.events import Event, RequestDone
 from glowplug.core.events import RequestCancelled as RequestCancelledEvent
-from glowplug.core.ids import FunctionId, GatewayId, InstanceId, RequestId
+from glowplug.core.ids import FunctionId, GatewayId, InstanceId
+from glowplug.gateway.asked import VERDICT_S, Asked
 from glowplug.gateway.deadlines import Deadlines
 from glowplug.gateway.flight import ALONE, Client, Flight, Place, error_reply, new_request_ids
 from glowplug.transport.connection import Body, NeverRead, Reply
@@ -33,13 +33,10 @@ from glowplug.transport.lent_regions import Slot
 _KEPT_BODY_BYTES = 2**20
 """A body up to this size is kept until the answer, for another worker."""
 _LOOK_AGAIN_S = 0.5
-VERDICT_S = 5.0
-"""How long after a deadline, or a worker's death, the controller's word is waited for before the gateway
-answers by itself: the controller knows why a climb failed, the socket only that it ended."""
 
 
 class Invoker:
-    """Requests in flight by id. Used from one event loop; `post` may be called from within its calls."""
+    """Requests in flight. Used from one event loop; `post` may be called from within its calls."""
 
     def __init__(
         self,
@@ -51,15 +48,13 @@ class Invoker:
         clock: Callable[[], float],
         place: Place = ALONE,
     ) -> None:
-        self._gateway = gateway
         self._leases = leases
         self._connections = connections
         self._deadlines = deadlines
         self._post = post
         self._clock = clock
         self._next_request = new_request_ids(clock(), place)
-        self._flights: dict[RequestId, Flight] = {}
-        self._early: dict[InstanceId, list[Flight]] = {}
+        self._asked = Asked(gateway, connections, deadlines, post, self._send, self._fail)
         self._fallen: dict[InstanceId, list[Flight]] = {}
         """Sent under a lease to a worker that died; the engine is about to say of what."""
         self._news = False
@@ -101,27 +96,8 @@ class Invoker:
         flight.leased = False
         if self._leases.to_tell:
             self.report()
-        self._ask(flight)
+        self._asked.ask(flight)
         return flight
-
-    def _ask(self, flight: Flight) -> None:
-        """The controller watches the deadline of what it is asked for; ours is the net below."""
-        body = flight.body
-        assert body is not None
-        if type(body) is Slot:  # it may wait for long, and who has it then is not known
-            body = flight.body = body.to_bytes()
-        self._flights[flight.request] = flight
-        self._deadlines.set(flight, flight.deadline_s + VERDICT_S)
-        self._post(
-            RequestArrived(
-                request=flight.request,
-                function=flight.function,
-                gateway=self._gateway,
-                deadline_s=flight.deadline_s,
-                body_bytes=sum(map(len, body)) if type(body) is list else len(body),
-                priority=flight.priority,
-            )
-        )
 
     def _send(self, flight: Flight, instance: InstanceId) -> bool:
         """False when the worker had gone before anything was sent, or has no room: another way is right."""
@@ -192,12 +168,12 @@ class Invoker:
         forget what it had bound to the dead one: it would find another for that as well."""
         flight.again = True
         if not flight.leased:
-            self._flights.pop(flight.request, None)
+            self._asked.flights.pop(flight.request, None)
             self._post(RequestCancelledEvent(request=flight.request, instance=flight.instance))
             flight.request = self._next_request()
         flight.leased, flight.instance, flight.dispatched_at = False, None, None
         flight.meta = msgspec.structs.replace(flight.meta, together=0)
-        self._ask(flight)
+        self._asked.ask(flight)
 
     def credit(self, flight: Flight, passed_bytes: int) -> None:
         """So many bytes of a stream have gone on to its client: the worker may send as many more."""
@@ -205,7 +181,7 @@ class Invoker:
             self._connections.credit(flight.instance, flight.request, passed_bytes)
 
     def _settle(self, flight: Flight, reply: Reply) -> None:
-        self._flights.pop(flight.request, None)
+        self._asked.flights.pop(flight.request, None)
         if flight.slot:
             self._deadlines.drop(flight)
         flight.settle(reply)
@@ -241,55 +217,23 @@ class Invoker:
 
     def on_command(self, command: Dispatch | Lease | Revoke | Reject) -> None:
         if isinstance(command, Dispatch):
-            if len(command.requests) > 1:
-                self._join(command.requests)
-            for request in command.requests:
-                self._dispatch(request, command.instance)
+            self._asked.dispatch(command)
         elif isinstance(command, Lease):
             self._leases.grant(command, self._clock())
         elif isinstance(command, Revoke):
             if self._leases.revoke(command.instance):
                 self.report()
         else:
-            flight = self._flights.get(command.request)
-            if flight is not None:
-                self._fail(flight, from_code(command.code, command.message, command.retry_after_s))
-
-    def _join(self, requests: tuple[RequestId, ...]) -> None:
-        """These are one batch, so each says how many others its worker is to wait for."""
-        flights = [
-            flight for flight in map(self._flights.get, requests) if flight and flight.instance is None
-        ]
-        together = Counter(flight.meta.endpoint for flight in flights)
-        for flight in flights:
-            flight.meta = msgspec.structs.replace(flight.meta, together=together[flight.meta.endpoint])
-
-    def _dispatch(self, request: RequestId, instance: InstanceId) -> None:
-        flight = self._flights.get(request)
-        if flight is None or flight.instance is not None:
-            # It was answered while the controller decided; the slot it was given is free again.
-            self._post(RequestDone(request=request, instance=instance, ok=False, took_s=0.0))
-        elif self._send(flight, instance):
-            self._post(RequestStarted(request=request, instance=instance))
-        elif instance in self._connections:
-            error = Overloaded(f"the worker of {flight.function} has too much to read", 1.0)
-            self._fail(flight, error)
-            self._post(RequestDone(request=request, instance=instance, ok=False, took_s=0.0))
-        else:
-            self._early.setdefault(instance, []).append(flight)
+            self._asked.reject(command)
 
     def attached(self, instance: InstanceId) -> None:
-        """Sends what was dispatched to an instance before its connection came."""
-        for flight in self._early.pop(instance, ()):
-            if not flight.answered and self._send(flight, instance):
-                self._post(RequestStarted(request=flight.request, instance=instance))
-            else:
-                self._post(RequestDone(request=flight.request, instance=instance, ok=False, took_s=0.0))
+        """The connection of an instance is there."""
+        self._asked.attached(instance)
 
     def lost(self, instance: InstanceId) -> None:
         """An instance has ended: it is taken under no lease any more. The controller learns by the engine."""
         self._leases.lost(instance)
-        self._early.pop(instance, None)
+        self._asked.lost(instance)
 
     def ended(self, instance: InstanceId, why: str, code: str = "worker_died") -> None:
         """The engine's word on an instance's end, after its connection closed."""
@@ -312,4 +256,4 @@ class Invoker:
 
     def waiting(self) -> int:
         """Requests that the controller holds: queued, or dispatched without a lease."""
-        return len(self._flights)
+        return len(self._asked.flights)

@@ -111,7 +111,8 @@ def start_load(
     **options: Any,
 ) -> Loading:
     """As `load`, for who wants to hear of it: `model`, `wait`, `promote`, `stop`, and `finish` for the
-    timeline; with `primed` also `prime`, the calls of the example that it was packed with.
+    timeline; `watched` has it tell when each unit was first used, at a small cost to each use. With `primed`
+    also `prime`, the calls of the example that it was packed with.
     """
     source = open_source(path, **options)
     chosen = strategy_called(strategy, mappable=source.advice.mappable)

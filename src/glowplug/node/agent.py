@@ -19,16 +19,15 @@ import msgspec
 from glowplug.bundle.artifacts import open_artifacts
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import AdmitGang, Build, Cancel, Climb, Descend, Promote, Target
-from glowplug.core.errors import CapacityError
 from glowplug.core.events import CommandFailed, Event, StepLost
-from glowplug.core.ids import CommandId, DeviceId
-from glowplug.core.ladder import Step
+from glowplug.core.ids import CommandId
 from glowplug.core.priority import Priority
 from glowplug.core.settings import NodeSettings
 from glowplug.node import wire
 from glowplug.node.births import Births
 from glowplug.node.builds import Builds
 from glowplug.node.cancels import Cancels
+from glowplug.node.climbs import Climbs
 from glowplug.node.contexts import Contexts
 from glowplug.node.devices import Devices
 from glowplug.node.environments import Environments
@@ -44,12 +43,11 @@ from glowplug.node.messages import (
     FromServer,
     Happened,
     RemovePackages,
-    Role,
     StopAgent,
 )  # fmt: skip
 from glowplug.node.remote import RemoteClimbs
 from glowplug.node.reports import Reports
-from glowplug.node.roster import Held, Roster
+from glowplug.node.roster import Roster
 from glowplug.node.standing_back import StandingBack
 from glowplug.node.weights import Weights
 
@@ -85,6 +83,7 @@ class Agent:
         self.builds = Builds(self)
         self.weights = Weights(self)
         self.environments = Environments(self)
+        self.climbs = Climbs(self)
         self.remote = RemoteClimbs(self)
         self.devices = Devices(self)
         self.contexts = Contexts(self)
@@ -149,7 +148,7 @@ class Agent:
             elif isinstance(command, AdmitGang):
                 self.gangs.open(command)
             elif isinstance(command, Climb):
-                self._climb(command, message.env, descriptors)
+                self.climbs.start(command, message.env, descriptors)
             elif isinstance(command, Descend):
                 self._descend(command)
             elif isinstance(command, Cancel):
@@ -163,88 +162,6 @@ class Agent:
                 self.emit(CommandFailed(command.id, target, "unavailable", str(error)))
             elif isinstance(command, Climb):
                 self.fail(command, "unavailable", str(error))
-
-    # climbing
-
-    def _climb(self, command: Climb, env: dict[str, str], descriptors: list[int]) -> None:
-        if command.target.kind == "environment":
-            self.environments.climb(command)
-            return
-        self.contexts.hear_of(command)
-        parent = self.parent_of(command)
-        if parent is None:
-            self.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")
-            return
-        broken = [f"{name} ({parent.missing[name]})" for name in command.spec.declaration.libraries
-                  if name in parent.missing]  # fmt: skip
-        if broken:
-            self.fail(
-                command, "build_failed", f"libraries that cannot be imported: {', '.join(broken)}", True
-            )
-        elif command.target.kind == "part":
-            self.gangs.fork_part(command, parent, env)
-        elif self.remote.needed(command):
-            self.remote.start(command, env, descriptors)
-        else:
-            self.fork(command, parent, env, descriptors)
-
-    def parent_of(self, command: Climb) -> Held | None:
-        """The zygote that this climb starts from, when it is up."""
-        staged = self.roster.zygotes.get(command.spec.version)
-        environment = self.roster.environments.get(command.spec.environment_key)
-        from_staged = command.target.kind == "instance" and command.origin == Step.STAGED
-        if command.device is not None and self.devices.places_in_worker(command.device):
-            from_staged = False  # what a staged zygote has mapped is of no use on a card
-        parent = staged if from_staged else environment
-        return parent if parent is not None and parent.ready and not parent.process.exited else None
-
-    def fork(self, command: Climb, parent: Held, env: dict[str, str], data: list[int], **more: Any) -> None:
-        """`more` is for the Fork message. Raises OSError."""
-        role: Role = "worker" if command.target.kind == "instance" else "stage"
-        spec = command.spec
-        more |= {"env": env, "prime": command.prime, **self.births.share(spec)}
-        if role == "worker":
-            more["gang"] = self.gangs.place(command)
-        if command.device is not None:
-            self._fork_on(command.device, command, parent, tuple(data), more)
-            return
-        held = self.births.child(
-            parent, role, command.target, spec, data=tuple(data), climb=command, **more,
-            rehearse=command.facts is not None and command.facts.rehearsed,
-        )  # fmt: skip
-        self.standing_back.begin(held, command)
-        self.roster.add(held)
-
-    def _fork_on(
-        self, number: DeviceId, command: Climb, parent: Held, data: tuple[int, ...], more: dict[str, Any]
-    ) -> None:
-        """A worker on a device. Raises OSError."""
-        context: Held | None = None
-        try:
-            device = self.devices.find(number)
-            # What the workers of a gang have together lies where a context process may not reach.
-            context = self.contexts.take(command, device) if more.get("gang") is None else None
-            residence = device.admit(command, has_context=context is not None)
-        except CapacityError as error:
-            if context is not None:
-                self.contexts.put_back(context, device)
-            self.fail(command, error.code, error.message)
-            return
-        more["device"] = residence.setting
-        data = (*data, *device.descriptors)
-        try:
-            if context is None:
-                held = self.births.child(
-                    parent, "worker", command.target, command.spec, data=data, climb=command, **more
-                )
-            else:
-                held = context
-                self.contexts.become_worker(held, command, data, **more)
-        except BaseException:
-            device.leave(residence)
-            raise
-        held.residence = residence
-        self.roster.add(held)
 
     # descending and cancelling
 

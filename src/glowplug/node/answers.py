@@ -16,7 +16,8 @@ from glowplug.node.arguments import Signature
 from glowplug.node.messages import LetGo
 from glowplug.node.results import encode_result
 from glowplug.transport.several_gateways import SeveralGateways
-from glowplug.transport.worker_side import Body, Incoming, WorkerEndpoint
+from glowplug.transport.worker_answers import Body
+from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 
 if TYPE_CHECKING:
     from glowplug.loader.reader import MappedPack

@@ -20,7 +20,8 @@ from glowplug.core.ids import DeviceId, NodeId
 from glowplug.core.specs import DeviceSpec
 from glowplug.loader import errors as loader_errors
 from glowplug.loader.clock import RealClock
-from glowplug.loader.devices.base import Ledger, Reservation
+from glowplug.loader.devices.base import Reservation
+from glowplug.loader.devices.counted import Ledger
 from glowplug.loader.devices.virtual import Profile, VirtualCopy, VirtualDevice
 from glowplug.node.messages import Disturb, Disturbed
 

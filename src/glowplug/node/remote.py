@@ -69,7 +69,7 @@ class RemoteClimbs:
             command = waiting
             if failed is not None:
                 raise failed
-            parent = agent.parent_of(command)
+            parent = agent.climbs.parent_of(command)
             if parent is None:
                 agent.fail(command, "unavailable", f"no zygote to fork {command.spec.function} from")
                 return
@@ -78,7 +78,7 @@ class RemoteClimbs:
                 # Open, for the file will get another name while the worker starts.
                 data += [os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC), stream.listen()]
             fetched_s = time.monotonic() - asked_s
-            agent.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
+            agent.climbs.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
         except Exception as error:
             agent.fail(command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}")
         finally:

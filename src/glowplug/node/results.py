@@ -1,8 +1,9 @@
 """A result becomes a body.
 
-JSON, with arrays as nested lists, unless the client accepts `.npy` or safetensors, or the function returns
-bytes. What a stream yields becomes events where the client accepts `text/event-stream`, else lines of JSON;
-bytes go out as they are, and so does text where the client accepts `text/plain`.
+JSON, with arrays as nested lists and null for NaN and the infinities, unless the client accepts `.npy` or
+safetensors, or the function returns bytes. What a stream yields becomes events where the client accepts
+`text/event-stream`, else lines of JSON; bytes go out as they are, and so does text where the client accepts
+`text/plain`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from glowplug.core.bodies import EVENTS, JSON, LINES, NPY, OCTETS, SAFETENSORS, TEXT
 from glowplug.core.errors import FunctionFailed
 from glowplug.node.arrays import as_array, npy_pieces
-from glowplug.transport.worker_side import Body
+from glowplug.transport.worker_answers import Body
 
 
 def _to_json(value: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from glowplug.core.errors import UNREADABLE
 from glowplug.core.ids import FunctionId, VersionId
 from glowplug.core.specs import BundleFacts, FunctionSpec
 
@@ -80,16 +81,9 @@ class Database:
         """Every version, oldest first."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT spec, facts, error FROM versions ORDER BY number"
+                "SELECT version, spec, facts, error FROM versions ORDER BY number"
             ).fetchall()
-        return [
-            StoredVersion(
-                msgspec.json.decode(spec, type=FunctionSpec),
-                msgspec.json.decode(facts, type=BundleFacts) if facts else None,
-                error,
-            )
-            for spec, facts, error in rows
-        ]
+        return [_stored(*row) for row in rows]
 
     def set_secret(self, namespace: str, name: str, value: str) -> None:
         self._write("INSERT OR REPLACE INTO secrets VALUES (?, ?, ?)", namespace, name, value.encode())
@@ -101,7 +95,7 @@ class Database:
     def secrets(self, namespace: str) -> dict[str, str]:
         with self._lock:
             rows = self._connection.execute("SELECT name, value FROM secrets WHERE namespace=?", (namespace,))
-            return {name: value.decode() for name, value in rows.fetchall()}
+            return {name: _text(value) for name, value in rows.fetchall()}
 
     def close(self) -> None:
         with self._lock:
@@ -111,3 +105,21 @@ class Database:
         """Returns the number of rows it changed."""
         with self._lock, self._connection:
             return self._connection.execute(statement, values).rowcount
+
+
+def _stored(version: VersionId, spec: bytes, facts: bytes | None, error: str) -> StoredVersion:
+    try:
+        return StoredVersion(
+            msgspec.json.decode(spec, type=FunctionSpec),
+            msgspec.json.decode(facts, type=BundleFacts) if facts else None,
+            error,
+        )
+    except (TypeError, *UNREADABLE) as damage:
+        raise sqlite3.DatabaseError(f"the record of version {version} is damaged: {damage}") from None
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except (AttributeError, UnicodeDecodeError) as damage:
+        raise sqlite3.DatabaseError(f"a secret is damaged: {damage}") from None

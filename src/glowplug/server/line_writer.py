@@ -85,9 +85,11 @@ class LineWriter(Generic[T]):
     # in the thread
 
     def _run(self) -> None:
-        while not self._closing:
+        closing = False
+        while not closing:
             self._wake.wait()
             self._wake.clear()
+            closing = self._closing  # first: what was put before it is among the entries
             if self._reopening:
                 self._reopening = False
                 self._open_again()

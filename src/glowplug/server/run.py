@@ -167,7 +167,7 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
             if options.access_log != "-":
                 loop.add_signal_handler(signal.SIGHUP, _reopen, access_log, system)
         try:
-            await system.start()
+            await _start(system, node.state_dir)
             await _listen(system, listeners, stop, on_ready, fatal, options.access_log)
         finally:
             await system.close()
@@ -176,6 +176,13 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
                 raise failure
             log.error("the server ends because of an error", exc_info=failure)
         return 1 if failures else 0
+
+
+async def _start(system: System, state_dir: str) -> None:
+    try:
+        await system.start()
+    except sqlite3.Error as error:
+        raise Unavailable(f"the state in {state_dir} cannot be read: {error}") from error
 
 
 def _reopen(access_log: LineWriter[Entry], system: System) -> None:

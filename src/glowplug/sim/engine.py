@@ -16,11 +16,11 @@ from glowplug.core.events import (
     StepReached,
 )
 from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId
-from glowplug.core.ladder import Step
 from glowplug.core.rng import rng_for
-from glowplug.policy.costs import Costs
+from glowplug.sim import durations
 from glowplug.sim.agenda import Agenda
 from glowplug.sim.disk import SharedDisk
+from glowplug.sim.mapped import MappedWeights
 from glowplug.sim.profile import Profile
 
 Requests = tuple[RequestId, ...]
@@ -66,11 +66,7 @@ class SimEngine:
         self._shares_disks = shares_disks
         self._disks: dict[str, SharedDisk] = {}
         self._functions: dict[Target, FunctionId] = {}
-        self._mapped: dict[Target, Target] = {}
-        """By worker or zygote the weights that it has mapped."""
-        self._readers: dict[Target, FunctionId] = {}
-        """By weights the function that has them."""
-        self._mapped_until_s: dict[Target, float] = {}
+        self._weights = MappedWeights(profiles)
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
             None
@@ -125,7 +121,7 @@ class SimEngine:
 
     def _run(self, requests: Requests, function: FunctionId, instance: InstanceId) -> None:
         profile = self._profiles[function]
-        took_s = profile.run_s if len(requests) == 1 else _batch_s(profile, len(requests))
+        took_s = profile.run_s if len(requests) == 1 else durations.of_batch(profile, len(requests))
         device = self._device_of.get(instance)
         if device is not None:
             took_s *= self._pace.get(device, 1.0)
@@ -164,21 +160,9 @@ class SimEngine:
     def _climb(self, command: Climb) -> None:
         function, target = command.spec.function, command.target
         profile = self._profiles[function]
-        if target.kind == "environment":
-            took_s, held_bytes = profile.environment_s, profile.environment_bytes
-        elif target.kind == "version":
-            took_s, held_bytes = profile.stage_s, profile.facts.staged_bytes
-        elif target.kind == "part":
-            took_s, held_bytes = profile.imported_s, profile.facts.parked_bytes
-        else:
-            near = command.origin >= Step.STAGED or (command.cached and command.device is not None)
-            took_s = profile.staged_s if near else profile.imported_s
-            took_s += profile.prime_s if command.prime else 0.0
-            held_bytes = profile.facts.parked_bytes
+        took_s, read_s, held_bytes = durations.of_climb(profile, command)
+        if target.kind == "instance":
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency
-        read_s = 0.0
-        if profile.read_bytes_per_s and not command.cached and target.kind in ("instance", "part", "version"):
-            read_s = _weight_bytes(profile, target) / profile.read_bytes_per_s
         if read_s and self._shares_disks and command.device is None and target.kind != "part":
             self._read_and_climb(
                 command, self._vary(function, read_s), self._vary(function, took_s), held_bytes
@@ -196,7 +180,7 @@ class SimEngine:
             self._gang_ready_s[head] = max(ends_s, self._gang_ready_s.get(head, 0.0))
         if target.kind != "environment":
             self.loading_s += took_s
-            self._map_weights(command)
+            self._weights.map(command)
         self._climbing[target] = command.id
         self._functions[target] = function
         if command.device is not None and self._failing.get(command.device, 0) > 0:
@@ -211,7 +195,7 @@ class SimEngine:
         """Of a worker or a zygote in the node's memory: `read_s` if nobody else reads there, and the rest."""
         target, began_s = command.target, self._agenda.now_s
         self.loading_s += read_s + then_s
-        self._map_weights(command)
+        self._weights.map(command)
         self._climbing[target] = command.id
         self._functions[target] = command.spec.function
 
@@ -221,10 +205,6 @@ class SimEngine:
 
         disk = self._disks.setdefault(target.node, SharedDisk(self._agenda))
         disk.read(target, read_s, lambda: self._agenda.at(self._agenda.now_s + then_s, reached))
-
-    def _map_weights(self, command: Climb) -> None:
-        weights = Target("weights", command.target.node, _weights_key(command))
-        self._mapped[command.target], self._readers[weights] = weights, command.spec.function
 
     def _fail(self, failed: CommandFailed) -> None:
         if self._climbing.get(failed.target) == failed.command:
@@ -251,12 +231,7 @@ class SimEngine:
         if command.target.kind == "instance":
             self._forget(InstanceId(int(command.target.key)))
         took_s = self._profiles[function].descend_s if function is not None else 0.0
-        ends_s = max(self._agenda.now_s + took_s, self._mapped_until_s.pop(command.target, 0.0))
-        reader = self._readers.pop(command.target, None)
-        ends_s += self._profiles[reader].let_go_s if reader is not None else 0.0
-        weights = self._mapped.pop(command.target, None)
-        if weights is not None:
-            self._mapped_until_s[weights] = max(ends_s, self._mapped_until_s.get(weights, 0.0))
+        ends_s = self._weights.let_go(command.target, self._agenda.now_s + took_s)
         lost = StepLost(command.target, command.step, command.why, command.id)
         self._agenda.at(ends_s, lambda: self._emit(lost))
 
@@ -284,22 +259,3 @@ class SimEngine:
             return seconds
         self._draws += 1
         return seconds * (1 + jitter * rng_for(self._seed, self._draws).uniform(-1, 1))
-
-
-def _batch_s(profile: Profile, size: int) -> float:
-    """As measured, between measured sizes by proportion; beyond them no gain that nobody has seen."""
-    costs = Costs(batches={"": profile.batch_s}, seconds={"": {"run": profile.run_s}})
-    return costs.batch_s("", size)
-
-
-def _weights_key(command: Climb) -> str:
-    """Of what the target has mapped: its version's weights, or those of its part."""
-    number = command.target.key.partition(".")[2] if command.target.kind == "part" else ""
-    return f"{command.spec.version}.{number}" if number else command.spec.version
-
-
-def _weight_bytes(profile: Profile, target: Target) -> int:
-    """Those of the worker that climbs."""
-    if target.kind != "part":
-        return profile.facts.weight_bytes
-    return profile.facts.parts[int(target.key.rpartition(".")[2]) - 1].weight_bytes

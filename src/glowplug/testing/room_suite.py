@@ -15,7 +15,7 @@ from glowplug.distributed.channels import Address, Channel, MessageKey, Room, jo
 from glowplug.distributed.errors import ChannelError, RunExists
 
 WORKERS = 3
-WAIT_S = 20.0
+WAIT_S = 60.0
 """For what must come; nothing takes as long."""
 _numbers = itertools.count()
 

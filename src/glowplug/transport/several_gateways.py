@@ -26,7 +26,8 @@ from glowplug.transport.shared_memory import (
     received_descriptors,
 )
 from glowplug.transport.unsent import Piece
-from glowplug.transport.worker_side import STALE_S, Body, Incoming, WorkerEndpoint
+from glowplug.transport.worker_answers import Body
+from glowplug.transport.worker_side import STALE_S, Incoming, WorkerEndpoint
 
 _LEFT = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 

@@ -30,7 +30,7 @@ for layer in range(int(sys.argv[3])):
     end.send(sent)
     wanted = {MessageKey(address.run, 0, layer, s, me) for s in range(address.workers) if s != me}
     while wanted:
-        came = end.receive(wanted, 20.0)
+        came = end.receive(wanted, 60.0)
         assert came, (layer, wanted)
         for key, payload in came.items():
             assert payload == bytes([key.source, me, layer % 256]) * 1000
@@ -73,7 +73,7 @@ def _peer(room: Room, worker: int, layers: int) -> subprocess.Popen[str]:
 
 def test_processes_that_know_nothing_of_each_other(room: SharedMemoryRoom) -> None:
     peers = [_peer(room, worker, 100) for worker in range(WORKERS)]
-    said = [peer.communicate(timeout=60)[0].split() for peer in peers]
+    said = [peer.communicate(timeout=180)[0].split() for peer in peers]
     assert said == [["begun", "done", "0"]] * WORKERS
 
 

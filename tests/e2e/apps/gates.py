@@ -17,13 +17,6 @@ from glowplug.core.errors import RequestCancelled
 app = glowplug.App("gates")
 
 
-def visit(port: int) -> socket.socket:
-    """Knocks at a test's door: its first line is this process's id."""
-    door = socket.create_connection(("127.0.0.1", port))
-    door.sendall(f"{os.getpid()}\n".encode())
-    return door
-
-
 @app.function()
 def add(a: int, b: int = 1) -> int:
     return a + b
@@ -36,14 +29,18 @@ def narrow(port: int) -> int:
 
 @app.function(network=True)
 def wait(port: int, deaf: bool = False) -> int:
-    """Answers when the test says so. Being `deaf`, it ignores that it was cancelled.
+    """Knocks at a test's door, with this process's id as its first line, and answers when the test says so.
+    Being `deaf`, it ignores that it was cancelled.
 
     It always takes so long that nobody is sent to its worker's socket to wait behind it.
     """
     time.sleep(0.06)
-    with visit(port) as door:
+    with socket.create_connection(("127.0.0.1", port)) as door:
+        unsaid = [f"{os.getpid()}\n".encode()]
         while True:
-            try:
+            try:  # from before anybody can know that it is there to be cancelled
+                while unsaid:
+                    door.sendall(unsaid.pop())
                 door.recv(1)
                 return os.getpid()
             except RequestCancelled:

@@ -32,7 +32,7 @@ def loops(deaf: bool = False) -> None:
         pass
 
 
-@app.function(timeout="10s")
+@app.function()
 def forks() -> int:
     """Children that fork on, until nothing more is allowed."""
     made = 0
@@ -46,7 +46,7 @@ def forks() -> int:
     return made
 
 
-@app.function(timeout="30s", memory="64MB")
+@app.function(memory="64MB")
 def eats(how: str) -> int:
     if how == "little":
         return len(bytearray(1 << 20))
@@ -95,7 +95,7 @@ def scribbles(what: str) -> str:
     return "done"
 
 
-@app.function(timeout="2s", target_concurrency=2)
+@app.function(target_concurrency=2)
 def amid(how: str) -> str:
     """Another harm, in a thread beside others."""
     if how == "closes":

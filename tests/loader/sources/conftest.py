@@ -14,6 +14,8 @@ import pytest
 from glowplug.testing.source_suite import CONTENT
 from tests.loader.sources.server import FileServer, serving
 
+WAIT_S = 60.0
+
 
 def descriptors() -> Counter[str]:
     """What is open, but for what a runtime of native threads keeps for itself once it was used."""
@@ -34,12 +36,13 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     before, threads = descriptors(), set(threading.enumerate())
     yield
-    assert set(threading.enumerate()) == threads
+    # What a test before this one left to the garbage collector may be gone by now.
+    assert set(threading.enumerate()) <= threads
     # A connection that was given up is closed by a native thread, a moment later.
-    deadline_s, pause = time.monotonic() + 10.0, threading.Event()
-    while (now := descriptors()) != before and time.monotonic() < deadline_s:
+    deadline_s, pause = time.monotonic() + WAIT_S, threading.Event()
+    while not (now := descriptors()) <= before and time.monotonic() < deadline_s:
         pause.wait(0.001)
-    assert now == before
+    assert now <= before
 
 
 @pytest.fixture

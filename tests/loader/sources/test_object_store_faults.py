@@ -58,7 +58,7 @@ def test_each_fault_is_survived_or_told(server: FileServer, name: str, share: fl
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_stalls_are_given_up(server: FileServer, share: float) -> None:
-    with closing(opened(server, attempts=2, timeout_s=0.2)) as source:
+    with closing(opened(server, attempts=2, timeout_s=2.0)) as source:
         server.misdeeds.extend([misdeeds.stall_after(share)] * 2)
         with pytest.raises(SourceUnavailable, match="failed 2 times"):
             read(source, 0, 1000)

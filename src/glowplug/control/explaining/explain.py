@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
 from glowplug.control.explaining.watch import Watch
-from glowplug.control.journal import Entry, commands_crc, entries_of, payloads
+from glowplug.control.journal import Entry, commands_crc, entries_of, payloads, state_of
 from glowplug.control.state import ControlState
-from glowplug.core.errors import Unavailable
+from glowplug.core.errors import UNREADABLE, Unavailable
 from glowplug.core.events import RequestArrived
 from glowplug.core.explanation import Explanation
 from glowplug.core.ids import RequestId
@@ -37,22 +38,20 @@ def explain(segments: Sequence[bytes], request: RequestId) -> Explanation | None
 
 
 def _begins_in(data: bytes, request: RequestId) -> bool:
+    """A segment of another version does not stand in the way of those after it."""
     needle = msgspec.msgpack.encode(request)
-    return needle in data and any(
-        isinstance(entry.event, RequestArrived) and entry.event.request == request
-        for entry in entries_of(data, needle)
-    )
+    with suppress(Unavailable):
+        return needle in data and any(
+            isinstance(entry.event, RequestArrived) and entry.event.request == request
+            for entry in entries_of(data, needle)
+        )
+    return False
 
 
 def _handled_again(data: bytes, later: Sequence[bytes], request: RequestId) -> Explanation | None:
     """A later segment goes on where the one before it ended, and its snapshot is not needed: unless another
     server began it."""
-    try:
-        state = ControlState.from_snapshot(next(payloads(data)))
-    except (KeyError, msgspec.DecodeError) as error:
-        raise Unavailable(
-            "another version of Glowplug wrote this journal; explain it with that one"
-        ) from error
+    state = state_of(next(payloads(data)))
     watch = Watch(state.context, request)
     for segment in (data, *later):
         if segment is not data and _events_before(segment) != state.context.store.events:
@@ -69,7 +68,7 @@ def _events_before(data: bytes) -> int:
     """How many events its controller had handled when the segment began; -1 of one that is not whole."""
     try:
         return msgspec.msgpack.decode(next(payloads(data), b""), type=_Snapshot).store.events
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return -1
 
 

@@ -1,29 +1,26 @@
 """Whoever follows one request while a journal is handled again, and notes what is decided about it.
 
-The policies are replaced by ones that ask the true ones and tell of it. Nothing that they look at is changed,
-so the same is decided.
+Nothing that the policies look at is changed, so the same is decided (told.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import msgspec
 
 from glowplug.control.context import Context
-from glowplug.control.explaining import places
+from glowplug.control.explaining import evictions, places
+from glowplug.control.explaining.told import ToldDispatch, ToldScheduling
 from glowplug.control.fleet.view import FleetView
 from glowplug.control.records import Request
 from glowplug.control.views import FunctionView
 from glowplug.core import commands as k
 from glowplug.core import events as e
 from glowplug.core.explanation import Action, Decision, Eviction, Explanation, Happening, Place
-from glowplug.core.ids import CommandId, DeviceId, FunctionId, InstanceId, RequestId, VersionId
-from glowplug.core.rng import Rng
-from glowplug.policy.dispatch import Choice, DispatchPolicy, DispatchView
+from glowplug.core.ids import CommandId, FunctionId, InstanceId, RequestId, VersionId
+from glowplug.policy.dispatch import Choice, DispatchView
 from glowplug.policy.scheduling import Decision as Scheduled
 from glowplug.policy.scheduling import FleetView as PolicyView
-from glowplug.policy.scheduling import SchedulingPolicy, Send
+from glowplug.policy.scheduling import Send
 
 _MOST_NOTES = 200
 _MOST_WARNINGS = 5
@@ -49,8 +46,8 @@ class Watch:
         """Those of its function that began while it waited, and what they bring where."""
         c.policies = msgspec.structs.replace(
             c.policies,
-            scheduling=_Scheduling(c.policies.scheduling, self),
-            dispatch=_Dispatch(c.policies.dispatch, self),
+            scheduling=ToldScheduling(c.policies.scheduling, self),
+            dispatch=ToldDispatch(c.policies.dispatch, self),
         )
 
     @property
@@ -102,7 +99,7 @@ class Watch:
         self._note_event(event)
         for command in commands:
             self._note_command(command)
-        self._note_evictions(commands)
+        self._evictions += evictions.of(self._c, self._function, commands, self._at_s)
 
     def _note_event(self, event: e.Event) -> None:
         if isinstance(event, e.RequestArrived) and event.request == self._number:
@@ -150,26 +147,6 @@ class Watch:
         function = self._c.store.functions[self._function]
         number = function.active or function.next
         return "" if number is None else self._c.store.versions[number].spec.environment_key
-
-    def _note_evictions(self, commands: list[k.Command]) -> None:
-        """Of those that made room for its own function's model."""
-        by_device: dict[DeviceId, list[FunctionId]] = {}
-        for command in commands:
-            if (
-                isinstance(command, k.Descend)
-                and command.why == "evicted"
-                and command.target.kind == "instance"
-            ):
-                instance = self._c.store.instances.get(InstanceId(int(command.target.key)))
-                if instance is not None and instance.device is not None:
-                    by_device.setdefault(instance.device, []).append(instance.function)
-        for number, functions in by_device.items():
-            device = self._c.store.fleet.devices[number]
-            if self._function in device.loading:
-                found = places.candidates(self._c, device)
-                gone = [found.pop(function) for function in functions if function in found]
-                spared = sorted(found.values(), key=lambda each: each.score)
-                self._evictions.append(Eviction(self._at_s, number, tuple(gone), tuple(spared)))
 
     # what policies are asked, and say
 
@@ -260,33 +237,6 @@ class Watch:
 
     def _end(self, outcome: str) -> None:
         self._outcome, self._ended_s = outcome, self._c.now_s
-
-
-class _Scheduling:
-    def __init__(self, inner: SchedulingPolicy, watch: Watch) -> None:
-        self._inner = inner
-        self._watch = watch
-
-    def decide(self, view: PolicyView, now_s: float) -> Iterator[Scheduled]:
-        self._watch.asked()
-        for decision in self._inner.decide(view, now_s):
-            self._watch.scheduled(decision, view)
-            yield decision
-        self._watch.looked(view)
-
-    def forget(self, function: FunctionId) -> None:
-        self._inner.forget(function)
-
-
-class _Dispatch:
-    def __init__(self, inner: DispatchPolicy, watch: Watch) -> None:
-        self._inner = inner
-        self._watch = watch
-
-    def decide(self, view: DispatchView, ahead: int, now_s: float, rng: Callable[[], Rng]) -> Choice:
-        choice = self._inner.decide(view, ahead, now_s, rng)
-        self._watch.dispatched(view, ahead, choice)
-        return choice
 
 
 def _climb_words(command: k.Climb) -> str:

@@ -6,7 +6,7 @@ a device does not stand on it: it is needed while it is copied, and kept for the
 
 from __future__ import annotations
 
-from glowplug.control import growth, holdings, memory
+from glowplug.control import growth, holdings, memory, offers
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
 from glowplug.control.records import Instance, Node, Version, key_of
@@ -49,4 +49,4 @@ def keep(c: Context, instance: Instance) -> None:
         places.reoffer(c, version.spec.function, node.id)
     holdings.stand_alone(c, holding, growth.needs_of(version, node.id)[0])
     if weights is not None:
-        holdings.reconsider(c, weights)
+        offers.reconsider(c, weights)

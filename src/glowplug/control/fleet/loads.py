@@ -38,11 +38,12 @@ def retry(c: Context) -> None:
 
 
 def forget(c: Context, function: Function) -> None:
-    """Loads that wait for room are wanted no more."""
+    """Loads that have not begun are wanted no more; who stands in line for one waits in the queue again."""
     for number in list(c.store.fleet.where.get(function.id, ())):
         device = c.store.fleet.devices[number]
         if function.id in device.loading and device.loading[function.id] is None:
             places.give_up(c, device, function.id)
+            lines.recall(c, device, function.id, retried=False)
 
 
 def _begin_all(c: Context, device: Device) -> None:

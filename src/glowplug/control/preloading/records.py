@@ -126,7 +126,6 @@ class Preloads(msgspec.Struct):
         if record is not None:
             self.seconds += took_s
             self.spend(instance.node, took_s - record.expected_s)
-            self.paused.pop(instance.function, None)
 
     def note_failed(self, instance: Instance, now_s: float) -> None:
         """It crashed, hung or took too much memory: the function is not loaded ahead for a while, the longer

@@ -1,15 +1,11 @@
-"""What every device can do, and the bookkeeping they share."""
+"""What every device can do."""
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-
-from glowplug.loader.errors import DeviceFull
 
 T = TypeVar("T")
 
@@ -110,48 +106,6 @@ class Device(Protocol):
 
     def release(self, reservation: Reservation) -> None:
         """Gives the room back; a second time does nothing. Nothing placed there may be used any more."""
-
-
-class Ledger:
-    """Counts reservations against a capacity, exactly."""
-
-    def __init__(self, device: str, capacity_bytes: int) -> None:
-        self.capacity_bytes = capacity_bytes
-        self._device = device
-        self._numbers = itertools.count(1)
-        self._reserved: dict[int, int] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def free_bytes(self) -> int:
-        with self._lock:
-            return self.capacity_bytes - sum(self._reserved.values())
-
-    def reserve(self, nbytes: int) -> Reservation:
-        if nbytes < 0:
-            raise ValueError(f"{nbytes} bytes cannot be reserved")
-        with self._lock:
-            free = self.capacity_bytes - sum(self._reserved.values())
-            if nbytes > free:
-                raise DeviceFull(
-                    f"{self._device} has {free} of {self.capacity_bytes} bytes free, {nbytes} are needed; "
-                    "release something first"
-                )
-            reservation = Reservation(next(self._numbers), nbytes)
-            self._reserved[reservation.number] = nbytes
-            return reservation
-
-    def check(self, reservation: Reservation, nbytes: int) -> None:
-        with self._lock:
-            held = self._reserved.get(reservation.number)
-        if held is None:
-            raise ValueError(f"the reservation of {reservation.nbytes} bytes on {self._device} was released")
-        if nbytes > held:
-            raise ValueError(f"{nbytes} bytes do not fit the reservation of {held} on {self._device}")
-
-    def release(self, reservation: Reservation) -> None:
-        with self._lock:
-            self._reserved.pop(reservation.number, None)
 
 
 class Placed:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from glowplug.loader.devices import kernels
-from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, not_wanted, require_fit
+from glowplug.loader.devices.base import Placement, Reservation, T, not_wanted, require_fit
+from glowplug.loader.devices.counted import Counted
 from glowplug.loader.devices.pinning import PinnedSource
 
 _ASK_S = 30
@@ -52,9 +53,11 @@ class _Copy:
         self._event.wait(self._torch.cuda.current_stream(self.memory.device))
 
 
-class CudaDevice:
+class CudaDevice(Counted):
     """Copies run on a stream of their own, beside the computation. From pinned memory they are asynchronous;
     from any other the driver copies through a buffer of its own, and `copy` returns late. `place` pins.
+
+    Its capacity is what was free when it was opened: other processes hold the rest.
     """
 
     def __init__(self, number: int) -> None:
@@ -64,23 +67,13 @@ class CudaDevice:
             raise RuntimeError(
                 f"this machine has no device cuda:{number} ({torch.cuda.device_count()} found)"
             )
-        self.name = f"cuda:{number}"
         self._torch = torch
-        self._device = torch.device(self.name)
+        self._device = torch.device(f"cuda:{number}")
         free_bytes, _ = torch.cuda.mem_get_info(self._device)
-        self._ledger = Ledger(self.name, free_bytes)
+        super().__init__(f"cuda:{number}", free_bytes)
         self._stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         self._pins = True
-
-    @property
-    def capacity_bytes(self) -> int:
-        """What was free when the device was opened: other processes hold the rest."""
-        return self._ledger.capacity_bytes
-
-    @property
-    def free_bytes(self) -> int:
-        return self._ledger.free_bytes
 
     @property
     def context_bytes(self) -> int:
@@ -116,9 +109,6 @@ class CudaDevice:
             cuda.empty_cache()
         finally:
             cuda.set_per_process_memory_fraction(1.0, self._device)
-
-    def reserve(self, nbytes: int) -> Reservation:
-        return self._ledger.reserve(nbytes)
 
     def place(self, weights: memoryview, reservation: Reservation) -> Placement:
         self._ledger.check(reservation, weights.nbytes)
@@ -184,9 +174,6 @@ class CudaDevice:
             result = work()
             torch.cuda.current_stream(self._device).synchronize()
         return result
-
-    def release(self, reservation: Reservation) -> None:
-        self._ledger.release(reservation)
 
 
 def cards(folder: Path = Path("/dev")) -> tuple[int, ...]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from glowplug.loader.arena import NO_ARENA
 from glowplug.loader.clock import Clock, RealClock
-from glowplug.loader.devices.base import Ledger, Placement, Reservation, T, not_wanted, require_fit
+from glowplug.loader.devices.base import Placement, Reservation, T, not_wanted, require_fit
+from glowplug.loader.devices.counted import InHostMemory
 from glowplug.loader.errors import DeviceFailed
 
 
@@ -77,7 +77,7 @@ class VirtualCopy:
     guard = wait
 
 
-class VirtualDevice:
+class VirtualDevice(InHostMemory):
     """Copies run one after another, in the order of `place`, as on a card with one copy engine each way.
 
     `pace` says how many times longer than by the profile all takes that begins now: a slow card, or a sick
@@ -91,11 +91,10 @@ class VirtualDevice:
         name: str = "virtual:0",
         pace: Callable[[], float] = lambda: 1.0,
     ) -> None:
-        self.name = name
+        super().__init__(name, profile.capacity_bytes)
         self.profile = profile
         self._clock = clock
         self._pace = pace
-        self._ledger = Ledger(name, profile.capacity_bytes)
         self._lock = threading.Lock()
         self._under_way: deque[tuple[int, memoryview, memoryview]] = deque()
         """(number, from, to) of copies whose bytes have not come, in their order."""
@@ -103,14 +102,6 @@ class VirtualDevice:
         self._engine_free_s = clock.now_s()
         self._failing = 0
         self._has_context = False
-
-    @property
-    def capacity_bytes(self) -> int:
-        return self._ledger.capacity_bytes
-
-    @property
-    def free_bytes(self) -> int:
-        return self._ledger.free_bytes
 
     @property
     def context_bytes(self) -> int:
@@ -128,19 +119,9 @@ class VirtualDevice:
         """The next so many copies fail; 0 ends it."""
         self._failing = count
 
-    def reserve(self, nbytes: int) -> Reservation:
-        return self._ledger.reserve(nbytes)
-
     def place(self, weights: memoryview, reservation: Reservation) -> VirtualCopy:
         self._ledger.check(reservation, weights.nbytes)
         return self._copied(weights, weights, weights)
-
-    def allocate(self, reservation: Reservation) -> memoryview:
-        self._ledger.check(reservation, reservation.nbytes)
-        return NO_ARENA.lend(reservation.nbytes)
-
-    def staging(self, nbytes: int) -> memoryview:
-        return memoryview(bytearray(nbytes))
 
     def copy(self, part: memoryview, memory: memoryview, offset: int) -> VirtualCopy:
         require_fit(part, memory.nbytes, offset)
@@ -167,12 +148,6 @@ class VirtualDevice:
                 _, part, target = self._under_way.popleft()
                 target[:] = part
 
-    def pin(self, address: int, nbytes: int) -> bool:
-        return False
-
-    def unpin(self, address: int) -> None:
-        return
-
     def run(self, work: Callable[[], T], after: Placement | None = None) -> T:
         """Takes as long as `work`, or as the profile says if that is longer; all of it by the pace."""
         if after is not None:
@@ -182,9 +157,6 @@ class VirtualDevice:
         took_s = max(self._clock.now_s() - start_s, self.profile.run_s) * self._pace()
         self._clock.wait_until(start_s + took_s)
         return result
-
-    def release(self, reservation: Reservation) -> None:
-        self._ledger.release(reservation)
 
 
 def open_virtual(number: int = 0) -> VirtualDevice:

@@ -1,0 +1,36 @@
+"""Weights in a node's memory outlast the processes that have them mapped."""
+
+from __future__ import annotations
+
+from glowplug.core.commands import Climb, Target
+from glowplug.core.ids import FunctionId
+from glowplug.sim.profile import Profile
+
+
+class MappedWeights:
+    """Of all nodes."""
+
+    def __init__(self, profiles: dict[FunctionId, Profile]) -> None:
+        self._profiles = profiles
+        self._mapped: dict[Target, Target] = {}
+        """By worker or zygote the weights that it has mapped."""
+        self._readers: dict[Target, FunctionId] = {}
+        """By weights the function that has them."""
+        self._mapped_until_s: dict[Target, float] = {}
+
+    def map(self, command: Climb) -> None:
+        """A worker or a zygote climbs: it maps its version's weights, or those of its part."""
+        number = command.target.key.partition(".")[2] if command.target.kind == "part" else ""
+        key = f"{command.spec.version}.{number}" if number else command.spec.version
+        weights = Target("weights", command.target.node, key)
+        self._mapped[command.target], self._readers[weights] = weights, command.spec.function
+
+    def let_go(self, target: Target, ends_s: float) -> float:
+        """When a target is gone that would be at `ends_s`, whoever has it mapped being gone as well."""
+        ends_s = max(ends_s, self._mapped_until_s.pop(target, 0.0))
+        reader = self._readers.pop(target, None)
+        ends_s += self._profiles[reader].let_go_s if reader is not None else 0.0
+        weights = self._mapped.pop(target, None)
+        if weights is not None:
+            self._mapped_until_s[weights] = max(ends_s, self._mapped_until_s.get(weights, 0.0))
+        return ends_s
