@@ -79,6 +79,7 @@ def test_of_a_claim_check_nothing_is_predicted(tmp_path: Path) -> None:
         (["sparse:1024x4", "--plan", "pipeline", "--workers", "5"], "5 stages"),
         (["sparse:1024x4", "--plan", "rows", "--workers", "1025"], "the narrowest layer has 1024 rows"),
         (["sparse:1024x4", "--workers", "1025"], "1025 workers cannot each have one of 4 layers"),
+        (["sparse:1024x4", "--memory", "lots"], "--memory: 'lots' is not a size"),
         (["sparse:1024x4", "--on", "lambda"], "--on lambda needs --store"),
         (
             [

@@ -342,3 +342,28 @@ def test_any_body_is_read_or_refused(body: bytes, kind: str) -> None:
             Signature(call).decode(kind, body)
         except InvalidArguments:
             continue
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [("multipart/form-data; boundary=x", True), (JSON, False), ("application/x-www-form-urlencoded", False)],
+)
+def test_what_is_no_json_is_told_with_what_it_came_as(kind: str, named: bool) -> None:
+    with pytest.raises(InvalidArguments, match="the body is not valid JSON") as raised:
+        Signature(two).decode(kind, b"--x")
+    assert ("came as multipart/form-data, which is read as JSON" in raised.value.message) is named
+
+
+def test_a_result_of_no_json_form_says_what_to_do() -> None:
+    async def later() -> None: ...
+
+    coroutine = later()
+    with pytest.raises(
+        GlowplugError, match="a coroutine has no JSON form: what awaits is declared async def"
+    ):
+        encode_result(coroutine, "")
+    coroutine.close()
+    with pytest.raises(GlowplugError, match="a range has no JSON form: make a list of it"):
+        encode_result(range(3), "")
+    with pytest.raises(GlowplugError, match=r"a complex has no JSON form$"):
+        encode_result(1j, "")

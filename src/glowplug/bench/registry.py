@@ -110,7 +110,7 @@ def options_of(kind: type[Any], quick: bool, repeats: int | None, settings: Sequ
         if not equals or name not in fields:
             raise ValueError(f"{setting!r} sets nothing; write NAME=VALUE with one of {', '.join(fields)}")
         is_list = isinstance(fields[name].default, tuple)
-        given[name] = value.split(",") if is_list else value
+        given[name] = ([] if not value else value.split(",")) if is_list else value
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:

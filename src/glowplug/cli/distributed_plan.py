@@ -92,7 +92,8 @@ def plan(
     from glowplug.distributed.partition.store import kept
     from glowplug.policy.plans.chooser import choose
 
-    terms = terms_of(objective, deadline, budget, memory_per_worker, workers, channels, plans, delays)
+    memory_bytes = parse_bytes(memory_per_worker, "--memory-per-worker")
+    terms = terms_of(objective, deadline, budget, memory_bytes, workers, channels, plans, delays)
     problem = problem_of(network_of(model), samples, terms, cache or kept(), slowdown=slowdown)
     choice = choose(problem, terms)
     if json:
@@ -102,7 +103,7 @@ def plan(
 
 
 def terms_of(
-    objective: Literal["cheapest", "fastest"], deadline: str, budget: float | None, memory: str,
+    objective: Literal["cheapest", "fastest"], deadline: str, budget: float | None, memory_bytes: int,
     workers: tuple[int, ...], channels: tuple[str, ...], plans: tuple[str, ...], delays: str,
 ) -> Terms:  # fmt: skip
     from glowplug.distributed.prices import price_table
@@ -124,7 +125,7 @@ def terms_of(
         prices=table.prices(),
         delays=DELAYS[delays],
         objective=Objective(objective, parse_seconds(deadline, "--deadline") if deadline else None, budget),
-        memory_per_worker_bytes=parse_bytes(memory, "--memory-per-worker"),
+        memory_per_worker_bytes=memory_bytes,
         workers=tuple(sorted(set(workers))),
         channels=channels,
         plans=plans or known["plans"],

@@ -10,6 +10,7 @@ import msgspec
 from glowplug.cli.distributed_plan import problem_of, some_inputs, terms_of
 from glowplug.cli.output import errors
 from glowplug.core.errors import InvalidArguments
+from glowplug.core.units import parse_bytes
 
 if TYPE_CHECKING:
     from glowplug.distributed.comparing import Comparison
@@ -73,9 +74,10 @@ class Asked(NamedTuple):
 
     def terms(self) -> Terms:
         """What the planner may choose from."""
+        memory_bytes = parse_bytes(self.memory or _MOST_MEMORY, "--memory")
         return terms_of(
-            self.objective, self.deadline, self.budget, self.memory or _MOST_MEMORY, self.workers or _TRIED,
-            self.channels, (), self.delays,
+            self.objective, self.deadline, self.budget, memory_bytes, self.workers or _TRIED, self.channels,
+            (), self.delays,
         )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ GlowplugError
 |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, UnknownCall 404
 |  |- UnknownDevice 404, UnknownRequest 404
 |  |- MethodNotAllowed 405, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
-|  |- InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422, HeadTooLarge 431
+|  |- EncodedBody 415, InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422
+|  |- HeadTooLarge 431
 |- FunctionFailed 500  the function's own code raised; what it raised says so (`in_words`)
 |- CapacityError       try again later; carries retry_after_s
 |  |- QueueFull 429, Overloaded 503, Unavailable 503, DeviceFailed 503
@@ -144,6 +145,11 @@ class CallCancelled(UserError):
 class BodyTooLarge(UserError):
     status = 413
     code = "body_too_large"
+
+
+class EncodedBody(UserError):
+    status = 415
+    code = "encoded_body"
 
 
 class HeadTooLarge(UserError):

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from glowplug.core.errors import UnknownEndpoint, UnknownFunction, UserError
+from glowplug.core.errors import EncodedBody, UnknownEndpoint, UnknownFunction, UserError
 from glowplug.core.ids import FunctionId, parse_function_id
 from glowplug.core.priority import parse_priority
 from glowplug.gateway.flight import FunctionInfo, Known
@@ -72,13 +72,15 @@ def parse_target(path: str, known: Known) -> tuple[FunctionId, FunctionInfo, str
 
 
 def read_wishes(headers: Iterable[tuple[bytes, bytes]]) -> Wishes:
-    """Raises UserError naming the header that makes no sense."""
+    """Raises UserError naming the header that makes no sense, EncodedBody."""
     wishes = Wishes()
     for name, value in headers:
         if name == b"content-type":
             wishes.content_type = value.decode("latin-1")
             if len(value) > MAX_HEADER_VALUE_CHARS:
                 raise UserError(f"the Content-Type exceeds {MAX_HEADER_VALUE_CHARS} characters")
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise EncodedBody("bodies are taken as they are: send it without Content-Encoding")
         elif name == b"accept":
             wishes.accept = value[:1000].decode("latin-1")
         elif name == b"content-length":

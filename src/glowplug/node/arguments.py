@@ -24,6 +24,8 @@ from glowplug.core.bodies import JSON, NPY, OCTETS, SAFETENSORS, TEXT
 from glowplug.core.errors import UNREADABLE, InvalidArguments
 from glowplug.node.arrays import is_array_type, read_npy, to_array
 
+_READ_AS_JSON = (JSON, "application/x-www-form-urlencoded")
+"""The second is what curl says of any -d."""
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable)
 
 
@@ -99,7 +101,8 @@ class Signature:
         try:
             found = msgspec.json.decode(body)
         except UNREADABLE as error:
-            raise InvalidArguments(f"the body is not valid JSON: {error}") from None
+            came = "" if kind in _READ_AS_JSON else f" (it came as {kind[:80]}, which is read as JSON)"
+            raise InvalidArguments(f"the body is not valid JSON{came}: {error}") from None
         by_name = isinstance(found, dict) and bool(set(self.names) & set(found) or not self._wants_mapping())
         if len(self.names) == 1 and not by_name:
             found = {self.names[0]: found}
