@@ -103,7 +103,7 @@ def test_weights_of_another_pack_are_damage(wide: Any, tmp_path: Path) -> None:
     loader.pack(nets.Wide().eval(), x, tmp_path / "other.pack")
     content = path.read_bytes()[:offset] + (tmp_path / "other.pack").read_bytes()[offset:]
     loading = start(MemorySource(content, "mixed.pack"), "streamed")
-    with pytest.raises(loader.PackCorrupt, match=r"mixed\.pack: unit 0"):
+    with pytest.raises(loader.PackCorrupt, match=r"mixed\.pack: unit \d"):
         loading.model(x)
 
 
