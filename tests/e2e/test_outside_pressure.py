@@ -94,6 +94,7 @@ def test_idle_workers_make_way_for_a_neighbour_and_come_back(
     until(
         lambda: parked(beside, "first") and parked(beside, "second") and parked(beside, "kept"), "all parked"
     )
+    until(lambda: node(beside)["reserved_bytes"] >= 3 * HELD_BYTES, "what they hold is measured")
     before = node(beside)
     assert before["budget_bytes"] == before["granted_bytes"] == GRANTED_BYTES
 
