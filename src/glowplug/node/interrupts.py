@@ -28,6 +28,7 @@ class Interrupts:
         self._let_go = let_go
         self._running: set[int] | frozenset[int] = _NOBODY
         self._stopped: int | None = None
+        self._reads, self._again = False, False
         self.interruptible = False
 
     def begin(self, requests: Iterable[int]) -> None:
@@ -52,16 +53,28 @@ class Interrupts:
 
     def on_signal(self, *_: object) -> None:
         """Raises RequestCancelled when all that runs is to stop. Any other request is answered for at once:
-        whoever runs by then must not be killed for it."""
-        for found in self._cancels.waiting():
-            if found is None:
-                return
-            request = found[0].request
-            if request not in self._running or len(self._running) > 1:
-                self._running = self._running - {request}
-                self._refuse(request)
-                continue
+        whoever runs by then must not be killed for it.
+
+        Signals come while others are handled, and none may raise before what was read is dealt with.
+        """
+        self._again = True
+        if self._reads:
+            return
+        while self._again:
+            self._again, self._reads = False, True
+            try:
+                for found in self._cancels.waiting():
+                    if found is not None:
+                        self._cancel(found[0].request)
+            finally:
+                self._reads = False
+        if self._stopped is not None and self.interruptible:
+            self.interruptible = False
+            raise RequestCancelled(_CANCELLED)
+
+    def _cancel(self, request: int) -> None:
+        if request not in self._running or len(self._running) > 1:
+            self._running = self._running - {request}
+            self._refuse(request)
+        else:
             self._stopped = request
-            if self.interruptible:
-                self.interruptible = False
-                raise RequestCancelled(_CANCELLED)
