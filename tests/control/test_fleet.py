@@ -308,3 +308,52 @@ def test_two_that_are_to_be_there_and_do_not_fit_together_do_not_evict_each_othe
         for request in list(world.gateway.running):
             world.gateway.finish(request)
     assert [world.outcome(request) for request in requests] == ["done"] * 6
+
+
+@pytest.mark.parametrize("lost", ["device", "node"])
+def test_copies_that_are_to_be_there_are_there_again_when_what_was_lost_is_back(lost: str) -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f", min_workers=1))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+    if lost == "node":
+        world.lose_node()
+        world.post(NodeJoined(NodeSpec(NODE, 10_000, 2, (DeviceSpec(DeviceId("d0"), 1000),))))
+    else:
+        world.lose_device(DeviceId("d0"))
+        world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d0"), 1000)))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+
+
+def test_a_copy_whose_load_had_not_begun_goes_to_another_device_when_its_own_is_lost() -> None:
+    world = world_of(2000, 1000, scheduling="finish-first")
+    deploy(world, model("f", min_workers=1))
+    assert devices_of(world, "f") == ["d0"], "and waits for its environment"
+    world.lose_device(DeviceId("d0"))
+    assert devices_of(world, "f") == ["d1"]
+
+
+def test_copies_that_are_to_be_there_come_when_a_pause_is_over() -> None:
+    world = world_of(2000, scheduling="lb")
+    deploy(world, model("bad"))
+    world.ask("bad")
+    while not loads(world):
+        world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.fail(loads(world)[0].id, "device_failed", "the copy failed", permanent=True)
+    deploy(world, model("f", min_workers=1))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == []
+    world.advance(1.0)
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+
+
+def test_copies_that_are_to_be_there_come_when_others_made_room() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f", min_workers=1), model("g", min_workers=1))
+    world.engine.answer_all()
+    assert (devices_of(world, "f"), devices_of(world, "g")) == (["d0"], [])
+    world.post(Undeployed(FunctionId("f.default")))
+    world.engine.answer_all()
+    assert devices_of(world, "g") == ["d0"]

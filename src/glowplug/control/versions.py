@@ -237,5 +237,6 @@ def tidy(c: Context, function: Function) -> None:
         c.store.preloads.forget(function.id)
         c.store.homes.pop(function.id, None)
         c.store.fleet.tally.forget(function.id)
+        c.store.fleet.short.pop(function.id, None)
         c.store.stranded.pop(function.id, None)
         del c.store.functions[function.id]

@@ -63,7 +63,10 @@ def look(c: Context, function: Function, version: Version) -> None:
     if function.queue.length and (not fleet.devices or fits.hopeless(c, version) is not None):
         _refuse_hopeless(c, function, version)
     missing = replicas_wanted(c, function) - len(fleet.where.get(function.id, ()))
-    if missing <= 0 or function.queue.length or c.now_s < function.retry_at_s:
+    if missing <= 0:
+        return
+    fleet.short[function.id] = None
+    if function.queue.length or c.now_s < function.retry_at_s:
         return
     places = [
         device
