@@ -7,6 +7,7 @@ import pytest
 from glowplug.control.status import node_statuses
 from glowplug.core.commands import Climb, Reject
 from glowplug.core.events import (
+    ClimbRequested,
     ContextWaits,
     Deployed,
     DeviceJoined,
@@ -17,6 +18,7 @@ from glowplug.core.events import (
     Undeployed,
 )
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
+from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec, NodeSpec
 from glowplug.policy.registry import POLICIES
@@ -357,3 +359,26 @@ def test_copies_that_are_to_be_there_come_when_others_made_room() -> None:
     world.post(Undeployed(FunctionId("f.default")))
     world.engine.answer_all()
     assert devices_of(world, "g") == ["d0"]
+
+
+def test_what_is_sent_up_by_hand_comes_to_a_device() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f"))
+    world.post(ClimbRequested(FunctionId("f.default"), Step.PARKED))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+    assert len(world.state.context.store.instances) == 1
+    assert world.state.functions[FunctionId("f.default")].goal is None, "it is reached"
+
+
+@pytest.mark.parametrize(("capacities", "words"), [((), "there is none"), ((900,), "needs")])
+def test_what_is_sent_up_by_hand_and_can_lie_on_no_device_is_told(
+    capacities: tuple[int, ...], words: str
+) -> None:
+    world = world_of(*capacities, scheduling="finish-first")
+    deploy(world, model("f"))
+    world.post(ClimbRequested(FunctionId("f.default"), Step.PARKED))
+    world.engine.answer_all()
+    function = world.state.functions[FunctionId("f.default")]
+    assert words in function.error
+    assert function.goal is None

@@ -24,6 +24,9 @@ def check_fleet(c: Context) -> None:
     counts = Counter(c.store.requests[number].function for number in queued)
     assert dict(counts) == fleet.waiting_by_function, "requests by function are miscounted"
     assert fleet.lined == sum(f.lined for f in c.store.functions.values()), "lined requests are miscounted"
+    for instance in c.store.instances.values():
+        on_device = c.version_of(instance).on_device
+        assert on_device == (instance.device is not None), f"{instance.id} is not where its function computes"
     leaving = {each.function for each in c.store.instances.values() if each.draining}
     for f in c.store.functions.values():
         missing = f.on_device and replicas_wanted(c, f) > len(fleet.where.get(f.id, ()))
