@@ -329,9 +329,13 @@ def test_copies_that_are_to_be_there_are_there_again_when_what_was_lost_is_back(
 
 
 def test_a_copy_whose_load_had_not_begun_goes_to_another_device_when_its_own_is_lost() -> None:
-    world = world_of(2000, 1000, scheduling="finish-first")
-    deploy(world, model("f", min_workers=1))
-    assert devices_of(world, "f") == ["d0"], "and waits for its environment"
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("g", min_workers=1), model("f", min_workers=1))
+    world.engine.answer_all()
+    world.post(Undeployed(FunctionId("g.default")))
+    world.post(ScaleRequested(FunctionId("f.default"), 1))
+    assert devices_of(world, "f") == ["d0"], "and waits for what leaves"
+    world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d1"), 1000)))
     world.lose_device(DeviceId("d0"))
     assert devices_of(world, "f") == ["d1"]
 
@@ -382,3 +386,38 @@ def test_what_is_sent_up_by_hand_and_can_lie_on_no_device_is_told(
     function = world.state.functions[FunctionId("f.default")]
     assert words in function.error
     assert function.goal is None
+
+
+def test_a_copy_that_waits_for_its_environment_is_in_nobodys_way() -> None:
+    world = world_of(2000, scheduling="finish-first")
+    deploy(world, model("h"))
+    world.answer(world.ask("h"))
+    world.engine.answer_all()
+    deploy(world, model("f", environment="slow", min_workers=1), model("g"))
+    (slow,) = [c.id for c in world.engine.pending.values() if isinstance(c, Climb) and c.device is None]
+    request = world.ask("g")
+    for load in loads(world):
+        world.engine.succeed(load.id)
+    assert request in world.gateway.running
+    world.engine.succeed(slow)
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+
+
+def test_a_copy_that_waits_for_memory_of_its_node_is_in_nobodys_way() -> None:
+    world = world_of(2000, scheduling="finish-first", budget_bytes=1000)
+    deploy(world, model("h", 500))
+    running = world.ask("h")
+    world.engine.answer_all()
+    world.post(Deployed(model("f", 500, min_workers=1), BundleFacts(parked_bytes=900, peak_bytes=900)))
+    deploy(world, model("g", 500))
+    assert devices_of(world, "f") == []
+    request = world.ask("g")
+    world.engine.answer_all()
+    assert devices_of(world, "g") == ["d0"]
+    world.gateway.finish(running)
+    world.answer(request)
+    for name in "gh":
+        world.post(Undeployed(FunctionId(f"{name}.default")))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
