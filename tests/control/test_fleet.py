@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from glowplug.control.status import node_statuses
-from glowplug.core.commands import Climb, Reject
+from glowplug.core.commands import Build, Climb, Reject
 from glowplug.core.events import (
     ClimbRequested,
     ContextWaits,
@@ -421,3 +421,25 @@ def test_a_copy_that_waits_for_memory_of_its_node_is_in_nobodys_way() -> None:
         world.post(Undeployed(FunctionId(f"{name}.default")))
     world.engine.answer_all()
     assert devices_of(world, "f") == ["d0"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_what_is_deployed_again_while_its_last_worker_goes_is_no_devices_before_it_is_built(
+    device: str,
+) -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f"))
+    runs = world.ask("f")
+    world.engine.answer_all()
+    world.post(Undeployed(FunctionId("f.default")))
+    world.deploy(model("f", version="2", device=device), built=False)
+    waits = world.ask("f")
+    deploy(world, model("g"))
+    other = world.ask("g")
+    world.gateway.finish(runs)
+    while others := [c.id for c in world.engine.pending.values() if not isinstance(c, Build)]:
+        world.engine.succeed(others[0])
+    assert other in world.gateway.running, "nobody else waits for that build"
+    world.gateway.finish(other)
+    world.answer(waits)
+    assert world.outcome(waits) == "done"

@@ -112,6 +112,7 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
     lines.recall_all(c, function, retried=False)
     loads.forget(c, function)
     answers.reject_queue(c, function, "unknown_function", f"{number} was undeployed")
+    function.on_device = False
     wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
     function.active = function.next = None
     function.previous = []
