@@ -10,6 +10,7 @@ from glowplug.core.events import (
     ClimbRequested,
     ContextWaits,
     Deployed,
+    DescendRequested,
     DeviceJoined,
     DeviceLost,
     NodeJoined,
@@ -443,3 +444,32 @@ def test_what_is_deployed_again_while_its_last_worker_goes_is_no_devices_before_
     world.gateway.finish(other)
     world.answer(waits)
     assert world.outcome(waits) == "done"
+
+
+def test_a_function_that_moved_to_the_cpu_is_no_more_loaded_ahead_and_others_are() -> None:
+    world = world_of(1000, 1000, scheduling="finish-first")
+    deploy(world, model("f"), model("g"))
+    for name in "fgfg":
+        world.answer(world.ask(name))
+    deploy(world, model("f", version="2", device="cpu"))
+    world.answer(world.ask("f"))
+    for _ in range(3):
+        world.engine.answer_all()
+        world.advance(2.0)
+        world.answer(world.ask("g"))
+    assert devices_of(world, "g") == ["d0", "d1"]
+
+
+def test_what_was_sent_down_by_hand_is_not_loaded_ahead() -> None:
+    world = world_of(1000, 1000, scheduling="finish-first")
+    deploy(world, model("f"), model("g", max_workers=1))
+    for name in "fgfg":
+        world.answer(world.ask(name))
+    world.post(DescendRequested(FunctionId("f.default"), Step.IMPORTED))
+    for _ in range(3):
+        world.engine.answer_all()
+        world.advance(2.0)
+        world.answer(world.ask("g"))
+    assert devices_of(world, "f") == []
+    world.answer(world.ask("f"))
+    assert devices_of(world, "f") != []

@@ -102,6 +102,7 @@ def qualify(c: Context, function: Function, *, on_device: bool) -> None:
     """Its next version is on devices, where the one before was not, or the other way round."""
     if not on_device:
         lines.recall_all(c, function, retried=False)
+        c.policies.scheduling.forget(function.id)
     waiting = list(function.queue)
     for number in waiting:
         if not on_device:
