@@ -121,7 +121,7 @@ def retry(c: Context, version: Version, code: str, message: str, *, slow: bool =
     """A build that failed for no fault of the function's is tried again, a few times."""
     version.attempts += 1
     c.store.building.pop(version.spec.version, None)
-    if version.attempts >= (_SLOW_ATTEMPTS if slow else _ATTEMPTS) or version.retired:
+    if version.attempts >= (_SLOW_ATTEMPTS if slow else _ATTEMPTS):
         fail(c, version, code, message)
     else:
         version.state = "pending"
