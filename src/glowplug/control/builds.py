@@ -27,6 +27,8 @@ def start(c: Context) -> None:
     for memory; only when packages are being installed for it may those behind it go ahead, for that can take
     minutes."""
     store, installing = c.store, 0
+    if len(store.building) >= c.settings.max_builds:
+        return
     for number in sorted(store.build_queue, key=lambda name: -store.versions[name].spec.rank):
         if len(store.building) >= c.settings.max_builds:
             return

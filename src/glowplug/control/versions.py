@@ -216,6 +216,8 @@ def _leave_environment(c: Context, version: Version) -> None:
     key = version.spec.environment_key
     if not version.spec.packages or any(v.spec.environment_key == key for v in c.store.versions.values()):
         return
+    c.policies.arrivals.forget(key)
+    c.policies.costs.forget(key)
     for node in list(c.store.environments.get(key, ())):
         holding = c.store.holdings[key_of("environment", node, key)]
         if holding.phase != "descending":
