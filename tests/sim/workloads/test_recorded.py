@@ -8,6 +8,7 @@ import pytest
 
 from glowplug.core.errors import InvalidTrace
 from glowplug.gateway.access_log import Entry, Lines
+from glowplug.gateway.flight import FunctionInfo
 from glowplug.sim.workloads.registry import make_trace
 from tests.sim.workloads.traces import HOUR, at
 
@@ -103,18 +104,21 @@ def test_an_access_log_is_a_trace_of_when_its_requests_came(tmp_path: Path) -> N
 
 
 def test_lines_that_an_access_log_writes_can_be_read(tmp_path: Path) -> None:
-    lines = Lines(lambda name, namespace: True)
+    lines = Lines(lambda function: FunctionInfo(("",)))
     entry = Entry(1e9, ("::1", 5), b"POST", b"/function/f", 200, 3, "staged", {"compute": 0.5}, 1, 2, 0.75)
     path = write(tmp_path / "a.jsonl", lines.line(entry).decode(), lines.lost(2).decode())
     made = make_trace(f"access_log:{path}")
-    assert (made.names, made.columns["duration_s"].tolist()) == (("f",), [0.5])
+    assert (made.names, made.columns["duration_s"].tolist()) == (("f.default",), [0.5])
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
         (["time_s,function", "1,a"], "line 1: no line of an access log"),
-        ([served("00:00:02.000", "a", 1), served("25:00:00.000", "a", 1)], "line 2: no line of an access log"),
+        (
+            [served("00:00:02.000", "a", 1), served("25:00:00.000", "a", 1)],
+            "line 2: no line of an access log",
+        ),
         ([served("00:00:02.000", "a", -1)], "line 1: no line of an access log.*total_ms"),
         ([served("00:00:02.000", "", 1)], "has no calls"),
         ([], "line 1: no line"),

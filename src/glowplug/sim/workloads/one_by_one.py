@@ -18,7 +18,7 @@ def one_by_one(
     names: Sequence[str],
     columns: Mapping[str, Floats],
 ) -> Trace:
-    """The calls of the file `path`: the first of them is at 0, and the window ends one mean gap after the last.
+    """The calls of the file `path`: the first is at 0, and the window ends one mean gap after the last.
 
     Raises InvalidTrace where there are none.
     """
