@@ -73,7 +73,7 @@ class RunningServer:
         move(function, step, cache)
 
     def holds(self, function: str) -> set[str]:
-        """The steps at which it holds something, as `staged` for its zygote, and `climbing` or `descending`."""
+        """Where it holds something: `staged` for its zygote, `climbing` for what is on its way, and so on."""
         return {each.step for each in self._client.describe(function).held}
 
     def wait_staged(self, function: str) -> None:
@@ -84,7 +84,7 @@ class RunningServer:
         deadline_s = time.monotonic() + STAGED_S
         while "staged" not in (held := self.holds(function)) or "climbing" in held:
             if time.monotonic() > deadline_s:
-                raise RuntimeError(f"{function} is not staged after {STAGED_S:.0f} s; it holds {sorted(held)}")
+                raise RuntimeError(f"{function} is not staged in {STAGED_S:.0f} s: it holds {sorted(held)}")
             time.sleep(POLL_S)
 
     def preloads(self) -> dict[str, Any]:
