@@ -216,7 +216,7 @@ class Loading:
     def finish(self, end_s: float | None = None) -> Timeline:
         """What happened when; `end_s` (of time.perf_counter) is when the first answer was there, else now."""
         ended_s = end_s if end_s is not None else time.perf_counter()
-        self._gates.remove()
+        self._gates.unwatch()
         return self._recorder.timeline(self.strategy.name, self.contents.layers, ended_s)
 
 
