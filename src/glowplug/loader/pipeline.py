@@ -164,7 +164,9 @@ class Loading:
         self.model.eval()
         fitted = self._guarded(strategy.overlap)
         if strategy.overlap:
+            exposed = fitted.exposed()
             applier.start(fitted, delivery.memory)
+            self._await(exposed)
             return
         delivery.release_all()
         delivery.landed.wait()
@@ -172,6 +174,12 @@ class Loading:
         self._gates.wait_all()
         if self._watched:
             self._guarded(True)
+
+    def _await(self, numbers: Sequence[int]) -> None:
+        """Returns when these tensors are there."""
+        for unit, inside in enumerate(tensors_by_unit(self.contents.header)):
+            if not set(inside).isdisjoint(numbers):
+                self._gates.wait(unit)
 
     def _guarded(self, install: bool) -> Fit:
         """Where each tensor goes in the model as it is now; with its gates installed, where they are
