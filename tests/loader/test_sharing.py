@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="needs the torch extra")
 from torch import nn
 
 from glowplug import loader
+from glowplug.loader.roots import modules_of
 from glowplug.loader.sharing import held_elsewhere, sharing
 from glowplug.loader.sources.file import open_file
 from glowplug.loader.strategies import STRATEGIES
@@ -161,3 +162,50 @@ def test_classes_of_torch_and_the_standard_library_expose_nothing(tmp_path: Path
     loader.write_pack(tmp_path / "o.pack", content)
     with loader.open_pack(tmp_path / "o.pack") as pack:
         assert pack._header.exposed == ()
+
+
+class Named(nets.Holder):
+    """An instance that names its model's part as well."""
+
+    def __init__(self, kept: bool) -> None:
+        super().__init__(nets.Wide().eval())
+        self.layers = self.model.layers
+        if kept:
+            self.weight = self.layers[0].weight
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_module_that_is_named_twice_counts_once(tmp_path: Path, kept: bool) -> None:
+    obj = Named(kept)
+    assert len(list(modules_of(obj))) == 8
+    loader.write_pack(tmp_path / "n.pack", obj)
+    with loader.open_pack(tmp_path / "n.pack") as pack:
+        exposed = [pack._header.tensors[number].name for number in pack._header.exposed]
+    assert exposed == (["model.layers.0.weight"] if kept else [])
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_pack_that_counted_it_twice_is_not_believed(
+    tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glowplug.loader.writer._exposed", lambda *_: ())
+    loader.write_pack(tmp_path / "n.pack", Named(kept))
+    monkeypatch.undo()
+    with loader.open_pack(tmp_path / "n.pack") as pack:
+        assert pack._header.exposed == ()
+        offset = pack.info.weights_offset
+    source = Held(open_file(tmp_path / "n.pack"), offset)
+    begun = returned(source, "streamed", Named)
+    if kept:
+        assert source.asked.wait(30)
+        assert not begun.is_set()
+        source.go.set()
+    assert begun.wait(30), "nothing else is waited for"
+    source.go.set()
+
+
+def test_a_module_that_is_named_twice_is_watched_once() -> None:
+    obj = Named(False)
+    with loader.trace(obj) as seen:
+        obj.model(torch.zeros(1, 512))
+    assert {path for path in seen.compute_s if path.endswith("layers")} == {"model.layers"}
