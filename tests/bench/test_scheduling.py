@@ -195,8 +195,11 @@ def test_the_break_even_is_where_copies_become_fast_enough() -> None:
     assert all(5e9 <= bytes_s <= 5e9 * scheduling_loader.FOUND_WITHIN for bytes_s in even)
 
 
-def test_without_the_recorded_calls_the_rest_of_the_comparison_is_made(tmp_path: Path) -> None:
-    options = Options(traces=str(tmp_path / "none"), seeds=1)
+def test_without_the_recorded_calls_the_rest_of_the_comparison_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOWPLUG_TRACES", str(tmp_path))
+    options = Options(seeds=1)
     means = dict.fromkeys(scheduling_reproduction.SYSTEMS, 2.0) | {"lb": 20.0}
     made = fake(means)
 
