@@ -64,7 +64,7 @@ class Spawner:
             await self._task
 
     def broken(self, within_s: float) -> list[str]:
-        """Which promises about acknowledged calls do not hold, when those that are left had so long to end."""
+        """Which promises about acknowledged calls do not hold, when those that run had so long to end."""
         deadline_s = time.monotonic() + within_s
         found: list[str] = []
         for each in self._acknowledged:

@@ -118,7 +118,7 @@ _TABLES: tuple[tuple[str, str, Callable[[list[Row]], list[Row]], tuple[str, ...]
     (
         "rates", "highest rate with p99 under 10 s",
         _of("rates"),
-        ("working_set", "policy", "batching", "highest_rate_per_min", "duration_s", "seeds"),
+        ("working_set", "policy", "eviction", "batching", "highest_rate_per_min", "duration_s", "seeds"),
     ),
     (
         "grid", "grid: ours / lalb-o3, paired seeds, 95 % intervals", scheduling_grid.table,
