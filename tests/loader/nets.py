@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class ConvNet(nn.Module):
@@ -106,3 +108,38 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.lstm(x)[0])
+
+
+class Aliased(nn.Module):
+    """Computes by what it keeps of its weights beside them: a list, a partial, a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8, bias=False) for _ in range(3))
+        self.layers[1].weight.requires_grad_(False)
+        self.listed = [self.layers[0].weight]
+        self.bound = partial(functional.linear, weight=self.layers[1].weight)
+        self.turned = self.layers[2].weight.detach().T
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bound(functional.linear(x, self.listed[0])) @ self.turned
+
+
+class Remade(nn.Module):
+    """Makes a view of its weight again where it is unpickled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(512, 512)
+        self.last = nn.Linear(512, 512)
+        self.turned = self.inner.weight.detach().T
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "turned"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.turned = self.inner.weight.data.T
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x @ self.turned)

@@ -41,6 +41,25 @@ def test_a_store_that_fails_is_named_to_who_waits(wide: Any, name: str) -> None:
     assert source.closed.wait(30)
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_is_missing_when_the_timeline_is_taken_is_waited_for(wide: Any, watched: bool) -> None:
+    path, offset, x, expected = wide
+    source = Held(open_file(path), offset)
+    loading = start(source, "streamed", watched=watched)
+    loading.finish()
+    assert not loading.done
+    stalled, answers = threading.Event(), []
+    loading._gates.on_stall = lambda unit: stalled.set()
+    pass_ = threading.Thread(target=lambda: answers.append(loading.model(x)))
+    pass_.start()
+    assert stalled.wait(30)
+    source.go.set()
+    pass_.join(30)
+    assert torch.equal(answers[0], expected)
+    loading.wait()
+    assert all(type(layer._parameters) is dict for layer in loading.model.layers)
+
+
 def test_a_load_can_be_given_up(wide: Any) -> None:
     path, offset, x, _ = wide
     source = Held(open_file(path), offset)
@@ -164,6 +183,9 @@ def test_a_load_whose_copy_fails_says_so(wide: Any) -> None:
     with pytest.raises(DeviceFailed, match="failed to copy"):
         loading.wait()
     assert loading._delivery.landed.wait(30)
+    assert not loading.done
+    with pytest.raises(DeviceFailed, match="failed to copy"):
+        loading.model(x)
     assert card.free_bytes == card.capacity_bytes, "nothing of it stays reserved"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -14,8 +15,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug.loader.arbiter import Priority
-from glowplug.loader.fetchers import niceness_of
+from glowplug.loader.devices import device
+from glowplug.loader.fetchers import Fetchers, niceness_of
+from glowplug.loader.pipeline import begin
 from glowplug.loader.sources.file import open_file
+from glowplug.loader.strategies import strategy
 from tests.loader import nets
 from tests.loader.loads import Held, start
 
@@ -69,3 +73,20 @@ def test_a_load_that_is_promoted_has_the_threads_of_its_new_class(wide: Any) -> 
     loading.wait()
     assert source.seen[0] == niceness_of(Priority.BACKGROUND)
     assert niceness_of(Priority.INTERACTIVE) in source.seen
+
+
+def test_a_store_that_does_not_answer_keeps_no_other_load_waiting(wide: Any) -> None:
+    path, offset, x, expected = wide
+    fetchers, slow = Fetchers(threads=2), Held(open_file(path), offset)
+    stuck = begin(slow, strategy("streamed"), device=device("cpu"), fetchers=fetchers)
+    until_s = time.monotonic() + 30
+    while len(slow.offsets) < 2:
+        assert time.monotonic() < until_s
+    for _ in range(3):
+        loading = begin(open_file(path), strategy("streamed"), device=device("cpu"), fetchers=fetchers)
+        loading.wait()
+        with torch.inference_mode():
+            assert torch.equal(loading.model(x), expected)
+    assert fetchers.threads <= 4
+    slow.go.set()
+    stuck.wait()

@@ -159,7 +159,7 @@ def test_watched_gates_record_each_first_use_and_stay_until_removed() -> None:
     gates.open(1)
     model(torch.zeros(1, 2))
     model(torch.zeros(1, 2))
-    gates.remove()
+    gates.unwatch()
     timeline = recorder.timeline("any", ("first", "second"), end_s=1e12)
     assert [(one.stage, one.unit) for one in timeline.intervals] == [("compute", 0), ("compute", 1)]
     assert type(model[0]._parameters) is dict
@@ -208,3 +208,77 @@ def test_what_landed_before_the_last_gate_opened_is_not_guarded() -> None:
     gates.open(1)
     assert model[1].weight is not None
     assert type(model[1]._parameters) is dict
+
+
+def test_what_is_still_missing_is_waited_for_after_the_watch_ended() -> None:
+    gates = Gates(2, watched=True)
+    stalled = threading.Event()
+    gates.on_stall = lambda unit: stalled.set()
+    model = guarded(gates)
+    gates.open(0)
+    gates.unwatch()
+    thread, found = started(lambda: model[1].weight)
+    assert stalled.wait(30)
+    assert not found
+    gates.open(1)
+    thread.join(30)
+    assert found[0] is model[1].weight
+    assert type(model[1]._parameters) is dict
+
+
+def test_a_copy_that_failed_when_all_was_opened_is_told_to_who_comes_later() -> None:
+    gates = Gates(2)
+    gates.guard = lambda unit: None
+    model = guarded(gates)
+    gates.open(0)
+    gates.open(1)
+    assert model[0].weight is not None
+    gates.fail(OSError("the card is gone"))
+    gates.landed()
+    for layer in model:
+        with pytest.raises(OSError, match="the card is gone"):
+            layer.weight  # noqa: B018 (reaching for it is the use)
+
+
+CHANGES: dict[str, Callable[[Any, Any], object]] = {
+    "set": lambda held, value: held.__setitem__("weight", value),
+    "update": lambda held, value: held.update(weight=value),
+    "or": lambda held, value: held.__ior__({"weight": value}),
+    "delete and set": lambda held, value: (held.pop("weight"), held.setdefault("weight", value)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_write_by_who_reached_the_waiting_dict_before_it_was_replaced_counts(change: str) -> None:
+    gates = Gates(2)
+    model = guarded(gates)
+    held, value = model[1]._parameters, torch.nn.Parameter(torch.full((2, 2), 7.0))
+    gates.open(0)
+    gates.open(1)
+    CHANGES[change](held, value)
+    assert type(model[1]._parameters) is dict
+    assert model[1].weight is value
+
+
+def test_a_name_deleted_late_is_gone() -> None:
+    gates = Gates(2)
+    model = guarded(gates)
+    held = [layer._parameters for layer in model]
+    gates.open(0)
+    gates.open(1)
+    del held[0]["weight"]
+    held[1].clear()
+    assert [list(layer._parameters) for layer in model[:2]] == [["bias"], []]
+
+
+def test_threads_that_take_the_gates_away_at_once_do_not_disturb_each_other() -> None:
+    for _ in range(30):
+        gates = Gates(1, watched=True)
+        model = torch.nn.Sequential(*(torch.nn.Linear(1, 1) for _ in range(50)))
+        gates.install(modules_of(model), {id(tensor): 0 for _, _, tensor in held_tensors(model)})
+        gates.open(0)
+        work = [started(gates.unwatch) for _ in range(4)]
+        for thread, _ in work:
+            thread.join(30)
+        assert [found for _, found in work] == [[None]] * 4
+        assert {type(layer._parameters) for layer in model} == {dict}

@@ -118,14 +118,16 @@ def test_what_is_more_or_less_than_tensors_by_name_is_refused(
     assert not (tmp_path / "touched").exists()
 
 
-def test_compressed_archives_are_refused() -> None:
+@pytest.mark.parametrize("squeezed_part", ["", "data.pkl", "byteorder", "data/0"])
+def test_compressed_archives_are_refused(squeezed_part: str) -> None:
     content = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(saved({"a": torch.ones(99)}))) as plain,
-        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as squeezed,
+        zipfile.ZipFile(content, "w") as squeezed,
     ):
         for info in plain.infolist():
-            squeezed.writestr(info.filename, plain.read(info))
+            kind = zipfile.ZIP_DEFLATED if info.filename.endswith(squeezed_part) else zipfile.ZIP_STORED
+            squeezed.writestr(info.filename, plain.read(info), kind)
     with pytest.raises(loader.WeightsUnreadable, match="is compressed"):
         read_contents(MemorySource(content.getvalue(), "net.pt"))
 

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from glowplug import loader
+from glowplug.loader.construction import Construction
 from tests.loader import nets
 
 pytestmark = pytest.mark.torch
@@ -175,3 +178,40 @@ def test_without_init_ends_when_its_block_fails() -> None:
         raise KeyError
     assert nn.init.trunc_normal_ is before
     assert nn.Linear(50, 50).weight.std() > 0.01
+
+
+def test_threads_without_init_do_not_disturb_each_other_or_anyone_else() -> None:
+    before = nn.init.orthogonal_, nn.Module.__init__
+    inside, leave = threading.Barrier(2), [threading.Event(), threading.Event()]
+    kept: list[Any] = []
+
+    def build() -> Any:
+        number = inside.wait(30)
+        kept.append(nn.init.orthogonal_)
+        assert leave[number].wait(30)
+        skipped = nn.Parameter(torch.zeros(4, 4))
+        nn.init.orthogonal_(skipped)
+        assert not skipped.any()
+        return nn.Linear(2, 2)
+
+    def run() -> None:
+        with loader.without_init():
+            Construction(build, [["weight"]], lambda *_: None).run()
+
+    threads = [threading.Thread(target=run) for _ in leave]
+    for thread in threads:
+        thread.start()
+    until_s = time.monotonic() + 30
+    while len(kept) < 2:
+        assert time.monotonic() < until_s
+    elsewhere = nn.Parameter(torch.zeros(4, 4))
+    nn.init.orthogonal_(elsewhere)
+    assert elsewhere.any(), "this thread is in no block"
+    for event in leave:
+        event.set()
+    for thread in threads:
+        thread.join(30)
+    assert (nn.init.orthogonal_, nn.Module.__init__) == before
+    later = nn.Parameter(torch.zeros(4, 4))
+    kept[0](later)
+    assert later.any(), "who imported it meanwhile has one that fills"

@@ -108,7 +108,7 @@ def serve_bundle(
         name = manifest.declaration.endpoints[0].name
         return Served(target, {name: target.call if isinstance(target, Handle) else target}, None)
     with phases.phase("fetch"):
-        pack = _open(packed, arrivals) if manifest.pack else None
+        pack = _open(packed, arrivals, manifest.pack_digest) if manifest.pack else None
     if manifest.mode == "skeleton":
         assert pack is not None
         with phases.phase("build"):
@@ -143,11 +143,24 @@ def _handover_of(instance: Any) -> Handover | None:
     return handover_in([value for value in vars(instance).values() if isinstance(value, torch.nn.Module)])
 
 
-def _open(path: Path | int, arrivals: int | None) -> MappedPack:
+def pack_digest(path: Path) -> str:
+    """What a manifest says of its pack."""
+    from glowplug import loader
+
+    with loader.open_pack(path) as pack:
+        return pack.info.digest
+
+
+def _open(path: Path | int, arrivals: int | None, digest: str) -> MappedPack:
+    """Before anything in it is run: one that still arrives has its name's SHA-256 only when it is whole."""
     from glowplug import loader
 
     try:
-        return loader.open_pack(path, arrivals)
+        pack = loader.open_pack(path, arrivals)
+        if digest not in ("", pack.info.digest):
+            pack.close()
+            raise loader.PackCorrupt("the artifact store has something else under its name")
+        return pack
     except (OSError, loader.LoaderError) as error:
         raise WeightsError(
             f"the packed weights cannot be mapped: {error}; deploy the function again"

@@ -22,7 +22,8 @@ MANIFEST = "manifest.json"
 
 class Manifest(msgspec.Struct, frozen=True):
     """`pack` is the SHA-256 of the pack's file, its name in the store; empty when there are no weights.
-    `parts` are the other workers of a model that is spread over several."""
+    `pack_digest` is its head's (loader.PackInfo), which is believed before the file is whole; empty in
+    manifests that are older. `parts` are the other workers of a model that is spread over several."""
 
     version: VersionId
     function: FunctionId
@@ -31,6 +32,7 @@ class Manifest(msgspec.Struct, frozen=True):
     reason: str = ""
     pack: str = ""
     pack_bytes: int = 0
+    pack_digest: str = ""
     parts: tuple[PartFacts, ...] = ()
     endpoints: tuple[EndpointSpec, ...] = ()
     files: dict[str, str] = {}

@@ -94,16 +94,11 @@ class Applier:
                     left -= 1
 
     def _apply(self, fitted: Fit, number: int, value: Tensor) -> None:
-        own, slots = fitted.own[number], fitted.slots[number]
-        if self._copy:
+        own = fitted.own[number]
+        if self._copy and own.device == value.device:
             own.data.copy_(value)
-            return
-        first = slots[0]
-        first.assign(value, own)
-        held = first.module.__dict__["_parameters" if first.parameter else "_buffers"]
-        made = dict.__getitem__(held, first.name)
-        for other in slots[1:]:  # tied tensors stay one tensor
-            other.module.__dict__["_parameters" if other.parameter else "_buffers"][other.name] = made
+        else:
+            fitted.assign(number, value)
 
     def _require_same(
         self, first: tuple[int, int], second: tuple[int, int], tensors: Sequence[Tensor]

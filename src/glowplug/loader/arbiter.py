@@ -167,6 +167,13 @@ class Arbiter:
         """Whether any load of a class between these is there, be it that it wants nothing now."""
         return any(lowest <= load.priority <= highest for load in self._loads.values())
 
+    def starves(self, kind: Priority) -> bool:
+        """Whether a load of the class has nothing under way, and could have."""
+        return any(
+            load.priority == kind and load.wants and not load.in_flight and not self._must_yield(load)
+            for load in self._loads.values()
+        )
+
     def _must_yield(self, load: _Load) -> bool:
         """Below a class at work one read at a time is enough, and only when that class had its share: what is
         on the link cannot be recalled."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from glowplug.loader.patching import Patch
+
 _RANDOM_FILLS = frozenset({
     "normal_", "uniform_", "log_normal_", "exponential_", "cauchy_", "geometric_", "bernoulli_", "random_",
     "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_",
@@ -16,50 +18,55 @@ _UNDISPATCHED = ("trunc_normal_", "_no_grad_trunc_normal_", "orthogonal_", "spar
 _MARK = "_glowplug_parameter_data"
 
 
+def _init() -> Any:
+    from torch.nn import init
+
+    return init
+
+
+def _skipping(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    def fill(*args: Any, **kwargs: Any) -> Any:
+        target = _of_parameter(args, kwargs) if _SKIPPING.inner else None
+        return original(*args, **kwargs) if target is None else target
+
+    return fill
+
+
+_SKIPPING: Patch[None] = Patch(_init, _UNDISPATCHED, _skipping)
+
+
+def _of_parameter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a fill would fill, if that is a parameter."""
+    import torch
+
+    target = args[0] if args else kwargs.get("tensor")
+    return target if isinstance(target, torch.nn.Parameter) or hasattr(target, _MARK) else None
+
+
 @contextmanager
 def without_init() -> Iterator[None]:
     """Random fills of parameters do nothing in this block: parameters hold whatever their memory held.
 
     All else is done: constant fills, and every value of buffers and plain tensors, for those
     may not come from the weights file. `parameter.data.normal_()` counts as a fill of the parameter.
-    Everything is as before when the block ends. Modules must be built by this thread; one block at a time in
-    a process.
+    Everything is as before when the block ends. Only this thread is in it; others may be in their own.
     """
     import torch
-    from torch.nn import init
     from torch.overrides import TorchFunctionMode
 
     data_of, detach = torch.Tensor.data.__get__, torch.Tensor.detach  # type: ignore[attr-defined]
-
-    def of_parameter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        target = args[0] if args else kwargs.get("tensor")
-        return target if isinstance(target, torch.nn.Parameter) or hasattr(target, _MARK) else None
 
     class SkipFills(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
             if getattr(func, "__name__", "") in _RANDOM_FILLS:
-                target = of_parameter(args, kwargs)
+                target = _of_parameter(args, kwargs)
                 if target is not None:
                     return target
             result = func(*args, **kwargs)
-            if func in (data_of, detach) and of_parameter(args, kwargs) is not None:
+            if func in (data_of, detach) and _of_parameter(args, kwargs) is not None:
                 setattr(result, _MARK, True)
             return result
 
-    def skipping(original: Callable[..., Any]) -> Callable[..., Any]:
-        def fill(*args: Any, **kwargs: Any) -> Any:
-            target = of_parameter(args, kwargs)
-            return original(*args, **kwargs) if target is None else target
-
-        return fill
-
-    originals = {name: getattr(init, name) for name in _UNDISPATCHED if hasattr(init, name)}
-    try:
-        for name, original in originals.items():
-            setattr(init, name, skipping(original))
-        with SkipFills():
-            yield
-    finally:
-        for name, original in originals.items():
-            setattr(init, name, original)
+    with _SKIPPING.block(None), SkipFills():
+        yield

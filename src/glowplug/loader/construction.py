@@ -7,12 +7,12 @@ counting.
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from glowplug.loader.patching import Patch
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -44,15 +44,16 @@ class Construction:
     def run(self) -> Any:
         """What `build` returns. Raises what it raises."""
         self.since_s = time.perf_counter()
-        with _counting(self._order, self._count):
+        with _COUNTING.block(self._begins):
             built = self._build()
         if self._build not in _KNOWN:
             _KNOWN[self._build] = completed_at(built, self._order)
         self._report(lambda unit: True)
         return built
 
-    def _count(self) -> None:
-        """Another module begins: those before it are complete, but for the ones it is a part of."""
+    def _begins(self, module: Module) -> None:
+        """Those before it are complete, but for the ones it is a part of."""
+        self._order.append(module)
         begun = len(self._order)
         if self._waiting and self._due:
             self._report(lambda unit: self._due.get(unit, begun) < begun)
@@ -67,24 +68,23 @@ class Construction:
             self.since_s = now_s
 
 
-@contextmanager
-def _counting(order: list[Module], count: Callable[[], None]) -> Iterator[None]:
-    """Tells of every module that this thread begins to build in the block."""
+def _module() -> type[Module]:
     from torch import nn
 
-    original, thread = nn.Module.__init__, threading.get_ident()
+    return nn.Module
 
+
+def _counted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     def counted(self: Module, *args: Any, **kwargs: Any) -> None:
-        if threading.get_ident() == thread:
-            order.append(self)
-            count()
+        for begins in _COUNTING.inner:
+            begins(self)
         original(self, *args, **kwargs)
 
-    nn.Module.__init__ = counted  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.__init__ = original  # type: ignore[method-assign]
+    return counted
+
+
+_COUNTING: Patch[Callable[[Module], None]] = Patch(_module, ("__init__",), _counted)
+"""Tells of every module that the thread in a block begins to build."""
 
 
 def completed_at(built: Any, order: Sequence[Module]) -> dict[str, int]:

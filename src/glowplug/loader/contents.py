@@ -26,6 +26,7 @@ from glowplug.loader.format import (
 )  # fmt: skip
 from glowplug.loader.safetensors_file import MOST_HEADER_BYTES, read_safetensors
 from glowplug.loader.sources import WeightSource
+from glowplug.loader.sources.base import read_pieces
 from glowplug.loader.torch_file import MAGIC as ZIP_MAGIC
 from glowplug.loader.torch_file import read_torch_file
 from glowplug.loader.weights import TORCH_SUFFIXES
@@ -38,7 +39,7 @@ less.
 
 class Contents(msgspec.Struct, frozen=True):
     """`skeleton` and `prime` are None for what is no pack, and `checked` is False: it has no checksums.
-    `prime` is None also where nobody asked for it."""
+    They are None also where nobody asked for them."""
 
     header: Header
     weights_offset: int
@@ -62,9 +63,10 @@ class Contents(msgspec.Struct, frozen=True):
         ]
 
 
-def read_contents(source: WeightSource, *, primed: bool = False) -> Contents:
+def read_contents(source: WeightSource, *, primed: bool = False, skeleton: bool = True) -> Contents:
     """Reads the head of the source, in one read where it is short. `primed`: the calls that warm the object
-    up as well, which may be longer than all else; without, a load is spared to wait for them.
+    up as well, which may be longer than all else; without, a load is spared to wait for them. Who rebuilds
+    nothing needs no `skeleton`.
 
     Raises PackTruncated and PackCorrupt, WeightsUnreadable for what is neither a pack nor plain weights, and
     what the source raises.
@@ -72,7 +74,7 @@ def read_contents(source: WeightSource, *, primed: bool = False) -> Contents:
     head = _Head(source)
     start = head.read(0, min(PREAMBLE_BYTES, source.size))
     if start[: len(MAGIC)] == MAGIC:
-        return _pack(head, start, primed)
+        return _pack(head, start, primed, skeleton)
     if start[: len(ZIP_MAGIC)] == ZIP_MAGIC:
         return Contents(*read_torch_file(source), None, None, checked=False)
     header_nbytes = struct.unpack("<Q", start[:8])[0] if source.size > 8 else 0
@@ -105,11 +107,11 @@ class _Head:
 
     def _fetch(self, offset: int, nbytes: int) -> bytearray:
         buffer = bytearray(nbytes)
-        self.source.read_into(buffer, offset, nbytes)
+        read_pieces(self.source, memoryview(buffer), offset)
         return buffer
 
 
-def _pack(head: _Head, start: bytes, primed: bool) -> Contents:
+def _pack(head: _Head, start: bytes, primed: bool, rebuilt: bool) -> Contents:
     name = head.source.name
     preamble = decode_preamble(start, head.source.size, name)
     body = head.read(PREAMBLE_BYTES, preamble.header_nbytes)
@@ -121,7 +123,7 @@ def _pack(head: _Head, start: bytes, primed: bool) -> Contents:
             raise PackCorrupt(f"{name}: the {what} is damaged (its hash differs); copy or pack it again")
         return data
 
-    skeleton = section("skeleton", places.skeleton_offset, header.skeleton)
+    skeleton = section("skeleton", places.skeleton_offset, header.skeleton) if rebuilt else None
     wanted = header.prime if primed else None
     prime = section("prime", places.prime_offset, wanted) if wanted is not None else None
     return Contents(header, places.weights_offset, skeleton, prime, checked=True)

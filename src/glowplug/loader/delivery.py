@@ -70,7 +70,7 @@ class Delivery:
     @property
     def done(self) -> bool:
         """Whether every weight is in its place."""
-        return self._gates.opened and self.landed.is_set()
+        return self._gates.opened and self._gates.error is None and self.landed.is_set()
 
     @property
     def most_bytes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.contents import Contents
@@ -13,6 +13,9 @@ from glowplug.loader.mapping_source import map_weights
 from glowplug.loader.sinks import READ_BYTES, DeviceSink, HostSink, MappedDeviceSink, Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.strategies import Strategy
+
+if TYPE_CHECKING:
+    import torch
 
 IN_FLIGHT_BYTES = 64 * 2**20
 """What one load may have under way, unless it is told otherwise."""
@@ -33,6 +36,16 @@ class Destination(NamedTuple):
     """Whose reads fill the sink."""
     give_back: Callable[[], object] = lambda: None
     """Of room on a device; it stays reserved for as long as the process lives when the load ends well."""
+
+
+def torch_place(device: Device, memory: Any) -> torch.device | None:
+    """Where the tensors of a model on this device lie; None where that is this process's memory. `memory` is
+    its weights'."""
+    import torch
+
+    if isinstance(memory, torch.Tensor):
+        return memory.device
+    return torch.device(device.name) if device.name.startswith("cuda") else None
 
 
 def destination(

@@ -22,8 +22,9 @@ _HIGHEST_NICENESS = 19
 
 
 class Fetchers:
-    """I/O threads for all loads of a process, at most `threads` a class. They start when there is work and
-    end when there is none.
+    """I/O threads for all loads of a process, at most `threads` a class; and as many more, one by one, while
+    a load would have none, for those may all wait for another load's store. They start when there is work
+    and end when there is none.
     """
 
     def __init__(self, threads: int = 8) -> None:
@@ -33,6 +34,8 @@ class Fetchers:
         self._parallel: dict[int, tuple[Priority, int]] = {}
         self._limits = {kind: min(threads, most) for kind, most in PARALLEL.items()}
         self._running = dict.fromkeys(Priority, 0)
+        self._free = dict.fromkeys(Priority, 0)
+        """Of those that run: how many read nothing, and will look for something."""
         self._numbers = itertools.count(1)
 
     def start(self, fetch: Fetch, priority: Priority, *, weight: float = 1.0, parallel: int = 4) -> int:
@@ -102,7 +105,7 @@ class Fetchers:
         the next, so that whoever builds does not wait for all. Holds the lock. Raises RuntimeError when
         there can be none."""
         wanted = sum(most for priority, most in self._parallel.values() if priority == kind)
-        if self._running[kind] >= min(self._limits[kind], wanted):
+        if self._running[kind] >= min(self._limits[kind], wanted) and not self._lacks(kind):
             return
         name = f"fetch-{next(self._numbers)}"
         thread = threading.Thread(target=self._work, args=(kind,), name=name, daemon=True)
@@ -113,6 +116,12 @@ class Fetchers:
                 raise
             return
         self._running[kind] += 1
+        self._free[kind] += 1
+
+    def _lacks(self, kind: Priority) -> bool:
+        """Whether a load of the class waits, and every thread reads for others."""
+        full = self._running[kind] >= 2 * self._limits[kind]
+        return not full and not self._free[kind] and self._arbiter.starves(kind)
 
     def _work(self, kind: Priority) -> None:
         _stand_back(kind)
@@ -122,7 +131,7 @@ class Fetchers:
             fetch = self._fetches.get(job.load)
             if fetch is not None:
                 fetch.read(job.range)
-            self._finish(job, fetch)
+            self._finish(kind, job, fetch)
 
     def _next(self, kind: Priority) -> Job | None:
         """Waits for something to read; None when this thread is not needed any more."""
@@ -130,15 +139,20 @@ class Fetchers:
             while True:
                 job = self._arbiter.next(kind, kind)
                 if job is not None:
+                    self._free[kind] -= 1
+                    if self._lacks(kind):
+                        self._staff(kind)
                     return job
-                if not self._arbiter.serves(kind, kind):
+                if not self._arbiter.serves(kind, kind) or self._running[kind] > self._limits[kind]:
                     self._running[kind] -= 1
+                    self._free[kind] -= 1
                     return None
                 self._condition.wait()
 
-    def _finish(self, job: Job, fetch: Fetch | None) -> None:
+    def _finish(self, kind: Priority, job: Job, fetch: Fetch | None) -> None:
         with self._condition:
             self._arbiter.done(job)
+            self._free[kind] += 1
             if fetch is not None and fetch.over.is_set():
                 self._drop(job.load)
             # Whoever had to yield to this load, or waited in vain, looks again.

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.format import TensorEntry
 from glowplug.loader.roots import held_tensors, tensor_names
+from glowplug.loader.sharing import give, held_elsewhere, sharing
 from glowplug.loader.weights import PARALLEL_PREFIX
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.nn import Module
 
@@ -23,20 +25,48 @@ class Slot(NamedTuple):
     name: str
     parameter: bool
 
-    def assign(self, value: Tensor, own: Tensor) -> None:
-        """The tensor takes the place of `own`, whose requires_grad it keeps."""
-        import torch
-
-        held = self.module.__dict__["_parameters" if self.parameter else "_buffers"]
-        held[self.name] = torch.nn.Parameter(value, own.requires_grad) if self.parameter else value
+    def put(self, tensor: Tensor) -> None:
+        self.module.__dict__["_parameters" if self.parameter else "_buffers"][self.name] = tensor
 
 
 class Fit(NamedTuple):
     """For each tensor of the file: the model's own tensor and every place that holds it; None and none for
-    what the build makes by itself (a plain attribute, or a value that no name leads to)."""
+    what the build makes by itself (a plain attribute, or a value that no name leads to).
+
+    `shared` are the ids of those whose memory something else uses too, `others` what the model has and the
+    file has not: each tensor and its places."""
 
     own: list[Any]
     slots: list[list[Slot]]
+    shared: set[int]
+    others: list[tuple[Any, list[Slot]]]
+
+    def assign(self, number: int, value: Tensor) -> None:
+        """The model's own tensor becomes this one: the same object for all that hold it, if that can be, with
+        its own requires_grad."""
+        own = self.own[number]
+        _become(own, value, self.slots[number], shared=id(own) in self.shared)
+
+    def move_others(self, place: torch.device) -> None:
+        """What the file has not goes to where the weights go, as `Module.to` has it."""
+        for own, slots in self.others:
+            if own.device != place and not own.is_meta:
+                _become(own, own.detach().to(place), slots, shared=False)
+
+    def exposed(self) -> list[int]:
+        """The numbers of those that something else than a module's parameters and buffers holds, or that
+        share their memory with something: who uses them cannot be made to wait."""
+        elsewhere = held_elsewhere(self.own, [len(places) for places in self.slots])
+        return sorted({*elsewhere, *(n for n, own in enumerate(self.own) if id(own) in self.shared)})
+
+
+def _become(own: Tensor, value: Tensor, slots: Sequence[Slot], *, shared: bool) -> None:
+    import torch
+
+    if not give(own, value, shared=shared):
+        made = torch.nn.Parameter(value, own.requires_grad) if slots[0].parameter else value
+        for slot in slots:  # tied tensors stay one tensor
+            slot.put(made)
 
 
 def fit(model: Module, entries: Sequence[TensorEntry], source: str) -> Fit:
@@ -87,7 +117,12 @@ def fit(model: Module, entries: Sequence[TensorEntry], source: str) -> Fit:
     ]
     if problems:
         raise WeightsMismatch(source, problems)
-    return Fit(own, [slots[id(tensor)] if tensor is not None else [] for tensor in own])
+    return Fit(
+        own,
+        [slots[id(tensor)] if tensor is not None else [] for tensor in own],
+        sharing(expected.values()),
+        [(tensor, slots[id(tensor)]) for tensor in expected.values() if id(tensor) not in found],
+    )
 
 
 def _from_parallel(given: Sequence[str], expected: Container[str]) -> bool:

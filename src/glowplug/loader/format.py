@@ -34,6 +34,8 @@ BLOCK_BYTES = 2**20
 """What is checked by one checksum: small enough to be still in a core's cache after it was read."""
 HASH_BYTES = 32
 CHECKSUM_BYTES = 8
+MOST_HEADER_BYTES = 100 * 10**6
+"""Of what is read, and believed to be a header, before its hash can be checked."""
 TIMED_FLAG = 1
 _PREAMBLE = struct.Struct(f"<8sIIQQ{HASH_BYTES}s")
 PREAMBLE_BYTES = _PREAMBLE.size
@@ -201,6 +203,11 @@ def decode_preamble(data: bytes, actual_nbytes: int, path: str) -> Preamble:
         raise PackTruncated(f"{path} has {actual_nbytes} of {file_nbytes} bytes; copy or pack it again")
     if actual_nbytes > file_nbytes or PREAMBLE_BYTES + header_nbytes > file_nbytes:
         raise PackCorrupt(f"{path} has {actual_nbytes} bytes but says {file_nbytes}; copy or pack it again")
+    if header_nbytes > MOST_HEADER_BYTES:
+        raise PackCorrupt(
+            f"{path} says that its header has {header_nbytes} bytes, more than the {MOST_HEADER_BYTES} that "
+            "one may have; copy or pack it again"
+        )
     return Preamble(flags, header_nbytes, file_nbytes, header_hash)
 
 

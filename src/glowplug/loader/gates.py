@@ -24,7 +24,7 @@ class Gates:
     """One gate a unit, closed at first. Any thread may open, fail, or wait.
 
     `on_stall(unit)` is called, in the waiting thread, before it waits: whoever fetches may hurry. With
-    `watched` every unit's first use is recorded, and the gates stay until `remove`.
+    `watched` every unit's first use is recorded, and the gates stay until `unwatch`.
     """
 
     def __init__(self, units: int, recorder: Recorder | None = None, watched: bool = False) -> None:
@@ -115,6 +115,7 @@ class Gates:
     def install(self, modules: Iterable[Module], unit_of: Mapping[int, int]) -> None:
         """Guards the modules' tensors, of which `unit_of` tells the unit by id, but for what needs no guard:
         it is there already."""
+        installed: list[tuple[Module, str, _Waiting]] = []
         for module in modules:
             attributes = module.__dict__
             for where in ("_parameters", "_buffers"):
@@ -124,7 +125,9 @@ class Gates:
                 units = {name: unit_of[id(tensor)] for name, tensor in plain.items() if id(tensor) in unit_of}
                 if not all(map(self._needless, units.values())):
                     waiting = attributes[where] = _Waiting(plain, units, self)
-                    self._modules.append((module, where, waiting))
+                    installed.append((module, where, waiting))
+        with self._lock:
+            self._modules += installed
         self._remove_if_useless()
 
     def _needless(self, unit: int) -> bool:
@@ -132,31 +135,51 @@ class Gates:
         opened = self._events[unit].is_set() and self._error is None
         return opened and self.guard is None and not self._watched
 
-    def remove(self) -> None:
-        """Gives the modules plain dicts again. Everything must be there."""
-        while self._modules:
-            module, where, waiting = self._modules.pop()
-            if module.__dict__.get(where) is waiting:
-                module.__dict__[where] = waiting.plain()
+    def unwatch(self) -> None:
+        """No more first uses need be recorded: the gates stay for what is missing alone."""
+        with self._lock:
+            self._watched = False
+        self._remove_if_useless()
 
     def _remove_if_useless(self) -> None:
+        """Gives the modules plain dicts again, once everything is there and nobody wants to know more."""
         with self._lock:
-            useless = not self._left and self.guard is None and not self._watched
-        if useless:
-            self.remove()
+            if self._left or self._error is not None or self.guard is not None or self._watched:
+                return
+            removed, self._modules = self._modules, []
+        for module, where, waiting in removed:
+            waiting.retire(module, where)
 
 
 class _Waiting(dict[str, Any]):
-    """A module's parameters or buffers, some of which are still on their way."""
+    """A module's parameters or buffers, some of which are still on their way.
+
+    Who reached it before it was retired may write to it after: that goes to its successor too.
+    """
 
     def __init__(self, plain: Mapping[str, Any], units: Mapping[str, int], gates: Gates) -> None:
         super().__init__(plain)
         self._units = units
         self._gates = gates
+        self._lock = threading.Lock()
+        self._successor: dict[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
         """What it holds, whether that is there or not."""
         return {name: dict.__getitem__(self, name) for name in dict.__iter__(self)}
+
+    def retire(self, module: Module, where: str) -> None:
+        """A plain dict takes its place in the module, if it still has that."""
+        with self._lock:
+            self._successor = self.plain()
+            if module.__dict__.get(where) is self:
+                module.__dict__[where] = self._successor
+
+    def _change(self, write: Callable[[dict[str, Any]], Any]) -> Any:
+        with self._lock:
+            if self._successor is not None:
+                write(self._successor)
+            return write(super())  # type: ignore[arg-type]
 
     def _await_all(self) -> None:
         for unit in self._units.values():
@@ -185,7 +208,32 @@ class _Waiting(dict[str, Any]):
 
     def pop(self, *arguments: Any) -> Any:
         self._await_all()
-        return super().pop(*arguments)
+        return self._change(lambda held: held.pop(*arguments))
+
+    def popitem(self) -> Any:
+        self._await_all()
+        return self._change(lambda held: held.popitem())
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        self._await_all()
+        return self._change(lambda held: held.setdefault(name, default))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._change(lambda held: held.__setitem__(name, value))
+
+    def __delitem__(self, name: str) -> None:
+        self._change(lambda held: held.__delitem__(name))
+
+    def update(self, *others: Any, **values: Any) -> None:
+        change = dict(*others, **values)
+        self._change(lambda held: held.update(change))
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+    def clear(self) -> None:
+        self._change(lambda held: held.clear())
 
     def copy(self) -> dict[str, Any]:
         self._await_all()

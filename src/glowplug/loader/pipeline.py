@@ -24,7 +24,7 @@ from glowplug.loader.construct import without_init
 from glowplug.loader.construction import Construction
 from glowplug.loader.contents import Contents, read_contents
 from glowplug.loader.delivery import Delivery
-from glowplug.loader.destination import IN_FLIGHT_BYTES, destination, reads_at_once
+from glowplug.loader.destination import IN_FLIGHT_BYTES, destination, reads_at_once, torch_place
 from glowplug.loader.devices.base import Device
 from glowplug.loader.errors import LoadStopped
 from glowplug.loader.fetchers import FETCHERS, Fetchers
@@ -70,6 +70,8 @@ class Loading:
         self._watched = watched
         self._faults = False
         """Whether the kernel brings a page when somebody touches it."""
+        self._place: Any = None
+        """The torch device of the weights, unless they stay in this process's memory."""
         self._gates: Gates
         self._delivery: Delivery
 
@@ -109,6 +111,7 @@ class Loading:
             raise
         if device.name != "cpu":
             self._gates.guard = to.sink.guard
+            self._place = torch_place(device, to.sink.memory)
         self._delivery = Delivery(
             self._source, contents, to, self.strategy, self._priority, self._weight, self._parallel,
             self._gates, self._recorder, self._fetchers,
@@ -129,7 +132,7 @@ class Loading:
         assert contents.skeleton is not None
         self._delivery.release_all()
         with self._recorder.during("build"):
-            tensors = views(contents.header, self._delivery.memory, self._source.name)
+            tensors = views(contents.header, self._delivery.memory, self._source.name, self._place)
             if self._faults and not self._watched and not contents.checked:
                 # Whoever touches a page that is not there waits for it in the kernel.
                 self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
@@ -163,8 +166,12 @@ class Loading:
         recorder.add("build", WHOLE, construction.since_s, time.perf_counter())
         self.model.eval()
         fitted = self._guarded(strategy.overlap)
+        if self._place is not None:
+            fitted.move_others(self._place)
         if strategy.overlap:
+            exposed = fitted.exposed()
             applier.start(fitted, delivery.memory)
+            self._await(exposed)
             return
         delivery.release_all()
         delivery.landed.wait()
@@ -172,6 +179,12 @@ class Loading:
         self._gates.wait_all()
         if self._watched:
             self._guarded(True)
+
+    def _await(self, numbers: Sequence[int]) -> None:
+        """Returns when these tensors are there."""
+        for unit, inside in enumerate(tensors_by_unit(self.contents.header)):
+            if not set(inside).isdisjoint(numbers):
+                self._gates.wait(unit)
 
     def _guarded(self, install: bool) -> Fit:
         """Where each tensor goes in the model as it is now; with its gates installed, where they are
@@ -216,7 +229,7 @@ class Loading:
     def finish(self, end_s: float | None = None) -> Timeline:
         """What happened when; `end_s` (of time.perf_counter) is when the first answer was there, else now."""
         ended_s = end_s if end_s is not None else time.perf_counter()
-        self._gates.remove()
+        self._gates.unwatch()
         return self._recorder.timeline(self.strategy.name, self.contents.layers, ended_s)
 
 

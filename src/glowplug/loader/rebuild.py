@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glowplug.loader import skeleton
 from glowplug.loader.format import Header
 from glowplug.loader.gates import Gates
-from glowplug.loader.roots import modules_of
+from glowplug.loader.roots import held_tensors, modules_of, shared_modules
+from glowplug.loader.sharing import held_elsewhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +32,27 @@ def rebuild(
         obj = skeleton.load(graph, tensors, name, only)
     inside = tensors_by_unit(header)
     unit_of = {id(tensors[number]): unit for unit, numbers in enumerate(inside) for number in numbers}
+    exposed = {*header.exposed, *_miscounted(obj, tensors)}
     gates.install(modules_of(obj), unit_of)
-    for number in header.exposed:
+    for number in sorted(exposed):
         gates.wait(unit_of[id(tensors[number])])
     return obj
+
+
+def _miscounted(obj: object, tensors: Sequence[Tensor]) -> list[int]:
+    """Packs of an earlier version took a module that is named twice for two, and one other place that holds
+    its tensor for the second: such places are looked for here."""
+    suspected = {
+        id(tensor)
+        for module in shared_modules(obj)
+        for held in (module._parameters, module._buffers)
+        for tensor in held.values()
+    }
+    if not suspected:
+        return []
+    held = Counter(id(tensor) for _, _, tensor in held_tensors(obj))
+    places = [held[id(tensor)] for tensor in tensors]
+    return [n for n in held_elsewhere(tensors, places) if id(tensors[n]) in suspected]
 
 
 def tensors_by_unit(header: Header) -> list[list[int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import io
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,13 @@ class Forbidden(Exception):
 
 class TensorTable:
     """The tensors of one object graph, each once, in the order they were met; `references` counts how
-    often.
+    often. `remade` are the objects whose own code puts them together again.
     """
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
         self.references: list[int] = []
+        self.remade: list[object] = []
         self._numbers: dict[int, int] = {}
 
     def number_of(self, tensor: Tensor) -> int:
@@ -73,15 +75,31 @@ class _Pickler(pickle.Pickler):
         self._tensor_type = torch.Tensor
         self._table = table
         self._sets: dict[int, tuple[int, set[str]]] = {}
+        self._remaking: dict[type, bool] = {}
 
     def persistent_id(self, obj: Any) -> Any:
         if isinstance(obj, self._tensor_type):
             return self._table.number_of(obj)
+        kind = type(obj)
+        if kind not in self._remaking:
+            self._remaking[kind] = _remakes(kind)
+        if self._remaking[kind]:
+            self._table.remade.append(obj)
         # The order of a set of strings differs between processes, and equal content must give equal bytes.
         if type(obj) is set and len(obj) > 1 and all(type(item) is str for item in obj):
             number, _ = self._sets.setdefault(id(obj), (len(self._sets), obj))
             return (number, *sorted(obj))
         return None
+
+
+def _remakes(kind: type) -> bool:
+    """Whether unpickling such an object runs code of its class, which may keep tensors where none were."""
+    return any(
+        not vars(base).keys().isdisjoint(("__setstate__", "__reduce__", "__reduce_ex__"))
+        for base in kind.__mro__
+        if (package := base.__module__.partition(".")[0]) != "torch"
+        and package not in sys.stdlib_module_names
+    )
 
 
 _HARMLESS = frozenset({
@@ -119,8 +137,8 @@ def _within(module: str, packages: Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def dump(obj: object) -> tuple[bytes, list[Tensor], list[int]]:
-    """Returns (skeleton, its tensors in the order of their numbers, how often each is referred to).
+def dump(obj: object) -> tuple[bytes, TensorTable]:
+    """Returns (skeleton, its tensors in the order of their numbers).
 
     Raises NotPicklable.
 
@@ -146,7 +164,7 @@ def dump(obj: object) -> tuple[bytes, list[Tensor], list[int]]:
         # __reduce__ and __getstate__ of any class may raise anything.
         reason = str(error) or type(error).__name__
         raise NotPicklable(f"{_culprit(obj, type(obj).__qualname__)} cannot be pickled: {reason}") from error
-    return file.getvalue(), table.tensors, table.references
+    return file.getvalue(), table
 
 
 def load(skeleton: bytes, tensors: Sequence[Tensor], path: str, only: Sequence[str] | None = None) -> object:

@@ -21,6 +21,7 @@ from glowplug.loader.format import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 UNIT_BYTES = 2**20
@@ -148,9 +149,11 @@ def _entry(tensor: Tensor, name: str, storage: int, run: Run) -> TensorEntry:
     )
 
 
-def views(header: Header, weights: memoryview | Tensor | None, path: str) -> list[Tensor]:
+def views(
+    header: Header, weights: memoryview | Tensor | None, path: str, place: torch.device | None = None
+) -> list[Tensor]:
     """One tensor per entry, over `weights`, which they keep alive: memory of this process, or a flat uint8
-    tensor on a device; None where there are no bytes.
+    tensor on a device; None where there are no bytes. Tensors without any are made at `place`.
 
     Raises PackCorrupt for an entry that does not fit its storage.
     """
@@ -161,6 +164,8 @@ def views(header: Header, weights: memoryview | Tensor | None, path: str) -> lis
             return weights[offset : offset + count * dtype.itemsize].view(dtype)
         return torch.frombuffer(weights, dtype=dtype, count=count, offset=offset)
 
+    if isinstance(weights, torch.Tensor):
+        place = weights.device
     shared = _shared_storages(header)
     bases: dict[int, Tensor] = {}
     made: list[Tensor] = []
@@ -170,7 +175,8 @@ def views(header: Header, weights: memoryview | Tensor | None, path: str) -> lis
             dtype: torch.dtype = getattr(torch, entry.dtype)
             count = entry.numel
             if count == 0 or weights is None:
-                tensor = torch.empty_strided(entry.shape, entry.stride or row_major(entry.shape), dtype=dtype)
+                strides = entry.stride or row_major(entry.shape)
+                tensor = torch.empty_strided(entry.shape, strides, dtype=dtype, device=place)
             elif entry.stride is None and entry.storage not in shared:
                 if (entry.start + count) * dtype.itemsize > storage.nbytes:
                     raise ValueError(f"it reaches past its storage of {storage.nbytes} bytes")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from glowplug.loader.errors import WeightsUnreadable
 from glowplug.loader.format import Header, StorageEntry, TensorEntry
 from glowplug.loader.plain import plain_header
+from glowplug.loader.safetensors_file import MOST_HEADER_BYTES
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.tensors import row_major
 from glowplug.loader.weights import unwrap
@@ -63,9 +64,9 @@ def read_torch_file(source: WeightSource) -> tuple[Header, int]:
     try:
         with zipfile.ZipFile(io.BufferedReader(_Seekable(source), _BUFFER_BYTES)) as archive:
             members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-            if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
+            if "byteorder" in members and _read(archive, members["byteorder"]) != b"little":
                 raise ValueError("it was saved on a big-endian machine")
-            loaded = _Reader(io.BytesIO(archive.read(members["data.pkl"]))).load()
+            loaded = _Reader(io.BytesIO(_read(archive, members["data.pkl"]))).load()
         tensors = unwrap(loaded, name, _Tensor)
         keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values())
         return _header(tensors, _places(source, {key: members[f"data/{key}"] for key in keys}))
@@ -84,6 +85,19 @@ def read_torch_file(source: WeightSource) -> tuple[Header, int]:
         raise WeightsUnreadable(
             f"{name} is truncated or no torch weights file ({reason}); download or save it again"
         ) from error
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    _require_stored(info)
+    if info.file_size > MOST_HEADER_BYTES:
+        raise ValueError(f"{info.filename} has {info.file_size} bytes")
+    return archive.read(info)
+
+
+def _require_stored(info: zipfile.ZipInfo) -> None:
+    """torch compresses nothing; what is small may become large."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{info.filename} is compressed")
 
 
 class _Reader(pickle.Unpickler):
@@ -134,8 +148,7 @@ def _places(source: WeightSource, members: Mapping[str, zipfile.ZipInfo]) -> dic
     """Where in the file the bytes of each storage lie, in the order in which they lie there."""
 
     def place(info: zipfile.ZipInfo) -> StorageEntry:
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{info.filename} is compressed")
+        _require_stored(info)
         # The directory does not tell how much padding its own header has.
         head = bytearray(_LOCAL_HEADER.size)
         source.read_into(head, info.header_offset, len(head))

@@ -110,9 +110,10 @@ def trace(obj: object) -> Iterator[Trace]:
             return func(*args, **(kwargs or {}))
 
     handles: list[RemovableHandle] = []
+    hooked: set[Module] = set()
     try:
         for path, root in roots.items():
-            for name, module in root.named_modules():
+            for name, module in root.named_modules(hooked):
                 handles += _hook(recorder, join(path, name), module)
         with Watch():
             yield seen

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from glowplug.loader.errors import WeightsMismatch, WeightsUnreadable
+from glowplug.loader.roots import held_tensors
+from glowplug.loader.sharing import give, sharing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,12 +93,16 @@ def unwrap(loaded: Any, path: str | Path, kind: type[T]) -> dict[str, T]:
 def assign(module: Module, state_dict: Mapping[str, Tensor], path: str | Path) -> None:
     """Makes `state_dict` the tensors of `module`, without a copy; `path` is named in errors.
 
-    Every name, shape and dtype is checked before anything is changed. Parameters keep their requires_grad;
-    names that are tied in the module stay tied, and the file may hold only one of them. Buffers that the
-    module does not save may be missing, and so may the batch counters, which old files lack.
+    Every name, shape and dtype is checked before anything is changed. The module's tensors stay the objects
+    that they are, for all that hold them, unless they are on meta; where a view of one is held, its memory
+    stays too, and gets a copy. Parameters keep their requires_grad; names that are tied in the module stay
+    tied, and the file may hold only one of them. Buffers that the module does not save may be missing, and
+    so may the batch counters, which old files lack.
 
     Raises WeightsMismatch with a line per problem.
     """
+    import torch
+
     expected: dict[str, Any] = module.state_dict(keep_vars=True)
     given = _without_parallel_prefix(state_dict, expected)
     tied: defaultdict[int, list[str]] = defaultdict(list)
@@ -107,7 +113,7 @@ def assign(module: Module, state_dict: Mapping[str, Tensor], path: str | Path) -
     problems = [
         _unexpected(name, given[name]) for name in given if name not in expected and name not in transient
     ]
-    chosen: dict[str, Any] = {}
+    fitting: list[tuple[list[str], Any, Any]] = []
     for names in tied.values():
         present = [name for name in names if name in given]
         own = expected[names[0]]
@@ -115,11 +121,43 @@ def assign(module: Module, state_dict: Mapping[str, Tensor], path: str | Path) -
         if not present and not names[0].endswith("num_batches_tracked"):
             problems.append(f"{names[0]}: missing; the module has {_describe(own)}")
         problems += [line for name in present[1:] if (line := _untied(present[0], name, given))]
-        value = _as_parameter(given[present[0]], own) if present else own
-        chosen.update(dict.fromkeys(names, value))
+        fitting.append((names, own, given[present[0]] if present else own))
     if problems:
         raise WeightsMismatch(str(path), problems)
-    module.load_state_dict(chosen, strict=True, assign=True)
+    chosen = _given(module, fitting, path)
+    inference = any(isinstance(one, torch.Tensor) and one.is_inference() for one in chosen.values())
+    with torch.inference_mode(inference or torch.is_inference_mode_enabled()):
+        module.load_state_dict(chosen, strict=True, assign=True)
+
+
+def _given(module: Module, fitting: Sequence[tuple[list[str], Any, Any]], path: str | Path) -> dict[str, Any]:
+    """What stands under each name from now on: the module's own tensor with the value that was given, where
+    it can have that. Raises WeightsMismatch."""
+    import torch
+
+    owns = [own for _, own, _ in fitting if isinstance(own, torch.Tensor)]
+    shared = sharing([*owns, *(tensor for _, _, tensor in held_tensors(module))])
+    chosen: dict[str, Any] = {}
+    copied: list[tuple[str, Any, Any]] = []
+    for names, own, value in fitting:
+        kept = own is value or (isinstance(own, torch.Tensor) and give(own, value, shared=id(own) in shared))
+        if kept and own is not value and id(own) in shared:
+            copied.append((names[0], own, value))
+        chosen.update(dict.fromkeys(names, own if kept else _as_parameter(value, own)))
+    overwritten = [
+        f"{name}: shares its memory with another one in the module, for which the file has other values"
+        for name, own, value in copied
+        if own.device == value.device and not torch.equal(_bits(own), _bits(value))
+    ]
+    if overwritten:
+        raise WeightsMismatch(str(path), overwritten)
+    return chosen
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    import torch
+
+    return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
 
 
 def _without_parallel_prefix(

@@ -26,6 +26,7 @@ from glowplug.loader.format import (
 from glowplug.loader.info import PackInfo
 from glowplug.loader.prime import Prime
 from glowplug.loader.roots import held_tensors, tensor_names
+from glowplug.loader.skeleton import TensorTable
 from glowplug.loader.tensors import Plan, plan
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def write_pack(
     Raises NotPicklable, and OSError (no space left, no such folder).
     """
     target = Path(path)
-    graph, tensors, references = skeleton.dump(obj)
+    graph, table = skeleton.dump(obj)
+    tensors = table.tensors
     primer = msgspec.msgpack.encode(prime) if prime else None
     layers = plan(tensors, order, tensor_names(obj))
     header = Header(
@@ -60,7 +62,7 @@ def write_pack(
         weights_nbytes=layers.weights_nbytes,
         skeleton=Section(len(graph), digest([graph])),
         prime=Section(len(primer), digest([primer])) if primer else None,
-        exposed=_exposed(obj, tensors, references),
+        exposed=_exposed(obj, table),
     )
     timed = compute_s is not None
     _, body = encode(header, timed)
@@ -115,10 +117,16 @@ def _write_weights(file: BinaryIO, layers: Plan, places: Layout) -> tuple[UnitEn
     return tuple(written)
 
 
-def _exposed(obj: object, tensors: Sequence[Tensor], references: Sequence[int]) -> tuple[int, ...]:
-    """Those with more references than modules account for: in plain attributes, in lists."""
+def _exposed(obj: object, table: TensorTable) -> tuple[int, ...]:
+    """Those with more references than modules account for: in plain attributes, in lists. And those in reach
+    of code that runs when the object is rebuilt, for that may refer to them too, or make views of them."""
     held = Counter(id(tensor) for _, _, tensor in held_tensors(obj))
-    return tuple(number for number, tensor in enumerate(tensors) if references[number] != held[id(tensor)])
+    reached = {id(tensor) for one in table.remade for _, _, tensor in held_tensors(one)}
+    return tuple(
+        number
+        for number, tensor in enumerate(table.tensors)
+        if table.references[number] != held[id(tensor)] or id(tensor) in reached
+    )
 
 
 def _unit_seconds(units: Sequence[UnitEntry], compute_s: Mapping[str, float]) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ import msgspec
 
 from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.gangs import part_path
+from glowplug.bundle.instantiate import pack_digest
 from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.uploads import code_files
 from glowplug.core.commands import Build, Descend, Target
@@ -182,6 +183,7 @@ class Builds:
         assert work.result is not None
         result = work.result.result
         pack, size = store.adopt_pack(work.output / "pack") if result.pack else ("", 0)
+        digest = pack_digest(store.pack_path(pack)) if pack else ""
         parts = tuple(
             PartFacts(*store.adopt_pack(part_path(work.output / "pack", worker)), blocks)
             for worker, blocks in enumerate(result.blocks, 1)
@@ -191,7 +193,7 @@ class Builds:
         upload = store.upload_path(spec.upload)
         manifest = Manifest(
             version=spec.version, function=spec.function, declaration=spec.declaration, mode=result.mode,
-            reason=result.reason, pack=pack, pack_bytes=size, parts=parts,
+            reason=result.reason, pack=pack, pack_bytes=size, pack_digest=digest, parts=parts,
             endpoints=spec.declaration.endpoints, files=code_files(upload), kernels=result.kernels,
         )  # fmt: skip
         store.publish(manifest, upload / "code")

@@ -13,6 +13,7 @@ import hashlib
 import mmap
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.fetching import Fetch
 from glowplug.loader.sinks import HostSink
 from glowplug.loader.sources import open_source
-from glowplug.loader.sources.base import WeightSource
+from glowplug.loader.sources.base import WeightSource, read_pieces
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
@@ -124,7 +125,13 @@ class Streams:
     async def _bring(self, pack: str, stream: Stream) -> None:
         agent, loop = self._agent, asyncio.get_running_loop()
         assert agent.artifacts is not None
-        source, contents, memory = await agent.on_disk(_open, agent.artifacts.url(pack), stream.path)
+        # In a thread of its own: a store that is slow to answer keeps nobody from the disk.
+        opener = ThreadPoolExecutor(1, "open")
+        try:
+            url = agent.artifacts.url(pack)
+            source, contents, memory = await loop.run_in_executor(opener, _open, url, stream.path)
+        finally:
+            opener.shutdown(wait=False)
         over: asyncio.Future[None] = loop.create_future()
         errors: list[BaseException] = []
 
@@ -154,7 +161,7 @@ def _open(url: str, path: Path) -> tuple[WeightSource, Contents, mmap.mmap]:
     """The source, what it says of itself, and a file of its size with everything but the weights in it."""
     source = open_source(url)
     try:
-        contents = read_contents(source)
+        contents = read_contents(source, skeleton=False)
         end = contents.weights_offset + contents.header.weights_nbytes
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
@@ -165,7 +172,7 @@ def _open(url: str, path: Path) -> tuple[WeightSource, Contents, mmap.mmap]:
         finally:
             os.close(descriptor)
         for start, stop in ((0, contents.weights_offset), (end, source.size)):
-            source.read_into(memoryview(memory)[start:stop], start, stop - start)
+            read_pieces(source, memoryview(memory)[start:stop], start)
     except BaseException:
         source.close()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from tests.loader.sources.server import Misdeed, Request
@@ -99,6 +100,19 @@ def chunked(extra: bytes = b"", ends: bool = True) -> Misdeed:
             request.wfile.write(b"0\r\n\r\n")
         else:
             request.close_connection = True
+
+    return misdeed
+
+
+def endless(text: bytes, body: bytes = b"") -> Misdeed:
+    """Goes on, always soon enough to be waited for, until the client has gone."""
+
+    def misdeed(request: Request, start: int, end: int) -> None:
+        request.close_connection = True
+        with contextlib.suppress(OSError):
+            request.wfile.write(text)
+            while True:
+                request.wfile.write(body or text)
 
     return misdeed
 

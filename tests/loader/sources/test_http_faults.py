@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import threading
 from contextlib import closing
 
 import pytest
 
-from glowplug.loader.errors import ReadDeadline, SourceRefused, SourceUnavailable
+from glowplug.loader.errors import ReadDeadline, SourceError, SourceRefused, SourceUnavailable
 from glowplug.loader.sources import WeightSource, open_source
 from glowplug.loader.sources.http import HttpSource
 from glowplug.loader.sources.retrying import Retry
@@ -119,3 +120,38 @@ def test_flipped_bits_are_passed_on(server: FileServer) -> None:
         server.misdeeds.append(misdeeds.flipped_bit)
         arrived = read(source, 0, 100)
         assert sum(one != other for one, other in zip(arrived, CONTENT[:100], strict=True)) == 1
+
+
+class Ticking(ManualClock):
+    """Every look at it takes a second."""
+
+    def now_s(self) -> float:
+        self.wait_until(super().now_s() + 1)
+        return super().now_s()
+
+
+LONG = f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}".encode()
+ENDLESS = {
+    "interim answers": misdeeds.endless(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body of a server that closes": misdeeds.endless(
+        b"HTTP/1.0 206 Partial Content\r\nContent-Range: %b\r\n\r\n" % LONG, b"x"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_answer_without_end_is_given_up(server: FileServer, name: str) -> None:
+    with closing(HttpSource(server.url, clock=Ticking())) as source:
+        server.misdeeds.append(ENDLESS[name])
+        found: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                source.read_within(bytearray(len(CONTENT)), 0, len(CONTENT), 40)
+            except SourceError as error:
+                found.append(error)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert [type(error) for error in found] == [ReadDeadline]

@@ -58,6 +58,17 @@ class BoundedSource(WeightSource, Protocol):
         """As `read_into`; raises ReadDeadline when that takes longer than `within_s` (None: no limit)."""
 
 
+_PIECE_BYTES = 4 * 2**20
+
+
+def read_pieces(source: WeightSource, view: memoryview, offset: int) -> None:
+    """Fills `view` from `offset`, in reads each of which may have the time, and the attempts, of one. Raises
+    as `read_into` does."""
+    for start in range(0, view.nbytes, _PIECE_BYTES):
+        piece = view[start : start + _PIECE_BYTES]
+        source.read_into(piece, offset + start, piece.nbytes)
+
+
 def target(buffer: bytearray | memoryview, length: int) -> memoryview:
     """The first `length` bytes of `buffer`, writable. Raises ValueError (too small, negative), TypeError."""
     view = memoryview(buffer).cast("B")

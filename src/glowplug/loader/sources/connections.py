@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import io
 import select
+import socket
 import ssl
 import threading
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 
 from glowplug.loader.sources.limit import Limit
@@ -33,8 +36,6 @@ class Answer:
         self.location = location
         self._connections = connections
         self._used = used
-        # The response of a server that will close takes the socket from its connection.
-        self._socket = used.sock
         self._response = response
         self._whole = False
 
@@ -43,8 +44,7 @@ class Answer:
 
     def read_some(self, view: memoryview, limit: Limit) -> int:
         """The next bytes of the body, as many as are there; 0 at its end. Raises OSError, HTTPException."""
-        if self._socket is not None:
-            self._socket.settimeout(limit.next_s())
+        limit.next_s()
         if self._response.chunked:
             data = self._response.read1(view.nbytes)
             view[: len(data)] = data
@@ -70,6 +70,32 @@ class Answer:
             self._used.close()
 
 
+class _Received(io.RawIOBase):
+    """What a socket receives; each wait has its part of a limit, in an answer's head too."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limit: Limit) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._limit = limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
+        self._sock.settimeout(self._limit.next_s())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _response(limit: Limit, sock: socket.socket, method: str) -> http.client.HTTPResponse:
+    response = http.client.HTTPResponse(sock, method=method)
+    response.fp = io.BufferedReader(_Received(response.fp.detach(), sock, limit))
+    return response
+
+
 class Connections:
     """As many as there are requests at once, kept for the next ones. Safe to use from several threads."""
 
@@ -89,6 +115,7 @@ class Connections:
                 if used.sock is None:
                     used.connect()
                 used.sock.settimeout(limit.next_s())
+                used.response_class = partial(_response, limit)  # type: ignore[assignment]
                 used.request("GET", location.target, headers=dict(headers))
                 return Answer(self, location, used, used.getresponse())
             except (ConnectionError, http.client.BadStatusLine):

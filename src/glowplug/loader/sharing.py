@@ -1,0 +1,79 @@
+"""Who else has a module's tensors or their memory: a list, a partial, a view that the module made of one.
+
+Who gives a module other tensors must not leave those behind, with whatever their memory held.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def give(own: Tensor, value: Tensor, *, shared: bool) -> bool:
+    """`own` has the memory of `value` from now on; or, with `shared`, where other tensors use that which it
+    has, a copy in there. Its requires_grad stays. False where it can have neither: it has no memory (meta).
+    """
+    import torch
+
+    if not torch._has_compatible_shallow_copy_type(own, value):
+        return False
+    # A tensor of inference mode has no version counter, which it would need with another's memory.
+    fixed = own.is_inference() and not value.is_inference()
+    if shared or fixed:
+        with torch.no_grad(), torch.inference_mode(own.is_inference() or torch.is_inference_mode_enabled()):
+            own.data.copy_(value)
+    if own.device != value.device:
+        if fixed:
+            return False
+        own.data = value
+    elif not shared and not fixed:
+        own.data = value
+    return True
+
+
+def sharing(tensors: Iterable[Tensor]) -> set[int]:
+    """By id: those of `tensors` whose memory others than these use too."""
+    import torch
+
+    known: dict[int, dict[int, Tensor]] = {}
+    for tensor in tensors:
+        if tensor.layout == torch.strided:
+            known.setdefault(tensor.untyped_storage()._cdata, {})[id(tensor)] = tensor
+    with torch.inference_mode(False):
+        probe = torch.empty(2).view(1, 2)
+    alone = _users(torch.empty(0)) - 1
+    found: set[int] = set()
+    for users in known.values():
+        views = [tensor for tensor in users.values() if tensor._is_view()]
+        # What a view is of has its memory too; nobody holds it if no more refers to it than to the probe's.
+        hidden = bool(views) and sys.getrefcount(views[0]._base) == sys.getrefcount(probe._base)
+        if _users(next(iter(users.values()))) - alone > len(users) + hidden:
+            found.update(users)
+    return found
+
+
+def _users(tensor: Tensor) -> int:
+    """How many tensors have this one's memory, and a constant more."""
+    import torch
+
+    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
+
+
+def held_elsewhere(tensors: Sequence[Tensor | None], places: Sequence[int]) -> list[int]:
+    """The numbers of those to which more refers than this sequence and so many `places`. No other thread, and
+    no variable of the caller's, may refer to one meanwhile."""
+    times = Counter(map(id, tensors))
+    probe = [object()]
+    here = sys.getrefcount(probe[0]) - 1
+    return [
+        number
+        for number, count in enumerate(places)
+        # By its number, for a variable would be one more that refers to it.
+        if tensors[number] is not None
+        and sys.getrefcount(tensors[number]) > here + times[id(tensors[number])] + count
+    ]
