@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Iterable
 from urllib.parse import unquote
 
@@ -32,8 +31,7 @@ class ForwardingProtocol(FunctionProtocol):
     def on_headers_complete(self) -> None:
         if self.url.startswith(_PREFIX) and not self._is_known(self.url):
             self._heads += 1
-            self.check_head()
-            self.in_head, self.quiet_since_s = False, math.inf
+            self.end_head()
             self._ask_application()
         else:
             super().on_headers_complete()

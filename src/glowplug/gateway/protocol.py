@@ -21,6 +21,8 @@ from glowplug.gateway.heads import RepeatedHead, repeated
 from glowplug.gateway.target import PREFIX, Target
 
 _PREFIX = PREFIX.encode()
+_MOST_WAITING_BYTES = 64 * 1024
+"""While more than this waits behind another request nothing is read."""
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -114,8 +116,7 @@ class FunctionProtocol(GuardedProtocol):
 
     def on_headers_complete(self) -> None:
         self._heads += 1
-        self.check_head()
-        self.in_head, self.quiet_since_s = False, math.inf
+        self.end_head()
         url = self.url
         if not url.startswith(_PREFIX):
             path = None if url[:1] == b"/" else httptools.parse_url(url).path
@@ -124,7 +125,7 @@ class FunctionProtocol(GuardedProtocol):
                 return
             url = path
         before = self.cycle
-        has_turn = before is None or before.response_complete
+        has_turn = before is None or (before.response_complete and not self.flow.write_paused)
         self.cycle = exchange = Exchange(self, has_turn)
         exchange.begin(url, self.headers, self.parser)
         if not has_turn:
@@ -184,16 +185,33 @@ class FunctionProtocol(GuardedProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             self.quiet_since_s = self.loop.time()  # it closes when the client has read what is left
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-        elif not self.in_head:
+        elif self.flow.write_paused:
+            # The next answer would wait in memory beside this one.
+            self.flow.pause_reading()
             self.quiet_since_s = self.loop.time()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """To what was asked next."""
+        following = self.pipeline.pop() if self.pipeline else None
+        if following is None and (self.flow.read_paused or not self.in_head):
+            self.quiet_since_s = self.loop.time()
+        if self._waiting_bytes() < _MOST_WAITING_BYTES:
+            self.flow.resume_reading()
+        if following is not None:
+            self._start_asgi_task(*following)
+
+    def _waiting_bytes(self) -> int:
+        """Of bodies whose turn has not come, which nothing else counts."""
+        return sum(cycle.length if type(cycle) is Exchange else len(cycle.body) for cycle, _ in self.pipeline)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         cycle = self.cycle if self._answering is None else self._answering
-        if type(cycle) is Exchange:
+        if cycle is None or self.transport.is_closing():
+            return
+        if cycle.response_complete:
+            self._go_on()
+        elif type(cycle) is Exchange:
             cycle.resume()
