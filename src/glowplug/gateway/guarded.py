@@ -69,10 +69,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self.quiet_since_s = self.loop.time()
 
     def count_head(self, data: bytes) -> None:
-        """Called with all data after which a head is still not complete."""
+        """Called with all data that bring neither the end of a head nor any of a body: trailers count, too,
+        and what surrounds chunks."""
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._turn_away(HeadTooLarge(f"a request's head may have {show_bytes(MAX_HEAD_BYTES)}"))
+            most = show_bytes(MAX_HEAD_BYTES)
+            self._turn_away(HeadTooLarge(f"a request's head may have {most}, and so may its trailer"))
 
     def end_head(self) -> None:
         """Called when a head is complete. Raises UserError, Overloaded: nothing more is read then."""

@@ -37,6 +37,8 @@ class FunctionProtocol(GuardedProtocol):
         self._reader: BodyReader | None = None
         self._heads = 0
         """That were complete in what came last."""
+        self._brought_body = False
+        """What came last."""
         self._answering: Any = None
         """What is being answered while others, `self.cycle` the last of them, wait behind it."""
 
@@ -60,9 +62,9 @@ class FunctionProtocol(GuardedProtocol):
                 self.cycle = exchange = Exchange(self, True)
                 exchange.ask(last[0], last[2], body)
                 return
-        self._heads = 0
+        self._heads, self._brought_body = 0, False
         super().data_received(data)
-        if self.in_head:
+        if self.in_head or not (self._heads or self._brought_body):
             self.count_head(data)
         if self.transport.is_closing():
             return
@@ -112,14 +114,15 @@ class FunctionProtocol(GuardedProtocol):
     # what the parser finds
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if self.in_head:  # not a trailer
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._heads += 1
         self.end_head()
         url = self.url
         if not url.startswith(_PREFIX):
-            path = None if url[:1] == b"/" else httptools.parse_url(url).path
+            path = None if url[:1] == b"/" else self._path_of(url)
             if not path or not path.startswith(_PREFIX):
                 self._ask_application()
                 return
@@ -131,6 +134,13 @@ class FunctionProtocol(GuardedProtocol):
         if not has_turn:
             self._wait_behind(before)
             self.pipeline.appendleft((exchange, self.app))
+
+    def _path_of(self, url: bytes) -> bytes:
+        """Of a URL that names its host; one that has no path gets one."""
+        parsed = httptools.parse_url(url)
+        if not parsed.path:
+            self.url = b"/?" + parsed.query if parsed.query else b"/"
+        return parsed.path or b"/"
 
     def _wait_behind(self, before: Any) -> None:
         """What was asked just now waits for what was asked before it."""
@@ -150,6 +160,7 @@ class FunctionProtocol(GuardedProtocol):
         HttpToolsProtocol.on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:
+        self._brought_body, self._head_bytes = True, 0
         if type(self.cycle) is Exchange:
             self.cycle.feed(body)
         else:
@@ -176,7 +187,7 @@ class FunctionProtocol(GuardedProtocol):
         if last is not None and last[1] == headers and last[0] == url and self.front.is_fresh(last[2]):
             return last[2]
         self._last = self._repeat = None
-        target = self.front.read(url, headers)
+        target = self.front.read(url, headers, self.server)
         self._last = url, headers, target
         return target
 
