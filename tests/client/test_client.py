@@ -294,6 +294,10 @@ class Foreign(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", 0)))
+        if "transfer-encoding" in self.headers:
+            while size := int(self.rfile.readline(), 16):
+                self.rfile.read(size + 2)
+            self.rfile.readline()
         self.send_response(self.status)
         for name, value in (*self.headers_sent, ("content-length", str(len(self.body)))):
             self.send_header(name, value)

@@ -208,7 +208,7 @@ class FunctionProtocol(GuardedProtocol):
         following = self.pipeline.pop() if self.pipeline else None
         if following is None and (self.flow.read_paused or not self.in_head):
             self.quiet_since_s = self.loop.time()
-        if self._waiting_bytes() < _MOST_WAITING_BYTES:
+        if not self.pipeline or self._waiting_bytes() < _MOST_WAITING_BYTES:
             self.flow.resume_reading()
         if following is not None:
             self._start_asgi_task(*following)
