@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
@@ -281,3 +284,75 @@ def test_a_trace_that_is_kept_no_more_has_a_name() -> None:
             client.trace(7)
 
     with_client(use)
+
+
+class Foreign(BaseHTTPRequestHandler):
+    """Something else that answers at the URL."""
+
+    protocol_version = "HTTP/1.1"
+    status, headers_sent, body = 200, (("content-type", "text/html"),), b"<html>hello</html>"
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        if "transfer-encoding" in self.headers:
+            while size := int(self.rfile.readline(), 16):
+                self.rfile.read(size + 2)
+            self.rfile.readline()
+        self.send_response(self.status)
+        for name, value in (*self.headers_sent, ("content-length", str(len(self.body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Moved(Foreign):
+    status, headers_sent, body = 301, (("location", "https://models.example/"),), b""
+
+
+class OtherJson(Foreign):
+    body = b'{"hello": ["world"]}'
+
+
+@contextmanager
+def answering_as(kind: type[Foreign]) -> Iterator[Client]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with Client(f"http://127.0.0.1:{server.server_port}") as client:
+                yield client
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+ASKING: list[Callable[[Client], object]] = [
+    lambda client: client.invoke("echo"),
+    lambda client: client.spawn("echo"),
+    lambda client: client.functions(),
+    lambda client: client.secrets(),
+    lambda client: client.upload(io.BytesIO(b"tar")),
+    lambda client: list(client.logs("echo")),
+    lambda client: client.info(),
+]
+
+
+@pytest.mark.parametrize("kind", [Foreign, Moved, OtherJson])
+def test_what_is_no_server_of_ours_is_told_so(kind: type[Foreign]) -> None:
+    with answering_as(kind) as client:
+        for ask in ASKING if kind is not OtherJson else ASKING[:-1]:
+            with pytest.raises(UserError, match="GLOWPLUG_URL") as found:
+                ask(client)
+            if kind is Moved:
+                assert "https://models.example/" in str(found.value)
+
+
+def test_a_redirect_is_not_taken_for_done() -> None:
+    with answering_as(Moved) as client, pytest.raises(UserError, match="GLOWPLUG_URL"):
+        client.scale("echo", 2)

@@ -163,6 +163,8 @@ def test_the_deadline_of_a_leased_request_is_the_gateways_to_watch() -> None:
         house.gateway.deadlines._clock = lambda: house.gateway.clock() + 1001
         answer = await asked
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_passed")
+        message = answer.json()["error"]["message"]
+        assert message.endswith("it had 60 s, which the function's own timeout= sets: raise that")
         (cancelled,) = await house.control.seen(RequestCancelled)
         assert cancelled.instance == instance  # type: ignore[attr-defined]
         hold.set()

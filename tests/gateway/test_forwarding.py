@@ -43,7 +43,9 @@ class Beside:
         )  # fmt: skip
         self.front = Front(self.gateway)
         protocol = partial(ForwardingProtocol, self.front)
-        self.server = http_server(Forwarding(server), protocol, timeout_graceful_shutdown=1)
+        house.front.access.gateways_at = server
+        forwarding = Forwarding(server, self.front.access)
+        self.server = http_server(forwarding, protocol, timeout_graceful_shutdown=1)
         self.http: httpx.AsyncClient
         self.address: tuple[str, int] = ("", 0)
         self._threads: list[threading.Thread] = []
@@ -234,6 +236,16 @@ def test_who_may_not_ask_the_server_may_not_ask_here() -> None:
         assert (await front.http.post("/function/other")).status_code == 401
 
     run(scenario, settings=GatewaySettings(token="secret"))
+
+
+def test_what_came_through_a_proxy_is_refused_before_it_looks_like_the_gateways_own() -> None:
+    async def scenario(house: House, front: Beside) -> None:
+        assert (await front.http.get("/system/functions")).status_code == 200
+        for path in ("/system/functions", "/function/unknown"):
+            answer = await front.http.post(path, headers={"x-forwarded-for": "203.0.113.7"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
+
+    run(scenario)
 
 
 def test_no_server_is_an_error_of_its_own() -> None:

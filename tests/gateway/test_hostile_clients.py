@@ -45,6 +45,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"TRACE /function/echo HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         (b"POST /function/echo HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n", 401),
         (b"GET http://evil.example/system/functions HTTP/1.1\r\nHost: evil.example\r\n\r\n", 401),
+        (b"GET http://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        (b"GET http://localhost?a=b HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        (HEAD + b"Origin: http://[\r\n\r\n", 401),
+        (HEAD + b"Origin: http://\xe9\r\n\r\n", 401),
+        (b"GET /system/functions HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[\r\n\r\n", 401),
+        (b"GET /system/functions HTTP/1.1\r\nHost: localhost\r\nOrigin: http://\xe9\r\n\r\n", 401),
     ],
     ids=lambda value: str(value)[2:50],
 )
@@ -71,6 +77,56 @@ def test_a_head_without_an_end_is_given_up(start: bytes, monkeypatch: pytest.Mon
         for _ in range(40):
             client.send(more)
         assert b" 431 " in (await client.closed() or b" 431 "), "told, or reset while it still wrote"
+
+    run(scenario)
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [(b"0\r\n", b"a:\r\n" * 2000), (b"0\r\na: ", b"b" * 8000), (b"2;", b"c" * 8000)],
+    ids=["trailers", "a trailer", "a chunk's extension"],
+)
+def test_what_surrounds_a_body_has_an_end_too(start: bytes, more: bytes) -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        client.send(CHUNKED + start)
+        await house.http.get("/livez")
+        for _ in range(80):
+            client.send(more)
+        assert b" 431 " in (await client.closed() or b" 431 "), "told, or reset while it still wrote"
+
+    run(scenario)
+
+
+def test_trailers_are_no_headers() -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        trailer = b"0\r\nAuthorization: Bearer s3cret\r\n\r\n"
+        for path in (b"/function/echo", b"/system/functions"):
+            head = b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            client.send(head + b"2\r\nok\r\n" + trailer)
+            assert (await client.answer())[0] == 401
+        client.send(GOOD)
+        assert (await client.answer())[0] == 401, "nor are they of the next request"
+        client.writer.close()
+
+    async def whole() -> None:
+        async with running(token="s3cret") as house:
+            await scenario(house)
+
+    uvloop.run(whole())
+
+
+def test_trailers_of_an_open_server_are_left_out() -> None:
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        for _ in range(2):
+            client.send(CHUNKED + b"0\r\nX-Glowplug-Timeout: nonsense\r\n\r\n")
+            assert await client.answer() == (200, b"ok")
+        client.writer.close()
 
     run(scenario)
 

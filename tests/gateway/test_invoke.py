@@ -128,10 +128,12 @@ def test_a_refusal_has_its_status_and_says_when_to_come_again(
         house.control.on_arrived = lambda event: house.control.reject(
             event.request, code, 1.2 if retry_after else None
         )
-        answer = await house.http.post("/function/echo", content=b"{}")
+        headers = {"x-glowplug-timeout": "5"}
+        answer = await house.http.post("/function/echo", content=b"{}", headers=headers)
         assert answer.status_code == status
         assert answer.headers.get("retry-after") == retry_after
-        assert answer.json() == {"error": {"code": code, "message": f"because {code}"}}
+        more = "; it had 5 s" if code == "deadline_passed" else ""
+        assert answer.json() == {"error": {"code": code, "message": f"because {code}{more}"}}
 
     run(scenario)
 

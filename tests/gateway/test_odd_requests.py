@@ -56,6 +56,10 @@ def test_hostile_names_are_answered_cleanly(name: str) -> None:
         ("POST", "/function/echo", {"content-type": "x" * 1000}, 400),
         ("POST", "/function/echo", {"origin": "http://evil.example"}, 401),
         ("POST", "/function/echo", {"host": "evil.example"}, 401),
+        ("POST", "/function/echo", {"x-forwarded-for": "203.0.113.7"}, 401),
+        ("POST", "/function/echo", {"forwarded": "for=203.0.113.7"}, 401),
+        ("GET", "/system/functions", {"x-real-ip": "203.0.113.7"}, 401),
+        ("GET", "/system/functions", {"x-forwarded-host": "models.example"}, 401),
     ],
 )
 def test_what_makes_no_sense_is_refused(method: str, path: str, headers: dict[str, str], status: int) -> None:
@@ -107,6 +111,35 @@ def test_a_client_too_slow_with_its_body_is_given_up() -> None:
         assert house.control.events == []
 
     run(scenario)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "GET"])
+def test_a_function_says_how_it_is_called_and_nothing_of_that_is_the_next_answer(method: str) -> None:
+    async def scenario(house: House) -> None:
+        house.start_worker(lend=True)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]))
+        writer.write(f"{method} /function/echo HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.startswith(b"http/1.1 405 ")
+        assert b"\r\nallow: post\r\n" in head
+        if method != "HEAD":
+            await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        writer.write(b"POST /function/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nok")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(2) == b"ok"
+        writer.close()
+
+    run(scenario)
+
+
+def test_behind_a_proxy_a_token_is_all_it_takes() -> None:
+    async def scenario(house: House) -> None:
+        house.start_worker(lend=True)
+        headers = {"authorization": "Bearer s3cret", "x-forwarded-for": "203.0.113.7", "forwarded": "for=a"}
+        assert (await house.http.post("/function/echo", content=b"x", headers=headers)).content == b"x"
+        assert (await house.http.get("/system/functions", headers=headers)).status_code == 200
+
+    run(scenario, token="s3cret")
 
 
 def test_a_token_opens_everything_and_its_lack_only_health() -> None:

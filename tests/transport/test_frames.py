@@ -60,6 +60,13 @@ def test_garbage_ends_in_a_protocol_error_or_nothing(noise: bytes, at: int, valu
         pass
 
 
+@pytest.mark.parametrize("status", [199, 204, 205, 304, 600])
+def test_an_answer_has_no_status_that_goes_without_a_body(status: int) -> None:
+    packed = encode(Kind.REPLY, 7, ReplyMeta(status=status))[HEADER.size :]
+    with pytest.raises(ProtocolError):
+        decode_meta(packed, ReplyMeta)
+
+
 @pytest.mark.parametrize(
     "header",
     [

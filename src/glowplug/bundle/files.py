@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 
@@ -42,3 +43,22 @@ def tree_bytes(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 total += (Path(parent) / name).lstat().st_blocks * 512
     return total
+
+
+def touch(path: Path) -> bool:
+    """Whether it is there; if so it was used just now, as its time says."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # another's, who may read it
+        return path.exists()
+    return True
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

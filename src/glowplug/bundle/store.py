@@ -22,7 +22,7 @@ import msgspec
 
 from glowplug.bundle.artifacts import Artifacts
 from glowplug.bundle.environments import EnvironmentStore
-from glowplug.bundle.files import move_durably, sync_tree
+from glowplug.bundle.files import move_durably, remove, sync_tree, touch
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.uploads import extract_upload
 from glowplug.core.errors import BodyTooLarge, InvalidUpload
@@ -51,7 +51,7 @@ class BundleStore:
             folder.chmod(0o755)
         for folder in (self.packs, self.bundles, self.uploads):
             for path in folder.glob(".new-*"):
-                _remove(path)
+                remove(path)
         self.environments.prepare()
 
     async def receive_upload(self, chunks: AsyncIterator[bytes], max_bytes: int) -> tuple[str, int]:
@@ -70,7 +70,7 @@ class BundleStore:
                     digest.update(chunk)
                     file.write(chunk)
             name = digest.hexdigest()
-            if not (self.uploads / name).exists():
+            if not touch(self.uploads / name):
                 # Requests are answered meanwhile: a model takes its time to be written and flushed.
                 await asyncio.to_thread(self._unpack, temporary, self.uploads / name)
             return name, size
@@ -100,6 +100,7 @@ class BundleStore:
             raise InvalidUpload(
                 f"no upload {upload[:80]!r}: upload the archive first, then deploy it by its digest"
             )
+        touch(self.uploads / upload)
         return self.uploads / upload
 
     def has_upload(self, upload: str) -> bool:
@@ -158,7 +159,7 @@ class BundleStore:
                 os.fsync(target.fileno())
             temporary.chmod(0o444)
             name = digest.hexdigest()
-            if self.pack_path(name).exists():
+            if touch(self.pack_path(name)):
                 temporary.unlink()
             else:
                 move_durably(temporary, self.pack_path(name))
@@ -189,23 +190,20 @@ class BundleStore:
 
     def collect_garbage(self, versions: set[VersionId], uploads: set[str]) -> None:
         """Removes every bundle, pack and upload that none of these versions and uploads needs."""
-        packs: set[str] = set()
-        for version in versions:
-            found = self.described(version)
-            if found is not None:
-                packs.update(f"{pack}.pack" for pack in (found.pack, *(part.pack for part in found.parts)))
-        for folder, wanted in (
-            (self.bundles, set(map(str, versions))),
-            (self.packs, packs),
-            (self.uploads, uploads),
-        ):
-            for path in folder.iterdir():
-                if path.name not in wanted and not path.name.startswith(".new-"):
-                    _remove(path)
+        for path in self.unneeded(self.bundles, set(map(str, versions))):
+            remove(path)
+        for path in self.unneeded(self.packs, self.packs_of(versions)):
+            remove(path)
+        for path in self.unneeded(self.uploads, uploads):
+            remove(path)
 
+    def packs_of(self, versions: set[VersionId]) -> set[str]:
+        """The names of their packs' files."""
+        found = [each for each in map(self.described, versions) if each is not None]
+        return {f"{pack}.pack" for each in found for pack in (each.pack, *(part.pack for part in each.parts))}
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    def unneeded(self, folder: Path, wanted: set[str]) -> list[Path]:
+        """What is whole in one of the store's folders and not among the names `wanted`."""
+        return [
+            path for path in folder.iterdir() if path.name not in wanted and not path.name.startswith(".new-")
+        ]

@@ -57,7 +57,7 @@ def invoke(
     npy
         A .npy file, for a function that takes one array.
     timeout
-        Seconds after which the server gives up.
+        Seconds after which the server gives up; the function's own timeout= may be sooner.
     timing
         Show where the time went.
     spawn

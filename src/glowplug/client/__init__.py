@@ -14,7 +14,7 @@ from glowplug.answer import Answer, Stream
 from glowplug.call import Call
 from glowplug.client.administration import Administration
 from glowplug.client.beside import Beside
-from glowplug.client.connection import ConnectionLost, raise_error
+from glowplug.client.connection import ConnectionLost, ForeignAnswer, check_done
 from glowplug.core.bodies import JSON, encode_arguments
 from glowplug.core.calls import CallRecord
 from glowplug.core.errors import GlowplugError
@@ -56,7 +56,8 @@ class Client(Administration):
     ) -> Answer:
         """Sends `arguments`: a mapping by name, one array, bytes, or the bare value of an only argument.
         A single array travels as `.npy`, arrays among other arguments as nested lists. `timeout_s` is a
-        deadline that the server keeps; without it the function's own holds. What a stream yields is one list.
+        deadline that the server keeps: the sooner of this and the function's own `timeout=`. What a stream
+        yields is one list.
         """
         with self.stream(function, arguments, endpoint, timeout_s=timeout_s, accept=accept) as stream:
             return stream.answer()
@@ -80,9 +81,10 @@ class Client(Administration):
             http = self._http()
             request = http.build_request("POST", path, content=body, headers=headers)
             response = http.send(request, stream=True)
-            if response.status_code >= 400:
-                response.read()
-                raise_error(response)
+            check_done(response)
+            if "x-glowplug-request" not in response.headers:
+                response.close()
+                raise ForeignAnswer(response.url, "it answered without having called a function")
         return Stream(response, self._errors)
 
     def map(
@@ -130,9 +132,10 @@ class Client(Administration):
     ) -> Call:
         """Hands a call to the server and returns once that has stored it. `arguments` as of `call`.
 
-        `timeout_s` bounds one attempt, `deadline_s` all of them; `priority` is its class in queues, for
-        memory and on the processor. Spawning again with the same `key` gives the same call; without one, each
-        call gets its own. The result, or the error, is posted to `callback_url`.
+        `timeout_s` bounds one attempt, as the function's own `timeout=` does, `deadline_s` all of them;
+        `priority` is its class in queues, for memory and on the processor. Spawning again with the same `key`
+        gives the same call; without one, each call gets its own. The result, or the error, is posted to
+        `callback_url`.
         """
         content_type, body = encode_arguments(arguments)
         path = _address("async-function", function, endpoint)
@@ -148,7 +151,10 @@ class Client(Administration):
             response = self._send("POST", path, content=body, headers=headers)
         except ConnectionLost:
             response = self._send("POST", path, content=body, headers=headers)
-        return Call(self, response.headers["x-call-id"])
+        call = response.headers.get("x-call-id")
+        if call is None:
+            raise ForeignAnswer(response.url, "it took the call without giving it an id")
+        return Call(self, call)
 
     def spawned(self, call: str) -> Call:
         """A call by its id, whoever spawned it; the server is not asked."""

@@ -8,13 +8,22 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from glowplug.client.connection import Connection, raise_error
+from glowplug.client.connection import Connection, ForeignAnswer, check_done
 from glowplug.core.devices import Fault
+from glowplug.core.errors import UNREADABLE
 from glowplug.core.explanation import Explanation
 from glowplug.core.ids import DEFAULT_NAMESPACE, DeviceId, parse_function_id
 from glowplug.core.status import DeviceStatus, FunctionStatus, Load, LogLine, PackagesList, RequestTrace
 
 _CHUNK_BYTES = 2**20
+
+
+class _Uploaded(msgspec.Struct):
+    upload: str
+
+
+class _Named(msgspec.Struct):
+    name: str
 
 
 class Administration(Connection):
@@ -26,8 +35,7 @@ class Administration(Connection):
             with source.open("rb") as stream:
                 return self.upload(stream)
         chunks = iter(lambda: source.read(_CHUNK_BYTES), b"")
-        answer: dict[str, str] = self._json("PUT", "/system/uploads", dict[str, Any], content=chunks)
-        return answer["upload"]
+        return self._json("PUT", "/system/uploads", _Uploaded, content=chunks).upload
 
     def deploy(self, name: str, upload: str, *, update: bool = False, **options: Any) -> dict[str, Any]:
         """Deploys a declaration of an upload. `options` are fields of the OpenFaaS request: `namespace`,
@@ -76,8 +84,7 @@ class Administration(Connection):
     def secrets(self, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
         """Their names; values are never given back."""
         query = {"namespace": namespace}
-        found = self._json("GET", "/system/secrets", list[dict[str, str]], params=query)
-        return [each["name"] for each in found]
+        return [each.name for each in self._json("GET", "/system/secrets", list[_Named], params=query)]
 
     def climb(self, function: str, step: str, cache: str | None = None) -> None:
         """Returns when `function` stands at exactly `step`; `cache` is `warm`, `cold` or None."""
@@ -108,12 +115,14 @@ class Administration(Connection):
         params: dict[str, Any] = {"name": parse_function_id(function), "follow": int(follow)}
         params |= {name: value for name, value in wishes.items() if value is not None}
         with self._errors(), self._http().stream("GET", "/system/logs", params=params) as response:
-            if response.status_code >= 400:
-                response.read()
-                raise_error(response)
+            check_done(response)
             for line in response.iter_lines():
                 if line:
-                    yield _log_line(line)
+                    try:
+                        found = _log_line(line)
+                    except (KeyError, *UNREADABLE):
+                        raise ForeignAnswer(response.url, f"it sent {line[:100]!r}") from None
+                    yield found
 
     def traces(self, function: str | None = None, limit: int = 20) -> list[RequestTrace]:
         """The newest last."""

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
-from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, UserError, from_code
+from glowplug.core.errors import (
+    UNREADABLE,
+    GlowplugError,
+    InvalidArguments,
+    Unavailable,
+    UserError,
+    from_code,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -36,8 +43,27 @@ class _ErrorFacts(msgspec.Struct):
     field: str | None = None
 
 
-def raise_error(response: httpx.Response) -> None:
+class ForeignAnswer(UserError):
+    """What answers at the URL is no server of ours."""
+
+    def __init__(self, url: httpx.URL | str, what: str) -> None:
+        super().__init__(
+            f"{url} did not answer as a Glowplug server does ({what}): see GLOWPLUG_URL or --url"
+        )
+
+
+def check_done(response: httpx.Response) -> None:
+    """Raises the error of an answer that says that nothing was done. Reads all of that one."""
+    if not 200 <= response.status_code <= 299:
+        response.read()
+        _raise_error(response)
+
+
+def _raise_error(response: httpx.Response) -> None:
     """Rebuilds the error of an answer, or one that quotes what came when it was not one of ours."""
+    if response.status_code < 400:
+        where = response.headers.get("location", "nowhere")
+        raise ForeignAnswer(response.url, f"{response.status_code}, which leads to {where[:300]}")
     try:
         facts = msgspec.json.decode(response.content, type=dict[str, _ErrorFacts])["error"]
     except (msgspec.MsgspecError, KeyError):
@@ -84,13 +110,16 @@ class Connection:
             client.close()
 
     def _json(self, method: str, path: str, into: type[T], **options: Any) -> T:
-        return msgspec.json.decode(self._send(method, path, **options).content, type=into, strict=False)
+        response = self._send(method, path, **options)
+        try:
+            return msgspec.json.decode(response.content, type=into, strict=False)
+        except UNREADABLE:
+            raise ForeignAnswer(response.url, f"it sent {response.text[:100]!r}") from None
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         with self._errors():
             response = self._http().request(method, path, **options)
-            if response.status_code >= 400:
-                raise_error(response)
+            check_done(response)
             return response
 
     def _http(self) -> httpx.Client:

@@ -66,6 +66,8 @@ class Answering(ReceivedBody):
         self.keep_alive = self.keep_alive and self.whole
         body = error_body(error)
         lines = f"{error_lines(error)}content-length: {len(body)}\r\n"
+        if self.method == b"HEAD":
+            body = b""
         protocol.transport.write(head(error.status, lines, self.keep_alive) + body)
         if front.access_log is not None:
             front.access_log(self._entry(error.status, len(body)))

@@ -54,6 +54,8 @@ def error_headers(error: GlowplugError) -> Headers:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    elif error.status == 405:
+        headers.append((b"allow", b"POST"))
     return headers
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from glowplug.core.errors import GlowplugError
+from glowplug.core.errors import DeadlinePassed, GlowplugError
 from glowplug.core.ids import FunctionId, InstanceId, RequestId
 from glowplug.transport.connection import Body, Reply
 from glowplug.transport.frames import RequestMeta
@@ -111,6 +111,14 @@ class Flight:
 
 def error_reply(error: GlowplugError) -> Reply:
     return Reply(error.status, "application/json", b"", {}, "", error)
+
+
+def late(flight: Flight, message: str, info: FunctionInfo | None) -> DeadlinePassed:
+    """Says how much time a request had that had too little, and who can give it more."""
+    time_s = round(flight.deadline_s - flight.arrived_s, 3)
+    is_own = info is not None and time_s >= round(info.timeout_s, 3)
+    more = ", which the function's own timeout= sets: raise that" if is_own else ""
+    return DeadlinePassed(f"{message}; it had {time_s:g} s{more}")
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Iterable
 from urllib.parse import unquote
 
 import httptools
 
-from glowplug.core.errors import GlowplugError, Unavailable
+from glowplug.core.errors import GlowplugError, Unauthorized, Unavailable
+from glowplug.gateway.access import Access
 from glowplug.gateway.answers import Receive, Scope, Send, send_error
 from glowplug.gateway.protocol import FunctionProtocol
 from glowplug.gateway.target import PREFIX, parse_target
@@ -32,8 +32,7 @@ class ForwardingProtocol(FunctionProtocol):
     def on_headers_complete(self) -> None:
         if self.url.startswith(_PREFIX) and not self._is_known(self.url):
             self._heads += 1
-            self.check_head()
-            self.in_head, self.quiet_since_s = False, math.inf
+            self.end_head()
             self._ask_application()
         else:
             super().on_headers_complete()
@@ -50,14 +49,20 @@ class ForwardingProtocol(FunctionProtocol):
 
 
 class Forwarding:
-    """The ASGI application. `server` is where the server listens for this alone."""
+    """The ASGI application. `server` is where the server listens for this alone. Who may ask is decided
+    here: the server takes what comes from here for its own."""
 
-    def __init__(self, server: tuple[str, int]) -> None:
+    def __init__(self, server: tuple[str, int], access: Access) -> None:
         self._server = server
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            self._access.check(scope["path"], scope["headers"], scope["server"])
             reader, writer = await asyncio.open_connection(*self._server)
+        except Unauthorized as error:
+            await send_error(send, error)
+            return
         except OSError as error:
             await send_error(send, Unavailable(f"the server cannot be reached: {error.strerror}", 1.0))
             return

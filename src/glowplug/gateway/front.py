@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from glowplug.core.errors import GlowplugError
-from glowplug.gateway.access import Access
+from glowplug.gateway.access import Access, Address
 from glowplug.gateway.access_log import Entry
 from glowplug.gateway.body import BodyBudget
 from glowplug.gateway.lifecycle import Gateway
@@ -43,9 +43,10 @@ class Front:
         self._connections: set[Swept] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
-    def read(self, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Target:
-        """What a request for a function is about. Raises what Access.check and read_target raise."""
-        self.access.check("", headers)
+    def read(self, url: bytes, headers: Iterable[tuple[bytes, bytes]], at: Address | None) -> Target:
+        """What a request for a function is about that came to the address `at`. Raises what Access.check and
+        read_target raise."""
+        self.access.check("", headers, at)
         return read_target(url, headers, self.gateway.known)
 
     def is_fresh(self, target: Target) -> bool:

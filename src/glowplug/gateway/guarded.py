@@ -69,12 +69,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self.quiet_since_s = self.loop.time()
 
     def count_head(self, data: bytes) -> None:
-        """Called with all data after which a head is still not complete."""
+        """Called with all data that bring neither the end of a head nor any of a body: trailers count, too,
+        and what surrounds chunks."""
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._turn_away(HeadTooLarge(f"a request's head may have {show_bytes(MAX_HEAD_BYTES)}"))
+            most = show_bytes(MAX_HEAD_BYTES)
+            self._turn_away(HeadTooLarge(f"a request's head may have {most}, and so may its trailer"))
 
-    def check_head(self) -> None:
+    def end_head(self) -> None:
         """Called when a head is complete. Raises UserError, Overloaded: nothing more is read then."""
         if len(self.headers) > MAX_HEADERS:
             raise HeadTooLarge(f"a request may have {MAX_HEADERS} headers")
@@ -83,6 +85,9 @@ class GuardedProtocol(HttpToolsProtocol):
             raise UserError("this server speaks HTTP/1.1 only: leave the Upgrade header out")
         if len(self.pipeline) >= MAX_AHEAD:
             raise Overloaded(f"{MAX_AHEAD} requests of this connection wait for their answers", 1.0)
+        self.in_head = False
+        if not self.flow.write_paused:
+            self.quiet_since_s = math.inf
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's, called where the parser failed, or something that the parser called."""
@@ -137,7 +142,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self.quiet_since_s = math.inf
 
     def give_up(self) -> None:
-        """The client was silent for too long. One that reads, if slowly, goes on."""
+        """The client was silent for too long. One that reads, if slowly, goes on, and so does one that is not
+        read from while it is answered."""
+        flow, cycle = self.flow, self.cycle
+        is_answered = cycle is not None and not cycle.response_complete and not self.transport.is_closing()
+        if is_answered and flow.read_paused and not flow.write_paused:
+            self.quiet_since_s = self.loop.time()
+            return
         if not self.transport.get_write_buffer_size():
             self.transport.close()
             return

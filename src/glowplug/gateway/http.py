@@ -12,6 +12,7 @@ import uvicorn
 
 from glowplug.calls.desk import CallDesk
 from glowplug.core.errors import Unauthorized, Unavailable
+from glowplug.gateway.access import Address
 from glowplug.gateway.access_log import AccessLogged, Application, Entry
 from glowplug.gateway.admin import admin_app
 from glowplug.gateway.answers import Receive, Scope, Send, send_answer, send_error
@@ -54,6 +55,10 @@ class HttpGateway:
         self._front.access_log = put
         self._application = AccessLogged(self, put)
 
+    def take_from_gateways(self, at: Address) -> None:
+        """What other gateways of this server forward comes to the address `at`."""
+        self._front.access.gateways_at = at
+
     def server(self, **options: Any) -> uvicorn.Server:
         """A server of this application and of the functions: see http_server."""
         return http_server(self._application, partial(FunctionProtocol, self._front), **options)
@@ -61,7 +66,7 @@ class HttpGateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         try:
-            self._front.access.check(path, scope["headers"])
+            self._front.access.check(path, scope["headers"], scope["server"])
         except Unauthorized as error:
             await send_error(send, error)
             return

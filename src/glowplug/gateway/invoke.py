@@ -24,7 +24,7 @@ from glowplug.core.events import RequestCancelled as RequestCancelledEvent
 from glowplug.core.ids import FunctionId, GatewayId, InstanceId
 from glowplug.gateway.asked import VERDICT_S, Asked
 from glowplug.gateway.deadlines import Deadlines
-from glowplug.gateway.flight import ALONE, Client, Flight, Place, error_reply, new_request_ids
+from glowplug.gateway.flight import ALONE, Client, Flight, Known, Place, error_reply, late, new_request_ids
 from glowplug.transport.connection import Body, NeverRead, Reply
 from glowplug.transport.frames import RequestMeta
 from glowplug.transport.gateway_side import WorkerConnections
@@ -46,6 +46,7 @@ class Invoker:
         deadlines: Deadlines,
         post: Callable[[Event], None],
         clock: Callable[[], float],
+        known: Known,
         place: Place = ALONE,
     ) -> None:
         self._leases = leases
@@ -53,6 +54,7 @@ class Invoker:
         self._deadlines = deadlines
         self._post = post
         self._clock = clock
+        self._known = known
         self._next_request = new_request_ids(clock(), place)
         self._asked = Asked(gateway, connections, deadlines, post, self._send, self._fail)
         self._fallen: dict[InstanceId, list[Flight]] = {}
@@ -196,7 +198,9 @@ class Invoker:
         if flight.answered and not flight.streaming:
             self._stop(flight)
             return
-        error = DeadlinePassed(f"{flight.function} did not answer before the deadline")
+        error = late(
+            flight, f"{flight.function} did not answer before the deadline", self._known(flight.function)
+        )
         self._give_up(flight, Reply(error.status, "", b"", {}, "", error))
 
     def _give_up(self, flight: Flight, reply: Reply) -> None:
@@ -242,6 +246,8 @@ class Invoker:
             self._fail(flight, from_code(code, f"the worker of {flight.function} died: {why}"))
 
     def _fail(self, flight: Flight, error: GlowplugError) -> None:
+        if isinstance(error, DeadlinePassed):
+            error = late(flight, error.message, self._known(flight.function))
         self._settle(flight, error_reply(error))
 
     def fallen(self) -> list[InstanceId]:

@@ -67,7 +67,7 @@ class Gateway:
         self.connections.on_lost = self._on_lost
         self.deadlines = Deadlines(clock)
         self._leases = leases
-        self.invoker = Invoker(gateway, leases, self.connections, self.deadlines, post, clock, place)
+        self.invoker = Invoker(gateway, leases, self.connections, self.deadlines, post, clock, known, place)
         self.invoker.on_news = partial(self._report_within, settings.report_every_s)
         self.more_gauges: Callable[[], dict[str, tuple[str, float]]] = dict
         """Of what is answered through this gateway: name -> (help, value)."""

@@ -21,6 +21,8 @@ from glowplug.gateway.heads import RepeatedHead, repeated
 from glowplug.gateway.target import PREFIX, Target
 
 _PREFIX = PREFIX.encode()
+_MOST_WAITING_BYTES = 64 * 1024
+"""While more than this waits behind another request nothing is read."""
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -35,6 +37,8 @@ class FunctionProtocol(GuardedProtocol):
         self._reader: BodyReader | None = None
         self._heads = 0
         """That were complete in what came last."""
+        self._brought_body = False
+        """What came last."""
         self._answering: Any = None
         """What is being answered while others, `self.cycle` the last of them, wait behind it."""
 
@@ -58,9 +62,9 @@ class FunctionProtocol(GuardedProtocol):
                 self.cycle = exchange = Exchange(self, True)
                 exchange.ask(last[0], last[2], body)
                 return
-        self._heads = 0
+        self._heads, self._brought_body = 0, False
         super().data_received(data)
-        if self.in_head:
+        if self.in_head or not (self._heads or self._brought_body):
             self.count_head(data)
         if self.transport.is_closing():
             return
@@ -110,26 +114,33 @@ class FunctionProtocol(GuardedProtocol):
     # what the parser finds
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if self.in_head:  # not a trailer
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._heads += 1
-        self.check_head()
-        self.in_head, self.quiet_since_s = False, math.inf
+        self.end_head()
         url = self.url
         if not url.startswith(_PREFIX):
-            path = None if url[:1] == b"/" else httptools.parse_url(url).path
+            path = None if url[:1] == b"/" else self._path_of(url)
             if not path or not path.startswith(_PREFIX):
                 self._ask_application()
                 return
             url = path
         before = self.cycle
-        has_turn = before is None or before.response_complete
+        has_turn = before is None or (before.response_complete and not self.flow.write_paused)
         self.cycle = exchange = Exchange(self, has_turn)
         exchange.begin(url, self.headers, self.parser)
         if not has_turn:
             self._wait_behind(before)
             self.pipeline.appendleft((exchange, self.app))
+
+    def _path_of(self, url: bytes) -> bytes:
+        """Of a URL that names its host; one that has no path gets one."""
+        parsed = httptools.parse_url(url)
+        if not parsed.path:
+            self.url = b"/?" + parsed.query if parsed.query else b"/"
+        return parsed.path or b"/"
 
     def _wait_behind(self, before: Any) -> None:
         """What was asked just now waits for what was asked before it."""
@@ -149,6 +160,7 @@ class FunctionProtocol(GuardedProtocol):
         HttpToolsProtocol.on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:
+        self._brought_body, self._head_bytes = True, 0
         if type(self.cycle) is Exchange:
             self.cycle.feed(body)
         else:
@@ -175,7 +187,7 @@ class FunctionProtocol(GuardedProtocol):
         if last is not None and last[1] == headers and last[0] == url and self.front.is_fresh(last[2]):
             return last[2]
         self._last = self._repeat = None
-        target = self.front.read(url, headers)
+        target = self.front.read(url, headers, self.server)
         self._last = url, headers, target
         return target
 
@@ -184,16 +196,33 @@ class FunctionProtocol(GuardedProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             self.quiet_since_s = self.loop.time()  # it closes when the client has read what is left
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-        elif not self.in_head:
+        elif self.flow.write_paused:
+            # The next answer would wait in memory beside this one.
+            self.flow.pause_reading()
             self.quiet_since_s = self.loop.time()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """To what was asked next."""
+        following = self.pipeline.pop() if self.pipeline else None
+        if following is None and (self.flow.read_paused or not self.in_head):
+            self.quiet_since_s = self.loop.time()
+        if not self.pipeline or self._waiting_bytes() < _MOST_WAITING_BYTES:
+            self.flow.resume_reading()
+        if following is not None:
+            self._start_asgi_task(*following)
+
+    def _waiting_bytes(self) -> int:
+        """Of bodies whose turn has not come, which nothing else counts."""
+        return sum(cycle.length if type(cycle) is Exchange else len(cycle.body) for cycle, _ in self.pipeline)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         cycle = self.cycle if self._answering is None else self._answering
-        if type(cycle) is Exchange:
+        if cycle is None or self.transport.is_closing():
+            return
+        if cycle.response_complete:
+            self._go_on()
+        elif type(cycle) is Exchange:
             cycle.resume()

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from glowplug.bundle.garbage import Kept, collect
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
 from glowplug.control.status import function_status, kept_versions
@@ -46,6 +47,12 @@ class Deployments:
         self.on_known: Callable[[FunctionId, FunctionInfo | None], None] = _ignore
         """Told what `known` says from now on."""
         self._locks: defaultdict[FunctionId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._keeping = asyncio.Lock()
+        """Held while a version is stored, and while what none needs is removed."""
+        self._collecting: asyncio.Task[None] | None = None
+        self._has_garbage = False
+        self._deployed: defaultdict[str, set[str]] = defaultdict(set)
+        """Of an upload that is still there, what was deployed from it."""
         self._writer = ThreadPoolExecutor(1, "database")
         self.is_restored = False
 
@@ -75,8 +82,10 @@ class Deployments:
         """Keeps what the node found out about a version. Called with each event of the engine."""
         if isinstance(event, Built):
             self._write(self._database.save_facts, event.version, event.facts)
+            self._collect_soon()
         elif isinstance(event, CommandFailed) and event.target.kind == "build" and event.permanent:
             self._write(self._database.save_error, VersionId(event.target.key), event.message)
+            self._collect_soon()
 
     def known(self, function: FunctionId) -> FunctionInfo | None:
         return self._infos.get(function)
@@ -93,12 +102,13 @@ class Deployments:
             if update and function not in self._infos:
                 raise UnknownFunction(f"no function {function}: deploy it first, then update it")
             spec = await asyncio.to_thread(specify, function, request, self._store, self._database)
-            manifest = self._store.manifest(spec.version)
-            with stored("the deploy"):
-                await self._save(spec)
-            self._know(spec)
-            facts = manifest.facts if manifest is not None and manifest.facts.build_s else None
-            self._driver.post(Deployed(spec, facts))
+            async with self._keeping:
+                manifest = self._store.manifest(spec.version)
+                with stored("the deploy"):
+                    await self._save(spec)
+                self._know(spec)
+                facts = manifest.facts if manifest is not None and manifest.facts.build_s else None
+                self._driver.post(Deployed(spec, facts))
         return Deployment(request.service, request.namespace, spec.version)
 
     async def undeploy(self, function: FunctionId) -> None:
@@ -110,6 +120,7 @@ class Deployments:
             self._infos.pop(function, None)
             self.on_known(function, None)
             self._driver.post(Undeployed(function))
+            self._collect_soon()
 
     async def rollback(self, function: FunctionId, version: str | None) -> None:
         async with self._locks[function]:
@@ -138,7 +149,38 @@ class Deployments:
                 self._driver.post(Deployed(found.spec, found.facts))
 
     def close(self) -> None:
+        if self._collecting is not None:
+            self._collecting.cancel()
         self._writer.shutdown()
+
+    def _collect_soon(self) -> None:
+        self._has_garbage = True
+        if self._collecting is None or self._collecting.done():
+            self._collecting = asyncio.get_running_loop().create_task(self._collect())
+
+    async def _collect(self) -> None:
+        """Removes what no version needs any more that is stored, or that the controller still has."""
+        try:
+            while self._has_garbage:
+                self._has_garbage = False
+                async with self._keeping:
+                    await asyncio.to_thread(collect, self._store, await self._kept())
+        except (OSError, sqlite3.Error) as error:
+            log.error("what nobody needs could not be removed", error=str(error))
+
+    async def _kept(self) -> Kept:
+        stored = {each.spec.version: each for each in await asyncio.to_thread(self._database.versions)}
+        running = self._driver.state.context.store.versions
+        unbuilt = {
+            each.spec.upload for name, each in stored.items() if each.facts is None and name not in running
+        }
+        for name, version in running.items():
+            if version.state in ("pending", "building") or (version.state == "failed" and name in stored):
+                unbuilt.add(version.spec.upload)
+        for upload in [upload for upload in self._deployed if not self._store.has_upload(upload)]:
+            del self._deployed[upload]
+        is_building = any(version.state in ("pending", "building") for version in running.values())
+        return Kept({*stored, *running}, unbuilt, dict(self._deployed), is_building)
 
     async def _save(self, spec: FunctionSpec) -> None:
         """As the newest version. What the controller still has use for is kept beside it, however many newer
@@ -147,6 +189,7 @@ class Deployments:
         await asyncio.to_thread(self._database.save_version, spec, kept)
 
     def _know(self, spec: FunctionSpec) -> None:
+        self._deployed[spec.upload].add(spec.declaration.name)
         endpoints = spec.declaration.endpoints
         self._infos[spec.function] = info = FunctionInfo(
             tuple(endpoint.name for endpoint in endpoints),

@@ -208,6 +208,7 @@ async def _listen(
     own, others = listeners[:1], listeners[1:]
     if others:
         own.append(bind(_LOCAL, 0))  # for what they do not answer themselves
+        system.http.take_from_gateways(own[1].getsockname())
     serving = asyncio.create_task(server.serve(sockets=own))
     if system.group is not None:
         await system.group.start(others, own[1].getsockname(), access_log, partial(_accept, server))

@@ -121,6 +121,8 @@ class ErrorMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     phases: dict[str, float] = {}
 
 
+_WITHOUT_BODY = frozenset({204, 205, 304})
+"""Statuses whose answers end with their head: a body would be taken for the next answer."""
 _encode_meta = msgspec.msgpack.Encoder().encode
 Meta = TypeVar("Meta", RequestMeta, ReplyMeta, ErrorMeta, CreditMeta)
 _DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
@@ -149,7 +151,7 @@ def decode_meta(packed: bytes, into: type[Meta]) -> Meta:
     except UNREADABLE as error:
         raise ProtocolError(f"{into.__name__} cannot be read: {error}") from None
     if isinstance(meta, ReplyMeta):
-        if not 200 <= meta.status <= 599:
+        if not 200 <= meta.status <= 599 or meta.status in _WITHOUT_BODY:
             raise ProtocolError(f"status {meta.status} is not an answer's")
         if not is_header_value(meta.content_type) or not is_header_value(meta.origin):
             raise ProtocolError("content type or origin cannot stand in a header")

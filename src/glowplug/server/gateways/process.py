@@ -105,7 +105,7 @@ class GatewayProcess:
             self._log = LineWriter(self._begin.access_log, lines.line, lines.lost)
             front.access_log = self._log.put
         server = http_server(
-            Forwarding(self._begin.server), partial(ForwardingProtocol, front), loop="none",
+            Forwarding(self._begin.server, front.access), partial(ForwardingProtocol, front), loop="none",
             timeout_graceful_shutdown=5,
         )  # fmt: skip
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,0 +1,68 @@
+"""What nobody needs any more of a store is removed while uploads come, are deployed and built."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+
+import msgspec
+
+from glowplug.bundle.files import remove
+from glowplug.bundle.store import BundleStore
+from glowplug.bundle.uploads import read_inspection
+from glowplug.core.errors import InvalidUpload
+from glowplug.core.ids import VersionId
+
+JUST_NOW_S = 60.0
+"""What was used more recently is not garbage yet."""
+UNDEPLOYED_S = 3600.0
+"""How long an upload may wait until all that it declares is deployed."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What has to stay: `versions` with their packs, and `uploads` that are still to be built from.
+    `deployed` says of an upload which of its declarations were."""
+
+    versions: set[VersionId]
+    uploads: set[str]
+    deployed: dict[str, set[str]]
+    is_building: bool
+
+
+def collect(store: BundleStore, kept: Kept) -> None:
+    """Bundles, packs and uploads. What is too young stays until the next time."""
+    packs = store.packs_of(kept.versions)
+    old_s = time.time() - JUST_NOW_S
+    for path in store.unneeded(store.bundles, set(map(str, kept.versions))):
+        _remove_older(path, old_s)
+    if not kept.is_building:  # nobody names a pack until its bundle is whole
+        for path in store.unneeded(store.packs, packs):
+            _remove_older(path, old_s)
+    for path in store.unneeded(store.uploads, kept.uploads):
+        is_done = _declared(path) <= kept.deployed.get(path.name, set())
+        _remove_older(path, old_s if is_done else time.time() - UNDEPLOYED_S)
+
+
+def _declared(upload: Path) -> set[str]:
+    """The names in an upload; an empty one, which nothing has, when they cannot be read."""
+    try:
+        return {declaration.name for declaration in read_inspection(upload).declarations}
+    except InvalidUpload:
+        return {""}
+
+
+def _remove_older(path: Path, than_s: float) -> None:
+    """Removes what was not used since. It loses its name first: whoever touched it before that gets it back,
+    whoever comes after does not find it."""
+    aside = path.with_name(f".new-{secrets.token_hex(8)}")
+    try:
+        if path.stat().st_mtime >= than_s:
+            return
+        path.rename(aside)
+        if aside.stat().st_mtime >= than_s and not path.exists():
+            aside.rename(path)
+            return
+    except OSError:
+        return
+    remove(aside)
