@@ -234,6 +234,9 @@ class Connection:
         if reply.stream:
             self._streams[request] = 0
         else:
+            if self._outbox.unsent_bytes and self._outbox.has_yet_to_send(self._lent.descriptor(request)):
+                # Given up, its number would be another's by then, and that would be sent.
+                raise ProtocolError(f"an answer came to request {request}, which has yet to be sent")
             if frame.flags & Flag.REGION_FREE:
                 self._lent.returned(request)
             elif request in self._lent:
