@@ -22,6 +22,7 @@ _READ_BYTES = 65536
 _LINE_BYTES = 8192
 _BIRTH_S = 10.0
 """How long a zygote may take over a child that nobody wants any more."""
+_LOOK_AGAIN_S = 0.02
 _MESSAGES_AT_ONCE = 64
 """Who sends without end is read again when the others had their turn."""
 OnMessage = Callable[["Process", Any, list[int]], None]
@@ -188,6 +189,13 @@ class Process:
         for descriptor, rest in list(self._rests.items()):
             self._read_stream(descriptor, "stderr" if rest else "stdout")
         self._on_exit(self, why or exit_reason(self._exit_code), self._exit_code)
+
+
+async def exit_status(popen: subprocess.Popen[bytes]) -> int:
+    """Of a child that is dead, as soon as nobody traces it: a tracer reaps first."""
+    while (code := popen.poll()) is None:
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    return code
 
 
 def exit_reason(code: int | None) -> str:

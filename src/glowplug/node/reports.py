@@ -28,7 +28,7 @@ from glowplug.node.messages import (
     WorkerReady,
     ZygoteReady,
 )  # fmt: skip
-from glowplug.node.processes import Process
+from glowplug.node.processes import Process, exit_status
 from glowplug.node.roster import Held
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ class Reports:
     def on_exit(self, process: Process, why: str, code: int | None) -> None:
         """`why` in words, or that the kernel ended it for its memory."""
         if process.popen is not None:
-            process.popen.wait()
             namespaces.end_orphans()
+            self.agent.spawn(exit_status(process.popen))
             self.agent.births.interpreters.refill_soon()
         self.agent.weights.on_exit(process)
         error, building = "", self.agent.builds.owns(process)

@@ -48,7 +48,7 @@ def test_a_bundle_is_copied_where_it_cannot_be_mounted(tmp_path: Path) -> None:
 def test_who_is_given_a_folder_cannot_have_another_file_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before each change of an owner, the function puts a link in place of whatever it may replace by then."""
+    """Before each change of an owner, the function puts a link in place of whatever it may replace then."""
     seat = Seat("k", "e", 1, FUNCTION, tmp_path)
     secret = tmp_path / "secret"
     secret.write_text("ours")
