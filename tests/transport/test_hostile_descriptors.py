@@ -6,17 +6,22 @@ import asyncio
 import os
 import socket
 
+import pytest
+
 from glowplug.core.ids import RequestId
-from glowplug.transport.frames import Kind, ReplyMeta, encode
+from glowplug.transport.closing import close_peer, close_strange
+from glowplug.transport.frames import Flag, Kind, ReplyMeta, encode
 from glowplug.transport.gateway_side import WorkerConnections
 from glowplug.transport.shared_memory import (
     ANCILLARY_BYTES,
     KEPT_BYTES,
     THRESHOLD_BYTES,
+    create_region,
     received_descriptors,
 )
+from tests.lingering import Lingering, never_blocked
 
-from .conftest import open_descriptors
+from .conftest import few_open, open_descriptors
 from .test_connections import META, ONE, run
 
 
@@ -54,4 +59,64 @@ def test_an_answer_to_what_was_not_sent_yet_brings_no_descriptor_of_somebody_els
 
     before = open_descriptors()
     run(scenario)
+    assert open_descriptors() <= before
+
+
+REPLY = encode(Kind.REPLY, 1, ReplyMeta(), 5000, Flag.IN_REGION | Flag.NEW_REGION)
+HELLO = encode(Kind.HELLO, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "copies"),
+    [([REPLY], 1), ([REPLY], 3), ([HELLO], 1), ([HELLO[:3]] * 2, 1), ([REPLY, HELLO, HELLO], 1)],
+    ids=["as a region", "cut off", "as a page", "one too many", "never read"],
+)
+def test_a_socket_that_lingers_holds_up_nobody_but_itself(sent: list[bytes], copies: int) -> None:
+    async def scenario(connections: WorkerConnections) -> None:
+        before = open_descriptors()
+        lingering = Lingering()
+        ours, theirs = socket.socketpair()
+        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        connections.on_lost = lambda instance, why: lost.set_result(why)
+        connections.attach(ONE, ours)
+        connections.send(ONE, RequestId(1), META, b"", lambda reply: None)
+        for data in sent:
+            lingering.given_to(theirs, data, copies)
+        lingering.sock.close()
+        await never_blocked(lingering, lost)
+        assert "broke the protocol" in lost.result()
+        theirs.close()
+        await few_open(before)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET])
+def test_what_nobody_read_is_closed_with_its_socket(kind: int) -> None:
+    async def scenario(_: WorkerConnections) -> None:
+        before = open_descriptors()
+        lingering = Lingering()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        if kind == socket.SOCK_SEQPACKET:
+            theirs.send(b"")
+        lingering.given_to(theirs, b"" if kind == socket.SOCK_SEQPACKET else b"x")
+        lingering.sock.close()
+
+        async def close() -> None:
+            close_peer(ours)
+            close_peer(ours)
+
+        await never_blocked(lingering, close())
+        theirs.close()
+        await few_open(before)
+
+    run(scenario)
+
+
+def test_what_is_known_is_closed_at_once() -> None:
+    before = open_descriptors()
+    ours, theirs = socket.socketpair()
+    close_strange([create_region(4096)])
+    close_peer(ours)
+    theirs.close()
     assert open_descriptors() <= before

@@ -16,6 +16,7 @@ import msgspec
 
 from glowplug.node import wire
 from glowplug.node.messages import Fork, FromChild
+from glowplug.transport.closing import close_peer, close_strange
 
 _EXIT_GRACE_S = 0.25
 _READ_BYTES = 65536
@@ -54,7 +55,7 @@ class Process:
         self._exit_code: int | None = None
         self._on_message, self._on_exit, self._on_lines = on_message, on_exit, on_lines
         self._loop = asyncio.get_running_loop()
-        self._receiver = wire.Receiver(control, FromChild)
+        self._receiver = wire.Receiver(control, FromChild, close_strange)
         self._rests: dict[int, bytes] = {}
         self._kill_when_born = False
         self._unasked = False
@@ -179,7 +180,7 @@ class Process:
         self._read_control()
         self.exited = True
         self._loop.remove_reader(self.control.fileno())
-        self.control.close()
+        close_peer(self.control)
         if self._handle >= 0:
             self._loop.remove_reader(self._handle)
             os.close(self._handle)

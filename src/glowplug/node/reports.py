@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, Ste
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
 from glowplug.loader.errors import DeviceFailed
-from glowplug.node import claims, procfs, wire
+from glowplug.node import claims, procfs
 from glowplug.node.devices import Residence
 from glowplug.node.isolation import namespaces
 from glowplug.node.isolation.seats import Seat
@@ -30,6 +29,7 @@ from glowplug.node.messages import (
 )  # fmt: skip
 from glowplug.node.processes import Process, exit_status
 from glowplug.node.roster import Held
+from glowplug.transport.closing import close_strange
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
@@ -51,7 +51,7 @@ class Reports:
         if isinstance(message, Forked) and process.pending and len(descriptors) == 1:
             self._on_forked(process, message.pid, descriptors[0])
             return
-        wire.close_all(descriptors)
+        close_strange(descriptors)
         if isinstance(message, Failed):  # told on, it has to fit into a message with what it is about
             message = Failed(message.code[:_CODE_CHARS], message.message[:_MESSAGE_CHARS])
         if isinstance(message, Forked) or (isinstance(message, ForkFailed) and not process.pending):
@@ -74,7 +74,7 @@ class Reports:
         parent, held = process.owner, child.owner
         found = child_of(handle, pid, parent.seat)
         if found == "strange":
-            os.close(handle)
+            close_strange([handle])
             process.kill()  # it speaks of somebody else's process, whom we would kill in its name
             child.never_born(f"{process.name} is not to be trusted")
             return
