@@ -19,10 +19,9 @@ from glowplug.core.commands import Climb
 from glowplug.core.errors import BuildFailed, GlowplugError, NoSpace, Unavailable
 from glowplug.core.ids import PackagesId
 from glowplug.core.requirements import hide_credentials
-from glowplug.node import guard, installer, wire
+from glowplug.node import guard, installer, printed, wire
 from glowplug.node.isolation import namespaces
 from glowplug.node.layers import python_path
-from glowplug.node.messages import Said
 from glowplug.node.processes import Process, exit_status
 from glowplug.node.sealing import installed, seal
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 _LINES_KEPT = 6
 _LINE_CHARS = 400
-_LINES_AT_ONCE = 5
 _REAPED_S = 10.0
 """How long an installer that is dead may be traced by somebody else."""
 _USER = "packages"
@@ -183,13 +181,14 @@ class Installation:
         except TimeoutError:
             raise BuildFailed("it left a process that holds on to its installer") from None
 
-    def _on_lines(self, process: Process, stream: str, lines: list[str]) -> None:
+    def _on_lines(self, process: Process, stream: str, lines: list[bytes]) -> None:
         """What it prints goes to the logs of the functions that wait for it."""
-        shown = [hide_credentials(line)[:_LINE_CHARS] for line in lines if line.strip()]
+        found = printed.texts(lines, self._agent.settings.log_lines_kept)
+        shown = [hide_credentials(line)[:_LINE_CHARS] for line in found if line.strip()]
         self._last_lines.extend(line for line in shown if not line.startswith("[notice]"))
         for function in dict.fromkeys(climb.spec.function for climb in self.climbs):
-            for start in range(0, len(shown), _LINES_AT_ONCE):
-                self._agent.tell(Said(function, 0, stream, shown[start : start + _LINES_AT_ONCE]))
+            for message in printed.told(function, 0, stream, shown):
+                self._agent.tell(message)
 
     def _failure(self, code: int, chosen: str) -> GlowplugError:
         told = "\n".join(self._last_lines) or f"it ended with status {code}"

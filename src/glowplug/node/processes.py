@@ -16,11 +16,12 @@ import msgspec
 
 from glowplug.node import wire
 from glowplug.node.messages import Fork, FromChild
+from glowplug.node.printed import LINE_BYTES
 from glowplug.transport.closing import close_peer, close_strange
 
 _EXIT_GRACE_S = 0.25
 _READ_BYTES = 65536
-_LINE_BYTES = 8192
+_LAST_WORDS_CHARS = 500
 _BIRTH_S = 10.0
 """How long a zygote may take over a child that nobody wants any more."""
 _LOOK_AGAIN_S = 0.02
@@ -28,7 +29,8 @@ _MESSAGES_AT_ONCE = 64
 """Who sends without end is read again when the others had their turn."""
 OnMessage = Callable[["Process", Any, list[int]], None]
 OnExit = Callable[["Process", str, int | None], None]
-OnLines = Callable[["Process", str, list[str]], None]
+OnLines = Callable[["Process", str, list[bytes]], None]
+"""Gets lines as they were printed (printed.py makes messages of them)."""
 
 
 class Process:
@@ -152,16 +154,14 @@ class Process:
         except OSError:
             data = b""
         lines = (self._rests[descriptor] + data).split(b"\n")
-        self._rests[descriptor] = lines.pop()[:_LINE_BYTES]
+        self._rests[descriptor] = lines.pop()[:LINE_BYTES]
         if not data and self._rests[descriptor]:
             lines.append(self._rests[descriptor])
         if lines:
-            texts = [line[:_LINE_BYTES].decode("utf-8", "replace") for line in lines]
             if stream == "stderr":
-                self.last_words = next((text for text in reversed(texts) if text.strip()), self.last_words)[
-                    :500
-                ]
-            self._on_lines(self, stream, texts)
+                last = next((line for line in reversed(lines) if line.strip()), b"")
+                self.last_words = last.decode("utf-8", "replace")[:_LAST_WORDS_CHARS] or self.last_words
+            self._on_lines(self, stream, lines)
         if not data:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)

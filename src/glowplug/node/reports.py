@@ -12,7 +12,7 @@ from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, Ste
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
 from glowplug.loader.errors import DeviceFailed
-from glowplug.node import claims, procfs
+from glowplug.node import claims, printed, procfs
 from glowplug.node.devices import Residence
 from glowplug.node.isolation import namespaces
 from glowplug.node.isolation.seats import Seat
@@ -23,7 +23,6 @@ from glowplug.node.messages import (
     ForkFailed,
     LetGo,
     PagesMapped,
-    Said,
     WorkerReady,
     ZygoteReady,
 )  # fmt: skip
@@ -33,9 +32,6 @@ from glowplug.transport.closing import close_strange
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
-
-_LINES_AT_ONCE = 5
-"""The longest lines, of characters that became three bytes each, must still fit into one message."""
 
 _MEASURE_AFTER_S = 1.0
 _CODE_CHARS, _MESSAGE_CHARS = 100, 2000
@@ -199,13 +195,14 @@ class Reports:
             fallen = Step.LOCAL if target.kind == "environment" else Step.IMPORTED
             self.agent.emit(StepLost(target, fallen, why))
 
-    def on_lines(self, process: Process, stream: str, lines: list[str]) -> None:
+    def on_lines(self, process: Process, stream: str, lines: list[bytes]) -> None:
         held = process.owner
         if held is not None:
             name = held.target.key.partition(".")[0] if held.target.kind in ("instance", "part") else ""
             instance = int(name or 0)
-            for start in range(0, len(lines), _LINES_AT_ONCE):
-                self.agent.tell(Said(held.function, instance, stream, lines[start : start + _LINES_AT_ONCE]))
+            shown = printed.texts(lines, self.agent.settings.log_lines_kept)
+            for message in printed.told(held.function, instance, stream, shown):
+                self.agent.tell(message)
 
     def _forget(self, held: Held) -> None:
         self.agent.roster.remove(held)
