@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import msgspec
 
 from glowplug.bundle.environments import BuiltPackages, Request, interpreter
 from glowplug.core.commands import Climb
-from glowplug.core.errors import BuildFailed, GlowplugError, NoSpace, Unavailable
+from glowplug.core.errors import BuildFailed, GlowplugError, NoSpace, Unavailable, in_words
 from glowplug.core.ids import PackagesId
 from glowplug.core.requirements import hide_credentials
 from glowplug.node import guard, installer, printed, wire
@@ -67,16 +68,20 @@ class Installation:
 
     async def run(self, turns: asyncio.Semaphore) -> None:
         """To its end, which `done` tells. Only as many as there are `turns` run at once."""
-        error: GlowplugError | None = None
+        error: GlowplugError | None = Unavailable("the installation of its packages was broken off")
         try:
             async with turns:
                 if self._store.whole(self.name) is None and not self.given_up:
                     await self._build()
+            error = None
         except GlowplugError as caught:
             error = caught
         except OSError as caught:
             kind = NoSpace if caught.errno in (errno.ENOSPC, errno.EDQUOT) else Unavailable
             error = kind(f"its packages cannot be installed: {caught}")
+        except Exception as caught:
+            traceback.print_exc()
+            error = Unavailable(f"its packages could not be installed: {in_words(caught)}")
         finally:
             if error is None:
                 self.done.set_result(None)
