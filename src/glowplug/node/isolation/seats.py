@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from glowplug.bundle.files import remove_tree
 from glowplug.core.priority import Priority
 from glowplug.core.specs import FunctionSpec
 from glowplug.node.isolation import limits, syscalls
@@ -175,7 +176,7 @@ class Seats:
             self._later(_take_down, seat)
             self._forget_stranger(seat.environment, seat.stranger)
             if not any(other.environment == seat.environment for other in self._seats.values()):
-                self._later(shutil.rmtree, self._places.pop(seat.environment), True)
+                self._later(remove_tree, self._places.pop(seat.environment))
                 if self._means.identities is not None:
                     self._means.identities.release(seat.environment)
 
@@ -256,4 +257,4 @@ def _take_down(seat: Seat) -> None:
     if seat.in_memory:
         with contextlib.suppress(OSError):
             syscalls.unmount(str(seat.folder))
-    shutil.rmtree(seat.folder, ignore_errors=True)
+    remove_tree(seat.folder)
