@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
+import os
 import tarfile
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -187,15 +189,32 @@ def test_an_upload_is_found_by_nothing_but_its_digest(store: BundleStore, name: 
 def test_packs_of_the_same_content_are_one_file(store: BundleStore, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_bytes(b"pack" * 1000)
-    first, size = store.adopt_pack(tmp_path / "one")
-    assert (store.adopt_pack(tmp_path / "two")[0], size) == (first, 4000)
+    first, size = store.adopt_pack(tmp_path / "one", 4000)
+    assert (store.adopt_pack(tmp_path / "two", 4000)[0], size) == (first, 4000)
     assert [p.name for p in store.packs.iterdir()] == [f"{first}.pack"]
 
 
 def test_a_pack_that_is_a_link_is_not_followed(store: BundleStore, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="link"):
-        store.adopt_pack(tmp_path / "link")
+        store.adopt_pack(tmp_path / "link", 2**30)
+    assert leftovers(store) == []
+
+
+def test_a_pack_that_is_longer_than_its_build_may_be_is_not_copied(
+    store: BundleStore, tmp_path: Path
+) -> None:
+    holes, pipe = tmp_path / "holes", tmp_path / "pipe"
+    holes.touch()
+    os.truncate(holes, 2**40)
+    with pytest.raises(OSError, match="larger than") as caught:
+        store.adopt_pack(holes, 10**9)
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match="larger than"):
+        store.adopt_pack(Path("/proc/meminfo"), 100)  # its length is told as 0
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no file"):
+        store.adopt_pack(pipe, 10**9)
     assert leftovers(store) == []
 
 
@@ -238,7 +257,7 @@ def test_who_cannot_build_again_trusts_an_artifact_store_that_does_not_answer(tm
 def test_garbage_is_what_nothing_names(store: BundleStore, archive: bytes, tmp_path: Path) -> None:
     kept = receive(store, archive)
     (tmp_path / "pack").write_bytes(b"x")
-    store.adopt_pack(tmp_path / "pack")
+    store.adopt_pack(tmp_path / "pack", 1)
     store.collect_garbage(set(), {kept})
     assert [p.name for p in store.uploads.iterdir()] == [kept]
     assert list(store.packs.iterdir()) == []

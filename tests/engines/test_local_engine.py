@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from glowplug.core.events import CommandFailed
+from glowplug.core.events import CommandFailed, NodeJoined, NodeLost
 from glowplug.core.ids import NodeId
 from glowplug.core.specs import FunctionSpec
 from glowplug.testing.engine_suite import EngineHarness, EngineSuite
@@ -73,3 +76,29 @@ def test_a_climb_whose_secrets_cannot_be_read_fails_at_once(tmp_path: Path) -> N
             await node.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.e2e
+def test_an_agent_that_comes_back_less_isolated_gets_nothing_to_do(tmp_path: Path) -> None:
+    async def main() -> None:
+        node = NodeUnderTest(tmp_path, {})
+
+        async def told(kind: type[NodeLost] | type[NodeJoined], times: int) -> None:
+            await node.until(lambda _: sum(isinstance(event, kind) for event in node.events) == times)
+
+        try:
+            await node.start()
+            if node.engine.isolation["own user"].startswith("no"):
+                pytest.skip("this host allows no users")
+            settings = node.engine.settings
+            node.engine.settings = msgspec.structs.replace(settings, drop_privileges=False)
+            os.kill(node.engine.agent_pid, signal.SIGKILL)
+            await told(NodeLost, 2)
+            await told(NodeJoined, 1)
+            node.engine.settings = settings
+            await told(NodeJoined, 2)
+            assert node.engine.isolation["own user"].startswith("yes")
+        finally:
+            await node.close()
+
+    asyncio.run(main())

@@ -131,6 +131,32 @@ def test_a_build_that_is_given_up_ends(on_node: Callable[..., None], shelf: Path
     on_node(scenario)
 
 
+def test_what_nobody_expected_of_a_build_fails_its_climbs_and_holds_up_no_others(
+    on_node: Callable[..., None], shelf: Path
+) -> None:
+    """What was installed is recorded by the names of folders, and this one is no text."""
+    make_source(
+        shelf,
+        "tiny",
+        "5.0",
+        "import glob, os\nattempt = os.environ['HOME'].removesuffix('.home')\n"
+        "for site in glob.glob(attempt + '/lib/python3*/site-packages'):\n"
+        "    os.makedirs(os.fsencode(site) + b'/odd\\xff-1.dist-info', exist_ok=True)",
+    )
+
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await required(node, *from_shelf(shelf, "tiny"), source=True)
+        failed = await node.import_environment(spec)
+        assert isinstance(failed, CommandFailed)
+        assert (failed.code, failed.permanent) == ("unavailable", False), failed.message
+        assert "UnicodeEncodeError" in failed.message, failed.message
+        (shelf / "tiny-5.0.tar.gz").unlink()
+        make_wheel(shelf, "tiny", "5.0")
+        assert isinstance(await node.import_environment(spec), StepReached)
+
+    on_node(scenario)
+
+
 def test_a_build_dies_with_the_agent_and_is_made_again(on_node: Callable[..., None], shelf: Path) -> None:
     async def scenario(node: NodeUnderTest) -> None:
         async def play(spec: FunctionSpec, found: dict[str, tuple[int, Visitor]]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,12 @@ def echo(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
 
 def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def few_open(most: int) -> None:
+    """Returns when no more than so many are: some are closed in a thread."""
+    while open_descriptors() > most:
+        await asyncio.sleep(0.001)
 
 
 @pytest.fixture

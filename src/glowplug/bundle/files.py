@@ -35,6 +35,23 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def remove_tree(folder: Path) -> None:
+    """With all that lies in it, folders too that their owner made read-only, where that is us. What cannot be
+    removed stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if (
+        os.geteuid() == 0 or not folder.exists()
+    ):  # nothing is closed to root, and it must follow no links here
+        return
+    closed = [folder]
+    while closed:
+        path = closed.pop()
+        with contextlib.suppress(OSError):
+            path.chmod(0o700)
+            closed += [Path(each) for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def tree_bytes(folder: Path) -> int:
     """What a folder takes on the disk, by blocks; what vanishes meanwhile is not counted."""
     total = 0

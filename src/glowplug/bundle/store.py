@@ -11,10 +11,12 @@ Everything is written under a temporary name, flushed, then renamed: what has it
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.uploads import extract_upload
 from glowplug.core.errors import BodyTooLarge, InvalidUpload
 from glowplug.core.ids import VersionId
+from glowplug.core.units import show_bytes
 
 _CHUNK_BYTES = 4 * 2**20
 
@@ -139,10 +142,11 @@ class BundleStore:
         except OSError:
             return unknown
 
-    def adopt_pack(self, produced: Path) -> tuple[str, int]:
+    def adopt_pack(self, produced: Path, limit_bytes: int) -> tuple[str, int]:
         """Copies a pack out of a function's scratch folder; returns (its SHA-256, its bytes).
 
-        A copy and not a move: the process that made the file may still hold it open for writing.
+        A copy and not a move: the process that made the file may still hold it open for writing. It may be
+        longer than what it takes on the disk, and grow meanwhile: beyond `limit_bytes` OSError is raised.
         """
         temporary = self.packs / f".new-{secrets.token_hex(8)}"
         digest, size = hashlib.sha256(), 0
@@ -151,10 +155,17 @@ class BundleStore:
                 produced, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
             )  # a pipe must not stop us
             with open(descriptor, "rb") as source, temporary.open("wb") as target:
-                while chunk := source.read(_CHUNK_BYTES):
+                facts = os.fstat(descriptor)
+                if not stat.S_ISREG(facts.st_mode):
+                    raise OSError(errno.EINVAL, "the pack is no file")
+                expected_bytes = facts.st_size
+                while expected_bytes <= limit_bytes and (chunk := source.read(_CHUNK_BYTES)):
+                    size += len(chunk)
+                    expected_bytes = max(expected_bytes, size)
                     digest.update(chunk)
                     target.write(chunk)
-                    size += len(chunk)
+                if expected_bytes > limit_bytes:
+                    raise OSError(errno.ENOSPC, f"the pack is larger than {show_bytes(limit_bytes)}")
                 target.flush()
                 os.fsync(target.fileno())
             temporary.chmod(0o444)

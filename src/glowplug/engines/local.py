@@ -89,7 +89,7 @@ class LocalEngine:
             await asyncio.wait_for(self._ready.wait(), 30)
         except TimeoutError:
             raise Unavailable("the node's agent did not start within 30 s; see the server's log") from None
-        weak = [f"{name}: {word}" for name, word in self.isolation.items() if word.startswith("no")]
+        weak = [f"{name}: {self.isolation[name]}" for name in _missing(self.isolation)]
         if self.settings.strict and weak:
             raise Unavailable("--strict: this host does not allow what isolation needs. " + "; ".join(weak))
 
@@ -176,12 +176,21 @@ class LocalEngine:
         elif isinstance(message, Disturbed):
             self._answer(message.token, message.problem)
         elif isinstance(message, AgentReady):
-            self.isolation, self.devices = message.isolation, message.devices
-            self._failures = 0
-            cores = len(os.sched_getaffinity(0))
-            spec = NodeSpec(self.settings.node, self.settings.budget_bytes, cores, message.devices)
-            self._emit(NodeJoined(spec))
-            self._ready.set()
+            self._join(message)
+
+    def _join(self, message: AgentReady) -> None:
+        """Unless this agent is less isolated than the one before it was, at which somebody has looked."""
+        weaker = [name for name in _missing(message.isolation) if name not in _missing(self.isolation)]
+        if self.isolation and weaker:
+            told = "; ".join(f"{name}: {message.isolation[name]}" for name in weaker)
+            self._lost(f"it is less isolated than the one before, and so was ended: {told}")
+            return
+        self.isolation, self.devices = message.isolation, message.devices
+        self._failures = 0
+        cores = len(os.sched_getaffinity(0))
+        spec = NodeSpec(self.settings.node, self.settings.budget_bytes, cores, message.devices)
+        self._emit(NodeJoined(spec))
+        self._ready.set()
 
     def _answer(self, token: int, value: Any) -> None:
         future = self._waiting.pop(token, None)
@@ -234,3 +243,8 @@ class LocalEngine:
             target = Target("build", command.node, command.spec.version)
         event = CommandFailed(command.id, target, "unavailable", why)
         asyncio.get_running_loop().call_soon(self._emit, event)
+
+
+def _missing(isolation: dict[str, str]) -> list[str]:
+    """The features that this host does not allow."""
+    return [name for name, word in isolation.items() if word.startswith("no")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 
 from glowplug.bundle.artifacts import open_artifacts
+from glowplug.bundle.files import remove_tree
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import AdmitGang, Build, Cancel, Climb, Descend, Promote, Target
 from glowplug.core.events import CommandFailed, Event, StepLost
@@ -95,8 +95,8 @@ class Agent:
 
     async def run(self) -> None:
         """Serves until the server is gone or says stop; returns when everything it started is gone too."""
-        shutil.rmtree(self.scratch, ignore_errors=True)  # of an agent before this one
-        self.scratch.mkdir(parents=True)
+        remove_tree(self.scratch)  # of an agent before this one
+        self.scratch.mkdir(parents=True, exist_ok=True)
         self.scratch.chmod(0o711)
         self.environments.clean_up()
         for unfinished in self.store.packs.glob(".new-*"):

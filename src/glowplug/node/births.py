@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bundle.files import remove_tree
 from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Climb, Target
 from glowplug.core.settings import NodeSettings
@@ -236,7 +236,7 @@ class Births:
     def left(self, held: Held, later: Callable[..., object]) -> None:
         """A process has ended: nothing of it stays."""
         if held.home is not None and held.seat.members > 1:
-            later(shutil.rmtree, held.home, True)
+            later(remove_tree, held.home)
         self._seats.leave(held.seat)
 
     def share(self, spec: FunctionSpec, *, building: bool = False) -> dict[str, int]:

@@ -45,6 +45,8 @@ class _Work(msgspec.Struct):
     started_s: float
     left_out: dict[str, str]
     seat: Seat
+    limit_bytes: int
+    """Of its files together."""
     result: BuildDone | None = None
     probe: ProbeDone | None = None
     failed: Failed | None = None
@@ -83,10 +85,11 @@ class Builds:
         seat = self.agent.seats.building(command.spec)
         try:
             output = seat.new_folder("output")
+            limit_bytes = self.agent.settings.build_bytes or shutil.disk_usage(output).free // 2
         except OSError:
             self.agent.seats.leave(seat)
             raise
-        work = _Work(command, env, output, time.monotonic(), parent.left_out, seat)
+        work = _Work(command, env, output, time.monotonic(), parent.left_out, seat, limit_bytes)
         self._versions[command.spec.version] = work
         self._fork(work, "build", declaration=command.spec.declaration, code=str(code), output=str(output))
         self.agent.spawn(self._watch(work))
@@ -94,11 +97,10 @@ class Builds:
     async def _watch(self, work: _Work) -> None:
         """Ends a build whose files take more of the disk than they may."""
         folder, version = work.seat.folder, work.command.spec.version
-        limit_bytes = self.agent.settings.build_bytes or shutil.disk_usage(folder).free // 2
         while self._versions.get(version) is work:
-            if await asyncio.to_thread(tree_bytes, folder) > limit_bytes:
+            if await asyncio.to_thread(tree_bytes, folder) > work.limit_bytes:
                 work.failed = Failed(
-                    "no_space", f"its build's files take more than {show_bytes(limit_bytes)}"
+                    "no_space", f"its build's files take more than {show_bytes(work.limit_bytes)}"
                 )
                 self._kill(work)
                 return
@@ -182,12 +184,14 @@ class Builds:
         store, spec = self.agent.store, work.command.spec
         assert work.result is not None
         result = work.result.result
-        pack, size = store.adopt_pack(work.output / "pack") if result.pack else ("", 0)
+        produced, left_bytes = work.output / "pack", work.limit_bytes
+        pack, size = store.adopt_pack(produced, left_bytes) if result.pack else ("", 0)
         digest = pack_digest(store.pack_path(pack)) if pack else ""
-        parts = tuple(
-            PartFacts(*store.adopt_pack(part_path(work.output / "pack", worker)), blocks)
-            for worker, blocks in enumerate(result.blocks, 1)
-        )
+        left_bytes -= size
+        parts: tuple[PartFacts, ...] = ()
+        for worker, blocks in enumerate(result.blocks, 1):
+            parts += (PartFacts(*store.adopt_pack(part_path(produced, worker), left_bytes), blocks),)
+            left_bytes -= parts[-1].weight_bytes
         if pack and store.artifacts is not None:
             store.artifacts.put(store.pack_path(pack), pack)
         upload = store.upload_path(spec.upload)

@@ -100,9 +100,11 @@ class Environments:
     async def _run(self, work: Installation, before: Installation | None) -> None:
         if before is not None:
             await asyncio.wait([before.done])
-        await work.run(self._turns)
-        if self._installations.get(work.name) is work:
-            del self._installations[work.name]
+        try:
+            await work.run(self._turns)
+        finally:
+            if self._installations.get(work.name) is work:
+                del self._installations[work.name]
 
     async def _climb(self, command: Climb, work: Installation) -> None:
         asked_s = time.monotonic()

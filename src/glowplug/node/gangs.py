@@ -5,7 +5,6 @@ seat of the version/glowplug-INSTANCE/   a mailbox for each worker (distributed/
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,7 +42,7 @@ class Gangs:
         room = SharedMemoryRoom(str(seat.folder))
         try:
             room.open(str(command.head), command.workers)
-            _hand_over(room, seat)
+            seat.hand_over(room.path, room.path.iterdir())
         except (GlowplugError, OSError) as error:
             print(f"the shared memory of gang {command.head} cannot be made: {error}")
             room.close()
@@ -96,14 +95,6 @@ class Gangs:
             del self._gangs[name]
             self._agent.disk.submit(gang.room.close)
             self._agent.births.vacate(gang.seat)
-
-
-def _hand_over(room: SharedMemoryRoom, seat: Seat) -> None:
-    """The folders are their function's own. Raises OSError."""
-    if seat.owner is None:
-        return
-    for folder in (room.path, *room.path.iterdir()):
-        os.chown(folder, seat.owner, seat.owner)
 
 
 def _member(target: Target) -> tuple[str, int]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,13 @@ import msgspec
 
 from glowplug.bundle.environments import BuiltPackages, Request, interpreter
 from glowplug.core.commands import Climb
-from glowplug.core.errors import BuildFailed, GlowplugError, NoSpace, Unavailable
+from glowplug.core.errors import BuildFailed, GlowplugError, NoSpace, Unavailable, in_words
 from glowplug.core.ids import PackagesId
 from glowplug.core.requirements import hide_credentials
-from glowplug.node import guard, installer, wire
+from glowplug.node import guard, installer, printed, wire
+from glowplug.node.isolation import namespaces
 from glowplug.node.layers import python_path
-from glowplug.node.messages import Said
-from glowplug.node.processes import Process
+from glowplug.node.processes import Process, exit_status
 from glowplug.node.sealing import installed, seal
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 _LINES_KEPT = 6
 _LINE_CHARS = 400
-_LINES_AT_ONCE = 5
+_REAPED_S = 10.0
+"""How long an installer that is dead may be traced by somebody else."""
 _USER = "packages"
 _KEPT_VARIABLES = (
     "PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY",
@@ -66,16 +68,20 @@ class Installation:
 
     async def run(self, turns: asyncio.Semaphore) -> None:
         """To its end, which `done` tells. Only as many as there are `turns` run at once."""
-        error: GlowplugError | None = None
+        error: GlowplugError | None = Unavailable("the installation of its packages was broken off")
         try:
             async with turns:
                 if self._store.whole(self.name) is None and not self.given_up:
                     await self._build()
+            error = None
         except GlowplugError as caught:
             error = caught
         except OSError as caught:
             kind = NoSpace if caught.errno in (errno.ENOSPC, errno.EDQUOT) else Unavailable
             error = kind(f"its packages cannot be installed: {caught}")
+        except Exception as caught:
+            traceback.print_exc()
+            error = Unavailable(f"its packages could not be installed: {in_words(caught)}")
         finally:
             if error is None:
                 self.done.set_result(None)
@@ -106,9 +112,10 @@ class Installation:
                 request.provided,
                 settings.environment_build_s, settings.environment_build_bytes,
             )  # fmt: skip
-            code = await self._install(order, uid)
+            popen = await self._install(order, uid)
             if from_source and uid is not None:
                 await asyncio.to_thread(guard.kill_user, uid)
+            code = await self._status(popen)
             if self.given_up:
                 return
             if code != 0:
@@ -134,13 +141,12 @@ class Installation:
             for path in (*owned, *home.rglob("*")):
                 os.lchown(path, uid, uid)
 
-    async def _install(self, order: installer.Order, uid: int | None) -> int:
-        """The exit status of the process that installs; nothing of its group is left."""
-        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async def _install(self, order: installer.Order, uid: int | None) -> subprocess.Popen[bytes]:
+        """The process that installs, when it is dead; nothing of its group is left."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_exit(process: Process, why: str, code: int | None) -> None:
-            assert process.popen is not None
-            ended.set_result(process.popen.wait())
+            ended.set_result(None)
 
         ours, theirs = wire.socket_pair()  # it is told nothing, but an end that closes would end it
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -166,18 +172,28 @@ class Installation:
         if self.given_up:
             self.kill()
         try:
-            return await ended
+            await ended
         finally:
             theirs.close()
             guard.kill_group(popen.pid)
+        return popen
 
-    def _on_lines(self, process: Process, stream: str, lines: list[str]) -> None:
+    async def _status(self, popen: subprocess.Popen[bytes]) -> int:
+        """A build from source may have left somebody who traces its installer."""
+        namespaces.end_orphans()
+        try:
+            return await asyncio.wait_for(exit_status(popen), _REAPED_S)
+        except TimeoutError:
+            raise BuildFailed("it left a process that holds on to its installer") from None
+
+    def _on_lines(self, process: Process, stream: str, lines: list[bytes]) -> None:
         """What it prints goes to the logs of the functions that wait for it."""
-        shown = [hide_credentials(line)[:_LINE_CHARS] for line in lines if line.strip()]
+        found = printed.texts(lines, self._agent.settings.log_lines_kept)
+        shown = [hide_credentials(line)[:_LINE_CHARS] for line in found if line.strip()]
         self._last_lines.extend(line for line in shown if not line.startswith("[notice]"))
         for function in dict.fromkeys(climb.spec.function for climb in self.climbs):
-            for start in range(0, len(shown), _LINES_AT_ONCE):
-                self._agent.tell(Said(function, 0, stream, shown[start : start + _LINES_AT_ONCE]))
+            for message in printed.told(function, 0, stream, shown):
+                self._agent.tell(message)
 
     def _failure(self, code: int, chosen: str) -> GlowplugError:
         told = "\n".join(self._last_lines) or f"it ended with status {code}"

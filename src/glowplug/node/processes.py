@@ -16,17 +16,21 @@ import msgspec
 
 from glowplug.node import wire
 from glowplug.node.messages import Fork, FromChild
+from glowplug.node.printed import LINE_BYTES
+from glowplug.transport.closing import close_peer, close_strange
 
 _EXIT_GRACE_S = 0.25
 _READ_BYTES = 65536
-_LINE_BYTES = 8192
+_LAST_WORDS_CHARS = 500
 _BIRTH_S = 10.0
 """How long a zygote may take over a child that nobody wants any more."""
+_LOOK_AGAIN_S = 0.02
 _MESSAGES_AT_ONCE = 64
 """Who sends without end is read again when the others had their turn."""
 OnMessage = Callable[["Process", Any, list[int]], None]
 OnExit = Callable[["Process", str, int | None], None]
-OnLines = Callable[["Process", str, list[str]], None]
+OnLines = Callable[["Process", str, list[bytes]], None]
+"""Gets lines as they were printed (printed.py makes messages of them)."""
 
 
 class Process:
@@ -53,7 +57,7 @@ class Process:
         self._exit_code: int | None = None
         self._on_message, self._on_exit, self._on_lines = on_message, on_exit, on_lines
         self._loop = asyncio.get_running_loop()
-        self._receiver = wire.Receiver(control, FromChild)
+        self._receiver = wire.Receiver(control, FromChild, close_strange)
         self._rests: dict[int, bytes] = {}
         self._kill_when_born = False
         self._unasked = False
@@ -150,16 +154,14 @@ class Process:
         except OSError:
             data = b""
         lines = (self._rests[descriptor] + data).split(b"\n")
-        self._rests[descriptor] = lines.pop()[:_LINE_BYTES]
+        self._rests[descriptor] = lines.pop()[:LINE_BYTES]
         if not data and self._rests[descriptor]:
             lines.append(self._rests[descriptor])
         if lines:
-            texts = [line[:_LINE_BYTES].decode("utf-8", "replace") for line in lines]
             if stream == "stderr":
-                self.last_words = next((text for text in reversed(texts) if text.strip()), self.last_words)[
-                    :500
-                ]
-            self._on_lines(self, stream, texts)
+                last = next((line for line in reversed(lines) if line.strip()), b"")
+                self.last_words = last.decode("utf-8", "replace")[:_LAST_WORDS_CHARS] or self.last_words
+            self._on_lines(self, stream, lines)
         if not data:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
@@ -178,7 +180,7 @@ class Process:
         self._read_control()
         self.exited = True
         self._loop.remove_reader(self.control.fileno())
-        self.control.close()
+        close_peer(self.control)
         if self._handle >= 0:
             self._loop.remove_reader(self._handle)
             os.close(self._handle)
@@ -188,6 +190,13 @@ class Process:
         for descriptor, rest in list(self._rests.items()):
             self._read_stream(descriptor, "stderr" if rest else "stdout")
         self._on_exit(self, why or exit_reason(self._exit_code), self._exit_code)
+
+
+async def exit_status(popen: subprocess.Popen[bytes]) -> int:
+    """Of a child that is dead, as soon as nobody traces it: a tracer reaps first."""
+    while (code := popen.poll()) is None:
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    return code
 
 
 def exit_reason(code: int | None) -> str:

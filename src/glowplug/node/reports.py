@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, Ste
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
 from glowplug.loader.errors import DeviceFailed
-from glowplug.node import claims, procfs, wire
+from glowplug.node import claims, printed, procfs
 from glowplug.node.devices import Residence
 from glowplug.node.isolation import namespaces
 from glowplug.node.isolation.seats import Seat
@@ -24,18 +23,15 @@ from glowplug.node.messages import (
     ForkFailed,
     LetGo,
     PagesMapped,
-    Said,
     WorkerReady,
     ZygoteReady,
 )  # fmt: skip
-from glowplug.node.processes import Process
+from glowplug.node.processes import Process, exit_status
 from glowplug.node.roster import Held
+from glowplug.transport.closing import close_strange
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
-
-_LINES_AT_ONCE = 5
-"""The longest lines, of characters that became three bytes each, must still fit into one message."""
 
 _MEASURE_AFTER_S = 1.0
 _CODE_CHARS, _MESSAGE_CHARS = 100, 2000
@@ -51,7 +47,7 @@ class Reports:
         if isinstance(message, Forked) and process.pending and len(descriptors) == 1:
             self._on_forked(process, message.pid, descriptors[0])
             return
-        wire.close_all(descriptors)
+        close_strange(descriptors)
         if isinstance(message, Failed):  # told on, it has to fit into a message with what it is about
             message = Failed(message.code[:_CODE_CHARS], message.message[:_MESSAGE_CHARS])
         if isinstance(message, Forked) or (isinstance(message, ForkFailed) and not process.pending):
@@ -74,7 +70,7 @@ class Reports:
         parent, held = process.owner, child.owner
         found = child_of(handle, pid, parent.seat)
         if found == "strange":
-            os.close(handle)
+            close_strange([handle])
             process.kill()  # it speaks of somebody else's process, whom we would kill in its name
             child.never_born(f"{process.name} is not to be trusted")
             return
@@ -156,8 +152,8 @@ class Reports:
     def on_exit(self, process: Process, why: str, code: int | None) -> None:
         """`why` in words, or that the kernel ended it for its memory."""
         if process.popen is not None:
-            process.popen.wait()
             namespaces.end_orphans()
+            self.agent.spawn(exit_status(process.popen))
             self.agent.births.interpreters.refill_soon()
         self.agent.weights.on_exit(process)
         error, building = "", self.agent.builds.owns(process)
@@ -199,13 +195,14 @@ class Reports:
             fallen = Step.LOCAL if target.kind == "environment" else Step.IMPORTED
             self.agent.emit(StepLost(target, fallen, why))
 
-    def on_lines(self, process: Process, stream: str, lines: list[str]) -> None:
+    def on_lines(self, process: Process, stream: str, lines: list[bytes]) -> None:
         held = process.owner
         if held is not None:
             name = held.target.key.partition(".")[0] if held.target.kind in ("instance", "part") else ""
             instance = int(name or 0)
-            for start in range(0, len(lines), _LINES_AT_ONCE):
-                self.agent.tell(Said(held.function, instance, stream, lines[start : start + _LINES_AT_ONCE]))
+            shown = printed.texts(lines, self.agent.settings.log_lines_kept)
+            for message in printed.told(held.function, instance, stream, shown):
+                self.agent.tell(message)
 
     def _forget(self, held: Held) -> None:
         self.agent.roster.remove(held)

@@ -9,7 +9,7 @@ import array
 import contextlib
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,7 +17,9 @@ import msgspec
 from glowplug.core.errors import UNREADABLE
 
 MAX_MESSAGE_BYTES = 128 * 1024
-_ANCILLARY_BYTES = socket.CMSG_SPACE(8 * 4)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(253 * 4)
+"""As many descriptors as the kernel passes in one message: what it cuts off it closes right there."""
+Close = Callable[[Iterable[int]], None]
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -54,11 +56,19 @@ def send(sock: socket.socket, message: msgspec.Struct, descriptors: tuple[int, .
     send_encoded(sock, encoded(message), descriptors)
 
 
-class Receiver:
-    """Decodes what arrives on one socket as one union of message types."""
+def close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
-    def __init__(self, sock: socket.socket, types: Any) -> None:
+
+class Receiver:
+    """Decodes what arrives on one socket as one union of message types. `close` is how descriptors are closed
+    that nobody gets: the peer may be one of whom that is to be feared (transport/closing.py)."""
+
+    def __init__(self, sock: socket.socket, types: Any, close: Close = close_all) -> None:
         self.sock = sock
+        self._close = close
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(types)
 
     def receive(self, flags: int = 0) -> tuple[Any, list[int]] | None:
@@ -78,12 +88,12 @@ class Receiver:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
         if not data:
-            close_all(descriptors)
+            self._close(descriptors)
             return None
         try:
             return self._decoder.decode(data), list(descriptors)
         except UNREADABLE as error:
-            close_all(descriptors)
+            self._close(descriptors)
             raise msgspec.DecodeError(str(error)) from None
 
     def waiting(self) -> Iterator[tuple[Any, list[int]] | None]:
@@ -96,9 +106,3 @@ class Receiver:
             yield found
             if found is None:
                 return
-
-
-def close_all(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)

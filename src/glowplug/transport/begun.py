@@ -42,15 +42,11 @@ class BegunPage:
 
 
 class BegunReader:
-    """The gateway's side; it owns the descriptor. Raises ProtocolError when that is not such a page."""
+    """The gateway's side; it owns the descriptor, unless ProtocolError says that this is no such page."""
 
     def __init__(self, descriptor: int) -> None:
+        self._is_whole = checked_size(descriptor) == _PAGE_BYTES
         self._descriptor = descriptor
-        try:
-            self._is_whole = checked_size(descriptor) == _PAGE_BYTES
-        except BaseException:
-            os.close(descriptor)
-            raise
 
     def begun(self) -> frozenset[int] | None:
         """The requests that the worker began of late, or None when the page does not say."""

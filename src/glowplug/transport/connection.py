@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import msgspec
 from glowplug.core.errors import GlowplugError, InvalidArguments, Overloaded, WorkerDied, from_code
 from glowplug.core.ids import InstanceId, RequestId
 from glowplug.transport.begun import BegunReader
+from glowplug.transport.closing import close_peer, close_strange
 from glowplug.transport.frames import (
     STREAM_WINDOW_BYTES,
     CreditMeta,
@@ -31,9 +31,9 @@ from glowplug.transport.frames import (
 from glowplug.transport.lent_regions import Lent, LentRegions, Slot
 from glowplug.transport.outbox import Outbox
 from glowplug.transport.shared_memory import (
-    ANCILLARY_BYTES,
     CLOSE_ON_EXEC,
     CUT_OFF,
+    STRANGERS_ANCILLARY_BYTES,
     THRESHOLD_BYTES,
     IncomingRegion,
     received_descriptors,
@@ -188,7 +188,7 @@ class Connection:
     def _read_some(self) -> bool:
         """Reads once. False when there is nothing to read, or the connection ended."""
         try:
-            data, ancillary, got, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES, CLOSE_ON_EXEC)
+            data, ancillary, got, _ = self._sock.recvmsg(READ_BYTES, STRANGERS_ANCILLARY_BYTES, CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionResetError:
@@ -201,9 +201,12 @@ class Connection:
             return False
         try:
             if ancillary:
-                self._descriptors.extend(received_descriptors(ancillary))
+                received = received_descriptors(ancillary)
+                self._descriptors.extend(received)
+                if len(received) > 1:
+                    raise ProtocolError("more descriptors came than a frame carries")
             if got & CUT_OFF:
-                raise ProtocolError("more descriptors came than a frame carries")
+                raise ProtocolError("a descriptor came for which there is no room")
             if not data:
                 self.close("its process ended")
                 return False
@@ -221,7 +224,8 @@ class Connection:
         if frame.kind is Kind.HELLO:
             if self._page is not None or not self._descriptors:
                 raise ProtocolError("a worker says hello once, and shows its page")
-            self._page = BegunReader(self._descriptors.popleft())
+            self._page = BegunReader(self._descriptors[0])
+            self._descriptors.popleft()
             return
         on_answer = self._pending.get(request)
         if on_answer is None:
@@ -234,6 +238,9 @@ class Connection:
         if reply.stream:
             self._streams[request] = 0
         else:
+            if self._outbox.unsent_bytes and self._outbox.has_yet_to_send(self._lent.descriptor(request)):
+                # Given up, its number would be another's by then, and that would be sent.
+                raise ProtocolError(f"an answer came to request {request}, which has yet to be sent")
             if frame.flags & Flag.REGION_FREE:
                 self._lent.returned(request)
             elif request in self._lent:
@@ -255,7 +262,8 @@ class Connection:
         if frame.flags & Flag.NEW_REGION:
             if not self._descriptors:
                 raise ProtocolError("a frame announced a region that did not come")
-            self._incoming.replace(self._descriptors.popleft())
+            self._incoming.replace(self._descriptors[0])
+            self._descriptors.popleft()
         if frame.flags & Flag.IN_REGION:
             body = self._incoming.read(frame.body_bytes)
             self._owes_region = True
@@ -296,7 +304,7 @@ class Connection:
         self.closed = True
         self._loop.remove_reader(self._sock.fileno())
         self._outbox.close()
-        self._sock.close()
+        close_peer(self._sock)
         begun = self._page.begun() if self._page is not None else frozenset[int]()
         unread = {
             request: self._lent.body(request)
@@ -307,8 +315,8 @@ class Connection:
         self._incoming.close()
         if self._page is not None:
             self._page.close()
-        while self._descriptors:
-            os.close(self._descriptors.popleft())
+        close_strange(self._descriptors)
+        self._descriptors.clear()
         pending, self._pending = self._pending, {}
         self._streams.clear()
         self._on_lost(self.instance, why)

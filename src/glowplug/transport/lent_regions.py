@@ -152,6 +152,11 @@ class LentRegions:
     def __contains__(self, request: int) -> bool:
         return request in self._lent
 
+    def descriptor(self, request: int) -> int | None:
+        """Of what was lent for a request; None when nothing is."""
+        region = self._lent.get(request)
+        return None if region is None else region.descriptor
+
     def body(self, request: int) -> bytes | None:
         """A copy of what was lent for a request; None when nothing is."""
         region = self._lent.get(request)

@@ -41,7 +41,8 @@ class Outbox:
             self._due = self._loop.call_soon(self.flush)
 
     def now(self, data: bytes, descriptor: int | None = None) -> None:
-        """Writes at once, after what was to be written soon. `descriptor` travels along; it is not owned."""
+        """Writes at once, after what was to be written soon. `descriptor` travels along; it is not owned, and
+        stays open until it was sent."""
         if self._batch:
             self.flush()
         self._write(data, descriptor)
@@ -54,6 +55,9 @@ class Outbox:
         if batch:
             self._batch, self._batch_bytes = [], 0
             self._write(batch[0] if len(batch) == 1 else b"".join(batch), None)
+
+    def has_yet_to_send(self, descriptor: int | None) -> bool:
+        return descriptor is not None and any(waiting == descriptor for _, waiting in self._unsent)
 
     def _write(self, data: bytes, descriptor: int | None) -> None:
         if self._unsent:

@@ -34,6 +34,8 @@ CLOSE_ON_EXEC, CUT_OFF, AT_ONCE = map(int, (socket.MSG_CMSG_CLOEXEC, socket.MSG_
 """Flags of recvmsg, as plain numbers: joining two of the module's own takes longer than the call."""
 ANCILLARY_BYTES = socket.CMSG_LEN(DESCRIPTOR_BYTES)
 """Room for one descriptor in a recvmsg; more are cut off by the kernel, which shows as MSG_CTRUNC."""
+STRANGERS_ANCILLARY_BYTES = socket.CMSG_SPACE(253 * DESCRIPTOR_BYTES)
+"""Room for as many as the kernel passes in one message: what it cuts off it closes then (closing.py)."""
 
 
 def create_region(size_bytes: int) -> int:
@@ -147,10 +149,10 @@ class IncomingRegion:
         self._size_bytes = 0
 
     def replace(self, descriptor: int) -> None:
-        """Takes over a descriptor that came, and owns it even when ProtocolError is raised."""
+        """Takes over a descriptor that came, unless ProtocolError is raised."""
+        size_bytes = checked_size(descriptor)
         self.close()
-        self._descriptor = descriptor
-        self._size_bytes = checked_size(descriptor)
+        self._descriptor, self._size_bytes = descriptor, size_bytes
 
     def read(self, length: int) -> bytes:
         """A copy of the first `length` bytes. Raises ProtocolError when they are not there."""

@@ -56,6 +56,30 @@ assert strays.children() == [ours.pid]
 ours.kill()
 ours.wait()
 """
+TRACED = """
+import os, subprocess, sys
+from glowplug.node.isolation import strays, syscalls
+syscalls.adopt_orphans()
+trace = "import ctypes, sys; libc = ctypes.CDLL(None); "
+trace += "print(libc.ptrace(0x4206, int(sys.stdin.readline()), None, None), flush=True); sys.stdin.read()"
+ours = subprocess.Popen(
+    [sys.executable, "-c", trace], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+)
+detach = "import os, time; os.setsid(); n = os.fork(); n or (os.close(1), time.sleep(1000)); print(n)"
+inner = subprocess.run([sys.executable, "-c", detach], stdout=subprocess.PIPE, text=True, check=True)
+stray = int(inner.stdout)
+ours.stdin.write(f"{stray}\\n")
+answer = ours.stdout.readline().strip()
+if answer != "0":
+    print("nobody may trace here")
+    sys.exit()
+assert strays.end_strays(lambda pid: pid == ours.pid) == 0
+assert sorted(strays.children()) == sorted([ours.pid, stray])
+ours.kill()
+ours.wait()
+assert strays.end_strays(lambda pid: False) == 1
+assert strays.children() == []
+"""
 
 
 def run(code: str, *arguments: Any) -> str:
@@ -86,3 +110,8 @@ def test_rights_grow_with_the_version() -> None:
 
 def test_orphans_are_ended_and_children_are_not() -> None:
     run(ADOPTS)
+
+
+def test_an_orphan_that_somebody_traces_holds_nobody_up() -> None:
+    if unable := run(TRACED):
+        pytest.skip(unable)

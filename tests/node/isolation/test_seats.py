@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from glowplug.core.specs import Declaration, FunctionSpec
+from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
 from glowplug.node.isolation import limits
 from glowplug.node.isolation.means import Means
-from glowplug.node.isolation.seats import Seats
+from glowplug.node.isolation.seats import Seat, Seats
+
+FUNCTION = 1_700_000_000
+"""A user of nobody else's."""
 
 
 def seats_in(folder: Path) -> Seats:
@@ -35,3 +42,31 @@ def test_a_bundle_is_copied_where_it_cannot_be_mounted(tmp_path: Path) -> None:
     seats.leave(seat)
     assert not seat.folder.exists()
     assert (bundle / "code" / "app.py").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give folders away")
+def test_who_is_given_a_folder_cannot_have_another_file_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each change of an owner, the function puts a link in place of whatever it may replace then."""
+    seat = Seat("k", "e", 1, FUNCTION, tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_text("ours")
+    chown = os.chown
+
+    def chown_after_the_function(path: Path, *owner: int, **how: bool) -> None:
+        if path.parent.stat().st_uid == FUNCTION:
+            path.rmdir()
+            path.symlink_to(secret)
+        chown(path, *owner, **how)
+
+    monkeypatch.setattr(os, "chown", chown_after_the_function)
+    folder = seat.new_folder("worker")
+    room = SharedMemoryRoom(str(tmp_path))
+    room.open("gang", 2)
+    seat.hand_over(room.path, room.path.iterdir())
+    assert secret.stat().st_uid == 0
+    given = (folder, *folder.iterdir(), room.path, *room.path.iterdir())
+    assert {path.lstat().st_uid for path in given} == {FUNCTION}
+    assert not any(path.is_symlink() for path in given)
+    room.close()

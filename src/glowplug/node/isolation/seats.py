@@ -17,9 +17,10 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from glowplug.bundle.files import remove_tree
 from glowplug.core.priority import Priority
 from glowplug.core.specs import FunctionSpec
 from glowplug.node.isolation import limits, syscalls
@@ -69,15 +70,20 @@ class Seat:
     def new_folder(self, name: str) -> Path:
         """A folder of one process's own. Raises OSError."""
         path = self.folder / f"{name}-{next(self._numbers)}"
-        self._make(path)
-        for cache in _CACHES:
-            self._make(path / cache)
+        inner = [path / cache for cache in _CACHES]
+        for folder in (path, *inner):
+            folder.mkdir(mode=0o700)
+        self.hand_over(path, inner)
         return path
 
-    def _make(self, path: Path) -> None:
-        path.mkdir(mode=0o700)
-        if self.owner is not None:
-            os.chown(path, self.owner, self.owner)
+    def hand_over(self, folder: Path, inner: Iterable[Path]) -> None:
+        """Gives our `folder`, which nobody else may enter yet, to the seat's owner, with what lies in it.
+        Raises OSError."""
+        if self.owner is None:
+            return
+        # The folder last: its owner may put a link to any file in place of what lies there.
+        for path in (*inner, folder):
+            os.chown(path, self.owner, self.owner, follow_symlinks=False)
 
 
 class Seats:
@@ -170,7 +176,7 @@ class Seats:
             self._later(_take_down, seat)
             self._forget_stranger(seat.environment, seat.stranger)
             if not any(other.environment == seat.environment for other in self._seats.values()):
-                self._later(shutil.rmtree, self._places.pop(seat.environment), True)
+                self._later(remove_tree, self._places.pop(seat.environment))
                 if self._means.identities is not None:
                     self._means.identities.release(seat.environment)
 
@@ -251,4 +257,4 @@ def _take_down(seat: Seat) -> None:
     if seat.in_memory:
         with contextlib.suppress(OSError):
             syscalls.unmount(str(seat.folder))
-    shutil.rmtree(seat.folder, ignore_errors=True)
+    remove_tree(seat.folder)

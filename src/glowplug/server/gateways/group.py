@@ -18,6 +18,7 @@ from glowplug.gateway.lifecycle import Gateway
 from glowplug.node import wire
 from glowplug.server.gateways.messages import Begin, Known, ReopenLog
 from glowplug.server.gateways.remote import Accept, RemoteGateway
+from glowplug.transport.closing import close_peer
 from glowplug.transport.several_gateways import let_in
 
 log = structlog.get_logger("glowplug.gateways")
@@ -92,7 +93,7 @@ class GatewayGroup:
         except OSError:  # it is gone, and its end is told next; nothing will be sent to it
             log.warning("a worker takes no connection", instance=instance)
             ours.close()
-            door.close()
+            close_peer(door)
         else:
             gateway.attach(instance, ours)
 
@@ -130,7 +131,7 @@ class GatewayGroup:
         """One gateway is no longer connected to an instance, which for all of them is the end of it."""
         door = self._doors.pop(instance, None)
         if door is not None:
-            door.close()
+            close_peer(door)
 
     # the end
 
