@@ -195,7 +195,7 @@ def run(
     beside = None
     if score is not None and not has_claims:
         is_there = on == "lambda" and not endpoint
-        beside = compared(score, found, delays, on_cloud=is_there, checkpoints=checkpoint_layers > 0)
+        beside = compared(score, found, delays, on_cloud=is_there)
     if json:
         print_json(summary(found, equal, beside))
     else:
