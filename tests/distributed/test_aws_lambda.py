@@ -26,6 +26,7 @@ from glowplug.distributed.aws_lambda.pulse import Pulses
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import room
 from glowplug.distributed.channels.stored_blobs import StoredBlobs
+from glowplug.distributed.checkpoints import remove_checkpoints
 from glowplug.distributed.deploying import Deployed, deploy
 from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformRefused, RunExists
 from glowplug.distributed.faults import Faults, Kill
@@ -70,6 +71,7 @@ def cloud() -> Iterator[tuple[str, LambdaServer]]:
 def server(cloud: tuple[str, LambdaServer]) -> LambdaServer:
     cloud[1].calls.clear()
     cloud[1].answers.clear()
+    cloud[1].left.clear()
     return cloud[1]
 
 
@@ -108,6 +110,8 @@ def test_functions_launch_each_other_and_answer(
     assert found.gib_s > 0
     assert [worker.place.worker for worker in found.workers] == [0, 1, 2]
     assert server.calls.count("POST invocations") == WORKERS
+    server.rest()
+    assert server.left == []
     told = {(each["MemorySize"], each["Timeout"], each["Role"]) for each in server.functions.values()}
     assert (2048, 120, ROLE) in told
     assert set(server.retries.values()) == {0}
@@ -129,6 +133,25 @@ def test_a_function_that_is_there_is_taken_and_the_command_works(
         shown: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert (shown["equal"], shown["invocations"]) == (True, 2)
     assert server.calls.count("POST") <= 1
+    assert left(store) == []
+
+
+def test_what_a_window_checkpoints_lies_in_the_store(
+    cloud: tuple[str, LambdaServer], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes over runs elsewhere, with another disk."""
+    monkeypatch.setattr("glowplug.distributed.deploying._IN_FLIGHT_BYTES", 1)
+    kept: list[str] = []
+    monkeypatch.setattr(
+        "glowplug.distributed.runner.remove_checkpoints",
+        lambda blobs, run: (kept.append(blobs.url), remove_checkpoints(blobs, run)),
+    )
+    run_command(
+        "sparse:1024x6", workers=(2,), plan="pipeline", micro_batches=8, samples=20, deadline="120s",
+        predict=False, on="lambda", store=store, role=ROLE, endpoint=cloud[0], region="us-east-1",
+        layer=(LAYER,), json=True,
+    )  # fmt: skip
+    assert kept == [store]
     assert left(store) == []
 
 

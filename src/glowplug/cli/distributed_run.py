@@ -176,7 +176,7 @@ def run(
         memory_bytes=memory_bytes,
         deadline_s=parse_seconds(deadline, "--deadline"),
         checkpoint_layers=checkpoint_layers,
-        checkpoints=store if on == "lambda" and checkpoint_layers else "",
+        checkpoints=store if on == "lambda" else "",
         collect=collect,
         parts=str(cache / "parts") if cache else "",
     )
