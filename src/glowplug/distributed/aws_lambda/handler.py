@@ -89,7 +89,8 @@ def _launch(summons: Summons, deadline_s: float) -> GlowplugError | None:
 
 class LambdaLine:
     """`platform_line.PlatformLine` by way of the store: the last word only, since each is a paid PUT. The
-    root's result is there before its word. Where the run is over nobody would hear it, and it would stay."""
+    root's result is there before its word. Where the run is over, or another took over, nobody would hear it,
+    and it would stay."""
 
     def __init__(self, baggage: Baggage, place: Place, began_s: float) -> None:
         self.baggage = baggage
@@ -100,9 +101,10 @@ class LambdaLine:
         """Was done before anything else."""
 
     def tell(self, what: Told) -> None:
+        if not isinstance(what, (Response, Failure)) or not self.baggage.wants(self._place):
+            return
         if isinstance(what, Response):
             if self.result is not None and self.result.exists():
                 self.baggage.give_result(self.result)
             what = msgspec.structs.replace(what, platform_meter=self.baggage.meter)
-        if isinstance(what, (Response, Failure)) and self.baggage.is_there():
-            self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))
+        self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))
