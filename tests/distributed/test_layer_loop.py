@@ -13,13 +13,16 @@ from glowplug.distributed import assignment
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.faults import Faults
 from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import random as random_partition
 from glowplug.distributed.partition.result import Settings
+from glowplug.distributed.platform_line import Response, Told
+from glowplug.distributed.post import InlinePost
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
 from tests.distributed.nets import dense_network, small_inputs
-from tests.distributed.threads import run_in_threads
+from tests.distributed.threads import ThreadLine, run_in_threads
 
 LAYERS, SAMPLES = 10, 40
 PLANS: dict[str, Callable[[Network], Assignment]] = {
@@ -91,6 +94,34 @@ def test_a_bad_channel_changes_no_bit(
     assert np.array_equal(output, expected)
     if plan == "rows":
         assert sum(response.sent_again for response in responses) > 0
+
+
+class Dying(ThreadLine):
+    """Goes when it would say that it is done."""
+
+    def tell(self, what: Told) -> None:
+        if isinstance(what, Response):
+            raise ConnectionResetError(what.place.worker)
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+def test_who_dies_before_its_response_has_not_told_others_that_it_needs_nothing(
+    dies: int, network: Network, x: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would have left, or forgotten what its successor asks for."""
+    told: list[tuple[int, int]] = []
+
+    class Noting(InlinePost):
+        def done(self, step: int) -> None:
+            told.append((self._exchange.place.worker, step))
+            super().done(step)
+
+    monkeypatch.setattr("glowplug.distributed.work.InlinePost", Noting)
+    options = RunOptions(background=False, keep=True, checkpoint_layers=4, stall_s=0.05, deadline_s=60)
+    with pytest.raises(ConnectionResetError):
+        run_in_threads(network, x, PLANS["rows"](network), options, tmp_path, lines={dies: Dying()})
+    gather = FIRST + LAYERS
+    assert {worker for worker, step in told if step > gather} == {0, 1, 2} - {dies}
 
 
 @posts

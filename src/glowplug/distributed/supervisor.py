@@ -95,7 +95,7 @@ class Supervisor:
                     self._watch(place.worker, step)
                 case Response():
                     self._answered(place, what)
-                    self._obey(self.gang.finished(place))
+                    self._obey(self.gang.finished(place, keeps=what.keeps))
                 case Failure():
                     self._failures[place] = what
                 case Ended():

@@ -80,11 +80,13 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         results = loop.run(first)
         with phases.of("gather"):
             gather(schedule, post, results)
-            post.done(orders.gather + 1)
             post.flush()
         meter = channel.meter if blobs is None else channel.meter.plus(blobs.meter)
         worked_s = time.monotonic() - began_s
         line.tell(_response(place, phases, worked_s, meter, exchange, checkpoints))
+        # Whoever took over for it before it told would need its sources still.
+        post.done(orders.gather + 1)
+        post.flush()
         if keep and not schedule.is_root:
             post.wait_until(schedule.all_targets(), orders.gather + 1, _LAST_STALLS)
 
@@ -101,6 +103,7 @@ def _response(
         sent_again=exchange.sent_again,
         checkpoint_bytes=checkpoints.written_bytes,
         peak_bytes=_peak_bytes(),
+        keeps=exchange.keep,
     )
 
 
