@@ -11,8 +11,12 @@ import pytest
 from glowplug.core.errors import DeadlinePassed
 from glowplug.distributed import assignment
 from glowplug.distributed.assignment import Assignment
+from glowplug.distributed.channels.base import Buffer
+from glowplug.distributed.exchange import Exchange
 from glowplug.distributed.faults import Faults
+from glowplug.distributed.frame import Kind
 from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.notes import Outgoing
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import random as random_partition
 from glowplug.distributed.partition.result import Settings
@@ -117,7 +121,7 @@ def test_who_dies_before_its_response_has_not_told_others_that_it_needs_nothing(
             super().done(step)
 
     monkeypatch.setattr("glowplug.distributed.work.InlinePost", Noting)
-    options = RunOptions(background=False, keep=True, checkpoint_layers=4, stall_s=0.05, deadline_s=60)
+    options = RunOptions(background=False, keep=True, checkpoint_layers=4, stall_s=0.01, deadline_s=60)
     with pytest.raises(ConnectionResetError):
         run_in_threads(network, x, PLANS["rows"](network), options, tmp_path, lines={dies: Dying()})
     gather = FIRST + LAYERS
@@ -133,6 +137,28 @@ def test_what_never_comes_ends_with_the_deadline(
     )
     with pytest.raises(DeadlinePassed, match="did not send what step"):
         run_in_threads(network, x, PLANS["rows"](network), options, tmp_path)
+
+
+@posts
+def test_who_keeps_without_checkpoints_keeps_a_few_layers(
+    background: bool, x: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As workers do once a run went back over a queue. They hear every eight layers what others are done
+    with."""
+    deep = ChallengeNetwork(1024, 40)
+    kept: list[int] = []
+
+    class Noting(Exchange):
+        def send(self, step: int, target: int, kind: Kind, body: Buffer) -> Outgoing:
+            found = super().send(step, target, kind, body)
+            kept.append(sum(self._kept.get(target, each) is not None for each in range(step + 1)))
+            return found
+
+    monkeypatch.setattr("glowplug.distributed.work.Exchange", Noting)
+    options = RunOptions(background=background, keep=True, deadline_s=60)
+    output, _, _ = run_in_threads(deep, x, PLANS["rows"](deep), options, tmp_path)
+    assert np.array_equal(output, serial(deep, x))
+    assert 1 < max(kept) < 20
 
 
 def test_inputs_of_zeros(network: Network, x: Floats, tmp_path: Path) -> None:
