@@ -76,7 +76,8 @@ def serve(
     Parameters
     ----------
     files
-        Python files that declare a glowplug.App. Functions deployed earlier are there again by themselves.
+        Python files that declare a glowplug.App; the server ends where one cannot be deployed. Functions that
+        were deployed are there again by themselves: in production serve without files, and use deploy.
     host
         Address to listen on. Anything but this machine's own needs a token.
     port
@@ -100,10 +101,10 @@ def serve(
     installer
         What installs them; auto is uv where it is found, else pip.
     devices
-        Where functions with device="gpu" compute: auto (every graphics card), none, cuda:NUMBER,
-        cpu:COUNT (cores of their own), or virtual:COUNTxSIZE@RATE/s as in virtual:3x2GB@2GB/s, which take the
-        time that such cards would (options behind commas: latency=TIME, run=TIME, context=SIZE/TIME,
-        shared=yes, ready=no). May be given several times.
+        Where functions with device="gpu" compute: auto (every graphics card), none, cuda:NUMBER, cpu:COUNT or
+        cpu:COUNTxSIZE (cores of their own), or virtual:COUNTxSIZE@RATE/s as in virtual:3x2GB@2GB/s, which
+        take the time that such cards would (options behind commas: memory=SIZE of a card, latency=TIME, run=TIME,
+        context=SIZE/TIME, shared=yes, ready=no). May be given several times.
     gateways
         Processes that take connections and answer requests for functions, on the same port. One carries what
         two to three cores of short calls can answer; on more than four cores one for every four may be right.

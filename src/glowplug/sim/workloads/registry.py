@@ -19,6 +19,7 @@ from glowplug.sim.workloads import Workload
 from glowplug.sim.workloads.trace import Trace
 
 KINDS = {
+    "access_log": "glowplug.sim.workloads.access_log:AccessLog",
     "azure2019": "glowplug.sim.workloads.azure2019:Azure2019",
     "azure_llm": "glowplug.sim.workloads.azure_llm:AzureLlm",
     "bursty": "glowplug.sim.workloads.bursty:Bursty",
