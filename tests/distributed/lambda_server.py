@@ -38,12 +38,14 @@ _PASSED_ON = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "LD_LIBRARY_PATH", "
 
 class LambdaServer:
     """`answers` are (worker, what its function returned, or its last words). The next `throttled` calls
-    are refused as too many."""
+    are refused as too many. Each sandbox is one in which a function ended at once before; `left` are workers'
+    folders that lay in one after a function."""
 
     def __init__(self, folder: Path) -> None:
         self.functions: dict[str, dict[str, Any]] = {}
         self.retries: dict[str, int] = {}
         self.answers: list[tuple[int, str]] = []
+        self.left: list[str] = []
         self.calls: list[str] = []
         self.throttled = 0
         self.refuses = False
@@ -80,12 +82,16 @@ class LambdaServer:
             shown = {"FunctionName": name, "State": state}
             return 200, "", shown if what == "configuration" else {"Configuration": shown}
 
-    def close(self) -> None:
+    def rest(self) -> None:
         """Returns when no function runs any more."""
-        for process in self._processes:
-            process.kill()
         for thread in self._threads:
             thread.join()
+
+    def close(self) -> None:
+        """Ends them."""
+        for process in self._processes:
+            process.kill()
+        self.rest()
 
     def _create(self, told: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
         name = told["FunctionName"]
@@ -111,6 +117,7 @@ class LambdaServer:
             environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
             environment |= {**function["Environment"]["Variables"], "TMPDIR": own, "HOME": own}
             environment["NUMBA_CACHE_DIR"] = str(self._folder / "numba")
+            (Path(own) / "glowplug-worker-before" / "parts").mkdir(parents=True)
             process = subprocess.Popen(
                 [*command, function["Handler"], str(function["Timeout"])], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=own,
@@ -121,6 +128,7 @@ class LambdaServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 out, err = process.communicate()
+            self.left += [path.name for path in Path(own).glob("glowplug-worker-*")]
         self.answers.append((worker, out.strip() or err.strip()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,25 +21,30 @@ from glowplug.cli.distributed_lambda import Cloudy, on_lambda
 from glowplug.cli.distributed_run import run as run_command
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed import assignment
-from glowplug.distributed.aws_lambda.baggage import Baggage
+from glowplug.distributed.aws_lambda.baggage import Baggage, Roll
 from glowplug.distributed.aws_lambda.platform import Cloud, LambdaPlatform
-from glowplug.distributed.aws_lambda.pulse import Pulses
+from glowplug.distributed.aws_lambda.pulse import BEAT_S, Pulses
+from glowplug.distributed.aws_lambda.summons import Summons, send
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import room
 from glowplug.distributed.channels.stored_blobs import StoredBlobs
+from glowplug.distributed.checkpoints import remove_checkpoints
 from glowplug.distributed.deploying import Deployed, deploy
 from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformRefused, RunExists
 from glowplug.distributed.faults import Faults, Kill
+from glowplug.distributed.gang import Begin, Command, Gang, GoBack
 from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import block
 from glowplug.distributed.partition.result import Settings
-from glowplug.distributed.platform import Platform
+from glowplug.distributed.platform import Ended, Event, Platform
+from glowplug.distributed.platform_line import Launch
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.runner import Run, run
-from glowplug.distributed.start import Place
+from glowplug.distributed.start import Place, Start
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
+from glowplug.policy.plans.tree import launch_tree
 from tests.distributed.lambda_server import LambdaServer, lambda_server
 from tests.distributed.nets import small_inputs
 
@@ -70,6 +76,7 @@ def cloud() -> Iterator[tuple[str, LambdaServer]]:
 def server(cloud: tuple[str, LambdaServer]) -> LambdaServer:
     cloud[1].calls.clear()
     cloud[1].answers.clear()
+    cloud[1].left.clear()
     return cloud[1]
 
 
@@ -108,6 +115,8 @@ def test_functions_launch_each_other_and_answer(
     assert found.gib_s > 0
     assert [worker.place.worker for worker in found.workers] == [0, 1, 2]
     assert server.calls.count("POST invocations") == WORKERS
+    server.rest()
+    assert server.left == []
     told = {(each["MemorySize"], each["Timeout"], each["Role"]) for each in server.functions.values()}
     assert (2048, 120, ROLE) in told
     assert set(server.retries.values()) == {0}
@@ -129,6 +138,27 @@ def test_a_function_that_is_there_is_taken_and_the_command_works(
         shown: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert (shown["equal"], shown["invocations"]) == (True, 2)
     assert server.calls.count("POST") <= 1
+    assert left(store) == []
+
+
+def test_what_a_window_checkpoints_lies_in_the_store(
+    cloud: tuple[str, LambdaServer], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes over runs elsewhere, with another disk."""
+    monkeypatch.setattr("glowplug.distributed.deploying._IN_FLIGHT_BYTES", 1)
+    kept: list[str] = []
+
+    def removed(blobs: StoredBlobs, run: str) -> None:
+        kept.append(blobs.url)
+        remove_checkpoints(blobs, run)
+
+    monkeypatch.setattr("glowplug.distributed.runner.remove_checkpoints", removed)
+    run_command(
+        "sparse:1024x6", workers=(2,), plan="pipeline", micro_batches=8, samples=20, deadline="120s",
+        predict=False, on="lambda", store=store, role=ROLE, endpoint=cloud[0], region="us-east-1",
+        layer=(LAYER,), json=True,
+    )  # fmt: skip
+    assert kept == [store]
     assert left(store) == []
 
 
@@ -227,19 +257,141 @@ def test_a_run_whose_name_is_taken_leaves_the_other_alone(store: str, tmp_path: 
     assert left(store) == []
 
 
+def test_who_was_let_go_ends_itself(store: str) -> None:
+    """Another process may run as long as it likes: it reads that another took over."""
+    baggage = Baggage(StoredBlobs(store), "run")
+    baggage.call(Roll())
+    for place, roll in ((Place("run", 1), Roll(0, {1: 1})), (Place("run", 2, 0, 1), Roll(1))):
+        script = f"""
+import time
+from glowplug.distributed.aws_lambda.baggage import Baggage, Roll
+from glowplug.distributed.aws_lambda.pulse import Pulse
+from glowplug.distributed.channels.stored_blobs import StoredBlobs
+from glowplug.distributed.start import Place, Start
+Pulse(Baggage(StoredBlobs({store!r}), "run"), {place!r}, 0.05)
+print(flush=True)
+time.sleep(1000)
+"""
+        function = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        assert function.stdout is not None
+        assert function.stdout.readline()
+        assert function.poll() is None
+        baggage.call(roll)
+        try:
+            assert function.wait(60) == 1
+        finally:
+            function.kill()
+            function.communicate()
+
+
+class Cloudless:
+    """Takes events, and runs functions that do nothing but launch others and give signs; but for what is
+    lost: the first event for each of these workers."""
+
+    def __init__(self, store: str, lost: set[int]) -> None:
+        self.alive: list[Place] = []
+        self._baggage, self._lost = Baggage(StoredBlobs(store), "run"), lost
+
+    def invoke(self, *, Payload: bytes, **_: str) -> None:  # noqa: N803
+        summons = msgspec.json.decode(Payload, type=Summons)
+        place, tree = summons.start.place, launch_tree(summons.workers, summons.branching)
+        if place.worker in self._lost:
+            self._lost.remove(place.worker)
+            return
+        self.alive.append(place)
+        for worker in summons.start.launches:
+            send(self, summons.of(worker, tuple(tree.children(worker)), summons.start.deadline_s))
+
+    def beat(self, number: int) -> None:
+        for place in self.alive:
+            if self._baggage.wants(place):
+                self._baggage.beat(place, number)
+
+
+class Launched:
+    """A gang on Lambda at a time of ours."""
+
+    def __init__(self, store: str, folder: Path, workers: int, lost: set[int]) -> None:
+        with room("memory").open("run", 1) as opened:
+            spread = assignment.serial(NETWORK, SAMPLES)
+            deployed = deploy(NETWORK, small_inputs(1024, SAMPLES), spread, opened.address, OPTIONS, folder)
+        address = msgspec.structs.replace(deployed.orders.address, workers=workers)
+        orders = msgspec.structs.replace(deployed.orders, address=address)
+        self.functions = Cloudless(store, lost)
+        self.gang = Gang("run", workers, 2)
+        self.charged: dict[Place, float] = {}
+        self._now_s = 0.0
+        cloud = Cloud(client=self.functions, function="f", endpoint=None, region=None, branching=2)
+        blobs = StoredBlobs(store)
+        deployed = msgspec.structs.replace(deployed, orders=orders)
+        self.platform = LambdaPlatform(cloud, deployed, blobs, lambda: self._now_s)
+        self.obey(self.gang.start())
+
+    def obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Begin):
+                self.platform.begin(
+                    Start(orders="", place=command.place, launches=command.launches, deadline_s=600)
+                )
+            elif isinstance(command, GoBack):
+                self.charge(self.platform.end_all())
+                self.obey(self.gang.gone_back())
+            else:
+                raise AssertionError(command)
+
+    def charge(self, events: list[Event]) -> None:
+        self.charged |= {place: what.ran_s for place, what in events if isinstance(what, Ended)}
+
+    def pass_by(self, beats: int) -> None:
+        for number in range(beats):
+            while events := self.platform.events(0):
+                self.charge(events)
+                for place, what in events:
+                    match what:
+                        case Launch(worker):
+                            self.obey(self.gang.asked(worker))
+                        case Ended(how):
+                            self.obey(self.gang.lost(place, how))
+            self.functions.beat(number)
+            self._now_s += BEAT_S
+
+
+def test_an_event_that_is_lost_costs_one_worker(store: str, tmp_path: Path) -> None:
+    """Not also all those that it would have launched, directly or not."""
+    run = Launched(store, tmp_path, 62, lost={0, 13})
+    run.pass_by(30)
+    assert run.gang.losses == 2
+    assert sorted(place.worker for place in run.functions.alive) == list(range(62))
+    assert {place.worker for place in run.functions.alive if place.incarnation} == {0, 13}
+    run.platform.close()
+
+
+def test_who_is_let_go_is_paid_for_until_it_looks(store: str, tmp_path: Path) -> None:
+    run = Launched(store, tmp_path, 3, lost=set())
+    run.pass_by(4)
+    run.obey(run.gang.stuck(Place("run", 1), "waits"))
+    assert run.charged == {Place("run", worker): 5 * BEAT_S for worker in range(3)}
+    baggage = Baggage(StoredBlobs(store), "run")
+    assert not any(baggage.wants(Place("run", worker)) for worker in range(3))
+    assert all(baggage.wants(Place("run", worker, 1)) for worker in range(3))
+    run.platform.close()
+    assert not baggage.wants(Place("run", 0, 1))
+    assert left(store) == []
+
+
 def test_who_gives_no_sign_is_lost(store: str) -> None:
     now_s = 0.0
     baggage = Baggage(StoredBlobs(store), "run")
     pulses = Pulses(baggage, beat_s=10, started_s=60, clock=lambda: now_s)
     early, late = Place("run", 0), Place("run", 1)
     baggage.beat(early, 0)
-    assert pulses.lost([early, late]) == {}
+    assert pulses.lost([early, late], {}) == {}
     now_s = 30.0
-    assert pulses.lost([early, late]) == {}
+    assert pulses.lost([early, late], {}) == {}
     now_s = 40.0
-    assert pulses.lost([early, late]) == {early: "gave no sign for 30 s"}
+    assert pulses.lost([early, late], {}) == {early: "gave no sign for 30 s"}
     now_s = 50.0
     baggage.beat(early, 1)
-    assert pulses.lost([early, late]) == {}
+    assert pulses.lost([early, late], {}) == {}
     now_s = 61.0
-    assert pulses.lost([early, late]) == {late: "gave no sign for 60 s"}
+    assert pulses.lost([early, late], {}) == {late: "gave no sign for 60 s"}

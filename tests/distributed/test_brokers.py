@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,17 @@ from glowplug.bench.peers.nats_server import nats_program, nats_server
 from glowplug.bench.peers.s3_server import BUCKET, s3_store, weed
 from glowplug.distributed import assignment
 from glowplug.distributed.assignment import Assignment
+from glowplug.distributed.channels.messaging import LONGEST_POLL_S
 from glowplug.distributed.channels.registry import room
 from glowplug.distributed.channels.stored_blobs import StoredBlobs
 from glowplug.distributed.errors import ChannelMissing
 from glowplug.distributed.faults import Faults, Kill
+from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.network import Floats
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import block
 from glowplug.distributed.partition.result import Settings
+from glowplug.distributed.platform import Event
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.runner import run
 from glowplug.distributed.workload.challenge import ChallengeNetwork
@@ -113,6 +117,30 @@ def test_who_takes_over_on_a_queue_is_sent_everything_again(
     assert (found.restarts, found.epochs) == (1, 1)
     assert sum(worker.sent_again for worker in found.workers) > 0
     assert found.meter.publishes > 0
+
+
+def test_a_run_over_a_queue_that_goes_back_does_not_stand_still(
+    aws: str, x: Floats, expected: Floats, rows: Assignment
+) -> None:
+    """A service knows nothing of the end of who polls, and gives its poll the first that comes."""
+    from glowplug.distributed.channels.aws import AwsService
+    from glowplug.distributed.channels.queue import QueueRoom
+
+    service = AwsService(aws, "us-east-1")
+    polls = ThreadPoolExecutor(WORKERS)
+
+    class Lingering(LocalPlatform):
+        def end_all(self) -> list[Event]:
+            ended = super().end_all()
+            for place, _ in ended:
+                polls.submit(service.connect(place.run, WORKERS, place.worker).poll, LONGEST_POLL_S)
+            return ended
+
+    options = RunOptions(faults=Faults(kills=(Kill(1, FIRST + 5),)), deadline_s=60)
+    found = run(NETWORK, x, rows, QueueRoom(service), options, platform=Lingering)
+    polls.shutdown()
+    assert np.array_equal(found.output, expected)
+    assert (found.restarts, found.epochs) == (1, 2)
 
 
 def test_nothing_stays_in_the_store(x: Floats, expected: Floats, rows: Assignment, tmp_path: Path) -> None:

@@ -30,10 +30,14 @@ def ran(meter: Meter, **how: Any) -> Run:
     return Run(meter=meter, **{**known, **how})
 
 
-def compared(run: Run, channel: str, *, on_cloud: bool = False, checkpoints: bool = False) -> Comparison:
+def response(*, checkpoint_bytes: int = 0, peak_bytes: int = 0) -> Response:
+    return Response(Place("run", 0), Phases().times(), 0.0, Meter(), 0, 0, checkpoint_bytes, peak_bytes)
+
+
+def compared(run: Run, channel: str, *, on_cloud: bool = False) -> Comparison:
     score = Score("rows", channel, 2, 512, 1, Cut(rows=2), 5.0, 1e-4, 1.0, 110, 2_000, 9, {})
     prices, broker = TABLE.prices(), TABLE.broker
-    return compare(score, run, "hop-100ms", prices, broker, on_cloud=on_cloud, checkpoints=checkpoints)
+    return compare(score, run, "hop-100ms", prices, broker, on_cloud=on_cloud)
 
 
 def comparable(one: Comparison) -> list[str]:
@@ -67,24 +71,24 @@ def test_elsewhere_what_depends_on_delays_is_not(channel: str, left: list[str]) 
 
 
 def test_what_was_lost_or_kept_meanwhile_is_not_predicted() -> None:
+    """Checkpoints are written where nobody asked for them too: under a window."""
+    checkpointed = ran(Meter(), workers=(response(), response(checkpoint_bytes=1)))
     for found in (
         compared(ran(Meter(), restarts=1), "queue", on_cloud=True),
         compared(ran(Meter(), epochs=2), "queue", on_cloud=True),
-        compared(ran(Meter()), "object", on_cloud=True, checkpoints=True),
+        compared(checkpointed, "object", on_cloud=True),
     ):
         assert comparable(found) == []
         assert "nor of checkpoints" in found.why[-1]
-    assert comparable(compared(ran(Meter()), "queue", on_cloud=True, checkpoints=True))
+    assert comparable(compared(checkpointed, "queue", on_cloud=True))
 
 
 def test_who_held_more_than_was_priced_is_named() -> None:
     """Workers of this machine may hold more than functions would be given."""
-
-    def held(nbytes: int) -> Response:
-        return Response(Place("run", 0), Phases().times(), 0.0, Meter(), 0, 0, 0, nbytes)
-
     within, beyond = (
-        compared(ran(Meter(), workers=(held(1), held(most))), "queue", on_cloud=True)
+        compared(
+            ran(Meter(), workers=(response(peak_bytes=1), response(peak_bytes=most))), "queue", on_cloud=True
+        )
         for most in (512 * 2**20, 600 * 10**6)
     )
     assert within.why == ()

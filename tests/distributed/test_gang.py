@@ -55,6 +55,19 @@ def test_the_loss_of_one_for_whom_nobody_can_take_over_sends_all_back() -> None:
     assert gang.lost(Place("run", 1), "was killed") == [GoBack(1)]
 
 
+def test_a_loss_after_somebody_who_keeps_is_done_sends_all_back() -> None:
+    """Whoever takes over would ask one that may have left."""
+    for keeps, after in ((False, [(0, 0, 1)]), (True, [])):
+        gang = Gang("run", 3, 3)
+        gang.start()
+        gang.finished(Place("run", 2), keeps=keeps)
+        commands = gang.lost(Place("run", 0), "was killed")
+        assert places(commands) == after
+        assert (GoBack(1) in commands) == keeps
+    assert places(gang.gone_back()) == [(0, 1, 0), (1, 1, 0), (2, 1, 0)]
+    assert places(gang.lost(Place("run", 0, 1), "was killed")) == [(0, 1, 1)], "nobody is done in this epoch"
+
+
 def test_a_run_is_over_when_its_root_is() -> None:
     gang = Gang("run", 2, 2)
     gang.start()
@@ -128,9 +141,9 @@ class Machine(RuleBasedStateMachine):
         del self.running[place]
         self.obey(self.gang.stuck(place, "waits"))
 
-    @rule(number=st.integers(0, 9))
+    @rule(number=st.integers(0, 9), keeps=st.booleans())
     @precondition(lambda self: self.running and not self.ended)
-    def finish(self, number: int) -> None:
+    def finish(self, number: int, keeps: bool) -> None:
         place = self.pick(number)
         if place.worker == 0:
             return
@@ -138,7 +151,7 @@ class Machine(RuleBasedStateMachine):
             self.obey(self.gang.asked(worker))  # The first thing that a worker does is to launch its own.
         del self.running[place]
         self.done.add(place.worker)
-        self.obey(self.gang.finished(place))
+        self.obey(self.gang.finished(place, keeps=keeps))
 
     @rule(worker=st.integers(0, 4), epoch=st.integers(0, 3), incarnation=st.integers(0, 3))
     def hear_what_is_late(self, worker: int, epoch: int, incarnation: int) -> None:

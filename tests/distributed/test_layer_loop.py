@@ -11,15 +11,22 @@ import pytest
 from glowplug.core.errors import DeadlinePassed
 from glowplug.distributed import assignment
 from glowplug.distributed.assignment import Assignment
+from glowplug.distributed.channels.base import Buffer
+from glowplug.distributed.exchange import Exchange
 from glowplug.distributed.faults import Faults
+from glowplug.distributed.frame import Kind
 from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.notes import Outgoing
+from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import random as random_partition
 from glowplug.distributed.partition.result import Settings
+from glowplug.distributed.platform_line import Response, Told
+from glowplug.distributed.post import InlinePost
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
 from tests.distributed.nets import dense_network, small_inputs
-from tests.distributed.threads import run_in_threads
+from tests.distributed.threads import ThreadLine, run_in_threads
 
 LAYERS, SAMPLES = 10, 40
 PLANS: dict[str, Callable[[Network], Assignment]] = {
@@ -93,6 +100,34 @@ def test_a_bad_channel_changes_no_bit(
         assert sum(response.sent_again for response in responses) > 0
 
 
+class Dying(ThreadLine):
+    """Goes when it would say that it is done."""
+
+    def tell(self, what: Told) -> None:
+        if isinstance(what, Response):
+            raise ConnectionResetError(what.place.worker)
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+def test_who_dies_before_its_response_has_not_told_others_that_it_needs_nothing(
+    dies: int, network: Network, x: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would have left, or forgotten what its successor asks for."""
+    told: list[tuple[int, int]] = []
+
+    class Noting(InlinePost):
+        def done(self, step: int) -> None:
+            told.append((self._exchange.place.worker, step))
+            super().done(step)
+
+    monkeypatch.setattr("glowplug.distributed.work.InlinePost", Noting)
+    options = RunOptions(background=False, keep=True, checkpoint_layers=4, stall_s=0.01, deadline_s=60)
+    with pytest.raises(ConnectionResetError):
+        run_in_threads(network, x, PLANS["rows"](network), options, tmp_path, lines={dies: Dying()})
+    gather = FIRST + LAYERS
+    assert {worker for worker, step in told if step > gather} == {0, 1, 2} - {dies}
+
+
 @posts
 def test_what_never_comes_ends_with_the_deadline(
     background: bool, network: Network, x: Floats, tmp_path: Path
@@ -102,6 +137,28 @@ def test_what_never_comes_ends_with_the_deadline(
     )
     with pytest.raises(DeadlinePassed, match="did not send what step"):
         run_in_threads(network, x, PLANS["rows"](network), options, tmp_path)
+
+
+@posts
+def test_who_keeps_without_checkpoints_keeps_a_few_layers(
+    background: bool, x: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As workers do once a run went back over a queue. They hear every eight layers what others are done
+    with."""
+    deep = ChallengeNetwork(1024, 40)
+    kept: list[int] = []
+
+    class Noting(Exchange):
+        def send(self, step: int, target: int, kind: Kind, body: Buffer) -> Outgoing:
+            found = super().send(step, target, kind, body)
+            kept.append(sum(self._kept.get(target, each) is not None for each in range(step + 1)))
+            return found
+
+    monkeypatch.setattr("glowplug.distributed.work.Exchange", Noting)
+    options = RunOptions(background=background, keep=True, deadline_s=60)
+    output, _, _ = run_in_threads(deep, x, PLANS["rows"](deep), options, tmp_path)
+    assert np.array_equal(output, serial(deep, x))
+    assert 1 < max(kept) < 20
 
 
 def test_inputs_of_zeros(network: Network, x: Floats, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints, common lines and whom another process can take over for."""
+"""Checkpoints, common lines, whom another process can take over for, and what is heard too late."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from glowplug.distributed import assignment
 from glowplug.distributed.assignment import Share
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.channels.blobs import Blobs
+from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.checkpoints import Checkpoint, Checkpoints, checkpoint_blobs, remove_checkpoints
+from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.orders import FIRST, Orders
-from glowplug.distributed.supervisor import common_lines, replaceable
+from glowplug.distributed.phases import Phases
+from glowplug.distributed.platform import Ended, Event
+from glowplug.distributed.platform_line import Response
+from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.start import Place, Start
+from glowplug.distributed.supervisor import Supervisor, common_lines, replaceable
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 
 NETWORK = ChallengeNetwork(1024, 10)
@@ -85,3 +92,43 @@ def test_another_can_take_over_for_who_checkpoints_or_needs_nobody() -> None:
     assert replaceable(orders(rows, 2, ())) == set()
     alone = assignment.replicas(NETWORK, 4, 3).shares
     assert replaceable(orders(alone, 3, ())) == {1, 2}, "the root needs what the others found"
+
+
+class Told:
+    """A platform on which this happens, a list at a time."""
+
+    def __init__(self, *events: list[Event]) -> None:
+        self.meter = Meter()
+        self.begun: list[Place] = []
+        self._events = list(events)
+
+    def begin(self, start: Start) -> None:
+        self.begun.append(start.place)
+
+    def events(self, timeout_s: float) -> list[Event]:
+        return self._events.pop(0)
+
+    def end_all(self) -> list[Event]:
+        return []
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+
+def answered(worker: int, epoch: int) -> Event:
+    place = Place("run", worker, epoch)
+    return place, Response(place, Phases().times(), 0.0, Meter(), 0, 0, 0, 0)
+
+
+def test_what_a_worker_did_in_an_epoch_before_is_not_its_response() -> None:
+    """Both may be heard at once: that one is gone, for which all go back, and that another was done."""
+    spread = orders((Share(0, 4, 0, (0, 1, 2)),), 3, ())
+    gone: Event = (Place("run", 1), Ended("was killed", 1.0, 0))
+    platform = Told([gone, answered(2, 0)], [answered(0, 1)], [answered(1, 1)], [answered(2, 1)])
+    supervisor = Supervisor(
+        platform, Deployed(spread, Path("orders.json"), ()), None, RunOptions(), lambda worker, step: None
+    )
+    supervisor.supervise()
+    assert platform.begun == [Place("run", worker, epoch) for epoch in (0, 1) for worker in range(3)]
+    assert {each.place.epoch for each in supervisor.responses.values()} == {1}
+    assert len(supervisor.responses) == 3

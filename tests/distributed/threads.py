@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +42,17 @@ class ThreadLine:
 
 
 def run_in_threads(
-    network: Network, x: Floats, assignment: Assignment, options: RunOptions, folder: Path
+    network: Network,
+    x: Floats,
+    assignment: Assignment,
+    options: RunOptions,
+    folder: Path,
+    lines: Mapping[int, ThreadLine] | None = None,
 ) -> tuple[Output, list[Response], Deployed]:
-    """Raises what the first worker to fail raised."""
+    """`lines` are what workers speak to that have one of their own. Raises what the first worker to fail
+    raised."""
     failed: list[BaseException] = []
-    lines = [ThreadLine() for _ in range(assignment.workers)]
+    told = [(lines or {}).get(worker) or ThreadLine() for worker in range(assignment.workers)]
     with MemoryRoom().open(f"threads-{next(_numbers)}", assignment.workers) as room:
         deployed = deploy(network, x, assignment, room.address, options, folder)
 
@@ -53,7 +60,7 @@ def run_in_threads(
             place = Place(room.run, worker)
             start = Start(orders=str(deployed.path), place=place, deadline_s=options.deadline_s)
             try:
-                work(start, lines[worker], time.monotonic())
+                work(start, told[worker], time.monotonic())
             except BaseException as error:
                 failed.append(error)
 
@@ -64,4 +71,4 @@ def run_in_threads(
             thread.join()
     if failed:
         raise failed[0]
-    return np.load(deployed.orders.result), [line.response for line in lines], deployed
+    return np.load(deployed.orders.result), [line.response for line in told], deployed

@@ -176,7 +176,7 @@ def run(
         memory_bytes=memory_bytes,
         deadline_s=parse_seconds(deadline, "--deadline"),
         checkpoint_layers=checkpoint_layers,
-        checkpoints=store if on == "lambda" and checkpoint_layers else "",
+        checkpoints=store if on == "lambda" else "",
         collect=collect,
         parts=str(cache / "parts") if cache else "",
     )
@@ -195,7 +195,7 @@ def run(
     beside = None
     if score is not None and not has_claims:
         is_there = on == "lambda" and not endpoint
-        beside = compared(score, found, delays, on_cloud=is_there, checkpoints=checkpoint_layers > 0)
+        beside = compared(score, found, delays, on_cloud=is_there)
     if json:
         print_json(summary(found, equal, beside))
     else:

@@ -132,15 +132,13 @@ def foretold(
             return None
 
 
-def compared(score: Score, found: Run, delays: str, *, on_cloud: bool, checkpoints: bool) -> Comparison:
+def compared(score: Score, found: Run, delays: str, *, on_cloud: bool) -> Comparison:
     """At the prices of the table, whatever the run was over."""
     from glowplug.distributed.comparing import compare
     from glowplug.distributed.prices import price_table
 
     table = price_table()
-    return compare(
-        score, found, delays, table.prices(), table.broker, on_cloud=on_cloud, checkpoints=checkpoints
-    )
+    return compare(score, found, delays, table.prices(), table.broker, on_cloud=on_cloud)
 
 
 def _collecting(problem: Problem, asked: Asked) -> Problem:

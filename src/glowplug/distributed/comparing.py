@@ -46,12 +46,13 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(
-    score: Score, run: Run, delays: str, prices: Prices, broker: str, *, on_cloud: bool, checkpoints: bool
+    score: Score, run: Run, delays: str, prices: Prices, broker: str, *, on_cloud: bool
 ) -> Comparison:
     """`on_cloud` is where the stated delays are meant to be those of the run."""
     pushed = score.channel in _PUSHED and score.workers > 1
     same_calls = on_cloud or pushed or score.workers == 1
-    disturbed = bool(run.restarts) or run.epochs > 1 or (checkpoints and score.channel == "object")
+    has_checkpoints = any(each.checkpoint_bytes for each in run.workers)
+    disturbed = bool(run.restarts) or run.epochs > 1 or (has_checkpoints and score.channel == "object")
     why = []
     if not on_cloud:
         there = f"functions of {score.memory_mib} MiB and delays as stated ({delays})"

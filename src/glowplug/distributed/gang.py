@@ -60,6 +60,7 @@ class Gang:
         self._tree = launch_tree(workers, branching)
         self._running: dict[int, Place] = {}
         self._finished: set[int] = set()
+        self._leaves = False
         self._over = False
 
     def start(self) -> list[Command]:
@@ -70,11 +71,13 @@ class Gang:
         """Another worker launches this one. Whoever takes over for that one launches it again."""
         return self._begin((worker,))
 
-    def finished(self, place: Place) -> list[Command]:
+    def finished(self, place: Place, *, keeps: bool = False) -> list[Command]:
+        """One that `keeps` what it sent leaves with it: nobody can take over any more in this epoch."""
         if not self._is_current(place):
             return []
         del self._running[place.worker]
         self._finished.add(place.worker)
+        self._leaves |= keeps
         return self._end() if place.worker == ROOT else []
 
     def lost(self, place: Place, why: str) -> list[Command]:
@@ -86,7 +89,8 @@ class Gang:
             return self._end(
                 GangLost(f"worker {place.worker} {why}, and {self.losses - 1} were replaced already")
             )
-        if place.incarnation + 1 == MOST_INCARNATIONS or place.worker not in self._replaceable:
+        is_replaceable = place.worker in self._replaceable and not self._leaves
+        if place.incarnation + 1 == MOST_INCARNATIONS or not is_replaceable:
             return self._go_back()
         following = msgspec.structs.replace(place, incarnation=place.incarnation + 1)
         self._running[place.worker] = following
@@ -128,6 +132,7 @@ class Gang:
         self.epoch += 1
         self._running.clear()
         self._finished.clear()
+        self._leaves = False
         return [GoBack(self.epoch)]
 
     def _end(self, error: GlowplugError | None = None) -> list[Command]:

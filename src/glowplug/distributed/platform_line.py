@@ -30,7 +30,8 @@ class Reached(msgspec.Struct, frozen=True, tag="reached"):
 
 class Response(msgspec.Struct, frozen=True, tag="response"):
     """What a worker did, when it is done; `worked_s` is from its first layer to its part of the result.
-    `meter` is its channel's and its checkpoints', `platform_meter` of what it was brought and says."""
+    `meter` is its channel's and its checkpoints', `platform_meter` of what it was brought and says. Where it
+    `keeps` what it sent, nobody else can send it again, and it leaves soon."""
 
     place: Place
     phases: PhaseTimes
@@ -41,6 +42,7 @@ class Response(msgspec.Struct, frozen=True, tag="response"):
     checkpoint_bytes: int
     peak_bytes: int
     platform_meter: Meter = msgspec.field(default_factory=Meter)
+    keeps: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):

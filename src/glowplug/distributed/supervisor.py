@@ -82,7 +82,7 @@ class Supervisor:
             events = self._platform.events(max(0.0, until_s - time.monotonic()))
             for place, what in events:
                 if isinstance(what, Response):
-                    self.responses[place.worker] = what
+                    self._answered(place, what)
             self._charge(events)
 
     def _hear(self, events: list[Event]) -> None:
@@ -94,12 +94,17 @@ class Supervisor:
                 case Reached(step):
                     self._watch(place.worker, step)
                 case Response():
-                    self.responses[place.worker] = what
-                    self._obey(self.gang.finished(place))
+                    self._answered(place, what)
+                    self._obey(self.gang.finished(place, keeps=what.keeps))
                 case Failure():
                     self._failures[place] = what
                 case Ended():
                     self._obey(self._ended(place, what))
+
+    def _answered(self, place: Place, response: Response) -> None:
+        """One of an epoch before is late."""
+        if place.epoch == self.gang.epoch:
+            self.responses[place.worker] = response
 
     def _ended(self, place: Place, ended: Ended) -> list[Command]:
         failure = self._failures.pop(place, None)

@@ -11,6 +11,7 @@ import numpy as np
 
 from glowplug.core import npy
 from glowplug.distributed.background_post import BackgroundPost
+from glowplug.distributed.channels.base import Limits
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import join
 from glowplug.distributed.checkpoints import Checkpoints, checkpoint_blobs
@@ -18,7 +19,7 @@ from glowplug.distributed.exchange import Exchange
 from glowplug.distributed.faults import Faults, disturbed, end_here
 from glowplug.distributed.frame import Kind
 from glowplug.distributed.loop import LayerLoop
-from glowplug.distributed.orders import BARRIER, FIRST, GO, ROOT, read_orders
+from glowplug.distributed.orders import BARRIER, FIRST, GO, ROOT, Orders, read_orders
 from glowplug.distributed.part_file import read_part
 from glowplug.distributed.phases import Phases
 from glowplug.distributed.platform_line import PlatformLine, Reached, Response
@@ -60,7 +61,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             closing.callback(channel.close)
             limits = channel.limits
             timing = Timing(orders.stall_s, limits.slow_s, deadline_s)
-        keep = bool(orders.lines) and not limits.replays if orders.keep is None else orders.keep
+        keep = _keeps(orders, limits, place) if orders.keep is None else orders.keep
         exchange = Exchange(
             place, schedule.sources(), schedule.targets(), first=first,
             limit_bytes=limits.max_message_bytes, keep=keep,
@@ -79,11 +80,13 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         results = loop.run(first)
         with phases.of("gather"):
             gather(schedule, post, results)
-            post.done(orders.gather + 1)
             post.flush()
         meter = channel.meter if blobs is None else channel.meter.plus(blobs.meter)
         worked_s = time.monotonic() - began_s
         line.tell(_response(place, phases, worked_s, meter, exchange, checkpoints))
+        # Whoever took over for it before it told would need its sources still.
+        post.done(orders.gather + 1)
+        post.flush()
         if keep and not schedule.is_root:
             post.wait_until(schedule.all_targets(), orders.gather + 1, _LAST_STALLS)
 
@@ -100,6 +103,7 @@ def _response(
         sent_again=exchange.sent_again,
         checkpoint_bytes=checkpoints.written_bytes,
         peak_bytes=_peak_bytes(),
+        keeps=exchange.keep,
     )
 
 
@@ -107,6 +111,12 @@ def _peak_bytes() -> int:
     """The most memory that was resident. What getrusage tells begins with the parent's at the fork."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def _keeps(orders: Orders, limits: Limits, place: Place) -> bool:
+    """Where nothing is given again: for whoever takes over, and in a later epoch also since what an earlier
+    one's workers were about to receive may be lost."""
+    return (bool(orders.lines) or place.epoch > 0) and not limits.replays
 
 
 def _first(start: Start, schedule: Schedule, checkpoints: Checkpoints) -> int:

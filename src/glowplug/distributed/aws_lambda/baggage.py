@@ -18,7 +18,7 @@ from glowplug.distributed.schedule import parts_of
 from glowplug.distributed.start import Place
 
 _PIECE_BYTES = 32 * 2**20
-_ORDERS, _INPUTS, _RESULT, _WORDS = "orders.json", "inputs.npy", "result.npy", "words"
+_ORDERS, _INPUTS, _RESULT, _WORDS, _ROLL = "orders.json", "inputs.npy", "result.npy", "words", "roll.json"
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -27,6 +27,17 @@ class Word(msgspec.Struct, frozen=True):
     place: Place
     told: Response | Failure
     ran_s: float
+
+
+class Roll(msgspec.Struct, frozen=True):
+    """Who is to run: those of an epoch, of each worker this incarnation, or its first."""
+
+    epoch: int = 0
+    incarnations: dict[int, int] = {}
+
+    def has(self, place: Place) -> bool:
+        """Whether nobody has taken over for it."""
+        return (place.epoch, place.incarnation) >= (self.epoch, self.incarnations.get(place.worker, 0))
 
 
 class Baggage:
@@ -41,6 +52,7 @@ class Baggage:
         orders = deployed.orders
         if not self._blobs.create(self._key(_ORDERS), deployed.path.read_bytes()):
             raise RunExists(f"run {orders.run!r} is open in this store: end it, or use another name")
+        self.call(Roll())
         self._blobs.put([(self._key(_INPUTS), Path(orders.inputs).read_bytes())])
         for path in sorted(Path(orders.parts).iterdir()):
             self._blobs.put([(self._key(f"parts/{path.name}"), path.read_bytes())])
@@ -67,9 +79,13 @@ class Baggage:
     def take_result(self, path: Path) -> None:
         self._take(_RESULT, path)
 
-    def is_there(self) -> bool:
-        """Whether the run is not over."""
-        return self._blobs.get([Range(self._key(_ORDERS), 0, 1)]) != [None]
+    def call(self, roll: Roll) -> None:
+        self._blobs.put([(self._key(_ROLL), msgspec.json.encode(roll))])
+
+    def wants(self, place: Place) -> bool:
+        """Whether the run is not over, and nobody has taken over for it."""
+        (found,) = self._blobs.get([Range(self._key(_ROLL), 0, _PIECE_BYTES)])
+        return found is not None and msgspec.json.decode(found, type=Roll).has(place)
 
     @property
     def meter(self) -> Meter:

@@ -6,6 +6,7 @@ Importing it is cheap: others are launched before the kernel is imported.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from glowplug.distributed.start import Place
 from glowplug.distributed.worker import tell_failures
 from glowplug.policy.plans.tree import launch_tree
 
+_FOLDER = "glowplug-worker-"
 _LEFT_S = 2.0
 """Of a function's own time, for saying that the run's is over."""
 
@@ -41,11 +43,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     from glowplug.distributed.channels.stored_blobs import StoredBlobs
 
     blobs = StoredBlobs(**summons.store)
+    _tidy(Path(tempfile.gettempdir()))
     baggage = Baggage(blobs, start.place.run)
     pulse = Pulse(baggage, start.place, summons.beat_s)
     line = LambdaLine(baggage, start.place, began_s)
     try:
-        with tempfile.TemporaryDirectory(prefix="glowplug-worker-") as folder:
+        with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder:
 
             def do() -> None:
                 if unsent is not None:
@@ -61,6 +64,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         pulse.stop()
         blobs.close()
     return {"worker": start.place.worker, "failed": bool(failed)}
+
+
+def _tidy(temporary: Path) -> None:
+    """What a function that ended at once left here. A sandbox runs one at a time."""
+    for folder in temporary.glob(f"{_FOLDER}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _launch(summons: Summons, deadline_s: float) -> GlowplugError | None:
@@ -80,7 +89,8 @@ def _launch(summons: Summons, deadline_s: float) -> GlowplugError | None:
 
 class LambdaLine:
     """`platform_line.PlatformLine` by way of the store: the last word only, since each is a paid PUT. The
-    root's result is there before its word. Where the run is over nobody would hear it, and it would stay."""
+    root's result is there before its word. Where the run is over, or another took over, nobody would hear it,
+    and it would stay."""
 
     def __init__(self, baggage: Baggage, place: Place, began_s: float) -> None:
         self.baggage = baggage
@@ -91,9 +101,10 @@ class LambdaLine:
         """Was done before anything else."""
 
     def tell(self, what: Told) -> None:
+        if not isinstance(what, (Response, Failure)) or not self.baggage.wants(self._place):
+            return
         if isinstance(what, Response):
             if self.result is not None and self.result.exists():
                 self.baggage.give_result(self.result)
             what = msgspec.structs.replace(what, platform_meter=self.baggage.meter)
-        if isinstance(what, (Response, Failure)) and self.baggage.is_there():
-            self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))
+        self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))

@@ -1,18 +1,20 @@
 """AWS Lambda as the platform of a run: a function for each worker, heard of by what it leaves in the store.
 
 Nobody can end a function from outside, nor is told when one dies: one that gives no sign is gone
-(`pulse.py`). What an earlier epoch's still do is fenced off by the channel.
+(`pulse.py`), and one that another took over for reads so and ends itself. What an earlier epoch's do until
+then is fenced off by the channel.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from glowplug.distributed.aws_lambda.baggage import Baggage
+from glowplug.distributed.aws_lambda.baggage import Baggage, Roll
 from glowplug.distributed.aws_lambda.pulse import BEAT_S, STARTED_S, Pulses
 from glowplug.distributed.aws_lambda.summons import Summons, send
 from glowplug.distributed.channels.blobs import Blobs
@@ -45,16 +47,19 @@ class LambdaPlatform:
     """`platform.Platform`. Not for several threads. Brings what workers read into the store first, and
     removes it in `close`. Raises ChannelError, PlatformError."""
 
-    def __init__(self, cloud: Cloud, deployed: Deployed, blobs: Blobs) -> None:
-        self._cloud, self._blobs = cloud, blobs
+    def __init__(
+        self, cloud: Cloud, deployed: Deployed, blobs: Blobs, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._cloud, self._blobs, self._clock = cloud, blobs, clock
         self._result, self._workers = Path(deployed.orders.result), deployed.orders.workers
         self._baggage = Baggage(blobs, deployed.orders.run)
-        self._pulses = Pulses(self._baggage, cloud.beat_s, cloud.started_s)
+        self._pulses = Pulses(self._baggage, cloud.beat_s, cloud.started_s, clock)
+        self._roll = Roll()
         self._running: dict[Place, float] = {}
-        self._launched: set[Place] = set()
+        self._launchers: dict[Place, Place] = {}
         self._pending: list[Event] = []
         self._heard: set[str] = set()
-        self._began_s = time.monotonic()
+        self._began_s = clock()
         try:
             self._baggage.bring(deployed)
         except RunExists:
@@ -71,31 +76,31 @@ class LambdaPlatform:
         """The first workers by a call of ours, those below them by theirs. Where a run begins again, each
         begins at a line of its own, so all calls are ours."""
         place = start.place
-        self._running[place] = time.monotonic()
-        is_first = not place.epoch and not place.incarnation
+        self._let_go_before(place)
+        self._running[place] = self._clock()
         if not place.incarnation:
             self._pending += [(place, Launch(worker)) for worker in start.launches]
-        if is_first:
-            self._launched.update(Place(place.run, worker) for worker in start.launches)
-        if place in self._launched:
-            return
-        launches = start.launches if is_first else ()
-        send(self._cloud.client, self._summons(msgspec.structs.replace(start, orders="", launches=launches)))
+        launches = self._launches(start)
+        self._launchers.update({Place(place.run, worker): place for worker in launches})
+        if place not in self._launchers:
+            sent = msgspec.structs.replace(start, orders="", launches=launches)
+            send(self._cloud.client, self._summons(sent))
 
     def events(self, timeout_s: float) -> list[Event]:
         if self._pending:
             found, self._pending = self._pending, []
             return found
-        until_s = time.monotonic() + timeout_s
-        while not (found := self._said() or self._silent()) and (left_s := until_s - time.monotonic()) > 0:
-            look_s = max(_LOOK_S, _LOOK_SHARE * (time.monotonic() - self._began_s))
+        until_s = self._clock() + timeout_s
+        while not (found := self._said() or self._silent()) and (left_s := until_s - self._clock()) > 0:
+            look_s = max(_LOOK_S, _LOOK_SHARE * (self._clock() - self._began_s))
             time.sleep(min(look_s, left_s))
         return found
 
     def end_all(self) -> list[Event]:
-        """Lets go of them."""
+        """Lets go of them: each runs, and is billed, until it looks the next time."""
         ended: list[Event] = [
-            (place, Ended("was let go", self._ran_s(place), 0)) for place in list(self._running)
+            (place, Ended("was let go", self._ran_s(place) + self._cloud.beat_s, 0))
+            for place in list(self._running)
         ]
         self._pending.clear()
         return ended
@@ -103,6 +108,34 @@ class LambdaPlatform:
     def close(self) -> None:
         self._baggage.remove()
         self._blobs.close()
+
+    def _let_go_before(self, place: Place) -> None:
+        """Of those that it takes over for."""
+        if place.epoch > self._roll.epoch:
+            self._roll = Roll(place.epoch)
+        elif place.incarnation:
+            incarnations = {**self._roll.incarnations, place.worker: place.incarnation}
+            self._roll = Roll(place.epoch, incarnations)
+        else:
+            return
+        self._baggage.call(self._roll)
+
+    def _launches(self, start: Start) -> tuple[int, ...]:
+        """Whom it is to launch. Whoever takes over launches those that the one before it did not come to."""
+        place = start.place
+        if place.epoch:
+            return ()
+        if not place.incarnation:
+            return start.launches
+        before = msgspec.structs.replace(place, incarnation=place.incarnation - 1)
+        if self._pulses.has_begun(before):
+            return ()
+        below = {worker: Place(place.run, worker) for worker in start.launches}
+        return tuple(
+            worker
+            for worker, each in below.items()
+            if each in self._running and not self._pulses.has_begun(each)
+        )
 
     def _said(self) -> list[Event]:
         found: list[Event] = []
@@ -116,12 +149,12 @@ class LambdaPlatform:
         return found
 
     def _silent(self) -> list[Event]:
-        lost = self._pulses.lost(self._running) if self._running else {}
+        lost = self._pulses.lost(self._running, self._launchers) if self._running else {}
         return [(place, Ended(how, self._ran_s(place), 0)) for place, how in lost.items()]
 
     def _ran_s(self, place: Place) -> float:
         """Of one that does not any more."""
-        return time.monotonic() - self._running.pop(place)
+        return self._clock() - self._running.pop(place)
 
     def _summons(self, start: Start) -> Summons:
         cloud = self._cloud

@@ -7,7 +7,7 @@
   also waits for notes, which tell of what was lost; then it makes as many polls at a time as must follow.
 - Nothing is deleted while a run lasts: a message that was received stays hidden until the queue goes, unless
   so many are hidden that the service would refuse more. One that is lost with its receiver, or on its way
-  from a poll, is sent again by its sender.
+  from a poll, is sent again by its sender, if that keeps it.
 """
 
 from __future__ import annotations
