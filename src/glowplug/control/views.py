@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import chain, islice
 from math import inf
+from typing import NamedTuple
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
@@ -178,3 +179,11 @@ class InstanceView:
     @property
     def keep_warm_s(self) -> float:
         return self._version.spec.declaration.keep_warm_s
+
+
+class ParkedNow(NamedTuple):
+    """An instance that there is not, as if it had just been parked. Meets policy.prewarm.KeepView."""
+
+    function: FunctionId
+    used_s: float
+    keep_warm_s: float
