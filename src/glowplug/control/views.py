@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
+from glowplug.control.preloading import sandboxes
 from glowplug.control.records import Function, Instance, Version
 from glowplug.control.wants import most_workers
 from glowplug.core.ids import FunctionId, InstanceId
@@ -40,12 +41,14 @@ class FunctionView:
 
     @property
     def idle(self) -> InstanceId | None:
-        idle = self._version.idle
-        if not self._c.settings.keeps_loaded:
+        idle, settings = self._version.idle, self._c.settings
+        if not settings.keeps_loaded or settings.guests_displace:
             instances = self._c.store.instances
             loaded = next((number for number in idle if instances[number].loaded), None)
             if loaded is not None:
                 return loaded
+            if settings.guests_displace:
+                return next((n for n in idle if not sandboxes.is_crowded(self._c, instances[n])), None)
         return next(reversed(idle), None)
 
     @property
