@@ -70,7 +70,5 @@ def admit(c: Context, function: Function, version: Version, host: Instance) -> I
     c.store.guests.setdefault(host.id, {})[InstanceId(int(target.key))] = None
     displaces = host.id if short_bytes > 0 else None
     host.loaded = host.loaded and displaces is None
-    instances.launch(
-        c, holding, version, Step.IMPORTED, None, prime=True, host=host, displaces=displaces
-    )
+    instances.launch(c, holding, version, Step.IMPORTED, None, prime=True, host=host, displaces=displaces)
     return c.store.instances[InstanceId(int(target.key))]

@@ -55,7 +55,9 @@ def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float)
     if not missing:
         return
     rooms = [(box.room_bytes, box) for box in view.sandboxes(node) if box.is_idle]
-    largest_bytes = max((room_bytes + box.yields_bytes for room_bytes, box in rooms), default=0)
+    kept = _kept(view, windows, rooms, now_s)
+    largest_bytes = max((room_bytes for room_bytes, _ in rooms), default=0)
+    largest_bytes = max((largest_bytes, *(whole_bytes for _, whole_bytes, _ in kept)))
     sizes = {each: max(1, view.guest_bytes(each)) for each in missing}
     missing = [each for each in missing if sizes[each] <= largest_bytes]
     missing.sort(key=lambda each: -windows.value(view, each, now_s) / sizes[each])
@@ -64,34 +66,40 @@ def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float)
         fits = [
             (0.0, room_bytes - need_bytes, place)
             for place, (room_bytes, box) in enumerate(rooms)
-            if room_bytes >= need_bytes and (box.owner is None or view.namespace(box.owner) == namespace)
+            if room_bytes >= need_bytes and _owned_in(view, box, namespace)
         ]
-        if not fits:
-            fits = list(_displacing(view, windows, function, rooms, now_s))
+        if not fits and kept:
+            spares = windows.spares(view, function, now_s)
+            fits = [
+                (theirs, whole_bytes - need_bytes, place)
+                for theirs, whole_bytes, place in kept
+                if whole_bytes >= need_bytes
+                and theirs < spares
+                and _owned_in(view, rooms[place][1], namespace)
+            ]
         if not fits:
             continue
         *_, left_bytes, place = min(fits)
         box = rooms[place][1]
         rooms[place] = (left_bytes, box)
         yield Guest(function, box.node, box.id)
+        kept = _kept(view, windows, rooms, now_s) if kept else []
 
 
-def _displacing(
-    view: PreloadView,
-    windows: Windows,
-    function: FunctionId,
-    rooms: Sequence[tuple[int, SandboxView]],
-    now_s: float,
-) -> Iterator[tuple[float, int, int]]:
-    """Where a model that is kept would have to go for it, and spares less; what that spares, what room is
-    left, and the place. By seconds of loading that it spares a second: near their calls' beginning windows
-    are all worth about one load, however long they are. Further copies of a function spare nothing."""
-    need_bytes, namespace = max(1, view.guest_bytes(function)), view.namespace(function)
-    value = windows.spares(view, function, now_s)
+def _kept(
+    view: PreloadView, windows: Windows, rooms: Sequence[tuple[int, SandboxView]], now_s: float
+) -> list[tuple[float, int, int]]:
+    """Models that may have to go for guests: what each spares, the room there without it, and the place. By
+    seconds of loading that it spares a second, for windows that have just begun are all worth about one load,
+    however long they are. Further copies of a function spare nothing."""
+    found = []
     for place, (room_bytes, box) in enumerate(rooms):
-        left_bytes = room_bytes + box.yields_bytes - need_bytes
-        if box.owner is None or left_bytes < 0 or view.namespace(box.owner) != namespace:
-            continue
-        theirs = windows.spares(view, box.owner, now_s) if view.ready(box.owner) == 1 else 0.0
-        if theirs < value:
-            yield theirs, left_bytes, place
+        yields_bytes = box.yields_bytes
+        if yields_bytes and box.owner is not None:
+            theirs = windows.spares(view, box.owner, now_s) if view.ready(box.owner) == 1 else 0.0
+            found.append((theirs, room_bytes + yields_bytes, place))
+    return found
+
+
+def _owned_in(view: PreloadView, box: SandboxView, namespace: str) -> bool:
+    return box.owner is None or view.namespace(box.owner) == namespace
