@@ -9,8 +9,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 DEPTH ?= 30
+EXPERIMENTS := coldstart loading gateway calibration preloading scheduling endurance distributed
+BENCHES := $(EXPERIMENTS:%=bench-%)
+BENCH_ARGS_calibration := --repeats 3
+RESULTS ?= out/results
+export GLOWPLUG_TRACES ?= $(firstword $(wildcard traces ../shared/traces) traces)
 
-.PHONY: install demo test check fuzz bench peers wrk clean
+.PHONY: install demo test check fuzz bench $(BENCHES) peers wrk clean
 
 install: $(STAMP)
 
@@ -37,16 +42,16 @@ test: check
 fuzz: install
 	GLOWPLUG_TEST_DEPTH=$(DEPTH) $(BIN)/pytest $(PYTEST_ARGS) -m "hypothesis and not e2e"
 
-# Without `glowplug bench card --json docs/results/card.json --plot docs/results/card.png`, which needs a GPU.
-bench: install peers
-	$(BIN)/glowplug bench coldstart --json docs/results/coldstart.json --plot docs/results/coldstart.png
-	$(BIN)/glowplug bench loading --json docs/results/loading.json --plot docs/results/loading.png
-	$(BIN)/glowplug bench gateway --json docs/results/gateway.json --plot docs/results/gateway.png
-	$(BIN)/glowplug bench calibration --repeats 3 --json docs/results/calibration.json --plot docs/results/calibration.png
-	$(BIN)/glowplug bench preloading --json docs/results/preloading.json --plot docs/results/preloading.png
-	$(BIN)/glowplug bench scheduling --json docs/results/scheduling.json --plot docs/results/scheduling.png
-	$(BIN)/glowplug bench endurance --json docs/results/endurance.json --plot docs/results/endurance.png
-	$(BIN)/glowplug bench distributed --json docs/results/distributed.json --plot docs/results/distributed.png
+# Every experiment, one after the other; one that fails keeps none of the others. `make bench-loading` is that one alone.
+# Not among them: `glowplug bench card`, which needs a GPU.
+bench: install
+	$(MAKE) --keep-going --jobs=1 $(BENCHES)
+
+bench-loading bench-gateway: peers
+
+$(BENCHES): bench-%: install
+	@mkdir -p $(RESULTS)
+	$(BIN)/glowplug bench $* $(BENCH_ARGS_$*) --json $(RESULTS)/$*.json --plot $(RESULTS)/$*.png
 
 # What experiments `loading` and `gateway` compare with, in environments of their own: these pin what glowplug, or
 # another of them, does not.

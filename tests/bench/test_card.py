@@ -46,6 +46,16 @@ def test_claims_fail_where_the_usual_ways_are_faster_or_an_answer_is_wrong() -> 
     assert [each.holds for each in card.claims(rows)] == [False, False, False]
 
 
+def test_published_strategies_are_not_ours() -> None:
+    seconds = {"torch .to": 1.0, "safetensors to device": 0.5, "cicada": 0.1, "streamed": 0.6}
+    rows: list[dict[str, Any]] = [
+        {"part": "loads", "model": "a", "system": name, "first_answer_s": s} for name, s in seconds.items()
+    ]
+    assert [(each.value, each.holds) for each in card.claims(rows)[1:]] == [(0.5 / 0.6, False)]
+    del rows[-1]
+    assert len(card.claims(rows)) == 1, "without a strategy of ours nothing is claimed of it"
+
+
 def test_a_context_that_is_ready_has_to_spare_half_of_the_time() -> None:
     steps = {"staged": 0.2, "staged, no context ready": 0.5}
     rows = [

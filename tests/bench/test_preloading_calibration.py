@@ -58,6 +58,7 @@ def test_without_recorded_traces_drawn_ones_are_played(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preloading_calibration, "DRAWN", {"poisson": "poisson:functions=5,minutes=5"})
-    result = run(Options(path=str(tmp_path / "none")))
+    monkeypatch.setenv("GLOWPLUG_TRACES", str(tmp_path))
+    result = run(Options())
     assert {row["trace"] for row in result.rows} == {"poisson"}
     assert "--set path=FOLDER" in result.missing[0]

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from glowplug.bench import preloading_calibration
 from glowplug.bench.answers import difference
 from glowplug.bench.registry import describe, run
-from glowplug.bench.result import Result, claim, print_claims, print_rows, read_result, show_value, spread
+from glowplug.bench.result import (
+    Claim,
+    Result,
+    claim,
+    print_claims,
+    print_rows,
+    read_result,
+    show_value,
+    spread,
+)
 from glowplug.bench.timeline import Line, timeline, with_rest
 
 
@@ -79,6 +90,16 @@ def test_a_timeline_names_the_phases_that_matter() -> None:
     shown = console.export_text()
     assert "import 1.9 s" in shown
     assert "compute 40 ms" in shown
+
+
+def test_an_experiment_that_ran_ends_well_whatever_its_claims_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Claim("too hard", 2.0, "at most", 1.0, holds=False)
+    monkeypatch.setattr(preloading_calibration, "_claims", lambda rows: [broken])
+    out = tmp_path / "calibration.json"
+    assert run("calibration", quick=True, json=out) == 0
+    assert read_result(out).claims == [broken]
 
 
 def test_experiments_are_described_and_an_unknown_one_is_refused() -> None:

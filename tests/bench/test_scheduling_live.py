@@ -36,8 +36,9 @@ def test_three_devices_hold_four_models() -> None:
     assert {each.run_s for each in found} == {0.06}
 
 
-def test_without_the_trace_calls_are_drawn(tmp_path: Path) -> None:
-    options = LiveOptions(trace=str(tmp_path / "nowhere"))
+def test_without_the_trace_calls_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOWPLUG_TRACES", str(tmp_path / "nowhere"))
+    options = LiveOptions()
     assert any("nowhere" in words for words in missing(options))
     trace = make_trace(options.workload, 1)
     assert len(trace.times_s) >= 1000

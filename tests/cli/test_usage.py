@@ -26,6 +26,7 @@ import pytest
         (["serve", "--reload"], "--reload"),
         (["serve", "--preload-cpu-share", "0"], "--preload-cpu-share"),
         (["serve", "--memory", "1KB"], "--memory"),
+        (["serve", "--memory", "100TB", "--no-give-way"], "--memory: 100.0 TB is more than the "),
         (["serve", "--host", "0.0.0.0"], "--token"),
         (["deploy", "app.py", "--env", "COLOUR"], "write NAME=VALUE"),
         (["invoke", "f", "argument"], "write name=value"),

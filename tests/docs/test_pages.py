@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from glowplug.bench.result import read_result
+from glowplug.core.errors import BY_CODE
+from glowplug.options import DEFAULTS, Options
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
+GUIDE = ROOT / "docs" / "guide"
 PAGES = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 
 
@@ -38,3 +41,23 @@ def test_every_result_can_be_read_and_is_explained() -> None:
         result = read_result(path)
         assert result.rows, path.name
         assert path.name.startswith(result.experiment), path.name
+
+
+def test_every_option_is_explained_with_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", (GUIDE / "functions.md").read_text(), re.MULTILINE)
+    assert [name for name, _ in rows] == list(Options.__annotations__)
+    for name, told in rows:
+        default = DEFAULTS.get(name)
+        if default and name not in ("device_memory", "latency_target"):
+            shown = f'"{default}"' if isinstance(default, str) else str(default)
+            assert f"`{shown}`" in told, name
+
+
+def test_every_error_is_explained_with_its_status() -> None:
+    table = (GUIDE / "http.md").read_text().partition("## Errors")[2]
+    told = {
+        code: int(status)
+        for status, codes in re.findall(r"^\| (\d+) \| ([^|]+) \|", table, re.MULTILINE)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert told == {code: kind.status for code, kind in BY_CODE.items()}

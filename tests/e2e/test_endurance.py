@@ -27,12 +27,13 @@ def told(_: str) -> None:
 
 @pytest.mark.parametrize(("gateways", "kinds"), [(1, VICTIMS), (2, WITH_GATEWAYS)])
 def test_kills_under_load(folder: Path, gateways: int, kinds: tuple[Victim, ...]) -> None:
-    """No acknowledged deploy lost, no wrong answer, nobody left hanging, nothing left behind."""
+    """No acknowledged deploy or spawned call lost, no wrong answer, nobody left hanging, nothing left."""
     options = msgspec.structs.replace(QUICK, gateways=gateways)
     (_, row), claims = endurance_kills.run(options, folder, told)
     assert missed(claims) == [], row
     assert set(row["kills"]) == set(kinds)
     assert row["answered"] > 0
+    assert row["spawns_ended"]["done"] > 0
 
 
 def test_a_short_soak(folder: Path) -> None:

@@ -6,13 +6,14 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.models import BenchModel
-from glowplug.bench.systems import Held
-from glowplug.bench.systems.live import LiveSystem
+from glowplug.bench.systems import Held, live
+from glowplug.bench.systems.live import HttpCaller, LiveSystem
 from glowplug.bench.systems.processes import descendants, named
 from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
 
@@ -92,3 +93,25 @@ def check_steps(system: LiveSystem, folder: Path, agent_pid: int) -> None:
     cold = system.measure(SECOND, 1.0, "staged", "cold").held
     assert 32 * MIB <= cold.own_bytes < 32 * MIB + SLACK_BYTES
     assert keeps_pages(folder) or cold.weights_bytes < 1 * MIB
+
+
+@pytest.mark.parametrize("step", ["local", "imported", "staged", "parked"])
+def test_warm_requests_are_asked_when_nothing_climbs_beside_them(
+    server: RunningServer, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    class Watching(HttpCaller):
+        """Looks what the function holds whenever it is asked."""
+
+        def ask(self, path: str, content_type: str, body: bytes) -> tuple[Any, float, dict[str, float]]:
+            seen.append({each.step for each in server.functions()[FIRST.function].held})
+            return super().ask(path, content_type, body)
+
+    monkeypatch.setattr(live, "HttpCaller", Watching)
+    with contextlib.closing(LiveSystem(server, warm_repeats=2)) as system:
+        system.measure(FIRST, 1.0, step, "warm")
+    cold, *warm = seen
+    assert len(warm) == 2
+    assert "climbing" not in cold
+    assert all("staged" in steps and "climbing" not in steps for steps in warm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,3 +119,23 @@ def test_idle_workers_make_way_for_a_neighbour_and_come_back(
     until(lambda: parked(beside, "kept"), "what is always to be there is there")
     assert beside.post("second").json() == HELD_BYTES
     assert not replay(folder / "state" / "journal").mismatches
+
+
+def test_a_budget_beyond_the_machine_is_told_in_the_greeting(folder: Path, machine: Machine) -> None:
+    words = [sys.executable, "-m", "glowplug", "serve", "--port", "0", "--memory", "100TB"]
+    words += ["--files-root", str(machine.root), "--state-dir", str(folder / "state")]
+    server = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+    )
+    try:
+        assert server.stdout is not None
+        greeting = ""
+        while "Ctrl-C" not in greeting:
+            line = server.stdout.readline()
+            assert line, "it ended"
+            greeting += line
+    finally:
+        server.terminate()
+        _, logged = server.communicate(timeout=120)
+    assert "that is more than the 20.0 GB that this machine, or its control group, has" in greeting
+    assert "the memory budget is more than there is" in logged

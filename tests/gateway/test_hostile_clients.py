@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -60,7 +61,9 @@ def test_what_is_no_request_is_told_so(request_: bytes, status: int) -> None:
 
 
 @pytest.mark.parametrize("start", [HEAD + b"X-Long: ", b"GET /", HEAD], ids=["value", "url", "names"])
-def test_a_head_without_an_end_is_given_up(start: bytes) -> None:
+def test_a_head_without_an_end_is_given_up(start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "HEAD_S", math.inf)  # so that nothing but its bytes can end it
+
     async def scenario(house: House) -> None:
         client = await Raw.connect(house)
         client.send(start)
@@ -68,6 +71,19 @@ def test_a_head_without_an_end_is_given_up(start: bytes) -> None:
         for _ in range(40):
             client.send(more)
         assert b" 431 " in (await client.closed() or b" 431 "), "told, or reset while it still wrote"
+
+    run(scenario)
+
+
+def test_a_head_that_is_a_byte_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "HEAD_S", math.inf)
+
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        begin = HEAD + b"X-Long: "
+        client.send(begin + b"a" * (guarded.MAX_HEAD_BYTES + 1 - len(begin)))
+        status, body = await client.answer()
+        assert (status, code(body)) == (431, "head_too_large")
 
     run(scenario)
 

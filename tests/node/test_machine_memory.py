@@ -12,7 +12,7 @@ import pytest
 
 from glowplug.node.isolation.cgroups import Group, open_groups
 from glowplug.node.isolation.limits import Bounds
-from glowplug.node.machine_memory import MachineMemory, read_memory
+from glowplug.node.machine_memory import MachineMemory, most_bytes, read_memory
 
 MB = 2**20
 PLENTY = "MemTotal:       8192000 kB\nMemFree:  1 kB\nMemAvailable:   4096000 kB\nHugePages_Total:  0\n"
@@ -45,6 +45,15 @@ def test_the_tightest_group_counts_and_its_page_cache_is_to_be_had(tmp_path: Pat
     files |= group_files("__box__inner", "max\n", 600 * MB, 0)
     files |= {"proc__self__cgroup": "0::/box/inner\n"}
     assert read_memory(write(tmp_path, **files)) == MachineMemory(900 * MB, 500 * MB, limited=True)
+
+
+def test_all_there_is_is_the_least_limit_though_more_is_left_below_it(tmp_path: Path) -> None:
+    assert most_bytes(write(tmp_path)) == 8192000 * 1024
+    files = group_files("__box", f"{5000 * MB}\n", 10 * MB, 0)
+    files |= group_files("__box__inner", f"{6000 * MB}\n", 5 * MB, 0)
+    write(tmp_path, proc__self__cgroup="0::/box/inner\n", **files)
+    assert not read_memory(tmp_path).limited
+    assert most_bytes(tmp_path) == 5000 * MB
 
 
 def test_a_group_that_is_shown_as_the_root(tmp_path: Path) -> None:

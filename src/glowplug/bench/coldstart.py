@@ -4,7 +4,8 @@ phase.
 The baselines stand where they can: `naive` at `local`, `forkserver` at `imported`. Each repeat visits every
 (model, step, cache, system), systems alternating, so that a noisy machine harms all alike, and equally often
 at one step. The overhead of a request is its latency above the median of the warm requests that follow it in
-the same process by the same way.
+the same process by the same way, once nothing climbs: after a cold answer the platform stages the function in
+the background, which takes the cores from whoever is asked meanwhile.
 
 `held_bytes` is what the model makes the machine hold at that step, before the request comes: `own_bytes` of
 its processes beyond what they share with the one that imported the libraries, `environment_bytes` of that

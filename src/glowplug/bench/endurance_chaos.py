@@ -15,11 +15,12 @@ from glowplug.core.rng import Rng
 
 FUNCTIONS: dict[str, dict[str, Any]] = {
     "plain": {"memory": "100MB", "max_queue": 50},
-    "other": {"memory": "100MB", "max_queue": 50},
-    "numeric": {"memory": "200MB", "libraries": ["numpy"], "max_queue": 50},
+    "other": {"memory": "100MB", "max_queue": 50, "idempotent": True},
+    "numeric": {"memory": "200MB", "libraries": ["numpy"], "max_queue": 50, "idempotent": True},
     "carded": {"memory": "100MB", "device": "gpu", "device_memory": "100MB", "max_queue": 50},
 }
-"""Three of one environment, of which one computes on a device, and one of another."""
+"""Three of one environment, of which one computes on a device, and one of another. Two may answer a call
+twice."""
 OPTIONS = ("--devices", "virtual:1x1GB@20GB/s,context=10MB/20ms")
 """Of the server. A process that has the device's context waits for the next function."""
 _PATIENCE_S = 20.0

@@ -28,10 +28,14 @@ from glowplug.bench.endurance_load import (
     quantile,
 )
 from glowplug.bench.endurance_options import Options, Tell
+from glowplug.bench.endurance_spawns import Spawner
 from glowplug.bench.result import Claim, claim
 from glowplug.core.rng import rng_for
 
 SETTLE_S = 60.0
+_SPAWN_GAP_S = 0.1
+_ENDED_S = 180.0
+"""Calls that were refused again and again wait up to a minute for their next attempt."""
 _UNDISTURBED_S = 3.0
 _DEFECTS = (
     "internal",
@@ -64,6 +68,7 @@ def run(options: Options, folder: Path, tell: Tell) -> tuple[list[dict[str, Any]
         claim("kills: requests that hung", row["hanging"], "at most", 0),
         claim("kills: errors that no kill excuses", row["defects"], "at most", 0),
         claim("kills: acknowledged deploys lost", len(row["lost_deploys"]), "at most", 0),
+        claim("kills: spawned calls of which a promise was broken", len(row["broken_spawns"]), "at most", 0),
         claim("kills: processes and files left behind", len(row["left_behind"]), "at most", 0),
     ]
 
@@ -79,6 +84,7 @@ async def _one(
     deployer = Deployer(ground, FUNCTIONS)
     chaos = Chaos(ground, deployer, rng_for(options.seed, 2000 + number))
     caller = Caller(ground.address)
+    spawner = Spawner(ground, deployer, FUNCTIONS, _SPAWN_GAP_S, rng_for(options.seed, 4000 + number))
     try:
         await asyncio.to_thread(ground.start)
         await asyncio.to_thread(deployer.deploy, *FUNCTIONS)
@@ -91,6 +97,7 @@ async def _one(
         await asyncio.sleep(min(_UNDISTURBED_S, options.kill_gap_s * kills))
         before, start_s = list(load.outcomes), time.monotonic()
         before_s = start_s - load_s
+        spawner.start()
         for done, kind in enumerate(deck(kinds, kills, rng)):
             tell(f"{title}, kill {done + 1} of {kills}: {kind}")
             await asyncio.sleep(rng.uniform(0.0, options.kill_gap_s))
@@ -99,10 +106,12 @@ async def _one(
                 lost += await asyncio.to_thread(deployer.settle, SETTLE_S)
         duration_s = time.monotonic() - start_s
         tell(f"{title}, the load ends")
+        await spawner.stop()
         outcomes = (await load.stop())[len(before) :]
         tell(f"{title}, everything returns")
         lost += await asyncio.to_thread(deployer.settle, SETTLE_S)
         lost += await asyncio.to_thread(aftermath, ground, deployer)
+        broken = await asyncio.to_thread(spawner.broken, _ENDED_S)
     finally:
         caller.close()
         await asyncio.to_thread(ground.stop)
@@ -111,6 +120,7 @@ async def _one(
         "before": before, "before_s": before_s, "outcomes": outcomes, "duration_s": duration_s,
         "kills": chaos.kills, "spared": chaos.spared, "deploys": deployer.acknowledged,
         "deploys_refused": Counter(deployer.refused), "lost_deploys": lost, "left_behind": left,
+        "spawned": spawner.acknowledged, "spawns_ended": spawner.ends, "broken_spawns": broken,
     }  # fmt: skip
 
 
@@ -125,12 +135,16 @@ def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
     outcomes: list[Outcome] = [outcome for each in runs for outcome in each["outcomes"]]
     counters = {
         name: dict(sum((each[name] for each in runs), Counter()))
-        for name in ("kills", "spared", "deploys_refused")
+        for name in ("kills", "spared", "deploys_refused", "spawns_ended")
     }
-    joined = {name: [one for each in runs for one in each[name]] for name in ("lost_deploys", "left_behind")}
+    joined = {
+        name: [one for each in runs for one in each[name]]
+        for name in ("lost_deploys", "left_behind", "broken_spawns")
+    }
     return {
         "scenario": "kills", "runs": len(runs), "duration_s": sum(each["duration_s"] for each in runs),
-        "deploys": sum(each["deploys"] for each in runs), **facts(outcomes), **counters, **joined,
+        "deploys": sum(each["deploys"] for each in runs), "spawned": sum(each["spawned"] for each in runs),
+        **facts(outcomes), **counters, **joined,
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from glowplug.core.status import FunctionStatus
 
 READY_S = 120.0
 DEPLOY_S = 600.0
+STAGED_S = 120.0
 POLL_S = 0.1
 
 
@@ -70,6 +71,21 @@ class RunningServer:
         """
         move = self._client.climb if step == "parked" else self._client.descend
         move(function, step, cache)
+
+    def holds(self, function: str) -> set[str]:
+        """Where it holds something: `staged` for its zygote, `climbing` for what is on its way, and so on."""
+        return {each.step for each in self._client.describe(function).held}
+
+    def wait_staged(self, function: str) -> None:
+        """Waits until its zygote is up, which an answer sets off in the background, and nothing else climbs.
+
+        Raises RuntimeError when that takes longer than STAGED_S.
+        """
+        deadline_s = time.monotonic() + STAGED_S
+        while "staged" not in (held := self.holds(function)) or "climbing" in held:
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"{function} is not staged in {STAGED_S:.0f} s: it holds {sorted(held)}")
+            time.sleep(POLL_S)
 
     def preloads(self) -> dict[str, Any]:
         """What it counted of loading ahead."""

@@ -2,7 +2,8 @@
 
 Everything but the peers runs in this process, whose thread pools and kernel caches are warm for each
 model, as theirs are in their own. OpenMP spins as briefly as in the platform's processes, in both (decision
-076). Systems alternate within each repeat. Stores on paper (`ThrottledSource`) have their bytes in this
+076). Systems alternate within each repeat. What comes from a store is checked for damage by every strategy,
+what lies on this disk by none (decision 009). Stores on paper (`ThrottledSource`) have their bytes in this
 process's memory: their bandwidth and latency are simulated, and everything else is real.
 """
 

@@ -38,6 +38,12 @@ class Store(msgspec.Struct, frozen=True):
     cache: str
     bandwidth_bytes_s: float | None = None
 
+    @property
+    def verified(self) -> bool:
+        """Whether every system checks what it reads: what comes over a line, and not what lies on this disk,
+        where it was checked when it came."""
+        return self.source != "disk"
+
 
 DISK_WARM, DISK_COLD = Store("disk", "warm"), Store("disk", "cold")
 
@@ -99,7 +105,7 @@ def measure(
     gc.collect()
     arena.prepare(subject.nbytes)
     start_s = time.perf_counter()
-    loading = _begin(system, source, subject, arena)
+    loading = _begin(system, source, subject, arena, store.verified)
     with torch.inference_mode():
         answer = answer_of(loading.model, subject.inputs)
         first_s = time.perf_counter() - start_s
@@ -126,7 +132,7 @@ def watch(
     give_back_memory()
     before = _resident() - arena.held_bytes  # what waits in the arena is nobody's
     _reset_peak()
-    loading = _begin(system, source, subject, arena, watched=True)
+    loading = _begin(system, source, subject, arena, store.verified, watched=True)
     with torch.inference_mode():
         answer_of(loading.model, subject.inputs)
         timeline = loading.finish()
@@ -143,10 +149,12 @@ def watch(
 
 
 def _begin(
-    system: str, source: WeightSource, subject: Subject, arena: Arena, watched: bool = False
+    system: str, source: WeightSource, subject: Subject, arena: Arena, verify: bool, watched: bool = False
 ) -> Loading:
     chosen = strategy(system, mappable=source.advice.mappable)
-    return begin(source, chosen, device=device("cpu"), build=subject.build, arena=arena, watched=watched)
+    return begin(
+        source, chosen, device=device("cpu"), build=subject.build, arena=arena, watched=watched, verify=verify
+    )
 
 
 def floor_s(

@@ -52,6 +52,7 @@ from glowplug.bench.preloading_live import LiveOptions
 from glowplug.bench.preloading_owners import OwnersOptions
 from glowplug.bench.preloading_plot import draw
 from glowplug.bench.published_preloading import CLASSES
+from glowplug.bench.recorded_hour import hour_path, no_hour
 from glowplug.bench.result import Result, print_claims, print_rows
 from glowplug.sim.replays import Cluster, System
 
@@ -68,6 +69,8 @@ DEVICE_COLUMNS = (
 )  # fmt: skip
 REAL = ("live", "lent")
 """Parts in real time, on this machine."""
+RECORDED = tuple(part for part in PARTS if part != "lent")
+"""Parts that play the recorded hour, or what is made of it."""
 _COLUMNS = {
     "devices": DEVICE_COLUMNS,
     "live": preloading_live_rows.COLUMNS,
@@ -81,7 +84,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `live_rounds` turns of `live_minutes`. `resume` is a file that keeps finished cells, for a run that was
     broken off."""
 
-    path: str = "../shared/traces/azure2019_1h_1000fn"
+    path: str = msgspec.field(default_factory=hour_path)
     parts: tuple[str, ...] = PARTS
     functions: int = 120
     mix_functions: int = 240
@@ -98,11 +101,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
-    """Raises InvalidTrace for a recorded hour that cannot be read."""
+    """Raises InvalidTrace for a recorded hour that cannot be read, RuntimeError where it is missing and a
+    part that plays it was asked for by name; of all parts those are left out that do."""
     settings = msgspec.to_builtins(options)
-    if not Path(options.path).is_dir():
-        missing = [f"the recorded hour is not at {options.path}: give its folder with --set path=FOLDER"]
-        return Result("preloading", settings, rows=[], claims=[], missing=missing)
+    options, unplayed = _playable(options)
     live, lent = _live(options, tell), _lent(options, tell)
     by_part: dict[str, list[Cell]] = {}
     for cell in cells(options):
@@ -122,11 +124,23 @@ def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Resul
         rows=[*rows, *live, *lent],
         claims=[] if options.quick else promised,
         missing=[
+            *unplayed,
             *too_small(options),
             *(preloading_live.missing() if live else []),
             "the recorded hour alone: a longer trace would be needed for days and weeks",
         ],
     )
+
+
+def _playable(options: Options) -> tuple[Options, list[str]]:
+    """(the options with the parts that can be played here, what is left out in words)."""
+    absent = no_hour(options.path, "path")
+    left = tuple(part for part in options.parts if part not in RECORDED)
+    if absent is None or (left == options.parts and not options.quick):
+        return options, []
+    if options.quick or options.parts != PARTS:
+        raise RuntimeError(absent)
+    return msgspec.structs.replace(options, parts=left), [f"parts {', '.join(RECORDED)}: {absent}"]
 
 
 def _live(options: Options, tell: Callable[[str], None]) -> list[dict[str, Any]]:

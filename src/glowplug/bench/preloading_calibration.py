@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from glowplug.bench.preloading_calibration_plot import draw_reliability
+from glowplug.bench.recorded_hour import hour_path, no_hour
 from glowplug.bench.result import Claim, Result, claim, print_claims, print_rows
 from glowplug.policy.predictors.batch import Batch
 from glowplug.policy.predictors.choice import MODELS
@@ -48,9 +49,10 @@ DRAWN = {
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` is the folder of the recorded hour; without it only drawn traces are played."""
+    """`path` is the folder of the recorded hour; where the usual one is not there only drawn traces are
+    played."""
 
-    path: str = "../shared/traces/azure2019_1h_1000fn"
+    path: str = msgspec.field(default_factory=hour_path)
     horizons_s: tuple[float, ...] = (4.0, 60.0)
     every_s: float = 7.0
     repeats: int = 1
@@ -59,7 +61,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(options: Options, tell: Callable[[str], None] = lambda _: None) -> Result:
-    """Plays each trace with `repeats` seeds. Raises InvalidTrace for a recorded hour that cannot be read."""
+    """Plays each trace with `repeats` seeds. Raises InvalidTrace for a recorded hour that cannot be
+    read, RuntimeError where there is none at a path that was given."""
     texts, missing = _texts(options)
     rows: list[dict[str, Any]] = []
     for name, text in texts.items():
@@ -177,8 +180,9 @@ def _texts(options: Options) -> tuple[dict[str, str], list[str]]:
     """(workloads by name, what is missing)."""
     if options.quick:
         return {"timers": "timers:functions=20,rate_per_min=10,minutes=20,jitter_s=5"}, []
-    if not Path(options.path).is_dir():
-        return DRAWN, [f"recorded traces: none at {options.path} (--set path=FOLDER)"]
+    absent = no_hour(options.path, "path")
+    if absent is not None:
+        return DRAWN, [f"recorded traces: {absent}"]
     return {name: text.format(path=options.path) for name, text in RECORDED.items()} | DRAWN, []
 
 

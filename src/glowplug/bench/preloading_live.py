@@ -26,6 +26,7 @@ from glowplug.bench.live_models import FUNCTIONS, Served, lacking, write_apps
 from glowplug.bench.live_replay import LIVE
 from glowplug.bench.live_times import displace, measure
 from glowplug.bench.preloading_gone import gone
+from glowplug.bench.recorded_hour import hour_path
 from glowplug.bench.scheduling_twin import LiveRun, take_journal
 from glowplug.bench.systems.sampler import Sampler
 from glowplug.core.errors import InvalidWorkload
@@ -55,7 +56,7 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     most_bytes: int = 800 * 10**6
     timeout_s: float = 120.0
     sample_every_s: float = 1.0
-    trace: str = "../shared/traces/azure2019_1h_1000fn"
+    trace: str = msgspec.field(default_factory=hour_path)
     seed: int = 1
 
     @property

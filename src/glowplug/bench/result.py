@@ -48,10 +48,6 @@ class Result(msgspec.Struct, frozen=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
 
-    @property
-    def holds(self) -> bool:
-        return all(claim.holds for claim in self.claims)
-
 
 def read_result(path: Path) -> Result:
     """The result in a JSON file. Raises OSError, msgspec.ValidationError."""

@@ -27,6 +27,7 @@ from glowplug.bench import (
     scheduling_reproduction,
 )
 from glowplug.bench.kept_runs import KeptRuns, Row
+from glowplug.bench.recorded_hour import no_hour
 from glowplug.bench.result import Claim, Result, print_claims, print_rows
 from glowplug.bench.scheduling_cells import measure
 from glowplug.bench.scheduling_live import LiveOptions
@@ -38,8 +39,10 @@ Found = tuple[list[Row], list[Claim], list[str]]
 
 
 def run(options: Options, tell: Tell = lambda _: None) -> Result:
-    """Runs the parts that `options` names. Real time is measured first, while nothing else runs."""
+    """Runs the parts that `options` names. Real time is measured first, while nothing else runs. Raises
+    RuntimeError where there is no recorded hour at a path that was given."""
     options = options.resolved()
+    no_hour(options.traces, "traces")
     kept = Path(options.resume) if options.resume else None
     runs = KeptRuns(measure, tell, workers=options.workers, kept=kept)
     rows: list[Row] = []
@@ -115,7 +118,7 @@ _TABLES: tuple[tuple[str, str, Callable[[list[Row]], list[Row]], tuple[str, ...]
     (
         "rates", "highest rate with p99 under 10 s",
         _of("rates"),
-        ("working_set", "policy", "batching", "highest_rate_per_min", "duration_s", "seeds"),
+        ("working_set", "policy", "eviction", "batching", "highest_rate_per_min", "duration_s", "seeds"),
     ),
     (
         "grid", "grid: ours / lalb-o3, paired seeds, 95 % intervals", scheduling_grid.table,

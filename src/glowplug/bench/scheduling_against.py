@@ -15,14 +15,16 @@ from glowplug.bench.scheduling_options import Options
 from glowplug.bench.scheduling_rates import LATENCY_TARGET_S, usable
 
 PART = "against"
-RIVALS = ("lalb-o3", "lalb-o3-overlap")
-"""Those that a claim is about."""
+RIVALS = {"lalb-o3": (PUBLISHED_EVICTION,), "lalb-o3-overlap": (PUBLISHED_EVICTION, OUR_EVICTION)}
+"""Those that a claim is about, with the evictions of which the better counts: what was published has its own,
+what is of our making the best that there is."""
 SYSTEMS: tuple[tuple[str, str], ...] = (
     ("lb", ""), ("lb-overlap", ""), ("lalb", ""), ("lalb-overlap", ""), ("lalb-o3", ""),
     ("lalb-o3-overlap", ""), ("mqfq-sticky", ""), ("start-estimate", ""), (OURS, ""),
-    ("lalb-o3-overlap", OUR_EVICTION), (OURS, PUBLISHED_EVICTION), (FLOOR, ""),
+    ("lalb-o3-overlap", OUR_EVICTION), ("mqfq-sticky", OUR_EVICTION), ("start-estimate", OUR_EVICTION),
+    (OURS, PUBLISHED_EVICTION), (FLOOR, ""),
 )  # fmt: skip
-"""(policy, eviction if not its own): the last two show what the eviction policy has to do with it."""
+"""(policy, eviction if not its own): those with another show what the eviction policy has to do with it."""
 POINTS = ((15, 325.0), (35, 325.0), (35, 450.0), (70, 325.0))
 TARGETS = {
     (35, 325.0): {"mean_s": 1.15, "p99_s": 1.3},
@@ -58,9 +60,12 @@ def run(
     for point in points:
         here = [row for row in rows if (row["working_set"], row["rate_per_min"]) == point]
         for field, target in TARGETS.get(point, {}).items():
-            for rival in RIVALS:
-                times = _times(here, rival, field)
-                words = f"working set {point[0]} at {point[1]:g} a minute: {rival}'s {_WORDS[field]} / ours"
+            for rival, evictions in RIVALS.items():
+                times = min(_times(here, rival, eviction, field) for eviction in evictions)
+                how = " with the better of its evictions" if len(evictions) > 1 else ""
+                words = (
+                    f"working set {point[0]} at {point[1]:g} a minute: {rival}'s {_WORDS[field]}{how} / ours"
+                )
                 claims.append(claim(words, times, "at least", target))
     missing = [] if ratio else ["ours with batches: no batch costs were measured in this run"]
     return rows, claims, missing
@@ -69,13 +74,12 @@ def run(
 _WORDS = {"mean_s": "mean", "p99_s": "p99"}
 
 
-def _times(rows: Sequence[Row], rival: str, field: str) -> float:
-    theirs, ours = (_by_seed(rows, name, field) for name in (rival, OURS))
+def _times(rows: Sequence[Row], rival: str, eviction: str, field: str) -> float:
+    theirs, ours = _by_seed(rows, rival, eviction, field), _by_seed(rows, OURS, OUR_EVICTION, field)
     return paired_ratio([theirs[seed] for seed in ours], list(ours.values())).ratio
 
 
-def _by_seed(rows: Sequence[Row], policy: str, field: str) -> dict[int, float]:
-    eviction = OUR_EVICTION if policy == OURS else PUBLISHED_EVICTION
+def _by_seed(rows: Sequence[Row], policy: str, eviction: str, field: str) -> dict[int, float]:
     wanted = (policy, eviction, 0.0)
     return {
         row["seed"]: row[field]

@@ -58,6 +58,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     def evicts(self) -> str:
         return self.eviction or (OUR_EVICTION if self.system == OURS else PUBLISHED_EVICTION)
 
+    @property
+    def overlaps(self) -> bool:
+        return self.system.endswith("-overlap") or self.system in _OVERLAPS
+
 
 def measure(cell: Cell) -> dict[str, Any]:
     """Simulates it. Raises InvalidTrace when the recorded calls are not there."""
@@ -66,7 +70,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     row: dict[str, Any] = msgspec.to_builtins(cell) | {
         "system": cell.system.removesuffix("-overlap"),
         "policy": cell.system,
-        "overlap": cell.system.endswith("-overlap") or cell.system in _OVERLAPS,
+        "overlap": cell.overlaps,
         "eviction": cell.evicts,
         "duration_s": trace.span_s,
         "offered_load": load,

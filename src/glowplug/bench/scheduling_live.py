@@ -19,6 +19,7 @@ from glowplug.bench.endurance_load import Caller, Outcome, count, errors_by_kind
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.live_calls import caller_of, play
 from glowplug.bench.live_models import FUNCTIONS, Served, lacking, write_apps
+from glowplug.bench.recorded_hour import hour_path, no_hour
 from glowplug.bench.result import Claim, claim
 from glowplug.bench.scheduling_twin import simulate, take_journal
 from glowplug.bench.systems.sampler import Sampler
@@ -51,7 +52,7 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     budget_bytes: int = 4 * 10**9
     timeout_s: float = 120.0
     sample_every_s: float = 0.25
-    trace: str = "../shared/traces/azure2019_1h_1000fn"
+    trace: str = msgspec.field(default_factory=hour_path)
     seed: int = 1
 
     @property
@@ -76,7 +77,7 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def workload(self) -> str:
         shape = f"rate_per_min={self.rate_per_min},minutes={self.minutes:g}"
-        if Path(self.trace).is_dir():
+        if Path(self.trace).exists():
             return f"azure2019:{self.trace},top={FUNCTIONS},{shape}"
         return f"zipf:functions={FUNCTIONS},s=0.5,{shape}"
 
@@ -84,8 +85,9 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
 def missing(options: LiveOptions) -> list[str]:
     """In words what could not be as it is meant to be on this machine."""
     found = [f"real models (seeded ones stand in): {package} is not installed" for package in lacking()]
-    if not Path(options.trace).is_dir():
-        found.append(f"the Azure trace (a Zipf mix stands in): there is none at {options.trace}")
+    absent = no_hour(options.trace, "traces")
+    if absent is not None:
+        found.append(f"the Azure trace (a Zipf mix stands in): {absent}")
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from glowplug.bench.known_names import check_names
+from glowplug.bench.recorded_hour import hour_path
 
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
@@ -28,7 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     parts: tuple[str, ...] = PARTS
-    traces: str = "../shared/traces/azure2019_1h_1000fn"
+    traces: str = msgspec.field(default_factory=hour_path)
     devices: int = 12
     device_bytes: int = 8 * 10**9
     nodes: int = 3

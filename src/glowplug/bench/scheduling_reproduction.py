@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 
 from glowplug.bench.kept_runs import Row
+from glowplug.bench.recorded_hour import no_hour
 from glowplug.bench.result import Claim
 from glowplug.bench.scheduling_cells import Cell, Measure
 from glowplug.bench.scheduling_options import Options
@@ -31,9 +31,10 @@ def run(options: Options, measure: Measure) -> tuple[list[Row], list[Claim], lis
     scheduler is than one that is overloaded says how long the overload lasted."""
     missing = []
     popularities: Sequence[str] = POPULARITIES if not options.quick else ("azure", "0.9")
-    if not Path(options.traces).exists():
+    absent = no_hour(options.traces, "traces")
+    if absent is not None:
         popularities = [name for name in popularities if name != "azure"]
-        missing.append(f"reproduction with the trace's own counts: there is no {options.traces}")
+        missing.append(f"reproduction with the trace's own counts: {absent}")
     cells = [
         Cell(
             system=system, popularity=popularity, working_set=size, rate_per_min=RATE_PER_MIN,

@@ -23,6 +23,13 @@ def bench(
 ) -> None:
     """Run an experiment: all its baselines in one run, a table, and JSON and a picture where asked.
 
+    The exit status is 0 when it ran, whatever its claims say: the table and the JSON have them.
+
+    `calibration`, `preloading` and `scheduling` play a recorded hour, azure2019_1h_1000fn: 1,000 functions of
+    the Azure Functions trace of 2019 (GitHub: Azure/AzurePublicDataset). It is looked for in `traces`, or in
+    the folder that GLOWPLUG_TRACES names; what needs it is left out without it, or refused where it was asked
+    for.
+
     For example:
 
         glowplug bench

@@ -161,6 +161,8 @@ def describe(function: str, *, url: Url = None, json: Json = False) -> None:
 def scale(function: str, replicas: Whole, *, url: Url = None) -> None:
     """Keep REPLICAS workers of a function parked; 0 sends it to rest now.
 
+    That goes before its min_workers, until the server is started again or the function is undeployed.
+
     For example:
 
         glowplug scale embedder 2

@@ -14,6 +14,7 @@ import structlog
 import uvloop
 from cyclopts import Parameter, validators
 
+from glowplug.cli.budget import beyond_the_machine, parse_budget
 from glowplug.cli.numbers import Natural, Whole
 from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.client.connection import is_token
@@ -21,7 +22,6 @@ from glowplug.compose import System, default_state_dir
 from glowplug.core.devices import Host, parse_devices
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
-from glowplug.core.specs import LEAST_MEMORY_BYTES
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes
 from glowplug.loader.devices.cuda import card_bytes, cards
 from glowplug.policy.registry import policy_class
@@ -76,7 +76,8 @@ def serve(
     Parameters
     ----------
     files
-        Python files that declare a glowplug.App. Functions deployed earlier are there again by themselves.
+        Python files that declare a glowplug.App; the server ends where one cannot be deployed. Functions that
+        were deployed are there again by themselves: in production serve without files, and use deploy.
     host
         Address to listen on. Anything but this machine's own needs a token.
     port
@@ -84,7 +85,7 @@ def serve(
     token
         Bearer token that every request must carry.
     memory
-        What Glowplug may hold in all, idle or busy.
+        What Glowplug may hold in all, idle or busy. More than there is takes --give-way.
     give_way
         Hold less while others on this machine, or in its control group, need some of that: what is idle goes,
         what is worth least first, and may come back when they have gone.
@@ -100,10 +101,10 @@ def serve(
     installer
         What installs them; auto is uv where it is found, else pip.
     devices
-        Where functions with device="gpu" compute: auto (every graphics card), none, cuda:NUMBER,
-        cpu:COUNT (cores of their own), or virtual:COUNTxSIZE@RATE/s as in virtual:3x2GB@2GB/s, which take the
-        time that such cards would (options behind commas: latency=TIME, run=TIME, context=SIZE/TIME,
-        shared=yes, ready=no). May be given several times.
+        Where functions with device="gpu" compute: auto (every graphics card), none, cuda:NUMBER, cpu:COUNT or
+        cpu:COUNTxSIZE (cores of their own), or virtual:COUNTxSIZE@RATE/s as in virtual:3x2GB@2GB/s, which
+        take the time that such cards would. Options behind commas: memory=SIZE of a card, latency=TIME,
+        run=TIME, context=SIZE/TIME, shared=yes, ready=no. May be given several times.
     gateways
         Processes that take connections and answer requests for functions, on the same port. One carries what
         two to three cores of short calls can answer; on more than four cores one for every four may be right.
@@ -155,7 +156,8 @@ def serve(
     folder = (state_dir or default_state_dir()).absolute()
     for kind, name in (("scheduling", scheduling), ("eviction", device_eviction)):
         policy_class(kind, name)
-    budget_bytes = _budget_bytes(memory)
+    budget_bytes = parse_budget(memory)
+    beyond = beyond_the_machine(budget_bytes, give_way, files_root)
     options = ServerOptions(
         control=control_settings(
             scheduling, device_eviction, preload, preload_cpu_share, preload_memory_share,
@@ -181,7 +183,7 @@ def serve(
         if json:
             print_json_line({"url": url, "pid": os.getpid(), "agent_pid": system.engine.agent_pid})
         else:
-            _greet(url, system, folder, options)
+            _greet(url, system, folder, options, beyond)
         if files and reload:
             from glowplug.cli.reloading import deploy_and_watch, deployer
 
@@ -192,19 +194,6 @@ def serve(
             await asyncio.to_thread(deploy_files, url, token, list(files), quiet=json)
 
     sys.exit(uvloop.run(run_server(options, on_ready)))
-
-
-def _budget_bytes(memory: str) -> int:
-    """Raises InvalidArguments for less than one worker takes with its environment."""
-    budget_bytes = parse_bytes(memory, "--memory")
-    least_bytes = _POLICIES.environment_estimate_bytes + LEAST_MEMORY_BYTES
-    if budget_bytes < least_bytes:
-        raise InvalidArguments(
-            f"--memory: no worker could start in {memory!r}; give at least {show_bytes(least_bytes)}, most "
-            "of which is reserved for the libraries of the first environment",
-            "memory",
-        )
-    return budget_bytes
 
 
 def control_settings(
@@ -253,11 +242,13 @@ def this_host(budget_bytes: int) -> Host:
     return Host(tuple(sorted(os.sched_getaffinity(0))), free, budget_bytes)
 
 
-def _greet(url: str, system: System, folder: Path, options: ServerOptions) -> None:
+def _greet(url: str, system: System, folder: Path, options: ServerOptions, beyond: str) -> None:
     console.print(f"[bold green]Glowplug[/] answers at [bold]{url}[/]")
     console.print(
         f"  memory budget {show_bytes(options.node.budget_bytes)}, state in {folder}", highlight=False
     )
+    if beyond:
+        console.print(f"  that is {beyond}", style="yellow", highlight=False)
     for device in system.engine.devices:
         console.print(f"  device {device.device}: {show_bytes(device.capacity_bytes)}", highlight=False)
     for name, state in system.engine.isolation.items():

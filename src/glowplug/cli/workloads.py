@@ -27,6 +27,7 @@ def workload(name: str = "list", *, seed: Seed = 0, json: Json = False, plot: Pa
         glowplug workload bursty:functions=100,minutes=60 --seed 7 --plot bursty.png
         glowplug workload azure2019:traces/azure2019_1h_1000fn,top=35,rate_per_min=325,minutes=6
         glowplug workload mix:traces/azure2019_1h_1000fn --json
+        glowplug workload access_log:glowplug.jsonl    # what serve --access-log wrote
         glowplug workload events:calls.csv    # with columns time_s,function and perhaps duration_s
 
     Parameters

@@ -38,7 +38,15 @@ from glowplug.gateway.platform import (
     SecretName,
     UndeployRequest,
 )
-from glowplug.gateway.queries import bounded, check_secret, count, function_of, log_query, read_body
+from glowplug.gateway.queries import (
+    bounded,
+    check_secret,
+    count,
+    function_of,
+    log_query,
+    read_body,
+    request_of,
+)
 from glowplug.gateway.seeing import seeing_routes
 
 
@@ -60,7 +68,7 @@ def admin_app(gateway: Gateway, platform: Platform, more: Sequence[Route] = ()) 
             Route("/system/uploads", a.upload, methods=["PUT"]),
             Route("/system/logs", a.logs, methods=["GET"]),
             Route("/system/traces", a.traces, methods=["GET"]),
-            Route("/system/traces/{request:int}", a.trace, methods=["GET"]),
+            Route("/system/traces/{request}", a.trace, methods=["GET"]),
             Route("/system/environments", a.packages, methods=["GET"]),
             Route("/system/environments/prune", a.prune_packages, methods=["POST"]),
             Route("/system/secrets", a.secrets, methods=["GET"]),
@@ -168,7 +176,7 @@ class _Admin:
         return _json(self._gateway.traces.recent(function, 100 if limit is None else limit))
 
     async def trace(self, request: Request) -> Response:
-        number = request.path_params["request"]
+        number = request_of(request)
         found = self._gateway.traces.find(number)
         if found is None:
             kept = self._gateway.settings.traces_kept

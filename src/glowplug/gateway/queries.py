@@ -18,9 +18,17 @@ from glowplug.core.errors import (
     DeadlinePassed,
     InvalidArguments,
     InvalidDeclaration,
+    UnknownRequest,
     UserError,
 )
-from glowplug.core.ids import FunctionId, check_name, check_variable, function_id, parse_function_id
+from glowplug.core.ids import (
+    FunctionId,
+    RequestId,
+    check_name,
+    check_variable,
+    function_id,
+    parse_function_id,
+)
 from glowplug.core.status import LOG_STREAMS, LogQuery
 from glowplug.core.units import parse_seconds, show_bytes
 from glowplug.gateway.platform import Secret, SecretName
@@ -32,6 +40,7 @@ STALL_S = 60.0
 """An upload may take its time, but not stand still for so long."""
 _MAX_SECRET_CHARS = 16_384
 _MAX_GREP_CHARS = 1000
+_MOST_DIGITS = 18
 T = TypeVar("T")
 
 
@@ -104,6 +113,14 @@ def count(text: str | None, field: str) -> int | None:
     if not text.isdecimal() or len(text) > 9:
         raise InvalidArguments(f"{field}: {text[:40]!r} is not a count", field)
     return int(text)
+
+
+def request_of(request: Request) -> RequestId:
+    """The request that a path names. Raises UnknownRequest for what is no number of one."""
+    text = request.path_params["request"]
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise UnknownRequest(f"no request {text[:40]!r}: its number is expected")
+    return RequestId(int(text))
 
 
 def log_query(query: Mapping[str, str], now_s: float) -> LogQuery:

@@ -12,14 +12,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from glowplug.core.errors import UnknownRequest
-from glowplug.core.ids import RequestId
 from glowplug.core.status import FunctionStatus, Load
 from glowplug.gateway.exposition import CONTENT_TYPE, bounded, exposition
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.metrics import LABELLED_FUNCTIONS
 from glowplug.gateway.openapi import document
 from glowplug.gateway.platform import DeviceFault, Platform
-from glowplug.gateway.queries import function_of, read_body
+from glowplug.gateway.queries import function_of, read_body, request_of
 
 _PAGE = Path(__file__).with_name("docs.html")
 _PAGE_MAY = (
@@ -35,7 +34,7 @@ def seeing_routes(gateway: Gateway, platform: Platform) -> list[Route]:
         Route("/system/load", a.load, methods=["GET"]),
         Route("/system/devices", a.devices, methods=["GET"]),
         Route("/system/devices", a.disturb, methods=["POST"]),
-        Route("/system/explain/{request:int}", a.explain, methods=["GET"]),
+        Route("/system/explain/{request}", a.explain, methods=["GET"]),
         Route("/metrics", a.metrics, methods=["GET"]),
         Route("/openapi.json", a.openapi, methods=["GET"]),
         Route("/docs", a.docs, methods=["GET"]),
@@ -66,7 +65,7 @@ class _Seeing:
         return Response(status_code=202)
 
     async def explain(self, request: Request) -> Response:
-        number = RequestId(request.path_params["request"])
+        number = request_of(request)
         try:
             found = await self._platform.explain(number)
         except UnknownRequest:

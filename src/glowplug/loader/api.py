@@ -60,7 +60,7 @@ def load(
     in_flight_bytes: int = IN_FLIGHT_BYTES,
     arena: Arena = NO_ARENA,
     only: Sequence[str] | None = None,
-    verify: bool = False,
+    verify: bool | None = None,
     **options: Any,
 ) -> Any:
     """The object in a pack, or `build()` with the weights of a safetensors or torch file.
@@ -70,7 +70,8 @@ def load(
     weight that is missing waits for it. Loads share the line by their class, those of one class by `weight`;
     this one has at most `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was
     touched before. Do not fork meanwhile; `start_load` tells when it is over. What is streamed is checked
-    for damage as it arrives, what is mapped only with `verify`, and then all of it is read.
+    for damage as it arrives, unless `verify` is False; what is mapped only where it is True, and then all of
+    it is read.
 
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).
@@ -107,7 +108,7 @@ def start_load(
     watched: bool = False,
     only: Sequence[str] | None = None,
     primed: bool = False,
-    verify: bool = False,
+    verify: bool | None = None,
     **options: Any,
 ) -> Loading:
     """As `load`, for who wants to hear of it: `model`, `wait`, `promote`, `stop`, and `finish` for the

@@ -80,7 +80,7 @@ class Loading:
         arena: Arena,
         only: Sequence[str] | None,
         primed: bool,
-        verify: bool,
+        verify: bool | None,
     ) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
         try:
@@ -99,8 +99,8 @@ class Loading:
                 raise ValueError(f"{self._source.name}: {why}: give the function that builds it, as build=")
             is_mapped = self.strategy.fetch == "mapped"
             self._faults = is_mapped and device.name == "cpu"
-            if is_mapped and not verify:
-                # What lies on the node's own disk was checked when it came there.
+            if verify is False or (is_mapped and verify is None):
+                # What is mapped lies on the node's own disk, and was checked when it came there.
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
             to = destination(self._source, contents, self.strategy, device, arena, self._parallel)
@@ -234,14 +234,14 @@ def begin(
     watched: bool = False,
     only: Sequence[str] | None = None,
     primed: bool = False,
-    verify: bool = False,
+    verify: bool | None = None,
 ) -> Loading:
     """Starts a load and returns when its object is built. Of what its class has of the line it gets a share
     by `weight`. No more than `in_flight_bytes` are under way at once, or one read and its copy. `watched`
     records when each unit was first used, at a small cost to each use. `only` names the modules that a
     skeleton may take classes from, beside torch.nn's; None allows any. `primed` reads the calls for
     `Loading.prime` as well, before anything else.
-    `verify` checks also what is mapped.
+    `verify` checks all, also what is mapped, or nothing; None is what is not mapped.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
     the source and `build` raise, and ValueError for a strategy that needs what is not given, and for `primed`

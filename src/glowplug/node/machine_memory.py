@@ -26,11 +26,7 @@ class MachineMemory(msgspec.Struct, frozen=True):
 
 def read_memory(root: Path = Path("/")) -> MachineMemory:
     """As the files below `root` tell. Raises OSError or ValueError when /proc/meminfo does not."""
-    fields = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
-    try:
-        total, available = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    except KeyError as error:
-        raise ValueError(f"/proc/meminfo has no {error.args[0]}") from error
+    total, available = _in_meminfo(root)
     least = MachineMemory(total, available, _stalled(root / "proc/pressure/memory"))
     for folder in _groups(root):
         with contextlib.suppress(OSError, ValueError):  # a group that is gone, or has no limit
@@ -40,6 +36,26 @@ def read_memory(root: Path = Path("/")) -> MachineMemory:
                 stalled = least.stalled if stalled is None else stalled
                 least = MachineMemory(bound_bytes, max(0, free_bytes), stalled, limited=True)
     return least
+
+
+def most_bytes(root: Path = Path("/")) -> int:
+    """All that there is: the machine's, or the least that a control group above this process may have. Raises
+    as read_memory."""
+    most, _ = _in_meminfo(root)
+    for folder in _groups(root):
+        with contextlib.suppress(OSError, ValueError):
+            most = min(most, _limit(folder))
+    return most
+
+
+def _in_meminfo(root: Path) -> tuple[int, int]:
+    """(the machine's bytes, what of them could be had)."""
+    fields = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
+    try:
+        total, available = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    except KeyError as error:
+        raise ValueError(f"/proc/meminfo has no {error.args[0]}") from error
+    return total, available
 
 
 def _groups(root: Path) -> Iterator[Path]:
@@ -63,14 +79,23 @@ def _groups(root: Path) -> Iterator[Path]:
 
 def _left_in(folder: Path) -> tuple[int, int]:
     """The group's limit, and what is left below it. Raises ValueError where it has none."""
-    unified = (folder / "memory.current").exists()
-    names = ("memory.max", "memory.high") if unified else ("memory.limit_in_bytes",)
-    used, prefix = ("memory.current", "") if unified else ("memory.usage_in_bytes", "total_")
-    texts = [(folder / name).read_text().strip() for name in names]
-    bound_bytes = min(int(text) for text in texts if text != "max")
+    bound_bytes = _limit(folder)
+    used, prefix = ("memory.current", "") if _is_unified(folder) else ("memory.usage_in_bytes", "total_")
     stat = dict(line.split(" ", 1) for line in (folder / "memory.stat").read_text().splitlines())
     cached_bytes = sum(int(stat[f"{prefix}{name}"]) for name in _FILES if f"{prefix}{name}" in stat)
     return bound_bytes, bound_bytes - (int((folder / used).read_text()) - cached_bytes)
+
+
+def _limit(folder: Path) -> int:
+    """Raises ValueError where it has none."""
+    names = ("memory.max", "memory.high") if _is_unified(folder) else ("memory.limit_in_bytes",)
+    texts = [(folder / name).read_text().strip() for name in names]
+    return min(int(text) for text in texts if text != "max")
+
+
+def _is_unified(folder: Path) -> bool:
+    """Whether the group is of version 2."""
+    return (folder / "memory.current").exists()
 
 
 def _stalled(path: Path) -> bool | None:

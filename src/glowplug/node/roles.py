@@ -18,6 +18,7 @@ from glowplug.bundle.instantiate import Phases, Place, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.core.errors import GlowplugError, in_words, sayable
 from glowplug.node import procfs, wire
+from glowplug.node.hints import hint
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
 from glowplug.node.on_device import open_device, wait_in_context
 from glowplug.node.parallel import rest_threads, restore_threads
@@ -56,10 +57,11 @@ def run(
 
 
 def failure(error: BaseException) -> Failed:
-    """How an error of a user's code, or of ours about it, travels: its code and what it says."""
+    """How an error of a user's code, or of ours about it, travels: its code, what it says, and a hint."""
     if isinstance(error, GlowplugError):
         return Failed(error.code, sayable(error.message[:2000]))
-    return Failed("function_failed", sayable(in_words(error)[:2000]))
+    why = hint(error)
+    return Failed("function_failed", sayable(in_words(error)[:2000]) + (f"\n({why})" if why else ""))
 
 
 def load(message: Fork, phases: Phases, weights: Sequence[int] = (), place: Place | None = None) -> Served:

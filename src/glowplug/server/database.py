@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -16,14 +17,20 @@ from glowplug.core.errors import UNREADABLE
 from glowplug.core.ids import FunctionId, VersionId
 from glowplug.core.specs import BundleFacts, FunctionSpec
 
-_SCHEMA = """
+_FORMAT = 1
+"""Of the records, as `PRAGMA user_version` has it."""
+_SCHEMA = f"""
+BEGIN;
 CREATE TABLE IF NOT EXISTS versions (
     number INTEGER PRIMARY KEY AUTOINCREMENT, function TEXT NOT NULL, version TEXT NOT NULL UNIQUE,
     spec BLOB NOT NULL, facts BLOB, error TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS versions_by_function ON versions (function);
 CREATE TABLE IF NOT EXISTS secrets (
     namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (namespace, name));
+PRAGMA user_version={_FORMAT};
+COMMIT;
 """
+_CHECK_BYTES = 4
 
 
 class StoredVersion(msgspec.Struct, frozen=True):
@@ -43,12 +50,22 @@ class Database:
             path.chmod(0o600)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
+        self._check_format()
         self._connection.executescript(_SCHEMA)
+
+    def _check_format(self) -> None:
+        (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and found != _FORMAT:
+            self._connection.close()
+            raise sqlite3.DatabaseError(
+                "another version of Glowplug wrote it: deploy again, with another --state-dir"
+            )
 
     def save_version(self, spec: FunctionSpec, kept: Collection[VersionId] | None = None) -> None:
         """Stores a version as its function's newest, which is the one that a restart makes active. With
         `kept` all others of its function but these are forgotten: both, or neither."""
-        data = msgspec.json.encode(spec)
+        data = _sealed(msgspec.json.encode(spec), spec.version)
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             row = self._connection.execute(
@@ -67,9 +84,8 @@ class Database:
                 )
 
     def save_facts(self, version: VersionId, facts: BundleFacts) -> None:
-        self._write(
-            "UPDATE versions SET facts=?, error='' WHERE version=?", msgspec.json.encode(facts), version
-        )
+        data = _sealed(msgspec.json.encode(facts), version)
+        self._write("UPDATE versions SET facts=?, error='' WHERE version=?", data, version)
 
     def save_error(self, version: VersionId, error: str) -> None:
         self._write("UPDATE versions SET error=? WHERE version=?", error, version)
@@ -86,7 +102,8 @@ class Database:
         return [_stored(*row) for row in rows]
 
     def set_secret(self, namespace: str, name: str, value: str) -> None:
-        self._write("INSERT OR REPLACE INTO secrets VALUES (?, ?, ?)", namespace, name, value.encode())
+        data = _sealed(value.encode(), namespace, name)
+        self._write("INSERT OR REPLACE INTO secrets VALUES (?, ?, ?)", namespace, name, data)
 
     def remove_secret(self, namespace: str, name: str) -> bool:
         """Whether it was there."""
@@ -95,7 +112,7 @@ class Database:
     def secrets(self, namespace: str) -> dict[str, str]:
         with self._lock:
             rows = self._connection.execute("SELECT name, value FROM secrets WHERE namespace=?", (namespace,))
-            return {name: _text(value) for name, value in rows.fetchall()}
+            return {name: _secret(value, namespace, name) for name, value in rows.fetchall()}
 
     def close(self) -> None:
         with self._lock:
@@ -110,16 +127,34 @@ class Database:
 def _stored(version: VersionId, spec: bytes, facts: bytes | None, error: str) -> StoredVersion:
     try:
         return StoredVersion(
-            msgspec.json.decode(spec, type=FunctionSpec),
-            msgspec.json.decode(facts, type=BundleFacts) if facts else None,
+            msgspec.json.decode(_opened(spec, version), type=FunctionSpec),
+            None if facts is None else msgspec.json.decode(_opened(facts, version), type=BundleFacts),
             error,
         )
-    except (TypeError, *UNREADABLE) as damage:
+    except (TypeError, ValueError, *UNREADABLE) as damage:
         raise sqlite3.DatabaseError(f"the record of version {version} is damaged: {damage}") from None
 
 
-def _text(value: bytes) -> str:
+def _secret(value: bytes, namespace: str, name: str) -> str:
     try:
-        return value.decode()
-    except (AttributeError, UnicodeDecodeError) as damage:
+        return _opened(value, namespace, name).decode()
+    except (TypeError, ValueError) as damage:
         raise sqlite3.DatabaseError(f"a secret is damaged: {damage}") from None
+
+
+def _sealed(data: bytes, *keys: str) -> bytes:
+    """`data` behind a checksum of it and of what it is found by: SQLite has none of its own."""
+    return _checksum(data, keys) + data
+
+
+def _opened(sealed: bytes, *keys: str) -> bytes:
+    """Raises ValueError, TypeError where these are not the bytes that were stored."""
+    data = sealed[_CHECK_BYTES:]
+    if sealed[:_CHECK_BYTES] != _checksum(data, keys):
+        raise ValueError("it is not what was stored")
+    return data
+
+
+def _checksum(data: bytes, keys: Collection[str]) -> bytes:
+    found = zlib.crc32("\0".join(keys).encode("utf-8", "surrogatepass"))
+    return zlib.crc32(data, found).to_bytes(_CHECK_BYTES, "big")

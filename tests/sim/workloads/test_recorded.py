@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from glowplug.core.errors import InvalidTrace
+from glowplug.gateway.access_log import Entry, Lines
+from glowplug.gateway.flight import FunctionInfo
 from glowplug.sim.workloads.registry import make_trace
 from tests.sim.workloads.traces import HOUR, at
 
@@ -73,6 +75,58 @@ def test_files_of_a_folder_share_one_clock(tmp_path: Path) -> None:
     assert at(made, 0) == pytest.approx([2.4999995, 3.9999995])
     assert made.columns["context_tokens"].tolist() == [374, 4808, 1]
     assert made.columns["generated_tokens"].tolist() == [44, 10, 2]
+
+
+def served(time: str, function: str, total_ms: float, phases: str = "{}") -> str:
+    return (
+        f'{{"time":"2026-11-28T{time}Z","request":1,"client":"127.0.0.1:5","method":"POST","path":"/function/x",'
+        f'"function":"{function}","endpoint":"","status":200,"origin":"","total_ms":{total_ms},'
+        f'"phases_ms":{phases},"received_bytes":1,"sent_bytes":1}}'
+    )
+
+
+def test_an_access_log_is_a_trace_of_when_its_requests_came(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.jsonl",
+        served("00:00:02.000", "slow", 2000, '{"queue":1,"compute":1500.0,"reply":1}'),
+        served("00:00:03.000", "", 1),
+        '{"time":"2026-11-28T00:00:03.000Z","lost_lines":7}',
+        served("00:00:01.000", "quick.ns", 0, '{"first_compute":250.0}'),
+        served("00:00:04.000", "slow", 0),
+    )
+    with path.open("a") as file:
+        file.write('{"time":"2026-11-28T00:0')
+    made = make_trace(f"access_log:{path}")
+    assert made.names == ("slow", "quick.ns")
+    assert list(made.events()) == [(0, 0), (1, 1), (4, 0)]
+    assert made.columns["duration_s"].tolist() == [1.5, 0.25, 0]
+    assert made.span_s == 6
+
+
+def test_lines_that_an_access_log_writes_can_be_read(tmp_path: Path) -> None:
+    lines = Lines(lambda function: FunctionInfo(("",)))
+    entry = Entry(1e9, ("::1", 5), b"POST", b"/function/f", 200, 3, "staged", {"compute": 0.5}, 1, 2, 0.75)
+    path = write(tmp_path / "a.jsonl", lines.line(entry).decode(), lines.lost(2).decode())
+    made = make_trace(f"access_log:{path}")
+    assert (made.names, made.columns["duration_s"].tolist()) == (("f.default",), [0.5])
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["time_s,function", "1,a"], "line 1: no line of an access log"),
+        (
+            [served("00:00:02.000", "a", 1), served("25:00:00.000", "a", 1)],
+            "line 2: no line of an access log",
+        ),
+        ([served("00:00:02.000", "a", -1)], "line 1: no line of an access log.*total_ms"),
+        ([served("00:00:02.000", "", 1)], "has no calls"),
+        ([], "line 1: no line"),
+    ],
+)
+def test_broken_access_logs_are_named_with_their_line(tmp_path: Path, lines: list[str], said: str) -> None:
+    with pytest.raises(InvalidTrace, match=said):
+        make_trace(f"access_log:{write(tmp_path / 'a.jsonl', *lines)}")
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ class Measurement(msgspec.Struct, frozen=True):
     """One request to a function that was not running, and what its endpoint costs when it runs.
 
     `latency_s` is the client's: from before the request is sent until its answer is whole. `warm_s` is the
-    median of the same request to the same process afterwards. `held` is what was held for it before the
-    request came, and `private_bytes`, where known, what its waiting worker alone has mapped.
+    median of the same request to the same process afterwards, when nothing climbs beside it. `held` is what
+    was held for it before the request came, and `private_bytes`, where known, what its waiting worker alone
+    has mapped.
     """
 
     answer: Any

@@ -72,10 +72,14 @@ class LiveSystem:
         if self._last not in (None, model):
             self._server.stand_at(self._last.function, "imported")
         self._last = model
+        if step == "parked" and "staged" not in self._server.holds(model.function):
+            self._server.stand_at(model.function, "staged", cache)
         self._server.stand_at(model.function, step, cache)
         held = self._held(model, step)
         private_bytes = self._private_bytes(model) if step == "parked" else None
         answer, latency_s, phases = self._caller.ask(path, content_type, body)
+        # After a cold answer the zygote is staged in the background, beside what is asked next.
+        self._server.wait_staged(model.function)
         warm_s = statistics.median(
             self._caller.ask(path, content_type, body)[1] for _ in range(self._warm_repeats)
         )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from glowplug.core.errors import InvalidTrace
 from glowplug.sim.workloads.csv_rows import broken, rows
+from glowplug.sim.workloads.one_by_one import one_by_one
 from glowplug.sim.workloads.recorded import Recorded
-from glowplug.sim.workloads.trace import Trace, trace_of
+from glowplug.sim.workloads.trace import Trace
 
 
 class EventsCsv(Recorded, frozen=True, kw_only=True):
@@ -32,14 +32,8 @@ class EventsCsv(Recorded, frozen=True, kw_only=True):
             functions.append(numbers.setdefault(function, len(numbers)))
             for each in duration:
                 durations_s.append(_seconds(path, line, "duration_s", each, least=0.0))
-        if not times_s:
-            raise InvalidTrace(f"{path} has no calls")
-        times = np.array(times_s)
-        times -= times.min()
-        last_s = float(times.max())
-        span_s = last_s * len(times) / (len(times) - 1) if last_s > 0 else 1.0
         known = {"duration_s": np.array(durations_s)} if "duration_s" in columns else {}
-        return trace_of(times, np.array(functions), list(numbers), span_s, columns=known)
+        return one_by_one(path, times_s, functions, list(numbers), known)
 
 
 def _seconds(path: Path, line: int, column: str, text: str, least: float) -> float:

@@ -4,7 +4,7 @@
 without a name. A path with a comma in it cannot be given.
 
     zipf:functions=35,s=0.9,rate_per_min=325,minutes=6
-    azure2019:../shared/traces/azure2019_1h_1000fn,top=35,rate_per_min=325,minutes=6
+    azure2019:traces/azure2019_1h_1000fn,top=35,rate_per_min=325,minutes=6
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from glowplug.sim.workloads import Workload
 from glowplug.sim.workloads.trace import Trace
 
 KINDS = {
+    "access_log": "glowplug.sim.workloads.access_log:AccessLog",
     "azure2019": "glowplug.sim.workloads.azure2019:Azure2019",
     "azure_llm": "glowplug.sim.workloads.azure_llm:AzureLlm",
     "bursty": "glowplug.sim.workloads.bursty:Bursty",
