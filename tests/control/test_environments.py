@@ -111,6 +111,21 @@ def test_it_ends_when_nobody_needs_it_any_more(world: World) -> None:
     assert list(world.state.context.store.environments) == ["default/e"]
 
 
+def test_of_one_that_nobody_needs_any_more_nothing_is_kept(world: World) -> None:
+    world.deploy(own("f"), spec("h"), built=False)
+    world.answer(world.ask("f"))
+    known = [getattr(world.state.context.policies, name) for name in ("arrivals", "costs")]
+    places = [known[0].counts, known[1].seconds, known[1].held]
+    assert all("default/e-f" in place and "default/e" in place for place in places)
+    world.post(Undeployed(FunctionId("f.default")))
+    world.post(Undeployed(FunctionId("h.default")))
+    world.engine.answer_all()
+    world.gateway.report()
+    world.engine.answer_all()
+    assert not any("default/e-f" in place for place in places)
+    assert all("default/e" in place for place in places), "that of the server's packages stays"
+
+
 def test_an_undeploy_ends_an_installation(world: World) -> None:
     world.deploy(own("f"), built=False)
     install(world, "f")

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from glowplug.control.status import node_statuses
-from glowplug.core.commands import Climb, Reject
+from glowplug.core.commands import Build, Climb, Reject
 from glowplug.core.events import (
+    ClimbRequested,
     ContextWaits,
     Deployed,
+    DescendRequested,
     DeviceJoined,
     DeviceLost,
     NodeJoined,
@@ -17,6 +19,7 @@ from glowplug.core.events import (
     Undeployed,
 )
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
+from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec, NodeSpec
 from glowplug.policy.registry import POLICIES
@@ -308,3 +311,165 @@ def test_two_that_are_to_be_there_and_do_not_fit_together_do_not_evict_each_othe
         for request in list(world.gateway.running):
             world.gateway.finish(request)
     assert [world.outcome(request) for request in requests] == ["done"] * 6
+
+
+@pytest.mark.parametrize("lost", ["device", "node"])
+def test_copies_that_are_to_be_there_are_there_again_when_what_was_lost_is_back(lost: str) -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f", min_workers=1))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+    if lost == "node":
+        world.lose_node()
+        world.post(NodeJoined(NodeSpec(NODE, 10_000, 2, (DeviceSpec(DeviceId("d0"), 1000),))))
+    else:
+        world.lose_device(DeviceId("d0"))
+        world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d0"), 1000)))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+
+
+def test_a_copy_whose_load_had_not_begun_goes_to_another_device_when_its_own_is_lost() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("g", min_workers=1), model("f", min_workers=1))
+    world.engine.answer_all()
+    world.post(Undeployed(FunctionId("g.default")))
+    world.post(ScaleRequested(FunctionId("f.default"), 1))
+    assert devices_of(world, "f") == ["d0"], "and waits for what leaves"
+    world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d1"), 1000)))
+    world.lose_device(DeviceId("d0"))
+    assert devices_of(world, "f") == ["d1"]
+
+
+def test_copies_that_are_to_be_there_come_when_a_pause_is_over() -> None:
+    world = world_of(2000, scheduling="lb")
+    deploy(world, model("bad"))
+    world.ask("bad")
+    while not loads(world):
+        world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.fail(loads(world)[0].id, "device_failed", "the copy failed", permanent=True)
+    deploy(world, model("f", min_workers=1))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == []
+    world.advance(1.0)
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+
+
+def test_copies_that_are_to_be_there_come_when_others_made_room() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f", min_workers=1), model("g", min_workers=1))
+    world.engine.answer_all()
+    assert (devices_of(world, "f"), devices_of(world, "g")) == (["d0"], [])
+    world.post(Undeployed(FunctionId("f.default")))
+    world.engine.answer_all()
+    assert devices_of(world, "g") == ["d0"]
+
+
+def test_what_is_sent_up_by_hand_comes_to_a_device() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f"))
+    world.post(ClimbRequested(FunctionId("f.default"), Step.PARKED))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+    assert len(world.state.context.store.instances) == 1
+    assert world.state.functions[FunctionId("f.default")].goal is None, "it is reached"
+
+
+@pytest.mark.parametrize(("capacities", "words"), [((), "there is none"), ((900,), "needs")])
+def test_what_is_sent_up_by_hand_and_can_lie_on_no_device_is_told(
+    capacities: tuple[int, ...], words: str
+) -> None:
+    world = world_of(*capacities, scheduling="finish-first")
+    deploy(world, model("f"))
+    world.post(ClimbRequested(FunctionId("f.default"), Step.PARKED))
+    world.engine.answer_all()
+    function = world.state.functions[FunctionId("f.default")]
+    assert words in function.error
+    assert function.goal is None
+
+
+def test_a_copy_that_waits_for_its_environment_is_in_nobodys_way() -> None:
+    world = world_of(2000, scheduling="finish-first")
+    deploy(world, model("h"))
+    world.answer(world.ask("h"))
+    world.engine.answer_all()
+    deploy(world, model("f", environment="slow", min_workers=1), model("g"))
+    (slow,) = [c.id for c in world.engine.pending.values() if isinstance(c, Climb) and c.device is None]
+    request = world.ask("g")
+    for load in loads(world):
+        world.engine.succeed(load.id)
+    assert request in world.gateway.running
+    world.engine.succeed(slow)
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+
+
+def test_a_copy_that_waits_for_memory_of_its_node_is_in_nobodys_way() -> None:
+    world = world_of(2000, scheduling="finish-first", budget_bytes=1000)
+    deploy(world, model("h", 500))
+    running = world.ask("h")
+    world.engine.answer_all()
+    world.post(Deployed(model("f", 500, min_workers=1), BundleFacts(parked_bytes=900, peak_bytes=900)))
+    deploy(world, model("g", 500))
+    assert devices_of(world, "f") == []
+    request = world.ask("g")
+    world.engine.answer_all()
+    assert devices_of(world, "g") == ["d0"]
+    world.gateway.finish(running)
+    world.answer(request)
+    for name in "gh":
+        world.post(Undeployed(FunctionId(f"{name}.default")))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_what_is_deployed_again_while_its_last_worker_goes_is_no_devices_before_it_is_built(
+    device: str,
+) -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f"))
+    runs = world.ask("f")
+    world.engine.answer_all()
+    world.post(Undeployed(FunctionId("f.default")))
+    world.deploy(model("f", version="2", device=device), built=False)
+    waits = world.ask("f")
+    deploy(world, model("g"))
+    other = world.ask("g")
+    world.gateway.finish(runs)
+    while others := [c.id for c in world.engine.pending.values() if not isinstance(c, Build)]:
+        world.engine.succeed(others[0])
+    assert other in world.gateway.running, "nobody else waits for that build"
+    world.gateway.finish(other)
+    world.answer(waits)
+    assert world.outcome(waits) == "done"
+
+
+def test_a_function_that_moved_to_the_cpu_is_no_more_loaded_ahead_and_others_are() -> None:
+    world = world_of(1000, 1000, scheduling="finish-first")
+    deploy(world, model("f"), model("g"))
+    for name in "fgfg":
+        world.answer(world.ask(name))
+    deploy(world, model("f", version="2", device="cpu"))
+    world.answer(world.ask("f"))
+    for _ in range(3):
+        world.engine.answer_all()
+        world.advance(2.0)
+        world.answer(world.ask("g"))
+    assert devices_of(world, "g") == ["d0", "d1"]
+
+
+def test_what_was_sent_down_by_hand_is_not_loaded_ahead() -> None:
+    world = world_of(1000, 1000, scheduling="finish-first")
+    deploy(world, model("f"), model("g", max_workers=1))
+    for name in "fgfg":
+        world.answer(world.ask(name))
+    world.post(DescendRequested(FunctionId("f.default"), Step.IMPORTED))
+    for _ in range(3):
+        world.engine.answer_all()
+        world.advance(2.0)
+        world.answer(world.ask("g"))
+    assert devices_of(world, "f") == []
+    world.answer(world.ask("f"))
+    assert devices_of(world, "f") != []

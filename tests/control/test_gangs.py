@@ -104,6 +104,18 @@ def test_a_part_that_dies_takes_its_gang_with_it(started: bool) -> None:
     assert list(held(world, "part")) == ["2.1", "2.2"]
 
 
+def test_a_gang_outlives_the_request_that_began_its_climb() -> None:
+    world = deployed(gang())
+    request = world.ask()
+    world.engine.succeed(next(iter(world.engine.pending)))
+    climbing = list(world.engine.pending.values())
+    world.gateway.cancel(request)
+    world.advance(20.0)
+    assert list(world.engine.pending.values()) == climbing
+    world.engine.answer_all()
+    assert not any(isinstance(c, Descend) for c in world.commands)
+
+
 def test_a_part_that_cannot_climb_is_named() -> None:
     world = deployed(gang())
     request = world.ask()

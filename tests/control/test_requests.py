@@ -162,6 +162,26 @@ def test_a_cancelled_request_that_does_not_end_costs_the_instance(world: World) 
     assert any(isinstance(c, Descend) and c.target.kind == "instance" for c in world.commands)
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_climb_outlives_the_request_that_began_it(world: World, leaves: bool) -> None:
+    """Its worker reads nothing before it is there, and could not let go of a request."""
+    world.deploy(spec())
+    request = world.ask(timeout_s=1000.0 if leaves else 5.0)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    (climb,) = world.engine.pending.values()
+    world.advance(5.0)
+    if leaves:
+        world.gateway.cancel(request)
+    world.advance(15.0)
+    assert list(world.engine.pending.values()) == [climb], "it is neither stopped nor given up"
+    world.engine.succeed(climb.id)
+    (cancel,) = world.engine.pending.values()
+    assert isinstance(cancel, Cancel)
+    assert cancel.request == request
+    world.engine.answer_all()
+    assert world.standing() == Step.PARKED
+
+
 def test_a_worker_that_dies_fails_its_request_and_is_not_retried(world: World) -> None:
     world.deploy(spec())
     request = world.ask()

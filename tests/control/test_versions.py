@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from glowplug.core.commands import Climb, Descend
+from glowplug.core.commands import Build, Climb, Descend
 from glowplug.core.events import NodeJoined, RollbackRequested, ScaleRequested, Undeployed
 from glowplug.core.ids import FunctionId, VersionId
 from glowplug.core.settings import ControlSettings
@@ -246,3 +246,34 @@ def test_an_environment_that_fails_twice_tells_everybody(world: World) -> None:
     for _ in range(2):
         world.engine.fail(next(iter(world.engine.pending)))
     assert [world.outcome(request) for request in requests] == ["unavailable", "unavailable"]
+
+
+@pytest.mark.parametrize("end", ["undeployed", "superseded", "rolled back"])
+def test_a_build_that_nobody_waits_for_any_more_leaves_its_turn_to_the_next(world: World, end: str) -> None:
+    world.deploy(spec(version="0"), spec())
+    world.deploy(spec(version="2"), spec("other"), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    (build,) = world.engine.pending.values()
+    if end == "undeployed":
+        world.post(Undeployed(F))
+    elif end == "superseded":
+        world.deploy(spec(version="3"), built=False)
+    else:
+        world.post(RollbackRequested(F, VersionId("f-v0")))
+    assert isinstance(build, Build)
+    builds = [c.spec.version for c in world.commands if isinstance(c, Build)]
+    assert builds == ["f-v2", "other-v1"]
+    world.engine.cross(build, failed=end == "superseded")
+    world.engine.answer_all()
+    assert VersionId("f-v2") not in world.state.context.store.versions
+    assert [c.spec.version for c in world.commands if isinstance(c, Build)].count(VersionId("f-v2")) == 1
+
+
+def test_what_is_deployed_again_while_its_build_is_being_stopped_is_built_then(world: World) -> None:
+    world.deploy(spec(), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    world.post(Undeployed(F))
+    world.deploy(spec(), built=False)
+    assert kinds(world.commands)[-1] == "descend build"
+    world.engine.answer_all()
+    assert active(world) == "f-v1"

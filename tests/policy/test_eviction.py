@@ -1,16 +1,19 @@
-"""lru, greedy-dual, and what copies change for value-per-byte."""
+"""lru, greedy-dual, whom ladder looks at, and what copies change for value-per-byte."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from glowplug.core.ids import DeviceId
 from glowplug.policy.eviction import EvictionPolicy, Worth
 from glowplug.policy.eviction.greedy_dual import GreedyDual
+from glowplug.policy.eviction.ladder import Ladder
 from glowplug.policy.eviction.lru import LeastRecentlyUsed
 from glowplug.policy.eviction.value_per_byte import ValuePerByte
 from glowplug.policy.registry import policy_class
@@ -182,3 +185,53 @@ def test_when_a_copy_goes_the_other_one_is_offered_anew(name: str) -> None:
     assert list(ground.simulation.state.context.store.fleet.where[function_of("a")]) == [DeviceId("d1")]
     assert (offers[other].score > before) == (name == "value-per-byte")
     assert (offers[other].score == before) == (name != "value-per-byte")
+
+
+def crowd(count: int, pinned: int = 0) -> tuple[Ladder, list[str]]:
+    """`count` holdings of 10 bytes, the later the number the later used; and whose score was asked for."""
+    policy = Ladder()
+    for number in reversed(range(count)):
+        one = used(float(number), held_bytes=10)
+        policy.offer(f"{number}", "n", replace(one, pinned=True) if number < pinned else one)
+    return policy, []
+
+
+def from_crowd(policy: Ladder, asked: list[str], need_bytes: int, keep: Collection[str] = ()) -> list[str]:
+    """The even ones are worth half as much."""
+
+    def current(key: str) -> float:
+        asked.append(key)
+        return float(1 + int(key) % 2)
+
+    return policy.victims("n", need_bytes, keep, inf, current)
+
+
+def test_of_a_great_many_ladder_looks_at_those_that_were_used_the_longest_ago() -> None:
+    policy, asked = crowd(5000)
+    assert set(from_crowd(policy, asked, 30)) <= {f"{n}" for n in range(0, 500, 2)}
+    assert len(asked) < 500
+    assert from_crowd(policy, [], 30) == from_crowd(policy, [], 30), "to ask changes nothing"
+    policy.offer("0", "n", used(9999.0, held_bytes=10))
+    policy.withdraw("2")
+    assert {"0", "2"}.isdisjoint(from_crowd(policy, [], 1000))
+
+
+def test_ladder_looks_at_all_where_they_are_not_too_many() -> None:
+    policy, asked = crowd(200)
+    from_crowd(policy, asked, 10)
+    assert sorted(asked) == sorted(f"{n}" for n in range(200))
+
+
+def test_ladder_looks_at_more_until_they_are_enough() -> None:
+    policy, asked = crowd(2000)
+    found = from_crowd(policy, asked, 9_000, keep=("0",))
+    assert len(found) == 900
+    assert "0" not in found
+    assert len(asked) == len(set(asked)), "each is scored once"
+    assert len(from_crowd(policy, [], 10**9)) == 2000, "all that there are"
+
+
+def test_what_is_pinned_is_not_looked_at_before_the_rest() -> None:
+    policy, asked = crowd(2000, pinned=1000)
+    from_crowd(policy, asked, 10)
+    assert all(int(key) >= 1000 for key in asked)

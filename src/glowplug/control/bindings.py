@@ -147,10 +147,11 @@ def unbind(c: Context, instance: Instance, request: Request) -> tuple[Device, in
 def stop_cancelled(c: Context, instance: Instance) -> None:
     """Tells the engine to stop the cancelled requests that may run by now.
 
-    One that waits in the worker's socket is left alone until it is next: the engine ends a worker that does
-    not let go, and whoever runs in it before must not die for that.
+    One that waits in the worker's socket is left alone until it is next, and until the worker is there: the
+    engine ends a worker that does not let go, and neither whoever runs in it before nor its climb must die
+    for that.
     """
-    if not instance.bound:
+    if not instance.bound or c.holding_of(instance).phase == "climbing":
         return
     version = c.version_of(instance)
     for number in islice(instance.bound, version.at_once):

@@ -27,6 +27,8 @@ def start(c: Context) -> None:
     for memory; only when packages are being installed for it may those behind it go ahead, for that can take
     minutes."""
     store, installing = c.store, 0
+    if len(store.building) >= c.settings.max_builds:
+        return
     for number in sorted(store.build_queue, key=lambda name: -store.versions[name].spec.rank):
         if len(store.building) >= c.settings.max_builds:
             return
@@ -121,7 +123,7 @@ def retry(c: Context, version: Version, code: str, message: str, *, slow: bool =
     """A build that failed for no fault of the function's is tried again, a few times."""
     version.attempts += 1
     c.store.building.pop(version.spec.version, None)
-    if version.attempts >= (_SLOW_ATTEMPTS if slow else _ATTEMPTS) or version.retired:
+    if version.attempts >= (_SLOW_ATTEMPTS if slow else _ATTEMPTS):
         fail(c, version, code, message)
     else:
         version.state = "pending"

@@ -35,7 +35,7 @@ def pursue(c: Context, function: Function, version: Version) -> None:
             if key.startswith("instance/"):
                 number = InstanceId(int(key.rpartition("/")[2]))
                 instances.drain(c, c.store.instances[number], "asked for")
-    elif not version.live and c.now_s >= function.retry_at_s:
+    elif not (version.on_device or version.live) and c.now_s >= function.retry_at_s:
         try:
             growth.grow(c, function, version, prime=True)
         except NoSpace as error:

@@ -174,6 +174,7 @@ def remove(c: Context, holding: Holding) -> None:
     store.ledger.release(holding.key)
     if store.fleet.release(holding.key) is not None:
         c.fleet_check = True
+        places.more_room(c)
     c.policies.eviction.withdraw(holding.key)
     _unlist(c, holding)
     _unlist_environment(c, holding)

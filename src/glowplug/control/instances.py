@@ -126,6 +126,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     instance.used_s = c.now_s
     if instance.gateway is None and len(c.store.gateways) == 1:
         instance.gateway = next(iter(c.store.gateways))
+    bindings.stop_cancelled(c, instance)
     released(c, instance)
 
 

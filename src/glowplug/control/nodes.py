@@ -58,8 +58,7 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
         if holding.target.kind == "build" and version is not None and version.state == "building":
             version.state = "pending"
             store.building.pop(version.spec.version, None)
-            if not version.retired:
-                store.build_queue = {version.spec.version: None, **store.build_queue}
+            store.build_queue = {version.spec.version: None, **store.build_queue}
     for function in (*node.starved, *node.patient):
         c.touch(function)
         if function in store.functions and store.functions[function].starved_at == number:

@@ -162,6 +162,7 @@ def _check_functions(store: Store) -> None:
         assert version.spec.function in store.functions, f"{version.spec.version} has no function"
     for name in (*store.build_queue, *store.building):
         assert name in store.versions, f"{name} is to be built, but unknown"
+        assert not store.versions[name].retired, f"{name} is built, and nobody wants it"
 
 
 def _check_timers(store: Store) -> None:

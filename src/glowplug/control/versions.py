@@ -67,7 +67,7 @@ def _aim(c: Context, function: Function, version: Version) -> None:
         c.store.build_queue.pop(superseded, None)
         other = c.store.versions[superseded]
         _drain(c, other, "superseded")
-        if other.state in ("built", "building"):
+        if other.state == "built":
             _keep(c, function, superseded)
         else:
             retire(c, function, superseded)
@@ -98,9 +98,21 @@ def retire(c: Context, function: Function, number: VersionId) -> None:
     version = c.store.versions[number]
     version.retired = True
     c.store.build_queue.pop(number, None)
+    if version.state == "building":
+        _stop_build(c, version)
     function.retiring[number] = None
     _drain(c, version, "retired")
     c.touch(function.id)
+
+
+def _stop_build(c: Context, version: Version) -> None:
+    """Others wait for its turn. Should it be deployed again it is built again."""
+    version.state = "pending"
+    del c.store.building[version.spec.version]
+    c.build_check = True
+    for key in list(version.keys):
+        if key.startswith("build/"):
+            holdings.descend(c, c.store.holdings[key], Step.LOCAL, "nobody waits for it")
 
 
 def on_undeployed(c: Context, number: FunctionId) -> None:
@@ -113,6 +125,7 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
     lines.recall_all(c, function, retried=False)
     loads.forget(c, function)
     answers.reject_queue(c, function, "unknown_function", f"{number} was undeployed")
+    function.on_device = False
     wanted = [v for v in (function.active, function.next, *function.previous) if v is not None]
     function.active = function.next = None
     function.previous = []
@@ -204,6 +217,8 @@ def _leave_environment(c: Context, version: Version) -> None:
     key = version.spec.environment_key
     if not version.spec.packages or any(v.spec.environment_key == key for v in c.store.versions.values()):
         return
+    c.policies.arrivals.forget(key)
+    c.policies.costs.forget(key)
     for node in list(c.store.environments.get(key, ())):
         holding = c.store.holdings[key_of("environment", node, key)]
         if holding.phase != "descending":
@@ -217,7 +232,6 @@ def tidy(c: Context, function: Function) -> None:
         if not version.keys:
             del function.retiring[number], c.store.versions[number]
             _leave_environment(c, version)
-            c.store.building.pop(number, None)
             c.policies.costs.forget(number)
             continue
         for key in list(version.keys):
@@ -238,5 +252,6 @@ def tidy(c: Context, function: Function) -> None:
         c.store.preloads.forget(function.id)
         c.store.homes.pop(function.id, None)
         c.store.fleet.tally.forget(function.id)
+        c.store.fleet.short.pop(function.id, None)
         c.store.stranded.pop(function.id, None)
         del c.store.functions[function.id]

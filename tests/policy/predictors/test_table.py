@@ -174,3 +174,20 @@ def test_the_choice_leans_to_the_model_that_is_right() -> None:
     assert random["poisson"] > 0.4
     assert random["poisson"] > 4 * clock["poisson"]
     assert clock["periodic"] + clock["histogram"] > 0.9
+
+
+def test_what_changed_is_noted_for_a_batch_alone() -> None:
+    predictors = Predictors()
+    for number in range(100):
+        predictors.observe(f"{number}", float(number))
+        predictors.forget(f"{number}")
+    assert predictors.changed is None
+    predictors.observe("f", 100.0)
+    batch = Batch(predictors)
+    row = batch.row("f")
+    before = batch.chances([row], 100.0, 60.0)[0]
+    predictors.observe("f", 110.0)
+    after = batch.chances([row], 110.0, 60.0)[0]
+    assert before > 0
+    assert after == pytest.approx(predictors.chance("f", 110.0, 60.0))
+    assert after != before

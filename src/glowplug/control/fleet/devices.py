@@ -46,6 +46,7 @@ def join(c: Context, node: NodeId, spec: DeviceSpec) -> None:
         c.fleet_view.add(device)
     for number in c.store.stranded:
         c.touch(number)
+    places.more_room(c)
     c.fleet_check = True
 
 
@@ -62,6 +63,7 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
         instances.end(c, instance, "worker_died", f"device {number}: {why}", permanent=False)
     for function in list(device.loading):
         places.give_up(c, device, function)
+        c.touch(function)
     if device.context_key:
         c.store.nodes[device.node].context_bytes -= c.store.ledger.held_bytes(device.context_key)
         c.store.ledger.release(device.context_key)
@@ -86,3 +88,4 @@ def on_timer(c: Context, number: DeviceId) -> None:
     if device is not None:
         device.paused_until_s = 0.0
         places.changed(c, device)
+        places.more_room(c)

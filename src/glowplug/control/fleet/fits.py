@@ -10,6 +10,7 @@ from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Version
 from glowplug.control.sizes import device_bytes, instance_bytes, model_bytes, too_big, too_large
 from glowplug.control.worth import device_score_now
+from glowplug.core.ladder import Step
 
 
 def suits(c: Context, device: Device, version: Version) -> bool:
@@ -64,6 +65,12 @@ def coming_bytes(c: Context, device: Device) -> int:
     """Free now, or when what leaves has left."""
     ledger = c.store.fleet.ledger
     return ledger.free_bytes(device.id) + ledger.leaving[device.id]
+
+
+def may_come_ahead(c: Context, function: Function) -> bool:
+    """Not what an operator sent down; until a request needs it."""
+    held_at = function.goal if function.goal is not None else function.hold
+    return version_on_devices(c, function) is not None and (held_at is None or held_at >= Step.PARKED)
 
 
 def version_on_devices(c: Context, function: Function) -> Version | None:

@@ -91,19 +91,19 @@ def _grow(c: Context, function: Function, version: Version, device: Device, *, u
     origin = best_origin(c, version, node.id)
     if origin is None:
         growth.ensure_environment(c, node, function, version, rank if urgent else 0)
-        return False
+        return _let_others_go(c, device, function, urgent=urgent)
     needs = growth.needs_of(version, node.id)
     weights = c.store.holdings.get(needs[1])
     if weights is not None and weights.phase == "descending":
         holdings.wait_for(weights, function.id)
-        return False
+        return _let_others_go(c, device, function, urgent=urgent)
     if not urgent and not fits.has_room(c, device, version):
         places.give_up(c, device, function.id)
         return True
     if not _make_room(c, device, need_bytes, inf if urgent else c.policies.device_eviction.pinned_from):
         return False
     if not memory.acquire(c, node, function, own_bytes, urgent=urgent, keep=needs[:1], spare=needs[1:]):
-        return False
+        return _let_others_go(c, device, function, urgent=urgent)
     target = Target("instance", node.id, str(c.instance_id()))
     holding = holdings.enter(c, target, Step.PARKED, own_bytes, spec=version.spec, needs=needs, priority=rank)
     c.store.fleet.ledger.record(holding.key, device.id, need_bytes)
@@ -116,6 +116,14 @@ def _grow(c: Context, function: Function, version: Version, device: Device, *, u
     elsewhere = len(c.store.fleet.where[function.id]) > 1
     c.store.fleet.tally.loaded(elsewhere=elsewhere, from_memory=cached)
     return True
+
+
+def _let_others_go(c: Context, device: Device, function: Function, *, urgent: bool) -> bool:
+    """What it lacks is not the device's to give. If no request waits for it, it gives up its place there: the
+    function is looked at again when what it waits for is there."""
+    if not urgent:
+        places.give_up(c, device, function.id)
+    return not urgent
 
 
 def _make_room(c: Context, device: Device, need_bytes: int, limit: float) -> bool:

@@ -63,10 +63,19 @@ def expect(c: Context, device: Device, function: FunctionId) -> None:
 
 
 def give_up(c: Context, device: Device, function: FunctionId) -> None:
-    """A load that was wanted and has not begun is wanted no more."""
+    """A load that was wanted and has not begun is wanted no more, there and now."""
     device.loading.pop(function, None)
+    c.store.fleet.short[function] = None
     _unlist(c, device, function)
     changed(c, device)
+
+
+def more_room(c: Context) -> None:
+    """What could not be loaded before may find a place now."""
+    short = c.store.fleet.short
+    for function in short:
+        c.touch(function)
+    short.clear()
 
 
 def reindexed(c: Context, instance: Instance) -> None:

@@ -70,6 +70,8 @@ class Fleet(msgspec.Struct):
     """The functions that wait and whose models lie on devices that are open."""
     half_free: dict[DeviceId, None] = {}
     stalled: dict[DeviceId, None] = {}
+    short: dict[FunctionId, None] = {}
+    """The functions that may want more copies than they found a place for."""
     lined: int = 0
     tally: Tally = msgspec.field(default_factory=Tally)
 

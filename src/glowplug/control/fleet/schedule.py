@@ -10,6 +10,7 @@ from glowplug.control.fleet.view import FleetView
 from glowplug.control.records import Function, Version
 from glowplug.control.wants import replicas_wanted
 from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.core.ladder import Step
 from glowplug.policy.scheduling import Load, Send
 
 
@@ -60,10 +61,14 @@ def look(c: Context, function: Function, version: Version) -> None:
     if not function.on_device:
         qualify(c, function, on_device=True)
     c.fleet_check, fleet = True, c.store.fleet
-    if function.queue.length and (not fleet.devices or fits.hopeless(c, version) is not None):
+    awaited = function.queue.length or function.goal == Step.PARKED
+    if awaited and (not fleet.devices or fits.hopeless(c, version) is not None):
         _refuse_hopeless(c, function, version)
     missing = replicas_wanted(c, function) - len(fleet.where.get(function.id, ()))
-    if missing <= 0 or function.queue.length or c.now_s < function.retry_at_s:
+    if missing <= 0:
+        return
+    fleet.short[function.id] = None
+    if function.queue.length or c.now_s < function.retry_at_s:
         return
     places = [
         device
@@ -83,9 +88,10 @@ def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:
     if c.store.fleet.devices:
         hopeless = fits.hopeless(c, version)
         if hopeless is not None:
-            function.error = hopeless
+            function.error, function.goal = hopeless, None
             answers.reject_queue(c, function, "no_space", hopeless)
     elif c.store.nodes:
+        function.goal = None
         function.error = (
             f"{function.id} computes on a device, and there is none: see `glowplug serve --devices`"
         )
@@ -96,6 +102,7 @@ def qualify(c: Context, function: Function, *, on_device: bool) -> None:
     """Its next version is on devices, where the one before was not, or the other way round."""
     if not on_device:
         lines.recall_all(c, function, retried=False)
+        c.policies.scheduling.forget(function.id)
     waiting = list(function.queue)
     for number in waiting:
         if not on_device:

@@ -9,6 +9,7 @@ from glowplug.control.context import Context
 from glowplug.control.fleet.places import leisure
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import key_of
+from glowplug.control.wants import replicas_wanted
 from glowplug.core.ids import DeviceId, InstanceId
 
 
@@ -23,6 +24,14 @@ def check_fleet(c: Context) -> None:
     counts = Counter(c.store.requests[number].function for number in queued)
     assert dict(counts) == fleet.waiting_by_function, "requests by function are miscounted"
     assert fleet.lined == sum(f.lined for f in c.store.functions.values()), "lined requests are miscounted"
+    for instance in c.store.instances.values():
+        on_device = c.version_of(instance).on_device
+        assert on_device == (instance.device is not None), f"{instance.id} is not where its function computes"
+    leaving = {each.function for each in c.store.instances.values() if each.draining}
+    for f in c.store.functions.values():
+        missing = f.on_device and replicas_wanted(c, f) > len(fleet.where.get(f.id, ()))
+        # When a copy that leaves has gone its function is looked at again.
+        assert not missing or f.id in fleet.short or f.id in leaving, f"{f.id} is short of copies, unnoticed"
     where: dict[str, set[str]] = {}
     for device in fleet.devices.values():
         for function in (*device.residents, *device.loading):

@@ -138,6 +138,8 @@ class FleetView:
     def has_room(self, function: FunctionId, device: DeviceId) -> bool:
         c, version = self._c, self.expected[function].version
         record = c.store.fleet.devices[device]
+        if not fits.may_come_ahead(c, self._functions[function]):
+            return False
         if c.store.fleet.ledger.free_bytes(device) < device_bytes(version, record):
             return False
         if load_origin(c, version, record.node) is None or c.store.nodes[record.node].starved:

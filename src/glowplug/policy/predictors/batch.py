@@ -37,7 +37,7 @@ class Batch:
         self._known = np.zeros(_ROWS, dtype=bool)
         self._fitted: Rows | None = None
         self._pool = np.zeros(0)
-        predictors.changed.update(predictors.functions)
+        self._changed = predictors.changed = set(predictors.functions)
 
     def row(self, key: str) -> int:
         """The function's row, also before it is known."""
@@ -104,12 +104,12 @@ class Batch:
         if self._fitted is not predictors.pool.hazards:
             self._fitted = predictors.pool.hazards
             self._pool = np.array(self._fitted).ravel()
-        for key in predictors.changed:
+        for key in self._changed:
             found, row = predictors.functions.get(key), self.row(key)
             self._known[row] = found is not None
             if found is not None:
                 self._read(row, found)
-        predictors.changed.clear()
+        self._changed.clear()
 
     def _read(self, row: int, found: Choice) -> None:
         clock, gaps = found.periodic, found.histogram.ordered

@@ -15,7 +15,7 @@ from glowplug.policy.predictors.quantiles import Quantiles
 class Predictors(msgspec.Struct):
     """Times are seconds of one clock. Where it jumps back, an arrival teaches nothing but when it was.
 
-    `changed` are the functions that a batch has to read again (`predictors/batch.py`).
+    `changed` are the functions that a batch has to read again (`predictors/batch.py`), where there is one.
     """
 
     fit_every_s: ClassVar[float] = 60.0
@@ -23,7 +23,7 @@ class Predictors(msgspec.Struct):
 
     pool: Pool = msgspec.field(default_factory=Pool)
     functions: dict[str, Choice] = {}
-    changed: set[str] = set()
+    changed: set[str] | None = None
     learned: int = 0
     fitted_at: int = 0
     fitted_s: float = 0.0
@@ -32,7 +32,7 @@ class Predictors(msgspec.Struct):
         """A function that was not called yet, for instance one just deployed. Others are not changed."""
         if key not in self.functions:
             self.functions[key] = Choice.begin(now_s, called=False)
-            self.changed.add(key)
+            self._note(key)
 
     def observe(self, key: str, t_s: float) -> None:
         """An arrival: 10 to 20 us, and once a minute half a microsecond for each function (`fit`)."""
@@ -46,12 +46,16 @@ class Predictors(msgspec.Struct):
         else:
             found.observe(t_s, self.pool)
             self.learned += 1
-        self.changed.add(key)
+        self._note(key)
         if t_s >= self.fitted_s + self.fit_every_s or self.learned > 10 + self.fit_growth * self.fitted_at:
             self.fit(t_s)
 
     def forget(self, key: str) -> None:
         if self.functions.pop(key, None) is not None:
+            self._note(key)
+
+    def _note(self, key: str) -> None:
+        if self.changed is not None:
             self.changed.add(key)
 
     def chance(self, key: str, now_s: float, within_s: float) -> float:
