@@ -42,11 +42,27 @@ def test_a_cell_that_may_be_as_good_is_not_worse() -> None:
     for seed, ladder_s in enumerate((0.9, 1.4, 1.3)):
         rows += [row("hour", "fixed", 1.0, seed=seed), row("hour", "ladder", ladder_s, seed=seed)]
     assert held(rows, "beyond its 95 % interval")
+    assert not held(rows, "by the ratio alone")
 
 
-def test_cells_in_overload_do_not_count() -> None:
+def test_cells_in_which_the_rival_is_in_overload_do_not_count() -> None:
     rows = [row("hour", "fixed", 20.0, overloaded=True), row("hour", "ladder", 40.0, overloaded=True)]
     assert not [each for each in claims(rows) if "beyond" in each.name]
+    rows += [row("hour", system, 1.0, memory_share=0.5) for system in ("fixed", "ladder")]
+    assert held(rows, "cells of 1, 1 in overload left out, in which ladder waits over 5 % longer, beyond")
+
+
+@pytest.mark.parametrize("overloaded", [1, 3])
+def test_where_ladder_alone_is_in_overload_it_is_worse(overloaded: int) -> None:
+    rows = []
+    for seed in range(3):
+        over = seed < overloaded
+        rows += [
+            row("hour", "fixed", 1.0, seed=seed),
+            row("hour", "ladder", 12.0 if over else 1.2, seed=seed, overloaded=over),
+        ]
+    assert not held(rows, "by the ratio alone")
+    assert held(rows, "beyond its 95 % interval") is (overloaded < 3)
 
 
 def test_neither_ladder_nor_the_bound_is_a_rival() -> None:

@@ -20,6 +20,8 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "tyche": {**PROCESS, "preload": "tyche"},
     "tyche displacing": {**PROCESS, "preload": "tyche", "keeps_loaded": False},
     "instainfer displacing": {**PROCESS, "preload": "instainfer", "keeps_loaded": False},
+    "tyche yielding": {**PROCESS, "preload": "tyche", "guests_displace": True},
+    "histogram": {**PROCESS, "prewarm": "histogram"},
     "ladder in sandboxes": {**PROCESS, "preload": "ladder", "eviction": "ladder", "prewarm": "kept"},
     "ladder displacing": {**PROCESS, "preload": "ladder", "eviction": "ladder", "keeps_loaded": False},
     "pagurus": {**PROCESS, "preload": "tyche", "prewarm": "pagurus", "eviction": "greedy-dual"},

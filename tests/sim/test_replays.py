@@ -8,6 +8,7 @@ import pytest
 from glowplug.control.state import ControlState
 from glowplug.core.ids import FunctionId
 from glowplug.core.settings import ControlSettings
+from glowplug.sim import replays
 from glowplug.sim.oracle import Oracle
 from glowplug.sim.replays import Cluster, Replayed, System, replay
 from glowplug.sim.systems import system_of
@@ -63,3 +64,23 @@ def test_what_was_kept_is_told_from_what_was_loaded_ahead() -> None:
     found = replay(TRACE, published, ample, seed=5)
     assert found.kept == 0
     assert 0 < found.preloaded_late < found.preloaded < TRACE.requests
+
+
+def test_a_call_that_nobody_answers_in_time_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of a moment wait in one line: an hour after the last some are not answered yet."""
+    monkeypatch.setattr(replays, "_AFTER_S", 1.0)
+    trace = make_trace("zipf:functions=12,rate_per_min=600,minutes=1", 5)
+    found = replay(trace, System("fixed"), Cluster(nodes=1, memory_share=0.2), seed=5)
+    assert 0 < len(found.waits_s) < trace.requests
+    assert found.failed == trace.requests - len(found.waits_s)
+
+
+def test_a_model_that_had_to_go_for_a_guest_is_loaded_again() -> None:
+    """The same sandboxes, of their models' sizes: with leave to displace there are pre-loads, and some calls
+    find their sandbox and no model in it."""
+    system = System("tyche", "kept", "tyche", "greedy-dual")
+    kept = replay(TRACE, system, SCARCE, seed=5)
+    yielding = replay(TRACE, msgspec.structs.replace(system, displaces=True), SCARCE, seed=5)
+    assert kept.preloaded == 0 < yielding.preloaded
+    assert yielding.failed == 0
+    assert yielding.loading_s > yielding.cpu_s > 0.0

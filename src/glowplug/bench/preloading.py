@@ -204,7 +204,8 @@ def cells(options: Options) -> Iterator[Cell]:
                     yield Cell("cpu", system, Cluster(memory_share=share), mix, options.mix_functions, seed)
         if "zygote" in options.parts:
             for share in (0.05, 0.1):
-                for system in (FIXED_RIVALS[0], LADDER, *map(_on_zygotes, (*FIXED_RIVALS, LADDER))):
+                there = (_on_zygotes(system) for system in (*FIXED_RIVALS, LADDER) if not system.displaces)
+                for system in (FIXED_RIVALS[0], LADDER, *there):
                     yield Cell(
                         "zygote", system, Cluster(memory_share=share), mix, options.mix_functions, seed
                     )
@@ -237,6 +238,7 @@ def too_small(options: Options) -> list[str]:
 
 
 def _on_zygotes(system: System) -> System:
+    """There a node's free memory is the one sandbox, which has no owner that could yield."""
     return msgspec.structs.replace(system, substrate="zygote")
 
 

@@ -34,14 +34,20 @@ FIXED_RIVALS = (
             preload,
             "greedy-dual",
             keeps_loaded=keeps,
-            limit_bytes=LARGEST_BYTES,
+            displaces=displaces,
+            limit_bytes=limit_bytes,
         )
         for preload in ("tyche", "instainfer")
-        for where, keeps in (("large sandboxes", True), ("displacing", False))
+        for where, keeps, displaces, limit_bytes in (
+            ("large sandboxes", True, False, LARGEST_BYTES),
+            ("displacing", False, False, LARGEST_BYTES),
+            ("yielding", True, True, 0),
+        )
     ),
 )
-"""Pre-loading as published needs sandboxes with room: larger ones than their models, which then keep theirs,
-or ones where pre-loads displace what was used last."""
+"""Pre-loading as published needs sandboxes with room: larger ones than their models, which then keep theirs;
+or ones where pre-loads displace what was used last; or ones of their models' sizes, which keep a model until
+a guest that is worth more needs the room."""
 LADDER = System("ladder", prewarm="kept", eviction="ladder", preload="ladder")
 CLAIRVOYANT = System("clairvoyant", prewarm="kept", eviction="ladder", preload="clairvoyant")
 """The bound: as ladder, with each function's next call known."""

@@ -29,7 +29,7 @@ _TIMEOUT_S = 120.0
 
 class Simulated(msgspec.Struct, frozen=True, eq=False):
     """`waits_s` are answers' latencies less what their run takes; nothing where a worker was parked, for what
-    they wait for there is no load."""
+    they wait for there is no load. In `failed` are those without an answer too."""
 
     latencies_s: list[float]
     waits_s: list[float]
@@ -101,7 +101,7 @@ def simulate(
         [answer.latency_s for answer in good],
         [_wait_s(answer, found) for answer in good],
         sum(answer.parked for answer in good),
-        len(answers) - len(good),
+        len(calls) - len(good),
     )
 
 

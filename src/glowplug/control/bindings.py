@@ -59,6 +59,8 @@ def reindex(c: Context, instance: Instance) -> None:
         host = c.store.instances.get(instance.host)
         if host is not None and host.slot == "idle":
             reindex(c, host)
+            if c.settings.guests_displace and slot != "busy":
+                c.touch(host.function)  # its calls may have waited for the guest to answer
     elif instance.id in c.store.guests and has_busy_guest(c, instance):
         c.policies.eviction.withdraw(instance.key)
     elif slot == "idle" or (slot == "leased" and is_unused(instance)):

@@ -10,7 +10,7 @@ from glowplug.control.fleet import places
 from glowplug.control.records import Holding, Version, key_of
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
-from glowplug.core.ids import DeviceId, FunctionId
+from glowplug.core.ids import DeviceId, FunctionId, InstanceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 
@@ -68,6 +68,7 @@ def climb(
     prime: bool = False,
     device: DeviceId | None = None,
     cached: bool = False,
+    displaces: InstanceId | None = None,
 ) -> None:
     """Sends the holding up to its step."""
     command = c.command_id()
@@ -90,6 +91,7 @@ def climb(
             device=device,
             cached=cached,
             device_bytes=0 if device is None else c.store.fleet.ledger.held_bytes(holding.key),
+            displaces=displaces,
         )
     )
     timeout_s = c.settings.climb_timeout_s

@@ -27,6 +27,7 @@ def launch(
     host: Instance | None = None,
     cached: bool = False,
     parts: tuple[str, ...] = (),
+    displaces: InstanceId | None = None,
 ) -> None:
     """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it, and
     those of its parts.
@@ -49,7 +50,10 @@ def launch(
     c.store.instances[instance.id] = instance
     if parts:
         gangs.announce(c, instance, version)
-    holdings.climb(c, holding, version, origin=origin, prime=prime, device=instance.device, cached=cached)
+    holdings.climb(
+        c, holding, version,
+        origin=origin, prime=prime, device=instance.device, cached=cached, displaces=displaces,
+    )  # fmt: skip
     if parts:
         gangs.climb(c, instance, version)
     if request is None:

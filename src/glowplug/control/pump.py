@@ -11,8 +11,8 @@ from glowplug.control.context import Context
 from glowplug.control.fleet import schedule
 from glowplug.control.preloading import drive
 from glowplug.control.records import Function, Version
-from glowplug.control.views import FunctionView
-from glowplug.control.wants import replicas_wanted
+from glowplug.control.views import FunctionView, ParkedNow
+from glowplug.control.wants import prewarm_of, replicas_wanted
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import FunctionId
 from glowplug.core.ladder import Step
@@ -55,6 +55,8 @@ def pump(c: Context, number: FunctionId) -> None:
         goals.pursue(c, function, version)
     elif version.live < replicas_wanted(c, function) and c.now_s >= function.retry_at_s:
         _keep_replicas(c, function, version)
+    if function.warm_until_s:
+        _prewarm(c, function, version)
     if function.stage_wanted and not function.queue.length:
         _stage(c, function, version)
     if function.id in c.store.preloads.wanted:
@@ -146,14 +148,27 @@ def _stage(c: Context, function: Function, version: Version) -> None:
 
 
 def on_prewarm_timer(c: Context, number: FunctionId) -> None:
-    """The function's pre-warm policy wants an instance to be there from now on."""
+    """The function's pre-warm policy wants an instance to be there from now on, for as long as it would keep
+    one that was parked now."""
     function = c.store.functions.get(number)
-    if function is None or function.active is None or function.gone or function.queue:
+    if function is None or function.active is None:
         return
     version = c.store.versions[function.active]
-    if version.live or version.on_device or c.now_s < function.retry_at_s:
+    if version.on_device:
         return
-    try:
-        growth.grow(c, function, version, prime=True)
-    except NoSpace as error:
-        function.error = error.message
+    now = ParkedNow(number, c.now_s, version.spec.declaration.keep_warm_s)
+    function.warm_until_s = prewarm_of(c, version).keep_until_s(now, c.now_s)
+    c.touch(number)
+
+
+def _prewarm(c: Context, function: Function, version: Version) -> None:
+    """A request that came since climbs by itself, and its arrival says when one is wanted next."""
+    held = function.hold is not None
+    if held or version.live or function.queue.length or c.now_s >= function.warm_until_s:
+        function.warm_until_s = 0.0
+    elif c.now_s >= function.retry_at_s:
+        try:
+            if growth.grow(c, function, version, prime=True):
+                function.warm_until_s = 0.0
+        except NoSpace as error:
+            function.warm_until_s, function.error = 0.0, error.message

@@ -179,7 +179,8 @@ class Function(msgspec.Struct):
     """`goal` is a step an operator asked for; `hold` the one reached, kept until the next request.
     `latest` is what was deployed last: all there is to show when no version of it could be built.
     `line_rank` and `overtaken` belong to its place in the line of a node (lines.py). `on_device` says that
-    its queue is the fleet's to serve, `lined` how many of its requests stand in lines of devices."""
+    its queue is the fleet's to serve, `lined` how many of its requests stand in lines of devices. Until
+    `warm_until_s` its pre-warm policy wants an instance that there was no room for yet."""
 
     id: FunctionId
     latest: FunctionSpec | None = None
@@ -204,6 +205,7 @@ class Function(msgspec.Struct):
     retry_at_s: float = 0.0
     evicts_at_s: float = 0.0
     takes_over_until_s: float = 0.0
+    warm_until_s: float = 0.0
     in_flight: int = 0
     arrived: int = 0
     done: int = 0

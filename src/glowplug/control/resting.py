@@ -67,8 +67,8 @@ def _rest_busy(c: Context, instance: Instance, function: Function, version: Vers
 
 
 def _look_again(c: Context, instance: Instance, at_s: float) -> None:
-    """One timer per instance; it is set again when it fires, not at every use."""
-    if at_s < inf and f"keep:{instance.id}" not in c.store.timers:
+    """One timer per instance; it is set again when it fires or comes too late, not at every use."""
+    if at_s < c.store.timers.get(f"keep:{instance.id}", inf):
         c.set_timer(f"keep:{instance.id}", at_s)
 
 

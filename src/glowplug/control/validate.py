@@ -155,6 +155,7 @@ def _check_functions(store: Store) -> None:
             assert name in store.versions, f"{number}: version {name} is unknown"
             assert store.versions[name].retired == (name in function.retiring), f"{name}: retired or not?"
         assert not function.gone or not function.queue, f"{number} is gone, yet requests wait"
+        assert function.active is not None or not function.warm_until_s, f"{number}: warmed, with no version"
         bound = sum(len(i.bound) for i in store.instances.values() if i.function == number)
         assert function.in_flight == bound, f"{number}: in_flight is {function.in_flight}, not {bound}"
     for version in store.versions.values():

@@ -121,6 +121,7 @@ def on_undeployed(c: Context, number: FunctionId) -> None:
         return
     function.gone = True
     function.goal = function.hold = function.replicas = None
+    function.warm_until_s = 0.0
     lines.recall_all(c, function, retried=False)
     loads.forget(c, function)
     answers.reject_queue(c, function, "unknown_function", f"{number} was undeployed")
@@ -196,7 +197,7 @@ def advance(c: Context, function: Function) -> None:
 def _switch(c: Context, function: Function, version: Version) -> None:
     before, function.active, function.next = function.active, version.spec.version, None
     c.revalue(function.id)
-    function.stage_wanted = False
+    function.stage_wanted, function.warm_until_s = False, 0.0
     if before is not None:
         _drain(c, c.store.versions[before], "superseded")
         _keep(c, function, before)

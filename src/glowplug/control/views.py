@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from itertools import chain, islice
 from math import inf
+from typing import NamedTuple
 
 from glowplug.control import capacity
 from glowplug.control.context import Context
+from glowplug.control.preloading import sandboxes
 from glowplug.control.records import Function, Instance, Version
 from glowplug.control.wants import most_workers
 from glowplug.core.ids import FunctionId, InstanceId
@@ -39,12 +41,14 @@ class FunctionView:
 
     @property
     def idle(self) -> InstanceId | None:
-        idle = self._version.idle
-        if not self._c.settings.keeps_loaded:
+        idle, settings = self._version.idle, self._c.settings
+        if not settings.keeps_loaded or settings.guests_displace:
             instances = self._c.store.instances
             loaded = next((number for number in idle if instances[number].loaded), None)
             if loaded is not None:
                 return loaded
+            if settings.guests_displace:
+                return next((n for n in idle if not sandboxes.is_crowded(self._c, instances[n])), None)
         return next(reversed(idle), None)
 
     @property
@@ -178,3 +182,11 @@ class InstanceView:
     @property
     def keep_warm_s(self) -> float:
         return self._version.spec.declaration.keep_warm_s
+
+
+class ParkedNow(NamedTuple):
+    """An instance that there is not, as if it had just been parked. Meets policy.prewarm.KeepView."""
+
+    function: FunctionId
+    used_s: float
+    keep_warm_s: float

@@ -46,7 +46,8 @@ class Climb(_Command, frozen=True):
     it is False when a request already waits, whose own pass does the same work. `priority` is the class
     (core.priority) of who waits for the climb, 0 when nobody does. With a `device` the weights go there,
     where the instance takes `device_bytes` in all; `cached` says that the node's memory has the weights, so
-    that they need not be read. Fails with `device_full` when that device has less, and with `device_failed`
+    that they need not be read. It takes the place of the model in the idle instance `displaces`, which loads
+    again at its next request. Fails with `device_full` when that device has less, and with `device_failed`
     when it does not take them.
     """
 
@@ -61,6 +62,7 @@ class Climb(_Command, frozen=True):
     device: DeviceId | None = None
     cached: bool = False
     device_bytes: int = 0
+    displaces: InstanceId | None = None
 
 
 class AdmitGang(_Command, frozen=True):

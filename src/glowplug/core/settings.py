@@ -36,6 +36,9 @@ class ControlSettings(msgspec.Struct, frozen=True):
     keeps_loaded: bool = True
     """Whether a sandbox keeps what is loaded in it after an answer. The published table of pre-loading fits
     systems that load the model again at every call."""
+    guests_displace: bool = False
+    """Whether what is loaded ahead may have the room of a model that is kept idle in its own sandbox, which
+    then loads again at its next call."""
     lends: bool = True
     """Whether gateways may dispatch by themselves, under leases."""
     prewarm: str = "fixed"

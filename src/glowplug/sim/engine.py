@@ -56,7 +56,8 @@ class SimEngine:
         """When the last part of each gang will have climbed."""
         self._keeps_loaded = keeps_loaded
         self._emptied: set[InstanceId] = set()
-        """Workers that have answered and, where nothing is kept, load again at their next request."""
+        """Workers that load again at their next request: those that have answered, where nothing is kept, and
+        those whose model had to go for a guest."""
         self._failing: dict[DeviceId, int] = {}
         self.loading_s = 0.0
         """All that climbs which began take, and loads in workers that kept nothing; environments are left
@@ -125,9 +126,13 @@ class SimEngine:
         device = self._device_of.get(instance)
         if device is not None:
             took_s *= self._pace.get(device, 1.0)
+        untold_s = 0.0
         if instance in self._emptied:
             took_s += profile.imported_s
             self.loading_s += profile.imported_s
+            if self._keeps_loaded:  # else every run loads, and that is what one takes
+                self._emptied.discard(instance)
+                untold_s = profile.imported_s
         elif not self._keeps_loaded:
             self._emptied.add(instance)
         if profile.jitter:
@@ -139,7 +144,7 @@ class SimEngine:
             self._agenda.at(start_s, lambda: self._start(requests, instance))
         else:
             self._start(requests, instance)
-        self._agenda.at(start_s + took_s, lambda: self._answer(requests, instance, took_s))
+        self._agenda.at(start_s + took_s, lambda: self._answer(requests, instance, took_s - untold_s))
 
     def _start(self, requests: Requests, instance: InstanceId) -> None:
         for request in requests:
@@ -160,6 +165,8 @@ class SimEngine:
     def _climb(self, command: Climb) -> None:
         function, target = command.spec.function, command.target
         profile = self._profiles[function]
+        if command.displaces is not None:
+            self._emptied.add(command.displaces)
         took_s, read_s, held_bytes = durations.of_climb(profile, command)
         if target.kind == "instance":
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency

@@ -31,9 +31,10 @@ _SAMPLE_S = 10.0
 
 class System(msgspec.Struct, frozen=True):
     """What is compared. `helpers`: a request waits behind a busy copy where that beats a cold start, and
-    nodes have a pool of imported processes. `keeps_loaded`: a sandbox keeps its model after an answer. A
-    sandbox's limit is its model's size, or `limit_bytes` if that is more. `cpu_share` is of one core, at each
-    node, for climbs that nobody waits for."""
+    nodes have a pool of imported processes. `keeps_loaded`: a sandbox keeps its model after an answer;
+    `displaces`: until a guest that is worth more needs the room. A sandbox's limit is its model's size, or
+    `limit_bytes` if that is more. `cpu_share` is of one core, at each node, for climbs that nobody waits
+    for."""
 
     name: str
     prewarm: str = "fixed"
@@ -42,6 +43,7 @@ class System(msgspec.Struct, frozen=True):
     substrate: Literal["process", "zygote"] = "process"
     helpers: bool = True
     keeps_loaded: bool = True
+    displaces: bool = False
     limit_bytes: int = 0
     cpu_share: float = inf
 
@@ -60,7 +62,8 @@ class Cluster(msgspec.Struct, frozen=True):
 
 
 class Replayed(msgspec.Struct, frozen=True, eq=False):
-    """`waits_s` is each answer's latency less its run time; what failed is in `failed`."""
+    """`waits_s` is each answer's latency less its run time. In `failed` is what failed, and what had no
+    answer an hour after the last call."""
 
     latencies_s: NDArray[np.float64]
     waits_s: NDArray[np.float64]
@@ -147,6 +150,7 @@ def _measure(
         held.append(float(sum(store.ledger.used.values())))
         standing.look(simulation.state, functions)
         tell(min(1.0, at_s / (span_s + _START_S)))
+    asked = sum(isinstance(item, Ask) for _, item in scenario)
     answers = simulation.run([], span_s + _START_S + _AFTER_S).answers
     good = [answer for answer in answers if answer.code == "ok"]
     latencies = np.array([answer.latency_s for answer in good])
@@ -155,7 +159,7 @@ def _measure(
     return Replayed(
         latencies_s=latencies,
         waits_s=np.maximum(latencies - runs, 0.0),
-        failed=len(answers) - len(good),
+        failed=asked - len(good),
         preloaded=preloads.used,
         preloaded_late=preloads.used_late,
         kept=simulation.found_loaded - (preloads.used - preloads.used_late),
@@ -205,6 +209,7 @@ def _settings(system: System, seed: int) -> ControlSettings:
         preload_cpu_share=system.cpu_share,
         substrate=system.substrate,
         keeps_loaded=system.keeps_loaded,
+        guests_displace=system.displaces,
         lends=False,
         max_queued=10**7,
         eager_stage=system.substrate == "zygote",

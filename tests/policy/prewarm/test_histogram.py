@@ -8,7 +8,7 @@ from math import inf
 import pytest
 
 from glowplug.core.ids import FunctionId
-from glowplug.policy.prewarm.histogram import BIN_S, Histogram
+from glowplug.policy.prewarm.histogram import BIN_S, RANGE_S, Histogram
 from glowplug.policy.prewarm.kept import Kept
 from glowplug.policy.prewarm.pagurus import Pagurus
 
@@ -44,9 +44,30 @@ def test_frequent_calls_keep_it_until_the_tail() -> None:
     assert policy.keep_until_s(Idle(now_s), now_s + 1.0) == pytest.approx(now_s + BIN_S * 1.1)
 
 
-@pytest.mark.parametrize(("gap_s", "calls"), [(60.0, 5), (5 * 3600.0, 40)])
-def test_what_is_not_telling_keeps_the_fixed_time(gap_s: float, calls: int) -> None:
-    policy, now_s, from_s = called(gap_s, calls)
+def test_one_gap_says_more_than_none() -> None:
+    policy, now_s, from_s = called(30.5 * BIN_S, 1)
+    assert from_s == inf
+    assert policy.keep_until_s(Idle(now_s), now_s) == now_s + RANGE_S
+    _, now_s, from_s = called(30.5 * BIN_S, 2)
+    assert from_s == pytest.approx(now_s + 30 * BIN_S * 0.9)
+
+
+@pytest.mark.parametrize(("places", "is_certain"), [(48, True), (49, False)])
+def test_gaps_that_may_be_anything_keep_it_for_as_long_as_the_histogram_reaches(
+    places: int, is_certain: bool
+) -> None:
+    """As many gaps in each of so many bins: the coefficient of variation is sqrt(240 / places - 1)."""
+    policy, now_s, from_s = Histogram(), 0.0, inf
+    for gap in (0, *range(1, places + 1), *range(1, places + 1)):
+        now_s += (gap + 0.5) * BIN_S
+        from_s = policy.arrived(F, now_s)
+    assert (from_s < inf) is is_certain
+    until_s = policy.keep_until_s(Idle(now_s), now_s)
+    assert until_s == (now_s if is_certain else now_s + RANGE_S)
+
+
+def test_gaps_beyond_the_histogram_keep_the_fixed_time() -> None:
+    policy, now_s, from_s = called(5 * 3600.0, 40)
     assert from_s == inf
     assert policy.keep_until_s(Idle(now_s), now_s) == now_s + 600.0
 
@@ -54,7 +75,7 @@ def test_what_is_not_telling_keeps_the_fixed_time(gap_s: float, calls: int) -> N
 def test_a_forgotten_function_is_a_new_one() -> None:
     policy, now_s, _ = called(20.0, 30)
     policy.forget(F)
-    assert policy.keep_until_s(Idle(now_s), now_s) == now_s + 600.0
+    assert policy.keep_until_s(Idle(now_s), now_s) == now_s + RANGE_S
 
 
 def test_kept_keeps_and_pagurus_keeps_as_fixed_does() -> None:

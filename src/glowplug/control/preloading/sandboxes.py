@@ -27,15 +27,29 @@ def room_bytes(c: Context, host: Instance) -> int:
     return c.store.ledger.held_bytes(host.key) - taken_bytes
 
 
+def yields_bytes(c: Context, host: Instance) -> int:
+    """What its owner's model takes of it, if guests may have that."""
+    version = c.version_of(host)
+    declared = version.spec.declaration
+    kept = not host.loaded or host.slot != "idle" or declared.pin or declared.preload == "always"
+    return 0 if kept or not c.settings.guests_displace else loaded_bytes(version)
+
+
+def is_crowded(c: Context, host: Instance) -> bool:
+    """Whether guests that answer leave no room for its owner's model."""
+    guests = (c.store.instances[number] for number in c.store.guests.get(host.id, ()))
+    busy_bytes = sum(loaded_bytes(c.version_of(guest)) for guest in guests if guest.bound)
+    return c.store.ledger.held_bytes(host.key) - busy_bytes < loaded_bytes(c.version_of(host))
+
+
 def admit(c: Context, function: Function, version: Version, host: Instance) -> Instance | None:
-    """Starts loading the function inside an idle sandbox. None when there is no room, or nothing to fork, and
-    for a gang, which needs several."""
-    if (
-        gangs.parts_of(version)
-        or not is_sandbox(c, host)
-        or host.slot != "idle"
-        or room_bytes(c, host) < loaded_bytes(version)
-    ):
+    """Starts loading the function inside an idle sandbox, in place of its owner's model where there is no
+    room beside it. None when there is no room at all, or nothing to fork, and for a gang, which needs
+    several."""
+    if gangs.parts_of(version) or not is_sandbox(c, host) or host.slot != "idle":
+        return None
+    short_bytes = loaded_bytes(version) - room_bytes(c, host)
+    if short_bytes > yields_bytes(c, host):
         return None
     environment = key_of("environment", host.node, version.spec.environment_key)
     standing = c.store.holdings.get(environment)
@@ -54,5 +68,7 @@ def admit(c: Context, function: Function, version: Version, host: Instance) -> I
         forced=True,
     )
     c.store.guests.setdefault(host.id, {})[InstanceId(int(target.key))] = None
-    instances.launch(c, holding, version, Step.IMPORTED, None, prime=True, host=host)
+    displaces = host.id if short_bytes > 0 else None
+    host.loaded = host.loaded and displaces is None
+    instances.launch(c, holding, version, Step.IMPORTED, None, prime=True, host=host, displaces=displaces)
     return c.store.instances[InstanceId(int(target.key))]

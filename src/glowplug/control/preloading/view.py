@@ -36,6 +36,10 @@ class SandboxView:
         return sandboxes.room_bytes(self._c, self._instance)
 
     @property
+    def yields_bytes(self) -> int:
+        return sandboxes.yields_bytes(self._c, self._instance)
+
+    @property
     def guests(self) -> Iterable[InstanceId]:
         return tuple(self._c.store.guests.get(self._instance.id, ()))
 
@@ -48,6 +52,7 @@ class NodeSandbox:
     id: InstanceId | None = None
     owner: FunctionId | None = None
     is_idle = True
+    yields_bytes = 0
     guests: tuple[InstanceId, ...] = ()
 
     def __init__(self, c: Context, node: NodeId) -> None:

@@ -17,7 +17,8 @@ from glowplug.core.ladder import Step
 
 
 class Guest(msgspec.Struct, frozen=True):
-    """Loads the function inside an idle sandbox. Without a `host` that is the free memory of `node`."""
+    """Loads the function inside an idle sandbox, in place of its owner's model where there is no room beside
+    it. Without a `host` that is the free memory of `node`."""
 
     function: FunctionId
     node: NodeId
@@ -62,6 +63,10 @@ class SandboxView(Protocol):
 
     @property
     def room_bytes(self) -> int: ...
+
+    @property
+    def yields_bytes(self) -> int:
+        """Room beyond that, for which its owner's model would have to go; it is still there."""
 
     @property
     def guests(self) -> Iterable[InstanceId]: ...

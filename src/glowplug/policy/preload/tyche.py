@@ -1,8 +1,9 @@
 """tyche: a knapsack over the idle memory of all warm sandboxes, filled greedily, for the whole cluster.
 
 Source: Tyche (IEEE TPDS 37(2), 2026). What its window asks for goes, in the order of value per byte, where it
-fits and leaves the least room over. A sandbox that is invoked loses its guests, which are placed again. It
-never creates or removes a sandbox.
+fits and leaves the least room over; where sandboxes yield (`guests_displace`, not the paper's), else in place
+of the idle model that spares least, if that is less. A sandbox that is invoked loses its guests, which are
+placed again. It never creates or removes a sandbox.
 
 Two parts of the paper are not here (decision 063): its load balancer over consistent-hash homes, for dispatch
 and placement are every system's (an index of all nodes finds what a walk along the ring would); and GPU
@@ -11,7 +12,7 @@ memory, which scheduling fills, with the node's memory below it to fall back to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -54,20 +55,51 @@ def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float)
     if not missing:
         return
     rooms = [(box.room_bytes, box) for box in view.sandboxes(node) if box.is_idle]
+    kept = _kept(view, windows, rooms, now_s)
     largest_bytes = max((room_bytes for room_bytes, _ in rooms), default=0)
+    largest_bytes = max((largest_bytes, *(whole_bytes for _, whole_bytes, _ in kept)))
     sizes = {each: max(1, view.guest_bytes(each)) for each in missing}
     missing = [each for each in missing if sizes[each] <= largest_bytes]
     missing.sort(key=lambda each: -windows.value(view, each, now_s) / sizes[each])
     for function in missing:
         need_bytes, namespace = sizes[function], view.namespace(function)
         fits = [
-            (room_bytes - need_bytes, place)
+            (0.0, room_bytes - need_bytes, place)
             for place, (room_bytes, box) in enumerate(rooms)
-            if room_bytes >= need_bytes and (box.owner is None or view.namespace(box.owner) == namespace)
+            if room_bytes >= need_bytes and _owned_in(view, box, namespace)
         ]
+        if not fits and kept:
+            spares = windows.spares(view, function, now_s)
+            fits = [
+                (theirs, whole_bytes - need_bytes, place)
+                for theirs, whole_bytes, place in kept
+                if whole_bytes >= need_bytes
+                and theirs < spares
+                and _owned_in(view, rooms[place][1], namespace)
+            ]
         if not fits:
             continue
-        left_bytes, place = min(fits)
+        *_, left_bytes, place = min(fits)
         box = rooms[place][1]
         rooms[place] = (left_bytes, box)
         yield Guest(function, box.node, box.id)
+        kept = _kept(view, windows, rooms, now_s) if kept else []
+
+
+def _kept(
+    view: PreloadView, windows: Windows, rooms: Sequence[tuple[int, SandboxView]], now_s: float
+) -> list[tuple[float, int, int]]:
+    """Models that may have to go for guests: what each spares, the room there without it, and the place. By
+    seconds of loading that it spares a second, for windows that have just begun are all worth about one load,
+    however long they are. Further copies of a function spare nothing."""
+    found = []
+    for place, (room_bytes, box) in enumerate(rooms):
+        yields_bytes = box.yields_bytes
+        if yields_bytes and box.owner is not None:
+            theirs = windows.spares(view, box.owner, now_s) if view.ready(box.owner) == 1 else 0.0
+            found.append((theirs, room_bytes + yields_bytes, place))
+    return found
+
+
+def _owned_in(view: PreloadView, box: SandboxView, namespace: str) -> bool:
+    return box.owner is None or view.namespace(box.owner) == namespace

@@ -69,6 +69,14 @@ class Windows(msgspec.Struct):
         left_s = max(0.0, window.until_s - now_s)
         return -expm1(-window.rate_per_s * left_s) * view.load_s(function)
 
+    def spares(self, view: PreloadView, function: FunctionId, now_s: float) -> float:
+        """Seconds of loading a second until its window closes; nothing after that, and of one of which
+        nothing is known."""
+        window = self.windows.get(function)
+        if window is None or now_s >= window.until_s:
+            return 0.0
+        return window.rate_per_s * view.load_s(function)
+
     def forget(self, function: FunctionId) -> None:
         self.windows.pop(function, None)
         self.opened.pop(function, None)

@@ -3,13 +3,16 @@ more.
 
 Source: Shahrad et al., "Serverless in the Wild" (ATC 2020), the hybrid policy: a histogram of idle times, one
 bin a minute over four hours; its head (5th percentile) is when to warm up again, its tail (99th) until when
-to keep. Where calls are too few, or too many lie outside, a fixed time is kept. Their third way, an ARIMA
-model for gaps beyond the histogram, is not made: such gaps are kept the fixed time as well.
+to keep. It is believed when its counts differ enough between bins: when their coefficient of variation is 2
+at least, with no least number of calls. Until then, and again where calls come at any time, a sandbox is kept
+for as long as the histogram reaches. Their third way, an ARIMA model where more than half of the gaps lie
+beyond the histogram, is not made: there the function's own `keep_warm_s` is kept.
 """
 
 from __future__ import annotations
 
 from math import inf
+from typing import Literal
 
 import msgspec
 
@@ -18,18 +21,21 @@ from glowplug.policy.prewarm import KeepView
 
 BIN_S = 60.0
 BINS = 240
+RANGE_S = BINS * BIN_S
 _HEAD, _TAIL = 0.05, 0.99
 _MARGIN = 0.1
 """The head is taken so much earlier and the tail so much later, as in the paper."""
-_LEAST_GAPS = 10
+_LEAST_VARIATION = 2.0
 _MOST_OUTSIDE = 0.5
 
 
 class Gaps(msgspec.Struct):
-    """One function's idle times by minute. Times before the first call count for nothing."""
+    """One function's idle times by minute; `squares` is the sum of the counts' squares. Times before the
+    first call count for nothing."""
 
     last_s: float
     counts: dict[int, int] = {}
+    squares: int = 0
     inside: int = 0
     outside: int = 0
 
@@ -37,14 +43,20 @@ class Gaps(msgspec.Struct):
         gap = int(max(0.0, now_s - self.last_s) // BIN_S)
         self.last_s = now_s
         if gap < BINS:
-            self.counts[gap] = self.counts.get(gap, 0) + 1
+            count = self.counts.get(gap, 0)
+            self.counts[gap] = count + 1
+            self.squares += 2 * count + 1
             self.inside += 1
         else:
             self.outside += 1
 
     @property
-    def is_telling(self) -> bool:
-        return self.inside >= _LEAST_GAPS and self.outside <= _MOST_OUTSIDE * (self.inside + self.outside)
+    def pattern(self) -> Literal["certain", "uncertain", "outside"]:
+        if self.outside > _MOST_OUTSIDE * (self.inside + self.outside):
+            return "outside"
+        # Of n gaps in B bins the counts' squared coefficient of variation is B x squares / n^2 - 1.
+        certain = BINS * self.squares >= (_LEAST_VARIATION**2 + 1) * self.inside**2
+        return "certain" if self.inside and certain else "uncertain"
 
     def window_s(self) -> tuple[float, float]:
         """From when until when, after a call: the lower end of the head's bin, the upper end of the
@@ -71,15 +83,16 @@ class Histogram(msgspec.Struct):
             known = self.gaps[function] = Gaps(now_s)
         else:
             known.observe(now_s)
-        if not known.is_telling:
+        if known.pattern != "certain":
             return inf
         from_s, _ = known.window_s()
         return now_s + from_s if from_s > 0.0 else inf
 
     def keep_until_s(self, view: KeepView, now_s: float) -> float:
         known = self.gaps.get(view.function)
-        if known is None or not known.is_telling:
-            return view.used_s + view.keep_warm_s
+        pattern = "uncertain" if known is None else known.pattern
+        if known is None or pattern != "certain":
+            return view.used_s + (view.keep_warm_s if pattern == "outside" else RANGE_S)
         from_s, until_s = known.window_s()
         if from_s > 0.0 and now_s < known.last_s + from_s:
             return now_s
