@@ -60,7 +60,7 @@ class Place:
             self.database.save_facts(version, facts)
             produced = self.root / "pack"
             produced.write_bytes(name.encode())
-            pack, size = self.store.adopt_pack(produced)
+            pack, size = self.store.adopt_pack(produced, 10**6)
             self.store.publish(Manifest(version, SHOUT, declaration, "skeleton", pack=pack, pack_bytes=size),
                                self.root)  # fmt: skip
         return version
@@ -141,7 +141,7 @@ def test_packs_that_nobody_names_yet_stay_while_something_is_built(place: Place)
         version = place.version("a", upload, "built")
         place.version("b", upload, "building")
         (place.root / "pack").write_bytes(b"of a part")
-        place.store.adopt_pack(place.root / "pack")
+        place.store.adopt_pack(place.root / "pack", 10**6)
         place.age(300)
         await place.built(version)
         assert place.there() == (1, 2, 1)
