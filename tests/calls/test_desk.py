@@ -110,6 +110,9 @@ def test_results_fill_their_share_and_calls_wait_until_some_are_collected(tmp_pa
             await o.ended(first)
             second = await o.spawn()
             assert (await o.desk.find(second.id)).state == "waiting"
+            o.later_s = 3500
+            await o.desk.sweep()
+            assert (await o.desk.find(first.id)).state == "done", "results are kept for an hour"
             o.later_s = 3700
             await o.desk.sweep()
             assert (await o.ended(second)).state == "done"

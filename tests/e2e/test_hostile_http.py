@@ -61,8 +61,10 @@ def many_files(count: int) -> Iterator[None]:
     if hard != resource.RLIM_INFINITY and hard < count:
         pytest.skip(f"needs {count} open files; this host allows {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_ten_thousand_idle_connections(unharmed: Server) -> None:

@@ -15,6 +15,8 @@ from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, FunctionSpec
 
 E = TypeVar("E", bound=Event)
+_TURNS = 1000
+"""Of the event loop, in which what came from processes that have ended would be told."""
 
 
 class EngineHarness(Protocol):
@@ -132,10 +134,15 @@ class EngineSuite:
         async def story() -> None:
             async with self.harness() as harness:
                 session = _Session(harness)
-                await session.build()
+                facts = (await session.build()).facts
+                target = Target("instance", harness.node, "1")
+                await session.outcome(session.park(target, facts), StepReached)
+                # One worker whose end could be told, and a climb whose failure could be.
+                harness.engine.submit(session.park(Target("instance", harness.node, "2"), facts))
                 await harness.engine.close()
                 count = len(session.events)
-                await asyncio.sleep(0)
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
                 assert len(session.events) == count
 
         asyncio.run(story())
