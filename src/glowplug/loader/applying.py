@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from glowplug.loader import background
 from glowplug.loader.contents import Contents
 from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.fitting import Fit
@@ -46,7 +46,7 @@ class Applier:
 
     def start(self, fitted: Fit, memory: Any) -> None:
         """Applies in a thread of its own."""
-        threading.Thread(target=self.run, args=(fitted, memory), name="apply", daemon=True).start()
+        background.start(self.run, fitted, memory, name="apply")
 
     def run(self, fitted: Fit, memory: Any) -> None:
         """Applies until everything is; errors go to whoever waits at the gates."""

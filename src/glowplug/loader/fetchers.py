@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 
+from glowplug.loader import background
 from glowplug.loader.arbiter import PARALLEL, Arbiter, Job, Priority
 from glowplug.loader.fetching import Fetch
 from glowplug.loader.sinks import READ_BYTES
@@ -108,9 +109,8 @@ class Fetchers:
         if self._running[kind] >= min(self._limits[kind], wanted) and not self._lacks(kind):
             return
         name = f"fetch-{next(self._numbers)}"
-        thread = threading.Thread(target=self._work, args=(kind,), name=name, daemon=True)
         try:
-            thread.start()
+            background.start(self._work, kind, name=name)
         except RuntimeError:
             if not self._running[kind]:
                 raise

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from glowplug.loader import skeleton
+from glowplug.loader import background, skeleton
 from glowplug.loader.applying import Applier, names_by_unit
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
@@ -116,6 +116,7 @@ class Loading:
             self._source, contents, to, self.strategy, self._priority, self._weight, self._parallel,
             self._gates, self._recorder, self._fetchers,
         )  # fmt: skip
+        background.stop_at_exit(self)
         try:
             if constructed:
                 assert build is not None
