@@ -87,7 +87,7 @@ if __name__ == "__main__":
 
 
 def wait(cell: Cell) -> Row:
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\n".encode())  # at once: two of these share the pipe
     signal.pause()
     return {}
 
@@ -100,8 +100,10 @@ def test_who_is_killed_leaves_none_that_run(tmp_path: Path) -> None:
         [sys.executable, str(script), "p"], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
     ) as process:
         assert process.stdout is not None
-        handles = [os.pidfd_open(int(process.stdout.readline())) for _ in range(2)]
-        process.kill()
+        try:
+            handles = [os.pidfd_open(int(process.stdout.readline())) for _ in range(2)]
+        finally:
+            process.kill()
     for handle in handles:
         assert select.select([handle], [], [], 60)[0]
         os.close(handle)

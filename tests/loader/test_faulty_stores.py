@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -76,6 +77,8 @@ def answer(source: ResumingSource, name: str) -> Any:
     thread.join(60)
     assert found, "the load neither ended nor failed"
     for other in set(threading.enumerate()) - before:
+        while other.ident is None or not other._started.is_set():  # type: ignore[attr-defined]
+            time.sleep(0.001)
         other.join(60)
         assert not other.is_alive(), f"{other.name} is left"
     return found[0]

@@ -51,5 +51,5 @@ def _end() -> None:
             load.stop()
     until_s = time.monotonic() + END_S
     for thread in threads:
-        if thread.ident is not None:
+        with contextlib.suppress(RuntimeError):  # one that was not started, or only just
             thread.join(max(0.0, until_s - time.monotonic()))
