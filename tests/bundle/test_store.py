@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from glowplug.bundle.garbage import collect_all
 from glowplug.bundle.inspect import Inspection
 from glowplug.bundle.manifest import Manifest, version_id
 from glowplug.bundle.store import BundleStore
@@ -258,7 +259,7 @@ def test_garbage_is_what_nothing_names(store: BundleStore, archive: bytes, tmp_p
     kept = receive(store, archive)
     (tmp_path / "pack").write_bytes(b"x")
     store.adopt_pack(tmp_path / "pack", 1)
-    store.collect_garbage(set(), {kept})
+    collect_all(store, set(), {kept})
     assert [p.name for p in store.uploads.iterdir()] == [kept]
     assert list(store.packs.iterdir()) == []
 

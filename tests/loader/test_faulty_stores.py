@@ -76,11 +76,10 @@ def answer(source: ResumingSource, name: str) -> Any:
     thread.start()
     thread.join(60)
     assert found, "the load neither ended nor failed"
-    for other in set(threading.enumerate()) - before:
-        while other.ident is None or not other._started.is_set():  # type: ignore[attr-defined]
-            time.sleep(0.001)
-        other.join(60)
-        assert not other.is_alive(), f"{other.name} is left"
+    until_s = time.monotonic() + 60
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < until_s:
+        time.sleep(0.001)
+    assert not left
     return found[0]
 
 

@@ -39,9 +39,8 @@ def remove_tree(folder: Path) -> None:
     """With all that lies in it, folders too that their owner made read-only, where that is us. What cannot be
     removed stays."""
     shutil.rmtree(folder, ignore_errors=True)
-    if (
-        os.geteuid() == 0 or not folder.exists()
-    ):  # nothing is closed to root, and it must follow no links here
+    # Nothing is closed to root, and it must follow no links here.
+    if os.geteuid() == 0 or not folder.exists():
         return
     closed = [folder]
     while closed:

@@ -1,4 +1,6 @@
-"""What nobody needs any more of a store is removed while uploads come, are deployed and built."""
+"""What nobody needs any more of a store is removed: at the start, and while uploads come, are deployed and
+built.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +30,17 @@ class Kept(msgspec.Struct, frozen=True):
     uploads: set[str]
     deployed: dict[str, set[str]]
     is_building: bool
+
+
+def collect_all(store: BundleStore, versions: set[VersionId], uploads: set[str]) -> None:
+    """Every bundle, pack and upload that none of these needs, however young: when nothing is under way."""
+    for folder, wanted in (
+        (store.bundles, set(map(str, versions))),
+        (store.packs, store.packs_of(versions)),
+        (store.uploads, uploads),
+    ):
+        for path in store.unneeded(folder, wanted):
+            remove(path)
 
 
 def collect(store: BundleStore, kept: Kept) -> None:

@@ -199,15 +199,6 @@ class BundleStore:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
 
-    def collect_garbage(self, versions: set[VersionId], uploads: set[str]) -> None:
-        """Removes every bundle, pack and upload that none of these versions and uploads needs."""
-        for path in self.unneeded(self.bundles, set(map(str, versions))):
-            remove(path)
-        for path in self.unneeded(self.packs, self.packs_of(versions)):
-            remove(path)
-        for path in self.unneeded(self.uploads, uploads):
-            remove(path)
-
     def packs_of(self, versions: set[VersionId]) -> set[str]:
         """The names of their packs' files."""
         found = [each for each in map(self.described, versions) if each is not None]

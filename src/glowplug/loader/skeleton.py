@@ -138,7 +138,7 @@ def _within(module: str, packages: Sequence[str]) -> bool:
 
 
 def dump(obj: object) -> tuple[bytes, TensorTable]:
-    """Returns (skeleton, its tensors in the order of their numbers).
+    """Returns (skeleton, the table of its tensors).
 
     Raises NotPicklable.
 

@@ -7,7 +7,7 @@ import socket
 
 _FILES = (
     "a function has the files that its source imports, those of weights= and include=, and nothing else: "
-    "name it in include= and find it from __file__"
+    "name it in include= and find it from __file__; it writes into its working folder alone"
 )
 _NETWORK = "a function has no network unless it says network=True"
 _UNREACHED = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT)

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from glowplug.bundle.garbage import Kept, collect
+from glowplug.bundle.garbage import Kept, collect, collect_all
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
 from glowplug.control.status import function_status, kept_versions
@@ -72,7 +72,7 @@ class Deployments:
             deployed.append(Deployed(spec, facts))
         # Before anything is built: until its bundle is whole, nobody names a new pack.
         self._store.environments.forget_requests({found.spec.packages for found in stored})
-        self._store.collect_garbage({found.spec.version for found in stored}, unbuilt)
+        collect_all(self._store, {found.spec.version for found in stored}, unbuilt)
         for event in deployed:
             self._know(event.spec)
             self._driver.post(event)
