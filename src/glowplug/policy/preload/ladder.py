@@ -23,9 +23,8 @@ import msgspec
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.policy.preload import Decision, Drop, Guest, PreloadView, Raise, SandboxView
 from glowplug.policy.preload.looks import Offset, offsets_of
+from glowplug.policy.soon import LATER, WIDER, needed_soon
 
-_WIDER = 4.0
-"""How much longer each next time is for which free memory is weighed."""
 _LEAST = 1e-12
 _TOGETHER = 256
 """Functions that nobody has called yet that are looked at in one go, at most."""
@@ -155,13 +154,13 @@ class Ladder(msgspec.Struct):
 
     def _look(self, view: PreloadView, function: FunctionId, now_s: float, next_s: float) -> Decision | None:
         """Memory that is free may be taken for what is needed before the next look, if it is worth holding
-        for as long; that of others for what is needed within the horizon."""
+        for as long; that of others, which is held by somebody either way, for what is needed sooner."""
         if view.ready(function):
             return None
         waits_s, near_s = view.waits_s(function), view.horizon_s + view.load_s(function)
         spans_s = [near_s]
         while spans_s[-1] < next_s - now_s:
-            spans_s.append(_WIDER * spans_s[-1])
+            spans_s.append(WIDER * spans_s[-1])
         chances = {near_s: view.needed(function, 0.0, near_s)}
 
         def chance(ahead_s: float) -> float:
@@ -181,12 +180,13 @@ class Ladder(msgspec.Struct):
             for step, need_bytes, after_s in view.steps_up(function, node):
                 spared_s = waits_s - after_s
                 is_free = need_bytes <= view.room_bytes(node)
-                for_s = spans_s if is_free else spans_s[:1]
+                for_s = spans_s if is_free else spans_s[: 1 + len(LATER)]
+                asked = prices if is_free else (prices[0], 0.0, prices[2])
                 if spared_s <= 0.0 or not any(
-                    _is_worth(chance(each_s), spared_s, need_bytes, each_s, prices) for each_s in for_s
+                    _is_worth(chance(each_s), spared_s, need_bytes, each_s, asked) for each_s in for_s
                 ):
                     continue
-                worth = log(max(chances[near_s], _LEAST) * spared_s / max(1, need_bytes))
+                worth = log(max(needed_soon(chance, near_s), _LEAST) * spared_s / max(1, need_bytes))
                 if is_free:
                     rank = True, worth + 1.0
                 elif (True, worth) > best_rank:
