@@ -62,6 +62,17 @@ def test_a_paused_function_is_tried_again_later_and_later(loaded: bool) -> None:
     assert all(later > 1.5 * sooner for sooner, later in itertools.pairwise(gaps))
 
 
+def test_a_pause_is_an_hour_at_most_however_often_loads_failed() -> None:
+    world = preloading_world()
+    world.engine.answer_all()
+    instance = next(iter(world.state.context.store.instances.values()))
+    preloads = Preloads()
+    for number in range(5000):
+        preloads.note_failed(instance, float(number))
+        assert 0.0 < preloads.paused_until(instance.function) - number <= 3600.0
+    assert preloads.paused_until(instance.function) == 4999.0 + 3600.0
+
+
 def test_climbs_ahead_keep_to_their_share_of_a_core() -> None:
     """At 1 % of a core a node saves up 0.6 s: ten climbs of a second each cannot begin together."""
     world = World(settings("none", substrate="zygote", preload_cpu_share=0.01), budget_bytes=100_000)

@@ -137,7 +137,7 @@ class Preloads(msgspec.Struct):
         the more often that happened."""
         pause = self.paused.setdefault(instance.function, Pause())
         pause.failures += 1
-        pause.until_s = now_s + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (pause.failures - 1))
+        pause.until_s = now_s + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(pause.failures - 1, 10))
         self.failed += 1
 
     def paused_until(self, function: FunctionId) -> float:
