@@ -118,7 +118,7 @@ def load_ahead(world: World, times: int, *, used: bool) -> list[float]:
         if used:
             preloads.note_used(instance.id)
         else:
-            preloads.note_unused(instance, now_s)
+            preloads.note_unused(instance, now_s, in_vain=True)
         shares.append(preloads.usage_at(NODE).share)
     return shares
 

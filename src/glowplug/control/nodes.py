@@ -67,5 +67,6 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
     store.node_order.remove(number)
     store.homes.clear()
     store.ledger.close(number)
+    store.preloads.forget_node(number)
     c.freed.pop(number, None)
     c.build_check = True

@@ -121,6 +121,7 @@ class Preloads(msgspec.Struct):
         self, instance: Instance, held_bytes: int, now_s: float, expected_s: float, *, foreseen: bool = True
     ) -> None:
         self.started += 1
+        instance.ahead = True
         self.unused[instance.id] = Unused(instance.node, now_s, held_bytes, expected_s, foreseen)
         self.spend(instance.node, expected_s)
         if foreseen:
@@ -149,6 +150,13 @@ class Preloads(msgspec.Struct):
         self.served_at.pop(function, None)
         self.paused.pop(function, None)
 
+    def forget_node(self, node: NodeId) -> None:
+        """It is gone, and nothing of it is unused any more."""
+        self.allowances.pop(node, None)
+        self.usage.pop(node, None)
+        self.lines.pop(node, None)
+        self.served_at = {function: at for function, at in self.served_at.items() if at != node}
+
     def note_used(self, instance: InstanceId, *, late: bool = False) -> bool:
         """Whether it had been loaded ahead and was unused until now; `late` when it still climbs."""
         record = self.unused.pop(instance, None)
@@ -160,11 +168,12 @@ class Preloads(msgspec.Struct):
             self.usage_at(record.node).end(used=True)
         return True
 
-    def note_unused(self, instance: Instance, now_s: float) -> None:
-        """It ends, or is about to."""
+    def note_unused(self, instance: Instance, now_s: float, *, in_vain: bool = False) -> None:
+        """It ends, or is about to; `in_vain` when that is because nobody came for it, which speaks against
+        predictions. That a deploy, an operator or a failure ends it does not."""
         record = self.unused.pop(instance.id, None)
         if record is not None:
             self.wasted += 1
-            if record.foreseen:
+            if record.foreseen and in_vain:
                 self.usage_at(record.node).end(used=False)
             self.wasted_byte_s += record.held_bytes * (now_s - record.since_s)
