@@ -87,6 +87,18 @@ def test_climbs_ahead_keep_to_their_share_of_a_core() -> None:
     assert world.state.context.store.preloads.started == 10
 
 
+def test_a_climb_ahead_is_charged_with_what_it_took_of_a_processor() -> None:
+    """Beside a busy one it stands back, and takes fifty times as long."""
+    world = World(settings("none", substrate="zygote"), budget_bytes=100_000)
+    world.engine.took_s, world.engine.cpu_s = 50.0, 1.5
+    world.deploy(*(spec(f"f{n}", preload="always") for n in range(3)))
+    world.engine.answer_all()
+    preloads = world.state.context.store.preloads
+    assert preloads.started == 3
+    assert preloads.seconds == 4.5
+    assert preloads.allowances[NODE].left_s == pytest.approx(60 * SETTINGS.preload_cpu_share - 4.5)
+
+
 @pytest.mark.parametrize("price", [{"preload_cpu_price": 2.0}, {"preload_byte_price": 1.0}])
 def test_a_climb_that_costs_more_than_it_spares_is_not_begun(price: dict[str, float]) -> None:
     world = World(ladder(**price))

@@ -124,7 +124,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
         # What a climb took that stood back says little of one that somebody waits for.
         c.policies.costs.learn(instance.version, move, event.took_s)
         c.revalue(instance.function)
-    c.store.preloads.note_loaded(instance, event.took_s)
+    c.store.preloads.note_loaded(instance, event.took_s if event.cpu_s is None else event.cpu_s)
     holdings.arrive(c, holding, event)
     instance.used_s = c.now_s
     if instance.gateway is None and len(c.store.gateways) == 1:

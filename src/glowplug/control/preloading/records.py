@@ -40,7 +40,8 @@ class Pause(msgspec.Struct):
 
 
 class Allowance(msgspec.Struct):
-    """Seconds of climbing that a node may begin now; below 0 when climbs took longer than was thought."""
+    """Seconds of climbing that a node may begin now; below 0 when climbs took more of a processor than was
+    thought."""
 
     left_s: float
     at_s: float
@@ -74,7 +75,7 @@ class Preloads(msgspec.Struct):
     wasted: int = 0
     wasted_byte_s: float = 0.0
     seconds: float = 0.0
-    """Of climbing, which is about what it took of a processor."""
+    """Of a processor, by climbs that have ended; of climbing, where the engine does not tell."""
 
     def may_spend(self, node: NodeId, expected_s: float, share: float, now_s: float) -> bool:
         """Whether a climb may begin there that is expected to take so long: over any time t a node begins at
@@ -128,6 +129,7 @@ class Preloads(msgspec.Struct):
             self.usage_at(instance.node).begin(now_s)
 
     def note_loaded(self, instance: Instance, took_s: float) -> None:
+        """`took_s` of a processor: a climb that stands back takes far longer beside one that is busy."""
         record = self.unused.get(instance.id)
         if record is not None:
             self.seconds += took_s
