@@ -206,6 +206,13 @@ def from_crowd(policy: Ladder, asked: list[str], need_bytes: int, keep: Collecti
     return policy.victims("n", need_bytes, keep, inf, current)
 
 
+def test_of_what_nobody_is_known_to_need_the_least_seconds_a_byte_go_first() -> None:
+    policy = Ladder()
+    small, large = used(0.0, saved_s=0.1, held_bytes=100), used(0.0, saved_s=9.0, held_bytes=200)
+    assert policy.score(small) < policy.score(large) < policy.score(replace(small, needed=1e-6))
+    assert policy.score(replace(small, saved_s=0.0)) < policy.score(small)
+
+
 def test_of_a_great_many_ladder_looks_at_those_that_were_used_the_longest_ago() -> None:
     policy, asked = crowd(5000)
     assert set(from_crowd(policy, asked, 30)) <= {f"{n}" for n in range(0, 500, 2)}
