@@ -124,6 +124,22 @@ def test_greedy_dual_has_a_clock_for_each_node() -> None:
     assert policy.offers["there"].score == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("name", ["greedy-dual", "ladder", "lru", "value-per-byte"])
+def test_a_node_that_is_forgotten_leaves_nothing(name: str) -> None:
+    policy = policy_class("eviction", name)()
+    for node in ("n", "m"):
+        for number in range(3):
+            policy.offer(f"{node}{number}", node, used(float(number)))
+        policy.victims(node, 150, (), inf, lambda key: 0.0)
+        policy.evicted(f"{node}0")
+    for number in range(3):
+        policy.withdraw(f"n{number}")
+    policy.forget("n")
+    assert "n" not in {*policy.heaps, *policy.fronts, *policy.bytes_by_node, *getattr(policy, "clocks", ())}
+    assert policy.offered("n") == 0
+    assert policy.offered("m") == 300
+
+
 @pytest.mark.parametrize("name", ["greedy-dual", "lru", "value-per-byte"])
 def test_what_is_pinned_goes_last_and_leaves_no_trace(name: str) -> None:
     policy = policy_class("eviction", name)()

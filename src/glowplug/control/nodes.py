@@ -68,5 +68,7 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
     store.homes.clear()
     store.ledger.close(number)
     store.preloads.forget_node(number)
+    c.policies.preload.lost(number)
+    c.policies.eviction.forget(number)
     c.freed.pop(number, None)
     c.build_check = True

@@ -120,6 +120,9 @@ class Ladder(msgspec.Struct):
         self.raised.pop(function, None)
         self.uncalled = [each for each in self.uncalled if each != function]
 
+    def lost(self, node: NodeId) -> None:
+        return
+
     def _begin_round(self, function: FunctionId) -> int:
         self.turns += 1
         self.rounds[function] = self.turns
