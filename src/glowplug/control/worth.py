@@ -116,7 +116,7 @@ def device_score_now(c: Context, key: str) -> float:
 
 
 def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> float:
-    """How much a function is needed soon (policy/soon.py); only worked out for a policy that wants to know."""
+    """How much a function is needed soon (policy/soon.py); only worked out for who wants to know."""
     if not policy.timely:
         return 0.0
     known = c.needed_soon
