@@ -49,6 +49,8 @@ class LambdaServer:
         self.calls: list[str] = []
         self.throttled = 0
         self.refuses = False
+        self.refused = ""
+        """This of a function alone."""
         self._folder = folder
         self._threads: list[threading.Thread] = []
         self._processes: list[subprocess.Popen[str]] = []
@@ -61,7 +63,7 @@ class LambdaServer:
             assert match is not None, path
             name, what = match[1] or "", match[2] or ""
             self.calls.append(f"{method} {what}".strip())
-            if self.refuses:
+            if self.refuses or (what and what == self.refused):
                 return 403, "AccessDeniedException", {"Message": "no"}
             if self.throttled:
                 self.throttled -= 1

@@ -40,6 +40,11 @@ def ensure(client: Any, package: Package, shape: Shape, blobs: Blobs, store: str
             client.get_function_configuration(FunctionName=name)
         except client.exceptions.ResourceNotFoundException:
             _create(client, name, package, shape, blobs, store)
+        # Lambda would call a worker that failed again, beside the one that replaces it. Each time: whoever
+        # made the function may have ended before it came to this.
+        client.put_function_event_invoke_config(
+            FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=_MOST_AGE_S
+        )
         client.get_waiter("function_active_v2").wait(FunctionName=name)
     return name
 
@@ -60,11 +65,7 @@ def _create(client: Any, name: str, package: Package, shape: Shape, blobs: Blobs
             Description="A worker of glowplug distributed",
         )
     except client.exceptions.ResourceConflictException:
-        return  # another run makes it right now
-    # Lambda would call a worker that failed again, beside the one that replaces it.
-    client.put_function_event_invoke_config(
-        FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=_MOST_AGE_S
-    )
+        pass  # another run makes it right now
 
 
 def _code(package: Package, blobs: Blobs, store: str) -> dict[str, Any]:
