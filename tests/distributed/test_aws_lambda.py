@@ -166,6 +166,27 @@ def test_a_function_whose_making_was_cut_short_does_not_call_workers_again(
     assert server.retries[name] == 0
 
 
+def test_a_package_in_the_store_is_there_only_while_a_function_is_made_of_it(
+    cloud: tuple[str, LambdaServer], server: LambdaServer
+) -> None:
+    pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[s3]' flask flask-cors")
+    import boto3
+
+    from glowplug.bench.peers.aws_server import aws_server
+
+    with aws_server() as endpoint:
+        s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        s3.create_bucket(Bucket="bucket")
+        server.read = lambda key: s3.get_object(Bucket="bucket", Key=key)["Body"].read()
+        store = "s3://bucket/runs"
+        blobs = StoredBlobs(store, endpoint=endpoint, region="us-east-1")
+        shape = Shape(role=ROLE, memory_mib=128, timeout_s=2, files_mib=512)
+        name = ensure(lambda_client(cloud[0], "us-east-1"), Package(_empty_zip(), {}), shape, blobs, store)
+        assert server.functions[name]["Code"]["S3Key"].startswith("runs/packages/")
+        assert blobs.list("packages") == []
+        blobs.close()
+
+
 def _empty_zip() -> bytes:
     content = io.BytesIO()
     zipfile.ZipFile(content, "w").close()

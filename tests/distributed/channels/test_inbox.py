@@ -85,7 +85,7 @@ TestLives.settings = settings(max_examples=examples(40), stateful_step_count=25)
 
 
 def test_what_is_waited_for_may_be_as_large_as_it_is() -> None:
-    """In parts that come in any order, of which the receiver knows the first alone; what else comes is bounded."""
+    """In parts that come in any order, of which the receiver knows the first alone; others' are bounded."""
     inbox = Inbox(kept_bytes=20)
     first = MessageKey("run", 0, 1, 1, 0)
     inbox.await_these([first])
