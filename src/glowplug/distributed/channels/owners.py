@@ -107,4 +107,4 @@ def _identity(pid: int) -> str:
 
 
 def _namespace() -> str:
-    return os.readlink("/proc/self/ns/pid")
+    return str(Path("/proc/self/ns/pid").readlink())
