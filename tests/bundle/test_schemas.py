@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from glowplug.bundle.inspect import inspect_source
 from glowplug.bundle.schemas import endpoint_schema
+from glowplug.core.bodies import NPY
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.specs import Schemas
 from glowplug.node.arguments import Signature
+from glowplug.node.arrays import npy_pieces
 
 
 class Point(msgspec.Struct):
@@ -150,6 +153,32 @@ def test_of_a_batch_each_part_is_checked() -> None:
     assert signature.decode("", b"9") == {"value": 9}
     with pytest.raises(InvalidArguments, match="<= 9"):
         signature.decode("", b"10")
+
+
+@pytest.mark.parametrize("kind", [np.ndarray, np.ndarray | None, npt.NDArray[np.float32] | None], ids=str)
+def test_what_a_worker_takes_as_npy_is_offered_as_npy(kind: Any) -> None:
+    def returns(): ...  # type: ignore[no-untyped-def]
+
+    returns.__annotations__["return"] = kind
+    sent = b"".join(npy_pieces(np.arange(3, dtype=np.float32)))
+    for call, in_batches in ((takes(kind), False), (takes(Iterable[kind]), True)):  # type: ignore[valid-type]
+        assert Signature(call, in_batches).decode(NPY, sent)["value"].tolist() == [0, 1, 2]
+        found = msgspec.json.decode(endpoint_schema(call, batched=in_batches), type=Schemas)
+        assert found.arrays == ("value",)
+        shown = found.arguments["value"]
+        assert [each["type"] for each in shown.get("anyOf", [shown])] == ["array", "null"][
+            : 2 - (kind is np.ndarray)
+        ]
+    assert schemas(returns).returns_array
+
+
+@pytest.mark.parametrize("listed", [list, Sequence, Iterable])
+def test_every_list_that_a_batch_may_be_is_described(listed: Any) -> None:
+    call = takes(listed[int])
+    found = msgspec.json.decode(endpoint_schema(call, batched=True), type=Schemas)
+    assert found.arguments == {"value": {"type": "integer"}}
+    with pytest.raises(InvalidArguments):
+        Signature(call, in_batches=True).decode("", b'{"value": "3"}')
 
 
 def test_inspecting_a_source_finds_schemas(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from glowplug.bundle.stand_ins import StandIn, StandInFinder
+from glowplug.core.annotations import hints_of
 from glowplug.core.errors import InvalidDeclaration
 
 _COME = (dict, list, str, int, float, bool, bytes, type(None))
@@ -23,10 +24,7 @@ _INSTEAD = "take a dataclass, a TypedDict or a msgspec.Struct, whose fields are 
 def check_arguments(call: Callable[..., Any], skip: int) -> None:
     """Raises InvalidDeclaration, naming the first argument of `call`, without its first `skip` parameters,
     that no request can bring. One with a default need not come, but a pydantic model was meant to."""
-    try:
-        hints = typing.get_type_hints(call, include_extras=True)
-    except Exception:  # what only a type checker can resolve is not checked when it comes, either
-        return
+    hints = hints_of(call)
     for parameter in list(inspect.signature(call).parameters.values())[skip:]:
         for kind in _classes(hints.get(parameter.name, Any)):
             what = f"endpoint {call.__name__}: argument {parameter.name!r} is a"

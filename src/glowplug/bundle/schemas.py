@@ -6,7 +6,6 @@ from __future__ import annotations
 import collections.abc
 import inspect
 import math
-import sys
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import msgspec
 
 from glowplug.bundle.askable import check_arguments
-from glowplug.core.annotations import bare
+from glowplug.core.annotations import array_type, bare, element_of, hints_of
 from glowplug.core.specs import Declaration, Schemas
 
 _MAX_CHARS = 16_384
@@ -64,12 +63,9 @@ def endpoint_schema(call: Callable[..., Any], skip: int = 0, batched: bool = Fal
 
 def _schemas(call: Callable[..., Any], skip: int, batched: bool) -> Schemas:
     parameters = list(inspect.signature(call).parameters.values())[skip:]
-    try:
-        hints = typing.get_type_hints(call, include_extras=True)
-    except Exception:  # as in node.arguments: what only a type checker can resolve is not checked
-        hints = {}
+    hints = hints_of(call)
     if batched:
-        hints = {name: _part(kind) for name, kind in hints.items()}
+        hints = {name: element_of(kind) for name, kind in hints.items()}
     returned = bare(hints.get("return", Any))
     origin = typing.get_origin(returned)
     yields = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
@@ -97,16 +93,6 @@ def _components(kinds: list[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]
     return schemas, defs
 
 
-def _part(kind: Any) -> Any:
-    """What a list of `kind` holds."""
-    kind = bare(kind)
-    return (
-        (*typing.get_args(kind), Any)[0]
-        if typing.get_origin(kind) in (list, collections.abc.Sequence)
-        else Any
-    )
-
-
 def _has_schema(kind: Any) -> bool:
     if _is_array(kind):
         return True
@@ -117,14 +103,15 @@ def _has_schema(kind: Any) -> bool:
     return True
 
 
-def _other(kind: type) -> dict[str, Any]:
-    return dict(_ARRAY) if _is_array(kind) else {}
+def _other(kind: Any) -> dict[str, Any]:
+    if not _is_array(kind):
+        return {}
+    is_optional = array_type(kind) is not bare(kind)
+    return {"anyOf": [dict(_ARRAY), {"type": "null"}]} if is_optional else dict(_ARRAY)
 
 
 def _is_array(kind: Any) -> bool:
-    kind = typing.get_origin(bare(kind)) or bare(kind)
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    return (numpy is not None and kind is numpy.ndarray) or (torch is not None and kind is torch.Tensor)
+    return array_type(kind) is not None
 
 
 def _default(value: Any) -> dict[str, Any]:

@@ -19,14 +19,13 @@ from urllib.parse import unquote
 import msgspec
 import numpy as np
 
-from glowplug.core.annotations import bare
+from glowplug.core.annotations import array_type, bare, element_of, hints_of
 from glowplug.core.bodies import JSON, NPY, OCTETS, SAFETENSORS, TEXT
 from glowplug.core.errors import UNREADABLE, InvalidArguments
-from glowplug.node.arrays import is_array_type, read_npy, to_array
+from glowplug.node.arrays import read_npy, to_array
 
 _READ_AS_JSON = (JSON, "application/x-www-form-urlencoded")
 """The second is what curl says of any -d."""
-_LISTS = (list, collections.abc.Sequence, collections.abc.Iterable)
 
 
 class Signature:
@@ -39,14 +38,11 @@ class Signature:
         parameters = list(inspect.signature(call).parameters.values())
         self.names = [p.name for p in parameters]
         self.required = [p.name for p in parameters if p.default is p.empty]
-        try:
-            hints = typing.get_type_hints(call, include_extras=True)
-        except Exception:  # an annotation that only a type checker can resolve is not checked
-            hints = {}
+        hints = hints_of(call)
         self.types = {name: hints.get(name, Any) for name in self.names}
         if in_batches:
-            self.types = {name: _element_of(wanted) for name, wanted in self.types.items()}
-        self._arrays = [name for name in self.names if is_array_type(self.types[name])]
+            self.types = {name: element_of(wanted) for name, wanted in self.types.items()}
+        self._arrays = [name for name in self.names if array_type(self.types[name]) is not None]
         self._has_optional = len(self.required) < len(self.names)
         self._decode_whole = self._whole_decoder()
 
@@ -151,13 +147,6 @@ def _is_mapping(wanted: Any) -> bool:
     )
 
 
-def _element_of(wanted: Any) -> Any:
-    """T of list[T]; any value where the list does not say of what."""
-    wanted = bare(wanted)
-    arguments = typing.get_args(wanted)
-    return arguments[0] if typing.get_origin(wanted) in _LISTS and len(arguments) == 1 else Any
-
-
 def _argument_of(parameters: str) -> str:
     """NAME out of a content type's `; argument=NAME`, else empty."""
     for parameter in parameters.split(";"):
@@ -170,7 +159,7 @@ def _argument_of(parameters: str) -> str:
 def _convert(name: str, value: Any, wanted: Any) -> Any:
     if wanted is Any:
         return value
-    if is_array_type(wanted):
+    if array_type(wanted) is not None:
         return to_array(name, value, wanted)
     if wanted is bytes and isinstance(value, bytes):
         return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import types
 import typing
 from functools import lru_cache
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from glowplug.core import npy
-from glowplug.core.annotations import bare
+from glowplug.core.annotations import array_type, bare, is_tensor
 from glowplug.core.errors import FunctionFailed, InvalidArguments
 
 
@@ -49,32 +48,13 @@ def _header(shape: tuple[int, ...], is_fortran: bool, dtype: np.dtype[Any]) -> b
     return stream.getvalue()
 
 
-def is_array_type(wanted: Any) -> bool:
-    """Whether an annotation asks for an array or a tensor, or for one or None."""
-    return _array_type(wanted) is not None
-
-
-def _array_type(wanted: Any) -> Any:
-    wanted = bare(wanted)
-    if typing.get_origin(wanted) in (typing.Union, types.UnionType):
-        others = [kind for kind in map(bare, typing.get_args(wanted)) if kind is not types.NoneType]
-        return _array_type(others[0]) if len(others) == 1 else None
-    is_array = wanted is np.ndarray or getattr(wanted, "__origin__", None) is np.ndarray
-    return wanted if is_array or _is_tensor(wanted) else None
-
-
-def _is_tensor(wanted: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and wanted is torch.Tensor
-
-
 def to_array(name: str, value: Any, wanted: Any) -> Any:
     """An argument as the array or the tensor that its annotation asks for, or None where that may be. What
     came as an array keeps its dtype. A tensor is where torch makes tensors. Raises InvalidArguments."""
-    kind = _array_type(wanted)
+    kind = array_type(wanted)
     if value is None and kind is not bare(wanted):
         return None
-    if not _is_tensor(kind):
+    if not is_tensor(kind):
         return value if isinstance(value, np.ndarray) else _from_lists(name, value, _dtype_of(kind))
     torch = sys.modules["torch"]
     device = torch.get_default_device()
