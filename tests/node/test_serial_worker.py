@@ -14,7 +14,7 @@ import pytest
 
 from glowplug.core.bodies import NPY
 from glowplug.core.errors import GlowplugError, NoSpace, RequestCancelled
-from glowplug.node.procfs import private_bytes
+from glowplug.node.procfs import private_dirty_bytes
 from tests.node.worker_process import until, until_running, worker_process
 
 
@@ -243,6 +243,6 @@ def test_what_a_long_call_left_is_given_back_when_nothing_comes(concurrency: int
     with worker_process(litter, concurrency=concurrency) as worker:
         worker.ask((1, "litter", {}))
         assert worker.answer(1).value() == 20_000
-        until(lambda: private_bytes(worker.pid) < 60 * 10**6, "nothing was given back")
+        until(lambda: private_dirty_bytes(worker.pid) < 60 * 10**6, "nothing was given back")
         worker.ask((2, "litter", {}))
         assert worker.answer(2).value() == 20_000

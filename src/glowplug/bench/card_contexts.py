@@ -49,7 +49,7 @@ def rows(device: str, repeats: int) -> list[dict[str, Any]]:
             if not said:
                 raise RuntimeError(f"a process could not open a context on {device}")
             taken_bytes.append(before_bytes - card_bytes(number))
-            host_bytes.append(procfs.private_bytes(process.pid))
+            host_bytes.append(procfs.private_dirty_bytes(process.pid))
             process.stdin.close()
         opened_s.append(json.loads(said))
     taken = spread("context_bytes", taken_bytes) | spread("host_bytes", host_bytes)

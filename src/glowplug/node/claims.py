@@ -26,4 +26,4 @@ async def held_bytes_of(held: Held, said_bytes: int) -> int:
     """What it said, if that is likely, else its private bytes; 0 when it is gone."""
     if is_likely(held, said_bytes):
         return said_bytes
-    return await asyncio.to_thread(procfs.private_bytes, held.process.pid)
+    return await asyncio.to_thread(procfs.private_dirty_bytes, held.process.pid)

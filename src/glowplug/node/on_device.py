@@ -68,7 +68,7 @@ def wait_in_context(message: Fork, control: socket.socket, extra: list[int]) -> 
     assert message.device is not None
     device = open_device(message.device, extra)
     device.warm(message.kernels)
-    wire.send(control, ContextReady(procfs.private_bytes()))
+    wire.send(control, ContextReady(procfs.private_dirty_bytes()))
     syscalls.name_process(NAME)  # to whoever sees it the agent has been told
     orders = wire.Receiver(control, Fork | Rehearse)
     while True:

@@ -62,7 +62,7 @@ def run_part(message: Fork, control: socket.socket) -> None:
     hop = _hop(message.gang)
     pack.prefetch()
     stay_in_inference_mode()
-    wire.send(control, WorkerReady(phases.seconds, 0, give_back(procfs.private_bytes())))
+    wire.send(control, WorkerReady(phases.seconds, 0, give_back(procfs.private_dirty_bytes())))
     serve(hop, stage, message.gang.worker)
 
 

@@ -10,13 +10,12 @@ _SCHEDULED = 2
 """Of the clocks of a process the one that counts what the scheduler gave it, to a nanosecond."""
 
 
-def private_bytes(pid: int | str = "self") -> int:
-    """Bytes that only this process holds: private clean and dirty pages (smaps_rollup). 0 when it is gone.
+def private_dirty_bytes(pid: int | str = "self") -> int:
+    """Bytes that only this process holds and that differ from a file's. 0 when it is gone.
 
-    Clean private pages of files are page cache, counted with the file; so only anonymous ones remain here.
+    Private pages that are clean are page cache, counted with their file.
     """
-    fields = memory_fields(pid)
-    return fields.get("Private_Dirty", 0)
+    return memory_fields(pid).get("Private_Dirty", 0)
 
 
 def anonymous_bytes(pid: int | str = "self") -> int:

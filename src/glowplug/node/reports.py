@@ -104,7 +104,7 @@ class Reports:
     async def _measure(self, held: Held) -> None:
         """Tells what a worker holds that was not primed: from outside, for it has requests to answer."""
         if not held.process.exited:
-            held_bytes = await self.agent.on_disk(procfs.private_bytes, held.process.pid)
+            held_bytes = await self.agent.on_disk(procfs.private_dirty_bytes, held.process.pid)
             if held_bytes:
                 self.agent.emit(HeldChanged(held.target, held_bytes))
 

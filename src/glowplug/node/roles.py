@@ -102,7 +102,7 @@ def _stage(message: Fork, control: socket.socket) -> None:
     if message.rehearse:
         rehearse_quietly(served)
     threads = prepare_to_fork(served)
-    wire.send(control, ZygoteReady(phases.seconds, procfs.private_bytes(), threads))
+    wire.send(control, ZygoteReady(phases.seconds, procfs.private_dirty_bytes(), threads))
 
     def set_mapped(mapped: bool) -> None:
         if not mapped and served.pack is not None:
@@ -150,10 +150,10 @@ def _probe(message: Fork, control: socket.socket) -> None:
     threads = prepare_to_fork(served)
     if threads > 1:
         peak, parked = measure_primed(served)
-        wire.send(control, ProbeDone(threads, False, procfs.private_bytes(), parked, peak))
+        wire.send(control, ProbeDone(threads, False, procfs.private_dirty_bytes(), parked, peak))
         return
     zygote = in_child(lambda: _rehearsed(served))
-    rehearsed, staged_bytes = zygote if zygote is not None else (False, procfs.private_bytes())
+    rehearsed, staged_bytes = zygote if zygote is not None else (False, procfs.private_dirty_bytes())
     measured = in_child(lambda: measure_worker(served, rehearsed))
     if measured is None:
         wire.send(control, Failed("build_failed", "running the model on its example ended the process"))
@@ -164,7 +164,7 @@ def _probe(message: Fork, control: socket.socket) -> None:
 def _rehearsed(served: Served) -> tuple[bool, int]:
     """Whether this process may still fork after it ran the model, and its private bytes then."""
     ran = rehearse_quietly(served)
-    return ran and prepare_to_fork(served) == 1, procfs.private_bytes()
+    return ran and prepare_to_fork(served) == 1, procfs.private_dirty_bytes()
 
 
 def measure_worker(served: Served, rehearsed: bool) -> tuple[int, int]:
@@ -203,5 +203,5 @@ def measure_primed(served: Served) -> tuple[int, int]:
     """(peak, parked) private bytes of this process, primed as a worker is."""
     restore_threads()
     served.rehearse()
-    peak = procfs.private_bytes()
+    peak = procfs.private_dirty_bytes()
     return peak, give_back(peak)

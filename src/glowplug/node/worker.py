@@ -106,7 +106,7 @@ class Worker:
         if self.message.prime:
             with phases.phase("first_compute"):
                 served.rehearse()
-            peak = procfs.private_bytes()
+            peak = procfs.private_dirty_bytes()
             held = give_back(peak)
         elif served.pack is not None:
             served.pack.prefetch()
@@ -127,4 +127,4 @@ class Worker:
 
 def _rest() -> None:
     """A call's scratch memory is nobody's until the next one."""
-    give_back(procfs.private_bytes())
+    give_back(procfs.private_dirty_bytes())

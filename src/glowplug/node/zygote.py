@@ -93,7 +93,7 @@ def give_back(held_bytes: int) -> int:
         return held_bytes
     gc.collect()
     procfs.give_back_memory(keep_bytes=KEPT_BYTES - 4 * 10**6)
-    return procfs.private_bytes()
+    return procfs.private_dirty_bytes()
 
 
 def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], object] = bool) -> None:

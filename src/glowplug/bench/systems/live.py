@@ -14,7 +14,7 @@ from glowplug.bench.harness import RunningServer
 from glowplug.bench.models import BenchModel
 from glowplug.bench.systems import Held, Measurement
 from glowplug.bench.systems.memory import tree_bytes
-from glowplug.bench.systems.processes import command_line, descendants, named, private_bytes
+from glowplug.bench.systems.processes import command_line, descendants, named, unique_set_bytes
 from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.store import BundleStore
 from glowplug.core.bodies import encode_arguments
@@ -117,7 +117,7 @@ class LiveSystem:
     def _private_bytes(self, model: BenchModel) -> int | None:
         """What the kernel says that the model's parked worker has for itself alone."""
         workers = named(f"worker:{model.function}", descendants(self._server.process.pid))
-        return max((private_bytes(pid) for pid in workers), default=None)
+        return max((unique_set_bytes(pid) for pid in workers), default=None)
 
 
 def request_body(model: BenchModel, request: Any) -> tuple[str, bytes]:

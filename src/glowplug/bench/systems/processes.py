@@ -79,8 +79,8 @@ def named(name: str, pids: list[int]) -> list[int]:
     return found
 
 
-def private_bytes(pid: int) -> int:
-    """Pages that no other process has mapped, of whatever kind (smaps_rollup)."""
+def unique_set_bytes(pid: int) -> int:
+    """Of pages that no other process has mapped, clean ones of files included (USS)."""
     fields = memory_fields(pid)
     return fields.get("Private_Clean", 0) + fields.get("Private_Dirty", 0)
 
