@@ -37,11 +37,40 @@ from glowplug.policy.costs import Costs
 from glowplug.policy.preload.forecast import Forecast
 from glowplug.policy.registry import POLICIES, policy_class
 
+_PREWARM = "prewarm/"
+"""Before the name of a prewarm policy: all of them are there, since functions may ask for any."""
+
 
 class _Snapshot(msgspec.Struct):
     settings: ControlSettings
     store: Store
     policies: dict[str, msgspec.Raw]
+
+
+def _policy_types(settings: ControlSettings) -> dict[str, Any]:
+    """The class of each policy, by its name in a snapshot."""
+    return {
+        "costs": Costs,
+        "arrivals": Arrivals,
+        "dispatch": policy_class("dispatch", settings.dispatch),
+        "eviction": policy_class("eviction", settings.eviction),
+        "scheduling": policy_class("scheduling", settings.scheduling),
+        "device_eviction": policy_class("eviction", settings.device_eviction),
+        "preload": policy_class("preload", settings.preload),
+        "predictors": Forecast,
+        **{_PREWARM + name: policy_class("prewarm", name) for name in POLICIES["prewarm"]},
+    }
+
+
+def _policies(by_name: dict[str, Any]) -> Policies:
+    prewarm = {name: by_name.pop(_PREWARM + name) for name in POLICIES["prewarm"]}
+    return Policies(**by_name, prewarm=prewarm)
+
+
+def _policy_called(name: str, policies: Policies) -> Any:
+    if name.startswith(_PREWARM):
+        return policies.prewarm[name.removeprefix(_PREWARM)]
+    return getattr(policies, name)
 
 
 def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
@@ -96,19 +125,9 @@ class ControlState:
 
     def __init__(self, settings: ControlSettings | None = None) -> None:
         settings = settings or ControlSettings()
-        policies = Policies(
-            costs=Costs(),
-            arrivals=Arrivals(),
-            dispatch=policy_class("dispatch", settings.dispatch)(),
-            eviction=policy_class("eviction", settings.eviction)(),
-            scheduling=policy_class("scheduling", settings.scheduling)(),
-            device_eviction=policy_class("eviction", settings.device_eviction)(),
-            preload=policy_class("preload", settings.preload)(),
-            predictors=Forecast(),
-            prewarm={name: policy_class("prewarm", name)() for name in POLICIES["prewarm"]},
-        )
+        made = {name: kind() for name, kind in _policy_types(settings).items()}
         policy_class("prewarm", settings.prewarm)
-        self._context = Context(settings, Store(), policies)
+        self._context = Context(settings, Store(), _policies(made))
 
     def handle(self, event: e.Event, now_s: float) -> list[Command]:
         """What is to be done about `event`, in this order."""
@@ -147,19 +166,9 @@ class ControlState:
     def snapshot(self) -> bytes:
         """Everything, policies included. `from_snapshot` goes on as if nothing had happened."""
         c, encode = self._context, msgspec.msgpack.encode
-        policies = {f"prewarm/{name}": policy for name, policy in c.policies.prewarm.items()}
-        states: dict[str, Any] = {
-            "costs": c.policies.costs,
-            "arrivals": c.policies.arrivals,
-            "dispatch": c.policies.dispatch,
-            "eviction": c.policies.eviction,
-            "scheduling": c.policies.scheduling,
-            "device_eviction": c.policies.device_eviction,
-            "preload": c.policies.preload,
-            "predictors": c.policies.predictors,
-            **policies,
+        raw = {
+            name: msgspec.Raw(encode(_policy_called(name, c.policies))) for name in _policy_types(c.settings)
         }
-        raw = {name: msgspec.Raw(encode(state)) for name, state in states.items()}
         return encode(_Snapshot(c.settings, c.store, raw))
 
     @classmethod
@@ -169,21 +178,6 @@ class ControlState:
         snapshot = decode(data, type=_Snapshot)
         settings, raw = snapshot.settings, snapshot.policies
         state = cls(settings)
-        prewarm = {
-            n: decode(raw[f"prewarm/{n}"], type=policy_class("prewarm", n)) for n in POLICIES["prewarm"]
-        }
-        policies = Policies(
-            costs=decode(raw["costs"], type=Costs),
-            arrivals=decode(raw["arrivals"], type=Arrivals),
-            dispatch=decode(raw["dispatch"], type=policy_class("dispatch", settings.dispatch)),
-            eviction=decode(raw["eviction"], type=policy_class("eviction", settings.eviction)),
-            scheduling=decode(raw["scheduling"], type=policy_class("scheduling", settings.scheduling)),
-            device_eviction=decode(
-                raw["device_eviction"], type=policy_class("eviction", settings.device_eviction)
-            ),
-            preload=decode(raw["preload"], type=policy_class("preload", settings.preload)),
-            predictors=decode(raw["predictors"], type=Forecast),
-            prewarm=prewarm,
-        )
-        state._context = Context(settings, snapshot.store, policies)
+        read = {name: decode(raw[name], type=kind) for name, kind in _policy_types(settings).items()}
+        state._context = Context(settings, snapshot.store, _policies(read))
         return state
