@@ -255,6 +255,17 @@ def test_ladder_does_not_look_at_all_for_what_is_not_to_be_had() -> None:
     assert len(asked) < 500
 
 
+def test_ladder_does_not_go_on_where_more_looks_bring_nothing() -> None:
+    policy, asked = crowd(20_000)
+
+    def later_are_dear(key: str) -> float:
+        asked.append(key)
+        return 5.0 if int(key) >= 400 else -1.0
+
+    assert len(policy.victims("n", 5_000, (), 1.0, later_are_dear)) == 400
+    assert len(asked) < 5000
+
+
 def test_what_is_pinned_is_not_looked_at_before_the_rest() -> None:
     policy, asked = crowd(2000, pinned=1000)
     from_crowd(policy, asked, 10)

@@ -42,7 +42,7 @@ class Ladder(Offers):
         current: Callable[[str], float],
     ) -> list[str]:
         scores: dict[str, float] = {}
-        most = _LOOKED_AT + len(keep)
+        most, before_bytes = _LOOKED_AT + len(keep), 0
         while True:
             looked_at = self._used_longest_ago(node, most)
             for key in looked_at:
@@ -58,9 +58,11 @@ class Ladder(Offers):
                 freed_bytes += held_bytes
             if freed_bytes >= need_bytes or len(looked_at) < most:
                 return fewest(taken, freed_bytes, need_bytes)
-            if len(taken) < len(scores) and not self._rest_may_do(node, scores, freed_bytes, need_bytes):
+            if len(taken) < len(scores) and (
+                freed_bytes == before_bytes or not self._rest_may_do(node, scores, freed_bytes, need_bytes)
+            ):
                 return fewest(taken, freed_bytes, need_bytes)
-            most *= 4
+            most, before_bytes = 4 * most, freed_bytes
 
     def _rest_may_do(self, node: str, seen: Collection[str], freed_bytes: int, need_bytes: int) -> bool:
         """Whether what is needed could be had if the others there free as much of theirs as those seen: then
