@@ -21,10 +21,10 @@ def ranges(*sizes: int, read_bytes: int = BLOCK) -> list[Range]:
     return cut(units, BLOCK, read_bytes)
 
 
-def order(arbiter: Arbiter, most: int = 1000) -> list[Job]:
+def order(arbiter: Arbiter, most: int = 1000, highest: Priority = Priority.INTERACTIVE) -> list[Job]:
     """Everything it hands out when each read ends before the next begins."""
     jobs = []
-    while len(jobs) < most and (job := arbiter.next()) is not None:
+    while len(jobs) < most and (job := arbiter.next(highest=highest)) is not None:
         arbiter.done(job)
         jobs.append(job)
     return jobs
@@ -138,6 +138,36 @@ def test_a_promoted_load_is_read_like_one_of_its_new_class() -> None:
     arbiter.add(ranges(*[100] * 50), Priority.BATCH)
     arbiter.promote(one, Priority.INTERACTIVE)
     assert [job.load for job in order(arbiter, 10)].count(one) >= 9
+
+
+@pytest.mark.parametrize("first", [1, 100])
+def test_a_promoted_load_shares_evenly_whatever_both_were_served_before(first: int) -> None:
+    arbiter = Arbiter()
+    there = arbiter.add(ranges(*[100] * 200), Priority.INTERACTIVE)
+    order(arbiter, first)
+    late = arbiter.add(ranges(*[100] * 200), Priority.BATCH)
+    order(arbiter, 101 - first, highest=Priority.BATCH)
+    arbiter.promote(late, Priority.INTERACTIVE)
+    assert [job.load for job in order(arbiter, 20)].count(there) == 10
+
+
+def test_a_load_whose_peers_wait_for_their_next_units_begins_where_they_are() -> None:
+    arbiter = Arbiter()
+    there = arbiter.add(ranges(*[100] * 50), Priority.INTERACTIVE)
+    order(arbiter, 50)
+    late = arbiter.add(ranges(*[100] * 50), Priority.BACKGROUND)
+    arbiter.promote(late, Priority.INTERACTIVE)
+    arbiter.extend(there, ranges(*[100] * 50))
+    assert [job.load for job in order(arbiter, 20)].count(there) == 10
+
+
+def test_a_load_that_wanted_nothing_has_saved_up_nothing() -> None:
+    arbiter = Arbiter()
+    idle = arbiter.add(ranges(100), Priority.BATCH)
+    busy = arbiter.add(ranges(*[100] * 100), Priority.BATCH)
+    order(arbiter, 60)
+    arbiter.extend(idle, ranges(*[100] * 50))
+    assert [job.load for job in order(arbiter, 20)].count(busy) == 10
 
 
 def test_nonsense_is_refused() -> None:
