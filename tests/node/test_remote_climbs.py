@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,10 +25,10 @@ def test_no_descriptor_is_lost_when_there_can_be_no_pipe(tmp_path: Path) -> None
     path = tmp_path / "coming"
     path.write_bytes(b"weights")
     failed: list[str] = []
-    before = os.listdir("/proc/self/fd")
+    before = sorted(Path("/proc/self/fd").iterdir())
     asyncio.run(_climb(path, failed))
     assert failed == ["weights"]
-    assert os.listdir("/proc/self/fd") == before
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 async def _climb(path: Path, failed: list[str]) -> None:
