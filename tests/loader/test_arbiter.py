@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from glowplug.loader.arbiter import SHARES, Arbiter, Job, Priority, Range, cut
+from glowplug.loader.arbiter import PARALLEL, SHARES, Arbiter, Job, Priority, Range, cut
 
 BLOCK = 100
 
@@ -121,6 +121,24 @@ def test_one_read_of_a_lower_class_at_a_time_below_a_higher_one() -> None:
     arbiter.add(ranges(*[100] * 50), Priority.INTERACTIVE, parallel=2)
     started = [job.load for _ in range(20) if (job := arbiter.next()) is not None]
     assert started.count(low) <= 1
+
+
+def test_a_load_that_is_expected_has_the_line_left_to_it_by_those_below() -> None:
+    arbiter = Arbiter()
+    arbiter.add(ranges(*[100] * 50), Priority.BATCH, parallel=8)
+    arbiter.expect(Priority.BATCH)
+    started = [arbiter.next(), arbiter.next()]
+    assert None not in started, "its own class goes on"
+    arbiter.expect(Priority.INTERACTIVE)
+    assert arbiter.next() is None
+    for job in started:
+        assert job is not None
+        arbiter.done(job)
+    meanwhile = [arbiter.next() is not None for _ in range(8)]
+    assert sum(meanwhile) == 1, "nobody starves"
+    arbiter.came(Priority.INTERACTIVE)
+    after = [arbiter.next() is not None for _ in range(8)]
+    assert sum(after) == PARALLEL[Priority.BATCH] - 1
 
 
 def test_a_class_saves_up_nothing_while_it_wants_nothing() -> None:

@@ -81,6 +81,7 @@ class Arbiter:
         """The virtual time at which the last read began (start-time fair queueing, Goyal et al., 1996)."""
         self._reached = dict.fromkeys(Priority, 0.0)
         """The same within each class: what the load that was read for last had been served before."""
+        self._expected = dict.fromkeys(Priority, 0)
 
     def add(self, ranges: Sequence[Range], priority: Priority, weight: float = 1.0, parallel: int = 4) -> int:
         """A load whose ranges are in the order of need. At most `parallel` are under way at once.
@@ -94,6 +95,15 @@ class Arbiter:
         load.served = self._virtual_time(priority)
         self.extend(self._made, ranges)
         return self._made
+
+    def expect(self, priority: Priority) -> None:
+        """A load of this class is about to come: those below leave it the line as if it were there. Each ends
+        by `came`."""
+        self._expected[priority] += 1
+
+    def came(self, priority: Priority) -> None:
+        """One that was expected is there, or will never be."""
+        self._expected[priority] -= 1
 
     def extend(self, number: int, ranges: Sequence[Range]) -> None:
         """More of a load, needed after what it has. An unknown load is ignored."""
@@ -186,7 +196,8 @@ class Arbiter:
         if same >= PARALLEL[load.priority]:
             return True
         above = [one for one in self._loads.values() if one.priority > load.priority]
-        if not any(one.pending or one.in_flight for one in above):
+        expected = any(self._expected[kind] for kind in Priority if kind > load.priority)
+        if not expected and not any(one.pending or one.in_flight for one in above):
             return False
         if any(one.in_flight for one in self._loads.values() if one.priority <= load.priority):
             return True

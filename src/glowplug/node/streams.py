@@ -129,7 +129,8 @@ class Streams:
         opener = ThreadPoolExecutor(1, "open")
         try:
             url = agent.artifacts.url(pack)
-            source, contents, sink = await loop.run_in_executor(opener, _open, url, stream.path)
+            with self._fetchers.expecting(stream.priority):
+                source, contents, sink = await loop.run_in_executor(opener, _open, url, stream.path)
         finally:
             opener.shutdown(wait=False)
         over: asyncio.Future[None] = loop.create_future()
