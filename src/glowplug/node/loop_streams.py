@@ -17,11 +17,16 @@ from glowplug.transport.worker_side import Incoming
 _END: Any = object()
 
 
-def named(error: BaseException) -> BaseException:
-    """What a call ended with, as its client is to hear of it."""
-    if isinstance(error, asyncio.CancelledError):
+def named(error: BaseException, was_cancelled: bool) -> BaseException:
+    """What a call ended with, as its client is to hear of it. `was_cancelled` is whether the request was: what
+    a coroutine awaits may be cancelled by others."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    if was_cancelled:
         return RequestCancelled("the request was cancelled")
-    return error
+    found = RuntimeError("the function raised CancelledError")
+    found.__cause__ = error
+    return found
 
 
 class LoopStreams:
@@ -42,9 +47,13 @@ class LoopStreams:
         self._flush_soon = flush_soon
 
     async def send(
-        self, incoming: Incoming, items: Iterator[Any] | AsyncIterator[Any], start_s: float
+        self,
+        incoming: Incoming,
+        items: Iterator[Any] | AsyncIterator[Any],
+        start_s: float,
+        was_cancelled: Callable[[], bool],
     ) -> None:
-        """Sends what `items` yields as it comes."""
+        """Sends what `items` yields as it comes. `was_cancelled` tells of the request."""
         request, encoder, begun = incoming.request, ItemEncoder(incoming.accept), False
         try:
             while (item := await self._following(items)) is not _END:
@@ -55,7 +64,7 @@ class LoopStreams:
                 await self._push(request, data)
         except BaseException as error:
             await self._close(items)
-            self._answers.fail(request, named(error))
+            self._answers.fail(request, named(error, was_cancelled()))
         else:
             if not begun:
                 self._begin_stream(request, encoder.content_type, start_s)

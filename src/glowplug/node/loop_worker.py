@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import signal
 import socket
 from collections import deque
@@ -34,6 +35,14 @@ class _Call:
         self.stopped: int | None = None
         """The request whose end is waited for, because it was cancelled."""
         self.task: asyncio.Task[None] | None = None
+
+
+def _with_no_cancelled_error(function: Callable[[], Any]) -> Any:
+    """In a thread: to the event loop it would be a request that was cancelled."""
+    try:
+        return function()
+    except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
+        raise RuntimeError("the function raised CancelledError") from error
 
 
 class LoopWorker:
@@ -174,12 +183,12 @@ class LoopWorker:
             result = await self._called(route, arguments)
             del arguments
             if isinstance(result, (GeneratorType, AsyncGeneratorType)):
-                await self._streams.send(incoming, result, start_s)
+                await self._streams.send(incoming, result, start_s, lambda: call.stopped is not None)
                 return
             status, content_type, body = encode_result(result, incoming.accept)
             del result
         except BaseException as error:
-            self._answers.fail(incoming.request, named(error))
+            self._answers.fail(incoming.request, named(error, call.stopped is not None))
         else:
             self._answers.reply(incoming, status, content_type, body, start_s)
         finally:
@@ -195,7 +204,7 @@ class LoopWorker:
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """Returns or raises only when the thread has: a slot stays taken as long as it computes."""
         call = ThreadCall()
-        running = self._loop.run_in_executor(self._pool, call.run, function)
+        running = self._loop.run_in_executor(self._pool, call.run, _with_no_cancelled_error, function)
         while True:
             try:
                 return await asyncio.shield(running)
@@ -223,7 +232,7 @@ class LoopWorker:
         try:
             results = rows(await self._called(route, arguments), len(members), route.spec.name)
         except BaseException as error:
-            self._answers.fail_each(members, named(error))
+            self._answers.fail_each(members, named(error, call.stopped is not None))
         else:
             self._answers.reply_each(members, results, start_s)
         finally:
