@@ -150,15 +150,27 @@ def endpoints_of(owner: type) -> dict[str, Endpoint]:
     return {name: value for base in mro for name, value in vars(base).items() if isinstance(value, Endpoint)}
 
 
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two targets of declarations, or their handles, run the same code."""
+    one, other = (target.call if isinstance(target, Handle) else target for target in (one, other))
+    return one is other
+
+
 class Declared:
-    """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights."""
+    """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights. `again` is
+    whether another app declared it before."""
 
     def __init__(
-        self, function: str, declaration: Declaration | None = None, weights: Weights = None
+        self,
+        function: str,
+        declaration: Declaration | None = None,
+        weights: Weights = None,
+        again: bool = False,
     ) -> None:
         self.function = function
         self.declaration = declaration
         self.weights = weights
+        self.again = again
 
 
 @overload

@@ -76,6 +76,40 @@ def test_inherited_endpoints_are_endpoints() -> None:
     assert made.double.function == "derived.default"
 
 
+def test_a_class_has_one_set_of_weights_and_one_name_in_an_app() -> None:
+    app, model = declared_model(weights="small.safetensors")
+    with pytest.raises(
+        InvalidDeclaration, match=r"has other weights already, as model\.default: make a subc"
+    ):
+        glowplug.App("other").model(weights="large.safetensors")(model)
+    with pytest.raises(InvalidDeclaration, match="is declared already, as model: make a subclass"):
+        app.model(name="again", weights="small.safetensors")(model)
+    assert list(app.targets) == ["model"]
+    assert model.double.function == "model.default"  # type: ignore[attr-defined]
+    glowplug.App("other").model(name="elsewhere", weights="small.safetensors")(model)
+    app.model(name="large", weights="large.safetensors")(type("Large", (model,), {}))
+
+
+def test_two_functions_of_one_name_are_not_told_apart_by_another() -> None:
+    app = glowplug.App("test")
+
+    @app.function(name="a")
+    def predict() -> str:
+        return "a"
+
+    first = predict
+    app.function(name="patient", timeout="5m")(first)
+    with pytest.raises(
+        InvalidDeclaration, match="predict is declared already, as a: call one of the two fun"
+    ):
+
+        @app.function(name="b")
+        def predict() -> str:
+            return "b"
+
+    assert list(app.targets) == ["a", "patient"]
+
+
 def test_a_class_handle_builds_the_instance_here() -> None:
     _, model = declared_model()
     assert model.double.local(21) == 42  # type: ignore[attr-defined]

@@ -57,7 +57,7 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
     if declaration.kind == "function":
         build_s = time.perf_counter() - start
         return BuildResult("code", False, build_s=build_s, built_with=loaded())
-    instance = load_from_source(target, code)
+    instance = load_from_source(target, code, declaration.weights)
     modules = _modules(instance)
     if is_spread(modules, declaration):
         result = _pack_gang(instance, declaration, pack_path)
@@ -73,12 +73,14 @@ _EXAMPLE_ITEMS = 8
 _NO_MODULES = "setup() leaves no torch module on the instance, so it runs again at each climb"
 
 
-def load_from_source(target: type, folder: Path) -> Any:
-    """An instance with its model built and its weights loaded, as written, without a pack."""
+def load_from_source(target: type, folder: Path, weights: Any = None) -> Any:
+    """An instance with its model built and its weights loaded, as written, without a pack. `weights` come
+    before those that the class was declared with where it is written."""
     instance = new_instance(target)
     if callable(getattr(target, "build", None)):
         declared = getattr(target, "__glowplug__", None)
-        weights = declared.weights if declared is not None else None
+        if weights is None and declared is not None:
+            weights = declared.weights
         if weights is None:
             instance.model = _checked(instance.build(), target)
         else:

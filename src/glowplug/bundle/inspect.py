@@ -80,11 +80,40 @@ def import_source(source: Path) -> Any:
 
 
 def find_targets(module: Any) -> list[tuple[Declaration, Any]]:
-    """Every declaration of each App among `module`'s attributes, in order, with its class or function."""
+    """Every declaration of each App among `module`'s attributes, in order, with its class or function.
+
+    Raises InvalidDeclaration for what a process that imports its module would not find there.
+    """
     from glowplug.app import App
+    from glowplug.handles import is_same
 
     apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
-    return [target for app in apps.values() for target in app.targets.values()]
+    found = [target for app in apps.values() for target in app.targets.values()]
+    named: dict[tuple[str, str], tuple[Declaration, Any]] = {}
+    for declaration, target in found:
+        _check_found(declaration, target, module.__name__)
+        name = (declaration.module, declaration.qualname)
+        other, held = named.setdefault(name, (declaration, target))
+        if not is_same(held, target):
+            raise InvalidDeclaration(
+                f"{declaration.name}: {declaration.qualname} is declared already, as {other.name}: call one"
+                " of the two something else"
+            )
+    return found
+
+
+def _check_found(declaration: Declaration, target: Any, source: str) -> None:
+    if "<" in declaration.qualname:
+        raise InvalidDeclaration(
+            f"{declaration.name}: {declaration.qualname} is no name at the top of a module, where its"
+            " processes look for it: declare it there, and for other weights a subclass"
+        )
+    left = vars(target).get("__glowplug__") if isinstance(target, type) else None
+    if left is not None and callable(left.weights) and not left.again and declaration.module != source:
+        raise InvalidDeclaration(
+            f"{declaration.name}: its weights are a callable, which its processes look for where the class is"
+            f" written: declare it in {declaration.module}, or make a subclass here"
+        )
 
 
 def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:

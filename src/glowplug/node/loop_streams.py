@@ -18,8 +18,8 @@ _END: Any = object()
 
 
 def named(error: BaseException, was_cancelled: bool) -> BaseException:
-    """What a call ended with, as its client is to hear of it. `was_cancelled` is whether the request was: what
-    a coroutine awaits may be cancelled by others."""
+    """What a call ended with, as its client is to hear of it. `was_cancelled` is whether the request was:
+    what a coroutine awaits may be cancelled by others."""
     if not isinstance(error, asyncio.CancelledError):
         return error
     if was_cancelled:

@@ -1,0 +1,52 @@
+"""What a build makes of a function's code, in this process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glowplug.bundle.builder import build_bundle
+from glowplug.core.specs import Declaration
+from glowplug.endpoints import endpoint_spec
+from glowplug.loader import open_pack
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a source may stand as written_here.py."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "written_here", None)  # type: ignore[arg-type]
+    del sys.modules["written_here"]
+    return tmp_path
+
+
+def declared(folder: Path, source: str, **options: Any) -> Declaration:
+    (folder / "written_here.py").write_text(source)
+    spec = endpoint_spec(lambda self: None, skip=1)
+    return Declaration("net", "model", "written_here", "Net", endpoints=(spec,), **options)
+
+
+def packed(path: Path) -> Any:
+    with open_pack(path) as pack:
+        return pack.load()
+
+
+def test_a_class_that_another_file_declares_gets_its_weights(folder: Path) -> None:
+    """Its own file, which is all that the build imports, says nothing of them."""
+    source = """
+import torch, glowplug
+class Net:
+    def build(self): return torch.nn.Linear(2, 2, bias=False)
+    @glowplug.endpoint
+    def f(self): return 1
+"""
+    weight = torch.arange(4.0).reshape(2, 2)
+    torch.save({"weight": weight}, folder / "net.pt")
+    result = build_bundle(declared(folder, source, weights="net.pt"), folder, folder / "pack")
+    assert result.mode == "skeleton"
+    assert torch.equal(packed(folder / "pack")["build"].weight, weight)
