@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from glowplug.bundle.builder import build_bundle
+from glowplug.bundle.instantiate import Phases, serve_bundle
+from glowplug.bundle.manifest import Manifest
+from glowplug.core.ids import FunctionId, VersionId
 from glowplug.core.specs import Declaration
+from glowplug.distributed.errors import CannotCut
 from glowplug.endpoints import endpoint_spec
 from glowplug.loader import open_pack
 
@@ -50,3 +54,38 @@ class Net:
     result = build_bundle(declared(folder, source, weights="net.pt"), folder, folder / "pack")
     assert result.mode == "skeleton"
     assert torch.equal(packed(folder / "pack")["build"].weight, weight)
+
+
+KEEPS_A_SECRET = """
+import os, torch, glowplug
+class Net:
+    def setup(self):
+        self.layer = torch.nn.Linear(2, 2)
+        self.key = os.environ["THE_KEY"]
+    @glowplug.endpoint
+    def f(self): return self.key
+"""
+
+
+def test_a_secret_that_setup_keeps_is_not_packed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", "s3cret-value")
+    declaration = declared(folder, KEEPS_A_SECRET, secrets=("THE_KEY",))
+    result = build_bundle(declaration, folder, folder / "pack")
+    assert b"s3cret-value" not in (folder / "pack").read_bytes()
+    assert list(packed(folder / "pack")["states"]) == ["layer"]
+    assert (result.mode, result.pack) == ("setup", True)
+    assert result.reason.startswith("setup() runs again at each climb: it may leave a secret on the instance")
+    monkeypatch.setenv("THE_KEY", "rotated")
+    manifest = Manifest(VersionId("v"), FunctionId("net.default"), declaration, result.mode, pack="pack")
+    (folder / "code").mkdir()
+    (folder / "written_here.py").rename(folder / "code" / "written_here.py")
+    del sys.modules["written_here"]
+    served = serve_bundle(manifest, folder, folder / "pack", Phases())
+    assert served.endpoints["f"]() == "rotated"
+
+
+def test_nor_is_it_by_a_model_over_several_workers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", "s3cret-value")
+    declaration = declared(folder, KEEPS_A_SECRET, secrets=("THE_KEY",), workers=2)
+    with pytest.raises(CannotCut, match="may leave a secret on the instance, which would be packed"):
+        build_bundle(declaration, folder, folder / "pack")
