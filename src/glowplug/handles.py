@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
+from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.specs import Declaration, EndpointSpec
 from glowplug.endpoints import MAX_WAIT_MS, answer_one, endpoint_spec
 
@@ -145,9 +146,21 @@ class _LocalInstance:
 
 
 def endpoints_of(owner: type) -> dict[str, Endpoint]:
-    """Every endpoint of a class by its name, inherited ones first, in order of declaration."""
-    mro = reversed(owner.__mro__)
-    return {name: value for base in mro for name, value in vars(base).items() if isinstance(value, Endpoint)}
+    """Every endpoint of a class by its name, inherited ones first, in order of declaration. None in a
+    subclass removes one; raises InvalidDeclaration for what else takes its place and is no endpoint."""
+    found: dict[str, Endpoint] = {}
+    for base in reversed(owner.__mro__):
+        for name, value in vars(base).items():
+            if isinstance(value, Endpoint):
+                found[name] = value
+            elif name in found and value is None:
+                del found[name]
+            elif name in found:
+                raise InvalidDeclaration(
+                    f"model {owner.__name__}: mark {base.__name__}.{name} with @glowplug.endpoint too: it"
+                    " takes the place of one (or set it to None, for none)"
+                )
+    return found
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -76,6 +76,21 @@ def test_inherited_endpoints_are_endpoints() -> None:
     assert made.double.function == "derived.default"
 
 
+def test_what_takes_an_endpoints_place_is_one_too() -> None:
+    _, base = declared_model()
+
+    def double(self: Any, value: int) -> int:
+        return value * 3
+
+    unmarked = type("Unmarked", (base,), {"double": double})
+    with pytest.raises(InvalidDeclaration, match=r"mark Unmarked\.double with @glowplug\.endpoint too"):
+        glowplug.App("test").model()(unmarked)
+    marked = type("Marked", (base,), {"double": glowplug.endpoint(double)})
+    assert list(endpoints_of(marked)) == ["double", "other"]
+    assert endpoints_of(marked)["double"].method is double
+    assert list(endpoints_of(type("Fewer", (base,), {"other": None}))) == ["double"]
+
+
 def test_a_class_has_one_set_of_weights_and_one_name_in_an_app() -> None:
     app, model = declared_model(weights="small.safetensors")
     with pytest.raises(
