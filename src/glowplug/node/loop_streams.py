@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import AsyncGeneratorType
 from typing import Any
 
-from glowplug.core.errors import RequestCancelled
+from glowplug.core.errors import RequestCancelled, print_safely
 from glowplug.node.answers import Answers
 from glowplug.node.results import ItemEncoder
 from glowplug.transport.worker_side import Incoming
@@ -96,5 +94,5 @@ class LoopStreams:
                 await items.aclose()
             else:
                 await self._in_thread(items.close)
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
+        except BaseException as error:
+            print_safely(error)
