@@ -20,7 +20,7 @@ import msgspec
 from glowplug.bundle.later_imports import with_later_imports
 from glowplug.bundle.requirements import resolve_requirements
 from glowplug.bundle.schemas import with_schemas
-from glowplug.bundle.stand_ins import StandInFinder
+from glowplug.bundle.stand_ins import StandInFinder, is_beside
 from glowplug.core.errors import GlowplugError, InvalidDeclaration, in_words
 from glowplug.core.specs import Declaration
 
@@ -121,10 +121,8 @@ def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
     imported = {source}
     for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)
-        if origin and origin.endswith(".py") and Path(origin).is_relative_to(folder):
-            parts = Path(origin).relative_to(folder).parts
-            if parts[0] != ".venv" and "site-packages" not in parts:
-                imported.add(Path(origin))
+        if origin and origin.endswith(".py") and is_beside(Path(origin), folder):
+            imported.add(Path(origin))
     found = {path.relative_to(folder).as_posix() for path in with_later_imports(imported, folder)}
     for declaration in declarations:
         for name in (*declaration.include, *((declaration.weights,) if declaration.weights else ())):
@@ -162,7 +160,9 @@ def _declared(source: Path) -> list[Declaration]:
         return [with_schemas(*found) for found in find_targets(import_source(source))]
     except ModuleNotFoundError:
         for name, module in list(sys.modules.items()):
-            if Path(getattr(module, "__file__", None) or "/").is_relative_to(source.parent):
+            if name != "__main__" and is_beside(
+                Path(getattr(module, "__file__", None) or "/"), source.parent
+            ):
                 del sys.modules[name]
         finder = StandInFinder(source.parent)
         sys.meta_path.append(finder)
