@@ -160,9 +160,9 @@ def _declared(source: Path) -> list[Declaration]:
         return [with_schemas(*found) for found in find_targets(import_source(source))]
     except ModuleNotFoundError:
         for name, module in list(sys.modules.items()):
-            if name != "__main__" and is_beside(
-                Path(getattr(module, "__file__", None) or "/"), source.parent
-            ):
+            is_ours = name.partition(".")[0] in ("__main__", "glowplug")
+            origin = Path(getattr(module, "__file__", None) or "/")
+            if not is_ours and is_beside(origin, source.parent):
                 del sys.modules[name]
         finder = StandInFinder(source.parent)
         sys.meta_path.append(finder)
