@@ -12,6 +12,8 @@ from glowplug.node.answers import Answers
 from glowplug.node.results import ItemEncoder
 from glowplug.transport.worker_side import Incoming
 
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+
 _END: Any = object()
 
 
@@ -28,19 +30,17 @@ def named(error: BaseException, was_cancelled: bool) -> BaseException:
 
 
 class LoopStreams:
-    """`in_thread` runs what does not await; `heard` returns when something came from the gateway;
-    `flush_soon` has what is queued written in a moment."""
+    """`heard` returns when something came from the gateway; `flush_soon` has what is queued written in a
+    moment."""
 
     def __init__(
         self,
         answers: Answers,
-        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
         heard: Callable[[], Awaitable[None]],
         flush_soon: Callable[[], None],
     ) -> None:
         self._answers = answers
         self._endpoint = answers.endpoint
-        self._in_thread = in_thread
         self._heard = heard
         self._flush_soon = flush_soon
 
@@ -49,19 +49,21 @@ class LoopStreams:
         incoming: Incoming,
         items: Iterator[Any] | AsyncIterator[Any],
         start_s: float,
+        in_thread: InThread,
         was_cancelled: Callable[[], bool],
     ) -> None:
-        """Sends what `items` yields as it comes. `was_cancelled` tells of the request."""
+        """Sends what `items` yields as it comes. `in_thread` runs what does not await, in one thread;
+        `was_cancelled` tells of the request."""
         request, encoder, begun = incoming.request, ItemEncoder(incoming.accept), False
         try:
-            while (item := await self._following(items)) is not _END:
+            while (item := await self._following(items, in_thread)) is not _END:
                 data = encoder.encode(item)
                 if not begun:
                     begun = True
                     self._begin_stream(request, encoder.content_type, start_s)
                 await self._push(request, data)
         except BaseException as error:
-            await self._close(items)
+            await self._close(items, in_thread)
             self._answers.fail(request, named(error, was_cancelled()))
         else:
             if not begun:
@@ -71,9 +73,9 @@ class LoopStreams:
     def _begin_stream(self, request: int, content_type: str, start_s: float) -> None:
         self._endpoint.begin(request, content_type, *self._answers.stamp(start_s, is_over=False))
 
-    async def _following(self, items: Iterator[Any] | AsyncIterator[Any]) -> Any:
+    async def _following(self, items: Iterator[Any] | AsyncIterator[Any], in_thread: InThread) -> Any:
         if isinstance(items, Iterator):
-            return await self._in_thread(lambda: next(items, _END))
+            return await in_thread(lambda: next(items, _END))
         return await anext(items, _END)
 
     async def _push(self, request: int, data: bytes | bytearray | memoryview) -> None:
@@ -87,12 +89,12 @@ class LoopStreams:
                 return
             await self._heard()
 
-    async def _close(self, items: Any) -> None:
+    async def _close(self, items: Any, in_thread: InThread) -> None:
         """Ends a generator; its finally blocks run."""
         try:
             if isinstance(items, AsyncGeneratorType):
                 await items.aclose()
             else:
-                await self._in_thread(items.close)
+                await in_thread(items.close)
         except BaseException as error:
             print_safely(error)
