@@ -374,5 +374,5 @@ def test_a_nan_that_json_made_a_null_is_told_of() -> None:
         InvalidArguments, match=r"must be an array of numbers, and there is a null .*send .npy"
     ):
         Signature(array).decode("application/json", b'{"image": [1.0, null]}')
-    with pytest.raises(InvalidArguments, match="must be an array of numbers$"):
+    with pytest.raises(InvalidArguments, match=r"must be an array of numbers$"):
         Signature(array).decode("application/json", b'{"image": ["a"]}')
