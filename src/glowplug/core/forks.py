@@ -41,10 +41,10 @@ def run_and_exit(run: Callable[[], int]) -> NoReturn:
         status = run()
     except KeyboardInterrupt:
         pass
-    except BaseException:
-        import traceback
+    except BaseException as error:
+        from glowplug.core.errors import print_safely
 
-        traceback.print_exc()
+        print_safely(error)
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()

@@ -5,11 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from glowplug.core.errors import DeadlinePassed, GlowplugError, RequestCancelled, in_words, sayable
+from glowplug.core.errors import (
+    DeadlinePassed,
+    GlowplugError,
+    RequestCancelled,
+    in_words,
+    print_safely,
+    sayable,
+)
 from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
 from glowplug.node.arguments import Signature
@@ -134,7 +140,7 @@ class Answers:
     def fail(self, request: int, error: BaseException) -> None:
         """Answers with an error, or ends a stream with it. What the error's frames hold is let go."""
         if not isinstance(error, (GlowplugError, LoaderError)):
-            traceback.print_exception(error)
+            print_safely(error)
         self._fail(request, error)
 
     def _fail(self, request: int, error: BaseException) -> None:
