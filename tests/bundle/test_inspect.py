@@ -8,6 +8,7 @@ import pytest
 
 from glowplug.bundle.inspect import inspect_source
 from glowplug.bundle.later_imports import with_later_imports
+from glowplug.bundle.uploads import extract_upload, write_upload
 from glowplug.core.errors import InvalidDeclaration
 
 SOURCE = """
@@ -73,3 +74,14 @@ def test_a_relative_import_says_what_to_write_instead(tmp_path: Path) -> None:
         InvalidDeclaration, match=r"app\.py is imported by itself, not as a part of shop: write"
     ):
         inspect_source(source)
+
+
+def test_what_a_linked_source_imports_lies_where_the_source_does(tmp_path: Path) -> None:
+    source = written(
+        tmp_path, {"real/app.py": SOURCE.format(body="from helper import x"), "real/helper.py": "x = 'right'"}
+    )
+    link = written(tmp_path, {"links/helper.py": "x = 'wrong'"}).with_name("app.py")
+    link.symlink_to(source)
+    write_upload(link, inspect_source(link), tmp_path / "upload.tar")
+    extract_upload(tmp_path / "upload.tar", tmp_path / "unpacked")
+    assert (tmp_path / "unpacked" / "code" / "helper.py").read_text() == "x = 'right'"
