@@ -46,6 +46,8 @@ import pytest
         (["top", "--interval", "0"], "--interval"),
         (["replay", "zipf:functions=3", "--nodes", "0"], "--nodes"),
         (["replay", "zipf:functions=3", "--memory", "lots"], "--memory"),
+        (["replay", "zipf:functions=3", "--live", "--memory", "1GB", "-p", "fixed,ladderr"], "not ladderr"),
+        (["replay", "zipf:functions=3", "--live", "--memory", "1GB", "-p", "fixed,"], "--live knows"),
         (["replay", "nowhere"], "no journal in nowhere"),
         (["replay", str(Path(__file__).parent)], "no journal in "),
         (["explain", "1", "--journal", str(Path(__file__).parent)], "no journal in "),
