@@ -47,9 +47,9 @@ def replay(
 ) -> None:
     """Play a workload under policies that load functions ahead, simulated, and compare what calls waited.
 
-    The controller and its policies are those of `glowplug serve`; loads take as long as measured models'. A
-    path instead of a workload is a journal: its events are handled again, and the exit status is 1 when a
-    command differs.
+    The controller and its policies are those of `glowplug serve`. Of the workload only when which function is
+    called counts: loads and memory are those of published models, and each answer takes 0.2 s. A path instead
+    of a workload is a journal: its events are handled again, and the exit status is 1 when a command differs.
 
     For example:
 
