@@ -8,6 +8,7 @@ import pytest
 
 from glowplug.bundle.inspect import inspect_source
 from glowplug.bundle.later_imports import with_later_imports
+from glowplug.bundle.uploads import extract_upload, write_upload
 from glowplug.core.errors import InvalidDeclaration
 
 SOURCE = """
@@ -126,3 +127,14 @@ def test_weights_that_are_made_are_found_where_the_class_is_written(tmp_path: Pa
     (tmp_path / "net.py").write_text(MODEL.format(made=made))
     source.write_text(use.format("net.weights"))
     assert [found.module for found in inspect_source(source).declarations] == ["net"]
+
+
+def test_what_a_linked_source_imports_lies_where_the_source_does(tmp_path: Path) -> None:
+    source = written(
+        tmp_path, {"real/app.py": SOURCE.format(body="from helper import x"), "real/helper.py": "x = 'right'"}
+    )
+    link = written(tmp_path, {"links/helper.py": "x = 'wrong'"}).with_name("app.py")
+    link.symlink_to(source)
+    write_upload(link, inspect_source(link), tmp_path / "upload.tar")
+    extract_upload(tmp_path / "upload.tar", tmp_path / "unpacked")
+    assert (tmp_path / "unpacked" / "code" / "helper.py").read_text() == "x = 'right'"

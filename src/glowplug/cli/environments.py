@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cyclopts
+from rich.markup import escape
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
@@ -71,4 +72,4 @@ def prune(*, cache: bool = True, url: Url = None, json: Json = False) -> None:
 def _installed(each: PackagesStatus) -> str:
     names = each.installed or each.requirements
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) + more).replace("[", "\\[")
+    return escape(", ".join(names[:_SHOWN]) + more)

@@ -14,7 +14,7 @@ from glowplug.cli.functions import Json, Seed
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, drawing, print_json
 from glowplug.cli.progress import progress
-from glowplug.core.errors import InvalidDeclaration
+from glowplug.core.errors import InvalidDeclaration, InvalidWorkload
 from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
 from glowplug.policy.registry import policy_class
 from glowplug.sim.fleets import NEVER_S, FleetSettings, build
@@ -123,6 +123,8 @@ def simulate(
     }  # fmt: skip
     check_plot(plot)
     models, trace = read_models(profiles), make_trace(workload, seed)
+    if not trace.requests:
+        raise InvalidWorkload(f"{workload} has no calls")
     runs = _Runs(models, trace, seed, keep_log=plot is not None)
     rows: list[dict[str, Any]] = []
     answers: dict[str, Sizing] = {}
