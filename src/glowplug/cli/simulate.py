@@ -26,8 +26,8 @@ from glowplug.sim.workloads.trace import Trace
 
 OURS = "finish-first"
 _SHOWN_S = 600.0
-_MOST_DEVICES = 10_000
 """Of the timeline that is drawn."""
+_MOST_DEVICES = 10_000
 
 
 def simulate(

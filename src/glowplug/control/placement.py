@@ -16,10 +16,11 @@ from glowplug.core.ids import NodeId
 _SAMPLED = 4
 _HOMES = 4
 _WEIGHED = 4
-"""Nodes of which is looked what would have to go there."""
+"""For at most this many equally good nodes we compute what would be evicted."""
 _COMING, _UP, _CACHED, _STAGED = 1, 2, 3, 4
 _AT_ONCE_S = 0.01
-"""An environment that is made so soon, as where processes share nothing, is no reason to prefer a node."""
+"""An environment expected to take less than this is no reason to prefer a node, as where processes share
+nothing."""
 
 
 def choose(c: Context, version: Version) -> Node | None:

@@ -1,4 +1,4 @@
-"""When a batch is complete: pure, and the same for both kinds of worker."""
+"""When a batch is complete: pure, and the same for every kind of worker."""
 
 from __future__ import annotations
 

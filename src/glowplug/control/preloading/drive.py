@@ -19,7 +19,7 @@ from glowplug.policy.preload import Drop, Guest, Raise
 
 TIMER = "preload"
 _LOOK_AGAIN_S = 1.0
-"""At a climb for which a share of a core was not there yet."""
+"""How soon to retry a climb that was put off because the node's CPU share was spent."""
 _ROUND = 64
 """Decisions carried out in one go; the rest comes with the next event."""
 

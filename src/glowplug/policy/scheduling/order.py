@@ -40,7 +40,7 @@ class Shares(msgspec.Struct):
         return self.served_s.get(key, 0.0) > self.virtual_s
 
     def clean(self) -> None:
-        """Of who is not ahead no more is known than of a newcomer."""
+        """Drops functions that are not ahead: they count as newcomers anyway."""
         self.served_s = {key: at_s for key, at_s in self.served_s.items() if at_s > self.virtual_s}
 
 
