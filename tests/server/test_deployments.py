@@ -6,10 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from structlog.testing import capture_logs
+
+from glowplug.bundle.manifest import Manifest
+from glowplug.bundle.provenance import installed
 from glowplug.bundle.store import BundleStore
 from glowplug.core.events import Deployed
 from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
-from glowplug.core.specs import Declaration, FunctionSpec
+from glowplug.core.specs import BundleFacts, Declaration, FunctionSpec
 from glowplug.server.database import Database
 from glowplug.server.deployments import Deployments
 
@@ -32,3 +37,26 @@ def test_nothing_is_built_before_what_nobody_needs_is_gone(tmp_path: Path) -> No
     deployments.close()
     database.close()
     assert seen == [(Deployed, False)]
+
+
+@pytest.mark.parametrize("then", ["0.0.1", ""])
+def test_what_was_built_with_another_torch_is_told(tmp_path: Path, then: str) -> None:
+    store, database = BundleStore(tmp_path), Database(tmp_path / "glowplug.db")
+    store.prepare()
+    declaration = Declaration("shout", "function", "app", "shout")
+    built_with = {"torch": then or installed()["torch"]}
+    for name in ("shout", "whisper"):
+        function, version = FunctionId(f"{name}.default"), VersionId(name)
+        spec = FunctionSpec(function, version, "default", EnvironmentId("e"), "u", declaration)
+        database.save_version(spec)
+        database.save_facts(version, BundleFacts())
+        store.publish(Manifest(version, function, declaration, "code", built_with=built_with), tmp_path / "code")
+    driver: Any = SimpleNamespace(post=lambda event: None)
+    deployments = Deployments(store, database, driver)
+    with capture_logs() as logs:
+        deployments.restore()
+    deployments.close()
+    database.close()
+    told = [(each["changed"], each["functions"]) for each in logs]
+    what = f"torch 0.0.1, now {installed()['torch']}"
+    assert told == ([(what, ["shout.default", "whisper.default"])] if then else [])

@@ -25,6 +25,7 @@ from glowplug.bundle.instantiate import (
     run_setup,
 )  # fmt: skip
 from glowplug.bundle.manifest import ClimbMode
+from glowplug.bundle.provenance import loaded
 from glowplug.core.errors import BuildFailed, WeightsError
 from glowplug.core.specs import Declaration
 from glowplug.endpoints import answer_one
@@ -46,6 +47,7 @@ class BuildResult(msgspec.Struct, frozen=True):
     blocks: tuple[tuple[str, ...], ...] = ()
     kernels: bytes = b""
     """Of a model on a device: what a pass loads there (loader/devices/kernels.py)."""
+    built_with: dict[str, str] = {}
 
 
 def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> BuildResult:
@@ -53,7 +55,8 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
     start = time.perf_counter()
     target = find_target(declaration.module, declaration.qualname, code)
     if declaration.kind == "function":
-        return BuildResult("code", False, build_s=time.perf_counter() - start)
+        build_s = time.perf_counter() - start
+        return BuildResult("code", False, build_s=build_s, built_with=loaded())
     instance = load_from_source(target, code)
     modules = _modules(instance)
     if is_spread(modules, declaration):
@@ -62,7 +65,7 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
         result = _pack(instance, pack_path, on_device=declaration.device != "cpu")
     else:
         result = BuildResult("setup", False, _NO_MODULES)
-    return msgspec.structs.replace(result, build_s=time.perf_counter() - start)
+    return msgspec.structs.replace(result, build_s=time.perf_counter() - start, built_with=loaded())
 
 
 _EXAMPLE_ITEMS = 8

@@ -37,6 +37,8 @@ class Manifest(msgspec.Struct, frozen=True):
     endpoints: tuple[EndpointSpec, ...] = ()
     files: dict[str, str] = {}
     facts: BundleFacts = BundleFacts()
+    built_with: dict[str, str] = {}
+    """Versions by name (provenance.py); empty in manifests that are older."""
     kernels: bytes = b""
     """Of a model on a device: a record of its first pass (loader/devices/kernels.py)."""
 

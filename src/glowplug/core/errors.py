@@ -51,9 +51,10 @@ def sayable(message: str) -> str:
 
 def in_words(error: BaseException) -> str:
     """What a user's exception says, as a traceback ends: its class and all lines of its message and notes.
-    Of a SyntaxError that is the last line, behind the place."""
-    text = "".join(traceback.format_exception_only(error)).strip()
-    return text.splitlines()[-1] if isinstance(error, SyntaxError) else text
+    Of a SyntaxError the place is left out."""
+    if isinstance(error, SyntaxError):
+        return "\n".join([f"{type(error).__name__}: {error.msg}", *getattr(error, "__notes__", ())])
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 class UserError(GlowplugError):

@@ -199,6 +199,7 @@ class Builds:
             version=spec.version, function=spec.function, declaration=spec.declaration, mode=result.mode,
             reason=result.reason, pack=pack, pack_bytes=size, pack_digest=digest, parts=parts,
             endpoints=spec.declaration.endpoints, files=code_files(upload), kernels=result.kernels,
+            built_with=result.built_with,
         )  # fmt: skip
         store.publish(manifest, upload / "code")
         return manifest

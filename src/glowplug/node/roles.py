@@ -16,6 +16,7 @@ from glowplug.bundle.builder import build_bundle
 from glowplug.bundle.gangs import connect_here
 from glowplug.bundle.instantiate import Phases, Place, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
+from glowplug.bundle.provenance import changes, loaded
 from glowplug.core.errors import GlowplugError, in_words, sayable
 from glowplug.node import procfs, wire
 from glowplug.node.hints import hint
@@ -59,7 +60,8 @@ def run(
 def failure(error: BaseException) -> Failed:
     """How an error of a user's code, or of ours about it, travels: its code, what it says, and a hint."""
     if isinstance(error, GlowplugError):
-        return Failed(error.code, sayable(error.message[:2000]))
+        said = "\n".join([error.message[:2000], *getattr(error, "__notes__", ())])
+        return Failed(error.code, sayable(said))
     why = hint(error)
     return Failed("function_failed", sayable(in_words(error)[:2000]) + (f"\n({why})" if why else ""))
 
@@ -72,7 +74,12 @@ def load(message: Fork, phases: Phases, weights: Sequence[int] = (), place: Plac
     manifest = msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest)
     packed = weights[0] if weights else Path(message.pack)
     arrivals = weights[1] if len(weights) > 1 else None
-    served = serve_bundle(manifest, bundle, packed, phases, arrivals, place)
+    try:
+        served = serve_bundle(manifest, bundle, packed, phases, arrivals, place)
+    except Exception as error:
+        if changed := changes(manifest.built_with, loaded()):
+            error.add_note(f"(it was built with {changed}: deploy it again)")
+        raise
     served.routes = Routes(served.endpoints, manifest.declaration)
     if served.routes.wants_a_loop:
         from glowplug.node import loop_worker  # noqa: F401  asyncio, once for all children

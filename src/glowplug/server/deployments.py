@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from glowplug.bundle.garbage import Kept, collect, collect_all
+from glowplug.bundle.provenance import changes, installed
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
 from glowplug.control.status import function_status, kept_versions
@@ -60,6 +61,8 @@ class Deployments:
         """Tells the controller of every version that was acknowledged, oldest first; collects garbage."""
         stored = self._database.versions()
         deployed, unbuilt = [], set()
+        here = installed()
+        changed: dict[FunctionId, str] = {}
         for found in stored:
             spec = found.spec
             # An artifact store that does not answer now may never, so that the version is built again: if
@@ -69,6 +72,8 @@ class Deployments:
             facts = manifest.facts if manifest is not None and found.facts is not None else None
             if facts is None:
                 unbuilt.add(spec.upload)
+            elif manifest is not None and not spec.packages:
+                changed[spec.function] = changes(manifest.built_with, here)
             deployed.append(Deployed(spec, facts))
         # Before anything is built: until its bundle is whole, nobody names a new pack.
         self._store.environments.forget_requests({found.spec.packages for found in stored})
@@ -76,6 +81,10 @@ class Deployments:
         for event in deployed:
             self._know(event.spec)
             self._driver.post(event)
+        for what in filter(None, dict.fromkeys(changed.values())):
+            functions = [function for function, found in changed.items() if found == what]
+            log.warning("what these were built with has changed: deploy them again", changed=what,
+                        functions=functions)  # fmt: skip
         self.is_restored = True
 
     def observe(self, event: Event) -> None:
