@@ -61,8 +61,8 @@ def choose(c: Context, version: Version) -> Node | None:
 
 
 def _height(c: Context, version: Version, node: NodeId, *, at_once: bool) -> int:
-    """What stands there for a worker: an environment that still climbs is one to wait for, and weights in
-    memory need not be read."""
+    """How much of the ladder exists there for a worker. A climbing environment counts as worth waiting
+    for, and weights in memory need not be read."""
     if not at_once:
         if node in version.staged_on:
             return _STAGED
@@ -76,8 +76,8 @@ def _height(c: Context, version: Version, node: NodeId, *, at_once: bool) -> int
 
 
 def with_weights(c: Context, version: Version) -> Iterator[NodeId]:
-    """The nodes whose memory has the version's weights, or some of them, be it that nothing else of it is
-    left there."""
+    """The nodes whose memory has the version's weights or some of them, even if nothing else of it is
+    there."""
     for key in version.keys:
         if key.startswith("weights/"):
             yield c.store.holdings[key].target.node
