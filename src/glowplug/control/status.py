@@ -71,7 +71,7 @@ def preload_status(state: ControlState) -> PreloadStatus:
         failed=preloads.failed,
         held_back=preloads.held_back,
         wasted_byte_seconds=preloads.wasted_byte_s,
-        seconds=preloads.climbed_s,
+        seconds=preloads.seconds,
     )
 
 

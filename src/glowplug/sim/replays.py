@@ -166,7 +166,7 @@ def _measure(
         started=preloads.started,
         wasted=preloads.wasted,
         wasted_byte_s=preloads.wasted_byte_s,
-        cpu_s=preloads.climbed_s,
+        cpu_s=preloads.seconds,
         loading_s=simulation.loading_s,
         memory_s=np.array(times),
         memory_bytes=np.array(held),

@@ -75,8 +75,8 @@ class Preloads(msgspec.Struct):
     """Of those, by a request that came while they still climbed."""
     wasted: int = 0
     wasted_byte_s: float = 0.0
-    climbed_s: float = 0.0
-    """Seconds of climbing: about the processor time that it took."""
+    seconds: float = 0.0
+    """Of climbing, which is about what it took of a processor."""
 
     def may_spend(self, node: NodeId, expected_s: float, share: float, now_s: float) -> bool:
         """Whether a climb may begin there that is expected to take so long: over any time t a node begins at
@@ -132,7 +132,7 @@ class Preloads(msgspec.Struct):
     def note_loaded(self, instance: Instance, took_s: float) -> None:
         record = self.unused.get(instance.id)
         if record is not None:
-            self.climbed_s += took_s
+            self.seconds += took_s
             self.spend(instance.node, took_s - record.expected_s)
 
     def note_failed(self, instance: Instance, now_s: float) -> None:
