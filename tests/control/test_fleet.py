@@ -22,6 +22,7 @@ from glowplug.core.ids import DeviceId, FunctionId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, DeviceSpec, FunctionSpec, NodeSpec
+from glowplug.policy.eviction.offers import Offers
 from glowplug.policy.registry import POLICIES
 from tests.control.world import NODE, World, spec
 
@@ -93,6 +94,18 @@ def test_what_only_a_device_that_leaves_could_hold_is_refused_then() -> None:
     world.lose_device(DeviceId("d1"))
     assert world.outcome(first) == "worker_died"
     assert world.outcome(waits) == "no_space"
+
+
+def test_a_device_that_leaves_is_forgotten_by_its_eviction_policy() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f"))
+    world.answer(world.ask("f"))
+    offers = world.state.context.policies.device_eviction
+    assert isinstance(offers, Offers)
+    assert offers.heaps.keys() == offers.bytes_by_node.keys() == {"d0"}
+    world.lose_device(DeviceId("d0"))
+    assert not offers.heaps
+    assert not offers.bytes_by_node
 
 
 def test_a_node_too_small_for_any_worker_is_told_and_forgiven() -> None:

@@ -8,6 +8,7 @@ from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
 from glowplug.core.specs import NodeSpec
+from glowplug.policy.preload.instainfer import InstaInfer
 from tests.control.ahead import LARGE, PERIOD_S, call_regularly, climbs, serve, settings
 from tests.control.world import NODE, World, spec
 
@@ -131,3 +132,16 @@ def test_pagurus_empties_a_sandbox_for_another() -> None:
     )
     world.answer(request)
     assert world.outcome(request) == "done"
+
+
+def test_instainfer_forgets_a_node_that_is_lost() -> None:
+    world, _, _ = world_with_guest("instainfer")
+    policy = world.state.context.policies.preload
+    assert isinstance(policy, InstaInfer)
+    assert policy.by_node.keys() == {NODE}
+    world.lose_node()
+    assert not policy.by_node
+    assert not policy.served_at
+    world.post(NodeJoined(NodeSpec(NODE, 10_000, 2)))
+    call_regularly(world, "guest", 2)
+    assert policy.by_node.keys() == {NODE}

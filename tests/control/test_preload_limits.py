@@ -62,6 +62,17 @@ def test_a_paused_function_is_tried_again_later_and_later(loaded: bool) -> None:
     assert all(later > 1.5 * sooner for sooner, later in itertools.pairwise(gaps))
 
 
+def test_a_pause_is_an_hour_at_most_however_often_loads_failed() -> None:
+    world = preloading_world()
+    world.engine.answer_all()
+    instance = next(iter(world.state.context.store.instances.values()))
+    preloads = Preloads()
+    for number in range(5000):
+        preloads.note_failed(instance, float(number))
+        assert 0.0 < preloads.paused_until(instance.function) - number <= 3600.0
+    assert preloads.paused_until(instance.function) == 4999.0 + 3600.0
+
+
 def test_climbs_ahead_keep_to_their_share_of_a_core() -> None:
     """At 1 % of a core a node saves up 0.6 s: ten climbs of a second each cannot begin together."""
     world = World(settings("none", substrate="zygote", preload_cpu_share=0.01), budget_bytes=100_000)
@@ -74,6 +85,18 @@ def test_climbs_ahead_keep_to_their_share_of_a_core() -> None:
         world.advance(10.0)
         world.engine.answer_all()
     assert world.state.context.store.preloads.started == 10
+
+
+def test_a_climb_ahead_is_charged_with_what_it_took_of_a_processor() -> None:
+    """Beside a busy one it stands back, and takes fifty times as long."""
+    world = World(settings("none", substrate="zygote"), budget_bytes=100_000)
+    world.engine.took_s, world.engine.cpu_s = 50.0, 1.5
+    world.deploy(*(spec(f"f{n}", preload="always") for n in range(3)))
+    world.engine.answer_all()
+    preloads = world.state.context.store.preloads
+    assert preloads.started == 3
+    assert preloads.seconds == 4.5
+    assert preloads.allowances[NODE].left_s == pytest.approx(60 * SETTINGS.preload_cpu_share - 4.5)
 
 
 @pytest.mark.parametrize("price", [{"preload_cpu_price": 2.0}, {"preload_byte_price": 1.0}])
@@ -107,7 +130,7 @@ def load_ahead(world: World, times: int, *, used: bool) -> list[float]:
         if used:
             preloads.note_used(instance.id)
         else:
-            preloads.note_unused(instance, now_s)
+            preloads.note_unused(instance, now_s, in_vain=True)
         shares.append(preloads.usage_at(NODE).share)
     return shares
 

@@ -99,3 +99,27 @@ def test_a_request_goes_to_the_node_where_what_has_to_go_is_needed_least() -> No
     assert descents(world, "idle")
     world.answer(late)
     assert world.outcome(late) == "done"
+
+
+def test_what_is_due_in_a_while_stays_rather_than_what_is_rare() -> None:
+    """Some time before a timer's next call nothing says that it is called in the next seconds."""
+    world = world_for(2)
+    world.deploy(spec("timer"), spec("rare"), spec("late"))
+    for turn in range(60):
+        if turn in (0, 5, 25, 31, 50):
+            serve(world, "rare")
+            world.engine.answer_all()
+        serve(world, "timer")
+        world.engine.answer_all()
+        world.advance(4 * PERIOD_S)
+    serve(world, "rare")
+    serve(world, "timer")
+    world.advance(2.8 * PERIOD_S)
+    world.engine.answer_all()
+    before = len(descents(world, "timer"))
+    late = world.ask("late")
+    world.engine.answer_all()
+    assert len(descents(world, "timer")) == before
+    assert descents(world, "rare")
+    world.answer(late)
+    assert world.outcome(late) == "done"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from glowplug.core.commands import Descend
+from math import inf
+
+from glowplug.core.commands import Climb, Descend
 from glowplug.core.events import NodeJoined
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
@@ -82,3 +84,21 @@ def test_it_is_looked_at_again_where_there_was_no_room_yet() -> None:
     world.post(NodeJoined(NodeSpec(NODE, ENVIRONMENT_BYTES + MODEL_BYTES + 20, 2)))
     wait(world, 10)
     assert world.standing("new") == Step.PARKED
+
+
+def test_also_of_more_than_are_carried_out_at_once_the_worthiest_come_first() -> None:
+    settings = ladder(environment_estimate_bytes=ENVIRONMENT_BYTES, preload_cpu_share=inf)
+    world = World(settings, budget_bytes=10**6)
+    world.parked(spec("called"))
+    specs = [spec(f"new{number}") for number in range(150)]
+    world.deploy(*specs)
+    for number, each in enumerate(specs):
+        world.state.context.policies.costs.learn(each.version, "imported", 1.0 + number)
+    before = len(world.commands)
+    world.advance(settings.preload_horizon_s + 0.1)
+    begun = [
+        command.spec.version
+        for command in world.commands[before:]
+        if isinstance(command, Climb) and command.target.kind == "instance"
+    ]
+    assert begun == [each.version for each in reversed(specs)]

@@ -124,6 +124,19 @@ def test_what_was_loaded_in_vain_goes_when_it_is_not_likely_any_more() -> None:
     assert [c for c in world.commands if isinstance(c, Descend) and c.why == "not needed after all"]
 
 
+def test_what_is_always_to_be_there_is_not_dropped_as_not_needed() -> None:
+    world = World(ladder(preload_byte_price=1e-6))
+    world.deploy(spec("timer", prewarm="none", preload="always"))
+    call_regularly(world, "timer", 6)
+    world.engine.answer_all()
+    world.engine.exit(climbs(world, "timer")[-1].target)
+    for _ in range(100):
+        world.engine.answer_all()
+        world.advance(PERIOD_S)
+    assert world.standing("timer") == Step.PARKED
+    assert not [c for c in world.commands if isinstance(c, Descend) and c.why == "not needed after all"]
+
+
 def test_a_pre_load_used_under_its_lease_goes_when_its_function_says() -> None:
     """Not only when the lease ends: until it was used, its time to go was the pre-load policy's to say."""
     world = World(ladder(lends=True))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,6 +49,10 @@ class LambdaServer:
         self.calls: list[str] = []
         self.throttled = 0
         self.refuses = False
+        self.read: Callable[[str], bytes] = lambda key: b""
+        """An object of the only bucket."""
+        self.refused = ""
+        """This of a function alone."""
         self._folder = folder
         self._threads: list[threading.Thread] = []
         self._processes: list[subprocess.Popen[str]] = []
@@ -61,7 +65,7 @@ class LambdaServer:
             assert match is not None, path
             name, what = match[1] or "", match[2] or ""
             self.calls.append(f"{method} {what}".strip())
-            if self.refuses:
+            if self.refuses or (what and what == self.refused):
                 return 403, "AccessDeniedException", {"Message": "no"}
             if self.throttled:
                 self.throttled -= 1
@@ -99,7 +103,8 @@ class LambdaServer:
             return 409, "ResourceConflictException", {"Message": f"Function already exist: {name}"}
         if not told["Role"].startswith("arn:aws:iam::"):
             return 400, "InvalidParameterValueException", {"Message": "The role cannot be assumed"}
-        content = base64.b64decode(told["Code"]["ZipFile"])
+        code = told["Code"]
+        content = base64.b64decode(code["ZipFile"]) if "ZipFile" in code else self.read(code["S3Key"])
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             archive.extractall(self._folder / name)
         self.functions[name] = {**told, "State": "Pending"}

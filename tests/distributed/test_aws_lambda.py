@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,11 @@ from glowplug.cli.distributed_lambda import Cloudy, on_lambda
 from glowplug.cli.distributed_run import run as run_command
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed import assignment
-from glowplug.distributed.aws_lambda.baggage import Baggage, Roll
+from glowplug.distributed.aws_lambda.baggage import Baggage, Roll, Word
+from glowplug.distributed.aws_lambda.function import Shape, ensure
+from glowplug.distributed.aws_lambda.handler import LambdaLine
+from glowplug.distributed.aws_lambda.names import lambda_client
+from glowplug.distributed.aws_lambda.package import Package
 from glowplug.distributed.aws_lambda.platform import Cloud, LambdaPlatform
 from glowplug.distributed.aws_lambda.pulse import BEAT_S, Pulses
 from glowplug.distributed.aws_lambda.summons import Summons, send
@@ -37,8 +43,9 @@ from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import block
 from glowplug.distributed.partition.result import Settings
+from glowplug.distributed.phases import Phases
 from glowplug.distributed.platform import Ended, Event, Platform
-from glowplug.distributed.platform_line import Launch
+from glowplug.distributed.platform_line import Launch, Response
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.runner import Run, run
 from glowplug.distributed.start import Place, Start
@@ -141,6 +148,51 @@ def test_a_function_that_is_there_is_taken_and_the_command_works(
     assert left(store) == []
 
 
+def test_a_function_whose_making_was_cut_short_does_not_call_workers_again(
+    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str
+) -> None:
+    """It is there, and Lambda's own retries are on until somebody turns them off."""
+    client = lambda_client(cloud[0], "us-east-1")
+    package = Package(_empty_zip(), {})
+    shape = Shape(role=ROLE, memory_mib=128, timeout_s=1, files_mib=512)
+    blobs = StoredBlobs(store)
+    server.refused = "event-invoke-config"
+    with pytest.raises(PlatformRefused):
+        ensure(client, package, shape, blobs, store)
+    server.refused = ""
+    assert server.calls.count("POST") == 1
+    name = ensure(client, package, shape, blobs, store)
+    assert server.calls.count("POST") == 1
+    assert server.retries[name] == 0
+
+
+def test_a_package_in_the_store_is_there_only_while_a_function_is_made_of_it(
+    cloud: tuple[str, LambdaServer], server: LambdaServer
+) -> None:
+    pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[s3]' flask flask-cors")
+    import boto3
+
+    from glowplug.bench.peers.aws_server import aws_server
+
+    with aws_server() as endpoint:
+        s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        s3.create_bucket(Bucket="bucket")
+        server.read = lambda key: s3.get_object(Bucket="bucket", Key=key)["Body"].read()
+        store = "s3://bucket/runs"
+        blobs = StoredBlobs(store, endpoint=endpoint, region="us-east-1")
+        shape = Shape(role=ROLE, memory_mib=128, timeout_s=2, files_mib=512)
+        name = ensure(lambda_client(cloud[0], "us-east-1"), Package(_empty_zip(), {}), shape, blobs, store)
+        assert server.functions[name]["Code"]["S3Key"].startswith("runs/packages/")
+        assert blobs.list("packages") == []
+        blobs.close()
+
+
+def _empty_zip() -> bytes:
+    content = io.BytesIO()
+    zipfile.ZipFile(content, "w").close()
+    return content.getvalue()
+
+
 def test_what_a_window_checkpoints_lies_in_the_store(
     cloud: tuple[str, LambdaServer], store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,9 +215,10 @@ def test_what_a_window_checkpoints_lies_in_the_store(
 
 
 def test_what_goes_wrong_in_a_function_is_told(
-    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str
+    cloud: tuple[str, LambdaServer], server: LambdaServer, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each worker reads its part from the store, and one of them finds it damaged."""
+    monkeypatch.setattr("glowplug.distributed.aws_lambda.platform.LambdaPlatform", partial(_quick, 1.0))
     platform = on_lambda(given(cloud, store), OPTIONS)
 
     def damaging(deployed: Deployed) -> Platform:
@@ -290,10 +343,13 @@ class Cloudless:
 
     def __init__(self, store: str, lost: set[int]) -> None:
         self.alive: list[Place] = []
-        self._baggage, self._lost = Baggage(StoredBlobs(store), "run"), lost
+        self.writes: list[Place] = []
+        self._store, self._lost = store, lost
+        self.baggage = Baggage(StoredBlobs(store), "run")
 
     def invoke(self, *, Payload: bytes, **_: str) -> None:  # noqa: N803
         summons = msgspec.json.decode(Payload, type=Summons)
+        self.baggage = Baggage(StoredBlobs(self._store), "run", summons.token)
         place, tree = summons.start.place, launch_tree(summons.workers, summons.branching)
         if place.worker in self._lost:
             self._lost.remove(place.worker)
@@ -304,8 +360,8 @@ class Cloudless:
 
     def beat(self, number: int) -> None:
         for place in self.alive:
-            if self._baggage.wants(place):
-                self._baggage.beat(place, number)
+            if self.baggage.wants(place):
+                self.baggage.beat(place, number)
 
 
 class Launched:
@@ -324,8 +380,14 @@ class Launched:
         cloud = Cloud(client=self.functions, function="f", endpoint=None, region=None, branching=2)
         blobs = StoredBlobs(store)
         deployed = msgspec.structs.replace(deployed, orders=orders)
-        self.platform = LambdaPlatform(cloud, deployed, blobs, lambda: self._now_s)
+        self.platform = LambdaPlatform(cloud, deployed, blobs, lambda: self._now_s, self.sleep)
         self.obey(self.gang.start())
+
+    def sleep(self, seconds: float) -> None:
+        """What functions leave behind meanwhile."""
+        self._now_s += seconds
+        for place in self.functions.writes:
+            self.functions.baggage.say(Word(place, None, 0.0))
 
     def obey(self, commands: list[Command]) -> None:
         for command in commands:
@@ -371,12 +433,58 @@ def test_who_is_let_go_is_paid_for_until_it_looks(store: str, tmp_path: Path) ->
     run.pass_by(4)
     run.obey(run.gang.stuck(Place("run", 1), "waits"))
     assert run.charged == {Place("run", worker): 5 * BEAT_S for worker in range(3)}
-    baggage = Baggage(StoredBlobs(store), "run")
+    baggage = run.functions.baggage
     assert not any(baggage.wants(Place("run", worker)) for worker in range(3))
     assert all(baggage.wants(Place("run", worker, 1)) for worker in range(3))
     run.platform.close()
     assert not baggage.wants(Place("run", 0, 1))
     assert left(store) == []
+
+
+def test_what_is_written_by_who_was_let_go_is_removed_too(store: str, tmp_path: Path) -> None:
+    run = Launched(store, tmp_path, 3, lost=set())
+    run.pass_by(4)
+    run.functions.writes = [Place("run", worker) for worker in range(3)]
+    assert len(run.platform.end_all()) == 3
+    run.platform.close()
+    assert left(store) == []
+
+
+def test_a_worker_of_an_earlier_run_of_the_name_is_not_meant(store: str, tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    (tmp_path / "after").mkdir()
+    before = Launched(store, tmp_path / "before", 2, lost=set())
+    theirs = before.functions.baggage
+    assert theirs.wants(Place("run", 1))
+    before.platform.close()
+    after = Launched(store, tmp_path / "after", 2, lost=set())
+    assert after.functions.baggage.wants(Place("run", 1))
+    assert not theirs.wants(Place("run", 1))
+    after.platform.close()
+
+
+def test_who_stays_for_others_is_charged_until_it_leaves(store: str, tmp_path: Path) -> None:
+    run = Launched(store, tmp_path, 3, lost=set())
+    run.pass_by(1)
+    stays, goes = (LambdaLine(run.functions.baggage, Place("run", worker), 0.0) for worker in (1, 2))
+    stays.tell(response(1, keeps=True))
+    goes.tell(response(2, keeps=False))
+    run.charge(run.platform.events(0))
+    assert set(run.charged) == {Place("run", 2)}
+    stays.leave()
+    goes.leave()
+    run.charge(run.platform.events(0))
+    assert set(run.charged) == {Place("run", 1), Place("run", 2)}
+    run.platform.end_all()
+    run.platform.close()
+    assert left(store) == []
+
+
+def response(worker: int, *, keeps: bool) -> Response:
+    return Response(
+        place=Place("run", worker), phases=Phases().times(), worked_s=0.0, meter=Meter(), damaged=0,
+        sent_again=0, checkpoint_bytes=0, peak_bytes=1, keeps=keeps,
+    )  # fmt: skip
 
 
 def test_who_gives_no_sign_is_lost(store: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.core.errors import WeightsError
+from glowplug.distributed import deploying
 from glowplug.distributed.network import Activation, Floats, Network
 from glowplug.distributed.part_file import read_part, write_parts
 from glowplug.distributed.partition.baselines import random as random_partition
@@ -114,3 +115,22 @@ def test_a_damaged_part_is_none(at: int, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(WeightsError, match="is damaged"):
         read_part(path)
+
+
+def test_two_runs_that_cut_one_model_at_once_share_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other is done just before this one puts its own in place."""
+    network = sparse_network(0, 0.5)
+    partition = random_partition(network, Settings(2))
+    rename = Path.rename
+
+    def second(source: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        deploying._cached(network, partition, tmp_path)
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", second)
+    made = deploying._cached(network, partition, tmp_path)
+    assert list(tmp_path.iterdir()) == [made]
+    assert {path.name for path in made.iterdir()} == {"0-0.part", "0-1.part", "rows_sent.json"}

@@ -83,7 +83,10 @@ def test_a_climb_ahead_is_of_the_background_class(
                 node.engine.submit(Promote(CommandId(1001), climb.id, Priority.INTERACTIVE))
                 await until(lambda: pid in classes.members(Priority.INTERACTIVE))
             writer.write(b"\n")
-            await node.until(lambda event: isinstance(event, StepReached) and event.command == climb.id)
+            reached = await node.until(lambda e: isinstance(e, StepReached) and e.command == climb.id)
+            assert isinstance(reached, StepReached)
+            assert reached.cpu_s is not None
+            assert 0 < reached.cpu_s < reached.took_s, "it waited at the door"
             await until(lambda: pid in classes.members(Priority.INTERACTIVE))
             assert not classes.members(Priority.BACKGROUND)
 

@@ -124,6 +124,22 @@ def test_greedy_dual_has_a_clock_for_each_node() -> None:
     assert policy.offers["there"].score == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("name", ["greedy-dual", "ladder", "lru", "value-per-byte"])
+def test_a_node_that_is_forgotten_leaves_nothing(name: str) -> None:
+    policy = policy_class("eviction", name)()
+    for node in ("n", "m"):
+        for number in range(3):
+            policy.offer(f"{node}{number}", node, used(float(number)))
+        policy.victims(node, 150, (), inf, lambda key: 0.0)
+        policy.evicted(f"{node}0")
+    for number in range(3):
+        policy.withdraw(f"n{number}")
+    policy.forget("n")
+    assert "n" not in {*policy.heaps, *policy.fronts, *policy.bytes_by_node, *getattr(policy, "clocks", ())}
+    assert policy.offered("n") == 0
+    assert policy.offered("m") == 300
+
+
 @pytest.mark.parametrize("name", ["greedy-dual", "lru", "value-per-byte"])
 def test_what_is_pinned_goes_last_and_leaves_no_trace(name: str) -> None:
     policy = policy_class("eviction", name)()
@@ -204,6 +220,13 @@ def from_crowd(policy: Ladder, asked: list[str], need_bytes: int, keep: Collecti
         return float(1 + int(key) % 2)
 
     return policy.victims("n", need_bytes, keep, inf, current)
+
+
+def test_of_what_nobody_is_known_to_need_the_least_seconds_a_byte_go_first() -> None:
+    policy = Ladder()
+    small, large = used(0.0, saved_s=0.1, held_bytes=100), used(0.0, saved_s=9.0, held_bytes=200)
+    assert policy.score(small) < policy.score(large) < policy.score(replace(small, needed=1e-6))
+    assert policy.score(replace(small, saved_s=0.0)) < policy.score(small)
 
 
 def test_of_a_great_many_ladder_looks_at_those_that_were_used_the_longest_ago() -> None:

@@ -50,7 +50,9 @@ def test_what_was_built_with_another_torch_is_told(tmp_path: Path, then: str) ->
         spec = FunctionSpec(function, version, "default", EnvironmentId("e"), "u", declaration)
         database.save_version(spec)
         database.save_facts(version, BundleFacts())
-        store.publish(Manifest(version, function, declaration, "code", built_with=built_with), tmp_path / "code")
+        store.publish(
+            Manifest(version, function, declaration, "code", built_with=built_with), tmp_path / "code"
+        )
     driver: Any = SimpleNamespace(post=lambda event: None)
     deployments = Deployments(store, database, driver)
     with capture_logs() as logs:

@@ -60,19 +60,15 @@ class Ground:
         return paper.machine(self.network, self.machine)
 
     def partition(self, workers: int, as_published: bool = False) -> Partition:
-        """By hypergraph; `as_published` with as many rows sent as the published run of this size, if there
-        was one."""
+        """By hypergraph; `as_published` with as many rows sent as the paper's."""
         key = workers, as_published
         if key not in self._partitions:
             self._tell(f"N = {self.neurons}, seed {self.seed}: rows over {workers} workers")
-            if as_published:
-                rows = paper.rows_sent(self.neurons, workers)
-                share = self.options.layers / 120
-                found = self.partition(workers)
-                found = found if rows is None else paper.poorer(self.network, found, rows * share)
-            else:
-                found = partition(self.network, workers, folder=self._kept)
-            self._partitions[key] = found
+            self._partitions[key] = (
+                paper.as_published(self.network, self.partition(workers))
+                if as_published
+                else partition(self.network, workers, folder=self._kept)
+            )
         return self._partitions[key]
 
     def problem(self, workers: tuple[int, ...]) -> Problem:

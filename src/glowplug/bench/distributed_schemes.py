@@ -3,7 +3,8 @@ time.
 
 The code of the channels runs over services that only count, under stated delays. `as published` is the
 paper's system with a partition that sends as many rows as theirs did; `our rows` is theirs with our
-partition.
+partition. `usd_of_published_calls` is what the former's functions take here, with the calls and bytes that
+were published.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from glowplug.bench.distributed_paper import paper_rows
 from glowplug.bench.distributed_rows import Row, row
 from glowplug.bench.result import Claim, claim
 from glowplug.distributed.prices import price_table
-from glowplug.distributed.published import published
-from glowplug.distributed.simulate import simulate
+from glowplug.distributed.published import PublishedRun, published
+from glowplug.distributed.simulate import SimulatedRun, simulate
+from glowplug.policy.plans.billing import Prices
 from glowplug.policy.plans.chooser import CHANNELS, MEMORY_MIB, memory_sizes
 from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.model import DELAYS, Delays
 from glowplug.policy.plans.rows import by_rows
 from glowplug.policy.plans.score import MIB, needed_bytes, scores
 
-RATIO_OFF, CHEAPER = 0.2, 5.0
+RATIO_OFF, PUTS_OFF, CHEAPER = 0.2, 0.05, 5.0
 PUBLISHED_LAYERS = 120
 AS_PUBLISHED, OUR_ROWS, OURS = "re-made, as published", "re-made, our rows", "ours"
 MEMORY = {1024: 1000, 4096: 1500, 16384: 2000, 65536: 4000}
@@ -36,7 +38,7 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]
     for neurons in options.neurons:
         for workers in options.workers:
             rows += _cell(ground_of(options, neurons, 0, tell), workers, tell)
-    claims = [*_ratio_claims(rows), *_cheaper_claims(rows)]
+    claims = [*_puts_claims(rows), *_ratio_claims(rows), *_cheaper_claims(rows)]
     return rows, claims if options.layers == PUBLISHED_LAYERS else [], []
 
 
@@ -83,10 +85,37 @@ def _simulated(
     else:
         spread, scheme, memory_mib = paper_rows(problem, facts), f"paper_{channel}", MEMORY[ground.neurons]
     found = simulate(spread, scheme, machine, delays, memory_mib)
-    return row(
+    made = row(
         ground, "schemes", system, "rows", channel, workers, delays, found, prices, spread=spread,
         predicted=predicted, memory_mib=memory_mib, slowdown=slowdown,
     )  # fmt: skip
+    theirs = published(ground.neurons, workers, channel)
+    return made | _beside(theirs, found, prices) if system == AS_PUBLISHED and theirs else made
+
+
+def _beside(theirs: PublishedRun, found: SimulatedRun, prices: Prices) -> Row:
+    """What a re-made run is judged by."""
+    usage = msgspec.structs.replace(theirs.usage(), function_gib_s=found.usage.function_gib_s)
+    return {
+        "puts": found.meter.puts,
+        "published_puts": theirs.s3_puts,
+        "published_bytes": theirs.bytes_sent,
+        "published_usd": theirs.total_cost_usd,
+        "published_runtime_s": theirs.lambda_runtime_total_s,
+        "usd_of_published_calls": prices.usd(usage),
+    }
+
+
+def _puts_claims(rows: list[Row]) -> list[Claim]:
+    """Objects are put where workers have something for each other, so they tell how a partition was: that of
+    the re-made system is fitted to rows at one size, and to no objects."""
+    off = {
+        (each["neurons"], each["workers"]): abs(each["puts"] / each["published_puts"] - 1)
+        for each in rows
+        if each.get("published_puts")
+    }
+    name = "re-made, N = {}, P = {}: objects put off the published"
+    return [claim(name.format(*size), each, "at most", PUTS_OFF) for size, each in off.items()]
 
 
 def _ratio_claims(rows: list[Row]) -> list[Claim]:

@@ -28,7 +28,7 @@ def loaded() -> dict[str, str]:
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What became another since, in words; empty where nothing did. Of what is not in both nothing is said."""
+    """What became another since, in words; empty where nothing did, and nothing of what is not in both."""
     return ", ".join(
         f"{name} {was}, now {now[name]}" for name, was in then.items() if now.get(name, was) != was
     )

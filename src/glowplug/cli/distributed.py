@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cyclopts
 
+from glowplug.cli.distributed_clean import clean
 from glowplug.cli.distributed_plan import plan
 from glowplug.cli.distributed_run import run
 
@@ -13,3 +14,4 @@ app = cyclopts.App(
 )
 app.command(plan)
 app.command(run)
+app.command(clean)

@@ -83,7 +83,7 @@ def _died_unused(c: Context, instance: Instance, code: str, message: str) -> Non
     climbs. An instance that lived for long resets the count: it shows that others can."""
     function = c.function_of(instance)
     if c.now_s - instance.used_s >= _LONGEST_BACKOFF_S:
-        forgive(c, function)
+        forgive(c, function, ahead=False)
         return
     _leave_device(c, instance, code)
     function.misses += 1
@@ -92,9 +92,11 @@ def _died_unused(c: Context, instance: Instance, code: str, message: str) -> Non
         pause(c, function)
 
 
-def forgive(c: Context, function: Function) -> None:
-    """Resets failure counts after an answer, or when another version is deployed."""
-    c.store.preloads.paused.pop(function.id, None)
+def forgive(c: Context, function: Function, *, ahead: bool) -> None:
+    """Resets failure counts after an answer, or when another version is deployed. Those of loads `ahead` only
+    if it says so: they may still fail when others do not."""
+    if ahead:
+        c.store.preloads.paused.pop(function.id, None)
     if function.misses or function.retry_at_s:
         function.misses, function.retry_at_s = 0, 0.0
         c.clear_timer(f"retry:{function.id}")

@@ -14,6 +14,9 @@ from glowplug.core.ids import InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
 
+_IN_VAIN = frozenset({"evicted", "idle", "its sandbox is used", "not needed after all", "taken over"})
+"""Why something goes that was loaded ahead, when that is because nobody came for it so far."""
+
 
 def launch(
     c: Context,
@@ -86,7 +89,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
         if instance.host is not None:
             drain(c, instance, "it has answered")
     instance.uses += 1
-    failures.forgive(c, function)
+    failures.forgive(c, function, ahead=instance.ahead)
     if instance.bound:
         bindings.stop_cancelled(c, instance)
     released(c, instance)
@@ -121,7 +124,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
         # What a climb took that stood back says little of one that somebody waits for.
         c.policies.costs.learn(instance.version, move, event.took_s)
         c.revalue(instance.function)
-    c.store.preloads.note_loaded(instance, event.took_s)
+    c.store.preloads.note_loaded(instance, event.took_s if event.cpu_s is None else event.cpu_s)
     holdings.arrive(c, holding, event)
     instance.used_s = c.now_s
     if instance.gateway is None and len(c.store.gateways) == 1:
@@ -138,7 +141,7 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
     bindings.reindex(c, instance)
-    c.store.preloads.note_unused(instance, c.now_s)
+    c.store.preloads.note_unused(instance, c.now_s, in_vain=why in _IN_VAIN)
     if c.store.guests:
         _end_guests(c, instance, why)
     if unused:

@@ -174,7 +174,7 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> int:
         c.policies.arrivals.observe(version.spec.environment_key, c.now_s, count)
         learn_run(c, version, event.busy_s / count, count)
         instance.uses += count
-        failures.forgive(c, function)
+        failures.forgive(c, function, ahead=instance.ahead)
     instance.used_s = max(instance.used_s, event.last_s)
     lease.in_flight_before, lease.in_flight, lease.stuck = lease.in_flight, event.in_flight, event.stuck
     if event.in_flight > version.spec.declaration.target_concurrency:

@@ -67,5 +67,8 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
     store.node_order.remove(number)
     store.homes.clear()
     store.ledger.close(number)
+    store.preloads.forget_node(number)
+    c.policies.preload.lost(number)
+    c.policies.eviction.forget(number)
     c.freed.pop(number, None)
     c.build_check = True

@@ -97,7 +97,7 @@ class Instance(msgspec.Struct):
     Its slots are lent to one gateway, or in parts to several; `gateway` is the one that was sent for last.
     On a `device` it is that model's only one there, and never lent. `parts` are the keys of the other workers
     of a gang. One with a `host` is loaded inside that one's sandbox, and takes no room but there. One that is
-    not `loaded` is a sandbox with nothing in it."""
+    not `loaded` is a sandbox with nothing in it. One was climbed `ahead` when nobody waited for that."""
 
     id: InstanceId
     key: str
@@ -111,6 +111,7 @@ class Instance(msgspec.Struct):
     parts: tuple[str, ...] = ()
     host: InstanceId | None = None
     loaded: bool = True
+    ahead: bool = False
     busy_since_s: float = 0.0
     slot: Slot = ""
     bound: dict[RequestId, None] = {}

@@ -77,7 +77,7 @@ def _aim(c: Context, function: Function, version: Version) -> None:
         return
     function.next = number
     c.revalue(function.id)
-    failures.forgive(c, function)
+    failures.forgive(c, function, ahead=True)
     version.attempts = 0
     if version.state == "pending":
         c.store.build_queue[number] = None

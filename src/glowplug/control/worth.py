@@ -12,6 +12,7 @@ from glowplug.control.wants import replicas_wanted
 from glowplug.core.ids import FunctionId, InstanceId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import WORTH
+from glowplug.policy import soon
 from glowplug.policy.costs import DISK_BYTES_PER_S
 from glowplug.policy.eviction import EvictionPolicy, Worth
 
@@ -115,8 +116,7 @@ def device_score_now(c: Context, key: str) -> float:
 
 
 def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> float:
-    """The probability that a function is asked for within the horizon; only worked out for a policy that
-    wants to know."""
+    """How much a function is needed soon (policy/soon.py); only worked out for who wants to know."""
     if not policy.timely:
         return 0.0
     known = c.needed_soon
@@ -125,9 +125,15 @@ def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> flo
         c.needed_at_s = c.now_s
     needed = known.get(function)
     if needed is None:
-        horizon_s = c.settings.preload_horizon_s
-        needed = known[function] = c.policies.predictors.needed(function, c.now_s, 0.0, horizon_s)
+        needed = known[function] = work_out_needed(c, function)
     return needed
+
+
+def work_out_needed(c: Context, function: FunctionId) -> float:
+    chance, now_s = c.policies.predictors.needed, c.now_s
+    return soon.needed_soon(
+        lambda ahead_s: chance(function, now_s, 0.0, ahead_s), c.settings.preload_horizon_s
+    )
 
 
 def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:

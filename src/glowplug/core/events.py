@@ -109,7 +109,8 @@ class ClimbProgress(_Event, frozen=True):
 
 
 class StepReached(_Event, frozen=True):
-    """A climb arrived. `held_bytes` is what the target holds now; `phases` are seconds by phase."""
+    """A climb arrived. `held_bytes` is what the target holds now; `phases` are seconds by phase, `cpu_s`
+    those of a processor, where they are known."""
 
     command: CommandId
     target: Target
@@ -117,6 +118,7 @@ class StepReached(_Event, frozen=True):
     took_s: float
     held_bytes: int
     phases: dict[str, float] = {}
+    cpu_s: float | None = None
 
 
 class StepLost(_Event, frozen=True):

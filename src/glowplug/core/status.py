@@ -136,7 +136,7 @@ class PreloadStatus(msgspec.Struct, frozen=True):
     held_back: int
     wasted_byte_seconds: float
     seconds: float
-    """Of climbing."""
+    """Of a processor, by climbs that have ended; simulated, of climbing."""
 
 
 class ResidentStatus(msgspec.Struct, frozen=True):

@@ -201,8 +201,12 @@ def _cached(network: Network, partition: Partition, cache: Path) -> Path:
                 network, partition, [fresh / part_name(0, role) for role in range(partition.workers)]
             )
             (fresh / _SENT).write_bytes(msgspec.json.encode(sent))
-            if not (cache / name).is_dir():
+            try:
                 fresh.rename(cache / name)
+            except OSError:
+                if not (cache / name).is_dir():
+                    raise
+                # another run made the same meanwhile
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return cache / name

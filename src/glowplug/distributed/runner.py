@@ -15,6 +15,7 @@ from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.base import Room
 from glowplug.distributed.channels.memory import MemoryRoom
 from glowplug.distributed.channels.meter import Meter
+from glowplug.distributed.channels.owners import mark_owner, sweep_folders
 from glowplug.distributed.channels.registry import room as room_of
 from glowplug.distributed.checkpoints import checkpoint_blobs, remove_checkpoints
 from glowplug.distributed.deploying import Deployed, deploy
@@ -68,8 +69,9 @@ def run(
     it is not opened. `name` is the run's, unique among those that are open. `platform` is what runs the
     workers; without, processes of this machine whose address space is `memory_bytes`. Whatever happens,
     KeyboardInterrupt included, no process is left, and nothing in any broker, store or folder but cached
-    parts. Raises InvalidArguments, PartTooLarge, RunExists, ChannelError, DeadlinePassed, GangLost,
-    OutOfMemory, and what else ended the run.
+    parts; what a run left here whose process was killed is removed first. Raises InvalidArguments,
+    PartTooLarge, RunExists, ChannelError, DeadlinePassed, GangLost, OutOfMemory, and what else ended the
+    run.
     """
     options = options or RunOptions()
     if inputs.ndim != 2 or inputs.shape[0] != network.inputs:
@@ -80,7 +82,9 @@ def run(
     if assignment.workers == 1:
         where = MemoryRoom()
     name = name or f"run-{secrets.token_hex(6)}"
+    sweep_folders(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix="glowplug-run-") as folder:
+        mark_owner(Path(folder))
         with where.open(name, assignment.workers) as opened:
             deployed = deploy(network, inputs, assignment, opened.address, options, Path(folder))
             blobs = checkpoint_blobs(deployed.orders.checkpoints) if deployed.orders.lines else None

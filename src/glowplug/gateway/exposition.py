@@ -148,7 +148,7 @@ _PRELOADS = {
     "failed": "Those of them whose load failed.",
     "held_back": "Loads not begun because their share of a core was spent.",
     "wasted_byte_seconds": "Bytes held by those that ended unused, times how long.",
-    "seconds": "Time that loading ahead took.",
+    "seconds": "Processor time that loading ahead took.",
 }
 
 

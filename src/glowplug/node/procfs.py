@@ -1,9 +1,13 @@
-"""What the kernel tells of a process: its memory and its threads."""
+"""What the kernel tells of a process: its memory, its threads and its processor time."""
 
 from __future__ import annotations
 
 import ctypes
+import time
 from pathlib import Path
+
+_SCHEDULED = 2
+"""Of the clocks of a process the one that counts what the scheduler gave it, to a nanosecond."""
 
 
 def private_bytes(pid: int | str = "self") -> int:
@@ -39,6 +43,14 @@ def thread_count(pid: int | str = "self") -> int:
         return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return 0
+
+
+def cpu_s(pid: int) -> float | None:
+    """Seconds of a processor that a process and its threads have had; None when it is gone."""
+    try:
+        return time.clock_gettime((~pid << 3) | _SCHEDULED)
+    except OSError:
+        return None
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

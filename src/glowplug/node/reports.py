@@ -113,7 +113,7 @@ class Reports:
             return
         held.ready = True
         self.agent.standing_back.come_forward(held)
-        took_s = time.monotonic() - held.started_s
+        took_s, held.climbed_cpu_s = time.monotonic() - held.started_s, procfs.cpu_s(held.process.pid)
         if held.residence is None and claims.is_likely(held, held_bytes):
             self._tell_reached(held, took_s, held_bytes, phases)
         else:
@@ -145,8 +145,9 @@ class Reports:
             self.agent.contexts.prepare(climb, residence.device)
 
     def _tell_reached(self, held: Held, took_s: float, held_bytes: int, phases: dict[str, float]) -> None:
-        assert held.climb is not None
-        self.agent.emit(StepReached(held.climb.id, held.target, held.climb.step, took_s, held_bytes, phases))
+        climb, cpu_s = held.climb, held.climbed_cpu_s
+        assert climb is not None
+        self.agent.emit(StepReached(climb.id, held.target, climb.step, took_s, held_bytes, phases, cpu_s))
         held.climb = None
 
     def on_exit(self, process: Process, why: str, code: int | None) -> None:

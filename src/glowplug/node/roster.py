@@ -44,6 +44,8 @@ class Held(msgspec.Struct):
     """The class of the processor that was hurried so that it ends soon; 0 for none."""
     moved: bool = False
     """Whether it is in its own control group, so that its children begin there."""
+    climbed_cpu_s: float | None = None
+    """What its climb took of a processor."""
     residence: Residence | None = None
     """What it has of its device."""
     retriable: bool = False

@@ -24,7 +24,8 @@ Pending = Build | Climb | Descend | Cancel
 class FakeEngine:
     """Keeps the promises of control.engine.Engine; `pending` waits for `succeed`, `fail` or `exit`.
 
-    `facts` is what every build finds out; `held_bytes` what a target holds once it has climbed.
+    `facts` is what every build finds out; `held_bytes` what a target holds once it has climbed, and `cpu_s`
+    what that took of a processor.
     """
 
     def __init__(self, facts: BundleFacts | None = None, took_s: float = 0.05) -> None:
@@ -32,6 +33,7 @@ class FakeEngine:
             weight_bytes=1000, staged_bytes=100, parked_bytes=100, peak_bytes=200
         )
         self.took_s = took_s
+        self.cpu_s: float | None = None
         self.held_bytes: Callable[[Target], int] = lambda target: 100
         self.submitted: list[Command] = []
         self.pending: dict[CommandId, Pending] = {}
@@ -67,8 +69,7 @@ class FakeEngine:
             self._tell(Built(number, command.spec.version, command.node, self.facts, self.took_s))
         elif isinstance(command, Climb):
             self._up.add(command.target)
-            held_bytes = self.held_bytes(command.target)
-            self._tell(StepReached(number, command.target, command.step, self.took_s, held_bytes))
+            self._tell(self._reached(command))
         elif isinstance(command, Descend):
             self._up.discard(command.target)
             self._tell(StepLost(command.target, command.step, command.why, number))
@@ -98,8 +99,7 @@ class FakeEngine:
         elif isinstance(command, Build):
             self._tell(Built(command.id, command.spec.version, command.node, self.facts, self.took_s))
         else:
-            held_bytes = self.held_bytes(command.target)
-            self._tell(StepReached(command.id, command.target, command.step, self.took_s, held_bytes))
+            self._tell(self._reached(command))
 
     def exit(self, target: Target, why: str = "killed", code: str = "worker_died") -> None:
         """An instance or a zygote dies, whatever it was doing."""
@@ -141,6 +141,10 @@ class FakeEngine:
     def _tell(self, event: Event) -> None:
         if self._emit is not None:
             self._emit(event)
+
+    def _reached(self, climb: Climb) -> StepReached:
+        held_bytes = self.held_bytes(climb.target)
+        return StepReached(climb.id, climb.target, climb.step, self.took_s, held_bytes, cpu_s=self.cpu_s)
 
     @staticmethod
     def _target(command: Pending) -> Target:

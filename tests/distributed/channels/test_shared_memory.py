@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from glowplug.distributed.channels import MessageKey, Room
+from glowplug.distributed.channels import MessageKey, Room, owners
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
 from glowplug.distributed.errors import ChannelMissing, ChannelUnavailable, RunExists
 from glowplug.testing.channel_suite import WAIT_S, WORKERS, ChannelSuite, receive_all
@@ -144,6 +144,29 @@ def test_a_run_whose_process_died_is_replaced(folder: Path) -> None:
     with SharedMemoryRoom(str(folder)).open("orphan", 2) as room:
         assert (room.path / "owner").read_text().split()[0] == str(os.getpid())
     assert list(folder.iterdir()) == []
+
+
+def test_what_dead_runs_left_goes_when_another_is_opened(folder: Path) -> None:
+    """Whatever their names; not what a process holds that is alive, or is of another container."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as owner:
+        mine = claimed_by(owner.pid, folder / "glowplug-run-abc")
+        half = claimed_by(owner.pid, folder / ".glowplug-gone.7.gone")
+        (folder / "glowplug-elsewhere").mkdir()
+        (folder / "glowplug-elsewhere" / "owner").write_text("1 1 pid:[1]")
+        (folder / "glowplug-link").symlink_to(mine)
+        SharedMemoryRoom(str(folder)).open("first", 1).close()
+        assert {mine, half} <= set(folder.iterdir())
+        owner.kill()
+    with SharedMemoryRoom(str(folder)).open("second", 1) as room:
+        assert {path.name for path in folder.iterdir()} == {
+            room.path.name, "glowplug-elsewhere", "glowplug-link"
+        }  # fmt: skip
+
+
+def claimed_by(pid: int, path: Path) -> Path:
+    path.mkdir()
+    (path / "owner").write_text(owners._identity(pid))
+    return path
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:

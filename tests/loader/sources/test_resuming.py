@@ -166,6 +166,13 @@ def test_opening_is_tried_again_too() -> None:
         open_resuming("store", opener, Retry(attempt_s=10.0), clock=clock)
 
 
+def test_a_store_may_be_asked_for_as_long_as_one_likes() -> None:
+    """A pause that doubles is no number any more after a thousand."""
+    inner = Unsteady(*(SourceUnavailable("booting") for _ in range(1100)))
+    source = resuming(inner, ManualClock(), attempts=1200, deadline_s=1e6)
+    assert read(source, 0, 10) == CONTENT[:10]
+
+
 def test_no_attempts_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         Retry(attempts=0)

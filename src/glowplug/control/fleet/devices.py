@@ -75,6 +75,7 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
     fleet.half_free.pop(number, None)
     fleet.stalled.pop(number, None)
     fleet.ledger.close(number)
+    c.policies.device_eviction.forget(number)
     for function in fleet.waiting_by_function:
         c.touch(function)
     c.clear_timer(f"device:{number}")

@@ -160,9 +160,11 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
 
 def _drop(c: Context, decision: Drop) -> None:
     instance = c.store.instances.get(decision.instance)
-    if instance is None or instance.draining or c.version_of(instance).spec.declaration.pin:
+    if instance is None or instance.draining:
         return
-    if bindings.is_unused(instance):
+    declared = c.version_of(instance).spec.declaration
+    stays = declared.pin or (declared.preload == "always" and instance.host is None)
+    if not stays and bindings.is_unused(instance):
         instances.drain(c, instance, "not needed after all")
 
 

@@ -41,7 +41,8 @@ class Pause(msgspec.Struct):
 
 
 class Allowance(msgspec.Struct):
-    """Seconds of climbing that a node may begin now; below 0 when climbs took longer than was thought."""
+    """Seconds of climbing that a node may begin now; below 0 when climbs took more of a processor than was
+    thought."""
 
     left_s: float
     at_s: float
@@ -76,7 +77,7 @@ class Preloads(msgspec.Struct):
     wasted: int = 0
     wasted_byte_s: float = 0.0
     seconds: float = 0.0
-    """Of climbing, which is about what it took of a processor."""
+    """Of a processor, by climbs that have ended; of climbing, where the engine does not tell."""
 
     def may_spend(self, node: NodeId, expected_s: float, share: float, now_s: float) -> bool:
         """Whether a climb may begin there that is expected to take so long: over any time t a node begins at
@@ -124,12 +125,14 @@ class Preloads(msgspec.Struct):
         self, instance: Instance, held_bytes: int, now_s: float, expected_s: float, *, foreseen: bool = True
     ) -> None:
         self.started += 1
+        instance.ahead = True
         self.unused[instance.id] = Unused(instance.node, now_s, held_bytes, expected_s, foreseen)
         self.spend(instance.node, expected_s)
         if foreseen:
             self.usage_at(instance.node).begin(now_s)
 
     def note_loaded(self, instance: Instance, took_s: float) -> None:
+        """`took_s` of a processor: a climb that stands back takes far longer beside one that is busy."""
         record = self.unused.get(instance.id)
         if record is not None:
             self.seconds += took_s
@@ -140,7 +143,7 @@ class Preloads(msgspec.Struct):
         the more often that happened."""
         pause = self.paused.setdefault(instance.function, Pause())
         pause.failures += 1
-        pause.until_s = now_s + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (pause.failures - 1))
+        pause.until_s = now_s + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(pause.failures - 1, 10))
         self.failed += 1
 
     def paused_until(self, function: FunctionId) -> float:
@@ -151,6 +154,13 @@ class Preloads(msgspec.Struct):
         self.wanted.pop(function, None)
         self.served_at.pop(function, None)
         self.paused.pop(function, None)
+
+    def forget_node(self, node: NodeId) -> None:
+        """It is gone, and nothing of it is unused any more."""
+        self.allowances.pop(node, None)
+        self.usage.pop(node, None)
+        self.lines.pop(node, None)
+        self.served_at = {function: at for function, at in self.served_at.items() if at != node}
 
     def note_used(self, instance: InstanceId, *, late: bool = False) -> bool:
         """Whether it had been loaded ahead and was unused until now; `late` when it still climbs."""
@@ -163,11 +173,12 @@ class Preloads(msgspec.Struct):
             self.usage_at(record.node).end(used=True)
         return True
 
-    def note_unused(self, instance: Instance, now_s: float) -> None:
-        """It ends, or is about to."""
+    def note_unused(self, instance: Instance, now_s: float, *, in_vain: bool = False) -> None:
+        """It ends, or is about to; `in_vain` when that is because nobody came for it, which speaks against
+        predictions. That a deploy, an operator or a failure ends it does not."""
         record = self.unused.pop(instance.id, None)
         if record is not None:
             self.wasted += 1
-            if record.foreseen:
+            if record.foreseen and in_vain:
                 self.usage_at(record.node).end(used=False)
             self.wasted_byte_s += record.held_bytes * (now_s - record.since_s)

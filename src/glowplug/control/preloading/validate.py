@@ -5,6 +5,7 @@ from __future__ import annotations
 from glowplug.control.context import Context
 from glowplug.control.preloading import sandboxes
 from glowplug.control.sizes import loaded_bytes
+from glowplug.control.worth import work_out_needed
 
 
 def check_preloads(c: Context) -> None:
@@ -36,8 +37,7 @@ def check_preloads(c: Context) -> None:
         assert not store.instances[number].draining, f"pre-load {number} leaves, yet counted"
     if c.needed_at_s == c.now_s:
         for function, needed in c.needed_soon.items():
-            horizon_s = c.settings.preload_horizon_s
-            now = c.policies.predictors.needed(function, c.now_s, 0.0, horizon_s)
+            now = work_out_needed(c, function)
             assert needed == now, f"{function} is needed soon with {now}, not {needed}"
     for function in store.preloads.wanted:
         assert function in store.functions, f"{function} is to be pre-loaded, but unknown"

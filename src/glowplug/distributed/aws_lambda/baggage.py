@@ -22,18 +22,20 @@ _ORDERS, _INPUTS, _RESULT, _WORDS, _ROLL = "orders.json", "inputs.npy", "result.
 
 
 class Word(msgspec.Struct, frozen=True):
-    """The last that a worker says, after so long."""
+    """What a worker says in the end, after so long; None is of one that stayed for others, when it leaves."""
 
     place: Place
-    told: Response | Failure
+    told: Response | Failure | None
     ran_s: float
 
 
 class Roll(msgspec.Struct, frozen=True):
-    """Who is to run: those of an epoch, of each worker this incarnation, or its first."""
+    """Who is to run: those of an epoch, of each worker this incarnation, or its first. `token` is of this
+    run alone: who was called by an earlier one of its name is not meant."""
 
     epoch: int = 0
     incarnations: dict[int, int] = {}
+    token: str = ""
 
     def has(self, place: Place) -> bool:
         """Whether nobody has taken over for it."""
@@ -41,10 +43,10 @@ class Roll(msgspec.Struct, frozen=True):
 
 
 class Baggage:
-    """That of one run."""
+    """That of one run, which its `token` tells from an earlier one of its name."""
 
-    def __init__(self, blobs: Blobs, run: str) -> None:
-        self._blobs, self._folder = blobs, f"lambda-{run}"
+    def __init__(self, blobs: Blobs, run: str, token: str = "") -> None:
+        self._blobs, self._folder, self._token = blobs, f"lambda-{run}", token
 
     def bring(self, deployed: Deployed) -> None:
         """Whoever starts the run brings it all, a file at a time in memory. Raises RunExists where another
@@ -80,12 +82,20 @@ class Baggage:
         self._take(_RESULT, path)
 
     def call(self, roll: Roll) -> None:
+        roll = msgspec.structs.replace(roll, token=self._token)
         self._blobs.put([(self._key(_ROLL), msgspec.json.encode(roll))])
+
+    def let_go(self) -> None:
+        """Of all: nobody is wanted any more."""
+        self._blobs.delete([self._key(_ROLL)])
 
     def wants(self, place: Place) -> bool:
         """Whether the run is not over, and nobody has taken over for it."""
         (found,) = self._blobs.get([Range(self._key(_ROLL), 0, _PIECE_BYTES)])
-        return found is not None and msgspec.json.decode(found, type=Roll).has(place)
+        if found is None:
+            return False
+        roll = msgspec.json.decode(found, type=Roll)
+        return roll.token == self._token and roll.has(place)
 
     @property
     def meter(self) -> Meter:
@@ -105,7 +115,8 @@ class Baggage:
 
     def say(self, word: Word) -> None:
         place = word.place
-        name = f"{_WORDS}/{place.epoch}-{place.worker}-{place.incarnation}.json"
+        left = "-left" if word.told is None else ""
+        name = f"{_WORDS}/{place.epoch}-{place.worker}-{place.incarnation}{left}.json"
         self._blobs.put([(self._key(name), msgspec.json.encode(word))])
 
     def words(self, heard: set[str]) -> list[Word]:
@@ -116,7 +127,10 @@ class Baggage:
         return [msgspec.json.decode(content, type=Word) for content in contents if content]
 
     def remove(self) -> None:
-        self._blobs.delete(self._blobs.list(self._folder))
+        """The orders last, so that the name is taken until nothing else is there."""
+        orders = self._key(_ORDERS)
+        self._blobs.clear(self._folder, but=orders)
+        self._blobs.delete([orders])
 
     def _take(self, name: str, path: Path) -> None:
         with path.open("wb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,24 +35,30 @@ def ensure(client: Any, package: Package, shape: Shape, blobs: Blobs, store: str
 
     Raises PlatformError, PackageTooLarge, ChannelError.
     """
+    code = _Code(package, blobs, store)
     name = f"glowplug-{xxhash.xxh3_64_hexdigest(msgspec.json.encode((package.digest, shape)))}"
-    with named(f"function {name}"):
+    with code, named(f"function {name}"):
         try:
             client.get_function_configuration(FunctionName=name)
         except client.exceptions.ResourceNotFoundException:
-            _create(client, name, package, shape, blobs, store)
+            _create(client, name, code, shape)
+        # Lambda would call a worker that failed again, beside the one that replaces it. Each time: whoever
+        # made the function may have ended before it came to this.
+        client.put_function_event_invoke_config(
+            FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=_MOST_AGE_S
+        )
         client.get_waiter("function_active_v2").wait(FunctionName=name)
     return name
 
 
-def _create(client: Any, name: str, package: Package, shape: Shape, blobs: Blobs, store: str) -> None:
+def _create(client: Any, name: str, code: _Code, shape: Shape) -> None:
     try:
         client.create_function(
             FunctionName=name,
             Runtime=runtime(),
             Handler=HANDLER,
             Role=shape.role,
-            Code=_code(package, blobs, store),
+            Code=code.bring(),
             MemorySize=shape.memory_mib,
             Timeout=shape.timeout_s,
             EphemeralStorage={"Size": shape.files_mib},
@@ -60,19 +67,29 @@ def _create(client: Any, name: str, package: Package, shape: Shape, blobs: Blobs
             Description="A worker of glowplug distributed",
         )
     except client.exceptions.ResourceConflictException:
-        return  # another run makes it right now
-    # Lambda would call a worker that failed again, beside the one that replaces it.
-    client.put_function_event_invoke_config(
-        FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=_MOST_AGE_S
-    )
+        pass  # another run makes it right now
 
 
-def _code(package: Package, blobs: Blobs, store: str) -> dict[str, Any]:
-    """By way of S3 where the store is there: larger packages are allowed."""
-    where = urlsplit(store)
-    if where.scheme != "s3":
-        check_zipped(len(package.content))
-        return {"ZipFile": package.content}
-    key = f"packages/{package.digest}.zip"
-    blobs.put([(key, package.content)])
-    return {"S3Bucket": where.netloc, "S3Key": "/".join(filter(None, (where.path.strip("/"), key)))}
+class _Code:
+    """By way of S3 where the store is there: larger packages are allowed. Lambda copies it."""
+
+    def __init__(self, package: Package, blobs: Blobs, store: str) -> None:
+        self._package, self._blobs, self._where = package, blobs, urlsplit(store)
+        self._key = ""
+
+    def bring(self) -> dict[str, Any]:
+        """Under a name of its own: another run may remove its copy meanwhile."""
+        if self._where.scheme != "s3":
+            check_zipped(len(self._package.content))
+            return {"ZipFile": self._package.content}
+        self._key = f"packages/{self._package.digest}-{secrets.token_hex(4)}.zip"
+        self._blobs.put([(self._key, self._package.content)])
+        key = "/".join(filter(None, (self._where.path.strip("/"), self._key)))
+        return {"S3Bucket": self._where.netloc, "S3Key": key}
+
+    def __enter__(self) -> None:
+        """Nothing is there yet."""
+
+    def __exit__(self, *_: object) -> None:
+        if self._key:
+            self._blobs.delete([self._key])

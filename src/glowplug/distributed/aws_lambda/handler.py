@@ -44,7 +44,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     blobs = StoredBlobs(**summons.store)
     _tidy(Path(tempfile.gettempdir()))
-    baggage = Baggage(blobs, start.place.run)
+    baggage = Baggage(blobs, start.place.run, summons.token)
     pulse = Pulse(baggage, start.place, summons.beat_s)
     line = LambdaLine(baggage, start.place, began_s)
     try:
@@ -60,6 +60,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
                 work(msgspec.structs.replace(start, orders=str(Path(folder) / "orders.json")), line, began_s)
 
             failed = tell_failures(start, line, do)
+            line.leave()
     finally:
         pulse.stop()
         blobs.close()
@@ -88,14 +89,15 @@ def _launch(summons: Summons, deadline_s: float) -> GlowplugError | None:
 
 
 class LambdaLine:
-    """`platform_line.PlatformLine` by way of the store: the last word only, since each is a paid PUT. The
-    root's result is there before its word. Where the run is over, or another took over, nobody would hear it,
-    and it would stay."""
+    """`platform_line.PlatformLine` by way of the store: the last word only, since each is a paid PUT, and
+    of one that stayed for others that it leaves. The root's result is there before its word. Where the run is
+    over, or another took over, nobody would hear it, and it would stay."""
 
     def __init__(self, baggage: Baggage, place: Place, began_s: float) -> None:
         self.baggage = baggage
         self.result: Path | None = None
         self._place, self._began_s = place, began_s
+        self._stays = False
 
     def launch(self, worker: int) -> None:
         """Was done before anything else."""
@@ -107,4 +109,13 @@ class LambdaLine:
             if self.result is not None and self.result.exists():
                 self.baggage.give_result(self.result)
             what = msgspec.structs.replace(what, platform_meter=self.baggage.meter)
+            self._stays = what.keeps
+        self._say(what)
+
+    def leave(self) -> None:
+        """It is billed until now, and not until it told what it did."""
+        if self._stays and self.baggage.wants(self._place):
+            self._say(None)
+
+    def _say(self, what: Response | Failure | None) -> None:
         self.baggage.say(Word(self._place, what, time.monotonic() - self._began_s))

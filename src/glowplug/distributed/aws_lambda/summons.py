@@ -13,7 +13,7 @@ from glowplug.distributed.start import Place, Start
 
 class Summons(msgspec.Struct, frozen=True, kw_only=True):
     """`start` without the path of its orders, which lie in the `store` (what `StoredBlobs` takes). `function`
-    is who is invoked, at `endpoint`, and whom it invokes for those that it launches."""
+    is who is invoked, at `endpoint`, and whom it invokes for those that it launches. `token`: see `Roll`."""
 
     start: Start
     workers: int
@@ -23,6 +23,7 @@ class Summons(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None
     store: dict[str, Any]
     beat_s: float
+    token: str = ""
 
     def of(self, worker: int, launches: tuple[int, ...], deadline_s: float) -> Summons:
         """For one that this one launches, in the first epoch, from the first line."""

@@ -88,6 +88,33 @@ class AwsService:
             self._beside([partial(self._remove_queue, url) for url in urls])
             self._remove_queue(claim)
 
+    def queues(self) -> list[str]:
+        """The URLs of all runs' queues."""
+        with named("listing queues"):
+            pages = self._sqs.get_paginator("list_queues").paginate(QueueNamePrefix=_name("", "").rstrip("-"))
+            return [url for page in pages for url in page.get("QueueUrls", [])]
+
+    def topics(self) -> list[str]:
+        """The ARNs of all topics, whosever they are."""
+        with named("listing topics"):
+            pages = self._sns.get_paginator("list_topics").paginate()
+            return [topic["TopicArn"] for page in pages for topic in page.get("Topics", [])]
+
+    def made_s(self, url: str) -> float | None:
+        """When a queue was made; None where it is gone."""
+        with named(f"queue {url}"), suppress(self._sqs.exceptions.QueueDoesNotExist):
+            found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["CreatedTimestamp"])
+            return float(found["Attributes"]["CreatedTimestamp"])
+        return None
+
+    def remove_these(self, topics: Sequence[str], queues: Sequence[str]) -> None:
+        """In this order."""
+        with named("removing"):
+            for arn in topics:
+                self._remove_topic(arn)
+            for url in queues:
+                self._remove_queue(url)
+
     def options(self) -> dict[str, object]:
         return {"endpoint": self._endpoint, "region": self._region, "hidden_s": self._hidden_s}
 

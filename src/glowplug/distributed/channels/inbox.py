@@ -8,7 +8,8 @@ from glowplug.distributed.channels.base import MessageKey
 from glowplug.distributed.errors import InboxFull
 
 KEPT_BYTES = 256 * 2**20
-"""A sender is at most a layer or two ahead; what is beyond this was sent by somebody who does not wait."""
+"""Of what nobody waits for yet. A sender is at most a layer or two ahead; what is beyond this was sent by
+somebody who does not wait."""
 
 
 class Inbox:
@@ -20,6 +21,11 @@ class Inbox:
         self._kept_bytes = 0
         self._seen: set[MessageKey] = set()
         self._fence = (0, 0)
+        self._awaited: set[tuple[int, int, int]] = set()
+
+    def await_these(self, wanted: Collection[MessageKey]) -> None:
+        """Payloads of which some part is waited for now: they may be as large as they are."""
+        self._awaited = {(key.epoch, key.layer, key.source) for key in wanted}
 
     def wants(self, key: MessageKey) -> bool:
         """Whether `key` is new: it did not come yet, and is not late."""
@@ -29,11 +35,13 @@ class Inbox:
         """Whether it was new. Raises InboxFull."""
         if not self.wants(key):
             return False
-        if self._kept_bytes + len(payload) > self._allowed_bytes:
-            raise InboxFull(
-                f"{self._kept_bytes} bytes in {len(self._kept)} messages came that nobody received, and "
-                f"{key} exceeds the {self._allowed_bytes} that are kept: receive them, or fence them off"
-            )
+        if self._kept_bytes + len(payload) > self._allowed_bytes and not self._is_awaited(key):
+            early = [len(each) for kept, each in self._kept.items() if not self._is_awaited(kept)]
+            if sum(early) + len(payload) > self._allowed_bytes:
+                raise InboxFull(
+                    f"{sum(early)} bytes in {len(early)} messages came that nobody received, and "
+                    f"{key} exceeds the {self._allowed_bytes} that are kept: receive them, or fence them off"
+                )
         self._seen.add(key)
         self._kept[key] = payload
         self._kept_bytes += len(payload)
@@ -55,5 +63,8 @@ class Inbox:
 
     def validate(self) -> None:
         assert self._kept.keys() <= self._seen
-        assert self._kept_bytes == sum(map(len, self._kept.values())) <= self._allowed_bytes
+        assert self._kept_bytes == sum(map(len, self._kept.values()))
         assert all((key.epoch, key.layer) >= self._fence for key in self._seen)
+
+    def _is_awaited(self, key: MessageKey) -> bool:
+        return (key.epoch, key.layer, key.source) in self._awaited

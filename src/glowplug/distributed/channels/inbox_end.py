@@ -36,6 +36,7 @@ class InboxEnd(abc.ABC):
         self._checks.receiving(wanted)
         found = self._inbox.take(wanted)
         if not found and wanted:
+            self._inbox.await_these(wanted)
             found = self._look_for(wanted, timeout_s)
         for payload in found.values():
             self.meter.received(len(payload))

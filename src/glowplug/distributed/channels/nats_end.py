@@ -69,6 +69,7 @@ class NatsChannel:
         self._checks.receiving(wanted)
         until_s = time.monotonic() + timeout_s
         with self._changed:
+            self._inbox.await_these(wanted)
             while True:
                 found = self._inbox.take(wanted)
                 left_s = until_s - time.monotonic()

@@ -1,4 +1,5 @@
-"""Who owns a run's folder: a name that is taken by one process at a time, and free when that is dead."""
+"""Who owns a run's folder: a name that is taken by one process at a time, and free when that is dead. What
+the dead left is removed by whoever comes next."""
 
 from __future__ import annotations
 
@@ -12,19 +13,61 @@ from pathlib import Path
 from glowplug.distributed.errors import RunExists
 
 _OWNER = "owner"
+_RUNS = ("glowplug-*", ".glowplug-*")
 
 
 def claim_folder(path: Path, run: str, subfolders: Sequence[str]) -> None:
     """Makes `path` with its subfolders, for this process. Raises RunExists while its owner lives."""
+    sweep_folders(path.parent)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        (fresh / _OWNER).write_text(_identity(os.getpid()))
+        mark_owner(fresh)
         for name in subfolders:
             (fresh / name).mkdir(mode=0o700)
         _move_into_place(fresh, path, run)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def mark_owner(folder: Path) -> None:
+    """It is this process's."""
+    (folder / _OWNER).write_text(_identity(os.getpid()))
+
+
+def abandoned_folders(base: Path) -> list[Path]:
+    """Those of runs below `base` whose owner is dead, as far as this process can tell: not another user's,
+    nor of a container that has processes of its own."""
+    return [
+        path
+        for pattern in _RUNS
+        for path in base.glob(pattern)
+        if not path.is_symlink() and _is_dead(_owner(path))
+    ]
+
+
+def sweep_folders(base: Path) -> None:
+    """Removes them."""
+    for path in abandoned_folders(base):
+        remove_abandoned(path)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Unless somebody took it over just now."""
+    going = path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.swept")
+    with contextlib.suppress(OSError):
+        path.rename(going)
+        if _is_dead(_owner(going)):
+            shutil.rmtree(going, ignore_errors=True)
+        else:
+            going.rename(path)
+
+
+def _is_dead(owner: str) -> bool:
+    """An owner that is not told is not dead."""
+    told = owner.split()
+    is_ours = len(told) == 3 and told[0].isdecimal() and told[2] == _namespace()
+    return is_ours and _identity(int(told[0])) != owner
 
 
 def _move_into_place(fresh: Path, path: Path, run: str) -> None:
@@ -54,9 +97,14 @@ def _owner(path: Path) -> str:
 
 
 def _identity(pid: int) -> str:
-    """The process by number and start, so that a number used again is another; empty when it is dead."""
+    """The process by number and start, so that a number used again is another, and by who numbers it; empty
+    when it is dead."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return f"{pid} {stat.rpartition(')')[2].split()[19]}"
+    return f"{pid} {stat.rpartition(')')[2].split()[19]} {_namespace()}"
+
+
+def _namespace() -> str:
+    return str(Path("/proc/self/ns/pid").readlink())

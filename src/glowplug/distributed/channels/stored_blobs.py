@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import obstore
 from obstore.store import LocalStore, from_url
@@ -32,6 +32,13 @@ _FILE = "file://"
 _FOLDER_LOOK_S = 0.003
 _UNFINISHED = "*#[0-9]*"
 _NO_SUCH_RANGE = ("InvalidRange", "416", "range was invalid")
+
+
+class Stored(NamedTuple):
+    """An object, and when it was written last, by the store's clock."""
+
+    key: str
+    changed_s: float
 
 
 class StoredBlobs:
@@ -78,6 +85,15 @@ class StoredBlobs:
             found = [item["path"] for page in obstore.list(self._store, prefix) for item in page]
         self.meter.lists += max(1, -(-len(found) // _DELETED))
         return found
+
+    def stored(self) -> builtins.list[Stored]:
+        """All that is there."""
+        with self._named("listing"):
+            return [
+                Stored(item["path"], item["last_modified"].timestamp())
+                for page in obstore.list(self._store)
+                for item in page
+            ]
 
     def delete(self, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _DELETED):

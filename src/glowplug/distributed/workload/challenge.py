@@ -41,6 +41,11 @@ class ChallengeNetwork(Network):
     def digest(self) -> str:
         return f"challenge-{self.neurons}x{self.layers}-{self.seed}"
 
+    @property
+    def permuted_from(self) -> int:
+        """The first layer whose rows and columns are permuted: k."""
+        return (self.neurons // TWINS).bit_length() - 1
+
     def rows(self, index: int) -> int:
         return self.neurons
 
@@ -49,9 +54,8 @@ class ChallengeNetwork(Network):
 
     def layer(self, index: int) -> Layer:
         """Every row reads 32 inputs in ascending order; every input is read by 32 rows."""
-        neurons, cycle = self.neurons, self.neurons // TWINS
-        radix = cycle.bit_length() - 1
-        rows, columns = self._permutations(index, radix)
+        neurons, cycle, radix = self.neurons, self.neurons // TWINS, self.permuted_from
+        rows, columns = self._permutations(index)
         place = rows % cycle
         before = (place - (1 << index % radix)) % cycle
         block = np.arange(TWINS) * cycle
@@ -65,8 +69,8 @@ class ChallengeNetwork(Network):
             bias=np.full(neurons, BIAS[neurons], np.float32),
         )
 
-    def _permutations(self, index: int, radix: int) -> tuple[Offsets, Offsets]:
-        if index < radix:
+    def _permutations(self, index: int) -> tuple[Offsets, Offsets]:
+        if index < self.permuted_from:
             same = np.arange(self.neurons)
             return same, same
         rng = np.random.default_rng((self.seed, self.neurons, index))

@@ -60,7 +60,7 @@ class Retry(msgspec.Struct, frozen=True):
         raise AssertionError("unreachable")
 
     def _pause_s(self, number: int, error: BaseException, rng: random.Random) -> float:
-        longest_s = min(self.pause_s * 2.0 ** (number - 1), self.longest_pause_s)
+        longest_s = min(self.pause_s * 2.0 ** min(number - 1, 1000), self.longest_pause_s)
         asked_s = error.retry_after_s if isinstance(error, SourceUnavailable) else 0.0
         return max(longest_s * rng.uniform(0.5, 1.0), asked_s)
 

@@ -80,6 +80,9 @@ class EvictionPolicy(Protocol):
     def keys(self) -> Collection[str]:
         """All that is offered."""
 
+    def forget(self, node: str) -> None:
+        """It is gone, and nothing is offered there any more."""
+
 
 def fewest(taken: Sequence[tuple[str, int]], freed_bytes: int, need_bytes: int) -> list[str]:
     """Of victims and their bytes, in the order of their worth, those that are really needed. The worthiest

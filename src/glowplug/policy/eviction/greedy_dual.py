@@ -28,6 +28,10 @@ class GreedyDual(Offers):
         super().withdraw(key)
         self.based.pop(key, None)
 
+    def forget(self, node: str) -> None:
+        super().forget(node)
+        self.clocks.pop(node, None)
+
     def evicted(self, key: str) -> None:
         offer = self.offers.get(key)
         if offer is not None and offer.score < self.pinned_from:

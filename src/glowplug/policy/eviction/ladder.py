@@ -13,7 +13,7 @@ from math import log
 from glowplug.policy.eviction import Worth, fewest
 from glowplug.policy.eviction.offers import PINNED, Offers
 
-_LEAST = 1e-12
+_LEAST, _SHORTEST_S = 1e-12, 1e-6
 _LOOKED_AT = 256
 """So many are scored for an eviction, those that were used the longest ago, or as many more as it takes: to
 score ten thousand took 0.4 s."""
@@ -27,7 +27,8 @@ class Ladder(Offers):
     by_value: bool = True
 
     def score(self, worth: Worth) -> float:
-        value = log(max(worth.needed * worth.saved_s, _LEAST) / max(1, worth.held_bytes))
+        spared_s = max(worth.needed, _LEAST) * max(worth.saved_s, _SHORTEST_S)
+        value = log(spared_s / max(1, worth.held_bytes))
         return value + PINNED if worth.pinned else value
 
     def offer(self, key: str, node: str, worth: Worth) -> None:

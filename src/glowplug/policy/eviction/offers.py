@@ -80,6 +80,11 @@ class Offers(msgspec.Struct):
     def keys(self) -> Collection[str]:
         return self.offers.keys()
 
+    def forget(self, node: str) -> None:
+        self.heaps.pop(node, None)
+        self.fronts.pop(node, None)
+        self.bytes_by_node.pop(node, None)
+
     def victims(
         self,
         node: str,

@@ -180,3 +180,6 @@ class PreloadPolicy(Protocol):
         """A sandbox begins to serve, for its owner or for a guest: which guests have to go."""
 
     def forget(self, function: FunctionId) -> None: ...
+
+    def lost(self, node: NodeId) -> None:
+        """It is gone, with all that was there."""

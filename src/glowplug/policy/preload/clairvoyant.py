@@ -14,13 +14,14 @@ from glowplug.policy.preload.ladder import Ladder
 class Clairvoyant(Ladder):
     def expect(self, function: FunctionId, look_s: float) -> None:
         """A function that nobody has called yet is to be looked at, before its first call."""
-        heappush(self.due, (look_s, function, self.rounds.setdefault(function, 1), 0.0, 0.0))
+        turn = self.rounds.get(function) or self._begin_round(function)
+        heappush(self.due, (look_s, function, turn, 0.0, 0.0))
 
     def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         """Whoever is called at all is expected."""
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
-        turn = self.rounds[function] = self.rounds.get(function, 0) + 1
+        turn = self._begin_round(function)
         next_s = view.quantiles(function, 0.0)(0.5)
         if next_s < inf:
             look_s = now_s + next_s - view.horizon_s / 2 - view.load_s(function)

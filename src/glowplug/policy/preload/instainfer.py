@@ -55,3 +55,7 @@ class InstaInfer(msgspec.Struct):
         node = self.served_at.pop(function, None)
         if node is not None:
             self.by_node[node].forget(function)
+
+    def lost(self, node: NodeId) -> None:
+        self.by_node.pop(node, None)
+        self.served_at = {function: at for function, at in self.served_at.items() if at != node}

@@ -23,9 +23,8 @@ import msgspec
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.policy.preload import Decision, Drop, Guest, PreloadView, Raise, SandboxView
 from glowplug.policy.preload.looks import Offset, offsets_of
+from glowplug.policy.soon import LATER, WIDER, needed_soon
 
-_WIDER = 4.0
-"""How much longer each next time is for which free memory is weighed."""
 _LEAST = 1e-12
 _TOGETHER = 256
 """Functions that nobody has called yet that are looked at in one go, at most."""
@@ -36,30 +35,37 @@ _LEARNED_ANEW = 1.25
 
 class Ladder(msgspec.Struct):
     """`due` is a heap of (when, function, round, share, next); a function's entries of earlier rounds are
-    void, and round 0 is before its first call. The last of a function's looks has the share of its
-    distribution that is past then, others 0 and when the next is. `offsets` has by function the round they
-    were worked out in, and when to look after an arrival; `came_s` when that was, or when it was introduced,
-    `raised` when those were climbed that may be unused yet."""
+    void. No two rounds have the same number, also of a function that was forgotten and is back; those before
+    a first call are below 0. The last of a function's looks has the share of its distribution that is past
+    then, others 0 and when the next is. `uncalled` are looked at next. `offsets` has by function after how
+    many `calls` they were worked out, and when to look after an arrival; `came_s` when that was, or when it
+    was introduced, `raised` when those were climbed that may be unused yet."""
 
     foresees: bool = True
     ends_unused: bool = True
     due: list[tuple[float, FunctionId, int, float, float]] = []
+    uncalled: list[FunctionId] = []
+    turns: int = 0
     rounds: dict[FunctionId, int] = {}
+    calls: dict[FunctionId, int] = {}
     came_s: dict[FunctionId, float] = {}
     offsets: dict[FunctionId, tuple[int, list[Offset]]] = {}
     raised: dict[FunctionId, float] = {}
 
     def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         if function not in self.rounds:
-            self.rounds[function], self.came_s[function] = 0, now_s
-            heappush(self.due, (now_s + view.horizon_s, function, 0, 0.0, 0.0))
+            self.turns += 1
+            turn = self.rounds[function] = -self.turns
+            self.came_s[function] = now_s
+            heappush(self.due, (now_s + view.horizon_s, function, turn, 0.0, 0.0))
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
-        turn = self.rounds[function] = self.rounds.get(function, 0) + 1
+        self._begin_round(function)
+        calls = self.calls[function] = self.calls.get(function, 0) + 1
         self.came_s[function] = now_s
         known = self.offsets.get(function)
-        if known is None or turn > known[0] * _LEARNED_ANEW:
-            known = self.offsets[function] = turn, offsets_of(view, function)
+        if known is None or calls > known[0] * _LEARNED_ANEW:
+            known = self.offsets[function] = calls, offsets_of(view, function)
         self._look_at(function, known[1])
         if function in self.raised:
             # Another than the one that was climbed may answer.
@@ -69,17 +75,18 @@ class Ladder(msgspec.Struct):
             heapify(self.due)
 
     def next_s(self) -> float:
+        return -inf if self.uncalled else self._due_s()
+
+    def _due_s(self) -> float:
         while self.due and self.rounds.get(self.due[0][1]) != self.due[0][2]:
             heappop(self.due)
         return self.due[0][0] if self.due else inf
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
-        uncalled: list[FunctionId] = []
-        while self.next_s() <= now_s and len(uncalled) < _TOGETHER:
+        while self._due_s() <= now_s and len(self.uncalled) < _TOGETHER:
             at_s, function, turn, past, next_s = heappop(self.due)
-            if not turn:
-                self._look_later(view, function, now_s, now_s - self.came_s[function])
-                uncalled.append(function)
+            if turn < 0:
+                self.uncalled.append(function)
                 continue
             if past:
                 more = offsets_of(view, function, past, at_s - self.came_s[function])
@@ -87,15 +94,18 @@ class Ladder(msgspec.Struct):
             if unused := view.unused(function):
                 if self._is_worth_holding(view, function, now_s):
                     continue
+                # Should nobody ask on, it is looked at once more.
+                heappush(self.due, (at_s, function, turn, 0.0, next_s))
                 for number in unused:
                     yield Drop(number)
+                heappop(self.due)
             self.raised.pop(function, None)
             decision = self._look(view, function, now_s, next_s) if view.may_load(function) else None
             if decision is not None:
                 self.raised[function] = now_s
                 self._look_later(view, function, now_s)
                 yield decision
-        yield from self._fill(view, uncalled, now_s)
+        yield from self._fill(view, now_s)
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         """No guest has to go: guests leave only where their owner needs the room, and it has what it
@@ -104,9 +114,19 @@ class Ladder(msgspec.Struct):
 
     def forget(self, function: FunctionId) -> None:
         self.rounds.pop(function, None)
+        self.calls.pop(function, None)
         self.came_s.pop(function, None)
         self.offsets.pop(function, None)
         self.raised.pop(function, None)
+        self.uncalled = [each for each in self.uncalled if each != function]
+
+    def lost(self, node: NodeId) -> None:
+        return
+
+    def _begin_round(self, function: FunctionId) -> int:
+        self.turns += 1
+        self.rounds[function] = self.turns
+        return self.turns
 
     def _look_at(self, function: FunctionId, offsets: Sequence[Offset]) -> float:
         """Returns when it is looked at first, 0 for never."""
@@ -132,11 +152,21 @@ class Ladder(msgspec.Struct):
         self._look_later(view, function, now_s, ahead_s)
         return True
 
-    def _fill(self, view: PreloadView, uncalled: Iterable[FunctionId], now_s: float) -> Iterator[Decision]:
+    def _fill(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
         """Those that were introduced together, by the seconds that they spare a byte."""
-        able = [function for function in uncalled if view.may_load(function) and not view.ready(function)]
+        able: list[FunctionId] = []
+        for function in self.uncalled:
+            if self.rounds[function] > 0:
+                continue
+            if view.may_load(function) and not view.ready(function):
+                able.append(function)
+            else:
+                self._look_later(view, function, now_s, now_s - self.came_s[function])
         able.sort(key=lambda function: -view.waits_s(function) / max(1, view.guest_bytes(function)))
-        for function in able:
+        self.uncalled = able
+        while self.uncalled:
+            function = self.uncalled.pop(0)
+            self._look_later(view, function, now_s, now_s - self.came_s[function])
             decision = self._look_uncalled(view, function, now_s)
             if decision is not None:
                 yield decision
@@ -156,13 +186,13 @@ class Ladder(msgspec.Struct):
 
     def _look(self, view: PreloadView, function: FunctionId, now_s: float, next_s: float) -> Decision | None:
         """Memory that is free may be taken for what is needed before the next look, if it is worth holding
-        for as long; that of others for what is needed within the horizon."""
+        for as long; that of others, which is held by somebody either way, for what is needed sooner."""
         if view.ready(function):
             return None
         waits_s, near_s = view.waits_s(function), view.horizon_s + view.load_s(function)
         spans_s = [near_s]
         while spans_s[-1] < next_s - now_s:
-            spans_s.append(_WIDER * spans_s[-1])
+            spans_s.append(WIDER * spans_s[-1])
         chances = {near_s: view.needed(function, 0.0, near_s)}
 
         def chance(ahead_s: float) -> float:
@@ -182,12 +212,13 @@ class Ladder(msgspec.Struct):
             for step, need_bytes, after_s in view.steps_up(function, node):
                 spared_s = waits_s - after_s
                 is_free = need_bytes <= view.room_bytes(node)
-                for_s = spans_s if is_free else spans_s[:1]
+                for_s = spans_s if is_free else spans_s[: 1 + len(LATER)]
+                asked = prices if is_free else (prices[0], 0.0, prices[2])
                 if spared_s <= 0.0 or not any(
-                    _is_worth(chance(each_s), spared_s, need_bytes, each_s, prices) for each_s in for_s
+                    _is_worth(chance(each_s), spared_s, need_bytes, each_s, asked) for each_s in for_s
                 ):
                     continue
-                worth = log(max(chances[near_s], _LEAST) * spared_s / max(1, need_bytes))
+                worth = log(max(needed_soon(chance, near_s), _LEAST) * spared_s / max(1, need_bytes))
                 if is_free:
                     rank = True, worth + 1.0
                 elif (True, worth) > best_rank:

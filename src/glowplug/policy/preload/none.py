@@ -7,7 +7,7 @@ from math import inf
 
 import msgspec
 
-from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.policy.preload import Decision, PreloadView, SandboxView
 
 
@@ -29,6 +29,9 @@ class NoPreload(msgspec.Struct):
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         return ()
+
+    def lost(self, node: NodeId) -> None:
+        return
 
     def forget(self, function: FunctionId) -> None:
         return

@@ -45,6 +45,9 @@ class Tyche(msgspec.Struct):
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         return host.guests
 
+    def lost(self, node: NodeId) -> None:
+        return
+
     def forget(self, function: FunctionId) -> None:
         self.windows.forget(function)
 

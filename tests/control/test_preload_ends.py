@@ -1,0 +1,112 @@
+"""What the end of something that was loaded ahead says of predictions, and what ends a pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from glowplug.core.commands import Climb, Target
+from glowplug.core.events import DescendRequested, PressureChanged, ScaleRequested, Undeployed
+from glowplug.core.ids import FunctionId
+from glowplug.core.ladder import Step
+from tests.control.ahead import PERIOD_S, call_regularly, climbs, ladder, preloading_world, serve
+from tests.control.world import NODE, World, spec
+
+FUNCTION = FunctionId("timer.default")
+
+
+def foreseen() -> World:
+    """A worker stands there that was loaded because its function is about to be called."""
+    world = World(ladder())
+    world.deploy(spec("timer", prewarm="none"))
+    call_regularly(world, "timer", 6)
+    world.engine.answer_all()
+    (unused,) = world.state.context.store.preloads.unused.values()
+    assert unused.foreseen
+    return world
+
+
+def worker(world: World) -> Target:
+    return climbs(world, "timer")[-1].target
+
+
+ENDS: dict[str, Callable[[World], object]] = {
+    "deployed again": lambda world: world.deploy(spec("timer", "2", prewarm="none")),
+    "undeployed": lambda world: world.post(Undeployed(FUNCTION)),
+    "scaled down": lambda world: world.post(ScaleRequested(FUNCTION, 0)),
+    "sent down": lambda world: world.post(DescendRequested(FUNCTION, Step.LOCAL)),
+    "died": lambda world: world.engine.exit(worker(world)),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_ends_for_another_reason_than_that_nobody_came_says_nothing_of_predictions(end: str) -> None:
+    world = foreseen()
+    preloads = world.state.context.store.preloads
+    before = preloads.usage_at(NODE).share, preloads.usage_at(NODE).wasted
+    ENDS[end](world)
+    world.engine.answer_all()
+    assert not preloads.unused
+    assert preloads.wasted == 1
+    assert (preloads.usage_at(NODE).share, preloads.usage_at(NODE).wasted) == before
+
+
+@pytest.mark.parametrize("end", ["evicted", "not needed"])
+def test_what_ends_because_nobody_came_speaks_against_predictions(end: str) -> None:
+    world = foreseen()
+    preloads = world.state.context.store.preloads
+    before = preloads.usage_at(NODE).share
+    if end == "evicted":
+        world.post(PressureChanged(NODE, world.state.context.store.ledger.used[NODE] - 1))
+    else:
+        world.state.context.settings = ladder(preload_byte_price=1.0)
+        world.advance(100 * PERIOD_S)
+    assert preloads.wasted == 1
+    assert preloads.usage_at(NODE).share < before
+
+
+def test_of_a_node_that_is_lost_nothing_is_remembered() -> None:
+    world = foreseen()
+    preloads = world.state.context.store.preloads
+    assert NODE in preloads.usage
+    assert NODE in preloads.allowances
+    assert NODE in preloads.lines
+    assert preloads.served_at == {FUNCTION: NODE}
+    world.lose_node()
+    left = (preloads.usage, preloads.allowances, preloads.lines, preloads.served_at)
+    assert not any(left)
+
+
+def failed_ahead() -> World:
+    """Its environment is up, and its first load failed."""
+    world = preloading_world()
+    for number, command in list(world.engine.pending.items()):
+        if isinstance(command, Climb) and command.target.kind == "environment":
+            world.engine.succeed(number)
+    (climb,) = climbs(world, "ahead")
+    world.engine.fail(climb.id, "function_failed", "it raised", permanent=False)
+    return world
+
+
+def test_an_answer_of_a_worker_that_a_request_climbed_does_not_end_the_pause_of_loads_ahead() -> None:
+    """What fails only when it is loaded ahead would else do so after every call."""
+    world = failed_ahead()
+    preloads, function = world.state.context.store.preloads, FunctionId("ahead.default")
+    paused_until_s = preloads.paused_until(function)
+    assert paused_until_s > world.clock.now_s
+    serve(world, "ahead")
+    assert preloads.paused_until(function) == paused_until_s
+    world.engine.exit(climbs(world, "ahead")[-1].target)
+    world.advance(paused_until_s - world.clock.now_s + 1.0)
+    world.engine.answer_all()
+    assert preloads.started == 2, "it is tried again"
+    serve(world, "ahead")
+    assert preloads.used == 1
+    assert preloads.paused_until(function) == 0.0, "what was loaded ahead has answered"
+
+
+def test_a_deploy_ends_the_pause() -> None:
+    world = failed_ahead()
+    world.deploy(spec("ahead", "2", preload="always"))
+    assert world.state.context.store.preloads.paused_until(FunctionId("ahead.default")) == 0.0
