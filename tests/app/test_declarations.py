@@ -14,7 +14,7 @@ import pytest
 
 import glowplug
 from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
-from glowplug.core.specs import MOST_COPIES, Requirements
+from glowplug.core.specs import MOST_COPIES, Declaration, Requirements
 from glowplug.handles import endpoints_of
 
 
@@ -51,6 +51,19 @@ def test_a_model_declares_its_endpoints_in_order() -> None:
     assert (first.returns, first.doc) == ("int", "Twice the value.")
     assert (declaration.memory_bytes, declaration.keep_warm_s) == (2**30, 90.0)
     assert target.__name__ == "Model"
+
+
+def test_a_model_that_says_nothing_has_the_defaults_of_declarations() -> None:
+    app, _ = declared_model()
+    declared, _ = app.targets["model"]
+    assert declared == Declaration(
+        name="model",
+        kind="model",
+        module=__name__,
+        qualname=declared.qualname,
+        endpoints=declared.endpoints,
+        doc="A model.",
+    )
 
 
 def test_arguments_have_names() -> None:

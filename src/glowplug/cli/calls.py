@@ -14,7 +14,7 @@ from rich.table import Table
 from glowplug.cli.functions import Json, Url
 from glowplug.cli.invoke import print_answer
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, plain_table, print_json
 from glowplug.client import Client
 from glowplug.core.calls import DEAD_LETTERS, CallRecord
 from glowplug.core.errors import DeadlinePassed, InvalidArguments
@@ -193,7 +193,7 @@ def _report(found: list[CallRecord], json: bool) -> None:
 
 
 def _table(found: list[CallRecord]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("CALL", "FUNCTION", "STATE", "ACCEPTED", "TRIES", "NOTE"):
         table.add_column(
             name,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import cyclopts
 from rich.markup import escape
-from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, plain_table, print_json
 from glowplug.client import Client
 from glowplug.core.status import PackagesStatus
 from glowplug.core.units import show_bytes, show_seconds
@@ -33,7 +32,7 @@ def list_packages(*, url: Url = None, json: Json = False) -> None:
     if not found.packages:
         console.print("no function requires packages of its own")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("PACKAGES", "STATE", "SIZE", "TOOK", "FUNCTIONS", "INSTALLED"):
         right = name in ("SIZE", "TOOK")
         table.add_column(name, justify="right" if right else "left", overflow="fold")

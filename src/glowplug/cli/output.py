@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.table import Table
 
 from glowplug.core.errors import CapacityError, GlowplugError, InvalidArguments, UserError
 
@@ -34,6 +35,11 @@ def _console(**options: Any) -> Console:
 
 console = _console()
 errors = _console(stderr=True)
+
+
+def plain_table(title: str | None = None) -> Table:
+    """Without lines, so that its columns can be cut apart by scripts."""
+    return Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
 
 
 def print_json(value: Any) -> None:

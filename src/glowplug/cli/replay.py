@@ -14,7 +14,7 @@ from rich.table import Table
 from glowplug.cli.functions import Json, Seed
 from glowplug.cli.interrupts import sigterm_interrupts
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import check_plot, console, drawing, print_json
+from glowplug.cli.output import check_plot, console, drawing, plain_table, print_json
 from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
 from glowplug.control.journal import ReplayReport
@@ -202,7 +202,7 @@ def _at_least_one(nodes: int) -> int:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     names = ("POLICY", "WAIT", "P50", "P99", "WAITED", "AHEAD", "WASTED", "HELD", "FAILED")
     for name in names:
         table.add_column(name, justify="left" if name == "POLICY" else "right")

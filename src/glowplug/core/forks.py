@@ -1,4 +1,5 @@
-"""How a forked process ends: with whom it was made for, and never back in what it was forked from."""
+"""How a forked process ends: together with its parent, and never by returning into the code that it was
+forked from."""
 
 from __future__ import annotations
 

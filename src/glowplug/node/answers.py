@@ -1,4 +1,4 @@
-"""What both kinds of worker do with the requests of their data socket: refuse, stamp, and answer."""
+"""What all kinds of worker do with the requests of their data socket: refuse, stamp, and answer."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from glowplug.loader.reader import MappedPack
 
 QUICK_S = 200e-6
-"""Answers wait for the next one while calls take less than this,"""
+"""A call shorter than this may have its answer held, to be sent with the next."""
 HOLD_S = 500e-6
-"""and no longer than this."""
+"""An answer is held at most this long."""
 _UNWANTED_KEPT = 256
 _MESSAGE_CHARS = 2000
 P = ParamSpec("P")

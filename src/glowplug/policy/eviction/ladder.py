@@ -1,7 +1,7 @@
-"""ladder: evict what spares the least seconds of waiting per byte soon, as it looks at that moment.
+"""ladder: evict what will save the least seconds of waiting per byte soon, judged at that moment.
 
-Others rank a holding when it is offered. Here the chance that it is needed depends on when it was used last:
-a timer's model is worth nothing just after its call, and all the more just before the next.
+Other policies rank a holding when it is offered. Here the chance that it is needed depends on when it was
+used last: a model that a timer calls is worth nothing just after its call, and much just before the next.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ score ten thousand took 0.4 s."""
 
 
 class Ladder(Offers):
-    """Looks at a node's offers for each eviction: their scores from before are nothing to it. They are kept
-    in the order in which they were used last."""
+    """Scores a node's offers anew for each eviction; earlier scores do not count. Offers are kept in the
+    order in which they were used last."""
 
     timely: bool = True
     by_value: bool = True
