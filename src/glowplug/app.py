@@ -14,7 +14,7 @@ from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DEFAULT_NAMESPACE, check_name, function_id
 from glowplug.core.specs import Declaration, EndpointSpec, Kind, Requirements
 from glowplug.endpoints import MAX_WAIT_MS, endpoint_spec
-from glowplug.handles import Declared, Handle, Weights, endpoints_of
+from glowplug.handles import Declared, Handle, Weights, endpoints_of, is_same
 from glowplug.options import Options, declaration, requirement_lines
 
 T = TypeVar("T", bound=type)
@@ -78,10 +78,17 @@ class App:
                 raise InvalidDeclaration(
                     f"model {owner.__name__}: mark at least one method with @glowplug.endpoint"
                 )
+            earlier: Declared | None = vars(owner).get("__glowplug__")
+            if earlier is not None and earlier.weights != weights:
+                raise InvalidDeclaration(
+                    f"model {owner.__name__} has other weights already, as {earlier.function}: "
+                    "make a subclass for these"
+                )
             specs = tuple(e.spec for e in endpoints.values())
             declared = self._declare(owner, "model", specs, weights, options)
             full_name = function_id(declared.name, declared.namespace)
-            owner.__glowplug__ = Declared(full_name, declared, weights)  # type: ignore[attr-defined]
+            again = earlier is not None
+            owner.__glowplug__ = Declared(full_name, declared, weights, again)  # type: ignore[attr-defined]
             return owner
 
         return declare(cls) if cls is not None else declare
@@ -111,5 +118,11 @@ class App:
         found = declaration(target, kind, self.namespace, endpoints, weights, given, self._requirements)
         if found.name in self.targets:
             raise InvalidDeclaration(f"{kind} {found.name} is declared twice in app {self.name}")
+        for other, held in self.targets.values():
+            if (other.module, other.qualname) == (found.module, found.qualname) and (
+                kind == "model" or not is_same(held, target)
+            ):
+                how = "make a subclass" if kind == "model" else f"call one of the two {kind}s something else"
+                raise InvalidDeclaration(f"{found.qualname} is declared already, as {other.name}: {how}")
         self.targets[found.name] = (found, target)
         return found

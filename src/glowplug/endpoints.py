@@ -102,11 +102,22 @@ def answer_one(call: Callable[..., Any], spec: EndpointSpec, arguments: dict[str
 
 
 def _awaited(result: Any) -> Any:
-    if inspect.iscoroutine(result):
-        import asyncio
+    if not (inspect.iscoroutine(result) or inspect.isasyncgen(result)):
+        return result
+    import asyncio
 
-        return asyncio.run(result)
-    return _drained(result) if inspect.isasyncgen(result) else result
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        how = "async for item in f(...)" if inspect.isasyncgen(result) else "await f(...)"
+        if inspect.iscoroutine(result):
+            result.close()
+        raise RuntimeError(
+            f"an event loop runs here already, as in a notebook: write {how}, not f.local(...)"
+        )
+    return asyncio.run(result) if inspect.iscoroutine(result) else _drained(result)
 
 
 def _drained(items: AsyncIterator[Any]) -> Iterator[Any]:

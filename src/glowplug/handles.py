@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
+from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.specs import Declaration, EndpointSpec
 from glowplug.endpoints import MAX_WAIT_MS, answer_one, endpoint_spec
 
@@ -27,8 +30,15 @@ class Handle:
     and raises an error that says what to run when nothing answers there.
     """
 
-    def __init__(self, call: Callable[..., Any], function: str, spec: EndpointSpec) -> None:
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        function: str,
+        spec: EndpointSpec,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
         functools.update_wrapper(self, call)
+        self._prepare = prepare
         self.call = call
         self.function = function
         self.spec = spec
@@ -43,7 +53,14 @@ class Handle:
 
     def local(self, *args: Any, **kwargs: Any) -> Any:
         """The answer as of one request, by this process. Raises what the function raises."""
-        return answer_one(self.call, self.spec, self._bound(args, kwargs))
+        from glowplug.bundle.instantiate import inference_mode
+
+        arguments = self._bound(args, kwargs)
+        if self._prepare is not None:
+            self._prepare()
+        with inference_mode():
+            answer = answer_one(self.call, self.spec, arguments)
+        return _in_inference_mode(answer) if isinstance(answer, GeneratorType) else answer
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the deployed function, or an iterator of what it yields as it comes. Raises
@@ -100,6 +117,20 @@ class Handle:
         return Call(client, call.id, owns_client=True)
 
 
+def _in_inference_mode(items: Iterator[Any]) -> Iterator[Any]:
+    """What they yield; whoever takes it is in no other mode than before."""
+    from glowplug.bundle.instantiate import inference_mode
+
+    with closing(items):  # type: ignore[type-var]
+        while True:
+            with inference_mode():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
+
 class Endpoint:
     """A method that answers requests. On an instance it is that method; on the class it is a Handle."""
 
@@ -123,7 +154,8 @@ class Endpoint:
         target = instance if instance is not None else _LocalInstance(owner)
         call = functools.partial(self.method, target) if instance is not None else target.caller(self.method)
         declared = getattr(owner, "__glowplug__", Declared(owner.__name__))
-        return Handle(call, declared.function, self.spec)
+        prepare = target.prepare if instance is None else None
+        return Handle(call, declared.function, self.spec, prepare)
 
 
 class _LocalInstance:
@@ -132,11 +164,14 @@ class _LocalInstance:
     def __init__(self, owner: type) -> None:
         self.owner = owner
 
+    def prepare(self) -> Any:
+        from glowplug.bundle.instantiate import local_instance
+
+        return local_instance(self.owner)
+
     def caller(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            from glowplug.bundle.instantiate import local_instance
-
-            return method(local_instance(self.owner), *args, **kwargs)
+            return method(self.prepare(), *args, **kwargs)
 
         signature = inspect.signature(method)
         parameters = list(signature.parameters.values())[1:]
@@ -145,20 +180,44 @@ class _LocalInstance:
 
 
 def endpoints_of(owner: type) -> dict[str, Endpoint]:
-    """Every endpoint of a class by its name, inherited ones first, in order of declaration."""
-    mro = reversed(owner.__mro__)
-    return {name: value for base in mro for name, value in vars(base).items() if isinstance(value, Endpoint)}
+    """Every endpoint of a class by its name, inherited ones first, in order of declaration. None in a
+    subclass removes one; raises InvalidDeclaration for what else takes its place and is no endpoint."""
+    found: dict[str, Endpoint] = {}
+    for base in reversed(owner.__mro__):
+        for name, value in vars(base).items():
+            if isinstance(value, Endpoint):
+                found[name] = value
+            elif name in found and value is None:
+                del found[name]
+            elif name in found:
+                raise InvalidDeclaration(
+                    f"model {owner.__name__}: mark {base.__name__}.{name} with @glowplug.endpoint too: it"
+                    " takes the place of one (or set it to None, for none)"
+                )
+    return found
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two targets of declarations, or their handles, run the same code."""
+    one, other = (target.call if isinstance(target, Handle) else target for target in (one, other))
+    return one is other
 
 
 class Declared:
-    """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights."""
+    """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights. `again` is
+    whether another app declared it before."""
 
     def __init__(
-        self, function: str, declaration: Declaration | None = None, weights: Weights = None
+        self,
+        function: str,
+        declaration: Declaration | None = None,
+        weights: Weights = None,
+        again: bool = False,
     ) -> None:
         self.function = function
         self.declaration = declaration
         self.weights = weights
+        self.again = again
 
 
 @overload

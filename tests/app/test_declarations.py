@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 
 import glowplug
 from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
-from glowplug.core.specs import MOST_COPIES, Requirements
+from glowplug.core.specs import MOST_COPIES, Declaration, Requirements
 from glowplug.handles import endpoints_of
 
 
@@ -50,6 +53,19 @@ def test_a_model_declares_its_endpoints_in_order() -> None:
     assert target.__name__ == "Model"
 
 
+def test_a_model_that_says_nothing_has_the_defaults_of_declarations() -> None:
+    app, _ = declared_model()
+    declared, _ = app.targets["model"]
+    assert declared == Declaration(
+        name="model",
+        kind="model",
+        module=__name__,
+        qualname=declared.qualname,
+        endpoints=declared.endpoints,
+        doc="A model.",
+    )
+
+
 def test_arguments_have_names() -> None:
     app = glowplug.App("test")
 
@@ -74,6 +90,55 @@ def test_inherited_endpoints_are_endpoints() -> None:
     made = app.model(name="derived")(type("Derived", (base,), {}))
     assert list(endpoints_of(made)) == ["double", "other"]
     assert made.double.function == "derived.default"
+
+
+def test_what_takes_an_endpoints_place_is_one_too() -> None:
+    _, base = declared_model()
+
+    def double(self: Any, value: int) -> int:
+        return value * 3
+
+    unmarked = type("Unmarked", (base,), {"double": double})
+    with pytest.raises(InvalidDeclaration, match=r"mark Unmarked\.double with @glowplug\.endpoint too"):
+        glowplug.App("test").model()(unmarked)
+    marked = type("Marked", (base,), {"double": glowplug.endpoint(double)})
+    assert list(endpoints_of(marked)) == ["double", "other"]
+    assert endpoints_of(marked)["double"].method is double
+    assert list(endpoints_of(type("Fewer", (base,), {"other": None}))) == ["double"]
+
+
+def test_a_class_has_one_set_of_weights_and_one_name_in_an_app() -> None:
+    app, model = declared_model(weights="small.safetensors")
+    with pytest.raises(
+        InvalidDeclaration, match=r"has other weights already, as model\.default: make a subc"
+    ):
+        glowplug.App("other").model(weights="large.safetensors")(model)
+    with pytest.raises(InvalidDeclaration, match="is declared already, as model: make a subclass"):
+        app.model(name="again", weights="small.safetensors")(model)
+    assert list(app.targets) == ["model"]
+    assert model.double.function == "model.default"  # type: ignore[attr-defined]
+    glowplug.App("other").model(name="elsewhere", weights="small.safetensors")(model)
+    app.model(name="large", weights="large.safetensors")(type("Large", (model,), {}))
+
+
+def test_two_functions_of_one_name_are_not_told_apart_by_another() -> None:
+    app = glowplug.App("test")
+
+    @app.function(name="a")
+    def predict() -> str:
+        return "a"
+
+    first = predict
+    app.function(name="patient", timeout="5m")(first)
+    with pytest.raises(
+        InvalidDeclaration, match="predict is declared already, as a: call one of the two fun"
+    ):
+
+        @app.function(name="b")
+        def predict() -> str:
+            return "b"
+
+    assert list(app.targets) == ["a", "patient"]
 
 
 def test_a_class_handle_builds_the_instance_here() -> None:
@@ -281,6 +346,77 @@ def test_coroutines_answer_here_too() -> None:
     assert [later.local("a"), list(items.local(2)), batched.local(5)] == ["A", [0, 1], 5]
     assert [later.spec.is_async, items.spec.is_async, items.spec.streams] == [True, True, True]
     assert next(items.local(5)) == 0, "one that is left is closed"
+
+
+def test_a_coroutine_beside_a_running_loop_says_what_to_write() -> None:
+    app = glowplug.App("test")
+
+    @app.function()
+    async def later(text: str) -> str:
+        return text.upper()
+
+    @app.function()
+    async def items(to: int) -> AsyncIterator[int]:
+        yield to
+
+    async def cell() -> str:
+        with pytest.raises(RuntimeError, match=r"as in a notebook: write await f\(\.\.\.\)"):
+            later.local("a")
+        with pytest.raises(RuntimeError, match=r"write async for item in f\(\.\.\.\)"):
+            items.local(1)
+        found: str = await later("a")
+        return found
+
+    assert asyncio.run(cell()) == "A"
+
+
+def test_what_runs_here_runs_in_inference_mode_as_a_request_does() -> None:
+    torch = pytest.importorskip("torch")
+    app = glowplug.App("test")
+
+    @app.model()
+    class Net:
+        def setup(self) -> None:
+            self.layer = torch.nn.Linear(2, 1)
+            assert not torch.is_inference_mode_enabled()
+
+        @glowplug.endpoint
+        def f(self) -> Any:
+            return self.layer(torch.ones(2)).numpy()
+
+        @glowplug.endpoint
+        def items(self) -> Iterator[Any]:
+            for _ in range(2):
+                yield self.layer(torch.ones(2)).numpy()
+
+    assert Net.f.local().shape == (1,)
+    found = []
+    for item in Net.items.local():
+        assert not torch.is_inference_mode_enabled()
+        found.append(item.shape)
+    assert found == [(1,), (1,)]
+
+
+def test_a_class_that_was_typed_in_runs_here_too() -> None:
+    typed = """
+import glowplug
+app = glowplug.App()
+
+@app.model
+class Model:
+    def build(self):
+        import torch
+        return torch.nn.Identity()
+
+    @glowplug.endpoint
+    def f(self) -> int:
+        return 5
+
+print(Model.f.local())
+"""
+    command = [sys.executable, "-c", typed]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.returncode) == ("5\n", 0), done.stderr
 
 
 def test_an_option_that_is_not_there_is_named_with_the_one_that_is() -> None:

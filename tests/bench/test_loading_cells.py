@@ -1,18 +1,23 @@
-"""One cell of experiment `loading`: who checks for damage, and where."""
+"""One cell of experiment `loading`: who checks for damage, and where; and how fast a disk is."""
 
 # ruff: noqa: E402 (whether torch is there decides before anything imports it)
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug import loader
-from glowplug.bench.loading_cells import DISK_WARM, Bytes, measure, throttled, watch
+from glowplug.bench.loading_cells import DISK_WARM, Bytes, disk_bandwidth, measure, read_all, throttled, watch
 from glowplug.bench.loading_models import Subject
+from glowplug.loader import page_cache_bytes
+from glowplug.loader.sources.base import Advice
+from glowplug.loader.sources.memory import MemorySource
 from glowplug.loader.strategies import STRATEGIES
 from tests.loader import nets
 
@@ -46,3 +51,30 @@ def test_from_a_store_everybody_does(system: str, damaged: Subject) -> None:
     for load in (measure, watch):
         with pytest.raises(loader.PackCorrupt, match=r"wide\.pack: unit 2 "):
             load(system, damaged, store, held)
+
+
+class Together(MemorySource):
+    """Answers nobody before three have asked."""
+
+    advice = Advice(parallel=3, read_bytes=100)
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.three = threading.Barrier(3)
+        self.seen: list[tuple[int, int]] = []
+
+    def read_into(self, buffer: Any, offset: int, length: int) -> None:
+        self.three.wait(30)
+        self.seen.append((offset, length))
+        super().read_into(buffer, offset, length)
+
+
+def test_a_disk_is_timed_with_as_many_reads_as_keep_it_busy() -> None:
+    source = Together(bytes(550))
+    read_all(source)
+    assert sorted(source.seen) == [*((offset, 100) for offset in range(0, 500, 100)), (500, 50)]
+
+
+def test_what_a_disk_gives_is_measured_cold(damaged: Subject) -> None:
+    assert disk_bandwidth(damaged.pack) > 0
+    assert page_cache_bytes(damaged.pack) <= damaged.pack.stat().st_size // 50

@@ -8,6 +8,7 @@ import pytest
 
 from glowplug.bundle.inspect import inspect_source
 from glowplug.bundle.later_imports import with_later_imports
+from glowplug.bundle.uploads import extract_upload, write_upload
 from glowplug.core.errors import InvalidDeclaration
 
 SOURCE = """
@@ -73,3 +74,67 @@ def test_a_relative_import_says_what_to_write_instead(tmp_path: Path) -> None:
         InvalidDeclaration, match=r"app\.py is imported by itself, not as a part of shop: write"
     ):
         inspect_source(source)
+
+
+MODEL = """
+import glowplug
+{made}
+class Net:
+    def build(self): ...
+    @glowplug.endpoint
+    def f(self): ...
+"""
+
+
+def test_what_is_no_name_of_a_module_is_refused(tmp_path: Path) -> None:
+    factory = """
+import glowplug
+app = glowplug.App("top")
+
+def make(weights):
+    class Net:
+        def build(self): ...
+        @glowplug.endpoint
+        def f(self): ...
+    return app.model(name=weights, weights=weights)(Net)
+
+small = make("small")
+"""
+    with pytest.raises(
+        InvalidDeclaration, match=r"small: make\.<locals>\.Net is no name at the top of a mod"
+    ):
+        inspect_source(written(tmp_path, {"app.py": factory}))
+
+
+def test_two_apps_do_not_declare_one_name(tmp_path: Path) -> None:
+    second = SOURCE.format(body="pass").replace("app", "other").replace("@", "\n@")
+    text = SOURCE.format(body="pass") + second.replace("other.function()", 'other.function(name="g")')
+    with pytest.raises(
+        InvalidDeclaration, match="g: f is declared already, as f: call one of the two someth"
+    ):
+        inspect_source(written(tmp_path, {"app.py": text}))
+
+
+def test_weights_that_are_made_are_found_where_the_class_is_written(tmp_path: Path) -> None:
+    net = MODEL.format(made="")
+    use = "import net, glowplug\napp = glowplug.App('top')\n" + "app.model(weights={})(net.Net)\n"
+    source = written(tmp_path, {"app.py": use.format("lambda: {}"), "net.py": net})
+    with pytest.raises(InvalidDeclaration, match=r"its weights are a callable, .*: declare it in net, or"):
+        inspect_source(source)
+    source.write_text(use.format("'net.py'"))
+    assert inspect_source(source).declarations[0].weights == "net.py"
+    made = "def weights(): ...\nown = glowplug.App('own')\n@own.model(weights=weights)"
+    (tmp_path / "net.py").write_text(MODEL.format(made=made))
+    source.write_text(use.format("net.weights"))
+    assert [found.module for found in inspect_source(source).declarations] == ["net"]
+
+
+def test_what_a_linked_source_imports_lies_where_the_source_does(tmp_path: Path) -> None:
+    source = written(
+        tmp_path, {"real/app.py": SOURCE.format(body="from helper import x"), "real/helper.py": "x = 'right'"}
+    )
+    link = written(tmp_path, {"links/helper.py": "x = 'wrong'"}).with_name("app.py")
+    link.symlink_to(source)
+    write_upload(link, inspect_source(link), tmp_path / "upload.tar")
+    extract_upload(tmp_path / "upload.tar", tmp_path / "unpacked")
+    assert (tmp_path / "unpacked" / "code" / "helper.py").read_text() == "x = 'right'"

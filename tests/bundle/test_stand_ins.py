@@ -52,3 +52,26 @@ def test_without_requirements_they_are_missing(tmp_path: Path) -> None:
 def test_the_standard_library_is_not_stood_in_for(tmp_path: Path) -> None:
     with pytest.raises(InvalidDeclaration, match=r"No module named 'json\.nothing'"):
         inspect_source(write(tmp_path, ["not-here"], "import json.nothing"))
+
+
+ONCE = """
+import sys
+if hasattr(sys, "native"):
+    raise ImportError("cannot load module more than once per process")
+sys.native = True
+"""
+
+
+def test_packages_below_the_sources_folder_are_imported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As numpy and torch are in a project's own virtual environment."""
+    packages = tmp_path / "env" / "lib" / "python3" / "site-packages"
+    (packages / "native").mkdir(parents=True)
+    (packages / "native" / "__init__.py").write_text(ONCE)
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    source = write(tmp_path, ["not-here==1"])
+    source.write_text("import native\n" + source.read_text())
+    found = inspect_source(source)
+    assert [declaration.name for declaration in found.declarations] == ["f"]
+    assert found.files == ("helper.py", "standing.py")

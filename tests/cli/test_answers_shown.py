@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import uvloop
 
+from glowplug.cli import calls, environments
+from glowplug.cli.invoke import print_answer
+from glowplug.cli.output import console
 from glowplug.client import Client
 from glowplug.core.bodies import JSON, OCTETS
+from glowplug.core.calls import CallError, CallId, CallRecord
 from glowplug.core.ids import FunctionId
-from glowplug.core.status import FunctionStatus, LogLine
+from glowplug.core.status import FunctionStatus, LogLine, PackagesStatus
+from glowplug.gateway import calls as gateway_calls
 from glowplug.transport.worker_side import Incoming, WorkerEndpoint
 from tests.gateway.fakes import ECHO, House, running
 
@@ -163,5 +169,46 @@ def test_a_call_that_does_not_end_in_time_is_an_error_in_words(tmp_path: Path) -
             assert done.returncode == 1
             assert b"has not ended within 0.01 s" in done.stderr
             assert b"Traceback" not in done.stderr
+
+    uvloop.run(whole())
+
+
+def test_a_note_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    error = CallError("function_failed", r"ValueError: \[/x] is no [bold]pattern[/] \\")
+    record = CallRecord(
+        id=CallId("c1"), function=ECHO, endpoint="main", state="failed", created_s=0.0, due_s=0.0,
+        deadline_s=0.0, error=error,
+    )  # fmt: skip
+    calls.console.print(calls._table([record]))
+    assert error.message in capsys.readouterr().out
+    packages = PackagesStatus(packages="p", state="built", installed=("a[b]", r"c\[/d]"))
+    console.print(environments._installed(packages))
+    assert r"a[b], c\[/d]" in capsys.readouterr().out
+
+
+def test_arrays_by_name_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_answer({"a": np.ones((1, 2)), "b": np.int64(3)}, as_json=True)
+    print_answer({"a": np.ones((1, 2)), "b": np.int64(3)})
+    shown = capsys.readouterr().out
+    assert "".join(shown.split()) == '{"a":[[1.0,1.0]],"b":3}' * 2
+
+
+def test_as_many_calls_are_listed_as_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gateway_calls, "_MOST_LISTED", 2)
+
+    async def whole() -> None:
+        async with running(calls_in=tmp_path) as house:
+
+            def use() -> None:
+                with Client(house.url) as client:
+                    made = [client.spawn("echo", {"a": n}).id for n in range(6)]
+                for limit in (0, 1, 5, 6, 7):
+                    calls.list_calls(limit=limit, url=house.url, json=True)
+                    listed = msgspec.json.decode(capsys.readouterr().out)
+                    assert [each["id"] for each in listed] == made[::-1][:limit]
+
+            await asyncio.to_thread(use)
 
     uvloop.run(whole())

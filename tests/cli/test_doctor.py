@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from glowplug.cli import doctor
@@ -29,3 +32,18 @@ def test_the_table_is_whole_all_the_same(
         doctor.doctor(json=True)
     assert ended.value.code == 1
     assert '"isolation"' in capsys.readouterr().out
+
+
+def test_a_folder_where_nobody_may_look_is_a_finding(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    root = os.geteuid() == 0
+    if root:
+        os.setresuid(65534, 65534, 0)
+    try:
+        found = doctor._disk(closed / "state"), doctor._homes(closed / "state")
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+    assert [each.state for each in found] == ["bad", "ok"]
+    assert "cannot be written" in found[0].found

@@ -23,6 +23,12 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]
     return run
 
 
+def test_what_calls_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("HashFunction,1,2\nf,0,0\n")
+    with pytest.raises(InvalidWorkload, match="has no calls"):
+        simulate(f"azure2019:{tmp_path}/d.csv")
+
+
 def test_policies_are_compared_on_the_same_calls(printed: Callable[..., dict[str, Any]]) -> None:
     found = printed(policy="finish-first, lb", devices=3, loader="paper")
     first, second = found["rows"]

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from glowplug.cli.output import fail
+from glowplug.client.connection import NotReached
+from glowplug.core.errors import GlowplugError, InvalidArguments, NoSpace, QueueFull, UnknownFunction
+
 
 @pytest.mark.parametrize(
     ("words", "told"),
@@ -46,6 +50,8 @@ import pytest
         (["top", "--interval", "0"], "--interval"),
         (["replay", "zipf:functions=3", "--nodes", "0"], "--nodes"),
         (["replay", "zipf:functions=3", "--memory", "lots"], "--memory"),
+        (["replay", "zipf:functions=3", "--live", "--memory", "1GB", "-p", "fixed,ladderr"], "not ladderr"),
+        (["replay", "zipf:functions=3", "--live", "--memory", "1GB", "-p", "fixed,"], "--live knows"),
         (["replay", "nowhere"], "no journal in nowhere"),
         (["replay", str(Path(__file__).parent)], "no journal in "),
         (["explain", "1", "--journal", str(Path(__file__).parent)], "no journal in "),
@@ -171,3 +177,35 @@ def test_what_is_deployed_is_a_python_source(tmp_path: Path) -> None:
     assert "must end in .py" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["table", "json"])
+def test_whoever_has_read_enough_is_no_failure(more: list[str]) -> None:
+    """As `| head` under pipefail."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [
+        sys.executable,
+        "-m",
+        "glowplug",
+        "workload",
+        "zipf:functions=3,rate_per_min=60,minutes=1",
+        *more,
+    ]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NotReached("no"), 3),
+        (QueueFull("no"), 3),
+        (NoSpace("no"), 3),
+        (InvalidArguments("no"), 2),
+        (UnknownFunction("no"), 1),
+    ],
+)
+def test_the_exit_status_says_what_kind_of_error_it_is(error: GlowplugError, status: int) -> None:
+    assert fail(error) == status

@@ -207,6 +207,9 @@ def test_the_admin_interface(tmp_path: Path) -> None:
             LogLine(2.5, ECHO, 3, "stdout", "two"),
         ]
         assert list(client.logs("echo", tail=2)) == house.platform.lines
+        other_ends = LogLine(1.5, ECHO, 3, "stdout", "one\u2028two\u2029three\x85four\x1cfive")
+        house.platform.lines = [other_ends] * 3
+        assert list(client.logs("echo")) == house.platform.lines
         with pytest.raises(UnknownFunction):
             list(client.logs("nobody"))
         assert client.traces("echo") == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from glowplug.core.commands import Build, Climb, Descend
+from glowplug.core.commands import Build, Climb, Descend, Target
 from glowplug.core.events import NodeJoined, RollbackRequested, ScaleRequested, Undeployed
-from glowplug.core.ids import FunctionId, VersionId
+from glowplug.core.ids import FunctionId, NodeId, VersionId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import NodeSpec
 from tests.control.world import NODE, SETTINGS, World, kinds, spec
@@ -277,3 +277,38 @@ def test_what_is_deployed_again_while_its_build_is_being_stopped_is_built_then(w
     assert kinds(world.commands)[-1] == "descend build"
     world.engine.answer_all()
     assert active(world) == "f-v1"
+
+
+OTHER = NodeId("there")
+
+
+def _built_elsewhere_again(world: World) -> Build:
+    """The first attempt took too long, and is still on its way out where it was."""
+    world.deploy(spec(memory_bytes=8000), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    world.post(NodeJoined(NodeSpec(OTHER, 10_000, 2)))
+    world.advance(SETTINGS.build_timeout_s)
+    world.engine.exit(Target("environment", NODE, spec().environment_key))
+    assert kinds(world.commands)[-2:] == ["descend build", "climb environment"]
+    world.engine.succeed(next(n for n, c in world.engine.pending.items() if isinstance(c, Climb)))
+    (build,) = (c for c in world.engine.pending.values() if isinstance(c, Build))
+    assert build.node == OTHER
+    return build
+
+
+def test_an_attempt_that_leaves_is_not_sent_down_again_when_the_next_is_stopped(world: World) -> None:
+    _built_elsewhere_again(world)
+    world.post(Undeployed(F))
+    sent = [c.target.node for c in world.commands if isinstance(c, Descend) and c.target.kind == "build"]
+    assert sent == [NODE, OTHER]
+    world.engine.answer_all()
+    assert not world.state.context.store.versions
+
+
+def test_a_build_goes_on_when_the_node_of_the_attempt_before_is_lost(world: World) -> None:
+    build = _built_elsewhere_again(world)
+    world.lose_node(NODE)
+    assert not world.state.context.store.build_queue
+    world.engine.succeed(build.id)
+    assert active(world) == "f-v1"
+    assert sum(isinstance(c, Build) for c in world.commands) == 2

@@ -32,6 +32,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         ("raise OSError('the disk is full')", 1, "OSError: the disk is full"),
         ("raise SystemExit(0)", 1, "SystemExit: 0"),
         ("raise KeyboardInterrupt", 1, ""),
+        ("import sys; sys.stderr.close(); raise OSError('the disk is full')", 1, "OSError: the disk is full"),
     ],
 )
 def test_a_fork_ends_as_its_run_says(line: str, status: int, told: str) -> None:

@@ -13,6 +13,8 @@ from glowplug.options import DEFAULTS, Options
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
+DECISIONS = ROOT / "docs" / "decisions"
+DECISIONS = ROOT / "docs" / "decisions"
 GUIDE = ROOT / "docs" / "guide"
 PAGES = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 
@@ -41,6 +43,52 @@ def test_every_result_can_be_read_and_is_explained() -> None:
         result = read_result(path)
         assert result.rows, path.name
         assert path.name.startswith(result.experiment), path.name
+
+
+def test_results_are_figures_and_pictures() -> None:
+    others = [path.name for path in RESULTS.iterdir() if path.suffix not in (".json", ".png")]
+    assert others == ["README.md"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/what-it-reaches.md"])
+def test_the_table_of_cold_starts_is_its_results(page: str) -> None:
+    shown = {
+        name.replace("-", "_").lower(): [int(cell) for cell in cells.split("|")]
+        for name, cells in re.findall(
+            r"^\| (MiniLM|MobileNetV2|ResNet-50|BERT-base)\S* \(\d+ MB\) \| ((?:\d+ \| ){6}\d+) \|$",
+            (ROOT / page).read_text(),
+            re.MULTILINE,
+        )
+    }
+    rows = {
+        (row["system"], row["model"], row["step"]): row
+        for row in read_result(RESULTS / "coldstart.json").rows
+        if row["cache"] == "warm"
+    }
+    models = {model.replace("resnet50", "resnet_50"): model for _, model, _ in rows}
+    columns = [("naive", "local"), ("forkserver", "imported")]
+    columns += [("glowplug", step) for step in ("local", "imported", "staged", "parked")]
+    assert shown == {
+        name: [
+            *(round(rows[system, model, step]["latency_s"] * 1000) for system, step in columns),
+            round(rows["glowplug", model, "parked"]["warm_s"] * 1000),
+        ]
+        for name, model in models.items()
+    }
+
+
+def test_every_decision_is_in_the_index() -> None:
+    index = re.findall(
+        r"^\| \[(\d+)\]\((.+?)\) \| (.+) \| .+ \| (.*) \|$",
+        (DECISIONS / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    told = []
+    for path in sorted(DECISIONS.glob("[0-9]*.md")):
+        head = re.match(r"# (\d+): (.+)\n\n(?:\*\*Changed by\*\* (.+)\.\n)?", path.read_text())
+        assert head is not None, path.name
+        told.append((head[1], path.name, head[2], head[3] or ""))
+    assert index == told
 
 
 def test_every_option_is_explained_with_its_default() -> None:

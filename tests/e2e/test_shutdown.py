@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from glowplug.bench.harness import running_server
 from tests.e2e.conftest import APPS, WAIT_S, Door, Server, all_gone, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -43,6 +44,11 @@ def test_a_drain(folder: Path, door: Door, pool: ThreadPoolExecutor, number: sig
         until(lambda: all_gone(before), "nothing of its tree runs")
         assert not scratch.exists()
         assert "Traceback" not in server.log.read_text()
+
+
+def test_a_token_that_is_empty_is_none(folder: Path) -> None:
+    with running_server([], folder / "state", variables={"GLOWPLUG_TOKEN": ""}) as server:
+        assert server.functions() == {}
 
 
 def glowplug(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +25,13 @@ def shown(entry: Entry) -> dict[str, Any]:
     return json.loads(Lines(known).line(entry))  # type: ignore[no-any-return]
 
 
-def logged(scenario: Callable[[House], Awaitable[None]]) -> list[dict[str, Any]]:
+def logged(
+    scenario: Callable[[House], Awaitable[None]], calls_in: Path | None = None
+) -> list[dict[str, Any]]:
     entries: list[Entry] = []
 
     async def whole() -> None:
-        async with running(log=entries.append) as house:
+        async with running(log=entries.append, calls_in=calls_in) as house:
             await scenario(house)
 
     asyncio.run(whole())
@@ -50,6 +53,19 @@ def test_a_line_has_all_there_is_to_know() -> None:
     assert (first["origin"], first["received_bytes"], first["sent_bytes"]) == ("parked", 5, 5)
     assert {"queue", "compute", "reply"} == set(first["phases_ms"])
     assert sum(first["phases_ms"].values()) <= first["total_ms"] + 0.1
+
+
+def test_a_spawned_call_leaves_one_line_of_its_function(tmp_path: Path) -> None:
+    async def scenario(house: House) -> None:
+        house.start_worker(lend=True)
+        spawned = await house.http.post("/async-function/echo/other", content=b"12345")
+        await house.http.get(f"/system/calls/{spawned.headers['x-call-id']}/result?wait=60")
+        await house.http.post("/async-function/nobody")
+
+    accepted, asked, nobody = logged(scenario, tmp_path)
+    assert (accepted["path"], accepted["status"]) == ("/async-function/echo/other", 202)
+    assert (accepted["function"], accepted["endpoint"]) == (ECHO, "other")
+    assert (asked["function"], nobody["function"], nobody["status"]) == ("", "", 404)
 
 
 def test_refusals_and_the_admin_interface_are_logged_too() -> None:

@@ -144,6 +144,21 @@ def test_a_head_that_is_a_byte_too_long_is_told_so(monkeypatch: pytest.MonkeyPat
     run(scenario)
 
 
+def test_a_body_does_not_count_as_the_head_that_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded, "MAX_HEAD_BYTES", 1000)
+
+    async def scenario(house: House) -> None:
+        client = await Raw.connect(house)
+        body = b"b" * 1000
+        client.send(HEAD + b"Content-Length: 1000\r\n\r\n" + body + HEAD)
+        assert await client.answer() == (200, body)
+        client.send(b"Content-Length: 2\r\n\r\nok")
+        assert await client.answer() == (200, b"ok")
+        client.writer.close()
+
+    run(scenario)
+
+
 def test_a_silent_client_is_dropped_and_one_within_its_time_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(house: House) -> None:
         silent, half, after = [await Raw.connect(house) for _ in range(3)]

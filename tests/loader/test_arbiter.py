@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from glowplug.loader.arbiter import SHARES, Arbiter, Job, Priority, Range, cut
+from glowplug.loader.arbiter import PARALLEL, SHARES, Arbiter, Job, Priority, Range, cut
 
 BLOCK = 100
 
@@ -21,10 +21,10 @@ def ranges(*sizes: int, read_bytes: int = BLOCK) -> list[Range]:
     return cut(units, BLOCK, read_bytes)
 
 
-def order(arbiter: Arbiter, most: int = 1000) -> list[Job]:
+def order(arbiter: Arbiter, most: int = 1000, highest: Priority = Priority.INTERACTIVE) -> list[Job]:
     """Everything it hands out when each read ends before the next begins."""
     jobs = []
-    while len(jobs) < most and (job := arbiter.next()) is not None:
+    while len(jobs) < most and (job := arbiter.next(highest=highest)) is not None:
         arbiter.done(job)
         jobs.append(job)
     return jobs
@@ -123,6 +123,24 @@ def test_one_read_of_a_lower_class_at_a_time_below_a_higher_one() -> None:
     assert started.count(low) <= 1
 
 
+def test_a_load_that_is_expected_has_the_line_left_to_it_by_those_below() -> None:
+    arbiter = Arbiter()
+    arbiter.add(ranges(*[100] * 50), Priority.BATCH, parallel=8)
+    arbiter.expect(Priority.BATCH)
+    started = [arbiter.next(), arbiter.next()]
+    assert None not in started, "its own class goes on"
+    arbiter.expect(Priority.INTERACTIVE)
+    assert arbiter.next() is None
+    for job in started:
+        assert job is not None
+        arbiter.done(job)
+    meanwhile = [arbiter.next() is not None for _ in range(8)]
+    assert sum(meanwhile) == 1, "nobody starves"
+    arbiter.came(Priority.INTERACTIVE)
+    after = [arbiter.next() is not None for _ in range(8)]
+    assert sum(after) == PARALLEL[Priority.BATCH] - 1
+
+
 def test_a_class_saves_up_nothing_while_it_wants_nothing() -> None:
     arbiter = Arbiter()
     arbiter.add(ranges(*[100] * 100), Priority.BATCH)
@@ -138,6 +156,36 @@ def test_a_promoted_load_is_read_like_one_of_its_new_class() -> None:
     arbiter.add(ranges(*[100] * 50), Priority.BATCH)
     arbiter.promote(one, Priority.INTERACTIVE)
     assert [job.load for job in order(arbiter, 10)].count(one) >= 9
+
+
+@pytest.mark.parametrize("first", [1, 100])
+def test_a_promoted_load_shares_evenly_whatever_both_were_served_before(first: int) -> None:
+    arbiter = Arbiter()
+    there = arbiter.add(ranges(*[100] * 200), Priority.INTERACTIVE)
+    order(arbiter, first)
+    late = arbiter.add(ranges(*[100] * 200), Priority.BATCH)
+    order(arbiter, 101 - first, highest=Priority.BATCH)
+    arbiter.promote(late, Priority.INTERACTIVE)
+    assert [job.load for job in order(arbiter, 20)].count(there) == 10
+
+
+def test_a_load_whose_peers_wait_for_their_next_units_begins_where_they_are() -> None:
+    arbiter = Arbiter()
+    there = arbiter.add(ranges(*[100] * 50), Priority.INTERACTIVE)
+    order(arbiter, 50)
+    late = arbiter.add(ranges(*[100] * 50), Priority.BACKGROUND)
+    arbiter.promote(late, Priority.INTERACTIVE)
+    arbiter.extend(there, ranges(*[100] * 50))
+    assert [job.load for job in order(arbiter, 20)].count(there) == 10
+
+
+def test_a_load_that_wanted_nothing_has_saved_up_nothing() -> None:
+    arbiter = Arbiter()
+    idle = arbiter.add(ranges(100), Priority.BATCH)
+    busy = arbiter.add(ranges(*[100] * 100), Priority.BATCH)
+    order(arbiter, 60)
+    arbiter.extend(idle, ranges(*[100] * 50))
+    assert [job.load for job in order(arbiter, 20)].count(busy) == 10
 
 
 def test_nonsense_is_refused() -> None:

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +18,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug.loader.arbiter import Priority
+from glowplug.loader.contents import read_contents
 from glowplug.loader.devices import device
+from glowplug.loader.errors import WeightsUnreadable
 from glowplug.loader.fetchers import Fetchers, niceness_of
+from glowplug.loader.fetching import Fetch
+from glowplug.loader.format import BLOCK_BYTES
 from glowplug.loader.pipeline import begin
+from glowplug.loader.sinks import READ_BYTES, HostSink
 from glowplug.loader.sources.file import open_file
 from glowplug.loader.strategies import strategy
 from tests.loader import nets
@@ -90,3 +98,71 @@ def test_a_store_that_does_not_answer_keeps_no_other_load_waiting(wide: Any) -> 
     assert fetchers.threads <= 4
     slow.go.set()
     stuck.wait()
+
+
+def test_a_load_has_as_many_reads_under_way_as_its_store_wants(tmp_path: Path) -> None:
+    path = tmp_path / "twelve.pt"
+    torch.save({"w": torch.arange(12 * BLOCK_BYTES // 8)}, path)
+    file = open_file(path)
+    contents, ended = read_contents(file), threading.Event()
+    sink = HostSink(memoryview(bytearray(contents.header.weights_nbytes)))
+    source, fetchers, errors = Held(file), Fetchers(), list[BaseException]()
+    fetch = Fetch(source, contents, sink, lambda unit: None, errors.append, ended.set)
+    number = fetchers.start(fetch, Priority.INTERACTIVE, parallel=12)
+    fetchers.release(number, fetch.units, BLOCK_BYTES)
+    until_s = time.monotonic() + 30
+    while len(source.offsets) < 12:
+        assert time.monotonic() < until_s
+    source.go.set()
+    assert ended.wait(30)
+    assert errors == []
+    assert sink.memory.tobytes() == path.read_bytes()[contents.weights_offset :][: len(sink.memory)]
+
+
+class Told(Fetchers):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    @contextlib.contextmanager
+    def expecting(self, priority: Priority) -> Iterator[None]:
+        self.heard.append(priority.name)
+        try:
+            with super().expecting(priority):
+                yield
+        finally:
+            self.heard.append("came")
+
+    def release(self, number: int, units: Sequence[int], read_bytes: int = READ_BYTES) -> None:
+        self.heard.append("weights")
+        super().release(number, units, read_bytes)
+
+
+class Asked(Held):
+    """Tells of reads of the head."""
+
+    heard: list[str]
+
+    def read_into(self, buffer: Any, offset: int, length: int) -> None:
+        if offset < self.open_bytes:
+            self.heard.append("head")
+        super().read_into(buffer, offset, length)
+
+
+def test_a_load_is_expected_from_its_head_to_its_first_weights(wide: Any) -> None:
+    path, offset, _, _ = wide
+    fetchers, source = Told(), Asked(open_file(path), offset)
+    source.heard = fetchers.heard
+    source.go.set()
+    begin(source, strategy("streamed"), device=device("cpu"), fetchers=fetchers).wait()
+    assert fetchers.heard == ["INTERACTIVE", "head", "weights", "came"]
+
+
+def test_a_load_that_cannot_begin_is_expected_no_more(tmp_path: Path) -> None:
+    path, fetchers = tmp_path / "broken.pack", Told()
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(WeightsUnreadable):
+        begin(open_file(path), strategy("streamed"), device=device("cpu"), fetchers=fetchers)
+    assert fetchers.heard == ["INTERACTIVE", "came"]

@@ -75,7 +75,27 @@ def test_memory_that_two_share_cannot_have_the_values_of_both() -> None:
     loader.assign(model, {"one": torch.ones(4), "two": torch.ones(4)}, "w.pt")
     assert model.memory.tolist() == [1.0] * 4
     with pytest.raises(loader.WeightsMismatch, match="one: shares its memory with another one"):
-        loader.assign(model, {"one": torch.ones(4), "two": torch.zeros(4)}, "w.pt")
+        loader.assign(model, {"one": torch.full((4,), 2.0), "two": torch.zeros(4)}, "w.pt")
+    assert model.memory.tolist() == [1.0] * 4, "and has those from before"
+
+
+class Halves(nn.Module):
+    """Parameters that lie in one memory, which is an attribute too: apart from each other, or by columns."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.memory = torch.zeros(4, 4)
+        self.one, self.two = map(nn.Parameter, self.memory.split(2, dim))
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_in_one_memory_each_has_its_own_part(dim: int) -> None:
+    model = Halves(dim)
+    state = {"one": torch.full_like(model.one, float("nan")), "two": torch.ones_like(model.two)}
+    loader.assign(model, {name: value.detach() for name, value in state.items()}, "w.pt")
+    first, second = model.memory.split(2, dim)
+    assert first.isnan().all()
+    assert second.eq(1).all()
 
 
 def test_who_uses_memory_too_is_counted_exactly() -> None:

@@ -367,3 +367,12 @@ def test_a_result_of_no_json_form_says_what_to_do() -> None:
         encode_result(range(3), "")
     with pytest.raises(GlowplugError, match=r"a complex has no JSON form$"):
         encode_result(1j, "")
+
+
+def test_a_nan_that_json_made_a_null_is_told_of() -> None:
+    with pytest.raises(
+        InvalidArguments, match=r"must be an array of numbers, and there is a null .*send .npy"
+    ):
+        Signature(array).decode("application/json", b'{"image": [1.0, null]}')
+    with pytest.raises(InvalidArguments, match=r"must be an array of numbers$"):
+        Signature(array).decode("application/json", b'{"image": ["a"]}')

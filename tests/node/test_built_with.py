@@ -27,7 +27,7 @@ def _said(folder: Path, source: str, built_with: dict[str, str]) -> str:
     (folder / MANIFEST).write_bytes(msgspec.json.encode(manifest))
     path = list(sys.path)
     try:
-        with pytest.raises(Exception, match=".*") as caught:
+        with pytest.raises(Exception, match=r".*") as caught:
             load(Fork("stage", "shout.default", "v", bundle=str(folder)), Phases())
     finally:
         sys.path[:] = path

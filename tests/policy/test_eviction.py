@@ -254,6 +254,41 @@ def test_ladder_looks_at_more_until_they_are_enough() -> None:
     assert len(from_crowd(policy, [], 10**9)) == 2000, "all that there are"
 
 
+def test_ladder_looks_past_one_that_is_about_to_be_called() -> None:
+    policy, asked = crowd(2000)
+
+    def limited(key: str) -> float:
+        asked.append(key)
+        return 5.0 if key == "7" else -1.0
+
+    found = policy.victims("n", 9_000, (), 1.0, limited)
+    assert len(found) == 900
+    assert "7" not in found
+    assert len(asked) == len(set(asked)), "each is scored once"
+
+
+def test_ladder_does_not_look_at_all_for_what_is_not_to_be_had() -> None:
+    policy, asked = crowd(5000)
+
+    def every_other(key: str) -> float:
+        asked.append(key)
+        return 5.0 if int(key) % 2 else -1.0
+
+    assert policy.victims("n", 40_000, (), 1.0, every_other)
+    assert len(asked) < 500
+
+
+def test_ladder_does_not_go_on_where_more_looks_bring_nothing() -> None:
+    policy, asked = crowd(20_000)
+
+    def later_are_dear(key: str) -> float:
+        asked.append(key)
+        return 5.0 if int(key) >= 400 else -1.0
+
+    assert len(policy.victims("n", 5_000, (), 1.0, later_are_dear)) == 400
+    assert len(asked) < 5000
+
+
 def test_what_is_pinned_is_not_looked_at_before_the_rest() -> None:
     policy, asked = crowd(2000, pinned=1000)
     from_crowd(policy, asked, 10)

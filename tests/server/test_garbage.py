@@ -19,6 +19,7 @@ from glowplug.control.records import Version
 from glowplug.core.events import Built
 from glowplug.core.ids import CommandId, EnvironmentId, FunctionId, NodeId, VersionId
 from glowplug.core.specs import BundleFacts, Declaration, FunctionSpec
+from glowplug.server import deployments
 from glowplug.server.database import Database
 from glowplug.server.deployments import Deployments
 
@@ -149,5 +150,33 @@ def test_packs_that_nobody_names_yet_stay_while_something_is_built(place: Place)
         built.state = "failed"
         await place.built(version)
         assert place.there() == (1, 1, 1)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("why", ["it still answers", "too young"])
+def test_what_had_to_stay_goes_later_by_itself(
+    place: Place, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Nobody deploys or builds anything after the last function was undeployed."""
+    monkeypatch.setattr(deployments, "JUST_NOW_S", 0.0)
+
+    async def scenario() -> None:
+        version = place.version("a", await place.upload("a", "shout"), "built")
+        if why == "it still answers":
+            place.age(300)
+            place.database.remove_function(SHOUT)
+            await place.built(version)
+            assert place.there() == (0, 1, 1)
+            del place.versions[version]
+        else:
+            del place.versions[version]
+            place.database.remove_function(SHOUT)
+            await place.built(version)
+            assert place.there() == (1, 1, 1)
+            place.age(300)
+        async with asyncio.timeout(30):
+            while place.there() != (0, 0, 0):
+                await asyncio.sleep(0)
 
     asyncio.run(scenario())

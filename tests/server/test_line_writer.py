@@ -50,6 +50,21 @@ def test_lines_are_appended_whole_and_in_order(tmp_path: Path) -> None:
     assert path.read_text().splitlines() == ["before", *(f"line {n}" for n in range(3000))]
 
 
+@pytest.mark.parametrize("before", ["whole\n", "whole\ncut o", "", None])
+def test_a_line_that_was_cut_off_before_is_ended(tmp_path: Path, before: str | None) -> None:
+    path = tmp_path / "log"
+    if before is not None:
+        path.write_text(before)
+
+    def scenario() -> None:
+        lines = writer(path)
+        lines.put(1)
+        lines.close()
+
+    run(scenario)
+    assert path.read_text().splitlines() == [*(before or "").splitlines(), "line 1"]
+
+
 def test_nothing_has_to_be_closed_for_lines_to_appear(tmp_path: Path) -> None:
     async def scenario() -> None:
         lines = writer(tmp_path / "log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 
 from glowplug.control.state import ControlState
@@ -13,6 +14,7 @@ from glowplug.sim.oracle import Oracle
 from glowplug.sim.replays import Cluster, Replayed, System, replay
 from glowplug.sim.systems import system_of
 from glowplug.sim.workloads.registry import make_trace
+from glowplug.sim.workloads.trace import trace_of
 
 TRACE = make_trace("zipf:functions=12,rate_per_min=20,minutes=40", 5)
 SCARCE = Cluster(nodes=2, memory_share=0.6)
@@ -21,6 +23,19 @@ F = FunctionId("f.default")
 
 def played(system: System) -> Replayed:
     return replay(TRACE, system, SCARCE, seed=5)
+
+
+def test_a_long_trace_is_looked_at_less_often() -> None:
+    def found(days: int) -> Replayed:
+        times_s = np.array([0.0, days * 86_400.0 - 1.0])
+        trace = trace_of(times_s, np.array([0, 0]), ["f"], days * 86_400.0)
+        return replay(trace, System("fixed"), Cluster(nodes=1, memory_share=2.0))
+
+    day, year = found(1), found(365)
+    assert day.memory_s.tolist() == [10.0 * n for n in range(8641)]
+    assert len(year.memory_s) == len(year.steps) == 10_000
+    assert year.memory_s[-1] == pytest.approx(365 * 86_400.0, abs=1.0)
+    assert (day.failed, year.failed) == (0, 0)
 
 
 def test_who_knows_the_trace_waits_least() -> None:

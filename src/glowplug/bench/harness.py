@@ -107,8 +107,9 @@ def running_server(
 ) -> Iterator[RunningServer]:
     """`glowplug serve` on a free port, with nothing deployed but `files`; ended when the block is left.
 
-    `variables` are added to its environment. Its log continues the one that an earlier server left there.
-    Raises RuntimeError with the end of its log when it does not come up.
+    `variables` are added to its environment, which has no token: that is another server's. Its log continues
+    the one that an earlier server left there. Raises RuntimeError with the end of its log when it does
+    not come up.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     log = _log(state_dir)
@@ -119,7 +120,7 @@ def running_server(
     with open(log, "ab") as stderr:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL,
-            env=os.environ | dict(variables or {}),
+            env=_environment() | dict(variables or {}),
         )  # fmt: skip
     server: RunningServer | None = None
     try:
@@ -131,6 +132,10 @@ def running_server(
             server.close()
         else:
             end_tree(process)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "GLOWPLUG_TOKEN"}
 
 
 def _log(state_dir: Path) -> Path:

@@ -67,6 +67,12 @@ for number in range({count}):
 '''
 
 
+def check_policy(policy: str) -> None:
+    """Raises InvalidArguments for one that no server has."""
+    if policy not in LIVE:
+        raise InvalidArguments(f"--live knows {', '.join(LIVE)}, not {policy}", "policy")
+
+
 def replay_live(
     trace: Trace,
     policy: str,
@@ -75,10 +81,9 @@ def replay_live(
     keep_warm_s: float = 600.0,
     tell: Callable[[float], None] = lambda share: None,
 ) -> Replayed:
-    """Raises InvalidArguments for a policy that no server has, or a workload of too many functions, and
+    """Raises InvalidArguments as `check_policy` does, or for a workload of too many functions, and
     RuntimeError when the server or a deploy fails."""
-    if policy not in LIVE:
-        raise InvalidArguments(f"--live knows {', '.join(LIVE)}, not {policy}", "policy")
+    check_policy(policy)
     if trace.functions > MOST_FUNCTIONS:
         raise InvalidArguments(
             f"--live serves at most {MOST_FUNCTIONS} functions, and the workload has {trace.functions}: "

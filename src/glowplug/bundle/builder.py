@@ -57,12 +57,12 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
     if declaration.kind == "function":
         build_s = time.perf_counter() - start
         return BuildResult("code", False, build_s=build_s, built_with=loaded())
-    instance = load_from_source(target, code)
+    instance = load_from_source(target, code, declaration.weights)
     modules = _modules(instance)
     if is_spread(modules, declaration):
         result = _pack_gang(instance, declaration, pack_path)
     elif modules:
-        result = _pack(instance, pack_path, on_device=declaration.device != "cpu")
+        result = _pack(instance, declaration, pack_path)
     else:
         result = BuildResult("setup", False, _NO_MODULES)
     return msgspec.structs.replace(result, build_s=time.perf_counter() - start, built_with=loaded())
@@ -73,12 +73,14 @@ _EXAMPLE_ITEMS = 8
 _NO_MODULES = "setup() leaves no torch module on the instance, so it runs again at each climb"
 
 
-def load_from_source(target: type, folder: Path) -> Any:
-    """An instance with its model built and its weights loaded, as written, without a pack."""
+def load_from_source(target: type, folder: Path, weights: Any = None) -> Any:
+    """An instance with its model built and its weights loaded, as written, without a pack. `weights` come
+    before those that the class was declared with where it is written."""
     instance = new_instance(target)
     if callable(getattr(target, "build", None)):
         declared = getattr(target, "__glowplug__", None)
-        weights = declared.weights if declared is not None else None
+        if weights is None and declared is not None:
+            weights = declared.weights
         if weights is None:
             instance.model = _checked(instance.build(), target)
         else:
@@ -132,24 +134,28 @@ def _modules(instance: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(instance).items() if isinstance(value, torch.nn.Module)}
 
 
-def _pack(instance: Any, path: Path, *, on_device: bool) -> BuildResult:
+def _pack(instance: Any, declaration: Declaration, path: Path) -> BuildResult:
     from glowplug import loader
 
+    on_device = declaration.device != "cpu"
     has_build = callable(getattr(instance, "build", None))
     with inference_mode(), loader.trace(instance) as traced:
         _run_example(instance)
     primed = traced.prime is not None
     content = {"build": instance.model} if has_build else {"state": dict(vars(instance))}
-    try:
-        info = loader.write_pack(path, content, order=traced.order, prime=traced.prime)
-        if traced.prime is None or _answers_alike(instance, path, traced.prime):
-            return BuildResult(
-                "skeleton", True, primed=primed, weight_bytes=info.weights_nbytes,
-                kernels=_kernels(instance, traced.prime, on_device=on_device),
-            )  # fmt: skip
-        reason = "it answers differently after pickling"
-    except (loader.NotPicklable, loader.NotRebuildable) as error:
-        reason = f"it cannot be pickled ({error})"
+    if declaration.secrets and not has_build:
+        reason = "it may leave a secret on the instance, and a pack outlives those and is read by others"
+    else:
+        try:
+            info = loader.write_pack(path, content, order=traced.order, prime=traced.prime)
+            if traced.prime is None or _answers_alike(instance, path, traced.prime):
+                return BuildResult(
+                    "skeleton", True, primed=primed, weight_bytes=info.weights_nbytes,
+                    kernels=_kernels(instance, traced.prime, on_device=on_device),
+                )  # fmt: skip
+            reason = "it answers differently after pickling"
+        except (loader.NotPicklable, loader.NotRebuildable) as error:
+            reason = f"it cannot be pickled ({error})"
     states = {name: module.state_dict() for name, module in _modules(instance).items()}
     info = loader.write_pack(path, {"states": states}, order=traced.order, prime=traced.prime)
     method = "build" if has_build else "setup"

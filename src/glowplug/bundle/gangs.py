@@ -69,6 +69,11 @@ def write_packs(
     if len(modules) != 1:
         names = ", ".join(modules) or "none"
         raise CannotCut(f"only one model is spread over workers, and here are: {names}")
+    has_build = callable(getattr(instance, "build", None))
+    if declaration.secrets and not has_build:
+        raise CannotCut(
+            "setup() may leave a secret on the instance, which would be packed: give it a build()"
+        )
     with inference_mode(), loader.trace(instance) as traced:
         run()
     if traced.prime is None:
@@ -81,7 +86,6 @@ def write_packs(
         cut = cut_to_fit(model, run, MOST_WORKERS, limit_bytes)
     else:
         cut = cut_model(model, run, declaration.workers, limit_bytes)
-    has_build = callable(getattr(instance, "build", None))
     content = {"build": model} if has_build else {"state": dict(vars(instance))}
     try:
         info = loader.write_pack(path, content, order=traced.order, prime=traced.prime)

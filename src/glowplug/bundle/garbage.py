@@ -43,18 +43,18 @@ def collect_all(store: BundleStore, versions: set[VersionId], uploads: set[str])
             remove(path)
 
 
-def collect(store: BundleStore, kept: Kept) -> None:
-    """Bundles, packs and uploads. What is too young stays until the next time."""
+def collect(store: BundleStore, kept: Kept) -> bool:
+    """Bundles, packs and uploads. Whether any is left that is too young, or that somebody may name yet."""
     packs = store.packs_of(kept.versions)
     old_s = time.time() - JUST_NOW_S
-    for path in store.unneeded(store.bundles, set(map(str, kept.versions))):
-        _remove_older(path, old_s)
+    found = [(path, old_s) for path in store.unneeded(store.bundles, set(map(str, kept.versions)))]
     if not kept.is_building:  # nobody names a pack until its bundle is whole
-        for path in store.unneeded(store.packs, packs):
-            _remove_older(path, old_s)
+        found += [(path, old_s) for path in store.unneeded(store.packs, packs)]
     for path in store.unneeded(store.uploads, kept.uploads):
         is_done = _declared(path) <= kept.deployed.get(path.name, set())
-        _remove_older(path, old_s if is_done else time.time() - UNDEPLOYED_S)
+        found.append((path, old_s if is_done else time.time() - UNDEPLOYED_S))
+    removed = [_remove_older(path, than_s) for path, than_s in found]
+    return kept.is_building or not all(removed)
 
 
 def _declared(upload: Path) -> set[str]:
@@ -65,17 +65,18 @@ def _declared(upload: Path) -> set[str]:
         return {""}
 
 
-def _remove_older(path: Path, than_s: float) -> None:
+def _remove_older(path: Path, than_s: float) -> bool:
     """Removes what was not used since. It loses its name first: whoever touched it before that gets it back,
-    whoever comes after does not find it."""
+    whoever comes after does not find it. False when it stays."""
     aside = path.with_name(f".new-{secrets.token_hex(8)}")
     try:
         if path.stat().st_mtime >= than_s:
-            return
+            return False
         path.rename(aside)
         if aside.stat().st_mtime >= than_s and not path.exists():
             aside.rename(path)
-            return
+            return False
     except OSError:
-        return
+        return False
     remove(aside)
+    return True

@@ -20,7 +20,7 @@ import msgspec
 from glowplug.bundle.later_imports import with_later_imports
 from glowplug.bundle.requirements import resolve_requirements
 from glowplug.bundle.schemas import with_schemas
-from glowplug.bundle.stand_ins import StandInFinder
+from glowplug.bundle.stand_ins import StandInFinder, is_beside
 from glowplug.core.errors import GlowplugError, InvalidDeclaration, in_words
 from glowplug.core.specs import Declaration
 
@@ -80,11 +80,40 @@ def import_source(source: Path) -> Any:
 
 
 def find_targets(module: Any) -> list[tuple[Declaration, Any]]:
-    """Every declaration of each App among `module`'s attributes, in order, with its class or function."""
+    """Every declaration of each App among `module`'s attributes, in order, with its class or function.
+
+    Raises InvalidDeclaration for what a process that imports its module would not find there.
+    """
     from glowplug.app import App
+    from glowplug.handles import is_same
 
     apps = {id(value): value for value in vars(module).values() if isinstance(value, App)}
-    return [target for app in apps.values() for target in app.targets.values()]
+    found = [target for app in apps.values() for target in app.targets.values()]
+    named: dict[tuple[str, str], tuple[Declaration, Any]] = {}
+    for declaration, target in found:
+        _check_found(declaration, target, module.__name__)
+        name = (declaration.module, declaration.qualname)
+        other, held = named.setdefault(name, (declaration, target))
+        if not is_same(held, target):
+            raise InvalidDeclaration(
+                f"{declaration.name}: {declaration.qualname} is declared already, as {other.name}: call one"
+                " of the two something else"
+            )
+    return found
+
+
+def _check_found(declaration: Declaration, target: Any, source: str) -> None:
+    if "<" in declaration.qualname:
+        raise InvalidDeclaration(
+            f"{declaration.name}: {declaration.qualname} is no name at the top of a module, where its"
+            " processes look for it: declare it there, and for other weights a subclass"
+        )
+    left = vars(target).get("__glowplug__") if isinstance(target, type) else None
+    if left is not None and callable(left.weights) and not left.again and declaration.module != source:
+        raise InvalidDeclaration(
+            f"{declaration.name}: its weights are a callable, which its processes look for where the class is"
+            f" written: declare it in {declaration.module}, or make a subclass here"
+        )
 
 
 def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
@@ -92,10 +121,8 @@ def _files(source: Path, declarations: list[Declaration]) -> tuple[str, ...]:
     imported = {source}
     for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)
-        if origin and origin.endswith(".py") and Path(origin).is_relative_to(folder):
-            parts = Path(origin).relative_to(folder).parts
-            if parts[0] != ".venv" and "site-packages" not in parts:
-                imported.add(Path(origin))
+        if origin and origin.endswith(".py") and is_beside(Path(origin), folder):
+            imported.add(Path(origin))
     found = {path.relative_to(folder).as_posix() for path in with_later_imports(imported, folder)}
     for declaration in declarations:
         for name in (*declaration.include, *((declaration.weights,) if declaration.weights else ())):
@@ -133,7 +160,9 @@ def _declared(source: Path) -> list[Declaration]:
         return [with_schemas(*found) for found in find_targets(import_source(source))]
     except ModuleNotFoundError:
         for name, module in list(sys.modules.items()):
-            if Path(getattr(module, "__file__", None) or "/").is_relative_to(source.parent):
+            is_ours = name.partition(".")[0] in ("__main__", "glowplug")
+            origin = Path(getattr(module, "__file__", None) or "/")
+            if not is_ours and is_beside(origin, source.parent):
                 del sys.modules[name]
         finder = StandInFinder(source.parent)
         sys.meta_path.append(finder)

@@ -223,6 +223,7 @@ def local_instance(owner: type) -> Any:
     if owner not in _LOCAL:
         from glowplug.bundle.builder import load_from_source
 
-        source = sys.modules[owner.__module__].__file__
+        # None in a notebook, or where Python reads what is typed: their folder is the working one.
+        source = getattr(sys.modules.get(owner.__module__), "__file__", None)
         _LOCAL[owner] = load_from_source(owner, Path(source or ".").parent)
     return _LOCAL[owner]

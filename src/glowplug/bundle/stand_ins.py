@@ -16,6 +16,23 @@ from types import ModuleType
 from typing import Any
 
 
+def is_beside(file: Path, folder: Path) -> bool:
+    """Whether a module is the source's own: of a file below its folder, and of no interpreter or virtual
+    environment that lies there too."""
+    if not file.is_relative_to(folder):
+        return False
+    parts = file.relative_to(folder).parts
+    if ".venv" in parts or "site-packages" in parts:
+        return False
+    return not any(file.is_relative_to(prefix) for prefix in _interpreters(folder))
+
+
+def _interpreters(folder: Path) -> list[Path]:
+    """Where Python's own files are, if that is below `folder`: above it they say nothing."""
+    prefixes = (Path(prefix) for prefix in (sys.prefix, sys.base_prefix))
+    return [prefix for prefix in prefixes if prefix != folder and prefix.is_relative_to(folder)]
+
+
 class StandIn:
     """Takes the place of anything that a missing module would have: enough for decorators, base classes,
     annotations and calls at import."""
@@ -91,5 +108,4 @@ class StandInFinder(MetaPathFinder, Loader):
             frame = frame.f_back
         if frame is None:
             return False
-        origin = Path(frame.f_code.co_filename)
-        return origin.is_relative_to(self._folder) and "site-packages" not in origin.parts
+        return is_beside(Path(frame.f_code.co_filename), self._folder)

@@ -19,14 +19,16 @@ _MOST_INSPECTION_BYTES = 16 * 2**20
 
 
 def write_upload(source: Path, inspection: Inspection, path: Path) -> None:
-    """Writes the tar of `source`'s folder's files named by `inspection`. Same content, same bytes."""
+    """Writes the tar of the files named by `inspection`, of the folder in which `source` really lies. Same
+    content, same bytes."""
+    folder = source.resolve().parent
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         text = msgspec.json.encode(msgspec.structs.replace(inspection, read=()))  # paths of this machine
         head = tarfile.TarInfo(INSPECTION)
         head.size = len(text)
         archive.addfile(head, io.BytesIO(text))
         for name in inspection.files:
-            file = source.parent / name
+            file = folder / name
             info = tarfile.TarInfo(f"code/{name}")
             info.size = file.stat().st_size
             with file.open("rb") as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 
 import cyclopts
@@ -20,7 +21,7 @@ app = cyclopts.App(
 
 
 def main() -> None:
-    """Exits with 0 done, 1 failed, 2 used wrongly, 3 nothing answers, 130 interrupted."""
+    """Exits with 0 done, 1 failed, 2 used wrongly, 3 not reached or no room, 130 interrupted."""
     register()
     if sys.argv[1:] in ([], ["--help"], ["-h"]):
         app.resolved_commands()  # to list what each does: one that was not imported has no words for it
@@ -31,10 +32,17 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
+        _drop_the_rest()
         sys.exit(0)
     except OSError as error:  # this machine's disk or files, which are nobody's mistake in the code
         sys.exit(fail(GlowplugError(str(error))))
+
+
+def _drop_the_rest() -> None:
+    """Python writes what is still held back when it ends, and would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 @functools.cache

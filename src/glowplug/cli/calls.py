@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import inf
 from typing import Annotated
 
 import cyclopts
 from cyclopts import Parameter
+from rich.markup import escape
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
 from glowplug.cli.invoke import print_answer
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, plain_table, print_json
 from glowplug.client import Client
 from glowplug.core.calls import DEAD_LETTERS, CallRecord
 from glowplug.core.errors import DeadlinePassed, InvalidArguments
@@ -20,6 +22,7 @@ from glowplug.core.units import show_bytes, show_seconds
 
 app = cyclopts.App(name="calls", help="List, show, cancel and retry spawned calls.")
 _COLOURS = {"done": "green", "started": "cyan", "failed": "red", "dead": "red", "lost": "red"}
+_PAGE = 1000
 
 
 @app.default
@@ -49,7 +52,7 @@ def list_calls(
         How many.
     """
     with Client(url) as client:
-        found = client.calls(function, state, limit)
+        found = _listed(client, function, state, limit)
     if json:
         print_json(found)
     elif not found:
@@ -166,11 +169,18 @@ def retry(
 
 
 def _dead_letters(client: Client, function: str | None, lost: bool) -> list[str]:
-    found: list[CallRecord] = []
-    while page := client.calls(function, "dead-letter", 1000, found[-1].id if found else None):
-        found += page
     wanted = DEAD_LETTERS if lost else DEAD_LETTERS - {"lost"}
-    return [call.id for call in found if call.state in wanted]
+    return [call.id for call in _listed(client, function, "dead-letter") if call.state in wanted]
+
+
+def _listed(client: Client, function: str | None, state: str | None, most: float = inf) -> list[CallRecord]:
+    """The newest `most`, page by page: a server gives so many at once."""
+    found: list[CallRecord] = []
+    while (asked := int(min(most - len(found), _PAGE))) and (
+        page := client.calls(function, state, asked, found[-1].id if found else None)
+    ):
+        found += page
+    return found
 
 
 def _report(found: list[CallRecord], json: bool) -> None:
@@ -183,7 +193,7 @@ def _report(found: list[CallRecord], json: bool) -> None:
 
 
 def _table(found: list[CallRecord]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("CALL", "FUNCTION", "STATE", "ACCEPTED", "TRIES", "NOTE"):
         table.add_column(
             name,
@@ -195,7 +205,7 @@ def _table(found: list[CallRecord]) -> Table:
         note = call.error.message if call.error is not None else ""
         table.add_row(
             call.id, call.function.removesuffix(".default"), _coloured(call.state),
-            _moment(call.created_s)[-8:], str(call.attempts), note.replace("[", "\\["),
+            _moment(call.created_s)[-8:], str(call.attempts), escape(note),
         )  # fmt: skip
     return table
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, plain_table, print_json
 from glowplug.client import Client
 from glowplug.core.devices import Fault
 from glowplug.core.errors import InvalidArguments
@@ -79,7 +79,7 @@ def restore(device: str, *, url: Url = None) -> None:
 
 
 def device_table(found: list[DeviceStatus]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("DEVICE", "STATE", "USED", "OF", "RUNS", "QUEUE", "PACE", "MODELS"):
         right = name in ("USED", "OF", "RUNS", "QUEUE", "PACE")
         table.add_column(name, justify="right" if right else "left", overflow="fold")

@@ -12,7 +12,7 @@ from rich.table import Table
 from glowplug.cli.distributed_models import network_of
 from glowplug.cli.functions import Json
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import console, errors, print_json
+from glowplug.cli.output import console, errors, plain_table, print_json
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes, show_seconds
 
@@ -176,7 +176,7 @@ def _show(choice: Choice, problem: Problem, terms: Terms) -> None:
         table.add_row("[green]>[/]" if each == chosen else "", *_cells(each))
     console.print(table)
     console.print(f"[green]>[/] {chosen.name}{_cut(chosen)}", highlight=False)
-    lost = _table("why others lost")
+    lost = plain_table("why others lost")
     lost.add_column("WAY", no_wrap=True)
     lost.add_column("WHY")
     for beaten in choice.lost[:_SHOWN]:
@@ -184,10 +184,6 @@ def _show(choice: Choice, problem: Problem, terms: Terms) -> None:
     console.print(lost)
     if len(choice.lost) > _SHOWN:
         console.print(f"and {len(choice.lost) - _SHOWN} more: --json shows all", style="dim")
-
-
-def _table(title: str) -> Table:
-    return Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
 
 
 def _cells(each: Score) -> list[str]:

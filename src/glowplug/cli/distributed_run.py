@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +14,7 @@ from glowplug.cli.distributed_rooms import On, channels_of, options_of, room_of
 from glowplug.cli.distributed_shown import is_equal, show, summary
 from glowplug.cli.distributed_way import Asked, Plan, chosen, compared, foretold, given_cut
 from glowplug.cli.functions import Json
+from glowplug.cli.interrupts import sigterm_interrupts
 from glowplug.cli.numbers import Natural, Positive, Whole
 from glowplug.cli.output import errors, print_json
 from glowplug.core.units import parse_bytes, parse_seconds
@@ -181,7 +181,7 @@ def run(
         parts=str(cache / "parts") if cache else "",
     )
     inputs = digits(network.inputs, samples)
-    signal.signal(signal.SIGTERM, _interrupt)
+    sigterm_interrupts()
     with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
         held = None if isinstance(caps, OSError) else caps
         if on == "lambda" or held is not None:
@@ -200,11 +200,6 @@ def run(
         print_json(summary(found, equal, beside))
     else:
         show(found, equal, beside)
-
-
-def _interrupt(*_: object) -> None:
-    """Whoever ends the command with SIGTERM also wants nothing left behind."""
-    raise KeyboardInterrupt
 
 
 class _Watch:

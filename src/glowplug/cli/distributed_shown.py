@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from glowplug.cli.output import console
+from glowplug.cli.output import console, plain_table
 from glowplug.core.units import show_bytes, show_seconds
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def summary(found: Run, equal: bool | None, compared: Comparison | None) -> dict
 
 
 def show(found: Run, equal: bool | None, compared: Comparison | None) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("WORKER", *(phase.upper() for phase in _PHASES), "LAYER", "OVERHEAD", "SENT", "PEAK"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in found.workers:

@@ -117,13 +117,21 @@ def _others() -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
-    place = next(p for p in (folder, *folder.parents) if p.exists())
+    place = next(p for p in (folder, *folder.parents) if _is_there(p))
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         advice = "give doctor and serve a --state-dir that can be written"
         return Finding("disk", "bad", f"the state has no place: {place} cannot be written", advice)
     free = shutil.disk_usage(place).free
     state = "ok" if free > 5 * 10**9 else "weak"
     return Finding("disk", state, f"{show_bytes(free)} free at {place}")
+
+
+def _is_there(path: Path) -> bool:
+    """Also False where this user may not look."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _pidfd() -> Finding:
@@ -143,9 +151,12 @@ def _sealing() -> Finding:
 
 
 def _homes(folder: Path) -> Finding:
+    reached = Finding("interpreter", "ok", "functions can reach the interpreter and the store")
+    if os.geteuid() != 0:
+        return reached
     closed = {c for p in (sys.prefix, sys.base_prefix, folder) if (c := closed_ancestor(Path(p))) is not None}
-    if not closed or os.geteuid() != 0:
-        return Finding("interpreter", "ok", "functions can reach the interpreter and the store")
+    if not closed:
+        return reached
     shown = ", ".join(sorted(map(str, closed)))
     return Finding(
         "interpreter", "ok", f"{shown} is closed to others: the agent shows functions what they need of it"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import cyclopts
-from rich.table import Table
+from rich.markup import escape
 
 from glowplug.cli.functions import Json, Url
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, plain_table, print_json
 from glowplug.client import Client
 from glowplug.core.status import PackagesStatus
 from glowplug.core.units import show_bytes, show_seconds
@@ -32,7 +32,7 @@ def list_packages(*, url: Url = None, json: Json = False) -> None:
     if not found.packages:
         console.print("no function requires packages of its own")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("PACKAGES", "STATE", "SIZE", "TOOK", "FUNCTIONS", "INSTALLED"):
         right = name in ("SIZE", "TOOK")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
@@ -71,4 +71,4 @@ def prune(*, cache: bool = True, url: Url = None, json: Json = False) -> None:
 def _installed(each: PackagesStatus) -> str:
     names = each.installed or each.requirements
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) + more).replace("[", "\\[")
+    return escape(", ".join(names[:_SHOWN]) + more)

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from glowplug.cli.numbers import Natural, Whole
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, plain_table, print_json
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments, UserError
 from glowplug.core.specs import MOST_COPIES
@@ -199,7 +199,7 @@ def undeploy(*functions: str, url: Url = None) -> None:
 
 
 def _steps_table(found: list[FunctionStatus]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("FUNCTION", "NODE", "STEP", "COUNT", "HELD", "AHEAD"):
         table.add_column(name, justify="right" if name in ("COUNT", "HELD") else "left", overflow="fold")
     for f in found:
@@ -244,7 +244,7 @@ def _note(f: FunctionStatus) -> str:
 
 
 def _table(found: list[FunctionStatus], notes: dict[str, str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in (*_COLUMNS, "NOTE") if notes else _COLUMNS:
         table.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
     for f in found:

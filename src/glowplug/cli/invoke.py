@@ -161,4 +161,6 @@ def _pair(text: str) -> tuple[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     return value.tolist() if hasattr(value, "tolist") else value

@@ -11,16 +11,23 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.table import Table
 
-from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable, UserError
+from glowplug.core.errors import CapacityError, GlowplugError, InvalidArguments, UserError
 
 _WIDE = 1000
 """Columns where no terminal says: a row of a table stays one line, for grep and its like."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read has seen enough: `main` knows that this is no failure."""
+        raise
+
+
 def _console(**options: Any) -> Console:
     """What is printed is often a user's: a colon before and after a word is no picture."""
-    found = Console(emoji=False, **options)
+    found = _Console(emoji=False, **options)
     if not found.is_terminal and "COLUMNS" not in os.environ:
         found.width = _WIDE
     return found
@@ -28,6 +35,11 @@ def _console(**options: Any) -> Console:
 
 console = _console()
 errors = _console(stderr=True)
+
+
+def plain_table(title: str | None = None) -> Table:
+    """Without lines, so that its columns can be cut apart by scripts."""
+    return Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
 
 
 def print_json(value: Any) -> None:
@@ -62,7 +74,7 @@ def fail(error: GlowplugError) -> int:
     """Prints an error and returns the exit status that belongs to it."""
     errors.print(f"[bold red]error[/] [dim]{error.code}[/] ", end="")
     errors.print(error.message, markup=False, highlight=False)
-    if isinstance(error, Unavailable):
+    if isinstance(error, CapacityError):
         return 3
     is_misuse = isinstance(error, InvalidArguments) or (isinstance(error, UserError) and error.status == 400)
     return 2 if is_misuse else 1

@@ -12,8 +12,9 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
+from glowplug.cli.interrupts import sigterm_interrupts
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import check_plot, console, drawing, print_json
+from glowplug.cli.output import check_plot, console, drawing, plain_table, print_json
 from glowplug.cli.progress import progress
 from glowplug.compose import default_state_dir
 from glowplug.control.journal import ReplayReport
@@ -46,9 +47,9 @@ def replay(
 ) -> None:
     """Play a workload under policies that load functions ahead, simulated, and compare what calls waited.
 
-    The controller and its policies are those of `glowplug serve`; loads take as long as measured models'. A
-    path instead of a workload is a journal: its events are handled again, and the exit status is 1 when a
-    command differs.
+    The controller and its policies are those of `glowplug serve`. Of the workload only when which function is
+    called counts: loads and memory are those of published models, and each answer takes 0.2 s. A path instead
+    of a workload is a journal: its events are handled again, and the exit status is 1 when a command differs.
 
     For example:
 
@@ -132,14 +133,17 @@ def _tell_failures(rows: list[dict[str, Any]], largest_bytes: int, node_bytes: i
 
 
 def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, plot: Path | None) -> None:
-    from glowplug.bench.live_replay import replay_live
+    from glowplug.bench.live_replay import check_policy, replay_live
 
     if memory.strip().endswith("%"):
         raise InvalidArguments("--memory: with --live it is bytes, such as 1GB", "memory")
     budget_bytes = parse_bytes(memory, "--memory")
+    for policy in policies:
+        check_policy(policy)
     made, own_seed = parse(what)
     trace = made.trace(seed if own_seed is None else own_seed)
     found: dict[str, Replayed] = {}
+    sigterm_interrupts()
     for policy in policies:
         with progress(policy) as tell:
             try:
@@ -198,7 +202,7 @@ def _at_least_one(nodes: int) -> int:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     names = ("POLICY", "WAIT", "P50", "P99", "WAITED", "AHEAD", "WASTED", "HELD", "FAILED")
     for name in names:
         table.add_column(name, justify="left" if name == "POLICY" else "right")

@@ -148,7 +148,8 @@ def serve(
     """
     if reload and not files:
         raise InvalidArguments("--reload: name the files that are to be watched", "reload")
-    if token and not is_token(token):
+    token = token or None  # as a variable that is set to nothing has it
+    if token is not None and not is_token(token):
         raise InvalidArguments(
             "--token, or GLOWPLUG_TOKEN: use printable ASCII, or no client can send it", "token"
         )

@@ -14,7 +14,8 @@ from glowplug.cli.functions import Json, Seed
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, drawing, print_json
 from glowplug.cli.progress import progress
-from glowplug.core.errors import InvalidDeclaration
+from glowplug.core.errors import InvalidDeclaration, InvalidWorkload
+from glowplug.core.settings import ControlSettings
 from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
 from glowplug.policy.registry import policy_class
 from glowplug.sim.fleets import NEVER_S, FleetSettings, build
@@ -26,8 +27,8 @@ from glowplug.sim.workloads.trace import Trace
 
 OURS = "finish-first"
 _SHOWN_S = 600.0
-_MOST_DEVICES = 10_000
 """Of the timeline that is drawn."""
+_MOST_DEVICES = 10_000
 
 
 def simulate(
@@ -123,6 +124,8 @@ def simulate(
     }  # fmt: skip
     check_plot(plot)
     models, trace = read_models(profiles), make_trace(workload, seed)
+    if not trace.requests:
+        raise InvalidWorkload(f"{workload} has no calls")
     runs = _Runs(models, trace, seed, keep_log=plot is not None)
     rows: list[dict[str, Any]] = []
     answers: dict[str, Sizing] = {}
@@ -183,7 +186,7 @@ class _Runs:
 
 
 def _settings(given: dict[str, Any], policy: str, eviction: str | None) -> FleetSettings:
-    default = "value-per-byte" if policy == OURS else "lru"
+    default = ControlSettings().device_eviction if policy == OURS else "lru"
     try:
         return msgspec.convert(given | {"scheduling": policy, "eviction": eviction or default}, FleetSettings)
     except msgspec.ValidationError as error:

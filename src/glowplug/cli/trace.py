@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from rich.table import Table
 
 from glowplug.cli.functions import Json, Url
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import console, print_json
+from glowplug.cli.output import console, plain_table, print_json
 from glowplug.cli.timeline import perfetto, timeline
 from glowplug.client import Client
 from glowplug.core.errors import GlowplugError
@@ -71,7 +70,7 @@ def _show_one(trace: RequestTrace) -> None:
 
 
 def _show_many(traces: list[RequestTrace]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("REQUEST", "FUNCTION", "STATUS", "FROM", "TOTAL", "PHASES"):
         table.add_column(name, justify="right" if name in ("STATUS", "TOTAL") else "left")
     for t in traces:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +16,7 @@ from glowplug.core.ids import DEFAULT_NAMESPACE, DeviceId, parse_function_id
 from glowplug.core.status import DeviceStatus, FunctionStatus, Load, LogLine, PackagesList, RequestTrace
 
 _CHUNK_BYTES = 2**20
+_MOST_LINE_BYTES = 2**20
 
 
 class _Uploaded(msgspec.Struct):
@@ -116,13 +117,12 @@ class Administration(Connection):
         params |= {name: value for name, value in wishes.items() if value is not None}
         with self._errors(), self._http().stream("GET", "/system/logs", params=params) as response:
             check_done(response)
-            for line in response.iter_lines():
-                if line:
-                    try:
-                        found = _log_line(line)
-                    except (KeyError, *UNREADABLE):
-                        raise ForeignAnswer(response.url, f"it sent {line[:100]!r}") from None
-                    yield found
+            for line in _lines(response.iter_bytes()):
+                try:
+                    found = _log_line(line)
+                except (KeyError, *UNREADABLE):
+                    raise ForeignAnswer(response.url, f"it sent {line[:100]!r}") from None
+                yield found
 
     def traces(self, function: str | None = None, limit: int = 20) -> list[RequestTrace]:
         """The newest last."""
@@ -156,7 +156,19 @@ class Administration(Connection):
         return self._json("GET", "/system/info", dict[str, Any])
 
 
-def _log_line(line: str) -> LogLine:
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Those that are not empty. A text in JSON may hold what ends lines elsewhere, as U+2028 does."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from filter(None, whole)
+        if len(rest) > _MOST_LINE_BYTES:
+            break
+    if rest:
+        yield rest
+
+
+def _log_line(line: bytes) -> LogLine:
     found = msgspec.json.decode(line)
     function = f"{found['name']}.{found['namespace']}"
     return LogLine(found["at_s"], function, int(found["instance"]), found["stream"], found["text"])

@@ -21,7 +21,7 @@ def enqueue(c: Context, request: Request) -> None:
 
 
 def requeue(c: Context, request: Request) -> None:
-    """Back to the head of its class: it was there first."""
+    """Puts it back at the head of its class: it was there first."""
     function = c.store.functions[request.function]
     request.state, request.retried = "queued", True
     function.queue.add_first(request.id, request.rank)
@@ -32,14 +32,14 @@ def requeue(c: Context, request: Request) -> None:
 
 
 def take(c: Context, function: Function) -> Request:
-    """The request whose turn it is, out of its queue."""
+    """Takes the request whose turn it is out of its queue."""
     request = c.store.requests[function.queue.take()]
     _dequeued(c, function, request)
     return request
 
 
 def dequeue(c: Context, request: Request) -> None:
-    """Out of its queue without having had its turn."""
+    """Takes it out of its queue before its turn."""
     function = c.store.functions[request.function]
     function.queue.remove(request.id, request.rank)
     _dequeued(c, function, request)

@@ -147,9 +147,9 @@ def unbind(c: Context, instance: Instance, request: Request) -> tuple[Device, in
 def stop_cancelled(c: Context, instance: Instance) -> None:
     """Tells the engine to stop the cancelled requests that may run by now.
 
-    One that waits in the worker's socket is left alone until it is next, and until the worker is there: the
-    engine ends a worker that does not let go, and neither whoever runs in it before nor its climb must die
-    for that.
+    A request that waits in the worker's socket is left alone until it is next and the worker is up. The
+    reason: the engine kills a worker that does not stop in time, and that must hit neither the request
+    that runs there before it nor the climb.
     """
     if not instance.bound or c.holding_of(instance).phase == "climbing":
         return

@@ -23,9 +23,9 @@ _SLOW_ATTEMPTS = 2
 
 
 def start(c: Context) -> None:
-    """The highest class first, first come in each, a few at once. The first waits for its environment and
-    for memory; only when packages are being installed for it may those behind it go ahead, for that can take
-    minutes."""
+    """Starts a few builds at once: the highest class first, and in each class first come, first served.
+    The first in line waits for its environment and for memory. The others go ahead of it only while
+    packages are installed for it, because that can take minutes."""
     store, installing = c.store, 0
     if len(store.building) >= c.settings.max_builds:
         return
@@ -106,7 +106,7 @@ def on_built(c: Context, event: Built) -> None:
 
 
 def fail(c: Context, version: Version, code: str, message: str) -> None:
-    """The version will not be. An older one stays active."""
+    """The version cannot be built. An older one stays active."""
     version.state, version.code, version.error = "failed", code, message
     c.store.building.pop(version.spec.version, None)
     c.store.build_queue.pop(version.spec.version, None)

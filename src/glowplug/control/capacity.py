@@ -1,8 +1,8 @@
 """How many requests one worker is given at once.
 
-A worker runs `target_concurrency` of them; the others wait in its socket, so that it never waits for the
-round trip to whoever sends. The price is a choice made early: who waits there can go to no other worker, and
-nobody overtakes it. So the time that they wait is what bounds their number.
+A worker runs `target_concurrency` of them. The others wait in its socket, so that it never waits for a
+round trip to the sender. The price: a request that waits there can go to no other worker, and no other
+request can overtake it. So what bounds their number is the time that they wait.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ MOST_SLOTS = 192
 MOST_IN_ONE = MOST_SLOTS + MOST_SLOTS // 4
 """What a connection to a worker has to take."""
 _HIDDEN_S = 0.005
-"""As much work in the socket hides any round trip, and makes nobody wait for long."""
+"""So many seconds of work in the socket hide any round trip and are a short wait."""
 _PRESSED_S = 0.05
-"""As much work may wait there when more requests come than that: about what a climb takes, so that more wait
-is better spent in the queue, where another worker may still help."""
+"""So many seconds of work may wait there when more requests come: about what a climb takes. Further
+requests wait in the queue, where another worker may still take them."""
 _LONG_S = 0.05
 """From here on a round trip is lost in the request's own time."""
 _LEAST_PATIENCE_S = 0.1
@@ -29,7 +29,7 @@ _KEPT_APART_BELOW = 8
 
 
 def least_slots(declaration: Declaration, facts: BundleFacts | None) -> int:
-    """What may run together, and for a batch as much again: it gathers while the one before it runs."""
+    """As many as may run together; for batches twice as many, since the next batch gathers while one runs."""
     batch = _largest_batch(declaration, facts)
     return min(MOST_SLOTS, max(declaration.target_concurrency, 2 * batch if batch > 1 else 1))
 
@@ -48,12 +48,12 @@ def slots(run_s: float | None, concurrency: int, least: int) -> int:
 
 
 def most_slots(run_s: float | None, concurrency: int, least: int) -> int:
-    """The same while requests queue: a deeper pipeline, as long as it is a short wait."""
+    """The same while requests queue: more may wait in the worker, as long as that wait is short."""
     return max(least, _depth(run_s, _PRESSED_S, concurrency))
 
 
 def patience_s(run_s: float | None) -> float:
-    """For how long nothing may move in a worker until nobody is sent there any more to wait behind it."""
+    """How long a worker may make no progress before no more requests are sent there."""
     return max(_LEAST_PATIENCE_S, _OVERDUE * (run_s or 0.0))
 
 
@@ -63,9 +63,9 @@ def still_s(left_s: float, expected_s: float) -> float:
 
 
 def overflow(lent: int, gateways: int = 1) -> int:
-    """What the controller may send to a worker beyond the slots that it has lent, so that its queue moves
-    while a gateway keeps the worker busy. Where there are several gateways that is at least one: who waits
-    may have come to another than those that it is lent to, and they may keep it."""
+    """How many requests the controller may send to a worker beyond the slots that it has lent, so that its
+    queue moves while a gateway keeps the worker busy. With several gateways it is at least one: a waiting
+    request may have come to a gateway that was lent nothing, while the others keep the worker."""
     return lent // 4 or int(gateways > 1)
 
 

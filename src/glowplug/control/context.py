@@ -43,11 +43,16 @@ class Policies(msgspec.Struct):
 
 
 class Context:
-    """A handler changes records and emits commands; what follows from it is marked, not done.
+    """A handler changes records and emits commands. What follows from that it only marks. When it is done,
+    settling.py does each marked thing once:
 
-    `dirty` functions are looked at again, `freed` nodes offered to those who wait for memory, `idled`
-    instances lent or let go, `unoffered` ones offered for eviction (offers.py), lines of `moved` devices
-    moved on and the fleet scheduled if `fleet_check`, each once, when the handler is done (settling.py).
+    - `dirty`: functions to look at again;
+    - `freed`: nodes whose memory is offered to functions that wait for some;
+    - `idled`: instances to lend or let go;
+    - `unoffered`: instances to offer for eviction (offers.py);
+    - `moved`: devices whose lines move on, and `fleet_check`: whether the fleet is scheduled;
+    - `invoked`: instances that began to serve, and `preload_check`: whether the pre-load policy is asked;
+    - `build_check`: whether the next builds may start.
     """
 
     __slots__ = (
@@ -86,8 +91,9 @@ class Context:
         self.preload_check = False
         self.invoked: dict[InstanceId, None] = {}
         self.needed_soon: dict[FunctionId, float] = {}
+        """How likely each function is called soon, as far as somebody asked (worth.py)."""
         self.needed_at_s = 0.0
-        """Chances that were worked out at that time, since arrivals were learned from last (worth.py)."""
+        """When `needed_soon` was computed. It is cleared at each arrival and when time moves on."""
         self.fleet_view: FleetView | None = None
         """Made by control.fleet.schedule when it is first needed."""
 

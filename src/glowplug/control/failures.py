@@ -10,7 +10,7 @@ from glowplug.control.records import Function, Instance, Version
 
 _MISSES_BEFORE_GIVING_UP = 2
 _ATTEMPTS_OF_NEXT = 12
-"""Nobody waits for a version that is to take over but whoever deployed it, to whom it was acknowledged."""
+"""A new version gets more attempts: only its deployer waits, and the deploy was already acknowledged."""
 _LONGEST_BACKOFF_S = 60.0
 _DEATHS_UNHEEDED = 1
 
@@ -57,7 +57,7 @@ def fail_requests(
 
 
 def _leave_device(c: Context, instance: Instance, code: str) -> None:
-    """What waits there for its model has had its chance."""
+    """The load failed: requests lined up at this device go back to the queue, marked as retried."""
     device = places.device_of(c, instance)
     if device is not None:
         places.failed(c, device, instance.function, code)
@@ -79,8 +79,8 @@ def _missed(c: Context, version: Version, code: str, message: str, *, permanent:
 
 
 def _died_unused(c: Context, instance: Instance, code: str, message: str) -> None:
-    """It came up, and went before anybody used it: when the next does so too, that is as a climb that failed.
-    One that stood for long shows that others can."""
+    """An instance came up and ended before anybody used it. If the next one does so too, both count as failed
+    climbs. An instance that lived for long resets the count: it shows that others can."""
     function = c.function_of(instance)
     if c.now_s - instance.used_s >= _LONGEST_BACKOFF_S:
         forgive(c, function, ahead=False)
@@ -93,8 +93,8 @@ def _died_unused(c: Context, instance: Instance, code: str, message: str) -> Non
 
 
 def forgive(c: Context, function: Function, *, ahead: bool) -> None:
-    """What failed does so no more, or is not what will climb next. Loads `ahead` may still fail when others
-    do not."""
+    """Resets failure counts after an answer, or when another version is deployed. Those of loads `ahead` only
+    if it says so: they may still fail when others do not."""
     if ahead:
         c.store.preloads.paused.pop(function.id, None)
     if function.misses or function.retry_at_s:
@@ -103,7 +103,7 @@ def forgive(c: Context, function: Function, *, ahead: bool) -> None:
 
 
 def pause(c: Context, function: Function) -> None:
-    """Nothing but a request makes this function climb for a while, the longer the more climbs failed."""
+    """For a while only a request makes this function climb. The more climbs failed, the longer it lasts."""
     pause_s = min(_LONGEST_BACKOFF_S, 0.5 * 2.0 ** min(function.misses, 10))
     function.retry_at_s = c.now_s + pause_s
     c.set_timer(f"retry:{function.id}", function.retry_at_s)

@@ -91,7 +91,7 @@ def _climb_shared(c: Context, function: Function, version: Version, goal: Step) 
 
 
 def standing(c: Context, function: Function) -> Step:
-    """Where the function's active version stands: its best instance or place, leaving ones included."""
+    """Where the function's active version stands: its best instance or place, including those that leave."""
     if function.active is None:
         return Step.REMOTE
     version, holdings_by_key = c.store.versions[function.active], c.store.holdings

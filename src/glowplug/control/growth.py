@@ -106,8 +106,9 @@ def _grow_at(
 
 
 def _open_another(c: Context, function: Function, version: Version, need_bytes: int) -> None:
-    """Others have to go where the environment stands. Where there is room it climbs as well, and nobody waits
-    for that: else what comes later would go on displacing each other beside nodes that are empty."""
+    """Where the environment stands, other functions would have to go. So it also climbs at a node with
+    room, and no request waits for that. Otherwise later climbs would keep evicting each other while other
+    nodes are empty."""
     node = placement.unopened(c, version, need_bytes)
     if node is not None:
         ensure_environment(c, node, function, version)

@@ -101,7 +101,7 @@ def climb(
 
 
 def on_progress(c: Context, event: ClimbProgress) -> None:
-    """For people who look, and for what else could be done meanwhile."""
+    """Kept for people who look, and to see what else can be done meanwhile."""
     holding = c.store.holdings.get(c.store.commands.get(event.command, ""))
     if holding is not None and holding.phase == "climbing":
         holding.phase_of_climb = event.phase
@@ -118,8 +118,8 @@ def hurry(c: Context, holding: Holding, rank: int) -> None:
 def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     """Sends the holding down. Its bytes count until StepLost; a climb under way is given up.
 
-    From now on it stands on nothing: what was only waiting for that goes at once, so that all end together
-    and not one after the other. The node sees to it that weights outlast whoever has them mapped.
+    From now on it stands on nothing. Holdings that only waited for its end go at once, so that all end
+    together and not one after the other. The node keeps weights until no process has them mapped.
     """
     if holding.command is not None:
         end_command(c, holding)
@@ -141,7 +141,7 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
 
 
 def evict(c: Context, holding: Holding) -> None:
-    """Of what nothing stands on; instances are let go in instances.py."""
+    """Evicts a holding on which nothing stands; instances are let go in instances.py."""
     descend(c, holding, Step.IMPORTED if holding.target.kind == "version" else Step.LOCAL, "evicted")
 
 

@@ -32,11 +32,11 @@ def launch(
     parts: tuple[str, ...] = (),
     displaces: InstanceId | None = None,
 ) -> None:
-    """Starts the climb of a new instance that `holding` was entered for, with `request` bound to it, and
-    those of its parts.
+    """Starts the climb of a new instance, for which `holding` was entered, and the climbs of its parts.
+    `request` is bound to it.
 
-    `cached` says that its node's memory has the weights. To the costs a load to a device from there is as one
-    from STAGED.
+    `cached` says that its node's memory has the weights. For the cost table, a load from there to a device
+    counts as one from STAGED.
     """
     instance = Instance(
         id=InstanceId(int(holding.target.key)),
@@ -99,7 +99,7 @@ def on_request_done(c: Context, event: RequestDone) -> None:
 
 
 def _answered_late(c: Context, request: Request, event: RequestDone) -> None:
-    """By a worker that was given up, after the request was put back into its queue."""
+    """A worker that was given up answered after all, when its request was back in the queue."""
     function = c.store.functions[request.function]
     device_lines.withdraw(c, request)
     del c.store.requests[request.id]
@@ -109,7 +109,7 @@ def _answered_late(c: Context, request: Request, event: RequestDone) -> None:
 
 
 def released(c: Context, instance: Instance) -> None:
-    """The instance has less to do than before: it goes when it drains, else it is looked at again."""
+    """The instance has less to do than before. If it drains it may go now; else it is looked at again."""
     if instance.draining:
         _go_when_empty(c, instance)
     else:
@@ -158,7 +158,7 @@ def _end_guests(c: Context, host: Instance, why: str) -> None:
 
 
 def kill(c: Context, instance: Instance, why: str) -> None:
-    """Descends the instance whatever runs in it; its requests end with it."""
+    """Descends the instance no matter what runs in it; its requests end with it."""
     _end_guests(c, instance, why)
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
@@ -184,7 +184,7 @@ def _go_when_empty(c: Context, instance: Instance) -> None:
 def end(c: Context, instance: Instance, code: str, message: str, *, permanent: bool) -> None:
     """The instance's process is gone, and its memory free. While it climbed, `code` says why.
 
-    What others still do inside its sandbox counts for itself from now on, until it has gone as well.
+    Guests that still run inside its sandbox count for themselves from now on, until they have gone, too.
     """
     failures.fail_requests(c, instance, code, message, permanent=permanent)
     lending.drop(c, instance)

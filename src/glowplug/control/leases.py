@@ -39,7 +39,7 @@ def _load(held: _Held) -> int:
 
 
 def _is_stuck(held: _Held, now_s: float) -> bool:
-    """Whoever is sent there now waits behind requests that take far longer than usual."""
+    """A request that is sent there now would wait behind requests that take far longer than usual."""
     return held.in_flight >= held.at_once and now_s - held.moved_s > held.patience_s
 
 
@@ -85,9 +85,9 @@ class LeaseTable:
         return held.in_flight == 0
 
     def take(self, function: FunctionId, now_s: float) -> InstanceId | None:
-        """The least busy instance with a free slot, which is taken, or None: then the controller is to be
-        asked. One that is stuck has no free slot: where the request waits instead, it can still go to another
-        instance, or be overtaken, or leave."""
+        """Takes a slot of the least busy instance that has one. None if there is none: then ask the
+        controller. A stuck instance counts as full: a request that waits with the controller instead can
+        still go to another instance, be overtaken, or leave."""
         if self._expiries and self._expiries[0][0] <= now_s:
             self._expire(now_s)
         free = self._free.get(function)
@@ -111,7 +111,7 @@ class LeaseTable:
         return held.instance
 
     def likely(self, function: FunctionId) -> InstanceId | None:
-        """Where `take` would most likely send a request now. Nothing is taken, nothing promised."""
+        """Where `take` would most likely send a request now. It takes no slot and promises nothing."""
         free = self._free.get(function)
         return min(free.values(), key=_load).instance if free else None
 
@@ -208,7 +208,7 @@ class LeaseTable:
         return len(self._held)
 
     def _index(self, held: _Held) -> None:
-        """Puts the lease where `take` looks, or out of its sight."""
+        """Makes the lease visible to `take`, or hides it."""
         if not held.revoked and held.in_flight < held.slots:
             self._free.setdefault(held.function, {})[held.instance] = held
             return

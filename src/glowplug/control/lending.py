@@ -14,7 +14,7 @@ from glowplug.core.events import LeaseReport
 from glowplug.core.ids import GatewayId
 
 _ONE_MORE_S = 0.5
-"""As long after it was lent something the slots that a gateway has are not known to be too few."""
+"""For so long after a gateway was lent something, nobody knows yet whether its slots are too few."""
 
 
 def lend(c: Context, instance: Instance) -> bool:
@@ -37,18 +37,20 @@ def _lend(c: Context, instance: Instance, gateway: GatewayId, wanted: int) -> bo
 
 
 def lend_idle(c: Context, version: Version, gateway: GatewayId) -> None:
-    """Who sends more than one worker runs at once should know of those that have nothing to do."""
+    """A gateway that sends more than one worker runs at once gets the idle instances lent, too."""
     for number in version.idle:
         c.store.instances[number].gateway = gateway
         c.idled[number] = None
 
 
 def share(c: Context, version: Version, gateway: GatewayId) -> None:
-    """A gateway asks about a request although instances are lent: it gets its part of some that it has not.
+    """A gateway asks about a request although instances are lent. It gets a part of some that it does not
+    have.
 
-    Of as many as are its due when all the gateways that have any divide them evenly; who has its due and asks
-    found all of that full, and gets one more now and then. Nobody loses an instance, only slots: what a
-    gateway does not use ends by itself. Long requests are the controller's own (capacity.is_shared).
+    Its due is an even share of the instances among all gateways that have any. A gateway that has its due
+    and still asks found all of that full, so it gets one more now and then. Nobody loses an instance, only
+    slots: leases that a gateway does not use end by themselves. Long requests are the controller's own
+    (capacity.is_shared).
     """
     if version.idle or not capacity.is_shared(version.most_slots):
         return
@@ -74,7 +76,7 @@ def _is_called_back(instance: Instance) -> bool:
 
 
 def _divide(c: Context, instance: Instance, version: Version, gateway: GatewayId) -> None:
-    """Lends a part of the instance to one more gateway; whoever has more than such a part keeps that."""
+    """Lends a part of the instance to one more gateway. A gateway that has more than that part keeps it."""
     count = len(instance.leases) + 1
     for lease in instance.leases.values():
         whole = version.slots if lease.slots <= version.slots else version.most_slots
@@ -90,8 +92,8 @@ def _part(slots: int, count: int) -> int:
 
 
 def _room(c: Context, instance: Instance, gateway: GatewayId, wanted: int) -> int:
-    """Of `wanted` slots those that can be lent to a gateway, beside what others have and what was bound, the
-    overflow counted in."""
+    """How many of `wanted` slots can be lent to a gateway. Slots of other gateways, bound requests and the
+    overflow are taken off."""
     lease = instance.leases.get(gateway)
     lent = instance.lent + wanted - (0 if lease is None else lease.slots)
     beside = capacity.overflow(lent, len(c.store.gateways))
@@ -191,7 +193,7 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> int:
 def _renew(c: Context, instance: Instance, lease: LeaseState) -> None:
     """Past half its life, or as soon as the slots are far from what the measured cost asks for.
 
-    A lease that was widened stays so while that many are in flight.
+    A lease that was widened stays wide while so many requests are in flight.
     """
     version, count = c.version_of(instance), len(instance.leases)
     wanted, most = _part(version.slots, count), _part(version.most_slots, count)

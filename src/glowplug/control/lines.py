@@ -1,6 +1,6 @@
 """The line of functions that wait for memory at a node: higher classes first, first come in each.
 
-Who was overtaken often enough (core.priority.PASSED_OVER) is overtaken no more.
+A function that was overtaken often enough (core.priority.PASSED_OVER) is not overtaken again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from glowplug.core.priority import PASSED_OVER
 
 
 def join(c: Context, node: Node, function: Function) -> None:
-    """Puts a function with requests into the line, or forward when a higher class of its waits now."""
+    """Puts a function with requests into the line, or moves it forward when a request of a higher class
+    waits now."""
     rank = rank_of(c, function)
     if function.starved_at == node.id and function.line_rank >= rank:
         return
@@ -33,14 +34,14 @@ def join(c: Context, node: Node, function: Function) -> None:
 
 
 def rank_of(c: Context, function: Function) -> int:
-    """The class of who waits for it: the highest in its queue; its own when all stand in lines of devices."""
+    """The highest class in its queue; the function's own if all its requests stand in lines of devices."""
     if function.queue.length or function.active is None:
         return function.queue.rank
     return c.store.versions[function.active].spec.rank if function.lined else 0
 
 
 def leave(c: Context, function: Function) -> None:
-    """The function no longer waits for memory; whoever stood behind it may try."""
+    """The function no longer waits for memory. Those behind it may try."""
     if function.starved_at is not None:
         node = c.store.nodes.get(function.starved_at)
         if node is not None:

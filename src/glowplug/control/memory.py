@@ -12,7 +12,7 @@ from glowplug.control.sizes import freed_bytes
 from glowplug.core.ids import InstanceId
 
 _PATIENCE_S = 5.0
-"""Between two evictions by one function for what no request waits for."""
+"""Between two evictions by one function without a waiting request."""
 
 
 def acquire(
@@ -28,11 +28,11 @@ def acquire(
 ) -> bool:
     """Whether `need_bytes` can be reserved at `node` now. If not, victims descend and the function waits.
 
-    Requests wait (`urgent`) in one line per node (lines.py). Its first keeps its place until its queue is
-    served, all that it climbs on the way included: two that do not fit together would else evict each other
-    for ever. The rest waits behind them, takes nothing that is pinned, and evicts only once in a while.
-    Holdings in `keep` are never victims; those in `spare` only when there is no other way. Under a `limit`
-    it is all or nothing.
+    Functions with waiting requests (`urgent`) stand in one line per node (lines.py). The first keeps its
+    place until its queue is served, through all climbs that this takes. Otherwise two that do not fit
+    together would evict each other for ever. Functions without requests come after them, evict nothing
+    that is pinned, and evict only once in a while. Holdings in `keep` are never victims; those in `spare`
+    only if nothing else is enough. With a `limit` it is all or nothing.
     """
     if not node.starved or next(iter(node.starved)) == function.id:
         free_bytes = c.store.ledger.free_bytes(node.id)
@@ -55,8 +55,8 @@ def acquire(
 def _evict_at_once(
     c: Context, node: Node, need_bytes: int, short_bytes: int, keep: Collection[str], spare: Collection[str]
 ) -> None:
-    """What is on offer, then climbs that nobody waits for, and what these stood on; for `short_bytes` of
-    `need_bytes` there is no room."""
+    """Evicts what is on offer, then climbs that nobody waits for and what these stood on. `short_bytes` of
+    `need_bytes` are missing."""
 
     def left_bytes() -> int:
         return need_bytes - c.store.ledger.free_bytes(node.id) - victims.coming_bytes(c, node)
@@ -88,7 +88,8 @@ def _give_up_ahead(c: Context, node: Node, need_bytes: int, keep: Collection[str
 def _evict_patiently(
     c: Context, node: Node, function: Function, need_bytes: int, keep: Collection[str], limit: float
 ) -> None:
-    """What no request waits for must not keep evicting what others, as patient, bring back."""
+    """Without a waiting request a function evicts only once in a while: otherwise two such functions would
+    keep evicting each other."""
     if c.now_s < function.evicts_at_s:
         if f"retry:{function.id}" not in c.store.timers:
             c.set_timer(f"retry:{function.id}", function.evicts_at_s)

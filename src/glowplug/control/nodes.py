@@ -55,7 +55,8 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
             continue
         holdings.remove(c, holding)
         version = store.versions.get(holding.version) if holding.version is not None else None
-        if holding.target.kind == "build" and version is not None and version.state == "building":
+        was_at_work = holding.target.kind == "build" and holding.phase == "climbing"
+        if was_at_work and version is not None and version.state == "building":
             version.state = "pending"
             store.building.pop(version.spec.version, None)
             store.build_queue = {version.spec.version: None, **store.build_queue}

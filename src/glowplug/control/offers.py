@@ -1,7 +1,8 @@
 """What may be evicted, with its worth: shared holdings on which nothing stands, and idle workers.
 
-Much that has just become idle on a device is at work again before the event is settled. So its worth there
-and in its node's memory is worked out when somebody asks what may go, and else in the end (`settle`).
+Many models that become idle on a device are at work again before the event is settled. So their worth
+there and in the node's memory is computed only when somebody asks what may go, or else at the end
+(`settle`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From where a version would climb at a node as it is now, and how long a load from there takes."""
+"""At which step a version's climb would start at a node now, and how long a load from there takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from glowplug.core.ladder import Step
 
 
 def best_origin(c: Context, version: Version, node: NodeId) -> Step | None:
-    """From where an instance would climb at `node` now; None when not even its environment stands."""
+    """The step from which an instance would climb at `node` now; None if not even its environment is up."""
     if node in version.staged_on:
         return Step.STAGED
     environment = c.store.holdings.get(key_of("environment", node, version.environment))

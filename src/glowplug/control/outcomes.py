@@ -31,8 +31,8 @@ def on_step_reached(c: Context, event: StepReached) -> None:
 
 
 def _take_down_unknown(c: Context, target: Target) -> None:
-    """An instance whose Climb crossed the loss of its device came there after all, when the device was back:
-    nobody waits for it, and no number is given twice."""
+    """Its Climb crossed the loss of its device, and the instance came up when the device was back. Nobody
+    waits for it, and numbers are never used twice, so it can be taken down."""
     if target.kind == "instance" and InstanceId(int(target.key)) not in c.store.instances:
         c.emit(Descend(id=c.command_id(), target=target, step=Step.STAGED, why="nobody waits for it"))
 
@@ -137,14 +137,14 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
 
 
 def _missed(function: Function) -> None:
-    """Its zygote did not come up, or did not stand: what an operator asked for is tried once more."""
+    """Its zygote did not come up, or went down. If an operator asked for it, it is tried once more."""
     function.misses += 1
     if function.goal is not None and function.misses >= _CLIMB_ATTEMPTS:
         function.goal = None
 
 
 def _part_lost(c: Context, part: Holding, code: str, message: str, *, permanent: bool, gone: bool) -> None:
-    """Its whole gang goes: what it was to compute is nowhere else."""
+    """Its whole gang goes, because no other process can compute that part."""
     climbed = part.phase == "climbing"
     if gone:
         holdings.remove(c, part)
@@ -161,7 +161,8 @@ def _part_lost(c: Context, part: Holding, code: str, message: str, *, permanent:
 def _environment_failed(
     c: Context, environment: str, waiters: list[FunctionId], code: str, message: str, *, permanent: bool
 ) -> None:
-    """Tried once more for those who wait for it; then they are told, and asked for again after a pause."""
+    """It is tried once more for those who wait. After that they get an error, and the next try comes after
+    a pause."""
     misses = c.store.environment_misses.get(environment, 0) + 1
     if not permanent and misses < _CLIMB_ATTEMPTS:
         c.store.environment_misses[environment] = misses

@@ -16,10 +16,11 @@ from glowplug.core.ids import NodeId
 _SAMPLED = 4
 _HOMES = 4
 _WEIGHED = 4
-"""Nodes of which is looked what would have to go there."""
+"""For at most this many equally good nodes we compute what would be evicted."""
 _COMING, _UP, _CACHED, _STAGED = 1, 2, 3, 4
 _AT_ONCE_S = 0.01
-"""An environment that is made so soon, as where processes share nothing, is no reason to prefer a node."""
+"""An environment expected to take less than this is no reason to prefer a node, as where processes share
+nothing."""
 
 
 def choose(c: Context, version: Version) -> Node | None:
@@ -60,8 +61,8 @@ def choose(c: Context, version: Version) -> Node | None:
 
 
 def _height(c: Context, version: Version, node: NodeId, *, at_once: bool) -> int:
-    """What stands there for a worker: an environment that still climbs is one to wait for, and weights in
-    memory need not be read."""
+    """How much of the ladder exists there for a worker. A climbing environment counts as worth waiting
+    for, and weights in memory need not be read."""
     if not at_once:
         if node in version.staged_on:
             return _STAGED
@@ -75,8 +76,8 @@ def _height(c: Context, version: Version, node: NodeId, *, at_once: bool) -> int
 
 
 def with_weights(c: Context, version: Version) -> Iterator[NodeId]:
-    """The nodes whose memory has the version's weights, or some of them, be it that nothing else of it is
-    left there."""
+    """The nodes whose memory has the version's weights or some of them, even if nothing else of it is
+    there."""
     for key in version.keys:
         if key.startswith("weights/"):
             yield c.store.holdings[key].target.node

@@ -1,7 +1,7 @@
-"""Looking at one function again: what does it want, and what is the next move towards it?
+"""Looks at one function again: what does it want, and what is the next move towards that?
 
-Nothing is planned ahead. Whenever something changed for a function its wants are compared with what stands,
-so an outcome that comes late, twice or not at all needs no case of its own.
+Nothing is planned ahead. Whenever something changed for a function, its wants are compared with what
+exists. So an outcome that comes late, twice or never needs no code of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from glowplug.core.ladder import Step
 
 
 def pump(c: Context, number: FunctionId) -> None:
-    """One look. Handing a function that is not there is not an error."""
+    """Looks once. No error if the function does not exist."""
     function = c.store.functions.get(number)
     if function is None:
         return
@@ -66,8 +66,8 @@ def pump(c: Context, number: FunctionId) -> None:
 
 
 def _serve(c: Context, function: Function, version: Version) -> None:
-    """Sends queued requests where they finish first, in their order. What would have to climb for that and
-    cannot yet leaves them to those that serve already."""
+    """Sends queued requests, in their order, where they finish first. If that needs a climb which cannot
+    begin yet, the instances that serve already take them."""
     view = FunctionView(c, function, version)
     dispatch = c.policies.dispatch
     queue = function.queue
@@ -117,7 +117,7 @@ def _claim_lent(c: Context, function: Function, version: Version) -> None:
 
 
 def _grow_under_leases(c: Context, function: Function, version: Version) -> None:
-    """No request waits here, but in the sockets of lent workers more may wait than a climb takes."""
+    """No request waits here, but in the sockets of lent workers they may wait longer than a climb takes."""
     view = FunctionView(c, function, version)
     if not (view.pressed and view.can_grow) or c.now_s < function.retry_at_s:
         return
@@ -148,8 +148,8 @@ def _stage(c: Context, function: Function, version: Version) -> None:
 
 
 def on_prewarm_timer(c: Context, number: FunctionId) -> None:
-    """The function's pre-warm policy wants an instance to be there from now on, for as long as it would keep
-    one that was parked now."""
+    """The function's pre-warm policy wants an instance from now on, for as long as it would keep one that
+    was just parked."""
     function = c.store.functions.get(number)
     if function is None or function.active is None:
         return
@@ -162,7 +162,8 @@ def on_prewarm_timer(c: Context, number: FunctionId) -> None:
 
 
 def _prewarm(c: Context, function: Function, version: Version) -> None:
-    """A request that came since climbs by itself, and its arrival says when one is wanted next."""
+    """Starts the instance that is wanted, unless a request came meanwhile: that starts a climb itself, and
+    the next time follows from its arrival."""
     held = function.hold is not None
     if held or version.live or function.queue.length or c.now_s >= function.warm_until_s:
         function.warm_until_s = 0.0

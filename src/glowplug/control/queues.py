@@ -45,7 +45,7 @@ class Queue(msgspec.Struct):
         self.length += 1
 
     def add_first(self, request: RequestId, rank: int) -> None:
-        """For who had left the line and is back: its place was the first."""
+        """For a request that had left the line and comes back: it was the first."""
         lane = self._lane(rank)
         others = list(lane)
         lane.clear()
@@ -71,12 +71,12 @@ class Queue(msgspec.Struct):
             self.passed.pop(rank, None)
 
     def head(self) -> RequestId:
-        """Whose turn it is. Raises StopIteration when nobody waits."""
+        """The request whose turn it is. Raises StopIteration when none waits."""
         lanes = self.lanes
         return next(iter(lanes[next(iter(lanes)) if len(lanes) == 1 else self.turn()]))
 
     def take(self) -> RequestId:
-        """Takes the head out of the line, and counts who was passed over for it."""
+        """Takes the head out of the line, and counts which classes were passed over for it."""
         lanes = self.lanes
         rank = next(iter(lanes)) if len(lanes) == 1 else self.turn()
         request = next(iter(lanes[rank]))
@@ -85,7 +85,7 @@ class Queue(msgspec.Struct):
         return request
 
     def pass_over(self, request: RequestId, rank: int) -> None:
-        """Counts, for a request that has its turn now, whom it goes before."""
+        """Counts which classes are passed over by a request that has its turn now."""
         lanes = self.lanes
         if len(lanes) > 1:
             for lower in lanes:
@@ -105,13 +105,14 @@ class Queue(msgspec.Struct):
         return rank
 
     def lift(self, request: RequestId, rank: int, to: int) -> None:
-        """From now on it is of a higher class, and the first there."""
+        """Moves a request to a higher class, as the first there."""
         self.passed.pop(rank, None)
         self.remove(request, rank)
         self.add_first(request, to)
 
     def newest_below(self, rank: int) -> RequestId | None:
-        """The newest of the lowest class, if that is below `rank`: who goes first when there is no room."""
+        """The newest request of the lowest class, if that class is below `rank`: it is dropped first when
+        there is no room."""
         if not self.lanes:
             return None
         lowest = next(reversed(self.lanes))

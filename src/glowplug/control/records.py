@@ -141,7 +141,8 @@ class Version(msgspec.Struct):
 
     spec: FunctionSpec
     environment: str = ""
-    """`spec.environment_key`, and below its rank and device: they are asked for with every request."""
+    """Copies of `spec.environment_key`, its rank and whether it is on a device, because every request reads
+    them."""
     rank: int = 0
     on_device: bool = False
     facts: BundleFacts | None = None
@@ -167,9 +168,9 @@ class Version(msgspec.Struct):
     """By kind of target the bytes that the last one held when it came up; of a gang's parts the most."""
     staged_on: dict[NodeId, None] = {}
     cached_on: dict[NodeId, None] = {}
-    """Of a version on devices: nodes that have all its weights in their memory."""
+    """Versions on devices only: nodes that have all its weights in their memory."""
     unfit_on: dict[NodeId, None] = {}
-    """And nodes whose memory is too small for a worker of it."""
+    """Versions on devices only: nodes whose memory is too small for one worker."""
 
     def __post_init__(self) -> None:
         self.environment, self.rank = self.spec.environment_key, self.spec.rank

@@ -22,7 +22,7 @@ _STALE_ALLOWED = 64
 
 
 def on_arrived(c: Context, event: RequestArrived) -> None:
-    """Queues the request, or refuses it; what it is sent to is found when the event is settled."""
+    """Queues the request or refuses it. Where it is sent is decided when the event is settled."""
     store = c.store
     if event.request in store.requests:
         return
@@ -102,7 +102,8 @@ def _admit(c: Context, function: Function, version: Version, request: Request) -
 
 
 def _make_room(c: Context, queue: Queue, request: Request, code: str, words: str, wait_s: float) -> bool:
-    """Where there is no room the newest of the lowest class has to go, be it the request that has come."""
+    """If there is no room, the newest request of the lowest class goes. That may be the one that just
+    came."""
     victim = queue.newest_below(request.rank)
     if victim is None:
         answers.reject(c, request, code, words, wait_s)
@@ -193,7 +194,7 @@ def _stop_leased(c: Context, event: RequestCancelled) -> None:
 
 
 def _stop(c: Context, request: Request) -> None:
-    """Its answer is settled; the instance is free once the engine says that it ended."""
+    """It is answered already. Its instance is free once the engine says that the request ended there."""
     request.state = "cancelling"
     assert request.instance is not None
     bindings.stop_cancelled(c, c.store.instances[request.instance])

@@ -1,4 +1,5 @@
-"""An instance with a slot free and nobody who waits: it is lent, kept for a while, or let go."""
+"""What becomes of an instance with a free slot when no request waits: it is lent, kept for a while, or let
+go."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ _LOOK_AGAIN_S = 1.0
 
 
 def rest(c: Context, instance: Instance) -> None:
-    """An instance could take a request and none waits: it is lent, kept, or, when it is idle, let go."""
+    """Lends, keeps, or (if it is idle) lets go an instance that could take a request while none waits."""
     function, version = c.store.functions[instance.function], c.store.versions[instance.version]
     if instance.bound:
         if instance.device is not None:
@@ -53,7 +54,7 @@ def rest(c: Context, instance: Instance) -> None:
 
 
 def _rest_busy(c: Context, instance: Instance, function: Function, version: Version) -> None:
-    """Lent while something runs in it: else a worker that is never idle would never be lent."""
+    """Lends it while something runs in it: otherwise a worker that is never idle would never be lent."""
     held = function.hold is not None and function.hold < Step.PARKED
     if held or version.live > max(most_workers(c, function, version), replicas_wanted(c, function)):
         return

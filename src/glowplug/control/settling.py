@@ -66,7 +66,7 @@ def _feed(c: Context, node: Node) -> None:
 
 
 def _take(marks: dict[Mark, None]) -> Mark:
-    """The mark that was made first; it is no longer one."""
+    """Removes and returns the oldest mark."""
     first = next(iter(marks))
     del marks[first]
     return first

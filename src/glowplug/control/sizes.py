@@ -1,4 +1,4 @@
-"""How many bytes something is given before it was measured, and what of it could never fit."""
+"""How many bytes something is given before it was measured, and what could never fit."""
 
 from __future__ import annotations
 

@@ -111,8 +111,9 @@ def _stop_build(c: Context, version: Version) -> None:
     del c.store.building[version.spec.version]
     c.build_check = True
     for key in list(version.keys):
-        if key.startswith("build/"):
-            holdings.descend(c, c.store.holdings[key], Step.LOCAL, "nobody waits for it")
+        holding = c.store.holdings[key]
+        if holding.target.kind == "build" and holding.phase != "descending":
+            holdings.descend(c, holding, Step.LOCAL, "nobody waits for it")
 
 
 def on_undeployed(c: Context, number: FunctionId) -> None:

@@ -35,7 +35,7 @@ _SAFETENSORS_TYPES = {
 
 
 def encode_arguments(arguments: Any) -> tuple[str, bytes]:
-    """(content type, body). A lone array becomes `.npy`, whose argument's name, when it is known, travels
+    """(content type, body). A lone array becomes `.npy`; the name of its argument, if it is known, travels
     as a parameter of the content type, percent-encoded. Raises InvalidArguments for what has no JSON form."""
     if arguments is None:
         return JSON, b"{}"

@@ -43,12 +43,12 @@ class Climb(_Command, frozen=True):
 
     An instance climbs from `origin`: STAGED (forked from its function's zygote) or IMPORTED (forked from
     the environment's zygote, rebuilding by itself). `prime` runs the model once before it is parked;
-    it is False when a request already waits, whose own pass does the same work. `priority` is the class
-    (core.priority) of who waits for the climb, 0 when nobody does. With a `device` the weights go there,
-    where the instance takes `device_bytes` in all; `cached` says that the node's memory has the weights, so
-    that they need not be read. It takes the place of the model in the idle instance `displaces`, which loads
-    again at its next request. Fails with `device_full` when that device has less, and with `device_failed`
-    when it does not take them.
+    it is False if a request already waits, because that request's pass does the same work. `priority` is
+    the class (core.priority) of the request that waits for the climb, 0 if none does. With a `device` the
+    weights go there, and the instance takes `device_bytes` there in all. `cached` says that the node's
+    memory has the weights, so that they need not be read. If `displaces` names an idle instance, its model
+    makes room and is loaded again at its next request. Fails with `device_full` if the device has less
+    memory, and with `device_failed` if the copy fails.
     """
 
     id: CommandId
@@ -116,8 +116,9 @@ class Lease(_Command, frozen=True):
     """Lend `slots` of an instance to a gateway until `expires_s`; granting again renews, and may change them.
     Other gateways may have others of its slots.
 
-    So many requests may be in the worker at once; it runs them in their order, `at_once` at a time. Nobody
-    is to be sent behind as many that have not moved for `patience_s`: they take far longer than usual.
+    So many requests may be in the worker at once; it runs them in their order, `at_once` at a time. If
+    `at_once` requests have not moved for `patience_s`, send no more behind them: they take far longer than
+    usual.
     """
 
     id: CommandId

@@ -22,6 +22,8 @@ GlowplugError
 
 from __future__ import annotations
 
+import contextlib
+import os
 import traceback
 from typing import ClassVar
 
@@ -51,10 +53,25 @@ def sayable(message: str) -> str:
 
 def in_words(error: BaseException) -> str:
     """What a user's exception says, as a traceback ends: its class and all lines of its message and notes.
-    Of a SyntaxError the place is left out."""
-    if isinstance(error, SyntaxError):
-        return "\n".join([f"{type(error).__name__}: {error.msg}", *getattr(error, "__notes__", ())])
-    return "".join(traceback.format_exception_only(error)).strip()
+    Of a SyntaxError the place is left out, and of one that cannot be printed all but the class."""
+    try:
+        if isinstance(error, SyntaxError):
+            return "\n".join([f"{type(error).__name__}: {error.msg}", *getattr(error, "__notes__", ())])
+        return "".join(traceback.format_exception_only(error)).strip()
+    except Exception:  # its attributes are the user's code
+        return type(error).__name__
+
+
+def print_safely(error: BaseException) -> None:
+    """Prints the traceback on stderr, as far as that can be done: neither what the exception's own code
+    raises nor a sys.stderr that was closed stops whoever tells of it."""
+    try:
+        traceback.print_exception(error)
+    except Exception:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        said = f"Traceback (most recent call last):\n{frames}{in_words(error)}\n"
+        with contextlib.suppress(OSError):
+            os.write(2, said.encode("utf-8", "backslashreplace"))
 
 
 class UserError(GlowplugError):

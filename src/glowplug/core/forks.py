@@ -1,4 +1,5 @@
-"""How a forked process ends: with whom it was made for, and never back in what it was forked from."""
+"""How a forked process ends: together with its parent, and never by returning into the code that it was
+forked from."""
 
 from __future__ import annotations
 
@@ -41,10 +42,10 @@ def run_and_exit(run: Callable[[], int]) -> NoReturn:
         status = run()
     except KeyboardInterrupt:
         pass
-    except BaseException:
-        import traceback
+    except BaseException as error:
+        from glowplug.core.errors import print_safely
 
-        traceback.print_exc()
+        print_safely(error)
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()

@@ -16,7 +16,7 @@ Kind = Literal["model", "function"]
 DeviceKind = Literal["cpu", "gpu"]
 """Where a model computes: on the node's own cores, or on one of its devices, of whatever kind."""
 Preload = Literal["auto", "never", "always"]
-"""Whether a function is loaded before it is called: when a call is likely, never, or while there is room."""
+"""When a function is loaded before it is called: if a call is likely, never, or whenever there is room."""
 MOST_COPIES = 10_000
 """`max_workers` of a function on devices that names none: as many copies as pay off."""
 MOST_AT_ONCE = 128

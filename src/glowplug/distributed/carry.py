@@ -1,5 +1,5 @@
 """What one stage of a model hands the next, as bytes: tensors, and the plain values they come with. Lossless,
-strides included: kernels choose by them, and so do the last bits of a sum.
+including strides: kernels are chosen by stride, so other strides could change the last bits of a sum.
 
 Layout: length of the head 4, little endian; the head in msgpack: the tree, and each tensor's dtype, order of
 dimensions and bytes; then the tensors one after another (`tensor_codec`), each at a multiple of 64.

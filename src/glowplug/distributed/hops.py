@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import signal
 import threading
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from glowplug.core.errors import FunctionFailed
+from glowplug.core.errors import FunctionFailed, in_words, print_safely
 from glowplug.core.specs import MOST_IN_GANG
 from glowplug.distributed import carry
 from glowplug.distributed.channels.base import Channel, MessageKey
@@ -157,7 +156,7 @@ def _computed(stage: Callable[[Call], Call], call: Call, worker: int, *, is_last
     try:
         found = stage(call)
     except Exception as error:
-        traceback.print_exc()
-        line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        print_safely(error)
+        line = in_words(error).splitlines()[-1]
         return (_FAILED, f"worker {worker} of the gang: {line}")
     return (_RESULT, found.hidden) if is_last else (_CALL, *found)

@@ -26,8 +26,8 @@ from glowplug.policy.plans.model import MachineModel
 HEAD = 24
 """By then the challenge's samples have died or saturated."""
 _PERIOD = 4
-"""So many of the last layers of a head stand for those that follow; not the very last, whose rows nobody
-reads."""
+"""Layers after the head are taken to repeat this many of its last layers. The very last is left out: nobody
+reads its rows."""
 
 
 class Head(Network):

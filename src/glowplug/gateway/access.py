@@ -1,4 +1,4 @@
-"""Who may ask: a token where one is set; where none is, programs of this machine but no web page."""
+"""Who may ask: with a token set, whoever has it; without one, programs of this machine, but no web page."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import msgspec
 from glowplug.core.errors import GlowplugError, RequestCancelled
 from glowplug.gateway.answers import Message, Receive, Scope, Send
 from glowplug.gateway.flight import Known
-from glowplug.gateway.target import PREFIX, parse_target
+from glowplug.gateway.target import ASYNC_PREFIX, PREFIX, parse_target
 
 _SHOWN_CHARS = 500
 _TARGETS_KEPT = 10_000
@@ -125,10 +125,11 @@ class Lines:
     def _target(self, path: bytes) -> tuple[str, str, str]:
         """The path as it is shown, the function and the endpoint."""
         shown = path.partition(b"?")[0].decode("latin-1")
-        if not shown.startswith(PREFIX):
+        asked = PREFIX + shown[len(ASYNC_PREFIX) :] if shown.startswith(ASYNC_PREFIX) else shown
+        if not asked.startswith(PREFIX):
             return shown[:_SHOWN_CHARS], "", ""
         try:
-            function, _, endpoint = parse_target(unquote(shown), self._known)
+            function, _, endpoint = parse_target(unquote(asked), self._known)
         except GlowplugError:
             return shown[:_SHOWN_CHARS], "", ""
         if len(self._targets) >= _TARGETS_KEPT:

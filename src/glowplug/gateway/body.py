@@ -26,7 +26,7 @@ class BodyBudget:
         self._check(length, length)
 
     def hold(self, length: int, more: int) -> None:
-        """A body has grown by `more` bytes to `length`. Raises as `check`; nothing is held then."""
+        """A body has grown by `more` bytes to `length`. Raises as `check`, and then counts nothing."""
         self._check(length, more)
         self.held_bytes += more
 
@@ -82,7 +82,7 @@ class ReceivedBody:
         return chunks if len(chunks) > 1 else chunks[0] if chunks else b""
 
     def let_go(self) -> None:
-        """Nothing of it is needed here any more."""
+        """Releases the body: nothing of it is needed here any more."""
         if self.place is not None:
             self.place.release()
             self.place = None

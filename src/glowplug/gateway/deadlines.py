@@ -45,7 +45,7 @@ class Deadlines:
             self._timer = asyncio.get_running_loop().call_later(SLOT_S, self._look)
 
     def drop(self, what: Waits) -> None:
-        """It waits no longer; nothing happens when it does not."""
+        """Removes its deadline. No error if it has none."""
         number, what.slot = what.slot, 0
         slot = self._slots.get(number)
         if slot is not None:

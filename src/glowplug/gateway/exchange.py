@@ -58,8 +58,8 @@ class Exchange(Answering):
         return True
 
     def claim(self) -> int | None:
-        """The length of a body of which something is still to come, once there is shared memory for it, with
-        what came already; None when it is to be fed."""
+        """The length of a body that is not complete yet, with what came already, once there is shared
+        memory for it. None if the body is to be fed in chunks."""
         target = self.target
         length = None if target is None else target.wishes.content_bytes
         if length is None or length - self.length < _WORTH_BYTES or not self._reserve(length):

@@ -114,7 +114,7 @@ def error_reply(error: GlowplugError) -> Reply:
 
 
 def late(flight: Flight, message: str, info: FunctionInfo | None) -> DeadlinePassed:
-    """Says how much time a request had that had too little, and who can give it more."""
+    """The message of a request that ran out of time: how much it had, and who can give it more."""
     time_s = round(flight.deadline_s - flight.arrived_s, 3)
     is_own = info is not None and time_s >= round(info.timeout_s, 3)
     more = ", which the function's own timeout= sets: raise that" if is_own else ""

@@ -1,5 +1,5 @@
-"""What a gateway beside the server's own does with all that is not a request for a function it knows: it
-goes on to the server, as it came, over a connection of its own, and so does the answer back."""
+"""What another gateway than the server's own does with a request that is for no function it knows. It
+forwards the request unchanged to the server, over a connection of its own, and the answer back."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class ForwardingProtocol(FunctionProtocol):
-    """A function, or an endpoint, that is not known here may be known to the server: it was deployed just
-    now. Whatever is wrong with a target, the server says so."""
+    """A function or endpoint that is unknown here may be known to the server, if it was deployed just now.
+    Errors about a target are left to the server."""
 
     def on_headers_complete(self) -> None:
         if self.url.startswith(_PREFIX) and not self._is_known(self.url):

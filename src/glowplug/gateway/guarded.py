@@ -102,8 +102,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._break_off(GlowplugError("the server made a mistake; its log says which"))
 
     def _turn_away(self, error: GlowplugError) -> None:
-        """No more is read. What was asked before is answered before the connection closes, and the refusal is
-        only said where nobody can take it for the answer to something else."""
+        """Reads no more. Earlier requests are answered before the connection closes. The refusal is sent
+        only if the client cannot take it for the answer to another request."""
         last = self.cycle
         if last is None or last.response_complete:
             self._say(error)

@@ -21,7 +21,8 @@ from glowplug.gateway.front import Front
 from glowplug.gateway.lifecycle import Gateway
 from glowplug.gateway.platform import Platform
 from glowplug.gateway.protocol import FunctionProtocol
-from glowplug.gateway.spawn import ASYNC_PREFIX, SpawnGateway
+from glowplug.gateway.spawn import SpawnGateway
+from glowplug.gateway.target import ASYNC_PREFIX
 
 
 def http_server(application: Application, protocol: Any, **options: Any) -> uvicorn.Server:

@@ -166,8 +166,8 @@ class Invoker:
             asyncio.get_running_loop().call_later(VERDICT_S, self._settle, flight, reply)
 
     def _ask_again(self, flight: Flight) -> None:
-        """Once: a worker died before it began the request, so the controller is asked for another. It may
-        forget what it had bound to the dead one: it would find another for that as well."""
+        """A worker died before it began the request, so the controller is asked for another, once. The
+        controller may drop what it had bound to the dead worker: else it would find another for that, too."""
         flight.again = True
         if not flight.leased:
             self._asked.flights.pop(flight.request, None)
@@ -178,7 +178,7 @@ class Invoker:
         self._asked.ask(flight)
 
     def credit(self, flight: Flight, passed_bytes: int) -> None:
-        """So many bytes of a stream have gone on to its client: the worker may send as many more."""
+        """So many bytes of a stream were passed on to its client, so the worker may send as many more."""
         if flight.instance is not None:
             self._connections.credit(flight.instance, flight.request, passed_bytes)
 
@@ -189,7 +189,7 @@ class Invoker:
         flight.settle(reply)
 
     def leave(self, flight: Flight) -> None:
-        """The client left: nobody reads the answer."""
+        """The client left, so nobody reads the answer."""
         self._give_up(flight, Reply(499, "", b"", {}, "", RequestCancelled("the client left")))
 
     def expire(self, flight: Flight) -> None:

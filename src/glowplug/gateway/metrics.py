@@ -107,7 +107,7 @@ class Metrics:
         self.tallies.pop(function, None)
 
     def taken(self) -> Counts:
-        """What was counted since the last call, which is forgotten here."""
+        """Returns what was counted since the last call, and forgets it."""
         found = Counts(self.tallies, [(*key, found) for key, found in self.cold_phases.items()])
         self._by_function, self.tallies, self.cold_phases = {}, {}, {}
         return found

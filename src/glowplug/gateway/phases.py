@@ -59,7 +59,7 @@ class TraceRing:
         self._traces.append(trace)
 
     def taken(self) -> list[RequestTrace]:
-        """All of them, which are forgotten here."""
+        """Returns all of them, and forgets them."""
         found = list(self._traces)
         self._traces.clear()
         return found

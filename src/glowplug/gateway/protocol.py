@@ -64,7 +64,7 @@ class FunctionProtocol(GuardedProtocol):
                 return
         self._heads, self._brought_body = 0, False
         super().data_received(data)
-        if self.in_head or not (self._heads or self._brought_body):
+        if not (self._heads or self._brought_body):
             self.count_head(data)
         if self.transport.is_closing():
             return

@@ -15,9 +15,8 @@ from glowplug.core.priority import Priority
 from glowplug.gateway.answers import Headers, Receive, Scope, Send, send_answer, send_error
 from glowplug.gateway.body import BodyBudget
 from glowplug.gateway.lifecycle import Gateway
-from glowplug.gateway.target import PREFIX, parse_target, read_wishes
+from glowplug.gateway.target import ASYNC_PREFIX, PREFIX, parse_target, read_wishes
 
-ASYNC_PREFIX = "/async-function/"
 _READ_S = 60.0
 _MAX_KEY_CHARS = 255
 

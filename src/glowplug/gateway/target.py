@@ -14,7 +14,7 @@ from glowplug.core.priority import parse_priority
 from glowplug.gateway.flight import FunctionInfo, Known
 from glowplug.transport.frames import MAX_HEADER_VALUE_CHARS, RequestMeta
 
-PREFIX = "/function/"
+PREFIX, ASYNC_PREFIX = "/function/", "/async-function/"
 
 
 class Wishes(msgspec.Struct):

@@ -79,6 +79,9 @@ class Arbiter:
         """Virtual time by class: bytes by share."""
         self._now = 0.0
         """The virtual time at which the last read began (start-time fair queueing, Goyal et al., 1996)."""
+        self._reached = dict.fromkeys(Priority, 0.0)
+        """The same within each class: what the load that was read for last had been served before."""
+        self._expected = dict.fromkeys(Priority, 0)
 
     def add(self, ranges: Sequence[Range], priority: Priority, weight: float = 1.0, parallel: int = 4) -> int:
         """A load whose ranges are in the order of need. At most `parallel` are under way at once.
@@ -89,10 +92,18 @@ class Arbiter:
             raise ValueError("a load's weight and parallel reads must be above zero")
         self._made += 1
         load = self._loads[self._made] = _Load((), priority, weight, parallel)
-        peers = [each.served for each in self._loads.values() if each.priority == priority and each.pending]
-        load.served = min(peers, default=0.0)
+        load.served = self._virtual_time(priority)
         self.extend(self._made, ranges)
         return self._made
+
+    def expect(self, priority: Priority) -> None:
+        """A load of this class is about to come: those below leave it the line as if it were there. Each ends
+        by `came`."""
+        self._expected[priority] += 1
+
+    def came(self, priority: Priority) -> None:
+        """One that was expected is there, or will never be."""
+        self._expected[priority] -= 1
 
     def extend(self, number: int, ranges: Sequence[Range]) -> None:
         """More of a load, needed after what it has. An unknown load is ignored."""
@@ -100,6 +111,7 @@ class Arbiter:
         if load is not None:
             if not load.pending:
                 self._catch_up(load.priority)
+                load.served = max(load.served, self._virtual_time(load.priority))
             load.pending.extend(ranges)
 
     def next(
@@ -120,6 +132,7 @@ class Arbiter:
         )
         found = load.pending.popleft()
         load.in_flight += 1
+        self._reached[best] = load.served
         load.served += found.nbytes / load.weight
         self._now = self._served[best]
         self._served[best] += found.nbytes / SHARES[best]
@@ -148,10 +161,12 @@ class Arbiter:
             load.awaited = None
 
     def promote(self, number: int, priority: Priority) -> None:
-        """Moves a load to another class, with what it has still to read. An unknown one is ignored."""
+        """Moves a load to another class, with what it has still to read: there it is one that just came,
+        whatever it was served before. An unknown one is ignored."""
         load = self._loads.get(number)
         if load is not None and load.priority != priority:
             self._catch_up(priority)
+            load.served = self._virtual_time(priority)
             load.priority = priority
 
     def remove(self, number: int) -> None:
@@ -181,12 +196,18 @@ class Arbiter:
         if same >= PARALLEL[load.priority]:
             return True
         above = [one for one in self._loads.values() if one.priority > load.priority]
-        if not any(one.pending or one.in_flight for one in above):
+        expected = any(self._expected[kind] for kind in Priority if kind > load.priority)
+        if not expected and not any(one.pending or one.in_flight for one in above):
             return False
         if any(one.in_flight for one in self._loads.values() if one.priority <= load.priority):
             return True
         served = self._served
         return any(one.pending and served[load.priority] > served[one.priority] for one in above)
+
+    def _virtual_time(self, priority: Priority) -> float:
+        """Where a load of the class begins: beside the one that was served least of those that want more."""
+        wanting = [load.served for load in self._loads.values() if load.priority == priority and load.pending]
+        return min(wanting, default=self._reached[priority])
 
     def _catch_up(self, priority: Priority) -> None:
         """A class that wanted nothing has saved up nothing."""

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from glowplug.loader import background
 from glowplug.loader.arbiter import PARALLEL, Arbiter, Job, Priority
@@ -20,24 +20,38 @@ from glowplug.loader.sinks import READ_BYTES
 _NICER = {Priority.INTERACTIVE: 0, Priority.BATCH: 8, Priority.BACKGROUND: 15}
 """Than their process: a seventh, and a thirtieth, of a core that it wants for what it computes."""
 _HIGHEST_NICENESS = 19
+_THREADS = 8
 
 
 class Fetchers:
-    """I/O threads for all loads of a process, at most `threads` a class; and as many more, one by one, while
-    a load would have none, for those may all wait for another load's store. They start when there is work
-    and end when there is none.
+    """I/O threads for all loads of a process, at most `threads` a class (None: 8, or as many as one of its
+    loads wants); and as many more, one by one, while a load would have none, for those may all wait for
+    another load's store. They start when there is work and end when there is none.
     """
 
-    def __init__(self, threads: int = 8) -> None:
+    def __init__(self, threads: int | None = None) -> None:
         self._arbiter = Arbiter()
         self._condition = threading.Condition()
         self._fetches: dict[int, Fetch] = {}
         self._parallel: dict[int, tuple[Priority, int]] = {}
-        self._limits = {kind: min(threads, most) for kind, most in PARALLEL.items()}
+        self._threads = threads
         self._running = dict.fromkeys(Priority, 0)
         self._free = dict.fromkeys(Priority, 0)
         """Of those that run: how many read nothing, and will look for something."""
         self._numbers = itertools.count(1)
+
+    @contextlib.contextmanager
+    def expecting(self, priority: Priority) -> Iterator[None]:
+        """Meanwhile a load of this class asks its source what it has, past these threads: those below leave
+        it the line."""
+        with self._condition:
+            self._arbiter.expect(priority)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._arbiter.came(priority)
+                self._condition.notify_all()
 
     def start(self, fetch: Fetch, priority: Priority, *, weight: float = 1.0, parallel: int = 4) -> int:
         """Takes a load on; returns the number by which the other methods know it. Nothing is read yet."""
@@ -106,7 +120,7 @@ class Fetchers:
         the next, so that whoever builds does not wait for all. Holds the lock. Raises RuntimeError when
         there can be none."""
         wanted = sum(most for priority, most in self._parallel.values() if priority == kind)
-        if self._running[kind] >= min(self._limits[kind], wanted) and not self._lacks(kind):
+        if self._running[kind] >= min(self._limit(kind), wanted) and not self._lacks(kind):
             return
         name = f"fetch-{next(self._numbers)}"
         try:
@@ -118,9 +132,15 @@ class Fetchers:
         self._running[kind] += 1
         self._free[kind] += 1
 
+    def _limit(self, kind: Priority) -> int:
+        """How many threads serve this class as a rule."""
+        wanted = (most for priority, most in self._parallel.values() if priority == kind)
+        most = self._threads if self._threads is not None else max(_THREADS, *wanted, 0)
+        return min(PARALLEL[kind], most)
+
     def _lacks(self, kind: Priority) -> bool:
         """Whether a load of the class waits, and every thread reads for others."""
-        full = self._running[kind] >= 2 * self._limits[kind]
+        full = self._running[kind] >= 2 * self._limit(kind)
         return not full and not self._free[kind] and self._arbiter.starves(kind)
 
     def _work(self, kind: Priority) -> None:
@@ -143,7 +163,7 @@ class Fetchers:
                     if self._lacks(kind):
                         self._staff(kind)
                     return job
-                if not self._arbiter.serves(kind, kind) or self._running[kind] > self._limits[kind]:
+                if not self._arbiter.serves(kind, kind) or self._running[kind] > self._limit(kind):
                     self._running[kind] -= 1
                     self._free[kind] -= 1
                     return None

@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import mmap
 
-from glowplug.loader.memory import Mapping
+from glowplug.loader.memory import MADV_POPULATE_READ, Mapping
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.sources.base import Advice
 from glowplug.loader.sources.file import FileSource
-
-_MADV_POPULATE_READ = 22
 
 
 def map_weights(
@@ -48,7 +46,7 @@ class PopulatingSource:
         start = offset - self._base
         aligned = start // mmap.PAGESIZE * mmap.PAGESIZE
         try:
-            self._mapping.advise(_MADV_POPULATE_READ, aligned, start + length - aligned)
+            self._mapping.advise(MADV_POPULATE_READ, aligned, start + length - aligned)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise

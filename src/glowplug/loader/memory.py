@@ -15,6 +15,8 @@ _PAGE_BYTES = mmap.PAGESIZE
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _PAGEMAP_ENTRY_BYTES = 8
 _PRESENT_BIT, _FILE_BIT = 1 << 63, 1 << 61
+MADV_POPULATE_READ = 22
+"""Since Linux 5.14; the module `mmap` does not name it."""
 
 
 @functools.cache

@@ -10,6 +10,7 @@ there waits for it (gates.py), and gets the error when it cannot come.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,6 +86,34 @@ class Loading:
         verify: bool | None,
     ) -> None:
         """Builds the object and sends its weights on their way. Called once. Raises as `begin`."""
+        with contextlib.ExitStack() as expected:
+            expected.enter_context(self._fetchers.expecting(self._priority))
+            constructed = self._prepare(build, device, arena, only, primed, verify)
+            background.stop_at_exit(self)
+            try:
+                if constructed:
+                    expected.close()  # it asks for weights when its code has made room for them
+                    assert build is not None
+                    self._construct(build)
+                else:
+                    self._delivery.release_all()
+                    expected.close()
+                    self._rebuild(only)
+            except BaseException:
+                self.stop()
+                raise
+
+    def _prepare(
+        self,
+        build: Build | None,
+        device: Device,
+        arena: Arena,
+        only: Sequence[str] | None,
+        primed: bool,
+        verify: bool | None,
+    ) -> bool:
+        """All that comes before a weight is asked for. Returns whether the model is to be built by its code.
+        After an error the source is closed."""
         try:
             if primed and only is not None:
                 raise ValueError(
@@ -116,22 +145,12 @@ class Loading:
             self._source, contents, to, self.strategy, self._priority, self._weight, self._parallel,
             self._gates, self._recorder, self._fetchers,
         )  # fmt: skip
-        background.stop_at_exit(self)
-        try:
-            if constructed:
-                assert build is not None
-                self._construct(build)
-            else:
-                self._rebuild(only)
-        except BaseException:
-            self.stop()
-            raise
+        return constructed
 
     def _rebuild(self, only: Sequence[str] | None) -> None:
         """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
         contents = self.contents
         assert contents.skeleton is not None
-        self._delivery.release_all()
         with self._recorder.during("build"):
             tensors = views(contents.header, self._delivery.memory, self._source.name, self._place)
             if self._faults and not self._watched and not contents.checked:

@@ -6,12 +6,11 @@ import errno
 import threading
 from collections.abc import Callable
 
-from glowplug.loader.memory import Mapping
+from glowplug.loader.memory import MADV_POPULATE_READ, Mapping
 from glowplug.loader.pagecache import looks_cached
 from glowplug.loader.sources import WeightSource
 
 CHUNK_BYTES = 16 * 2**20
-_MADV_POPULATE_READ = 22
 
 Fetch = Callable[[int, int], None]
 """Brings (offset, bytes) into the page cache; returns when they are there."""
@@ -79,12 +78,12 @@ def _populating(fd: int, offset: int, nbytes: int) -> Fetch | None:
     """By the page tables: no byte is copied, which leaves the processor to those who compute meanwhile."""
     mapping = Mapping(fd, offset, nbytes, private=False)
     try:
-        mapping.advise(_MADV_POPULATE_READ, 0, 0)
+        mapping.advise(MADV_POPULATE_READ, 0, 0)
     except OSError as error:
         if error.errno == errno.EINVAL:  # Linux before 5.14
             return None
         raise
-    return lambda start, length: mapping.advise(_MADV_POPULATE_READ, start, length)
+    return lambda start, length: mapping.advise(MADV_POPULATE_READ, start, length)
 
 
 def _reading(source: WeightSource, offset: int) -> Fetch:

@@ -6,9 +6,10 @@ Who gives a module other tensors must not leave those behind, with whatever thei
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ def give(own: Tensor, value: Tensor, *, shared: bool) -> bool:
     """
     import torch
 
-    if not torch._has_compatible_shallow_copy_type(own, value):
+    if not takes(own, value):
         return False
     # A tensor of inference mode has no version counter, which it would need with another's memory.
     fixed = own.is_inference() and not value.is_inference()
@@ -34,6 +35,13 @@ def give(own: Tensor, value: Tensor, *, shared: bool) -> bool:
     elif not shared and not fixed:
         own.data = value
     return True
+
+
+def takes(own: Tensor, value: Tensor) -> bool:
+    """Whether both are of kinds of which one can have the other's memory: no tensor on meta has."""
+    import torch
+
+    return bool(torch._has_compatible_shallow_copy_type(own, value))
 
 
 def sharing(tensors: Iterable[Tensor]) -> set[int]:
@@ -55,6 +63,51 @@ def sharing(tensors: Iterable[Tensor]) -> set[int]:
         if _users(next(iter(users.values()))) - alone > len(users) + hidden:
             found.update(users)
     return found
+
+
+def overwritten(gifts: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
+    """The numbers of the (tensor, value) of which the tensor would not have its value once all are copied, in
+    this order, for others of them have the same memory. Nothing is changed."""
+    import torch
+
+    users: defaultdict[int, list[int]] = defaultdict(list)
+    for number, (tensor, _) in enumerate(gifts):
+        users[tensor.untyped_storage()._cdata].append(number)
+    found: list[int] = []
+    for numbers in users.values():
+        if not _overlap([gifts[number][0] for number in numbers]):
+            continue
+        with torch.no_grad(), torch.inference_mode(False):
+            memory: Any = gifts[numbers[0]][0].untyped_storage()
+            memory = memory.clone()
+            copies = []
+            for number in numbers:
+                tensor, value = gifts[number]
+                copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+                copy.set_(memory, tensor.storage_offset(), tensor.shape, tensor.stride())
+                copies.append(copy.copy_(value))
+        found += [n for n, copy in zip(numbers, copies, strict=True) if not _same(copy, gifts[n][1])]
+    return found
+
+
+def _overlap(tensors: Iterable[Tensor]) -> bool:
+    """Whether any two of them, which are on one storage, may have a byte in common."""
+    extents = []
+    for tensor in tensors:
+        if tensor.numel():
+            last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+            start = tensor.storage_offset()
+            extents.append((start * tensor.itemsize, (start + last + 1) * tensor.itemsize))
+    extents.sort()
+    return any(end > start for (_, end), (start, _) in pairwise(extents))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Bit for bit: NaN is NaN."""
+    import torch
+
+    bits = [tensor.detach().reshape(-1).contiguous().view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*bits)
 
 
 def _users(tensor: Tensor) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from glowplug.loader.errors import WeightsMismatch, WeightsUnreadable
 from glowplug.loader.roots import held_tensors
-from glowplug.loader.sharing import give, sharing
+from glowplug.loader.sharing import give, overwritten, sharing, takes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,27 +137,20 @@ def _given(module: Module, fitting: Sequence[tuple[list[str], Any, Any]], path: 
 
     owns = [own for _, own, _ in fitting if isinstance(own, torch.Tensor)]
     shared = sharing([*owns, *(tensor for _, _, tensor in held_tensors(module))])
+    copied = [
+        (names[0], own, value)
+        for names, own, value in fitting
+        if id(own) in shared and own is not value and takes(own, value) and own.device == value.device
+    ]
+    lost = overwritten([(own, value) for _, own, value in copied])
+    if lost:
+        why = "shares its memory with another one in the module, for which the file has other values"
+        raise WeightsMismatch(str(path), [f"{copied[number][0]}: {why}" for number in lost])
     chosen: dict[str, Any] = {}
-    copied: list[tuple[str, Any, Any]] = []
     for names, own, value in fitting:
         kept = own is value or (isinstance(own, torch.Tensor) and give(own, value, shared=id(own) in shared))
-        if kept and own is not value and id(own) in shared:
-            copied.append((names[0], own, value))
         chosen.update(dict.fromkeys(names, own if kept else _as_parameter(value, own)))
-    overwritten = [
-        f"{name}: shares its memory with another one in the module, for which the file has other values"
-        for name, own, value in copied
-        if own.device == value.device and not torch.equal(_bits(own), _bits(value))
-    ]
-    if overwritten:
-        raise WeightsMismatch(str(path), overwritten)
     return chosen
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    import torch
-
-    return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
 
 
 def _without_parallel_prefix(

@@ -1,15 +1,21 @@
-"""What both kinds of worker do with the requests of their data socket: refuse, stamp, and answer."""
+"""What all kinds of worker do with the requests of their data socket: refuse, stamp, and answer."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from glowplug.core.errors import DeadlinePassed, GlowplugError, RequestCancelled, in_words, sayable
+from glowplug.core.errors import (
+    DeadlinePassed,
+    GlowplugError,
+    RequestCancelled,
+    in_words,
+    print_safely,
+    sayable,
+)
 from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
 from glowplug.node.arguments import Signature
@@ -23,9 +29,9 @@ if TYPE_CHECKING:
     from glowplug.loader.reader import MappedPack
 
 QUICK_S = 200e-6
-"""Answers wait for the next one while calls take less than this,"""
+"""A call shorter than this may have its answer held, to be sent with the next."""
 HOLD_S = 500e-6
-"""and no longer than this."""
+"""An answer is held at most this long."""
 _UNWANTED_KEPT = 256
 _MESSAGE_CHARS = 2000
 P = ParamSpec("P")
@@ -134,7 +140,7 @@ class Answers:
     def fail(self, request: int, error: BaseException) -> None:
         """Answers with an error, or ends a stream with it. What the error's frames hold is let go."""
         if not isinstance(error, (GlowplugError, LoaderError)):
-            traceback.print_exception(error)
+            print_safely(error)
         self._fail(request, error)
 
     def _fail(self, request: int, error: BaseException) -> None:

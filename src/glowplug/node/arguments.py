@@ -63,7 +63,7 @@ class Signature:
         return self._decode_any(content_type, body)
 
     def _whole_decoder(self) -> Callable[[memoryview | bytes], Any] | None:
-        """Reads a JSON object of arguments straight into their types: what nearly every request is. None
+        """Reads a JSON object of arguments straight into their types, as nearly every request needs. None
         where that would not be the same as checking each argument by itself."""
         if len(self.names) == 1 and not self.required and self._wants_mapping():
             return None  # {} is the argument, not its absence

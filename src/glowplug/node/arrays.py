@@ -72,7 +72,9 @@ def _from_lists(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> np
     except ValueError as error:
         raise InvalidArguments(f"argument {name!r} is not an array: {error}", name) from None
     if array.dtype.kind not in "biuf":
-        raise InvalidArguments(f"argument {name!r} must be an array of numbers", name)
+        has_null = array.dtype == object and any(item is None for item in array.flat)
+        why = ", and there is a null (JSON has no NaN: send .npy)" if has_null else ""
+        raise InvalidArguments(f"argument {name!r} must be an array of numbers{why}", name)
     if dtype is None or dtype == array.dtype:
         return array
     with np.errstate(invalid="ignore", over="ignore"):

@@ -151,7 +151,8 @@ class Births:
         gang: Place | None = None,
         **more: Any,
     ) -> Fork:
-        """What a process on `seat` is told that is `parent`'s child, or was it until now."""
+        """The Fork message for a process on `seat`: a new child of `parent`, or a waiting context that
+        becomes a worker."""
         manifest = self._store.described(spec.version)
         found = manifest.pack_of(gang.worker if gang is not None else 0) if manifest is not None else ""
         pack = str(self._store.pack_path(found)) if found else ""

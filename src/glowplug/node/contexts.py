@@ -166,5 +166,5 @@ class Contexts:
 
 
 def _is_of(waiting: Climb, climb: Climb) -> bool:
-    """Whether who was made for the one could serve the other."""
+    """Whether a process that was made for the one could serve the other."""
     return waiting.spec.environment_key == climb.spec.environment_key

@@ -1,4 +1,5 @@
-"""Environments with packages of their own: installed when a climb first needs them, once for all who do.
+"""Environments with packages of their own: installed when a climb first needs them, once for all
+functions.
 
 See bundle/environments.py for what is on the disk, installation.py for one build and installer.py for its
 process.

@@ -1,4 +1,4 @@
-"""When a batch is complete: pure, and the same for both kinds of worker."""
+"""When a batch is complete: pure, and the same for every kind of worker."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from __future__ import annotations
 class Gathering:
     """How many requests of one endpoint are worth waiting for.
 
-    As many as came together of late: whoever was in the socket by the end of a batch, the batch included. A
-    lone client is alone in each, and so never waits for company, however fast it is; of several clients that
-    ask again when they are answered, each batch waits for all. When some of them leave, what is waited for
-    halves with each batch that is smaller.
+    As many as came together lately: the requests of a batch, and those in the socket when it ended. A lone
+    client is alone in each batch, so it never waits for others, however fast it is. If several clients ask
+    again as soon as they are answered, each batch waits for all of them. When some of them leave, the
+    number that is waited for halves with each smaller batch.
     """
 
     def __init__(self, max_batch: int, max_wait_s: float) -> None:

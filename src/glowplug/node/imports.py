@@ -1,4 +1,4 @@
-"""What an environment's zygote imports: its libraries, but for those that leave threads running.
+"""What an environment's zygote imports: its libraries, except those that leave threads running.
 
 A fork copies one thread, and leaves the locks that the others hold locked for ever. So when an import leaves
 threads behind, the zygote replaces itself (execve: the same process with the same arguments, socket and

@@ -3,59 +3,68 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import AsyncGeneratorType
 from typing import Any
 
-from glowplug.core.errors import RequestCancelled
+from glowplug.core.errors import RequestCancelled, print_safely
 from glowplug.node.answers import Answers
 from glowplug.node.results import ItemEncoder
 from glowplug.transport.worker_side import Incoming
 
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+
 _END: Any = object()
 
 
-def named(error: BaseException) -> BaseException:
-    """What a call ended with, as its client is to hear of it."""
-    if isinstance(error, asyncio.CancelledError):
+def named(error: BaseException, was_cancelled: bool) -> BaseException:
+    """What a call ended with, as its client is to hear of it. `was_cancelled` is whether the request was:
+    what a coroutine awaits may be cancelled by others."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    if was_cancelled:
         return RequestCancelled("the request was cancelled")
-    return error
+    found = RuntimeError("the function raised CancelledError")
+    found.__cause__ = error
+    return found
 
 
 class LoopStreams:
-    """`in_thread` runs what does not await; `heard` returns when something came from the gateway;
-    `flush_soon` has what is queued written in a moment."""
+    """`heard` returns when something came from the gateway; `flush_soon` has what is queued written in a
+    moment."""
 
     def __init__(
         self,
         answers: Answers,
-        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
         heard: Callable[[], Awaitable[None]],
         flush_soon: Callable[[], None],
     ) -> None:
         self._answers = answers
         self._endpoint = answers.endpoint
-        self._in_thread = in_thread
         self._heard = heard
         self._flush_soon = flush_soon
 
     async def send(
-        self, incoming: Incoming, items: Iterator[Any] | AsyncIterator[Any], start_s: float
+        self,
+        incoming: Incoming,
+        items: Iterator[Any] | AsyncIterator[Any],
+        start_s: float,
+        in_thread: InThread,
+        was_cancelled: Callable[[], bool],
     ) -> None:
-        """Sends what `items` yields as it comes."""
+        """Sends what `items` yields as it comes. `in_thread` runs what does not await, in one thread;
+        `was_cancelled` tells of the request."""
         request, encoder, begun = incoming.request, ItemEncoder(incoming.accept), False
         try:
-            while (item := await self._following(items)) is not _END:
+            while (item := await self._following(items, in_thread)) is not _END:
                 data = encoder.encode(item)
                 if not begun:
                     begun = True
                     self._begin_stream(request, encoder.content_type, start_s)
                 await self._push(request, data)
         except BaseException as error:
-            await self._close(items)
-            self._answers.fail(request, named(error))
+            await self._close(items, in_thread)
+            self._answers.fail(request, named(error, was_cancelled()))
         else:
             if not begun:
                 self._begin_stream(request, encoder.content_type, start_s)
@@ -64,9 +73,9 @@ class LoopStreams:
     def _begin_stream(self, request: int, content_type: str, start_s: float) -> None:
         self._endpoint.begin(request, content_type, *self._answers.stamp(start_s, is_over=False))
 
-    async def _following(self, items: Iterator[Any] | AsyncIterator[Any]) -> Any:
+    async def _following(self, items: Iterator[Any] | AsyncIterator[Any], in_thread: InThread) -> Any:
         if isinstance(items, Iterator):
-            return await self._in_thread(lambda: next(items, _END))
+            return await in_thread(lambda: next(items, _END))
         return await anext(items, _END)
 
     async def _push(self, request: int, data: bytes | bytearray | memoryview) -> None:
@@ -80,12 +89,12 @@ class LoopStreams:
                 return
             await self._heard()
 
-    async def _close(self, items: Any) -> None:
+    async def _close(self, items: Any, in_thread: InThread) -> None:
         """Ends a generator; its finally blocks run."""
         try:
             if isinstance(items, AsyncGeneratorType):
                 await items.aclose()
             else:
-                await self._in_thread(items.close)
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
+                await in_thread(items.close)
+        except BaseException as error:
+            print_safely(error)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
@@ -34,6 +36,19 @@ class _Call:
         self.stopped: int | None = None
         """The request whose end is waited for, because it was cancelled."""
         self.task: asyncio.Task[None] | None = None
+        self.thread: ThreadPoolExecutor | None = None
+        """Of one thread: what it runs there, all of a generator's steps too, finds what it left in it."""
+
+    def was_cancelled(self) -> bool:
+        return self.stopped is not None
+
+
+def _with_no_cancelled_error(function: Callable[[], Any]) -> Any:
+    """In a thread: to the event loop it would be a request that was cancelled."""
+    try:
+        return function()
+    except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
+        raise RuntimeError("the function raised CancelledError") from error
 
 
 class LoopWorker:
@@ -50,7 +65,8 @@ class LoopWorker:
         self._control = control
         self._cancels = wire.Receiver(control, CancelRequest)
         self._free = routes.concurrency
-        self._pool = ThreadPoolExecutor(routes.concurrency, "glowplug-call", keep_threads)
+        self._idle: list[ThreadPoolExecutor] = []
+        """Each of one thread. Who was last idle is called first."""
         self._loop = asyncio.new_event_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._queue: deque[Incoming] = deque()
@@ -61,7 +77,7 @@ class LoopWorker:
         """Batches that still wait for members."""
         self._news: set[asyncio.Future[None]] = set()
         self._flush_due = False
-        self._streams = LoopStreams(answers, self._in_thread, self._heard, self._flush_soon)
+        self._streams = LoopStreams(answers, self._heard, self._flush_soon)
 
     def run(self) -> None:
         """What still runs when the gateway is gone ends with the process."""
@@ -162,6 +178,8 @@ class LoopWorker:
     def _leave(self, call: _Call) -> None:
         for request in call.members:
             self._calls.pop(request, None)
+        if call.thread is not None:
+            self._idle.append(call.thread)
         if call.stopped is not None:
             self._answers.let_go(call.stopped)
 
@@ -171,36 +189,41 @@ class LoopWorker:
         try:
             self._answers.check(incoming, start_s)
             arguments = route.signature.decode(incoming.content_type, incoming.body)
-            result = await self._called(route, arguments)
+            result = await self._called(call, route, arguments)
             del arguments
             if isinstance(result, (GeneratorType, AsyncGeneratorType)):
-                await self._streams.send(incoming, result, start_s)
+                in_thread = partial(self._in_thread, call)
+                await self._streams.send(incoming, result, start_s, in_thread, call.was_cancelled)
                 return
             status, content_type, body = encode_result(result, incoming.accept)
             del result
         except BaseException as error:
-            self._answers.fail(incoming.request, named(error))
+            self._answers.fail(incoming.request, named(error, call.was_cancelled()))
         else:
             self._answers.reply(incoming, status, content_type, body, start_s)
         finally:
             self._leave(call)
 
-    async def _called(self, route: Route, arguments: dict[str, Any]) -> Any:
+    async def _called(self, call: _Call, route: Route, arguments: dict[str, Any]) -> Any:
         if not route.spec.is_async:
-            return await self._in_thread(lambda: route.call(**arguments))
+            return await self._in_thread(call, lambda: route.call(**arguments))
         stay_in_inference_mode()
         result = route.call(**arguments)
         return result if isinstance(result, AsyncGeneratorType) else await result
 
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+    async def _in_thread(self, call: _Call, function: Callable[[], Any]) -> Any:
         """Returns or raises only when the thread has: a slot stays taken as long as it computes."""
-        call = ThreadCall()
-        running = self._loop.run_in_executor(self._pool, call.run, function)
+        if call.thread is None:
+            call.thread = (
+                self._idle.pop() if self._idle else ThreadPoolExecutor(1, "glowplug-call", keep_threads)
+            )
+        steps = ThreadCall()
+        running = self._loop.run_in_executor(call.thread, steps.run, _with_no_cancelled_error, function)
         while True:
             try:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:
-                call.interrupt()
+                steps.interrupt()
 
     async def _batch(self, members: list[Incoming], route: Route) -> None:
         gathering = self._gatherings.get(route)
@@ -221,9 +244,9 @@ class LoopWorker:
     ) -> None:
         call = self._enter(members)
         try:
-            results = rows(await self._called(route, arguments), len(members), route.spec.name)
+            results = rows(await self._called(call, route, arguments), len(members), route.spec.name)
         except BaseException as error:
-            self._answers.fail_each(members, named(error))
+            self._answers.fail_each(members, named(error, call.was_cancelled()))
         else:
             self._answers.reply_each(members, results, start_s)
         finally:

@@ -1,4 +1,4 @@
-"""Whose first passes a context process loads the kernels of, before it knows whom it will serve."""
+"""For which functions' first passes a context process loads kernels, before it knows its own function."""
 
 from __future__ import annotations
 

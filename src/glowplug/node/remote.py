@@ -76,7 +76,8 @@ class RemoteClimbs:
             arriving = waited_for and not stream.whole.done()
             if arriving:
                 # Open, for the file will get another name while the worker starts.
-                data += [os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC), stream.listen()]
+                data.append(os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC))
+                data.append(stream.listen())
             fetched_s = time.monotonic() - asked_s
             agent.climbs.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
         except Exception as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +16,7 @@ from glowplug.bundle.gangs import connect_here
 from glowplug.bundle.instantiate import Phases, Place, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.provenance import changes, loaded
-from glowplug.core.errors import GlowplugError, in_words, sayable
+from glowplug.core.errors import GlowplugError, in_words, print_safely, sayable
 from glowplug.node import procfs, wire
 from glowplug.node.hints import hint
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
@@ -53,7 +52,7 @@ def run(
     except (BrokenPipeError, ConnectionResetError):
         pass  # the agent is gone, and so are we
     except (Exception, SystemExit) as error:
-        traceback.print_exc()
+        print_safely(error)
         wire.send(control, failure(error))
 
 
@@ -122,8 +121,8 @@ def rehearse_quietly(served: Served) -> bool:
     """
     try:
         return served.rehearse()
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        print_safely(error)
         return False
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from time import monotonic
 from types import GeneratorType
 from typing import Any
 
 from glowplug.core.batches import columns, rows
+from glowplug.core.errors import print_safely
 from glowplug.node.answers import HOLD_S, QUICK_S, Answers
 from glowplug.node.gathering import Gathering
 from glowplug.node.inference import stay_in_inference_mode
@@ -228,5 +228,5 @@ def _close(items: Iterator[Any]) -> None:
     """Ends a generator; its finally blocks run."""
     try:
         items.close()  # type: ignore[attr-defined]
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        print_safely(error)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import mmap
 import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +22,15 @@ from glowplug.loader.contents import Contents, read_contents
 from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.fetching import Fetch
-from glowplug.loader.sinks import HostSink
+from glowplug.loader.file_sink import FileSink
 from glowplug.loader.sources import open_source
-from glowplug.loader.sources.base import WeightSource, read_pieces
+from glowplug.loader.sources.base import WeightSource
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
 
-_CHUNK_BYTES = 4 * 2**20
+_HASHED_BYTES = 2**20
+"""At once: they stay in the core's own cache."""
 
 
 class Stream:
@@ -129,7 +129,8 @@ class Streams:
         opener = ThreadPoolExecutor(1, "open")
         try:
             url = agent.artifacts.url(pack)
-            source, contents, memory = await loop.run_in_executor(opener, _open, url, stream.path)
+            with self._fetchers.expecting(stream.priority):
+                source, contents, sink = await loop.run_in_executor(opener, _open, url, stream.path)
         finally:
             opener.shutdown(wait=False)
         over: asyncio.Future[None] = loop.create_future()
@@ -142,7 +143,6 @@ class Streams:
             loop.call_soon_threadsafe(over.set_result, None)
 
         try:
-            sink = HostSink(memoryview(memory)[contents.weights_offset :])
             fetch = Fetch(source, contents, sink, arrived, errors.append, finished)
             stream.number = self._fetchers.start(fetch, stream.priority, parallel=source.advice.parallel)
             self._fetchers.release(stream.number, fetch.units)
@@ -152,42 +152,45 @@ class Streams:
             await over
             if errors:
                 raise errors[0]
-            await asyncio.to_thread(_adopt, memory, stream.path, agent.store.pack_path(pack), pack)
+            await asyncio.to_thread(_adopt, sink.descriptor, stream.path, agent.store.pack_path(pack), pack)
         finally:
             source.close()
+            if over.done() and not over.cancelled():  # else somebody may still write
+                sink.close()
 
 
-def _open(url: str, path: Path) -> tuple[WeightSource, Contents, mmap.mmap]:
+def _open(url: str, path: Path) -> tuple[WeightSource, Contents, FileSink]:
     """The source, what it says of itself, and a file of its size with everything but the weights in it."""
     source = open_source(url)
     try:
         contents = read_contents(source, skeleton=False)
         end = contents.weights_offset + contents.header.weights_nbytes
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        sink = FileSink(descriptor, contents.weights_offset)
         try:
-            # Takes the space at once: a full disk is an error here, and would be a signal at a write to
-            # the map.
+            # Takes the space at once: a full disk is an error before anybody maps the file.
             os.posix_fallocate(descriptor, 0, source.size)
-            memory = mmap.mmap(descriptor, source.size)
-        finally:
-            os.close(descriptor)
-        for start, stop in ((0, contents.weights_offset), (end, source.size)):
-            read_pieces(source, memoryview(memory)[start:stop], start)
+            sink.copy(source, 0, contents.weights_offset)
+            sink.copy(source, end, source.size)
+        except BaseException:
+            sink.close()
+            raise
     except BaseException:
         source.close()
         raise
-    return source, contents, memory
+    return source, contents, sink
 
 
-def _adopt(memory: mmap.mmap, path: Path, final: Path, pack: str) -> None:
+def _adopt(descriptor: int, path: Path, final: Path, pack: str) -> None:
     """Gives the file its name when its content is what the name says."""
     digest = hashlib.sha256()
-    view = memoryview(memory)
-    for start in range(0, len(view), _CHUNK_BYTES):
-        digest.update(view[start : start + _CHUNK_BYTES])
+    buffer, offset = memoryview(bytearray(_HASHED_BYTES)), 0
+    while read := os.preadv(descriptor, [buffer], offset):
+        digest.update(buffer[:read])
+        offset += read
     if digest.hexdigest() != pack:
         raise PackCorrupt(f"pack {pack}: the artifact store has something else under this name; deploy again")
-    memory.flush()
+    os.fsync(descriptor)
     path.chmod(0o444)
     with contextlib.suppress(FileExistsError):
         path.rename(final)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Iterator
 from time import monotonic
 from types import GeneratorType
 from typing import Any
 
 from glowplug.core.batches import rows
-from glowplug.core.errors import RequestCancelled
+from glowplug.core.errors import RequestCancelled, print_safely
 from glowplug.node.answers import Answers
 from glowplug.node.call_thread import CallThread
 from glowplug.node.lead import Lead
@@ -120,5 +118,5 @@ class ThreadAnswers:
             thread.renew()
         try:
             thread.calls.run(items.close)  # type: ignore[attr-defined]
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
+        except BaseException as error:
+            print_safely(error)

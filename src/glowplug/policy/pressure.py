@@ -11,7 +11,8 @@ import msgspec
 _MARGIN_SHARE = 0.05
 _MOST_MARGIN_BYTES = 10**9
 _STALLED_MARGINS = 2
-"""So much more is kept free while processes wait for memory: then less is available than is counted."""
+"""The margin is so much larger while processes wait for memory: then less is available than the kernel
+counts."""
 _STEP_SHARE = 0.05
 """Of what was granted: smaller changes are not worth telling, unless memory is short."""
 _CALM_S = 10.0

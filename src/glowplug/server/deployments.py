@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from glowplug.bundle.garbage import Kept, collect, collect_all
+from glowplug.bundle.garbage import JUST_NOW_S, Kept, collect, collect_all
 from glowplug.bundle.provenance import changes, installed
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
@@ -52,6 +52,7 @@ class Deployments:
         """Held while a version is stored, and while what none needs is removed."""
         self._collecting: asyncio.Task[None] | None = None
         self._has_garbage = False
+        self._looks_again: asyncio.TimerHandle | None = None
         self._deployed: defaultdict[str, set[str]] = defaultdict(set)
         """Of an upload that is still there, what was deployed from it."""
         self._writer = ThreadPoolExecutor(1, "database")
@@ -160,6 +161,8 @@ class Deployments:
     def close(self) -> None:
         if self._collecting is not None:
             self._collecting.cancel()
+        if self._looks_again is not None:
+            self._looks_again.cancel()
         self._writer.shutdown()
 
     def _collect_soon(self) -> None:
@@ -168,16 +171,24 @@ class Deployments:
             self._collecting = asyncio.get_running_loop().create_task(self._collect())
 
     async def _collect(self) -> None:
-        """Removes what no version needs any more that is stored, or that the controller still has."""
+        """Removes what no version needs any more that is stored, or that the controller still has; and looks
+        again later where that will be less, for then nobody may say so."""
+        is_left = False
         try:
             while self._has_garbage:
                 self._has_garbage = False
                 async with self._keeping:
-                    await asyncio.to_thread(collect, self._store, await self._kept())
+                    kept, are_leaving = await self._kept()
+                    is_left = await asyncio.to_thread(collect, self._store, kept) or are_leaving
         except (OSError, sqlite3.Error) as error:
             log.error("what nobody needs could not be removed", error=str(error))
+        if self._looks_again is not None:
+            self._looks_again.cancel()
+        loop = asyncio.get_running_loop()
+        self._looks_again = loop.call_later(JUST_NOW_S, self._collect_soon) if is_left else None
 
-    async def _kept(self) -> Kept:
+    async def _kept(self) -> tuple[Kept, bool]:
+        """And whether the controller has a version that is not stored any more."""
         stored = {each.spec.version: each for each in await asyncio.to_thread(self._database.versions)}
         running = self._driver.state.context.store.versions
         unbuilt = {
@@ -189,7 +200,8 @@ class Deployments:
         for upload in [upload for upload in self._deployed if not self._store.has_upload(upload)]:
             del self._deployed[upload]
         is_building = any(version.state in ("pending", "building") for version in running.values())
-        return Kept({*stored, *running}, unbuilt, dict(self._deployed), is_building)
+        kept = Kept({*stored, *running}, unbuilt, dict(self._deployed), is_building)
+        return kept, not running.keys() <= stored.keys()
 
     async def _save(self, spec: FunctionSpec) -> None:
         """As the newest version. What the controller still has use for is kept beside it, however many newer

@@ -133,7 +133,20 @@ def _open(target: str) -> int:
     # Opened without waiting: a named pipe that nobody reads is an error at once.
     found = os.open(target, flags | os.O_NONBLOCK, 0o640)
     os.set_blocking(found, True)
+    with contextlib.suppress(OSError):
+        if _is_torn(target, found):
+            os.write(found, b"\n")
     return found
+
+
+def _is_torn(target: str, file: int) -> bool:
+    """Whether whoever wrote there before was killed in the middle of a line."""
+    facts = os.fstat(file)
+    if not stat.S_ISREG(facts.st_mode) or not facts.st_size:
+        return False
+    with open(target, "rb") as reader:
+        reader.seek(-1, os.SEEK_END)
+        return reader.read() != b"\n"
 
 
 def _append(file: int, data: bytes) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts
+from glowplug.policy.costs import DISK_BYTES_PER_S
 from glowplug.sim.profile import Profile
 
 MB = 10**6
@@ -70,8 +71,6 @@ IMPORTED_S, STAGED_S, PRIME_S, STAGE_S = 0.083, 0.031, 0.06, 0.12
 maps, a fork of the model's own zygote, the first pass after it, and making that zygote."""
 PRIVATE_BYTES, ZYGOTE_BYTES, ENVIRONMENT_BYTES = 32 * MB, 40 * MB, 300 * MB
 """Measured: what a parked worker and a model's zygote hold for themselves, and what the libraries do."""
-DISK_BYTES_PER_S = 1e9
-"""Assumed: reading weights that are not in the page cache."""
 
 
 def zygote_profile(model: Footprint) -> Profile:

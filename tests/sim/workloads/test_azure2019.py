@@ -175,3 +175,10 @@ def test_the_recorded_hour_is_what_its_description_says() -> None:
     assert made.facts.median_s()[0] == pytest.approx(0.140)
     assert made.facts.memory_bytes[0, 3] == 189e6
     assert made.facts.triggers.count("timer") == 414
+
+
+def test_a_file_that_is_a_header_only_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("HashOwner,HashApp,HashFunction,Trigger,1,2\r\n")
+    with pytest.raises(InvalidTrace, match="has no calls"):
+        make_trace(f"azure2019:{path}")

@@ -103,6 +103,17 @@ def test_an_access_log_is_a_trace_of_when_its_requests_came(tmp_path: Path) -> N
     assert made.span_s == 6
 
 
+def test_lines_that_were_cut_off_are_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = [served(f"00:00:0{n}.000", "f", 0) for n in range(3)]
+    path = write(
+        tmp_path / "a.jsonl", whole[0], whole[0][:30], "", whole[1], whole[0][:90] + whole[0], whole[2]
+    )
+    assert make_trace(f"access_log:{path}").times_s.tolist() == [0, 1, 2]
+    assert caplog.messages == [f"{path}: lines left out, cut off while they were written: 2"]
+
+
 def test_lines_that_an_access_log_writes_can_be_read(tmp_path: Path) -> None:
     lines = Lines(lambda function: FunctionInfo(("",)))
     entry = Entry(1e9, ("::1", 5), b"POST", b"/function/f", 200, 3, "staged", {"compute": 0.5}, 1, 2, 0.75)

@@ -27,8 +27,8 @@ class _Snapshot(msgspec.Struct):
 
 
 def explain(segments: Sequence[bytes], request: RequestId) -> Explanation | None:
-    """What `segments`, oldest first, tell of a request: their events are handled again, up to its end. None
-    when they do not know it: a gateway sent it under a lease, or it is older than what is kept.
+    """What `segments`, oldest first, say about a request: their events are handled again, up to its end.
+    None if they do not contain it: a gateway sent it under a lease, or it is older than what is kept.
 
     Raises Unavailable when another version of Glowplug wrote them."""
     for number, data in enumerate(segments):
@@ -49,7 +49,7 @@ def _begins_in(data: bytes, request: RequestId) -> bool:
 
 
 def _handled_again(data: bytes, later: Sequence[bytes], request: RequestId) -> Explanation | None:
-    """A later segment goes on where the one before it ended, and its snapshot is not needed: unless another
+    """A segment continues where the one before it ended, so its snapshot is not needed, unless another
     server began it."""
     state = state_of(next(payloads(data)))
     watch = Watch(state.context, request)
@@ -65,7 +65,7 @@ def _handled_again(data: bytes, later: Sequence[bytes], request: RequestId) -> E
 
 
 def _events_before(data: bytes) -> int:
-    """How many events its controller had handled when the segment began; -1 of one that is not whole."""
+    """How many events its controller had handled when the segment began; -1 if the segment is damaged."""
     try:
         return msgspec.msgpack.decode(next(payloads(data), b""), type=_Snapshot).store.events
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""Policies that ask the true ones, and tell somebody what was asked and said."""
+"""Policies that ask the real ones, and report what was asked and answered."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whoever follows one request while a journal is handled again, and notes what is decided about it.
+"""Follows one request while a journal is handled again, and notes what is decided about it.
 
-Nothing that the policies look at is changed, so the same is decided (told.py).
+It changes nothing that the policies look at, so they decide the same (told.py).
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ def join(c: Context, node: NodeId, spec: DeviceSpec) -> None:
 
 
 def leave(c: Context, number: DeviceId, why: str) -> None:
-    """What ran there is told, what waited there waits for another. Not an error when it is not known."""
+    """Requests that ran there are told; those that waited there wait for another device. No error if it is
+    unknown."""
     fleet = c.store.fleet
     device = fleet.devices.get(number)
     if device is None:

@@ -1,4 +1,5 @@
-"""What runs and loads of a function are expected to take: worked out once, until something was learned."""
+"""How long a function's runs and loads are expected to take: computed once, and again when something is
+learned."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ class Expected(msgspec.Struct):
 
 
 class ExpectedByFunction(dict[FunctionId, Expected]):
-    """Who changes what it was worked out from takes it out (Context.revalue), and it is worked out again when
-    it is asked for."""
+    """Code that changes what an estimate depends on removes the estimate (Context.revalue). It is computed
+    again when somebody asks for it."""
 
     def __init__(self, c: Context) -> None:
         self._c = c
@@ -62,7 +63,7 @@ def batch_s(c: Context, function: FunctionId, count: int) -> float:
 
 
 def load_s(c: Context, version: Version, node: NodeId) -> float:
-    """With its environment, where that has to come first."""
+    """Including its environment, if that has to come first."""
     took_s = origins.load_s(c, version, node)
     if version.environment in c.store.environments:
         return took_s

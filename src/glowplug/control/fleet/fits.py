@@ -35,7 +35,7 @@ def may_lie(c: Context, device: Device, function: Function) -> bool:
 
 
 def hopeless(c: Context, version: Version) -> str | None:
-    """Words when the model can lie on no device that there is."""
+    """Why the model fits on no device that exists; None if it fits on one."""
     devices, words = c.store.fleet.devices.values(), ""
     for node in list(version.unfit_on):
         still = too_big(c, version, node, instance_bytes(c, version)) if node in c.store.nodes else None

@@ -62,8 +62,8 @@ def _drop(c: Context, request: Request) -> None:
 
 
 def recall(c: Context, device: Device, function: FunctionId, *, retried: bool) -> None:
-    """What stands in the line for a function goes back to its queue, where it was first; `retried` is for
-    what had its chance: who comes back twice is told."""
+    """The requests in the line for a function go back to the head of its queue. `retried` marks them as
+    tried: one that comes back a second time is answered with an error."""
     for place in reversed([n for n, batch in enumerate(device.line) if batch.function == function]):
         batch = device.line[place]
         _remove(device, place)

@@ -57,7 +57,8 @@ def _begin_all(c: Context, device: Device) -> None:
 
 
 def _begin(c: Context, device: Device, number: FunctionId) -> bool:
-    """False when it has to wait: those behind it then wait too, for they would take the room it needs."""
+    """False when it has to wait. Those behind it then wait, too, because they would take the room that it
+    needs."""
     function = c.store.functions.get(number)
     version = None if function is None else fits.version_on_devices(c, function)
     if function is None or version is None:
@@ -77,9 +78,9 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
 
 
 def _grow(c: Context, function: Function, version: Version, device: Device, *, urgent: bool) -> bool:
-    """As growth.grow, on a device; `urgent` when requests wait for it. The model's weights pass through the
-    node's memory, and stay there if there is room (cache.py). What is not urgent takes nothing that is
-    pinned, or two that do not fit together would evict each other for ever."""
+    """As growth.grow, on a device; `urgent` if requests wait for it. The model's weights pass through the
+    node's memory, and stay there if there is room (cache.py). A load that is not urgent evicts nothing
+    that is pinned: otherwise two that do not fit together would evict each other for ever."""
     node, need_bytes = c.store.nodes[device.node], device_bytes(version, device)
     if need_bytes > c.store.fleet.ledger.budget[device.id]:
         raise NoSpace(too_large(c, version, device))
@@ -119,8 +120,8 @@ def _grow(c: Context, function: Function, version: Version, device: Device, *, u
 
 
 def _let_others_go(c: Context, device: Device, function: Function, *, urgent: bool) -> bool:
-    """What it lacks is not the device's to give. If no request waits for it, it gives up its place there: the
-    function is looked at again when what it waits for is there."""
+    """It lacks something that the device cannot give. If no request waits for it, it gives up its place
+    there. The function is looked at again when the missing part arrives."""
     if not urgent:
         places.give_up(c, device, function.id)
     return not urgent

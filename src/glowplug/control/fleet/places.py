@@ -130,8 +130,9 @@ def reoffer(c: Context, function: FunctionId, node: NodeId) -> None:
 
 
 def failed(c: Context, device: Device, function: FunctionId, code: str) -> None:
-    """A load did not arrive: nothing new comes for a while, the longer the more failed. Of a function that
-    fails again and again one counts, unless it was the device's fault: the others wait for that device too.
+    """A load failed: the device takes no new load for a while, and longer with each failure. If one
+    function fails again and again, only its first failure counts, because other functions wait for the
+    device, too. A fault of the device always counts.
     """
     if code in _DEVICES_FAULTS or function != device.missed:
         device.misses += 1
@@ -160,7 +161,7 @@ def _unlist(c: Context, device: Device, function: FunctionId) -> None:
 
 
 def _reoffer(c: Context, function: FunctionId) -> None:
-    """What a copy is worth depends on how many there are; one more of very many makes no difference."""
+    """A copy's worth depends on how many copies there are; with very many, one more makes no difference."""
     fleet = c.store.fleet
     places = fleet.where.get(function, ())
     if 1 <= len(places) <= _MOST_REOFFERED:

@@ -55,9 +55,9 @@ def fleet_view(c: Context) -> FleetView:
 
 
 def look(c: Context, function: Function, version: Version) -> None:
-    """What else a function on devices wants: as many copies as it is to have at least. While requests of it
-    wait it is the policy's to say where one comes: two that are both waited for would evict each other, and
-    a policy that waits for a device without a load would use neither."""
+    """Loads a function on devices up to its least number of copies. While requests for it wait, this is
+    left to the policy: two functions that are both waited for would evict each other, and a policy that
+    waits for a device without a load would use neither."""
     if not function.on_device:
         qualify(c, function, on_device=True)
     c.fleet_check, fleet = True, c.store.fleet
@@ -84,7 +84,7 @@ def look(c: Context, function: Function, version: Version) -> None:
 
 
 def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:
-    """Nobody is to wait for a device that is not there. Without any node one is expected to come back."""
+    """Refuses requests that no device can serve. If no node is there at all, one is expected to come back."""
     if c.store.fleet.devices:
         hopeless = fits.hopeless(c, version)
         if hopeless is not None:

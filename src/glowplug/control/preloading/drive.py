@@ -19,20 +19,20 @@ from glowplug.policy.preload import Drop, Guest, Raise
 
 TIMER = "preload"
 _LOOK_AGAIN_S = 1.0
-"""At a climb for which a share of a core was not there yet."""
+"""How soon to retry a climb that was put off because the node's CPU share was spent."""
 _ROUND = 64
 """Decisions carried out in one go; the rest comes with the next event."""
 
 
 def introduced(c: Context, function: FunctionId) -> None:
-    """It has a version that can be called, and had none."""
+    """The function has a version that can be called, and had none before."""
     if c.policies.preload.foresees:
         c.policies.preload.introduced(PreloadView(c), function, c.now_s)
         _arm(c)
 
 
 def arrived(c: Context, function: FunctionId) -> None:
-    """A request came for it, be it told one by one or in a gateway's report."""
+    """A request came for the function, reported by itself or as part of a gateway's report."""
     if not c.policies.foresee:
         return
     c.policies.predictors.observe(function, c.now_s)
@@ -80,7 +80,7 @@ def load_always(c: Context, function: Function) -> None:
 
 
 def pursue(c: Context, function: Function, version: Version) -> None:
-    """A climb that had to wait for room, as long as it is still worth it."""
+    """Tries a climb again that had to wait for room, if it is still worth it."""
     wanted = c.store.preloads.wanted.get(function.id)
     if wanted is None:
         return

@@ -29,11 +29,12 @@ class Unused(msgspec.Struct):
     expected_s: float
     """What its climb was thought to take."""
     foreseen: bool = True
-    """Whether a prediction said so: what only took free memory says nothing of predictions."""
+    """Whether a prediction asked for it. A pre-load that only filled free memory says nothing about
+    predictions."""
 
 
 class Pause(msgspec.Struct):
-    """Of a function whose pre-loads failed, so many times in a row. Requests for it do not heed it."""
+    """Pauses the pre-loads of a function after some failed in a row. Its requests ignore this."""
 
     failures: int = 0
     until_s: float = 0.0
@@ -48,7 +49,8 @@ class Allowance(msgspec.Struct):
 
 
 class Line(msgspec.Struct):
-    """Requests that waited for memory at a node, on average lately, as far as was looked."""
+    """How many requests waited for memory at a node lately, on average over the moments when somebody
+    looked."""
 
     mean: float
     at_s: float
@@ -83,7 +85,8 @@ class Preloads(msgspec.Struct):
         return self._left_s(node, share, now_s) >= min(expected_s, share * _SAVED_S)
 
     def share_left(self, node: NodeId, share: float, now_s: float) -> float:
-        """Of the most that a node can save up: 1 where nothing was spent lately, or there is no limit."""
+        """As a share of the most that a node can save up: 1 if nothing was spent lately, or without a
+        limit."""
         if share == inf:
             return 1.0
         return self._left_s(node, share, now_s) / (share * _SAVED_S)
@@ -108,7 +111,7 @@ class Preloads(msgspec.Struct):
         return line.mean
 
     def unused_bytes(self, node: NodeId) -> int:
-        """What is there that was loaded ahead and not used yet, guests in sandboxes included."""
+        """Bytes of what was loaded ahead and not used yet, including guests in sandboxes."""
         return sum(record.held_bytes for record in self.unused.values() if record.node == node)
 
     def usage_at(self, node: NodeId) -> Usage:

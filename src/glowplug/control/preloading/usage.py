@@ -1,4 +1,4 @@
-"""How much of what is loaded ahead at a node is used, and so how far predictions are believed there."""
+"""How much of what is loaded ahead at a node is used. This says how far predictions are believed there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Usage(msgspec.Struct):
     pause_s: float = _FIRST_PAUSE_S
 
     def begin(self, now_s: float) -> None:
-        """One is loaded ahead. If nearly all were in vain it is a trial, and the next may come later."""
+        """A pre-load begins. If nearly all before it were in vain it is a trial, and the pause before the
+        next trial gets longer."""
         if self._lately() < _LEAST_USED and not self._pauses(now_s):
             self.pause_s = min(_LONGEST_PAUSE_S, _LONGER * self.pause_s)
         self.tried_s = now_s
@@ -36,8 +37,9 @@ class Usage(msgspec.Struct):
             self.pause_s = _FIRST_PAUSE_S
 
     def believed(self, now_s: float) -> float:
-        """The share that the price of another pre-load counts with. Where hardly any is used none is worth it
-        any more, but for a trial once in a while: else nothing could show that things have changed."""
+        """The share of use that is assumed for the next pre-load. If hardly any are used, none is worth
+        its price, except for a trial once in a while: without trials nothing could show that things have
+        changed."""
         lately = self._lately()
         if lately < _LEAST_USED and self._pauses(now_s):
             return lately**2 / _LEAST_USED

@@ -33,10 +33,11 @@ class Role(Enum):
 
 
 class Pace:
-    """Layers of a plan are alike, and so is who comes late: the first try is when the objects of the last two
-    layers were still missing for the last time, the sooner of both. Who was late once makes nobody wait: each
-    would be late for the others in turn, and none of them find back. Where looks cost no call, the first is
-    at once."""
+    """When to look for a layer's objects. Layers of a plan are alike, and the same workers come late. So the
+    first try is at the time when the objects of the last two layers were still missing for the last time, the
+    sooner of both. A worker that was late only once makes nobody wait: otherwise one late worker would delay
+    the others, those would learn to wait, and no worker would get fast again. Where looks cost no call, the
+    first is at once."""
 
     def __init__(self, first_s: float = FIRST_S, *, looks_are_calls: bool = True) -> None:
         self._first_s = first_s

@@ -34,7 +34,8 @@ class DispatchView(Protocol):
 
     @property
     def spare(self) -> tuple[InstanceId, float] | None:
-        """An instance in use that takes one more into its line, and the seconds until that would begin."""
+        """An instance in use that can take one more request into its line, and the seconds until that
+        would begin."""
 
     @property
     def climbing(self) -> InstanceId | None:
@@ -46,7 +47,7 @@ class DispatchView(Protocol):
 
     @property
     def free_in_s(self) -> float:
-        """Until the first of the instances in use is through with what it has; infinite without any."""
+        """Until the first of the instances in use has finished all its requests; infinite without any."""
 
     @property
     def serving(self) -> int:

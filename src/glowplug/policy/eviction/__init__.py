@@ -15,11 +15,11 @@ import msgspec
 class Worth(msgspec.Struct, frozen=True, gc=False):
     """What a holding's worth is made of.
 
-    `rank` is the logarithm of how often it is asked for (Arrivals.rank); `saved_s` the seconds a request
-    is spared because it is there; `pinned` that the user asked for it to be there; `copies` how many there
-    are, itself included, and `at_once` how many of several are at work at a time, on average; `needed` the
-    probability that it is asked for soon, where the policy is `timely`; `used_s` when it was used last, and
-    `uses` how often since it came, as far as that is counted.
+    `rank` is the logarithm of how often it is asked for (Arrivals.rank). `saved_s` is how many seconds it
+    saves a request by being there. `pinned` says that the user asked for it to stay. `copies` is how many
+    there are, including itself, and `at_once` how many of them are at work at a time, on average. `needed`
+    is the probability that it is asked for soon, if the policy is `timely`. `used_s` is when it was used
+    last, and `uses` how often since it came, as far as that is counted.
     """
 
     rank: float
@@ -36,12 +36,13 @@ class Worth(msgspec.Struct, frozen=True, gc=False):
 class EvictionPolicy(Protocol):
     @property
     def timely(self) -> bool:
-        """Whether a worth changes with time, so that it is asked for again when something has to go."""
+        """Whether a worth changes with time, so that it is computed again when something has to go."""
 
     @property
     def by_value(self) -> bool:
-        """Whether scores say what a byte is worth, of workers, zygotes and weights alike: then a victim may
-        go with all that it stands on. Else each of these goes in its turn, when it is on offer."""
+        """Whether scores say what a byte is worth, comparably for workers, zygotes and weights. Then a
+        victim may go together with all that it stands on. Else each of these goes by itself, when it is on
+        offer."""
 
     @property
     def pinned_from(self) -> float:
@@ -84,8 +85,8 @@ class EvictionPolicy(Protocol):
 
 
 def fewest(taken: Sequence[tuple[str, int]], freed_bytes: int, need_bytes: int) -> list[str]:
-    """Of victims and their bytes, in the order of their worth: spares the worthiest first of those that are
-    not needed after all."""
+    """Of victims and their bytes, in the order of their worth, those that are really needed. The worthiest
+    are spared first."""
     chosen = []
     for key, held_bytes in reversed(taken):
         if freed_bytes - held_bytes >= need_bytes:

@@ -38,7 +38,7 @@ class GreedyDual(Offers):
             self.clocks[offer.node] = max(self.clocks.get(offer.node, 0.0), offer.score)
 
     def score(self, worth: Worth) -> float:
-        """Of what would come now, where most was evicted."""
+        """The score of a holding that would come now, at the node where most was evicted."""
         return max(self.clocks.values(), default=0.0) + _value(worth)
 
 

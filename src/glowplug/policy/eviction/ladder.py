@@ -1,7 +1,7 @@
-"""ladder: evict what spares the least seconds of waiting per byte soon, as it looks at that moment.
+"""ladder: evict what will save the least seconds of waiting per byte soon, judged at that moment.
 
-Others rank a holding when it is offered. Here the chance that it is needed depends on when it was used last:
-a timer's model is worth nothing just after its call, and all the more just before the next.
+Other policies rank a holding when it is offered. Here the chance that it is needed depends on when it was
+used last: a model that a timer calls is worth nothing just after its call, and much just before the next.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ score ten thousand took 0.4 s."""
 
 
 class Ladder(Offers):
-    """Looks at a node's offers for each eviction: their scores from before are nothing to it. They are kept
-    in the order in which they were used last."""
+    """Scores a node's offers anew for each eviction; earlier scores do not count. Offers are kept in the
+    order in which they were used last."""
 
     timely: bool = True
     by_value: bool = True
@@ -43,7 +43,7 @@ class Ladder(Offers):
         current: Callable[[str], float],
     ) -> list[str]:
         scores: dict[str, float] = {}
-        most = _LOOKED_AT + len(keep)
+        most, before_bytes = _LOOKED_AT + len(keep), 0
         while True:
             looked_at = self._used_longest_ago(node, most)
             for key in looked_at:
@@ -57,9 +57,19 @@ class Ladder(Offers):
                 held_bytes = self.offers[key].held_bytes
                 taken.append((key, held_bytes))
                 freed_bytes += held_bytes
-            if freed_bytes >= need_bytes or len(taken) < len(scores) or len(looked_at) < most:
+            if freed_bytes >= need_bytes or len(looked_at) < most:
                 return fewest(taken, freed_bytes, need_bytes)
-            most *= 4
+            if len(taken) < len(scores) and (
+                freed_bytes == before_bytes or not self._rest_may_do(node, scores, freed_bytes, need_bytes)
+            ):
+                return fewest(taken, freed_bytes, need_bytes)
+            most, before_bytes = 4 * most, freed_bytes
+
+    def _rest_may_do(self, node: str, seen: Collection[str], freed_bytes: int, need_bytes: int) -> bool:
+        """Whether what is needed could be had if the others there free as much of theirs as those seen: then
+        it is worth the time to look at more."""
+        seen_bytes = sum(self.offers[key].held_bytes for key in seen)
+        return freed_bytes * self.offered(node) >= need_bytes * seen_bytes
 
     def _used_longest_ago(self, node: str, most: int) -> Collection[str]:
         """All that is on offer there, or the `most` of it that come first."""

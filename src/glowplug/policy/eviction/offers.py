@@ -23,11 +23,12 @@ class Offer(msgspec.Struct, gc=False):
 
 
 class Offers(msgspec.Struct):
-    """Per node a heap of (score, key): all of an eviction policy but the score. Withdrawn entries stay in it
-    until they come up or are too many.
+    """Per node a heap of (score, key): everything that an eviction policy needs except its score.
+    Withdrawn entries stay in the heap until they come up or are too many.
 
-    What `victims` has looked at stays out of the heap, in a list in its order: most of it is looked at again
-    the next time, and to take the least out of a large heap and put it back was a twentieth of a decision.
+    Entries that `victims` has looked at move to a sorted list beside the heap. Most of them are looked at
+    again the next time, and taking the least out of a large heap and putting it back was a twentieth of a
+    decision's cost.
     """
 
     timely: bool = False

@@ -10,7 +10,7 @@ from glowplug.policy.eviction.offers import PINNED, Offers
 _SHORTEST_S = 1e-6
 _LEAST_AT_ONCE = 1e-9
 _COPIES_EACH = 2.0
-"""So many copies make sure of one at work: the others' devices are busy with other models."""
+"""This many copies ensure one at work, because the devices of the others are busy with other models."""
 
 
 class ValuePerByte(Offers):

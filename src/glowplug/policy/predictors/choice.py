@@ -1,4 +1,4 @@
-"""choice: all models of a function, each believed as much as it foretold the gaps that came."""
+"""choice: a mixture of all models of a function, each weighted by how well it foretold past gaps."""
 
 from __future__ import annotations
 

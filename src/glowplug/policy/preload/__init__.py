@@ -156,12 +156,12 @@ class PreloadPolicy(Protocol):
 
     @property
     def foresees(self) -> bool:
-        """Whether it does anything at all: else nothing is predicted, which costs time."""
+        """Whether it does anything at all. If not, nothing is predicted, because that costs time."""
 
     @property
     def ends_unused(self) -> bool:
-        """Whether it says itself when what was loaded ahead in vain is to go: else that is kept for as long
-        as its function declares."""
+        """Whether it decides itself when to drop what was loaded ahead in vain. If not, that is kept for
+        as long as its function declares."""
 
     def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         """It can be called from now on. Told again when it is deployed again after it was undeployed."""
@@ -173,8 +173,8 @@ class PreloadPolicy(Protocol):
         """When the policy wants to be asked next, without anything happening; infinite for never."""
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
-        """Asked at `next_s` and whenever a sandbox came, went or became idle. Each decision is carried out,
-        or turns out impossible, before the policy goes on."""
+        """Called at `next_s` and whenever a sandbox came, went or became idle. Each decision is carried
+        out, or turns out to be impossible, before the policy computes the next."""
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         """A sandbox begins to serve, for its owner or for a guest: which guests have to go."""

@@ -8,8 +8,8 @@ Seconds of climbing and bytes held in vain have a price in seconds of waiting, a
 can have while they climb, where requests are in line for memory. A climb that is not worth it is not begun;
 what was climbed in vain goes when it is not worth holding any more.
 
-Of a function that nobody has called yet nothing is foretold. It has memory that is free, and only that, until
-somebody needs it.
+Nothing can be predicted for a function that nobody has called yet. It gets only free memory, until
+somebody needs that.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class Ladder(msgspec.Struct):
         yield from self._fill(view, now_s)
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
-        """Only as many guests as the owner needs the room of; and it has what it needs."""
+        """No guest has to go: guests leave only where their owner needs the room, and it has what it
+        needs."""
         return ()
 
     def forget(self, function: FunctionId) -> None:

@@ -63,6 +63,7 @@ def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float)
     largest_bytes = max((largest_bytes, *(whole_bytes for _, whole_bytes, _ in kept)))
     sizes = {each: max(1, view.guest_bytes(each)) for each in missing}
     missing = [each for each in missing if sizes[each] <= largest_bytes]
+    yielded: set[int] = set()
     missing.sort(key=lambda each: -windows.value(view, each, now_s) / sizes[each])
     for function in missing:
         need_bytes, namespace = sizes[function], view.namespace(function)
@@ -84,9 +85,11 @@ def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float)
             continue
         *_, left_bytes, place = min(fits)
         box = rooms[place][1]
+        if left_bytes + need_bytes > rooms[place][0]:
+            yielded.add(place)  # whether or not it is carried out
         rooms[place] = (left_bytes, box)
         yield Guest(function, box.node, box.id)
-        kept = _kept(view, windows, rooms, now_s) if kept else []
+        kept = [each for each in _kept(view, windows, rooms, now_s) if each[2] not in yielded] if kept else []
 
 
 def _kept(

@@ -1,4 +1,4 @@
-"""How long an idle instance stays parked, and when one is started that nobody asked for yet."""
+"""How long an idle instance stays parked, and when one is started before a request asks for it."""
 
 from __future__ import annotations
 

@@ -40,14 +40,14 @@ class Shares(msgspec.Struct):
         return self.served_s.get(key, 0.0) > self.virtual_s
 
     def clean(self) -> None:
-        """Of who is not ahead no more is known than of a newcomer."""
+        """Drops functions that are not ahead: they count as newcomers anyway."""
         self.served_s = {key: at_s for key, at_s in self.served_s.items() if at_s > self.virtual_s}
 
 
 class Order(msgspec.Struct):
-    """While `overloaded` namespaces take turns, and in each its functions, so that whoever asks for more than
-    its share waits by itself. Those who came before `old_s` come by age, but where somebody is `greedy` and
-    all of the waiting is his own doing. `look_s` is when it is looked at again."""
+    """While `overloaded`, namespaces take turns, and inside each namespace its functions. So a function
+    that asks for more than its share makes nobody else wait. Requests that came before `old_s` go by age,
+    unless somebody is `greedy` and causes all of the waiting. `look_s` is when this is decided again."""
 
     overloaded: bool = False
     greedy: bool = False

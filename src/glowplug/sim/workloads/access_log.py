@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,6 +17,7 @@ from glowplug.sim.workloads.one_by_one import one_by_one
 from glowplug.sim.workloads.recorded import Recorded
 from glowplug.sim.workloads.trace import Trace
 
+_log = logging.getLogger(__name__)
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
@@ -35,10 +37,12 @@ class _Line(msgspec.Struct):
 
 
 class AccessLog(Recorded, frozen=True, kw_only=True):
-    """Requests for functions, refused ones among them, from when they came (the log has when they ended).
+    """Requests for functions, refused ones and spawned calls among them, from when they came (the log has
+    when they ended).
 
-    `duration_s` of each is what it computed. Other lines count for nothing; a last line that was cut off
-    while it was written is left out.
+    `duration_s` of each is what it computed, 0 of a spawned call, whose line is written when it is accepted.
+    Other lines count for nothing. A line that was cut off while it was written is left out, and told unless
+    it is the last.
     """
 
     def read_all(self, seed: int) -> Trace:
@@ -54,16 +58,24 @@ class AccessLog(Recorded, frozen=True, kw_only=True):
 
 
 def _lines(path: Path) -> Iterator[_Line]:
-    """Raises InvalidTrace with the line that is none of an access log."""
+    """Raises InvalidTrace with the line that is none of an access log, nor of a beginning of one."""
     decoder = msgspec.json.Decoder(_Line)
+    torn = 0
     try:
         with path.open("rb") as file:
             for number, text in enumerate(file, 1):
+                if text == b"\n" and torn:
+                    continue  # two gateways may have ended the same line
                 try:
                     yield decoder.decode(text)
                 except UNREADABLE as error:
                     if not text.endswith(b"\n"):
-                        return
-                    raise InvalidTrace(f"{path}, line {number}: no line of an access log: {error}") from error
+                        break
+                    if isinstance(error, msgspec.ValidationError) or not text.startswith(b"{"):
+                        what = "no line of an access log"
+                        raise InvalidTrace(f"{path}, line {number}: {what}: {error}") from error
+                    torn += 1
     except OSError as error:
         raise InvalidTrace(f"cannot read {path}: {error.strerror}") from error
+    if torn:
+        _log.warning("%s: lines left out, cut off while they were written: %d", path, torn)

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from glowplug.core.errors import InvalidWorkload
+from glowplug.core.errors import InvalidTrace, InvalidWorkload
 from glowplug.sim.workloads.azure2019_files import AzureFile, Key, azure_files
 from glowplug.sim.workloads.draws import draws
 from glowplug.sim.workloads.minute_counts import MinuteCounts, Spread
@@ -46,6 +46,8 @@ class Azure2019(Recorded, frozen=True, kw_only=True):
             assert chosen is not None
             table.expect([totals.keys[i] for i in chosen.tolist()])
             table.fill(invocations)
+        if not table.keys:
+            raise InvalidTrace(f"{self.path} has no calls")
         counts = self._needed(table.counts())
         times_s, function = counts.times(self.spread, draws(seed, "spread"), len(table.keys))
         names = [key[-1].decode() for key in table.keys]

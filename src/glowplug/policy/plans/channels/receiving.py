@@ -119,8 +119,8 @@ class Polling:
         return self.calls + self._beyond
 
     def take(self, now: Reals, arrivals: Arrivals) -> Reals:
-        """What was there when the last poll of the step before was answered came with that, as long as ten
-        are not exceeded; who has everything so does not wait."""
+        """Messages that were there when the last poll of the step before was answered came with that poll,
+        up to ten. A worker that has everything by then does not wait."""
         counts = arrivals.messages.astype(np.int64)
         groups = Groups(np.repeat(arrivals.target, counts))
         who = groups.targets
