@@ -32,7 +32,7 @@ def build(store: EnvironmentStore, name: PackagesId, used_at_s: float = 1.0) -> 
     attempt = store.new_attempt(name)
     (attempt / "bin").mkdir()
     (attempt / "bin" / "python").touch()
-    built = BuiltPackages(attempt.name, interpreter(), "pip", ("x==1",), 1000, 1.0, 1.0)
+    built = BuiltPackages(attempt.name, interpreter(), "pip", ("x==1",), 1000, 1.0)
     store.publish(name, built)
     os.utime(store.built / name / "built.json", (used_at_s, used_at_s))
     return built

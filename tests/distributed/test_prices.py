@@ -41,11 +41,8 @@ def test_the_table_has_a_date_and_says_where_each_price_is_from() -> None:
     assert table.broker in table.servers
 
 
-def test_a_server_is_the_cheapest_that_holds_it() -> None:
+def test_from_how_many_queries_an_hour_a_server_costs_less() -> None:
     table = price_table()
-    assert table.server_for(1) == "c5.large"
-    assert table.server_for(9 * 2**30) == "c5.2xlarge"
-    assert table.server_for(2**50) is None
     assert table.break_even_per_hour("c5.large", 0.001) == pytest.approx(85)
 
 

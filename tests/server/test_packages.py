@@ -52,7 +52,7 @@ class Kept:
         attempt = self.store.new_attempt(name)
         (attempt / "bin").mkdir()
         (attempt / "bin" / "python").touch()
-        self.store.publish(name, BuiltPackages(attempt.name, interpreter(), "uv", (), 1000, 2.0, 1.0))
+        self.store.publish(name, BuiltPackages(attempt.name, interpreter(), "uv", (), 1000, 2.0))
         os.utime(self.store.built / name / "built.json", (at_s, at_s))
         return name
 

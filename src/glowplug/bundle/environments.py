@@ -56,7 +56,6 @@ class BuiltPackages(msgspec.Struct, frozen=True):
     packages: tuple[str, ...]
     size_bytes: int
     took_s: float
-    built_at_s: float
 
 
 def interpreter() -> str:

@@ -29,7 +29,6 @@ class PriceTable(msgspec.Struct, frozen=True):
     """`as_of` is year and month; `broker` the kind of server that a NATS broker is priced as."""
 
     as_of: str
-    currency: str
     region: str
     rates: dict[str, Rate]
     servers: dict[str, ServerPrice]
@@ -40,15 +39,6 @@ class PriceTable(msgspec.Struct, frozen=True):
         return msgspec.convert(
             {**rates, "server_hour": {kind: server.usd_hour for kind, server in self.servers.items()}}, Prices
         )
-
-    def server_for(self, memory_bytes: float) -> str | None:
-        """The cheapest kind of server with that much memory; None where none has it."""
-        fitting = [
-            (server.usd_hour, kind)
-            for kind, server in self.servers.items()
-            if server.memory_gib * 2**30 >= memory_bytes
-        ]
-        return min(fitting)[1] if fitting else None
 
     def break_even_per_hour(self, kind: str, usd_per_query: float) -> float:
         """From so many queries an hour on, an always-on server costs less than paying `usd_per_query` for

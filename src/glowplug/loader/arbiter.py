@@ -173,11 +173,6 @@ class Arbiter:
         """The load is over or given up. A second time does nothing."""
         self._loads.pop(number, None)
 
-    def pending_bytes(self, number: int) -> int:
-        """Of a load: what was not handed out yet."""
-        load = self._loads.get(number)
-        return sum(one.nbytes for one in load.pending) if load is not None else 0
-
     def serves(self, lowest: Priority, highest: Priority) -> bool:
         """Whether any load of a class between these is there, be it that it wants nothing now."""
         return any(lowest <= load.priority <= highest for load in self._loads.values())

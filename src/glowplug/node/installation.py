@@ -223,7 +223,7 @@ def _seal(attempt: Path, chosen: str, start_s: float) -> BuiltPackages:
     size_bytes = seal(attempt)
     took_s = time.monotonic() - start_s
     packages = installed(attempt)
-    return BuiltPackages(attempt.name, interpreter(), chosen, packages, size_bytes, took_s, time.time())
+    return BuiltPackages(attempt.name, interpreter(), chosen, packages, size_bytes, took_s)
 
 
 def _variables(home: str) -> dict[str, str]:

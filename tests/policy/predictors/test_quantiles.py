@@ -16,7 +16,7 @@ SHARES = st.lists(st.floats(0.0, 0.999), min_size=1, max_size=6)
 
 
 def hazard_of(gaps_s: list[float]) -> Callable[[float], float]:
-    pool, model = Pool(), Choice.begin(0.0, called=True)
+    pool, model = Pool(), Choice.begin(0.0)
     for gap_s in gaps_s:
         model.observe(model.last_s + gap_s, pool)
     return lambda age_s: model.hazard(age_s, pool)

@@ -18,7 +18,7 @@ from glowplug.policy.predictors.table import Predictors
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["call", "call", "call", "call", "new", "forget", "fit", "back"]),
+        st.sampled_from(["call", "call", "call", "call", "forget", "fit", "back"]),
         st.sampled_from("abc"),
         st.floats(0.0, 2000.0) | st.sampled_from([0.0, 1.0, 60.0, 300.0]),
     ),
@@ -32,9 +32,7 @@ def play(predictors: Predictors, steps: list[tuple[str, str, float]]) -> float:
     now_s = 0.0
     for what, key, after_s in steps:
         now_s = max(0.0, now_s - after_s) if what == "back" else now_s + after_s
-        if what == "new":
-            predictors.introduce(key, now_s)
-        elif what == "forget":
+        if what == "forget":
             predictors.forget(key)
         elif what == "fit":
             predictors.fit(now_s)
@@ -119,17 +117,6 @@ def test_who_is_not_known_is_not_expected() -> None:
     assert predictors.chance("a", 0.0, 10.0) == 0.0
     with pytest.raises(KeyError):
         predictors.quantiles("a")
-
-
-def test_a_new_function_may_be_called() -> None:
-    """Others that were deployed were soon called."""
-    predictors = Predictors()
-    for number in range(50):
-        predictors.introduce(f"f{number}", 100.0 * number)
-        predictors.observe(f"f{number}", 100.0 * number + 5.0)
-    predictors.introduce("late", 10_000.0)
-    predictors.fit(10_000.0)
-    assert predictors.chance("late", 10_000.0, 10.0) > 0.8
 
 
 def test_a_burst_is_one_arrival() -> None:

@@ -10,7 +10,7 @@ import msgspec
 from glowplug.policy.predictors.histogram import GapHistogram
 from glowplug.policy.predictors.periodic import Periodic
 from glowplug.policy.predictors.poisson import PoissonWindow
-from glowplug.policy.predictors.pool import CALLED_ONCE, NEW, Level, Pool
+from glowplug.policy.predictors.pool import Level, Pool
 
 MODELS = ("poisson", "histogram", "periodic", "pooled")
 _LEAST = 1e-12
@@ -38,18 +38,15 @@ class Choice(msgspec.Struct):
     weights: list[float] = msgspec.field(default_factory=lambda: [1 / len(MODELS)] * len(MODELS))
 
     @staticmethod
-    def begin(now_s: float, called: bool) -> Choice:
-        """A function that is called for the first time now, or that exists from now on."""
-        return Choice(now_s, Level(CALLED_ONCE if called else NEW))
+    def begin(now_s: float) -> Choice:
+        """A function that is called for the first time now."""
+        return Choice(now_s, Level())
 
     def observe(self, t_s: float, pool: Pool) -> None:
         """An arrival, later than the last one. The pool learns from it as well."""
         gap_s = t_s - self.last_s
         self.last_s = t_s
         pool.learn(self.level.row, gap_s)
-        if self.level.row == NEW:
-            self.level.row = CALLED_ONCE
-            return
         self._weigh(gap_s, pool)
         self.level.observe(gap_s)
         self.poisson.observe(gap_s)

@@ -19,8 +19,8 @@ EDGES_S: tuple[float, ...] = (0.0, *(2.0 ** (_FIRST_EDGE + k / _PER_OCTAVE) for 
 _EDGES = np.array(EDGES_S)
 NEW, CALLED_ONCE = BINS, BINS + 1
 ROWS = BINS + 2
-"""A row for each bin that a function's usual gap may lie in, one for functions that were never called, and
-one for those that were called once."""
+"""A row for each bin that a function's usual gap may lie in, one for functions that were never called, of
+which none is asked about, and one for those that were called once."""
 
 Rows = list[list[float]]
 

@@ -28,17 +28,11 @@ class Predictors(msgspec.Struct):
     fitted_at: int = 0
     fitted_s: float = 0.0
 
-    def introduce(self, key: str, now_s: float) -> None:
-        """A function that was not called yet, for instance one just deployed. Others are not changed."""
-        if key not in self.functions:
-            self.functions[key] = Choice.begin(now_s, called=False)
-            self._note(key)
-
     def observe(self, key: str, t_s: float) -> None:
         """An arrival: 10 to 20 us, and once a minute half a microsecond for each function (`fit`)."""
         found = self.functions.get(key)
         if found is None:
-            self.functions[key] = Choice.begin(t_s, called=True)
+            self.functions[key] = Choice.begin(t_s)
         elif t_s - found.last_s < RESOLUTION_S:
             if t_s >= found.last_s:
                 return
