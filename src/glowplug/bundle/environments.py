@@ -29,7 +29,7 @@ from glowplug.core.ids import PackagesId
 from glowplug.core.requirements import is_local, location
 from glowplug.core.specs import Requirements
 
-RUNTIME = ("msgspec>=0.20", "numpy>=1.26", "xxhash>=3.5")
+RUNTIME = ("msgspec>=0.20", "numpy>=1.26", "xxhash>=4.0")
 """What Glowplug itself imports in a function's process. Older versions cannot be installed beside it."""
 _LAYOUT = 1
 """Counted up when what is built here changes its form: older ones are then built again."""
