@@ -24,7 +24,5 @@ def load_origin(c: Context, version: Version, node: NodeId) -> Step | None:
 
 def load_s(c: Context, version: Version, node: NodeId) -> float:
     """A load to a device there: a copy from the node's memory, or a read; its environment left out."""
-    near = node in version.staged_on or (
-        node in version.cached_on and load_origin(c, version, node) is not None
-    )
+    near = load_origin(c, version, node) == Step.STAGED
     return c.policies.costs.climb_s(version.spec.version, Step.STAGED if near else Step.IMPORTED)
