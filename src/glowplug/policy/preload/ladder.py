@@ -186,7 +186,7 @@ class Ladder(msgspec.Struct):
 
     def _look(self, view: PreloadView, function: FunctionId, now_s: float, next_s: float) -> Decision | None:
         """Memory that is free may be taken for what is needed before the next look, if it is worth holding
-        for as long; that of others for what is needed sooner, and more than what they hold."""
+        for as long; that of others, which is held by somebody either way, for what is needed sooner."""
         if view.ready(function):
             return None
         waits_s, near_s = view.waits_s(function), view.horizon_s + view.load_s(function)
@@ -213,8 +213,9 @@ class Ladder(msgspec.Struct):
                 spared_s = waits_s - after_s
                 is_free = need_bytes <= view.room_bytes(node)
                 for_s = spans_s if is_free else spans_s[: 1 + len(LATER)]
+                asked = prices if is_free else (prices[0], 0.0, prices[2])
                 if spared_s <= 0.0 or not any(
-                    _is_worth(chance(each_s), spared_s, need_bytes, each_s, prices) for each_s in for_s
+                    _is_worth(chance(each_s), spared_s, need_bytes, each_s, asked) for each_s in for_s
                 ):
                     continue
                 worth = log(max(needed_soon(chance, near_s), _LEAST) * spared_s / max(1, need_bytes))
