@@ -126,19 +126,27 @@ class LocalPlatform:
         self._driver.post(ScaleRequested(function, replicas))
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
-        status = self.function(function)
+        status, state = self.function(function), self._driver.state
         event = ClimbRequested if direction == "climb" else DescendRequested
+
+        def is_over() -> bool:
+            """Whoever was called meanwhile is parked soon, and comes to no other step by this move."""
+            return state.standing(function) == step or (step != Step.PARKED and not state.is_sent(function))
+
         try:
             async with asyncio.timeout(_MOVE_S):
                 await self._until(lambda: self.function(function).state != "building")
                 self._driver.post(event(function, step))
-                await self._until(lambda: self._driver.state.standing(function) == step)
+                await self._until(is_over)
+                if state.standing(function) != step:
+                    why = self.function(function).error or "it was called meanwhile"
+                    raise Unavailable(f"{function} did not come to {step.label}: {why}")
                 if cache is not None:
                     await self._engine.cache_weights(
                         status.version or self.function(function).version, cache == "warm"
                     )
         except TimeoutError:
-            stands = self._driver.state.standing(function).label
+            stands = state.standing(function).label
             raise Unavailable(
                 f"{function} did not come to {step.label} in {_MOVE_S:.0f} s; it is {stands}"
             ) from None
