@@ -37,7 +37,7 @@ class _Call:
         """The request whose end is waited for, because it was cancelled."""
         self.task: asyncio.Task[None] | None = None
         self.thread: ThreadPoolExecutor | None = None
-        """Of one thread: what it runs there, all of a generator's steps too, finds what it left in it."""
+        """A generator's, of one thread: each of its steps finds there what the one before left."""
 
     def was_cancelled(self) -> bool:
         return self.stopped is not None
@@ -65,8 +65,9 @@ class LoopWorker:
         self._control = control
         self._cancels = wire.Receiver(control, CancelRequest)
         self._free = routes.concurrency
+        self._pool = ThreadPoolExecutor(routes.concurrency, "glowplug-call", keep_threads)
         self._idle: list[ThreadPoolExecutor] = []
-        """Each of one thread. Who was last idle is called first."""
+        """Those of generators that have ended, for the next ones."""
         self._loop = asyncio.new_event_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._queue: deque[Incoming] = deque()
@@ -192,6 +193,8 @@ class LoopWorker:
             result = await self._called(call, route, arguments)
             del arguments
             if isinstance(result, (GeneratorType, AsyncGeneratorType)):
+                if isinstance(result, GeneratorType):
+                    call.thread = self._thread()
                 in_thread = partial(self._in_thread, call)
                 await self._streams.send(incoming, result, start_s, in_thread, call.was_cancelled)
                 return
@@ -213,17 +216,16 @@ class LoopWorker:
 
     async def _in_thread(self, call: _Call, function: Callable[[], Any]) -> Any:
         """Returns or raises only when the thread has: a slot stays taken as long as it computes."""
-        if call.thread is None:
-            call.thread = (
-                self._idle.pop() if self._idle else ThreadPoolExecutor(1, "glowplug-call", keep_threads)
-            )
-        steps = ThreadCall()
-        running = self._loop.run_in_executor(call.thread, steps.run, _with_no_cancelled_error, function)
+        steps, pool = ThreadCall(), call.thread or self._pool
+        running = self._loop.run_in_executor(pool, steps.run, _with_no_cancelled_error, function)
         while True:
             try:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:
                 steps.interrupt()
+
+    def _thread(self) -> ThreadPoolExecutor:
+        return self._idle.pop() if self._idle else ThreadPoolExecutor(1, "glowplug-call", keep_threads)
 
     async def _batch(self, members: list[Incoming], route: Route) -> None:
         gathering = self._gatherings.get(route)
