@@ -91,6 +91,7 @@ def builds_fail(world: World, times: int) -> None:
     world.engine.succeed(next(iter(world.engine.pending)))
     for _ in range(times):
         world.engine.fail(next(iter(world.engine.pending)), "unavailable", "killed")
+        world.advance(10.0)
     assert kinds(world.commands).count("build") == min(times + 1, 12)
 
 
@@ -104,6 +105,39 @@ def test_a_build_that_never_has_luck_is_given_up(world: World) -> None:
     builds_fail(world, 12)
     assert not world.engine.pending
     assert (active(world), world.state.functions[F].error) == ("f-v1", "killed")
+
+
+def test_attempts_at_a_build_are_not_used_up_while_what_they_stand_on_is_found_to_be_gone(
+    world: World,
+) -> None:
+    """A zygote's children are seen to end before it is itself: until then each of them ends at once."""
+    world.deploy(spec(), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    for _ in range(300):
+        for number, command in list(world.engine.pending.items()):
+            if isinstance(command, Build):
+                world.engine.fail(number, "unavailable", "its environment is gone")
+        world.advance(0.01)
+    assert kinds(world.commands).count("build") < 7
+    world.engine.exit(Target("environment", NODE, spec().environment_key))
+    world.advance(10.0)
+    world.engine.answer_all()
+    world.engine.answer_all()
+    assert active(world) == "f-v1"
+
+
+def test_who_is_deployed_again_waits_for_no_pause(world: World) -> None:
+    world.deploy(spec(), built=False)
+    world.engine.succeed(next(iter(world.engine.pending)))
+    for _ in range(5):
+        world.engine.fail(next(iter(world.engine.pending)), "unavailable", "killed")
+        world.advance(2.0)
+    world.engine.fail(next(iter(world.engine.pending)), "unavailable", "killed")
+    world.advance(0.1)
+    assert not world.engine.pending
+    world.deploy(spec(version="2"), built=False)
+    world.engine.answer_all()
+    assert active(world) == "f-v2"
 
 
 def test_a_build_that_takes_too_long_is_tried_twice(world: World) -> None:
@@ -289,6 +323,7 @@ def _built_elsewhere_again(world: World) -> Build:
     world.post(NodeJoined(NodeSpec(OTHER, 10_000, 2)))
     world.advance(SETTINGS.build_timeout_s)
     world.engine.exit(Target("environment", NODE, spec().environment_key))
+    world.advance(0.1)
     assert kinds(world.commands)[-2:] == ["descend build", "climb environment"]
     world.engine.succeed(next(n for n, c in world.engine.pending.items() if isinstance(c, Climb)))
     (build,) = (c for c in world.engine.pending.values() if isinstance(c, Build))

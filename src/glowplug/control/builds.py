@@ -5,7 +5,7 @@ from __future__ import annotations
 from glowplug.control import gangs, growth, holdings, memory, offers, placement, versions
 from glowplug.control.context import Context
 from glowplug.control.learning import describe
-from glowplug.control.records import Version, key_of
+from glowplug.control.records import Version, build_timer, key_of
 from glowplug.control.sizes import fits_later, too_big
 from glowplug.core.commands import Build, Target
 from glowplug.core.events import Built
@@ -18,6 +18,8 @@ _INSTALLING_AT_ONCE = 2
 """Each holds memory for the zygote that it will be."""
 _ATTEMPTS = 12
 """A deploy was acknowledged, so bad luck does not end it soon."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
+"""After an attempt. What it failed for may last: a zygote's children are gone before the zygote is."""
 _SLOW_ATTEMPTS = 2
 """A build that did not end in its time, or found the disk full, takes as long again, and others wait."""
 
@@ -33,7 +35,9 @@ def start(c: Context) -> None:
         if len(store.building) >= c.settings.max_builds:
             return
         version = store.versions[number]
-        if number not in store.build_queue or (installing >= _INSTALLING_AT_ONCE and version.spec.packages):
+        if number not in store.build_queue or build_timer(number) in store.timers:
+            continue
+        if installing >= _INSTALLING_AT_ONCE and version.spec.packages:
             continue
         if _start(c, version):
             store.build_queue.pop(number, None)
@@ -128,4 +132,6 @@ def retry(c: Context, version: Version, code: str, message: str, *, slow: bool =
     else:
         version.state = "pending"
         c.store.build_queue[version.spec.version] = None
+        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (version.attempts - 1))
+        c.set_timer(build_timer(version.spec.version), c.now_s + pause_s)
         c.build_check = True

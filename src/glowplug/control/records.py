@@ -266,5 +266,10 @@ class Store(msgspec.Struct):
     stranded: dict[FunctionId, None] = {}
 
 
+def build_timer(version: VersionId) -> str:
+    """Set while the version waits for its next attempt to be built."""
+    return f"build:{version}"
+
+
 def key_of(kind: str, node: str, name: str | int) -> str:
     return f"{kind}/{node}/{name}"

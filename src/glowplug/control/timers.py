@@ -54,6 +54,7 @@ _HANDLERS: dict[str, Callable[[Context, str], None]] = {
     "keep": _keep,
     "lease": _lease,
     "prewarm": lambda c, name: pump.on_prewarm_timer(c, FunctionId(name)),
+    "build": lambda c, name: setattr(c, "build_check", True),
     drive.TIMER: lambda c, name: setattr(c, "preload_check", True),
     "retry": _retry,
     "device": lambda c, name: devices.on_timer(c, DeviceId(name)),

@@ -6,7 +6,7 @@ from glowplug.control import answers, bindings, failures, growth, holdings, inst
 from glowplug.control.context import Context
 from glowplug.control.fleet import lines, loads
 from glowplug.control.learning import describe
-from glowplug.control.records import Function, Version, key_of
+from glowplug.control.records import Function, Version, build_timer, key_of
 from glowplug.control.wants import replicas_wanted
 from glowplug.core.errors import NoSpace
 from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested
@@ -38,7 +38,8 @@ def on_deployed(c: Context, event: Deployed) -> None:
         version.state = "built"
     elif version.state == "failed":
         version.state = "pending"
-    version.attempts, version.error, version.code = 0, "", ""
+    version.error = version.code = ""
+    _begin_anew(c, version)
     c.policies.arrivals.observe(function.id, c.now_s, _DEPLOYED_COUNTS)
     c.policies.arrivals.observe(spec.environment_key, c.now_s, _DEPLOYED_COUNTS)
     if event.active:
@@ -78,10 +79,16 @@ def _aim(c: Context, function: Function, version: Version) -> None:
     function.next = number
     c.revalue(function.id)
     failures.forgive(c, function, ahead=True)
-    version.attempts = 0
+    _begin_anew(c, version)
     if version.state == "pending":
         c.store.build_queue[number] = None
         c.build_check = True
+
+
+def _begin_anew(c: Context, version: Version) -> None:
+    """Its attempts are counted from here, and the next waits for no pause."""
+    version.attempts = 0
+    c.clear_timer(build_timer(version.spec.version))
 
 
 def _keep(c: Context, function: Function, number: VersionId) -> None:
@@ -98,6 +105,7 @@ def retire(c: Context, function: Function, number: VersionId) -> None:
     version = c.store.versions[number]
     version.retired = True
     c.store.build_queue.pop(number, None)
+    c.clear_timer(build_timer(number))
     if version.state == "building":
         _stop_build(c, version)
     function.retiring[number] = None
