@@ -19,7 +19,7 @@ _INSTALLING_AT_ONCE = 2
 _ATTEMPTS = 12
 """A deploy was acknowledged, so bad luck does not end it soon."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
-"""After an attempt. What it failed for may last: a zygote's children are gone before the zygote is."""
+"""After an attempt. What it failed for may last, and attempts cost the others a place."""
 _SLOW_ATTEMPTS = 2
 """A build that did not end in its time, or found the disk full, takes as long again, and others wait."""
 

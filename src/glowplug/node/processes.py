@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -36,8 +37,8 @@ OnLines = Callable[["Process", str, list[bytes]], None]
 class Process:
     """A zygote or a child of one. Owned by the agent's event loop; every callback runs there.
 
-    `on_exit` is called once, after the process is gone and its sockets are closed. A pending Fork counts as
-    a process from the moment it is asked for.
+    `on_exit` is called once, after the process is gone and its sockets are closed, and before that of those
+    whom it takes along. A pending Fork counts as a process from the moment it is asked for.
     """
 
     def __init__(
@@ -87,8 +88,15 @@ class Process:
         return True
 
     def fork(self, message: Fork, child: Process, descriptors: tuple[int, ...]) -> bool:
-        """Asks this zygote for a child, which will be `born` when the answer comes."""
-        if self.exited or not self.send(message, descriptors):
+        """Asks this zygote for a child, which will be `born` when the answer comes. One that is dying takes
+        it along. False when it is gone or does not read."""
+        if self.exited:
+            return False
+        try:
+            wire.send(self.control, message, descriptors)
+        except ConnectionError:
+            self.kill()  # nobody could ask anything of it any more
+        except OSError:
             return False
         child._zygote = self
         self.pending.append(child)
@@ -174,7 +182,16 @@ class Process:
         else:
             self._loop.call_later(_EXIT_GRACE_S, self._finish)
 
+    def _finish_if_gone(self) -> None:
+        if self._handle >= 0:
+            poller = select.poll()
+            poller.register(self._handle, select.POLLIN)
+            if poller.poll(0):
+                self._finish()
+
     def _finish(self, why: str = "") -> None:
+        if self._zygote is not None and self._exit_code is None and not self._unasked:
+            self._zygote._finish_if_gone()
         if self.exited:
             return
         self._read_control()
@@ -185,11 +202,11 @@ class Process:
             self._loop.remove_reader(self._handle)
             os.close(self._handle)
             self._handle = -1
-        for child in self.pending:
-            child.never_born(f"{self.name} is gone")
         for descriptor, rest in list(self._rests.items()):
             self._read_stream(descriptor, "stderr" if rest else "stdout")
         self._on_exit(self, why or exit_reason(self._exit_code), self._exit_code)
+        for child in self.pending:
+            child.never_born(f"{self.name} is gone")
 
 
 async def exit_status(popen: subprocess.Popen[bytes]) -> int:
