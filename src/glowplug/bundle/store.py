@@ -27,11 +27,12 @@ from glowplug.bundle.environments import EnvironmentStore
 from glowplug.bundle.files import move_durably, remove, sync_tree, touch
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.uploads import extract_upload
-from glowplug.core.errors import BodyTooLarge, InvalidUpload
+from glowplug.core.errors import BodyTooLarge, BuildFailed, InvalidUpload
 from glowplug.core.ids import VersionId
 from glowplug.core.units import show_bytes
 
 _CHUNK_BYTES = 4 * 2**20
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES}
 
 
 class BundleStore:
@@ -147,18 +148,13 @@ class BundleStore:
 
         A copy and not a move: the process that made the file may still hold it open for writing. It may be
         longer than what it takes on the disk, and grow meanwhile: beyond `limit_bytes` OSError is raised.
+        Raises BuildFailed when there is no file of its own, OSError for what the disk does.
         """
         temporary = self.packs / f".new-{secrets.token_hex(8)}"
         digest, size = hashlib.sha256(), 0
         try:
-            descriptor = os.open(
-                produced, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-            )  # a pipe must not stop us
-            with open(descriptor, "rb") as source, temporary.open("wb") as target:
-                facts = os.fstat(descriptor)
-                if not stat.S_ISREG(facts.st_mode):
-                    raise OSError(errno.EINVAL, "the pack is no file")
-                expected_bytes = facts.st_size
+            with open(_open_made(produced), "rb") as source, temporary.open("wb") as target:
+                expected_bytes = os.fstat(source.fileno()).st_size
                 while expected_bytes <= limit_bytes and (chunk := source.read(_CHUNK_BYTES)):
                     size += len(chunk)
                     expected_bytes = max(expected_bytes, size)
@@ -209,3 +205,17 @@ class BundleStore:
         return [
             path for path in folder.iterdir() if path.name not in wanted and not path.name.startswith(".new-")
         ]
+
+
+def _open_made(path: Path) -> int:
+    """A descriptor of what a function's own code made. Raises BuildFailed when it is no file, OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not stop us
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise BuildFailed(f"the pack is no file: {error.strerror}") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BuildFailed("the pack is no file")
+    return descriptor

@@ -172,7 +172,8 @@ class Builds:
             work.manifest = await self.agent.on_disk(self._publish, work)
         except Exception as error:
             code = "no_space" if isinstance(error, OSError) and error.errno == 28 else "build_failed"
-            self._fail(work.command, code, f"the bundle could not be stored: {error}", work=work)
+            message = f"the bundle could not be stored: {error}"
+            self._fail(work.command, code, message, not isinstance(error, (OSError, MemoryError)), work)
             return
         if work.descend is not None:
             self._end(work)
@@ -180,7 +181,8 @@ class Builds:
             self._fork(work, "probe")
 
     def _publish(self, work: _Work) -> Manifest:
-        """Stores pack and bundle. Runs in the disk thread."""
+        """Stores pack and bundle. Runs in the disk thread. Raises OSError for what may go well another time;
+        what else is wrong, the build's processes did."""
         store, spec = self.agent.store, work.command.spec
         assert work.result is not None
         result = work.result.result
