@@ -20,7 +20,7 @@ from glowplug.distributed.channels.registry import join
 from glowplug.distributed.deploying import deploy
 from glowplug.distributed.errors import FrameVersion, LimitTooSmall
 from glowplug.distributed.network import Activation, Floats, Network
-from glowplug.distributed.orders import read_orders, write_orders
+from glowplug.distributed.orders import VERSION, read_orders, write_orders
 from glowplug.distributed.partition.baselines import random as random_partition
 from glowplug.distributed.partition.result import Settings
 from glowplug.distributed.run_options import RunOptions
@@ -170,5 +170,5 @@ def test_orders_of_an_older_version(network: Network, x: Floats, tmp_path: Path)
     with memory.MemoryRoom().open("older", 3) as room:
         deployed = deploy(network, x, spread, room.address, RunOptions(), tmp_path)
     write_orders(replace(deployed.orders, version=1), deployed.path)
-    with pytest.raises(WeightsError, match="orders of version 1, and a worker of 2: run one version"):
+    with pytest.raises(WeightsError, match=f"of version 1, and a worker of {VERSION}: run one version"):
         read_orders(deployed.path)

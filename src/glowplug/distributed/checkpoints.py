@@ -48,11 +48,13 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
 
 class Checkpoints:
     """Those of one worker; without `blobs` there are none. An epoch's are its own: who is lost in it goes
-    on from what it reached in it, or else from where the epoch began, which an earlier one has written."""
+    on from what it reached in it, or else from where the epoch began, which an earlier one has written.
+    `generation`: see `Orders`."""
 
-    def __init__(self, blobs: Blobs | None, run: str, worker: int, epoch: int) -> None:
+    def __init__(self, blobs: Blobs | None, run: str, worker: int, epoch: int, generation: int = 0) -> None:
         self.written_bytes = 0
         self._blobs, self._run, self._worker, self._epoch = blobs, run, worker, epoch
+        self._generation = generation
 
     def write(self, line: int, checkpoint: Checkpoint) -> None:
         assert self._blobs is not None
@@ -87,10 +89,10 @@ class Checkpoints:
         return next(reached, None)
 
     def _key(self, epoch: int, line: int) -> MessageKey:
-        return MessageKey(self._run, epoch, line, self._worker, self._worker)
+        return MessageKey(self._run, self._generation + epoch, line, self._worker, self._worker)
 
     def _name(self, epoch: int, line: int) -> str:
-        return f"{_folder(self._run)}/{self._worker}-{epoch}-{line}"
+        return f"{_folder(self._run)}/{self._worker}-{self._generation + epoch}-{line}"
 
     def _get(self, epoch: int, line: int) -> bytes | None:
         if self._blobs is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from glowplug.core.units import show_bytes
 from glowplug.distributed.assignment import Assignment, Share
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.errors import PartTooLarge
+from glowplug.distributed.exchange import ATTEMPTS
 from glowplug.distributed.network import Floats, Network
 from glowplug.distributed.orders import Form, Orders, lines_of, part_name, write_orders
 from glowplug.distributed.part_file import VERSION, read_part, write_parts
@@ -33,6 +35,8 @@ _IN_MEMORY = ("memory", "shared_memory")
 _FORMS: dict[str, Form] = {"memory": "plain", "shared_memory": "plain", "nats": "light"}
 """Where bytes cost nothing; elsewhere there are as few as can be."""
 _SENT = "rows_sent.json"
+_GENERATIONS = 2**24 - ATTEMPTS
+"""A message counts its epochs in 32 bits, of which each epoch of a run takes eight."""
 Held = tuple[int, int]
 """Bytes of weights, and of activations and what is worked in."""
 
@@ -56,8 +60,10 @@ def deploy(
     address: Address,
     options: RunOptions,
     folder: Path,
+    clock: Callable[[], float] = time.time,
 ) -> Deployed:
-    """Writes all that workers read below `folder`, which is empty, and the cache of parts.
+    """Writes all that workers read below `folder`, which is empty, and the cache of parts. The run's
+    generation is its second by the `clock`.
 
     Raises PartTooLarge where a worker's part exceeds what it may hold.
     """
@@ -99,6 +105,7 @@ def deploy(
         keep=options.keep,
         stall_s=options.stall_s,
         faults=options.faults,
+        generation=int(clock()) % _GENERATIONS,
     )
     path = folder / "orders.json"
     write_orders(orders, path)

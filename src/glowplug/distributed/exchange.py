@@ -33,6 +33,7 @@ class Exchange:
     Without `keep` nothing is kept, and nothing asked for again: the channel is trusted not to lose anything.
     Where `looks_are_calls`, few notes are looked for, and what came damaged is looked for once more before it
     is asked for. Where the channel `replays`, a new incarnation may find what its predecessor asked for.
+    `generation`: see `Orders`.
     """
 
     def __init__(
@@ -46,8 +47,11 @@ class Exchange:
         keep: bool = True,
         looks_are_calls: bool = False,
         replays: bool = False,
+        generation: int = 0,
     ) -> None:
         self.place = place
+        self.epoch = (generation + place.epoch) * ATTEMPTS
+        """In keys: that of the first sending of a payload."""
         self.first = first
         self.keep = keep
         self.damaged = 0
@@ -67,9 +71,7 @@ class Exchange:
         self._taken = first
         self._kept = Kept(_union(self._targets))
         partners = sorted({*self._all_sources, *self._kept.targets})
-        self._notes = NoteBook(
-            place.run, place.worker, place.epoch * ATTEMPTS, place.incarnation, partners, limit_bytes
-        )
+        self._notes = NoteBook(place.run, place.worker, self.epoch, place.incarnation, partners, limit_bytes)
 
     # What is sent.
 
@@ -143,7 +145,7 @@ class Exchange:
         requests for what came damaged. Raises FrameVersion, ReplayImpossible."""
         answers: Outgoing = []
         for key, message in came.items():
-            if key.epoch // ATTEMPTS != self.place.epoch:
+            if key.epoch // ATTEMPTS != self.epoch // ATTEMPTS:
                 continue
             if self._notes.owns(key):
                 note = self._notes.read(key, message)
@@ -281,7 +283,7 @@ class Exchange:
 
     def _key(self, step: int, target: int, attempt: int, source: int | None = None) -> MessageKey:
         source = self.place.worker if source is None else source
-        return MessageKey(self.place.run, self.place.epoch * ATTEMPTS + attempt, step, source, target)
+        return MessageKey(self.place.run, self.epoch + attempt, step, source, target)
 
 
 def _union(who: Mapping[int, Sequence[int]]) -> list[int]:

@@ -12,7 +12,7 @@ from glowplug.distributed.assignment import Share
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.faults import Faults
 
-VERSION = 2
+VERSION = 3
 BARRIER, GO, FIRST = 0, 1, 2
 """Steps: all tell the root that they are there; the root tells all; the first layer of the first share."""
 ROOT = 0
@@ -29,7 +29,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
     Workers checkpoint when they come to a step of `lines`. No worker begins a share before those it sends
     to have come within `window` shares of it; 0 does not limit them. Who misses something asks for it after
-    `stall_s` at first, then as the run's pace and the channel's limits say.
+    `stall_s` at first, then as the run's pace and the channel's limits say. The later of two runs of one name
+    has the later `generation`: to it the other's messages are of an epoch before.
     """
 
     address: Address
@@ -51,6 +52,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool | None = None
     stall_s: float = 1.0
     faults: Faults = Faults()
+    generation: int = 0
     version: int = VERSION
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from glowplug.distributed.channels.base import Buffer, Channel, MessageKey
-from glowplug.distributed.exchange import ATTEMPTS, Exchange
+from glowplug.distributed.exchange import Exchange
 from glowplug.distributed.frame import Kind, Payload
 from glowplug.distributed.notes import Outgoing
 from glowplug.distributed.phases import Phases
@@ -57,8 +57,7 @@ class Wire:
         self.exchange, self.timing = exchange, timing
         self.looks_are_calls = exchange.looks_are_calls
         self._channel, self._tells = channel, tells
-        self._epoch = exchange.place.epoch * ATTEMPTS
-        channel.fence(self._epoch, exchange.first)
+        channel.fence(exchange.epoch, exchange.first)
 
     def greeting(self) -> Outgoing:
         """What a new incarnation has to say before anything else."""
@@ -103,7 +102,7 @@ class Wire:
             self._channel.reject(keys)
 
     def fence(self, step: int) -> None:
-        self.timing.patiently(lambda: self._channel.fence(self._epoch, step))
+        self.timing.patiently(lambda: self._channel.fence(self.exchange.epoch, step))
 
     def _expects_notes(self, step: int) -> bool:
         """Who was asked once will be asked again, and by the last that it waits for: that one misses

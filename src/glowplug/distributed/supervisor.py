@@ -159,7 +159,7 @@ def common_lines(orders: Orders, blobs: Blobs | None, epoch: int) -> dict[int, i
     """Where each worker can begin again so that those it exchanges rows with can too, by worker."""
     reached = {}
     for worker in range(orders.workers):
-        checkpoints = Checkpoints(blobs, orders.run, worker, epoch)
+        checkpoints = Checkpoints(blobs, orders.run, worker, epoch, orders.generation)
         reached[worker] = checkpoints.latest(lines_for(orders, worker), of_all_epochs=True) or 0
     return {
         worker: min(

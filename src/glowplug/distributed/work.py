@@ -53,7 +53,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             blobs = checkpoint_blobs(orders.checkpoints) if orders.lines else None
             if blobs is not None:
                 closing.callback(blobs.close)
-            checkpoints = Checkpoints(blobs, orders.run, place.worker, place.epoch)
+            checkpoints = Checkpoints(blobs, orders.run, place.worker, place.epoch, orders.generation)
             first = _first(start, schedule, checkpoints)
             deadline_s = began_s + start.deadline_s
             end = patiently(lambda: join(orders.address, place.worker), deadline_s)
@@ -65,7 +65,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         exchange = Exchange(
             place, schedule.sources(), schedule.targets(), first=first,
             limit_bytes=limits.max_message_bytes, keep=keep,
-            looks_are_calls=limits.looks_are_calls, replays=limits.replays,
+            looks_are_calls=limits.looks_are_calls, replays=limits.replays, generation=orders.generation,
         )  # fmt: skip
         tells = keep or orders.window > 0
         wire = Wire(channel, exchange, timing, tells=tells)
