@@ -17,7 +17,7 @@ from torch import nn
 
 from glowplug import loader
 from glowplug.loader.roots import modules_of
-from glowplug.loader.sharing import held_elsewhere, sharing
+from glowplug.loader.sharing import held_elsewhere, overlapping, sharing
 from glowplug.loader.sources.file import open_file
 from glowplug.loader.strategies import STRATEGIES
 from tests.loader import nets
@@ -109,6 +109,13 @@ def test_who_uses_memory_too_is_counted_exactly() -> None:
     assert sharing([alone]) == set()
 
 
+def test_who_has_bytes_in_common_is_told_by_number() -> None:
+    memory, other = torch.zeros(8), torch.zeros(8)
+    tensors = [memory[:3], None, memory[2:6], memory[5:], memory[3:3], other, memory[3:5]]
+    assert overlapping(tensors) == {0: [2], 2: [0, 6, 3], 6: [2], 3: [2]}
+    assert overlapping([other, other, memory]) == {}
+
+
 def test_who_refers_to_a_tensor_is_counted_exactly() -> None:
     tensors = [torch.zeros(1), torch.zeros(1), None]
     tensors.append(tensors[0])
@@ -141,6 +148,45 @@ def test_every_strategy_gives_them_to_whoever_holds_them(aliased: Any, name: str
     model = start(open_file(plain_path if plain else path), name, nets.Aliased).model
     with torch.inference_mode():
         assert torch.equal(model(X), expected)
+
+
+class Overlapping(nn.Module):
+    """Two parameters that have four values in common, in a memory that is an attribute, too, or is not."""
+
+    def __init__(self, held: bool) -> None:
+        super().__init__()
+        memory = torch.zeros(12)
+        self.one, self.two = nn.Parameter(memory[:8]), nn.Parameter(memory[4:])
+        if held:
+            self.memory = memory
+
+    def forward(self, x: Any) -> Any:
+        return self.one * x + self.two
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("name", CONSTRUCTED)
+def test_no_strategy_gives_one_of_two_the_values_of_the_other(tmp_path: Path, name: str, held: bool) -> None:
+    from safetensors.torch import save_file
+
+    def loaded(one: Any, two: Any) -> Overlapping:
+        save_file({"one": one, "two": two}, tmp_path / "o.safetensors")
+        loading = start(open_file(tmp_path / "o.safetensors"), name, lambda: Overlapping(held))
+        loading.wait()
+        model = loading.model
+        assert isinstance(model, Overlapping)
+        assert torch.equal(model.one, one)
+        assert torch.equal(model.two, two)
+        return model
+
+    values = torch.arange(12.0)
+    loaded(values[:8].clone(), values[4:].clone())
+    one, two = torch.ones(8), torch.zeros(8)
+    if not held and STRATEGIES[name].apply == "assign":
+        loaded(one, two)
+        return
+    with pytest.raises(loader.WeightsMismatch, match=r"(one|two): shares its memory with another one"):
+        loaded(one, two)
 
 
 def returned(source: Held, name: str, build: Callable[[], Any]) -> threading.Event:

@@ -12,6 +12,7 @@ from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.fitting import Fit
 from glowplug.loader.gates import Gates
 from glowplug.loader.rebuild import tensors_by_unit
+from glowplug.loader.sharing import same
 from glowplug.loader.stages import Recorder
 from glowplug.loader.tensors import views
 
@@ -88,6 +89,7 @@ class Applier:
                             first = given.setdefault(id(fitted.own[number]), (number, one))
                             if first[0] == number:
                                 self._apply(fitted, number, tensors[number])
+                                self._require_kept(fitted, number, given, tensors)
                             else:
                                 self._require_same(first, (number, one), tensors)
                     self._gates.open(one)
@@ -99,6 +101,20 @@ class Applier:
             own.data.copy_(value)
         else:
             fitted.assign(number, value)
+
+    def _require_kept(
+        self, fitted: Fit, number: int, given: dict[int, tuple[int, int]], tensors: Sequence[Tensor]
+    ) -> None:
+        """Whoever has some of the memory just written has its own value still. Raises WeightsMismatch."""
+        for other in fitted.overlapping.get(number, ()):
+            own, value = fitted.own[other], tensors[other]
+            if id(own) not in given or own.data_ptr() == value.data_ptr() or own.device != value.device:
+                continue
+            self._gates.use(given[id(own)][1])
+            if not same(own, value):
+                name = self._contents.header.tensors[other].name
+                why = "shares its memory with another one in the module, for which the file has other values"
+                raise WeightsMismatch(self._source, [f"{name}: {why}"])
 
     def _require_same(
         self, first: tuple[int, int], second: tuple[int, int], tensors: Sequence[Tensor]

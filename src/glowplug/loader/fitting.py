@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.format import TensorEntry
 from glowplug.loader.roots import held_tensors, tensor_names
-from glowplug.loader.sharing import give, held_elsewhere, sharing
+from glowplug.loader.sharing import give, held_elsewhere, overlapping, sharing
 from glowplug.loader.weights import PARALLEL_PREFIX
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ class Fit(NamedTuple):
     """For each tensor of the file: the model's own tensor and every place that holds it; None and none for
     what the build makes by itself (a plain attribute, or a value that no name leads to).
 
-    `shared` are the ids of those whose memory something else uses too, `others` what the model has and the
-    file has not: each tensor and its places."""
+    `shared` are the ids of those whose memory something else uses too, `overlapping` by number the others
+    that have some of its memory, `others` what the model has and the file has not: each tensor and its
+    places."""
 
     own: list[Any]
     slots: list[list[Slot]]
     shared: set[int]
+    overlapping: dict[int, list[int]]
     others: list[tuple[Any, list[Slot]]]
 
     def assign(self, number: int, value: Tensor) -> None:
@@ -121,6 +123,7 @@ def fit(model: Module, entries: Sequence[TensorEntry], source: str) -> Fit:
         own,
         [slots[id(tensor)] if tensor is not None else [] for tensor in own],
         sharing(expected.values()),
+        overlapping(own),
         [(tensor, slots[id(tensor)]) for tensor in expected.values() if id(tensor) not in found],
     )
 

@@ -65,6 +65,26 @@ def sharing(tensors: Iterable[Tensor]) -> set[int]:
     return found
 
 
+def overlapping(tensors: Sequence[Tensor | None]) -> dict[int, list[int]]:
+    """By number: the others that may have a byte in common with it. A tensor that is there twice is one."""
+    import torch
+
+    users: defaultdict[int, dict[int, int]] = defaultdict(dict)
+    for number, tensor in enumerate(tensors):
+        if tensor is not None and tensor.layout == torch.strided:
+            users[tensor.untyped_storage()._cdata].setdefault(id(tensor), number)
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for numbers in (each.values() for each in users.values() if len(each) > 1):
+        reaching: list[tuple[int, int]] = []
+        for start, end, one in sorted((*e, n) for n in numbers if (e := _extent(tensors[n])) is not None):
+            reaching = [each for each in reaching if each[0] > start]
+            for _, other in reaching:
+                found[one].append(other)
+                found[other].append(one)
+            reaching.append((end, one))
+    return dict(found)
+
+
 def overwritten(gifts: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
     """The numbers of the (tensor, value) of which the tensor would not have its value once all are copied, in
     this order, for others of them have the same memory. Nothing is changed."""
@@ -86,23 +106,26 @@ def overwritten(gifts: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
                 copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
                 copy.set_(memory, tensor.storage_offset(), tensor.shape, tensor.stride())
                 copies.append(copy.copy_(value))
-        found += [n for n, copy in zip(numbers, copies, strict=True) if not _same(copy, gifts[n][1])]
+        found += [n for n, copy in zip(numbers, copies, strict=True) if not same(copy, gifts[n][1])]
     return found
 
 
 def _overlap(tensors: Iterable[Tensor]) -> bool:
     """Whether any two of them, which are on one storage, may have a byte in common."""
-    extents = []
-    for tensor in tensors:
-        if tensor.numel():
-            last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
-            start = tensor.storage_offset()
-            extents.append((start * tensor.itemsize, (start + last + 1) * tensor.itemsize))
-    extents.sort()
+    extents = sorted(extent for tensor in tensors if (extent := _extent(tensor)) is not None)
     return any(end > start for (_, end), (start, _) in pairwise(extents))
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def _extent(tensor: Any) -> tuple[int, int] | None:
+    """From which byte of its storage to which; None where it has no value."""
+    if not tensor.numel():
+        return None
+    last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    start = tensor.storage_offset()
+    return start * tensor.itemsize, (start + last + 1) * tensor.itemsize
+
+
+def same(one: Tensor, other: Tensor) -> bool:
     """Bit for bit: NaN is NaN."""
     import torch
 
