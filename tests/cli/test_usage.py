@@ -179,22 +179,44 @@ def test_what_is_deployed_is_a_python_source(tmp_path: Path) -> None:
     assert done.returncode == 2
 
 
-@pytest.mark.parametrize("more", [[], ["--json"]], ids=["table", "json"])
-def test_whoever_has_read_enough_is_no_failure(more: list[str]) -> None:
+WORKLOAD = ["workload", "zipf:functions=3,rate_per_min=60,minutes=1"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        WORKLOAD,
+        [*WORKLOAD, "--json"],
+        ["bench", "distributed", "--set", "parts=formula"],
+        ["bench", "--help"],
+        ["--version"],
+    ],
+    ids=["table", "json", "bench", "help", "version"],
+)
+def test_whoever_has_read_enough_is_no_failure(words: list[str]) -> None:
     """As `| head` under pipefail."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = [
-        sys.executable,
-        "-m",
-        "glowplug",
-        "workload",
-        "zipf:functions=3,rate_per_min=60,minutes=1",
-        *more,
-    ]
+    command = [sys.executable, "-m", "glowplug", *words]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=120)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_another_pipe_that_breaks_is_a_failure() -> None:
+    script = """
+from glowplug import cli
+
+@cli.app.command
+def ask() -> None:
+    raise BrokenPipeError(32, "Broken pipe")
+
+cli.main()
+"""
+    command = [sys.executable, "-c", script, "ask"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "Broken pipe" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from glowplug.bench.models import MODELS, BenchModel, examples_dir, picture, pla
 from glowplug.bench.systems.live import HttpCaller, request_body
 from glowplug.bench.systems.naive import NaiveSystem
 from glowplug.bench.timeline import Line, timeline
+from glowplug.cli.output import CommandConsole
 from glowplug.core.units import show_bytes
 
 SENTENCES = ("A man is playing a guitar on stage.", "Someone performs music with a guitar.",
@@ -52,7 +53,7 @@ def run_demo(journal: Path | None = None) -> int:
 
     With `journal`, the controller's journal of it is copied into that folder.
     """
-    console = Console()
+    console = CommandConsole()
     lacking = {package for each in subjects() for package in each.model.lacks}
     if lacking:
         console.print(f"[red]missing packages:[/] {', '.join(sorted(lacking))}; `make install` brings them")

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from glowplug.bench.picture_files import check_picture
 from glowplug.bench.progress import progress
+from glowplug.cli.output import CommandConsole
 
 EXPERIMENTS = {
     "calibration": "glowplug.bench.preloading_calibration",
@@ -84,7 +85,7 @@ def run(
         return 2
     if json is not None:
         result.write(json)
-    module.report(result, Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS))
+    module.report(result, CommandConsole(width=None if sys.stdout.isatty() else PIPE_COLUMNS))
     if plot is not None:
         try:
             module.plot(result, plot)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import sys
 
 import cyclopts
 
 from glowplug._version import __version__
-from glowplug.cli.output import fail
+from glowplug.cli.output import CommandConsole, fail
 from glowplug.core.errors import GlowplugError
 
 app = cyclopts.App(
@@ -17,6 +18,7 @@ app = cyclopts.App(
     help="Serverless inference without the cold start.\n\nStart with: glowplug serve app.py",
     version=__version__,
     help_format="markdown",
+    console=CommandConsole(),
 )
 
 
@@ -31,11 +33,20 @@ def main() -> None:
         sys.exit(fail(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        _drop_the_rest()
-        sys.exit(0)
     except OSError as error:  # this machine's disk or files, which are nobody's mistake in the code
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            _drop_the_rest()
+            sys.exit(0)
         sys.exit(fail(GlowplugError(str(error))))
+
+
+def _nobody_reads() -> bool:
+    """Whoever read what is printed has seen enough, as `head`: that is no failure. Other pipes may break,
+    too."""
+    poller = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        poller.register(stream, 0)
+    return bool(poller.poll(0))
 
 
 def _drop_the_rest() -> None:

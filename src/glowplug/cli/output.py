@@ -19,7 +19,9 @@ _WIDE = 1000
 """Columns where no terminal says: a row of a table stays one line, for grep and its like."""
 
 
-class _Console(Console):
+class CommandConsole(Console):
+    """Every command's, on stdout."""
+
     def on_broken_pipe(self) -> None:
         """Whoever read has seen enough: `main` knows that this is no failure."""
         raise
@@ -27,7 +29,7 @@ class _Console(Console):
 
 def _console(**options: Any) -> Console:
     """What is printed is often a user's: a colon before and after a word is no picture."""
-    found = _Console(emoji=False, **options)
+    found = CommandConsole(emoji=False, **options)
     if not found.is_terminal and "COLUMNS" not in os.environ:
         found.width = _WIDE
     return found
