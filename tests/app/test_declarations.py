@@ -259,7 +259,7 @@ def test_hostile_names_are_refused(name: str) -> None:
 def test_who_asks_for_a_class_by_its_own_name_is_told_that_of_its_function() -> None:
     with pytest.raises(InvalidName, match=r"'Embedder' is not allowed: .*: did you mean 'embedder'\?$"):
         check_name("Embedder")
-    with pytest.raises(InvalidName, match="a letter or a digit$"):
+    with pytest.raises(InvalidName, match=r"a letter or a digit$"):
         check_name("../Embedder")
 
 
