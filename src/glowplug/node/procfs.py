@@ -45,7 +45,10 @@ def thread_count(pid: int | str = "self") -> int:
 
 
 def cpu_s(pid: int) -> float | None:
-    """Seconds of a processor that a process and its threads have had; None when it is gone."""
+    """Seconds of a processor that a process and its threads have had; None when it is gone, or has no number
+    yet: of 0 the kernel would tell the caller's own."""
+    if not pid:
+        return None
     try:
         return time.clock_gettime((~pid << 3) | _SCHEDULED)
     except OSError:
