@@ -46,6 +46,14 @@ def test_from_how_many_queries_an_hour_a_server_costs_less() -> None:
     assert table.break_even_per_hour("c5.large", 0.001) == pytest.approx(85)
 
 
+def test_the_cheapest_server_has_what_is_needed() -> None:
+    table = price_table()
+    assert table.cheapest(1) == "c5.large"
+    assert table.cheapest(3) == "c5.xlarge"
+    assert table.cheapest(1, 17 * 2**30) == "c5.4xlarge"
+    assert table.cheapest(1000) is None
+
+
 def test_what_a_meter_counts_is_billed_by_units() -> None:
     meter = Meter()
     meter.publish(100)

@@ -40,6 +40,16 @@ class PriceTable(msgspec.Struct, frozen=True):
             {**rates, "server_hour": {kind: server.usd_hour for kind, server in self.servers.items()}}, Prices
         )
 
+    def cheapest(self, vcpus: int, memory_bytes: int = 0) -> str | None:
+        """The kind of server with so many processors and so much memory that costs least; None where none
+        has them."""
+        fitting = [
+            (server.usd_hour, kind)
+            for kind, server in self.servers.items()
+            if server.vcpus >= vcpus and server.memory_gib * 2**30 >= memory_bytes
+        ]
+        return min(fitting)[1] if fitting else None
+
     def break_even_per_hour(self, kind: str, usd_per_query: float) -> float:
         """From so many queries an hour on, an always-on server costs less than paying `usd_per_query` for
         each."""

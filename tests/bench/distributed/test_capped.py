@@ -37,6 +37,7 @@ def test_serial_is_refused_and_the_pipeline_answers(small: Result) -> None:
     assert refused["needed_bytes"] > 800 * 10**6
     assert (ran["plan"], ran["equal"]) == ("pipeline", True)
     assert ran["peak_bytes"] < 800 * 10**6
+    assert ran["break_even_per_hour"] > 0
 
 
 def test_its_claims_hold(small: Result) -> None:

@@ -11,12 +11,14 @@ import pytest
 from rich.console import Console
 
 from glowplug.bench.distributed import experiment, paper, schemes
+from glowplug.bench.distributed.break_even import alone_bytes, beside_a_server
 from glowplug.bench.distributed.ground import ground_of
 from glowplug.bench.distributed.options import PARTS, Options
 from glowplug.bench.registry import options_of
 from glowplug.bench.result import Result
 from glowplug.distributed.partition.methods import partition
 from glowplug.distributed.partition.result import sends
+from glowplug.distributed.prices import price_table
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 
 pytest.importorskip("numba", reason="pip install 'glowplug[distributed]'")
@@ -56,11 +58,33 @@ def test_ours_sends_less_than_what_was_published_and_costs_less(small: Result) -
     assert sent["ours", "queue"] < sent["re-made, our rows", "queue"] / 3
 
 
+def test_each_plan_says_from_how_many_queries_an_hour_a_server_costs_less(small: Result) -> None:
+    """That which holds the network and all samples at a time."""
+    table = price_table()
+    rows = [row for row in small.rows if row["part"] in ("schemes", "pipeline")]
+    assert rows
+    for row in rows:
+        server = table.servers[row["server"]]
+        assert row["break_even_per_hour"] * row["usd"] == pytest.approx(server.usd_hour)
+        assert row["prices_as_of"] == table.as_of
+    samples = Options(quick=True).resolved().samples
+    large, larger = (alone_bytes(ChallengeNetwork(neurons, 120), samples) for neurons in (1024, 16384))
+    assert 120 * 32 * 8 * 1024 < large < larger / 15
+    assert beside_a_server(1e-3, memory_bytes=5 * 2**30)["server"] == "c5.xlarge"
+    assert beside_a_server(1e-3, memory_bytes=2**50)["break_even_per_hour"] is None
+    assert beside_a_server(0.0)["break_even_per_hour"] is None
+
+
 def test_a_table_and_a_picture(small: Result, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
     console = Console(record=True, width=150)
     experiment.report(small, console)
-    assert "re-made, as" in console.export_text()
+    shown = console.export_text()
+    assert "re-made, as" in shown
+    _, _, beside = shown.partition("queries an hour from which an always-on server costs less")
+    assert f"prices of {price_table().as_of}" in beside
+    assert "break_even_per_hour" in beside
+    assert "c5." in beside
     experiment.plot(small, tmp_path / "distributed.png")
     assert (tmp_path / "distributed.png").stat().st_size > 10_000
 

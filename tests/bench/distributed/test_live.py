@@ -47,6 +47,9 @@ def test_live_has_ours_and_the_baselines(small: Result) -> None:
     assert [(row["system"], row["plan"]) for row in rows] == [*ours, *baselines]
     assert all(row["total_s"] >= row["worked_s"] > 0 for row in rows)
     assert all(row["usd"] > 0 for row in rows)
+    assert [row["break_even_per_hour"] is not None for row in rows] == [
+        row["system"] == "ours" for row in rows
+    ]
 
 
 def test_faults_are_survived_and_leave_nothing(small: Result) -> None:

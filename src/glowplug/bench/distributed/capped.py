@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from glowplug.bench.distributed.break_even import beside_a_server
 from glowplug.bench.distributed.options import Options, Tell
 from glowplug.bench.result import Claim, claim
 from glowplug.distributed import assignment as assignments
@@ -54,7 +55,9 @@ def run(options: Options, tell: Tell) -> tuple[Rows, list[Claim], list[str]]:
     tell(f"capped: the oracle, {few.shape[1]} samples")
     exact = oracle(network, few)
     enforced = f"control groups, version {held.version}" if held else f"address space, for {caps}"
-    rows = [_refusal(options, needed), _row(options, ran, enforced, equal)]
+    answered = _row(options, ran, enforced, equal)
+    beside = beside_a_server(answered["usd"], memory_bytes=needed)
+    rows = [_refusal(options, needed), answered | beside]
     return rows, _claims(options, network, needed, ran, equal, exact), []
 
 

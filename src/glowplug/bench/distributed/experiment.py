@@ -46,6 +46,10 @@ COLUMNS = {
     ),
     "gang": ("plan", "workers", "at_a_time", "rate", "equal"),
 }  # fmt: skip
+BESIDE_A_SERVER = (
+    "part", "system", "plan", "channel", "neurons", "workers", "delay_model", "usd", "server",
+    "break_even_per_hour",
+)  # fmt: skip
 
 
 def run(options: Options, tell: Tell = lambda _: None) -> Result:
@@ -66,11 +70,17 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
 
 
 def report(result: Result, console: Console) -> None:
-    """A table for each part, and the claims."""
+    """A table for each part, one of what a query costs beside a server, and the claims."""
     for part, columns in COLUMNS.items():
         rows = [row for row in result.rows if row["part"] == part]
         if rows:
             print_rows(console, part, rows, columns)
+    paid = [row for row in result.rows if row.get("break_even_per_hour") is not None]
+    if paid:
+        title = (
+            f"queries an hour from which an always-on server costs less, prices of {paid[0]['prices_as_of']}"
+        )
+        print_rows(console, title, paid, BESIDE_A_SERVER)
     print_claims(console, result)
 
 

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from glowplug.bench.distributed.baselines import Server, mpi_program, run_mpi
+from glowplug.bench.distributed.break_even import beside_a_server
 from glowplug.bench.distributed.options import Options, Tell
 from glowplug.bench.distributed.services import Service, services
 from glowplug.bench.result import Claim, claim, spread
@@ -134,11 +135,10 @@ class _Bench:
         )
 
     def _measure_server(self, network: Network) -> _Found:
-        cores = len(os.sched_getaffinity(0))
-        self._server = self._server or Server(network, cores)
+        self._server = self._server or Server(network, cores())
         timed = self._server.run(self._inputs)
         equal = np.array_equal(timed.output, self._answers[network.layers])
-        return _Found(timed.total_s, timed.worked_s, equal, _rented(cores, timed.total_s))
+        return _Found(timed.total_s, timed.worked_s, equal, _rented(cores(), timed.total_s))
 
     def _network(self, layers: int) -> Network:
         if layers not in self._networks:
@@ -165,11 +165,15 @@ class _Bench:
                 return assignments.rows(samples, by_rows(many // 2), 2)
 
 
-def _rented(cores: int, seconds: float) -> Usage:
+def cores() -> int:
+    """Those that a server has here."""
+    return len(os.sched_getaffinity(0))
+
+
+def _rented(vcpus: int, seconds: float) -> Usage:
     """The smallest server with so many cores, for as long as the job takes."""
-    servers = price_table().servers
-    fitting = [(server.usd_hour, kind) for kind, server in servers.items() if server.vcpus >= cores]
-    return Usage(server_s={min(fitting)[1]: seconds}) if fitting else Usage()
+    kind = price_table().cheapest(vcpus)
+    return Usage(server_s={kind: seconds}) if kind is not None else Usage()
 
 
 def _row(options: Options, cell: _Cell, found: list[_Found]) -> dict[str, Any]:
@@ -194,6 +198,7 @@ def _row(options: Options, cell: _Cell, found: list[_Found]) -> dict[str, Any]:
         "equal": all(each.equal for each in found),
         "simulated": False,
     }
+    row |= beside_a_server(row["usd"] if cell.system == "ours" else None, vcpus=cores())
     for name in ("overhead_s", "bytes_sent", "gib_s"):
         values = [value for each in found if (value := getattr(each, name)) is not None]
         row |= spread(name, values) if values else {name: None}

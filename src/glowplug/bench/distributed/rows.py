@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bench.distributed.break_even import alone_bytes, beside_a_server
 from glowplug.bench.distributed.ground import Ground
 from glowplug.distributed.simulate import SimulatedRun
 from glowplug.policy.plans.billing import Prices, Usage
@@ -53,6 +54,9 @@ def row(
         "calls": calls(found),
         "predicted_calls": predicted.calls if predicted else None,
         "predicted_bytes": predicted.nbytes if predicted else None,
+        **beside_a_server(
+            sum(bill.values()), memory_bytes=alone_bytes(ground.network, ground.options.samples)
+        ),
         **{f"usd_{name}": dollars for name, dollars in bill.items() if dollars},
     }
 
