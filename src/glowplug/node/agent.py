@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from glowplug.bundle.artifacts import open_artifacts
-from glowplug.bundle.files import remove_tree
 from glowplug.bundle.store import BundleStore
+from glowplug.bundle.trees import remove_tree
 from glowplug.core.commands import AdmitGang, Build, Cancel, Climb, Descend, Promote, Target
 from glowplug.core.events import CommandFailed, Event, StepLost
 from glowplug.core.ids import CommandId

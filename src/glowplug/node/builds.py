@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.gangs import part_path
 from glowplug.bundle.instantiate import pack_digest
 from glowplug.bundle.manifest import Manifest
+from glowplug.bundle.trees import tree_bytes
 from glowplug.bundle.uploads import code_files
 from glowplug.core.commands import Build, Descend, Target
 from glowplug.core.errors import InvalidUpload
@@ -98,10 +98,8 @@ class Builds:
         """Ends a build whose files take more of the disk than they may."""
         folder, version = work.seat.folder, work.command.spec.version
         while self._versions.get(version) is work:
-            if await asyncio.to_thread(tree_bytes, folder) > work.limit_bytes:
-                work.failed = Failed(
-                    "no_space", f"its build's files take more than {show_bytes(work.limit_bytes)}"
-                )
+            if problem := await asyncio.to_thread(_too_much, folder, work.limit_bytes):
+                work.failed = Failed("no_space", f"its build's files {problem}")
                 self._kill(work)
                 return
             await asyncio.sleep(_WATCH_S)
@@ -244,6 +242,15 @@ class Builds:
             return
         target = Target("build", command.node, command.spec.version)
         self.agent.emit(CommandFailed(command.id, target, code, message, permanent))
+
+
+def _too_much(folder: Path, limit_bytes: int) -> str:
+    """What is wrong with the files in a build's folder, empty while nothing is."""
+    try:
+        taken_bytes = tree_bytes(folder)
+    except OSError as error:
+        return f"cannot be counted: {error.strerror}"
+    return f"take more than {show_bytes(limit_bytes)}" if taken_bytes > limit_bytes else ""
 
 
 def _reason(threads: int, left_out: dict[str, str], of_mode: str) -> str:

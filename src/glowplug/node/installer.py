@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 from glowplug.bundle.environments import CONSTRAINTS, REQUIREMENTS
-from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.provided import place, remove_placed
+from glowplug.bundle.trees import tree_bytes
 from glowplug.core.forks import die_with_parent
 from glowplug.node.isolation import syscalls
 from glowplug.node.mounts import closed_ancestor

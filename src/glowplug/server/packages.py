@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from glowplug.bundle.environments import EnvironmentStore, unneeded
-from glowplug.bundle.files import tree_bytes
+from glowplug.bundle.trees import tree_bytes
 from glowplug.core.errors import Unavailable
 from glowplug.core.ids import FunctionId, PackagesId
 from glowplug.core.requirements import hide_credentials
