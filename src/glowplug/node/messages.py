@@ -116,8 +116,8 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Fork(_Message, frozen=True):
-    """Fork a child of `role`. Descriptors: its control socket, stdout, stderr, and a worker's data socket
-    (worker.Worker)."""
+    """Fork a child of `role`. Descriptors: its control socket (none to a context process, which has one),
+    stdout, stderr, its variables if it has any, and a worker's data socket (worker.Worker)."""
 
     role: Role
     function: str
@@ -133,7 +133,8 @@ class Fork(_Message, frozen=True):
     instance: int = 0
     prime: bool = False
     rehearse: bool = False
-    env: dict[str, str] = {}
+    has_variables: bool = False
+    """They are in a file of their own (variables.py)."""
     declaration: Declaration | None = None
     code: str = ""
     output: str = ""

@@ -44,6 +44,17 @@ def thread_count(pid: int | str = "self") -> int:
         return 0
 
 
+def real_user(pid: int) -> int | None:
+    """The id of who runs it, which it cannot hide as it can the owner of its files in /proc; None when it is
+    gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            line = next(line for line in file if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return None
+    return int(line.split()[1])
+
+
 def cpu_s(pid: int) -> float | None:
     """Seconds of a processor that a process and its threads have had; None when it is gone."""
     try:

@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from glowplug.node.isolation.limits import Bounds, class_shares
@@ -21,6 +21,7 @@ _MOUNT = Path("/sys/fs/cgroup")
 _WANTED = ("memory", "pids", "cpu")
 _PREFIX = "glowplug-"
 _GONE_S = 2.0
+_ROUNDS = 100
 _PROBE = Bounds(64 * 2**20, 8, 1024)
 
 
@@ -66,6 +67,18 @@ class Group:
                 Path(path).write_text(str(pid))
             except ProcessLookupError:
                 return
+
+    def bring_along(self, others: Iterable[Group], is_ours: Callable[[int], bool]) -> None:
+        """Moves here who is ours among the members of `others`: whom a process forked before it was moved
+        itself. Those whom they fork meanwhile too. Raises OSError."""
+        elsewhere = {folder for other in others for folder in other.folders.values()}
+        elsewhere -= set(self._folders.values())
+        for _ in range(_ROUNDS):
+            found = {pid for folder in elsewhere for pid in _members(folder) if is_ours(pid)}
+            if not found:
+                return
+            for pid in found:
+                self.add(pid)
 
     def out_of_memory(self) -> bool:
         """Whether the kernel killed a member for its memory, once for each that it killed. Where that counts

@@ -20,9 +20,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from glowplug.bundle.files import remove_tree
+from glowplug.bundle.trees import remove_tree
 from glowplug.core.priority import Priority
 from glowplug.core.specs import FunctionSpec
+from glowplug.node import procfs
 from glowplug.node.isolation import limits, syscalls
 from glowplug.node.isolation.cgroups import Group
 from glowplug.node.isolation.identities import RANGE
@@ -50,6 +51,8 @@ class Seat:
         self.group: Group | None = None
         self.ahead: Group | None = None
         """Where its processes climb that nobody waits for, once there was one."""
+        self.outer: Group | None = None
+        """Its environment's, in which forks of that one's zygote begin."""
         self.in_memory = False
         self.file_bytes = 0
         self.members = 0
@@ -60,6 +63,13 @@ class Seat:
     def out_of_memory(self) -> bool:
         """Whether the kernel killed one of its processes for its memory, once for each."""
         return any(group is not None and group.out_of_memory() for group in (self.group, self.ahead))
+
+    def bring_along(self, group: Group) -> None:
+        """Moves to `group`, one of ours, whom our processes forked before they were moved there. Only where
+        functions have users of their own: by that they are known. Raises OSError."""
+        if self.owner is not None and self.user:
+            others = [other for other in (self.outer, self.group, self.ahead) if other not in (None, group)]
+            group.bring_along(others, lambda pid: procfs.real_user(pid) == self.owner)
 
     def owns(self, user: int) -> bool:
         """Whether a process of this user may be one of ours, or a child of our zygote."""
@@ -231,6 +241,8 @@ class Seats:
                 seat.file_bytes = bounds.scratch_bytes
             if means.groups is not None:
                 seat.group = means.groups.make(name, bounds)
+            outer = self._seats.get(f"environment {environment}")
+            seat.outer = outer.group if outer is not None else None
         except BaseException:
             _take_down(seat)
             raise
