@@ -15,6 +15,7 @@ pytestmark = pytest.mark.e2e
 
 SOURCE = """
 import os
+import tempfile
 import time
 import glowplug
 app = glowplug.App("greedy")
@@ -35,6 +36,18 @@ class Disk:
 class Memory:
     def setup(self):
         self.held = [os.urandom(1 << 20) for _ in range(2000)]
+
+    @glowplug.endpoint
+    def answer(self) -> int:
+        return 1
+
+@app.model()
+class Hidden:
+    def setup(self):
+        self.file = tempfile.TemporaryFile()
+        for number in range(100):
+            self.file.write(os.urandom(1 << 20))
+        time.sleep(1000)
 
     @glowplug.endpoint
     def answer(self) -> int:
@@ -68,6 +81,10 @@ def test_builds_have_limits(on_node: Callable[..., None], node_folder: Path) -> 
         assert isinstance(greedy, CommandFailed)
         assert (greedy.code, greedy.permanent) == ("no_space", True), greedy
         assert "more than 20.0 MB" in greedy.message
+        if node.engine.isolation["own user"].startswith("yes"):
+            greedy = await node.build(specs["hidden"])
+            assert isinstance(greedy, CommandFailed)
+            assert "more than 20.0 MB" in greedy.message
         if node.engine.isolation["limits"].startswith("yes"):
             greedy = await node.build(specs["memory"])
             assert isinstance(greedy, CommandFailed)

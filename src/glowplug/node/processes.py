@@ -118,9 +118,11 @@ class Process:
             zygote.kill()
 
     def child_exited(self, pid: int, code: int) -> None:
-        """This zygote reaped a child."""
+        """This zygote says that it reaped a child. One of a function's own code may say so of a child that
+        lives on, which nobody would count any more."""
         child = self.children.pop(pid, None)
         if child is not None:
+            child.signal(signal.SIGKILL)
             child._exit_code = code
             child._finish()
 

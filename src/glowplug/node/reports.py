@@ -29,6 +29,7 @@ from glowplug.node.messages import (
 from glowplug.node.processes import Process, exit_status
 from glowplug.node.roster import Held
 from glowplug.transport.closing import close_strange
+from glowplug.transport.frames import known_phases
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
@@ -92,9 +93,10 @@ class Reports:
             held.missing, held.left_out = message.missing, message.left_out
             if held.target.kind == "environment":
                 self.agent.births.interpreters.imported(held.target.key, message.left_out)
-            self._reached(held, message.held_bytes, message.phases)
+            self._reached(held, message.held_bytes, known_phases(message.phases))
         elif isinstance(message, WorkerReady) and held.climb is not None:
-            self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)
+            held_bytes = max(message.held_bytes, message.peak_bytes)
+            self._reached(held, held_bytes, known_phases(message.phases))
             if not message.held_bytes:
                 loop = asyncio.get_running_loop()
                 loop.call_later(_MEASURE_AFTER_S, lambda: self.agent.spawn(self._measure(held)))
