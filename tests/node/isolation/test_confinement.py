@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -41,6 +42,34 @@ print(json.dumps({
     "signals its parent": tried(lambda: os.kill(os.getppid(), 0)),
     "signals itself": tried(lambda: os.kill(os.getpid(), 0)),
 }))
+"""
+FAMILIES = """
+import ctypes, json, socket
+from glowplug.node.isolation import families, syscalls
+
+def made(family, kind=socket.SOCK_STREAM):
+    try:
+        socket.socket(family, kind).close()
+    except OSError as error:
+        return type(error).__name__, error.errno
+    return "made", 0
+
+def uring():
+    return ctypes.CDLL(None, use_errno=True).syscall(425, 1, None), ctypes.get_errno()
+
+names = ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_VSOCK", "AF_ALG")
+tries = {name: (getattr(socket, name), socket.SOCK_DGRAM if name == "AF_NETLINK" else socket.SOCK_STREAM)
+         for name in names}
+before = {name: made(*how) for name, how in tries.items()}
+syscalls.no_new_privileges()
+try:
+    families.refuse_others()
+except OSError as error:
+    print(json.dumps(str(error)))
+else:
+    after = {name: made(*how) for name, how in tries.items()}
+    pair = [end.close() for end in socket.socketpair()]
+    print(json.dumps({"before": before, "after": after, "uring": uring()}))
 """
 ADOPTS = """
 import os, signal, subprocess, sys
@@ -101,6 +130,17 @@ def test_what_landlock_leaves(tmp_path: Path) -> None:
     if landlock.version() < 6:
         expected.add("signals its parent")
     assert allowed == expected
+
+
+def test_which_sockets_are_left_to_who_has_no_network() -> None:
+    found = json.loads(run(FAMILIES))
+    if isinstance(found, str):
+        pytest.skip(found)
+    for name in ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"):
+        assert found["after"][name] == found["before"][name], name
+    for name in ("AF_VSOCK", "AF_ALG"):
+        assert found["after"][name] == ["OSError", errno.EAFNOSUPPORT], name
+    assert found["uring"] == [-1, errno.ENOSYS]
 
 
 def test_rights_grow_with_the_version() -> None:

@@ -42,7 +42,7 @@ def main() -> None:
 
 def confine(plan: dict[str, Any]) -> None:
     """Irreversible, for a process of one thread. Raises OSError."""
-    from glowplug.node.isolation import landlock, limits, syscalls
+    from glowplug.node.isolation import families, landlock, limits, syscalls
 
     for path in plan["groups"]:
         with open(path, "w") as file:
@@ -64,6 +64,8 @@ def confine(plan: dict[str, Any]) -> None:
             os.setresgid(first, first, first)
             os.setresuid(first, first, first)
     syscalls.no_new_privileges()
+    if plan["own_families"]:
+        families.refuse_others()
     os.chdir(plan["folder"])
     if plan["landlock"]:
         rules = plan["landlock"]
