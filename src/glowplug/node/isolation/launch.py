@@ -47,12 +47,16 @@ def confine(plan: dict[str, Any]) -> None:
     for path in plan["groups"]:
         with open(path, "w") as file:
             file.write("0")
-    limits.apply(plan["tasks"])
     syscalls.own_keyring()
     own = syscalls.CLONE_NEWNET if plan["no_network"] else 0
     own |= syscalls.CLONE_NEWIPC if plan["own_ipc"] else 0
     if own:
         leave(own, syscalls)
+        if os.geteuid() != 0:
+            # A user namespace came with them, and in it every capability: only an execution would drop them.
+            syscalls.keep_capabilities(())
+    # Not before: what a user namespace is made with counts for all namespaces of this user together.
+    limits.apply(plan["tasks"])
     if plan["ids"]:
         first, count = plan["ids"]
         if count > 1:
