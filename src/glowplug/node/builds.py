@@ -121,9 +121,11 @@ class Builds:
                 process.kill()
 
     def owns(self, process: Process) -> bool:
+        """Whether it is the build's or the probe's child of one under way."""
         return process in self._works
 
     def on_message(self, process: Process, message: Any) -> None:
+        """What a child of a build says of it: used when the child has ended, and checked then."""
         work = self._works[process]
         if isinstance(message, Failed):
             work.failed = work.failed or message

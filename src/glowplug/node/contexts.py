@@ -41,6 +41,7 @@ class Contexts:
         """Until they are gone, or taken."""
 
     def owns(self, process: Process) -> bool:
+        """Whether no function has taken it yet."""
         return process in self._held
 
     def hear_of(self, climb: Climb) -> None:
@@ -163,6 +164,7 @@ class Contexts:
             held.process.kill()
 
     def everyone(self) -> list[Held]:
+        """Who waits, or is on its way out; those that were taken are in the roster."""
         return list(self._held.values())
 
 

@@ -95,6 +95,7 @@ class Process:
         return True
 
     def signal(self, number: int) -> None:
+        """By its pidfd, so to nobody else. One that is gone, or not born yet, gets none."""
         if self._handle >= 0:
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self._handle, number)
@@ -127,6 +128,7 @@ class Process:
             child._finish()
 
     def never_born(self, why: str) -> None:
+        """Its zygote could not fork it, or is gone: `on_exit` tells."""
         self._finish(why)
 
     def _read_control(self) -> None:

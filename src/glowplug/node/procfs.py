@@ -38,6 +38,7 @@ def memory_fields(pid: int | str = "self") -> dict[str, int]:
 
 
 def thread_count(pid: int | str = "self") -> int:
+    """0 when it is gone, or hidden from us."""
     try:
         return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     except OSError:

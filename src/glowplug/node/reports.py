@@ -45,6 +45,8 @@ class Reports:
         self.agent = agent
 
     def on_message(self, process: Process, message: Any, descriptors: list[int]) -> None:
+        """Owns the descriptors. The process may be a function's own code: what it says is checked where
+        others would pay for it."""
         if isinstance(message, Forked) and process.pending and len(descriptors) == 1:
             self._on_forked(process, message.pid, descriptors[0])
             return
@@ -199,6 +201,7 @@ class Reports:
             self.agent.emit(StepLost(target, fallen, why))
 
     def on_lines(self, process: Process, stream: str, lines: list[bytes]) -> None:
+        """What it printed goes to its function's log, as many lines of each read as are kept."""
         held = process.owner
         if held is not None:
             name = held.target.key.partition(".")[0] if held.target.kind in ("instance", "part") else ""

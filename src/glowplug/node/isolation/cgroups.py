@@ -37,6 +37,7 @@ class Group:
 
     @property
     def folders(self) -> dict[str, Path]:
+        """By controller; in version 2 they are all the same."""
         return self._folders
 
     @property
@@ -45,7 +46,7 @@ class Group:
         return [str(folder / "cgroup.procs") for folder in dict.fromkeys(self._folders.values())]
 
     def limit(self, bounds: Bounds) -> None:
-        """Raises OSError."""
+        """At once, for who is in it too. Raises OSError, EBUSY among them where more is held than may be."""
         memory, memory_bytes = self._folders["memory"], str(bounds.memory_bytes)
         if self._unified:
             (memory / "memory.max").write_text(memory_bytes)

@@ -37,7 +37,8 @@ the process that follows them works in."""
 
 
 class Seat:
-    """Shared by all processes of one version that serve; or by those of one build; or an environment's."""
+    """Shared by all processes of one version that serve; or by those of one build; or an environment's. Made
+    by `Seats`, which takes it down in the disk's thread once its last member left."""
 
     def __init__(self, key: str, environment: str, user: int, owner: int | None, folder: Path) -> None:
         self.key = key
@@ -54,7 +55,9 @@ class Seat:
         self.outer: Group | None = None
         """Its environment's, in which forks of that one's zygote begin."""
         self.in_memory = False
+        """Whether its files lie in a file system of its own, which has their limit."""
         self.file_bytes = 0
+        """Else the limit of each of them, 0 for none."""
         self.members = 0
         self.stranger = 0
         """Its user, where that is none of a function's."""
