@@ -57,7 +57,10 @@ def real_user(pid: int) -> int | None:
 
 
 def cpu_s(pid: int) -> float | None:
-    """Seconds of a processor that a process and its threads have had; None when it is gone."""
+    """Seconds of a processor that a process and its threads have had; None when it is gone, or has no number
+    yet: of 0 the kernel would tell the caller's own."""
+    if not pid:
+        return None
     try:
         return time.clock_gettime((~pid << 3) | _SCHEDULED)
     except OSError:

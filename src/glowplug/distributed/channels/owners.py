@@ -39,8 +39,8 @@ def mark_owner(folder: Path) -> None:
 
 
 def abandoned_folders(base: Path) -> list[Path]:
-    """Those of runs below `base` whose owner is dead, as far as this process can tell: not another user's, nor
-    of another machine that shares `base`, nor of a container that has processes of its own."""
+    """Those of runs below `base` whose owner is dead, as far as this process can tell: not another user's,
+    nor of another machine that shares `base`, nor of a container that has processes of its own."""
     return [
         path
         for pattern in _RUNS

@@ -66,7 +66,7 @@ def _lines(path: Path) -> Iterator[_Line]:
         with path.open("rb") as file:
             for number, text in enumerate(file, 1):
                 if text == b"\n":
-                    continue  # two gateways may have ended the same line, or one a line that another was writing
+                    continue  # two gateways ended the same line, or one a line that another was writing
                 try:
                     yield decoder.decode(text)
                 except UNREADABLE as error:
