@@ -82,14 +82,6 @@ class Mapping:
         resident = bytes(vector).translate(_LOW_BIT).count(1)
         return min(resident * _PAGE_BYTES, self.nbytes)
 
-    def keep_across_fork(self) -> None:
-        """Makes a fork copy this mapping's page tables, so that children find mapped what is mapped here.
-
-        The kernel leaves that to page faults for a mapping without anonymous pages; writing one byte back to
-        itself gives a private mapping one such page.
-        """
-        ctypes.memmove(self.address, self.address, 1)
-
     def release_clean(self) -> int:
         """Unmaps every page that still equals the file, and returns how many bytes that were.
 

@@ -162,11 +162,6 @@ class MappedPack:
         """
         return sum(mapping.release_clean() for mapping in list(self._maps))
 
-    def keep_across_fork(self) -> None:
-        """Children of a fork get what is mapped now as it is, instead of page fault by page fault."""
-        for mapping in list(self._maps):
-            mapping.keep_across_fork()
-
     def close(self) -> None:
         """Closes the file; a second time does nothing. A prefetch must have ended."""
         self._file.close()

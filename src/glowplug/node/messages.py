@@ -165,11 +165,8 @@ class Rehearse(_Message, frozen=True):
     kernels: tuple[bytes, ...]
 
 
-class MapPages(_Message, frozen=True):
-    """Map the weights' pages that a pass uses, so that children inherit them; or unmap the clean ones, so
-    that the page cache can drop them. Answered by PagesMapped."""
-
-    mapped: bool
+class ReleasePages(_Message, frozen=True):
+    """Unmap the weights' clean pages, so that the page cache can drop them. Answered by PagesReleased."""
 
 
 # zygote -> agent
@@ -196,7 +193,7 @@ class Forked(_Message, frozen=True):
     pid: int
 
 
-class PagesMapped(_Message, frozen=True):
+class PagesReleased(_Message, frozen=True):
     pass
 
 
@@ -274,7 +271,7 @@ class CancelRequest(_Message, frozen=True):
 
 FromServer = Do | CacheWeights | RemovePackages | Disturb | StopAgent
 FromAgent = AgentReady | Happened | Said | CacheDone | PackagesRemoved | Disturbed
-ToZygote = Fork | MapPages
+ToZygote = Fork | ReleasePages
 FromChild = (
     WorkerReady
     | ContextReady
@@ -284,7 +281,7 @@ FromChild = (
     | ProbeDone
     | ZygoteReady
     | Forked
-    | PagesMapped
+    | PagesReleased
     | ForkFailed
     | ChildExited
 )

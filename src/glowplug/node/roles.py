@@ -100,17 +100,14 @@ def _stage(message: Fork, control: socket.socket) -> None:
     served = load(message, phases)
     if message.rehearse:
         rehearse_quietly(served)
-    threads = prepare_to_fork(served)
+    threads = prepare_to_fork()
     wire.send(control, ZygoteReady(phases.seconds, procfs.private_dirty_bytes(), threads))
 
-    def set_mapped(mapped: bool) -> None:
-        if not mapped and served.pack is not None:
+    def release() -> None:
+        if served.pack is not None:
             served.pack.release_pages()
-        elif mapped and message.rehearse:
-            rehearse_quietly(served)
-            prepare_to_fork(served)
 
-    serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served), set_mapped)
+    serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served), release)
 
 
 def rehearse_quietly(served: Served) -> bool:
@@ -126,11 +123,12 @@ def rehearse_quietly(served: Served) -> bool:
         return False
 
 
-def prepare_to_fork(served: Served) -> int:
-    """Leaves as little to copy as can be, and returns the number of threads: above one, do not fork."""
+def prepare_to_fork() -> int:
+    """Leaves as little to copy as can be, and returns the number of threads: above one, do not fork.
+
+    The weights' page tables are not copied (decision 002), as long as nobody wrote to the weights.
+    """
     rest_threads()
-    if served.pack is not None:
-        served.pack.keep_across_fork()
     settle()
     return procfs.thread_count()
 
@@ -143,10 +141,9 @@ def _probe(message: Fork, control: socket.socket) -> None:
     served = load(message, Phases())
     if served.handover is not None:
         # All workers are this one process: what the whole model needs is more than any of them does.
-        packs = connect_here(served.handover, [Path(path) for path in message.parts])
-        for pack in packs:
-            pack.keep_across_fork()
-    threads = prepare_to_fork(served)
+        for pack in connect_here(served.handover, [Path(path) for path in message.parts]):
+            pack.close()
+    threads = prepare_to_fork()
     if threads > 1:
         peak, parked = measure_primed(served)
         wire.send(control, ProbeDone(threads, False, procfs.private_dirty_bytes(), parked, peak))
@@ -163,14 +160,14 @@ def _probe(message: Fork, control: socket.socket) -> None:
 def _rehearsed(served: Served) -> tuple[bool, int]:
     """Whether this process may still fork after it ran the model, and its private bytes then."""
     ran = rehearse_quietly(served)
-    return ran and prepare_to_fork(served) == 1, procfs.private_dirty_bytes()
+    return ran and prepare_to_fork() == 1, procfs.private_dirty_bytes()
 
 
 def measure_worker(served: Served, rehearsed: bool) -> tuple[int, int]:
     """(peak, parked) private bytes of a worker, forked from a zygote like the one that will be."""
     if rehearsed:
         rehearse_quietly(served)
-        prepare_to_fork(served)
+        prepare_to_fork()
         found = in_child(lambda: measure_primed(served))
         if found is not None:
             return found

@@ -29,8 +29,8 @@ from glowplug.node.messages import (
     Fork,
     Forked,
     ForkFailed,
-    MapPages,
-    PagesMapped,
+    PagesReleased,
+    ReleasePages,
     ToZygote,
     ZygoteReady,
 )  # fmt: skip
@@ -96,10 +96,10 @@ def give_back(held_bytes: int) -> int:
     return procfs.private_dirty_bytes()
 
 
-def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], object] = bool) -> None:
+def serve_forks(sock: socket.socket, child: Child, release: Callable[[], object] = int) -> None:
     """Forks on request until the agent is gone. Returns in the zygote only; children end in `child`.
 
-    `set_mapped` maps the weights that a pass uses, or unmaps them, when the agent asks for it.
+    `release` unmaps the weights' pages, when the agent asks for it.
     """
     receiver = wire.Receiver(sock, ToZygote)
     forked: set[int] = set()
@@ -126,9 +126,9 @@ def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], 
         if found is None:
             return
         message, descriptors = found
-        if isinstance(message, MapPages):
-            set_mapped(message.mapped)
-            wire.send(sock, PagesMapped())
+        if isinstance(message, ReleasePages):
+            release()
+            wire.send(sock, PagesReleased())
             continue
         try:
             pid = os.fork()
