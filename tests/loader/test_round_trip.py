@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glowplug import loader
+from glowplug.loader.writer import write_pack
 from tests.depth import examples
 from tests.loader import nets
 
@@ -239,3 +240,21 @@ def test_numpy_arrays_just_travel_along(tmp_path: Path) -> None:
     loaded = round_trip(holder, tmp_path)
     assert (loaded.others["table"] == holder.others["table"]).all()
     assert isinstance(loaded.model, nets.Reversed)
+
+
+def test_a_pack_is_whole_whatever_the_kernel_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More pieces than it takes, and fewer bytes written than it was given."""
+    model = torch.nn.ParameterList(torch.nn.Parameter(torch.randn(1 + n % 5)) for n in range(700))
+    write_pack(tmp_path / "whole.pack", model)
+    at_once = os.pwritev
+
+    def some(fd: int, pieces: list[bytes], offset: int) -> int:
+        assert len(pieces) <= 1024
+        taken = [pieces[0][:7]] if len(pieces[0]) > 7 else pieces[:3]
+        return at_once(fd, taken, offset)
+
+    monkeypatch.setattr("os.pwritev", some)
+    write_pack(tmp_path / "pieces.pack", model)
+    assert (tmp_path / "pieces.pack").read_bytes() == (tmp_path / "whole.pack").read_bytes()

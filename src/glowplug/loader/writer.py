@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -31,6 +32,12 @@ from glowplug.loader.tensors import Plan, plan
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Piece = bytes | memoryview
+_TOGETHER_BYTES = 64 * 2**20
+_MOST_PIECES = 1024
+"""Linux takes no more at once."""
 
 
 def write_pack(
@@ -98,23 +105,41 @@ def _create(path: Path) -> BinaryIO:
 
 def _write_weights(file: BinaryIO, layers: Plan, places: Layout) -> tuple[UnitEntry, ...]:
     """Writes every storage at its place; returns the units with their hashes, gaps (zeros) included."""
-    written = []
+    written: list[UnitEntry] = []
+    pieces, start = list[Piece](), places.weights_offset
+    end = start
     storages = iter(zip(layers.storages, layers.runs, strict=True))
     upcoming = next(storages, None)
     for unit in layers.units:
-        chunks: list[bytes | memoryview] = []
+        chunks: list[Piece] = []
         at = unit.offset
         while upcoming is not None and upcoming[0].offset + upcoming[0].nbytes <= unit.offset + unit.nbytes:
             storage, run = upcoming
             chunks += [bytes(storage.offset - at + run.pad_bytes), run.memory()]
             at = storage.offset + storage.nbytes
             upcoming = next(storages, None)
-        file.seek(places.weights_offset + unit.offset)
-        for chunk in chunks:
-            file.write(chunk)
+        if sum(map(len, pieces)) >= _TOGETHER_BYTES:
+            _write_together(file.fileno(), pieces, start)
+            pieces, start = [], end
+        pieces += [bytes(places.weights_offset + unit.offset - end), *chunks]
+        end = places.weights_offset + at
         sealed = msgspec.structs.replace(unit, hash=digest(chunks), checksums=block_checksums(chunks))
         written.append(sealed)
+    _write_together(file.fileno(), pieces, start)
     return tuple(written)
+
+
+def _write_together(fd: int, pieces: list[Piece], offset: int) -> None:
+    """One after the other, in as few calls as may be: what comes in one call is cached in huge pages, as far
+    as the file system can, and those are mapped at once. Raises OSError."""
+    waiting = deque(pieces)
+    while waiting:
+        written = os.pwritev(fd, list(itertools.islice(waiting, _MOST_PIECES)), offset)
+        offset += written
+        while waiting and written >= len(waiting[0]):
+            written -= len(waiting.popleft())
+        if written:
+            waiting[0] = memoryview(waiting[0])[written:]
 
 
 def _exposed(obj: object, table: TensorTable) -> tuple[int, ...]:
