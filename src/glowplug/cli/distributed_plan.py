@@ -203,6 +203,8 @@ def _cut(each: Score) -> str:
         cut.append(f"layers cut before {', '.join(map(str, each.cut.stages))}")
     if each.cut.rows > 1:
         cut.append(f"rows cut {each.cut.partition}")
+    if each.cut.relayed:
+        cut.append("most of what is sent goes through the first worker")
     if each.cut.micro_batches > 1:
         cut.append(f"{each.cut.micro_batches} micro-batches")
     return f": {'; '.join(cut)}" if cut else ""

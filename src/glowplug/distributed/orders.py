@@ -12,7 +12,7 @@ from glowplug.distributed.assignment import Share
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.faults import Faults
 
-VERSION = 2
+VERSION = 3
 BARRIER, GO, FIRST = 0, 1, 2
 """Steps: all tell the root that they are there; the root tells all; the first layer of the first share."""
 ROOT = 0
@@ -28,7 +28,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     file for each partition and role, `checkpoints` a folder or a URL of an object store.
 
     Workers checkpoint when they come to a step of `lines`. No worker begins a share before those it sends
-    to have come within `window` shares of it; 0 does not limit them. Who misses something asks for it after
+    to have come within `window` shares of it; 0 does not limit them. What is for a step of `relayed` goes
+    through the root (`relay.py`). Who misses something asks for it after
     `stall_s` at first, then as the run's pace and the channel's limits say.
     """
 
@@ -44,6 +45,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     result: str
     lines: tuple[int, ...] = ()
     window: int = 0
+    relayed: tuple[int, ...] = ()
     barrier: bool = False
     background: bool = True
     form: Form = "encoded"
