@@ -19,6 +19,7 @@ from glowplug.policy.plans.channels import FRAME_BYTES, objects, queue
 from glowplug.policy.plans.channels.receiving import Asking, Polling
 from glowplug.policy.plans.chooser import CHANNELS
 from glowplug.policy.plans.critical_path import timings
+from glowplug.policy.plans.facts import Problem, WorkloadFacts
 from glowplug.policy.plans.model import DELAYS, CodecCost
 from glowplug.policy.plans.pipeline import ceiling, staged
 from glowplug.policy.plans.relay import relayed
@@ -45,19 +46,24 @@ def through_root(spread: Spread) -> Spread:
     return found
 
 
+def _over(facts: WorkloadFacts, workers: int) -> Spread:
+    cut = partition(facts, workers)
+    return by_rows(Problem(facts, MACHINE, {workers: cut}), cut)
+
+
 @cache
 def spreads() -> dict[str, Spread]:
     given = problem(layers=20, rows=256, samples=4000)
     heavy = problem(layers=20, rows=256, samples=400_000)
     larger = problem(layers=20, rows=256, samples=4_000_000)
     wide = problem(layers=20, rows=256, samples=4000, workers=(20,))
-    heavy_wide = problem(layers=20, rows=256, samples=1_000_000, workers=(20,))
+    heavy_wide = workload(20, 256, 10_000, edges=1_500_000)
     return {
         "rows": by_rows(given, given.partitions[8]),
         "heavy rows": by_rows(heavy, heavy.partitions[8]),
         "rows above a message": by_rows(larger, larger.partitions[8]),
         "relayed rows": through_root(by_rows(wide, wide.partitions[20])),
-        "heavy relayed rows": through_root(by_rows(heavy_wide, heavy_wide.partitions[20])),
+        "heavy relayed rows": through_root(_over(heavy_wide, 20)),
         "pipeline": staged(given, 4, 16),
         "heavy pipeline": staged(problem(layers=64, rows=256, samples=400_000), 8, 16),
         "replicas": policy_class("plans", "replicas")().spreads(given, 8)[0],
@@ -117,7 +123,7 @@ def test_what_goes_through_the_root_costs_less_and_takes_longer() -> None:
     sends, expected = found.meter.publishes + found.meter.queue_sends, 19 * 19 * 2 + 19
     assert found.meter.messages_sent == expected
     assert sends <= expected
-    assert asked(found) < asked(straight) / 2
+    assert asked(found) < 0.7 * asked(straight)
     assert straight.total_s + 19 * DELAY.hop_s < found.total_s < 2.5 * straight.total_s
 
 
