@@ -14,6 +14,7 @@ import pytest
 
 import glowplug
 from glowplug.core.errors import InvalidDeclaration, InvalidName, Unavailable
+from glowplug.core.ids import check_name
 from glowplug.core.specs import MOST_COPIES, Declaration, Requirements
 from glowplug.handles import endpoints_of
 
@@ -253,6 +254,13 @@ def test_senseless_options_are_refused_by_name(options: dict[str, Any], named: s
 def test_hostile_names_are_refused(name: str) -> None:
     with pytest.raises(InvalidName):
         declared_model(name=name)
+
+
+def test_who_asks_for_a_class_by_its_own_name_is_told_that_of_its_function() -> None:
+    with pytest.raises(InvalidName, match=r"'Embedder' is not allowed: .*: did you mean 'embedder'\?$"):
+        check_name("Embedder")
+    with pytest.raises(InvalidName, match=r"a letter or a digit$"):
+        check_name("../Embedder")
 
 
 def test_a_class_without_a_way_to_load_or_answer_is_refused() -> None:

@@ -31,13 +31,16 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 def check_name(name: str, what: str = "function") -> str:
     """Returns `name` when it is 1-63 of [a-z0-9_-] and starts and ends with a letter or digit.
 
-    Raises InvalidName (status 400), quoting at most 80 characters of what came in.
+    Raises InvalidName (status 400), quoting at most 80 characters of what came in, and `name` in
+    lower case where that is allowed: so a class is called that was declared without name=.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         shown = name if not isinstance(name, str) or len(name) <= 80 else name[:77] + "..."
+        lower = name.lower() if isinstance(name, str) else ""
+        meant = f": did you mean {lower!r}?" if _NAME.fullmatch(lower) else ""
         raise InvalidName(
             f"{what} name {shown!r} is not allowed: use 1 to 63 of a-z, 0-9, '-' and '_', "
-            "starting and ending with a letter or a digit"
+            f"starting and ending with a letter or a digit{meant}"
         )
     return name
 
