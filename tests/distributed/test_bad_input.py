@@ -170,5 +170,5 @@ def test_orders_of_an_older_version(network: Network, x: Floats, tmp_path: Path)
     with memory.MemoryRoom().open("older", 3) as room:
         deployed = deploy(network, x, spread, room.address, RunOptions(), tmp_path)
     write_orders(replace(deployed.orders, version=1), deployed.path)
-    with pytest.raises(WeightsError, match="orders of version 1, and a worker of 2: run one version"):
+    with pytest.raises(WeightsError, match="orders of version 1, and a worker of 3: run one version"):
         read_orders(deployed.path)
