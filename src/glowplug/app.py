@@ -7,6 +7,7 @@ was: `@app.model` returns the class itself, so its instances pickle and its meth
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, Unpack
 
@@ -87,8 +88,8 @@ class App:
             specs = tuple(e.spec for e in endpoints.values())
             declared = self._declare(owner, "model", specs, weights, options)
             full_name = function_id(declared.name, declared.namespace)
-            again = earlier is not None
-            owner.__glowplug__ = Declared(full_name, declared, weights, again)  # type: ignore[attr-defined]
+            at_home = _is_running(owner.__module__) or (earlier is not None and earlier.at_home)
+            owner.__glowplug__ = Declared(full_name, declared, weights, at_home)  # type: ignore[attr-defined]
             return owner
 
         return declare(cls) if cls is not None else declare
@@ -126,3 +127,11 @@ class App:
                 raise InvalidDeclaration(f"{found.qualname} is declared already, as {other.name}: {how}")
         self.targets[found.name] = (found, target)
         return found
+
+
+def _is_running(module: str) -> bool:
+    """Whether the code at the top of `module` is what called, directly or not."""
+    return any(
+        frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == module
+        for frame, _ in traceback.walk_stack(None)
+    )

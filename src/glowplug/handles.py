@@ -204,20 +204,20 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 class Declared:
-    """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights. `again` is
-    whether another app declared it before."""
+    """What `@app.model` leaves on a class as `__glowplug__`: its declaration and its weights. `at_home` is
+    whether it was declared while its own module ran, so that whoever imports that finds it declared."""
 
     def __init__(
         self,
         function: str,
         declaration: Declaration | None = None,
         weights: Weights = None,
-        again: bool = False,
+        at_home: bool = False,
     ) -> None:
         self.function = function
         self.declaration = declaration
         self.weights = weights
-        self.again = again
+        self.at_home = at_home
 
 
 @overload

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from glowplug.bench.loading_models import MODELS, zoo
+from glowplug.bench.loading.models import MODELS, zoo
 from glowplug.bench.registry import run
 
 

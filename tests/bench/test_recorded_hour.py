@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from glowplug.bench import (
-    preloading,
-    preloading_calibration,
-    preloading_live,
-    scheduling_live,
-    scheduling_options,
-)
+from glowplug.bench.calibration import experiment as calibration
+from glowplug.bench.preloading import experiment as preloading
+from glowplug.bench.preloading import live as preloading_live
 from glowplug.bench.recorded_hour import hour_path, no_hour
 from glowplug.bench.registry import run
+from glowplug.bench.scheduling import live as scheduling_live
+from glowplug.bench.scheduling import options as scheduling_options
 
 ORIGIN = "Azure/AzurePublicDataset on GitHub"
 
@@ -31,7 +29,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_experiment_looks_in_the_same_folder(nowhere: Path) -> None:
     assert {
         preloading.Options().path,
-        preloading_calibration.Options().path,
+        calibration.Options().path,
         preloading_live.LiveOptions().trace,
         scheduling_live.LiveOptions().trace,
         scheduling_options.Options().traces,
@@ -77,7 +75,7 @@ def test_of_all_parts_those_that_need_it_are_listed(nowhere: Path, monkeypatch: 
     row = {"part": "lent", "wrong": 0, "failed": 0, "cases": 1}
     rows: list[dict[str, Any]] = [row]
     monkeypatch.setattr(preloading, "_lent", lambda options, tell: rows if "lent" in options.parts else [])
-    monkeypatch.setattr(preloading.preloading_owners, "claims", lambda rows: [])
+    monkeypatch.setattr(preloading.owners, "claims", lambda rows: [])
     out = nowhere / "out.json"
     assert run("preloading", json=out) == 0
     found = json.loads(out.read_bytes())

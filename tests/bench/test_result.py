@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from glowplug.bench import preloading_calibration
 from glowplug.bench.answers import difference
+from glowplug.bench.calibration import experiment
+from glowplug.bench.pictures.timeline import Line, timeline, with_rest
 from glowplug.bench.registry import describe, run
 from glowplug.bench.result import (
     Claim,
@@ -20,7 +21,6 @@ from glowplug.bench.result import (
     show_value,
     spread,
 )
-from glowplug.bench.timeline import Line, timeline, with_rest
 
 
 def test_equal_answers_do_not_differ() -> None:
@@ -96,7 +96,7 @@ def test_an_experiment_that_ran_ends_well_whatever_its_claims_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Claim("too hard", 2.0, "at most", 1.0, holds=False)
-    monkeypatch.setattr(preloading_calibration, "_claims", lambda rows: [broken])
+    monkeypatch.setattr(experiment, "_claims", lambda rows: [broken])
     out = tmp_path / "calibration.json"
     assert run("calibration", quick=True, json=out) == 0
     assert read_result(out).claims == [broken]

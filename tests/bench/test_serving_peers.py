@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from glowplug.bench.gateway_asks import WORKLOADS, ours, right_answer, v2
+from glowplug.bench.gateway.asks import WORKLOADS, ours, right_answer, v2
 from glowplug.bench.peers.scripts import BASELINES
 from glowplug.bench.peers.serving import CONTENDERS, KEEPER, lacks, running, versions
 from glowplug.bench.systems.processes import descendants, living

@@ -127,6 +127,22 @@ def test_weights_that_are_made_are_found_where_the_class_is_written(tmp_path: Pa
     (tmp_path / "net.py").write_text(MODEL.format(made=made))
     source.write_text(use.format("net.weights"))
     assert [found.module for found in inspect_source(source).declarations] == ["net"]
+    made = "def weights(): ..."
+    (tmp_path / "net.py").write_text(MODEL.format(made=made))
+    twice = use + "other = glowplug.App('other')\nother.model(weights={})(net.Net)\n"
+    source.write_text(twice.format("net.weights", "net.weights"))
+    with pytest.raises(InvalidDeclaration, match=r"its weights are a callable"):
+        inspect_source(source)
+
+
+def test_weights_that_are_made_may_be_of_an_app_that_the_source_imports(tmp_path: Path) -> None:
+    shared = (
+        "import glowplug\napp = glowplug.App('top')\ndef model(**given):\n    return app.model(**given)\n"
+    )
+    net = MODEL.format(made="import shared\ndef weights(): ...\n@shared.model(weights=weights)")
+    use = "import net\nfrom shared import app\n"
+    source = written(tmp_path, {"app.py": use, "net.py": net, "shared.py": shared})
+    assert [found.module for found in inspect_source(source).declarations] == ["net"]
 
 
 def test_what_a_linked_source_imports_lies_where_the_source_does(tmp_path: Path) -> None:

@@ -104,6 +104,10 @@ def test_queues_and_topics_are_removed(cleaned: Callable[..., Any], monkeypatch:
             "channel": ("queue",),
             "option": tuple(f"queue.{name}={value}" for name, value in where.items()),
         }
+        with monkeypatch.context() as patch:
+            patch.setattr(AwsService, "queues", lambda self: [])
+            would = cleaned(**given, dry_run=True)
+            assert [each["run"] for each in would] == ["half"], "a queue may be listed late"
         assert [each["run"] for each in cleaned(**given)] == ["half"], "the other is young"
         (left,) = cleaned(**given, older_than="0s")
         assert (left["run"], left["things"]) == ("left-1", 3 + 1 + 1)

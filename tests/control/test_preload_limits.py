@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from math import inf
 
 import pytest
 
-from glowplug.control.preloading.records import Preloads
+from glowplug.control.preloading.records import Allowance, Preloads
 from glowplug.control.preloading.usage import Usage
 from glowplug.control.preloading.view import PreloadView
 from glowplug.core.commands import Climb
-from glowplug.core.events import DescendRequested
-from glowplug.core.ids import FunctionId
+from glowplug.core.events import DescendRequested, NodeJoined, ScaleRequested
+from glowplug.core.ids import FunctionId, NodeId
 from glowplug.core.ladder import Step
-from tests.control.ahead import call_regularly, climbs, ladder, preloading_world, settings
+from glowplug.core.specs import NodeSpec
+from glowplug.policy.preload import Raise
+from tests.control.ahead import call_regularly, climbs, ladder, preloading_world, serve, settings
 from tests.control.world import NODE, SETTINGS, World, spec
 
 
@@ -97,6 +100,27 @@ def test_a_climb_ahead_is_charged_with_what_it_took_of_a_processor() -> None:
     assert preloads.started == 3
     assert preloads.seconds == 4.5
     assert preloads.allowances[NODE].left_s == pytest.approx(60 * SETTINGS.preload_cpu_share - 4.5)
+
+
+def test_a_zygote_that_climbs_ahead_is_too_and_nothing_is_learned_from_it() -> None:
+    world = World(settings("none", substrate="zygote"), budget_bytes=100_000)
+    world.deploy(spec("f", keep_warm_s=10.0))
+    serve(world, "f")
+    world.engine.answer_all()
+    world.advance(20.0)
+    world.engine.answer_all()
+    assert world.standing("f") == Step.IMPORTED
+    context, function = world.state.context, FunctionId("f.default")
+    context.policies.costs.learn("f-v1", "stage", 0.2)
+    world.engine.took_s, world.engine.cpu_s = 50.0, 1.5
+    context.store.preloads.wanted[function] = Raise(function, NODE, Step.STAGED, -inf, inf)
+    world.post(ScaleRequested(function, 0))
+    world.engine.answer_all()
+    assert world.standing("f") == Step.STAGED
+    preloads = context.store.preloads
+    assert preloads.seconds == 1.5
+    assert preloads.allowances[NODE].left_s == pytest.approx(60 * SETTINGS.preload_cpu_share - 1.5)
+    assert context.policies.costs.measured_s("f-v1", "stage") == 0.2
 
 
 @pytest.mark.parametrize("price", [{"preload_cpu_price": 2.0}, {"preload_byte_price": 1.0}])
@@ -197,6 +221,22 @@ def test_a_line_is_averaged_over_time_and_a_clock_that_jumps_back_is_no_time() -
     assert 2.0 < preloads.see_line(NODE, 0, 1030.0) < 3.0
     before = preloads.lines[NODE].mean
     assert preloads.see_line(NODE, 9, 500.0) == before
+
+
+def test_who_waited_for_room_at_a_node_that_is_lost_climbs_elsewhere() -> None:
+    other = NodeId("other")
+    world = World(settings("none", substrate="zygote", preload_cpu_share=0.01), budget_bytes=100_000)
+    context = world.state.context
+    context.store.preloads.allowances[NODE] = Allowance(-1000.0, 0.0)
+    world.deploy(spec("ahead", preload="always"))
+    world.engine.answer_all()
+    assert context.store.preloads.wanted[FunctionId("ahead.default")].node == NODE
+    world.post(NodeJoined(NodeSpec(other, 100_000, 2)))
+    world.engine.answer_all()
+    assert climbs(world, "ahead") == []
+    world.lose_node()
+    world.engine.answer_all()
+    assert [climb.target.node for climb in climbs(world, "ahead")] == [other]
 
 
 @pytest.mark.parametrize("step", [Step.LOCAL, Step.STAGED])

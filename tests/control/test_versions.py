@@ -126,7 +126,8 @@ def test_attempts_at_a_build_are_not_used_up_while_what_they_stand_on_is_found_t
     assert active(world) == "f-v1"
 
 
-def test_who_is_deployed_again_waits_for_no_pause(world: World) -> None:
+@pytest.mark.parametrize("again", ["1", "2"])
+def test_who_is_deployed_again_waits_for_no_pause(world: World, again: str) -> None:
     world.deploy(spec(), built=False)
     world.engine.succeed(next(iter(world.engine.pending)))
     for _ in range(5):
@@ -135,9 +136,9 @@ def test_who_is_deployed_again_waits_for_no_pause(world: World) -> None:
     world.engine.fail(next(iter(world.engine.pending)), "unavailable", "killed")
     world.advance(0.1)
     assert not world.engine.pending
-    world.deploy(spec(version="2"), built=False)
+    world.deploy(spec(version=again), built=False)
     world.engine.answer_all()
-    assert active(world) == "f-v2"
+    assert active(world) == f"f-v{again}"
 
 
 def test_a_build_that_takes_too_long_is_tried_twice(world: World) -> None:

@@ -480,6 +480,19 @@ def test_who_stays_for_others_is_charged_until_it_leaves(store: str, tmp_path: P
     assert left(store) == []
 
 
+def test_who_tells_and_leaves_before_anybody_looks_is_heard(store: str, tmp_path: Path) -> None:
+    """A store lists the second word before the first."""
+    run = Launched(store, tmp_path, 2, lost=set())
+    run.pass_by(1)
+    line = LambdaLine(run.functions.baggage, Place("run", 1), 0.0)
+    line.tell(response(1, keeps=True))
+    line.leave()
+    events = run.platform.events(0)
+    assert [type(what) for place, what in events if place.worker == 1] == [Response, Ended]
+    run.platform.end_all()
+    run.platform.close()
+
+
 def response(worker: int, *, keeps: bool) -> Response:
     return Response(
         place=Place("run", worker), phases=Phases().times(), worked_s=0.0, meter=Meter(), damaged=0,

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from glowplug.bench import endurance_kills, endurance_overload, endurance_priority, endurance_soak
-from glowplug.bench.endurance_ground import VICTIMS, WITH_GATEWAYS, Victim
-from glowplug.bench.endurance_options import Options
+from glowplug.bench.endurance import kills, overload, priority, soak
+from glowplug.bench.endurance.ground import VICTIMS, WITH_GATEWAYS, Victim
+from glowplug.bench.endurance.options import Options
 from glowplug.bench.result import Claim
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -29,7 +29,7 @@ def told(_: str) -> None:
 def test_kills_under_load(folder: Path, gateways: int, kinds: tuple[Victim, ...]) -> None:
     """No acknowledged deploy or spawned call lost, no wrong answer, nobody left hanging, nothing left."""
     options = msgspec.structs.replace(QUICK, gateways=gateways)
-    (_, row), claims = endurance_kills.run(options, folder, told)
+    (_, row), claims = kills.run(options, folder, told)
     assert missed(claims) == [], row
     assert set(row["kills"]) == set(kinds)
     assert row["answered"] > 0
@@ -37,20 +37,20 @@ def test_kills_under_load(folder: Path, gateways: int, kinds: tuple[Victim, ...]
 
 
 def test_a_short_soak(folder: Path) -> None:
-    (_, row), claims = endurance_soak.run(QUICK, folder, told)
+    (_, row), claims = soak.run(QUICK, folder, told)
     assert missed(claims) == [], row
     assert row["answered"] > 0
 
 
 def test_five_times_too_much(folder: Path) -> None:
     """Whoever is not answered is refused, and told when to come again."""
-    (_, row), claims = endurance_overload.run(QUICK, folder, told)
+    (_, row), claims = overload.run(QUICK, folder, told)
     assert missed(claims) == [], row
     assert set(row["errors_by_kind"]) <= {"queue_full", "overloaded"}
     assert row["answered"] > 0
 
 
 def test_a_crowd_in_the_background(folder: Path) -> None:
-    rows, claims = endurance_priority.run(QUICK, folder, told)
+    rows, claims = priority.run(QUICK, folder, told)
     assert missed(claims) == [], rows
     assert all(row["background_answered"] > 0 for row in rows if "background_answered" in row)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from glowplug.bench.endurance_ground import Ground, Victim
-from glowplug.bench.endurance_kills import facts
-from glowplug.bench.endurance_load import Caller, Load, Outcome
+from glowplug.bench.endurance.ground import Ground, Victim
+from glowplug.bench.endurance.kills import facts
+from glowplug.bench.live.load import Caller, Load, Outcome
 from glowplug.cli.deploying import deploy_files
 from glowplug.control.journal import commands_crc, read_segment
 from glowplug.control.journal_files import segment_paths

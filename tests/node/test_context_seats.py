@@ -84,7 +84,7 @@ class Acts:
         self.listener.bind("\\0" + name)
         self.listener.listen()
         return {"pid": os.getpid(), "folder": os.getcwd(), "code": __file__, "socket": name,
-                "sum": sum(self.answer)}
+                "sum": sum(self.answer), "colour": os.environ.get("COLOUR")}
 
     @glowplug.endpoint
     def act(self, what: str, on: str) -> str:
@@ -183,6 +183,7 @@ def test_threads_from_before_a_function_was_known_have_its_rights_alone(
         other, mine = await ask(node, 1, "who"), await ask(node, 3, "who")
         assert outer_pid(node.engine.agent_pid, mine["pid"]) == ready
         assert mine["sum"] == 42, "its state came from its pack"
+        assert mine["colour"] == "green", "its variables came to it when it waited already"
         threads = of_threads(ready, "Uid", "CapEff", "NoNewPrivs")
         assert len(threads) > 1
         assert set(threads) == {(*before, "0000000000000000", "1")}
@@ -234,4 +235,4 @@ def test_threads_from_before_a_function_was_known_have_its_rights_alone(
         assert node.store.bundle_path(taken.version).is_dir()
         assert (await ask(node, 2, "who"))["sum"] == 42
 
-    on_node(scenario, devices=(device,))
+    on_node(scenario, env={"COLOUR": "green"}, devices=(device,))

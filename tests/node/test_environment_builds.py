@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from glowplug.core.events import Built, CommandFailed, NodeJoined, StepLost, StepReached
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
+from glowplug.node.isolation import landlock
 from tests.wheels import make_source, make_wheel
 
 from .conftest import WAIT_S, NodeUnderTest
@@ -49,6 +51,34 @@ def test_a_build_from_source_is_not_run_by_us(on_node: Callable[..., None], shel
         reached = await node.import_environment(spec)
         assert isinstance(reached, StepReached), reached
         assert isinstance(await node.build(spec), Built)
+
+    on_node(scenario)
+
+
+@pytest.mark.skipif(landlock.version() < 2, reason="this kernel's Landlock is not enough for a build")
+def test_a_build_from_source_leaves_nothing_where_nobody_would_count_it(
+    on_node: Callable[..., None], shelf: Path
+) -> None:
+    """In the machine's shared memory it would stay, and take memory, when the build is long over."""
+    name = f"glowplug-test-{secrets.token_hex(8)}"
+    places = [Path(folder) / name for folder in ("/dev/shm", "/tmp", "/var/tmp")]
+    leaves = f"""for place in {[str(place) for place in places]!r}:
+    try:
+        open(place, "w").close()
+    except OSError:
+        continue
+    print("left", place, flush=True)"""
+    make_source(shelf, "tiny", "3.0", leaves)
+
+    async def scenario(node: NodeUnderTest) -> None:
+        spec = await required(node, *from_shelf(shelf, "tiny"), source=True)
+        reached = await node.import_environment(spec)
+        assert isinstance(reached, StepReached), reached
+        try:
+            assert [place for place in places if place.exists()] == []
+        finally:
+            for place in places:
+                place.unlink(missing_ok=True)
 
     on_node(scenario)
 

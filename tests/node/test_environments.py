@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from glowplug.bundle.files import tree_bytes
+from glowplug.bundle.trees import tree_bytes
 from glowplug.core.events import Built, ClimbProgress, StepReached
 from glowplug.core.ladder import Step
 from glowplug.node.installer import find_installer

@@ -93,6 +93,30 @@ def test_whoever_says_what_cannot_be_read_ends_and_leaves_nothing_open(words: by
     asyncio.run(scenario())
 
 
+def test_a_child_of_whom_its_zygote_says_that_it_ended_has() -> None:
+    async def scenario() -> None:
+        ended: asyncio.Queue[int | None] = asyncio.Queue()
+        ignore = lambda *_: None  # noqa: E731
+
+        def made(on_exit: Any) -> tuple[Process, Any]:
+            ours, theirs = wire.socket_pair()
+            return Process("a process", ours, ignore, on_exit, ignore), theirs
+
+        (zygote, its_end), (child, other_end) = made(ignore), made(lambda *told: ended.put_nowait(told[2]))
+        with its_end, other_end, subprocess.Popen(["sleep", "1000"]) as living:
+            child.born(living.pid, os.pidfd_open(living.pid))
+            zygote.children[living.pid] = child
+            zygote.child_exited(living.pid, 0)
+            assert await ended.get() == 0
+            try:
+                assert await asyncio.to_thread(living.wait, 60) == -signal.SIGKILL
+            finally:
+                living.kill()
+        zygote.never_born("the test is over")
+
+    asyncio.run(scenario())
+
+
 def test_a_zygote_that_does_not_fork_ends_with_the_child_that_nobody_wants(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

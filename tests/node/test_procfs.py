@@ -41,3 +41,7 @@ def test_another_process_is_counted_until_it_is_gone() -> None:
         assert found_s >= told_s
         other.communicate("\n")
     assert procfs.cpu_s(other.pid) is None
+
+
+def test_a_process_without_a_number_yet_is_not_the_caller() -> None:
+    assert procfs.cpu_s(0) is None

@@ -34,6 +34,17 @@ def unlock(name: str) -> int:
     return ctypes.CDLL(None).syscall(250, 10, ctypes.c_long(-3), b"user", name.encode(), 0)
 
 @app.function()
+def families() -> dict[str, str]:
+    found = {}
+    for name in ("AF_UNIX", "AF_INET", "AF_VSOCK"):
+        try:
+            socket.socket(getattr(socket, name), socket.SOCK_STREAM).close()
+            found[name] = "made"
+        except OSError as error:
+            found[name] = type(error).__name__
+    return found
+
+@app.function()
 def reach(path: str) -> str:
     try:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -71,12 +82,13 @@ def test_a_function_leaves_nothing_among_what_the_host_shares(
     on_node(scenario)
 
 
+@pytest.mark.parametrize("folder", ["/run", "/tmp", "/var/tmp"])
 def test_a_function_reaches_no_socket_of_this_machines_services(
-    on_node: Callable[..., None], node_folder: Path
+    on_node: Callable[..., None], node_folder: Path, folder: str
 ) -> None:
     source = node_folder / "hoarding_app.py"
     source.write_text(SOURCE)
-    door = Path(f"/run/glowplug-test-{secrets.token_hex(8)}.sock")
+    door = Path(f"{folder}/glowplug-test-{secrets.token_hex(8)}.sock")
 
     async def scenario(node: NodeUnderTest) -> None:
         if node.engine.isolation["own processes"].startswith("no"):
@@ -86,7 +98,8 @@ def test_a_function_reaches_no_socket_of_this_machines_services(
         await node.build(spec)
         assert isinstance(await node.park(spec, 1, Step.IMPORTED), StepReached)
         reply = await node.call(1, msgspec.json.encode({"path": str(door)}))
-        assert msgspec.json.decode(bytes(reply.body)) == "FileNotFoundError"
+        refused = "FileNotFoundError" if folder == "/run" else "ConnectionRefusedError"
+        assert msgspec.json.decode(bytes(reply.body)) == refused
 
     with socket.socket(socket.AF_UNIX) as service:
         try:
@@ -99,6 +112,28 @@ def test_a_function_reaches_no_socket_of_this_machines_services(
             on_node(scenario)
         finally:
             door.unlink()
+
+
+def test_a_function_without_a_network_does_not_reach_the_host_of_a_virtual_machine(
+    on_node: Callable[..., None], node_folder: Path
+) -> None:
+    """Sockets to it belong to no namespace."""
+    source = node_folder / "hoarding_app.py"
+    source.write_text(SOURCE)
+
+    async def scenario(node: NodeUnderTest) -> None:
+        words = node.engine.isolation["own network"]
+        if words.startswith("no") or "AF_VSOCK" in words:
+            pytest.skip(words)
+        spec = (await node.specs(source))["families"]
+        await node.import_environment(spec)
+        await node.build(spec)
+        assert isinstance(await node.park(spec, 1, Step.IMPORTED), StepReached)
+        reply = await node.call(1, b"{}")
+        made = {"AF_UNIX": "made", "AF_INET": "made", "AF_VSOCK": "OSError"}
+        assert msgspec.json.decode(bytes(reply.body)) == made
+
+    on_node(scenario)
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="system calls are called by their numbers")

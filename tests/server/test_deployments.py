@@ -44,9 +44,14 @@ def test_what_was_built_with_another_torch_is_told(tmp_path: Path, then: str) ->
     store, database = BundleStore(tmp_path), Database(tmp_path / "glowplug.db")
     store.prepare()
     declaration = Declaration("shout", "function", "app", "shout")
-    built_with = {"torch": then or installed()["torch"]}
-    for name in ("shout", "whisper"):
-        function, version = FunctionId(f"{name}.default"), VersionId(name)
+    now = installed()["torch"]
+    versions = [("shout", then or now), ("whisper", then or now), ("again", "0.0.1"), ("again", now)]
+    for number, (name, torch) in enumerate(versions):
+        function, version, built_with = (
+            FunctionId(f"{name}.default"),
+            VersionId(str(number)),
+            {"torch": torch},
+        )
         spec = FunctionSpec(function, version, "default", EnvironmentId("e"), "u", declaration)
         database.save_version(spec)
         database.save_facts(version, BundleFacts())
@@ -60,5 +65,5 @@ def test_what_was_built_with_another_torch_is_told(tmp_path: Path, then: str) ->
     deployments.close()
     database.close()
     told = [(each["changed"], each["functions"]) for each in logs]
-    what = f"torch 0.0.1, now {installed()['torch']}"
+    what = f"torch 0.0.1, now {now}"
     assert told == ([(what, ["shout.default", "whisper.default"])] if then else [])

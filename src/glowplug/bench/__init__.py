@@ -1,1 +1,1 @@
-"""Experiments: one file each; every claim of the project is a command here."""
+"""Experiments: a package each, run by its `experiment.py`; every claim of the project is a command here."""

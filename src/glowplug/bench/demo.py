@@ -14,9 +14,9 @@ from rich.console import Console
 
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.models import MODELS, BenchModel, examples_dir, picture, plain_answers
+from glowplug.bench.pictures.timeline import Line, timeline
 from glowplug.bench.systems.live import HttpCaller, request_body
 from glowplug.bench.systems.naive import NaiveSystem
-from glowplug.bench.timeline import Line, timeline
 from glowplug.core.units import show_bytes
 
 SENTENCES = ("A man is playing a guitar on stage.", "Someone performs music with a guitar.",

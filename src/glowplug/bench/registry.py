@@ -1,7 +1,7 @@
 """Experiments by name.
 
-Each is a module with `Options`, `run(options, tell) -> Result`, `report(result, console)` and
-`plot(result, path)`.
+Each is a package whose module `experiment` has `Options`, `run(options, tell) -> Result`,
+`report(result, console)` and `plot(result, path)`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from glowplug.bench.picture_files import check_picture
+from glowplug.bench.pictures.files import check_picture
 from glowplug.bench.progress import progress
 
 EXPERIMENTS = {
-    "calibration": "glowplug.bench.preloading_calibration",
-    "card": "glowplug.bench.card",
-    "coldstart": "glowplug.bench.coldstart",
-    "distributed": "glowplug.bench.distributed",
-    "endurance": "glowplug.bench.endurance",
-    "gateway": "glowplug.bench.gateway",
-    "loading": "glowplug.bench.loading",
-    "preloading": "glowplug.bench.preloading",
-    "scheduling": "glowplug.bench.scheduling",
+    "calibration": "glowplug.bench.calibration.experiment",
+    "card": "glowplug.bench.card.experiment",
+    "coldstart": "glowplug.bench.coldstart.experiment",
+    "distributed": "glowplug.bench.distributed.experiment",
+    "endurance": "glowplug.bench.endurance.experiment",
+    "gateway": "glowplug.bench.gateway.experiment",
+    "loading": "glowplug.bench.loading.experiment",
+    "preloading": "glowplug.bench.preloading.experiment",
+    "scheduling": "glowplug.bench.scheduling.experiment",
 }
 PIPE_COLUMNS = 150
 """The width of a table that goes to a file or a pipe."""

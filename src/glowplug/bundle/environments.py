@@ -22,8 +22,9 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug.bundle.files import move_durably, sha256_of, sync_tree, tree_bytes
+from glowplug.bundle.files import move_durably, sha256_of, sync_tree
 from glowplug.bundle.provided import provided
+from glowplug.bundle.trees import remove_tree, tree_bytes
 from glowplug.core.errors import InvalidUpload
 from glowplug.core.ids import PackagesId
 from glowplug.core.requirements import is_local, location
@@ -85,7 +86,7 @@ class EnvironmentStore:
             folder.chmod(0o700 if folder == self.requests else 0o755)  # an index's password may be in one
         for folder in (self.requests, self.built):
             for path in folder.glob(".*"):
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
 
     # requests
 
@@ -121,7 +122,7 @@ class EnvironmentStore:
             if not (self.requests / name / _REQUEST).exists():
                 raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_tree(temporary)
         return name
 
     def request(self, name: PackagesId) -> Request | None:
@@ -143,7 +144,7 @@ class EnvironmentStore:
         """Removes requests that no version names any more. Only while no deploy can be under way."""
         for path in self.requests.iterdir():
             if path.name not in wanted:
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
 
     # what was built
 
@@ -187,7 +188,7 @@ class EnvironmentStore:
         kept, folder = self.whole(name), self.built / name
         for path in folder.iterdir() if folder.exists() else ():
             if path.is_dir() and (kept is None or path.name != kept.folder):
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
 
     def publish(self, name: PackagesId, built: BuiltPackages) -> None:
         """From now on this is what was built. What lies below its folder must be flushed already."""

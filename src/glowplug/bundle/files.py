@@ -1,12 +1,12 @@
-"""Files that must survive a power cut, and what they take."""
+"""Files that must survive a power cut."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import shutil
 from pathlib import Path
+
+from glowplug.bundle.trees import below, remove_tree
 
 
 def sha256_of(path: Path) -> str:
@@ -16,8 +16,8 @@ def sha256_of(path: Path) -> str:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flushes every file and folder below `folder` to the disk."""
-    for path in (*folder.rglob("*"), folder):
+    """Flushes every file and folder below `folder` to the disk. Raises OSError."""
+    for path in (*below(folder), folder):
         _sync(path)
 
 
@@ -35,32 +35,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_tree(folder: Path) -> None:
-    """With all that lies in it, folders too that their owner made read-only, where that is us. What cannot be
-    removed stays."""
-    shutil.rmtree(folder, ignore_errors=True)
-    # Nothing is closed to root, and it must follow no links here.
-    if os.geteuid() == 0 or not folder.exists():
-        return
-    closed = [folder]
-    while closed:
-        path = closed.pop()
-        with contextlib.suppress(OSError):
-            path.chmod(0o700)
-            closed += [Path(each) for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def tree_bytes(folder: Path) -> int:
-    """What a folder takes on the disk, by blocks; what vanishes meanwhile is not counted."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(parent) / name).lstat().st_blocks * 512
-    return total
-
-
 def touch(path: Path) -> bool:
     """Whether it is there; if so it was used just now, as its time says."""
     try:
@@ -75,6 +49,6 @@ def touch(path: Path) -> bool:
 def remove(path: Path) -> None:
     """A file, or a folder with all that is in it, if it is there."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
     else:
         path.unlink(missing_ok=True)

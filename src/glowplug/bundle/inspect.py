@@ -91,7 +91,7 @@ def find_targets(module: Any) -> list[tuple[Declaration, Any]]:
     found = [target for app in apps.values() for target in app.targets.values()]
     named: dict[tuple[str, str], tuple[Declaration, Any]] = {}
     for declaration, target in found:
-        _check_found(declaration, target, module.__name__)
+        _check_found(declaration, target)
         name = (declaration.module, declaration.qualname)
         other, held = named.setdefault(name, (declaration, target))
         if not is_same(held, target):
@@ -102,14 +102,14 @@ def find_targets(module: Any) -> list[tuple[Declaration, Any]]:
     return found
 
 
-def _check_found(declaration: Declaration, target: Any, source: str) -> None:
+def _check_found(declaration: Declaration, target: Any) -> None:
     if "<" in declaration.qualname:
         raise InvalidDeclaration(
             f"{declaration.name}: {declaration.qualname} is no name at the top of a module, where its"
             " processes look for it: declare it there, and for other weights a subclass"
         )
     left = vars(target).get("__glowplug__") if isinstance(target, type) else None
-    if left is not None and callable(left.weights) and not left.again and declaration.module != source:
+    if left is not None and callable(left.weights) and not left.at_home:
         raise InvalidDeclaration(
             f"{declaration.name}: its weights are a callable, which its processes look for where the class is"
             f" written: declare it in {declaration.module}, or make a subclass here"

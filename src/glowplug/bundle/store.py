@@ -26,6 +26,7 @@ from glowplug.bundle.artifacts import Artifacts
 from glowplug.bundle.environments import EnvironmentStore
 from glowplug.bundle.files import move_durably, remove, sync_tree, touch
 from glowplug.bundle.manifest import MANIFEST, Manifest
+from glowplug.bundle.trees import remove_tree
 from glowplug.bundle.uploads import extract_upload
 from glowplug.core.errors import BodyTooLarge, InvalidUpload
 from glowplug.core.ids import VersionId
@@ -48,10 +49,11 @@ class BundleStore:
 
     def prepare(self) -> None:
         """Makes the folders and removes what an earlier process left half written."""
-        shutil.rmtree(self.incoming, ignore_errors=True)
+        remove_tree(self.incoming)
         for folder in (self.root, self.uploads, self.packs, self.bundles, self.incoming):
             folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o755)
+            # What lies in them is found by who was told its name: code of packages may look around here.
+            folder.chmod(0o755 if folder == self.root else 0o711)
         for folder in (self.packs, self.bundles, self.uploads):
             for path in folder.glob(".new-*"):
                 remove(path)
@@ -88,7 +90,7 @@ class BundleStore:
             sync_tree(unpacked)
             move_durably(unpacked, final)
         except BaseException as error:
-            shutil.rmtree(unpacked, ignore_errors=True)
+            remove_tree(unpacked)
             # Another one of the same may have been faster.
             if not isinstance(error, OSError) or not final.exists():
                 raise
@@ -193,10 +195,10 @@ class BundleStore:
             (temporary / MANIFEST).write_bytes(msgspec.json.encode(manifest))
             sync_tree(temporary)
             if final.exists():
-                shutil.rmtree(final)
+                remove_tree(final)
             move_durably(temporary, final)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_tree(temporary)
             raise
 
     def packs_of(self, versions: set[VersionId]) -> set[str]:

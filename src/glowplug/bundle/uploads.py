@@ -10,6 +10,7 @@ import msgspec
 
 from glowplug.bundle.files import sha256_of
 from glowplug.bundle.inspect import Inspection
+from glowplug.bundle.trees import below
 from glowplug.core.errors import UNREADABLE, InvalidUpload
 from glowplug.core.specs import Declaration
 from glowplug.core.units import show_bytes
@@ -77,7 +78,7 @@ def code_files(upload: Path) -> dict[str, str]:
     weights = {declaration.weights for declaration in read_inspection(upload).declarations}
     code = upload / "code"
     found = {}
-    for path in sorted(code.rglob("*")):
+    for path in sorted(below(code)):
         name = path.relative_to(code).as_posix()
         if path.is_file() and name not in weights:
             found[name] = sha256_of(path)

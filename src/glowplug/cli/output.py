@@ -83,7 +83,7 @@ def fail(error: GlowplugError) -> int:
 def check_plot(path: Path | None) -> None:
     """Raises what `drawing` would raise when the work is done."""
     if path is not None:
-        from glowplug.bench.picture_files import check_picture
+        from glowplug.bench.pictures.files import check_picture
 
         with drawing(path):
             check_picture(path)

@@ -133,7 +133,7 @@ def _tell_failures(rows: list[dict[str, Any]], largest_bytes: int, node_bytes: i
 
 
 def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, plot: Path | None) -> None:
-    from glowplug.bench.live_replay import check_policy, replay_live
+    from glowplug.bench.live.replay import check_policy, replay_live
 
     if memory.strip().endswith("%"):
         raise InvalidArguments("--memory: with --live it is bytes, such as 1GB", "memory")
@@ -218,7 +218,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _draw(found: dict[str, Replayed], title: str, path: Path, *, simulated: bool) -> None:
-    from glowplug.bench.replay_plot import draw
+    from glowplug.bench.pictures.replay import draw
 
     with drawing(path):
         draw(found, title, path, simulated=simulated)

@@ -226,7 +226,7 @@ def _answer(policy: str, found: Sizing, p99: str, memory: str) -> str:
 
 
 def _draw(runs: _Runs, workload: str, path: Path) -> None:
-    from glowplug.bench.scheduling_picture import Picture, draw, evenly
+    from glowplug.bench.scheduling.picture import Picture, draw, evenly
     from glowplug.sim.timeline import intervals
 
     until_s = min(_SHOWN_S, runs.trace.span_s)

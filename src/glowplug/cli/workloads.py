@@ -47,7 +47,7 @@ def workload(name: str = "list", *, seed: Seed = 0, json: Json = False, plot: Pa
     trace = made.trace(seed)
     found = summarise(trace, made.source(seed) if isinstance(made, Derived) else None)
     if plot is not None:
-        from glowplug.bench.workload_plots import draw_workload
+        from glowplug.bench.pictures.workload import draw_workload
 
         with drawing(plot):
             draw_workload(trace, name, plot)

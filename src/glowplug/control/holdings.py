@@ -12,6 +12,7 @@ from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
 from glowplug.core.specs import FunctionSpec
 
 
@@ -156,8 +157,12 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
         c.revalue(None)
     elif target.kind == "version" and holding.version is not None:
         c.store.versions[holding.version].staged_on[target.node] = None
-        costs.learn(holding.version, "stage", event.took_s)
-        c.revalue(holding.function)
+        if holding.priority != Priority.BACKGROUND or costs.measured_s(holding.version, "stage") is None:
+            # What a climb took that stood back says little of one that somebody waits for.
+            costs.learn(holding.version, "stage", event.took_s)
+            c.revalue(holding.function)
+        took_s = event.took_s if event.cpu_s is None else event.cpu_s
+        c.store.preloads.note_staged(holding.key, target.node, took_s)
     if holding.version is not None and not measurements.is_guest(c, target):
         known = c.store.versions[holding.version].measured
         before_bytes = known.get(target.kind, 0) if target.kind == "part" else 0
@@ -172,6 +177,7 @@ def remove(c: Context, holding: Holding) -> None:
     end_command(c, holding)
     store, node = c.store, holding.target.node
     store.ledger.release(holding.key)
+    store.preloads.staging.pop(holding.key, None)
     if store.fleet.release(holding.key) is not None:
         c.fleet_check = True
         places.more_room(c)

@@ -68,7 +68,8 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
     store.node_order.remove(number)
     store.homes.clear()
     store.ledger.close(number)
-    store.preloads.forget_node(number)
+    for function in store.preloads.forget_node(number):
+        c.touch(function)
     c.policies.preload.lost(number)
     c.policies.eviction.forget(number)
     c.freed.pop(number, None)

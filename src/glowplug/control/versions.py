@@ -29,6 +29,9 @@ def on_deployed(c: Context, event: Deployed) -> None:
     elif (
         not version.retired and version.state != "failed" and spec.version in (function.active, function.next)
     ):
+        if version.state == "pending":
+            _begin_anew(c, version)
+            c.build_check = True
         return
     function.latest = spec
     function.gone = version.retired = False

@@ -17,6 +17,7 @@ from glowplug.distributed.channels.memory import MemoryRoom
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.owners import mark_owner, sweep_folders
 from glowplug.distributed.channels.registry import room as room_of
+from glowplug.distributed.channels.shared_memory import FOLDER
 from glowplug.distributed.checkpoints import checkpoint_blobs, remove_checkpoints
 from glowplug.distributed.deploying import Deployed, deploy
 from glowplug.distributed.local_platform import LocalPlatform
@@ -82,7 +83,8 @@ def run(
     if assignment.workers == 1:
         where = MemoryRoom()
     name = name or f"run-{secrets.token_hex(6)}"
-    sweep_folders(Path(tempfile.gettempdir()))
+    for base in (FOLDER, tempfile.gettempdir()):
+        sweep_folders(Path(base))
     with tempfile.TemporaryDirectory(prefix="glowplug-run-") as folder:
         mark_owner(Path(folder))
         with where.open(name, assignment.workers) as opened:

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from glowplug.bundle.artifacts import open_artifacts
-from glowplug.bundle.files import remove_tree
 from glowplug.bundle.store import BundleStore
+from glowplug.bundle.trees import remove_tree
 from glowplug.core.commands import AdmitGang, Build, Cancel, Climb, Descend, Promote, Target
 from glowplug.core.events import CommandFailed, Event, StepLost
 from glowplug.core.ids import CommandId
@@ -206,6 +206,7 @@ class Agent:
     # small things
 
     async def on_disk(self, call: Any, *arguments: Any) -> Any:
+        """What `call` returns or raises, in the one thread for the disk: after all that was asked before."""
         return await asyncio.get_running_loop().run_in_executor(self.disk, call, *arguments)
 
     def spawn(self, work: Any) -> None:
@@ -215,13 +216,17 @@ class Agent:
         task.add_done_callback(self._tasks.discard)
 
     def emit(self, event: Event) -> None:
+        """To the controller, in this order. Raises ValueError when it does not fit into a message."""
         self.tell(Happened(event))
 
     def fail(self, command: Climb, code: str, message: str, permanent: bool = False) -> None:
+        """The climb's outcome; one that is not `permanent` the controller tries again later. `code` is of
+        core.errors."""
         self.gangs.gave_up(command.target)
         self.emit(CommandFailed(CommandId(command.id), command.target, code, message, permanent))
 
     def tell(self, message: msgspec.Struct) -> None:
+        """To the server; without one the agent stops. Raises ValueError for one that is too large."""
         try:
             wire.send(self.server, message)
         except OSError:

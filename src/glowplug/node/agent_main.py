@@ -38,7 +38,9 @@ def main() -> None:
     try:
         settings = reveal(settings, means, why_not)
         means.find(settings, why_not)
-        if not why_not:
+        if why_not:
+            means.words["hidden sockets"] = f"no: functions reach those of this machine, for {why_not}"
+        else:
             hide_sockets(settings, means)
         asyncio.run(Agent(settings, server, means, private).run())
     finally:
@@ -47,18 +49,20 @@ def main() -> None:
 
 def hide_sockets(settings: NodeSettings, means: Means) -> None:
     """Sockets that have a name are reached whatever network and files a function may have: those of this
-    machine's services, and of whoever runs the server. What they are for lies in one folder."""
+    machine's services, and of whoever runs the server. What they are for lies in one folder; databases and
+    desktops have theirs in others."""
     own = [Path(settings.state_dir), Path(settings.run_dir), Path(settings.artifacts or settings.state_dir)]
     resolver = Path("/etc/resolv.conf").resolve().parent
     wanted = {path.resolve() for path in (*interpreter_roots(), *own, resolver, *_KEPT) if path.exists()}
-    if _SOCKETS in wanted:
-        return
     try:
-        mounts.cover(_SOCKETS, wanted)
+        if _SOCKETS not in wanted:
+            mounts.cover(_SOCKETS, wanted)
+        mounts.cover_sockets()
     except OSError as error:
         means.words["hidden sockets"] = f"no: functions reach those in {_SOCKETS}, for {error}"
     else:
-        means.words["hidden sockets"] = str(_SOCKETS)
+        all_in = f"{_SOCKETS}, and " if _SOCKETS not in wanted else ""
+        means.words["hidden sockets"] = f"{all_in}those elsewhere that were there at start"
 
 
 def reveal(settings: NodeSettings, means: Means, why_not: str) -> NodeSettings:

@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from glowplug.bundle.files import remove_tree
 from glowplug.bundle.store import BundleStore
+from glowplug.bundle.trees import remove_tree
 from glowplug.core.commands import Climb, Target
 from glowplug.core.settings import NodeSettings
 from glowplug.core.specs import FunctionSpec
-from glowplug.node import guard, share, wire
+from glowplug.node import guard, share, variables, wire
 from glowplug.node.devices import NodeDevice
 from glowplug.node.interpreters import Interpreters
 from glowplug.node.isolation import roots
@@ -107,9 +107,13 @@ class Births:
             home = seat.new_folder(role)
             message = self.message(
                 parent, role, seat, home, target, spec,
-                prime=prime, env=env or {}, environment_s=parent.environment_s, gang=gang, **more,
+                prime=prime, has_variables=bool(env), environment_s=parent.environment_s, gang=gang, **more,
             )  # fmt: skip
-            held = self.forked(parent, message, seat, home, target, climb, data)
+            own = variables.apart(env or {})
+            try:
+                held = self.forked(parent, message, seat, home, target, climb, (*own, *data))
+            finally:
+                wire.close_all(own)
         except BaseException:
             self._seats.leave(seat)
             raise
@@ -186,18 +190,27 @@ class Births:
         landlock = bool(self._means.landlock)
         return Confinement(seat.user, landlock, readable, writable, self._devices, seat.file_bytes)
 
-    def given(self, held: Held, climb: Climb, **more: Any) -> tuple[Fork, tuple[int, ...]]:
-        """What a process that waits in a context is told to become the worker of this climb, and its pack,
-        open: it was confined before anybody knew what it would have to read. Raises OSError."""
+    def given(
+        self, held: Held, climb: Climb, env: dict[str, str], **more: Any
+    ) -> tuple[Fork, tuple[int, ...], tuple[int, ...]]:
+        """What a process that waits in a context is told to become the worker of this climb, its variables,
+        and its pack, open: it was confined before anybody knew what it would have to read. The caller closes
+        the descriptors. Raises OSError."""
         spec, seat = climb.spec, held.seat
         manifest = self._store.described(spec.version)
         bundle = self._store.bundle_path(spec.version)
         shown = self._seats.give(seat, spec, bundle, manifest.pack_bytes if manifest is not None else 0)
         home = seat.new_folder("worker")
+        more["has_variables"] = bool(env)
         message = self.message(held, "worker", seat, home, climb.target, spec, **more)
         limit = Confinement(file_bytes=seat.file_bytes)
         told = msgspec.structs.replace(message, bundle=str(shown), pack="", confinement=limit)
-        return told, (os.open(message.pack, os.O_RDONLY | os.O_CLOEXEC),) if message.pack else ()
+        weights = (os.open(message.pack, os.O_RDONLY | os.O_CLOEXEC),) if message.pack else ()
+        try:
+            return told, variables.apart(env), weights
+        except BaseException:
+            wire.close_all(weights)
+            raise
 
     def forked(
         self, parent: Held, message: Fork, seat: Seat, home: Path, target: Target, climb: Climb | None,
@@ -253,7 +266,8 @@ class Births:
 
 
 def move(child: Held, group: Group) -> None:
-    """Into this control group of its seat. Blocks for a moment."""
+    """Into this control group of its seat, with all that it forked before. Blocks for a moment."""
     with contextlib.suppress(OSError):  # it is gone, or so is the group
         group.add(child.process.pid)
+        child.seat.bring_along(group)
     child.moved = group is child.seat.group

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.gangs import part_path
 from glowplug.bundle.instantiate import pack_digest
 from glowplug.bundle.manifest import Manifest
+from glowplug.bundle.trees import tree_bytes
 from glowplug.bundle.uploads import code_files
 from glowplug.core.commands import Build, Descend, Target
 from glowplug.core.errors import InvalidUpload
@@ -26,9 +26,11 @@ from glowplug.core.events import Built, CommandFailed, StepLost
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, PartFacts
 from glowplug.core.units import show_bytes
+from glowplug.node import wire
 from glowplug.node.isolation.seats import Seat
-from glowplug.node.messages import BuildDone, Failed, ProbeDone
+from glowplug.node.messages import BuildDone, Failed, Happened, ProbeDone
 from glowplug.node.processes import Process
+from glowplug.node.removed_files import removed_bytes
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
@@ -96,12 +98,10 @@ class Builds:
 
     async def _watch(self, work: _Work) -> None:
         """Ends a build whose files take more of the disk than they may."""
-        folder, version = work.seat.folder, work.command.spec.version
+        version = work.command.spec.version
         while self._versions.get(version) is work:
-            if await asyncio.to_thread(tree_bytes, folder) > work.limit_bytes:
-                work.failed = Failed(
-                    "no_space", f"its build's files take more than {show_bytes(work.limit_bytes)}"
-                )
+            if problem := await asyncio.to_thread(_too_much, work.seat, work.limit_bytes):
+                work.failed = Failed("no_space", f"its build's files {problem}")
                 self._kill(work)
                 return
             await asyncio.sleep(_WATCH_S)
@@ -121,9 +121,11 @@ class Builds:
                 process.kill()
 
     def owns(self, process: Process) -> bool:
+        """Whether it is the build's or the probe's child of one under way."""
         return process in self._works
 
     def on_message(self, process: Process, message: Any) -> None:
+        """What a child of a build says of it: used when the child has ended, and checked then."""
         work = self._works[process]
         if isinstance(message, Failed):
             work.failed = work.failed or message
@@ -209,6 +211,10 @@ class Builds:
         assert work.probe is not None
         assert work.result is not None
         probe, result = work.probe, work.result.result
+        if min(probe.staged_bytes, probe.parked_bytes, probe.peak_bytes) < 0:
+            # Counted for its instances, it would be memory that the others get and that is not there.
+            self._fail(work.command, "build_failed", "it says that it holds less than nothing", True, work)
+            return
         facts = BundleFacts(
             highest_step=Step.PARKED if probe.threads <= 1 else Step.IMPORTED,
             reason=_reason(probe.threads, work.left_out, result.reason),
@@ -224,9 +230,15 @@ class Builds:
         except Exception as error:
             self._fail(work.command, "no_space", f"the bundle could not be stored: {error}", work=work)
             return
+        spec = work.command.spec
+        built = Built(work.command.id, spec.version, work.command.node, facts, facts.build_s)
+        try:
+            wire.encoded(Happened(built))
+        except ValueError as error:
+            self._fail(work.command, "build_failed", f"it says too much of itself: {error}", True, work)
+            return
         if self._end(work):
-            spec = work.command.spec
-            self.agent.emit(Built(work.command.id, spec.version, work.command.node, facts, facts.build_s))
+            self.agent.emit(built)
 
     def _end(self, work: _Work) -> bool:
         """Nothing of the build is left. Whether anybody still waits for its outcome."""
@@ -244,6 +256,18 @@ class Builds:
             return
         target = Target("build", command.node, command.spec.version)
         self.agent.emit(CommandFailed(command.id, target, code, message, permanent))
+
+
+def _too_much(seat: Seat, limit_bytes: int) -> str:
+    """What is wrong with the files of a build, empty while nothing is. Those that it removed and holds open
+    are known by its user, where it has one."""
+    try:
+        taken_bytes = tree_bytes(seat.folder)
+    except OSError as error:
+        return f"cannot be counted: {error.strerror}"
+    if seat.owner is not None and seat.user:
+        taken_bytes += removed_bytes(seat.owner, seat.folder)
+    return f"take more than {show_bytes(limit_bytes)}" if taken_bytes > limit_bytes else ""
 
 
 def _reason(threads: int, left_out: dict[str, str], of_mode: str) -> str:

@@ -22,6 +22,8 @@ class Climbs:
         self._agent = agent
 
     def start(self, command: Climb, env: dict[str, str], descriptors: list[int]) -> None:
+        """`env` has the function's secrets too. `descriptors` stay the caller's: an instance's data socket.
+        Raises OSError, ValueError when no child can be asked for."""
         agent = self._agent
         if command.target.kind == "environment":
             agent.environments.climb(command)

@@ -41,6 +41,7 @@ class Contexts:
         """Until they are gone, or taken."""
 
     def owns(self, process: Process) -> bool:
+        """Whether no function has taken it yet."""
         return process in self._held
 
     def hear_of(self, climb: Climb) -> None:
@@ -85,21 +86,22 @@ class Contexts:
         held.version = climb.spec.version
         held.process.name = f"worker of {climb.spec.function}"
         pipes: list[tuple[int, int]] = []
+        own: tuple[int, ...] = ()
         weights: tuple[int, ...] = ()
         try:
-            message, weights = self._agent.births.given(held, climb, **more)
+            message, own, weights = self._agent.births.given(held, climb, **more)
             for stream in ("stdout", "stderr"):
                 pipes.append(os.pipe2(os.O_CLOEXEC))
                 held.process.capture(pipes[-1][0], stream)
             # In a worker's order: its socket, its weights, and last what its device is told by.
-            role = (*data[:1], *weights, *data[1:])
+            role = (*own, *data[:1], *weights, *data[1:])
             if not held.process.send(message, (*(pipe[1] for pipe in pipes), *role)):
                 raise BrokenPipeError(f"{held.process.name} is gone")
         except BaseException:
             held.process.kill()
             raise
         finally:
-            wire.close_all((*(pipe[1] for pipe in pipes), *weights))
+            wire.close_all((*(pipe[1] for pipe in pipes), *own, *weights))
         held.started_s = time.monotonic()
 
     def prepare(self, climb: Climb, device: NodeDevice) -> None:
@@ -162,6 +164,7 @@ class Contexts:
             held.process.kill()
 
     def everyone(self) -> list[Held]:
+        """Who waits, or is on its way out; those that were taken are in the roster."""
         return list(self._held.values())
 
 

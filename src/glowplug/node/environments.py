@@ -8,10 +8,10 @@ process.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from typing import TYPE_CHECKING
 
+from glowplug.bundle.trees import remove_tree
 from glowplug.core.commands import Climb, Target
 from glowplug.core.errors import GlowplugError, Unavailable
 from glowplug.core.events import ClimbProgress
@@ -43,7 +43,7 @@ class Environments:
             uid = self._agent.births.uid(source_user(attempt.name))
             if uid is not None:
                 guard.kill_user(uid)
-            shutil.rmtree(attempt, ignore_errors=True)
+            remove_tree(attempt)
 
     def climb(self, command: Climb) -> None:
         """An environment's zygote, with its packages installed first when they are not. Raises OSError."""
@@ -82,10 +82,10 @@ class Environments:
                 hidden = self._store.take_away(name)
                 if hidden is not None:
                     gone.append(name)
-                    await asyncio.to_thread(shutil.rmtree, hidden, True)
+                    await asyncio.to_thread(remove_tree, hidden)
             hidden = self._store.take_cache_away() if message.cache and not self._installations else None
             if hidden is not None:
-                await asyncio.to_thread(shutil.rmtree, hidden, True)
+                await asyncio.to_thread(remove_tree, hidden)
         finally:
             self._agent.tell(PackagesRemoved(message.token, tuple(gone)))
 

@@ -21,15 +21,17 @@ from pathlib import Path
 import msgspec
 
 from glowplug.bundle.environments import CONSTRAINTS, REQUIREMENTS
-from glowplug.bundle.files import tree_bytes
 from glowplug.bundle.provided import place, remove_placed
+from glowplug.bundle.trees import tree_bytes
 from glowplug.core.forks import die_with_parent
-from glowplug.node.isolation import syscalls
+from glowplug.node.isolation import landlock, limits, roots, syscalls
 from glowplug.node.mounts import closed_ancestor
 
 COMMAND = "from glowplug.node.installer import main; main()"
 FAILED, TOO_LONG, TOO_LARGE = 1, 3, 4
 _NICE = 10
+_RENAMES = 2
+"""The version of Landlock from which on a file may be moved from one folder to another, as builds do."""
 _WATCH_S = 1.0
 _NETWORK_S = 30
 """How long the installer waits for an index that says nothing."""
@@ -73,11 +75,21 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     order = msgspec.json.decode(sys.argv[2], type=Order)
     os.umask(0o022)
+    if order.from_source:
+        confine(order)
     try:
         sys.exit(install(order))
     except OSError as error:
         print(f"the environment cannot be written: {error}", flush=True)
         sys.exit(TOO_LARGE if error.errno == 28 else FAILED)
+
+
+def confine(order: Order) -> None:
+    """A stranger's code builds: it writes to its folders alone, where it is watched and leaves nothing. What
+    all users may read it reads. Raises OSError."""
+    limits.apply(limits.MAX_ENVIRONMENT_TASKS)
+    if landlock.version() >= _RENAMES:
+        landlock.confine(["/"], [order.attempt, order.home], roots.device_roots())
 
 
 def install(order: Order) -> int:

@@ -82,6 +82,7 @@ class Interpreters:
             "groups": seat.group.members_files if seat.group is not None else [],
             "tasks": limits.MAX_TASKS,
             "no_network": means.own_network and not network,
+            "own_families": means.own_families and not network,
             "own_ipc": means.own_ipc,
             "ids": [seat.owner, count] if seat.owner is not None else None,
             "folder": str(seat.new_folder("zygote")),

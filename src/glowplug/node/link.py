@@ -106,6 +106,7 @@ class Link:
         self._on_end(why)
 
     def close(self) -> None:
+        """What was not sent yet is not sent any more; `on_end` is not called. Again is no error."""
         if self.closed:
             return
         self.closed = True

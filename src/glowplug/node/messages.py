@@ -60,13 +60,15 @@ class Disturb(_Message, frozen=True):
 
 
 class StopAgent(_Message, frozen=True):
-    pass
+    """End everything, and yourself. The end of the socket says the same."""
 
 
 # agent -> server
 
 
 class AgentReady(_Message, frozen=True):
+    """The first message. `isolation` says by feature what holds here, in words (isolation/means.py)."""
+
     isolation: dict[str, str]
     devices: tuple[DeviceSpec, ...] = ()
 
@@ -85,6 +87,8 @@ class Said(_Message, frozen=True):
 
 
 class CacheDone(_Message, frozen=True):
+    """`resident_bytes` of the pack are in the page cache now, 0 also when it could not be done."""
+
     token: int
     resident_bytes: int
 
@@ -116,8 +120,8 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Fork(_Message, frozen=True):
-    """Fork a child of `role`. Descriptors: its control socket, stdout, stderr, and a worker's data socket
-    (worker.Worker)."""
+    """Fork a child of `role`. Descriptors: its control socket (none to a context process, which has one),
+    stdout, stderr, its variables if it has any, and a worker's data socket (worker.Worker)."""
 
     role: Role
     function: str
@@ -133,7 +137,8 @@ class Fork(_Message, frozen=True):
     instance: int = 0
     prime: bool = False
     rehearse: bool = False
-    env: dict[str, str] = {}
+    has_variables: bool = False
+    """They are in a file of their own (variables.py)."""
     declaration: Declaration | None = None
     code: str = ""
     output: str = ""
@@ -196,10 +201,15 @@ class PagesMapped(_Message, frozen=True):
 
 
 class ForkFailed(_Message, frozen=True):
+    """In the place of Forked: there is no child, and its descriptors are closed."""
+
     reason: str
 
 
 class ChildExited(_Message, frozen=True):
+    """A child was reaped; a negative `exit_code` is the signal that ended it. Who says so of one that lives
+    has it killed."""
+
     pid: int
     exit_code: int
 
@@ -208,6 +218,9 @@ class ChildExited(_Message, frozen=True):
 
 
 class WorkerReady(_Message, frozen=True):
+    """It has climbed, and answers. `phases` are seconds by the names of core.ladder.PHASES. `held_bytes` are
+    its private ones, 0 when it was not primed: the agent measures it a second later."""
+
     phases: dict[str, float]
     held_bytes: int
     peak_bytes: int
@@ -234,10 +247,15 @@ class Failed(_Message, frozen=True):
 
 
 class BuildDone(_Message, frozen=True):
+    """The pack lies beside the build's other files, if there is one. It exits after this."""
+
     result: BuildResult
 
 
 class ProbeDone(_Message, frozen=True):
+    """Private bytes of a zygote of the version, of a parked worker, and of one while it runs the model; above
+    one of `threads` there will be no zygote. It exits after this."""
+
     threads: int
     rehearsed: bool
     staged_bytes: int

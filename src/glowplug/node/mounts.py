@@ -47,6 +47,22 @@ def reveal(paths: list[Path], why_not: str = "") -> list[Path]:
     return list(covered)
 
 
+def cover_sockets() -> None:
+    """Hides every socket of this machine's that has a name now, in this process's mount namespace. Raises
+    OSError where nothing may be mounted."""
+    lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()
+    for path in {line[line.index(" /") + 1 :] for line in lines if " /" in line}:
+        try:
+            handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # it is gone, or hidden already
+        try:
+            if stat.S_ISSOCK(os.fstat(handle).st_mode):
+                mount("/dev/null", f"/proc/self/fd/{handle}", None, MS_BIND)
+        finally:
+            os.close(handle)
+
+
 def cover(folder: Path, wanted: Iterable[Path]) -> None:
     """Hides what lies in `folder`, but for what is `wanted` of it, in this process's mount namespace. Paths
     are resolved ones. Raises OSError."""

@@ -46,7 +46,10 @@ def keep_threads() -> None:
     """For a thread that a worker starts: it computes with as many as the worker's first one. OpenMP keeps the
     number for each thread that asks, and a new one would begin with all cores."""
     count, torch = os.environ.get("GLOWPLUG_THREADS", ""), sys.modules.get("torch")
-    library = _loaded_library("libgomp")
+    try:
+        library = _loaded_library("libgomp")
+    except OSError:  # no file can be opened: a pool one of whose threads does not start never works again
+        return
     if library is None or not count.isdecimal():
         return
     if torch is not None:

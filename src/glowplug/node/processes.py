@@ -95,6 +95,7 @@ class Process:
         return True
 
     def signal(self, number: int) -> None:
+        """By its pidfd, so to nobody else. One that is gone, or not born yet, gets none."""
         if self._handle >= 0:
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self._handle, number)
@@ -118,13 +119,16 @@ class Process:
             zygote.kill()
 
     def child_exited(self, pid: int, code: int) -> None:
-        """This zygote reaped a child."""
+        """This zygote says that it reaped a child. One of a function's own code may say so of a child that
+        lives on, which nobody would count any more."""
         child = self.children.pop(pid, None)
         if child is not None:
+            child.signal(signal.SIGKILL)
             child._exit_code = code
             child._finish()
 
     def never_born(self, why: str) -> None:
+        """Its zygote could not fork it, or is gone: `on_exit` tells."""
         self._finish(why)
 
     def _read_control(self) -> None:

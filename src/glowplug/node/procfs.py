@@ -38,14 +38,29 @@ def memory_fields(pid: int | str = "self") -> dict[str, int]:
 
 
 def thread_count(pid: int | str = "self") -> int:
+    """0 when it is gone, or hidden from us."""
     try:
         return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return 0
 
 
+def real_user(pid: int) -> int | None:
+    """The id of who runs it, which it cannot hide as it can the owner of its files in /proc; None when it is
+    gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            line = next(line for line in file if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return None
+    return int(line.split()[1])
+
+
 def cpu_s(pid: int) -> float | None:
-    """Seconds of a processor that a process and its threads have had; None when it is gone."""
+    """Seconds of a processor that a process and its threads have had; None when it is gone, or has no number
+    yet: of 0 the kernel would tell the caller's own."""
+    if not pid:
+        return None
     try:
         return time.clock_gettime((~pid << 3) | _SCHEDULED)
     except OSError:

@@ -29,6 +29,7 @@ from glowplug.node.messages import (
 from glowplug.node.processes import Process, exit_status
 from glowplug.node.roster import Held
 from glowplug.transport.closing import close_strange
+from glowplug.transport.frames import known_phases
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
@@ -44,6 +45,8 @@ class Reports:
         self.agent = agent
 
     def on_message(self, process: Process, message: Any, descriptors: list[int]) -> None:
+        """Owns the descriptors. The process may be a function's own code: what it says is checked where
+        others would pay for it."""
         if isinstance(message, Forked) and process.pending and len(descriptors) == 1:
             self._on_forked(process, message.pid, descriptors[0])
             return
@@ -92,9 +95,10 @@ class Reports:
             held.missing, held.left_out = message.missing, message.left_out
             if held.target.kind == "environment":
                 self.agent.births.interpreters.imported(held.target.key, message.left_out)
-            self._reached(held, message.held_bytes, message.phases)
+            self._reached(held, message.held_bytes, known_phases(message.phases))
         elif isinstance(message, WorkerReady) and held.climb is not None:
-            self._reached(held, max(message.held_bytes, message.peak_bytes), message.phases)
+            held_bytes = max(message.held_bytes, message.peak_bytes)
+            self._reached(held, held_bytes, known_phases(message.phases))
             if not message.held_bytes:
                 loop = asyncio.get_running_loop()
                 loop.call_later(_MEASURE_AFTER_S, lambda: self.agent.spawn(self._measure(held)))
@@ -197,6 +201,7 @@ class Reports:
             self.agent.emit(StepLost(target, fallen, why))
 
     def on_lines(self, process: Process, stream: str, lines: list[bytes]) -> None:
+        """What it printed goes to its function's log, as many lines of each read as are kept."""
         held = process.owner
         if held is not None:
             name = held.target.key.partition(".")[0] if held.target.kind in ("instance", "part") else ""

@@ -69,10 +69,12 @@ class Roster:
         self._left = asyncio.Event()
 
     def add(self, held: Held) -> None:
+        """In place of whoever had its target, whose exit does not remove it."""
         table, key = self._place(held.target)
         table[key] = held
 
     def find(self, target: Target) -> Held | None:
+        """Also while it climbs, and until its exit was seen."""
         table, key = self._place(target)
         return table.get(key)
 

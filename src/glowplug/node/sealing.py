@@ -11,6 +11,7 @@ import re
 import stat
 from pathlib import Path
 
+from glowplug.bundle.trees import below
 from glowplug.core.errors import BuildFailed
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -24,20 +25,20 @@ def seal(folder: Path) -> int:
     mode of another's file, devices and sockets.
     """
     owner, total_bytes = (os.geteuid(), os.getegid()), 0
-    for parent, folders, names in os.walk(folder):
-        _own(Path(parent), 0o755, owner)
-        for name in (*folders, *names):
-            path = Path(parent) / name
-            found = path.lstat()
-            if stat.S_ISREG(found.st_mode):
-                if found.st_nlink != 1:
-                    raise BuildFailed(f"the build left a hard link: {path.relative_to(folder)}")
-                _own(path, 0o755 if found.st_mode & 0o100 else 0o644, owner)
-                total_bytes += found.st_blocks * 512
-            elif stat.S_ISLNK(found.st_mode):
-                os.lchown(path, *owner)
-            elif not stat.S_ISDIR(found.st_mode):
-                raise BuildFailed(f"the build left no regular file: {path.relative_to(folder)}")
+    _own(folder, 0o755, owner)
+    for path in below(folder):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode):
+            if found.st_nlink != 1:
+                raise BuildFailed(f"the build left a hard link: {path.relative_to(folder)}")
+            _own(path, 0o755 if found.st_mode & 0o100 else 0o644, owner)
+            total_bytes += found.st_blocks * 512
+        elif stat.S_ISDIR(found.st_mode):
+            _own(path, 0o755, owner)
+        elif stat.S_ISLNK(found.st_mode):
+            os.lchown(path, *owner)
+        else:
+            raise BuildFailed(f"the build left no regular file: {path.relative_to(folder)}")
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if (

@@ -99,6 +99,7 @@ class Standby:
         return ready if ready is not None and ready.begin(message) else None
 
     def close(self) -> None:
+        """Ends it; there will be no other."""
         ready, self._ready, self._closed = self._ready, None, True
         if ready is not None:
             ready.end()

@@ -43,6 +43,8 @@ class Stream:
         self.whole = whole
         self.number = 0
         self.priority = Priority.BACKGROUND
+        self.expected = contextlib.ExitStack()
+        """Until its head is here, the arbiter expects it in each class that it has had."""
         self._arrived: list[int] = []
         self._listeners: list[int] = []
 
@@ -102,6 +104,8 @@ class Streams:
             stream.priority = priority
             if stream.number:
                 self._fetchers.promote(stream.number, priority)
+            else:
+                stream.expected.enter_context(self._fetchers.expecting(priority))
         return stream
 
     async def _run(self, pack: str, stream: Stream) -> None:
@@ -112,6 +116,7 @@ class Streams:
             error = caught
         finally:
             del self._streams[pack]
+            stream.expected.close()
             stream.end(error)
             stream.path.unlink(missing_ok=True)
             for future in (stream.opened, stream.whole):
@@ -129,7 +134,8 @@ class Streams:
         opener = ThreadPoolExecutor(1, "open")
         try:
             url = agent.artifacts.url(pack)
-            with self._fetchers.expecting(stream.priority):
+            with stream.expected:
+                stream.expected.enter_context(self._fetchers.expecting(stream.priority))
                 source, contents, sink = await loop.run_in_executor(opener, _open, url, stream.path)
         finally:
             opener.shutdown(wait=False)

@@ -57,6 +57,7 @@ def send(sock: socket.socket, message: msgspec.Struct, descriptors: tuple[int, .
 
 
 def close_all(descriptors: Iterable[int]) -> None:
+    """Ours, or an installed peer's: of what user code sent see transport/closing.py."""
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
             os.close(descriptor)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 from glowplug.core.forks import die_with_parent, run_and_exit
-from glowplug.node import procfs, share, wire
+from glowplug.node import procfs, share, variables, wire
 from glowplug.node.imports import Importer, lasting_threads
 from glowplug.node.isolation import child as isolation
 from glowplug.node.isolation import strays, syscalls
@@ -186,6 +186,7 @@ def settle_as(message: Fork, descriptors: list[int], parent: int) -> list[int]:
     """Takes the streams, the share, the confinement and the place of what it is to be. Returns the
     descriptors that are its role's. Raises OSError."""
     stdout, stderr, *extra = descriptors
+    own = variables.take(extra.pop(0)) if message.has_variables else {}
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     wire.close_all((stdout, stderr))
@@ -194,7 +195,7 @@ def settle_as(message: Fork, descriptors: list[int], parent: int) -> list[int]:
         isolation.confine(message.confinement)
     die_with_parent(parent)
     isolation.settle_in(message.home)
-    os.environ.update(message.env)
+    os.environ.update(own)
     time.tzset()  # the C library looked at TZ when it was first asked for a local time
     reseed()
     syscalls.name_process(f"{message.role}:{message.function}")

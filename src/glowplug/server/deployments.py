@@ -73,7 +73,9 @@ class Deployments:
             facts = manifest.facts if manifest is not None and found.facts is not None else None
             if facts is None:
                 unbuilt.add(spec.upload)
-            elif manifest is not None and not spec.packages:
+            # Of the versions that are kept the last one says it for their function.
+            changed.pop(spec.function, None)
+            if facts is not None and manifest is not None and not spec.packages:
                 changed[spec.function] = changes(manifest.built_with, here)
             deployed.append(Deployed(spec, facts))
         # Before anything is built: until its bundle is whole, nobody names a new pack.

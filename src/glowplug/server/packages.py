@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import msgspec
 import structlog
 
 from glowplug.bundle.environments import EnvironmentStore, unneeded
-from glowplug.bundle.files import tree_bytes
+from glowplug.bundle.trees import tree_bytes
 from glowplug.core.errors import Unavailable
 from glowplug.core.ids import FunctionId, PackagesId
 from glowplug.core.requirements import hide_credentials
@@ -84,7 +85,9 @@ class PackageKeeper:
             requirements=tuple(hide_credentials(line) for line in lines[:_LINES_SHOWN]),
         )  # fmt: skip
         if built is None:
-            return msgspec.structs.replace(status, size_bytes=tree_bytes(self._store.built / name))
+            with contextlib.suppress(OSError):  # what is being built there may be anything
+                status = msgspec.structs.replace(status, size_bytes=tree_bytes(self._store.built / name))
+            return status
         return msgspec.structs.replace(
             status, installed=built.packages, installer=built.installer, size_bytes=built.size_bytes,
             took_s=built.took_s, used_at_s=self._store.used_at_s(name),

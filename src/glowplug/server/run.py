@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -21,6 +20,7 @@ import msgspec
 import structlog
 import uvicorn
 
+from glowplug.bundle.trees import remove_tree
 from glowplug.compose import System
 from glowplug.core.errors import GlowplugError, InvalidArguments, Unavailable
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
@@ -111,7 +111,7 @@ def fresh_run_dir(lock: int) -> Path:
     that was killed left behind."""
     former = Path(os.fsdecode(os.pread(lock, 4096, 0)))
     if former.name.startswith(_RUN_DIR):
-        shutil.rmtree(former, ignore_errors=True)
+        remove_tree(former)
     fresh = Path(tempfile.mkdtemp(prefix=_RUN_DIR))
     fresh.chmod(0o711)
     os.ftruncate(lock, 0)
@@ -141,7 +141,7 @@ async def serve(options: ServerOptions, on_ready: Callable[[str, System], Awaita
         for sock in listeners:
             cleanup.callback(sock.close)
         run_dir = fresh_run_dir(lock)
-        cleanup.callback(shutil.rmtree, run_dir, ignore_errors=True)
+        cleanup.callback(remove_tree, run_dir)
         node = msgspec.structs.replace(options.node, run_dir=str(run_dir))
         stop = asyncio.Event()
         failures: list[BaseException] = []

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from glowplug.distributed.channels import MessageKey, Room, owners
+from glowplug.distributed.channels.owners import abandoned_folders, sweep_folders
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
 from glowplug.distributed.errors import ChannelMissing, ChannelUnavailable, RunExists
 from glowplug.testing.channel_suite import WAIT_S, WORKERS, ChannelSuite, receive_all
@@ -146,21 +147,60 @@ def test_a_run_whose_process_died_is_replaced(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_what_dead_runs_left_goes_when_another_is_opened(folder: Path) -> None:
-    """Whatever their names; not what a process holds that is alive, or is of another container."""
+def test_what_dead_runs_left_is_found_and_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their names; not what a process holds that is alive, or is of another container or machine."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as owner:
         mine = claimed_by(owner.pid, folder / "glowplug-run-abc")
         half = claimed_by(owner.pid, folder / ".glowplug-gone.7.gone")
         (folder / "glowplug-elsewhere").mkdir()
         (folder / "glowplug-elsewhere" / "owner").write_text("1 1 pid:[1]")
         (folder / "glowplug-link").symlink_to(mine)
-        SharedMemoryRoom(str(folder)).open("first", 1).close()
+        sweep_folders(folder)
         assert {mine, half} <= set(folder.iterdir())
         owner.kill()
-    with SharedMemoryRoom(str(folder)).open("second", 1) as room:
-        assert {path.name for path in folder.iterdir()} == {
-            room.path.name, "glowplug-elsewhere", "glowplug-link"
-        }  # fmt: skip
+    # Another machine's first processes are numbered in a namespace of the same name.
+    with monkeypatch.context() as patch:
+        patch.setattr(owners, "_machine", lambda: "another")
+        assert abandoned_folders(folder) == []
+    sweep_folders(folder)
+    assert {path.name for path in folder.iterdir()} == {"glowplug-elsewhere", "glowplug-link"}
+
+
+def dead_pipe(path: Path, dead: str) -> None:
+    os.mkfifo(path)
+
+
+def dead_link(path: Path, dead: str) -> None:
+    path.with_name("elsewhere").write_text(dead)
+    path.symlink_to("elsewhere")
+
+
+def dead_noise(path: Path, dead: str) -> None:
+    path.write_bytes(b"\xff\xfe")
+
+
+@pytest.mark.parametrize("make", [dead_pipe, dead_link, dead_noise])
+def test_an_owner_that_another_user_could_have_put_there_is_not_believed(
+    folder: Path, make: Callable[[Path, str], None]
+) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        told = owners._identity(dead.pid)
+    (folder / "glowplug-x").mkdir()
+    make(folder / "glowplug-x" / "owner", told)
+    sweep_folders(folder)
+    assert (folder / "glowplug-x").is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_a_run_of_another_user_is_neither_removed_nor_replaced(folder: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        theirs = claimed_by(dead.pid, folder / "glowplug-theirs")
+    for path in (theirs / "owner", theirs):
+        os.chown(path, 12345, 12345)
+    sweep_folders(folder)
+    with pytest.raises(RunExists, match="another user's"):
+        SharedMemoryRoom(str(folder)).open("theirs", 1)
+    assert (theirs / "owner").is_file()
 
 
 def claimed_by(pid: int, path: Path) -> Path:

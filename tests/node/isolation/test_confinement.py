@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from glowplug.node.isolation import landlock
 
+KERNEL = tuple(int(each) for each in os.uname().release.split("-")[0].split(".")[:2])
 CONFINED = """
 import json, os, socket, sys
 from pathlib import Path
@@ -41,6 +44,80 @@ print(json.dumps({
     "signals its parent": tried(lambda: os.kill(os.getppid(), 0)),
     "signals itself": tried(lambda: os.kill(os.getpid(), 0)),
 }))
+"""
+FAMILIES = """
+import ctypes, json, socket
+from glowplug.node.isolation import families, syscalls
+
+def made(family, kind=socket.SOCK_STREAM):
+    try:
+        socket.socket(family, kind).close()
+    except OSError as error:
+        return type(error).__name__, error.errno
+    return "made", 0
+
+def uring():
+    return ctypes.CDLL(None, use_errno=True).syscall(425, 1, None), ctypes.get_errno()
+
+names = ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_VSOCK", "AF_ALG")
+tries = {name: (getattr(socket, name), socket.SOCK_DGRAM if name == "AF_NETLINK" else socket.SOCK_STREAM)
+         for name in names}
+before = {name: made(*how) for name, how in tries.items()}
+syscalls.no_new_privileges()
+try:
+    families.refuse_others()
+except OSError as error:
+    print(json.dumps(str(error)))
+else:
+    after = {name: made(*how) for name, how in tries.items()}
+    pair = [end.close() for end in socket.socketpair()]
+    print(json.dumps({"before": before, "after": after, "uring": uring()}))
+"""
+UNPRIVILEGED = """
+import ctypes, json, os, signal, sys
+from glowplug.node.isolation import families, landlock, launch, limits, syscalls
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(54321, 54321, 54321)
+    os.setresuid(54321, 54321, 54321)
+    syscalls.own_proc_files()
+plan = {"groups": [], "tasks": 64, "no_network": True, "own_families": False, "own_ipc": True, "ids": None,
+        "folder": "/", "landlock": None}
+
+def zygote():
+    # How many it may fork, while they all wait, and its capabilities.
+    launch.confine(plan)
+    children = []
+    try:
+        while len(children) < 1000:
+            child = os.fork()
+            if child == 0:
+                signal.pause()
+            children.append(child)
+    except OSError:
+        pass
+    with open("/proc/self/status") as file:
+        held = [line.split()[1] for line in file if line.startswith(("CapPrm", "CapEff", "CapBnd"))]
+    return len(children), held
+
+found = []
+try:
+    syscalls.unshare_as_ourselves(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID, "as the agent's")
+except OSError as error:
+    print(json.dumps(str(error)))
+    sys.exit()
+init = os.fork()
+if init == 0:
+    for _ in range(2):
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.write(writer, json.dumps(zygote()).encode())
+            signal.pause()
+        os.close(writer)
+        found.append(json.loads(os.read(reader, 1000) or "null"))
+    print(json.dumps(found), flush=True)
+    os._exit(0)
+os.waitpid(init, 0)
 """
 ADOPTS = """
 import os, signal, subprocess, sys
@@ -101,6 +178,26 @@ def test_what_landlock_leaves(tmp_path: Path) -> None:
     if landlock.version() < 6:
         expected.add("signals its parent")
     assert allowed == expected
+
+
+def test_which_sockets_are_left_to_who_has_no_network() -> None:
+    found = json.loads(run(FAMILIES))
+    if isinstance(found, str):
+        pytest.skip(found)
+    for name in ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"):
+        assert found["after"][name] == found["before"][name], name
+    for name in ("AF_VSOCK", "AF_ALG"):
+        assert found["after"][name] == ["OSError", errno.EAFNOSUPPORT], name
+    assert found["uring"] == [-1, errno.ENOSYS]
+
+
+@pytest.mark.skipif(KERNEL < (5, 14), reason="this kernel counts a user's tasks over all namespaces")
+def test_without_root_each_environment_has_its_own_number_of_tasks_and_no_capability() -> None:
+    found = json.loads(run(UNPRIVILEGED))
+    if isinstance(found, str):
+        pytest.skip(found)
+    assert [made for made, _ in found] == [63, 63]
+    assert {held for _, each in found for held in each} == {"0" * 16}
 
 
 def test_rights_grow_with_the_version() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from glowplug.bench.gateway_asks import WORKLOADS, Ask, at, plain, v2
+from glowplug.bench.gateway.asks import WORKLOADS, Ask, at, plain, v2
 from glowplug.bench.models import examples_dir
 from glowplug.bench.peers.scripts import BASELINES
 

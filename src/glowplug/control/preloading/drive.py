@@ -9,7 +9,7 @@ from glowplug.control.context import Context
 from glowplug.control.origins import best_origin
 from glowplug.control.preloading import candidates, sandboxes
 from glowplug.control.preloading.view import PreloadView, SandboxView
-from glowplug.control.records import Function, Instance, Version
+from glowplug.control.records import Function, Instance, Version, key_of
 from glowplug.control.sizes import freed_bytes, instance_bytes, loaded_bytes, zygote_bytes
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
@@ -138,10 +138,11 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
     before = c.store.instances_made
     try:
         if decision.step == Step.STAGED:
-            staged = len(node.keys)
+            key = key_of("version", node.id, version.spec.version)
+            was_there = key in c.store.holdings
             done = growth.stage_at(c, node, function, version, limit=decision.worth, rank=Priority.BACKGROUND)
-            if len(node.keys) > staged:
-                preloads.spend(node.id, expected_s)
+            if key in c.store.holdings and not was_there:
+                preloads.note_staging(key, node.id, expected_s)
         else:
             done = growth.grow_ahead(c, node, function, version, limit=decision.worth)
     except NoSpace as error:

@@ -63,6 +63,8 @@ class Preloads(msgspec.Struct):
     wanted: dict[FunctionId, Raise] = {}
     served_at: dict[FunctionId, NodeId] = {}
     """Where each function's last request was sent."""
+    staging: dict[str, float] = {}
+    """Zygotes that climb ahead, by their holdings' keys: what each was thought to take."""
     paused: dict[FunctionId, Pause] = {}
     allowances: dict[NodeId, Allowance] = {}
     usage: dict[NodeId, Usage] = {}
@@ -138,6 +140,17 @@ class Preloads(msgspec.Struct):
             self.seconds += took_s
             self.spend(instance.node, took_s - record.expected_s)
 
+    def note_staging(self, key: str, node: NodeId, expected_s: float) -> None:
+        self.staging[key] = expected_s
+        self.spend(node, expected_s)
+
+    def note_staged(self, key: str, node: NodeId, took_s: float) -> None:
+        """`took_s` as in `note_loaded`. Nothing, if it did not climb ahead."""
+        expected_s = self.staging.pop(key, None)
+        if expected_s is not None:
+            self.seconds += took_s
+            self.spend(node, took_s - expected_s)
+
     def note_failed(self, instance: Instance, now_s: float) -> None:
         """It crashed, hung or took too much memory: the function is not loaded ahead for a while, the longer
         the more often that happened."""
@@ -155,12 +168,16 @@ class Preloads(msgspec.Struct):
         self.served_at.pop(function, None)
         self.paused.pop(function, None)
 
-    def forget_node(self, node: NodeId) -> None:
-        """It is gone, and nothing of it is unused any more."""
+    def forget_node(self, node: NodeId) -> list[FunctionId]:
+        """It is gone, and nothing of it is unused any more. Returns whose climb waited for room there."""
         self.allowances.pop(node, None)
         self.usage.pop(node, None)
         self.lines.pop(node, None)
         self.served_at = {function: at for function, at in self.served_at.items() if at != node}
+        waited = [function for function, climb in self.wanted.items() if climb.node == node]
+        for function in waited:
+            del self.wanted[function]
+        return waited
 
     def note_used(self, instance: InstanceId, *, late: bool = False) -> bool:
         """Whether it had been loaded ahead and was unused until now; `late` when it still climbs."""

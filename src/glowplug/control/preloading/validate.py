@@ -39,5 +39,8 @@ def check_preloads(c: Context) -> None:
         for function, needed in c.needed_soon.items():
             now = work_out_needed(c, function)
             assert needed == now, f"{function} is needed soon with {now}, not {needed}"
-    for function in store.preloads.wanted:
+    for function, climb in store.preloads.wanted.items():
         assert function in store.functions, f"{function} is to be pre-loaded, but unknown"
+        assert climb.node in store.nodes, f"{function} is to be pre-loaded at {climb.node}, which is gone"
+    for key in store.preloads.staging:
+        assert key in store.holdings, f"{key} climbs ahead, but is gone"

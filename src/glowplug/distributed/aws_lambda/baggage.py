@@ -120,11 +120,13 @@ class Baggage:
         self._blobs.put([(self._key(name), msgspec.json.encode(word))])
 
     def words(self, heard: set[str]) -> list[Word]:
-        """What was said since; adds to `heard`."""
+        """What was said since, who left after what he told; adds to `heard`."""
         names = [name for name in self._blobs.list(self._key(_WORDS)) if name not in heard]
         heard.update(names)
         contents = self._blobs.get([Range(name, 0, _PIECE_BYTES) for name in names]) if names else []
-        return [msgspec.json.decode(content, type=Word) for content in contents if content]
+        found = [msgspec.json.decode(content, type=Word) for content in contents if content]
+        # Stores list in an order of their own: by bytes that of who left comes first.
+        return sorted(found, key=lambda word: word.told is None)
 
     def remove(self) -> None:
         """The orders last, so that the name is taken until nothing else is there."""

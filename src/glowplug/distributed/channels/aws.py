@@ -91,8 +91,16 @@ class AwsService:
     def queues(self) -> list[str]:
         """The URLs of all runs' queues."""
         with named("listing queues"):
-            pages = self._sqs.get_paginator("list_queues").paginate(QueueNamePrefix=_name("", "").rstrip("-"))
+            # Without a page's size SQS lists a thousand, and says of no more.
+            pages = self._sqs.get_paginator("list_queues").paginate(
+                QueueNamePrefix=_name("", "").rstrip("-"), PaginationConfig={"PageSize": 1000}
+            )
             return [url for page in pages for url in page.get("QueueUrls", [])]
+
+    def claim(self, run: str) -> str | None:
+        """The URL of what says that the run's name is taken; None where it is not."""
+        with named(f"run {run!r}"):
+            return self._url(_claim_name(run))
 
     def topics(self) -> list[str]:
         """The ARNs of all topics, whosever they are."""

@@ -14,14 +14,16 @@ _TOPIC = re.compile(r".*:glowplug-(?P<run>[A-Za-z0-9][A-Za-z0-9_-]*)-t\d+")
 
 
 def in_queues(service: AwsService) -> list[Leftover]:
-    """Raises ChannelError. Topics tell no age: those without a queue of their run, whose claim is the first
-    to come and the last to go, are nobody's."""
+    """Raises ChannelError. Topics tell no age: those without a claim of their run, which is the first to come
+    and the last to go, are nobody's. SQS may list a new queue late, so it is asked for by its name."""
     topics = [(match["run"], arn) for arn in service.topics() if (match := _TOPIC.fullmatch(arn))]
     queues = [(match["run"], url) for url in service.queues() if (match := _QUEUE.fullmatch(url))]
     now_s = time.time()
     found = []
     for run in sorted({run for run, _ in (*topics, *queues)}):
         urls, arns = ([each for of, each in listed if of == run] for listed in (queues, topics))
+        if not urls and (claim := service.claim(run)) is not None:
+            urls.append(claim)
         made_s = [made for url in urls if (made := service.made_s(url)) is not None]
         age_s = now_s - max(made_s) if made_s else None
         found.append(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +15,13 @@ from glowplug.distributed.errors import RunExists
 
 _OWNER = "owner"
 _RUNS = ("glowplug-*", ".glowplug-*")
+_LONGEST = 1000
+"""Of what an owner tells, in bytes."""
 
 
 def claim_folder(path: Path, run: str, subfolders: Sequence[str]) -> None:
-    """Makes `path` with its subfolders, for this process. Raises RunExists while its owner lives."""
-    sweep_folders(path.parent)
+    """Makes `path` with its subfolders, for this process. Raises RunExists while its owner lives, or where it
+    is another user's."""
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         mark_owner(fresh)
@@ -37,7 +40,7 @@ def mark_owner(folder: Path) -> None:
 
 def abandoned_folders(base: Path) -> list[Path]:
     """Those of runs below `base` whose owner is dead, as far as this process can tell: not another user's,
-    nor of a container that has processes of its own."""
+    nor of another machine that shares `base`, nor of a container that has processes of its own."""
     return [
         path
         for pattern in _RUNS
@@ -66,7 +69,7 @@ def remove_abandoned(path: Path) -> None:
 def _is_dead(owner: str) -> bool:
     """An owner that is not told is not dead."""
     told = owner.split()
-    is_ours = len(told) == 3 and told[0].isdecimal() and told[2] == _namespace()
+    is_ours = len(told) == 4 and told[0].isdecimal() and told[2:] == [_namespace(), _machine()]
     return is_ours and _identity(int(told[0])) != owner
 
 
@@ -74,8 +77,10 @@ def _move_into_place(fresh: Path, path: Path, run: str) -> None:
     try:
         fresh.rename(path)
     except OSError:
+        if not _is_ours(path):
+            raise RunExists(f"run {run!r}: {path} is another user's: use another name") from None
         owner = _owner(path)
-        if owner and _identity(int(owner.split()[0])) == owner:
+        if owner and not _is_dead(owner):
             raise RunExists(
                 f"run {run!r} is open by process {owner.split()[0]} ({path}): end it, or use another name"
             ) from None
@@ -89,22 +94,40 @@ def _move_into_place(fresh: Path, path: Path, run: str) -> None:
             raise RunExists(f"run {run!r} was opened by another process just now ({path})") from None
 
 
-def _owner(path: Path) -> str:
+def _is_ours(path: Path) -> bool:
     try:
-        return (path / _OWNER).read_text()
+        return path.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return True
+
+
+def _owner(path: Path) -> str:
+    """Empty where it is not told, or by another user, who could also have put a pipe there or a device."""
+    try:
+        file = os.open(path / _OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""
+    with open(file, "rb") as opened:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            return ""
+        return opened.read(_LONGEST).decode(errors="replace").strip()
 
 
 def _identity(pid: int) -> str:
     """The process by number and start, so that a number used again is another, and by who numbers it; empty
     when it is dead."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        told = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return f"{pid} {stat.rpartition(')')[2].split()[19]} {_namespace()}"
+    return f"{pid} {told.rpartition(')')[2].split()[19]} {_namespace()} {_machine()}"
 
 
 def _namespace() -> str:
     return str(Path("/proc/self/ns/pid").readlink())
+
+
+def _machine() -> str:
+    """The first processes of all machines are numbered in a namespace of one name."""
+    return os.uname().nodename

@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from glowplug.node.isolation.limits import Bounds, class_shares
@@ -21,6 +21,7 @@ _MOUNT = Path("/sys/fs/cgroup")
 _WANTED = ("memory", "pids", "cpu")
 _PREFIX = "glowplug-"
 _GONE_S = 2.0
+_ROUNDS = 100
 _PROBE = Bounds(64 * 2**20, 8, 1024)
 
 
@@ -36,6 +37,7 @@ class Group:
 
     @property
     def folders(self) -> dict[str, Path]:
+        """By controller; in version 2 they are all the same."""
         return self._folders
 
     @property
@@ -44,7 +46,7 @@ class Group:
         return [str(folder / "cgroup.procs") for folder in dict.fromkeys(self._folders.values())]
 
     def limit(self, bounds: Bounds) -> None:
-        """Raises OSError."""
+        """At once, for who is in it too. Raises OSError, EBUSY among them where more is held than may be."""
         memory, memory_bytes = self._folders["memory"], str(bounds.memory_bytes)
         if self._unified:
             (memory / "memory.max").write_text(memory_bytes)
@@ -66,6 +68,18 @@ class Group:
                 Path(path).write_text(str(pid))
             except ProcessLookupError:
                 return
+
+    def bring_along(self, others: Iterable[Group], is_ours: Callable[[int], bool]) -> None:
+        """Moves here who is ours among the members of `others`: whom a process forked before it was moved
+        itself. Those whom they fork meanwhile too. Raises OSError."""
+        elsewhere = {folder for other in others for folder in other.folders.values()}
+        elsewhere -= set(self._folders.values())
+        for _ in range(_ROUNDS):
+            found = {pid for folder in elsewhere for pid in _members(folder) if is_ours(pid)}
+            if not found:
+                return
+            for pid in found:
+                self.add(pid)
 
     def out_of_memory(self) -> bool:
         """Whether the kernel killed a member for its memory, once for each that it killed. Where that counts

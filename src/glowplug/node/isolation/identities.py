@@ -81,6 +81,7 @@ class Identities:
                 return self._last_stranger
 
     def give_back(self, key: str, stranger: int) -> None:
+        """When nothing runs as it any more. Again is no error."""
         self._strangers.get(key, set()).discard(stranger)
 
     def release(self, key: str) -> None:

@@ -42,17 +42,21 @@ def main() -> None:
 
 def confine(plan: dict[str, Any]) -> None:
     """Irreversible, for a process of one thread. Raises OSError."""
-    from glowplug.node.isolation import landlock, limits, syscalls
+    from glowplug.node.isolation import families, landlock, limits, syscalls
 
     for path in plan["groups"]:
         with open(path, "w") as file:
             file.write("0")
-    limits.apply(plan["tasks"])
     syscalls.own_keyring()
     own = syscalls.CLONE_NEWNET if plan["no_network"] else 0
     own |= syscalls.CLONE_NEWIPC if plan["own_ipc"] else 0
     if own:
         leave(own, syscalls)
+        if os.geteuid() != 0:
+            # A user namespace came with them, and in it every capability: only an execution would drop them.
+            syscalls.keep_capabilities(())
+    # Not before: what a user namespace is made with counts for all namespaces of this user together.
+    limits.apply(plan["tasks"])
     if plan["ids"]:
         first, count = plan["ids"]
         if count > 1:
@@ -64,6 +68,8 @@ def confine(plan: dict[str, Any]) -> None:
             os.setresgid(first, first, first)
             os.setresuid(first, first, first)
     syscalls.no_new_privileges()
+    if plan["own_families"]:
+        families.refuse_others()
     os.chdir(plan["folder"])
     if plan["landlock"]:
         rules = plan["landlock"]

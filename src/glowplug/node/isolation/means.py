@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glowplug.core.settings import NodeSettings
-from glowplug.node.isolation import cgroups, identities, landlock, launch, namespaces, syscalls
+from glowplug.node.isolation import cgroups, families, identities, landlock, launch, namespaces, syscalls
 
 _PROBE_BYTES = 1 << 20
 
@@ -25,6 +25,8 @@ class Means:
         """None: every function runs as the server's own user."""
         self.user_namespaces = False
         self.own_network = False
+        self.own_families = False
+        """Without a network no sockets of another kind are made either."""
         self.own_ipc = False
         self.landlock = 0
         self.groups: cgroups.Groups | None = None
@@ -76,7 +78,7 @@ class Means:
         self.words["own network"] = (
             f"no: functions reach what this host reaches, for {why}"
             if why
-            else "yes, none unless a function says network=True"
+            else f"yes, none unless a function says network=True{self._find_families()}"
         )
         why = _why_not_left(syscalls.CLONE_NEWIPC)
         self.own_ipc = not why
@@ -85,6 +87,15 @@ class Means:
             if why
             else "yes, none that lasts"
         )
+
+    def _find_families(self) -> str:
+        """What there is to say of it, empty when it holds."""
+        try:
+            _in_child(_make_no_other_sockets)
+        except OSError as error:
+            return f"; but this machine's own host may be reached (AF_VSOCK), for {error}"
+        self.own_families = True
+        return ""
 
     def _find_groups(self, settings: NodeSettings) -> str:
         try:
@@ -161,6 +172,11 @@ def _why_not_left(namespace: int) -> str:
     except OSError as error:
         return str(error)
     return ""
+
+
+def _make_no_other_sockets() -> None:
+    syscalls.no_new_privileges()
+    families.refuse_others()
 
 
 def _become_nobody_of_a_namespace() -> None:

@@ -20,9 +20,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from glowplug.bundle.files import remove_tree
+from glowplug.bundle.trees import remove_tree
 from glowplug.core.priority import Priority
 from glowplug.core.specs import FunctionSpec
+from glowplug.node import procfs
 from glowplug.node.isolation import limits, syscalls
 from glowplug.node.isolation.cgroups import Group
 from glowplug.node.isolation.identities import RANGE
@@ -36,7 +37,8 @@ the process that follows them works in."""
 
 
 class Seat:
-    """Shared by all processes of one version that serve; or by those of one build; or an environment's."""
+    """Shared by all processes of one version that serve; or by those of one build; or an environment's. Made
+    by `Seats`, which takes it down in the disk's thread once its last member left."""
 
     def __init__(self, key: str, environment: str, user: int, owner: int | None, folder: Path) -> None:
         self.key = key
@@ -50,8 +52,12 @@ class Seat:
         self.group: Group | None = None
         self.ahead: Group | None = None
         """Where its processes climb that nobody waits for, once there was one."""
+        self.outer: Group | None = None
+        """Its environment's, in which forks of that one's zygote begin."""
         self.in_memory = False
+        """Whether its files lie in a file system of its own, which has their limit."""
         self.file_bytes = 0
+        """Else the limit of each of them, 0 for none."""
         self.members = 0
         self.stranger = 0
         """Its user, where that is none of a function's."""
@@ -60,6 +66,13 @@ class Seat:
     def out_of_memory(self) -> bool:
         """Whether the kernel killed one of its processes for its memory, once for each."""
         return any(group is not None and group.out_of_memory() for group in (self.group, self.ahead))
+
+    def bring_along(self, group: Group) -> None:
+        """Moves to `group`, one of ours, whom our processes forked before they were moved there. Only where
+        functions have users of their own: by that they are known. Raises OSError."""
+        if self.owner is not None and self.user:
+            others = [other for other in (self.outer, self.group, self.ahead) if other not in (None, group)]
+            group.bring_along(others, lambda pid: procfs.real_user(pid) == self.owner)
 
     def owns(self, user: int) -> bool:
         """Whether a process of this user may be one of ours, or a child of our zygote."""
@@ -231,6 +244,8 @@ class Seats:
                 seat.file_bytes = bounds.scratch_bytes
             if means.groups is not None:
                 seat.group = means.groups.make(name, bounds)
+            outer = self._seats.get(f"environment {environment}")
+            seat.outer = outer.group if outer is not None else None
         except BaseException:
             _take_down(seat)
             raise

@@ -60,6 +60,7 @@ def unshare_as_ourselves(flags: int, what: str) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """As mount(2), in this process's mount namespace. Raises OSError."""
     encoded = [None if v is None else os.fsencode(v) for v in (source, target, kind, data)]
     result = _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
     _check(result, f"mount {target}")

@@ -19,6 +19,7 @@ from glowplug.sim.workloads.trace import Trace
 
 _log = logging.getLogger(__name__)
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+_BEGINNING = b'{"time"'
 
 
 class _Phases(msgspec.Struct):
@@ -64,14 +65,16 @@ def _lines(path: Path) -> Iterator[_Line]:
     try:
         with path.open("rb") as file:
             for number, text in enumerate(file, 1):
-                if text == b"\n" and torn:
-                    continue  # two gateways may have ended the same line
+                if text == b"\n":
+                    continue  # two gateways ended the same line, or one a line that another was writing
                 try:
                     yield decoder.decode(text)
                 except UNREADABLE as error:
                     if not text.endswith(b"\n"):
                         break
-                    if isinstance(error, msgspec.ValidationError) or not text.startswith(b"{"):
+                    # One that was torn in its time, with the next behind it, is JSON as far as it was read.
+                    is_whole = isinstance(error, msgspec.ValidationError) and _BEGINNING not in text[1:]
+                    if is_whole or not text.startswith(b"{"):
                         what = "no line of an access log"
                         raise InvalidTrace(f"{path}, line {number}: {what}: {error}") from error
                     torn += 1
