@@ -57,6 +57,16 @@ def test_people_see_how_far_a_given_plan_was_off(tmp_path: Path) -> None:
     assert "not comparable: seconds and dollars are predicted for functions of 1769 MiB" in shown
 
 
+def test_rows_go_through_the_root_where_that_is_asked_for() -> None:
+    words = ["sparse:1024x6", "--plan", "rows", "--workers", "12", "--samples", "20", "--method", "block"]
+    done = glowplug(*words, "--relayed", "--check", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["equal"] is True
+    calls = found["predicted"]["calls"]
+    assert calls["predicted"] == calls["metered"] == 5 * 2 * 11 + 11
+
+
 def test_of_a_claim_check_nothing_is_predicted(tmp_path: Path) -> None:
     words = ["sparse:1024x4", "--plan", "pipeline", "--workers", "2", "--samples", "10", "--json"]
     (tmp_path / "claims").mkdir()
@@ -71,6 +81,8 @@ def test_of_a_claim_check_nothing_is_predicted(tmp_path: Path) -> None:
         (["sparse:1024x4", "--plan", "hybrid", "--workers", "5"], "5 workers make no such groups"),
         (["sparse:1024x4", "--option", "x"], "write NAME=VALUE"),
         (["sparse:1024x4", "--replicas", "3"], "--replicas: that belongs to a --plan"),
+        (["sparse:1024x4", "--relayed"], "--relayed: that belongs to a --plan"),
+        (["sparse:1024x4", "--plan", "serial", "--relayed"], "--relayed: only --plan rows"),
         (["sparse:1024x4", "--channel", "pigeons"], "--channel pigeons: the planner knows queue"),
         (["sparse:1024x4", "--plan", "rows", "--workers", "2", "4"], "--workers: a --plan leaves"),
         (["sparse:1024x4", "--plan", "rows", "--budget", "1"], "--budget: a --plan leaves"),

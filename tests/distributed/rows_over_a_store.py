@@ -18,7 +18,8 @@ from glowplug.distributed.exchange import Exchange
 from glowplug.distributed.faults import Faults, FaultyChannel
 from glowplug.distributed.frame import Kind, Payload
 from glowplug.distributed.phases import Phases
-from glowplug.distributed.post import InlinePost, Wire
+from glowplug.distributed.post import InlinePost, Post, Wire
+from glowplug.distributed.relay import RelayPost, Route
 from glowplug.distributed.start import Place
 from glowplug.distributed.timing import Timing
 
@@ -46,9 +47,11 @@ class _Killed(Exception):
 class Rows:
     """Each worker's value of a layer is made of all workers' values of the one before."""
 
-    def __init__(self, faults: Faults, kill: tuple[int, int] | None = None) -> None:
-        """`kill` is a worker, and the layer before which it ends."""
-        self._faults, self._kill = faults, kill
+    def __init__(
+        self, faults: Faults, kill: tuple[int, int] | None = None, relayed: frozenset[int] = frozenset()
+    ) -> None:
+        """`kill` is a worker, and the layer before which it ends; `relayed` layers go through the root."""
+        self._faults, self._kill, self._relayed = faults, kill, relayed
         self._time = VirtualTime()
         self._room = ObjectRoom(partial(VirtualBlobs, Cloud(self._time, _DELAYS)), clock=self._time)
         self._lines = {worker: (0, worker) for worker in range(WORKERS)}
@@ -95,7 +98,7 @@ class Rows:
             post.send(layer + 1, [(other, wrap) for other in others])
         self._gather(worker, value, post, others)
 
-    def _gather(self, worker: int, value: int, post: InlinePost, others: list[int]) -> None:
+    def _gather(self, worker: int, value: int, post: Post, others: list[int]) -> None:
         if worker:
             self._values[worker] = _mixed(LAYERS, {worker: value} | post.wait(LAYERS))
             post.send(LAYERS + 1, [(0, lambda: (Kind.NULL, b""))])
@@ -107,27 +110,30 @@ class Rows:
             self._ended_s = self._time.now_s()
             post.done(LAYERS + 2)
 
-    def _post(self, place: Place, others: list[int], first: int) -> InlinePost:
+    def _post(self, place: Place, others: list[int], first: int) -> Post:
         end = self._room.end(place.worker)
         self._meters.append(end.meter)
         channel = FaultyChannel(end, self._faults, place, self._time.now_s) if self._faults.disturbs else end
         sources, targets = (dict.fromkeys(range(1, LAYERS + 1), others) for _ in range(2))
         (targets if place.worker else sources)[LAYERS + 1] = [0] if place.worker else others
+        route = Route(place.worker, WORKERS, self._relayed, sources, targets)
         exchange = Exchange(
-            place, sources, targets, first=first, limit_bytes=channel.limits.max_message_bytes, keep=True,
+            place, route.sources(), route.targets(), first=route.step(first),
+            limit_bytes=channel.limits.max_message_bytes, keep=True,
             looks_are_calls=channel.limits.looks_are_calls, replays=channel.limits.replays,
         )  # fmt: skip
         self._exchanges.append(exchange)
         clock = self._time
         timing = Timing(0.1, channel.limits.slow_s, _DEADLINE_S, clock.now_s, clock.sleep)
-        return InlinePost(Wire(channel, exchange, timing, tells=True), _opened, Phases())
+        post = InlinePost(Wire(channel, exchange, timing, tells=True), route.opener(_opened), Phases())
+        return RelayPost(post, route, _opened, first) if self._relayed else post
 
 
-def drawn(seed: int) -> Rows:
+def drawn(seed: int, relayed: frozenset[int] = frozenset()) -> Rows:
     """A worker is killed at a layer of its, and messages are lost, damaged, doubled, late and delayed."""
     rng = random.Random(seed)
     faults = Faults(seed=seed, drop=0.01, corrupt=0.01, duplicate=0.05, late=0.05, delay=0.05)
-    return Rows(faults, (rng.randrange(WORKERS), rng.randrange(1, LAYERS)))
+    return Rows(faults, (rng.randrange(WORKERS), rng.randrange(1, LAYERS)), relayed)
 
 
 def _opened(step: int, source: int, payload: Payload) -> int:

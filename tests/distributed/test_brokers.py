@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from glowplug.bench.peers.nats_server import nats_program, nats_server
 from glowplug.bench.peers.s3_server import BUCKET, s3_store, weed
@@ -23,11 +24,15 @@ from glowplug.distributed.network import Floats
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.baselines import block
 from glowplug.distributed.partition.result import Settings
+from glowplug.distributed.planning import surveyed
 from glowplug.distributed.platform import Event
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.runner import run
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
+from glowplug.policy.plans.chooser import CHANNELS
+from glowplug.policy.plans.model import DELAYS, IDEAL
+from glowplug.policy.plans.rows import Rows
 from tests.distributed.nets import small_inputs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.broker]
@@ -117,6 +122,20 @@ def test_who_takes_over_on_a_queue_is_sent_everything_again(
     assert (found.restarts, found.epochs) == (1, 1)
     assert sum(worker.sent_again for worker in found.workers) > 0
     assert found.meter.publishes > 0
+
+
+def test_over_a_queue_what_goes_through_the_root_was_counted(aws: str, x: Floats, expected: Floats) -> None:
+    many = 12
+    blocks = block(NETWORK, Settings(many))
+    problem = surveyed(NETWORK, x, SAMPLES, IDEAL, {many: blocks})
+    _, through_root = Rows().spreads(problem, many)
+    exchange = CHANNELS["queue"].exchange(through_root, DELAYS["hop-20ms"])
+    given = replace(assignment.rows(SAMPLES, blocks), relayed=True)
+    queue = room("queue", endpoint=aws, region="us-east-1")
+    found = run(NETWORK, x, given, queue, RunOptions(collect="categories", deadline_s=120))
+    assert np.array_equal(found.output, expected.any(axis=0))
+    assert found.meter.publishes + found.meter.queue_sends == exchange.calls
+    assert found.meter.publish_bytes + found.meter.queue_send_bytes == pytest.approx(exchange.nbytes, rel=0.1)
 
 
 def test_a_run_over_a_queue_that_goes_back_does_not_stand_still(

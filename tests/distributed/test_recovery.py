@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from glowplug.distributed.faults import Faults
-from tests.distributed.rows_over_a_store import WORKERS, Ran, Rows, drawn
+from tests.distributed.rows_over_a_store import LAYERS, WORKERS, Ran, Rows, drawn
 
 SEEDS = range(5)
+RELAYED = frozenset(range(3, LAYERS + 1, 2))
 LOSS_S = 0.12
 """At most this on average: layers take 0.02 s, and who misses something is sure of it after one."""
 
@@ -42,3 +43,23 @@ def test_a_killed_worker_costs_its_layers_since_the_last_line(clean: Ran) -> Non
     found = Rows(Faults(), (2, 39)).run()
     assert found.values == clean.values
     assert found.seconds - clean.seconds < clean.seconds
+
+
+def test_through_the_root_the_values_are_the_same_in_fewer_messages(clean: Ran) -> None:
+    found = Rows(Faults(), relayed=RELAYED).run()
+    assert (found.values, found.sent_again) == (clean.values, 0)
+    spared = len(RELAYED) * (WORKERS * (WORKERS - 1) - 2 * (WORKERS - 1))
+    assert clean.meter.messages_sent - found.meter.messages_sent == pytest.approx(spared, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_goes_through_the_root_survives_whatever_happens(clean: Ran, seed: int) -> None:
+    found = drawn(seed, RELAYED).run()
+    assert found.values == clean.values
+    assert found.sent_again > 0
+
+
+@pytest.mark.parametrize("layer", [39, 40, 41])
+def test_a_root_that_is_killed_passes_on_again(clean: Ran, layer: int) -> None:
+    found = Rows(Faults(), (0, layer), RELAYED).run()
+    assert found.values == clean.values

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from glowplug.bench.systems.processes import children, command_line, descendants
 from glowplug.core.errors import DeadlinePassed, InvalidArguments, OutOfMemory
@@ -32,6 +33,7 @@ from glowplug.distributed.runner import run
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
 from glowplug.node.isolation.memory_caps import MemoryCaps, memory_caps
+from glowplug.policy.plans import relay
 from tests.distributed.nets import small_inputs
 
 pytestmark = pytest.mark.e2e
@@ -72,8 +74,13 @@ def zygotes() -> list[int]:
     return [pid for pid in children(os.getpid()) if "glowplug.distributed.zygote_main" in command_line(pid)]
 
 
-def test_workers_that_die_are_replaced(x: Floats, parts: str, place: Path) -> None:
-    """One worker twice, the root once; in between, messages are lost, damaged, doubled and late."""
+@pytest.mark.parametrize("relayed", [False, True])
+def test_workers_that_die_are_replaced(
+    x: Floats, parts: str, place: Path, monkeypatch: pytest.MonkeyPatch, relayed: bool
+) -> None:
+    """One worker twice, the root once; in between, messages are lost, damaged, doubled and late. With three
+    workers nothing would be relayed."""
+    monkeypatch.setattr(relay, "PAIRS_A_WORKER", 1)
     kills = (Kill(1, FIRST + 9), Kill(1, FIRST + 14, 0, 1), Kill(0, FIRST + 19))
     faults = Faults(seed=1, drop=0.02, corrupt=0.02, duplicate=0.05, late=0.05, delay=0.05, kills=kills)
     options = RunOptions(
@@ -83,7 +90,7 @@ def test_workers_that_die_are_replaced(x: Floats, parts: str, place: Path) -> No
     found = run(
         NETWORK,
         x,
-        rows(),
+        replace(rows(), relayed=relayed),
         SharedMemoryRoom(folder=str(place)),
         options,
         watch=lambda worker, step: seen.add(worker),

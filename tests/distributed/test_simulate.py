@@ -19,8 +19,10 @@ from glowplug.policy.plans.channels import FRAME_BYTES, objects, queue
 from glowplug.policy.plans.channels.receiving import Asking, Polling
 from glowplug.policy.plans.chooser import CHANNELS
 from glowplug.policy.plans.critical_path import timings
+from glowplug.policy.plans.facts import Problem, WorkloadFacts
 from glowplug.policy.plans.model import DELAYS, CodecCost
 from glowplug.policy.plans.pipeline import ceiling, staged
+from glowplug.policy.plans.relay import relayed
 from glowplug.policy.plans.rows import by_rows
 from glowplug.policy.plans.spread import Spread
 from glowplug.policy.registry import policy_class
@@ -38,15 +40,30 @@ def sent(found: SimulatedRun) -> int:
     return found.meter.publish_bytes + found.meter.queue_send_bytes + found.meter.put_bytes
 
 
+def through_root(spread: Spread) -> Spread:
+    found = relayed(spread)
+    assert found is not None
+    return found
+
+
+def _over(facts: WorkloadFacts, workers: int) -> Spread:
+    cut = partition(facts, workers)
+    return by_rows(Problem(facts, MACHINE, {workers: cut}), cut)
+
+
 @cache
 def spreads() -> dict[str, Spread]:
     given = problem(layers=20, rows=256, samples=4000)
     heavy = problem(layers=20, rows=256, samples=400_000)
     larger = problem(layers=20, rows=256, samples=4_000_000)
+    wide = problem(layers=20, rows=256, samples=4000, workers=(20,))
+    heavy_wide = workload(20, 256, 10_000, edges=1_500_000)
     return {
         "rows": by_rows(given, given.partitions[8]),
         "heavy rows": by_rows(heavy, heavy.partitions[8]),
         "rows above a message": by_rows(larger, larger.partitions[8]),
+        "relayed rows": through_root(by_rows(wide, wide.partitions[20])),
+        "heavy relayed rows": through_root(_over(heavy_wide, 20)),
         "pipeline": staged(given, 4, 16),
         "heavy pipeline": staged(problem(layers=64, rows=256, samples=400_000), 8, 16),
         "replicas": policy_class("plans", "replicas")().spreads(given, 8)[0],
@@ -73,7 +90,18 @@ def test_the_planner_counts_by_the_numbers_of_the_channels() -> None:
 
 @pytest.mark.parametrize("channel", ["queue", "object"])
 @pytest.mark.parametrize(
-    "plan", ["rows", "heavy rows", "rows above a message", "pipeline", "heavy pipeline", "replicas", "hybrid"]
+    "plan",
+    [
+        "rows",
+        "heavy rows",
+        "rows above a message",
+        "relayed rows",
+        "heavy relayed rows",
+        "pipeline",
+        "heavy pipeline",
+        "replicas",
+        "hybrid",
+    ],
 )
 def test_what_is_predicted_is_what_happens(plan: str, channel: str) -> None:
     spread = spreads()[plan]
@@ -86,6 +114,17 @@ def test_what_is_predicted_is_what_happens(plan: str, channel: str) -> None:
     assert asked(found) == pytest.approx(exchange.calls + when.receive_calls, rel=0.05, abs=2)
     usage = exchange.usage + exchange.receive_usage * when.receive_units
     assert found.usage.calls == pytest.approx(usage.calls + 2 * spread.workers, rel=0.05, abs=10)
+
+
+def test_what_goes_through_the_root_costs_less_and_takes_longer() -> None:
+    spread, given = spreads()["relayed rows"], problem(layers=20, rows=256, samples=4000, workers=(20,))
+    straight = simulate(by_rows(given, given.partitions[20]), "queue", MACHINE, DELAY, 1024)
+    found = simulate(spread, "queue", MACHINE, DELAY, 1024)
+    sends, expected = found.meter.publishes + found.meter.queue_sends, 19 * 19 * 2 + 19
+    assert found.meter.messages_sent == expected
+    assert sends <= expected
+    assert asked(found) < 0.7 * asked(straight)
+    assert straight.total_s + 19 * DELAY.hop_s < found.total_s < 2.5 * straight.total_s
 
 
 def test_runs_are_the_same_each_time() -> None:

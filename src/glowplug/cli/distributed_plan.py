@@ -188,7 +188,8 @@ def _show(choice: Choice, problem: Problem, terms: Terms) -> None:
 
 def _cells(each: Score) -> list[str]:
     return [
-        each.plan, str(each.workers), each.channel if each.workers > 1 else "-", f"{each.memory_mib} MiB",
+        f"{each.plan} relayed" if each.cut.relayed else each.plan, str(each.workers),
+        each.channel if each.workers > 1 else "-", f"{each.memory_mib} MiB",
         show_seconds(each.total_s), f"{each.usd:.2e}", str(each.calls), show_bytes(each.nbytes),
         show_bytes(each.memory_bytes),
     ]  # fmt: skip
@@ -203,6 +204,8 @@ def _cut(each: Score) -> str:
         cut.append(f"layers cut before {', '.join(map(str, each.cut.stages))}")
     if each.cut.rows > 1:
         cut.append(f"rows cut {each.cut.partition}")
+    if each.cut.relayed:
+        cut.append("most of what is sent goes through the first")
     if each.cut.micro_batches > 1:
         cut.append(f"{each.cut.micro_batches} micro-batches")
     return f": {'; '.join(cut)}" if cut else ""

@@ -38,6 +38,7 @@ def run(
     predict: bool = True,
     replicas: Natural = 0,
     micro_batches: Natural = 0,
+    relayed: Annotated[bool, Parameter(negative="")] = False,
     method: str = "layered",
     memory: str = "",
     deadline: str = "10m",
@@ -98,6 +99,9 @@ def run(
     micro_batches
         Parts in which samples go through whole layers; 0 takes four for each worker of a pipeline, else as
         few as have at most 1,024 samples.
+    relayed
+        With --plan rows: what most pairs of workers send each other goes through the first, in one message
+        from each and one to each. From a dozen workers on that is cheaper over queues, and slower by a hop.
     method
         How rows are partitioned: layered, whole, block or random.
     memory
@@ -152,7 +156,7 @@ def run(
     network = network_of(model)
     asked = Asked(
         plan, workers, channels_of(channel, on), replicas, micro_batches, method, objective, budget,
-        deadline, memory, delays, samples, collect,
+        deadline, memory, delays, samples, collect, relayed,
     )  # fmt: skip
     asked.check()
     room_options = options_of(option)

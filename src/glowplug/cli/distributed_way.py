@@ -45,6 +45,7 @@ class Asked(NamedTuple):
     delays: str
     samples: int
     collect: Collect
+    relayed: bool = False
 
     def check(self) -> None:
         """Raises InvalidArguments."""
@@ -61,7 +62,10 @@ class Asked(NamedTuple):
             known = ", ".join(CHANNELS)
             raise InvalidArguments(f"--channel {unknown[0]}: the planner knows {known}", "channel")
         if self.plan is None:
-            misplaced = {"replicas": self.replicas > 0, "micro-batches": self.micro_batches > 0}
+            misplaced = {
+                "replicas": self.replicas > 0, "micro-batches": self.micro_batches > 0,
+                "relayed": self.relayed,
+            }  # fmt: skip
             why = "that belongs to a --plan"
         else:
             misplaced = {
@@ -69,6 +73,8 @@ class Asked(NamedTuple):
                 "budget": self.budget is not None,
             }  # fmt: skip
             why = "a --plan leaves the planner nothing to choose from"
+        if self.plan not in (None, "rows") and self.relayed:
+            raise InvalidArguments("--relayed: only --plan rows has pairs of workers to relay for", "relayed")
         for name in (name for name, is_given in misplaced.items() if is_given):
             raise InvalidArguments(f"--{name}: {why}", name)
 
@@ -104,7 +110,7 @@ def given_cut(network: Network, asked: Asked) -> Cut:
         batches = asked.micro_batches or min(4 * workers, asked.samples)
         return Cut(stages=even_cuts(network, workers), micro_batches=batches)
     if asked.plan == "rows":
-        return Cut(rows=workers, partition=asked.method)
+        return Cut(rows=workers, partition=asked.method, relayed=asked.relayed)
     if workers % replicas:
         raise InvalidArguments(f"--replicas {replicas}: {workers} workers make no such groups", "replicas")
     return Cut(replicas, rows=workers // replicas, partition=asked.method)

@@ -29,11 +29,13 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, eq=False):
-    """Shares are worked on in their order; each worker takes part in at least one."""
+    """Shares are worked on in their order; each worker takes part in at least one. `relayed`: what most pairs
+    of workers send each other goes through the root, which takes one share of all."""
 
     workers: int
     partitions: tuple[Partition, ...]
     shares: tuple[Share, ...]
+    relayed: bool = False
 
 
 def spread(samples: int, partition: Partition, replicas: int = 1, micro_batches: int = 1) -> Assignment:
@@ -72,7 +74,8 @@ def rows(samples: int, partition: Partition, replicas: int = 1) -> Assignment:
 def of_cut(network: Network, samples: int, cut: Cut, partition: Callable[[int], Partition]) -> Assignment:
     """What a plan was told to be; `partition` makes one of rows over so many workers."""
     inside = partition(cut.rows) if cut.rows > 1 else stages(network, cut.stages)
-    return spread(samples, inside, cut.replicas, cut.micro_batches)
+    found = spread(samples, inside, cut.replicas, cut.micro_batches)
+    return msgspec.structs.replace(found, relayed=cut.relayed)
 
 
 def even_cuts(network: Network, stages: int) -> tuple[int, ...]:

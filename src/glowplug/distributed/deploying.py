@@ -18,13 +18,14 @@ from glowplug.distributed.channels.base import Address
 from glowplug.distributed.errors import PartTooLarge
 from glowplug.distributed.exchange import ATTEMPTS
 from glowplug.distributed.network import Floats, Network
-from glowplug.distributed.orders import Form, Orders, lines_of, part_name, write_orders
+from glowplug.distributed.orders import FIRST, Form, Orders, lines_of, part_name, write_orders
 from glowplug.distributed.part_file import VERSION, read_part, write_parts
 from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.schedule import parts_of
 from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
 from glowplug.policy.plans.model import RUNTIME_BYTES, is_heavy
+from glowplug.policy.plans.relay import is_relayed
 
 MAPPED_RUNTIME_BYTES = 640 * 2**20
 """Address space of a worker without its part: that of libraries which it never touches, and threads, too."""
@@ -81,6 +82,7 @@ def deploy(
     np.save(folder / "inputs.npy", np.ascontiguousarray(inputs, np.float32))
     window = _window(assignment.shares, rows_sent)
     in_memory = address.channel in _IN_MEMORY
+    relayed = _relayed(assignment, parts, network.layers) if assignment.relayed else ()
     orders = Orders(
         address=address,
         layers=network.layers,
@@ -94,6 +96,7 @@ def deploy(
         result=str(folder / "result.npy"),
         lines=lines_of(assignment.shares, network.layers, options.checkpoint_layers, window),
         window=window,
+        relayed=relayed,
         barrier=options.barrier,
         background=(
             not in_memory and _is_heavy(network, assignment)
@@ -191,6 +194,15 @@ def _window(shares: Sequence[Share], rows_sent: Sequence[tuple[int, ...]]) -> in
     most = max((share.samples * max(rows_sent[share.partition]) * 4 for share in shares), default=0)
     window = max(2, _IN_FLIGHT_BYTES // max(1, most))
     return window if any(_shares_alike(shares, share) > window for share in shares) and most else 0
+
+
+def _relayed(assignment: Assignment, parts: Path, layers: int) -> tuple[int, ...]:
+    """The steps for which so many pairs of workers exchange something that it goes through the root."""
+    pairs = np.zeros(layers, np.int64)
+    for role in range(assignment.workers):
+        for layer in read_part(parts / part_name(0, role), check=False).layers:
+            pairs[layer.index] += len(layer.sources)
+    return tuple((FIRST + np.flatnonzero(is_relayed(pairs, assignment.workers))).tolist())
 
 
 def _shares_alike(shares: Sequence[Share], share: Share) -> int:

@@ -28,9 +28,10 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     file for each partition and role, `checkpoints` a folder or a URL of an object store.
 
     Workers checkpoint when they come to a step of `lines`. No worker begins a share before those it sends
-    to have come within `window` shares of it; 0 does not limit them. Who misses something asks for it after
-    `stall_s` at first, then as the run's pace and the channel's limits say. The later of two runs of one name
-    has the later `generation`: to it the other's messages are of an epoch before.
+    to have come within `window` shares of it; 0 does not limit them. What is for a step of `relayed` goes
+    through the root (`relay.py`). Who misses something asks for it after `stall_s` at first, then as the
+    run's pace and the channel's limits say. The later of two runs of one name has the later `generation`: to
+    it the other's messages are of an epoch before.
     """
 
     address: Address
@@ -45,6 +46,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     result: str
     lines: tuple[int, ...] = ()
     window: int = 0
+    relayed: tuple[int, ...] = ()
     barrier: bool = False
     background: bool = True
     form: Form = "encoded"

@@ -74,9 +74,6 @@ class Schedule:
             found[GO if self.is_root else BARRIER] = others if self.is_root else [ROOT]
         return {step: who for step, who in found.items() if who}
 
-    def all_targets(self) -> list[int]:
-        return sorted({target for who in self.targets().values() for target in who})
-
     def room_for(self, turn: Turn) -> tuple[list[int], int]:
         """Who must have come to which step before `turn` opens its share; nobody where nothing limits it."""
         mine = [number for number, share in enumerate(self.orders.shares) if self.worker in share.members]

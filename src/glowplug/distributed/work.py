@@ -24,6 +24,7 @@ from glowplug.distributed.part_file import read_part
 from glowplug.distributed.phases import Phases
 from glowplug.distributed.platform_line import PlatformLine, Reached, Response
 from glowplug.distributed.post import InlinePost, Post, Wire
+from glowplug.distributed.relay import RelayPost, Route
 from glowplug.distributed.results import Results, put_together
 from glowplug.distributed.rows_in_flight import opener
 from glowplug.distributed.schedule import Schedule, parts_of
@@ -62,15 +63,18 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             limits = channel.limits
             timing = Timing(orders.stall_s, limits.slow_s, deadline_s)
         keep = _keeps(orders, limits, place) if orders.keep is None else orders.keep
+        route = Route(place.worker, orders.workers, orders.relayed, schedule.sources(), schedule.targets())
         exchange = Exchange(
-            place, schedule.sources(), schedule.targets(), first=first,
+            place, route.sources(), route.targets(), first=route.step(first),
             limit_bytes=limits.max_message_bytes, keep=keep,
             looks_are_calls=limits.looks_are_calls, replays=limits.replays, generation=orders.generation,
         )  # fmt: skip
         tells = keep or orders.window > 0
         wire = Wire(channel, exchange, timing, tells=tells)
-        post = (BackgroundPost if orders.background else InlinePost)(wire, opener(schedule), phases)
-        closing.callback(post.close)
+        open_payload = opener(schedule)
+        over = (BackgroundPost if orders.background else InlinePost)(wire, route.opener(open_payload), phases)
+        closing.callback(over.close)
+        post: Post = RelayPost(over, route, open_payload, first) if orders.relayed else over
         watch = _watcher(line, orders.faults, place)
         loop = LayerLoop(schedule, parts, inputs, post, checkpoints, phases, watch)
         if orders.barrier and first < FIRST:
@@ -88,7 +92,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         post.done(orders.gather + 1)
         post.flush()
         if keep and not schedule.is_root:
-            post.wait_until(schedule.all_targets(), orders.gather + 1, _LAST_STALLS)
+            post.wait_until(route.all_targets(), orders.gather + 1, _LAST_STALLS)
 
 
 def _response(

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from glowplug.distributed.channels import Room
-from glowplug.distributed.channels.metered import Cloud, metered_room
+from glowplug.distributed.channels.messaging import MOST_MESSAGES, Entry
+from glowplug.distributed.channels.metered import Cloud, Delays, metered_room
+from glowplug.distributed.channels.metered.messaging import VirtualMessagingService
 from glowplug.testing.channel_suite import ChannelSuite
 
 
@@ -57,3 +59,20 @@ class TestClaimCheck(VirtualSuite):
     @pytest.fixture
     def new_room(self, cloud: Cloud) -> Callable[[], Room]:
         return lambda: metered_room("queue", cloud, claims=True)
+
+
+def test_polls_beside_each_other_share_a_worker_s_bandwidth() -> None:
+    cloud = Cloud(delays=Delays(hop_s=0.0, send_s=0.0, poll_s=0.0, bytes_per_s=1e6))
+    service = VirtualMessagingService(cloud)
+    service.open("run", 1, topics=0)
+    end = service.connect("run", 1, 0)
+
+    def one() -> None:
+        cloud.time.sleep(1e-3)  # until all of them are there
+        assert len(end.poll(1.0)) == MOST_MESSAGES
+
+    with cloud.time:
+        end.send([[Entry(0, bytes(100_000))] for _ in range(2 * MOST_MESSAGES)])
+        began_s = cloud.time.now_s()
+        cloud.time.run([one, one])
+        assert cloud.time.now_s() - began_s == pytest.approx(2.0, rel=0.01)

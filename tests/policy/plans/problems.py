@@ -48,9 +48,12 @@ def partition(facts: WorkloadFacts, workers: int, sent: int = 2) -> PartitionFac
     )
 
 
-def problem(layers: int = 6, rows: int = 64, samples: int = 500, machine: MachineModel = MACHINE) -> Problem:
+def problem(
+    layers: int = 6, rows: int = 64, samples: int = 500, machine: MachineModel = MACHINE,
+    workers: tuple[int, ...] = (2, 4, 8),
+) -> Problem:  # fmt: skip
     facts = workload(layers, rows, samples)
-    return Problem(facts, machine, {workers: partition(facts, workers) for workers in (2, 4, 8)})
+    return Problem(facts, machine, {many: partition(facts, many) for many in workers})
 
 
 problems = st.builds(

@@ -69,6 +69,17 @@ def test_the_front_has_what_nothing_beats_in_both(given_problem: Problem) -> Non
         assert beaten
 
 
+def test_rows_go_through_the_root_for_who_wants_them_cheap() -> None:
+    wide = problem(layers=12, rows=256, samples=3000, workers=(20,))
+    asked = msgspec.structs.replace(terms(), workers=(20,), channels=("queue",), plans=("rows",))
+    choice = choose(wide, asked)
+    assert choice.chosen.name == "rows 20 queue relayed"
+    assert why(choice, "rows 20 queue").endswith("faster")
+    fastest = choose(wide, msgspec.structs.replace(asked, objective=Objective("fastest"))).chosen
+    assert fastest.name == "rows 20 queue"
+    assert choice.chosen.usd < 0.7 * fastest.usd
+
+
 def test_a_deadline_makes_the_choice_faster_and_a_budget_cheaper() -> None:
     large = problem(layers=12, rows=256, samples=3_000_000)
     cheapest = choose(large, terms()).chosen

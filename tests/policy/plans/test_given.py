@@ -31,8 +31,12 @@ def assert_alike(one: Spread, other: Spread) -> None:
     )  # fmt: skip
     assert np.array_equal(one.urgent_s, other.urgent_s)
     assert np.array_equal(one.idle_s, other.idle_s)
-    moved, expected = asdict(one.transfers), asdict(other.transfers)
-    assert all(np.array_equal(moved[name], expected[name]) for name in expected)
+    assert one.relayed == other.relayed
+    for found, expected in ((one.transfers, other.transfers), (one.payloads, other.payloads)):
+        assert (found is None) == (expected is None)
+        if found is not None and expected is not None:
+            columns, others = asdict(found), asdict(expected)
+            assert all(np.array_equal(columns[name], others[name]) for name in others)
 
 
 @settings(max_examples=30, deadline=None)
@@ -44,6 +48,14 @@ def test_a_cut_says_all_of_a_spread(facts: Problem, plan: str, workers: int) -> 
         return
     for spread in spreads:
         assert_alike(of_cut(facts, spread.cut), spread)
+
+
+def test_a_cut_says_whether_rows_go_through_the_root() -> None:
+    facts = problem(workers=(20,))
+    straight, through_root = policy_class("plans", "rows")().spreads(facts, 20)
+    assert through_root.relayed
+    assert_alike(of_cut(facts, straight.cut), straight)
+    assert_alike(of_cut(facts, through_root.cut), through_root)
 
 
 def test_what_is_foretold_is_what_the_planner_scored() -> None:

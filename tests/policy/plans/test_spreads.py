@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from glowplug.policy.plans import CannotSpread, Plan
 from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.pipeline import cut_evenly
-from glowplug.policy.plans.spread import Spread, split
+from glowplug.policy.plans.relay import ENTRY_BYTES
+from glowplug.policy.plans.spread import ROOT, Spread, split
 from glowplug.policy.registry import POLICIES, policy_class
 from tests.depth import examples
 from tests.policy.plans.problems import problem, problems
@@ -78,6 +79,26 @@ def test_rows_sends_what_the_partition_says() -> None:
     gathered = spread.transfers.step == spread.steps
     assert sorted(spread.transfers.source[gathered].tolist()) == [1, 2, 3]
     assert (spread.transfers.nbytes[gathered] == -(-500 // 8)).all()
+
+
+def test_what_goes_through_the_root_is_what_was_sent_and_all_that_was_computed() -> None:
+    straight, through_root = spreads("rows", problem(workers=(20,)), 20)
+    through_root.validate()
+    assert (through_root.rows_sent, through_root.steps) == (straight.rows_sent, 2 * straight.steps)
+    assert through_root.compute_s == pytest.approx(straight.compute_s)
+    moved, before = through_root.transfers, straight.transfers
+    relayed = np.isin(moved.step, through_root.relayed) | np.isin(moved.step - 1, through_root.relayed)
+    assert ((moved.source == ROOT) ^ (moved.target == ROOT))[relayed].all()
+    to_root = relayed & (moved.target == ROOT)
+    others = before.source != ROOT
+    within = others & (before.step < straight.steps)
+    assert moved.nbytes[to_root].sum() == pytest.approx((before.nbytes[within] + ENTRY_BYTES).sum())
+    assert through_root.memory_bytes > straight.memory_bytes
+
+
+def test_few_workers_or_few_pairs_are_not_worth_a_hop() -> None:
+    assert [spread.cut.relayed for spread in spreads("rows", problem(), 8)] == [False]
+    assert not any(spread.cut.relayed for spread in spreads("hybrid", problem(workers=(20,)), 40))
 
 
 def test_a_pipeline_passes_every_micro_batch_over_every_cut() -> None:

@@ -23,7 +23,7 @@ from glowplug.policy.plans.billing import Prices
 from glowplug.policy.plans.chooser import CHANNELS, MEMORY_MIB, memory_sizes
 from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.model import DELAYS, Delays
-from glowplug.policy.plans.rows import by_rows
+from glowplug.policy.plans.rows import Rows
 from glowplug.policy.plans.score import MIB, needed_bytes, scores
 
 RATIO_OFF, PUTS_OFF, CHEAPER = 0.2, 0.05, 5.0
@@ -76,11 +76,12 @@ def _simulated(
     facts, prices = problem.partitions[workers], price_table().prices()
     predicted = None
     if system == OURS:
-        spread, scheme = by_rows(problem, facts), channel
-        exchange = CHANNELS[channel].exchange(spread, delays)
-        sizes = memory_sizes(needed_bytes(spread, machine), MEMORY_MIB[-1] * MIB, machine.threads)
-        scored = scores(spread, channel, exchange, sizes, machine, delays, prices)
-        predicted = min(scored, key=lambda each: each.usd)
+        scheme, scored = channel, []
+        for way in Rows().spreads(problem, workers):
+            exchange = CHANNELS[channel].exchange(way, delays)
+            sizes = memory_sizes(needed_bytes(way, machine), MEMORY_MIB[-1] * MIB, machine.threads)
+            scored += [(one, way) for one in scores(way, channel, exchange, sizes, machine, delays, prices)]
+        predicted, spread = min(scored, key=lambda pair: pair[0].usd)
         memory_mib = predicted.memory_mib
     else:
         spread, scheme, memory_mib = paper_rows(problem, facts), f"paper_{channel}", MEMORY[ground.neurons]
@@ -89,6 +90,8 @@ def _simulated(
         ground, "schemes", system, "rows", channel, workers, delays, found, prices, spread=spread,
         predicted=predicted, memory_mib=memory_mib, slowdown=slowdown,
     )  # fmt: skip
+    if system == OURS:
+        made["relayed"] = spread.cut.relayed
     theirs = published(ground.neurons, workers, channel)
     return made | _beside(theirs, found, prices) if system == AS_PUBLISHED and theirs else made
 

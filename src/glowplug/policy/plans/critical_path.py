@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from glowplug.policy.plans.channels import Exchange, per_receiver, per_sender
 from glowplug.policy.plans.channels.receiving import Arrivals
@@ -49,10 +50,15 @@ def step_costs(spread: Spread, machine: MachineModel) -> StepCosts:
     """Of one calibrated core; in step K, the gathering, nobody computes."""
     nothing = np.zeros((1, spread.workers))
     encode, decode = machine.codec(whole=not spread.lag)
+    coded = spread if spread.payloads is None else replace(spread, transfers=spread.payloads)
+    taking = per_receiver(coded, _codec_s(coded, decode))
+    # What is passed on by the root is decoded a step later.
+    late = np.array(spread.relayed, np.int64)
+    taking[late + 1], taking[late] = taking[late], 0.0
     return StepCosts(
-        before=np.concatenate([spread.urgent_s, nothing]) + per_sender(spread, _codec_s(spread, encode)),
+        before=np.concatenate([spread.urgent_s, nothing]) + per_sender(coded, _codec_s(coded, encode)),
         after=np.concatenate([spread.idle_s, nothing]),
-        taking=per_receiver(spread, _codec_s(spread, decode)),
+        taking=taking,
     )
 
 

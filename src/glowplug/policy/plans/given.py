@@ -8,6 +8,7 @@ from glowplug.policy.plans.chooser import CHANNELS, Terms
 from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.hybrid import repeated
 from glowplug.policy.plans.pipeline import staged
+from glowplug.policy.plans.relay import relayed
 from glowplug.policy.plans.replicas import whole_model
 from glowplug.policy.plans.rows import by_rows
 from glowplug.policy.plans.score import Score, scores
@@ -24,7 +25,9 @@ def of_cut(problem: Problem, cut: Cut) -> Spread:
         return repeated(of_cut(largest, replace(cut, replicas=1)), cut.replicas, problem)
     if cut.stages:
         return staged(problem, len(cut.stages) + 1, cut.micro_batches, cut.stages)
-    return by_rows(problem, problem.partitions[cut.rows])
+    straight = by_rows(problem, problem.partitions[cut.rows])
+    through_root = relayed(straight) if cut.relayed else None
+    return straight if through_root is None else through_root
 
 
 def foretell(problem: Problem, terms: Terms, cut: Cut, channel: str, memory_mib: int) -> Score:

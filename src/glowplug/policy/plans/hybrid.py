@@ -26,6 +26,7 @@ class Hybrid(msgspec.Struct, frozen=True):
                     found += [
                         repeated(each, replicas, problem)
                         for each in inner.spreads(largest, workers // replicas)
+                        if not each.cut.relayed
                     ]
                 except CannotSpread:
                     continue

@@ -13,6 +13,7 @@ from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, PartitionFacts, Problem, Reals
 from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
 from glowplug.policy.plans.model import is_heavy
+from glowplug.policy.plans.relay import relayed
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, transfers
 
 
@@ -26,7 +27,9 @@ class Rows(msgspec.Struct, frozen=True):
         partition = problem.partitions.get(workers)
         if partition is None:
             raise CannotSpread(f"there is no partition of the rows over {workers} workers")
-        return [by_rows(problem, partition)]
+        straight = by_rows(problem, partition)
+        through_root = relayed(straight)
+        return [straight] if through_root is None else [straight, through_root]
 
 
 def by_rows(problem: Problem, partition: PartitionFacts) -> Spread:

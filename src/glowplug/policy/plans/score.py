@@ -39,7 +39,7 @@ class Score(msgspec.Struct, frozen=True):
         """In a table."""
         if self.workers == 1:
             return self.plan
-        return f"{self.plan} {self.workers} {self.channel}"
+        return f"{self.plan} {self.workers} {self.channel}{' relayed' if self.cut.relayed else ''}"
 
 
 def needed_bytes(spread: Spread, machine: MachineModel) -> int:

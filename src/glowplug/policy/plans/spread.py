@@ -24,13 +24,14 @@ ROOT = 0
 class Cut(msgspec.Struct, frozen=True):
     """How the work is cut: enough to do it. `replicas` groups share the samples; inside each, layers are
     cut before those in `stages`, or rows by a partition of `rows` workers; samples pass in
-    `micro_batches`."""
+    `micro_batches`. `relayed`: what most pairs of workers exchange goes through the root (`relay.py`)."""
 
     replicas: int = 1
     stages: tuple[int, ...] = ()
     rows: int = 1
     partition: str = ""
     micro_batches: int = 1
+    relayed: bool = False
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -73,6 +74,8 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
     sent in step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k
     is a micro-batch that passes from each worker to the next one of its chain of `stages`. In step K the
     result goes to the root. `beside` says whether calls go on beside computing (`model.is_heavy`).
+    What is sent in the steps `relayed` the root passes on in the next; it is of `payloads`, by the step in
+    which they are encoded, where `transfers` are not what is encoded and decoded.
     """
 
     plan: str
@@ -84,6 +87,8 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
     idle_s: Reals  # (K, P)
     transfers: Transfers
     beside: bool = False
+    payloads: Transfers | None = None
+    relayed: tuple[int, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -107,7 +112,8 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
     @property
     def rows_sent(self) -> int:
         """Each row once for each target. What the root gathers is not among them."""
-        return int(self.transfers.rows[self.transfers.step < self.steps].sum())
+        moved = self.transfers if self.payloads is None else self.payloads
+        return int(moved.rows[moved.step < self.steps].sum())
 
     def validate(self) -> None:
         assert self.urgent_s.shape == self.idle_s.shape == (self.steps, self.workers)

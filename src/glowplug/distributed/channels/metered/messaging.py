@@ -46,6 +46,8 @@ class VirtualMessaging:
         self._delays = cloud.delays
         self._run = run
         self._worker = worker
+        self._received_s = 0.0
+        """When what earlier polls brought has come: polls beside each other share a worker's bandwidth."""
 
     def publish(self, topic: int, calls: Sequence[Sequence[Entry]]) -> None:
         sizes = [sum(entry.topic_bytes for entry in call) for call in calls]
@@ -70,7 +72,9 @@ class VirtualMessaging:
             taken = queue.take(MOST_MESSAGES)
         nbytes = sum(entry.queue_bytes for _, entry in taken)
         self.meter.poll(nbytes, len(taken))
-        self._time.sleep(self._delays.poll_s / 2 + nbytes / self._delays.bytes_per_s)
+        now_s = self._time.now_s()
+        self._received_s = max(now_s, self._received_s) + nbytes / self._delays.bytes_per_s
+        self._time.sleep(self._received_s - now_s + self._delays.poll_s / 2)
         return [Received(entry.content, str(number)) for number, entry in taken]
 
     def delete(self, receipts: Sequence[str]) -> None:
