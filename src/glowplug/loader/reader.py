@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import weakref
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from glowplug.loader.format import (
 )  # fmt: skip
 from glowplug.loader.gates import Gates
 from glowplug.loader.info import PackInfo
-from glowplug.loader.memory import Mapping
+from glowplug.loader.memory import MADV_POPULATE_READ, Mapping
 from glowplug.loader.prefetch import Prefetch, start_prefetch
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild
@@ -161,6 +162,13 @@ class MappedPack:
         to the weights meanwhile.
         """
         return sum(mapping.release_clean() for mapping in list(self._maps))
+
+    def map_pages(self) -> None:
+        """Maps the pages of what was loaded from here: reads those that the page cache does not have. Nothing
+        where the kernel cannot (before Linux 5.14). Forked children do not inherit them."""
+        for mapping in list(self._maps):
+            with contextlib.suppress(OSError):
+                mapping.advise(MADV_POPULATE_READ)
 
     def close(self) -> None:
         """Closes the file; a second time does nothing. A prefetch must have ended."""

@@ -165,8 +165,11 @@ class Rehearse(_Message, frozen=True):
     kernels: tuple[bytes, ...]
 
 
-class ReleasePages(_Message, frozen=True):
-    """Unmap the weights' clean pages, so that the page cache can drop them. Answered by PagesReleased."""
+class MapPages(_Message, frozen=True):
+    """Map the weights' pages, which the page cache has: what one process alone maps counts as its own. Or
+    unmap the clean ones, so that the page cache can drop them. Answered by PagesMapped."""
+
+    mapped: bool
 
 
 # zygote -> agent
@@ -193,7 +196,7 @@ class Forked(_Message, frozen=True):
     pid: int
 
 
-class PagesReleased(_Message, frozen=True):
+class PagesMapped(_Message, frozen=True):
     pass
 
 
@@ -271,7 +274,7 @@ class CancelRequest(_Message, frozen=True):
 
 FromServer = Do | CacheWeights | RemovePackages | Disturb | StopAgent
 FromAgent = AgentReady | Happened | Said | CacheDone | PackagesRemoved | Disturbed
-ToZygote = Fork | ReleasePages
+ToZygote = Fork | MapPages
 FromChild = (
     WorkerReady
     | ContextReady
@@ -281,7 +284,7 @@ FromChild = (
     | ProbeDone
     | ZygoteReady
     | Forked
-    | PagesReleased
+    | PagesMapped
     | ForkFailed
     | ChildExited
 )

@@ -22,7 +22,7 @@ from glowplug.node.messages import (
     Forked,
     ForkFailed,
     LetGo,
-    PagesReleased,
+    PagesMapped,
     WorkerReady,
     ZygoteReady,
 )  # fmt: skip
@@ -57,8 +57,8 @@ class Reports:
             process.kill()  # nobody asked it to fork
         elif isinstance(message, ForkFailed):
             process.pending.popleft().never_born(message.reason[:_MESSAGE_CHARS])
-        elif isinstance(message, PagesReleased):
-            self.agent.weights.on_released(process)
+        elif isinstance(message, PagesMapped):
+            self.agent.weights.on_mapped(process)
         elif isinstance(message, ChildExited):
             process.child_exited(message.pid, message.exit_code)
         elif self.agent.builds.owns(process):

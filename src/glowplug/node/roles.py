@@ -103,11 +103,11 @@ def _stage(message: Fork, control: socket.socket) -> None:
     threads = prepare_to_fork()
     wire.send(control, ZygoteReady(phases.seconds, procfs.private_dirty_bytes(), threads))
 
-    def release() -> None:
+    def set_mapped(mapped: bool) -> None:
         if served.pack is not None:
-            served.pack.release_pages()
+            (served.pack.map_pages if mapped else served.pack.release_pages)()
 
-    serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served), release)
+    serve_forks(control, lambda m, sock, extra: run(m, sock, extra, served), set_mapped)
 
 
 def rehearse_quietly(served: Served) -> bool:

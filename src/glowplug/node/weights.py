@@ -13,7 +13,7 @@ from glowplug.core.events import StepLost
 from glowplug.core.ids import VersionId
 from glowplug.core.ladder import Step
 from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
-from glowplug.node.messages import CacheWeights, ReleasePages
+from glowplug.node.messages import CacheWeights, MapPages
 from glowplug.node.processes import Process
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Weights:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self._asked: dict[Process, deque[asyncio.Event]] = {}
-        """Zygotes that were asked to release pages, and who waits for each answer, in order."""
+        """Zygotes that were asked to map or unmap pages, and who waits for each answer, in order."""
 
     def path(self, version: str) -> Path | None:
         """The pack of a version, or of its part as in VERSION.1, when its bundle is here and has one."""
@@ -48,8 +48,10 @@ class Weights:
         if path is None:
             return 0
         if not message.cached:
-            await self._release_pages(message.version)
+            await self._map_pages(message.version, False)
         await self.agent.on_disk(_read_through if message.cached else evict_page_cache, path)
+        if message.cached:
+            await self._map_pages(message.version, True)
         resident_bytes: int = await self.agent.on_disk(page_cache_bytes, path)
         return resident_bytes
 
@@ -66,7 +68,7 @@ class Weights:
                 await asyncio.to_thread(evict_page_cache, path)
         self.agent.emit(StepLost(command.target, Step.LOCAL, command.why, command.id))
 
-    def on_released(self, process: Process) -> None:
+    def on_mapped(self, process: Process) -> None:
         """A zygote did what it was asked to do first."""
         waiting = self._asked.get(process)
         if waiting:
@@ -77,10 +79,10 @@ class Weights:
         for done in self._asked.pop(process, ()):
             done.set()
 
-    async def _release_pages(self, version: str) -> None:
-        """Has the version's zygote, if there is one, unmap its weights; returns when it has."""
+    async def _map_pages(self, version: str, mapped: bool) -> None:
+        """Has the version's zygote, if there is one, map or unmap its weights; returns when it has."""
         staged = self.agent.roster.zygotes.get(version)
-        if staged is None or not staged.ready or not staged.process.send(ReleasePages()):
+        if staged is None or not staged.ready or not staged.process.send(MapPages(mapped)):
             return
         done = asyncio.Event()
         self._asked.setdefault(staged.process, deque()).append(done)

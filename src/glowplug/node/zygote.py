@@ -29,8 +29,8 @@ from glowplug.node.messages import (
     Fork,
     Forked,
     ForkFailed,
-    PagesReleased,
-    ReleasePages,
+    MapPages,
+    PagesMapped,
     ToZygote,
     ZygoteReady,
 )  # fmt: skip
@@ -96,10 +96,10 @@ def give_back(held_bytes: int) -> int:
     return procfs.private_dirty_bytes()
 
 
-def serve_forks(sock: socket.socket, child: Child, release: Callable[[], object] = int) -> None:
+def serve_forks(sock: socket.socket, child: Child, set_mapped: Callable[[bool], object] = bool) -> None:
     """Forks on request until the agent is gone. Returns in the zygote only; children end in `child`.
 
-    `release` unmaps the weights' pages, when the agent asks for it.
+    `set_mapped` maps the weights' pages or unmaps them, when the agent asks for it.
     """
     receiver = wire.Receiver(sock, ToZygote)
     forked: set[int] = set()
@@ -126,9 +126,9 @@ def serve_forks(sock: socket.socket, child: Child, release: Callable[[], object]
         if found is None:
             return
         message, descriptors = found
-        if isinstance(message, ReleasePages):
-            release()
-            wire.send(sock, PagesReleased())
+        if isinstance(message, MapPages):
+            set_mapped(message.mapped)
+            wire.send(sock, PagesMapped())
             continue
         try:
             pid = os.fork()
