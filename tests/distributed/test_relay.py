@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from glowplug.distributed.frame import Kind, Payload
 from glowplug.distributed.network import Floats
 from glowplug.distributed.orders import FIRST
 from glowplug.distributed.partition.methods import partition
-from glowplug.distributed.relay import packed, unpacked
+from glowplug.distributed.post import Parcel
+from glowplug.distributed.relay import RelayPost, Route, packed, unpacked
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.serial import serial
@@ -88,3 +91,49 @@ def _ran(
     output, responses, deployed = run_in_threads(NETWORK, x, given_cut, options, place)
     sent = [each.meter.messages_sent for each in sorted(responses, key=lambda one: one.place.worker)]
     return output, sent, deployed.orders.relayed
+
+
+class Recorded:
+    """A post that says what it was asked to do; every other worker's bundle is there, and empty."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, int]] = []
+
+    def send(self, step: int, parcels: Sequence[Parcel]) -> None:
+        self.log.append(("send", step))
+
+    def wait(self, step: int) -> dict[int, Any]:
+        self.log.append(("wait", step))
+        return {1: {}, 2: {}}
+
+    def wait_until(self, targets: Iterable[int], step: int, most_stalls: int | None = None) -> None:
+        self.log.append(("wait until", step))
+
+    def done(self, step: int) -> None:
+        self.log.append(("done", step))
+
+    def settle(self, step: int) -> None:
+        self.log.append(("settle", step))
+
+    def flush(self) -> None:
+        self.log.append(("flush", 0))
+
+    def close(self) -> None:
+        self.log.append(("close", 0))
+
+
+@pytest.mark.parametrize("what", ["done", "settle"])
+def test_what_the_root_holds_for_others_goes_on_before_it_says_that_it_is_done(what: str) -> None:
+    """Though it has nothing to send or to wait for itself."""
+    inner = Recorded()
+    post = RelayPost(inner, Route(0, 3, (5, 7), {}, {}), lambda step, source, payload: None, first=0)
+    getattr(post, what)(6)
+    assert inner.log == [("wait", 10), ("send", 11), (what, 12)]
+
+
+@pytest.mark.parametrize("what", ["done", "settle"])
+def test_a_worker_that_has_nothing_says_so_before_it_says_that_it_is_done(what: str) -> None:
+    inner = Recorded()
+    post = RelayPost(inner, Route(1, 3, (5, 7), {}, {}), lambda step, source, payload: None, first=0)
+    getattr(post, what)(6)
+    assert inner.log == [("send", 10), (what, 12)]

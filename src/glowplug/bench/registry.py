@@ -78,7 +78,7 @@ def run(
             Console(stderr=True).print(f"{name}: {plot}: {error}", markup=False)
             return 2
     try:
-        with progress(name, Console(stderr=True)) as tell:
+        with progress(name, CommandConsole(stderr=True)) as tell:
             result = module.run(options, tell)
     except RuntimeError as error:
         Console(stderr=True).print(f"{name}: {error}", markup=False)

@@ -44,7 +44,7 @@ def _nobody_reads() -> bool:
     """Whoever read what is printed has seen enough, as `head`: that is no failure. Other pipes may break,
     too."""
     poller = select.poll()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # either may have been closed before
         poller.register(stream, 0)
     return bool(poller.poll(0))
 
@@ -52,7 +52,7 @@ def _nobody_reads() -> bool:
 def _drop_the_rest() -> None:
     """Python writes what is still held back when it ends, and would fail once more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         os.dup2(nowhere, stream.fileno())
 
 

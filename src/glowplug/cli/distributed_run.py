@@ -102,6 +102,7 @@ def run(
     relayed
         With --plan rows: what most pairs of workers send each other goes through the first, in one message
         from each and one to each. From a dozen workers on that is cheaper over queues, and slower by a hop.
+        With --checkpoint-layers over queues the first also keeps what it passed on since the last checkpoint.
     method
         How rows are partitioned: layered, whole, block or random.
     memory

@@ -97,7 +97,7 @@ def invoke(
                 function, given, endpoint, timeout_s=timeout, deadline_s=deadline,
                 priority=priority or "background", key=key, callback_url=callback,
             )  # fmt: skip
-            print_json(call.status()) if json else print(call.id)
+            print_json(call.status()) if json else print(call.id, flush=True)
         return
     if (deadline, key, priority, callback) != (None, None, None, None):
         raise InvalidArguments("--deadline, --key, --priority and --callback belong to --spawn")

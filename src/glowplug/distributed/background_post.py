@@ -88,12 +88,16 @@ class BackgroundPost:
             self._fence = step
             self._changed.notify_all()
 
-    def flush(self) -> None:
+    def settle(self, step: int) -> None:
         with self._changed:
             self._wait(
                 lambda: not (self._jobs or self._answers or self._sending),
                 lambda: "the channel does not take what is sent",
             )
+
+    def flush(self) -> None:
+        self.settle(0)
+        with self._changed:
             for behind in self._behind:
                 self._phases.add(behind)
 

@@ -65,7 +65,8 @@ class Exchange:
         self._targets = {step: tuple(who) for step, who in targets.items()}
         self._steps = sorted(self._sources)
         self._after = _following(self._sources)
-        self._all_sources = _union(self._sources)
+        # Of earlier steps, too: they may wait to hear that this worker is done.
+        self._all_sources = _union({step: tuple(who) for step, who in sources.items()})
         self._came: dict[tuple[int, int], Payload] = {}
         self._assemblies: dict[tuple[int, int], list[Assembly]] = {}
         self._taken = first

@@ -165,6 +165,7 @@ class LayerLoop:
     def _checkpoint(self, turn: Turn, line: int) -> None:
         """What the worker brings to `turn`, and has of the result."""
         with self._phases.of("checkpoint"):
+            self._post.settle(line)
             held = self._work.whole(self._work.x[: turn.layer.kept])
             self._checkpoints.write(line, Checkpoint(held, self._results.pack()))
             self._post.done(line)

@@ -39,8 +39,12 @@ class Post(Protocol):
         """A checkpoint holds what was made of all before `step`; sources hear of it where they wait for
         that."""
 
+    def settle(self, step: int) -> None:
+        """Blocks until all that others wait for of the steps before `step` is with the channel: nobody could
+        send it again who begins there."""
+
     def flush(self) -> None:
-        """Blocks until all that was sent is with the channel."""
+        """Blocks until all that was sent is with the channel. Nothing is sent after it."""
 
     def close(self) -> None:
         """Ends what runs beside the worker. The channel stays open."""
@@ -148,6 +152,9 @@ class InlinePost:
     def done(self, step: int) -> None:
         self._wire.send(self._wire.farewell(step))
         self._wire.fence(step)
+
+    def settle(self, step: int) -> None:
+        """It is."""
 
     def flush(self) -> None:
         """It is."""

@@ -136,7 +136,13 @@ class RelayPost:
         self._inner.wait_until(targets, self._route.step(step), most_stalls)
 
     def done(self, step: int) -> None:
+        # What the root has not passed on yet would be dropped.
+        self._go_on_to(step)
         self._inner.done(self._route.step(step))
+
+    def settle(self, step: int) -> None:
+        self._go_on_to(step)
+        self._inner.settle(self._route.step(step))
 
     def flush(self) -> None:
         while self._unsent:

@@ -83,8 +83,8 @@ def run(
     if assignment.workers == 1:
         where = MemoryRoom()
     name = name or f"run-{secrets.token_hex(6)}"
-    for base in (FOLDER, tempfile.gettempdir()):
-        sweep_folders(Path(base))
+    for base in {Path(FOLDER), Path(tempfile.gettempdir()), *where.folders}:
+        sweep_folders(base)
     with tempfile.TemporaryDirectory(prefix="glowplug-run-") as folder:
         mark_owner(Path(folder))
         with where.open(name, assignment.workers) as opened:

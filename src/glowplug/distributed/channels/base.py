@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import re
+from pathlib import Path
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol, Self
 
@@ -155,6 +156,11 @@ class Room(abc.ABC):
             raise ValueError(f"a run has 1 to {MOST_WORKERS} workers, not {workers}")
         self.run, self.workers = run, workers
         return self
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Of this machine, in which folders of runs lie."""
+        return ()
 
     @property
     def meter(self) -> Meter:

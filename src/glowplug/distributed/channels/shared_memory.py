@@ -51,6 +51,10 @@ class SharedMemoryRoom(Room):
         self._send_timeout_s = send_timeout_s
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self._base,)
+
+    @property
     def path(self) -> Path:
         return self._base / f"glowplug-{self.run}"
 
