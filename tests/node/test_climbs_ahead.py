@@ -91,3 +91,33 @@ def test_a_climb_ahead_is_of_the_background_class(
             assert not classes.members(Priority.BACKGROUND)
 
     on_node(scenario)
+
+
+def test_a_climb_ahead_takes_along_nobody_who_serves(on_node: Callable[..., None], node_folder: Path) -> None:
+    async def scenario(node: NodeUnderTest) -> None:
+        async with slow_model(node, node_folder) as (spec, door):
+            classes = Classes(node_folder / "state")
+            if not classes.members(Priority.INTERACTIVE):
+                pytest.skip("this machine has no control groups for us")
+            building = asyncio.create_task(node.build(spec))
+            await door.let_in()
+            await door.let_in()
+            await building
+            climbs = [
+                Climb(
+                    CommandId(1000 + number), Target("instance", NODE, str(number)), Step.PARKED, spec,
+                    origin=Step.IMPORTED, prime=True, priority=priority,
+                )
+                for number, priority in enumerate((Priority.INTERACTIVE, Priority.BACKGROUND))
+            ]  # fmt: skip
+            node.engine.submit(climbs[0])
+            await door.let_in()
+            await node.until(lambda e: isinstance(e, StepReached) and e.command == climbs[0].id)
+            serving = classes.members(Priority.INTERACTIVE)
+            node.engine.submit(climbs[1])
+            await door.visitor()
+            await until(lambda: bool(classes.members(Priority.BACKGROUND)))
+            assert isinstance(await node.descend("instance", "1", Step.STAGED), StepLost)
+            assert serving <= classes.members(Priority.INTERACTIVE)
+
+    on_node(scenario)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,8 +74,11 @@ def _empty(top: int) -> None:
                     _unlock(each, inner)
                     number += 1
                     risen = f".{token}-{number}"
-                    with contextlib.suppress(OSError):
+                    try:
                         os.rename(each, risen, src_dir_fd=inner, dst_dir_fd=top)
+                    except OSError:  # some file systems move no folder of a layer that they only read
+                        shutil.rmtree(each, ignore_errors=True, dir_fd=inner)
+                    else:
                         waiting.append(risen)
         finally:
             os.close(inner)

@@ -106,11 +106,14 @@ class Applier:
         self, fitted: Fit, number: int, given: dict[int, tuple[int, int]], tensors: Sequence[Tensor]
     ) -> None:
         """Whoever has some of the memory just written has its own value still. Raises WeightsMismatch."""
-        for other in fitted.overlapping.get(number, ()):
-            own, value = fitted.own[other], tensors[other]
-            if id(own) not in given or own.data_ptr() == value.data_ptr() or own.device != value.device:
+        for one in fitted.overlapping.get(id(fitted.own[number]), ()):
+            if one not in given:
                 continue
-            self._gates.use(given[id(own)][1])
+            other, unit = given[one]
+            own, value = fitted.own[other], tensors[other]
+            if own.data_ptr() == value.data_ptr() or own.device != value.device:
+                continue
+            self._gates.use(unit)
             if not same(own, value):
                 name = self._contents.header.tensors[other].name
                 why = "shares its memory with another one in the module, for which the file has other values"

@@ -33,7 +33,7 @@ class Fit(NamedTuple):
     """For each tensor of the file: the model's own tensor and every place that holds it; None and none for
     what the build makes by itself (a plain attribute, or a value that no name leads to).
 
-    `shared` are the ids of those whose memory something else uses too, `overlapping` by number the others
+    `shared` are the ids of those whose memory something else uses too, `overlapping` by id the others
     that have some of its memory, `others` what the model has and the file has not: each tensor and its
     places."""
 

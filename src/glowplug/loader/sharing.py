@@ -65,18 +65,19 @@ def sharing(tensors: Iterable[Tensor]) -> set[int]:
     return found
 
 
-def overlapping(tensors: Sequence[Tensor | None]) -> dict[int, list[int]]:
-    """By number: the others that may have a byte in common with it. A tensor that is there twice is one."""
+def overlapping(tensors: Iterable[Tensor | None]) -> dict[int, list[int]]:
+    """By id of a tensor: the ids of the others that may have a byte in common with it."""
     import torch
 
-    users: defaultdict[int, dict[int, int]] = defaultdict(dict)
-    for number, tensor in enumerate(tensors):
+    users: defaultdict[int, dict[int, Tensor]] = defaultdict(dict)
+    for tensor in tensors:
         if tensor is not None and tensor.layout == torch.strided:
-            users[tensor.untyped_storage()._cdata].setdefault(id(tensor), number)
+            users[tensor.untyped_storage()._cdata][id(tensor)] = tensor
     found: defaultdict[int, list[int]] = defaultdict(list)
-    for numbers in (each.values() for each in users.values() if len(each) > 1):
+    for together in (each for each in users.values() if len(each) > 1):
         reaching: list[tuple[int, int]] = []
-        for start, end, one in sorted((*e, n) for n in numbers if (e := _extent(tensors[n])) is not None):
+        extents = ((_extent(tensor), one) for one, tensor in together.items())
+        for start, end, one in sorted((*extent, one) for extent, one in extents if extent is not None):
             reaching = [each for each in reaching if each[0] > start]
             for _, other in reaching:
                 found[one].append(other)

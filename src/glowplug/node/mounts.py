@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from glowplug.node.isolation.syscalls import MS_BIND, MS_REC, mount
@@ -47,11 +47,13 @@ def reveal(paths: list[Path], why_not: str = "") -> list[Path]:
     return list(covered)
 
 
-def cover_sockets() -> None:
-    """Hides every socket of this machine's that has a name now, in this process's mount namespace. Raises
-    OSError where nothing may be mounted."""
+def cover_sockets(kept: Collection[Path] = ()) -> None:
+    """Hides every socket of this machine's that has a name now, but for those below `kept`, in this process's
+    mount namespace. Raises OSError where nothing may be mounted."""
     lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()
     for path in {line[line.index(" /") + 1 :] for line in lines if " /" in line}:
+        if any(Path(path).is_relative_to(folder) for folder in kept):
+            continue
         try:
             handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -59,6 +61,8 @@ def cover_sockets() -> None:
         try:
             if stat.S_ISSOCK(os.fstat(handle).st_mode):
                 mount("/dev/null", f"/proc/self/fd/{handle}", None, MS_BIND)
+        except FileNotFoundError:
+            pass  # it went just now
         finally:
             os.close(handle)
 

@@ -196,9 +196,10 @@ class Process:
     def _finish(self, why: str = "") -> None:
         if self._zygote is not None and self._exit_code is None and not self._unasked:
             self._zygote._finish_if_gone()
+        if not self.exited:
+            self._read_control()  # which may end it: a child that was never born asks for its zygote
         if self.exited:
             return
-        self._read_control()
         self.exited = True
         self._loop.remove_reader(self.control.fileno())
         close_peer(self.control)

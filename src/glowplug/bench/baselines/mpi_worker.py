@@ -56,6 +56,9 @@ class MpiPost:
     def done(self, step: int) -> None:
         """Nothing is kept."""
 
+    def settle(self, step: int) -> None:
+        """There are no checkpoints."""
+
     def flush(self) -> None:
         MPI.Request.Waitall([request for request, _ in self._sent])
 

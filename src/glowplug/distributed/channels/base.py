@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import abc
 import re
-from pathlib import Path
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import msgspec

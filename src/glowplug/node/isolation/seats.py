@@ -68,8 +68,9 @@ class Seat:
         return any(group is not None and group.out_of_memory() for group in (self.group, self.ahead))
 
     def bring_along(self, group: Group) -> None:
-        """Moves to `group`, one of ours, whom our processes forked before they were moved from their
-        environment's. Only where functions have users of their own: by that they are known. Raises OSError."""
+        """Moves to `group`, one of ours, whom our processes forked in their environment's before they were
+        moved from there. Only where functions have users of their own: by that they are known. Raises
+        OSError."""
         if self.owner is not None and self.user and self.outer is not None:
             group.bring_along((self.outer,), lambda pid: procfs.real_user(pid) == self.owner)
 
