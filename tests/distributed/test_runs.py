@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from glowplug.bench.systems.processes import children, command_line, descendants
 from glowplug.core.errors import DeadlinePassed, InvalidArguments, OutOfMemory
 from glowplug.distributed import assignment, deploying
+from glowplug.distributed.channels import owners
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
 from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.errors import PartTooLarge, PlatformError, RunExists
@@ -198,6 +199,18 @@ def test_two_runs_with_one_name(x: Floats, place: Path) -> None:
     with SharedMemoryRoom(folder=str(place)).open("taken", 1), pytest.raises(RunExists):
         run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), name="taken")
     assert is_clean(place)
+
+
+def test_what_a_killed_run_left_in_the_channel_s_own_folder_is_removed_first(
+    x: Floats, parts: str, place: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    left = folder / "glowplug-run-abc"
+    left.mkdir(parents=True)
+    with subprocess.Popen(["true"]) as dead:
+        (left / "owner").write_text(owners._identity(dead.pid))
+    run(NETWORK, x, rows(), SharedMemoryRoom(str(folder)), RunOptions(parts=parts))
+    assert list(folder.iterdir()) == []
 
 
 def test_inputs_that_do_not_fit(x: Floats) -> None:
