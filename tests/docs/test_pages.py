@@ -45,6 +45,12 @@ def test_every_result_can_be_read_and_is_explained() -> None:
         assert path.name.startswith(result.experiment), path.name
 
 
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_settings_of_results_name_no_place_of_a_machine(path: Path) -> None:
+    settings = read_result(path).settings
+    assert [value for value in settings.values() if isinstance(value, str) and value.startswith("/")] == []
+
+
 def test_results_are_figures_and_pictures() -> None:
     others = [path.name for path in RESULTS.iterdir() if path.suffix not in (".json", ".png")]
     assert others == ["README.md"]

@@ -34,7 +34,7 @@ PUBLISHED_PUTS = 6452
 
 @pytest.fixture(scope="module")
 def small() -> Result:
-    return experiment.run(Options(quick=True, parts=("formula", "schemes", "sizes", "pipeline")))
+    return experiment.run(Options(quick=True, parts=("formula", "kernel", "schemes", "sizes", "pipeline")))
 
 
 def test_every_row_has_the_fields_of_the_experiment(small: Result) -> None:
@@ -43,10 +43,22 @@ def test_every_row_has_the_fields_of_the_experiment(small: Result) -> None:
         assert row["part"] in PARTS
         assert row["simulated"] == (row["part"] in ("schemes", "pipeline"))
         assert row["simulated"] == (row["delay_model"] is not None)
-    assert {row["part"] for row in small.rows} == {"formula", "schemes", "sizes", "pipeline"}
+    assert {row["part"] for row in small.rows} == {"formula", "kernel", "schemes", "sizes", "pipeline"}
     others = ("choice", "live", "faults", "capped", "gang")
     assert small.missing == [f"part {part}: not asked for" for part in others]
     assert all(claim.holds for claim in small.claims)
+
+
+def test_all_ways_to_multiply_give_the_same_categories(small: Result) -> None:
+    rows = [row for row in small.rows if row["part"] == "kernel"]
+    assert [row["system"] for row in rows] == [
+        "ours",
+        "scipy, dense activations",
+        "scipy, sparse activations",
+    ]
+    assert all(row["equal"] for row in rows)
+    edges = [row["edges_per_s"] * row["total_s"] for row in rows]
+    assert edges == pytest.approx([32 * 1024 * 6 * 1000] * 3)
 
 
 def test_ours_sends_less_than_what_was_published_and_costs_less(small: Result) -> None:

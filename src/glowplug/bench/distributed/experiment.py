@@ -22,6 +22,9 @@ __all__ = ["Options", "plot", "report", "run"]
 
 COLUMNS = {
     "formula": ("channel", "neurons", "workers", "usd", "predicted_usd"),
+    "kernel": (
+        "neurons", "layers", "samples", "system", "total_s", "edges_per_s", "record_edges_per_s", "equal",
+    ),
     "schemes": (
         "neurons", "workers", "delay_model", "slowdown", "system", "channel", "total_s", "usd", "bytes_sent",
         "rows_sent", "calls", "predicted_s", "predicted_usd",

@@ -11,7 +11,7 @@ from glowplug.policy.plans.model import DELAYS
 
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
-PARTS = ("formula", "schemes", "sizes", "pipeline", "choice", "live", "faults", "capped", "gang")
+PARTS = ("formula", "kernel", "schemes", "sizes", "pipeline", "choice", "live", "faults", "capped", "gang")
 REAL = ("live", "faults", "capped", "gang")
 """With processes and services of this machine; not in the small version."""
 REAL_CHANNELS = ("shared_memory", "object (folder)", "object (seaweedfs)", "nats", "queue (moto)")
@@ -23,10 +23,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     how many times slower than this machine's core one vCPU is. `folder` keeps partitions between runs, in
     place of the user's folder for caches.
     Real runs are of the smallest network, over `real_channels`, with `real_samples` and `real_workers`;
-    over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of parts `live` and
-    `gang`, and `fault_runs` the runs in which something goes wrong; `folder` keeps them too, and after
-    `within_s`, if it is given, no more are begun. Part `capped` has a network of its own, whose workers may
-    hold `capped_bytes` each.
+    over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of parts `kernel`
+    (networks of `kernel_neurons`, the first `head` layers), `live` and `gang`, and `fault_runs` the runs in
+    which something goes wrong; `folder` keeps them too, and after `within_s`, if it is given, no more are
+    begun. Part `capped` has a network of its own, whose workers may hold `capped_bytes` each.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -43,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     choice_neurons: tuple[int, ...] = (1024, 4096)
     choice_workers: tuple[int, ...] = (8, 20, 42, 62)
     pipeline_neurons: tuple[int, ...] = (1024, 4096, 16384)
+    kernel_neurons: tuple[int, ...] = (1024, 4096, 16384, 65536)
     real_channels: tuple[str, ...] = REAL_CHANNELS
     real_samples: int = 1000
     real_workers: int = 4
@@ -69,5 +70,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self, parts=tuple(part for part in self.parts if part not in REAL), neurons=(1024,), workers=(8,),
             layers=8, samples=1000, surveyed=128, head=6, delays=("hop-100ms",), slowdowns=(1.0,), seeds=1,
-            choice_neurons=(1024,), choice_workers=(2,), pipeline_neurons=(1024,),
+            choice_neurons=(1024,), choice_workers=(2,), pipeline_neurons=(1024,), kernel_neurons=(1024,),
+            repeats=1,
         )  # fmt: skip
