@@ -133,5 +133,5 @@ def _is_running(module: str) -> bool:
     """Whether the code at the top of `module` is what called, directly or not."""
     return any(
         frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == module
-        for frame, _ in traceback.walk_stack(None)
+        for frame, _ in traceback.walk_stack(inspect.currentframe())
     )

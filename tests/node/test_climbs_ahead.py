@@ -14,9 +14,10 @@ from glowplug.core.events import StepLost, StepReached
 from glowplug.core.ids import CommandId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
+from glowplug.core.specs import FunctionSpec
 
 from .conftest import NODE, WAIT_S, NodeUnderTest
-from .slow import slow_model
+from .slow import Door, slow_model
 
 pytestmark = pytest.mark.e2e
 
@@ -52,24 +53,34 @@ async def until(check: Callable[[], bool]) -> None:
             await asyncio.sleep(_LOOK_S)
 
 
+async def built(node: NodeUnderTest, folder: Path, spec: FunctionSpec, door: Door) -> Classes:
+    """The function of the slow model, whose build and whose probe wait at the door."""
+    classes = Classes(folder / "state")
+    if not classes.members(Priority.INTERACTIVE):
+        pytest.skip("this machine has no control groups for us")
+    building = asyncio.create_task(node.build(spec))
+    await door.let_in()
+    await door.let_in()
+    await building
+    return classes
+
+
+def climb_of(spec: FunctionSpec, number: int, priority: Priority) -> Climb:
+    target = Target("instance", NODE, str(number))
+    return Climb(
+        CommandId(1000 + number), target, Step.PARKED, spec, origin=Step.IMPORTED, prime=True,
+        priority=priority,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("end", ["promoted", "reached", "given up"])
 def test_a_climb_ahead_is_of_the_background_class(
     on_node: Callable[..., None], node_folder: Path, end: Literal["promoted", "reached", "given up"]
 ) -> None:
     async def scenario(node: NodeUnderTest) -> None:
         async with slow_model(node, node_folder) as (spec, door):
-            classes = Classes(node_folder / "state")
-            if not classes.members(Priority.INTERACTIVE):
-                pytest.skip("this machine has no control groups for us")
-            building = asyncio.create_task(node.build(spec))
-            await door.let_in()
-            await door.let_in()
-            await building
-            target = Target("instance", NODE, "1")
-            climb = Climb(
-                CommandId(1000), target, Step.PARKED, spec, origin=Step.IMPORTED, prime=True,
-                priority=Priority.BACKGROUND,
-            )  # fmt: skip
+            classes = await built(node, node_folder, spec, door)
+            climb = climb_of(spec, 1, Priority.BACKGROUND)
             node.engine.submit(climb)
             _, writer = await door.visitor()
             await until(lambda: len(classes.members(Priority.BACKGROUND)) == 1)
@@ -80,7 +91,7 @@ def test_a_climb_ahead_is_of_the_background_class(
                 assert classes.weights() == before
                 return
             if end == "promoted":
-                node.engine.submit(Promote(CommandId(1001), climb.id, Priority.INTERACTIVE))
+                node.engine.submit(Promote(CommandId(2000), climb.id, Priority.INTERACTIVE))
                 await until(lambda: pid in classes.members(Priority.INTERACTIVE))
             writer.write(b"\n")
             reached = await node.until(lambda e: isinstance(e, StepReached) and e.command == climb.id)
@@ -96,20 +107,8 @@ def test_a_climb_ahead_is_of_the_background_class(
 def test_a_climb_ahead_takes_along_nobody_who_serves(on_node: Callable[..., None], node_folder: Path) -> None:
     async def scenario(node: NodeUnderTest) -> None:
         async with slow_model(node, node_folder) as (spec, door):
-            classes = Classes(node_folder / "state")
-            if not classes.members(Priority.INTERACTIVE):
-                pytest.skip("this machine has no control groups for us")
-            building = asyncio.create_task(node.build(spec))
-            await door.let_in()
-            await door.let_in()
-            await building
-            climbs = [
-                Climb(
-                    CommandId(1000 + number), Target("instance", NODE, str(number)), Step.PARKED, spec,
-                    origin=Step.IMPORTED, prime=True, priority=priority,
-                )
-                for number, priority in enumerate((Priority.INTERACTIVE, Priority.BACKGROUND))
-            ]  # fmt: skip
+            classes = await built(node, node_folder, spec, door)
+            climbs = [climb_of(spec, 1, Priority.INTERACTIVE), climb_of(spec, 2, Priority.BACKGROUND)]
             node.engine.submit(climbs[0])
             await door.let_in()
             await node.until(lambda e: isinstance(e, StepReached) and e.command == climbs[0].id)
@@ -117,7 +116,7 @@ def test_a_climb_ahead_takes_along_nobody_who_serves(on_node: Callable[..., None
             node.engine.submit(climbs[1])
             await door.visitor()
             await until(lambda: bool(classes.members(Priority.BACKGROUND)))
-            assert isinstance(await node.descend("instance", "1", Step.STAGED), StepLost)
+            assert isinstance(await node.descend("instance", "2", Step.STAGED), StepLost)
             assert serving <= classes.members(Priority.INTERACTIVE)
 
     on_node(scenario)

@@ -20,7 +20,7 @@ _WIDE = 1000
 
 
 class CommandConsole(Console):
-    """Every command's, on stdout."""
+    """Every command's."""
 
     def on_broken_pipe(self) -> None:
         """Whoever read has seen enough: `main` knows that this is no failure."""

@@ -61,12 +61,13 @@ class Exchange:
         self._rejected: list[MessageKey] = []
         self._read_again: set[MessageKey] = set()
         self._limit_bytes = limit_bytes
-        self._sources = {step: tuple(sorted(who)) for step, who in sources.items() if step >= first}
+        of_all_steps = {step: tuple(sorted(who)) for step, who in sources.items()}
+        self._sources = {step: who for step, who in of_all_steps.items() if step >= first}
         self._targets = {step: tuple(who) for step, who in targets.items()}
         self._steps = sorted(self._sources)
         self._after = _following(self._sources)
         # Of earlier steps, too: they may wait to hear that this worker is done.
-        self._all_sources = _union({step: tuple(who) for step, who in sources.items()})
+        self._all_sources = _union(of_all_steps)
         self._came: dict[tuple[int, int], Payload] = {}
         self._assemblies: dict[tuple[int, int], list[Assembly]] = {}
         self._taken = first

@@ -44,7 +44,7 @@ class Post(Protocol):
         send it again who begins there."""
 
     def flush(self) -> None:
-        """Blocks until all that was sent is with the channel. Nothing is sent after it."""
+        """Blocks until all that was sent is with the channel. There is nothing more to send for any step."""
 
     def close(self) -> None:
         """Ends what runs beside the worker. The channel stays open."""

@@ -21,8 +21,9 @@ from glowplug.node.isolation.roots import interpreter_roots
 _SOCKETS = Path("/run")
 _KEPT = tuple(map(Path, ("/run/current-system", "/run/opengl-driver", "/run/nvidia-persistenced")))
 """How some systems find programs and drivers."""
-_SERVICES = ("/run/nvidia-persistenced", "/var/lib/sss/pipes", "/tmp/nvidia-mps")
-"""What drivers, and names of users, are asked of by libraries."""
+_SERVICES = (*_KEPT, Path("/var/lib/sss/pipes"))
+"""Whom libraries ask for drivers, and for names of users."""
+_MPS = "CUDA_MPS_PIPE_DIRECTORY"
 NAME = "glowplug-agent"
 """What ps shows of it."""
 COMMAND = "from glowplug.node.agent_main import main; main()"
@@ -59,8 +60,7 @@ def hide_sockets(settings: NodeSettings, means: Means) -> None:
     try:
         if _SOCKETS not in wanted:
             mounts.cover(_SOCKETS, wanted)
-        services = (*_SERVICES, os.environ.get("CUDA_MPS_PIPE_DIRECTORY", _SERVICES[0]))
-        mounts.cover_sockets(tuple(Path(each).resolve() for each in services))
+        mounts.cover_sockets((*_SERVICES, Path(os.environ.get(_MPS, "/tmp/nvidia-mps"))))
     except OSError as error:
         means.words["hidden sockets"] = f"no: functions reach those in {_SOCKETS}, for {error}"
     else:

@@ -48,11 +48,12 @@ def reveal(paths: list[Path], why_not: str = "") -> list[Path]:
 
 
 def cover_sockets(kept: Collection[Path] = ()) -> None:
-    """Hides every socket of this machine's that has a name now, but for those below `kept`, in this process's
-    mount namespace. Raises OSError where nothing may be mounted."""
+    """Hides every socket of this machine's that has a name now, in this process's mount namespace, but for
+    those that lie below `kept`: not what a link there leads to, which anybody may have made. Raises OSError
+    where nothing may be mounted."""
     lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()
     for path in {line[line.index(" /") + 1 :] for line in lines if " /" in line}:
-        if any(Path(path).is_relative_to(folder) for folder in kept):
+        if any(Path(os.path.realpath(path)).is_relative_to(folder) for folder in kept):
             continue
         try:
             handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -8,9 +8,6 @@ from glowplug.distributed.network import Network
 from glowplug.distributed.prices import price_table
 from glowplug.policy.plans.memory import buffer_bytes
 
-_EDGE_BYTES, _ROW_BYTES = 8, 12
-"""A network's own weights, as a worker holds them."""
-
 
 def beside_a_server(usd: float | None, *, vcpus: int = 1, memory_bytes: int = 0) -> dict[str, Any]:
     """What a row says of a query that costs `usd` beside the cheapest server with so many processors and so
@@ -23,6 +20,5 @@ def beside_a_server(usd: float | None, *, vcpus: int = 1, memory_bytes: int = 0)
 
 def alone_bytes(network: Network, samples: int) -> int:
     """What one process takes that has the whole network and all samples at a time."""
-    rows = [network.rows(index) for index in range(network.layers)]
-    edges = sum(network.edges(index) for index in range(network.layers))
-    return _EDGE_BYTES * edges + _ROW_BYTES * sum(rows) + buffer_bytes(max(network.inputs, *rows), samples)
+    widest = max(network.inputs, *(network.rows(index) for index in range(network.layers)))
+    return network.weights_bytes + buffer_bytes(widest, samples)

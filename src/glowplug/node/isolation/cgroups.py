@@ -69,11 +69,10 @@ class Group:
             except ProcessLookupError:
                 return
 
-    def bring_along(self, others: Iterable[Group], is_ours: Callable[[int], bool]) -> None:
-        """Moves here who is ours among the members of `others`: whom a process forked before it was moved
+    def bring_along(self, other: Group, is_ours: Callable[[int], bool]) -> None:
+        """Moves here who is ours among the members of `other`: whom a process forked before it was moved
         itself. Those whom they fork meanwhile too. Raises OSError."""
-        elsewhere = {folder for other in others for folder in other.folders.values()}
-        elsewhere -= set(self._folders.values())
+        elsewhere = set(other.folders.values())
         for _ in range(_ROUNDS):
             found = {pid for folder in elsewhere for pid in _members(folder) if is_ours(pid)}
             if not found:

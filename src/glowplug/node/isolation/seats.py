@@ -72,7 +72,7 @@ class Seat:
         moved from there. Only where functions have users of their own: by that they are known. Raises
         OSError."""
         if self.owner is not None and self.user and self.outer is not None:
-            group.bring_along((self.outer,), lambda pid: procfs.real_user(pid) == self.owner)
+            group.bring_along(self.outer, lambda pid: procfs.real_user(pid) == self.owner)
 
     def owns(self, user: int) -> bool:
         """Whether a process of this user may be one of ours, or a child of our zygote."""

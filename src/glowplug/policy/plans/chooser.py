@@ -18,7 +18,7 @@ from glowplug.policy.plans.channels.queue import QueueCalls
 from glowplug.policy.plans.channels.shared_memory import SharedMemoryCalls
 from glowplug.policy.plans.facts import Problem
 from glowplug.policy.plans.model import MIB_PER_VCPU, Delays
-from glowplug.policy.plans.score import MIB, Score, needed_bytes, pareto, scores
+from glowplug.policy.plans.score import MIB, Score, needed_bytes, pareto, scores, way_name
 from glowplug.policy.plans.spread import Spread
 from glowplug.policy.registry import POLICIES, policy_class
 
@@ -122,23 +122,18 @@ def _goes_without_saying(plan: str, workers: int) -> bool:
     return workers > 1 if plan == "serial" else workers < (4 if plan == "hybrid" else 2)
 
 
-def _named(spread: Spread, channel: str = "") -> str:
-    """As its scores would be."""
-    through = "relayed" if spread.cut.relayed else ""
-    return " ".join(filter(None, (spread.plan, str(spread.workers), channel, through)))
-
-
 def _scores(problem: Problem, terms: Terms, spread: Spread) -> tuple[list[Score], Lost | None]:
     need = needed_bytes(spread, problem.machine)
     if need > terms.memory_per_worker_bytes:
         why = f"needs {show_bytes(need)}, limit is {show_bytes(terms.memory_per_worker_bytes)}"
-        return [], Lost(spread.plan if spread.workers == 1 else _named(spread), why)
+        return [], Lost(way_name(spread.plan, spread.workers, spread.cut), why)
     found: list[Score] = []
     for channel in terms.channels:
         try:
             exchange = CHANNELS[channel].exchange(spread, terms.delays)
         except CannotSpread as error:
-            return found, Lost(_named(spread, channel), error.message)
+            name = way_name(spread.plan, spread.workers, spread.cut, channel)
+            return found, Lost(name, error.message)
         found += scores(
             spread, channel, exchange,
             memory_sizes(need, terms.memory_per_worker_bytes, problem.machine.threads),

@@ -36,10 +36,14 @@ class Score(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """In a table."""
-        if self.workers == 1:
-            return self.plan
-        return f"{self.plan} {self.workers} {self.channel}{' relayed' if self.cut.relayed else ''}"
+        return way_name(self.plan, self.workers, self.cut, self.channel)
+
+
+def way_name(plan: str, workers: int, cut: Cut, channel: str = "") -> str:
+    """In a table."""
+    if workers == 1:
+        return plan
+    return " ".join(filter(None, (plan, str(workers), channel, "relayed" if cut.relayed else "")))
 
 
 def needed_bytes(spread: Spread, machine: MachineModel) -> int:
