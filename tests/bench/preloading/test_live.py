@@ -36,7 +36,7 @@ from tests.sim.workloads.test_azure2019 import write_day
 MB = 10**6
 SETTINGS = ControlSettings(eager_stage=False, environment_estimate_bytes=0)
 FACTS = BundleFacts(weight_bytes=500 * MB, staged_bytes=40 * MB, parked_bytes=30 * MB, peak_bytes=30 * MB)
-ALONE = Measured(run_s=0.1, staged_s=1.1, imported_s=1.1, cold_s=1.1, varies=0.05)
+ALONE = Measured(run_s=0.1, staged_s=1.1, imported_s=1.1, cold_s=1.1, rested_s=1.1, varies=0.05)
 
 
 def ran(

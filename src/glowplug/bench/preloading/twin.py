@@ -58,7 +58,7 @@ def profiles(
         return statistics.mean(mine or [s for each in left.values() for s in part(each)] or [otherwise])
 
     def profile(function: FunctionId, seen: Measured) -> Profile:
-        read_s = max(1e-3, seen.cold_s - seen.imported_s)
+        weight_bytes = facts[function].weight_bytes
         return Profile(
             environment_s=mean(function, "environment", Profile().environment_s),
             stage_s=mean(function, "stage", Profile().stage_s),
@@ -68,7 +68,8 @@ def profiles(
             run_s=seen.run_s,
             descend_s=going(function, lambda each: each.processes_s, Profile().descend_s),
             let_go_s=going(function, lambda each: each.weights_s, 0.0),
-            read_bytes_per_s=facts[function].weight_bytes / read_s,
+            read_bytes_per_s=weight_bytes / max(1e-3, seen.cold_s - seen.imported_s),
+            rested_bytes_per_s=weight_bytes / max(1e-3, seen.rested_s - seen.imported_s),
             environment_bytes=environment_bytes,
             facts=facts[function],
         )
