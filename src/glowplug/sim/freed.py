@@ -6,9 +6,10 @@ from collections import defaultdict
 
 import msgspec
 
-GIVEN_BACK_S = 2.0
-"""A virtual machine's kernel tells its host of memory that was free for so long (Linux:
-PAGE_REPORTING_DELAY). The host takes it, and who needs it then waits until it is there again."""
+GIVEN_BACK_S = 8.0
+"""A virtual machine's kernel tells its host of some of the free memory every two seconds (free page
+reporting): half of what was let go after so long, as its counter said (decision 069). The host takes it, and
+who needs it then waits until it is there again."""
 
 
 class _Freed(msgspec.Struct):

@@ -65,7 +65,7 @@ def test_memory_rests_before_weights_are_read_into_it(server: Any, monkeypatch: 
     served = [Served(name, ({},), (7,)) for name in "fg"]
     found = times.measure(server, served, 1)
     assert server.steps[:7] == [
-        ("f", "imported", "cold"), ("g", "imported", "cold"), ("rested", str(times._REST_S)),
+        ("f", "imported", "cold"), ("g", "imported", "cold"), ("rested", str(times.REST_S)),
         ("f", "called"), ("f", "staged"), ("g", "called"), ("g", "staged"),
     ]  # fmt: skip
     assert server.steps[7:9] == [("f", "imported", "cold"), ("f", "called")]

@@ -18,8 +18,8 @@ _WARM_CALLS = 4
 _TIMEOUT_S = 120.0
 _BETWEEN_S = 0.5
 """So that the zygote is up that is made after an answer."""
-_REST_S = 5.0
-"""The host of a virtual machine has free memory back by then."""
+REST_S = 30.0
+"""The host of a virtual machine has most of what was let go back by then."""
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ async def _rested(server: RunningServer, caller: Caller, served: Sequence[Served
     """Seconds by function. All are let go, and called one after the other some time later."""
     for each in served:
         await asyncio.to_thread(server.stand_at, each.function, "imported", "cold")
-    await asyncio.sleep(_REST_S)
+    await asyncio.sleep(REST_S)
     found = {}
     for each in served:
         found[each.function] = await _ask(caller, each)
