@@ -193,3 +193,13 @@ def test_the_claims_take_the_better_channel_of_each_and_the_worst_delay() -> Non
     assert ratio.value == pytest.approx(abs(2.5 / (0.05390946909375 / 0.021531605009375) - 1))
     (cheaper,) = schemes._cheaper_claims(rows)
     assert (cheaper.value, cheaper.holds) == (3.0, False)
+
+
+def test_what_was_published_is_the_baseline_where_the_scheme_that_was_remade_costs_more() -> None:
+    rows = [
+        scheme("re-made, as published", "queue", 10.0) | {"published_usd": 12.0},
+        scheme("re-made, as published", "object", 25.0) | {"published_usd": 8.0},
+        scheme("ours", "queue", 2.0), scheme("ours", "object", 1.0),
+    ]  # fmt: skip
+    (cheaper,) = schemes._cheaper_claims(rows)
+    assert cheaper.value == 8.0
