@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.base import Address
@@ -61,7 +60,7 @@ def run_mpi(network: Network, x: Floats, assignment: Assignment, parts: str = ""
         total_s = time.monotonic() - began_s
         if done.returncode or not seconds.exists():
             raise RuntimeError(f"mpiexec ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        return Timed(np.load(deployed.orders.result), total_s, float(seconds.read_text()))
+        return Timed(deployed.output(), total_s, float(seconds.read_text()))
 
 
 class Server:
