@@ -16,6 +16,7 @@ from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.deploying import deploy
 from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.stored import StoredNetwork
 from glowplug.distributed.workload.serial import serial
@@ -26,7 +27,7 @@ _MPI_S = 600.0
 class Timed(msgspec.Struct, frozen=True, eq=False):
     """`total_s` is from the first process to the result, `worked_s` from the first layer."""
 
-    output: Floats
+    output: Output
     total_s: float
     worked_s: float
 
