@@ -90,7 +90,7 @@ def deploy(
             (parts / part_name(number, role)).symlink_to((made / part_name(0, role)).resolve())
     form = options.form or _FORMS.get(address.channel, "encoded")
     order = None if form == "plain" else by_input(inputs, assignment.shares)
-    inputs = np.ascontiguousarray(inputs if order is None else inputs[:, order], np.float32)
+    inputs = np.ascontiguousarray(inputs if order is None else np.take(inputs, order, axis=1), np.float32)
     np.save(folder / "inputs.npy", inputs)
     window = _window(assignment.shares, rows_sent)
     in_memory = address.channel in _IN_MEMORY

@@ -99,7 +99,7 @@ def surveyed(
     can be made of it."""
     first = Head(network, min(head, network.layers))
     layers = followed(first.layers, network.layers)
-    x = x[:, by_input(x)] if in_order else x
+    x = np.take(x, by_input(x), axis=1) if in_order else x
     seen = survey(first, x, partitions, encode, looked_at, with_whole=with_whole)
     facts = workload_facts(network.digest, first, samples, seen.live, seen.whole)
     found = {}
