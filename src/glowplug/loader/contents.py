@@ -8,20 +8,17 @@ which their tensors lie, on trust.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from glowplug.loader.decoding import decode_header, decode_preamble
 from glowplug.loader.errors import PackCorrupt, WeightsUnreadable
 from glowplug.loader.format import (
     MAGIC,
     PREAMBLE_BYTES,
     Header,
     Section,
-    TensorEntry,
-    decode_header,
-    decode_preamble,
     digest,
 )  # fmt: skip
 from glowplug.loader.safetensors_file import MOST_HEADER_BYTES, read_safetensors
@@ -51,16 +48,6 @@ class Contents(msgspec.Struct, frozen=True):
     def layers(self) -> tuple[str, ...]:
         """A name for each unit."""
         return tuple(", ".join(unit.layers) or "-" for unit in self.header.units)
-
-    def tensors_between(self, start: int, end: int) -> Sequence[TensorEntry]:
-        """Those that lie, wholly or in part, in these bytes of the weights."""
-        storages = self.header.storages
-        return [
-            tensor
-            for tensor in self.header.tensors
-            if storages[tensor.storage].offset < end
-            and storages[tensor.storage].offset + storages[tensor.storage].nbytes > start
-        ]
 
 
 def read_contents(source: WeightSource, *, primed: bool = False, skeleton: bool = True) -> Contents:

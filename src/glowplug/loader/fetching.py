@@ -14,6 +14,7 @@ from glowplug.loader.arbiter import Block, Range, cut
 from glowplug.loader.contents import Contents
 from glowplug.loader.errors import PackCorrupt, SourceError
 from glowplug.loader.format import BLOCK_BYTES, CHECKSUM_BYTES, checksum
+from glowplug.loader.naming import whereabouts
 from glowplug.loader.sinks import Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.stages import Recorder
@@ -159,11 +160,4 @@ class Fetch:
             )
 
     def _whereabouts(self, unit: int, offset: int, nbytes: int) -> str:
-        """Some bytes of the weights, in the words of their model."""
-        inside = self._contents.tensors_between(offset, offset + nbytes)
-        layers, tensors = _few(self._units[unit].layers), _few([tensor.name for tensor in inside])
-        return f"unit {unit} (layers: {layers}; tensors: {tensors})"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        return whereabouts(self._contents.header, unit, offset, offset + nbytes)

@@ -14,15 +14,13 @@ import msgspec
 
 from glowplug.loader import skeleton
 from glowplug.loader.arriving import listen
+from glowplug.loader.decoding import decode_header, decode_preamble, decode_timings
 from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.format import (
     PREAMBLE_BYTES,
     Header,
     Layout,
     Section,
-    decode_header,
-    decode_preamble,
-    decode_timings,
     digest,
 )  # fmt: skip
 from glowplug.loader.gates import Gates
