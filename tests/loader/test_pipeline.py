@@ -110,9 +110,43 @@ def test_an_unmappable_source_cannot_be_mapped(packed: Any) -> None:
         start(MemorySource(packed[2].read_bytes(), "x.pack"), "mapped")
 
 
-def test_strategies_that_build_say_that_they_need_to(packed: Any) -> None:
-    with pytest.raises(ValueError, match="pisel builds the model itself: give the function"):
-        start(open_file(packed[2]), "pisel")
+@pytest.mark.parametrize("on", ["cpu", "virtual"])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_pack_is_its_own_builder(packed: Any, name: str, on: str) -> None:
+    _, inputs, path, expected = packed
+    model = loader.load(path, on, name, priority=loader.INTERACTIVE)
+    with torch.inference_mode():
+        assert torch.equal(model(*inputs), expected)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("net", [nets.Views, nets.Aliased, nets.Remade])
+def test_what_else_holds_a_weight_has_it_when_the_skeleton_builds(
+    net: Any, name: str, tmp_path: Path
+) -> None:
+    """Some of it is made where the skeleton is unpickled, which is before some strategies fetch."""
+    width = {nets.Views: 4, nets.Aliased: 8, nets.Remade: 512}[net]
+    model, x = net().eval(), torch.linspace(-1, 1, width).view(1, width)
+    loader.pack(model, x, tmp_path / "net.pack")
+    loading = start(open_file(tmp_path / "net.pack"), name)
+    with torch.inference_mode():
+        assert torch.equal(loading.model(x), model(x))
+
+
+@pytest.mark.parametrize(("name", "begun"), [("cicada", True), ("pisel", False), ("traditional", False)])
+def test_a_strategy_fetches_when_it_would_have(wide: Any, name: str, begun: bool) -> None:
+    """Its build stage is the skeleton's; what is fetched behind the build is not fetched beside it."""
+    path, _, x, _ = wide
+    loading = start(open_file(path), name, watched=True)
+    with torch.inference_mode():
+        loading.model(x)
+    stages = loading.finish().intervals
+    built = next(one for one in stages if one.stage == "build")
+    weights = [one for one in stages if one.stage == "fetch" and one.unit >= 0]
+    assert not [one for one in stages if one.stage == "apply"]
+    assert begun or min(one.start_s for one in weights) >= built.end_s
+    if name == "traditional":
+        assert loading.done
 
 
 def test_weights_alone_say_what_they_need(packed: Any, tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ def load(
     device
         `cpu`, `cuda`, `cuda:1`, or `virtual`.
     build
-        FILE:NAME of the callable that builds the model, for strategies that need it.
+        FILE:NAME of the callable that builds the model: for files of weights alone, and for strategies that
+        construct it, which else unpickle the pack's skeleton in its place.
     timeline
         Write the stages of every unit to this file, for Perfetto.
     json
@@ -124,10 +125,6 @@ def load(
         import torch  # noqa: F401  (seconds that are not the load's)
     try:
         opened, way, place = _found(source, strategy, device)
-        if way.structure == "constructed" and builder is None:
-            raise InvalidArguments(
-                f"--strategy {way.name} builds the model itself: give --build FILE:NAME", "build"
-            )
         loading = begin(opened, way, device=place, build=builder, watched=True, primed=True)
         prime = loading.prime()
         if prime is not None:

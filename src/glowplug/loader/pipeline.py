@@ -69,6 +69,8 @@ class Loading:
         self._weight = weight
         self._parallel = reads_at_once(strategy, source, in_flight_bytes)
         self._watched = watched
+        self._at_once = strategy.fetch in ("at_once", "mapped")
+        """Whether weights are fetched beside the build."""
         self._faults = False
         """Whether the kernel brings a page when somebody touches it."""
         self._place: Any = None
@@ -96,7 +98,8 @@ class Loading:
                     assert build is not None
                     self._construct(build)
                 else:
-                    self._delivery.release_all()
+                    if self._at_once:
+                        self._delivery.release_all()
                     expected.close()
                     self._rebuild(only)
             except BaseException:
@@ -122,12 +125,14 @@ class Loading:
                 )
             with self._recorder.during("fetch"):
                 contents = self.contents = read_contents(self._source, primed=primed)
-            constructed = contents.skeleton is None or self.strategy.structure == "constructed"
+            constructed = contents.skeleton is None or (
+                self.strategy.structure == "constructed" and build is not None
+            )
             if constructed and build is None:
-                why = f"strategy {self.strategy.name} builds the model itself"
-                if contents.skeleton is None:
-                    why = "it holds weights only, and no model to put them into"
-                raise ValueError(f"{self._source.name}: {why}: give the function that builds it, as build=")
+                raise ValueError(
+                    f"{self._source.name}: it holds weights only, and no model to put them into: give the "
+                    "function that builds it, as build= (in the shell: --build FILE:NAME)"
+                )
             is_mapped = self.strategy.fetch == "mapped"
             self._faults = is_mapped and device.name == "cpu"
             if verify is False or (is_mapped and verify is None):
@@ -148,18 +153,31 @@ class Loading:
         return constructed
 
     def _rebuild(self, only: Sequence[str] | None) -> None:
-        """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
-        contents = self.contents
+        """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply. Of a
+        strategy that would construct stays when it fetches, how, and what overlaps."""
+        contents, gates, delivery = self.contents, self._gates, self._delivery
         assert contents.skeleton is not None
+        needed: list[int] = []
+
+        def demand() -> None:
+            delivery.release_all()
+            gates.wait_all()
+
         with self._recorder.during("build"):
-            tensors = views(contents.header, self._delivery.memory, self._source.name, self._place)
+            tensors = views(contents.header, delivery.memory, self._source.name, self._place)
             if self._faults and not self._watched and not contents.checked:
                 # Whoever touches a page that is not there waits for it in the kernel.
                 self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
             else:
-                self.model = rebuild(
-                    contents.skeleton, contents.header, tensors, self._source.name, self._gates, only
+                self.model, needed = rebuild(
+                    contents.skeleton, contents.header, tensors, self._source.name, gates, only, demand
                 )
+        if not self._at_once:
+            delivery.release_all()
+        for unit in needed:
+            gates.wait(unit)
+        if not self.strategy.overlap:
+            delivery.wait()
 
     def _construct(self, build: Build) -> None:
         """The papers' way: a model that its own code builds, and tensors that take their places in it."""
@@ -169,7 +187,7 @@ class Loading:
             ordered=strategy.ordered,
         )  # fmt: skip
         delivery.on_arrival, delivery.on_failure = applier.arrived, applier.cancel
-        if strategy.fetch in ("at_once", "mapped"):
+        if self._at_once:
             delivery.release_all()
 
         def made(unit: int, started_s: float, ended_s: float) -> None:
@@ -269,7 +287,8 @@ def begin(
     primed: bool = False,
     verify: bool | None = None,
 ) -> Loading:
-    """Starts a load and returns when its object is built. Of what its class has of the line it gets a share
+    """Starts a load and returns when its object is built: by `build` where the strategy constructs and it is
+    given, else by the pack's skeleton. Of what its class has of the line it gets a share
     by `weight`. No more than `in_flight_bytes` are under way at once, or one read and its copy. `watched`
     records when each unit was first used, at a small cost to each use. `only` names the modules that a
     skeleton may take classes from, beside torch.nn's; None allows any. `primed` reads the calls for
@@ -277,8 +296,8 @@ def begin(
     `verify` checks all, also what is mapped, or nothing; None is what is not mapped.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
-    the source and `build` raise, and ValueError for a strategy that needs what is not given, and for `primed`
-    with `only`.
+    the source and `build` raise, and ValueError for weights alone without `build`, and for `primed` with
+    `only`.
     """
     started_s = time.perf_counter()
     loading = Loading(source, strategy, priority, weight, in_flight_bytes, fetchers, watched, started_s)

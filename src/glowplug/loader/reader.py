@@ -104,7 +104,11 @@ class MappedPack:
             weights = place(mapping.buffer()) if place else mapping.buffer()
         tensors = views(self._header, weights, self.info.path)
         if self._gates is not None:
-            return rebuild(graph, self._header, tensors, self.info.path, self._gates, None)
+            gates, path = self._gates, self.info.path
+            obj, needed = rebuild(graph, self._header, tensors, path, gates, None, gates.wait_all)
+            for unit in needed:
+                gates.wait(unit)
+            return obj
         return skeleton.load(graph, tensors, self.info.path)
 
     @property
