@@ -71,6 +71,18 @@ def test_a_baseline_builds_the_model_itself(folder: Path) -> None:
     loaded = glowplug(folder, "load", "net.pack", "--strategy", "pisel", "--build", "model.py:Net")
     assert loaded.returncode == 0, loaded.stderr
     assert "net.pack: pisel" in loaded.stdout
+    loaded = glowplug(folder, "load", "net.pack", "--strategy", "cicada", "--json")
+    assert loaded.returncode == 0, loaded.stderr
+    assert json.loads(loaded.stdout)["apply_s"] == 0, "without --build the skeleton is the builder"
+
+
+def test_weights_alone_need_their_builder(folder: Path) -> None:
+    header = b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+    (folder / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    refused = glowplug(folder, "load", "a.safetensors")
+    assert refused.returncode == 2
+    assert "a.safetensors: it holds weights only" in refused.stderr
+    assert "--build FILE:NAME" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -85,7 +97,6 @@ def test_a_baseline_builds_the_model_itself(folder: Path) -> None:
         (("load", "model.py"), 1, "neither a pack nor a safetensors or torch file"),
         (("load", "ftp://x/y.pack"), 2, "ftp:// is no source"),
         (("load", "model.py", "--strategy", "best"), 2, "no strategy is called 'best'"),
-        (("load", "model.py", "--strategy", "pisel"), 2, "give --build FILE:NAME"),
         (("load", "model.py", "--device", "abacus"), 2, "no device is called 'abacus'"),
     ],
 )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 from pathlib import Path
@@ -202,3 +203,51 @@ def test_a_load_that_cannot_begin_gives_its_room_back(wide: Any, name: str) -> N
     with pytest.raises(DeviceFailed, match="out of memory"):
         begin(open_file(wide[0]), strategy(name), device=card, fetchers=Fetchers())
     assert card.free_bytes == card.capacity_bytes
+
+
+@pytest.mark.parametrize("on", ["cpu", "virtual"])
+@pytest.mark.parametrize("name", ["streamed", "cicada"])
+@pytest.mark.parametrize(
+    "values", [{"weight": 0}, {"weight": -1.0}, {"weight": None}, {"in_flight_bytes": None}]
+)
+def test_a_load_that_is_asked_for_wrongly_leaves_nothing(
+    wide: Any, name: str, on: str, values: dict[str, Any]
+) -> None:
+    card = VirtualDevice(Profile(2**30, 1e9), RealClock())
+    source = Held(open_file(wide[0]), 2**40)
+    with pytest.raises((ValueError, TypeError)):
+        begin(
+            source,
+            strategy(name),
+            device=device("cpu") if on == "cpu" else card,
+            fetchers=Fetchers(),
+            **values,
+        )
+    assert source.closed.is_set()
+    assert card.free_bytes == card.capacity_bytes
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"weight": 0}, "must be above zero"),
+        ({"strategy": "best"}, "no strategy is called 'best'"),
+        ({"device": "abacus"}, "no device is called 'abacus'"),
+        ({"strategy": "streamed", "primed": True, "only": ()}, "without only="),
+    ],
+)
+def test_what_there_is_none_of_is_said_and_no_file_stays_open(
+    wide: Any, values: dict[str, Any], said: str
+) -> None:
+    """A source that nobody closed lives on in its error."""
+    with pytest.raises(ValueError, match=said) as caught:
+        loader.start_load(wide[0], **values)
+    assert not packs_open(), caught
+
+
+def packs_open() -> list[str]:
+    found = []
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(fd.readlink()))
+    return [name for name in found if name.endswith(".pack")]

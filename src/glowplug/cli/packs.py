@@ -7,18 +7,13 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
 from glowplug.cli.output import console, print_json
 from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration, WeightsError
 from glowplug.core.units import show_bytes, show_seconds
-
-if TYPE_CHECKING:
-    from glowplug.loader.devices.base import Device
-    from glowplug.loader.sources import WeightSource
-    from glowplug.loader.strategies import Strategy
 
 
 def pack(
@@ -113,7 +108,7 @@ def load(
     json
         Print JSON.
     """
-    from glowplug.loader.pipeline import begin
+    from glowplug import loader
 
     builder = None
     if build is not None:
@@ -124,8 +119,10 @@ def load(
     with contextlib.suppress(ImportError):
         import torch  # noqa: F401  (seconds that are not the load's)
     try:
-        opened, way, place = _found(source, strategy, device)
-        loading = begin(opened, way, device=place, build=builder, watched=True, primed=True)
+        try:
+            loading = loader.start_load(source, device, strategy, build=builder, watched=True, primed=True)
+        except ValueError as error:
+            raise InvalidArguments(str(error)) from error
         prime = loading.prime()
         if prime is not None:
             prime.run(loading.model)
@@ -161,20 +158,6 @@ def load(
     console.print(table)
     if prime is None:
         console.print("[yellow]nothing was run:[/] the source carries no example input")
-
-
-def _found(source: str, strategy: str, device: str) -> tuple[WeightSource, Strategy, Device]:
-    """Raises InvalidArguments for what there is none of, and what else opening raises."""
-    from glowplug.loader.devices import device as device_called
-    from glowplug.loader.sources import open_source
-    from glowplug.loader.strategies import strategy as strategy_called
-
-    try:
-        opened = open_source(source)
-        chosen = strategy_called(strategy, mappable=opened.advice.mappable)
-        return opened, chosen, device_called(device)
-    except ValueError as error:
-        raise InvalidArguments(str(error)) from error
 
 
 def _split(source: str) -> tuple[Path, str]:

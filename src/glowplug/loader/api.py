@@ -117,12 +117,13 @@ def start_load(
     timeline; `watched` has it tell when each unit was first used, at a small cost to each use. With `primed`
     also `prime`, the calls of the example that it was packed with.
     """
+    strategy_called(strategy)  # before anything is opened
+    place = device_called(device)
     source = open_source(path, **options)
-    chosen = strategy_called(strategy, mappable=source.advice.mappable)
     return begin(
         source,
-        chosen,
-        device=device_called(device),
+        strategy_called(strategy, mappable=source.advice.mappable),
+        device=place,
         build=build,
         priority=priority,
         weight=weight,

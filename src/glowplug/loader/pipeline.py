@@ -67,7 +67,7 @@ class Loading:
         self._fetchers = fetchers
         self._priority = priority
         self._weight = weight
-        self._parallel = reads_at_once(strategy, source, in_flight_bytes)
+        self._in_flight_bytes = in_flight_bytes
         self._watched = watched
         self._at_once = strategy.fetch in ("at_once", "mapped")
         """Whether weights are fetched beside the build."""
@@ -91,8 +91,8 @@ class Loading:
         with contextlib.ExitStack() as expected:
             expected.enter_context(self._fetchers.expecting(self._priority))
             constructed = self._prepare(build, device, arena, only, primed, verify)
-            background.stop_at_exit(self)
             try:
+                background.stop_at_exit(self)
                 if constructed:
                     expected.close()  # it asks for weights when its code has made room for them
                     assert build is not None
@@ -116,7 +116,7 @@ class Loading:
         verify: bool | None,
     ) -> bool:
         """All that comes before a weight is asked for. Returns whether the model is to be built by its code.
-        After an error the source is closed."""
+        After an error the source is closed, and nothing stays reserved."""
         try:
             if primed and only is not None:
                 raise ValueError(
@@ -139,17 +139,22 @@ class Loading:
                 # What is mapped lies on the node's own disk, and was checked when it came there.
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
-            to = destination(self._source, contents, self.strategy, device, arena, self._parallel)
+            parallel = reads_at_once(self.strategy, self._source, self._in_flight_bytes)
+            to = destination(self._source, contents, self.strategy, device, arena, parallel)
+            try:
+                if device.name != "cpu":
+                    self._gates.guard = to.sink.guard
+                    self._place = torch_place(device, to.sink.memory)
+                self._delivery = Delivery(
+                    self._source, contents, to, self.strategy, self._priority, self._weight, parallel,
+                    self._gates, self._recorder, self._fetchers,
+                )  # fmt: skip
+            except BaseException:
+                to.give_back()
+                raise
         except BaseException:
             self._source.close()
             raise
-        if device.name != "cpu":
-            self._gates.guard = to.sink.guard
-            self._place = torch_place(device, to.sink.memory)
-        self._delivery = Delivery(
-            self._source, contents, to, self.strategy, self._priority, self._weight, self._parallel,
-            self._gates, self._recorder, self._fetchers,
-        )  # fmt: skip
         return constructed
 
     def _rebuild(self, only: Sequence[str] | None) -> None:
