@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,44 @@ def test_damage_is_named_by_unit_tensor_and_offset(wide: Any, name: str) -> None
         loader.PackCorrupt, match=rf"bad\.pack: unit 2 \(layers: {unit.layers[0]}.*; tensors: .*bytes"
     ):
         loading.model(x)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.EIO, "Input/output error", "bad.pack"), OSError),
+        (TimeoutError("the disk sleeps"), TimeoutError),
+        (loader.PackTruncated("bad.pack ends early"), loader.PackTruncated),
+        (loader.SourceUnavailable("bad.pack: no"), loader.SourceUnavailable),
+    ],
+)
+@pytest.mark.parametrize("name", ["streamed", "cicada"])
+def test_what_cannot_be_read_is_named_by_unit_tensor_and_offset(
+    wide: Any, name: str, error: Exception, kind: type[Exception]
+) -> None:
+    path, offset, x, _ = wide
+    source = Held(open_file(path), offset)
+    source.error = error
+    source.go.set()
+    loading = start(source, name, nets.Wide)
+    with pytest.raises(
+        kind, match=r"unit \d \(layers: layers\.\d.*; tensors: layers\..*\), bytes \d+ to \d+"
+    ):
+        loading.wait()
+    with pytest.raises(kind, match="layers") as caught:
+        loading.model(x)
+    assert getattr(caught.value, "errno", None) == getattr(error, "errno", None)
+    assert source.closed.wait(30)
+
+
+def test_a_file_that_shrinks_is_named_by_unit_and_tensor(wide: Any) -> None:
+    path, offset, _, _ = wide
+    source = Held(open_file(path), offset)
+    loading = start(source, "streamed")
+    os.truncate(path, offset + 100)
+    source.go.set()
+    with pytest.raises(loader.PackTruncated, match=r"unit \d \(layers: .*tensors: layers\..*, bytes \d+ to"):
+        loading.wait()
 
 
 def test_what_is_mapped_is_checked_for_who_asks(wide: Any) -> None:

@@ -270,5 +270,8 @@ def test_a_first_pass_waits_for_copies_that_are_under_way(packed: Any, name: str
 
 def test_weights_that_do_not_fit_the_build_are_listed(wide: Any) -> None:
     path, _, _, _ = wide
-    with pytest.raises(loader.WeightsMismatch, match=r"layers\.0\.weight: unexpected"):
+    with pytest.raises(
+        loader.WeightsMismatch,
+        match=r"layers\.0\.weight: unexpected; the file has float32\[.*\] \(unit 0, bytes 0 to 1048576 of",
+    ):
         start(open_file(path), "cicada", nets.ConvNet)

@@ -108,3 +108,9 @@ def test_a_sound_header_is_read_with_its_padding() -> None:
     tensors = loaded(json.dumps({"__metadata__": {"format": "pt"}, **SOUND}).encode() + b"   ")
     assert tensors is not None
     assert tensors["b"].tolist() == torch.frombuffer(bytearray(WEIGHTS[48:]), dtype=torch.int16).tolist()
+
+
+def test_a_file_that_ends_inside_its_header_is_truncated() -> None:
+    content = struct.pack("<Q", 500) + b'{"a":'
+    with pytest.raises(loader.WeightsUnreadable, match=r"is truncated .*has 13 bytes, and a header of 500"):
+        read_contents(MemorySource(content, "cut.safetensors"))

@@ -68,7 +68,13 @@ def read_contents(source: WeightSource, *, primed: bool = False, skeleton: bool 
     if 0 < header_nbytes <= min(source.size - 8, MOST_HEADER_BYTES):
         found = read_safetensors(head.read, source.size, header_nbytes, source.name)
         return Contents(*found, None, None, checked=False)
-    if Path(source.name).suffix.lower() in TORCH_SUFFIXES:
+    suffix = Path(source.name).suffix.lower()
+    if suffix == ".safetensors":
+        raise WeightsUnreadable(
+            f"{source.name} is truncated or no safetensors file: it has {source.size} bytes, and a header of "
+            f"{header_nbytes} by what it says; download or save it again"
+        )
+    if suffix in TORCH_SUFFIXES:
         raise WeightsUnreadable(
             f"{source.name} is no pack, and no torch file that can be read by parts, as torch has written "
             "them since 1.6; save it again, or load it from this machine by load(FILE, build=)"

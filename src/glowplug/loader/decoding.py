@@ -21,11 +21,12 @@ from glowplug.loader.format import (
     layout,
     seal,
 )  # fmt: skip
-from glowplug.loader.naming import few, whereabouts
+from glowplug.loader.naming import few, first_missing, whereabouts
 
 
 def decode_preamble(data: bytes, actual_nbytes: int, path: str) -> Preamble:
-    """Checks that the file is a pack of this version and as long as it says.
+    """Checks that the file is a pack of this version, not longer than it says and not shorter than its
+    header.
 
     Raises PackTruncated and PackCorrupt.
     """
@@ -42,21 +43,24 @@ def decode_preamble(data: bytes, actual_nbytes: int, path: str) -> Preamble:
         raise PackCorrupt(
             f"{path} has pack format {version}, this is a reader of {VERSION}; pack the model again"
         )
-    if actual_nbytes < file_nbytes:
-        raise PackTruncated(f"{path} has {actual_nbytes} of {file_nbytes} bytes; copy or pack it again")
-    if actual_nbytes > file_nbytes or PREAMBLE_BYTES + header_nbytes > file_nbytes:
-        raise PackCorrupt(f"{path} has {actual_nbytes} bytes but says {file_nbytes}; copy or pack it again")
     if header_nbytes > MOST_HEADER_BYTES:
         raise PackCorrupt(
             f"{path} says that its header has {header_nbytes} bytes, more than the {MOST_HEADER_BYTES} that "
             "one may have; copy or pack it again"
         )
-    return Preamble(flags, header_nbytes, file_nbytes, header_hash)
+    if actual_nbytes > file_nbytes or PREAMBLE_BYTES + header_nbytes > file_nbytes:
+        raise PackCorrupt(f"{path} has {actual_nbytes} bytes but says {file_nbytes}; copy or pack it again")
+    if actual_nbytes < PREAMBLE_BYTES + header_nbytes:
+        raise PackTruncated(
+            f"{path} has {actual_nbytes} of {file_nbytes} bytes and ends inside its header; copy or pack it "
+            "again"
+        )
+    return Preamble(flags, header_nbytes, file_nbytes, header_hash, actual_nbytes)
 
 
 def decode_header(preamble: Preamble, body: bytes, path: str) -> tuple[Header, Layout]:
-    """Checks the header's hash, that everything it names lies inside the file, and every storage inside one
-    unit. Raises PackCorrupt."""
+    """Checks the header's hash, that everything it names lies inside the file, every storage inside one
+    unit, and that the file is whole. Raises PackCorrupt and PackTruncated."""
     fields = (MAGIC, VERSION, preamble.flags, preamble.header_nbytes, preamble.file_nbytes)
     if seal(fields, body) != preamble.header_hash:
         raise PackCorrupt(f"{path}: the header is damaged (its hash differs); copy or pack it again")
@@ -80,6 +84,12 @@ def decode_header(preamble: Preamble, body: bytes, path: str) -> tuple[Header, L
     for tensor in header.tensors:
         if tensor.stride is not None and len(tensor.stride) != len(tensor.shape):
             raise PackCorrupt(f"{path}: the entry of tensor {tensor.name!r} contradicts itself")
+    if preamble.actual_nbytes < preamble.file_nbytes:
+        missing = first_missing(header, places, preamble.actual_nbytes)
+        raise PackTruncated(
+            f"{path} has {preamble.actual_nbytes} of {preamble.file_nbytes} bytes: {missing} is not all "
+            "there; copy or pack it again"
+        )
     return header, places
 
 

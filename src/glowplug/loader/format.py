@@ -113,6 +113,8 @@ class Preamble(msgspec.Struct, frozen=True):
     header_nbytes: int
     file_nbytes: int
     header_hash: bytes
+    actual_nbytes: int
+    """May be less, where the header is there to tell what is missing."""
 
 
 def digest(chunks: Iterable[bytes | memoryview]) -> bytes:

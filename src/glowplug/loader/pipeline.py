@@ -233,7 +233,7 @@ class Loading:
         """Where each tensor goes in the model as it is now; with its gates installed, where they are
         wanted.
         """
-        fitted = fit(self.model, self.contents.header.tensors, self._source.name)
+        fitted = fit(self.model, self.contents.header, self._source.name)
         if install:
             units = enumerate(tensors_by_unit(self.contents.header))
             unit_of = {id(fitted.own[number]): unit for unit, numbers in units for number in numbers}

@@ -19,6 +19,7 @@ from glowplug.loader.format import (
     align,
     checksums_nbytes,
 )  # fmt: skip
+from glowplug.loader.naming import location
 
 if TYPE_CHECKING:
     import torch
@@ -169,7 +170,7 @@ def views(
     shared = _shared_storages(header)
     bases: dict[int, Tensor] = {}
     made: list[Tensor] = []
-    for entry in header.tensors:
+    for number, entry in enumerate(header.tensors):
         storage = header.storages[entry.storage]
         try:
             dtype: torch.dtype = getattr(torch, entry.dtype)
@@ -196,7 +197,8 @@ def views(
                     raise ValueError(f"it reaches past its storage of {storage.nbytes} bytes")
                 tensor = typed.as_strided(entry.shape, strides, typed.storage_offset() + entry.start)
         except (AttributeError, RuntimeError, ValueError, TypeError) as error:
-            raise PackCorrupt(f"{path}: tensor {entry.name!r} cannot be mapped: {error}") from error
+            where = f"tensor {entry.name!r} ({location(header, number)})"
+            raise PackCorrupt(f"{path}: {where} cannot be mapped: {error}") from error
         if entry.parameter:
             tensor = torch.nn.Parameter(tensor, entry.requires_grad)
         elif entry.requires_grad:
