@@ -193,3 +193,11 @@ def test_tensors_of_a_pack_without_weights_have_no_values(tmp_path: Path) -> Non
     content = sealed(tmp_path / "none.pack", entry("tensors", 0, shape=(2, 3)))
     with pytest.raises(loader.PackCorrupt, match="cannot be mapped: there are no weights"):
         start(MemorySource(content, "none.pack"), "streamed")
+
+
+def test_a_tensor_of_integers_has_no_gradients(wide: Any) -> None:
+    content = sealed(wide[0], entry("tensors", 0, dtype="int32"))
+    with pytest.raises(
+        loader.PackCorrupt, match=r"tensor 'layers\.0\.weight' \(unit 0, bytes 0 to .*gradients"
+    ):
+        start(MemorySource(content, "wide.pack"), "streamed")

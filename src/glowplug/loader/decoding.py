@@ -73,17 +73,17 @@ def decode_header(preamble: Preamble, body: bytes, path: str) -> tuple[Header, L
         raise PackCorrupt(
             f"{path}: its parts add up to {places.file_nbytes}, not {preamble.file_nbytes} bytes"
         )
-    if any(tensor.storage >= len(header.storages) for tensor in header.tensors):
-        raise PackCorrupt(f"{path}: it names storages that it does not hold")
+    held = len(header.storages)
+    for tensor in header.tensors:
+        strides = tensor.stride
+        if tensor.storage >= held or (strides is not None and len(strides) != len(tensor.shape)):
+            raise PackCorrupt(f"{path}: the entry of tensor {tensor.name!r} contradicts itself")
+    if any(number >= len(header.tensors) for number in header.exposed):
+        raise PackCorrupt(f"{path}: it names tensors that it does not hold")
     _check_places(header, path)
     for unit in header.units:
         if len(unit.checksums) != checksums_nbytes(unit.nbytes):
             raise PackCorrupt(f"{path}: the entry of unit {', '.join(unit.layers)!r} contradicts itself")
-    if any(number >= len(header.tensors) for number in header.exposed):
-        raise PackCorrupt(f"{path}: it names tensors that it does not hold")
-    for tensor in header.tensors:
-        if tensor.stride is not None and len(tensor.stride) != len(tensor.shape):
-            raise PackCorrupt(f"{path}: the entry of tensor {tensor.name!r} contradicts itself")
     if preamble.actual_nbytes < preamble.file_nbytes:
         missing = first_missing(header, places, preamble.actual_nbytes)
         raise PackTruncated(
@@ -96,25 +96,27 @@ def decode_header(preamble: Preamble, body: bytes, path: str) -> tuple[Header, L
 def _check_places(header: Header, path: str) -> None:
     """Units and storages lie in the order of the file and share no byte: a storage that reached into the
     next unit would be used before it is there."""
-    end = 0
+    end, bounds = 0, []
     for number, unit in enumerate(header.units):
-        if not end <= unit.offset <= unit.end <= header.weights_nbytes:
+        bounds.append((unit.offset, unit.end))
+        if not end <= unit.offset <= bounds[-1][1] <= header.weights_nbytes:
             where = whereabouts(header, number, unit.offset, unit.end)
             raise PackCorrupt(
                 f"{path}: {where} lies at bytes {unit.offset} to {unit.end} of the weights, which are not "
                 f"between {end} and {header.weights_nbytes}; pack the model again"
             )
-        end = unit.end
+        end = bounds[-1][1]
     number = end = 0
     for at, storage in enumerate(header.storages):
-        storage_end = storage.offset + storage.nbytes
-        while number < len(header.units) and storage_end > header.units[number].end:
+        start = storage.offset
+        storage_end = start + storage.nbytes
+        while number < len(bounds) and storage_end > bounds[number][1]:
             number += 1
-        if number == len(header.units) or storage.offset < max(end, header.units[number].offset):
+        if number == len(bounds) or start < end or start < bounds[number][0]:
             names = few([tensor.name for tensor in header.tensors if tensor.storage == at])
             raise PackCorrupt(
-                f"{path}: unit {min(number, len(header.units) - 1)}: tensor {names} lies at bytes "
-                f"{storage.offset} to {storage_end} of the weights, which are not all in it, or not behind "
+                f"{path}: unit {min(number, len(bounds) - 1)}: tensor {names} lies at bytes "
+                f"{start} to {storage_end} of the weights, which are not all in it, or not behind "
                 "the tensor before; pack the model again"
             )
         end = storage_end

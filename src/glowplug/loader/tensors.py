@@ -196,13 +196,13 @@ def views(
                 if (entry.start + last) * dtype.itemsize >= whole:
                     raise ValueError(f"it reaches past its storage of {storage.nbytes} bytes")
                 tensor = typed.as_strided(entry.shape, strides, typed.storage_offset() + entry.start)
+            if entry.parameter:
+                tensor = torch.nn.Parameter(tensor, entry.requires_grad)
+            elif entry.requires_grad:
+                tensor.requires_grad_()
         except (AttributeError, RuntimeError, ValueError, TypeError) as error:
             where = f"tensor {entry.name!r} ({location(header, number)})"
             raise PackCorrupt(f"{path}: {where} cannot be mapped: {error}") from error
-        if entry.parameter:
-            tensor = torch.nn.Parameter(tensor, entry.requires_grad)
-        elif entry.requires_grad:
-            tensor.requires_grad_()
         made.append(tensor)
     return made
 
