@@ -111,6 +111,7 @@ def terms_of(
     from glowplug.policy.plans.model import DELAYS
     from glowplug.policy.registry import POLICIES
 
+    channels = tuple(each.replace("-", "_") for each in channels)
     known = {"channels": tuple(CHANNELS), "plans": tuple(POLICIES["plans"])}
     for name, given in (("channels", channels), ("plans", plans)):
         unknown = [each for each in given if each not in known[name]]
