@@ -201,3 +201,16 @@ def test_a_tensor_of_integers_has_no_gradients(wide: Any) -> None:
         loader.PackCorrupt, match=r"tensor 'layers\.0\.weight' \(unit 0, bytes 0 to .*gradients"
     ):
         start(MemorySource(content, "wide.pack"), "streamed")
+
+
+def test_a_tensor_of_a_torch_file_that_reaches_past_its_storage_is_named() -> None:
+    file, changed = io.BytesIO(), io.BytesIO()
+    torch.save({"a": torch.ones(500), "b": torch.ones(300)}, file)
+    with zipfile.ZipFile(file) as plain, zipfile.ZipFile(changed, "w") as longer:
+        for info in plain.infolist():
+            # The shape (300,), as the pickle has it.
+            longer.writestr(info.filename, plain.read(info).replace(b"M\x2c\x01\x85", b"M\x2d\x01\x85"))
+    with pytest.raises(
+        loader.WeightsUnreadable, match=r"tensor b reaches past its storage, the 1200 bytes at \d+\);"
+    ):
+        read_contents(MemorySource(changed.getvalue(), "o.pt"))

@@ -67,7 +67,9 @@ class Delivery:
 
     def release_all(self) -> None:
         """Those that were not yet, in the order of the file."""
-        self.release([unit for unit in self._fetch.units if unit not in self._released])
+        left = [unit for unit in self._fetch.units if unit not in self._released]
+        if left or not self._released:
+            self.release(left)
 
     @property
     def done(self) -> bool:

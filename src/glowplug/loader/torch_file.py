@@ -153,8 +153,9 @@ def _places(source: WeightSource, members: Mapping[str, zipfile.ZipInfo]) -> dic
         head = bytearray(_LOCAL_HEADER.size)
         source.read_into(head, info.header_offset, len(head))
         offset = info.header_offset + len(head) + sum(_LOCAL_HEADER.unpack(head))
-        if offset + info.file_size > source.size:
-            raise ValueError(f"{info.filename} reaches past the end")
+        end = offset + info.file_size
+        if end > source.size:
+            raise ValueError(f"{info.filename} lies at {offset} to {end} of {source.size} bytes")
         return StorageEntry(offset, info.file_size)
 
     with ThreadPoolExecutor(source.advice.parallel) as threads:
@@ -174,7 +175,8 @@ def _header(
     for name, one in tensors.items():
         number, dtype = numbers[one.storage.key], getattr(torch, one.dtype)
         if one.end() * dtype.itemsize > storages[number].nbytes:
-            raise ValueError(f"tensor {name} reaches past its storage")
+            place = f"the {storages[number].nbytes} bytes at {places[one.storage.key].offset}"
+            raise ValueError(f"tensor {name} reaches past its storage, {place}")
         if storages[number].offset % dtype.itemsize:
             raise ValueError(f"tensor {name} is not aligned to its elements")
         stride = None if one.stride == row_major(one.shape) else one.stride
