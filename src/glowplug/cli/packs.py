@@ -7,18 +7,14 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.table import Table
 
 from glowplug.cli.output import console, print_json
 from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration, WeightsError
 from glowplug.core.units import show_bytes, show_seconds
-
-if TYPE_CHECKING:
-    from glowplug.loader.devices.base import Device
-    from glowplug.loader.sources import WeightSource
-    from glowplug.loader.strategies import Strategy
 
 
 def pack(
@@ -85,17 +81,20 @@ def pack(
 
 def load(
     source: str, *, strategy: str = "auto", device: str = "cpu", build: str | None = None,
+    verify: bool | None = None, only: Annotated[tuple[str, ...] | None, Parameter(negative="")] = None,
     timeline: Path | None = None, json: bool = False,
 ) -> None:  # fmt: skip
     """Load a pack, run it on the input it was packed with, and show where the time went.
 
-    Runs the code that the pack names, as found in this folder and among the installed packages.
+    Runs the code that the pack names, as found in this folder and among the installed packages, unless
+    `--only` says which it may name.
 
     For example:
 
         glowplug load vgg16.pack
         glowplug load s3://bucket/vgg16.pack --timeline out.json
         glowplug load vgg16.pack --strategy pisel --build model.py:build
+        glowplug load copied.pack --verify --only torchvision.models
 
     Parameters
     ----------
@@ -106,13 +105,20 @@ def load(
     device
         `cpu`, `cuda`, `cuda:1`, or `virtual`.
     build
-        FILE:NAME of the callable that builds the model, for strategies that need it.
+        FILE:NAME of the callable that builds the model: for files of weights alone, and for strategies that
+        construct it, which else unpickle the pack's skeleton in its place.
+    verify
+        Check every byte of the weights, also where a local file is mapped, and so not checked by default;
+        `--no-verify` checks none.
+    only
+        A module or package whose classes the pack may name beside those of torch.nn's (`torch.nn` for none);
+        give it again for more. The model is not run then: its input may name anything.
     timeline
         Write the stages of every unit to this file, for Perfetto.
     json
         Print JSON.
     """
-    from glowplug.loader.pipeline import begin
+    from glowplug import loader
 
     builder = None
     if build is not None:
@@ -123,12 +129,13 @@ def load(
     with contextlib.suppress(ImportError):
         import torch  # noqa: F401  (seconds that are not the load's)
     try:
-        opened, way, place = _found(source, strategy, device)
-        if way.structure == "constructed" and builder is None:
-            raise InvalidArguments(
-                f"--strategy {way.name} builds the model itself: give --build FILE:NAME", "build"
-            )
-        loading = begin(opened, way, device=place, build=builder, watched=True, primed=True)
+        try:
+            loading = loader.start_load(
+                source, device, strategy, build=builder, watched=True, only=only, primed=only is None,
+                verify=verify,
+            )  # fmt: skip
+        except ValueError as error:
+            raise InvalidArguments(str(error)) from error
         prime = loading.prime()
         if prime is not None:
             prime.run(loading.model)
@@ -163,21 +170,8 @@ def load(
     table.add_row("busy, compute", f"{found.utilisation_compute:.0%}")
     console.print(table)
     if prime is None:
-        console.print("[yellow]nothing was run:[/] the source carries no example input")
-
-
-def _found(source: str, strategy: str, device: str) -> tuple[WeightSource, Strategy, Device]:
-    """Raises InvalidArguments for what there is none of, and what else opening raises."""
-    from glowplug.loader.devices import device as device_called
-    from glowplug.loader.sources import open_source
-    from glowplug.loader.strategies import strategy as strategy_called
-
-    try:
-        opened = open_source(source)
-        chosen = strategy_called(strategy, mappable=opened.advice.mappable)
-        return opened, chosen, device_called(device)
-    except ValueError as error:
-        raise InvalidArguments(str(error)) from error
+        why = "the source carries no example input" if only is None else "its example input may name anything"
+        console.print(f"[yellow]nothing was run:[/] {why}")
 
 
 def _split(source: str) -> tuple[Path, str]:

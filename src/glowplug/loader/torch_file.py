@@ -69,7 +69,7 @@ def read_torch_file(source: WeightSource) -> tuple[Header, int]:
             loaded = _Reader(io.BytesIO(_read(archive, members["data.pkl"]))).load()
         tensors = unwrap(loaded, name, _Tensor)
         keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values())
-        return _header(tensors, _places(source, {key: members[f"data/{key}"] for key in keys}))
+        return _header(tensors, _places(source, {key: members[f"data/{key}"] for key in keys}), name)
     except _Foreign as error:
         raise WeightsUnreadable(
             f"{name} is damaged, or holds more than tensors and is not loaded because it could run code "
@@ -162,7 +162,9 @@ def _places(source: WeightSource, members: Mapping[str, zipfile.ZipInfo]) -> dic
     return dict(sorted(found.items(), key=lambda item: (item[1].offset, item[0])))
 
 
-def _header(tensors: Mapping[str, _Tensor], places: Mapping[str, StorageEntry]) -> tuple[Header, int]:
+def _header(
+    tensors: Mapping[str, _Tensor], places: Mapping[str, StorageEntry], file: str
+) -> tuple[Header, int]:
     import torch
 
     begin = min((place.offset for place in places.values()), default=0)
@@ -177,7 +179,7 @@ def _header(tensors: Mapping[str, _Tensor], places: Mapping[str, StorageEntry]) 
             raise ValueError(f"tensor {name} is not aligned to its elements")
         stride = None if one.stride == row_major(one.shape) else one.stride
         entries.append(TensorEntry(name, one.dtype, one.shape, number, one.start, stride, True, False))
-    return plain_header(entries, storages), begin
+    return plain_header(entries, storages, begin, file), begin
 
 
 class _Seekable(io.RawIOBase):
