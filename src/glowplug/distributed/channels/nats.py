@@ -14,8 +14,8 @@ from nats.js import api
 from nats.js.errors import BadRequestError
 
 from glowplug.distributed.channels.base import Room
-from glowplug.distributed.channels.nats_end import NatsChannel, stream_name, subject_name
-from glowplug.distributed.channels.nats_link import CALL_S, URL, NatsLink
+from glowplug.distributed.channels.nats_end import NatsChannel
+from glowplug.distributed.channels.nats_link import CALL_S, URL, NatsLink, stream_name, subject_name
 from glowplug.distributed.errors import ChannelMissing, RunExists
 
 SEND_TIMEOUT_S = 30.0
