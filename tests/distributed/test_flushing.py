@@ -1,5 +1,5 @@
-"""A channel may accept what was sent later than `send` returns: what nobody could send again is flushed first.
-In threads."""
+"""A channel may accept what was sent after `send` returned: what nobody could send again is flushed before
+anybody relies on it. In threads."""
 
 from __future__ import annotations
 
