@@ -158,6 +158,32 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         NatsRoom("nats://anna:right@127.0.0.1:4222").open("secret", 2)
 
 
+def test_a_stream_that_is_full_says_so_until_it_is_not(server: NatsServer) -> None:
+    async def hold_at_most(messages: int) -> None:
+        client = await nats.connect(server.url)
+        try:
+            stream = client.jetstream()
+            config = (await stream.stream_info("glowplug-full")).config
+            config.max_msgs, config.discard = messages, "new"
+            await stream.update_stream(config)
+        finally:
+            await client.close()
+
+    keys = [MessageKey("full", 0, layer, 0, 1) for layer in range(2)]
+    with NatsRoom(server.url, send_timeout_s=0.3).open("full", 2) as room:
+        sender, receiver = room.end(0), room.end(1)
+        asyncio.run(hold_at_most(1))
+        sender.send([(keys[0], b"fits")])
+        sender.flush()
+        sender.send([(keys[1], b"does not")])
+        with pytest.raises(ChannelUnavailable, match=r"not stored in 0\.3 s: maximum messages exceeded"):
+            sender.flush()
+        asyncio.run(hold_at_most(2))
+        assert receive_all(receiver, set(keys)) == {keys[0]: b"fits", keys[1]: b"does not"}
+        sender.close()
+        receiver.close()
+
+
 def test_what_is_fenced_off_leaves_the_server(server: NatsServer) -> None:
     with NatsRoom(server.url).open("purge", 2) as room:
         sender, receiver = room.end(0), room.end(1)

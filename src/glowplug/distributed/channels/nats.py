@@ -1,8 +1,8 @@
 """NATS JetStream: a server that one runs, priced by the hour and not by the call.
 
-A stream for each run, on disk; a subject for each worker; a consumer for each end, to which the server
-pushes. A target's messages of one send share an envelope. A server that restarts goes on where it was:
-publishers try again until they are acknowledged, and what a receiver did not acknowledge comes again.
+A stream for each run, on disk; a subject for each worker; an ordered consumer for each end, to which the
+server pushes. A target's messages of one send share an envelope. A server that restarts goes on where it was:
+publishers try again until what they sent is stored, and receivers listen from the last that came.
 """
 
 from __future__ import annotations

@@ -139,9 +139,9 @@ class NatsChannel:
         lost."""
         while True:
             try:
-                if self._pushed is not None:
-                    await self._pushed.unsubscribe()
-                    self._pushed = None
+                pushed, self._pushed = self._pushed, None
+                if pushed is not None:
+                    await pushed.unsubscribe()
                 return await self._listen()
             except NotFoundError:
                 return self._outbox.fail(ChannelClosed(f"run {self._run!r} is over"))

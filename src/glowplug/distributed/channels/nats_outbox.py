@@ -53,6 +53,7 @@ class NatsOutbox:
         """`what` names it in errors; `changed` is told of those, too."""
         self._link, self._run, self._what, self._meter = link, run, what, meter
         self._changed, self._send_timeout_s = changed, send_timeout_s
+        self._refusal = ""
         self._waiting = 0
         self._kept: dict[int, _Kept] = {}
         self._kept_bytes = self._last = 0
@@ -90,7 +91,9 @@ class NatsOutbox:
         if self._failure is not None:
             raise self._failure
         if self._left_s() <= 0:
-            late = TimeoutError(f"{len(self._kept)} messages were not stored in {self._send_timeout_s} s")
+            late = TimeoutError(
+                f"{len(self._kept)} messages were not stored in {self._send_timeout_s} s{self._refusal}"
+            )
             raise self._link.named(late, self._what) from late
 
     def came_back(self) -> None:
@@ -131,7 +134,7 @@ class NatsOutbox:
                     await self._publish(number, kept)
 
     async def _publish_again(self) -> None:
-        while True:
+        while self._failure is None:
             await asyncio.sleep(_AGAIN_S)
             with self._changed:
                 now_s = time.monotonic()
@@ -169,7 +172,8 @@ class NatsOutbox:
     def _refused(self, number: int, answer: bytes) -> None:
         try:
             APIError.from_error(json.loads(answer)["error"])
-        except ServiceUnavailableError:
+        except ServiceUnavailableError as error:
+            self._refusal = f": {error.description}"
             self._put_off(number)
         except APIError as error:
             self.fail(self._link.named(error, self._what))
