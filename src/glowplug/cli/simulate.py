@@ -244,7 +244,7 @@ def _draw(runs: _Runs, workload: str, path: Path) -> None:
 
     until_s = min(_SHOWN_S, runs.trace.span_s)
     first = next(iter(runs.last.values()))
-    shown = [each for each in intervals(first, until_s) if each.start_s < until_s]
+    shown = intervals(first, until_s)
     latencies = {name: evenly(latencies_s(result.answers)) for name, result in runs.last.items()}
     with drawing(path):
         draw(Picture(latencies, shown, f"{workload}: {next(iter(runs.last))}"), path)
