@@ -524,3 +524,21 @@ def test_what_is_always_to_be_loaded_stays_down_where_an_operator_sent_it() -> N
     world.engine.answer_all()
     world.advance(30.0)
     assert devices_of(world, "f") == []
+
+
+@pytest.mark.parametrize("scheduling", sorted(POLICIES["scheduling"]))
+def test_no_more_models_compute_on_a_device_than_it_says(scheduling: str) -> None:
+    """The published schedulers send one at a time."""
+    world = world_of(scheduling=scheduling)
+    world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d0"), 3000, 2)))
+    deploy(world, model("f"), model("g"), model("h"))
+    for name in "fgh":
+        world.answer(world.ask(name))
+    requests = [world.ask(name) for name in "fgh"]
+    assert len(world.gateway.running) <= 2
+    if scheduling in ("finish-first", "start-estimate"):
+        assert set(world.gateway.running) == set(requests[:2])
+    for _ in requests:
+        for request in list(world.gateway.running):
+            world.gateway.finish(request)
+    assert [world.outcome(request) for request in requests] == ["done"] * 3
