@@ -36,6 +36,8 @@ def test_the_front_the_choice_and_why_others_lost(printed: Callable[..., dict[st
 
 def test_only_what_was_asked_for_is_tried(printed: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     found = printed(plans=("serial", "pipeline"), channels=("queue",), objective="fastest")
+    dashed = printed(plans=("serial", "pipeline"), channels=("shared-memory",))
+    assert {each["channel"] for each in dashed["front"]} == {"shared_memory"}
     tried = {(each["plan"], each["channel"]) for each in found["front"]}
     assert tried <= {("serial", "queue"), ("pipeline", "queue")}
     assert not list(tmp_path.iterdir())  # no rows were cut

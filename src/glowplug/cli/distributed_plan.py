@@ -113,7 +113,7 @@ def terms_of(
 
     known = {"channels": tuple(CHANNELS), "plans": tuple(POLICIES["plans"])}
     for name, given in (("channels", channels), ("plans", plans)):
-        unknown = [each for each in given if each not in known[name]]
+        unknown = [each for each in given if each.replace("-", "_") not in known[name]]
         if unknown:
             raise InvalidArguments(f"--{name} {' '.join(unknown)}: there are {', '.join(known[name])}", name)
     if budget is not None and not 0 <= budget < inf:
@@ -127,7 +127,7 @@ def terms_of(
         objective=Objective(objective, parse_seconds(deadline, "--deadline") if deadline else None, budget),
         memory_per_worker_bytes=memory_bytes,
         workers=tuple(sorted(set(workers))),
-        channels=channels,
+        channels=tuple(each.replace("-", "_") for each in channels),
         plans=plans or known["plans"],
         broker=table.broker,
     )
