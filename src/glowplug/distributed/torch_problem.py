@@ -26,8 +26,8 @@ def torch_problem(
     """`run` makes the model answer one sample; `samples` such are the batch. Each block of the chain that
     holds the most of the model is a layer; what is in none is one before them, which the first worker has.
 
-    Runs the model a few times. Raises CannotCut, InvalidArguments for a model without FLOPs to count, and what
-    `run` raises.
+    Runs the model a few times. Raises CannotCut, InvalidArguments for a model without FLOPs to count, and
+    what `run` raises.
     """
     chains, flops = chains_of(model, run, 1)
     if not flops:
