@@ -75,16 +75,15 @@ def run(options: Options, tell: Tell) -> tuple[Rows, list[Claim], list[str]]:
     deploy fails."""
     need_bytes, free_bytes = _BUDGETED * _model_bytes(options), read_memory().available_bytes
     if need_bytes > free_bytes:
-        return (
-            [],
-            [],
-            [f"transformer: it needs {show_bytes(need_bytes)} of memory, {show_bytes(free_bytes)} is free"],
+        lacking = (
+            f"transformer: it needs {show_bytes(need_bytes)} of memory, {show_bytes(free_bytes)} is free"
         )
+        return [], [], [lacking]
     with _served(options, tell) as server, Client(server.url) as client:
         found = [_asked(options, server, client, name, tell) for name in _SERVED]
     answers = [answer for _, answer in found]
     rows = [row | {"equal": np.array_equal(answer, answers[0])} for row, answer in found]
-    return rows, _claims(options, *rows), []
+    return rows, _claims(options, rows[-1]), []
 
 
 @contextlib.contextmanager
@@ -166,12 +165,11 @@ def _of_group(pid: int, unified: str, legacy: str) -> int | None:
     return None
 
 
-def _claims(options: Options, whole: dict[str, Any], spread: dict[str, Any]) -> list[Claim]:
+def _claims(options: Options, row: dict[str, Any]) -> list[Claim]:
+    most_bytes = options.capped_bytes
     return [
-        claim("transformer: the model, beyond what a worker may hold_bytes", _model_bytes(options), "at least",
-              options.capped_bytes + 1),
-        claim("transformer: most that a worker held_bytes", spread["peak_bytes"], "at most",
-              options.capped_bytes),
-        claim("transformer: workers", spread["workers"], "at least", 2),
-        claim("transformer: answers unlike one worker's", int(not spread["equal"]), "at most", 0),
-    ]  # fmt: skip
+        claim("transformer: the model_bytes", row["model_bytes"], "at least", most_bytes + 1),
+        claim("transformer: most that a worker held_bytes", row["peak_bytes"], "at most", most_bytes),
+        claim("transformer: workers", row["workers"], "at least", 2),
+        claim("transformer: answers unlike one worker's", int(not row["equal"]), "at most", 0),
+    ]
