@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.table import Table
 
+from glowplug.cli.model_files import called, module_of, split_source
 from glowplug.cli.output import console, print_json
 from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration, WeightsError
 from glowplug.core.units import show_bytes, show_seconds
@@ -44,16 +44,16 @@ def pack(
     """
     from glowplug import loader
 
-    file, name = _split(source)
-    module = _module(file)
+    file, name = split_source(source)
+    module = module_of(file)
     try:
         if weights is None:
-            model = _called(module, name, file)
+            model = called(module, name, file)
         else:
             with loader.without_init():
-                model = _called(module, name, file)
+                model = called(module, name, file)
             loader.assign(model, loader.read_state_dict(weights), weights)
-        inputs = _called(module, example, file)
+        inputs = called(module, example, file)
         with console.status(f"packing {out}"):
             info = loader.pack(model.eval(), inputs, out)
     except (loader.LoaderError, OSError) as error:
@@ -122,9 +122,9 @@ def load(
 
     builder = None
     if build is not None:
-        file, name = _split(build)
-        module = _module(file)
-        builder = lambda: _called(module, name, file)  # noqa: E731 (a name for it would say no more)
+        file, name = split_source(build)
+        module = module_of(file)
+        builder = lambda: called(module, name, file)  # noqa: E731 (a name for it would say no more)
     sys.path.insert(0, str(Path.cwd()))  # where the classes of packs made here are
     with contextlib.suppress(ImportError):
         import torch  # noqa: F401  (seconds that are not the load's)
@@ -172,39 +172,3 @@ def load(
     if prime is None:
         why = "the source carries no example input" if only is None else "its example input may name anything"
         console.print(f"[yellow]nothing was run:[/] {why}")
-
-
-def _split(source: str) -> tuple[Path, str]:
-    file, _, name = source.rpartition(":")
-    if not file or not name:
-        raise InvalidDeclaration(f"{source!r}: write FILE:NAME, as in model.py:build")
-    return Path(file), name
-
-
-def _module(file: Path) -> Any:
-    """The file, imported as a module under its own name, so that the pack's classes are found again."""
-    if not file.is_file():
-        raise InvalidDeclaration(f"{file}: there is no such file")
-    sys.path.insert(0, str(file.resolve().parent))
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InvalidDeclaration(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _called(module: Any, name: str, file: Path) -> Any:
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise InvalidDeclaration(f"{file} has no callable {name!r}")
-    try:
-        return found()
-    except GlowplugError:
-        raise
-    except Exception as error:
-        raise InvalidDeclaration(f"{file}: {name}() raised {type(error).__name__}: {error}") from error
