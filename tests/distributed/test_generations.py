@@ -49,7 +49,7 @@ def test_its_messages_are_not_taken_for_those_of_the_later(tmp_path: Path) -> No
             thread.start()
         for thread in threads:
             thread.join()
-    assert np.array_equal(np.load(after.orders.result), serial(NETWORK, x))
+    assert np.array_equal(after.output(), serial(NETWORK, x))
 
 
 def test_its_checkpoints_are_not_read_by_the_later(tmp_path: Path) -> None:

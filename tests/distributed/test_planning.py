@@ -80,7 +80,7 @@ def test_stages_are_what_one_worker_computes(data: st.DataObject) -> None:
         assert 0 <= stage.live <= 1
         last = stage
     assert last is not None
-    there, values = last.rows(np.arange(network.rows(network.layers - 1), dtype=np.int32), x.shape[1])
+    there, values = last.rows(np.arange(network.rows(network.layers - 1), dtype=np.int32))
     whole = serial(network, x)
     assert np.array_equal(whole[there], values)
     assert not np.delete(whole, there, axis=0).any()
@@ -101,7 +101,7 @@ def test_sizes_of_messages_follow_from_some_of_them() -> None:
         )
         exact = told = 0.0
         for rows in crossing.values():
-            there, values = stage.rows(rows, 1200)
+            there, values = stage.rows(rows)
             exact += len(encode_rows(there, values)) if len(there) else 0
             told += seen.messages[4][stage.index].nbytes(float(len(rows)), 1200)
         assert told == pytest.approx(exact, rel=0.15)

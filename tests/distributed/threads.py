@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.memory import MemoryRoom
 from glowplug.distributed.deploying import Deployed, deploy
@@ -71,4 +69,4 @@ def run_in_threads(
             thread.join()
     if failed:
         raise failed[0]
-    return np.load(deployed.orders.result), [line.response for line in told], deployed
+    return deployed.output(), [line.response for line in told], deployed

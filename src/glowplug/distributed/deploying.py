@@ -21,7 +21,9 @@ from glowplug.distributed.network import Floats, Network
 from glowplug.distributed.orders import FIRST, Form, Orders, lines_of, part_name, write_orders
 from glowplug.distributed.part_file import VERSION, read_part, write_parts
 from glowplug.distributed.partition.result import Partition
+from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.sample_order import Order, by_input, put_back
 from glowplug.distributed.schedule import parts_of
 from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
 from glowplug.policy.plans.model import RUNTIME_BYTES, is_heavy
@@ -42,16 +44,23 @@ Held = tuple[int, int]
 """Bytes of weights, and of activations and what is worked in."""
 
 
-class Deployed(msgspec.Struct, frozen=True):
-    """`rows_sent` by partition and layer: rows that cross before it, once for each target, in each share."""
+class Deployed(msgspec.Struct, frozen=True, eq=False):
+    """`rows_sent` by partition and layer: rows that cross before it, once for each target, in each share.
+    `order` is that of the samples in the files of inputs and of the result; None as they came."""
 
     orders: Orders
     path: Path
     rows_sent: tuple[tuple[int, ...], ...]
+    order: Order | None = None
 
     @property
     def total_rows_sent(self) -> int:
         return sum(sum(self.rows_sent[share.partition]) for share in self.orders.shares)
+
+    def output(self) -> Output:
+        """The result that the root wrote, its samples as they came."""
+        found: Output = np.load(self.orders.result)
+        return found if self.order is None else put_back(found, self.order)
 
 
 def deploy(
@@ -79,7 +88,10 @@ def deploy(
         rows_sent.append(msgspec.json.decode((made / _SENT).read_bytes(), type=tuple[int, ...]))
         for role in range(partition.workers):
             (parts / part_name(number, role)).symlink_to((made / part_name(0, role)).resolve())
-    np.save(folder / "inputs.npy", np.ascontiguousarray(inputs, np.float32))
+    form = options.form or _FORMS.get(address.channel, "encoded")
+    order = None if form == "plain" else by_input(inputs, assignment.shares)
+    inputs = np.ascontiguousarray(inputs if order is None else np.take(inputs, order, axis=1), np.float32)
+    np.save(folder / "inputs.npy", inputs)
     window = _window(assignment.shares, rows_sent)
     in_memory = address.channel in _IN_MEMORY
     relayed = _relayed(assignment, parts, network.layers) if assignment.relayed else ()
@@ -103,7 +115,7 @@ def deploy(
             if options.background is None
             else options.background
         ),
-        form=options.form or _FORMS.get(address.channel, "encoded"),
+        form=form,
         collect=options.collect,
         keep=options.keep,
         stall_s=options.stall_s,
@@ -114,7 +126,7 @@ def deploy(
     write_orders(orders, path)
     if options.memory_bytes:
         _check([held_bytes(orders, worker) for worker in range(orders.workers)], options)
-    return Deployed(orders, path, tuple(rows_sent))
+    return Deployed(orders, path, tuple(rows_sent), order)
 
 
 def _is_heavy(network: Network, assignment: Assignment) -> bool:

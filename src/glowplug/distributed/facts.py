@@ -28,14 +28,14 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     columns: NDArray[np.int64]
     samples: int
 
-    def rows(self, rows: Ids, samples: int) -> tuple[Ids, Floats]:
-        """Some rows over the first `samples`, dead ones included, as they are sent: by their positions
+    def rows(self, rows: Ids, every: int = 1) -> tuple[Ids, Floats]:
+        """Some rows over each `every`-th sample, dead ones included, as they are sent: by their positions
         among those that might be sent, without rows of zeros."""
-        inside = self.columns < samples
+        inside = self.columns % every == 0
         picked = self.values[rows][:, inside]
         there = np.flatnonzero(picked.any(axis=1)).astype(np.int32)
-        found = np.zeros((len(there), samples), np.float32)
-        found[:, self.columns[inside]] = picked[there]
+        found = np.zeros((len(there), -(-self.samples // every)), np.float32)
+        found[:, self.columns[inside] // every] = picked[there]
         return there, found
 
 

@@ -19,6 +19,7 @@ from glowplug.distributed.facts import partition_facts, workload_facts
 from glowplug.distributed.network import Floats, Layer, Network
 from glowplug.distributed.partition.methods import partition
 from glowplug.distributed.partition.result import Partition
+from glowplug.distributed.sample_order import by_input
 from glowplug.distributed.survey import LOOKED_AT, Encode, survey
 from glowplug.policy.plans.facts import PartitionFacts, Problem
 from glowplug.policy.plans.model import MachineModel
@@ -91,11 +92,14 @@ def surveyed(
     looked_at: int = LOOKED_AT,
     *,
     with_whole: bool = True,
+    in_order: bool = True,
 ) -> Problem:
-    """With partitions, by workers, of all layers or of the head alone; messages as `encode` makes them.
-    Without `with_whole` only plans by rows can be made of it."""
+    """With partitions, by workers, of all layers or of the head alone; messages as `encode` makes them, of
+    samples in the order that runs have, unless `in_order` is False. Without `with_whole` only plans by rows
+    can be made of it."""
     first = Head(network, min(head, network.layers))
     layers = followed(first.layers, network.layers)
+    x = np.take(x, by_input(x), axis=1) if in_order else x
     seen = survey(first, x, partitions, encode, looked_at, with_whole=with_whole)
     facts = workload_facts(network.digest, first, samples, seen.live, seen.whole)
     found = {}

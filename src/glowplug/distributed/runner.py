@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.assignment import Assignment
@@ -108,7 +107,7 @@ def _run(supervisor: Supervisor, deployed: Deployed, opened: Meter, platform: Me
         platform = platform.plus(response.platform_meter)
         opened = opened.plus(response.meter)
     return Run(
-        output=np.load(deployed.orders.result),
+        output=deployed.output(),
         seconds=supervisor.seconds,
         workers=responses,
         meter=opened.plus(platform),

@@ -41,19 +41,18 @@ def survey(
 ) -> Survey:
     """One pass of `x` (inputs, samples) over the network, for all partitions at once.
 
-    Messages are encoded of all of these samples and of half of them, so that the form holds for more. Without
-    `with_whole` those of all rows are left out, which plans of whole layers need.
+    Messages are encoded of all of these samples and of every other one, so that the form holds for more.
+    Without `with_whole` those of all rows are left out, which plans of whole layers need.
     """
-    samples = sorted({max(1, x.shape[1] // 2), x.shape[1]})
     live, whole = [], []
     messages: dict[int, list[Encoding]] = {workers: [] for workers in partitions}
     for stage in stages(network, x):
         live.append(stage.live)
         everything = np.arange(network.rows(stage.index), dtype=np.int32)
-        whole.append(_fitted(stage, [everything], samples, encode) if with_whole else NOT_LOOKED_AT)
+        whole.append(_fitted(stage, [everything], encode) if with_whole else NOT_LOOKED_AT)
         for workers, partition in partitions.items():
             sent = _some_sent(network, partition, stage.index, looked_at)
-            messages[workers].append(_fitted(stage, sent, samples, encode))
+            messages[workers].append(_fitted(stage, sent, encode))
     return Survey(tuple(live), tuple(whole), {workers: tuple(found) for workers, found in messages.items()})
 
 
@@ -70,13 +69,14 @@ def _some_sent(network: Network, partition: Partition, index: int, looked_at: in
     return [ordered[place] for place in places]
 
 
-def _fitted(stage: Stage, messages: Sequence[Ids], samples: Sequence[int], encode: Encode) -> Encoding:
+def _fitted(stage: Stage, messages: Sequence[Ids], encode: Encode) -> Encoding:
     from scipy.optimize import nnls
 
     terms, sizes = [], []
     for rows in messages:
-        for many in samples:
-            there, values = stage.rows(rows, many)
+        for every in (2, 1):
+            there, values = stage.rows(rows, every)
+            many = values.shape[1]
             sizes.append(len(encode(there, values)) if len(there) else 0)
             terms.append((1.0, many, len(rows), len(rows) * many))
     if not sizes:

@@ -44,7 +44,7 @@ def test_every_row_has_the_fields_of_the_experiment(small: Result) -> None:
         assert row["simulated"] == (row["part"] in ("schemes", "pipeline"))
         assert row["simulated"] == (row["delay_model"] is not None)
     assert {row["part"] for row in small.rows} == {"formula", "kernel", "schemes", "sizes", "pipeline"}
-    others = ("choice", "live", "faults", "capped", "gang")
+    others = ("choice", "live", "faults", "capped", "gang", "transformer")
     assert small.missing == [f"part {part}: not asked for" for part in others]
     assert all(claim.holds for claim in small.claims)
 
@@ -193,3 +193,13 @@ def test_the_claims_take_the_better_channel_of_each_and_the_worst_delay() -> Non
     assert ratio.value == pytest.approx(abs(2.5 / (0.05390946909375 / 0.021531605009375) - 1))
     (cheaper,) = schemes._cheaper_claims(rows)
     assert (cheaper.value, cheaper.holds) == (3.0, False)
+
+
+def test_what_was_published_is_the_baseline_where_the_scheme_that_was_remade_costs_more() -> None:
+    rows = [
+        scheme("re-made, as published", "queue", 10.0) | {"published_usd": 12.0},
+        scheme("re-made, as published", "object", 25.0) | {"published_usd": 8.0},
+        scheme("ours", "queue", 2.0), scheme("ours", "object", 1.0),
+    ]  # fmt: skip
+    (cheaper,) = schemes._cheaper_claims(rows)
+    assert cheaper.value == 8.0

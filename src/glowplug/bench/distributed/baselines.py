@@ -11,12 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.deploying import deploy
 from glowplug.distributed.network import Floats, Network
+from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.stored import StoredNetwork
 from glowplug.distributed.workload.serial import serial
@@ -27,7 +27,7 @@ _MPI_S = 600.0
 class Timed(msgspec.Struct, frozen=True, eq=False):
     """`total_s` is from the first process to the result, `worked_s` from the first layer."""
 
-    output: Floats
+    output: Output
     total_s: float
     worked_s: float
 
@@ -61,7 +61,7 @@ def run_mpi(network: Network, x: Floats, assignment: Assignment, parts: str = ""
         total_s = time.monotonic() - began_s
         if done.returncode or not seconds.exists():
             raise RuntimeError(f"mpiexec ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        return Timed(np.load(deployed.orders.result), total_s, float(seconds.read_text()))
+        return Timed(deployed.output(), total_s, float(seconds.read_text()))
 
 
 class Server:

@@ -85,7 +85,12 @@ class Ground:
             encode = paper.text_on_queue if channel == "queue" else paper.text_in_object
             cut = {many: self.partition(many, as_published) for many in self.options.workers}
             self._paper_problems[key] = self._surveyed(
-                self.paper_machine, cut, encode=encode, looked_at=PAPER_LOOKED_AT, with_whole=False
+                self.paper_machine,
+                cut,
+                encode=encode,
+                looked_at=PAPER_LOOKED_AT,
+                with_whole=False,
+                in_order=False,
             )
         return self._paper_problems[key]
 
