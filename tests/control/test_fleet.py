@@ -526,6 +526,28 @@ def test_what_is_always_to_be_loaded_stays_down_where_an_operator_sent_it() -> N
     assert devices_of(world, "f") == []
 
 
+def test_what_is_always_to_be_loaded_comes_after_what_requests_wait_for() -> None:
+    world = world_of(3000, scheduling="finish-first")
+    deploy(world, model("x", 2000), model("a", 2000, preload="always"), model("c", 2000))
+    world.answer(world.ask("x"))
+    request = world.ask("c")
+    world.post(Undeployed(FunctionId("x.default")))
+    assert devices_of(world, "a") == []
+    world.answer(request)
+    assert devices_of(world, "c") == ["d0"]
+
+
+def test_a_model_that_is_at_work_does_not_shut_a_device_that_computes_two_at_once() -> None:
+    world = world_of(scheduling="finish-first")
+    world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d0"), 3000, 2)))
+    deploy(world, model("f", max_workers=1), model("g"))
+    for name in "fg":
+        world.answer(world.ask(name))
+    first, *_ = [world.ask("f") for _ in range(3)]
+    other = world.ask("g")
+    assert set(world.gateway.running) == {first, other}
+
+
 @pytest.mark.parametrize("scheduling", sorted(POLICIES["scheduling"]))
 def test_no_more_models_compute_on_a_device_than_it_says(scheduling: str) -> None:
     """The published schedulers send one at a time."""

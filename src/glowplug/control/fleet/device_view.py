@@ -32,6 +32,9 @@ class DeviceView:
         device = self._device
         return not device.line and len(device.running) < device.at_once
 
+    def is_at_work(self, function: FunctionId) -> bool:
+        return self.residents.get(function) in self._device.running
+
     @property
     def free_bytes(self) -> int:
         return self._c.store.fleet.ledger.free_bytes(self.id)

@@ -92,8 +92,10 @@ def _fills_free_memory(c: Context, function: Function, version: Version) -> bool
 
 
 def _is_free_for(c: Context, device: Device, version: Version) -> bool:
-    """Not where loads wait: what is free there is theirs."""
-    return None not in device.loading.values() and fits.has_free_room(c, device, version)
+    """Not where loads wait, nor while requests do: what is free there is theirs."""
+    if c.store.fleet.waiting_by_function or None in device.loading.values():
+        return False
+    return fits.has_free_room(c, device, version)
 
 
 def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:

@@ -69,6 +69,9 @@ class DeviceView(Protocol):
     def residents(self) -> Mapping[FunctionId, object]:
         """The functions whose models lie here, ready to run."""
 
+    def is_at_work(self, function: FunctionId) -> bool:
+        """Whether its model lies here and runs a batch, so that another would wait for it."""
+
     @property
     def loading(self) -> Mapping[FunctionId, object]:
         """The functions whose models are on their way here, or wait for room here."""

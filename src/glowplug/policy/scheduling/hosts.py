@@ -29,7 +29,11 @@ def in_turn(view: FleetView, functions: Iterable[FunctionId]) -> list[FunctionId
 
 def open_hosts(view: FleetView, function: FunctionId) -> list[DeviceId]:
     is_open, devices = view.open, view.devices
-    return [n for n in view.where(function) if n in is_open and function in devices[n].residents]
+    return [
+        n
+        for n in view.where(function)
+        if n in is_open and function in devices[n].residents and not devices[n].is_at_work(function)
+    ]
 
 
 def least_needed(view: FleetView, function: FunctionId, hosts: list[DeviceId]) -> DeviceId:
