@@ -26,6 +26,7 @@ def test_cells_of_small_nodes_are_left_out_and_listed() -> None:
     assert all(node_bytes(cell.cluster, cell.functions) >= LEAST_NODE_BYTES for cell in here)
     assert any("64 nodes" in line for line in too_small(options))
     assert {cell.cluster.nodes for cell in made("wide", wide_functions=480)} == {8, 16, 64}
+    assert {cell.cluster.nodes for cell in made("wide", wide_functions=480, wide_nodes=(64,))} == {64}
     assert not too_small(Options(parts=("mix",)))
 
 

@@ -95,7 +95,7 @@ def cells(options: Options) -> Iterator[Cell]:
                         shares_weights=shared,
                     )  # fmt: skip
         if "wide" in options.parts:
-            for cluster in WIDE:
+            for cluster in _wide(options):
                 if node_bytes(cluster, options.wide_functions) >= LEAST_NODE_BYTES:
                     for system in (*FEW_RIVALS, LADDER):
                         yield Cell("wide", system, cluster, mix, options.wide_functions, seed)
@@ -116,6 +116,10 @@ def too_small(options: Options) -> list[str]:
     return [
         f"mix, {each.nodes} nodes, {each.memory_share:.0%} of memory: nodes of "
         f"{node_bytes(each, options.wide_functions) / 1e9:.1f} GB, less than {LEAST_NODE_BYTES / 1e9:.0f}"
-        for each in WIDE
+        for each in _wide(options)
         if "wide" in options.parts and node_bytes(each, options.wide_functions) < LEAST_NODE_BYTES
     ]
+
+
+def _wide(options: Options) -> list[Cluster]:
+    return [each for each in WIDE if each.nodes in options.wide_nodes]
