@@ -45,8 +45,8 @@ class Options(TypedDict, total=False):
 
     A server that loads functions before they are called (`serve --preload`) does so with `preload="auto"`
     when a call is likely; with `"always"` whenever there is memory that nobody uses, which needs no policy;
-    with `"never"` it does not. With `pin` what has climbed stays, however long ago it was used, and goes only
-    for a request that finds no other room.
+    with `"never"` it does not, nor copies it to one more device. With `pin` what has climbed stays, however
+    long ago it was used, and goes only for a request that finds no other room.
 
     With `device="gpu"` the model lies and computes on one of the server's devices (`serve --devices`), where
     it takes `device_memory` (not given: its weights and `memory`); `max_workers` are then copies on different

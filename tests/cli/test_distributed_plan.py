@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from glowplug.cli.distributed_models import network_of
 from glowplug.cli.distributed_plan import plan
 from glowplug.core.errors import InvalidArguments, InvalidDeclaration
 from glowplug.policy.plans.chooser import NothingFits
@@ -36,6 +37,8 @@ def test_the_front_the_choice_and_why_others_lost(printed: Callable[..., dict[st
 
 def test_only_what_was_asked_for_is_tried(printed: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     found = printed(plans=("serial", "pipeline"), channels=("queue",), objective="fastest")
+    dashed = printed(plans=("serial", "pipeline"), channels=("shared-memory",))
+    assert {each["channel"] for each in dashed["front"]} == {"shared_memory"}
     tried = {(each["plan"], each["channel"]) for each in found["front"]}
     assert tried <= {("serial", "queue"), ("pipeline", "queue")}
     assert not list(tmp_path.iterdir())  # no rows were cut
@@ -67,3 +70,45 @@ def test_what_makes_no_sense_is_said(
 ) -> None:
     with pytest.raises(error, match=why):
         printed(**{"plans": ("serial", "replicas"), **options})
+
+
+TORCH = """import torch
+from torch import nn
+
+def build():
+    block = lambda: nn.Sequential(nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 256))
+    return nn.Sequential(*(block() for _ in range(6)))
+
+def example():
+    return torch.ones(4, 256)
+
+def wrong():
+    return torch.ones(3, 3)
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    pytest.importorskip("torch", reason="pip install 'glowplug[torch]'")
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "planned_net.py").write_text(TORCH)
+    return tmp_path / "net" / "planned_net.py"
+
+
+@pytest.mark.torch
+def test_a_torch_model_is_cut_along_its_chain(printed: Callable[..., dict[str, Any]], net: Path) -> None:
+    found = printed(f"{net}:build", samples=32)
+    ways = {each["plan"] for each in found["front"]} | {each["name"].split()[0] for each in found["lost"]}
+    assert {"serial", "replicas", "pipeline"} <= ways
+    tight = printed(f"{net}:build", samples=32, memory_per_worker="287MB", plans=("serial", "pipeline"))
+    assert (tight["chosen"]["plan"], tight["chosen"]["workers"]) == ("pipeline", 2)
+
+
+@pytest.mark.torch
+def test_a_torch_model_that_cannot_be_planned_says_why(net: Path) -> None:
+    with pytest.raises(InvalidDeclaration, match="cannot run on what wrong"):
+        plan(f"{net}:build", example="wrong")
+    with pytest.raises(InvalidDeclaration, match="no callable 'other'"):
+        plan(f"{net}:other")
+    with pytest.raises(InvalidArguments, match="workers="):
+        network_of(f"{net}:build")

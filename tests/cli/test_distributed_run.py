@@ -113,3 +113,18 @@ def test_what_makes_no_sense_is_said(words: list[str], said: str) -> None:
     done = glowplug(*words, "--method", "block", "--samples", "10")
     assert done.returncode != 0
     assert said in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--channel", "object"], "--option url=s3://BUCKET/PREFIX"),
+        (["--channel", "object", "--option", "url=/somewhere"], "file:///FOLDER"),
+        (["--channel", "nats", "--option", "mode=1"], "there is no option mode"),
+    ],
+)
+def test_a_channel_that_cannot_be_made_says_what_to_write(words: list[str], told: str) -> None:
+    done = glowplug("sparse:1024x4", "--plan", "rows", "--workers", "2", "--method", "block", *words)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert told in " ".join(done.stderr.split())

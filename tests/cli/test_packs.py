@@ -71,6 +71,44 @@ def test_a_baseline_builds_the_model_itself(folder: Path) -> None:
     loaded = glowplug(folder, "load", "net.pack", "--strategy", "pisel", "--build", "model.py:Net")
     assert loaded.returncode == 0, loaded.stderr
     assert "net.pack: pisel" in loaded.stdout
+    loaded = glowplug(folder, "load", "net.pack", "--strategy", "cicada", "--json")
+    assert loaded.returncode == 0, loaded.stderr
+    assert json.loads(loaded.stdout)["apply_s"] == 0, "without --build the skeleton is the builder"
+
+
+def test_damage_on_the_local_disk_is_found_by_who_verifies(folder: Path) -> None:
+    facts = json.loads(glowplug(folder, "pack", "model.py:Net", "net.pack", "--json").stdout)
+    with (folder / "net.pack").open("r+b") as file:
+        file.seek(facts["file_bytes"] - facts["weights_bytes"] - 8)  # timings of one unit end the file
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    assert glowplug(folder, "load", "net.pack").returncode == 0, "what is mapped is not checked by default"
+    refused = glowplug(folder, "load", "net.pack", "--verify")
+    assert refused.returncode == 1
+    assert "net.pack: unit 0 (layers: layers.0, layers.1; tensors:" in refused.stderr
+    assert "is damaged between bytes" in refused.stderr
+    streamed = glowplug(folder, "load", "net.pack", "--strategy", "streamed", "--no-verify")
+    assert streamed.returncode == 0, streamed.stderr
+
+
+def test_a_pack_may_be_kept_to_some_modules(folder: Path) -> None:
+    assert glowplug(folder, "pack", "model.py:Net", "net.pack").returncode == 0
+    refused = glowplug(folder, "load", "net.pack", "--only", "torch.nn")
+    assert refused.returncode == 1
+    assert "its skeleton names model.Net, which is not among what was allowed" in refused.stderr
+    loaded = glowplug(folder, "load", "net.pack", "--only", "torch.nn", "--only", "model")
+    assert loaded.returncode == 0, loaded.stderr
+    assert "nothing was run: its example input may name anything" in loaded.stdout
+
+
+def test_weights_alone_need_their_builder(folder: Path) -> None:
+    header = b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+    (folder / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    refused = glowplug(folder, "load", "a.safetensors")
+    assert refused.returncode == 2
+    assert "a.safetensors: it holds weights only" in refused.stderr
+    assert "--build FILE:NAME" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -85,7 +123,6 @@ def test_a_baseline_builds_the_model_itself(folder: Path) -> None:
         (("load", "model.py"), 1, "neither a pack nor a safetensors or torch file"),
         (("load", "ftp://x/y.pack"), 2, "ftp:// is no source"),
         (("load", "model.py", "--strategy", "best"), 2, "no strategy is called 'best'"),
-        (("load", "model.py", "--strategy", "pisel"), 2, "give --build FILE:NAME"),
         (("load", "model.py", "--device", "abacus"), 2, "no device is called 'abacus'"),
     ],
 )

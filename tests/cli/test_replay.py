@@ -10,7 +10,7 @@ import pytest
 from glowplug.cli.replay import replay, share_of
 from glowplug.control.journal_files import JournalWriter
 from glowplug.control.state import ControlState
-from glowplug.core.errors import InvalidArguments, InvalidDeclaration, InvalidUpload
+from glowplug.core.errors import InvalidArguments, InvalidDeclaration, InvalidUpload, InvalidWorkload
 from glowplug.core.events import RequestArrived
 from glowplug.core.ids import FunctionId, GatewayId, RequestId
 from glowplug.core.settings import ControlSettings
@@ -98,7 +98,18 @@ def test_names_of_policies() -> None:
 def test_what_cannot_be_played_live_is_said_before_a_server_starts() -> None:
     with pytest.raises(InvalidArguments, match="it is bytes"):
         replay(WORKLOAD, live=True)
+    with pytest.raises(InvalidArguments, match="--nodes: with --live there is this machine alone"):
+        replay(WORKLOAD, policy="fixed", live=True, memory="1GB", nodes=4)
+    with pytest.raises(InvalidArguments, match="--substrate: with --live"):
+        replay(WORKLOAD, policy="fixed", live=True, memory="1GB", substrate="process")
     with pytest.raises(InvalidArguments, match="--live knows fixed"):
         replay(WORKLOAD, policy="clairvoyant", live=True, memory="1GB")
     with pytest.raises(InvalidArguments, match="at most 64 functions"):
         replay("zipf:functions=65,rate_per_min=20,minutes=1", policy="fixed", live=True, memory="1GB")
+
+
+@pytest.mark.parametrize(("live", "memory"), [(False, "25%"), (True, "1GB")])
+def test_what_calls_nothing_is_told(tmp_path: Path, live: bool, memory: str) -> None:
+    (tmp_path / "d.csv").write_text("HashFunction,1,2\nf,0,0\n")
+    with pytest.raises(InvalidWorkload, match="has no calls"):
+        replay(f"azure2019:{tmp_path}/d.csv", policy="fixed", live=live, memory=memory)

@@ -77,6 +77,34 @@ def test_clients_that_give_up_are_counted(printed: Callable[..., dict[str, Any]]
     assert row["answered"] + sum(row["refused"].values()) == row["requests"]
 
 
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_why_requests_were_refused_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    simulate(LOAD, policy="finish-first,lb", device_memory="1GB")
+    words = said(capsys)
+    assert "lb: 63 of 63 requests were refused: 63 no_space (" in words
+    assert "takes 1.6 GB of a device, and each has 1.0 GB: give more --device-memory" in words
+    simulate(LOAD, devices=2, timeout="3s")
+    assert "deadline_passed (their client had given up, after 3s)" in said(capsys)
+    simulate(LOAD, devices=2)
+    assert "were refused" not in said(capsys)
+
+
+def test_a_model_larger_than_a_device_is_no_matter_of_their_number() -> None:
+    with pytest.raises(InvalidWorkload, match="no number of devices is enough: resnext50"):
+        simulate(LOAD, find="devices", p99="5s", device_memory="1GB")
+
+
+def test_that_requests_are_refused_is_why_no_number_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        simulate(LOAD, find="devices", p99="5s", timeout="3s")
+    words = said(capsys)
+    assert "devices are not enough: with so many, 8 of 63 requests were refused: 8 deadline_passed" in words
+    assert "The p99 of the others is 1.36 s" in words
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [

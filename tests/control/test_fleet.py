@@ -486,3 +486,59 @@ def test_what_was_sent_down_by_hand_is_not_loaded_ahead() -> None:
     assert devices_of(world, "f") == []
     world.answer(world.ask("f"))
     assert devices_of(world, "f") != []
+
+
+@pytest.mark.parametrize(("preload", "copies"), [("auto", 2), ("never", 1)])
+def test_what_is_never_to_be_loaded_ahead_is_not_copied_to_free_memory(preload: str, copies: int) -> None:
+    world = world_of(1000, 1000, scheduling="finish-first")
+    deploy(world, model("f", preload=preload))
+    for _ in range(6):
+        world.answer(world.ask("f"))
+        world.advance(2.0)
+        world.engine.answer_all()
+    assert len(devices_of(world, "f")) == copies
+
+
+@pytest.mark.parametrize("scheduling", sorted(POLICIES["scheduling"]))
+def test_what_is_always_to_be_loaded_comes_to_free_memory_and_makes_room_for_requests(
+    scheduling: str,
+) -> None:
+    world = world_of(1000, scheduling=scheduling)
+    deploy(world, model("f", preload="always"), model("g"))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+    world.answer(world.ask("g"))
+    world.advance(30.0)
+    world.engine.answer_all()
+    assert (devices_of(world, "f"), devices_of(world, "g")) == ([], ["d0"]), "nothing is evicted for it"
+    world.post(Undeployed(FunctionId("g.default")))
+    world.engine.answer_all()
+    assert devices_of(world, "f") == ["d0"]
+
+
+def test_what_is_always_to_be_loaded_stays_down_where_an_operator_sent_it() -> None:
+    world = world_of(1000, scheduling="finish-first")
+    deploy(world, model("f", preload="always"))
+    world.engine.answer_all()
+    world.post(DescendRequested(FunctionId("f.default"), Step.IMPORTED))
+    world.engine.answer_all()
+    world.advance(30.0)
+    assert devices_of(world, "f") == []
+
+
+@pytest.mark.parametrize("scheduling", sorted(POLICIES["scheduling"]))
+def test_no_more_models_compute_on_a_device_than_it_says(scheduling: str) -> None:
+    """The published schedulers send one at a time."""
+    world = world_of(scheduling=scheduling)
+    world.post(DeviceJoined(NODE, DeviceSpec(DeviceId("d0"), 3000, 2)))
+    deploy(world, model("f"), model("g"), model("h"))
+    for name in "fgh":
+        world.answer(world.ask(name))
+    requests = [world.ask(name) for name in "fgh"]
+    assert len(world.gateway.running) <= 2
+    if scheduling in ("finish-first", "start-estimate"):
+        assert set(world.gateway.running) == set(requests[:2])
+    for _ in requests:
+        for request in list(world.gateway.running):
+            world.gateway.finish(request)
+    assert [world.outcome(request) for request in requests] == ["done"] * 3

@@ -51,6 +51,7 @@ def declared(name: str, version: int) -> Any:
         priority="batch" if name == "b" else "interactive",
         endpoints=(EndpointSpec("e", max_batch=3 if name == "a" else 1),),
         min_workers=1 if name == "b" and version == 2 else 0,
+        preload="always" if name in ("c", "huge") else "never" if version == 3 else "auto",
         latency_target_s=5.0 if name == "a" else 0.0,
         keep_warm_s=20.0,
         timeout_s=20.0,

@@ -24,6 +24,11 @@ def test_a_virtual_device_may_take_its_time() -> None:
     assert (found.context_bytes, found.context_s, found.shared) == (300 * 10**6, 0.5, True)
 
 
+def test_several_models_may_compute_on_one_device() -> None:
+    for text in ("virtual:1x2GB@2GB/s", "cuda:0"):
+        assert [parse_devices([text + more], HOST)[0].at_once for more in ("", ",at_once=3")] == [1, 3]
+
+
 def test_different_ones_stand_beside_each_other() -> None:
     found = parse_devices(["virtual:1x2GB@1GB/s", "virtual:2x1GB@1GB/s", "cpu:2"], HOST)
     assert [each.name for each in found] == ["virtual0", "virtual1", "virtual2", "cpu0", "cpu1"]
@@ -79,6 +84,9 @@ def test_a_card_that_does_not_say_what_is_free_is_told() -> None:
             ["virtual:1x1GB@1GB/s,speed=3"],
             "no option 'speed'; options are latency, run, context, shared, ready",
         ),
+        (["virtual:1x1GB@1GB/s,at_once=0"], "at_once is from 1 to 64"),
+        (["cuda:0,at_once=many"], "at_once is from 1 to 64"),
+        (["cpu:2,at_once=2"], "no option 'at_once'"),
         (["virtual:1x1GB@1GB/s,run"], "'run' is no option"),
         (["virtual:1x1GB@1GB/s,run=soon"], "is not a duration"),
         (["virtual:1x1GB@1GB/s,shared=perhaps"], "shared is yes or no"),

@@ -195,6 +195,20 @@ def test_under_a_cap_a_run_answers_as_without(x: Floats, parts: str, place: Path
     assert is_clean(place)
 
 
+def test_the_note_of_a_killed_runs_caps_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with memory_caps():
+        (mine,) = tmp_path.iterdir()
+        left = mine.with_name("glowplug-caps-left")
+        left.mkdir()
+        with subprocess.Popen(["true"]) as dead:
+            (left / "owner").write_text(owners._identity(dead.pid))
+        assert owners.abandoned_folders(tmp_path) == [left], "that of a living run is not"
+        owners.sweep_folders(tmp_path)
+        assert list(tmp_path.iterdir()) == [mine]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_runs_with_one_name(x: Floats, place: Path) -> None:
     with SharedMemoryRoom(folder=str(place)).open("taken", 1), pytest.raises(RunExists):
         run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), name="taken")

@@ -14,6 +14,7 @@ import pytest
 
 from glowplug.core.bodies import NPY
 from glowplug.core.errors import GlowplugError
+from glowplug.loader import page_cache_bytes
 from tests.e2e.conftest import APPS, Door, Server, found_in, serving, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.xdist_group("e2e")]
@@ -66,6 +67,15 @@ def test_a_gang_climbs_from_every_step(gangs: Server, step: str) -> None:
     answer = gangs.client.call("two", {"tokens": TOKENS}, "forward", accept=NPY)
     assert answer.origin == step
     assert np.array_equal(answer.value(), answered(gangs, "one"))
+
+
+def test_weights_of_all_of_its_workers_are_brought_into_memory_and_out_of_it(gangs: Server) -> None:
+    answered(gangs, "four")
+    packs = [pack for pack in found_in(gangs.folder / "state" / "packs", "*") if pack.is_file()]
+    gangs.client.descend("four", "local", "cold")
+    cold = {pack for pack in packs if not page_cache_bytes(pack)}
+    gangs.client.descend("four", "local", "warm")
+    assert len({pack for pack in cold if page_cache_bytes(pack)}) == 4
 
 
 def test_scale_to_zero_takes_the_whole_gang_down(gangs: Server) -> None:

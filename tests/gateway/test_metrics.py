@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 
 from glowplug.core.histogram import BOUNDS_S, Histogram, quantile_s
-from glowplug.core.status import ColdStart, DeviceStatus, FunctionLoad, NodeStatus, ResidentStatus
+from glowplug.core.status import (
+    ColdStart,
+    DeviceStatus,
+    FunctionLoad,
+    NodeStatus,
+    PreloadStatus,
+    ResidentStatus,
+)
 from glowplug.gateway.exposition import bounded, exposition
 from glowplug.gateway.metrics import OTHERS, Metrics
 
@@ -180,3 +187,15 @@ def test_a_function_that_is_gone_is_not_counted_again() -> None:
     other.answered("g.default", 200, 0.001, "", {})
     one.add(other.taken(), lambda function: False)
     assert set(one.tallies) == {"", OTHERS}
+
+
+def test_loads_held_back_are_told_with_both_shares_that_may_be_spent() -> None:
+    found = PreloadStatus(
+        policy="ladder", cpu_share=0.15, memory_share=0.5, unused=1, started=9, used=5, used_late=2, wasted=3,
+        failed=1, held_back=4, wasted_byte_seconds=7.5, seconds=2.5,
+    )  # fmt: skip
+    text = b"".join(exposition(Metrics(lambda: 7.0), [], [], [], {}, found)).decode()
+    families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    held_back = families["glowplug_preload_held_back"]
+    assert held_back.samples[0].value == 4
+    assert "share of a core or of memory" in held_back.documentation

@@ -128,6 +128,29 @@ def test_a_cut_file_says_how_much_is_there(sound: Path, tmp_path: Path) -> None:
         loader.open_pack(tmp_path / "cut.pack")
 
 
+def test_a_cut_pack_names_what_it_lacks_first(wide: Any, tmp_path: Path) -> None:
+    path, offset, _, _ = wide
+    with loader.open_pack(path) as pack:
+        unit, layout, header = pack.info.units[2], pack._places, pack._header
+    second = next(one for one in header.tensors if one.name == f"{unit.layers[0]}.bias")
+    bias = header.storages[second.storage]
+    content = path.read_bytes()
+    for length, missing in [
+        (offset + unit.offset + 5, f"unit 2 .*tensors: .*weight\\) at byte {unit.offset + 5} of the weights"),
+        (offset + bias.offset - 1, f"unit 2 .*tensors: .*at byte {bias.offset - 1} of the weights"),
+        (offset + bias.offset, f"unit 2 .*tensors: {second.name}.*at byte {bias.offset} of the weights"),
+        (len(content) - 1, "its timings is"),
+        (layout.skeleton_offset + 1, "its skeleton is"),
+        (layout.skeleton_offset - 1, "ends inside its header"),
+    ]:
+        (tmp_path / "cut.pack").write_bytes(content[:length])
+        told = rf"cut\.pack has {length} of {len(content)} bytes.*{missing}"
+        with pytest.raises(loader.PackTruncated, match=told):
+            loader.open_pack(tmp_path / "cut.pack")
+        with pytest.raises(loader.PackTruncated, match=told):
+            start(MemorySource(content[:length], "cut.pack"), "streamed")
+
+
 def test_a_grown_file_is_refused(sound: Path, tmp_path: Path) -> None:
     (tmp_path / "grown.pack").write_bytes(sound.read_bytes() + b"x")
     with pytest.raises(loader.PackCorrupt, match="says"):
@@ -158,6 +181,29 @@ def test_damaged_weights_are_named_by_their_layers(sound: Path, tmp_path: Path) 
     damaged.write_bytes(content)
     with (
         loader.open_pack(damaged) as pack,
-        pytest.raises(loader.PackCorrupt, match=r"unit 0 \(layers: first"),
+        pytest.raises(
+            loader.PackCorrupt,
+            match=rf"unit 0 \(layers: first.*; tensors: .*\) is damaged between bytes {offset} and \d+",
+        ),
+    ):
+        pack.verify()
+
+
+def test_damage_in_a_large_unit_is_named_by_its_block(wide: Any, tmp_path: Path) -> None:
+    path, offset, _, _ = wide
+    with loader.open_pack(path) as pack:
+        unit, header = pack.info.units[1], pack._header
+    assert unit.nbytes > BLOCK_BYTES
+    content = bytearray(path.read_bytes())
+    content[offset + unit.end - 1] ^= 1
+    (tmp_path / "bad.pack").write_bytes(content)
+    last = next(one for one in header.tensors if header.storages[one.storage].offset + 2048 == unit.end)
+    start_ = offset + unit.offset + BLOCK_BYTES
+    with (
+        loader.open_pack(tmp_path / "bad.pack") as pack,
+        pytest.raises(
+            loader.PackCorrupt,
+            match=rf"unit 1 \(.*tensors: .*{last.name}\) is .*bytes {start_} and {offset + unit.end};",
+        ),
     ):
         pack.verify()

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -124,6 +127,44 @@ def test_damage_is_named_by_unit_tensor_and_offset(wide: Any, name: str) -> None
         loading.model(x)
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.EIO, "Input/output error", "bad.pack"), OSError),
+        (TimeoutError("the disk sleeps"), TimeoutError),
+        (loader.PackTruncated("bad.pack ends early"), loader.PackTruncated),
+        (loader.SourceUnavailable("bad.pack: no"), loader.SourceUnavailable),
+    ],
+)
+@pytest.mark.parametrize("name", ["streamed", "cicada"])
+def test_what_cannot_be_read_is_named_by_unit_tensor_and_offset(
+    wide: Any, name: str, error: Exception, kind: type[Exception]
+) -> None:
+    path, offset, x, _ = wide
+    source = Held(open_file(path), offset)
+    source.error = error
+    source.go.set()
+    loading = start(source, name, nets.Wide)
+    with pytest.raises(
+        kind, match=r"unit \d \(layers: layers\.\d.*; tensors: layers\..*\), bytes \d+ to \d+"
+    ):
+        loading.wait()
+    with pytest.raises(kind, match="layers") as caught:
+        loading.model(x)
+    assert getattr(caught.value, "errno", None) == getattr(error, "errno", None)
+    assert source.closed.wait(30)
+
+
+def test_a_file_that_shrinks_is_named_by_unit_and_tensor(wide: Any) -> None:
+    path, offset, _, _ = wide
+    source = Held(open_file(path), offset)
+    loading = start(source, "streamed")
+    os.truncate(path, offset + 100)
+    source.go.set()
+    with pytest.raises(loader.PackTruncated, match=r"unit \d \(layers: .*tensors: layers\..*, bytes \d+ to"):
+        loading.wait()
+
+
 def test_what_is_mapped_is_checked_for_who_asks(wide: Any) -> None:
     path, offset, x, expected = wide
     with torch.inference_mode():
@@ -202,3 +243,51 @@ def test_a_load_that_cannot_begin_gives_its_room_back(wide: Any, name: str) -> N
     with pytest.raises(DeviceFailed, match="out of memory"):
         begin(open_file(wide[0]), strategy(name), device=card, fetchers=Fetchers())
     assert card.free_bytes == card.capacity_bytes
+
+
+@pytest.mark.parametrize("on", ["cpu", "virtual"])
+@pytest.mark.parametrize("name", ["streamed", "cicada"])
+@pytest.mark.parametrize(
+    "values", [{"weight": 0}, {"weight": -1.0}, {"weight": None}, {"in_flight_bytes": None}]
+)
+def test_a_load_that_is_asked_for_wrongly_leaves_nothing(
+    wide: Any, name: str, on: str, values: dict[str, Any]
+) -> None:
+    card = VirtualDevice(Profile(2**30, 1e9), RealClock())
+    source = Held(open_file(wide[0]), 2**40)
+    with pytest.raises((ValueError, TypeError)):
+        begin(
+            source,
+            strategy(name),
+            device=device("cpu") if on == "cpu" else card,
+            fetchers=Fetchers(),
+            **values,
+        )
+    assert source.closed.is_set()
+    assert card.free_bytes == card.capacity_bytes
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"weight": 0}, "must be above zero"),
+        ({"strategy": "best"}, "no strategy is called 'best'"),
+        ({"device": "abacus"}, "no device is called 'abacus'"),
+        ({"strategy": "streamed", "primed": True, "only": ()}, "without only="),
+    ],
+)
+def test_what_there_is_none_of_is_said_and_no_file_stays_open(
+    wide: Any, values: dict[str, Any], said: str
+) -> None:
+    """A source that nobody closed lives on in its error."""
+    with pytest.raises(ValueError, match=said) as caught:
+        loader.start_load(wide[0], **values)
+    assert not packs_open(), caught
+
+
+def packs_open() -> list[str]:
+    found = []
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(fd.readlink()))
+    return [name for name in found if name.endswith(".pack")]

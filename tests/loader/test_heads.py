@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug import loader
 from glowplug.loader.contents import read_contents
-from glowplug.loader.format import _PREAMBLE, MAGIC, VERSION, decode_preamble
+from glowplug.loader.decoding import decode_preamble
+from glowplug.loader.format import MAGIC, PREAMBLE, VERSION
 from tests.loader import nets
 from tests.loader.test_pipeline import Ranges
 
@@ -41,6 +42,6 @@ def test_who_rebuilds_nothing_reads_no_skeleton(long_headed: Ranges) -> None:
 
 
 def test_a_header_without_bound_is_not_read() -> None:
-    start = _PREAMBLE.pack(MAGIC, VERSION, 0, 10**10, 10**11, bytes(32))
+    start = PREAMBLE.pack(MAGIC, VERSION, 0, 10**10, 10**11, bytes(32))
     with pytest.raises(loader.PackCorrupt, match="its header has 10000000000 bytes, more than"):
         decode_preamble(start, 10**11, "x.pack")

@@ -38,6 +38,26 @@ def private_bytes(of: str) -> int:
     return found
 
 
+def mapping_flags(of: str) -> list[list[str]]:
+    """What this process asked of each of its mappings of the file `of`."""
+    found, inside = [], False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            inside = line.endswith(of)
+        elif inside and line.startswith("VmFlags:"):
+            found.append(line.split()[1:])
+    return found
+
+
+def test_weights_are_not_read_in_huge_pages(pack: Any, tmp_path: Path) -> None:
+    """A virtual machine's host takes back what is free by these: to have one again takes milliseconds."""
+    kept = pack.load()
+    flags = mapping_flags(str(tmp_path / "a.pack"))
+    assert flags
+    assert not any("hg" in each for each in flags)
+    del kept
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_a_file_just_written_is_counted_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool

@@ -27,7 +27,7 @@ from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import FunctionSpec
 from glowplug.loader.devices.cuda import cards
-from glowplug.node.devices import PacePage, read_pace
+from glowplug.node.devices import NodeDevice, PacePage, read_pace
 from tests.node.conftest import NODE, WAIT_S, NodeUnderTest
 
 pytestmark = pytest.mark.e2e
@@ -93,6 +93,10 @@ async def until(condition: Callable[[], Any]) -> Any:
         while not (found := condition()):
             await asyncio.sleep(0.005)
     return found
+
+
+def test_the_controller_hears_how_many_may_compute_there() -> None:
+    assert [NodeDevice("n", card(at_once=count)).spec.at_once for count in (1, 3)] == [1, 3]
 
 
 def test_nobody_but_the_agent_says_how_fast_a_device_is() -> None:

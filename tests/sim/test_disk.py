@@ -11,6 +11,7 @@ from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, NodeSpec
 from glowplug.sim.agenda import Agenda
 from glowplug.sim.disk import SharedDisk
+from glowplug.sim.freed import GIVEN_BACK_S, FreedMemory
 from glowplug.sim.gateway import Ask
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
@@ -104,3 +105,39 @@ def test_who_needs_memory_waits_until_the_weights_there_are_gone() -> None:
         return answers[1].latency_s
 
     assert waited_s(0.3) == pytest.approx(waited_s(0.0) + 0.3)
+
+
+def test_what_was_let_go_just_now_is_taken_once_and_the_latest_first() -> None:
+    memory = FreedMemory()
+    memory.let_go("n", 1.0, 100)
+    memory.let_go("n", 2.0, 50)
+    memory.let_go("n", 9.0, 500)  # not yet
+    memory.let_go("m", 2.0, 1000)
+    assert memory.take("n", 2.5, 80) == 80
+    assert memory.take("n", 2.5, 80) == 70
+    assert memory.take("n", 2.5, 80) == 0
+    assert memory.take("m", 2.0 + GIVEN_BACK_S, 10) == 0
+    assert memory.take("n", 9.0, 10) == 10
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_memory_that_nobody_had_for_a_while_takes_longer_to_fill(shares: bool) -> None:
+    """The first two come to free memory, the third to what the first had until then, and the last one, which
+    is twice as large, to as much of others' and to free memory."""
+    facts = [msgspec.structs.replace(FACTS, weight_bytes=nbytes * MB) for nbytes in (100, 100, 100, 200)]
+    functions = [spec(name) for name in "fghi"]
+    settings = ControlSettings(environment_estimate_bytes=0, eager_stage=False)
+
+    def waits_s(rested_bytes_per_s: float) -> list[float]:
+        profiles = {
+            each.function: msgspec.structs.replace(PROFILE, facts=mine, rested_bytes_per_s=rested_bytes_per_s)
+            for each, mine in zip(functions, facts, strict=True)
+        }
+        simulation = Simulation(profiles, settings, shares_disks=shares)
+        deployed = [(0.0, Deployed(each, mine)) for each, mine in zip(functions, facts, strict=True)]
+        asks = [(10.0 + 20.0 * n, Ask(each.function)) for n, each in enumerate(functions)]
+        node = 0.0, NodeJoined(NodeSpec("n", 600 * MB, 2))
+        return [a.latency_s for a in simulation.run([node, *deployed, *asks], until_s=120.0).answers]
+
+    found = zip(waits_s(10.0 * MB), waits_s(0.0), strict=True)
+    assert [rested_s - now_s for rested_s, now_s in found] == pytest.approx([9.0, 9.0, 0.0, 0.0])

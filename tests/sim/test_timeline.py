@@ -30,6 +30,18 @@ def test_loads_runs_and_stays_of_two_models_that_take_turns() -> None:
     ]
 
 
+def test_nothing_passes_the_end() -> None:
+    trace = trace_of(np.array([0.0, 10.0]), np.array([0, 1]), ["a", "b"], 20.0)
+    fleet = build(FleetSettings(devices=1, scheduling="lb"), [MODEL], 2, keep_log=True)
+    play(fleet, trace)
+    result = fleet.simulation.run((), 0.0)
+    assert [(i.kind, i.start_s, i.end_s) for i in intervals(result, 4.5)] == [
+        ("load", 0.0, 4.0),
+        ("lies", 4.0, 4.5),
+        ("run", 4.0, 4.5),
+    ]
+
+
 def test_a_device_that_disappears_ends_what_it_did() -> None:
     trace = trace_of(np.array([0.0]), np.array([0]), ["a"], 20.0)
     fleet = build(FleetSettings(devices=2, scheduling="lb"), [MODEL], 1, keep_log=True)

@@ -10,6 +10,7 @@ import sys
 import cyclopts
 
 from glowplug._version import __version__
+from glowplug.cli.extras import not_installed
 from glowplug.cli.output import CommandConsole, fail
 from glowplug.core.errors import GlowplugError
 
@@ -33,6 +34,10 @@ def main() -> None:
         sys.exit(fail(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "glowplug":
+            raise
+        sys.exit(fail(not_installed(error.name)))
     except OSError as error:  # this machine's disk or files, which are nobody's mistake in the code
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             _drop_the_rest()

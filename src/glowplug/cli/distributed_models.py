@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from glowplug.core.errors import InvalidArguments
+from glowplug.cli.model_files import called, module_of, split_source
+from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration
 from glowplug.distributed.network import Network
 
+if TYPE_CHECKING:
+    from glowplug.policy.plans.facts import Problem
+
 _SPARSE = re.compile(r"sparse:(\d+)x(\d+)(?:@(\d+))?")
+
+
+def is_torch(model: str) -> bool:
+    """Whether it is FILE:NAME of a torch model."""
+    file, _, name = model.rpartition(":")
+    return file.endswith(".py") and name.isidentifier()
+
+
+def torch_problem_of(model: str, example: str, samples: int, slowdown: float) -> Problem:
+    """Of the model that a callable of the file returns, on what its `example` returns: one argument, a tuple
+    of them, or a dict of named ones. Raises InvalidDeclaration for what the file has not, or raises."""
+    from glowplug.distributed.torch_problem import torch_problem
+
+    file, name = split_source(model)
+    module = module_of(file)
+    built, given = called(module, name, file).eval(), called(module, example, file)
+    named = given if isinstance(given, dict) else {}
+    placed = () if named else given if isinstance(given, tuple) else (given,)
+    try:
+        return torch_problem(model, built, lambda: built(*placed, **named), samples, slowdown)
+    except GlowplugError:
+        raise
+    except Exception as error:
+        raise InvalidDeclaration(
+            f"{file}: the model cannot run on what {example}() returns: {type(error).__name__}: {error}"
+        ) from error
 
 
 def network_of(model: str) -> Network:
@@ -17,6 +48,11 @@ def network_of(model: str) -> Network:
 
     match = _SPARSE.fullmatch(model)
     if match is None:
+        if is_torch(model):
+            raise InvalidArguments(
+                f"{model}: a torch model runs over workers as a function does: @app.model(workers=...)",
+                "model",
+            )
         raise InvalidArguments(f"{model!r} is no model; write for example sparse:1024x120", "model")
     neurons, layers, seed = match.groups()
     return ChallengeNetwork(int(neurons), int(layers), int(seed or 0))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from glowplug.cli.distributed_models import network_of
+from glowplug.cli.distributed_models import is_torch, network_of, torch_problem_of
 from glowplug.cli.functions import Json
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, errors, plain_table, print_json
@@ -29,6 +29,7 @@ Delay = Literal["hop-20ms", "hop-100ms", "hop-250ms"]
 def plan(
     model: str,
     *,
+    example: str = "example",
     samples: Whole = 10_000,
     objective: Literal["cheapest", "fastest"] = "cheapest",
     deadline: str = "",
@@ -60,11 +61,17 @@ def plan(
         glowplug distributed plan sparse:16384x1920 --memory-per-worker 2GB --workers 8 16
         glowplug distributed plan sparse:1024x120 --plans serial pipeline --deadline 5s
         glowplug distributed plan sparse:1024x120 --channels queue --json | jq .chosen
+        glowplug distributed plan model.py:build --samples 256 --memory-per-worker 2GB
 
     Parameters
     ----------
     model
-        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size.
+        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size. Or
+        FILE:NAME of a callable without arguments that returns a torch.nn.Module: its longest chain of modules
+        is what a pipeline cuts, as a deployed function's with `workers=` is.
+    example
+        Of a torch model: a callable in the same file that returns its example input, one sample, as for
+        `glowplug pack`.
     samples
         The batch.
     objective
@@ -94,7 +101,12 @@ def plan(
 
     memory_bytes = parse_bytes(memory_per_worker, "--memory-per-worker")
     terms = terms_of(objective, deadline, budget, memory_bytes, workers, channels, plans, delays)
-    problem = problem_of(network_of(model), samples, terms, cache or kept(), slowdown=slowdown)
+    _check_numbers(samples, slowdown)
+    if is_torch(model):
+        with errors.status("how fast this machine is"):
+            problem = torch_problem_of(model, example, samples, slowdown)
+    else:
+        problem = problem_of(network_of(model), samples, terms, cache or kept(), slowdown=slowdown)
     choice = choose(problem, terms)
     if json:
         print_json(choice)
@@ -113,7 +125,7 @@ def terms_of(
 
     known = {"channels": tuple(CHANNELS), "plans": tuple(POLICIES["plans"])}
     for name, given in (("channels", channels), ("plans", plans)):
-        unknown = [each for each in given if each not in known[name]]
+        unknown = [each for each in given if each.replace("-", "_") not in known[name]]
         if unknown:
             raise InvalidArguments(f"--{name} {' '.join(unknown)}: there are {', '.join(known[name])}", name)
     if budget is not None and not 0 <= budget < inf:
@@ -127,10 +139,18 @@ def terms_of(
         objective=Objective(objective, parse_seconds(deadline, "--deadline") if deadline else None, budget),
         memory_per_worker_bytes=memory_bytes,
         workers=tuple(sorted(set(workers))),
-        channels=channels,
+        channels=tuple(each.replace("-", "_") for each in channels),
         plans=plans or known["plans"],
         broker=table.broker,
     )
+
+
+def _check_numbers(samples: int, slowdown: float) -> None:
+    """Raises InvalidArguments."""
+    if samples < 1:
+        raise InvalidArguments(f"--samples {samples}: a batch has at least one", "samples")
+    if not 0 < slowdown < inf:
+        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0, and finite", "slowdown")
 
 
 def problem_of(
@@ -142,10 +162,7 @@ def problem_of(
     from glowplug.distributed.calibration import calibrate
     from glowplug.distributed.planning import look
 
-    if samples < 1:
-        raise InvalidArguments(f"--samples {samples}: a batch has at least one", "samples")
-    if not 0 < slowdown < inf:
-        raise InvalidArguments(f"--slowdown {slowdown}: it is above 0, and finite", "slowdown")
+    _check_numbers(samples, slowdown)
     with errors.status("how fast this machine is") as status:
         machine = replace(calibrate(network), slowdown=slowdown)
         cut = terms.workers if {"rows", "hybrid"} & set(terms.plans) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from glowplug.core.errors import InvalidArguments
@@ -47,7 +48,14 @@ def room_of(channel: str, given: list[Option], store: str, on: On) -> Room:
 
     options: dict[str, str] = {"url": store} if on == "lambda" and channel.endswith("object") else {}
     options |= {each.name: each.value for each in given if each.channel in ("", channel)}
+    if channel.endswith("object") and not options.get("url"):
+        raise InvalidArguments(
+            f"--channel {channel}: say where objects are: --option url=s3://BUCKET/PREFIX, or file:///FOLDER",
+            "option",
+        )
     try:
         return room(channel, **options)
     except TypeError as error:
-        raise InvalidArguments(f"--option: channel {channel}: {error}", "option") from error
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        why = f"there is no option {unknown[1]}" if unknown else str(error)
+        raise InvalidArguments(f"--option: channel {channel}: {why}", "option") from error

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.table import Table
 
+from glowplug.cli.model_files import called, module_of, split_source
 from glowplug.cli.output import console, print_json
 from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration, WeightsError
 from glowplug.core.units import show_bytes, show_seconds
-
-if TYPE_CHECKING:
-    from glowplug.loader.devices.base import Device
-    from glowplug.loader.sources import WeightSource
-    from glowplug.loader.strategies import Strategy
 
 
 def pack(
@@ -48,16 +44,16 @@ def pack(
     """
     from glowplug import loader
 
-    file, name = _split(source)
-    module = _module(file)
+    file, name = split_source(source)
+    module = module_of(file)
     try:
         if weights is None:
-            model = _called(module, name, file)
+            model = called(module, name, file)
         else:
             with loader.without_init():
-                model = _called(module, name, file)
+                model = called(module, name, file)
             loader.assign(model, loader.read_state_dict(weights), weights)
-        inputs = _called(module, example, file)
+        inputs = called(module, example, file)
         with console.status(f"packing {out}"):
             info = loader.pack(model.eval(), inputs, out)
     except (loader.LoaderError, OSError) as error:
@@ -85,17 +81,20 @@ def pack(
 
 def load(
     source: str, *, strategy: str = "auto", device: str = "cpu", build: str | None = None,
+    verify: bool | None = None, only: Annotated[tuple[str, ...] | None, Parameter(negative="")] = None,
     timeline: Path | None = None, json: bool = False,
 ) -> None:  # fmt: skip
     """Load a pack, run it on the input it was packed with, and show where the time went.
 
-    Runs the code that the pack names, as found in this folder and among the installed packages.
+    Runs the code that the pack names, as found in this folder and among the installed packages, unless
+    `--only` says which it may name.
 
     For example:
 
         glowplug load vgg16.pack
         glowplug load s3://bucket/vgg16.pack --timeline out.json
         glowplug load vgg16.pack --strategy pisel --build model.py:build
+        glowplug load copied.pack --verify --only torchvision.models
 
     Parameters
     ----------
@@ -106,29 +105,37 @@ def load(
     device
         `cpu`, `cuda`, `cuda:1`, or `virtual`.
     build
-        FILE:NAME of the callable that builds the model, for strategies that need it.
+        FILE:NAME of the callable that builds the model: for files of weights alone, and for strategies that
+        construct it, which else unpickle the pack's skeleton in its place.
+    verify
+        Check every byte of the weights, also where a local file is mapped, and so not checked by default;
+        `--no-verify` checks none.
+    only
+        A module or package whose classes the pack may name beside those of torch.nn's (`torch.nn` for none);
+        give it again for more. The model is not run then: its input may name anything.
     timeline
         Write the stages of every unit to this file, for Perfetto.
     json
         Print JSON.
     """
-    from glowplug.loader.pipeline import begin
+    from glowplug import loader
 
     builder = None
     if build is not None:
-        file, name = _split(build)
-        module = _module(file)
-        builder = lambda: _called(module, name, file)  # noqa: E731 (a name for it would say no more)
+        file, name = split_source(build)
+        module = module_of(file)
+        builder = lambda: called(module, name, file)  # noqa: E731 (a name for it would say no more)
     sys.path.insert(0, str(Path.cwd()))  # where the classes of packs made here are
     with contextlib.suppress(ImportError):
         import torch  # noqa: F401  (seconds that are not the load's)
     try:
-        opened, way, place = _found(source, strategy, device)
-        if way.structure == "constructed" and builder is None:
-            raise InvalidArguments(
-                f"--strategy {way.name} builds the model itself: give --build FILE:NAME", "build"
-            )
-        loading = begin(opened, way, device=place, build=builder, watched=True, primed=True)
+        try:
+            loading = loader.start_load(
+                source, device, strategy, build=builder, watched=True, only=only, primed=only is None,
+                verify=verify,
+            )  # fmt: skip
+        except ValueError as error:
+            raise InvalidArguments(str(error)) from error
         prime = loading.prime()
         if prime is not None:
             prime.run(loading.model)
@@ -163,54 +170,5 @@ def load(
     table.add_row("busy, compute", f"{found.utilisation_compute:.0%}")
     console.print(table)
     if prime is None:
-        console.print("[yellow]nothing was run:[/] the source carries no example input")
-
-
-def _found(source: str, strategy: str, device: str) -> tuple[WeightSource, Strategy, Device]:
-    """Raises InvalidArguments for what there is none of, and what else opening raises."""
-    from glowplug.loader.devices import device as device_called
-    from glowplug.loader.sources import open_source
-    from glowplug.loader.strategies import strategy as strategy_called
-
-    try:
-        opened = open_source(source)
-        chosen = strategy_called(strategy, mappable=opened.advice.mappable)
-        return opened, chosen, device_called(device)
-    except ValueError as error:
-        raise InvalidArguments(str(error)) from error
-
-
-def _split(source: str) -> tuple[Path, str]:
-    file, _, name = source.rpartition(":")
-    if not file or not name:
-        raise InvalidDeclaration(f"{source!r}: write FILE:NAME, as in model.py:build")
-    return Path(file), name
-
-
-def _module(file: Path) -> Any:
-    """The file, imported as a module under its own name, so that the pack's classes are found again."""
-    if not file.is_file():
-        raise InvalidDeclaration(f"{file}: there is no such file")
-    sys.path.insert(0, str(file.resolve().parent))
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InvalidDeclaration(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _called(module: Any, name: str, file: Path) -> Any:
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise InvalidDeclaration(f"{file} has no callable {name!r}")
-    try:
-        return found()
-    except GlowplugError:
-        raise
-    except Exception as error:
-        raise InvalidDeclaration(f"{file}: {name}() raised {type(error).__name__}: {error}") from error
+        why = "the source carries no example input" if only is None else "its example input may name anything"
+        console.print(f"[yellow]nothing was run:[/] {why}")

@@ -20,7 +20,7 @@ from glowplug.compose import default_state_dir
 from glowplug.control.journal import ReplayReport
 from glowplug.control.journal_files import replay as replay_journal
 from glowplug.control.journal_files import segment_paths
-from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidUpload
+from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidUpload, InvalidWorkload
 from glowplug.core.ladder import Step
 from glowplug.core.units import parse_bytes, show_bytes, show_seconds
 from glowplug.sim.footprints import PUBLISHED
@@ -29,6 +29,7 @@ from glowplug.sim.replays import replay as replay_trace
 from glowplug.sim.standing import HELD_ON
 from glowplug.sim.systems import Substrate, system_of
 from glowplug.sim.workloads.registry import parse
+from glowplug.sim.workloads.trace import Trace
 
 _MISMATCHES_SHOWN = 20
 
@@ -37,9 +38,9 @@ def replay(
     what: str = "",
     *,
     policy: Annotated[str, Parameter(name=["--policy", "-p"])] = "ladder,fixed,tyche",
-    nodes: Whole = 4,
+    nodes: Whole | None = None,
     memory: str = "25%",
-    substrate: Substrate = "zygote",
+    substrate: Substrate | None = None,
     seed: Seed = 0,
     live: bool = False,
     json: Json = False,
@@ -71,11 +72,11 @@ def replay(
         is ladder where the next calls are known. Each may name what
         keeps workers warm under it, as in tyche+histogram.
     nodes
-        How many nodes share the memory.
+        How many simulated nodes share the memory; without it 4.
     memory
         Of all nodes together: a share of what keeping every function loaded would take. With --live bytes.
     substrate
-        What a warm worker is: forked from a zygote, or a process with all of its own.
+        What a simulated warm worker is: forked from a zygote (without it), or a process with all of its own.
     seed
         For what is drawn; a `seed=` in the workload goes before it.
     live
@@ -90,13 +91,13 @@ def replay(
         return
     check_plot(plot)
     if live:
+        _simulated_alone(nodes=nodes, substrate=substrate)
         _live(what, [name.strip() for name in policy.split(",")], memory, seed, json, plot)
         return
+    substrate, nodes = substrate or "zygote", 4 if nodes is None else _at_least_one(nodes)
     systems = [system_of(name.strip(), substrate) for name in policy.split(",")]
-    cluster = Cluster(nodes=_at_least_one(nodes), memory_share=share_of(memory))
-    made, own_seed = parse(what)
-    seed = seed if own_seed is None else own_seed
-    trace = made.trace(seed)
+    cluster = Cluster(nodes=nodes, memory_share=share_of(memory))
+    trace, seed = _trace(what, seed)
     found: dict[str, Replayed] = {}
     for system in systems:
         with progress(system.name) as tell:
@@ -140,8 +141,7 @@ def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, pl
     budget_bytes = parse_bytes(memory, "--memory")
     for policy in policies:
         check_policy(policy)
-    made, own_seed = parse(what)
-    trace = made.trace(seed if own_seed is None else own_seed)
+    trace, _ = _trace(what, seed)
     found: dict[str, Replayed] = {}
     sigterm_interrupts()
     for policy in policies:
@@ -157,6 +157,25 @@ def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, pl
         print_json({"workload": what, "node_bytes": budget_bytes, "simulated": False, "policies": rows})
     else:
         console.print(_table(rows))
+
+
+def _simulated_alone(**options: object) -> None:
+    """Refuses options that have no effect with --live."""
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidArguments(
+                f"--{name}: with --live there is this machine alone, a node of zygotes", name
+            )
+
+
+def _trace(what: str, seed: int) -> tuple[Trace, int]:
+    """The workload's calls, and the seed that they were drawn by: its own goes before `seed`."""
+    made, own_seed = parse(what)
+    seed = seed if own_seed is None else own_seed
+    trace = made.trace(seed)
+    if not trace.requests:
+        raise InvalidWorkload(f"{what} has no calls")
+    return trace, seed
 
 
 def share_of(memory: str) -> float:

@@ -104,7 +104,7 @@ def serve(
         Where functions with device="gpu" compute: auto (every graphics card), none, cuda:NUMBER, cpu:COUNT or
         cpu:COUNTxSIZE (cores of their own), or virtual:COUNTxSIZE@RATE/s as in virtual:3x2GB@2GB/s, which
         take the time that such cards would. Options behind commas: memory=SIZE of a card, latency=TIME,
-        run=TIME, context=SIZE/TIME, shared=yes, ready=no. May be given several times.
+        run=TIME, context=SIZE/TIME, shared=yes, ready=no, at_once=N. May be given several times.
     gateways
         Processes that take connections and answer requests for functions, on the same port. One carries what
         two to three cores of short calls can answer; on more than four cores one for every four may be right.

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter, validators
+from rich.markup import escape
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, drawing, print_json
 from glowplug.cli.progress import progress
+from glowplug.cli.refused import Reasons, largest_called
 from glowplug.core.errors import InvalidDeclaration, InvalidWorkload
 from glowplug.core.settings import ControlSettings
 from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
@@ -115,7 +117,7 @@ def simulate(
         policy_class("scheduling", name)
     if eviction is not None:
         policy_class("eviction", eviction)
-    given = {
+    given: dict[str, Any] = {
         "devices": devices, "nodes": nodes, "device_bytes": parse_bytes(device_memory, "--device-memory"),
         "loader": loader, "copy_bytes_per_s": float(parse_bytes(copy_bandwidth, "--copy-bandwidth")),
         "host_bytes": parse_bytes(host_memory, "--host-memory"), "max_batch": max_batch,
@@ -126,6 +128,9 @@ def simulate(
     models, trace = read_models(profiles), make_trace(workload, seed)
     if not trace.requests:
         raise InvalidWorkload(f"{workload} has no calls")
+    reasons = Reasons(largest_called(models, trace), given["device_bytes"], timeout)
+    if find is not None and reasons.too_large:
+        raise InvalidWorkload(f"no number of devices is enough: {reasons.too_large}")
     runs = _Runs(models, trace, seed, keep_log=plot is not None)
     rows: list[dict[str, Any]] = []
     answers: dict[str, Sizing] = {}
@@ -149,8 +154,12 @@ def simulate(
         print_json({"workload": workload, "seed": seed, "rows": rows, "devices": devices_found or None})
     else:
         _show(rows, trace)
+        for row in rows if find is None else ():
+            if row["refused"]:
+                words = f"{row['policy']}: {reasons.tell(row['refused'], row['requests'])}"
+                console.print(words, style="yellow", highlight=False, markup=False)
         for name, found in answers.items():
-            console.print(_answer(name, found, p99 or "", device_memory))
+            console.print(_answer(name, found, p99 or "", device_memory, reasons))
     if any(found.devices is None for found in answers.values()):
         sys.exit(1)
 
@@ -215,14 +224,18 @@ def _seconds(value: float) -> str:
     return "-" if value != value else show_seconds(value)
 
 
-def _answer(policy: str, found: Sizing, p99: str, memory: str) -> str:
+def _answer(policy: str, found: Sizing, p99: str, memory: str, reasons: Reasons) -> str:
     if found.devices is not None:
         return f"{policy}: [bold]{found.devices} devices of {memory}[/] keep p99 at {p99} or less"
     most = max(found.tried)
-    return (
-        f"{policy}: [red]{most} devices are not enough[/] for a p99 of {p99}: it is "
-        f"{_seconds(found.tried[most].p99_s)} there, by runs and first loads alone"
-    )
+    outcome = found.tried[most]
+    p99_there = _seconds(outcome.p99_s)
+    if outcome.refused:
+        refused = escape(reasons.tell(outcome.refused, outcome.requests))
+        why = f": with so many, {refused}. The p99 of the others is {p99_there}"
+    else:
+        why = f" for a p99 of {p99}: it is {p99_there} there, by runs and first loads alone"
+    return f"{policy}: [red]{most} devices are not enough[/]{why}"
 
 
 def _draw(runs: _Runs, workload: str, path: Path) -> None:
@@ -231,7 +244,7 @@ def _draw(runs: _Runs, workload: str, path: Path) -> None:
 
     until_s = min(_SHOWN_S, runs.trace.span_s)
     first = next(iter(runs.last.values()))
-    shown = [each for each in intervals(first, until_s) if each.start_s < until_s]
+    shown = intervals(first, until_s)
     latencies = {name: evenly(latencies_s(result.answers)) for name, result in runs.last.items()}
     with drawing(path):
         draw(Picture(latencies, shown, f"{workload}: {next(iter(runs.last))}"), path)

@@ -13,6 +13,7 @@ from glowplug.core.units import parse_bytes, parse_seconds
 
 Kind = Literal["virtual", "cpu", "cuda"]
 MOST_DEVICES = 1024
+MOST_AT_ONCE = 64
 CARD_CONTEXT = "900MB"
 """What a process's context takes of a graphics card, about: 835 MB were seen on an H100 (CUDA 13, the
 libraries of a first product and convolution in it)."""
@@ -31,7 +32,7 @@ class DeviceSetting(msgspec.Struct, frozen=True, omit_defaults=True):
     Of `cpu`: `cores` are those of its workers. `context_bytes` and `context_s` are what a process takes of
     the device, and needs, before any model lies there; with `shared` the functions of a namespace have one
     such context together. With `ready` a process that has one waits for the next load, and its bytes are kept
-    for it.
+    for it. `at_once` models may compute there at a time, each in a worker of its own.
     """
 
     name: str
@@ -46,6 +47,7 @@ class DeviceSetting(msgspec.Struct, frozen=True, omit_defaults=True):
     context_s: float = 0.0
     shared: bool = False
     ready: bool = True
+    at_once: int = 1
 
 
 Harm = Literal["loads", "memory", "slow", "gone", "none"]
@@ -112,7 +114,7 @@ def _virtual(rest: str, given: dict[str, str], text: str, first: int) -> list[De
     capacity_bytes, rate = _bytes(match[2], text), _bytes(match[3], text)
     if not capacity_bytes or not rate:
         raise _wrong(f"{text[:80]!r}: a size and a rate are more than 0")
-    _check_options(given, text, "latency", "run", "context", "shared", "ready")
+    _check_options(given, text, "latency", "run", "context", "shared", "ready", "at_once")
     context_size, _, context_time = given.get("context", "0").partition("/")
     context_bytes = _bytes(context_size, text)
     return [
@@ -121,7 +123,7 @@ def _virtual(rest: str, given: dict[str, str], text: str, first: int) -> list[De
             latency_s=_seconds(given.get("latency", "0"), text), run_s=_seconds(given.get("run", "0"), text),
             context_bytes=context_bytes, context_s=_seconds(context_time or "0", text),
             shared=_yes(given, "shared", "no", text),
-            ready=_ready(given, text, capacity_bytes, context_bytes),
+            ready=_ready(given, text, capacity_bytes, context_bytes), at_once=_at_once(given, text),
         )
         for number in range(first, first + count)
     ]  # fmt: skip
@@ -160,7 +162,7 @@ def _cuda(rest: str, given: dict[str, str], text: str, host: Host) -> list[Devic
 
 
 def _card(number: int, given: dict[str, str], text: str, free_bytes: int) -> DeviceSetting:
-    _check_options(given, text, "memory", "context", "ready")
+    _check_options(given, text, "memory", "context", "ready", "at_once")
     capacity_bytes = _bytes(given["memory"], text) if "memory" in given else free_bytes
     if not capacity_bytes:
         raise _wrong(
@@ -169,7 +171,7 @@ def _card(number: int, given: dict[str, str], text: str, free_bytes: int) -> Dev
     context_bytes = _bytes(given.get("context", CARD_CONTEXT), text)
     return DeviceSetting(
         f"cuda{number}", "cuda", number, capacity_bytes, context_bytes=context_bytes,
-        ready=_ready(given, text, capacity_bytes, context_bytes),
+        ready=_ready(given, text, capacity_bytes, context_bytes), at_once=_at_once(given, text),
     )  # fmt: skip
 
 
@@ -198,6 +200,13 @@ def _count(digits: str, text: str) -> int:
     if not 1 <= count <= MOST_DEVICES:
         raise _wrong(f"{text[:80]!r}: from 1 to {MOST_DEVICES} devices")
     return count
+
+
+def _at_once(given: dict[str, str], text: str) -> int:
+    digits = given.get("at_once", "1")
+    if not digits.isdecimal() or not 1 <= int(digits[:9]) <= MOST_AT_ONCE:
+        raise _wrong(f"{text[:80]!r}: at_once is from 1 to {MOST_AT_ONCE}")
+    return int(digits)
 
 
 def _yes(given: dict[str, str], name: str, default: str, text: str) -> bool:

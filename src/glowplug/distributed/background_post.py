@@ -94,6 +94,7 @@ class BackgroundPost:
                 lambda: not (self._jobs or self._answers or self._sending),
                 lambda: "the channel does not take what is sent",
             )
+        self._wire.flush()
 
     def flush(self) -> None:
         self.settle(0)

@@ -23,12 +23,13 @@ _Found = tuple[float, int, tuple[int, ...]]
 
 
 class Block(NamedTuple):
-    """One module of a chain. `returns` as in `stages.hidden_of`."""
+    """One module of a chain. `returns` as in `stages.hidden_of`; `hidden_bytes` has what it passes on."""
 
     path: str
     nbytes: int
     flops: float
     returns: int
+    hidden_bytes: int = 0
 
 
 class _Seen(NamedTuple):
@@ -111,10 +112,14 @@ def chains_of(model: nn.Module, run: Callable[[], object], least: int) -> tuple[
     calls = [seen for seen in watch.calls if watch.counts[seen.path] == 1]
     weights = [sizes[seen.path] / total_bytes + flops[seen.path] / total_flops for seen in calls]
     chains = [
-        [Block(calls[n].path, sizes[calls[n].path], flops[calls[n].path], calls[n].returns) for n in found]
+        [_block(calls[n], sizes, flops) for n in found]
         for found in _heaviest(calls, _links(calls, watch), weights, least)
     ]
     return chains, flops[""]
+
+
+def _block(seen: _Seen, sizes: dict[str, int], flops: dict[str, float]) -> Block:
+    return Block(seen.path, sizes[seen.path], flops[seen.path], seen.returns, seen.hidden.nbytes)
 
 
 def module_bytes(module: nn.Module) -> int:

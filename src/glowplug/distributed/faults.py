@@ -92,6 +92,9 @@ class FaultyChannel:
             self._random.shuffle(sent)
             self._pass_on([*sent, *held, *self._due()])
 
+    def flush(self) -> None:
+        self._channel.flush()
+
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         until_s = self._clock() + timeout_s
         left_out = self.left_out(wanted)

@@ -84,7 +84,7 @@ class LayerLoop:
             came = self._post.wait(turn.step)
             with self._phases.of("fill"):
                 self._fill(turn, came)
-                self._drop_dead(turn, layer.height)
+                self._drop_dead(turn, layer.height, keeps_out=_has_begun(turn))
         self._compute(turn, waits=True, urgent=True)
         self._send(turn, work.out)
         self._compute(turn, waits=True, urgent=False)
@@ -113,7 +113,7 @@ class LayerLoop:
             with self._phases.of("read"):
                 work.x[: len(layer.reads)] = self._inputs[layer.reads, turn.share.first : turn.share.end]
         if not layer.sources:
-            self._drop_dead(turn, layer.present)
+            self._drop_dead(turn, layer.present, keeps_out=False)
 
     def _end(self, turn: Turn) -> None:
         layer, work = turn.layer, self._work
@@ -130,8 +130,7 @@ class LayerLoop:
 
     def _fill(self, turn: Turn, came: Mapping[int, Block]) -> None:
         work, start = self._work, turn.layer.present
-        for block in came.values():
-            work.revive(block.columns)
+        work.revive([block.columns for block in came.values()], start, keeps_out=_has_begun(turn))
         for source, flow in turn.sources:
             block, end = came[source], start + len(flow.rows)
             if len(block.rows) == len(flow.rows):
@@ -141,10 +140,10 @@ class LayerLoop:
                 work.put(start + block.rows, block.columns, block.values)
             start = end
 
-    def _drop_dead(self, turn: Turn, rows: int) -> None:
+    def _drop_dead(self, turn: Turn, rows: int, *, keeps_out: bool) -> None:
         """Samples that have died out stay dead, where a bias is added to sums other than zero alone."""
         if self._drops_dead[turn.share.partition]:
-            self._work.drop_dead(rows)
+            self._work.drop_dead(rows, keeps_out=keeps_out)
 
     def _send(self, turn: Turn, values: Floats) -> None:
         if turn.targets:
@@ -183,3 +182,8 @@ class LayerLoop:
             self._work.open(turn.share.samples)
             self._work.x[: turn.layer.kept] = found.held
             self._send(self._schedule.turns[at - 1], self._work.x)
+
+
+def _has_begun(turn: Turn) -> bool:
+    """Whether some of its output waits for nobody, and is there once the others' rows come."""
+    return any(not group.waits for group in turn.layer.groups)

@@ -98,6 +98,9 @@ class Wire:
         if messages:
             self.timing.patiently(lambda: self._channel.send(messages))
 
+    def flush(self) -> None:
+        self.timing.patiently(self._channel.flush)
+
     def receive(self, wanted: set[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         return self.timing.patiently(lambda: self._channel.receive(wanted, timeout_s))
 
@@ -154,10 +157,10 @@ class InlinePost:
         self._wire.fence(step)
 
     def settle(self, step: int) -> None:
-        """It is."""
+        self._wire.flush()
 
     def flush(self) -> None:
-        """It is."""
+        self._wire.flush()
 
     def close(self) -> None:
         """Nothing does."""

@@ -8,6 +8,7 @@ for memory.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,6 +28,17 @@ _PLAIN, _LIGHT = 0, 1
 _LIGHT_LEVEL = -1
 
 Columns = NDArray[np.int64]
+
+
+class _Zstd(threading.local):
+    """Each thread keeps its own: to make one takes as long as it takes to compress some rows."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(_LIGHT_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_zstd = _Zstd()
 
 
 class Block(NamedTuple):
@@ -55,7 +67,7 @@ def plain(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes]:
 
 def light(values: Floats, columns: Columns, samples: int) -> tuple[Kind, bytes]:
     """As they are, through the fastest compression that finds rows that are alike."""
-    content = zstandard.ZstdCompressor(_LIGHT_LEVEL).compress(b"".join(_content(values, columns, samples)))
+    content = _zstd.compressor.compress(b"".join(_content(values, columns, samples)))
     return Kind.BYTES, _head(_LIGHT, values, columns, samples) + content
 
 
@@ -122,7 +134,7 @@ def _expanded(form: int, content: memoryview, nbytes: int) -> Buffer:
         try:
             if zstandard.frame_content_size(content) != nbytes:
                 raise FrameCorrupt(f"compressed rows that are not of {nbytes} bytes")
-            return zstandard.ZstdDecompressor().decompress(content, nbytes, allow_extra_data=False)
+            return _zstd.decompressor.decompress(content, nbytes, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise FrameCorrupt(f"compressed rows that do not expand: {error}") from error
     if form != _PLAIN or len(content) != nbytes:

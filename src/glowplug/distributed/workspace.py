@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from glowplug.distributed.network import Floats
 from glowplug.distributed.workload.serial import live_columns
 
-_WORTH = 0.9
-"""Columns are moved together when fewer than this share of them live."""
-
+_WORTH = 0.98
+"""Columns are moved together when fewer than this share of them live: once, and what is dead costs in every
+layer that follows, where rows that were alike but for it are sent."""
 
 Columns = NDArray[np.int64]
 
@@ -56,36 +58,40 @@ class Workspace:
     def put(self, rows: slice | NDArray[np.integer], columns: Columns, values: Floats) -> None:
         """`values` (rows, columns) into rows of x; `columns` live, and the others are zero there."""
         if len(columns) < len(self._columns):
-            narrow, values = values, np.zeros((len(values), len(self._columns)), np.float32)
-            values[:, np.searchsorted(self._columns, columns)] = narrow
+            values = _spread(values, columns, self._columns)
         self.x[rows] = values
 
-    def revive(self, columns: Columns) -> None:
-        """Takes in samples that something was sent for."""
-        if len(self._columns) == self.samples or _is_in(columns, self._columns):
-            return
+    def revive(self, columns: Iterable[Columns], rows: int, *, keeps_out: bool = True) -> None:
+        """Takes in samples that something was sent for. Of x the first `rows` stay, and the output if it is
+        kept."""
         lives = np.zeros(self.samples, np.bool_)
-        lives[self._columns] = lives[columns] = True
+        for some in (self._columns, *columns):
+            lives[some] = True
         every = np.flatnonzero(lives)
-        places = np.searchsorted(every, self._columns)
-        kept = self.x.copy(), self.out.copy()
-        self._columns = every
-        self.x, self.out = self._views()
-        for view, old in zip((self.x, self.out), kept, strict=True):
-            view[:] = 0
-            view[:, places] = old
+        if len(every) == len(self._columns):
+            return
+        kept = [_spread(values, self._columns, every) for values in self._kept(rows, keeps_out)]
+        self._move(every, kept)
 
-    def drop_dead(self, rows: int) -> None:
-        """Leaves out the samples for which the first `rows` of x have nothing."""
+    def drop_dead(self, rows: int, *, keeps_out: bool = True) -> None:
+        """Leaves out the samples for which the first `rows` of x have nothing. These stay, and the output if
+        it is kept."""
         if not len(self._columns):
             return
-        lives = live_columns(self.x[:rows])
-        if np.count_nonzero(lives) > _WORTH * len(lives):
+        places = np.flatnonzero(live_columns(self.x[:rows]))
+        if len(places) > _WORTH * len(self._columns):
             return
-        kept = self.x[:, lives], self.out[:, lives]
-        self._columns = self._columns[lives]
+        kept = [np.take(values, places, axis=1) for values in self._kept(rows, keeps_out)]
+        self._move(self._columns[places], kept)
+
+    def _kept(self, rows: int, keeps_out: bool) -> tuple[Floats, Floats]:
+        return self.x[:rows], self.out[: self._height if keeps_out else 0]
+
+    def _move(self, columns: Columns, kept: Iterable[Floats]) -> None:
+        self._columns = columns
         self.x, self.out = self._views()
-        self.x[:], self.out[:] = kept
+        for view, values in zip((self.x, self.out), kept, strict=True):
+            view[: len(values)] = values
 
     def _views(self) -> tuple[Floats, Floats]:
         shape = self._height, len(self._columns)
@@ -93,9 +99,11 @@ class Workspace:
         return x, out
 
 
-def _is_in(some: Columns, all_: Columns) -> bool:
-    """Both ascending."""
-    if len(some) == len(all_):
-        return bool((some == all_).all())
-    places = np.searchsorted(all_, some)
-    return not len(some) or (places[-1] < len(all_) and bool((all_[places] == some).all()))
+def _spread(values: Floats, columns: Columns, every: Columns) -> Floats:
+    """`values` (rows, columns) over `every` column, which are more; all ascending."""
+    if not len(columns):
+        return np.zeros((len(values), len(every)), np.float32)
+    places = np.minimum(np.searchsorted(columns, every), len(columns) - 1)
+    found = np.take(values, places, axis=1)
+    found[:, columns[places] != every] = 0
+    return found

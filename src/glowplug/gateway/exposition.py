@@ -146,7 +146,7 @@ _PRELOADS = {
     "used_late": "Those of these that still loaded when the request came.",
     "wasted": "Those of them that ended unused.",
     "failed": "Those of them whose load failed.",
-    "held_back": "Loads not begun because their share of a core was spent.",
+    "held_back": "Loads not begun because their share of a core or of memory was spent.",
     "wasted_byte_seconds": "Bytes held by those that ended unused, times how long.",
     "seconds": "Processor time that loading ahead took.",
 }

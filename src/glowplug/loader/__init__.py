@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from glowplug.loader.pipeline import Loading
     from glowplug.loader.prime import Prime
     from glowplug.loader.reader import MappedPack, open_pack
+    from glowplug.loader.sources.retrying import Retry
     from glowplug.loader.tracing import Trace, trace
     from glowplug.loader.weights import assign, read_state_dict
     from glowplug.loader.writer import write_pack
@@ -66,6 +67,7 @@ _HOMES = {
     "pipeline": ("Loading",),
     "prime": ("Prime",),
     "reader": ("MappedPack", "open_pack"),
+    "sources.retrying": ("Retry",),
     "tracing": ("Trace", "trace"),
     "weights": ("assign", "read_state_dict"),
     "writer": ("write_pack",),
@@ -75,10 +77,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "BACKGROUND", "BATCH", "INTERACTIVE", "Arena", "DeviceFailed", "DeviceFull", "LoadStopped",
     "LoaderError", "Loading", "MappedPack", "NotPicklable", "NotRebuildable", "PackCorrupt", "PackInfo",
-    "PackTruncated", "Prime", "Priority", "RangeRefused", "ReadDeadline", "SourceChanged", "SourceError",
-    "SourceMissing", "SourceRefused", "SourceUnavailable", "Trace", "WeightsMismatch", "WeightsUnreadable",
-    "assign", "evict_page_cache", "load", "open_pack", "pack", "page_cache_bytes", "read_state_dict",
-    "start_load", "trace", "without_init", "write_pack",
+    "PackTruncated", "Prime", "Priority", "RangeRefused", "ReadDeadline", "Retry", "SourceChanged",
+    "SourceError", "SourceMissing", "SourceRefused", "SourceUnavailable", "Trace", "WeightsMismatch",
+    "WeightsUnreadable", "assign", "evict_page_cache", "load", "open_pack", "pack", "page_cache_bytes",
+    "read_state_dict", "start_load", "trace", "without_init", "write_pack",
 ]  # fmt: skip
 
 

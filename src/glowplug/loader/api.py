@@ -65,13 +65,17 @@ def load(
 ) -> Any:
     """The object in a pack, or `build()` with the weights of a safetensors or torch file.
 
-    `path` is a file or an address (`s3://bucket/vgg16.pack`, `https://...`); `options` are its source's. The
-    object comes back before its weights are there: a pass over it overlaps their arrival, and whatever uses a
-    weight that is missing waits for it. Loads share the line by their class, those of one class by `weight`;
-    this one has at most `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was
-    touched before. Do not fork meanwhile; `start_load` tells when it is over. What is streamed is checked
-    for damage as it arrives, unless `verify` is False; what is mapped only where it is True, and then all of
-    it is read.
+    `path` is a file or an address (`s3://bucket/vgg16.pack`, `https://...`); `options` are its source's, of
+    HTTP and every store `retry`, a `Retry`. The object comes back before its weights are there: a pass over
+    it overlaps their arrival, and whatever uses a weight that is missing waits for it.
+
+    Strategies that construct the model call `build`; without it a pack's skeleton is unpickled in its place:
+    nothing is initialised or applied then; when and how they fetch, and what overlaps, stays.
+
+    Loads share the line by their class, those of one class by `weight`; this one has at most
+    `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. Do
+    not fork meanwhile; `start_load` tells when it is over. What is streamed is checked for damage as it
+    arrives, unless `verify` is False; what is mapped only where it is True, and then all of it is read.
 
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).
@@ -115,12 +119,13 @@ def start_load(
     timeline; `watched` has it tell when each unit was first used, at a small cost to each use. With `primed`
     also `prime`, the calls of the example that it was packed with.
     """
+    strategy_called(strategy)  # before anything is opened
+    place = device_called(device)
     source = open_source(path, **options)
-    chosen = strategy_called(strategy, mappable=source.advice.mappable)
     return begin(
         source,
-        chosen,
-        device=device_called(device),
+        strategy_called(strategy, mappable=source.advice.mappable),
+        device=place,
         build=build,
         priority=priority,
         weight=weight,

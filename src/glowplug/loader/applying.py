@@ -11,6 +11,7 @@ from glowplug.loader.contents import Contents
 from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.fitting import Fit
 from glowplug.loader.gates import Gates
+from glowplug.loader.naming import location
 from glowplug.loader.rebuild import tensors_by_unit
 from glowplug.loader.sharing import same
 from glowplug.loader.stages import Recorder
@@ -60,7 +61,7 @@ class Applier:
         import torch
 
         header = self._contents.header
-        tensors = views(header, memory, "the weights")
+        tensors = views(header, memory, self._source)
         inside = tensors_by_unit(header)
         left = len(header.units)
         held: set[int] = set()
@@ -115,9 +116,12 @@ class Applier:
                 continue
             self._gates.use(unit)
             if not same(own, value):
-                name = self._contents.header.tensors[other].name
-                why = "shares its memory with another one in the module, for which the file has other values"
-                raise WeightsMismatch(self._source, [f"{name}: {why}"])
+                header = self._contents.header
+                line = (
+                    f"{header.tensors[other].name}: shares its memory with another one in the module, for "
+                    f"which the file has other values ({location(header, other)})"
+                )
+                raise WeightsMismatch(self._source, [line])
 
     def _require_same(
         self, first: tuple[int, int], second: tuple[int, int], tensors: Sequence[Tensor]
@@ -129,8 +133,12 @@ class Applier:
             self._gates.use(unit)
         one, other = tensors[first[0]], tensors[second[0]]
         if one.data_ptr() != other.data_ptr() and not torch.equal(one, other):
-            names = [self._contents.header.tensors[number].name for number, _ in (first, second)]
-            line = f"{names[1]}: is tied to {names[0]} in the module, but the file has other values for it"
+            header = self._contents.header
+            names = [header.tensors[number].name for number, _ in (first, second)]
+            line = (
+                f"{names[1]}: is tied to {names[0]} in the module, but the file has other values for it "
+                f"({location(header, second[0])})"
+            )
             raise WeightsMismatch(self._source, [line])
 
 

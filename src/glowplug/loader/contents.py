@@ -8,20 +8,17 @@ which their tensors lie, on trust.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from glowplug.loader.decoding import decode_header, decode_preamble
 from glowplug.loader.errors import PackCorrupt, WeightsUnreadable
 from glowplug.loader.format import (
     MAGIC,
     PREAMBLE_BYTES,
     Header,
     Section,
-    TensorEntry,
-    decode_header,
-    decode_preamble,
     digest,
 )  # fmt: skip
 from glowplug.loader.safetensors_file import MOST_HEADER_BYTES, read_safetensors
@@ -52,16 +49,6 @@ class Contents(msgspec.Struct, frozen=True):
         """A name for each unit."""
         return tuple(", ".join(unit.layers) or "-" for unit in self.header.units)
 
-    def tensors_between(self, start: int, end: int) -> Sequence[TensorEntry]:
-        """Those that lie, wholly or in part, in these bytes of the weights."""
-        storages = self.header.storages
-        return [
-            tensor
-            for tensor in self.header.tensors
-            if storages[tensor.storage].offset < end
-            and storages[tensor.storage].offset + storages[tensor.storage].nbytes > start
-        ]
-
 
 def read_contents(source: WeightSource, *, primed: bool = False, skeleton: bool = True) -> Contents:
     """Reads the head of the source, in one read where it is short. `primed`: the calls that warm the object
@@ -81,7 +68,13 @@ def read_contents(source: WeightSource, *, primed: bool = False, skeleton: bool 
     if 0 < header_nbytes <= min(source.size - 8, MOST_HEADER_BYTES):
         found = read_safetensors(head.read, source.size, header_nbytes, source.name)
         return Contents(*found, None, None, checked=False)
-    if Path(source.name).suffix.lower() in TORCH_SUFFIXES:
+    suffix = Path(source.name).suffix.lower()
+    if suffix == ".safetensors":
+        raise WeightsUnreadable(
+            f"{source.name} is truncated or no safetensors file: it has {source.size} bytes, and a header of "
+            f"{header_nbytes} by what it says; download or save it again"
+        )
+    if suffix in TORCH_SUFFIXES:
         raise WeightsUnreadable(
             f"{source.name} is no pack, and no torch file that can be read by parts, as torch has written "
             "them since 1.6; save it again, or load it from this machine by load(FILE, build=)"

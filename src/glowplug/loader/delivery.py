@@ -48,6 +48,7 @@ class Delivery:
         self._fetchers = fetchers
         self._is_scheduled = strategy.scheduled
         self._units = contents.header.units
+        self._released: set[int] = set()
         self._fetch = Fetch(to.source, contents, to.sink, self._arrived, self._failed, self._finish, recorder)
         self._number = fetchers.start(self._fetch, priority, weight=weight, parallel=parallel)
         if strategy.scheduled:
@@ -55,6 +56,7 @@ class Delivery:
 
     def release(self, units: Sequence[int]) -> None:
         """These may be fetched now, in this order, after those released before."""
+        self._released.update(units)
         empty = [unit for unit in units if not self._units[unit].nbytes]
         wanted = [unit for unit in units if unit not in empty]
         self._fetchers.release(self._number, wanted, self._to.sink.read_bytes)
@@ -64,8 +66,10 @@ class Delivery:
             self._fetchers.forget(self._number)
 
     def release_all(self) -> None:
-        """In the order of the file."""
-        self.release(self._fetch.units)
+        """Those that were not yet, in the order of the file."""
+        left = [unit for unit in self._fetch.units if unit not in self._released]
+        if left or not self._released:
+            self.release(left)
 
     @property
     def done(self) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 
 from glowplug.loader.arbiter import Block, Range, cut
 from glowplug.loader.contents import Contents
-from glowplug.loader.errors import PackCorrupt, SourceError
+from glowplug.loader.errors import PackCorrupt, PackTruncated, SourceError
 from glowplug.loader.format import BLOCK_BYTES, CHECKSUM_BYTES, checksum
+from glowplug.loader.naming import whereabouts
 from glowplug.loader.sinks import Sink
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.stages import Recorder
@@ -114,10 +115,13 @@ class Fetch:
             if self._contents.checked:
                 for block in one.blocks:
                     self._check(block, view[block.offset - one.offset :][: block.nbytes])
-        except SourceError as error:
+        except (SourceError, PackTruncated, OSError) as error:
             self._sink.give_up(place)
-            block = one.blocks[0]
-            raise type(error)(f"{error} ({self._whereabouts(block.unit, one.offset, one.nbytes)})") from error
+            start, where = (
+                self._base + one.offset,
+                self._whereabouts(one.blocks[0].unit, one.offset, one.nbytes),
+            )
+            raise _located(error, f"{where}, bytes {start} to {start + one.nbytes}") from error
         except BaseException:
             self._sink.give_up(place)
             raise
@@ -159,11 +163,11 @@ class Fetch:
             )
 
     def _whereabouts(self, unit: int, offset: int, nbytes: int) -> str:
-        """Some bytes of the weights, in the words of their model."""
-        inside = self._contents.tensors_between(offset, offset + nbytes)
-        layers, tensors = _few(self._units[unit].layers), _few([tensor.name for tensor in inside])
-        return f"unit {unit} (layers: {layers}; tensors: {tensors})"
+        return whereabouts(self._contents.header, unit, offset, offset + nbytes)
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def _located(error: SourceError | PackTruncated | OSError, where: str) -> Exception:
+    """The same error, which says what it is that could not be read."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, f"{error.strerror} ({where})", error.filename)
+    return type(error)(f"{error} ({where})")

@@ -7,7 +7,8 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glowplug.loader.errors import WeightsMismatch
-from glowplug.loader.format import TensorEntry
+from glowplug.loader.format import Header
+from glowplug.loader.naming import location
 from glowplug.loader.roots import held_tensors, tensor_names
 from glowplug.loader.sharing import give, held_elsewhere, overlapping, sharing
 from glowplug.loader.weights import PARALLEL_PREFIX
@@ -71,7 +72,7 @@ def _become(own: Tensor, value: Tensor, slots: Sequence[Slot], *, shared: bool) 
             slot.put(made)
 
 
-def fit(model: Module, entries: Sequence[TensorEntry], source: str) -> Fit:
+def fit(model: Module, header: Header, source: str) -> Fit:
     """Finds the place of every tensor, all of them before anything is changed. Tied tensors share a slot
     list.
 
@@ -94,13 +95,14 @@ def fit(model: Module, entries: Sequence[TensorEntry], source: str) -> Fit:
     problems: list[str] = []
     found: set[int] = set()
     own: list[Any] = []
-    parallel = _from_parallel([entry.name for entry in entries], aliases)
-    for entry in entries:
+    parallel = _from_parallel([entry.name for entry in header.tensors], aliases)
+    for at, entry in enumerate(header.tensors):
         name = entry.name.removeprefix(PARALLEL_PREFIX) if parallel else entry.name
         number = aliases.get(name) if name else None
         if entry.name and number is None:
             problems.append(
-                f"{entry.name}: unexpected; the file has {_shown(entry)}, the module nothing of this name"
+                f"{entry.name}: unexpected; the file has {_shown(header, at)}, the module nothing of this "
+                "name"
             )
         target = by_id[number] if number is not None else None
         if target is not None:
@@ -108,7 +110,7 @@ def fit(model: Module, entries: Sequence[TensorEntry], source: str) -> Fit:
             dtype = str(target.dtype).removeprefix("torch.")
             if tuple(target.shape) != tuple(entry.shape) or dtype != entry.dtype:
                 problems.append(
-                    f"{entry.name}: the module has {dtype}{list(target.shape)}, the file {_shown(entry)}"
+                    f"{entry.name}: the module has {dtype}{list(target.shape)}, the file {_shown(header, at)}"
                 )
         own.append(target)
     needed = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
@@ -133,5 +135,6 @@ def _from_parallel(given: Sequence[str], expected: Container[str]) -> bool:
     return bool(given) and all(name.startswith(PARALLEL_PREFIX) and name not in expected for name in given)
 
 
-def _shown(entry: TensorEntry) -> str:
-    return f"{entry.dtype}{list(entry.shape)}"
+def _shown(header: Header, number: int) -> str:
+    entry = header.tensors[number]
+    return f"{entry.dtype}{list(entry.shape)} ({location(header, number)})"

@@ -24,8 +24,6 @@ from typing import Annotated
 import msgspec
 import xxhash
 
-from glowplug.loader.errors import PackCorrupt, PackTruncated
-
 MAGIC = b"GLOWPACK"
 VERSION = 2
 PAGE_BYTES = 4096
@@ -37,17 +35,17 @@ CHECKSUM_BYTES = 8
 MOST_HEADER_BYTES = 100 * 10**6
 """Of what is read, and believed to be a header, before its hash can be checked."""
 TIMED_FLAG = 1
-_PREAMBLE = struct.Struct(f"<8sIIQQ{HASH_BYTES}s")
-PREAMBLE_BYTES = _PREAMBLE.size
+PREAMBLE = struct.Struct(f"<8sIIQQ{HASH_BYTES}s")
+PREAMBLE_BYTES = PREAMBLE.size
 
-_Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 
 class StorageEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One run of memory: of one tensor, or of several that overlap."""
 
-    offset: _Size
-    nbytes: _Size
+    offset: Size
+    nbytes: Size
 
 
 class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -55,10 +53,10 @@ class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
     name: str
     dtype: str
-    shape: tuple[_Size, ...]
-    storage: _Size
-    start: _Size
-    stride: tuple[_Size, ...] | None
+    shape: tuple[Size, ...]
+    storage: Size
+    start: Size
+    stride: tuple[Size, ...] | None
     parameter: bool
     requires_grad: bool
 
@@ -72,8 +70,8 @@ class UnitEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     `checksums` (one a block, end to end) against damage, at a fiftieth of its cost."""
 
     layers: tuple[str, ...]
-    offset: _Size
-    nbytes: _Size
+    offset: Size
+    nbytes: Size
     hash: bytes
     checksums: bytes
 
@@ -83,7 +81,7 @@ class UnitEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class Section(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    nbytes: _Size
+    nbytes: Size
     hash: bytes
 
 
@@ -94,10 +92,10 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     tensors: tuple[TensorEntry, ...]
     storages: tuple[StorageEntry, ...]
     units: tuple[UnitEntry, ...]
-    weights_nbytes: _Size
+    weights_nbytes: Size
     skeleton: Section
     prime: Section | None
-    exposed: tuple[_Size, ...] = ()
+    exposed: tuple[Size, ...] = ()
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -115,6 +113,8 @@ class Preamble(msgspec.Struct, frozen=True):
     header_nbytes: int
     file_nbytes: int
     header_hash: bytes
+    actual_nbytes: int
+    """May be less, where the header is there to tell what is missing."""
 
 
 def digest(chunks: Iterable[bytes | memoryview]) -> bytes:
@@ -174,80 +174,14 @@ def encode(header: Header, timed: bool) -> tuple[bytes, bytes]:
     flags = TIMED_FLAG if timed else 0
     file_nbytes = layout(header, len(body), timed).file_nbytes
     fields = (MAGIC, VERSION, flags, len(body), file_nbytes)
-    return _PREAMBLE.pack(*fields, _seal(fields, body)), body
+    return PREAMBLE.pack(*fields, seal(fields, body)), body
 
 
-def _seal(fields: tuple[bytes, int, int, int, int], body: bytes) -> bytes:
-    return digest([_PREAMBLE.pack(*fields, bytes(HASH_BYTES)), body])
-
-
-def decode_preamble(data: bytes, actual_nbytes: int, path: str) -> Preamble:
-    """Checks that the file is a pack of this version and as long as it says.
-
-    Raises PackTruncated and PackCorrupt.
-    """
-    if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
-        raise PackCorrupt(
-            f"{path} is not a Glowplug pack: it does not begin with {MAGIC!r}; pack the model again"
-        )
-    if len(data) < PREAMBLE_BYTES:
-        raise PackTruncated(
-            f"{path} ends after {actual_nbytes} bytes, inside its preamble; pack the model again"
-        )
-    _, version, flags, header_nbytes, file_nbytes, header_hash = _PREAMBLE.unpack(data)
-    if version != VERSION:
-        raise PackCorrupt(
-            f"{path} has pack format {version}, this is a reader of {VERSION}; pack the model again"
-        )
-    if actual_nbytes < file_nbytes:
-        raise PackTruncated(f"{path} has {actual_nbytes} of {file_nbytes} bytes; copy or pack it again")
-    if actual_nbytes > file_nbytes or PREAMBLE_BYTES + header_nbytes > file_nbytes:
-        raise PackCorrupt(f"{path} has {actual_nbytes} bytes but says {file_nbytes}; copy or pack it again")
-    if header_nbytes > MOST_HEADER_BYTES:
-        raise PackCorrupt(
-            f"{path} says that its header has {header_nbytes} bytes, more than the {MOST_HEADER_BYTES} that "
-            "one may have; copy or pack it again"
-        )
-    return Preamble(flags, header_nbytes, file_nbytes, header_hash)
-
-
-def decode_header(preamble: Preamble, body: bytes, path: str) -> tuple[Header, Layout]:
-    """Checks the header's hash and that everything it names lies inside the file. Raises PackCorrupt."""
-    fields = (MAGIC, VERSION, preamble.flags, preamble.header_nbytes, preamble.file_nbytes)
-    if _seal(fields, body) != preamble.header_hash:
-        raise PackCorrupt(f"{path}: the header is damaged (its hash differs); copy or pack it again")
-    try:
-        header = msgspec.msgpack.decode(body, type=Header)
-    except msgspec.DecodeError as error:
-        raise PackCorrupt(f"{path}: the header cannot be read: {error}") from error
-    places = layout(header, len(body), bool(preamble.flags & TIMED_FLAG))
-    if places.file_nbytes != preamble.file_nbytes:
-        raise PackCorrupt(
-            f"{path}: its parts add up to {places.file_nbytes}, not {preamble.file_nbytes} bytes"
-        )
-    parts: list[StorageEntry | UnitEntry] = [*header.storages, *header.units]
-    for part in parts:
-        if part.offset + part.nbytes > header.weights_nbytes:
-            raise PackCorrupt(f"{path}: {part} reaches past the weights ({header.weights_nbytes} bytes)")
-    for unit in header.units:
-        if len(unit.checksums) != checksums_nbytes(unit.nbytes):
-            raise PackCorrupt(f"{path}: the entry of unit {', '.join(unit.layers)!r} contradicts itself")
-    if any(number >= len(header.tensors) for number in header.exposed):
-        raise PackCorrupt(f"{path}: it names tensors that it does not hold")
-    for tensor in header.tensors:
-        strides = tensor.stride
-        if tensor.storage >= len(header.storages) or (
-            strides is not None and len(strides) != len(tensor.shape)
-        ):
-            raise PackCorrupt(f"{path}: the entry of tensor {tensor.name!r} contradicts itself")
-    return header, places
+def seal(fields: tuple[bytes, int, int, int, int], body: bytes) -> bytes:
+    """The hash of preamble and header: `fields` are the preamble's others."""
+    return digest([PREAMBLE.pack(*fields, bytes(HASH_BYTES)), body])
 
 
 def encode_timings(compute_s: Iterable[float]) -> bytes:
     values = list(compute_s)
     return struct.pack(f"<{len(values)}d", *values)
-
-
-def decode_timings(data: bytes) -> tuple[float, ...]:
-    """Seconds per unit; what is no duration becomes 0, for timings are hints and are not hashed."""
-    return tuple(value if 0 <= value < 1e9 else 0.0 for (value,) in struct.iter_unpack("<d", data))

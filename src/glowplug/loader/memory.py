@@ -56,8 +56,6 @@ class Mapping:
             _raise_errno(f"mapping {nbytes} bytes")
         self.address: int = address
         self.nbytes = nbytes
-        # Read and mapped by 2 MiB, where the kernel can: fewer faults, and fewer misses of the TLB for good.
-        _libc().madvise(address, nbytes, mmap.MADV_HUGEPAGE)
         weakref.finalize(self, _libc().munmap, address, nbytes).atexit = False
 
     def buffer(self) -> memoryview:

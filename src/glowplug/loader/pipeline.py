@@ -67,8 +67,10 @@ class Loading:
         self._fetchers = fetchers
         self._priority = priority
         self._weight = weight
-        self._parallel = reads_at_once(strategy, source, in_flight_bytes)
+        self._in_flight_bytes = in_flight_bytes
         self._watched = watched
+        self._at_once = strategy.fetch in ("at_once", "mapped")
+        """Whether weights are fetched beside the build."""
         self._faults = False
         """Whether the kernel brings a page when somebody touches it."""
         self._place: Any = None
@@ -89,14 +91,15 @@ class Loading:
         with contextlib.ExitStack() as expected:
             expected.enter_context(self._fetchers.expecting(self._priority))
             constructed = self._prepare(build, device, arena, only, primed, verify)
-            background.stop_at_exit(self)
             try:
+                background.stop_at_exit(self)
                 if constructed:
                     expected.close()  # it asks for weights when its code has made room for them
                     assert build is not None
                     self._construct(build)
                 else:
-                    self._delivery.release_all()
+                    if self._at_once:
+                        self._delivery.release_all()
                     expected.close()
                     self._rebuild(only)
             except BaseException:
@@ -113,7 +116,7 @@ class Loading:
         verify: bool | None,
     ) -> bool:
         """All that comes before a weight is asked for. Returns whether the model is to be built by its code.
-        After an error the source is closed."""
+        After an error the source is closed, and nothing stays reserved."""
         try:
             if primed and only is not None:
                 raise ValueError(
@@ -122,44 +125,64 @@ class Loading:
                 )
             with self._recorder.during("fetch"):
                 contents = self.contents = read_contents(self._source, primed=primed)
-            constructed = contents.skeleton is None or self.strategy.structure == "constructed"
+            constructed = contents.skeleton is None or (
+                self.strategy.structure == "constructed" and build is not None
+            )
             if constructed and build is None:
-                why = f"strategy {self.strategy.name} builds the model itself"
-                if contents.skeleton is None:
-                    why = "it holds weights only, and no model to put them into"
-                raise ValueError(f"{self._source.name}: {why}: give the function that builds it, as build=")
+                raise ValueError(
+                    f"{self._source.name}: it holds weights only, and no model to put them into: give the "
+                    "function that builds it, as build= (in the shell: --build FILE:NAME)"
+                )
             is_mapped = self.strategy.fetch == "mapped"
             self._faults = is_mapped and device.name == "cpu"
             if verify is False or (is_mapped and verify is None):
                 # What is mapped lies on the node's own disk, and was checked when it came there.
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
-            to = destination(self._source, contents, self.strategy, device, arena, self._parallel)
+            parallel = reads_at_once(self.strategy, self._source, self._in_flight_bytes)
+            to = destination(self._source, contents, self.strategy, device, arena, parallel)
+            try:
+                if device.name != "cpu":
+                    self._gates.guard = to.sink.guard
+                    self._place = torch_place(device, to.sink.memory)
+                self._delivery = Delivery(
+                    self._source, contents, to, self.strategy, self._priority, self._weight, parallel,
+                    self._gates, self._recorder, self._fetchers,
+                )  # fmt: skip
+            except BaseException:
+                to.give_back()
+                raise
         except BaseException:
             self._source.close()
             raise
-        if device.name != "cpu":
-            self._gates.guard = to.sink.guard
-            self._place = torch_place(device, to.sink.memory)
-        self._delivery = Delivery(
-            self._source, contents, to, self.strategy, self._priority, self._weight, self._parallel,
-            self._gates, self._recorder, self._fetchers,
-        )  # fmt: skip
         return constructed
 
     def _rebuild(self, only: Sequence[str] | None) -> None:
-        """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply."""
-        contents = self.contents
+        """The skeleton's way: the tensors lie where their bytes will be, so nothing is left to apply. Of a
+        strategy that would construct stays when it fetches, how, and what overlaps."""
+        contents, gates, delivery = self.contents, self._gates, self._delivery
         assert contents.skeleton is not None
+        needed: list[int] = []
+
+        def demand() -> None:
+            delivery.release_all()
+            gates.wait_all()
+
         with self._recorder.during("build"):
-            tensors = views(contents.header, self._delivery.memory, self._source.name, self._place)
+            tensors = views(contents.header, delivery.memory, self._source.name, self._place)
             if self._faults and not self._watched and not contents.checked:
                 # Whoever touches a page that is not there waits for it in the kernel.
                 self.model = skeleton.load(contents.skeleton, tensors, self._source.name, only)
             else:
-                self.model = rebuild(
-                    contents.skeleton, contents.header, tensors, self._source.name, self._gates, only
+                self.model, needed = rebuild(
+                    contents.skeleton, contents.header, tensors, self._source.name, gates, only, demand
                 )
+        if not self._at_once:
+            delivery.release_all()
+        for unit in needed:
+            gates.wait(unit)
+        if not self.strategy.overlap:
+            delivery.wait()
 
     def _construct(self, build: Build) -> None:
         """The papers' way: a model that its own code builds, and tensors that take their places in it."""
@@ -169,7 +192,7 @@ class Loading:
             ordered=strategy.ordered,
         )  # fmt: skip
         delivery.on_arrival, delivery.on_failure = applier.arrived, applier.cancel
-        if strategy.fetch in ("at_once", "mapped"):
+        if self._at_once:
             delivery.release_all()
 
         def made(unit: int, started_s: float, ended_s: float) -> None:
@@ -210,7 +233,7 @@ class Loading:
         """Where each tensor goes in the model as it is now; with its gates installed, where they are
         wanted.
         """
-        fitted = fit(self.model, self.contents.header.tensors, self._source.name)
+        fitted = fit(self.model, self.contents.header, self._source.name)
         if install:
             units = enumerate(tensors_by_unit(self.contents.header))
             unit_of = {id(fitted.own[number]): unit for unit, numbers in units for number in numbers}
@@ -269,7 +292,8 @@ def begin(
     primed: bool = False,
     verify: bool | None = None,
 ) -> Loading:
-    """Starts a load and returns when its object is built. Of what its class has of the line it gets a share
+    """Starts a load and returns when its object is built: by `build` where the strategy constructs and it is
+    given, else by the pack's skeleton. Of what its class has of the line it gets a share
     by `weight`. No more than `in_flight_bytes` are under way at once, or one read and its copy. `watched`
     records when each unit was first used, at a small cost to each use. `only` names the modules that a
     skeleton may take classes from, beside torch.nn's; None allows any. `primed` reads the calls for
@@ -277,8 +301,8 @@ def begin(
     `verify` checks all, also what is mapped, or nothing; None is what is not mapped.
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
-    the source and `build` raise, and ValueError for a strategy that needs what is not given, and for `primed`
-    with `only`.
+    the source and `build` raise, and ValueError for weights alone without `build`, and for `primed` with
+    `only`.
     """
     started_s = time.perf_counter()
     loading = Loading(source, strategy, priority, weight, in_flight_bytes, fetchers, watched, started_s)

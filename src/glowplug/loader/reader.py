@@ -14,27 +14,27 @@ import msgspec
 
 from glowplug.loader import skeleton
 from glowplug.loader.arriving import listen
+from glowplug.loader.decoding import decode_header, decode_preamble, decode_timings
 from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.format import (
+    BLOCK_BYTES,
+    CHECKSUM_BYTES,
     PREAMBLE_BYTES,
     Header,
     Layout,
     Section,
-    decode_header,
-    decode_preamble,
-    decode_timings,
+    checksum,
     digest,
 )  # fmt: skip
 from glowplug.loader.gates import Gates
 from glowplug.loader.info import PackInfo
 from glowplug.loader.memory import MADV_POPULATE_READ, Mapping
+from glowplug.loader.naming import whereabouts
 from glowplug.loader.prefetch import Prefetch, start_prefetch
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild
 from glowplug.loader.sources import FileSource
 from glowplug.loader.tensors import views
-
-_VERIFY_CHUNK_BYTES = 2**20
 
 
 def open_pack(path: str | Path | int, arrivals: int | None = None) -> MappedPack:
@@ -106,7 +106,11 @@ class MappedPack:
             weights = place(mapping.buffer()) if place else mapping.buffer()
         tensors = views(self._header, weights, self.info.path)
         if self._gates is not None:
-            return rebuild(graph, self._header, tensors, self.info.path, self._gates, None)
+            gates, path = self._gates, self.info.path
+            obj, needed = rebuild(graph, self._header, tensors, path, gates, None, gates.wait_all)
+            for unit in needed:
+                gates.wait(unit)
+            return obj
         return skeleton.load(graph, tensors, self.info.path)
 
     @property
@@ -128,15 +132,26 @@ class MappedPack:
         return msgspec.msgpack.decode(data, type=Prime)
 
     def verify(self) -> None:
-        """Reads everything and checks every hash. Raises PackCorrupt naming the first bad unit."""
+        """Reads everything and checks every hash. Raises PackCorrupt naming the first bad unit, its tensors
+        and bytes."""
         self._section("skeleton", self._places.skeleton_offset, self._header.skeleton)
         self.prime()
         for number, unit in enumerate(self._header.units):
             if digest(self._chunks(self._places.weights_offset + unit.offset, unit.nbytes)) != unit.hash:
-                layers = ", ".join(unit.layers)
-                raise PackCorrupt(
-                    f"{self.info.path}: unit {number} (layers: {layers}) is damaged; copy or pack it again"
-                )
+                raise PackCorrupt(self._damage(number))
+
+    def _damage(self, number: int) -> str:
+        """Where in a unit it is, as near as a block; the whole unit where every block is as it was packed."""
+        unit, base = self._header.units[number], self._places.weights_offset
+        start, end = unit.offset, unit.end
+        for block, chunk in enumerate(self._chunks(base + unit.offset, unit.nbytes)):
+            if checksum(chunk) != unit.checksums[CHECKSUM_BYTES * block : CHECKSUM_BYTES * (block + 1)]:
+                start = unit.offset + BLOCK_BYTES * block
+                end = start + chunk.nbytes
+                break
+        where = whereabouts(self._header, number, start, end)
+        bounds = f"between bytes {base + start} and {base + end}"
+        return f"{self.info.path}: {where} is damaged {bounds}; copy or pack it again"
 
     def resident_bytes(self) -> int:
         """Bytes of the weights in the page cache; all of them for who neither owns nor may write the file."""
@@ -196,8 +211,8 @@ class MappedPack:
 
     def _chunks(self, offset: int, nbytes: int) -> Iterator[memoryview]:
         """The bytes of a range, in a buffer that is used again for each chunk."""
-        view = memoryview(bytearray(min(nbytes, _VERIFY_CHUNK_BYTES)))
-        for done in range(0, nbytes, _VERIFY_CHUNK_BYTES):
-            length = min(_VERIFY_CHUNK_BYTES, nbytes - done)
+        view = memoryview(bytearray(min(nbytes, BLOCK_BYTES)))
+        for done in range(0, nbytes, BLOCK_BYTES):
+            length = min(BLOCK_BYTES, nbytes - done)
             self._source.read_into(view, offset + done, length)
             yield view[:length]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from glowplug.loader import skeleton
@@ -23,20 +23,20 @@ def rebuild(
     name: str,
     gates: Gates,
     only: Sequence[str] | None,
-) -> object:
-    """Returns when the object is there and everything that no gate can guard; the rest waits at `gates`.
+    demand: Callable[[], object],
+) -> tuple[object, list[int]]:
+    """(the object, guarded by `gates`, the units with what no gate can guard: wait for these before it is
+    handed out). `demand` returns when every weight is there: what rebuilds the object may compute.
 
-    Raises as `skeleton.load`, and the error with which the weights failed.
+    Raises as `skeleton.load`, and what `demand` raises.
     """
-    with skeleton.waiting(gates.wait_all):
+    with skeleton.waiting(demand):
         obj = skeleton.load(graph, tensors, name, only)
     inside = tensors_by_unit(header)
     unit_of = {id(tensors[number]): unit for unit, numbers in enumerate(inside) for number in numbers}
     exposed = {*header.exposed, *_miscounted(obj, tensors)}
     gates.install(modules_of(obj), unit_of)
-    for number in sorted(exposed):
-        gates.wait(unit_of[id(tensors[number])])
-    return obj
+    return obj, list(dict.fromkeys(unit_of[id(tensors[number])] for number in sorted(exposed)))
 
 
 def _miscounted(obj: object, tensors: Sequence[Tensor]) -> list[int]:

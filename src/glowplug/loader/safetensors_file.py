@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
+
+import msgspec
 
 from glowplug.loader.errors import WeightsUnreadable
-from glowplug.loader.format import Header, StorageEntry, TensorEntry
+from glowplug.loader.format import Header, Size, StorageEntry, TensorEntry
 from glowplug.loader.plain import plain_header
 
 _DTYPES = {
@@ -21,6 +21,12 @@ _LENGTH_BYTES = 8
 MOST_HEADER_BYTES = 100 * 10**6
 
 
+class _Entry(msgspec.Struct, frozen=True):
+    dtype: str
+    shape: tuple[Size, ...]
+    data_offsets: tuple[Size, Size]
+
+
 def read_safetensors(
     read: Callable[[int, int], bytes], size: int, header_nbytes: int, name: str
 ) -> tuple[Header, int]:
@@ -30,29 +36,36 @@ def read_safetensors(
     weights_offset = _LENGTH_BYTES + header_nbytes
     text = read(_LENGTH_BYTES, header_nbytes)
     try:
-        listed: dict[str, Any] = json.loads(text)
+        listed = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         listed.pop("__metadata__", None)
-        entries = sorted(listed.items(), key=lambda item: item[1]["data_offsets"])
+        read_entry = msgspec.json.Decoder(_Entry).decode
+        entries = sorted(
+            ((key, read_entry(raw)) for key, raw in listed.items()), key=lambda item: item[1].data_offsets
+        )
         tensors = [_tensor(number, *entry) for number, entry in enumerate(entries)]
-        storages = [_storage(tensor, entry, size - weights_offset) for tensor, entry in entries]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        storages = [_storage(key, entry, size - weights_offset) for key, entry in entries]
+    except (ValueError, RecursionError) as error:
         raise WeightsUnreadable(
             f"{name} is truncated or no safetensors file ({error}); download or save it again"
         ) from error
-    return plain_header(tensors, storages), weights_offset
+    return plain_header(tensors, storages, weights_offset, name), weights_offset
 
 
-def _tensor(number: int, name: str, entry: dict[str, Any]) -> TensorEntry:
-    dtype, element_nbytes = _DTYPES[entry["dtype"]]
-    made = TensorEntry(name, dtype, tuple(entry["shape"]), number, 0, None, True, False)
-    start, end = entry["data_offsets"]
-    if any(size < 0 for size in made.shape) or made.numel * element_nbytes != end - start:
+def _tensor(number: int, name: str, entry: _Entry) -> TensorEntry:
+    if entry.dtype not in _DTYPES:
+        raise ValueError(f"tensor {name} is of {entry.dtype}, which is none of {', '.join(_DTYPES)}")
+    dtype, element_nbytes = _DTYPES[entry.dtype]
+    made = TensorEntry(name, dtype, entry.shape, number, 0, None, True, False)
+    start, end = entry.data_offsets
+    if made.numel * element_nbytes != end - start:
         raise ValueError(f"tensor {name} of {dtype}{list(made.shape)} has {end - start} bytes")
     return made
 
 
-def _storage(name: str, entry: dict[str, Any], available_nbytes: int) -> StorageEntry:
-    start, end = entry["data_offsets"]
-    if not 0 <= start <= end <= available_nbytes:
-        raise ValueError(f"tensor {name} reaches past the end")
+def _storage(name: str, entry: _Entry, available_nbytes: int) -> StorageEntry:
+    start, end = entry.data_offsets
+    if not start <= end <= available_nbytes:
+        raise ValueError(
+            f"tensor {name} ends at byte {end} of the weights, of which there are {available_nbytes}"
+        )
     return StorageEntry(start, end - start)

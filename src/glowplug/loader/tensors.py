@@ -19,6 +19,7 @@ from glowplug.loader.format import (
     align,
     checksums_nbytes,
 )  # fmt: skip
+from glowplug.loader.naming import location
 
 if TYPE_CHECKING:
     import torch
@@ -169,12 +170,14 @@ def views(
     shared = _shared_storages(header)
     bases: dict[int, Tensor] = {}
     made: list[Tensor] = []
-    for entry in header.tensors:
+    for number, entry in enumerate(header.tensors):
         storage = header.storages[entry.storage]
         try:
             dtype: torch.dtype = getattr(torch, entry.dtype)
             count = entry.numel
-            if count == 0 or weights is None:
+            if count and weights is None:
+                raise ValueError("there are no weights")
+            if count == 0:
                 strides = entry.stride or row_major(entry.shape)
                 tensor = torch.empty_strided(entry.shape, strides, dtype=dtype, device=place)
             elif entry.stride is None and entry.storage not in shared:
@@ -188,15 +191,18 @@ def views(
                     bases[entry.storage] = flat(torch.uint8, storage.nbytes, storage.offset)
                 whole = storage.nbytes // dtype.itemsize * dtype.itemsize
                 typed = bases[entry.storage][:whole].view(dtype)
-                tensor = typed.as_strided(
-                    entry.shape, entry.stride or row_major(entry.shape), typed.storage_offset() + entry.start
-                )
+                strides = entry.stride or row_major(entry.shape)
+                last = sum((size - 1) * step for size, step in zip(entry.shape, strides, strict=True))
+                if (entry.start + last) * dtype.itemsize >= whole:
+                    raise ValueError(f"it reaches past its storage of {storage.nbytes} bytes")
+                tensor = typed.as_strided(entry.shape, strides, typed.storage_offset() + entry.start)
+            if entry.parameter:
+                tensor = torch.nn.Parameter(tensor, entry.requires_grad)
+            elif entry.requires_grad:
+                tensor.requires_grad_()
         except (AttributeError, RuntimeError, ValueError, TypeError) as error:
-            raise PackCorrupt(f"{path}: tensor {entry.name!r} cannot be mapped: {error}") from error
-        if entry.parameter:
-            tensor = torch.nn.Parameter(tensor, entry.requires_grad)
-        elif entry.requires_grad:
-            tensor.requires_grad_()
+            where = f"tensor {entry.name!r} ({location(header, number)})"
+            raise PackCorrupt(f"{path}: {where} cannot be mapped: {error}") from error
         made.append(tensor)
     return made
 

@@ -69,7 +69,7 @@ def read_torch_file(source: WeightSource) -> tuple[Header, int]:
             loaded = _Reader(io.BytesIO(_read(archive, members["data.pkl"]))).load()
         tensors = unwrap(loaded, name, _Tensor)
         keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values())
-        return _header(tensors, _places(source, {key: members[f"data/{key}"] for key in keys}))
+        return _header(tensors, _places(source, {key: members[f"data/{key}"] for key in keys}), name)
     except _Foreign as error:
         raise WeightsUnreadable(
             f"{name} is damaged, or holds more than tensors and is not loaded because it could run code "
@@ -153,8 +153,9 @@ def _places(source: WeightSource, members: Mapping[str, zipfile.ZipInfo]) -> dic
         head = bytearray(_LOCAL_HEADER.size)
         source.read_into(head, info.header_offset, len(head))
         offset = info.header_offset + len(head) + sum(_LOCAL_HEADER.unpack(head))
-        if offset + info.file_size > source.size:
-            raise ValueError(f"{info.filename} reaches past the end")
+        end = offset + info.file_size
+        if end > source.size:
+            raise ValueError(f"{info.filename} lies at {offset} to {end} of {source.size} bytes")
         return StorageEntry(offset, info.file_size)
 
     with ThreadPoolExecutor(source.advice.parallel) as threads:
@@ -162,7 +163,9 @@ def _places(source: WeightSource, members: Mapping[str, zipfile.ZipInfo]) -> dic
     return dict(sorted(found.items(), key=lambda item: (item[1].offset, item[0])))
 
 
-def _header(tensors: Mapping[str, _Tensor], places: Mapping[str, StorageEntry]) -> tuple[Header, int]:
+def _header(
+    tensors: Mapping[str, _Tensor], places: Mapping[str, StorageEntry], file: str
+) -> tuple[Header, int]:
     import torch
 
     begin = min((place.offset for place in places.values()), default=0)
@@ -172,12 +175,13 @@ def _header(tensors: Mapping[str, _Tensor], places: Mapping[str, StorageEntry]) 
     for name, one in tensors.items():
         number, dtype = numbers[one.storage.key], getattr(torch, one.dtype)
         if one.end() * dtype.itemsize > storages[number].nbytes:
-            raise ValueError(f"tensor {name} reaches past its storage")
+            place = f"the {storages[number].nbytes} bytes at {places[one.storage.key].offset}"
+            raise ValueError(f"tensor {name} reaches past its storage, {place}")
         if storages[number].offset % dtype.itemsize:
             raise ValueError(f"tensor {name} is not aligned to its elements")
         stride = None if one.stride == row_major(one.shape) else one.stride
         entries.append(TensorEntry(name, one.dtype, one.shape, number, one.start, stride, True, False))
-    return plain_header(entries, storages), begin
+    return plain_header(entries, storages, begin, file), begin
 
 
 class _Seekable(io.RawIOBase):

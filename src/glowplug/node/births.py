@@ -136,6 +136,8 @@ class Births:
     def serving(self, spec: FunctionSpec) -> Seat:
         """The seat of a version that serves, for one process more. Raises OSError."""
         manifest = self._store.described(spec.version)
+        if manifest is not None and manifest.parts:
+            return self._seats.heads(spec)
         return self._seats.serving(spec, manifest.pack_bytes if manifest is not None else 0)
 
     def _seat_in(self, gang: Place, spec: FunctionSpec) -> Seat:

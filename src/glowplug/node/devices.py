@@ -130,7 +130,9 @@ class NodeDevice:
         self.has_contexts = setting.ready and takes_time and not setting.shared
         """Whether one is ready for the next climb; its bytes are nobody else's then."""
         kept_bytes = setting.context_bytes if self.has_contexts else 0
-        self.spec = DeviceSpec(self.id, self.ledger.capacity_bytes - kept_bytes, 1, setting.context_bytes)
+        self.spec = DeviceSpec(
+            self.id, self.ledger.capacity_bytes - kept_bytes, setting.at_once, setting.context_bytes
+        )
         self._shared: dict[str, SharedContext] = {}
 
     @property

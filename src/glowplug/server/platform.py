@@ -142,9 +142,12 @@ class LocalPlatform:
                     why = self.function(function).error or "it was called meanwhile"
                     raise Unavailable(f"{function} did not come to {step.label}: {why}")
                 if cache is not None:
-                    await self._engine.cache_weights(
-                        status.version or self.function(function).version, cache == "warm"
+                    version, parts = (
+                        status.version or self.function(function).version,
+                        range(1, status.workers),
                     )
+                    for weights in (version, *(f"{version}.{number}" for number in parts)):
+                        await self._engine.cache_weights(weights, cache == "warm")
         except TimeoutError:
             stands = state.standing(function).label
             raise Unavailable(

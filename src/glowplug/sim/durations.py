@@ -8,12 +8,12 @@ from glowplug.policy.costs import Costs
 from glowplug.sim.profile import Profile
 
 
-def of_climb(profile: Profile, command: Climb) -> tuple[float, float, int]:
-    """The seconds of the climb, those of reading what it has to read from disk first, and the bytes that its
-    target holds when it has arrived."""
+def of_climb(profile: Profile, command: Climb) -> tuple[float, int, int]:
+    """The seconds of the climb, the bytes that it has to read from disk first, and those that its target
+    holds when it has arrived."""
     kind = command.target.kind
     if kind == "environment":
-        return profile.environment_s, 0.0, profile.environment_bytes
+        return profile.environment_s, 0, profile.environment_bytes
     if kind == "version":
         took_s, held_bytes = profile.stage_s, profile.facts.staged_bytes
     elif kind == "part":
@@ -24,8 +24,16 @@ def of_climb(profile: Profile, command: Climb) -> tuple[float, float, int]:
         took_s += profile.prime_s if command.prime else 0.0
         held_bytes = profile.facts.parked_bytes
     if command.cached or not profile.read_bytes_per_s:
-        return took_s, 0.0, held_bytes
-    return took_s, _weight_bytes(profile, command.target) / profile.read_bytes_per_s, held_bytes
+        return took_s, 0, held_bytes
+    return took_s, _weight_bytes(profile, command.target), held_bytes
+
+
+def of_read(profile: Profile, nbytes: int, rested_bytes: int) -> float:
+    """With so many of the bytes coming to memory that nobody had for a while."""
+    if not nbytes:
+        return 0.0
+    rested_per_s = profile.rested_bytes_per_s or profile.read_bytes_per_s
+    return (nbytes - rested_bytes) / profile.read_bytes_per_s + rested_bytes / rested_per_s
 
 
 def of_batch(profile: Profile, size: int) -> float:

@@ -168,7 +168,9 @@ class SimEngine:
         profile = self._profiles[function]
         if command.displaces is not None:
             self._emptied.add(command.displaces)
-        took_s, read_s, held_bytes = durations.of_climb(profile, command)
+        took_s, read_bytes, held_bytes = durations.of_climb(profile, command)
+        rested_bytes = self._weights.rested_bytes(profile, target.node, self._agenda.now_s, read_bytes)
+        read_s = durations.of_read(profile, read_bytes, rested_bytes)
         if target.kind == "instance":
             self._at_once[InstanceId(int(target.key))] = command.spec.declaration.target_concurrency
         if read_s and self._shares_disks and command.device is None and target.kind != "part":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from glowplug.core.commands import Climb, Target
 from glowplug.core.ids import FunctionId
+from glowplug.sim.freed import FreedMemory
 from glowplug.sim.profile import Profile
 
 
@@ -13,6 +14,7 @@ class MappedWeights:
     def __init__(self, profiles: dict[FunctionId, Profile], shared: bool = False) -> None:
         self._profiles = profiles
         self._shared = shared
+        self._freed = FreedMemory()
         self._mapped: dict[Target, Target] = {}
         """By worker or zygote the weights that it has mapped."""
         self._readers: dict[Target, FunctionId] = {}
@@ -33,12 +35,25 @@ class MappedWeights:
             return command.spec.version
         return facts.pack or command.spec.version
 
+    def rested_bytes(self, profile: Profile, node: str, now_s: float, nbytes: int) -> int:
+        """How many of the bytes that are read there come to memory that nobody had for a while."""
+        return nbytes - self._freed.take(node, now_s, nbytes) if profile.rested_bytes_per_s else 0
+
     def let_go(self, target: Target, ends_s: float) -> float:
         """When a target is gone that would be at `ends_s`, whoever has it mapped being gone as well."""
         ends_s = max(ends_s, self._mapped_until_s.pop(target, 0.0))
         reader = self._readers.pop(target, None)
-        ends_s += self._profiles[reader].let_go_s if reader is not None else 0.0
+        if reader is not None:
+            profile = self._profiles[reader]
+            ends_s += profile.let_go_s
+            if profile.rested_bytes_per_s:
+                self._freed.let_go(target.node, ends_s, _weight_bytes(profile, target))
         weights = self._mapped.pop(target, None)
         if weights is not None:
             self._mapped_until_s[weights] = max(ends_s, self._mapped_until_s.get(weights, 0.0))
         return ends_s
+
+
+def _weight_bytes(profile: Profile, weights: Target) -> int:
+    number = weights.key.partition(".")[2]
+    return profile.facts.parts[int(number) - 1].weight_bytes if number else profile.facts.weight_bytes

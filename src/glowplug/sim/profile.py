@@ -22,6 +22,8 @@ class Profile(msgspec.Struct, frozen=True):
     """Until weights are gone from memory, after the last that had them mapped."""
     read_bytes_per_s: float = 0.0
     """How fast weights are read that their node's memory does not have; 0 is at once."""
+    rested_bytes_per_s: float = 0.0
+    """The same where nobody had the memory for a while that they come to; 0 is as fast."""
     batch_s: dict[int, float] = {}
     """Of batches by their size, on a device; of others by proportion to `run_s`."""
     jitter: float = 0.0

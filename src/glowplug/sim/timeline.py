@@ -43,8 +43,8 @@ class _Stay(msgspec.Struct):
 
 
 def intervals(result: SimResult, until_s: float) -> list[Interval]:
-    """In the order of their starts; what has not ended by then ends at `until_s`. Of a simulation that kept
-    its log."""
+    """What began before `until_s`, in the order of their starts; what has not ended by then ends there. Of a
+    simulation that kept its log."""
     stays = _stays(result)
     found = []
     for stay in stays.values():
@@ -58,7 +58,12 @@ def intervals(result: SimResult, until_s: float) -> list[Interval]:
             stay = stays[instance]
             end_s = min(end_s, until_s if stay.gone_s is None else stay.gone_s)
             found.append(Interval("run", stay.device, stay.function, start_s, end_s))
-    return sorted(found, key=lambda each: (each.start_s, each.device, each.kind))
+    begun = [
+        msgspec.structs.replace(each, end_s=min(each.end_s, until_s))
+        for each in found
+        if each.start_s < until_s
+    ]
+    return sorted(begun, key=lambda each: (each.start_s, each.device, each.kind))
 
 
 def _stays(result: SimResult) -> dict[InstanceId, _Stay]:

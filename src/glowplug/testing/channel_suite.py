@@ -90,6 +90,15 @@ class ChannelSuite(RoomSuite):
         assert ends[0].meter.messages_sent == 0
         assert ends[0].receive([], WAIT_S) == {}
 
+    def test_what_is_flushed_is_accepted(self, run: str, ends: list[Channel]) -> None:
+        sent = {MessageKey(run, 0, layer, 0, 1): str(layer).encode() for layer in range(3)}
+        ends[0].flush()
+        for key, payload in sent.items():
+            ends[0].send([(key, payload)])
+        ends[0].flush()
+        ends[0].flush()
+        assert receive_all(ends[1], set(sent)) == sent
+
     def test_nothing_comes_after_the_time_is_up(self, run: str, ends: list[Channel]) -> None:
         wanted = [MessageKey(run, 0, 0, 0, 1)]
         assert ends[1].receive(wanted, 0.0) == {}

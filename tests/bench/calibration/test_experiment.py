@@ -9,6 +9,7 @@ import pytest
 
 from glowplug.bench.calibration import experiment
 from glowplug.bench.calibration.experiment import Options, calibration, plot, run
+from glowplug.bench.calibration.plot import draw_reliability
 from glowplug.policy.predictors.choice import MODELS
 from glowplug.sim.workloads.registry import make_trace
 
@@ -62,3 +63,13 @@ def test_without_recorded_traces_drawn_ones_are_played(
     result = run(Options())
     assert {row["trace"] for row in result.rows} == {"poisson"}
     assert "--set path=FOLDER" in result.missing[0]
+
+
+def test_axes_say_what_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the plots extra: pip install 'glowplug[plots]'")
+    part = {"said": 0.5, "came": 0.4, "predictions": 9}
+    row = {"trace": "mix", "horizon_s": 4.0, "seed": 1, "predictor": "poisson", "predictions": 9}
+    draw_reliability([{**row, "parts": [part]}], ["poisson"], tmp_path / "c.svg")
+    drawn = (tmp_path / "c.svg").read_text()
+    assert "chance that was said" in drawn
+    assert "<!-- share that came -->" in drawn

@@ -44,7 +44,7 @@ def test_every_row_has_the_fields_of_the_experiment(small: Result) -> None:
         assert row["simulated"] == (row["part"] in ("schemes", "pipeline"))
         assert row["simulated"] == (row["delay_model"] is not None)
     assert {row["part"] for row in small.rows} == {"formula", "kernel", "schemes", "sizes", "pipeline"}
-    others = ("choice", "live", "faults", "capped", "gang")
+    others = ("choice", "live", "faults", "capped", "gang", "transformer")
     assert small.missing == [f"part {part}: not asked for" for part in others]
     assert all(claim.holds for claim in small.claims)
 

@@ -36,7 +36,9 @@ from tests.sim.workloads.test_azure2019 import write_day
 MB = 10**6
 SETTINGS = ControlSettings(eager_stage=False, environment_estimate_bytes=0)
 FACTS = BundleFacts(weight_bytes=500 * MB, staged_bytes=40 * MB, parked_bytes=30 * MB, peak_bytes=30 * MB)
-ALONE = Measured(run_s=0.1, staged_s=1.1, imported_s=1.1, cold_s=1.1, varies=0.05)
+ALONE = Measured(run_s=0.1, staged_s=1.1, imported_s=1.1, cold_s=1.1, rested_s=1.1, varies=0.05)
+RESTED = msgspec.structs.replace(ALONE, rested_s=4.1)
+"""A function that came to memory that nobody had for a while."""
 
 
 def ran(
@@ -187,6 +189,8 @@ def test_the_twin_of_a_run_is_that_run(tmp_path: Path) -> None:
     run, answers = ran(tmp_path, 1400 * MB, *called)
     found = profiles(run, dict.fromkeys("fgh", ALONE), gone(run))
     assert {(each.run_s, each.imported_s) for each in found.values()} == {(0.1, 1.0)}
+    slow = profiles(run, dict.fromkeys("fg", ALONE) | {"h": RESTED}, gone(run))
+    assert [each.rested_bytes_per_s for each in slow.values()] == pytest.approx([1500 * MB / 3.002] * 3)
     again = simulate(run, found, [(run.events[0][0] + at_s, name) for at_s, name in called])
     assert again.failed == 0
     live_s = [answer.latency_s for answer in answers]

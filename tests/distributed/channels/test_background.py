@@ -65,6 +65,9 @@ class Failing:
             raise ChannelUnavailable("not now")
         self.inner.send(messages)
 
+    def flush(self) -> None:
+        self.inner.flush()
+
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         return self.inner.receive(wanted, timeout_s)
 

@@ -10,13 +10,14 @@ import pytest
 
 from glowplug.bench.peers.nats_server import NatsServer, nats_program, nats_server
 from glowplug.distributed.channels import MessageKey, Room
-from glowplug.distributed.errors import ChannelRefused, ChannelUnavailable
+from glowplug.distributed.errors import ChannelClosed, ChannelRefused, ChannelUnavailable
 from glowplug.testing.channel_suite import WAIT_S, ChannelSuite, receive_all
 
 pytestmark = pytest.mark.broker
 
 nats = pytest.importorskip("nats", reason="needs the distributed extra")
 
+from glowplug.distributed.channels import nats_outbox  # noqa: E402
 from glowplug.distributed.channels.nats import NatsRoom  # noqa: E402
 
 
@@ -62,8 +63,10 @@ def test_a_server_that_restarts_in_mid_run(restarting: NatsServer) -> None:
         sender.send([(keys[0], b"before")])
         assert receiver.receive(keys[:1], WAIT_S) == {keys[0]: b"before"}
         sender.send([(keys[1], b"accepted")])
+        sender.flush()
         restarting.kill()
-        away = threading.Thread(target=sender.send, args=([(keys[2], b"while it is away")],))
+        sender.send([(keys[2], b"while it is away")])
+        away = threading.Thread(target=sender.flush)
         away.start()
         restarting.start()
         away.join()
@@ -82,8 +85,9 @@ def test_what_was_accepted_is_there_for_who_comes_after_a_restart(restarting: Na
         key = MessageKey("later", 0, 0, 0, 1)
         sender = room.end(0)
         sender.send([(key, b"kept")])
-        sender.close()
+        sender.flush()
         restarting.restart()
+        sender.close()
         receiver = room.end(1)
         assert receiver.receive([key], WAIT_S) == {key: b"kept"}
         receiver.close()
@@ -93,11 +97,51 @@ def test_a_server_that_stays_away_is_an_error_in_time() -> None:
     with nats_server() as server:
         sender = NatsRoom(server.url, send_timeout_s=0.5).open("away", 2).end(0)
         server.kill()
-        with pytest.raises(ChannelUnavailable, match="worker 0 sends"):
-            sender.send([(MessageKey("away", 0, 0, 0, 1), b"")])
+        sender.send([(MessageKey("away", 0, 0, 0, 1), b"")])
+        for call in (
+            sender.flush,
+            lambda: sender.send([(MessageKey("away", 0, 1, 0, 1), b"")]),
+            lambda: sender.receive([MessageKey("away", 0, 0, 1, 0)], WAIT_S),
+        ):
+            with pytest.raises(ChannelUnavailable, match="worker 0 sends: 1 messages were not stored"):
+                call()
         sender.close()
         with pytest.raises(ChannelUnavailable, match="connecting"):
             NatsRoom(server.url).open("away", 2)
+
+
+def test_who_is_far_ahead_waits_for_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_outbox, "MOST_BYTES", 100)
+    keys = [MessageKey("ahead", 0, layer, 0, 1) for layer in range(2)]
+    with nats_server() as server:
+        room = NatsRoom(server.url).open("ahead", 2)
+        sender, receiver = room.end(0), room.end(1)
+        server.kill()
+        sender.send([(keys[0], bytes(200))])
+        ahead = threading.Thread(target=sender.send, args=([(keys[1], b"waits")],))
+        ahead.start()
+        assert receiver.receive(keys, 0.05) == {}
+        assert ahead.is_alive()
+        server.start()
+        assert receive_all(receiver, set(keys)) == {keys[0]: bytes(200), keys[1]: b"waits"}
+        ahead.join()
+        sender.close()
+        receiver.close()
+
+
+def test_a_run_that_is_over_is_told_to_who_still_sends(server: NatsServer) -> None:
+    room = NatsRoom(server.url).open("over", 2)
+    sender = room.end(0)
+    room.close()
+    sender.send([(MessageKey("over", 0, 0, 0, 1), b"")])
+    for call in (
+        sender.flush,
+        lambda: sender.send([(MessageKey("over", 0, 1, 0, 1), b"")]),
+        lambda: sender.receive([MessageKey("over", 0, 0, 1, 0)], WAIT_S),
+    ):
+        with pytest.raises(ChannelClosed, match="run 'over' is over"):
+            call()
+    sender.close()
 
 
 def test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +156,32 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         NatsRoom(server.url).open("secret", 2).close()
     with pytest.raises(ChannelRefused, match="do not belong"):
         NatsRoom("nats://anna:right@127.0.0.1:4222").open("secret", 2)
+
+
+def test_a_stream_that_is_full_says_so_until_it_is_not(server: NatsServer) -> None:
+    async def hold_at_most(messages: int) -> None:
+        client = await nats.connect(server.url)
+        try:
+            stream = client.jetstream()
+            config = (await stream.stream_info("glowplug-full")).config
+            config.max_msgs, config.discard = messages, "new"
+            await stream.update_stream(config)
+        finally:
+            await client.close()
+
+    keys = [MessageKey("full", 0, layer, 0, 1) for layer in range(2)]
+    with NatsRoom(server.url, send_timeout_s=0.3).open("full", 2) as room:
+        sender, receiver = room.end(0), room.end(1)
+        asyncio.run(hold_at_most(1))
+        sender.send([(keys[0], b"fits")])
+        sender.flush()
+        sender.send([(keys[1], b"does not")])
+        with pytest.raises(ChannelUnavailable, match=r"not stored in 0\.3 s: maximum messages exceeded"):
+            sender.flush()
+        asyncio.run(hold_at_most(2))
+        assert receive_all(receiver, set(keys)) == {keys[0]: b"fits", keys[1]: b"does not"}
+        sender.close()
+        receiver.close()
 
 
 def test_what_is_fenced_off_leaves_the_server(server: NatsServer) -> None:

@@ -85,7 +85,7 @@ def test_attempts_are_bounded_and_the_error_tells_all() -> None:
         read(resuming(inner, ManualClock(), attempts=4), 1000, 20)
     assert str(raised.value) == (
         "store: reading 20 bytes at 1000 failed 4 times, last with: failure 3; "
-        "see that the store can be reached, or allow more `attempts`"
+        "see that the store can be reached, or allow more by retry=loader.Retry(attempts=...)"
     )
     assert str(raised.value.__cause__) == "failure 3"
     assert len(inner.asked) == 4
@@ -176,6 +176,13 @@ def test_a_store_may_be_asked_for_as_long_as_one_likes() -> None:
 def test_no_attempts_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         Retry(attempts=0)
+
+
+@pytest.mark.parametrize("field", ["deadline_s", "attempt_s"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_no_time_is_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{field} must be above zero"):
+        Retry(**{field: value})  # type: ignore[arg-type]
 
 
 SURVIVABLE = [Fault.RESET, Fault.SHORT, Fault.STALL, Fault.LONG, Fault.BROKEN]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -12,39 +11,24 @@ import pytest
 from glowplug.loader.errors import SourceChanged, SourceMissing
 from glowplug.loader.sources import WeightSource, open_source
 from glowplug.testing.source_suite import CONTENT, SourceSuite, read
+from tests.loader.sources.buckets import bucket_served
 
 pytestmark = pytest.mark.broker
 
 obstore = pytest.importorskip("obstore", reason="needs the stores extra")
-moto = pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[s3]' flask flask-cors")
 
 KEY = "models/my net#1.pack"
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        connection = http.client.HTTPConnection(host, port)
-        connection.request("PUT", "/bucket", headers={"Authorization": "AWS key:signature"})
-        assert connection.getresponse().status == 200
-        connection.close()
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+def served() -> Iterator[dict[str, Any]]:
+    with bucket_served() as options:
+        yield options
 
 
 @pytest.fixture
-def options(endpoint: str) -> dict[str, Any]:
-    return {
-        "endpoint": endpoint,
-        "region": "us-east-1",
-        "access_key_id": "key",
-        "secret_access_key": "secret",
-        "client_options": {"allow_http": True},
-    }
+def options(served: dict[str, Any]) -> dict[str, Any]:
+    return dict(served)
 
 
 @pytest.fixture

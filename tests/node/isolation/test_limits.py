@@ -13,6 +13,13 @@ def test_weights_and_every_worker_have_room() -> None:
     assert limits.memory_limit_bytes(10**8, 0, 4) == small + 3 * 10**8
 
 
+def test_workers_of_a_gang_hold_what_was_declared_their_share_of_the_model_included() -> None:
+    part = limits.part_limit_bytes(2 * 10**9, 1)
+    assert part == 2 * 10**9 + limits.HEADROOM_BYTES
+    assert limits.part_limit_bytes(2 * 10**9, 3) == part + 4 * 10**9
+    assert limits.head_limit_bytes(2 * 10**9, 1) == part + limits.HEADROOM_BYTES, "its zygote"
+
+
 def test_scratch_is_what_was_declared_and_never_nothing() -> None:
     assert limits.scratch_limit_bytes(10**9) == 10**9
     assert limits.scratch_limit_bytes(1) == limits.SMALLEST_SCRATCH_BYTES

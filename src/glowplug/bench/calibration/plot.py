@@ -31,6 +31,8 @@ def draw_reliability(rows: Sequence[dict[str, Any]], predictors: Sequence[str], 
                     _draw(axis, row, predictors)
             axis.set_title(f"{trace}\nwithin {horizon_s:g} s", fontsize=8)
             axis.tick_params(labelsize=7)
+            axis.set_xlabel("chance that was said", fontsize=7)
+        line[0].set_ylabel("share that came", fontsize=7)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=6, fontsize=8)
     figure.suptitle("share that came, over what was said", fontsize=10)
     figure.tight_layout(rect=(0, 0.05, 1, 1))

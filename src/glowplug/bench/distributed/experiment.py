@@ -48,6 +48,9 @@ COLUMNS = {
         "peak_bytes", "total_s", "worked_s", "usd", "enforced_by", "equal",
     ),
     "gang": ("plan", "workers", "at_a_time", "rate", "equal"),
+    "transformer": (
+        "plan", "model_bytes", "workers", "memory_bytes", "peak_bytes", "cold_s", "total_s", "equal",
+    ),
 }  # fmt: skip
 BESIDE_A_SERVER = (
     "part", "system", "plan", "channel", "neurons", "workers", "delay_model", "usd", "server",

@@ -11,8 +11,20 @@ from glowplug.policy.plans.model import DELAYS
 
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
-PARTS = ("formula", "kernel", "schemes", "sizes", "pipeline", "choice", "live", "faults", "capped", "gang")
-REAL = ("live", "faults", "capped", "gang")
+PARTS = (
+    "formula",
+    "kernel",
+    "schemes",
+    "sizes",
+    "pipeline",
+    "choice",
+    "live",
+    "faults",
+    "capped",
+    "gang",
+    "transformer",
+)
+REAL = ("live", "faults", "capped", "gang", "transformer")
 """With processes and services of this machine; not in the small version."""
 REAL_CHANNELS = ("shared_memory", "object (folder)", "object (seaweedfs)", "nats", "queue (moto)")
 
@@ -26,7 +38,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     over the queue, whose server is slow, only `queue_layers` of it. `repeats` are those of parts `kernel`
     (networks of `kernel_neurons`, the first `head` layers), `live` and `gang`, and `fault_runs` the runs in
     which something goes wrong; `folder` keeps them too, and after `within_s`, if it is given, no more are
-    begun. Part `capped` has a network of its own, whose workers may hold `capped_bytes` each.
+    begun. Part `capped` has a network of its own, and `transformer` a model of `transformer_layers`, whose
+    workers may hold `capped_bytes` each.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -56,6 +69,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     capped_workers: int = 8
     capped_bytes: int = 2_000_000_000
     capped_oracle_samples: int = 64
+    transformer_layers: int = 60
     folder: str = ""
     repeats: int = 5
     quick: bool = False

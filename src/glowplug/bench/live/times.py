@@ -18,17 +18,21 @@ _WARM_CALLS = 4
 _TIMEOUT_S = 120.0
 _BETWEEN_S = 0.5
 """So that the zygote is up that is made after an answer."""
+REST_S = 30.0
+"""The host of a virtual machine has most of what was let go back by then."""
 
 
 class Measured(msgspec.Struct, frozen=True):
     """A function's answers as its callers saw them, one at a time, medians of seconds: from a parked worker,
-    from its zygote, from the libraries' zygote, and from there with its weights on the disk alone. `varies`
-    is the share by which these last ones lie from their median, on average."""
+    from its zygote, from the libraries' zygote, and from there with its weights on the disk alone, where they
+    come to memory that was let go just now and (`rested_s`) to such that nobody had for a while. `varies` is
+    the share by which `cold_s` of each round lie from their median, on average."""
 
     run_s: float
     staged_s: float
     imported_s: float
     cold_s: float
+    rested_s: float
     varies: float = 0.0
 
 
@@ -40,6 +44,7 @@ def measure(server: RunningServer, served: Sequence[Served], rounds: int) -> dic
 async def _measure(server: RunningServer, served: Sequence[Served], rounds: int) -> dict[str, Measured]:
     found: dict[str, Measured] = {}
     with caller_of(server) as caller:
+        rested = [await _rested(server, caller, served) for _ in range(rounds)]
         for each in served:
             took: dict[str, list[float]] = {"run": [], "staged": [], "imported": [], "cold": []}
             for _ in range(rounds):
@@ -51,7 +56,20 @@ async def _measure(server: RunningServer, served: Sequence[Served], rounds: int)
                 statistics.median(took[name]) for name in ("run", "staged", "imported", "cold")
             )
             varies = statistics.mean(abs(took_s / cold_s - 1) for took_s in took["cold"])
-            found[each.function] = Measured(run_s, staged_s, imported_s, cold_s, varies)
+            rested_s = statistics.median(round_s[each.function] for round_s in rested)
+            found[each.function] = Measured(run_s, staged_s, imported_s, cold_s, rested_s, varies)
+    return found
+
+
+async def _rested(server: RunningServer, caller: Caller, served: Sequence[Served]) -> dict[str, float]:
+    """Seconds by function. All are let go, and called one after the other some time later."""
+    for each in served:
+        await asyncio.to_thread(server.stand_at, each.function, "imported", "cold")
+    await asyncio.sleep(REST_S)
+    found = {}
+    for each in served:
+        found[each.function] = await _ask(caller, each)
+        await asyncio.to_thread(server.wait_staged, each.function)
     return found
 
 

@@ -10,6 +10,7 @@ simulator, which has the same controller, says what each policy comes to.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from glowplug.bench.live.calls import caller_of, play
 from glowplug.bench.live.load import Outcome
 from glowplug.bench.live.models import FUNCTIONS, Served, lacking, write_apps
 from glowplug.bench.live.replay import LIVE
-from glowplug.bench.live.times import displace, measure
+from glowplug.bench.live.times import REST_S, displace, measure
 from glowplug.bench.live.twin import LiveRun, take_journal
 from glowplug.bench.preloading import live_rows, twin
 from glowplug.bench.preloading.gone import gone
@@ -135,8 +136,10 @@ def turns(options: LiveOptions, state: Path, served: list[Served], tell: Tell) -
 def _run(
     options: LiveOptions, policy: str, state: Path, served: list[Served], trace: Trace
 ) -> tuple[list[Outcome], dict[str, Any], LiveRun]:
-    """On a fresh server: the libraries' zygote is up, and nothing else."""
+    """On a fresh server: the libraries' zygote is up, and nothing else. What others held before has rested,
+    for the twin knows of none of it."""
     twin.forget_weights(state / "packs")
+    time.sleep(REST_S)
     with running_server([], state, options.budget_bytes, ("--preload", LIVE[policy])) as server:
         server.wait_deployed(FUNCTIONS)
         server.stand_at(served[0].function, "imported")

@@ -16,6 +16,7 @@ from glowplug.bench.preloading.gone import Gone
 from glowplug.core.events import Event, StepReached
 from glowplug.core.ids import FunctionId, function_id
 from glowplug.core.rng import rng_for
+from glowplug.core.specs import BundleFacts
 from glowplug.loader.pagecache import evict_page_cache
 from glowplug.sim.gateway import Answer, Ask
 from glowplug.sim.profile import Profile
@@ -41,7 +42,8 @@ def profiles(
     run: LiveRun, measured: dict[str, Measured], left: dict[FunctionId, Gone]
 ) -> dict[FunctionId, Profile]:
     """`run` is the one in which was measured: how long zygotes took, and what they held. `left` is how long
-    they took to go, all of each function that was seen to."""
+    they took to go, all of each function that was seen to. What memory costs that rested is the machine's, so
+    one pace of all functions together."""
     facts, functions = built(run)
     took = durations(run)
     environment_bytes = max(
@@ -49,6 +51,7 @@ def profiles(
         for _, event in run.events
         if isinstance(event, StepReached) and event.target.kind == "environment"
     )
+    rested_bytes_per_s = _rested_bytes_per_s(facts, measured)
 
     def mean(function: FunctionId, move: str, otherwise: float) -> float:
         return statistics.mean(took.get((function, move)) or [otherwise])
@@ -69,6 +72,7 @@ def profiles(
             descend_s=going(function, lambda each: each.processes_s, Profile().descend_s),
             let_go_s=going(function, lambda each: each.weights_s, 0.0),
             read_bytes_per_s=facts[function].weight_bytes / read_s,
+            rested_bytes_per_s=rested_bytes_per_s,
             environment_bytes=environment_bytes,
             facts=facts[function],
         )
@@ -139,6 +143,12 @@ def forget_weights(packs: Path) -> None:
 
 def _wait_s(answer: Answer, found: dict[FunctionId, Profile]) -> float:
     return 0.0 if answer.parked else max(0.0, answer.latency_s - found[answer.function].run_s)
+
+
+def _rested_bytes_per_s(facts: dict[FunctionId, BundleFacts], measured: dict[str, Measured]) -> float:
+    seen = {function: measured[_name(function)] for function in facts}
+    read_s = sum(max(1e-3, each.rested_s - each.imported_s) for each in seen.values())
+    return sum(facts[function].weight_bytes for function in seen) / read_s
 
 
 def _name(function: FunctionId) -> str:

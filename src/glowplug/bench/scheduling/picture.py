@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from glowplug.bench.pictures.device_lines import draw_contents, draw_work, height_inches, lanes_of
 from glowplug.bench.scheduling.cells import OURS, Cell, models_of, settings_of, trace_for
 from glowplug.bench.scheduling.options import Options, Tell
 from glowplug.sim.fleets import build
@@ -17,7 +18,8 @@ from glowplug.sim.timeline import Interval, intervals
 SHOWN_S = 180.0
 SYSTEMS = ("lb", "lalb", "lalb-o3", "lalb-o3-overlap", "start-estimate", "mqfq-sticky", OURS)
 _QUANTILES = 200
-_COLOURS = {"run": "C0", "load": "C3"}
+_WIDTH = 12.0
+"""Inches."""
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -43,7 +45,7 @@ def observe(options: Options, tell: Tell) -> Picture:
         result = fleet.simulation.run((), 0.0)
         latencies[system] = evenly(latencies_s(result.answers))
         if system == OURS:
-            timeline = [each for each in intervals(result, SHOWN_S) if each.start_s < SHOWN_S]
+            timeline = intervals(result, SHOWN_S)
     minutes = f"{options.reproduction_minutes:g}"
     return Picture(latencies, timeline, f"35 models on 12 devices, 325 requests a minute, {minutes} minutes")
 
@@ -60,14 +62,16 @@ def draw(picture: Picture, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install 'glowplug[plots]'") from error
-    figure = Figure(figsize=(11, 12))
-    FigureCanvasAgg(figure)
-    top, middle, bottom = figure.subplots(3, 1)
-    _latencies(top, picture.latencies)
     devices = sorted({each.device for each in picture.timeline}, key=_natural)
-    _work(middle, picture.timeline, devices)
-    _contents(bottom, picture.timeline, devices)
-    bottom.set_xlim(middle.get_xlim())
+    end_s = max((each.end_s for each in picture.timeline), default=1.0)
+    lanes = lanes_of(picture.timeline, devices)
+    heights = (3.2, 1.0 + 0.24 * len(devices), 0.5 + height_inches(lanes))
+    figure = Figure(figsize=(_WIDTH, sum(heights) + 0.8))
+    FigureCanvasAgg(figure)
+    top, middle, bottom = figure.subplots(3, 1, height_ratios=heights)
+    _latencies(top, picture.latencies)
+    draw_work(middle, picture.timeline, devices, end_s)
+    draw_contents(bottom, lanes, end_s, _WIDTH - 1.0)
     figure.suptitle(f"{picture.title} (simulated)", fontsize=10)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,47 +87,6 @@ def _latencies(axis: Any, latencies: Mapping[str, Sequence[float]]) -> None:
     axis.set_title("share of requests answered by then", fontsize=9, loc="left")
     axis.legend(fontsize=7)
     axis.grid(alpha=0.3)
-
-
-def _work(axis: Any, timeline: Sequence[Interval], devices: Sequence[str]) -> None:
-    """The upper half of a device's line are runs, the lower half loads."""
-    for each in timeline:
-        if each.kind in _COLOURS:
-            place = devices.index(each.device) + (0.2 if each.kind == "run" else -0.2)
-            axis.barh(
-                place, each.end_s - each.start_s, left=each.start_s, height=0.36, color=_COLOURS[each.kind],
-                edgecolor="white", linewidth=0.2,
-            )  # fmt: skip
-    _lines(axis, devices, "what each device did: runs above (blue), loads below (red)")
-
-
-def _contents(axis: Any, timeline: Sequence[Interval], devices: Sequence[str]) -> None:
-    """A colour for each model; those that lie on a device at the same time share its line."""
-    stays = sorted((each for each in timeline if each.kind == "lies"), key=lambda each: each.start_s)
-    colours = {name: f"C{n % 10}" for n, name in enumerate(dict.fromkeys(each.function for each in stays))}
-    lanes: dict[tuple[str, int], float] = {}
-    placed = []
-    for each in stays:
-        lane = next(n for n in range(len(stays)) if lanes.get((each.device, n), -1.0) <= each.start_s)
-        lanes[each.device, lane] = each.end_s
-        placed.append((each, lane))
-    most = max((lane for _, lane in placed), default=0) + 1
-    for each, lane in placed:
-        place = devices.index(each.device) - 0.4 + 0.8 * (lane + 0.5) / most
-        axis.barh(
-            place, each.end_s - each.start_s, left=each.start_s, height=0.8 / most * 0.9,
-            color=colours[each.function],
-        )  # fmt: skip
-        if each.end_s - each.start_s > 4:
-            name = each.function.partition(".")[0]
-            axis.text(each.start_s, place, f" {name}", va="center", fontsize=4)
-    _lines(axis, devices, "which models lay on each device")
-
-
-def _lines(axis: Any, devices: Sequence[str], title: str) -> None:
-    axis.set_yticks(range(len(devices)), devices, fontsize=7)
-    axis.set_xlabel("seconds", fontsize=8)
-    axis.set_title(title, fontsize=9, loc="left")
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -8,7 +8,14 @@ from glowplug.control import offers
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Function, Version
-from glowplug.control.sizes import device_bytes, instance_bytes, model_bytes, too_big, too_large
+from glowplug.control.sizes import (
+    device_bytes,
+    instance_bytes,
+    model_bytes,
+    too_big,
+    too_large,
+    weight_bytes,
+)
 from glowplug.control.worth import device_score_now
 from glowplug.core.ladder import Step
 
@@ -61,6 +68,17 @@ def has_room(c: Context, device: Device, version: Version) -> bool:
     return sum(map(c.store.fleet.ledger.held_bytes, victims)) >= short_bytes
 
 
+def has_free_room(c: Context, device: Device, version: Version) -> bool:
+    """Whether the model could come there with nothing evicted for it, neither there nor at its node."""
+    node = c.store.nodes[device.node]
+    if node.starved or c.store.fleet.ledger.free_bytes(device.id) < device_bytes(version, device):
+        return False
+    node_bytes = instance_bytes(c, version)
+    if node.id not in version.cached_on:
+        node_bytes += weight_bytes(version)
+    return c.store.ledger.free_bytes(node.id) >= node_bytes
+
+
 def coming_bytes(c: Context, device: Device) -> int:
     """Free now, or when what leaves has left."""
     ledger = c.store.fleet.ledger
@@ -68,9 +86,12 @@ def coming_bytes(c: Context, device: Device) -> int:
 
 
 def may_come_ahead(c: Context, function: Function) -> bool:
-    """Not what an operator sent down; until a request needs it."""
+    """Not what declares `never`, nor what an operator sent down; until a request needs it."""
+    version = version_on_devices(c, function)
+    if version is None or version.spec.declaration.preload == "never":
+        return False
     held_at = function.goal if function.goal is not None else function.hold
-    return version_on_devices(c, function) is not None and (held_at is None or held_at >= Step.PARKED)
+    return held_at is None or held_at >= Step.PARKED
 
 
 def version_on_devices(c: Context, function: Function) -> Version | None:

@@ -55,7 +55,8 @@ def fleet_view(c: Context) -> FleetView:
 
 
 def look(c: Context, function: Function, version: Version) -> None:
-    """Loads a function on devices up to its least number of copies. While requests for it wait, this is
+    """Loads a function on devices up to its least number of copies, and one that is to be loaded always where
+    memory is free. While requests for it wait, this is
     left to the policy: two functions that are both waited for would evict each other, and a policy that
     waits for a device without a load would use neither."""
     if not function.on_device:
@@ -65,7 +66,7 @@ def look(c: Context, function: Function, version: Version) -> None:
     if awaited and (not fleet.devices or fits.hopeless(c, version) is not None):
         _refuse_hopeless(c, function, version)
     missing = replicas_wanted(c, function) - len(fleet.where.get(function.id, ()))
-    if missing <= 0:
+    if missing <= 0 and not _fills_free_memory(c, function, version):
         return
     fleet.short[function.id] = None
     if function.queue.length or c.now_s < function.retry_at_s:
@@ -76,11 +77,23 @@ def look(c: Context, function: Function, version: Version) -> None:
         if not device.paused_until_s
         and device.id not in c.store.fleet.where.get(function.id, ())
         and fits.may_lie(c, device, function)
-        and fits.has_room(c, device, version)
+        and (fits.has_room(c, device, version) if missing > 0 else _is_free_for(c, device, version))
     ]
     places.sort(key=lambda device: -c.store.fleet.ledger.free_bytes(device.id))
-    for device in places[:missing]:
+    for device in places[: max(1, missing)]:
         loads.want(c, device, function)
+
+
+def _fills_free_memory(c: Context, function: Function, version: Version) -> bool:
+    """Its declaration asks for a copy whenever there is memory that nobody uses."""
+    if version.spec.declaration.preload != "always" or function.id in c.store.fleet.where:
+        return False
+    return fits.may_come_ahead(c, function)
+
+
+def _is_free_for(c: Context, device: Device, version: Version) -> bool:
+    """Not where loads wait: what is free there is theirs."""
+    return None not in device.loading.values() and fits.has_free_room(c, device, version)
 
 
 def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:

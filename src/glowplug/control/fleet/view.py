@@ -15,7 +15,6 @@ from glowplug.control.fleet.expected import ExpectedByFunction, batch_s, load_s
 from glowplug.control.fleet.records import Device
 from glowplug.control.origins import load_origin
 from glowplug.control.records import Request
-from glowplug.control.sizes import device_bytes, instance_bytes, weight_bytes
 from glowplug.control.worth import device_score_now
 from glowplug.core.ids import DeviceId, FunctionId, NodeId
 
@@ -140,14 +139,9 @@ class FleetView:
         record = c.store.fleet.devices[device]
         if not fits.may_come_ahead(c, self._functions[function]):
             return False
-        if c.store.fleet.ledger.free_bytes(device) < device_bytes(version, record):
+        if load_origin(c, version, record.node) is None or not fits.has_free_room(c, record, version):
             return False
-        if load_origin(c, version, record.node) is None or c.store.nodes[record.node].starved:
-            return False
-        node_bytes = instance_bytes(c, version)
-        if record.node not in version.cached_on:
-            node_bytes += weight_bytes(version)
-        return c.store.ledger.free_bytes(record.node) >= node_bytes and self.may_load(function, device)
+        return self.may_load(function, device)
 
     def is_paused(self, device: DeviceId) -> bool:
         """Nothing is loaded there for a while, since a load failed."""

@@ -53,6 +53,7 @@ class BackgroundChannel:
         """Returns when all that was given is accepted. Raises what a send raised, and ChannelUnavailable."""
         self._wait_until_at_most(0)
         self._raise()
+        self._inner.flush()
 
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         self._raise()

@@ -83,13 +83,19 @@ class Channel(Protocol):
     def meter(self) -> Meter: ...
 
     def send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
-        """All of them are accepted by the service when it returns; in what order they come is not said.
+        """All of them are on their way when it returns, and `flush` tells whether they are accepted; in what
+        order they come is not said.
 
         Give everything that a layer sends in one call: calls cost, and some channels put all of it into one.
         Raises MessageTooLarge before anything is sent, ChannelUnavailable when the service does not accept
-        them in time (send again: receivers drop what came twice), ChannelRefused, ChannelMissing,
-        ChannelClosed, and ValueError for keys of another run or worker.
+        them in time, or those before them (send again: receivers drop what came twice), ChannelRefused,
+        ChannelMissing, ChannelClosed, and ValueError for keys of another run or worker. Where they are
+        accepted later, what goes wrong then is raised by the next call of `send`, `receive` or `flush`.
         """
+
+    def flush(self) -> None:
+        """Returns when the service has accepted all that was sent: whoever sent it may be lost now. For any
+        thread. Raises what `send` raises for what was sent before."""
 
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         """At least one of the wanted, or nothing after `timeout_s`, or once one turns out to be left out; 0
@@ -112,7 +118,8 @@ class Channel(Protocol):
         end of this worker does not get it any more. Memory stays bounded by what is not fenced off."""
 
     def close(self) -> None:
-        """Gives back what this end holds, and no more: what it sent still arrives. Twice is once."""
+        """Gives back what this end holds, and no more: what it sent still arrives, if the service is there.
+        Twice is once."""
 
 
 class Address(msgspec.Struct, frozen=True):

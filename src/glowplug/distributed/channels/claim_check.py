@@ -103,6 +103,9 @@ class ClaimCheckChannel:
         for _, payload in messages:
             self._messages.sent(memoryview(payload).nbytes)
 
+    def flush(self) -> None:
+        self._inner.flush()
+
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         self._checks.receiving(wanted)
         until_s = self._clock.now_s() + timeout_s

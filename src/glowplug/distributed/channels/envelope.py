@@ -16,18 +16,17 @@ Item = TypeVar("Item")
 
 def envelopes(messages: Sequence[tuple[MessageKey, Buffer]], most_bytes: int) -> list[tuple[int, bytes]]:
     """(target, content): each target's messages, in their order, in as few as hold them."""
-    by_target: dict[int, list[list[bytes]]] = {}
+    by_target: dict[int, list[list[Buffer]]] = {}
     filled: dict[int, int] = {}
     for key, payload in messages:
-        record = _RECORD.pack(
-            key.epoch, key.layer, key.source, key.target, key.chunk, memoryview(payload).nbytes
-        ) + bytes(payload)
+        nbytes = memoryview(payload).nbytes
+        record = _RECORD.pack(key.epoch, key.layer, key.source, key.target, key.chunk, nbytes)
         made = by_target.setdefault(key.target, [])
-        if not made or filled[key.target] + len(record) > most_bytes:
+        if not made or filled[key.target] + len(record) + nbytes > most_bytes:
             made.append([])
             filled[key.target] = 0
-        made[-1].append(record)
-        filled[key.target] += len(record)
+        made[-1] += (record, payload)
+        filled[key.target] += len(record) + nbytes
     return [(target, b"".join(records)) for target, made in by_target.items() for records in made]
 
 

@@ -121,6 +121,9 @@ class MemoryChannel:
             mailbox.put(key, content)
             self.meter.sent(len(content))
 
+    def flush(self) -> None:
+        """It is."""
+
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         self._checks.receiving(wanted)
         mailbox = self._mailboxes[self.worker]

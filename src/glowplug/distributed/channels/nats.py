@@ -1,8 +1,8 @@
 """NATS JetStream: a server that one runs, priced by the hour and not by the call.
 
-A stream for each run, on disk; a subject for each worker; a consumer for each end, to which the server
-pushes. A target's messages of one send share an envelope. A server that restarts goes on where it was:
-publishers try again until they are acknowledged, and what a receiver did not acknowledge comes again.
+A stream for each run, on disk; a subject for each worker; an ordered consumer for each end, to which the
+server pushes. A target's messages of one send share an envelope. A server that restarts goes on where it was:
+publishers try again until what they sent is stored, and receivers listen from the last that came.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from nats.js import api
 from nats.js.errors import BadRequestError
 
 from glowplug.distributed.channels.base import Room
-from glowplug.distributed.channels.nats_end import NatsChannel, stream_name, subject_name
-from glowplug.distributed.channels.nats_link import CALL_S, URL, NatsLink
+from glowplug.distributed.channels.nats_end import NatsChannel
+from glowplug.distributed.channels.nats_link import CALL_S, URL, NatsLink, stream_name, subject_name
 from glowplug.distributed.errors import ChannelMissing, RunExists
 
 SEND_TIMEOUT_S = 30.0

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import contextlib
 import threading
 import time
 from collections.abc import Collection, Sequence
 
 from nats.aio.msg import Msg
-from nats.errors import Error, MaxPayloadError
-from nats.js import api
-from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from nats.errors import Error
+from nats.js import JetStreamContext, api
+from nats.js.errors import NotFoundError
 
 from glowplug.distributed.channels.base import Buffer, KeyChecks, Limits, MessageKey
 from glowplug.distributed.channels.envelope import RECORD_BYTES, envelopes, opened
 from glowplug.distributed.channels.inbox import Inbox
 from glowplug.distributed.channels.meter import Meter
-from glowplug.distributed.channels.nats_link import CALL_S, NatsLink
+from glowplug.distributed.channels.nats_link import CALL_S, NatsLink, stream_name, subject_name
+from glowplug.distributed.channels.nats_outbox import NatsOutbox
 from glowplug.distributed.errors import ChannelClosed, ChannelError
 
-_ACKNOWLEDGED_S = 2.0
-_AGAIN_S = 0.05
-_REDELIVERED_S = 5.0
-_UNACKNOWLEDGED = 256
-"""So many messages the server pushes ahead of a receiver."""
+_AGAIN_S = 0.1
+_HEARTBEAT_S = 2.0
+"""So often the server says how far it has pushed, where nothing else does."""
+_INACTIVE_S = 10.0
+"""The server forgets a consumer that nobody listens to for so long."""
 _PENDING_BYTES = 2**30
 _PURGED_AT_ONCE = 64
-
-
-def stream_name(run: str) -> str:
-    return f"glowplug-{run}"
-
-
-def subject_name(run: str, target: str) -> str:
-    return f"glowplug.{run}.{target}"
 
 
 class NatsChannel:
@@ -47,23 +40,30 @@ class NatsChannel:
         self._run = run
         self._checks = KeyChecks(run, workers, worker, self.limits)
         self._link = link
-        self._send_timeout_s = send_timeout_s
         self._changed = threading.Condition()
+        self._outbox = NatsOutbox(
+            link, run, f"worker {worker} sends", self.meter, self._changed, send_timeout_s
+        )
         self._inbox = Inbox()
         self._failure: ChannelError | None = None
         self._first: dict[tuple[int, int], int] = {}
         """Of each layer that is not fenced off, the first place of a message in the stream."""
         self._last = 0
         self._purged = 0
-        self._consumer = f"{worker}-{secrets.token_hex(8)}"
-        link.wait(self._listen(), CALL_S, f"joining run {run!r}")
+        self._pushed: JetStreamContext.PushSubscription | None = None
+        self._returning: asyncio.Task[None] | None = None
+        link.wait(self._join(), CALL_S, f"joining run {run!r}")
+        link.on_reconnect = self._came_back
 
     def send(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
         self._checks.sending(messages)
         if messages:
-            self._link.wait(self._publish(messages), self._send_timeout_s, f"worker {self.worker} sends")
+            self._outbox.put(envelopes(messages, self._link.client.max_payload))
         for _, payload in messages:
             self.meter.sent(memoryview(payload).nbytes)
+
+    def flush(self) -> None:
+        self._outbox.flush()
 
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         self._checks.receiving(wanted)
@@ -71,10 +71,11 @@ class NatsChannel:
         with self._changed:
             self._inbox.await_these(wanted)
             while True:
-                found = self._inbox.take(wanted)
-                left_s = until_s - time.monotonic()
+                self._outbox.check()
                 if self._failure is not None:
                     raise self._failure
+                found = self._inbox.take(wanted)
+                left_s = until_s - time.monotonic()
                 if found or left_s <= 0 or not wanted:
                     break
                 self._changed.wait(left_s)
@@ -103,31 +104,49 @@ class NatsChannel:
         if not self._checks.closed:
             self._checks.closed = True
             if self._link.client.is_connected:
-                self._leave()
+                with contextlib.suppress(ChannelError):
+                    self._outbox.flush()
             self._link.close()
 
-    def _leave(self) -> None:
-        try:
-            gone = self._link.stream.delete_consumer(stream_name(self._run), self._consumer)
-            self._link.wait(gone, _ACKNOWLEDGED_S, "leaving")
-        except ChannelError:
-            # It goes with the stream.
-            pass
+    async def _join(self) -> None:
+        await self._outbox.begin()
+        await self._listen()
 
     async def _listen(self) -> None:
-        subject = self._link.client.new_inbox()
-        await self._link.client.subscribe(subject, cb=self._came, pending_bytes_limit=_PENDING_BYTES)
-        await self._link.stream.add_consumer(
-            stream_name(self._run),
-            api.ConsumerConfig(
-                durable_name=self._consumer,
-                deliver_subject=subject,
-                filter_subject=subject_name(self._run, str(self.worker)),
-                ack_policy=api.AckPolicy.EXPLICIT,
-                ack_wait=_REDELIVERED_S,
-                max_ack_pending=_UNACKNOWLEDGED,
+        """To what comes after what came."""
+        self._pushed = await self._link.stream.subscribe(
+            subject_name(self._run, str(self.worker)),
+            stream=stream_name(self._run),
+            cb=self._came,
+            ordered_consumer=True,
+            config=api.ConsumerConfig(
+                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=self._last + 1,
+                inactive_threshold=_INACTIVE_S,
             ),
+            idle_heartbeat=_HEARTBEAT_S,
+            pending_bytes_limit=_PENDING_BYTES,
         )
+
+    def _came_back(self) -> None:
+        self._outbox.came_back()
+        if self._returning is not None:
+            self._returning.cancel()
+        self._returning = asyncio.create_task(self._listen_again())
+
+    async def _listen_again(self) -> None:
+        """A server that was started again has forgotten who listens, and what another pushed meanwhile is
+        lost."""
+        while True:
+            try:
+                pushed, self._pushed = self._pushed, None
+                if pushed is not None:
+                    await pushed.unsubscribe()
+                return await self._listen()
+            except NotFoundError:
+                return self._outbox.fail(ChannelClosed(f"run {self._run!r} is over"))
+            except (Error, OSError):
+                await asyncio.sleep(_AGAIN_S)
 
     async def _came(self, message: Msg) -> None:
         try:
@@ -135,55 +154,22 @@ class NatsChannel:
         except ValueError:
             self.meter.damaged += 1
             inside = []
-        self._last = max(self._last, message.metadata.sequence.stream)
+        at = message.metadata.sequence.stream
         with self._changed:
+            self._last = max(self._last, at)
             for key, payload in inside:
                 try:
                     if self._inbox.put(key, payload):
-                        self._first.setdefault((key.epoch, key.layer), message.metadata.sequence.stream)
+                        self._first.setdefault((key.epoch, key.layer), at)
                 except ChannelError as error:
                     self._failure = error
             self._changed.notify_all()
-        await message.ack()
-
-    async def _publish(self, messages: Sequence[tuple[MessageKey, Buffer]]) -> None:
-        packed = envelopes(messages, self._link.client.max_payload)
-        await asyncio.gather(*(self._until_acknowledged(target, content) for target, content in packed))
-
-    async def _until_acknowledged(self, target: int, content: bytes) -> None:
-        while True:
-            self.meter.publish(len(content))
-            try:
-                await self._link.stream.publish(
-                    subject_name(self._run, str(target)), content, timeout=_ACKNOWLEDGED_S
-                )
-                return
-            except NoStreamResponseError:
-                await self._see_that_the_run_goes_on()
-            except (APIError, MaxPayloadError):
-                raise
-            except (Error, OSError):
-                pass
-            await asyncio.sleep(_AGAIN_S)
-
-    async def _see_that_the_run_goes_on(self) -> None:
-        """A server that has just started does not answer for its streams yet."""
-        try:
-            await self._link.stream.stream_info(stream_name(self._run))
-        except NotFoundError:
-            raise ChannelClosed(f"run {self._run!r} is over") from None
-        except (Error, OSError):
-            pass
 
     async def _purge(self, before: int) -> None:
-        """The stream need not keep what is fenced off, and was acknowledged: it may still come again."""
+        """The stream need not keep what is fenced off."""
         try:
-            found = await self._link.stream.consumer_info(stream_name(self._run), self._consumer)
-            floor = found.ack_floor.stream_seq if found.ack_floor else 0
             await self._link.stream.purge_stream(
-                stream_name(self._run),
-                seq=min(before, floor + 1),
-                subject=subject_name(self._run, str(self.worker)),
+                stream_name(self._run), seq=before, subject=subject_name(self._run, str(self.worker))
             )
         except (Error, OSError):
             # The next one takes it along.

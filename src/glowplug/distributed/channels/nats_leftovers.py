@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from glowplug.distributed.channels.nats_end import stream_name
-from glowplug.distributed.channels.nats_link import CALL_S, URL, NatsLink
+from glowplug.distributed.channels.nats_link import CALL_S, URL, NatsLink, stream_name
 from glowplug.distributed.errors import ChannelMissing
 from glowplug.distributed.leftovers import Leftover
 

@@ -1,16 +1,16 @@
-"""A connection to a NATS server, in a thread of its own: an ordinary call waits for what happens there."""
+"""A connection to a NATS server, in a thread of its own: an ordinary call waits for what happens there. And
+what belongs to a run is named there."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error, MaxPayloadError, NoServersError
-from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from glowplug.distributed.errors import (
@@ -38,6 +38,14 @@ _CREDENTIALS = {
 """Where they come from, by nats-py's name; the last is a file."""
 
 
+def stream_name(run: str) -> str:
+    return f"glowplug-{run}"
+
+
+def subject_name(run: str, target: str) -> str:
+    return f"glowplug.{run}.{target}"
+
+
 class NatsLink:
     """Connects, and again whenever the connection is lost. Raises ChannelRefused, ChannelUnavailable."""
 
@@ -48,6 +56,9 @@ class NatsLink:
             )
         self.url = url
         self.client = Client()
+        self.stream = self.client.jetstream()
+        self.on_reconnect: Callable[[], None] = lambda: None
+        """Called in the link's thread."""
         self._last_error = ""
         self._refused = False
         # Not uvloop, which does not forgive writing to a connection that was just lost.
@@ -60,21 +71,21 @@ class NatsLink:
             self.close()
             raise
 
-    @property
-    def stream(self) -> JetStreamContext:
-        return self.client.jetstream()
-
     def wait(self, work: Coroutine[Any, Any, Answer], timeout_s: float, what: str) -> Answer:
         """Its result. Raises ChannelError named by `what`."""
         future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self._loop)
         try:
             return future.result()
         except (TimeoutError, Error, OSError) as error:
-            raise self._named(error, what) from error
+            raise self.named(error, what) from error
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs it there, and nobody waits. It must not raise."""
         asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """The same for an ordinary function, for less."""
+        self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
         if self._loop.is_closed():
@@ -93,6 +104,7 @@ class NatsLink:
             "reconnect_time_wait": _AGAIN_S,
             "max_reconnect_attempts": _FIRST_ATTEMPTS,
             "error_cb": self._note,
+            "reconnected_cb": self._came_back,
             **given,
         }
         await self.client.connect([self.url], **options)
@@ -102,6 +114,9 @@ class NatsLink:
     async def _note(self, error: Exception) -> None:
         self._last_error = str(error)
         self._refused |= "uthorization" in self._last_error
+
+    async def _came_back(self) -> None:
+        self.on_reconnect()
 
     async def _disconnect(self) -> None:
         try:
@@ -113,7 +128,7 @@ class NatsLink:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def _named(self, error: BaseException, what: str) -> ChannelError:
+    def named(self, error: BaseException, what: str) -> ChannelError:
         said = f"{self.url}: {what}: {str(error) or type(error).__name__}"
         if isinstance(error, NoServersError) and self._refused:
             names = ", ".join(_CREDENTIALS.values())

@@ -113,6 +113,9 @@ class SharedMemoryChannel:
                     f"worker {target} did not look at its messages for {self._send_timeout_s} s"
                 )
 
+    def flush(self) -> None:
+        """It is."""
+
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         self._checks.receiving(wanted)
         until_s = time.monotonic() + timeout_s

@@ -56,7 +56,12 @@ class StoredBlobs:
         self.look_again_s = FIRST_S if self.looks_are_calls else _FOLDER_LOOK_S
         self._given = options
         with self._named("opening"):
-            self._store = _bucket(url, options) if self._folder is None else _local(self._folder)
+            try:
+                self._store = _bucket(url, options) if self._folder is None else _local(self._folder)
+            except ValueError as error:
+                raise ChannelError(
+                    f"{url}: {error}: a store is SCHEME://BUCKET/PREFIX, or file:///FOLDER"
+                ) from error
         self._pool = ThreadPoolExecutor(PARALLEL)
 
     def put(self, blobs: Sequence[tuple[str, bytes]]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from glowplug.loader.clock import Clock
 from glowplug.loader.errors import (
+    ReadDeadline,
     SourceChanged,
     SourceError,
     SourceMissing,
@@ -22,30 +26,48 @@ from glowplug.loader.sources.resuming import open_resuming
 from glowplug.loader.sources.retrying import Retry
 
 _MESSAGE_CHARACTERS = 300
+_SHORTEST_S = 0.001
+_NEARLY = 0.99
+"""Of the longest time a request may take: what is left of it when a first attempt begins."""
+
+T = TypeVar("T")
 
 
 class ObjectStoreSource:
-    """The object `key` of an obstore `store`, as it is when this is made. Raises SourceError.
+    """The object `key` of an obstore `store`, as it is when this is made. Raises ReadDeadline after
+    `within_s`, SourceError.
 
-    An answer is held in memory of its own until it is whole, and then copied: `advice.parallel` times
-    `advice.read_bytes` more than the caller's buffers.
+    `bounded` gives the same store as one whose requests end within so many seconds; without it they end when
+    they end. An answer is held in memory of its own until it is whole, and then copied: `advice.parallel`
+    times `advice.read_bytes` more than the caller's buffers.
     """
 
     advice = Advice(parallel=16, read_bytes=8 * 2**20)
 
-    def __init__(self, store: Any, key: str, name: str) -> None:
+    def __init__(
+        self,
+        store: Any,
+        key: str,
+        name: str,
+        *,
+        bounded: Callable[[float], Any] | None = None,
+        within_s: float | None = None,
+    ) -> None:
         self.name = name
         self._obstore = _import()
         self._store = store
+        self._bounded = bounded
         self._key = key
-        try:
-            found = self._obstore.head(store, key)
-        except Exception as error:
-            raise self._failure(error, "opening") from error
+        found = self._asked("opening", within_s, lambda store: self._obstore.head(store, key))
         self.size: int = found["size"]
         self._etag: str | None = found["e_tag"]
 
     def read_into(self, buffer: bytearray | memoryview, offset: int, length: int) -> None:
+        self.read_within(buffer, offset, length, None)
+
+    def read_within(
+        self, buffer: bytearray | memoryview, offset: int, length: int, within_s: float | None
+    ) -> None:
         view = target(buffer, length)
         check_range(self.name, self.size, offset, length)
         if not length:
@@ -54,11 +76,12 @@ class ObjectStoreSource:
         options: dict[str, object] = {"range": (offset, offset + length)}
         if self._etag is not None:
             options["if_match"] = self._etag
-        try:
-            found = self._obstore.get(self._store, self._key, options=options)
-            came = memoryview(found.buffer())
-        except Exception as error:
-            raise self._failure(error, what) from error
+
+        def get(store: Any) -> tuple[Any, memoryview]:
+            answer = self._obstore.get(store, self._key, options=options)
+            return answer, memoryview(answer.buffer())
+
+        found, came = self._asked(what, within_s, get)
         if found.meta["e_tag"] != self._etag or found.meta["size"] != self.size:
             raise SourceChanged(f"{self.name}: {what}: it was replaced since it was opened; open it again")
         if tuple(found.range) != (offset, offset + length) or came.nbytes != length:
@@ -67,9 +90,21 @@ class ObjectStoreSource:
             )
         copy(view, came)
 
+    def _asked(self, what: str, within_s: float | None, ask: Callable[[Any], T]) -> T:
+        until_s = math.inf if within_s is None else time.monotonic() + within_s
+        store = self._store
+        if within_s is not None and self._bounded is not None:
+            store = self._bounded(within_s)
+        try:
+            return ask(store)
+        except Exception as error:
+            if isinstance(error, self._obstore.exceptions.BaseError) and time.monotonic() >= until_s:
+                raise ReadDeadline(f"{self.name}: {what}: it took more than {within_s:g} s") from error
+            raise self._failure(error, what) from error
+
     def close(self) -> None:
         """The store's connections end with the last source of that store."""
-        self._store = None
+        self._store = self._bounded = None
 
     def _failure(self, error: Exception, what: str) -> SourceError:
         said = f"{self.name}: {what}: {str(error).partition(chr(10))[0][:_MESSAGE_CHARACTERS]}"
@@ -97,8 +132,9 @@ def open_object_store(
 
     `options` are those of `obstore.store.from_url`, as `region`, `endpoint`, `access_key_id`,
     `skip_signature` or `credential_provider`; what they do not say comes from the environment, as the
-    stores' own tools have it. Raises ImportError without obstore, ValueError for a URL
-    without a key, SourceError.
+    stores' own tools have it. A request ends within `attempt_s` and the time that is left of `deadline_s`; a
+    `timeout` among the `client_options` may be shorter. Raises ImportError without obstore, ValueError for a
+    URL without a key, SourceError.
     """
     obstore = _import()
     retry = retry or Retry()
@@ -108,15 +144,35 @@ def open_object_store(
     bucket = f"{url.partition('://')[0]}://{place}"
     # Options that are given here hide those of the environment, this one among them.
     plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
-    client = {"timeout": timedelta(seconds=retry.attempt_s), **({"allow_http": True} if plain else {})}
-    client |= options.pop("client_options", {})
-    # One place counts attempts and time: ours.
-    once = {"max_retries": 0, "retry_timeout": timedelta(seconds=retry.attempt_s)}
-    try:
-        store = obstore.store.from_url(bucket, client_options=client, retry_config=once, **options)
-    except obstore.exceptions.BaseError as error:
-        raise SourceRefused(f"{bucket}: {str(error).partition(chr(10))[0]}; check URL and options") from error
-    return open_resuming(url, lambda _: ObjectStoreSource(store, key, url), retry, clock=clock, rng=rng)
+    client = {**({"allow_http": True} if plain else {}), **options.pop("client_options", {})}
+    given = client.pop("timeout", None)
+    longest_s = min(retry.attempt_s, retry.deadline_s)
+
+    def connected(within_s: float) -> Any:
+        """The store; a request that takes longer is given up."""
+        limit = timedelta(seconds=max(within_s, _SHORTEST_S))
+        if isinstance(given, timedelta):
+            limit = min(given, limit)
+        # One place counts attempts and time: ours.
+        once = {"max_retries": 0, "retry_timeout": limit}
+        try:
+            return obstore.store.from_url(
+                bucket, client_options={**client, "timeout": limit}, retry_config=once, **options
+            )
+        except obstore.exceptions.BaseError as error:
+            said = str(error).partition(chr(10))[0]
+            raise SourceRefused(f"{bucket}: {said}; check URL and options") from error
+
+    store = connected(longest_s)
+
+    def bounded(within_s: float) -> Any:
+        # Another limit needs connections of its own: only the last attempts have one.
+        return store if within_s >= _NEARLY * longest_s else connected(within_s)
+
+    def opener(within_s: float) -> WeightSource:
+        return ObjectStoreSource(store, key, url, bounded=bounded, within_s=within_s)
+
+    return open_resuming(url, opener, retry, clock=clock, rng=rng)
 
 
 def _import() -> Any:

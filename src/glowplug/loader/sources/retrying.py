@@ -18,7 +18,8 @@ _PASSING = (SourceUnavailable, ReadDeadline, ConnectionError, TimeoutError)
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """At most `attempts`, each within `attempt_s`, all and the pauses between them within `deadline_s`.
+    """What one read, or opening, may cost: at most `attempts`, each within `attempt_s`, all and the pauses
+    between them within `deadline_s`.
 
     The n-th pause lasts between half and all of `pause_s` * 2 ** (n - 1), at most `longest_pause_s`, or
     what the store asked for where that is longer.
@@ -33,6 +34,9 @@ class Retry(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ValueError(f"{self.attempts} attempts are too few")
+        for name in ("deadline_s", "attempt_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above zero, not {getattr(self, name)}")
 
     def run(self, what: str, attempt: Callable[[float], T], clock: Clock, rng: random.Random) -> T:
         """The first result of `attempt`, which is told how many seconds it has.
@@ -48,13 +52,14 @@ class Retry(msgspec.Struct, frozen=True):
                 failed = f"{what} failed {_times(number)}, last with: {error}"
                 if number == self.attempts:
                     raise SourceUnavailable(
-                        f"{failed}; see that the store can be reached, or allow more `attempts`"
+                        f"{failed}; see that the store can be reached, or allow more by "
+                        "retry=loader.Retry(attempts=...)"
                     ) from error
                 again_s = clock.now_s() + self._pause_s(number, error, rng)
                 if again_s >= until_s:
                     raise ReadDeadline(
                         f"{failed}; no time is left of {self.deadline_s:g} s: see that the store can be "
-                        "reached, or allow a longer `deadline_s`"
+                        "reached, or allow more by retry=loader.Retry(deadline_s=...)"
                     ) from error
             clock.wait_until(again_s)
         raise AssertionError("unreachable")

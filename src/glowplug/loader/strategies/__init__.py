@@ -15,7 +15,8 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     """One way to load.
 
     `structure`: `skeleton` unpickles the object around its tensors; `constructed` runs the caller's build(),
-    and with `initialise` lets it draw random numbers. A file without a skeleton is always constructed.
+    and with `initialise` lets it draw random numbers. A file without a skeleton is always constructed, and a
+    pack never without a build(): its skeleton stands in, with nothing to initialise and nothing to apply.
     `fetch`: all after the build, unit by unit behind the build, at once beside it, or `mapped`, where the
     page cache is the memory. `parallel` reads are under way at once; 0 is what the source advises.
     `apply`: a unit's tensors are copied into those that the build made, or take their place.

@@ -43,6 +43,11 @@ def part_limit_bytes(declared_bytes: int, gangs: int) -> int:
     return gangs * declared_bytes + HEADROOM_BYTES
 
 
+def head_limit_bytes(declared_bytes: int, gangs: int) -> int:
+    """What the first workers of a function's gangs may hold, as its parts do, and the zygote they are of."""
+    return part_limit_bytes(declared_bytes, gangs) + HEADROOM_BYTES
+
+
 def scratch_limit_bytes(declared_bytes: int) -> int:
     """What all of a function's files may hold while it serves: they lie in its memory."""
     return max(declared_bytes, SMALLEST_SCRATCH_BYTES)

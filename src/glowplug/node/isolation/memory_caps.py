@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glowplug.node.isolation.cgroups import Group, Groups, open_groups
+from glowplug.distributed.channels.owners import abandoned_folders, mark_owner
+from glowplug.node.isolation.cgroups import Group, Groups, open_groups, remove_leftovers
 from glowplug.node.isolation.limits import Bounds
 
 _NO_OTHERS = 0
+_FOLDER = "glowplug-caps-"
+_NOTED = "cgroups"
 
 
 class MemoryCaps:
@@ -29,10 +32,15 @@ class MemoryCaps:
 
 @contextmanager
 def memory_caps() -> Iterator[MemoryCaps | OSError]:
-    """Those of this host until the end of the block, or why it has none."""
-    with tempfile.TemporaryDirectory(prefix="glowplug-caps-") as folder:
+    """Those of this host until the end of the block, or why it has none. Groups of runs whose process was
+    killed are removed; its folder is as any other's (`owners.py`)."""
+    for left in abandoned_folders(Path(tempfile.gettempdir())):
+        if left.name.startswith(_FOLDER):
+            remove_leftovers(left / _NOTED)
+    with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder:
+        mark_owner(Path(folder))
         try:
-            groups = open_groups(Path(folder) / "cgroups", wanted=("memory",))
+            groups = open_groups(Path(folder) / _NOTED, wanted=("memory",))
         except OSError as error:
             yield error
             return

@@ -123,20 +123,24 @@ class Seats:
 
     def serving(self, spec: FunctionSpec, weight_bytes: int) -> Seat:
         """For the zygote and the workers of a version. Raises OSError."""
-        bounds = _bounds(spec, weight_bytes, workers_here(spec.declaration, self._devices))
+        workers = workers_here(spec.declaration, self._devices)
+        most_bytes = limits.memory_limit_bytes(spec.declaration.memory_bytes, weight_bytes, workers)
+        return self._serving(spec, _bounds(spec, most_bytes, workers))
+
+    def heads(self, spec: FunctionSpec) -> Seat:
+        """For the zygote and the first workers of a version's gangs. Raises OSError."""
+        gangs = workers_here(spec.declaration, self._devices)
+        most_bytes = limits.head_limit_bytes(spec.declaration.memory_bytes, gangs)
+        return self._serving(spec, _bounds(spec, most_bytes, gangs))
+
+    def _serving(self, spec: FunctionSpec, bounds: limits.Bounds) -> Seat:
         return self._find(f"version {spec.version}", spec.environment_key, spec.function, "s", bounds)
 
     def part(self, spec: FunctionSpec, worker: int) -> Seat:
         """For one of the other workers of a version's gangs, weights included. Raises OSError."""
         declared = spec.declaration
         gangs = workers_here(declared, self._devices)
-        bounds = limits.Bounds(
-            limits.part_limit_bytes(declared.memory_bytes, gangs),
-            limits.MAX_TASKS,
-            limits.processor_shares(nice_of(spec, building=False), gangs),
-            limits.scratch_limit_bytes(declared.memory_bytes),
-            spec.rank,
-        )
+        bounds = _bounds(spec, limits.part_limit_bytes(declared.memory_bytes, gangs), gangs)
         key = f"version {spec.version}.{worker}"
         return self._find(key, spec.environment_key, spec.function, "p", bounds)
 
@@ -161,7 +165,7 @@ class Seats:
     def give(self, seat: Seat, spec: FunctionSpec, bundle: Path, weight_bytes: int) -> Path:
         """The function of who waits on this seat is known: its limits are that one's from now on. Returns
         where its bundle is to be found. Raises OSError."""
-        bounds = _bounds(spec, weight_bytes, 1)
+        bounds = _bounds(spec, limits.memory_limit_bytes(spec.declaration.memory_bytes, weight_bytes, 1), 1)
         if seat.group is not None:
             seat.group.limit(bounds)
         shown = seat.folder / "bundle"
@@ -252,14 +256,13 @@ class Seats:
         return seat
 
 
-def _bounds(spec: FunctionSpec, weight_bytes: int, workers: int) -> limits.Bounds:
+def _bounds(spec: FunctionSpec, memory_bytes: int, workers: int) -> limits.Bounds:
     """Of a version that serves."""
-    declared = spec.declaration
     return limits.Bounds(
-        limits.memory_limit_bytes(declared.memory_bytes, weight_bytes, workers),
+        memory_bytes,
         limits.MAX_TASKS,
         limits.processor_shares(nice_of(spec, building=False), workers),
-        limits.scratch_limit_bytes(declared.memory_bytes),
+        limits.scratch_limit_bytes(spec.declaration.memory_bytes),
         spec.rank,
     )
 

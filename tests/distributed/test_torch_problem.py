@@ -1,0 +1,61 @@
+"""A torch model's chain of blocks is planned as layers are."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+torch = pytest.importorskip("torch", reason="needs the torch extra")
+from torch import nn  # noqa: E402
+
+from glowplug.core.errors import InvalidArguments  # noqa: E402
+from glowplug.distributed.chains import module_bytes  # noqa: E402
+from glowplug.distributed.prices import price_table  # noqa: E402
+from glowplug.distributed.torch_problem import RUNTIME_BYTES, torch_problem  # noqa: E402
+from glowplug.policy.plans.chooser import Terms, choose  # noqa: E402
+from glowplug.policy.plans.model import DELAYS  # noqa: E402
+
+pytestmark = pytest.mark.torch
+WIDTH, BLOCKS, TOKENS = 512, 6, 2
+
+
+def block() -> nn.Module:
+    return nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Embedding(50, WIDTH), *(block() for _ in range(BLOCKS)))
+
+
+def test_layers_are_the_blocks_and_what_is_in_none() -> None:
+    net, tokens = model(), torch.arange(TOKENS)[None]
+    facts = torch_problem("net", net, lambda: net(tokens), 100).workload
+    assert facts.weights_bytes == module_bytes(net)
+    assert facts.edges == TOKENS * 2 * 4 * WIDTH * WIDTH * BLOCKS
+    hands_on = [layer.rows for layer in facts.layers]
+    assert len(hands_on) > BLOCKS, "and what is in the last of them"
+    assert hands_on[:BLOCKS] == [TOKENS * WIDTH] * BLOCKS
+
+
+def test_it_is_cut_where_one_worker_cannot_hold_it() -> None:
+    net, tokens = model(), torch.arange(TOKENS)[None]
+    problem = torch_problem("net", net, lambda: net(tokens), 64)
+    terms = Terms(prices=price_table().prices(), delays=DELAYS["hop-20ms"], workers=(1, 2, 3))
+    choice = choose(problem, terms)
+    tried = {each.plan for each in choice.front} | {each.name.split()[0] for each in choice.lost}
+    assert {"serial", "replicas", "pipeline"} <= tried
+    room = RUNTIME_BYTES + module_bytes(net) * 2 // 3
+    assert choose(problem, replace(terms, memory_per_worker_bytes=room)).chosen.plan == "pipeline"
+
+
+def test_slower_processors_take_longer() -> None:
+    net, tokens, threads = model(), torch.arange(TOKENS)[None], torch.get_num_threads()
+    one = torch_problem("net", net, lambda: net(tokens), 64, slowdown=3.0)
+    assert one.machine.stretch(1769) == 3.0
+    assert torch.get_num_threads() == threads
+
+
+def test_a_model_without_weights_is_refused() -> None:
+    net = nn.Sequential(nn.ReLU(), nn.ReLU())
+    with pytest.raises(InvalidArguments, match="could count by"):
+        torch_problem("net", net, lambda: net(torch.ones(3)), 10)
