@@ -100,7 +100,7 @@ def test_a_torch_model_is_cut_along_its_chain(printed: Callable[..., dict[str, A
     found = printed(f"{net}:build", samples=32)
     ways = {each["plan"] for each in found["front"]} | {each["name"].split()[0] for each in found["lost"]}
     assert {"serial", "replicas", "pipeline"} <= ways
-    tight = printed(f"{net}:build", samples=32, memory_per_worker="287MB", plans=("serial", "pipeline"))
+    tight = printed(f"{net}:build", samples=32, memory_per_worker="278MB", plans=("serial", "pipeline"))
     assert (tight["chosen"]["plan"], tight["chosen"]["workers"]) == ("pipeline", 2)
 
 
@@ -110,5 +110,7 @@ def test_a_torch_model_that_cannot_be_planned_says_why(net: Path) -> None:
         plan(f"{net}:build", example="wrong")
     with pytest.raises(InvalidDeclaration, match="no callable 'other'"):
         plan(f"{net}:other")
+    with pytest.raises(InvalidDeclaration, match="returns Tensor, and no"):
+        plan(f"{net}:example")
     with pytest.raises(InvalidArguments, match="workers="):
         network_of(f"{net}:build")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,17 +196,25 @@ def test_under_a_cap_a_run_answers_as_without(x: Floats, parts: str, place: Path
     assert is_clean(place)
 
 
-def test_the_note_of_a_killed_runs_caps_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_runs_caps_left_is_removed_with_the_groups_that_it_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with memory_caps():
+    with memory_caps() as caps:
+        if not isinstance(caps, MemoryCaps):
+            pytest.skip(f"no control groups: {caps}")
         (mine,) = tmp_path.iterdir()
-        left = mine.with_name("glowplug-caps-left")
-        left.mkdir()
+        group = caps.cap("kept", 10**9)
+        left = shutil.copytree(mine, mine.with_name(f"{mine.name}-left"))
         with subprocess.Popen(["true"]) as dead:
             (left / "owner").write_text(owners._identity(dead.pid))
-        assert owners.abandoned_folders(tmp_path) == [left], "that of a living run is not"
         owners.sweep_folders(tmp_path)
-        assert list(tmp_path.iterdir()) == [mine]
+        assert left.exists(), "who knows nothing of groups leaves it"
+        assert group.folders
+        with memory_caps():
+            assert not left.exists()
+        assert not any(folder.exists() for folder in group.folders.values())
+        assert mine.exists(), "that of a living run stays"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,10 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glowplug.distributed import assignment
+from glowplug.distributed import assignment, sample_order
 from glowplug.distributed.assignment import Share
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.codec import encode_rows
@@ -17,7 +18,7 @@ from glowplug.distributed.deploying import deploy
 from glowplug.distributed.facts import stages
 from glowplug.distributed.network import Floats
 from glowplug.distributed.run_options import RunOptions
-from glowplug.distributed.sample_order import by_input, put_back
+from glowplug.distributed.sample_order import by_input, put_back, write_inputs
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.digits import digits
 
@@ -39,6 +40,16 @@ def test_samples_stay_in_their_share_and_are_put_back(data: st.DataObject) -> No
         assert (inside < share.end).all()
         assert (np.diff(much[inside]) >= 0).all()
     assert np.array_equal(put_back(inputs[:, order], order), inputs)
+
+
+def test_inputs_are_written_some_rows_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_order, "_BLOCK_VALUES", 20)
+    inputs = np.random.default_rng(0).random((7, 9)).astype(np.float32)
+    for order in (None, np.arange(9)[::-1]):
+        write_inputs(tmp_path / "inputs.npy", inputs, order)
+        expected = inputs if order is None else inputs[:, order]
+        assert np.array_equal(np.load(tmp_path / "inputs.npy"), expected)
+    assert by_input(inputs * (inputs > 0.5)).tolist() == np.lexsort([(inputs > 0.5).sum(axis=0)]).tolist()
 
 
 def test_inputs_of_one_number_stay_as_they_are() -> None:

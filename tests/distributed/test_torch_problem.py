@@ -14,6 +14,8 @@ from glowplug.distributed.prices import price_table  # noqa: E402
 from glowplug.distributed.torch_problem import RUNTIME_BYTES, torch_problem  # noqa: E402
 from glowplug.policy.plans.chooser import Terms, choose  # noqa: E402
 from glowplug.policy.plans.model import DELAYS  # noqa: E402
+from glowplug.policy.plans.pipeline import Pipeline  # noqa: E402
+from glowplug.policy.plans.serial import Serial  # noqa: E402
 
 pytestmark = pytest.mark.torch
 WIDTH, BLOCKS, TOKENS = 512, 6, 2
@@ -29,7 +31,7 @@ def model() -> nn.Module:
 
 def test_layers_are_the_blocks_and_what_is_in_none() -> None:
     net, tokens = model(), torch.arange(TOKENS)[None]
-    facts = torch_problem("net", net, lambda: net(tokens), 100).workload
+    facts = torch_problem("net", net, lambda: net(tokens), 100, tokens.nbytes).workload
     assert facts.weights_bytes == module_bytes(net)
     assert facts.edges == TOKENS * 2 * 4 * WIDTH * WIDTH * BLOCKS
     hands_on = [layer.rows for layer in facts.layers]
@@ -39,7 +41,7 @@ def test_layers_are_the_blocks_and_what_is_in_none() -> None:
 
 def test_it_is_cut_where_one_worker_cannot_hold_it() -> None:
     net, tokens = model(), torch.arange(TOKENS)[None]
-    problem = torch_problem("net", net, lambda: net(tokens), 64)
+    problem = torch_problem("net", net, lambda: net(tokens), 64, tokens.nbytes)
     terms = Terms(prices=price_table().prices(), delays=DELAYS["hop-20ms"], workers=(1, 2, 3))
     choice = choose(problem, terms)
     tried = {each.plan for each in choice.front} | {each.name.split()[0] for each in choice.lost}
@@ -50,7 +52,7 @@ def test_it_is_cut_where_one_worker_cannot_hold_it() -> None:
 
 def test_slower_processors_take_longer() -> None:
     net, tokens, threads = model(), torch.arange(TOKENS)[None], torch.get_num_threads()
-    one = torch_problem("net", net, lambda: net(tokens), 64, slowdown=3.0)
+    one = torch_problem("net", net, lambda: net(tokens), 64, tokens.nbytes, slowdown=3.0)
     assert one.machine.stretch(1769) == 3.0
     assert torch.get_num_threads() == threads
 
@@ -58,4 +60,16 @@ def test_slower_processors_take_longer() -> None:
 def test_a_model_without_weights_is_refused() -> None:
     net = nn.Sequential(nn.ReLU(), nn.ReLU())
     with pytest.raises(InvalidArguments, match="could count by"):
-        torch_problem("net", net, lambda: net(torch.ones(3)), 10)
+        torch_problem("net", net, lambda: net(torch.ones(3)), 10, 12)
+
+
+def test_a_long_input_takes_what_passes_between_blocks_and_no_kernel_of_ours() -> None:
+    net, tokens = model(), torch.arange(50).repeat(8)[None]
+    problem = torch_problem("net", net, lambda: net(tokens), 1000, tokens.nbytes)
+    (serial,) = Serial().spreads(problem, 1)
+    widest = 4 * WIDTH * tokens.numel()
+    assert serial.memory_bytes == module_bytes(net) + 2 * 4 * widest
+    assert serial.shares[0].load_bytes == module_bytes(net) + tokens.nbytes
+    (pipeline,) = Pipeline().spreads(problem, 2)
+    assert pipeline.cut.micro_batches == 1000
+    assert max(share.memory_bytes for share in pipeline.shares) < serial.memory_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +81,8 @@ def clean(
 def _found(store: str, channels: tuple[str, ...], options: list[Option]) -> list[Leftover]:
     from glowplug.distributed.channels.shared_memory import FOLDER
     from glowplug.distributed.channels.stored_blobs import StoredBlobs
-    from glowplug.distributed.leftovers import in_folders, in_store
+    from glowplug.distributed.leftovers import Leftover, in_folders, in_store
+    from glowplug.node.isolation.memory_caps import abandoned_caps, remove_caps
 
     for each in channels:
         if each not in _OPTIONS:
@@ -92,6 +94,10 @@ def _found(store: str, channels: tuple[str, ...], options: list[Option]) -> list
                 "option",
             )
     found = in_folders([Path(FOLDER), Path(tempfile.gettempdir())])
+    found += [
+        Leftover(str(left.parent), left.name, 1, None, partial(remove_caps, left))
+        for left in abandoned_caps()
+    ]
     if store:
         found += in_store(StoredBlobs(store))
     if "queue" in channels:

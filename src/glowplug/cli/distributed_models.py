@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from glowplug.cli.model_files import called, module_of, split_source
@@ -24,21 +25,37 @@ def is_torch(model: str) -> bool:
 def torch_problem_of(model: str, example: str, samples: int, slowdown: float) -> Problem:
     """Of the model that a callable of the file returns, on what its `example` returns: one argument, a tuple
     of them, or a dict of named ones. Raises InvalidDeclaration for what the file has not, or raises."""
+    from torch import nn
+
     from glowplug.distributed.torch_problem import torch_problem
 
     file, name = split_source(model)
     module = module_of(file)
-    built, given = called(module, name, file).eval(), called(module, example, file)
-    named = given if isinstance(given, dict) else {}
+    built, given = called(module, name, file), called(module, example, file)
+    if not isinstance(built, nn.Module):
+        raise InvalidDeclaration(f"{file}: {name}() returns {type(built).__name__}, and no torch.nn.Module")
+    built.eval()
+    named = dict(given) if isinstance(given, Mapping) else {}
     placed = () if named else given if isinstance(given, tuple) else (given,)
     try:
-        return torch_problem(model, built, lambda: built(*placed, **named), samples, slowdown)
+        return torch_problem(
+            model, built, lambda: built(*placed, **named), samples, _nbytes((placed, named)), slowdown
+        )
     except GlowplugError:
         raise
     except Exception as error:
         raise InvalidDeclaration(
             f"{file}: the model cannot run on what {example}() returns: {type(error).__name__}: {error}"
         ) from error
+
+
+def _nbytes(given: object) -> int:
+    """Of all tensors in it."""
+    if isinstance(given, Mapping):
+        return sum(_nbytes(each) for each in given.values())
+    if isinstance(given, (tuple, list)):
+        return sum(_nbytes(each) for each in given)
+    return int(getattr(given, "nbytes", 0))
 
 
 def network_of(model: str) -> Network:

@@ -99,7 +99,7 @@ def chosen(network: Network, asked: Asked, folder: Path) -> Score:
 def given_cut(network: Network, asked: Asked) -> Cut:
     """Of the plan that is given. Raises InvalidArguments."""
     from glowplug.distributed.assignment import even_cuts
-    from glowplug.policy.plans.replicas import CHUNK_SAMPLES
+    from glowplug.policy.plans.facts import CHUNK_SAMPLES
     from glowplug.policy.plans.spread import Cut
 
     workers, replicas = asked.workers[0] if asked.workers else _WORKERS, asked.replicas or _REPLICAS

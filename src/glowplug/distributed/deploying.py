@@ -23,7 +23,7 @@ from glowplug.distributed.part_file import VERSION, read_part, write_parts
 from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
-from glowplug.distributed.sample_order import Order, by_input, put_back
+from glowplug.distributed.sample_order import Order, by_input, put_back, write_inputs
 from glowplug.distributed.schedule import parts_of
 from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
 from glowplug.policy.plans.model import RUNTIME_BYTES, is_heavy
@@ -90,8 +90,7 @@ def deploy(
             (parts / part_name(number, role)).symlink_to((made / part_name(0, role)).resolve())
     form = options.form or _FORMS.get(address.channel, "encoded")
     order = None if form == "plain" else by_input(inputs, assignment.shares)
-    inputs = np.ascontiguousarray(inputs if order is None else np.take(inputs, order, axis=1), np.float32)
-    np.save(folder / "inputs.npy", inputs)
+    write_inputs(folder / "inputs.npy", inputs, order)
     window = _window(assignment.shares, rows_sent)
     in_memory = address.channel in _IN_MEMORY
     relayed = _relayed(assignment, parts, network.layers) if assignment.relayed else ()

@@ -6,7 +6,8 @@ little to begin with. Side by side they are told in a fraction of the bytes; no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from glowplug.distributed.assignment import Share
 from glowplug.distributed.network import Floats
 from glowplug.distributed.results import Output
 
+_BLOCK_VALUES = 2**22
 Order = NDArray[np.int64]
 """(samples,): at each place, which sample."""
 
@@ -25,7 +27,26 @@ def by_input(inputs: Floats, shares: Sequence[Share] = ()) -> Order:
     samples = inputs.shape[1]
     bounds = sorted({bound for share in shares for bound in (share.first, share.end)})
     stretch = np.searchsorted(bounds, np.arange(samples), side="right")
-    return np.lexsort((np.count_nonzero(inputs, axis=0), stretch))
+    much = np.zeros(samples, np.int64)
+    for some in _blocks(inputs):
+        much += np.count_nonzero(some, axis=0)
+    return np.lexsort((much, stretch))
+
+
+def write_inputs(path: Path, inputs: Floats, order: Order | None) -> None:
+    """As float32, in this order, to an .npy file; some rows at a time, since inputs may be most of memory.
+    Raises OSError."""
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": inputs.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for some in _blocks(inputs):
+            ordered = some if order is None else np.take(some, order, axis=1)
+            file.write(np.ascontiguousarray(ordered, np.float32).data)
+
+
+def _blocks(inputs: Floats) -> Iterator[Floats]:
+    rows = max(1, _BLOCK_VALUES // max(1, inputs.shape[1]))
+    return (inputs[start : start + rows] for start in range(0, len(inputs), rows))
 
 
 def put_back(output: Output, order: Order) -> Output:

@@ -21,10 +21,16 @@ _COPIED_VALUES = 2**20
 
 
 def torch_problem(
-    name: str, model: nn.Module, run: Callable[[], object], samples: int, slowdown: float = 1.0
+    name: str,
+    model: nn.Module,
+    run: Callable[[], object],
+    samples: int,
+    input_bytes: int,
+    slowdown: float = 1.0,
 ) -> Problem:
-    """`run` makes the model answer one sample; `samples` such are the batch. Each block of the chain that
-    holds the most of the model is a layer; what is in none is one before them, which the first worker has.
+    """`run` makes the model answer one sample, which has `input_bytes`; `samples` such are the batch. Each
+    block of the chain that holds the most of the model is a layer; what is in none is one before them, which
+    the first worker has.
 
     Runs the model a few times. Raises CannotCut, InvalidArguments for a model without FLOPs to count, and
     what `run` raises.
@@ -38,7 +44,8 @@ def torch_problem(
     handed = chain[0].hidden_bytes
     rest = [Block("", rest_bytes, rest_flops, 0, handed)] if rest_bytes or rest_flops else []
     layers = tuple(_layer(block) for block in (*rest, *chain))
-    facts = WorkloadFacts(name, samples, -(-handed // VALUE_BYTES), layers, collect="rows")
+    inputs = -(-input_bytes // VALUE_BYTES)
+    facts = WorkloadFacts(name, samples, inputs, layers, collect="rows", one_by_one=True)
     return Problem(facts, _machine(run, flops, slowdown))
 
 

@@ -23,9 +23,11 @@ def location(header: Header, number: int) -> str:
 
 def first_missing(header: Header, places: Layout, there_nbytes: int) -> str:
     """What a file of so many bytes lacks first."""
-    if there_nbytes < places.weights_offset:
-        return "its prime" if places.prime_offset <= there_nbytes else "its skeleton"
-    at = there_nbytes - places.weights_offset
+    if there_nbytes < places.prime_offset:
+        return "its skeleton"
+    if header.prime is not None and there_nbytes < places.prime_offset + header.prime.nbytes:
+        return "its prime"
+    at = max(0, there_nbytes - places.weights_offset)
     for number, unit in enumerate(header.units):
         for storage in header.storages:
             end = storage.offset + storage.nbytes

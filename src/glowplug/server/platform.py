@@ -126,7 +126,8 @@ class LocalPlatform:
         self._driver.post(ScaleRequested(function, replicas))
 
     async def move(self, function: FunctionId, direction: Direction, step: Step, cache: Cache | None) -> None:
-        status, state = self.function(function), self._driver.state
+        self.function(function)
+        state = self._driver.state
         event = ClimbRequested if direction == "climb" else DescendRequested
 
         def is_over() -> bool:
@@ -142,11 +143,9 @@ class LocalPlatform:
                     why = self.function(function).error or "it was called meanwhile"
                     raise Unavailable(f"{function} did not come to {step.label}: {why}")
                 if cache is not None:
-                    version, parts = (
-                        status.version or self.function(function).version,
-                        range(1, status.workers),
-                    )
-                    for weights in (version, *(f"{version}.{number}" for number in parts)):
+                    status = self.function(function)  # it may have been built meanwhile
+                    parts = (f"{status.version}.{number}" for number in range(1, status.workers))
+                    for weights in (status.version, *parts):
                         await self._engine.cache_weights(weights, cache == "warm")
         except TimeoutError:
             stands = state.standing(function).label

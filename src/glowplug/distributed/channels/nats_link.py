@@ -28,6 +28,8 @@ CALL_S = 10.0
 _ATTEMPT_S = 3
 _AGAIN_S = 0.1
 _FIRST_ATTEMPTS = 3
+_CANCELS = 2
+"""The first one nats-py may keep to itself: where it waits until what is published is written."""
 URL = "nats://127.0.0.1:4222"
 _CREDENTIALS = {
     "user": "NATS_USER",
@@ -124,9 +126,11 @@ class NatsLink:
         except (TimeoutError, Error, OSError):
             pass
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(_CANCELS):
+            for task in others:
+                task.cancel()
+            if others:
+                _, others = await asyncio.wait(others, timeout=_ATTEMPT_S)
 
     def named(self, error: BaseException, what: str) -> ChannelError:
         said = f"{self.url}: {what}: {str(error) or type(error).__name__}"

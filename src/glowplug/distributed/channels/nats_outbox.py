@@ -19,7 +19,7 @@ from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.nats_link import NatsLink, stream_name, subject_name
 from glowplug.distributed.errors import ChannelClosed, ChannelError
 
-MOST_BYTES = 64 * 2**20
+MOST_BYTES = 16 * 2**20
 """Of what is not stored yet: a sender that is so far ahead waits."""
 _STORED_S = 2.0
 _AGAIN_S = 0.05
@@ -124,17 +124,17 @@ class NatsOutbox:
         return self._send_timeout_s + (oldest.given_s - time.monotonic() if oldest is not None else 0.0)
 
     async def _publish_fresh(self) -> None:
-        while True:
+        while not self._link.client.is_closed:
             await self._is_fresh.wait()
             self._is_fresh.clear()
-            while self._fresh:
+            while self._fresh and not self._link.client.is_closed:
                 number = self._fresh.popleft()
                 kept = self._kept.get(number)
                 if kept is not None:
                     await self._publish(number, kept)
 
     async def _publish_again(self) -> None:
-        while self._failure is None:
+        while self._failure is None and not self._link.client.is_closed:
             await asyncio.sleep(_AGAIN_S)
             with self._changed:
                 now_s = time.monotonic()

@@ -41,12 +41,12 @@ def mark_owner(folder: Path) -> None:
 def abandoned_folders(base: Path) -> list[Path]:
     """Those of runs below `base` whose owner is dead, as far as this process can tell: not another user's,
     nor of another machine that shares `base`, nor of a container that has processes of its own."""
-    return [
-        path
-        for pattern in _RUNS
-        for path in base.glob(pattern)
-        if not path.is_symlink() and _is_dead(_owner(path))
-    ]
+    return [path for pattern in _RUNS for path in base.glob(pattern) if is_abandoned(path)]
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether its owner is dead, as far as this process can tell."""
+    return not path.is_symlink() and _is_dead(_owner(path))
 
 
 def sweep_folders(base: Path) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glowplug.distributed.channels.owners import abandoned_folders, mark_owner
+from glowplug.distributed.channels.owners import is_abandoned, mark_owner, remove_abandoned
 from glowplug.node.isolation.cgroups import Group, Groups, open_groups, remove_leftovers
 from glowplug.node.isolation.limits import Bounds
 
 _NO_OTHERS = 0
-_FOLDER = "glowplug-caps-"
+_FOLDER = "caps-of-glowplug-"
+"""Not as other folders of runs: who removed it with those would not know of the groups that it notes."""
 _NOTED = "cgroups"
 
 
@@ -32,11 +33,10 @@ class MemoryCaps:
 
 @contextmanager
 def memory_caps() -> Iterator[MemoryCaps | OSError]:
-    """Those of this host until the end of the block, or why it has none. Groups of runs whose process was
-    killed are removed; its folder is as any other's (`owners.py`)."""
-    for left in abandoned_folders(Path(tempfile.gettempdir())):
-        if left.name.startswith(_FOLDER):
-            remove_leftovers(left / _NOTED)
+    """Those of this host until the end of the block, or why it has none. What runs left whose process was
+    killed is removed."""
+    for left in abandoned_caps():
+        remove_caps(left)
     with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder:
         mark_owner(Path(folder))
         try:
@@ -48,3 +48,15 @@ def memory_caps() -> Iterator[MemoryCaps | OSError]:
             yield MemoryCaps(groups)
         finally:
             groups.close()
+
+
+def abandoned_caps() -> list[Path]:
+    """The folders of processes that are dead, which note what groups they had."""
+    base = Path(tempfile.gettempdir())
+    return [each for kind in ("", ".") for each in base.glob(f"{kind}{_FOLDER}*") if is_abandoned(each)]
+
+
+def remove_caps(left: Path) -> None:
+    """One of these, with its groups."""
+    remove_leftovers(left / _NOTED)
+    remove_abandoned(left)

@@ -16,6 +16,7 @@ from glowplug.policy.plans.model import MachineModel, Some
 
 Counts = NDArray[np.int64]
 Reals = NDArray[np.float64]
+CHUNK_SAMPLES = 1024
 VALUE_BYTES = 4
 """Activations are fp32."""
 
@@ -51,13 +52,20 @@ class LayerFacts(msgspec.Struct, frozen=True):
 
 
 class WorkloadFacts(msgspec.Struct, frozen=True):
-    """A network and the samples that it is run on. `collect` is what is wanted of the last layer."""
+    """A network and the samples that it is run on. `collect` is what is wanted of the last layer.
+    `one_by_one`: workers answer one sample after another, and have no kernel of ours (torch models)."""
 
     name: str
     samples: int
     input_rows: int
     layers: tuple[LayerFacts, ...]
     collect: Literal["categories", "rows"] = "categories"
+    one_by_one: bool = False
+
+    @property
+    def chunk_samples(self) -> int:
+        """So many a worker with whole layers takes at a time: enough that a layer's fixed cost vanishes."""
+        return 1 if self.one_by_one else CHUNK_SAMPLES
 
     @property
     def weights_bytes(self) -> int:

@@ -24,9 +24,13 @@ def buffer_bytes(height: int, samples: int) -> int:
     return (2 * VALUE_BYTES * samples + _TILE_ROW_BYTES) * height
 
 
-def whole_layers_bytes(layers: Sequence[LayerFacts], height: int, samples: int) -> int:
+def whole_layers_bytes(
+    layers: Sequence[LayerFacts], height: int, samples: int, *, one_by_one: bool = False
+) -> int:
     """Of a worker that has all rows of these layers, the widest of `height`, and takes so many samples at a
     time."""
     weights = sum(layer.weights_bytes for layer in layers)
+    if one_by_one:
+        return weights + 2 * VALUE_BYTES * samples * height
     kernels = kernel_bytes(sum(layer.rows for layer in layers), 0, has_some=False)
     return weights + kernels + buffer_bytes(height, samples)

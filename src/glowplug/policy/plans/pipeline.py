@@ -31,7 +31,8 @@ class Pipeline(msgspec.Struct, frozen=True):
             raise CannotSpread("a pipeline has at least two workers; with one it is serial")
         if workers > layers:
             raise CannotSpread(f"{workers} workers cannot each have one of {layers} layers")
-        counts = dict.fromkeys(min(count, samples) for count in MICRO_BATCHES)
+        tried = (samples,) if problem.workload.one_by_one else MICRO_BATCHES
+        counts = dict.fromkeys(min(count, samples) for count in tried)
         return [staged(problem, workers, count) for count in counts if count]
 
 
@@ -103,7 +104,8 @@ def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int) -
         samples=(0, workload.samples),
         rows=widest,
         chunk_samples=chunk,
-        memory_bytes=whole_layers_bytes(mine, widest, chunk) + widest * chunk * VALUE_BYTES,
+        memory_bytes=whole_layers_bytes(mine, widest, chunk, one_by_one=workload.one_by_one)
+        + widest * chunk * VALUE_BYTES,
         load_bytes=weights + inputs,
     )
 

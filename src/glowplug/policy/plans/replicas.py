@@ -10,9 +10,6 @@ from glowplug.policy.plans.facts import VALUE_BYTES, Problem
 from glowplug.policy.plans.memory import whole_layers_bytes
 from glowplug.policy.plans.spread import Cut, Share, Spread, gathered, split
 
-CHUNK_SAMPLES = 1024
-"""Samples that a worker with whole layers takes at a time: enough that a layer's fixed cost vanishes."""
-
 
 class Replicas(msgspec.Struct, frozen=True):
     def spreads(self, problem: Problem, workers: int) -> list[Spread]:
@@ -25,11 +22,11 @@ class Replicas(msgspec.Struct, frozen=True):
 
 def whole_model(plan: str, problem: Problem, workers: int, micro_batches: int = 0) -> Spread:
     """Every worker with all layers, and an even share of the samples, in as few `micro_batches` as have at
-    most CHUNK_SAMPLES where it is not said."""
+    most `workload.chunk_samples` where it is not said."""
     workload = problem.workload
     parts = split(workload.samples, workers)
     counts = [end - start for start, end in parts]
-    chunks = micro_batches or max(1, -(-max(counts) // CHUNK_SAMPLES))
+    chunks = micro_batches or max(1, -(-max(counts) // workload.chunk_samples))
     per_sample_s = sum(
         problem.layer_s(index, float(layer.edges), 1) for index, layer in enumerate(workload.layers)
     )
@@ -56,6 +53,8 @@ def _share(problem: Problem, worker: int, samples: tuple[int, int], chunks: int)
         samples=samples,
         rows=workload.widest,
         chunk_samples=chunk,
-        memory_bytes=whole_layers_bytes(workload.layers, workload.widest, chunk),
+        memory_bytes=whole_layers_bytes(
+            workload.layers, workload.widest, chunk, one_by_one=workload.one_by_one
+        ),
         load_bytes=workload.weights_bytes + workload.input_rows * chunk * VALUE_BYTES,
     )
