@@ -81,6 +81,6 @@ def test_of_all_parts_those_that_need_it_are_listed(nowhere: Path, monkeypatch: 
     found = json.loads(out.read_bytes())
     assert [each["part"] for each in found["rows"]] == ["lent"]
     assert found["missing"][0].startswith(
-        "parts table, nodes, mix, hour, jitter, cpu, zygote, wide, devices, live:"
+        "parts table, nodes, mix, hour, jitter, plain, cpu, zygote, shared, wide, devices, live:"
     )
     assert ORIGIN in found["missing"][0]

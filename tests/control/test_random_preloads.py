@@ -34,6 +34,12 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "preload_byte_price": 1e-5,
         "preload_horizon_s": 1.0,
     },
+    "ladder, weights shared": {
+        "preload": "ladder",
+        "eviction": "ladder",
+        "prewarm": "kept",
+        "shares_weights": True,
+    },
     "tyche on zygotes": {"preload": "tyche", "prewarm": "kept"},
 }
 

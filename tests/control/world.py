@@ -40,7 +40,7 @@ NODE = NodeId("here")
 SETTINGS = ControlSettings(
     environment_estimate_bytes=1000, reserve_margin_bytes=10, reserve_factor=1.0, eager_stage=False
 )
-FACTS = BundleFacts(weight_bytes=500, staged_bytes=90, parked_bytes=90, peak_bytes=190)
+FACTS = BundleFacts(weight_bytes=500, staged_bytes=90, parked_bytes=90, peak_bytes=190, pack="model")
 
 
 def spec(

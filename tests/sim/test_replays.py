@@ -10,8 +10,10 @@ from glowplug.control.state import ControlState
 from glowplug.core.ids import FunctionId
 from glowplug.core.settings import ControlSettings
 from glowplug.sim import replays
+from glowplug.sim.footprints import PUBLISHED
 from glowplug.sim.oracle import Oracle
 from glowplug.sim.replays import Cluster, Replayed, System, replay
+from glowplug.sim.standing import HELD_ON
 from glowplug.sim.systems import system_of
 from glowplug.sim.workloads.registry import make_trace
 from glowplug.sim.workloads.trace import trace_of
@@ -99,3 +101,16 @@ def test_a_model_that_had_to_go_for_a_guest_is_loaded_again() -> None:
     assert kept.preloaded == 0 < yielding.preloaded
     assert yielding.failed == 0
     assert yielding.loading_s > yielding.cpu_s > 0.0
+
+
+def test_shared_weights_are_held_once() -> None:
+    """Twelve functions of eight models, with memory for all of them."""
+    ladder = system_of("ladder", "zygote")
+    ample = Cluster(nodes=1, memory_share=2.0)
+    own, shared = (replay(TRACE, ladder, ample, seed=5, shares_weights=given) for given in (False, True))
+    (local,) = (n for n, place in enumerate(HELD_ON) if place == "local")
+    of_each = [PUBLISHED[number % len(PUBLISHED)].weight_bytes for number in range(TRACE.functions)]
+    assert own.held_bytes[-1, local] == sum(of_each)
+    assert shared.held_bytes[-1, local] == sum(of_each[: len(PUBLISHED)])
+    assert shared.loading_s < own.loading_s
+    assert (own.failed, shared.failed) == (0, 0)

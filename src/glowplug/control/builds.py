@@ -102,7 +102,7 @@ def on_built(c: Context, event: Built) -> None:
     node = NodeId(event.node)
     growth.hold_weights(c, version, node, forced=True)
     gangs.hold_weights(c, version, node, forced=True)
-    for key in (key_of("weights", node, event.version), *gangs.weights_keys(version, node)):
+    for key in (key_of("weights", node, version.weights), *gangs.weights_keys(version, node)):
         weights = c.store.holdings.get(key)
         if weights is not None:
             offers.reconsider(c, weights)

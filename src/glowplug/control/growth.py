@@ -135,11 +135,10 @@ def _take_over(c: Context, node: Node, function: Function, version: Version, nee
 
 def needs_of(version: Version, node: NodeId) -> tuple[str, ...]:
     """Keys of what an instance stands on there: the environment, its weights and, if it is up, its zygote."""
-    name = version.spec.version
     return (
         key_of("environment", node, version.environment),
-        key_of("weights", node, name),
-        key_of("version", node, name),
+        key_of("weights", node, version.weights),
+        key_of("version", node, version.spec.version),
     )
 
 
@@ -148,10 +147,11 @@ def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = F
 
     They are not offered for eviction here, since the climb is about to stand on them.
     """
-    size_bytes, name = weight_bytes(version), version.spec.version
+    size_bytes, name = weight_bytes(version), version.weights
     if size_bytes and key_of("weights", node, name) not in c.store.holdings:
         target = Target("weights", node, name)
-        holdings.enter(c, target, Step.LOCAL, size_bytes, spec=version.spec, forced=forced)
+        owned = not version.shared_weights
+        holdings.enter(c, target, Step.LOCAL, size_bytes, spec=version.spec, forced=forced, owned=owned)
 
 
 def ensure_environment(
@@ -207,7 +207,7 @@ def stage_at(
         if limit == inf:
             ensure_environment(c, node, function, version)
         return False
-    weights = c.store.holdings.get(key_of("weights", node.id, spec.version))
+    weights = c.store.holdings.get(key_of("weights", node.id, version.weights))
     if weights is not None and weights.phase == "descending":
         holdings.wait_for(weights, function.id)
         return False
@@ -219,7 +219,7 @@ def stage_at(
     cached = weights is not None
     hold_weights(c, version, node.id)
     target = Target("version", node.id, spec.version)
-    needs = (environment.key, key_of("weights", node.id, spec.version))
+    needs = (environment.key, key_of("weights", node.id, version.weights))
     holding = holdings.enter(c, target, Step.STAGED, own_bytes, spec=spec, needs=needs, priority=rank)
     holdings.climb(c, holding, version, cached=cached)
     return True

@@ -26,10 +26,12 @@ def enter(
     needs: tuple[str, ...] = (),
     priority: int = 0,
     forced: bool = False,
+    owned: bool = True,
 ) -> Holding:
     """Records a holding and its bytes. It is `up` until a climb is started for it.
 
-    `forced` enters what is a fact already, whatever the budget says.
+    `forced` enters what is a fact already, whatever the budget says. What is not `owned` is of all that
+    stand on it, as environments are.
     """
     store, key = c.store, key_of(target.kind, target.node, target.key)
     if forced:
@@ -37,7 +39,7 @@ def enter(
         c.freed[target.node] = None
     elif not store.ledger.reserve(key, target.node, held_bytes):
         raise AssertionError(f"{key} was entered without room for it")
-    owned = target.kind != "environment"
+    owned = owned and target.kind != "environment"
     holding = Holding(
         key=key,
         target=target,

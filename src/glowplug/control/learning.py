@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import capacity
+from glowplug.control import capacity, sharing
 from glowplug.control.context import Context
 from glowplug.control.fleet.records import Device
 from glowplug.control.records import Version
@@ -50,6 +50,7 @@ def describe(version: Version, facts: BundleFacts | None, c: Context) -> None:
             copy_s = copy_s or facts.weight_bytes / COPY_BYTES_PER_S
         moves = {"run": facts.run_s, "imported": facts.load_s, "staged": copy_s}
         c.policies.costs.assume(version.spec.version, facts.batch_s, **moves)
+    sharing.join(c, version)
     c.revalue(version.spec.function)
     declaration = version.spec.declaration
     version.at_once = capacity.at_once(declaration, facts)

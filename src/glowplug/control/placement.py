@@ -71,13 +71,18 @@ def _height(c: Context, version: Version, node: NodeId, *, at_once: bool) -> int
             return 0
         if environment.phase != "up":
             return _COMING
-    weights = c.store.holdings.get(key_of("weights", node, version.spec.version))
+    weights = c.store.holdings.get(key_of("weights", node, version.weights))
     return _CACHED if weights is not None and weights.phase == "up" else _UP
 
 
 def with_weights(c: Context, version: Version) -> Iterator[NodeId]:
     """The nodes whose memory has the version's weights or some of them, even if nothing else of it is
     there."""
+    if version.shared_weights:
+        for node in c.store.node_order:
+            if key_of("weights", node, version.shared_weights) in c.store.holdings:
+                yield node
+        return
     for key in version.keys:
         if key.startswith("weights/"):
             yield c.store.holdings[key].target.node

@@ -166,6 +166,8 @@ class Version(msgspec.Struct):
     keys: dict[str, None] = {}
     measured: dict[str, int] = {}
     """By kind of target the bytes that the last one held when it came up; of a gang's parts the most."""
+    shared_weights: str = ""
+    """The name of its weights where others may have the same; they are then nobody's own."""
     staged_on: dict[NodeId, None] = {}
     cached_on: dict[NodeId, None] = {}
     """Versions on devices only: nodes that have all its weights in their memory."""
@@ -175,6 +177,11 @@ class Version(msgspec.Struct):
     def __post_init__(self) -> None:
         self.environment, self.rank = self.spec.environment_key, self.spec.rank
         self.on_device = self.spec.declaration.device != "cpu"
+
+    @property
+    def weights(self) -> str:
+        """The name of its weights at each node."""
+        return self.shared_weights or self.spec.version
 
 
 class Function(msgspec.Struct):
@@ -244,6 +251,8 @@ class Store(msgspec.Struct):
     fleet: Fleet = msgspec.field(default_factory=Fleet)
     functions: dict[FunctionId, Function] = {}
     versions: dict[VersionId, Version] = {}
+    sharers: dict[str, dict[VersionId, None]] = {}
+    """By the name of weights that may be shared the versions that have them."""
     nodes: dict[NodeId, Node] = {}
     node_order: list[NodeId] = []
     homes: dict[FunctionId, list[NodeId]] = {}

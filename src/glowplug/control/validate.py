@@ -160,6 +160,8 @@ def _check_functions(store: Store) -> None:
         assert function.in_flight == bound, f"{number}: in_flight is {function.in_flight}, not {bound}"
     for version in store.versions.values():
         assert version.spec.function in store.functions, f"{version.spec.version} has no function"
+    sharers = {(v.shared_weights, name) for name, v in store.versions.items() if v.shared_weights}
+    assert {(name, v) for name, them in store.sharers.items() for v in them} == sharers, "sharers are wrong"
     for name in (*store.build_queue, *store.building):
         assert name in store.versions, f"{name} is to be built, but unknown"
         assert not store.versions[name].retired, f"{name} is built, and nobody wants it"

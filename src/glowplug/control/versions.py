@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, bindings, failures, growth, holdings, instances
+from glowplug.control import answers, bindings, failures, growth, holdings, instances, sharing
 from glowplug.control.context import Context
 from glowplug.control.fleet import lines, loads
 from glowplug.control.learning import describe
@@ -244,6 +244,7 @@ def tidy(c: Context, function: Function) -> None:
         if not version.keys:
             del function.retiring[number], c.store.versions[number]
             _leave_environment(c, version)
+            sharing.leave(c, version)
             c.policies.costs.forget(number)
             continue
         for key in list(version.keys):

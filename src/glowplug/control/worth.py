@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import exp, log
 
 from glowplug.control.context import Context
 from glowplug.control.origins import load_s
@@ -34,7 +34,9 @@ def worth(c: Context, holding: Holding) -> Worth:
         soon = 1.0 if c.policies.eviction.timely else 0.0
         saved_s, (uses, used_s) = costs.expect_s(name, "environment"), arrivals.seen(name)
         return Worth(arrivals.rank(name), saved_s, held_bytes, needed=soon, used_s=used_s, uses=uses)
-    version = c.store.versions[VersionId(holding.version or "")]
+    if holding.version is None:
+        return _worth_of_shared(c, holding.target.key, held_bytes)
+    version = c.store.versions[VersionId(holding.version)]
     function = c.store.functions[version.spec.function]
     name = version.spec.version
     rank, needed = _asked_for(c, version, function)
@@ -46,6 +48,22 @@ def worth(c: Context, holding: Holding) -> Worth:
     uses, used_s = arrivals.seen(function.id)
     pinned = _is_pinned(function, version)
     return Worth(rank, saved_s, held_bytes, pinned, needed=needed, used_s=used_s, uses=uses)
+
+
+def _worth_of_shared(c: Context, name: str, held_bytes: int) -> Worth:
+    """Of weights that several versions have: whichever of them is asked for finds them."""
+    asked, unneeded, uses, used_s, pinned = 0.0, 1.0, 0.0, 0.0, False
+    for number in c.store.sharers.get(name, ()):
+        version = c.store.versions[number]
+        function = c.store.functions[version.spec.function]
+        rank, needed = _asked_for(c, version, function)
+        asked, unneeded = asked + exp(rank), unneeded * (1.0 - min(1.0, needed))
+        uses_there, used_there_s = c.policies.arrivals.seen(function.id)
+        uses, used_s = uses + uses_there, max(used_s, used_there_s)
+        pinned = pinned or _is_pinned(function, version)
+    rank = log(asked) if asked > 0.0 else _RETIRED_RANK
+    saved_s = held_bytes / DISK_BYTES_PER_S
+    return Worth(rank, saved_s, held_bytes, pinned, needed=1.0 - unneeded, used_s=used_s, uses=uses)
 
 
 def worth_of_worker(c: Context, instance: Instance) -> Worth:

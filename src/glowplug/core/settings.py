@@ -39,6 +39,9 @@ class ControlSettings(msgspec.Struct, frozen=True):
     guests_displace: bool = False
     """Whether what is loaded ahead may have the room of a model that is kept idle in its own sandbox, which
     then loads again at its next call."""
+    shares_weights: bool = False
+    """Whether a node holds what several functions have as their weights once for all of them (`pack` of their
+    facts). Else each version's are counted by themselves."""
     lends: bool = True
     """Whether gateways may dispatch by themselves, under leases."""
     prewarm: str = "fixed"

@@ -23,14 +23,23 @@ each function's to one node, as many functions to each."""
 
 
 def replay_routed(
-    trace: Trace, system: System, cluster: Cluster, router: Router, *, seed: int = 0
+    trace: Trace,
+    system: System,
+    cluster: Cluster,
+    router: Router,
+    *,
+    seed: int = 0,
+    shares_weights: bool = False,
 ) -> Replayed:
     if router == "knows all":
-        return replay(trace, system, cluster, seed=seed)
+        return replay(trace, system, cluster, seed=seed, shares_weights=shares_weights)
     alone = msgspec.structs.replace(cluster, nodes=1, memory_share=cluster.memory_share / cluster.nodes)
     nodes = nodes_of(trace, cluster.nodes, router, seed)
     return together(
-        [replay(part_of(trace, nodes == n), system, alone, seed=seed) for n in range(cluster.nodes)]
+        [
+            replay(part_of(trace, nodes == n), system, alone, seed=seed, shares_weights=shares_weights)
+            for n in range(cluster.nodes)
+        ]
     )
 
 

@@ -37,6 +37,7 @@ class SimEngine:
         seed: int = 0,
         keeps_loaded: bool = True,
         shares_disks: bool = False,
+        shares_weights: bool = False,
     ) -> None:
         self._agenda = agenda
         self._profiles = profiles
@@ -67,7 +68,7 @@ class SimEngine:
         self._shares_disks = shares_disks
         self._disks: dict[str, SharedDisk] = {}
         self._functions: dict[Target, FunctionId] = {}
-        self._weights = MappedWeights(profiles)
+        self._weights = MappedWeights(profiles, shares_weights)
         self._running: dict[RequestId, InstanceId] = {}
         self.on_answer: Callable[[RequestId, InstanceId, float], None] = lambda request, instance, took_s: (
             None

@@ -11,8 +11,9 @@ from glowplug.sim.profile import Profile
 class MappedWeights:
     """Of all nodes."""
 
-    def __init__(self, profiles: dict[FunctionId, Profile]) -> None:
+    def __init__(self, profiles: dict[FunctionId, Profile], shared: bool = False) -> None:
         self._profiles = profiles
+        self._shared = shared
         self._freed = FreedMemory()
         self._mapped: dict[Target, Target] = {}
         """By worker or zygote the weights that it has mapped."""
@@ -23,9 +24,16 @@ class MappedWeights:
     def map(self, command: Climb) -> None:
         """A worker or a zygote climbs: it maps its version's weights, or those of its part."""
         number = command.target.key.partition(".")[2] if command.target.kind == "part" else ""
-        key = f"{command.spec.version}.{number}" if number else command.spec.version
+        key = f"{command.spec.version}.{number}" if number else self._name(command)
         weights = Target("weights", command.target.node, key)
         self._mapped[command.target], self._readers[weights] = weights, command.spec.function
+
+    def _name(self, command: Climb) -> str:
+        """As Version.weights."""
+        facts = command.facts
+        if not self._shared or facts is None or facts.parts or command.spec.declaration.device != "cpu":
+            return command.spec.version
+        return facts.pack or command.spec.version
 
     def rested_bytes(self, profile: Profile, node: str, now_s: float, nbytes: int) -> int:
         """How many of the bytes that are read there come to memory that nobody had for a while."""

@@ -98,11 +98,12 @@ def replay(
     *,
     models: tuple[Footprint, ...] = PUBLISHED,
     seed: int = 0,
+    shares_weights: bool = False,
     prepare: Callable[[Simulation], None] = lambda simulation: None,
     tell: Callable[[float], None] = lambda share: None,
 ) -> Replayed:
-    """Plays the trace; function i has model i mod n, and weights of its own. `tell` hears of the share
-    done."""
+    """Plays the trace; function i has model i mod n, and weights of its own or with `shares_weights` those of
+    all that have this model. `tell` hears of the share done."""
     profiles: dict[FunctionId, Profile] = {}
     budget_bytes = cluster.node_bytes(models, trace.functions)
     scenario: list[tuple[float, Event | Ask]] = [
@@ -115,12 +116,15 @@ def replay(
             profile = zygote_profile(model)
         else:
             profile = process_profile(model, system.helpers)
+        if shares_weights:
+            shared = msgspec.structs.replace(profile.facts, pack=model.name)
+            profile = msgspec.structs.replace(profile, facts=shared)
         spec = _spec(number, model, system, cluster)
         names.append(spec.function)
         profiles[spec.function] = profile
         scenario.append((0.0, Deployed(spec, profile.facts)))
     scenario += [(_START_S + at_s, Ask(names[f], timeout_s=_FOREVER_S)) for at_s, f in trace.events()]
-    simulation = Simulation(profiles, _settings(system, seed), seed=seed, keep_log=False)
+    simulation = Simulation(profiles, _settings(system, seed, shares_weights), seed=seed, keep_log=False)
     if system.preload == "clairvoyant":
         calls_s: dict[FunctionId, list[float]] = {name: [] for name in names}
         for at_s, f in trace.events():
@@ -201,7 +205,7 @@ def _spec(number: int, model: Footprint, system: System, cluster: Cluster) -> Fu
     )
 
 
-def _settings(system: System, seed: int) -> ControlSettings:
+def _settings(system: System, seed: int, shares_weights: bool) -> ControlSettings:
     return ControlSettings(
         seed=seed,
         dispatch="finish-first" if system.helpers else "scale-out",
@@ -212,6 +216,7 @@ def _settings(system: System, seed: int) -> ControlSettings:
         substrate=system.substrate,
         keeps_loaded=system.keeps_loaded,
         guests_displace=system.displaces,
+        shares_weights=shares_weights,
         lends=False,
         max_queued=10**7,
         eager_stage=system.substrate == "zygote",

@@ -50,8 +50,10 @@ class Simulation:
     ) -> None:
         self.state = ControlState(settings)
         self.agenda = Agenda()
-        keeps_loaded = self.state.context.settings.keeps_loaded
-        self._engine = SimEngine(self.agenda, profiles, seed, keeps_loaded, shares_disks)
+        known = self.state.context.settings
+        self._engine = SimEngine(
+            self.agenda, profiles, seed, known.keeps_loaded, shares_disks, known.shares_weights
+        )
         answers: list[Answer] = []
         self._gateways = [
             SimGateway(

@@ -92,3 +92,35 @@ def test_nodes_by_themselves_are_claimed_beside_one_router(apart_s: float, holds
     ]
     assert held(rows, "displacing: instainfer + faascache, in turn / tyche + faascache (") is holds
     assert not held(rows, "displacing: instainfer + faascache / tyche + faascache (")
+
+
+def test_without_helpers_ladder_is_compared_with_both_kinds_of_rivals() -> None:
+    def plain(system: str, wait_s: float, keeps_loaded: bool) -> dict[str, Any]:
+        return row("plain", system, wait_s, trace="mix", keeps_loaded=keeps_loaded)
+
+    rows = [plain("fixed", 1.5, True), plain("openwhisk", 4.0, False), plain("ladder", 1.0, True)]
+    assert not held(rows, "no helpers: fixed / ladder")
+    assert held(rows, "no helpers, rivals as published: openwhisk / ladder")
+
+
+@pytest.mark.parametrize(("part", "words"), [("zygote", ""), ("shared", ", weights shared")])
+def test_zygotes_beside_processes_with_little_memory_and_beside_rivals_with_any(
+    part: str, words: str
+) -> None:
+    def rows_of(share: float, rival_s: float) -> list[dict[str, Any]]:
+        return [
+            row(part, system, wait_s, memory_share=share, substrate=substrate)
+            for system, substrate, wait_s in (
+                ("fixed", "process", 1.0),
+                ("ladder", "process", 0.2),
+                ("fixed", "zygote", rival_s),
+                ("ladder", "zygote", 0.02),
+            )
+        ]
+
+    rows = [*rows_of(0.1, 0.024), *rows_of(0.5, 0.024)]
+    assert held(rows, f"10% of memory{words}: ladder on zygotes below fixed on processes") is (not words)
+    assert not held(rows, f"10% of memory{words}: ladder on zygotes below ladder on processes")
+    assert not [each for each in claims(rows) if "50%" in each.name and "processes" in each.name]
+    assert held(rows, f"10% of memory, zygotes{words}") is bool(words), "1.2 where 1.4 are wanted"
+    assert held(rows, f"50% of memory, zygotes{words}")

@@ -16,7 +16,7 @@ SHARES = (0.1, 0.25)
 def row(part: str, system: str, share: float = 0.1, **fields: Any) -> dict[str, Any]:
     return {
         "part": part, "system": system, "substrate": "process", "memory_share": share, "nodes": 4,
-        "trace_class": "all", "loading_mean_s": 0.5, "simulated": True, **fields,
+        "trace": "mix", "trace_class": "all", "loading_mean_s": 0.5, "simulated": True, **fields,
     }  # fmt: skip
 
 
@@ -50,6 +50,10 @@ def test_no_two_systems_have_one_colour_and_no_legend_covers_a_line(drawn: list[
 def test_some_parts_have_several_panels() -> None:
     rows = [row("nodes", "tyche", share, nodes=nodes) for nodes in (4, 16) for share in (0.5, 2.0)]
     rows += [row("table", "tyche", trace_class="bursty"), row("mix", "fixed")]
+    plain = [
+        panel.title for panel in panels([row("plain", "fixed", trace=trace) for trace in ("mix", "hour")])
+    ]
+    assert [title.partition(": ")[2] for title in plain] == ["mix", "hour"]
     titles = [panel.title for panel in panels(rows)]
     assert titles[0] == "the published table: bursty"
     assert [title.partition(": ")[2] for title in titles[1:-1]] == [

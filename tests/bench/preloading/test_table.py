@@ -1,4 +1,4 @@
-"""The published table beside ours, of rows whose answer is known; and which cells are left out."""
+"""The published table beside ours, of rows whose answer is known."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from glowplug.bench.preloading.cells import LEAST_NODE_BYTES, node_bytes
 from glowplug.bench.preloading.devices import DEVICES, DeviceCell, run_device_cell
-from glowplug.bench.preloading.experiment import Options, cells, too_small
 from glowplug.bench.preloading.table import beside_published, by_definition, claims
 
 
@@ -58,15 +56,6 @@ def test_the_announced_share_holds_against_who_keeps_nothing_or_against_both() -
     reloading, keeping = claims(ROWS)
     assert (reloading.value, reloading.holds) == (pytest.approx(0.8), False)
     assert keeping.value < 0
-
-
-def test_cells_of_small_nodes_are_left_out_and_listed() -> None:
-    options = Options(parts=("wide",), repeats=1, path="nowhere")
-    made = list(cells(options))
-    assert made
-    assert all(node_bytes(cell.cluster, cell.functions) >= LEAST_NODE_BYTES for cell in made)
-    assert any("64 nodes" in line for line in too_small(options))
-    assert not too_small(Options(parts=("mix",)))
 
 
 def test_on_devices_each_request_finds_its_model_somewhere() -> None:

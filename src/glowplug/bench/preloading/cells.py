@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from glowplug.bench.preloading.published import PUBLISHED
 from glowplug.sim.apart import Router, replay_routed
@@ -48,6 +49,8 @@ FIXED_RIVALS = (
 """Pre-loading as published needs sandboxes with room: larger ones than their models, which then keep theirs;
 or ones where pre-loads displace what was used last; or ones of their models' sizes, which keep a model until
 a guest that is worth more needs the room."""
+FEW_RIVALS = tuple(each for each in FIXED_RIVALS if each.preload == "none" or each.name == "tyche, yielding")
+"""The best of each kind where all have helpers."""
 LADDER = System("ladder", prewarm="kept", eviction="ladder", preload="ladder")
 CLAIRVOYANT = System("clairvoyant", prewarm="kept", eviction="ladder", preload="clairvoyant")
 """The bound: as ladder, with each function's next call known."""
@@ -59,6 +62,16 @@ def held_to(cpu_share: float) -> System:
     if not cpu_share:
         return msgspec.structs.replace(LADDER, name=name, preload="none", cpu_share=0.0)
     return msgspec.structs.replace(LADDER, name=name, cpu_share=cpu_share)
+
+
+def on_zygotes(system: System) -> System:
+    """There a node's free memory is the one sandbox, which has no owner that could yield."""
+    return msgspec.structs.replace(system, substrate="zygote")
+
+
+def helpless(system: System) -> System:
+    """The same without helpers."""
+    return msgspec.structs.replace(system, helpers=False)
 
 
 AT_CPU = tuple(held_to(share) for share in (0.0, 0.01, 0.03, 0.1))
@@ -88,6 +101,11 @@ KEPT = ", kept loaded"
 TABLE = tuple(as_published(row.name, row.prewarm, row.eviction, row.preload) for row in PUBLISHED)
 TABLE_KEPT = tuple(keeping(system) for system in TABLE if system.prewarm in ("fixed", "pagurus"))
 """Those of the paper's comparison of 93 %, and of its fairest one."""
+PLAIN = tuple(helpless(system) for system in (*FEW_RIVALS, LADDER))
+PLAIN_PUBLISHED = tuple(
+    system for system in TABLE if system.name in ("openwhisk", "instainfer + faascache", "tyche + faascache")
+)
+"""Beside those, which keep models loaded."""
 APART: tuple[Router, ...] = ("in turn", "by home")
 
 
@@ -123,16 +141,25 @@ class Cell(msgspec.Struct, frozen=True):
     seed: int
     trace_class: str = "all"
     router: Router = "knows all"
+    shares_weights: bool = False
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
     trace = _trace(cell.workload, cell.functions, cell.trace_class, cell.seed)
-    return _row(cell, trace, replay_routed(trace, cell.system, cell.cluster, cell.router, seed=cell.seed))
+    found = replay_routed(
+        trace, cell.system, cell.cluster, cell.router, seed=cell.seed, shares_weights=cell.shares_weights
+    )
+    return _row(cell, trace, found)
 
 
 @lru_cache(maxsize=2)
 def _trace(workload: str, functions: int, trace_class: str, seed: int) -> Trace:
     whole = make_trace(workload, seed)
+    return select(whole, chosen(whole, functions, trace_class, seed))
+
+
+def chosen(whole: Trace, functions: int, trace_class: str, seed: int) -> NDArray[np.int64]:
+    """The functions that a cell plays, in their order there."""
     numbers = np.arange(whole.functions)
     if trace_class != "all":
         found = classify(variation(whole))
@@ -140,7 +167,7 @@ def _trace(workload: str, functions: int, trace_class: str, seed: int) -> Trace:
     rng = np.random.default_rng(seed)
     if len(numbers) > functions:
         numbers = np.sort(rng.choice(numbers, functions, replace=False))
-    return select(whole, rng.permutation(numbers))
+    return rng.permutation(numbers)
 
 
 def _row(cell: Cell, trace: Trace, found: Replayed) -> dict[str, Any]:
@@ -159,6 +186,7 @@ def _row(cell: Cell, trace: Trace, found: Replayed) -> dict[str, Any]:
         "trace": cell.workload.partition(":")[0] + (",jitter" if "jitter" in cell.workload else ""),
         "trace_class": cell.trace_class,
         "router": cell.router,
+        "shares_weights": cell.shares_weights,
         "functions": trace.functions,
         "requests": trace.requests,
         "failed": found.failed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
@@ -17,6 +17,8 @@ Row = dict[str, Any]
 MIX_TARGETS = {0.05: 1.2, 0.1: 2.0, 0.25: 1.3, 0.5: 1.6}
 HOUR_TARGETS = {0.1: 1.15, 0.25: 2.2, 0.5: 3.5}
 _LEAST_S = 1e-4
+_LITTLE = 0.1
+"""Shares of memory up to which zygotes are compared with processes."""
 
 
 def claims(rows: Sequence[Row]) -> list[Claim]:
@@ -32,7 +34,9 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     found += _never_worse([row for row in rows if row["part"] in ("mix", "hour", "jitter")])
     found += _equal_cpu([row for row in rows if row["part"] == "cpu"])
     found += _wasted([row for row in rows if row["part"] == "mix"])
-    found += _zygote([row for row in rows if row["part"] == "zygote"])
+    found += _zygote([row for row in rows if row["part"] == "zygote"], 0.97, {0.05: 1.4, 0.1: 1.4}, "")
+    found += _zygote([row for row in rows if row["part"] == "shared"], 0.99, {}, ", weights shared")
+    found += _plain([row for row in rows if row["part"] == "plain"])
     found += _nodes([row for row in rows if row["part"] == "nodes"])
     found += _wide([row for row in rows if row["part"] == "wide"])
     return found
@@ -150,21 +154,44 @@ def _wasted(rows: Sequence[Row]) -> list[Claim]:
     ]
 
 
-def _zygote(rows: Sequence[Row]) -> list[Claim]:
+def _zygote(rows: Sequence[Row], below: float, targets: Mapping[float, float], words: str) -> list[Claim]:
+    """With little memory waits on zygotes are a small part of those on processes; there and with more ladder
+    is no worse than its best rival, or as much better as `targets` say."""
     found = []
     for share in sorted({row["memory_share"] for row in rows}):
         here = [row for row in rows if row["memory_share"] == share]
-        process = mean(
-            r["loading_mean_s"] for r in here if (r["system"], r["substrate"]) == ("fixed", "process")
-        )
-        ladder = mean(
-            r["loading_mean_s"] for r in here if (r["system"], r["substrate"]) == ("ladder", "zygote")
-        )
-        name = f"{share:.0%} of memory: ladder on zygotes below fixed on processes"
-        found.append(claim(name, 1 - ladder / process, "at least", 0.97))
+        pairs = (("ladder", "fixed"), ("ladder", "ladder"), ("fixed", "fixed"))
+        for ours, theirs in pairs if share <= _LITTLE else ():
+            process, zygote = _mean_s(here, theirs, "process"), _mean_s(here, ours, "zygote")
+            name = f"{share:.0%} of memory{words}: {ours} on zygotes below {theirs} on processes"
+            found.append(claim(name, 1 - zygote / process, "at least", below))
         on_zygotes = [row for row in here if row["substrate"] == "zygote"]
         best = best_fixed(on_zygotes)
-        found.append(_ratio_claim(f"{share:.0%} of memory, zygotes", on_zygotes, best, "ladder", 1.4))
+        what, target = f"{share:.0%} of memory, zygotes{words}", targets.get(share, 1.0)
+        found.append(_ratio_claim(what, on_zygotes, best, "ladder", target))
+    return found
+
+
+def _mean_s(rows: Iterable[Row], system: str, substrate: str) -> float:
+    here = (row for row in rows if (row["system"], row["substrate"]) == (system, substrate))
+    return mean(float(row["loading_mean_s"]) for row in here)
+
+
+def _plain(rows: Sequence[Row]) -> list[Claim]:
+    """Without helpers for anyone, beside rivals that keep models loaded and those that do as published."""
+    found = []
+    for words, keeps in (("no helpers", True), ("no helpers, rivals as published", False)):
+        for trace, targets in (("mix", MIX_TARGETS), ("azure2019", HOUR_TARGETS)):
+            of_trace = [
+                row
+                for row in rows
+                if row["trace"] == trace and (row["keeps_loaded"] is keeps or row["system"] == "ladder")
+            ]
+            best = best_fixed(of_trace)
+            for share in sorted({row["memory_share"] for row in of_trace}):
+                here = [row for row in of_trace if row["memory_share"] == share]
+                what = f"{'mix' if trace == 'mix' else 'hour'}, {share:.0%} of memory, {words}"
+                found.append(_ratio_claim(what, here, best, "ladder", targets[share]))
     return found
 
 

@@ -18,14 +18,17 @@ _TITLES = {
     "mix": "four-hour mix, processes",
     "hour": "the recorded hour, processes",
     "jitter": "four-hour mix, timers off by up to 20 s",
+    "plain": "without helpers, processes",
     "cpu": "four-hour mix, shares of a core",
     "zygote": "four-hour mix, zygotes and processes",
+    "shared": "four-hour mix, weights shared by functions of one model",
     "wide": "four-hour mix on more nodes",
     "devices": "the recorded hour on virtual GPUs",
     "live": "on this machine",
 }
 _SPLIT_BY = {
     "table": ("trace_class",), "nodes": ("nodes", "memory_share"), "wide": ("nodes",), "devices": ("nodes",),
+    "plain": ("trace",),
 }  # fmt: skip
 """Parts that have a panel for each value of these fields."""
 _COLUMNS = 3

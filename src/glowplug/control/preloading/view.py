@@ -148,7 +148,7 @@ class PreloadView:
         c, version = self._c, self._version(function)
         costs, spec = c.policies.costs, version.spec
         here = best_origin(c, version, node) or Step.LOCAL
-        held = key_of("weights", node, spec.version) in c.store.holdings
+        held = key_of("weights", node, version.weights) in c.store.holdings
         shared_bytes = 0 if held else weight_bytes(version)
         facts = version.facts
         if facts is not None and facts.highest_step >= Step.STAGED and here < Step.STAGED:
