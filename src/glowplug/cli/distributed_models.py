@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from glowplug.cli.model_files import called, module_of, split_source
-from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration
+from glowplug.cli.model_files import called, module_of, running, split_source
+from glowplug.core.errors import InvalidArguments, InvalidDeclaration
 from glowplug.distributed.network import Network
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def torch_problem_of(model: str, example: str, samples: int, slowdown: float) ->
     from torch import nn
 
     from glowplug.distributed.torch_problem import torch_problem
+    from glowplug.loader.api import run_on
 
     file, name = split_source(model)
     module = module_of(file)
@@ -35,18 +36,8 @@ def torch_problem_of(model: str, example: str, samples: int, slowdown: float) ->
     if not isinstance(built, nn.Module):
         raise InvalidDeclaration(f"{file}: {name}() returns {type(built).__name__}, and no torch.nn.Module")
     built.eval()
-    named = dict(given) if isinstance(given, Mapping) else {}
-    placed = () if named else given if isinstance(given, tuple) else (given,)
-    try:
-        return torch_problem(
-            model, built, lambda: built(*placed, **named), samples, _nbytes((placed, named)), slowdown
-        )
-    except GlowplugError:
-        raise
-    except Exception as error:
-        raise InvalidDeclaration(
-            f"{file}: the model cannot run on what {example}() returns: {type(error).__name__}: {error}"
-        ) from error
+    with running(file, example):
+        return torch_problem(model, built, lambda: run_on(built, given), samples, _nbytes(given), slowdown)
 
 
 def _nbytes(given: object) -> int:

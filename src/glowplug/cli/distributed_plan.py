@@ -101,8 +101,8 @@ def plan(
 
     memory_bytes = parse_bytes(memory_per_worker, "--memory-per-worker")
     terms = terms_of(objective, deadline, budget, memory_bytes, workers, channels, plans, delays)
-    _check_numbers(samples, slowdown)
     if is_torch(model):
+        _check_numbers(samples, slowdown)
         with errors.status("how fast this machine is"):
             problem = torch_problem_of(model, example, samples, slowdown)
     else:

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from glowplug.core.errors import GlowplugError, InvalidDeclaration
+
+
+@contextmanager
+def running(file: Path, example: str) -> Iterator[None]:
+    """Around what runs a model of `file`, which is somebody's code, and may raise anything. Raises
+    InvalidDeclaration."""
+    try:
+        yield
+    except GlowplugError:
+        raise
+    except Exception as error:
+        raise InvalidDeclaration(
+            f"{file}: the model cannot run on what {example}() returns: {type(error).__name__}: {error}"
+        ) from error
 
 
 def split_source(source: str) -> tuple[Path, str]:

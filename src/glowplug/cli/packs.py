@@ -11,9 +11,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from glowplug.cli.model_files import called, module_of, split_source
+from glowplug.cli.model_files import called, module_of, running, split_source
 from glowplug.cli.output import console, print_json
-from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration, WeightsError
+from glowplug.core.errors import GlowplugError, InvalidArguments, WeightsError
 from glowplug.core.units import show_bytes, show_seconds
 
 
@@ -46,25 +46,19 @@ def pack(
 
     file, name = split_source(source)
     module = module_of(file)
-    try:
-        if weights is None:
-            model = called(module, name, file)
-        else:
-            with loader.without_init():
+    with running(file, example):
+        try:
+            if weights is None:
                 model = called(module, name, file)
-            loader.assign(model, loader.read_state_dict(weights), weights)
-        inputs = called(module, example, file)
-        with console.status(f"packing {out}"):
-            info = loader.pack(model.eval(), inputs, out)
-    except (loader.LoaderError, OSError) as error:
-        raise WeightsError(str(error)) from error
-    except GlowplugError:
-        raise
-    except Exception as error:
-        # The model is somebody's code: its forward may raise anything.
-        raise InvalidDeclaration(
-            f"{file}: the model cannot run on what {example}() returns: {type(error).__name__}: {error}"
-        ) from error
+            else:
+                with loader.without_init():
+                    model = called(module, name, file)
+                loader.assign(model, loader.read_state_dict(weights), weights)
+            inputs = called(module, example, file)
+            with console.status(f"packing {out}"):
+                info = loader.pack(model.eval(), inputs, out)
+        except (loader.LoaderError, OSError) as error:
+            raise WeightsError(str(error)) from error
     facts = {
         "path": info.path, "digest": info.digest, "file_bytes": info.file_nbytes,
         "weights_bytes": info.weights_nbytes, "tensors": len(info.tensors), "units": len(info.units),

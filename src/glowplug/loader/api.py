@@ -43,9 +43,9 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
             stacklevel=2,
         )
     with torch.inference_mode():
-        _call(model, example_input)
+        run_on(model, example_input)
         with trace(model) as seen:
-            _call(model, example_input)
+            run_on(model, example_input)
     return write_pack(path, model, order=seen.order, prime=seen.prime, compute_s=seen.compute_s)
 
 
@@ -152,7 +152,8 @@ def _load_checkpoint(path: Path, build: Build) -> Any:
     return model.eval()
 
 
-def _call(model: Any, example_input: Any) -> None:
+def run_on(model: Any, example_input: Any) -> None:
+    """A tuple as positional arguments, a mapping as named ones, anything else as the one argument."""
     if isinstance(example_input, tuple):
         model(*example_input)
     elif isinstance(example_input, Mapping):

