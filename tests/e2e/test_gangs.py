@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from glowplug.bench.systems.processes import command_name
 from glowplug.core.bodies import NPY
 from glowplug.core.errors import GlowplugError
 from glowplug.loader import page_cache_bytes
@@ -30,12 +30,7 @@ def gangs(server: Server) -> Server:
 
 def called(server: Server, *names: str) -> list[int]:
     """The server's processes of these names, by what this machine calls them."""
-    found = []
-    for pid in server.tree():
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/comm").read_text().strip() in [name[:15] for name in names]:
-                found.append(pid)
-    return found
+    return [pid for pid in server.tree() if command_name(pid) in [name[:15] for name in names]]
 
 
 def workers_of(server: Server, function: str) -> list[int]:

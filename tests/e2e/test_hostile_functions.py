@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from glowplug.bench.systems.processes import command_name
 from glowplug.core.errors import DeadlinePassed, GlowplugError, OutOfMemory, WorkerDied
 from tests.e2e.conftest import APPS, Server, all_gone, found_in, serving, until
 
@@ -39,7 +40,7 @@ def peace(town: Server) -> Iterator[None]:
     for name in HARMFUL:
         town.client.descend(name, "imported")
     until(
-        lambda: not [p for p in town.tree() if name_of(p).partition(":")[2][:4] in NAMES],
+        lambda: not [p for p in town.tree() if command_name(p).partition(":")[2][:4] in NAMES],
         "no process is left",
     )
     until(lambda: folders(town) <= 1, "no folder but that of the kind function is left")
@@ -47,13 +48,6 @@ def peace(town: Server) -> Iterator[None]:
 
 
 NAMES = {name[:4] for name in HARMFUL}
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text()
-    except OSError:
-        return ""
 
 
 def folders(server: Server) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from glowplug.bench.systems.processes import descendants
+from glowplug.bench.systems.processes import command_name, descendants
 from glowplug.core.commands import Climb, Target
 from glowplug.core.devices import DeviceSetting, Fault
 from glowplug.core.errors import InvalidArguments
@@ -78,14 +77,7 @@ async def ask(node: NodeUnderTest, instance: int) -> list[Any]:
 
 def contexts(node: NodeUnderTest) -> set[int]:
     """The processes that wait in a context for a function."""
-    return {pid for pid in descendants(node.engine.agent_pid) if comm(pid) == "ready-context\n"}
-
-
-def comm(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text()
-    except OSError:
-        return ""
+    return {pid for pid in descendants(node.engine.agent_pid) if command_name(pid) == "ready-context"}
 
 
 async def until(condition: Callable[[], Any]) -> Any:
@@ -209,14 +201,14 @@ def test_a_context_is_taken_by_one_function_and_ends_with_it(on_node: Callable[.
         warm = await load(node, spec, 2, 300)
         assert isinstance(warm, StepReached), "a context that waits is in nobody's way"
         taken = await ask(node, 2)
-        assert comm(ready) == "worker:where.de\n"
+        assert command_name(ready) == "worker:where.de"
         assert taken[0] != before[0]
         # Another waits already, in the room that was kept for it.
         (following,) = await until(lambda: contexts(node) - {ready})
         await node.descend("instance", "2", Step.STAGED)
-        await until(lambda: comm(ready) == "")  # it ends with its function, and is reaped
+        await until(lambda: command_name(ready) == "")  # it ends with its function, and is reaped
         await node.engine.disturb(CARD, Fault("memory"))
-        await until(lambda: comm(following) == "")
+        await until(lambda: command_name(following) == "")
         assert isinstance(await load(node, spec, 3, 1000), StepReached), "its room is free"
 
     on_node(scenario, devices=(card(context_bytes=300, context_s=0.2),))
@@ -230,7 +222,7 @@ def test_a_climb_without_room_leaves_the_context_that_waits(on_node: Callable[..
         assert (await load(node, spec, 2, 1001)).code == "device_full"
         assert contexts(node) == {ready}
         assert isinstance(await load(node, spec, 3, 300 + MEMORY), StepReached)
-        assert comm(ready) == "worker:where.de\n"
+        assert command_name(ready) == "worker:where.de"
 
     on_node(scenario, devices=(card(context_bytes=300, context_s=0.05),))
 
@@ -311,7 +303,7 @@ class Sum:
         # The next one takes the context that waits, with cuBLAS and cuDNN in it.
         (ready,) = await until(lambda: contexts(node))
         await park("2")
-        assert comm(ready).startswith("worker:sum")
+        assert command_name(ready).startswith("worker:sum")
         reply = await node.call(2, b'{"value": 1.0}')
         assert msgspec.json.decode(bytes(reply.body)) == ["cuda:0", True]
 

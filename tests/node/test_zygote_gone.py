@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from glowplug.bench.systems.processes import command_name, descendants
 from glowplug.core.commands import Build
 from glowplug.core.events import CommandFailed, Event, StepLost
 from glowplug.core.ids import CommandId, VersionId
@@ -107,16 +108,10 @@ def test_before_a_child_whose_end_was_seen_earlier() -> None:
     assert told(scenario) == ["zygote", "child"]
 
 
-def below(pid: int) -> list[int]:
-    """Its children, and theirs."""
-    children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [each for child in children for each in below(child)]
-
-
 def zygote_of_a_build(agent: int) -> int:
-    named = {pid: Path(f"/proc/{pid}/comm").read_text() for pid in below(agent)}
+    named = {pid: command_name(pid) for pid in descendants(agent)}
     (building,) = (pid for pid, name in named.items() if name.startswith("build:"))
-    (zygote,) = (pid for pid in named if building in below(pid) and named[pid] == "glowplug-zygote\n")
+    (zygote,) = (pid for pid in named if building in descendants(pid) and named[pid] == "glowplug-zygote")
     return zygote
 
 

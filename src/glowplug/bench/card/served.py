@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from glowplug.bench.loading.models import zoo
 from glowplug.bench.models import examples_dir
 from glowplug.bench.result import spread
 from glowplug.bench.systems.live import HttpCaller
-from glowplug.bench.systems.processes import descendants
+from glowplug.bench.systems.processes import descendants, named
 from glowplug.node import on_device
 
 STEPS = ("imported", "staged", "parked", "warm")
@@ -154,11 +153,7 @@ def _await_context(server: RunningServer) -> None:
 
 def context_is_ready(agent_pid: int) -> bool:
     """Whether a process below this agent has a device's context and no function."""
-    for pid in descendants(agent_pid):
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/comm").read_text() == f"{on_device.NAME}\n":
-                return True
-    return False
+    return bool(named(on_device.NAME, descendants(agent_pid)))
 
 
 def _naive(name: str, file: Path, device: str, examples: Path) -> Any:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.live.load import Address
-from glowplug.bench.systems.processes import command_line, descendants, living
+from glowplug.bench.systems.processes import command_line, command_name, descendants, living
 from glowplug.bundle.store import BundleStore
 from glowplug.client import Client
 from glowplug.node import agent_main, on_device, standby
@@ -104,7 +104,7 @@ class Ground:
             return living([server.process.pid])
         if kind == "agent":
             return self._agents(server.process.pid)
-        found = [pid for pid in descendants(server.process.pid) if _name(pid).startswith(_NAMES[kind])]
+        found = [pid for pid in descendants(server.process.pid) if command_name(pid).startswith(_NAMES[kind])]
         return sorted(living(found))
 
     def kill(self, pid: int) -> bool:
@@ -125,7 +125,7 @@ class Ground:
         deadline_s = time.monotonic() + within_s
         while (pids := self.processes()) and time.monotonic() < deadline_s:
             time.sleep(0.02)
-        found = [f"process {pid}: {_name(pid)}" for pid in pids]
+        found = [f"process {pid}: {command_name(pid)}" for pid in pids]
         found += [f"scratch/{path.name}" for path in self._scratch.iterdir()]
         found += [f"incoming/{path.name}" for path in (self.state_dir / "incoming").glob("*")]
         found += [str(path.relative_to(self.state_dir)) for path in self.state_dir.rglob(".new-*")]
@@ -146,7 +146,7 @@ class Ground:
         ]
 
     def _agents(self, server_pid: int) -> list[int]:
-        return [pid for pid in living(descendants(server_pid)) if _name(pid) == agent_main.NAME]
+        return [pid for pid in living(descendants(server_pid)) if command_name(pid) == agent_main.NAME]
 
     def _is_ours(self, pid: int) -> bool:
         mark = str(self.folder)
@@ -159,10 +159,3 @@ class Ground:
 
 def _all() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
-    except OSError:
-        return ""

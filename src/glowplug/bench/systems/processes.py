@@ -51,12 +51,20 @@ def outer_pid(root: int, inner: int) -> int | None:
 
 def command_line(pid: int) -> list[str]:
     """The words that a process was started with, or shows instead; a forked one has its parent's. Empty when
-    it is gone."""
+    it is gone. Other people's processes are read too, whose words need not be UTF-8."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
+        words = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).rstrip("\0")
     except OSError:
         return []
     return words.split("\0") if words else []
+
+
+def command_name(pid: int) -> str:
+    """What `ps` calls a process: the 15 bytes that the kernel keeps of it. Empty when it is gone."""
+    try:
+        return os.fsdecode(Path(f"/proc/{pid}/comm").read_bytes()).removesuffix("\n")
+    except OSError:
+        return ""
 
 
 def living(pids: list[int]) -> list[int]:
@@ -64,19 +72,14 @@ def living(pids: list[int]) -> list[int]:
     found = []
     for pid in pids:
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z":
                 found.append(pid)
     return found
 
 
 def named(name: str, pids: list[int]) -> list[int]:
     """Those whose command name is `name`, of which the kernel keeps 15 bytes."""
-    found = []
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/comm").read_text().rstrip("\n") == name[:15]:
-                found.append(pid)
-    return found
+    return [pid for pid in pids if command_name(pid) == name[:15]]
 
 
 def unique_set_bytes(pid: int) -> int:

@@ -118,10 +118,10 @@ def _identity(pid: int) -> str:
     """The process by number and start, so that a number used again is another, and by who numbers it; empty
     when it is dead."""
     try:
-        told = Path(f"/proc/{pid}/stat").read_text()
+        told = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return ""
-    return f"{pid} {told.rpartition(')')[2].split()[19]} {_namespace()} {_machine()}"
+    return f"{pid} {told.rpartition(b')')[2].split()[19].decode()} {_namespace()} {_machine()}"
 
 
 def _namespace() -> str:
