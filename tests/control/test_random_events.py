@@ -11,6 +11,8 @@ from hypothesis.stateful import invariant, rule
 from msgspec.structs import replace
 
 from glowplug.control.capacity import MOST_IN_ONE
+from glowplug.control.loads import function_loads
+from glowplug.control.status import function_statuses, node_statuses
 from glowplug.core.events import (
     ClimbRequested,
     Deployed,
@@ -37,6 +39,8 @@ durations = st.sampled_from([0.0001, 0.002, 0.02, 0.1])
 """From deep pipelines to one request at a time."""
 steps = st.sampled_from([Step.LOCAL, Step.IMPORTED, Step.STAGED, Step.PARKED])
 UNSTAGEABLE = BundleFacts(highest_step=Step.IMPORTED, reason="threads", weight_bytes=200, peak_bytes=300)
+OTHER = replace(FACTS, weight_bytes=300, pack="other")
+"""Another model's weights, or those of a build that came out differently."""
 HUGE = BundleFacts(weight_bytes=500, staged_bytes=90, parked_bytes=90, peak_bytes=4000)
 """Found out when it was built: no worker of it fits anywhere."""
 
@@ -87,7 +91,7 @@ class Machine(Scenes):
         self.world.engine.held_bytes = lambda target: 80
         self.world.deploy(*(declared(name, 1) for name in NAMES))
 
-    @rule(name=names, version=versions, facts=st.sampled_from([None, FACTS, FACTS, UNSTAGEABLE, HUGE]))
+    @rule(name=names, version=versions, facts=st.sampled_from([None, FACTS, FACTS, OTHER, UNSTAGEABLE, HUGE]))
     def deploy(self, name: str, version: int, facts: BundleFacts | None) -> None:
         self.world.post(Deployed(declared(name, version), facts))
 
@@ -97,7 +101,7 @@ class Machine(Scenes):
             return
         self.world.post(Undeployed(FunctionId(f"{name}.default")))
 
-    @rule(name=names, version=versions, facts=st.sampled_from([None, FACTS]))
+    @rule(name=names, version=versions, facts=st.sampled_from([None, FACTS, OTHER]))
     def keep(self, name: str, version: int, facts: BundleFacts | None) -> None:
         """As at the server's start: a version that was active before."""
         self.world.post(Deployed(declared(name, version), facts, active=False))
@@ -204,10 +208,60 @@ class Machine(Scenes):
                 assert used_bytes <= store.ledger.budget[node]
 
 
-TestRandomEvents = Machine.TestCase
-TestRandomEvents.settings = settings(
+class Sharing(Machine):
+    """Functions of two models, whose weights are held once for all that have them."""
+
+    changed: ClassVar[dict[str, Any]] = {"shares_weights": True}
+
+    @rule(one=names, other=names, facts=st.sampled_from([FACTS, OTHER]), version=versions)
+    def take_over_weights(self, one: str, other: str, facts: BundleFacts, version: int) -> None:
+        """One function goes while another with its weights is on its way up."""
+        self.deploy(one, 1, facts)
+        self.serve(one, 0.0)
+        self.deploy(other, version, facts)
+        self.world.ask(other, 60.0)
+        if one != other:
+            self.undeploy(one, sure=True)
+        self.world.engine.answer_all()
+
+    @rule(name=names)
+    def build_anew(self, name: str) -> None:
+        """A build of the same version comes out differently while the last one's worker is busy."""
+        self.deploy(name, 1, FACTS)
+        self.world.ask(name, 60.0)
+        self.world.engine.answer_all()
+        self.deploy(name, 2, FACTS)
+        self.deploy(name, 1, OTHER)
+        self.finish_all(0.02)
+        self.world.engine.answer_all()
+
+    @invariant()
+    def weights_are_held_once(self) -> None:
+        store = self.world.state.context.store
+        held = [key for key in store.holdings if key.startswith("weights/")]
+        shared = [key for key in held if store.holdings[key].version is None]
+        assert {key.rpartition("/")[2] for key in shared} <= {FACTS.pack, OTHER.pack}
+        if self.exact:
+            for key in shared:
+                pack = key.rpartition("/")[2]
+                assert store.ledger.held_bytes(key) == {FACTS.pack: 500, OTHER.pack: 300}[pack]
+
+    @invariant()
+    def parts_are_no_more_than_what_is_held(self) -> None:
+        held_bytes = sum(node.cached_bytes for node in node_statuses(self.world.state))
+        loads = list(function_loads(self.world.state))
+        assert sum(load.weight_bytes for load in loads) <= held_bytes
+        shown = (each for status in function_statuses(self.world.state) for each in status.held)
+        assert sum(each.held_bytes for each in shown if each.step == "local") <= held_bytes
+
+
+RANDOM = settings(
     max_examples=examples(40),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+TestRandomEvents = Machine.TestCase
+TestRandomEvents.settings = RANDOM
+TestRandomSharing = Sharing.TestCase
+TestRandomSharing.settings = RANDOM

@@ -40,6 +40,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "prewarm": "kept",
         "shares_weights": True,
     },
+    "value-per-byte, weights shared": {"preload": "instainfer", "prewarm": "kept", "shares_weights": True},
     "tyche on zygotes": {"preload": "tyche", "prewarm": "kept"},
 }
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+from glowplug.control.loads import function_loads
+from glowplug.control.state import ControlState
+from glowplug.control.status import function_statuses, node_statuses
 from glowplug.control.worth import worth
-from glowplug.core.commands import Climb
-from glowplug.core.events import Deployed, ScaleRequested, Undeployed
+from glowplug.core.commands import Climb, Descend
+from glowplug.core.events import Deployed, NodeJoined, ScaleRequested, Undeployed
 from glowplug.core.ids import FunctionId
 from glowplug.core.settings import ControlSettings
-from glowplug.core.specs import PartFacts
+from glowplug.core.specs import NodeSpec, PartFacts
 from tests.control.world import FACTS, NODE, SETTINGS, World, spec
 
 SHARING = msgspec.structs.replace(SETTINGS, shares_weights=True)
@@ -84,3 +87,83 @@ def test_what_is_on_a_device_or_over_several_workers_shares_nothing() -> None:
     world.post(Deployed(spec("f", device="gpu"), FACTS))
     world.post(Deployed(spec("g"), msgspec.structs.replace(FACTS, parts=(PartFacts("other", 100, ("b",)),))))
     assert world.state.context.store.sharers == {}
+
+
+def parts(world: World) -> dict[str, tuple[int, int]]:
+    """By function its part of the weights, and how many have them."""
+    return {
+        status.name: (each.held_bytes, each.functions)
+        for status in function_statuses(world.state)
+        for each in status.held
+        if each.step == "local"
+    }
+
+
+def test_each_is_told_its_part_and_the_node_the_whole() -> None:
+    world = world_of("f", "g")
+    for name in ("f", "g"):
+        serve(world, name)
+    assert parts(world) == {"f": (250, 2), "g": (250, 2)}
+    assert [load.weight_bytes for load in function_loads(world.state)] == [250, 250]
+    (node,) = node_statuses(world.state)
+    assert node.cached_bytes == 500
+    world.post(Undeployed(FunctionId("f.default")))
+    world.engine.answer_all()
+    assert parts(world) == {"g": (500, 1)}
+
+
+def test_a_new_version_of_the_same_weights_needs_no_more_of_them() -> None:
+    world = world_of("f")
+    serve(world, "f")
+    world.post(Deployed(spec("f", "2"), FACTS))
+    world.engine.answer_all()
+    assert weights(world) == {SHARED: 500}
+    assert parts(world) == {"f": (500, 1)}
+
+
+def test_one_goes_while_another_waits_for_what_it_brings() -> None:
+    world = world_of("f", "g")
+    _, request = [world.ask(name) for name in ("f", "g")]
+    while not any(isinstance(each, Climb) and each.target.kind == "instance" for each in world.commands):
+        world.engine.succeed(next(iter(world.engine.pending)))
+    world.post(Undeployed(FunctionId("f.default")))
+    world.answer(request)
+    assert world.outcome(request) == "done"
+    assert weights(world) == {SHARED: 500}
+    gone = [each for each in world.commands if isinstance(each, Descend) and each.target.kind == "weights"]
+    assert gone == []
+
+
+def test_what_a_build_made_before_goes_with_the_worker_that_stands_on_it() -> None:
+    """Built again a version may have other weights than those that its last worker still has mapped."""
+    world = world_of("f")
+    request = world.ask("f")
+    world.engine.answer_all()
+    other = msgspec.structs.replace(FACTS, pack="other")
+    world.post(Deployed(spec("f", "2"), msgspec.structs.replace(FACTS, pack="third")))
+    world.engine.answer_all()
+    world.post(Deployed(spec("f", "1"), other))
+    assert SHARED in weights(world)
+    world.answer(request)
+    world.engine.answer_all()
+    assert SHARED not in weights(world)
+
+
+def test_a_node_that_was_lost_has_none_of_them() -> None:
+    world = world_of("f", "g")
+    serve(world, "f")
+    world.lose_node()
+    assert weights(world) == {}
+    world.post(NodeJoined(NodeSpec(NODE, 10_000, 2)))
+    assert not serve(world, "g").cached
+
+
+def test_a_snapshot_knows_who_has_what() -> None:
+    world = world_of("f", "g")
+    for name in ("f", "g"):
+        serve(world, name)
+    again = ControlState.from_snapshot(world.state.snapshot())
+    again.validate()
+    assert again.context.store.sharers == {"model": {spec(name).version: None for name in ("f", "g")}}
+    commands = [state.handle(Undeployed(FunctionId("f.default")), 99.0) for state in (world.state, again)]
+    assert commands[0] == commands[1] != []

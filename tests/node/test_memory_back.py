@@ -16,6 +16,7 @@ from glowplug.core.commands import Descend, Target
 from glowplug.core.events import StepLost, StepReached
 from glowplug.core.ids import CommandId
 from glowplug.core.ladder import Step
+from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
 from glowplug.node import processes, wire
 from glowplug.node.processes import Process
 
@@ -44,6 +45,96 @@ def test_weights_go_after_the_worker_and_the_zygote_that_have_them_mapped(
         assert lost[2:] == [1002]
 
     on_node(scenario)
+
+
+ALIKE = """
+import torch
+import glowplug
+app = glowplug.App("alike")
+
+class Alike:
+    def build(self):
+        return torch.nn.Linear(1024, 1024, bias=False)
+
+    def example(self):
+        return {"value": 1.0}
+
+    @glowplug.endpoint
+    def answer(self, value: float) -> float:
+        return float(self.model(torch.full((1, 1024), value)).sum())
+
+def weights():
+    return {"weight": torch.ones(1024, 1024)}
+
+for name in ("One", "Two"):
+    made = type(name, (Alike,), {"__module__": __name__})
+    globals()[name] = app.model(weights=weights, libraries=["torch"])(made)
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.torch
+def test_a_pack_goes_after_all_that_have_it_mapped_whosever_they_are(
+    on_node: Callable[..., None], node_folder: Path
+) -> None:
+    pytest.importorskip("torch", reason="needs the torch extra")
+    source = node_folder / "alike_app.py"
+    source.write_text(ALIKE)
+
+    async def scenario(node: NodeUnderTest) -> None:
+        specs = await node.specs(source)
+        assert isinstance(await node.import_environment(specs["one"]), StepReached)
+        packs = []
+        for instance, name in enumerate(("one", "two"), start=1):
+            built = await node.build(specs[name])
+            packs.append(built.facts.pack)
+            assert isinstance(await node.stage(specs[name], built.facts), StepReached)
+            assert isinstance(await node.park(specs[name], instance, Step.STAGED), StepReached)
+        assert packs[0] == packs[1]
+        targets = [("instance", "1"), ("version", specs["one"].version), ("instance", "2"),
+                   ("version", specs["two"].version), ("weights", packs[0])]  # fmt: skip
+        for number, (kind, key) in enumerate(targets, start=1000):
+            target = Target(kind, NODE, key)  # type: ignore[arg-type]
+            node.engine.submit(Descend(CommandId(number), target, Step.LOCAL, "test"))
+        await node.until(lambda event: isinstance(event, StepLost) and event.command == 1004)
+        lost = [event.command for event in node.events if isinstance(event, StepLost)]
+        assert lost[4:] == [1004]
+        pack = node.store.pack_path(packs[0])
+        assert page_cache_bytes(pack) == 0 or keeps_pages(node_folder)
+
+    on_node(scenario)
+
+
+@pytest.mark.e2e
+@pytest.mark.torch
+def test_weights_leave_the_page_cache_though_another_functions_zygote_has_them(
+    on_node: Callable[..., None], node_folder: Path
+) -> None:
+    """As an experiment asks for: no worker has them, and each zygote can do without."""
+    pytest.importorskip("torch", reason="needs the torch extra")
+    source = node_folder / "alike_app.py"
+    source.write_text(ALIKE)
+
+    async def scenario(node: NodeUnderTest) -> None:
+        specs = await node.specs(source)
+        assert isinstance(await node.import_environment(specs["one"]), StepReached)
+        for name in ("one", "two"):
+            built = await node.build(specs[name])
+            assert isinstance(await node.stage(specs[name], built.facts), StepReached)
+        warm_bytes = await node.engine.cache_weights(specs["two"].version, True)
+        assert warm_bytes >= 4 * 1024 * 1024
+        left_bytes = await node.engine.cache_weights(specs["two"].version, False)
+        assert left_bytes < 2**20 or keeps_pages(node_folder)
+
+    on_node(scenario)
+
+
+def keeps_pages(folder: Path) -> bool:
+    """Whether this file system cannot drop a file's pages, as tmpfs cannot."""
+    path = folder / "dropped"
+    path.write_bytes(bytes(2**20))
+    evict_page_cache(path)
+    return page_cache_bytes(path) > 0
 
 
 def test_who_is_ended_is_gone_when_the_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

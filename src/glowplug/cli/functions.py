@@ -200,13 +200,14 @@ def undeploy(*functions: str, url: Url = None) -> None:
 
 def _steps_table(found: list[FunctionStatus]) -> Table:
     table = plain_table()
-    for name in ("FUNCTION", "NODE", "STEP", "COUNT", "HELD", "AHEAD"):
+    for name in ("FUNCTION", "NODE", "STEP", "COUNT", "HELD", "AHEAD", "SHARED"):
         table.add_column(name, justify="right" if name in ("COUNT", "HELD") else "left", overflow="fold")
     for f in found:
         for each in f.held or (HeldStatus("", f.step, 0, 0),):
             ahead = f"{each.preloaded} not used yet" if each.preloaded else ""
             count, held = (str(each.count), show_bytes(each.held_bytes)) if each.count else ("", "")
-            table.add_row(_shown_name(f), each.node, coloured(each.step), count, held, ahead)
+            shared = f"its part of {each.functions}" if each.functions > 1 else ""
+            table.add_row(_shown_name(f), each.node, coloured(each.step), count, held, ahead, shared)
     return table
 
 

@@ -227,6 +227,7 @@ def control_settings(
         preload_memory_share=memory_share,
         preload_horizon_s=horizon_s,
         cancel_grace_s=cancel_grace_s,
+        shares_weights=True,
     )
     if preload == "ladder":
         return msgspec.structs.replace(found, eviction="ladder", prewarm="kept")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from glowplug.control import measurements, offers
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
-from glowplug.control.records import Holding, Version, key_of
+from glowplug.control.records import Holding, Store, Version, key_of
 from glowplug.core.commands import Climb, Descend, Promote, Target
 from glowplug.core.events import ClimbProgress, HeldChanged, StepReached
 from glowplug.core.ids import DeviceId, FunctionId, InstanceId
@@ -220,8 +220,19 @@ def _release(c: Context, needs: Iterable[str]) -> None:
                 continue
             if need in c.store.nodes[below.target.node].doomed and below.phase == "up":
                 evict(c, below)
+            elif below.phase == "up" and is_nobodys(c.store, below):
+                descend(c, below, Step.LOCAL, "retired")
             else:
                 offers.reconsider(c, below)
+
+
+def is_nobodys(store: Store, holding: Holding) -> bool:
+    """Whether these are weights that no version has any more."""
+    return (
+        holding.target.kind == "weights"
+        and holding.version is None
+        and (holding.target.key not in store.sharers)
+    )
 
 
 def wait_for(holding: Holding, function: FunctionId) -> None:

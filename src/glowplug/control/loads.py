@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from glowplug.control import goals
 from glowplug.control.context import Context
 from glowplug.control.records import Function
+from glowplug.control.sharing import Parts
 from glowplug.control.state import ControlState
 from glowplug.control.status import function_state
 from glowplug.core.ids import InstanceId
@@ -15,17 +16,20 @@ from glowplug.core.status import FunctionLoad
 
 def function_loads(state: ControlState) -> Iterator[FunctionLoad]:
     """All functions, in the order of their first deploy; all their versions count."""
+    parts = Parts(state.context)
     for function in state.functions.values():
-        yield _load(state.context, function)
+        yield _load(state.context, function, parts)
 
 
-def _load(c: Context, function: Function) -> FunctionLoad:
+def _load(c: Context, function: Function, parts: Parts) -> FunctionLoad:
     holdings, entries, instances = c.store.holdings, c.store.ledger.entries, c.store.instances
     held = {"version": 0, "instance": 0, "part": 0, "weights": 0, "build": 0}
     climbing = parked = busy = leases = in_flight = 0
     numbers = {function.active, function.next, *function.previous, *function.retiring}
-    for number in numbers:
-        for key in c.store.versions[number].keys if number is not None else ():
+    versions = [c.store.versions[number] for number in numbers if number is not None]
+    held["weights"] = sum(part.held_bytes for part in parts.of(versions))
+    for version in versions:
+        for key in version.keys:
             holding = holdings[key]
             held[holding.target.kind] += entries[key].held_bytes
             if holding.target.kind != "instance":

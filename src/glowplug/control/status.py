@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from glowplug.control import goals
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Version, key_of
+from glowplug.control.sharing import Parts
 from glowplug.control.sizes import freed_bytes
 from glowplug.control.state import ControlState
 from glowplug.control.wants import replicas_wanted
@@ -20,12 +21,13 @@ _SERVING = ("parked", "busy")
 
 def function_statuses(state: ControlState) -> list[FunctionStatus]:
     """All functions, in the order of their first deploy."""
-    return [_function_status(state.context, function) for function in state.functions.values()]
+    parts = Parts(state.context)
+    return [_function_status(state.context, function, parts) for function in state.functions.values()]
 
 
 def function_status(state: ControlState, number: FunctionId) -> FunctionStatus | None:
     function = state.functions.get(number)
-    return None if function is None else _function_status(state.context, function)
+    return None if function is None else _function_status(state.context, function, Parts(state.context))
 
 
 def kept_versions(state: ControlState, number: FunctionId) -> set[VersionId]:
@@ -106,7 +108,7 @@ def _phase(c: Context, version: Version) -> str:
     return "waiting" if version.state == "pending" else ""
 
 
-def _function_status(c: Context, function: Function) -> FunctionStatus:
+def _function_status(c: Context, function: Function, parts: Parts) -> FunctionStatus:
     name, namespace = split_function_id(function.id)
     version = _shown(c, function)
     coming = c.store.versions[function.next] if function.next is not None else version
@@ -115,6 +117,7 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
     names = [function.active, *reversed(function.previous)] if function.active is not None else []
     shown = [c.store.versions[name] for name in names if name is not None] or [version]
     instances, held_bytes = _instance_statuses(c, shown)
+    held_bytes += sum(part.held_bytes for part in parts.of(shown))
     available = in_flight = 0
     for instance in instances:
         available += instance.step in _SERVING
@@ -154,7 +157,7 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
         device_bytes=sum(map(c.store.fleet.ledger.held_bytes, version.keys)),
         endpoints=(facts.endpoints if facts else ()) or declaration.endpoints,
         instances=tuple(instances),
-        held=_held(c, shown),
+        held=_held(c, shown, parts),
         failures=function.failed,
     )
 
@@ -162,9 +165,15 @@ def _function_status(c: Context, function: Function) -> FunctionStatus:
 _STEPS = {"weights": "local", "version": "staged", "instance": "parked"}
 
 
-def _held(c: Context, versions: list[Version]) -> tuple[HeldStatus, ...]:
+def _held(c: Context, versions: list[Version], parts: Parts) -> tuple[HeldStatus, ...]:
     """By node, then from the lowest step up."""
     counts: dict[tuple[str, str], list[int]] = {}
+    for part in parts.of(versions):
+        target, phase = part.holding.target, part.holding.phase
+        found = counts.setdefault((target.node, "local" if phase == "up" else phase), [0, 0, 0, 1])
+        found[0] += 1
+        found[1] += part.held_bytes
+        found[3] = max(found[3], part.functions)
     for version in versions:
         for key in version.keys:
             holding = c.store.holdings[key]
@@ -177,7 +186,7 @@ def _held(c: Context, versions: list[Version]) -> tuple[HeldStatus, ...]:
                 unused = instance.id in c.store.preloads.unused
                 if holding.phase == "up" and instance.in_flight:
                     step = "busy"
-            found = counts.setdefault((target.node, step), [0, 0, 0])
+            found = counts.setdefault((target.node, step), [0, 0, 0, 1])
             found[0] += 1
             found[1] += c.store.ledger.held_bytes(key)
             found[2] += unused
@@ -189,7 +198,7 @@ def _held(c: Context, versions: list[Version]) -> tuple[HeldStatus, ...]:
 
 
 def _instance_statuses(c: Context, versions: list[Version]) -> tuple[list[InstanceStatus], int]:
-    """Also the bytes of all that the versions hold, instances or not."""
+    """Also the bytes of all that the versions hold for themselves, instances or not."""
     found, held_bytes = [], 0
     entries, holdings = c.store.ledger.entries, c.store.holdings
     for version in versions:

@@ -9,6 +9,7 @@ from glowplug.control.capacity import MOST_IN_ONE
 from glowplug.control.context import Context
 from glowplug.control.fleet.validate import check_fleet
 from glowplug.control.gangs import check_gangs
+from glowplug.control.holdings import is_nobodys
 from glowplug.control.preloading.validate import check_preloads
 from glowplug.control.records import Store
 from glowplug.core.ids import CommandId, InstanceId, RequestId
@@ -128,9 +129,14 @@ def _check_holdings(store: Store) -> None:
         assert (holding.phase == "descending") <= store.ledger.entries[key].leaving, f"{key} leaves unseen"
         if holding.version is not None:
             assert key in store.versions[holding.version].keys, f"{key} is not in its version's index"
+        elif is_nobodys(store, holding):
+            assert holding.phase == "descending" or key in store.dependents, f"no version has {key}"
         if holding.target.kind == "instance":
             assert InstanceId(int(holding.target.key)) in store.instances, f"{key} has no instance"
     assert dict(dependents) == store.dependents, "dependents are wrong"
+    for key in dependents:
+        leaving = key in store.holdings and store.holdings[key].phase == "descending"
+        assert not (leaving and key.startswith("weights/")), f"{key} is let go, but something stands on it"
     for key in (key for node in store.nodes.values() for key in node.doomed):
         assert store.holdings[key].phase != "descending", f"{key} is on its way already"
         assert key in store.dependents, f"nothing keeps {key} from going"

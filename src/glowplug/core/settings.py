@@ -41,7 +41,7 @@ class ControlSettings(msgspec.Struct, frozen=True):
     then loads again at its next call."""
     shares_weights: bool = False
     """Whether a node holds what several functions have as their weights once for all of them (`pack` of their
-    facts). Else each version's are counted by themselves."""
+    facts). Else each version's are counted by themselves. `serve` has it so."""
     lends: bool = True
     """Whether gateways may dispatch by themselves, under leases."""
     prewarm: str = "fixed"

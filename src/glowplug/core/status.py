@@ -20,13 +20,15 @@ class InstanceStatus(msgspec.Struct, frozen=True):
 class HeldStatus(msgspec.Struct, frozen=True):
     """What a function holds at one step at one node: weights in the page cache (`local`), its zygote
     (`staged`), workers (`parked`, `busy`), and what is on its way (`climbing`, `descending`). `count` of
-    them, of which `preloaded` were loaded before anybody asked, and not used since."""
+    them, of which `preloaded` were loaded before anybody asked, and not used since. When `functions` have
+    the same weights, `held_bytes` has only this one's part of them."""
 
     node: str
     step: str
     count: int
     held_bytes: int
     preloaded: int = 0
+    functions: int = 1
 
 
 class FunctionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,7 +221,8 @@ class FunctionLoad(msgspec.Struct, frozen=True):
     """What a function holds and has to do at this moment, as the controller counts it.
 
     `climbing`, `parked` and `busy` are its workers; `leases` are those lent to gateways. Bytes are reserved
-    ones: `staged_bytes` of its zygotes, `worker_bytes` of its workers, `weight_bytes` in the page cache.
+    ones: `staged_bytes` of its zygotes, `worker_bytes` of its workers, `weight_bytes` in the page cache, its
+    part of those that others have too.
     """
 
     function: str

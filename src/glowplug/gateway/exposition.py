@@ -99,7 +99,7 @@ _GAUGES: tuple[tuple[str, str, str, Callable[[FunctionLoad], float]], ...] = (
     ("glowplug_workers", ',step="climbing"', "Workers.", lambda load: load.climbing),
     ("glowplug_workers", ',step="parked"', "", lambda load: load.parked),
     ("glowplug_workers", ',step="busy"', "", lambda load: load.busy),
-    ("glowplug_held_bytes", ',step="local"', "Memory reserved; at local, weights in the page cache.",
+    ("glowplug_held_bytes", ',step="local"', "Memory reserved; at local its part of cached weights.",
      lambda load: load.weight_bytes),
     ("glowplug_held_bytes", ',step="staged"', "", lambda load: load.staged_bytes),
     ("glowplug_held_bytes", ',step="parked"', "", lambda load: load.worker_bytes),

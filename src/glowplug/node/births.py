@@ -118,7 +118,8 @@ class Births:
             self._seats.leave(seat)
             raise
         held.function = spec.function
-        held.version = f"{spec.version}.{gang.worker}" if gang is not None and gang.worker else spec.version
+        version = f"{spec.version}.{gang.worker}" if gang is not None and gang.worker else spec.version
+        held.weights = (version, Path(message.pack).stem)
         return held
 
     def context(self, parent: Held, climb: Climb, device: NodeDevice, kernels: tuple[bytes, ...]) -> Held:

@@ -83,7 +83,7 @@ class Contexts:
         OSError; then it is of no use."""
         # From here on its end is this climb's end.
         held.target, held.climb, held.function, held.ready = climb.target, climb, climb.spec.function, False
-        held.version = climb.spec.version
+        held.weights = (climb.spec.version,)
         held.process.name = f"worker of {climb.spec.function}"
         pipes: list[tuple[int, int]] = []
         own: tuple[int, ...] = ()

@@ -26,8 +26,9 @@ class Held(msgspec.Struct):
     started_s: float
     seat: Seat
     function: str = ""
-    version: str = ""
-    """Whose weights it may have mapped, in the words of their targets."""
+    weights: tuple[str, ...] = ()
+    """What it may have mapped: its version's weights, in the words of their target, and off devices, where
+    others may have it too, their pack."""
     ready: bool = False
     descend: Descend | None = None
     failed: Failed | None = None
@@ -106,9 +107,10 @@ class Roster:
         heads = tuple(f"{held.target.key}." for held in found if held.target.kind == "instance")
         return found + [held for key, held in self.parts.items() if heads and key.startswith(heads)]
 
-    async def let_go(self, version: str) -> None:
-        """Returns when none of those that are being ended has this version's weights mapped any more."""
-        while any(held.descend is not None and held.version == version for held in self.everyone()):
+    async def let_go(self, weights: str) -> None:
+        """Returns when none of those that are being ended has these weights mapped any more: a version's, or
+        those of a pack, whoever has it."""
+        while any(held.descend is not None and weights in held.weights for held in self.everyone()):
             self._left.clear()
             await self._left.wait()
 

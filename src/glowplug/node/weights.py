@@ -30,34 +30,38 @@ class Weights:
         self._asked: dict[Process, deque[asyncio.Event]] = {}
         """Zygotes that were asked to map or unmap pages, and who waits for each answer, in order."""
 
-    def path(self, version: str) -> Path | None:
-        """The pack of a version, or of its part as in VERSION.1, when its bundle is here and has one."""
+    def path(self, name: str) -> Path | None:
+        """The pack of this name, or that of a version, or of its part as in VERSION.1, when it is here."""
         store = self.agent.store
-        name, _, worker = version.partition(".")
-        manifest = store.described(VersionId(name))
-        pack = manifest.pack_of(int(worker or 0)) if manifest is not None else ""
-        path = store.pack_path(pack) if pack else None
-        return path if path is not None and path.exists() else None
+        path = store.pack_path(self._pack(name) or name)
+        return path if path.exists() else None
+
+    def _pack(self, name: str) -> str:
+        """The pack of a version or of its part; empty when it has none, and when this is no version here."""
+        version, _, worker = name.partition(".")
+        manifest = self.agent.store.described(VersionId(version))
+        return manifest.pack_of(int(worker or 0)) if manifest is not None else ""
 
     async def cache(self, message: CacheWeights) -> int:
         """Reads a version's pack into the page cache, or drops it there. Returns the bytes resident then.
 
-        The pages that a zygote has mapped could not be dropped, so it unmaps them first. Raises OSError.
+        The pages that zygotes have mapped could not be dropped, so they unmap them first: all that have this
+        pack, whosever they are. Raises OSError.
         """
         path = self.path(message.version)
         if path is None:
             return 0
         if not message.cached:
-            await self._map_pages(message.version, False)
+            await self._map_pages(path.stem, False)
         await self.agent.on_disk(_read_through if message.cached else evict_page_cache, path)
         if message.cached:
-            await self._map_pages(message.version, True)
+            await self._map_pages(path.stem, True)
         resident_bytes: int = await self.agent.on_disk(page_cache_bytes, path)
         return resident_bytes
 
     async def evict(self, command: Descend) -> None:
-        """Drops a version's weights from the page cache, once the processes have ended that were to end
-        before: pages that are mapped would stay. Outcome: StepLost.
+        """Drops weights from the page cache, a version's or a pack's, once the processes have ended that were
+        to end before: pages that are mapped would stay. Outcome: StepLost.
 
         A request may wait for this memory: not in the disk's thread, where others write and clean up.
         """
@@ -79,14 +83,15 @@ class Weights:
         for done in self._asked.pop(process, ()):
             done.set()
 
-    async def _map_pages(self, version: str, mapped: bool) -> None:
-        """Has the version's zygote, if there is one, map or unmap its weights; returns when it has."""
-        staged = self.agent.roster.zygotes.get(version)
-        if staged is None or not staged.ready or not staged.process.send(MapPages(mapped)):
-            return
-        done = asyncio.Event()
-        self._asked.setdefault(staged.process, deque()).append(done)
-        await done.wait()
+    async def _map_pages(self, pack: str, mapped: bool) -> None:
+        """Has the zygotes that have this pack map or unmap it; returns when they have."""
+        waiting: list[asyncio.Event] = []
+        for staged in self.agent.roster.zygotes.values():
+            if pack in staged.weights and staged.ready and staged.process.send(MapPages(mapped)):
+                waiting.append(asyncio.Event())
+                self._asked.setdefault(staged.process, deque()).append(waiting[-1])
+        for done in waiting:
+            await done.wait()
 
 
 def _read_through(path: Path) -> None:

@@ -45,10 +45,13 @@ def gone(run: LiveRun) -> dict[FunctionId, Gone]:
 
 
 def _owners(run: LiveRun) -> dict[tuple[str, str], FunctionId]:
-    """Whose each target is, by its kind and key: workers by number, zygotes and weights by version."""
+    """Whose each target is, by its kind and key: workers by number, zygotes by version, weights by version or
+    by pack, those that several have as their last one's."""
     found: dict[tuple[str, str], FunctionId] = {}
     for _, command in run.commands:
         if isinstance(command, Climb) and command.target.kind in ("instance", "version"):
             found[command.target.kind, command.target.key] = command.spec.function
             found["weights", command.spec.version] = command.spec.function
+            if command.facts is not None:
+                found["weights", command.facts.pack] = command.spec.function
     return found
