@@ -73,6 +73,7 @@ class Machine(Scenes):
     usual: ClassVar[ControlSettings] = ControlSettings()
     changed: ClassVar[dict[str, Any]] = {}
     """Control settings that differ."""
+    began_s: ClassVar[float] = 1000.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class Machine(Scenes):
             lease_s=10.0,
             **self.changed,
         )
-        self.world = World(control, self.budget_bytes, gateways=3)
+        self.world = World(control, self.budget_bytes, gateways=3, began_s=self.began_s)
         self.world.engine.held_bytes = lambda target: 80
         self.world.deploy(*(declared(name, 1) for name in NAMES))
 
@@ -212,6 +213,8 @@ class Sharing(Machine):
     """Functions of two models, whose weights are held once for all that have them."""
 
     changed: ClassVar[dict[str, Any]] = {"shares_weights": True}
+    began_s = 1.8e9
+    """As a server's clock, which counts from 1970."""
 
     @rule(one=names, other=names, facts=st.sampled_from([FACTS, OTHER]), version=versions)
     def take_over_weights(self, one: str, other: str, facts: BundleFacts, version: int) -> None:

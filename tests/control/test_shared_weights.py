@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from glowplug.control.loads import function_loads
 from glowplug.control.state import ControlState
@@ -80,6 +81,23 @@ def test_they_are_worth_what_all_of_them_ask() -> None:
     alone, together = worths
     assert together.rank > alone.rank
     assert together.uses > alone.uses
+
+
+def test_they_are_worth_as_much_whatever_the_time_is() -> None:
+    """A server's clock counts from 1970, and ranks grow with the clock."""
+    ranks = []
+    for began_s in (0.0, 1.8e9):
+        world = world_of()
+        world.clock.now_s = began_s
+        for name in ("f", "g"):
+            world.post(Deployed(spec(name), FACTS))
+            serve(world, name)
+            world.post(ScaleRequested(FunctionId(f"{name}.default"), 0))
+        context = world.state.context
+        found = worth(context, context.store.holdings[SHARED])
+        ranks.append(found.rank - context.policies.arrivals.rank(FunctionId("f.default")))
+    assert ranks[0] > 0.1
+    assert ranks[1] == pytest.approx(ranks[0], abs=1e-3)
 
 
 def test_what_is_on_a_device_or_over_several_workers_shares_nothing() -> None:

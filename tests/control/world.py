@@ -68,8 +68,9 @@ class World:
         budget_bytes: int = 10_000,
         gateways: int = 1,
         node: bool = True,
+        began_s: float = 1000.0,
     ) -> None:
-        self.clock = FakeClock()
+        self.clock = FakeClock(began_s)
         self.state = ControlState(settings)
         self.engine = FakeEngine(facts=FACTS)
         self.engine.connect(self.post)

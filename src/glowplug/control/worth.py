@@ -52,16 +52,20 @@ def worth(c: Context, holding: Holding) -> Worth:
 
 def _worth_of_shared(c: Context, name: str, held_bytes: int) -> Worth:
     """Of weights that several versions have: whichever of them is asked for finds them."""
-    asked, unneeded, uses, used_s, pinned = 0.0, 1.0, 0.0, 0.0, False
+    ranks: list[float] = []
+    unneeded, uses, used_s, pinned = 1.0, 0.0, 0.0, False
     for number in c.store.sharers.get(name, ()):
         version = c.store.versions[number]
         function = c.store.functions[version.spec.function]
         rank, needed = _asked_for(c, version, function)
-        asked, unneeded = asked + exp(rank), unneeded * (1.0 - min(1.0, needed))
+        ranks.append(rank)
+        unneeded *= 1.0 - min(1.0, needed)
         uses_there, used_there_s = c.policies.arrivals.seen(function.id)
         uses, used_s = uses + uses_there, max(used_s, used_there_s)
         pinned = pinned or _is_pinned(function, version)
-    rank = log(asked) if asked > 0.0 else _RETIRED_RANK
+    # Ranks grow with the clock, beyond what exp takes: only their differences are small.
+    highest = max(ranks, default=_RETIRED_RANK)
+    rank = highest + log(sum(exp(each - highest) for each in ranks)) if ranks else highest
     saved_s = held_bytes / DISK_BYTES_PER_S
     return Worth(rank, saved_s, held_bytes, pinned, needed=1.0 - unneeded, used_s=used_s, uses=uses)
 
