@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import pytest
 
+from glowplug.core.commands import Reject
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.events import DeviceJoined
 from glowplug.core.ids import NodeId
 from glowplug.sim.faults import Disappears, LoadsFail, LosesMemory, Slows
-from glowplug.sim.fleets import FleetSettings, nodes_of
+from glowplug.sim.fleets import FleetSettings, build, nodes_of
+from glowplug.sim.models import read_models
+from glowplug.sim.outcomes import play
 from glowplug.sim.planned_faults import Strike, parse_fault, scenario, strikes
+from glowplug.sim.workloads.registry import make_trace
+from tests.sim.test_fleets import validated
 
 NODES = nodes_of(FleetSettings(devices=3, nodes=2))
 
@@ -59,6 +64,7 @@ def test_without_a_number_it_is_what_the_drill_does_live() -> None:
         (["loads:0@1s,count=0"], "Expected `int` >= 1 - at `count`"),
         (["slow:0@1s,factor=-1"], "Expected `float` > 0.0 - at `factor`"),
         (["slow:0@1s,factor=nan"], "at `factor`"),
+        (["slow:0@1s,factor=inf"], "at `factor`"),
         (["gone:0@1s,for=0s"], "for is more than 0"),
         (["gone:3@1s"], "devices are 0 to 2, or n0/gpu0 to n0/gpu1, or any"),
         (["gone:gpu0@1s"], "devices are 0 to 2"),
@@ -90,6 +96,21 @@ def test_one_for_any_device_stays_clear_of_those_that_are_named() -> None:
     for seed in range(10):
         found = struck("gone:any@1s", "memory:0@2s", "slow:1@3s", seed=seed)
         assert [each.device for each in found if each.harm == "gone"] == ["n0/gpu1"]
+
+
+@pytest.mark.parametrize("scheduling", ["finish-first", "lalb-o3", "start-estimate"])
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_fails_whenever_no_request_is_lost(scheduling: str, seed: int) -> None:
+    settings = FleetSettings(devices=3, nodes=2, loader="ours", scheduling=scheduling)
+    trace = make_trace("zipf:functions=8,rate_per_min=90,minutes=1", seed)
+    texts = ("gone:any@any,for=9s", "gone:any@any", "memory:any@any", "slow:any@any", "loads:any@any,count=2")
+    found = strikes([parse_fault(text) for text in texts], nodes_of(settings), trace.span_s, seed)
+    fleet = build(settings, read_models(), trace.functions, seed=seed, strikes=found)
+    commands = validated(fleet)
+    outcome = play(fleet, trace)
+    assert outcome.answered + sum(outcome.refused.values()) == trace.requests
+    assert set(outcome.refused) <= {"worker_died", "unavailable"}
+    assert all(command.message for command in commands if isinstance(command, Reject))
 
 
 def test_any_device_is_one_that_is_there() -> None:
