@@ -105,7 +105,8 @@ def test_how_many_are_enough_although_one_disappears(printed: Printed) -> None:
 def test_the_table_says_what_happened_and_why_requests_were_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    simulate(LOAD, devices=2, fault=("gone:1@20s", "slow:0@30s,for=5s"), profile_error=3.0)
+    busy = "zipf:functions=6,rate_per_min=120,minutes=1"
+    simulate(busy, devices=2, fault=("gone:1@20s", "slow:0@30s,for=5s"), profile_error=3.0)
     words = " ".join(capsys.readouterr().out.split())
     assert "n0/gpu1: is gone from 20 s on" in words
     assert "n0/gpu0: takes 10 times as long from 30 s to 35 s" in words
