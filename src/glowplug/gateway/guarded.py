@@ -142,8 +142,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.quiet_since_s = math.inf
 
     def give_up(self) -> None:
-        """The client was silent for too long. One that reads, if slowly, goes on, and so does one that has begun
-        another request while it waits for an answer."""
+        """The client was silent for too long. One that reads, if slowly, goes on, and so does one that waits
+        for an answer while it asks for another."""
         cycle = self.cycle
         is_answered = cycle is not None and not cycle.response_complete and not self.transport.is_closing()
         if is_answered and not self.flow.write_paused:
