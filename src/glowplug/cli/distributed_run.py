@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from glowplug.cli.distributed_models import network_of
+from glowplug.cli.distributed_models import inputs_of, network_of
 from glowplug.cli.distributed_plan import Delay
 from glowplug.cli.distributed_rooms import On, channels_of, options_of, room_of
 from glowplug.cli.distributed_shown import is_equal, show, summary
@@ -28,6 +28,7 @@ _LAMBDA_MEMORY = "2GiB"
 def run(
     model: str,
     *,
+    example: str = "example",
     plan: Plan | None = None,
     workers: Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative="")] = (),
     channel: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
@@ -70,11 +71,18 @@ def run(
         glowplug distributed run sparse:1024x120 --channel object --option url=s3://bucket/prefix
         glowplug distributed run sparse:1024x120 --on lambda --store s3://bucket/runs --role arn:aws:iam::..
         glowplug distributed run sparse:1024x120 --json | jq .predicted.calls
+        glowplug distributed run pruned.py:build --plan rows --workers 4 --samples 5000 --check
 
     Parameters
     ----------
     model
-        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size.
+        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size. Or
+        FILE:NAME of a callable that returns a torch.nn.Module: a stack of linear layers of whose weights at
+        most a quarter are not zero, with ReLU, ReLU6, Hardtanh, clamp or nothing after each.
+    example
+        Of a torch model: a callable in the same file that returns one sample of its input or several, a row
+        each. The model's own answers to the first 64 are compared with the stack's, as near as rounding
+        allows: torch sums in another order.
     plan
         serial: one worker. replicas: each has the model and some samples. pipeline: each has some layers.
         rows: each has some rows of every layer. hybrid: replicas of groups of rows.
@@ -84,7 +92,8 @@ def run(
         How workers reach each other; not given, shared-memory, or object in the store of --on lambda. Without
         --plan there may be several.
     samples
-        Digits that are sent through the model.
+        How many are sent through the model: digits, or a torch model's examples in turn, from the first on
+        again where there are fewer (what repeats takes fewer bytes to send than other samples would).
     objective
         Without --plan: the cheapest that keeps the deadline, or the fastest within the budget.
     budget
@@ -146,7 +155,6 @@ def run(
     from glowplug.distributed.partition.store import kept
     from glowplug.distributed.run_options import RunOptions
     from glowplug.distributed.runner import run as run_distributed
-    from glowplug.distributed.workload.digits import digits
     from glowplug.node.isolation.memory_caps import memory_caps
     from glowplug.policy.plans.model import MIB_PER_VCPU
     from glowplug.policy.plans.score import MIB
@@ -154,7 +162,7 @@ def run(
     cloud = Cloudy(store, role, endpoint, region, layer)
     if on == "lambda":
         cloud.check()
-    network = network_of(model)
+    network = network_of(model, example)
     asked = Asked(
         plan, workers, channels_of(channel, on), replicas, micro_batches, method, objective, budget,
         deadline, memory, delays, samples, collect, relayed,
@@ -185,7 +193,7 @@ def run(
         collect=collect,
         parts=str(cache / "parts") if cache else "",
     )
-    inputs = digits(network.inputs, samples)
+    inputs = inputs_of(network, samples)
     sigterm_interrupts()
     with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
         held = None if isinstance(caps, OSError) else caps
