@@ -36,8 +36,8 @@ def stack_of(model: str, example: str) -> ExampleNetwork:
         network = sparse_network_of(built)
     except NotAStack as error:
         raise NotAStack(
-            f"{model} is no stack of sparse linear layers, whose rows could be spread: {error}; as a function "
-            "it runs over workers with @app.model(workers=...)",
+            f"{model} is no stack of sparse linear layers, whose rows could be spread: {error}; as a "
+            "function it runs over workers with @app.model(workers=...)",
             "model",
         ) from error
     with running(file, example), torch.inference_mode():
