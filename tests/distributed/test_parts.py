@@ -31,7 +31,9 @@ def sparse_network(seed: int, density: float) -> Network:
     for before, after in pairwise((7, 6, 9, 5)):
         matrix = np.where(rng.random((after, before)) < density, rng.normal(size=(after, before)), 0)
         layers.append(layer_of(matrix.astype(np.float32), rng.normal(size=after).astype(np.float32)))
-    return StoredNetwork(layers, Activation(bias_everywhere=bool(seed % 2)))
+    return StoredNetwork(
+        layers, [Activation(bias_everywhere=bool(seed % 2), floor=-float(seed % 3)) for _ in layers]
+    )
 
 
 def computed(network: Network, partition: Partition, x: Floats) -> list[Floats]:
