@@ -123,8 +123,24 @@ def gelu():
 def example():
     return torch.arange(10 * 96.0).reshape(10, 1, 8, 12) / 960
 
+def several():
+    return [example()[:4], example()[4:5]]
+
 def fewer():
     return torch.ones(2, 95)
+
+def none():
+    return []
+
+class Moody(nn.Sequential):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) * 2 if self.calls > 1 else super().forward(x)
+
+def other():
+    return Moody(build())
 """
 
 
@@ -155,14 +171,20 @@ def test_a_stack_is_run_on_its_examples_in_turn(stack: Path) -> None:
     assert x[5, 3] == np.float32((3 * 96 + 5) / 960)
     assert np.array_equal(x[:, 10:20], x[:, :10])
     assert np.array_equal(x[:, 20:], x[:, :3])
+    several = inputs_of(network_of(f"{stack}:build", "several"), 6)
+    assert np.array_equal(several, x[:, [0, 1, 2, 3, 4, 0]])
 
 
 @pytest.mark.torch
 def test_rows_of_what_is_no_stack_are_refused_with_the_layer(stack: Path) -> None:
     with pytest.raises(NotAStack, match=r"layer 1 \(GELU\) is none of Linear"):
         plan(f"{stack}:gelu", plans=("rows", "hybrid"))
+    with pytest.raises(NotAStack, match="answers something else than its layers alone would"):
+        network_of(f"{stack}:other")
     with pytest.raises(InvalidDeclaration, match="cannot run on what fewer"):
         plan(f"{stack}:build", example="fewer")
+    with pytest.raises(InvalidDeclaration, match=r"none\(\) returns no sample"):
+        plan(f"{stack}:build", example="none")
 
 
 @pytest.mark.torch

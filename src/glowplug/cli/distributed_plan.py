@@ -168,6 +168,7 @@ def problem_of(
     from msgspec.structs import replace
 
     from glowplug.distributed.calibration import calibrate
+    from glowplug.distributed.example_network import ExampleNetwork
     from glowplug.distributed.planning import look
 
     _check_numbers(samples, slowdown)
@@ -175,7 +176,10 @@ def problem_of(
         machine = replace(calibrate(network), slowdown=slowdown)
         cut = terms.workers if {"rows", "hybrid"} & set(terms.plans) else ()
         some = some_inputs(network, samples)
-        return look(network, some, samples, machine, cut, folder, tell=status.update, method=method)
+        problem = look(network, some, samples, machine, cut, folder, tell=status.update, method=method)
+    if isinstance(network, ExampleNetwork):  # a torch model is asked for what it answers
+        return replace(problem, workload=replace(problem.workload, collect="rows"))
+    return problem
 
 
 def some_inputs(network: Network, samples: int) -> Floats:

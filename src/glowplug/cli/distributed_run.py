@@ -81,8 +81,8 @@ def run(
         most a quarter are not zero, with ReLU, ReLU6, Hardtanh, clamp or nothing after each.
     example
         Of a torch model: a callable in the same file that returns one sample of its input or several, a row
-        each. The model's own answers to the first 64 are compared with the stack's, as near as rounding
-        allows: torch sums in another order.
+        each, or a list of such. The model's own answers to up to 64 are compared with the stack's, and equal
+        them but for rounding: torch sums in another order.
     plan
         serial: one worker. replicas: each has the model and some samples. pipeline: each has some layers.
         rows: each has some rows of every layer. hybrid: replicas of groups of rows.
