@@ -178,7 +178,7 @@ def test_a_stack_is_run_on_its_examples_in_turn(stack: Path) -> None:
 @pytest.mark.torch
 def test_rows_of_what_is_no_stack_are_refused_with_the_layer(stack: Path) -> None:
     with pytest.raises(NotAStack, match=r"layer 1 \(GELU\) is none of Linear"):
-        plan(f"{stack}:gelu", plans=("rows", "hybrid"))
+        plan(f"{stack}:gelu", plans=("rows",))
     with pytest.raises(NotAStack, match="answers something else than its layers alone would"):
         network_of(f"{stack}:other")
     with pytest.raises(InvalidDeclaration, match="cannot run on what fewer"):

@@ -24,6 +24,7 @@ from glowplug.distributed.errors import NotAStack  # noqa: E402
 from glowplug.distributed.network import Activation, Floats  # noqa: E402
 from glowplug.distributed.partition.baselines import random as random_partition  # noqa: E402
 from glowplug.distributed.partition.result import Settings  # noqa: E402
+from glowplug.distributed.run_options import RunOptions  # noqa: E402
 from glowplug.distributed.runner import run  # noqa: E402
 from glowplug.distributed.stored import StoredNetwork  # noqa: E402
 from glowplug.distributed.torch_calls import Clamp  # noqa: E402
@@ -364,3 +365,6 @@ def test_plans_give_the_bits_of_one_worker() -> None:
     ):
         found = run(network, x, assignment).output
         assert found.tobytes() == whole.tobytes()
+    block = rows(23, random_partition(network, Settings(2)))
+    found = run(network, x, block, options=RunOptions(collect="categories")).output
+    assert np.array_equal(found, (whole > 0).any(axis=0))

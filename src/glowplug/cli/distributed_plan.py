@@ -108,7 +108,7 @@ def plan(
     try:
         network = network_of(model, example)
     except NotAStack:
-        if plans and set(plans) <= {"rows", "hybrid"}:
+        if set(plans) == {"rows"}:
             raise
         _check_numbers(samples, slowdown)
         with errors.status("how fast this machine is"):

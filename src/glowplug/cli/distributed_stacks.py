@@ -50,6 +50,7 @@ def stack_of(model: str, example: str) -> ExampleNetwork:
         answer = _answer(built, several[0], network.rows(network.layers - 1))
     if not is_answer(network, found[0][:, :_LOOKED_AT], answer[:, :_LOOKED_AT]):
         raise NotAStack(f"{model} answers something else than its layers alone would", "model")
+    opened.cache_clear()  # a run needs the network alone
     return ExampleNetwork(model, network, x)
 
 
