@@ -37,15 +37,15 @@ def torch_problem_of(model: str, example: str, samples: int, slowdown: float) ->
         raise InvalidDeclaration(f"{file}: {name}() returns {type(built).__name__}, and no torch.nn.Module")
     built.eval()
     with running(file, example):
-        return torch_problem(model, built, lambda: run_on(built, given), samples, _nbytes(given), slowdown)
+        return torch_problem(model, built, lambda: run_on(built, given), samples, nbytes_of(given), slowdown)
 
 
-def _nbytes(given: object) -> int:
+def nbytes_of(given: object) -> int:
     """Of all tensors in it."""
     if isinstance(given, Mapping):
-        return sum(_nbytes(each) for each in given.values())
+        return sum(nbytes_of(each) for each in given.values())
     if isinstance(given, (tuple, list)):
-        return sum(_nbytes(each) for each in given)
+        return sum(nbytes_of(each) for each in given)
     return int(getattr(given, "nbytes", 0))
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from glowplug.cli.distributed_models import network_of
+from glowplug.cli.distributed_bar import StepsBar
+from glowplug.cli.distributed_models import is_torch, network_of
 from glowplug.cli.distributed_plan import Delay
 from glowplug.cli.distributed_rooms import On, channels_of, options_of, room_of
 from glowplug.cli.distributed_shown import is_equal, show, summary
-from glowplug.cli.distributed_way import Asked, Plan, chosen, compared, foretold, given_cut
+from glowplug.cli.distributed_way import METHOD, Asked, Plan, chosen, compared, foretold, given_cut
 from glowplug.cli.functions import Json
 from glowplug.cli.interrupts import sigterm_interrupts
 from glowplug.cli.numbers import Natural, Positive, Whole
-from glowplug.cli.output import errors, print_json
+from glowplug.cli.output import print_json
 from glowplug.core.units import parse_bytes, parse_seconds
 
-if TYPE_CHECKING:
-    from glowplug.distributed.assignment import Assignment
-
 _LAMBDA_MEMORY = "2GiB"
+_SAMPLES, _TORCH_SAMPLES = 1000, 32
 
 
 def run(
@@ -31,7 +29,9 @@ def run(
     plan: Plan | None = None,
     workers: Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative="")] = (),
     channel: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
-    samples: Positive = 1000,
+    samples: Positive | None = None,
+    example: str = "",
+    inputs: str = "",
     objective: Literal["cheapest", "fastest"] = "cheapest",
     budget: float | None = None,
     delays: Delay = "hop-100ms",
@@ -39,7 +39,7 @@ def run(
     replicas: Natural = 0,
     micro_batches: Natural = 0,
     relayed: Annotated[bool, Parameter(negative="")] = False,
-    method: str = "layered",
+    method: str = METHOD,
     memory: str = "",
     deadline: str = "10m",
     checkpoint_layers: Natural = 0,
@@ -154,13 +154,21 @@ def run(
     cloud = Cloudy(store, role, endpoint, region, layer)
     if on == "lambda":
         cloud.check()
-    network = network_of(model)
+    torch = is_torch(model)
+    samples = samples or (_TORCH_SAMPLES if torch else _SAMPLES)
     asked = Asked(
         plan, workers, channels_of(channel, on), replicas, micro_batches, method, objective, budget,
         deadline, memory, delays, samples, collect, relayed,
     )  # fmt: skip
     asked.check()
     room_options = options_of(option)
+    if torch:
+        from glowplug.cli.distributed_torch import check_for_torch, run_model
+
+        check_for_torch(asked, on, checkpoint_layers)
+        run_model(model, asked, example, inputs, room_options, predict=predict, check=check, json=json)
+        return
+    network = network_of(model)
     folder = cache / "partitions" if cache else kept()
     score = None if plan else chosen(network, asked, folder)
     room = room_of(score.channel if score else asked.channels[0], room_options, store, on)
@@ -185,9 +193,14 @@ def run(
         collect=collect,
         parts=str(cache / "parts") if cache else "",
     )
-    inputs = digits(network.inputs, samples)
+    given = digits(network.inputs, samples)
     sigterm_interrupts()
-    with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
+    with (
+        memory_caps() as caps,
+        StepsBar(
+            assignment.workers, len(assignment.shares) * network.layers, "steps", is_shown=not json
+        ) as watch,
+    ):
         held = None if isinstance(caps, OSError) else caps
         if on == "lambda" or held is not None:
             options = replace(options, counted="resident")
@@ -195,8 +208,8 @@ def run(
             platform = on_lambda(cloud, options)
         else:
             platform = lambda deployed: LocalPlatform(deployed, held, options.memory_bytes)  # noqa: E731
-        found = run_distributed(network, inputs, assignment, room, options, watch=watch, platform=platform)
-    equal = is_equal(network, inputs, found) if check else None
+        found = run_distributed(network, given, assignment, room, options, watch=watch, platform=platform)
+    equal = is_equal(network, given, found) if check else None
     beside = None
     if score is not None and not has_claims:
         is_there = on == "lambda" and not endpoint
@@ -205,27 +218,3 @@ def run(
         print_json(summary(found, equal, beside))
     else:
         show(found, equal, beside)
-
-
-class _Watch:
-    """A bar of the steps that all workers have reached."""
-
-    def __init__(self, assignment: Assignment, layers: int, *, is_shown: bool) -> None:
-        self._steps = len(assignment.shares) * layers
-        self._reached = dict.fromkeys(range(assignment.workers), 0)
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"),
-            TimeElapsedColumn(), console=errors, transient=True, disable=not is_shown,
-        )  # fmt: skip
-        self._task = self._bar.add_task(f"{assignment.workers} workers", total=self._steps)
-
-    def __call__(self, worker: int, step: int) -> None:
-        self._reached[worker] = step
-        self._bar.update(self._task, completed=min(self._reached.values()))
-
-    def __enter__(self) -> _Watch:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
