@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from glowplug.cli.model_files import called, module_of, running, split_source
-from glowplug.core.errors import InvalidArguments, InvalidDeclaration
+from glowplug.cli.model_files import opened, running
+from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.network import Network
 
 if TYPE_CHECKING:
@@ -23,29 +23,22 @@ def is_torch(model: str) -> bool:
 
 
 def torch_problem_of(model: str, example: str, samples: int, slowdown: float) -> Problem:
-    """Of the model that a callable of the file returns, on what its `example` returns: one argument, a tuple
-    of them, or a dict of named ones. Raises InvalidDeclaration for what the file has not, or raises."""
-    from torch import nn
-
+    """Of the model that a callable of the file returns, on what its `example` returns. Raises
+    InvalidDeclaration for what the file has not, or raises."""
     from glowplug.distributed.torch_problem import torch_problem
     from glowplug.loader.api import run_on
 
-    file, name = split_source(model)
-    module = module_of(file)
-    built, given = called(module, name, file), called(module, example, file)
-    if not isinstance(built, nn.Module):
-        raise InvalidDeclaration(f"{file}: {name}() returns {type(built).__name__}, and no torch.nn.Module")
-    built.eval()
+    file, built, given = opened(model, example)
     with running(file, example):
-        return torch_problem(model, built, lambda: run_on(built, given), samples, nbytes_of(given), slowdown)
+        return torch_problem(model, built, lambda: run_on(built, given), samples, _nbytes(given), slowdown)
 
 
-def nbytes_of(given: object) -> int:
+def _nbytes(given: object) -> int:
     """Of all tensors in it."""
     if isinstance(given, Mapping):
-        return sum(nbytes_of(each) for each in given.values())
+        return sum(_nbytes(each) for each in given.values())
     if isinstance(given, (tuple, list)):
-        return sum(nbytes_of(each) for each in given)
+        return sum(_nbytes(each) for each in given)
     return int(getattr(given, "nbytes", 0))
 
 

@@ -17,6 +17,7 @@ from glowplug.cli.functions import Json
 from glowplug.cli.interrupts import sigterm_interrupts
 from glowplug.cli.numbers import Natural, Positive, Whole
 from glowplug.cli.output import print_json
+from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds
 
 _LAMBDA_MEMORY = "2GiB"
@@ -26,12 +27,12 @@ _SAMPLES, _TORCH_SAMPLES = 1000, 32
 def run(
     model: str,
     *,
+    example: str = "example",
+    inputs: str = "",
     plan: Plan | None = None,
     workers: Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative="")] = (),
     channel: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
     samples: Positive | None = None,
-    example: str = "",
-    inputs: str = "",
     objective: Literal["cheapest", "fastest"] = "cheapest",
     budget: float | None = None,
     delays: Delay = "hop-100ms",
@@ -70,21 +71,33 @@ def run(
         glowplug distributed run sparse:1024x120 --channel object --option url=s3://bucket/prefix
         glowplug distributed run sparse:1024x120 --on lambda --store s3://bucket/runs --role arn:aws:iam::..
         glowplug distributed run sparse:1024x120 --json | jq .predicted.calls
+        glowplug distributed run model.py:build --plan pipeline --workers 4 --samples 64 --check
+        glowplug distributed run model.py:build --inputs batch --channel object --option url=s3://bucket/runs
 
     Parameters
     ----------
     model
-        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size.
+        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size. Or
+        FILE:NAME of a callable without arguments that returns a torch.nn.Module, cut along its longest chain
+        of modules. It answers what it answers on one thread of one process, bit for bit.
+    example
+        Of a torch model: a callable in the same file that returns its example input, as for `glowplug pack`.
+        Each sample is this one.
+    inputs
+        Of a torch model: a callable in the same file that returns a list of such inputs. Samples are these in
+        turn, from the first on again where there are fewer.
     plan
         serial: one worker. replicas: each has the model and some samples. pipeline: each has some layers.
-        rows: each has some rows of every layer. hybrid: replicas of groups of rows.
+        rows: each has some rows of every layer. hybrid: replicas of groups of rows; of a torch model, which
+        has no rows, of pipelines.
     workers
         How many processes; 4 when not given. Without --plan, how many to try: 1 2 4 8 16 when not given.
     channel
         How workers reach each other; not given, shared-memory, or object in the store of --on lambda. Without
         --plan there may be several.
     samples
-        Digits that are sent through the model.
+        How many are sent through the model, 1000 digits when not given; of a torch model 32, of which each
+        is a micro-batch of its own.
     objective
         Without --plan: the cheapest that keeps the deadline, or the fastest within the budget.
     budget
@@ -133,13 +146,14 @@ def run(
         The ARN of a Lambda layer with the packages that workers need; may be given again. Without, they are
         packed with the function.
     check
-        Compare with the same model on one worker in this process, a few layers at a time.
+        Compare with the same model on one worker in this process, a sparse one a few layers at a time.
     json
         Print JSON.
     """
     from msgspec.structs import replace
 
     from glowplug.cli.distributed_lambda import Cloudy, on_lambda
+    from glowplug.cli.distributed_torch import check_for_torch, run_model
     from glowplug.distributed.assignment import of_cut
     from glowplug.distributed.local_platform import LocalPlatform
     from glowplug.distributed.partition.methods import partition
@@ -151,23 +165,23 @@ def run(
     from glowplug.policy.plans.model import MIB_PER_VCPU
     from glowplug.policy.plans.score import MIB
 
-    cloud = Cloudy(store, role, endpoint, region, layer)
-    if on == "lambda":
-        cloud.check()
-    torch = is_torch(model)
-    samples = samples or (_TORCH_SAMPLES if torch else _SAMPLES)
+    is_run_as_it_is = is_torch(model)
+    samples = samples or (_TORCH_SAMPLES if is_run_as_it_is else _SAMPLES)
     asked = Asked(
         plan, workers, channels_of(channel, on), replicas, micro_batches, method, objective, budget,
         deadline, memory, delays, samples, collect, relayed,
     )  # fmt: skip
     asked.check()
     room_options = options_of(option)
-    if torch:
-        from glowplug.cli.distributed_torch import check_for_torch, run_model
-
+    if is_run_as_it_is:
         check_for_torch(asked, on, checkpoint_layers)
         run_model(model, asked, example, inputs, room_options, predict=predict, check=check, json=json)
         return
+    if inputs:
+        raise InvalidArguments("--inputs: only a torch model has any", "inputs")
+    cloud = Cloudy(store, role, endpoint, region, layer)
+    if on == "lambda":
+        cloud.check()
     network = network_of(model)
     folder = cache / "partitions" if cache else kept()
     score = None if plan else chosen(network, asked, folder)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glowplug.cli.distributed_bar import StepsBar
-from glowplug.cli.distributed_models import nbytes_of
 from glowplug.cli.distributed_rooms import On, Option, room_of
 from glowplug.cli.distributed_shown import show_took, summed_up
 from glowplug.cli.distributed_way import DEFAULT_REPLICAS, DEFAULT_WORKERS, METHOD, Asked, compared
 from glowplug.cli.interrupts import sigterm_interrupts
-from glowplug.cli.model_files import called, module_of, running, split_source
+from glowplug.cli.model_files import opened, running
 from glowplug.cli.output import errors, print_json
 from glowplug.core.errors import InvalidArguments, InvalidDeclaration
 from glowplug.core.units import parse_bytes, parse_seconds
@@ -25,11 +24,9 @@ if TYPE_CHECKING:
     from glowplug.distributed.torch_runner import TorchRun
     from glowplug.policy.plans.score import Score
 
-_EXAMPLE = "example"
-
 
 class Found(NamedTuple):
-    """A model of somebody's file, and what it is run on. `called` says what in the file returned that."""
+    """A model of somebody's file, and what it is run on, which `called` in the file returned."""
 
     source: str
     file: Path
@@ -109,23 +106,12 @@ def run_model(
 
 
 def _found(source: str, example: str, inputs: str) -> Found:
-    from torch import nn
-
-    if example and inputs:
-        raise InvalidArguments("--example or --inputs: one of them says what the model is run on", "inputs")
-    file, name = split_source(source)
-    module = module_of(file)
-    built = called(module, name, file)
-    if not isinstance(built, nn.Module):
-        raise InvalidDeclaration(f"{file}: {name}() returns {type(built).__name__}, and no torch.nn.Module")
-    given = called(module, inputs or example or _EXAMPLE, file)
+    file, model, given = opened(source, inputs or example)
     if not inputs:
-        return Found(source, file, built.eval(), [given], example or _EXAMPLE)
-    if not isinstance(given, Sequence) or not given:
-        raise InvalidDeclaration(
-            f"{file}: {inputs}() returns no list of inputs, of which there is at least one"
-        )
-    return Found(source, file, built.eval(), given, inputs)
+        return Found(source, file, model, [given], example)
+    if not isinstance(given, list) or not given:
+        raise InvalidDeclaration(f"{file}: {inputs}() returns no list of inputs with one at least")
+    return Found(source, file, model, given, inputs)
 
 
 def _way(found: Found, asked: Asked, memory_bytes: int, *, predict: bool) -> tuple[TorchWay, Score | None]:
@@ -169,11 +155,14 @@ def _given_way(found: Found, asked: Asked, memory_bytes: int) -> TorchWay:
 
 
 def _surveyed(found: Found, asked: Asked, way: TorchWay | None = None) -> TorchSurvey:
+    from glowplug.distributed import carry
     from glowplug.distributed.torch_problem import torch_survey
+    from glowplug.distributed.torch_values import plain
 
+    input_bytes = len(carry.pack(plain(found.inputs[0], "an input")))
     with errors.status("how fast this machine is"):
         return torch_survey(
-            found.source, found.model, found.answer, asked.samples, nbytes_of(found.inputs[0]),
+            found.source, found.model, found.answer, asked.samples, input_bytes,
             chain=() if way is None else way.chain,
         )  # fmt: skip
 

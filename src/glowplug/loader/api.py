@@ -153,8 +153,7 @@ def _load_checkpoint(path: Path, build: Build) -> Any:
 
 
 def run_on(model: Any, example_input: Any) -> Any:
-    """A tuple as positional arguments, a mapping as named ones, anything else as the one argument. What it
-    returns."""
+    """A tuple as positional arguments, a mapping as named ones, anything else as the one argument."""
     if isinstance(example_input, tuple):
         return model(*example_input)
     if isinstance(example_input, Mapping):
