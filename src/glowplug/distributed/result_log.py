@@ -15,6 +15,7 @@ from glowplug.distributed.channels.base import Buffer
 from glowplug.distributed.errors import FrameCorrupt
 
 _HEAD = struct.Struct("<QQ")
+HEAD_BYTES = _HEAD.size
 
 
 class ResultLog:
@@ -24,7 +25,7 @@ class ResultLog:
         self.count, nbytes = 0, 0
         if path.exists():
             for body in whole(path.read_bytes()):
-                self.count, nbytes = self.count + 1, nbytes + _HEAD.size + len(body)
+                self.count, nbytes = self.count + 1, nbytes + HEAD_BYTES + len(body)
         self._file = path.open("ab")
         self._file.truncate(nbytes)
 
@@ -46,18 +47,18 @@ def counted(path: Path) -> int:
 def whole(content: Buffer) -> Iterator[memoryview]:
     """The results, up to the first that is not whole."""
     view, at = memoryview(content).cast("B"), 0
-    while at + _HEAD.size <= len(view):
+    while at + HEAD_BYTES <= len(view):
         nbytes, check = _HEAD.unpack_from(view, at)
-        body = view[at + _HEAD.size : at + _HEAD.size + nbytes]
+        body = view[at + HEAD_BYTES : at + HEAD_BYTES + nbytes]
         if len(body) < nbytes or xxhash.xxh3_64_intdigest(body) != check:
             return
         yield body
-        at += _HEAD.size + nbytes
+        at += HEAD_BYTES + nbytes
 
 
 def checked(content: Buffer, many: int, whose: str) -> Buffer:
     """`content`, if it is a log of exactly so many whole results. Raises FrameCorrupt."""
-    sizes = [_HEAD.size + len(body) for body in whole(content)]
+    sizes = [HEAD_BYTES + len(body) for body in whole(content)]
     if len(sizes) != many or sum(sizes) != memoryview(content).nbytes:
         raise FrameCorrupt(f"{whose}: {len(sizes)} whole results came, and {many} are expected")
     return content

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from glowplug.core.errors import InvalidArguments
+from glowplug.core.errors import InvalidArguments, UserError
+from glowplug.distributed import carry
 from glowplug.distributed.chains import Block, chains_of, module_bytes
+from glowplug.distributed.result_log import HEAD_BYTES
+from glowplug.distributed.torch_values import plain
 from glowplug.policy.plans.facts import VALUE_BYTES, Encoding, LayerFacts, Problem, WorkloadFacts
 from glowplug.policy.plans.model import CodecCost, MachineModel
 
@@ -74,8 +77,20 @@ def torch_survey(
     rest = [Block("", rest_bytes, rest_flops, 0, handed)] if rest_bytes or rest_flops else []
     layers = tuple(_layer(block) for block in (*rest, *chain))
     inputs = -(-input_bytes // VALUE_BYTES)
-    facts = WorkloadFacts(name, samples, inputs, layers, collect="rows", one_by_one=True)
+    facts = WorkloadFacts(
+        name, samples, inputs, layers, collect="rows", one_by_one=True, answer_bytes=_answer_bytes(run)
+    )
     return TorchSurvey(Problem(facts, _machine(run, flops, slowdown)), tuple(chain), len(rest))
+
+
+def _answer_bytes(run: Callable[[], object]) -> int:
+    """Of what the model returns, in a result; 0 where that cannot be carried."""
+    with torch.inference_mode():
+        answer = run()
+    try:
+        return HEAD_BYTES + len(carry.pack(plain(answer, "what the model returns")))
+    except UserError:
+        return 0
 
 
 def _layer(block: Block) -> LayerFacts:
