@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ from glowplug.core.units import parse_bytes, parse_seconds
 if TYPE_CHECKING:
     from torch import nn
 
+    from glowplug.distributed.chains import Block
     from glowplug.distributed.torch_deploying import TorchWay
     from glowplug.distributed.torch_problem import TorchSurvey
     from glowplug.distributed.torch_runner import TorchRun
@@ -124,15 +126,12 @@ def _way(found: Found, asked: Asked, memory_bytes: int, *, predict: bool) -> tup
         score = choose(survey.problem, asked.terms()).chosen
         starts = survey.starts(score.cut.stages)
         return TorchWay(score.cut.replicas, survey.chain if starts else (), starts), score
-    way = _given_way(found, asked, memory_bytes)
-    return way, _foretold(found, asked, way, memory_bytes) if predict else None
+    way, known = _given_way(found, asked, memory_bytes)
+    return way, _foretold(found, asked, way, known, memory_bytes) if predict else None
 
 
-def _given_way(found: Found, asked: Asked, memory_bytes: int) -> TorchWay:
-    from glowplug.distributed.cutting import best_cut
-    from glowplug.distributed.errors import PartTooLarge
+def _given_way(found: Found, asked: Asked, memory_bytes: int) -> tuple[TorchWay, TorchSurvey | None]:
     from glowplug.distributed.torch_deploying import TorchWay
-    from glowplug.distributed.torch_problem import RUNTIME_BYTES
 
     workers = asked.workers[0] if asked.workers else DEFAULT_WORKERS
     groups = {"serial": 1, "replicas": workers, "pipeline": 1}.get(
@@ -146,15 +145,36 @@ def _given_way(found: Found, asked: Asked, memory_bytes: int) -> TorchWay:
     if stages == 1 and asked.plan in ("pipeline", "hybrid"):
         raise InvalidArguments(f"--plan {asked.plan}: {workers} workers make no pipeline of two", "workers")
     if stages == 1:
-        return TorchWay(groups)
+        return TorchWay(groups), None
+    return _pipelines(found, asked, groups, stages, memory_bytes)
+
+
+def _pipelines(
+    found: Found, asked: Asked, groups: int, stages: int, memory_bytes: int
+) -> tuple[TorchWay, TorchSurvey]:
+    """Cut as the planner would; where that is not to be had, as even in bytes and FLOPs as memory allows."""
+    from glowplug.distributed.cutting import best_cut
+    from glowplug.distributed.errors import PartTooLarge
+    from glowplug.distributed.torch_deploying import TorchWay
+    from glowplug.policy.plans import CannotSpread
+    from glowplug.policy.plans.pipeline import Pipeline
+    from glowplug.policy.plans.score import needed_bytes
+
+    survey = _surveyed(found, asked)
+    runtime_bytes = survey.problem.machine.runtime_bytes
+    with contextlib.suppress(CannotSpread):
+        (spread,) = Pipeline().spreads(survey.problem, stages)
+        if not memory_bytes or needed_bytes(spread, survey.problem.machine) <= memory_bytes:
+            return TorchWay(groups, survey.chain, survey.starts(spread.cut.stages)), survey
     try:
-        chain, starts = best_cut(found.model, found.answer, stages, max(0, memory_bytes - RUNTIME_BYTES))
+        limit_bytes = max(1, memory_bytes - runtime_bytes) if memory_bytes else 0
+        chain, starts = best_cut(found.model, found.answer, stages, limit_bytes)
     except PartTooLarge:  # what a worker needs is said when all of it is known
         chain, starts = best_cut(found.model, found.answer, stages, 0)
-    return TorchWay(groups, tuple(chain), starts)
+    return TorchWay(groups, tuple(chain), starts), _surveyed(found, asked, chain)
 
 
-def _surveyed(found: Found, asked: Asked, way: TorchWay | None = None) -> TorchSurvey:
+def _surveyed(found: Found, asked: Asked, chain: Sequence[Block] = ()) -> TorchSurvey:
     from glowplug.distributed import carry
     from glowplug.distributed.torch_problem import torch_survey
     from glowplug.distributed.torch_values import plain
@@ -162,12 +182,13 @@ def _surveyed(found: Found, asked: Asked, way: TorchWay | None = None) -> TorchS
     input_bytes = len(carry.pack(plain(found.inputs[0], "an input")))
     with errors.status("how fast this machine is"):
         return torch_survey(
-            found.source, found.model, found.answer, asked.samples, input_bytes,
-            chain=() if way is None else way.chain,
+            found.source, found.model, found.answer, asked.samples, input_bytes, chain=chain
         )  # fmt: skip
 
 
-def _foretold(found: Found, asked: Asked, way: TorchWay, memory_bytes: int) -> Score | None:
+def _foretold(
+    found: Found, asked: Asked, way: TorchWay, survey: TorchSurvey | None, memory_bytes: int
+) -> Score | None:
     """None over a channel that the planner does not know."""
     from glowplug.policy.plans import CannotSpread
     from glowplug.policy.plans.chooser import CHANNELS
@@ -178,7 +199,7 @@ def _foretold(found: Found, asked: Asked, way: TorchWay, memory_bytes: int) -> S
 
     if asked.channels[0] not in CHANNELS:
         return None
-    survey = _surveyed(found, asked, way)
+    survey = survey or _surveyed(found, asked)
     cut = Cut(
         way.replicas,
         stages=survey.stages(way.starts),
