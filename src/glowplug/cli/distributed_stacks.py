@@ -34,8 +34,8 @@ def stack_of(model: str, example: str) -> ExampleNetwork:
         network = sparse_network_of(built)
     except NotAStack as error:
         raise NotAStack(
-            f"{model} is no stack of sparse linear layers, whose rows could be spread: {error}; its blocks "
-            "may be, as a pipeline, which @app.model(workers=...) makes",
+            f"{model} is no stack of sparse linear layers, whose rows could be spread: {error}; other "
+            "plans than rows take it as it is",
             "model",
         ) from error
     several = given if isinstance(given, list) else [given]
