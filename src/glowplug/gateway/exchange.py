@@ -85,8 +85,6 @@ class Exchange(Answering):
                 self.hold()
             except GlowplugError as error:
                 self.refuse(error)
-        elif not self.has_turn:
-            self.protocol.flow.pause_reading()
 
     def feed(self, data: bytes) -> None:
         self.grow(len(data))

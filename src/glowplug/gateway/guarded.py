@@ -142,11 +142,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self.quiet_since_s = math.inf
 
     def give_up(self) -> None:
-        """The client was silent for too long. One that reads, if slowly, goes on, and so does one that is not
-        read from while it is answered."""
-        flow, cycle = self.flow, self.cycle
+        """The client was silent for too long. One that reads, if slowly, goes on, and so does one that waits for
+        an answer and has begun another request."""
+        cycle = self.cycle
         is_answered = cycle is not None and not cycle.response_complete and not self.transport.is_closing()
-        if is_answered and flow.read_paused and not flow.write_paused:
+        if is_answered and not self.flow.write_paused:
             self.quiet_since_s = self.loop.time()
             return
         if not self.transport.get_write_buffer_size():

@@ -21,8 +21,9 @@ from glowplug.gateway.heads import RepeatedHead, repeated
 from glowplug.gateway.target import PREFIX, Target
 
 _PREFIX = PREFIX.encode()
-_MOST_WAITING_BYTES = 64 * 1024
-"""While more than this waits behind another request nothing is read."""
+_MOST_WAITING, _MOST_WAITING_BYTES = 16, 64 * 1024
+"""While so many requests, or so much of their bodies, wait behind another nothing is read, and nobody sees
+that the client leaves."""
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -68,6 +69,8 @@ class FunctionProtocol(GuardedProtocol):
             self.count_head(data)
         if self.transport.is_closing():
             return
+        if self.pipeline and self._enough_waits():
+            self.flow.pause_reading()
         exchange = self.cycle
         if type(exchange) is not Exchange:
             self._repeat = None
@@ -132,7 +135,8 @@ class FunctionProtocol(GuardedProtocol):
         self.cycle = exchange = Exchange(self, has_turn)
         exchange.begin(url, self.headers, self.parser)
         if not has_turn:
-            self._wait_behind(before)
+            if not self.pipeline:
+                self._answering = before
             self.pipeline.appendleft((exchange, self.app))
 
     def _path_of(self, url: bytes) -> bytes:
@@ -142,12 +146,6 @@ class FunctionProtocol(GuardedProtocol):
             self.url = b"/?" + parsed.query if parsed.query else b"/"
         return parsed.path or b"/"
 
-    def _wait_behind(self, before: Any) -> None:
-        """What was asked just now waits for what was asked before it."""
-        self.flow.pause_reading()
-        if not self.pipeline:
-            self._answering = before
-
     def _ask_application(self) -> None:
         url, headers = self.url, self.headers
         HttpToolsProtocol.on_message_begin(self)
@@ -155,9 +153,12 @@ class FunctionProtocol(GuardedProtocol):
         for name, value in headers:
             HttpToolsProtocol.on_header(self, name, value)
         before = self.cycle
-        if before is not None and not before.response_complete:
-            self._wait_behind(before)
+        waits = before is not None and not before.response_complete
+        if waits and not self.pipeline:
+            self._answering = before
         HttpToolsProtocol.on_headers_complete(self)
+        if waits:
+            self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         self._brought_body, self._head_bytes = True, 0
@@ -208,14 +209,18 @@ class FunctionProtocol(GuardedProtocol):
         following = self.pipeline.pop() if self.pipeline else None
         if following is None and (self.flow.read_paused or not self.in_head):
             self.quiet_since_s = self.loop.time()
-        if not self.pipeline or self._waiting_bytes() < _MOST_WAITING_BYTES:
+        if not self._enough_waits():
             self.flow.resume_reading()
         if following is not None:
             self._start_asgi_task(*following)
 
-    def _waiting_bytes(self) -> int:
-        """Of bodies whose turn has not come, which nothing else counts."""
-        return sum(cycle.length if type(cycle) is Exchange else len(cycle.body) for cycle, _ in self.pipeline)
+    def _enough_waits(self) -> bool:
+        """Bodies whose turn has not come are counted by nothing else."""
+        if len(self.pipeline) < _MOST_WAITING:
+            waiting = (cycle for cycle, _ in self.pipeline)
+            held = sum(each.length if type(each) is Exchange else len(each.body) for each in waiting)
+            return held >= _MOST_WAITING_BYTES
+        return True
 
     def resume_writing(self) -> None:
         super().resume_writing()
