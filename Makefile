@@ -7,7 +7,8 @@ MLSERVER := .venv-mlserver
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+# Tests that start servers wait much of their time: three at once keep two cores busy.
+PYTEST_ARGS ?= -n 3 --dist loadgroup
 DEPTH ?= 30
 EXPERIMENTS := coldstart loading gateway calibration preloading scheduling endurance distributed
 BENCHES := $(EXPERIMENTS:%=bench-%)

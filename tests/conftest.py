@@ -22,8 +22,9 @@ settings.load_profile("busy")
 """How long an example takes says something about the machine, not about the code. `make test` draws the same
 each time, so that a change is judged by what it changes; `make fuzz` draws anew."""
 
+_LONGEST = "tests/e2e/"
 _SHARED = {
-    "tests/e2e/": "e2e",
+    _LONGEST: "e2e",
     "tests/distributed/channels/test_nats.py": "nats",
     "tests/distributed/channels/test_object.py": "object",
     "tests/distributed/channels/test_queue.py": "queue",
@@ -56,7 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `torch` are skipped, and counted, where the extra is not installed."""
+    """The longest of all groups begins first: the others have ended when it does. Tests marked `torch` are
+    skipped, and counted, where the extra is not installed."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
     if find_spec("torch") is not None:
         return
     skip = pytest.mark.skip(reason="needs the torch extra: pip install 'glowplug[torch]'")

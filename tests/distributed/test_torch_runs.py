@@ -75,15 +75,15 @@ def way(net: Any, workers: int, replicas: int = 1) -> TorchWay:
     return TorchWay(replicas, tuple(chain), starts)
 
 
-def ran(net: Any, spread: TorchWay, channel: Room, **options: Any) -> TorchRun:
+def ran(net: Any, spread: TorchWay, channel: Room, samples: int = SAMPLES, **options: Any) -> TorchRun:
     settings = RunOptions(**{"deadline_s": 120.0, **options})
-    return run_torch(net, inputs(), SAMPLES, spread, channel, settings, modules=MODULES)
+    return run_torch(net, inputs(), samples, spread, channel, settings, modules=MODULES)
 
 
-def is_equal(net: Any, found: TorchRun) -> bool:
+def is_equal(net: Any, found: TorchRun, samples: int = SAMPLES) -> bool:
     with torch.inference_mode():
         expected = [net(*given) for given in inputs()]
-    return len(found.outputs) == SAMPLES and all(
+    return len(found.outputs) == samples and all(
         same_bits(output, expected[n % len(expected)]) for n, output in enumerate(found.outputs)
     )
 
@@ -93,7 +93,7 @@ def is_clean(place: Path) -> bool:
     return not mine and not list(place.iterdir())
 
 
-@pytest.mark.parametrize(("workers", "replicas"), [(1, 1), (2, 2), (2, 1), (4, 1), (4, 2)])
+@pytest.mark.parametrize(("workers", "replicas"), [(2, 1), (4, 1), (4, 2)])
 def test_it_answers_as_one_process_does(place: Path, workers: int, replicas: int) -> None:
     net = model()
     found = ran(net, way(net, workers, replicas), SharedMemoryRoom(str(place)))
@@ -146,15 +146,15 @@ def test_over_a_queue(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_clean(place)
 
 
-@pytest.mark.parametrize("killed", [0, 2])
-def test_a_group_that_loses_one_goes_on_where_its_head_was(place: Path, killed: int) -> None:
-    """Of the samples that were done none is sent again."""
-    net = model()
-    spread = way(net, 3)
-    faults = Faults(kills=(Kill(killed, FIRST + 3 * (SAMPLES - 2)),))
-    found = ran(net, spread, SharedMemoryRoom(str(place)), faults=faults)
-    assert is_equal(net, found)
+def test_a_group_that_loses_its_head_goes_on_where_that_was(place: Path) -> None:
+    """Of the samples that were done none is computed again."""
+    net, samples, at = model(), 50, 45
+    faults = Faults(kills=(Kill(0, FIRST + 3 * at),))
+    found = ran(net, way(net, 3), SharedMemoryRoom(str(place)), samples, faults=faults)
+    assert is_equal(net, found, samples)
     assert (found.epochs, found.restarts, found.invocations) == (2, 1, 6)
+    computed = {worker.phases.layers for worker in found.workers}
+    assert computed == {samples - (at - 32)}, "32 were under way"
     assert is_clean(place)
 
 
@@ -191,7 +191,7 @@ def test_a_worker_that_is_always_lost_ends_the_run(place: Path, monkeypatch: pyt
 def test_nobody_waits_past_the_deadline(place: Path) -> None:
     net = model()
     with pytest.raises(DeadlinePassed):
-        ran(net, way(net, 2), SharedMemoryRoom(str(place)), faults=Faults(drop=1.0), keep=True, deadline_s=4)
+        ran(net, way(net, 2), SharedMemoryRoom(str(place)), faults=Faults(drop=1.0), keep=True, deadline_s=3)
     assert is_clean(place)
 
 

@@ -25,10 +25,9 @@ from glowplug.distributed.torch_values import plain
 from glowplug.policy.plans.model import is_heavy
 from glowplug.policy.plans.spread import split
 
-_MAPPED_RUNTIME_BYTES, _MAPPED_THREAD_BYTES = 768 * 2**20, 72 * 2**20
-"""Address space of a worker without its part, torch's libraries included; and of a thread: its stack and what
-malloc sets aside for it."""
-_MOST_UNDER_WAY = 64
+_MAPPED_RUNTIME_BYTES, _MAPPED_THREAD_BYTES = 768 * 2**20, 10 * 2**20
+"""Address space of a worker without its part, torch's libraries included; and of a thread's stack."""
+_MOST_UNDER_WAY = 32
 """A sample that is under way has a thread of the head's."""
 
 
@@ -108,7 +107,7 @@ def deploy_torch(
         parts=str(folder / "parts"),
         logs=str(folder / "logs"),
         modules=str(modules),
-        window=_window(way, options),
+        window=_window(way),
         background=(
             address.channel not in IN_MEMORY and heavy if options.background is None else options.background
         ),
@@ -125,14 +124,11 @@ def deploy_torch(
 def _check(weights: Sequence[int], way: TorchWay, options: RunOptions) -> None:
     """What blocks hand on, twice: what came, and what is made of it."""
     widest = 2 * max((block.hidden_bytes for block in way.chain), default=0)
-    mapped = _MAPPED_RUNTIME_BYTES + _window(way, options) * _MAPPED_THREAD_BYTES * (way.stages > 1)
+    mapped = _MAPPED_RUNTIME_BYTES + _window(way) * _MAPPED_THREAD_BYTES * (way.stages > 1)
     check_held([(nbytes, widest) for nbytes in weights], options, RUNTIME_BYTES, mapped)
 
 
-def _window(way: TorchWay, options: RunOptions) -> int:
-    """How many samples a head has under way: enough for all workers, and for what lies between them where
-    threads are not what is scarce."""
-    if options.memory_bytes and options.counted == "mapped":
-        return 2 * way.stages
+def _window(way: TorchWay) -> int:
+    """How many samples a head has under way: enough for all workers and what lies between them."""
     handed = max((block.hidden_bytes for block in way.chain), default=0)
     return max(2 * way.stages, min(_MOST_UNDER_WAY, IN_FLIGHT_BYTES // max(1, handed)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import shutil
 import sys
 import time
 from contextlib import ExitStack
@@ -30,12 +33,16 @@ from glowplug.distributed.torch_orders import Seat, TorchOrders, read_torch_orde
 from glowplug.distributed.torch_parts import part_name
 from glowplug.distributed.worker_ends import LAST_STALLS, joined, keeps, response, throttled
 
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h."""
+
 
 def work(start: Start, line: PlatformLine, began_s: float) -> None:
     """As `work.work`. A head goes on after the results in its log, the others at the sample that they are
     told."""
     phases = Phases()
     place = start.place
+    _share_one_heap()
     with ExitStack() as closing:
         with phases.of("load"):
             orders = read_torch_orders(Path(start.orders))
@@ -88,6 +95,13 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             post.wait_until(targets, orders.gather + 1, LAST_STALLS)
 
 
+def _share_one_heap() -> None:
+    """Of a head's threads one computes at a time. With heaps of their own, as glibc gives them, each would
+    keep what its last call freed."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
 def _loaded(orders: TorchOrders, seat: Seat, *, own: bool) -> Any:
     """The head's model, or a stage. Where it is `own` its weights are in memory of the worker's: pages of a
     file may be counted as another's."""
@@ -128,7 +142,8 @@ def _gather(orders: TorchOrders, seat: Seat, post: Post) -> None:
     came = post.wait(orders.gather) if len(orders.shares) > 1 else {}
     partial = orders.result.with_suffix(".partial")
     with partial.open("wb") as file:
-        file.write(mine.read_bytes())
+        with mine.open("rb") as log_file:
+            shutil.copyfileobj(log_file, file)
         for _, log in sorted(came.items()):
             file.write(log)
     partial.rename(orders.result)
