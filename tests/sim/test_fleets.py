@@ -143,6 +143,19 @@ def test_a_device_that_slows_to_a_tenth_gets_less_to_do() -> None:
     assert done_there((60.0, Slows(GPU0, 10.0))) < done_there() / 2
 
 
+def test_whichever_device_slows_the_others_take_its_work() -> None:
+    """What the first one was measured to take had stood for all: with it all looked overloaded, and nobody
+    got another copy."""
+
+    def mean_s(number: int) -> float:
+        trace = calls(rate_per_min=100, functions=12, minutes=3)
+        fleet = build(change(devices=4, loader="ours"), MODELS, trace.functions)
+        fleet.simulation.run([(30.0, Slows(DeviceId(f"n0/gpu{number}")))], 0.0)
+        return play(fleet, trace).mean_s
+
+    assert mean_s(0) < 1.2 * mean_s(3)
+
+
 @pytest.mark.parametrize("told", [1 / 3, 3.0])
 def test_a_profile_that_is_wrong_by_3x_is_put_right(told: float) -> None:
     trace = calls(minutes=5)

@@ -39,6 +39,8 @@ class Reasons(msgspec.Struct, frozen=True):
         why = {
             "no_space": self.too_large,
             "deadline_passed": f"their client had given up, after {self.timeout}",
+            "worker_died": "what they ran on failed",
+            "unavailable": "no device had their model, and none could load it",
         }
         kinds = "; ".join(
             f"{count:,} {code}" + (f" ({words})" if (words := why.get(code)) else "")

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter, validators
-from rich.markup import escape
-from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import check_plot, console, drawing, print_json
+from glowplug.cli.output import check_plot, console, print_json
 from glowplug.cli.progress import progress
 from glowplug.cli.refused import Reasons, largest_called
-from glowplug.core.errors import InvalidDeclaration, InvalidWorkload
+from glowplug.cli.simulate_shown import Drawn, answer_of, draw_runs, show
+from glowplug.core.errors import InvalidArguments, InvalidDeclaration, InvalidWorkload
 from glowplug.core.settings import ControlSettings
-from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
+from glowplug.core.units import parse_bytes, parse_seconds
 from glowplug.policy.registry import policy_class
-from glowplug.sim.fleets import NEVER_S, FleetSettings, build
+from glowplug.sim.fleets import NEVER_S, FleetSettings, build, nodes_of
 from glowplug.sim.models import BUILTIN, ModelProfile, read_models
-from glowplug.sim.outcomes import Outcome, latencies_s, offered_load, play
+from glowplug.sim.outcomes import Outcome, offered_load, play, run_estimates
+from glowplug.sim.planned_faults import ANY, PlannedFault, Strike, parse_fault, strikes
 from glowplug.sim.sizing import Sizing, least_devices
 from glowplug.sim.workloads.registry import make_trace
 from glowplug.sim.workloads.trace import Trace
 
 OURS = "finish-first"
-_SHOWN_S = 600.0
-"""Of the timeline that is drawn."""
+_LOST = ("worker_died",)
+"""What becomes of requests that run on a device as it fails."""
 _MOST_DEVICES = 10_000
 
 
@@ -48,6 +49,8 @@ def simulate(
     max_batch: Whole = 1,
     latency_target: str | None = None,
     timeout: str | None = None,
+    fault: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    profile_error: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1000))] = 1.0,
     find: Literal["devices"] | None = None,
     p99: str | None = None,
     seed: Seed = 0,
@@ -66,6 +69,9 @@ def simulate(
             --policy finish-first,lalb-o3,lb --loader paper
         glowplug simulate bursty:functions=70,rate_per_min=400,minutes=30 --find devices --p99 5s
         glowplug simulate events:calls.csv --profiles mine.csv --devices 4 --device-memory 80GB --plot out.png
+        glowplug simulate zipf:rate_per_min=325 --fault slow:0@60s,factor=5,for=2m --fault loads:1@60s,count=3
+        glowplug simulate zipf:rate_per_min=325 --fault memory:n0/gpu2@60s --fault gone:any@any --seed 3
+        glowplug simulate zipf:rate_per_min=325 --find devices --p99 5s --fault gone:any@60s --profile-error 3
 
     Parameters
     ----------
@@ -97,8 +103,16 @@ def simulate(
         How long an answer may take for the sake of a batch; without it finish-first makes none.
     timeout
         When a client gives up; without it never.
+    fault
+        What happens to a device: HARM:DEVICE@TIME; may be given again. HARM is `loads` (the next fail, 1 or
+        `,count=N`), `memory` (it loses all that lies and runs there), `slow` (everything takes 10 times as
+        long, or `,factor=X`) or `gone`; these two last, unless `,for=TIME` ends them. DEVICE is a number from
+        0 on or a name as in the picture. `any` stands for a DEVICE or a TIME drawn by --seed.
+    profile_error
+        The scheduler is told so many times what loads and runs really take: 3, or 0.33. It learns.
     find
-        `devices` looks for the fewest that keep p99 below --p99; --devices is then not used.
+        `devices` looks for the fewest that keep p99 below --p99; --devices is then not used. What runs on a
+        device as it fails is lost with any number, and not held against it.
     p99
         The bound for --find.
     seed
@@ -123,15 +137,18 @@ def simulate(
         "host_bytes": parse_bytes(host_memory, "--host-memory"), "max_batch": max_batch,
         "latency_target_s": parse_seconds(latency_target, "--latency-target") if latency_target else 0.0,
         "timeout_s": NEVER_S if timeout is None else parse_seconds(timeout, "--timeout"),
+        "told": profile_error,
     }  # fmt: skip
     check_plot(plot)
+    planned = [parse_fault(text) for text in fault]
     models, trace = read_models(profiles), make_trace(workload, seed)
     if not trace.requests:
         raise InvalidWorkload(f"{workload} has no calls")
     reasons = Reasons(largest_called(models, trace), given["device_bytes"], timeout)
     if find is not None and reasons.too_large:
         raise InvalidWorkload(f"no number of devices is enough: {reasons.too_large}")
-    runs = _Runs(models, trace, seed, keep_log=plot is not None)
+    _check_faults(planned, given, trace, seed, find is not None)
+    runs = _Runs(models, trace, seed, planned, keep_log=plot is not None)
     rows: list[dict[str, Any]] = []
     answers: dict[str, Sizing] = {}
     for name in names:
@@ -144,44 +161,53 @@ def simulate(
             p99_s=parse_seconds(p99, "--p99"),
             offered_devices=offered_load(trace, models, 1),
             functions=trace.functions,
+            excused=_LOST if planned else (),
         )
         answers[name] = found
         rows += [runs.described(settings, count, outcome) for count, outcome in sorted(found.tried.items())]
     if plot is not None:
-        _draw(runs, workload, plot)
+        draw_runs(runs.last, workload, runs.trace.span_s, plot)
     if json:
         devices_found = {name: found.devices for name, found in answers.items()}
         print_json({"workload": workload, "seed": seed, "rows": rows, "devices": devices_found or None})
     else:
-        _show(rows, trace)
+        show(rows, trace)
         for row in rows if find is None else ():
             if row["refused"]:
                 words = f"{row['policy']}: {reasons.tell(row['refused'], row['requests'])}"
                 console.print(words, style="yellow", highlight=False, markup=False)
         for name, found in answers.items():
-            console.print(_answer(name, found, p99 or "", device_memory, reasons))
+            console.print(answer_of(name, found, p99 or "", device_memory, reasons))
     if any(found.devices is None for found in answers.values()):
         sys.exit(1)
 
 
 class _Runs:
-    """Simulates, with a bar on stderr; keeps the last run of each policy for a picture."""
+    """Simulates, with a bar on stderr; keeps the last run of each policy, and its faults, for a picture."""
 
-    def __init__(self, models: tuple[ModelProfile, ...], trace: Trace, seed: int, *, keep_log: bool) -> None:
+    def __init__(
+        self, models: tuple[ModelProfile, ...], trace: Trace, seed: int, planned: Sequence[PlannedFault], *,
+        keep_log: bool,
+    ) -> None:  # fmt: skip
         self.models, self.trace, self.seed, self.keep_log = models, trace, seed, keep_log
-        self.last: dict[str, Any] = {}
+        self.planned = planned
+        self.estimates: dict[tuple[str, int], float] = {}
+        self.last: dict[str, Drawn] = {}
 
     def row(self, settings: FleetSettings) -> dict[str, Any]:
         return self.described(settings, settings.devices, self.outcome(settings, settings.devices))
 
     def outcome(self, base: FleetSettings, devices: int) -> Outcome:
-        nodes = min(base.nodes, devices)
-        settings = msgspec.structs.replace(base, devices=devices, nodes=nodes)
-        fleet = build(settings, self.models, self.trace.functions, seed=self.seed, keep_log=self.keep_log)
+        settings, struck = self._fleet_of(base, devices)
+        fleet = build(
+            settings, self.models, self.trace.functions, seed=self.seed, keep_log=self.keep_log,
+            strikes=struck,
+        )  # fmt: skip
         with progress(f"{settings.scheduling}, {devices} devices") as tell:
             outcome = play(fleet, self.trace, tell=tell)
+        self.estimates[settings.scheduling, devices] = run_estimates(fleet, self.trace, self.models)
         if self.keep_log:
-            self.last[settings.scheduling] = fleet.simulation.run((), 0.0)
+            self.last[settings.scheduling] = Drawn(fleet.simulation.run((), 0.0), struck)
         return outcome
 
     def described(self, settings: FleetSettings, devices: int, outcome: Outcome) -> dict[str, Any]:
@@ -189,9 +215,31 @@ class _Runs:
         about: dict[str, Any] = {
             "policy": settings.scheduling, "eviction": settings.eviction, "devices": devices,
             "device_bytes": settings.device_bytes, "loader": settings.loader, "offered_load": load,
+            "faults": msgspec.to_builtins(self._fleet_of(settings, devices)[1]),
+            "profile_error": settings.told,
+            "run_estimates": self.estimates[settings.scheduling, devices],
         }  # fmt: skip
         about |= msgspec.to_builtins(outcome)
         return about | {"load_ratio": outcome.loads / max(1, outcome.requests), "simulated": True}
+
+    def _fleet_of(self, base: FleetSettings, devices: int) -> tuple[FleetSettings, list[Strike]]:
+        nodes = min(base.nodes, devices)
+        settings = msgspec.structs.replace(base, devices=devices, nodes=nodes)
+        return settings, strikes(self.planned, nodes_of(settings), self.trace.span_s, self.seed)
+
+
+def _check_faults(
+    planned: Sequence[PlannedFault], given: dict[str, Any], trace: Trace, seed: int, finds: bool
+) -> None:
+    named = [each for each in planned if each.device != ANY]
+    if finds and named:
+        raise InvalidArguments(
+            f"--fault: {named[0].text!r}: --find tries several numbers of devices; write {ANY} for DEVICE",
+            "fault",
+        )
+    standing = nodes_of(_settings(given, OURS, None))
+    if len(strikes(planned, standing, trace.span_s, seed)) < len(planned) and not finds:
+        raise InvalidArguments("--fault: there are too few devices for so many to fail", "fault")
 
 
 def _settings(given: dict[str, Any], policy: str, eviction: str | None) -> FleetSettings:
@@ -200,51 +248,3 @@ def _settings(given: dict[str, Any], policy: str, eviction: str | None) -> Fleet
         return msgspec.convert(given | {"scheduling": policy, "eviction": eviction or default}, FleetSettings)
     except msgspec.ValidationError as error:
         raise InvalidDeclaration(str(error)) from error
-
-
-def _show(rows: list[dict[str, Any]], trace: Trace) -> None:
-    """Simulated figures, and says so."""
-    about = f"{trace.requests:,} requests to {trace.functions:,} models in {show_seconds(trace.span_s)}"
-    table = Table(title=f"simulated: {about}", title_justify="left")
-    columns = ("policy", "devices", "load", "busy", "mean", "p50", "p99", "loads", "refused")
-    for column in columns:
-        left = column == "policy"
-        table.add_column(column, justify="left" if left else "right", no_wrap=left)
-    for row in rows:
-        refused = sum(row["refused"].values())
-        table.add_row(
-            row["policy"], str(row["devices"]), f"{row['offered_load']:.0%}", f"{row['utilisation']:.0%}",
-            *(_seconds(row[field]) for field in ("mean_s", "p50_s", "p99_s")),
-            f"{row['load_ratio']:.1%}", f"{refused:,}" if refused else "-",
-        )  # fmt: skip
-    console.print(table)
-
-
-def _seconds(value: float) -> str:
-    return "-" if value != value else show_seconds(value)
-
-
-def _answer(policy: str, found: Sizing, p99: str, memory: str, reasons: Reasons) -> str:
-    if found.devices is not None:
-        return f"{policy}: [bold]{found.devices} devices of {memory}[/] keep p99 at {p99} or less"
-    most = max(found.tried)
-    outcome = found.tried[most]
-    p99_there = _seconds(outcome.p99_s)
-    if outcome.refused:
-        refused = escape(reasons.tell(outcome.refused, outcome.requests))
-        why = f": with so many, {refused}. The p99 of the others is {p99_there}"
-    else:
-        why = f" for a p99 of {p99}: it is {p99_there} there, by runs and first loads alone"
-    return f"{policy}: [red]{most} devices are not enough[/]{why}"
-
-
-def _draw(runs: _Runs, workload: str, path: Path) -> None:
-    from glowplug.bench.scheduling.picture import Picture, draw, evenly
-    from glowplug.sim.timeline import intervals
-
-    until_s = min(_SHOWN_S, runs.trace.span_s)
-    first = next(iter(runs.last.values()))
-    shown = intervals(first, until_s)
-    latencies = {name: evenly(latencies_s(result.answers)) for name, result in runs.last.items()}
-    with drawing(path):
-        draw(Picture(latencies, shown, f"{workload}: {next(iter(runs.last))}"), path)

@@ -143,7 +143,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def give_up(self) -> None:
         """The client was silent for too long. One that reads, if slowly, goes on, and so does one that waits for
-        an answer and has begun another request."""
+        an answer while it asks for another."""
         cycle = self.cycle
         is_answered = cycle is not None and not cycle.response_complete and not self.transport.is_closing()
         if is_answered and not self.flow.write_paused:

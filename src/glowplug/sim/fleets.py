@@ -15,8 +15,10 @@ from glowplug.core.ids import DeviceId, EnvironmentId, FunctionId, VersionId
 from glowplug.core.priority import PriorityLabel
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import BundleFacts, Declaration, DeviceSpec, EndpointSpec, FunctionSpec, NodeSpec
+from glowplug.sim.faults import Fault
 from glowplug.sim.gateway import Ask
 from glowplug.sim.models import ModelProfile
+from glowplug.sim.planned_faults import Strike, scenario
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
 from glowplug.sim.workloads.trace import Trace
@@ -38,6 +40,9 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     `told` is what the controller believes of loads and runs at first, as a factor: 1/3 is a profile that
     promises too much. Without `max_batch` requests run one by one. `max_queue` bounds what waits for one
     function, `max_queued` what waits for all.
+
+    `shared_context_bytes` are the part of each profile's `device_bytes` that is a process's context, where it
+    lies on each device once and for all, for the models of everybody.
     """
 
     devices: Annotated[int, msgspec.Meta(ge=1)] = 12
@@ -46,6 +51,7 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     loader: Literal["paper", "ours"] = "paper"
     copy_bytes_per_s: Annotated[float, msgspec.Meta(gt=0)] = 12e9
     host_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 * 10**9
+    shared_context_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     scheduling: str = "finish-first"
     eviction: str = "value-per-byte"
     max_batch: Annotated[int, msgspec.Meta(ge=1)] = 1
@@ -71,7 +77,7 @@ class Fleet(msgspec.Struct, frozen=True):
     """A simulation that has not begun. `functions` are in the order of the profiles they were made of."""
 
     simulation: Simulation
-    opening: list[tuple[float, Event]]
+    opening: list[tuple[float, Event | Fault]]
     functions: list[FunctionId]
     settings: FleetSettings
 
@@ -91,9 +97,11 @@ def build(
     seed: int = 0,
     keep_log: bool = False,
     labels: Sequence[PriorityLabel] = (),
+    strikes: Sequence[Strike] = (),
 ) -> Fleet:
     """`labels` are the classes of the functions, `interactive` where there are none."""
-    opening: list[tuple[float, Event]] = [(0.0, NodeJoined(node)) for node in nodes(settings)]
+    standing = nodes_of(settings)
+    opening: list[tuple[float, Event | Fault]] = [(0.0, NodeJoined(node)) for node in standing]
     profiles: dict[FunctionId, Profile] = {}
     for number in range(functions):
         model = models[number % len(models)]
@@ -101,16 +109,18 @@ def build(
         spec = _spec(settings, number, label)
         profiles[spec.function] = _profile(settings, model)
         opening.append((0.0, Deployed(spec, _facts(settings, model, settings.told))))
+    opening += scenario(strikes, standing)
     simulation = Simulation(profiles, settings.control, seed=seed, keep_log=keep_log)
     return Fleet(simulation, opening, list(profiles), settings)
 
 
-def nodes(settings: FleetSettings) -> list[NodeSpec]:
+def nodes_of(settings: FleetSettings) -> list[NodeSpec]:
     """Devices are dealt out to the nodes in turn."""
     by_node: list[list[DeviceSpec]] = [[] for _ in range(settings.nodes)]
     for number in range(settings.devices):
         node = number % settings.nodes
-        by_node[node].append(DeviceSpec(DeviceId(f"n{node}/gpu{len(by_node[node])}"), settings.device_bytes))
+        name = DeviceId(f"n{node}/gpu{len(by_node[node])}")
+        by_node[node].append(DeviceSpec(name, settings.device_bytes - settings.shared_context_bytes))
     host_bytes = settings.host_bytes if settings.loader == "ours" else _AMPLE_BYTES
     return [NodeSpec(f"n{number}", host_bytes, 64, tuple(devices)) for number, devices in enumerate(by_node)]
 
@@ -133,9 +143,10 @@ def _spec(settings: FleetSettings, number: int, label: PriorityLabel) -> Functio
 def _facts(settings: FleetSettings, model: ModelProfile, told: float) -> BundleFacts:
     """With the loader `paper` nothing stays in the node's memory: there are no weights to stay."""
     ours = settings.loader == "ours"
+    own_bytes = model.device_bytes - settings.shared_context_bytes
     return BundleFacts(
-        device_bytes=model.device_bytes,
-        weight_bytes=model.device_bytes if ours else 0,
+        device_bytes=own_bytes,
+        weight_bytes=own_bytes if ours else 0,
         run_s=model.run_s * told,
         load_s=model.load_s * told,
         copy_s=_copy_s(settings, model) * told if ours else 0.0,
@@ -153,4 +164,5 @@ def _profile(settings: FleetSettings, model: ModelProfile) -> Profile:
 
 
 def _copy_s(settings: FleetSettings, model: ModelProfile) -> float:
-    return model.copy_s or model.device_bytes / settings.copy_bytes_per_s
+    own_bytes = model.device_bytes - settings.shared_context_bytes
+    return model.copy_s or own_bytes / settings.copy_bytes_per_s

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
+from statistics import median
 
 import msgspec
 import numpy as np
@@ -31,7 +32,7 @@ class Outcome(msgspec.Struct, frozen=True):
     `loads`, and of those `copies` and `from_memory`, count loads (control.fleet.tally), those for no request
     in particular among them.
     `utilisation` is the share of the devices' time, from the first request to the last answer, in which they
-    computed. `wall_s` is what simulating it took.
+    computed; one that is gone computes nothing. `wall_s` is what simulating it took.
     """
 
     requests: int
@@ -104,9 +105,21 @@ def offered_load(trace: Trace, models: Sequence[ModelProfile], devices: int) -> 
     return run_s / (devices * trace.span_s)
 
 
+def run_estimates(fleet: Fleet, trace: Trace, models: Sequence[ModelProfile]) -> float:
+    """What the controller expects of a run after all, in times what it takes by its profile: the median of
+    the models that were called, on a device of the middle pace."""
+    c = fleet.simulation.state.context
+    pace = median([device.pace for device in c.store.fleet.devices.values()] or [1.0])
+    return pace * median(
+        c.policies.costs.expect_s(c.store.functions[name].active or "", "run") / models[k % len(models)].run_s
+        for k, (name, count) in enumerate(zip(fleet.functions, trace.counts().tolist(), strict=True))
+        if count
+    )
+
+
 def _outcome(fleet: Fleet, trace: Trace, answers: Sequence[Answer], wall_s: float) -> Outcome:
     c = fleet.simulation.state.context
-    tally, devices = c.store.fleet.tally, len(c.store.fleet.devices)
+    tally = c.store.fleet.tally
     ordered = latencies_s(answers)
     first_s = float(trace.times_s[0]) if trace.requests else 0.0
     last_s = max((answer.asked_s + answer.latency_s for answer in answers), default=0.0)
@@ -131,7 +144,7 @@ def _outcome(fleet: Fleet, trace: Trace, answers: Sequence[Answer], wall_s: floa
         from_memory=tally.from_memory,
         evictions=tally.evictions,
         hottest_copies=tally.copies_on_average(hottest, places, first_s, c.now_s),
-        utilisation=tally.compute_s / (max(1, devices) * took_s),
+        utilisation=tally.compute_s / (fleet.settings.devices * took_s),
         took_s=took_s,
         wall_s=wall_s,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import ceil
 
 import msgspec
@@ -26,8 +26,10 @@ def least_devices(
     p99_s: float,
     offered_devices: float,
     functions: int,
+    excused: Collection[str] = (),
 ) -> Sizing:
-    """The fewest devices with which everything is answered and p99 is at most `p99_s`, as `run` finds out.
+    """The fewest devices with which everything is answered, but for what is refused by a code that is
+    `excused`, and p99 is at most `p99_s`, as `run` finds out.
 
     It starts at `offered_devices`, the devices that the runs alone would keep busy, and doubles; then it
     halves. Beyond one for each of the functions and some times those that runs keep busy there is nothing to
@@ -38,7 +40,8 @@ def least_devices(
 
     def enough(devices: int) -> bool:
         outcome = tried[devices] = run(devices)
-        return outcome.answered == outcome.requests and outcome.p99_s <= p99_s
+        lost = sum(outcome.refused.get(code, 0) for code in excused)
+        return outcome.answered + lost == outcome.requests and outcome.p99_s <= p99_s
 
     most = functions + _AMPLE * ceil(offered_devices)
     low, high = 0, max(1, ceil(offered_devices))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from glowplug.bench.scheduling import against, batches, experiment, grid, loader, reproduction
+from glowplug.bench.scheduling import against, batches, contexts, experiment, grid, loader, reproduction
 from glowplug.bench.scheduling import rates as rates_part
 from glowplug.bench.scheduling.cells import (
     FLOOR,
@@ -226,6 +226,41 @@ def test_the_break_even_is_where_copies_become_fast_enough() -> None:
     even = [row["break_even_bytes_s"] for row in found if "break_even_with" in row]
     assert len(even) == 6
     assert all(5e9 <= bytes_s <= 5e9 * loader.FOUND_WITHIN for bytes_s in even)
+
+
+def test_models_that_share_a_context_leave_room_for_more() -> None:
+    apart = cell(working_set=20, devices=2, rate_per_min=60.0, minutes=2.0)
+    shared = msgspec.structs.replace(apart, shared_context_bytes=contexts.CONTEXT_BYTES)
+    before, then = measure(apart), measure(shared)
+    assert then["requests"] == then["answered"] == before["answered"]
+    assert then["evictions"] < before["evictions"] / 2
+    assert then["mean_s"] < before["mean_s"]
+
+
+def test_contexts_of_their_own_stand_beside_shared_ones() -> None:
+    rows, claims, missing = contexts.run(Options(seeds=2), _with_contexts({OURS: 2.0, "lalb-o3": 3.0}))
+    assert (claims, missing) == ([], [])
+    lines = contexts.table(rows)
+    assert len(lines) == len(contexts.POINTS) * 2 * 2
+    assert {(line["contexts"], line["mean_x"], line["p99_x"]) for line in lines} == {
+        ("one a model", 1.0, 1.0),
+        ("one a device", 2.0, 2.0),
+    }
+
+
+def _with_contexts(means: dict[str, float]) -> Any:
+    """Twice as fast where they are shared."""
+    made = fake(means)
+
+    def rows(what: str, cells: list[Cell]) -> list[Row]:
+        found: list[Row] = made(what, cells)
+        for row, each in zip(found, cells, strict=True):
+            row |= {"shared_context_bytes": each.shared_context_bytes, "hottest_copies": 3.0}
+            for field in ("mean_s", "p99_s"):
+                row[field] /= 2.0 if each.shared_context_bytes else 1.0
+        return found
+
+    return rows
 
 
 def test_without_the_recorded_calls_the_rest_of_the_comparison_is_made(

@@ -11,6 +11,8 @@ from glowplug.bench.result import Claim, spread
 from glowplug.bench.scheduling.options import Options, Tell
 
 PART = "batches"
+_FORWARDS = 5
+"""Of which the middle one counts, in each repeat."""
 
 
 def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]]:
@@ -28,7 +30,7 @@ def run(options: Options, tell: Tell) -> tuple[list[Row], list[Claim], list[str]
             for repeat in range(options.repeats):
                 for size in options.batch_sizes:
                     tell(f"batches: {model}, {size}, repeat {repeat + 1}")
-                    times[size].append(make_subject(model, size, Path(folder), 1).forward_s)
+                    times[size].append(make_subject(model, size, Path(folder), _FORWARDS).forward_s)
             one_s = min(times[options.batch_sizes[0]])
             rows += [
                 {

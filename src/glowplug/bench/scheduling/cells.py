@@ -31,7 +31,8 @@ Measure = Callable[[str, Sequence["Cell"]], list[dict[str, Any]]]
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """`system` is a scheduling policy, or the floor. `popularity` is `azure`, for the recorded counts of the
     functions called most, or Zipf's exponent. `batch_ratio` is by size what a batch takes, in runs of one;
-    ours makes batches where answers may take `latency_target_s`, and none where that is 0.
+    ours makes batches where answers may take `latency_target_s`, and none where that is 0. With
+    `shared_context_bytes` the models on a device share one context of that size.
     `greedy` is a function that offers `greedy_factor` times its share; `others` has the answers to all but
     it counted."""
 
@@ -48,6 +49,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     device_bytes: int = 8 * 10**9
     nodes: int = 1
     host_bytes: int = 128 * 10**9
+    shared_context_bytes: int = 0
     batch_ratio: dict[int, float] = {}
     latency_target_s: float = 0.0
     greedy: int | None = None
@@ -94,8 +96,9 @@ def measure(cell: Cell) -> dict[str, Any]:
 def settings_of(cell: Cell) -> FleetSettings:
     return FleetSettings(
         devices=cell.devices, nodes=cell.nodes, device_bytes=cell.device_bytes, loader=cell.loader,
-        copy_bytes_per_s=cell.copy_bytes_per_s, host_bytes=cell.host_bytes, scheduling=cell.system,
-        eviction=cell.evicts, max_batch=max(cell.batch_ratio, default=1),
+        copy_bytes_per_s=cell.copy_bytes_per_s, host_bytes=cell.host_bytes,
+        shared_context_bytes=cell.shared_context_bytes, scheduling=cell.system, eviction=cell.evicts,
+        max_batch=max(cell.batch_ratio, default=1),
         latency_target_s=cell.latency_target_s,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from glowplug.bench.result import Claim, Result, print_claims, print_rows
 from glowplug.bench.scheduling import (
     against,
     batches,
+    contexts,
     decisions,
     fairness,
     grid,
@@ -58,6 +59,7 @@ def run(options: Options, tell: Tell = lambda _: None) -> Result:
         "rates": lambda: rates.run(options, runs.rows, batches.ratio(rows)),
         "grid": lambda: grid.run(options, runs.rows),
         "loader": lambda: loader.run(options, runs.rows),
+        "contexts": lambda: contexts.run(options, runs.rows),
         "fairness": lambda: fairness.run(options, runs.rows),
     }
     try:
@@ -130,6 +132,10 @@ _TABLES: tuple[tuple[str, str, Callable[[list[Row]], list[Row]], tuple[str, ...]
     (
         "loader", "loaders: the paper's, and ours by the bandwidth of a copy", loader.table,
         ("models", "rate", "system", "loader", *loader.FIELDS),
+    ),
+    (
+        "contexts", "a context for each model, or one a device that all share", contexts.table,
+        ("models", "rate", "system", "contexts", *contexts.FIELDS, "mean_x", "p99_x"),
     ),
     (
         "fairness", "one function offers five times its share: the others, before and then",

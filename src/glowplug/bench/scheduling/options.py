@@ -13,8 +13,8 @@ from glowplug.bench.recorded_hour import hour_path
 Tell = Callable[[str], None]
 """Hears of progress, in words."""
 PARTS = (
-    "reproduction", "against", "rates", "grid", "loader", "fairness", "decisions", "batches", "live",
-    "picture",
+    "reproduction", "against", "rates", "grid", "loader", "contexts", "fairness", "decisions", "batches",
+    "live", "picture",
 )  # fmt: skip
 
 

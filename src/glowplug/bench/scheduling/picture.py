@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from glowplug.bench.pictures.device_lines import draw_contents, draw_work, height_inches, lanes_of
+from glowplug.bench.pictures.fault_marks import draw_faults
 from glowplug.bench.scheduling.cells import OURS, Cell, models_of, settings_of, trace_for
 from glowplug.bench.scheduling.options import Options, Tell
 from glowplug.sim.fleets import build
 from glowplug.sim.outcomes import latencies_s, play, quantile
+from glowplug.sim.planned_faults import Strike
 from glowplug.sim.timeline import Interval, intervals
 
 SHOWN_S = 180.0
@@ -23,11 +25,13 @@ _WIDTH = 12.0
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """`latencies` are quantiles of each system's latencies, evenly spaced; `timeline` is of ours."""
+    """`latencies` are quantiles of each system's latencies, evenly spaced; `timeline` is of one of them, and
+    `struck` what happened to its devices."""
 
     latencies: dict[str, list[float]]
     timeline: list[Interval]
     title: str
+    struck: list[Strike] = []
 
 
 def observe(options: Options, tell: Tell) -> Picture:
@@ -62,7 +66,8 @@ def draw(picture: Picture, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install 'glowplug[plots]'") from error
-    devices = sorted({each.device for each in picture.timeline}, key=_natural)
+    seen = {each.device for each in picture.timeline} | {each.device for each in picture.struck}
+    devices = sorted(seen, key=_natural)
     end_s = max((each.end_s for each in picture.timeline), default=1.0)
     lanes = lanes_of(picture.timeline, devices)
     heights = (3.2, 1.0 + 0.24 * len(devices), 0.5 + height_inches(lanes))
@@ -71,6 +76,7 @@ def draw(picture: Picture, path: Path) -> None:
     top, middle, bottom = figure.subplots(3, 1, height_ratios=heights)
     _latencies(top, picture.latencies)
     draw_work(middle, picture.timeline, devices, end_s)
+    draw_faults(middle, picture.struck, devices, end_s)
     draw_contents(bottom, lanes, end_s, _WIDTH - 1.0)
     figure.suptitle(f"{picture.title} (simulated)", fontsize=10)
     figure.tight_layout()

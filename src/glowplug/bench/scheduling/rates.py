@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 import msgspec
@@ -34,17 +35,16 @@ def run(
     ratio = usable(batch_ratio)
     rows, claims = [], []
     sizes = TARGETS if not options.quick else {35: TARGETS[35]}
+    systems = SYSTEMS if not options.quick else (("lalb-o3", ""), (OURS, ""))
     for size, target in sizes.items():
-        found = {}
-        for system, eviction in SYSTEMS if not options.quick else (("lalb-o3", ""), (OURS, "")):
-            cell = _cell(options, system, eviction, size, {})
-            found[system, eviction] = _highest(options, measure, cell)
-            rows.append(_row(options, cell, found[system, eviction]))
+        cells = [_cell(options, system, eviction, size, {}) for system, eviction in systems]
         if ratio:
-            cell = _cell(options, OURS, "", size, ratio)
-            rows.append(_row(options, cell, _highest(options, measure, cell)))
+            cells.append(_cell(options, OURS, "", size, ratio))
+        found = _highest(options, measure, cells)
+        rows += [_row(options, cell, rate) for cell, rate in zip(cells, found, strict=True)]
+        by_system = dict(zip(systems, found, strict=False))
         words = f"working set {size}: highest rate with p99 under {P99_S:g} s, ours / lalb-o3's"
-        claims.append(claim(words, found[OURS, ""] / found["lalb-o3", ""], "at least", target))
+        claims.append(claim(words, by_system[OURS, ""] / by_system["lalb-o3", ""], "at least", target))
     missing = [] if ratio else ["rates with batching: no batch costs were measured in this run"]
     return rows, claims, missing
 
@@ -54,33 +54,42 @@ def usable(batch_ratio: dict[int, float]) -> dict[int, float]:
     return {size: times for size, times in batch_ratio.items() if size <= LARGEST_BATCH}
 
 
-def _highest(options: Options, measure: Measure, cell: Cell) -> float:
-    """Requests a minute: the highest found to hold, and no more than `rates_step` below one that does not."""
-    holds, fails = LOWEST, HIGHEST
-    while fails - holds > options.rates_step:
-        rate = (holds + fails) / 2
-        if _p99_s(options, measure, cell, rate) < P99_S:
-            holds = rate
-        else:
-            fails = rate
+def _highest(options: Options, measure: Measure, cells: Sequence[Cell]) -> list[float]:
+    """Requests a minute, of each: the highest found to hold, and no more than `rates_step` below one that
+    does not. Step by step for all of them, so that they run side by side."""
+    holds, fails = [LOWEST] * len(cells), [HIGHEST] * len(cells)
+    while fails[0] - holds[0] > options.rates_step:
+        tried = [
+            msgspec.structs.replace(cell, rate_per_min=(held + failed) / 2)
+            for cell, held, failed in zip(cells, holds, fails, strict=True)
+        ]
+        for number, p99_s in enumerate(_p99_s(options, measure, tried)):
+            (holds if p99_s < P99_S else fails)[number] = tried[number].rate_per_min
     return holds
 
 
-def _p99_s(options: Options, measure: Measure, cell: Cell, rate: float) -> float:
-    """The median of the seeds, or what is surely less."""
+def _p99_s(options: Options, measure: Measure, cells: Sequence[Cell]) -> list[float]:
+    """Of each the median of the seeds, or what is surely less."""
+    alone = [number for number, cell in enumerate(cells) if not cell.batch_ratio]
+    floors = [msgspec.structs.replace(cells[number], system=FLOOR, eviction="") for number in alone]
+    found = [0.0] * len(cells)
+    for number, least_s in zip(alone, _medians_s(options, measure, floors), strict=True):
+        found[number] = least_s
+    tried = [number for number, least_s in enumerate(found) if least_s <= _HOPELESS_S]
+    made_s = _medians_s(options, measure, [cells[number] for number in tried])
+    for number, p99_s in zip(tried, made_s, strict=True):
+        found[number] = p99_s
+    return found
 
-    def median_s(cell: Cell) -> float:
-        cells = [
-            msgspec.structs.replace(cell, rate_per_min=rate, seed=seed) for seed in range(options.rates_seeds)
-        ]
-        found: list[float] = [row["p99_s"] for row in measure(PART, cells)]
-        return median(found)
 
-    if not cell.batch_ratio:
-        least_s = median_s(msgspec.structs.replace(cell, system=FLOOR, eviction=""))
-        if least_s > _HOPELESS_S:
-            return least_s
-    return median_s(cell)
+def _medians_s(options: Options, measure: Measure, cells: Sequence[Cell]) -> list[float]:
+    """Of each cell's p99."""
+    seeds = range(options.rates_seeds)
+    rows = measure(PART, [msgspec.structs.replace(cell, seed=seed) for cell in cells for seed in seeds])
+    return [
+        median(row["p99_s"] for row in rows[first : first + len(seeds)])
+        for first in range(0, len(rows), len(seeds))
+    ]
 
 
 def _cell(options: Options, system: str, eviction: str, size: int, batch_ratio: dict[int, float]) -> Cell:

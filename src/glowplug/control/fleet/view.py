@@ -99,6 +99,9 @@ class FleetView:
         took_s = found.alone_s if count == 1 else batch_s(self._c, function, count)
         return took_s * self._records[device].pace
 
+    def usual_run_s(self, function: FunctionId) -> float:
+        return self.expected[function].alone_s
+
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
         node = self._views[device].node
         found = self.expected[function]

@@ -150,6 +150,9 @@ class FleetView(Protocol):
     def run_s(self, function: FunctionId, device: DeviceId, count: int = 1) -> float:
         """Expected seconds of a batch of `count`."""
 
+    def usual_run_s(self, function: FunctionId) -> float:
+        """Expected seconds of a run on a device that is neither slower nor faster than the others."""
+
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
         """Expected seconds of bringing its model there from where its node has it, without waiting."""
 

@@ -61,8 +61,7 @@ def most_copies(view: FleetView, function: FunctionId, functions: Iterable[Funct
 
 def _asked(view: FleetView, functions: Iterable[FunctionId]) -> dict[FunctionId, float]:
     """Devices that each would keep at work."""
-    device = next(iter(view.devices))
-    return {f: view.rate_per_s(f) * view.run_s(f, device) for f in functions}
+    return {f: view.rate_per_s(f) * view.usual_run_s(f) for f in functions}
 
 
 def is_anyone_greedy(view: FleetView, functions: Iterable[FunctionId]) -> bool:

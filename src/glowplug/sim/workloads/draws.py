@@ -6,8 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["arrivals", "popularity", "spread", "sample", "jitter", "mix", "phase"]
-_STREAMS: tuple[Purpose, ...] = ("arrivals", "popularity", "spread", "sample", "jitter", "mix", "phase")
+Purpose = Literal["arrivals", "popularity", "spread", "sample", "jitter", "mix", "phase", "faults"]
+_STREAMS: tuple[Purpose, ...] = (
+    "arrivals", "popularity", "spread", "sample", "jitter", "mix", "phase", "faults",
+)  # fmt: skip
 
 
 def draws(seed: int, purpose: Purpose) -> np.random.Generator:
