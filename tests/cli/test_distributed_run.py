@@ -57,6 +57,34 @@ def test_people_see_how_far_a_given_plan_was_off(tmp_path: Path) -> None:
     assert "not comparable: seconds and dollars are predicted for functions of 1769 MiB" in shown
 
 
+@pytest.mark.torch
+def test_the_rows_of_a_sparse_torch_model_are_spread(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="pip install 'glowplug[torch]'")
+    (tmp_path / "pruned_net.py").write_text(PRUNED)
+    words = [f"{tmp_path}/pruned_net.py:build", "--example", "rows", "--samples", "20", "--method", "block"]
+    done = glowplug(*words, "--plan", "rows", "--workers", "3", "--check", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["equal"] is True
+    assert found["rows_sent"] > 0
+    assert found["predicted"]["calls"]["predicted"] == found["meter"]["messages_sent"]
+
+
+PRUNED = """import torch
+from torch import nn
+from torch.nn.utils import prune
+
+def build():
+    layers = [nn.Linear(48, 64), nn.Linear(64, 64), nn.Linear(64, 8)]
+    for layer in layers:
+        prune.random_unstructured(layer, "weight", 0.85)
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU6(), layers[2])
+
+def rows():
+    return torch.rand(7, 48)
+"""
+
+
 def test_rows_go_through_the_root_where_that_is_asked_for() -> None:
     words = ["sparse:1024x6", "--plan", "rows", "--workers", "12", "--samples", "20", "--method", "block"]
     done = glowplug(*words, "--relayed", "--check", "--json")

@@ -32,10 +32,22 @@ def _layer(rng: np.random.Generator, rows: int, inputs: int, exact: bool, everyw
 def networks(draw: st.DrawFn, exact: bool = False, narrowest: int = 1) -> StoredNetwork:
     """`exact`: sixteenths, and so few layers that fp32 rounds nothing."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    everywhere = draw(st.booleans())
     widths = draw(st.lists(st.integers(narrowest, 40), min_size=2, max_size=4 if exact else 6))
-    layers = [_layer(rng, rows, inputs, exact, everywhere) for inputs, rows in pairwise(widths)]
-    return StoredNetwork(layers, Activation(draw(st.sampled_from([inf, 32.0, 1.0])), everywhere))
+    pairs = list(pairwise(widths))
+    one = draw(st.one_of(st.none(), _activations()))
+    activations = [one or draw(_activations()) for _ in pairs]
+    layers = [
+        _layer(rng, rows, inputs, exact, each.bias_everywhere)
+        for (inputs, rows), each in zip(pairs, activations, strict=True)
+    ]
+    return StoredNetwork(layers, activations)
+
+
+@st.composite
+def _activations(draw: st.DrawFn) -> Activation:
+    """Without a floor every sum has its bias, as a torch layer's has."""
+    cap, floor = draw(st.sampled_from([inf, 32.0, 1.0])), draw(st.sampled_from([0.0, 0.0, -0.5, -inf]))
+    return Activation(cap, bias_everywhere=draw(st.booleans()) or floor < 0, floor=floor)
 
 
 @st.composite

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,6 +101,81 @@ class Peeking(nn.Module):
         if peek:
             inner = inner + 1
         return self.third(inner)
+
+
+class Fails(nn.Module):
+    """Raises in one of its blocks for large tokens."""
+
+    def __init__(self, where: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.layers = nn.ModuleList(Checked(number == where) for number in range(6))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = self.embed(tokens) * 0 + tokens.sum()
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return hidden
+
+
+class Checked(nn.Module):
+    def __init__(self, checks: bool) -> None:
+        super().__init__()
+        self.checks, self.linear = checks, nn.Linear(16, 16)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if self.checks and hidden.max() > 300:
+            raise ValueError("it is too large")
+        return hidden + 0 * self.linear(hidden)
+
+
+class Odd(nn.Module):
+    """Returns what cannot be carried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.layers = nn.Embedding(50, 16), layers()
+
+    def forward(self, tokens: Tensor) -> object:
+        self.layers(self.embed(tokens))
+        return object()
+
+
+class Waits(nn.Module):
+    """Its first block says that it was called, and its last one waits until that was so often."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.first, self.rest, self.last = Says(folder), layers(), Patient(folder)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden: Tensor = self.last(self.rest(self.first(self.embed(tokens))))
+        return hidden
+
+
+class Says(nn.Module):
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder, self.linear = folder, nn.Linear(16, 16)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        tempfile.mkstemp(dir=self.folder, prefix="called-")
+        return self.linear(hidden)
+
+
+class Patient(nn.Module):
+    def __init__(self, folder: str, least: int = 3) -> None:
+        super().__init__()
+        self.folder, self.least, self.linear = Path(folder), least, nn.Linear(16, 16)
+        self.waits = False
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        until_s = time.monotonic() + 60
+        while self.waits and len(list(self.folder.glob("called-*"))) < self.least:
+            assert time.monotonic() < until_s, "nothing else is under way"
+            time.sleep(0.01)
+        return self.linear(hidden)
 
 
 def tokens() -> tuple[Tensor]:

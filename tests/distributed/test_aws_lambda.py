@@ -197,7 +197,7 @@ def test_what_a_window_checkpoints_lies_in_the_store(
     cloud: tuple[str, LambdaServer], store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever takes over runs elsewhere, with another disk."""
-    monkeypatch.setattr("glowplug.distributed.deploying._IN_FLIGHT_BYTES", 1)
+    monkeypatch.setattr("glowplug.distributed.deploying.IN_FLIGHT_BYTES", 1)
     kept: list[str] = []
 
     def removed(blobs: StoredBlobs, run: str) -> None:

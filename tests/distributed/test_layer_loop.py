@@ -182,7 +182,7 @@ def test_a_bias_everywhere_keeps_every_sample(tmp_path: Path) -> None:
 def test_a_fast_stage_waits_for_a_slow_one(
     network: Network, x: Floats, expected: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glowplug.distributed.deploying._IN_FLIGHT_BYTES", 1)
+    monkeypatch.setattr("glowplug.distributed.deploying.IN_FLIGHT_BYTES", 1)
     spread = assignment.pipeline(network, SAMPLES, (3, 6), 20)
     output, _, deployed = run_in_threads(network, x, spread, RunOptions(deadline_s=60), tmp_path)
     assert deployed.orders.window == 2

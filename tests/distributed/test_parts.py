@@ -31,7 +31,9 @@ def sparse_network(seed: int, density: float) -> Network:
     for before, after in pairwise((7, 6, 9, 5)):
         matrix = np.where(rng.random((after, before)) < density, rng.normal(size=(after, before)), 0)
         layers.append(layer_of(matrix.astype(np.float32), rng.normal(size=after).astype(np.float32)))
-    return StoredNetwork(layers, Activation(bias_everywhere=bool(seed % 2)))
+    return StoredNetwork(
+        layers, [Activation(bias_everywhere=bool(seed % 2), floor=-float(seed % 3)) for _ in layers]
+    )
 
 
 def computed(network: Network, partition: Partition, x: Floats) -> list[Floats]:
@@ -46,7 +48,7 @@ def computed(network: Network, partition: Partition, x: Floats) -> list[Floats]:
             arrived = [mailbox.pop((flow.role, role)) for flow in layer.sources]
             assert [len(rows) for rows in arrived] == [len(flow.rows) for flow in layer.sources]
             head = before[role][: layer.kept] if layer.kept else x[layer.reads]
-            outputs.append(_applied(layer, network.activation, np.concatenate([head, *arrived])))
+            outputs.append(_applied(layer, np.concatenate([head, *arrived])))
             for flow in layer.targets:
                 following[role, flow.role] = outputs[role][flow.rows]
         assert not mailbox, "what is sent is wanted"
@@ -54,11 +56,11 @@ def computed(network: Network, partition: Partition, x: Floats) -> list[Floats]:
     return outputs
 
 
-def _applied(layer: PartLayer, activation: Activation, x: Floats) -> Floats:
+def _applied(layer: PartLayer, x: Floats) -> Floats:
     out = np.full((len(layer.rows), x.shape[1]), np.nan, np.float32)
     for group in layer.groups:
         needs = x if group.waits else x[: layer.present]
-        Kernel(group.layer, activation)(needs, out, group.slots)
+        Kernel(group.layer, layer.activation)(needs, out, group.slots)
     assert not np.isnan(out).any(), "each row is in a group"
     return out
 
@@ -82,12 +84,12 @@ def test_a_part_comes_back_from_its_file(tmp_path: Path) -> None:
     assert sent == (0, *partition.rows_sent[1:]), "inputs are read, not sent"
     for role, layers in enumerate(zip(*part_layers(network, partition), strict=True)):
         part = read_part(paths[role])
-        assert part.activation == network.activation
         assert len(part.layers) == 8
         for mine, theirs in zip(part.layers, layers, strict=True):
             assert theirs is not None
             assert np.array_equal(mine.rows, theirs.rows)
             assert mine.height == theirs.height
+            assert mine.activation == network.activation(mine.index)
             for one, other in zip(mine.groups, theirs.groups, strict=True):
                 assert np.array_equal(one.layer.values, other.layer.values)
                 assert np.array_equal(one.layer.indices, other.layer.indices)

@@ -18,7 +18,7 @@ from glowplug.distributed.facts import partition_facts, stages
 from glowplug.distributed.network import Network
 from glowplug.distributed.partition.methods import partition as cut
 from glowplug.distributed.partition.result import Partition, sends
-from glowplug.distributed.planning import Head, followed, look, surveyed
+from glowplug.distributed.planning import Head, followed, look, looked_at_first, surveyed
 from glowplug.distributed.survey import survey
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 from glowplug.distributed.workload.digits import digits
@@ -28,6 +28,7 @@ from glowplug.policy.plans.model import MachineModel
 from glowplug.policy.plans.pipeline import staged
 from glowplug.policy.plans.rows import by_rows
 from tests.depth import examples
+from tests.distributed.nets import dense_network, small_inputs
 from tests.distributed.networks import inputs, networks
 
 pytest.importorskip("numba", reason="pip install 'glowplug[distributed]'")
@@ -137,6 +138,15 @@ def test_a_head_tells_of_the_whole() -> None:
     told.validate()
     assert told.rows_sent == pytest.approx(counted.rows_sent, rel=0.02)
     assert told.weights_bytes.sum() == pytest.approx(counted.weights_bytes.sum(), rel=1e-6)
+
+
+def test_layers_behind_the_head_that_are_not_alike_are_all_looked_at() -> None:
+    alike, other = dense_network((4,) * 9), dense_network((4,) * 8 + (2,))
+    assert [looked_at_first(alike, head) for head in (3, 8, 20)] == [3, 8, 8]
+    assert looked_at_first(other, 3) == 8
+    whole = surveyed(other, small_inputs(4, 10), 10, MACHINE, {}, head=3).workload
+    assert whole.edges == other.total_edges
+    assert whole.layers[-1].rows == 2
 
 
 def test_looking_keeps_partitions_and_takes_no_more_workers_than_rows(tmp_path: Path) -> None:

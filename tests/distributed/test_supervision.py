@@ -20,7 +20,8 @@ from glowplug.distributed.platform import Ended, Event
 from glowplug.distributed.platform_line import Response
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.start import Place, Start
-from glowplug.distributed.supervisor import Supervisor, common_lines, replaceable
+from glowplug.distributed.supervisor import Supervisor
+from glowplug.distributed.tasks import common_lines, network_task, replaceable
 from glowplug.distributed.workload.challenge import ChallengeNetwork
 
 NETWORK = ChallengeNetwork(1024, 10)
@@ -125,9 +126,8 @@ def test_what_a_worker_did_in_an_epoch_before_is_not_its_response() -> None:
     spread = orders((Share(0, 4, 0, (0, 1, 2)),), 3, ())
     gone: Event = (Place("run", 1), Ended("was killed", 1.0, 0))
     platform = Told([gone, answered(2, 0)], [answered(0, 1)], [answered(1, 1)], [answered(2, 1)])
-    supervisor = Supervisor(
-        platform, Deployed(spread, Path("orders.json"), ()), None, RunOptions(), lambda worker, step: None
-    )
+    task = network_task(Deployed(spread, Path("orders.json"), ()), None)
+    supervisor = Supervisor(platform, task, RunOptions(), lambda worker, step: None)
     supervisor.supervise()
     assert platform.begun == [Place("run", worker, epoch) for epoch in (0, 1) for worker in range(3)]
     assert {each.place.epoch for each in supervisor.responses.values()} == {1}

@@ -12,9 +12,12 @@ from glowplug.core.errors import InvalidArguments  # noqa: E402
 from glowplug.distributed.chains import module_bytes  # noqa: E402
 from glowplug.distributed.prices import price_table  # noqa: E402
 from glowplug.distributed.torch_problem import RUNTIME_BYTES, torch_problem  # noqa: E402
-from glowplug.policy.plans.chooser import Terms, choose  # noqa: E402
+from glowplug.policy.plans.chooser import CHANNELS, Terms, choose  # noqa: E402
+from glowplug.policy.plans.critical_path import timings  # noqa: E402
+from glowplug.policy.plans.hybrid import Hybrid  # noqa: E402
 from glowplug.policy.plans.model import DELAYS  # noqa: E402
 from glowplug.policy.plans.pipeline import Pipeline  # noqa: E402
+from glowplug.policy.plans.replicas import Replicas  # noqa: E402
 from glowplug.policy.plans.serial import Serial  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -73,3 +76,28 @@ def test_a_long_input_takes_what_passes_between_blocks_and_no_kernel_of_ours() -
     (pipeline,) = Pipeline().spreads(problem, 2)
     assert pipeline.cut.micro_batches == 1000
     assert max(share.memory_bytes for share in pipeline.shares) < serial.memory_bytes
+
+
+def test_each_sample_comes_back_to_the_head_of_its_pipeline() -> None:
+    """Which does not wait for it, but for the last one: that is the end."""
+    net, tokens = model(), torch.arange(TOKENS)[None]
+    problem = torch_problem("net", net, lambda: net(tokens), 10, tokens.nbytes)
+    (spread,) = Pipeline().spreads(problem, 3)
+    spread.validate()
+    assert len(spread.transfers) == 10 * 3
+    assert spread.returns.sum() == 9
+    for channel in ("shared_memory", "nats", "object", "queue"):
+        exchange = CHANNELS[channel].exchange(spread, DELAYS["hop-20ms"])
+        (when,) = timings(spread, exchange, problem.machine, DELAYS["hop-20ms"], [1769])
+        assert when.total_s > spread.compute_s.max()
+        assert exchange.calls >= 30
+        assert (when.receive_calls > 0) == (channel in ("object", "queue"))
+    for twice in Hybrid().spreads(problem, 6):
+        twice.validate()
+
+
+def test_what_replicas_gather_is_what_the_model_returns() -> None:
+    net, tokens = nn.Sequential(model(), nn.Linear(WIDTH, 2)), torch.arange(TOKENS)[None]
+    problem = torch_problem("net", net, lambda: net(tokens), 10, tokens.nbytes)
+    (spread,) = Replicas().spreads(problem, 2)
+    assert 5 * TOKENS * 2 * 4 < spread.transfers.nbytes.sum() < 5 * (TOKENS * 2 * 4 + 200)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from glowplug.cli.model_files import called, module_of, running, split_source
-from glowplug.core.errors import InvalidArguments, InvalidDeclaration
-from glowplug.distributed.network import Network
+from glowplug.cli.model_files import opened, running
+from glowplug.core.errors import InvalidArguments
+from glowplug.distributed.network import Floats, Network
 
 if TYPE_CHECKING:
     from glowplug.policy.plans.facts import Problem
@@ -23,19 +23,12 @@ def is_torch(model: str) -> bool:
 
 
 def torch_problem_of(model: str, example: str, samples: int, slowdown: float) -> Problem:
-    """Of the model that a callable of the file returns, on what its `example` returns: one argument, a tuple
-    of them, or a dict of named ones. Raises InvalidDeclaration for what the file has not, or raises."""
-    from torch import nn
-
+    """Of the model that a callable of the file returns, on what its `example` returns. Raises
+    InvalidDeclaration for what the file has not, or raises."""
     from glowplug.distributed.torch_problem import torch_problem
     from glowplug.loader.api import run_on
 
-    file, name = split_source(model)
-    module = module_of(file)
-    built, given = called(module, name, file), called(module, example, file)
-    if not isinstance(built, nn.Module):
-        raise InvalidDeclaration(f"{file}: {name}() returns {type(built).__name__}, and no torch.nn.Module")
-    built.eval()
+    file, built, given = opened(model, example)
     with running(file, example):
         return torch_problem(model, built, lambda: run_on(built, given), samples, _nbytes(given), slowdown)
 
@@ -49,18 +42,27 @@ def _nbytes(given: object) -> int:
     return int(getattr(given, "nbytes", 0))
 
 
-def network_of(model: str) -> Network:
-    """`sparse:NEURONSxLAYERS`, or with `@SEED`: a network of the sparse DNN challenge. Raises
-    InvalidArguments."""
+def network_of(model: str, example: str = "example") -> Network:
+    """`sparse:NEURONSxLAYERS`, or with `@SEED`: a network of the sparse DNN challenge. Or a torch model that
+    is a stack of sparse linear layers. Raises NotAStack for one that is none, InvalidArguments,
+    InvalidDeclaration."""
+    from glowplug.cli.distributed_stacks import stack_of
     from glowplug.distributed.workload.challenge import ChallengeNetwork
 
     match = _SPARSE.fullmatch(model)
     if match is None:
         if is_torch(model):
-            raise InvalidArguments(
-                f"{model}: a torch model runs over workers as a function does: @app.model(workers=...)",
-                "model",
-            )
+            return stack_of(model, example)
         raise InvalidArguments(f"{model!r} is no model; write for example sparse:1024x120", "model")
     neurons, layers, seed = match.groups()
     return ChallengeNetwork(int(neurons), int(layers), int(seed or 0))
+
+
+def inputs_of(network: Network, samples: int) -> Floats:
+    """What a run sends through it: a stack's own examples, else the challenge's digits."""
+    from glowplug.distributed.example_network import ExampleNetwork
+    from glowplug.distributed.workload.digits import digits
+
+    if isinstance(network, ExampleNetwork):
+        return network.samples(samples)
+    return digits(network.inputs, samples)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from glowplug.cli.distributed_models import is_torch, network_of, torch_problem_of
+from glowplug.cli.distributed_models import inputs_of, network_of, torch_problem_of
 from glowplug.cli.functions import Json
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, errors, plain_table, print_json
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes, show_seconds
+from glowplug.distributed.errors import NotAStack
 
 if TYPE_CHECKING:
     from glowplug.distributed.network import Floats, Network
@@ -62,18 +63,21 @@ def plan(
         glowplug distributed plan sparse:1024x120 --plans serial pipeline --deadline 5s
         glowplug distributed plan sparse:1024x120 --channels queue --json | jq .chosen
         glowplug distributed plan model.py:build --samples 256 --memory-per-worker 2GB
+        glowplug distributed plan pruned.py:build --plans serial rows hybrid --workers 1 2 4
 
     Parameters
     ----------
     model
         sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size. Or
-        FILE:NAME of a callable without arguments that returns a torch.nn.Module: its longest chain of modules
-        is what a pipeline cuts, as a deployed function's with `workers=` is.
+        FILE:NAME of a callable without arguments that returns a torch.nn.Module. A stack of linear layers of
+        whose weights at most a quarter are not zero, with ReLU, ReLU6, Hardtanh, clamp or nothing after each,
+        is spread as a network is. Of any other its longest chain of modules is what a pipeline cuts, as a
+        deployed function's with `workers=` is.
     example
         Of a torch model: a callable in the same file that returns its example input, one sample, as for
-        `glowplug pack`.
+        `glowplug pack`; of a stack, one sample or several, a row each.
     samples
-        The batch.
+        The batch. Of a stack: its examples in turn, from the first on again where there are fewer.
     objective
         The cheapest that keeps the deadline, or the fastest within the budget.
     deadline
@@ -101,12 +105,16 @@ def plan(
 
     memory_bytes = parse_bytes(memory_per_worker, "--memory-per-worker")
     terms = terms_of(objective, deadline, budget, memory_bytes, workers, channels, plans, delays)
-    if is_torch(model):
+    try:
+        network = network_of(model, example)
+    except NotAStack:
+        if set(plans) == {"rows"}:
+            raise
         _check_numbers(samples, slowdown)
         with errors.status("how fast this machine is"):
             problem = torch_problem_of(model, example, samples, slowdown)
     else:
-        problem = problem_of(network_of(model), samples, terms, cache or kept(), slowdown=slowdown)
+        problem = problem_of(network, samples, terms, cache or kept(), slowdown=slowdown)
     choice = choose(problem, terms)
     if json:
         print_json(choice)
@@ -160,6 +168,7 @@ def problem_of(
     from msgspec.structs import replace
 
     from glowplug.distributed.calibration import calibrate
+    from glowplug.distributed.example_network import ExampleNetwork
     from glowplug.distributed.planning import look
 
     _check_numbers(samples, slowdown)
@@ -167,14 +176,15 @@ def problem_of(
         machine = replace(calibrate(network), slowdown=slowdown)
         cut = terms.workers if {"rows", "hybrid"} & set(terms.plans) else ()
         some = some_inputs(network, samples)
-        return look(network, some, samples, machine, cut, folder, tell=status.update, method=method)
+        problem = look(network, some, samples, machine, cut, folder, tell=status.update, method=method)
+    if isinstance(network, ExampleNetwork):  # a torch model is asked for what it answers
+        return replace(problem, workload=replace(problem.workload, collect="rows"))
+    return problem
 
 
 def some_inputs(network: Network, samples: int) -> Floats:
     """So many that running them takes seconds."""
-    from glowplug.distributed.workload.digits import digits
-
-    return digits(network.inputs, min(samples, max(256, min(2048, 2**22 // network.inputs))))
+    return inputs_of(network, min(samples, max(256, min(2048, 2**22 // network.inputs))))
 
 
 def _show(choice: Choice, problem: Problem, terms: Terms) -> None:

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from glowplug.cli.distributed_models import network_of
+from glowplug.cli.distributed_bar import StepsBar
+from glowplug.cli.distributed_models import inputs_of, is_torch, network_of
 from glowplug.cli.distributed_plan import Delay
 from glowplug.cli.distributed_rooms import On, channels_of, options_of, room_of
 from glowplug.cli.distributed_shown import is_equal, show, summary
-from glowplug.cli.distributed_way import Asked, Plan, chosen, compared, foretold, given_cut
+from glowplug.cli.distributed_way import METHOD, Asked, Plan, chosen, compared, foretold, given_cut
 from glowplug.cli.functions import Json
 from glowplug.cli.interrupts import sigterm_interrupts
 from glowplug.cli.numbers import Natural, Positive, Whole
-from glowplug.cli.output import errors, print_json
+from glowplug.cli.output import print_json
+from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds
-
-if TYPE_CHECKING:
-    from glowplug.distributed.assignment import Assignment
+from glowplug.distributed.errors import NotAStack
 
 _LAMBDA_MEMORY = "2GiB"
+_SAMPLES, _TORCH_SAMPLES = 1000, 32
 
 
 def run(
     model: str,
     *,
+    example: str = "example",
+    inputs: str = "",
     plan: Plan | None = None,
     workers: Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative="")] = (),
     channel: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
-    samples: Positive = 1000,
+    samples: Positive | None = None,
     objective: Literal["cheapest", "fastest"] = "cheapest",
     budget: float | None = None,
     delays: Delay = "hop-100ms",
@@ -39,7 +41,7 @@ def run(
     replicas: Natural = 0,
     micro_batches: Natural = 0,
     relayed: Annotated[bool, Parameter(negative="")] = False,
-    method: str = "layered",
+    method: str = METHOD,
     memory: str = "",
     deadline: str = "10m",
     checkpoint_layers: Natural = 0,
@@ -70,21 +72,38 @@ def run(
         glowplug distributed run sparse:1024x120 --channel object --option url=s3://bucket/prefix
         glowplug distributed run sparse:1024x120 --on lambda --store s3://bucket/runs --role arn:aws:iam::..
         glowplug distributed run sparse:1024x120 --json | jq .predicted.calls
+        glowplug distributed run pruned.py:build --plan rows --workers 4 --samples 5000 --check
+        glowplug distributed run model.py:build --plan pipeline --workers 4 --samples 64 --check
+        glowplug distributed run model.py:build --inputs batch --channel object --option url=s3://bucket/runs
 
     Parameters
     ----------
     model
-        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size.
+        sparse:NEURONSxLAYERS, a network of the sparse DNN challenge; with @SEED another one of its size. Or
+        FILE:NAME of a callable without arguments that returns a torch.nn.Module. A stack of linear layers of
+        whose weights at most a quarter are not zero, with ReLU, ReLU6, Hardtanh, clamp or nothing after each,
+        is run as a network is. Any other is cut along its longest chain of modules, and answers what it
+        answers on one thread of one process, bit for bit.
+    example
+        Of a torch model: a callable in the same file that returns its example input, as for `glowplug pack`.
+        Each sample is this one; of a stack it may be several, a row each. The stack's own answers to up to 64
+        are compared with the network's, and equal them but for rounding: torch sums in another order.
+    inputs
+        Of a torch model: a callable in the same file that returns a list of such inputs. Samples are these in
+        turn, from the first on again where there are fewer.
     plan
         serial: one worker. replicas: each has the model and some samples. pipeline: each has some layers.
-        rows: each has some rows of every layer. hybrid: replicas of groups of rows.
+        rows: each has some rows of every layer. hybrid: replicas of groups of rows; of a torch model, which
+        has no rows, of pipelines.
     workers
         How many processes; 4 when not given. Without --plan, how many to try: 1 2 4 8 16 when not given.
     channel
         How workers reach each other; not given, shared-memory, or object in the store of --on lambda. Without
         --plan there may be several.
     samples
-        Digits that are sent through the model.
+        How many are sent through the model: 1000 when not given, digits, or rows of a stack in turn, from the
+        first on again where there are fewer (what repeats takes fewer bytes to send than others would). Of
+        any other torch model 32, of which each is a micro-batch of its own.
     objective
         Without --plan: the cheapest that keeps the deadline, or the fastest within the budget.
     budget
@@ -133,41 +152,51 @@ def run(
         The ARN of a Lambda layer with the packages that workers need; may be given again. Without, they are
         packed with the function.
     check
-        Compare with the same model on one worker in this process, a few layers at a time.
+        Compare with the same model on one worker in this process, a sparse one a few layers at a time.
     json
         Print JSON.
     """
     from msgspec.structs import replace
 
     from glowplug.cli.distributed_lambda import Cloudy, on_lambda
+    from glowplug.cli.distributed_torch import check_for_torch, run_model
     from glowplug.distributed.assignment import of_cut
     from glowplug.distributed.local_platform import LocalPlatform
     from glowplug.distributed.partition.methods import partition
     from glowplug.distributed.partition.store import kept
     from glowplug.distributed.run_options import RunOptions
     from glowplug.distributed.runner import run as run_distributed
-    from glowplug.distributed.workload.digits import digits
     from glowplug.node.isolation.memory_caps import memory_caps
     from glowplug.policy.plans.model import MIB_PER_VCPU
     from glowplug.policy.plans.score import MIB
 
+    asked = Asked(
+        plan, workers, channels_of(channel, on), replicas, micro_batches, method, objective, budget,
+        deadline, memory, delays, samples or _SAMPLES, collect, relayed,
+    )  # fmt: skip
+    asked.check()
+    if inputs and not is_torch(model):
+        raise InvalidArguments("--inputs: only a torch model has any", "inputs")
+    room_options = options_of(option)
+    try:
+        network = network_of(model, inputs or example)
+    except NotAStack:
+        if plan == "rows":
+            raise
+        asked = asked._replace(samples=samples or _TORCH_SAMPLES)
+        check_for_torch(asked, on, checkpoint_layers)
+        run_model(model, asked, example, inputs, room_options, predict=predict, check=check, json=json)
+        return
     cloud = Cloudy(store, role, endpoint, region, layer)
     if on == "lambda":
         cloud.check()
-    network = network_of(model)
-    asked = Asked(
-        plan, workers, channels_of(channel, on), replicas, micro_batches, method, objective, budget,
-        deadline, memory, delays, samples, collect, relayed,
-    )  # fmt: skip
-    asked.check()
-    room_options = options_of(option)
     folder = cache / "partitions" if cache else kept()
     score = None if plan else chosen(network, asked, folder)
     room = room_of(score.channel if score else asked.channels[0], room_options, store, on)
     cut = score.cut if score else given_cut(network, asked)
     is_kept = score is not None or cache is not None
     assignment = of_cut(
-        network, samples, cut,
+        network, asked.samples, cut,
         lambda rows: partition(network, rows, cut.partition, folder=folder if is_kept else None),
     )  # fmt: skip
     memory_bytes = parse_bytes(memory, "--memory") if memory else 0
@@ -185,9 +214,14 @@ def run(
         collect=collect,
         parts=str(cache / "parts") if cache else "",
     )
-    inputs = digits(network.inputs, samples)
+    given = inputs_of(network, asked.samples)
     sigterm_interrupts()
-    with memory_caps() as caps, _Watch(assignment, network.layers, is_shown=not json) as watch:
+    with (
+        memory_caps() as caps,
+        StepsBar(
+            assignment.workers, len(assignment.shares) * network.layers, "steps", is_shown=not json
+        ) as watch,
+    ):
         held = None if isinstance(caps, OSError) else caps
         if on == "lambda" or held is not None:
             options = replace(options, counted="resident")
@@ -195,8 +229,8 @@ def run(
             platform = on_lambda(cloud, options)
         else:
             platform = lambda deployed: LocalPlatform(deployed, held, options.memory_bytes)  # noqa: E731
-        found = run_distributed(network, inputs, assignment, room, options, watch=watch, platform=platform)
-    equal = is_equal(network, inputs, found) if check else None
+        found = run_distributed(network, given, assignment, room, options, watch=watch, platform=platform)
+    equal = is_equal(network, given, found) if check else None
     beside = None
     if score is not None and not has_claims:
         is_there = on == "lambda" and not endpoint
@@ -205,27 +239,3 @@ def run(
         print_json(summary(found, equal, beside))
     else:
         show(found, equal, beside)
-
-
-class _Watch:
-    """A bar of the steps that all workers have reached."""
-
-    def __init__(self, assignment: Assignment, layers: int, *, is_shown: bool) -> None:
-        self._steps = len(assignment.shares) * layers
-        self._reached = dict.fromkeys(range(assignment.workers), 0)
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"),
-            TimeElapsedColumn(), console=errors, transient=True, disable=not is_shown,
-        )  # fmt: skip
-        self._task = self._bar.add_task(f"{assignment.workers} workers", total=self._steps)
-
-    def __call__(self, worker: int, step: int) -> None:
-        self._reached[worker] = step
-        self._bar.update(self._task, completed=min(self._reached.values()))
-
-    def __enter__(self) -> _Watch:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

@@ -11,6 +11,7 @@ from glowplug.core.units import show_bytes, show_seconds
 if TYPE_CHECKING:
     from glowplug.distributed.comparing import Beside, Comparison
     from glowplug.distributed.network import Network
+    from glowplug.distributed.run_place import Took
     from glowplug.distributed.runner import Run
 
 _PHASES = ("load", "compute", "wait", "send", "encode", "decode", "gather")
@@ -23,24 +24,31 @@ def is_equal(network: Network, inputs: Any, found: Run) -> bool:
 
     expected = serial(network, inputs)
     if found.output.ndim == 1:
-        return bool(np.array_equal(found.output, expected.any(axis=0)))
+        return bool(np.array_equal(found.output, (expected > 0).any(axis=0)))
     return bool(np.array_equal(found.output, expected))
 
 
 def _categories(found: Run) -> int:
-    alive = found.output if found.output.ndim == 1 else found.output.any(axis=0)
+    alive = found.output if found.output.ndim == 1 else (found.output > 0).any(axis=0)
     return int(alive.sum())
 
 
 def summary(found: Run, equal: bool | None, compared: Comparison | None) -> dict[str, Any]:
+    more = {"rows_sent": found.rows_sent, "categories": _categories(found)}
+    return summed_up(found, more, equal, compared)
+
+
+def summed_up(
+    found: Took, more: dict[str, Any], equal: bool | None, compared: Comparison | None
+) -> dict[str, Any]:
+    """`more` is what there is of one kind of model only."""
     return {
         "seconds": found.seconds,
         "gib_s": found.gib_s,
         "invocations": found.invocations,
-        "rows_sent": found.rows_sent,
         "restarts": found.restarts,
         "epochs": found.epochs,
-        "categories": _categories(found),
+        **more,
         "equal": equal,
         "predicted": compared,
         "meter": found.meter,
@@ -49,8 +57,17 @@ def summary(found: Run, equal: bool | None, compared: Comparison | None) -> dict
 
 
 def show(found: Run, equal: bool | None, compared: Comparison | None) -> None:
+    show_took(
+        found, "LAYER", [f"{found.rows_sent} rows", f"{_categories(found)} categories"], equal, compared
+    )
+
+
+def show_took(
+    found: Took, step: str, more: list[str], equal: bool | None, compared: Comparison | None
+) -> None:
+    """`step` is what a worker takes at a time."""
     table = plain_table()
-    for name in ("WORKER", *(phase.upper() for phase in _PHASES), "LAYER", "OVERHEAD", "SENT", "PEAK"):
+    for name in ("WORKER", *(phase.upper() for phase in _PHASES), step, "OVERHEAD", "SENT", "PEAK"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in found.workers:
         seconds = each.phases.seconds
@@ -65,8 +82,7 @@ def show(found: Run, equal: bool | None, compared: Comparison | None) -> None:
         f"{show_seconds(found.seconds)}",
         f"{found.gib_s:.3g} GiB s in {found.invocations} invocations",
         f"{found.meter.messages_sent} messages, {show_bytes(found.meter.message_bytes_sent)}",
-        f"{found.rows_sent} rows",
-        f"{_categories(found)} categories",
+        *more,
     ]
     if found.restarts:
         words.append(f"{found.restarts} restarts")

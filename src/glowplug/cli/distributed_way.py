@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from glowplug.distributed.comparing import Comparison
     from glowplug.distributed.network import Network
     from glowplug.distributed.partition.result import Partition
-    from glowplug.distributed.runner import Run
+    from glowplug.distributed.run_place import Took
     from glowplug.policy.plans.chooser import Terms
     from glowplug.policy.plans.facts import Problem
     from glowplug.policy.plans.score import Score
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 Plan = Literal["serial", "replicas", "pipeline", "rows", "hybrid"]
 Collect = Literal["activations", "categories"]
 _TRIED = (1, 2, 4, 8, 16)
-_WORKERS, _REPLICAS = 4, 2
+DEFAULT_WORKERS, DEFAULT_REPLICAS = 4, 2
 _MOST_MEMORY = "10GiB"
+METHOD = "layered"
+"""Of partitioning, where none is given."""
 
 
 class Asked(NamedTuple):
@@ -102,7 +104,8 @@ def given_cut(network: Network, asked: Asked) -> Cut:
     from glowplug.policy.plans.facts import CHUNK_SAMPLES
     from glowplug.policy.plans.spread import Cut
 
-    workers, replicas = asked.workers[0] if asked.workers else _WORKERS, asked.replicas or _REPLICAS
+    workers = asked.workers[0] if asked.workers else DEFAULT_WORKERS
+    replicas = asked.replicas or DEFAULT_REPLICAS
     if asked.plan in ("serial", "replicas"):
         groups = 1 if asked.plan == "serial" else workers
         return Cut(groups, micro_batches=asked.micro_batches or -(-asked.samples // (groups * CHUNK_SAMPLES)))
@@ -138,7 +141,7 @@ def foretold(
             return None
 
 
-def compared(score: Score, found: Run, delays: str, *, on_cloud: bool) -> Comparison:
+def compared(score: Score, found: Took, delays: str, *, on_cloud: bool) -> Comparison:
     """At the prices of the table, whatever the run was over."""
     from glowplug.distributed.comparing import compare
     from glowplug.distributed.prices import price_table

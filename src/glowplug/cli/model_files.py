@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,23 @@ def module_of(file: Path) -> Any:
     except Exception as error:
         raise InvalidDeclaration(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
     return module
+
+
+@lru_cache(maxsize=1)
+def opened(source: str, example: str) -> tuple[Path, Any, Any]:
+    """The file, the torch model that a callable of it returns, as in eval(), and what its `example` returns:
+    one argument, a tuple of them, or a dict of named ones. Asked again for the last one, it builds nothing.
+
+    Raises InvalidDeclaration for what the file has not, or raises.
+    """
+    from torch import nn
+
+    file, name = split_source(source)
+    module = module_of(file)
+    built, given = called(module, name, file), called(module, example, file)
+    if not isinstance(built, nn.Module):
+        raise InvalidDeclaration(f"{file}: {name}() returns {type(built).__name__}, and no torch.nn.Module")
+    return file, built.eval(), given
 
 
 def called(module: Any, name: str, file: Path) -> Any:

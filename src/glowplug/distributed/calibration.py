@@ -12,7 +12,7 @@ import numpy as np
 
 from glowplug.distributed.codec import decode_rows, encode_rows
 from glowplug.distributed.frame import Payload
-from glowplug.distributed.network import Floats, Layer, Network
+from glowplug.distributed.network import Activation, Floats, Layer, Network
 from glowplug.distributed.rows_in_flight import encoded, opened
 from glowplug.distributed.survey import Encode
 from glowplug.policy.plans.model import CodecCost, MachineModel
@@ -30,13 +30,14 @@ Decode = Callable[[bytes, int, int], object]
 
 
 def calibrate(network: Network, repeats: int = REPEATS) -> MachineModel:
-    """Measures with a layer from the middle of the network and samples that live in part. About a second."""
-    layer = network.layer(network.layers // 2)
+    """Measures with a typical layer of the network and samples that live in part. About a second."""
+    index = typical(network)
+    layer, activation = network.layer(index), network.activation(index)
     encode, decode = codec_costs(repeats=repeats)
-    encode_whole, decode_whole = _whole_costs(layer, network, repeats)
+    encode_whole, decode_whole = _whole_costs(layer, activation, repeats)
     return MachineModel(
-        rates=tuple((live, _rate(layer, network, live, repeats)) for live in LIVES),
-        layer_s=_layer_s(network, layer, repeats),
+        rates=tuple((live, _rate(layer, activation, live, repeats)) for live in LIVES),
+        layer_s=_layer_s(layer, activation, repeats),
         encode=encode,
         decode=decode,
         encode_whole=encode_whole,
@@ -44,12 +45,18 @@ def calibrate(network: Network, repeats: int = REPEATS) -> MachineModel:
     )
 
 
-def _rate(layer: Layer, network: Network, live: float, repeats: int) -> float:
+def typical(network: Network) -> int:
+    """A layer from the middle, or the one with the most edges where that has none."""
+    middle = network.layers // 2
+    return middle if network.edges(middle) else max(range(network.layers), key=network.edges)
+
+
+def _rate(layer: Layer, activation: Activation, live: float, repeats: int) -> float:
     """Edges x samples a second, dead samples counted, which are left out before the kernel sees them."""
     from glowplug.distributed.workload.kernel import Kernel
     from glowplug.distributed.workload.serial import live_columns
 
-    kernel = Kernel(layer, network.activation)
+    kernel = Kernel(layer, activation)
     x = some_activations(layer.inputs, SAMPLES, live)
 
     many = int(live_columns(x).sum())
@@ -62,12 +69,12 @@ def _rate(layer: Layer, network: Network, live: float, repeats: int) -> float:
     return layer.edges * SAMPLES / fastest(work, repeats)
 
 
-def _layer_s(network: Network, layer: Layer, repeats: int) -> float:
+def _layer_s(layer: Layer, activation: Activation, repeats: int) -> float:
     """Of one row of one sample, which is next to nothing."""
     from glowplug.distributed.workload.kernel import Kernel
 
     rows = np.zeros(1, np.int32)
-    kernel = Kernel(layer.take(rows).over(layer.take(rows).needed()), network.activation)
+    kernel = Kernel(layer.take(rows).over(layer.take(rows).needed()), activation)
     x = some_activations(kernel.layer.inputs, 1, 1.0)
     return fastest(lambda: kernel(x), repeats)
 
@@ -91,7 +98,7 @@ def codec_costs(
     return _cost(terms, encoded), _cost(terms, decoded)
 
 
-def _whole_costs(layer: Layer, network: Network, repeats: int) -> tuple[CodecCost, CodecCost]:
+def _whole_costs(layer: Layer, activation: Activation, repeats: int) -> tuple[CodecCost, CodecCost]:
     """Of all that a layer makes of some activations."""
     from glowplug.distributed.workload.kernel import forward
     from glowplug.distributed.workload.serial import live_columns
@@ -99,7 +106,7 @@ def _whole_costs(layer: Layer, network: Network, repeats: int) -> tuple[CodecCos
     terms, encoding, decoding = [], [], []
     for samples, live, scale in product(_WHOLE_SAMPLES, _WHOLE_LIVES, _WHOLE_SCALES):
         x = some_activations(layer.inputs, samples, live) * np.float32(scale)
-        out = forward(layer, x, network.activation)
+        out = forward(layer, x, activation)
         columns = np.flatnonzero(live_columns(out))
         values = np.ascontiguousarray(out[:, columns])
         payload = Payload(*encoded(values, columns, samples))

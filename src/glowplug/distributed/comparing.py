@@ -13,7 +13,7 @@ from glowplug.policy.plans.billing import Prices
 from glowplug.policy.plans.score import MIB, Score
 
 if TYPE_CHECKING:
-    from glowplug.distributed.runner import Run
+    from glowplug.distributed.run_place import Took
 
 _PUSHED = ("nats", "shared_memory")
 """Channels that bring messages unasked: how many calls there are does not depend on delays. Their bytes cost
@@ -46,7 +46,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(
-    score: Score, run: Run, delays: str, prices: Prices, broker: str, *, on_cloud: bool
+    score: Score, run: Took, delays: str, prices: Prices, broker: str, *, on_cloud: bool
 ) -> Comparison:
     """`on_cloud` is where the stated delays are meant to be those of the run."""
     pushed = score.channel in _PUSHED and score.workers > 1

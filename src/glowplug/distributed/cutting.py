@@ -37,7 +37,13 @@ def cut_model(model: nn.Module, run: Callable[[], object], workers: int, limit_b
     `run` makes the model answer once, and `limit_bytes` (0 for none) is what each may have of it. Raises
     CannotCut, PartTooLarge, and what `run` raises; then nothing was changed.
     """
-    chain, starts = _best_cut(model, run, workers, limit_bytes)
+    return cut_at(model, *best_cut(model, run, workers, limit_bytes))
+
+
+def cut_at(model: nn.Module, chain: Sequence[Block], starts: Sequence[int]) -> Cut:
+    """Takes out of `model` the blocks of its `chain` from the first of `starts` on."""
+    if not starts:
+        return Cut([], [tuple(block.path for block in chain)])
     ends = [*starts[1:], len(chain)]
     ranges = [chain[: starts[0]], *(chain[start:end] for start, end in zip(starts, ends, strict=True))]
     stages = [Stage([model.get_submodule(block.path) for block in each]) for each in ranges[1:]]
@@ -49,10 +55,19 @@ def cut_model(model: nn.Module, run: Callable[[], object], workers: int, limit_b
     return Cut([stage.eval() for stage in stages], [tuple(block.path for block in each) for each in ranges])
 
 
-def _best_cut(
+def put_back(model: nn.Module, cut: Cut) -> None:
+    """What was cut is whole again."""
+    for stage, paths in zip(cut.stages, cut.blocks[1:], strict=True):
+        for path, block in zip(paths, stage.blocks, strict=True):
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, block)
+
+
+def best_cut(
     model: nn.Module, run: Callable[[], object], workers: int, limit_bytes: int
 ) -> tuple[list[Block], tuple[int, ...]]:
-    """Of all chains the one whose ranges are the most even, of such the longest; and where these begin."""
+    """Of all chains the one whose ranges are the most even, of such the longest; and where these begin.
+    Raises as `cut_model`."""
     chains, flops = chains_of(model, run, workers)
     total_bytes = module_bytes(model)
     found: list[tuple[Ranges, list[Block]]] = []

@@ -25,20 +25,21 @@ from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.sample_order import Order, by_input, put_back, write_inputs
 from glowplug.distributed.schedule import parts_of
+from glowplug.distributed.start import Work
 from glowplug.policy.plans.memory import buffer_bytes, kernel_bytes
 from glowplug.policy.plans.model import RUNTIME_BYTES, is_heavy
 from glowplug.policy.plans.relay import is_relayed
 
 MAPPED_RUNTIME_BYTES = 640 * 2**20
 """Address space of a worker without its part: that of libraries which it never touches, and threads, too."""
-_IN_FLIGHT_BYTES = 64 * 2**20
+IN_FLIGHT_BYTES = 64 * 2**20
 """So much, about, may lie between a worker that is ahead and one that is behind."""
-_IN_MEMORY = ("memory", "shared_memory")
+IN_MEMORY = ("memory", "shared_memory")
 """Channels on which a message comes without anybody's help."""
 _FORMS: dict[str, Form] = {"memory": "plain", "shared_memory": "plain", "nats": "light"}
 """Where bytes cost nothing; elsewhere there are as few as can be."""
 _SENT = "rows_sent.json"
-_GENERATIONS = 2**24 - ATTEMPTS
+GENERATIONS = 2**24 - ATTEMPTS
 """A message counts its epochs in 32 bits, of which each epoch of a run takes eight."""
 Held = tuple[int, int]
 """Bytes of weights, and of activations and what is worked in."""
@@ -52,6 +53,14 @@ class Deployed(msgspec.Struct, frozen=True, eq=False):
     path: Path
     rows_sent: tuple[tuple[int, ...], ...]
     order: Order | None = None
+
+    @property
+    def address(self) -> Address:
+        return self.orders.address
+
+    @property
+    def work(self) -> Work:
+        return "network"
 
     @property
     def total_rows_sent(self) -> int:
@@ -78,7 +87,7 @@ def deploy(
     Raises PartTooLarge where a worker's part exceeds what it may hold.
     """
     if options.memory_bytes:
-        _check(_least_bytes(network, assignment), options)
+        check_held(_least_bytes(network, assignment), options)
     parts = folder / "parts"
     parts.mkdir()
     cache = Path(options.parts or folder / "cache")
@@ -92,7 +101,7 @@ def deploy(
     order = None if form == "plain" else by_input(inputs, assignment.shares)
     write_inputs(folder / "inputs.npy", inputs, order)
     window = _window(assignment.shares, rows_sent)
-    in_memory = address.channel in _IN_MEMORY
+    in_memory = address.channel in IN_MEMORY
     relayed = _relayed(assignment, parts, network.layers) if assignment.relayed else ()
     orders = Orders(
         address=address,
@@ -119,12 +128,12 @@ def deploy(
         keep=options.keep,
         stall_s=options.stall_s,
         faults=options.faults,
-        generation=int(clock()) % _GENERATIONS,
+        generation=int(clock()) % GENERATIONS,
     )
     path = folder / "orders.json"
     write_orders(orders, path)
     if options.memory_bytes:
-        _check([held_bytes(orders, worker) for worker in range(orders.workers)], options)
+        check_held([held_bytes(orders, worker) for worker in range(orders.workers)], options)
     return Deployed(orders, path, tuple(rows_sent), order)
 
 
@@ -186,11 +195,16 @@ def _least_bytes(network: Network, assignment: Assignment) -> list[Held]:
     return held
 
 
-def _check(held: Sequence[Held], options: RunOptions) -> None:
+def check_held(
+    held: Sequence[Held], options: RunOptions, runtime: int = RUNTIME_BYTES, mapped_runtime: int = 0
+) -> None:
+    """What each worker has beside its runtime; `runtime` and `mapped_runtime` are of this one, as memory is
+    counted. Raises PartTooLarge."""
     weights, worked_in = max(held, key=sum)
-    runtime, how = RUNTIME_BYTES, ""
+    how = ""
     if options.counted == "mapped":
-        runtime, how = MAPPED_RUNTIME_BYTES, ", all that it maps: without control groups that is what counts"
+        runtime = mapped_runtime or MAPPED_RUNTIME_BYTES
+        how = ", all that it maps: without control groups that is what counts"
     total = weights + worked_in + runtime
     if total > options.memory_bytes:
         raise PartTooLarge(
@@ -203,7 +217,7 @@ def _check(held: Sequence[Held], options: RunOptions) -> None:
 def _window(shares: Sequence[Share], rows_sent: Sequence[tuple[int, ...]]) -> int:
     """How many shares a worker may be ahead of those it sends to; 0 where all of them may be in flight."""
     most = max((share.samples * max(rows_sent[share.partition]) * 4 for share in shares), default=0)
-    window = max(2, _IN_FLIGHT_BYTES // max(1, most))
+    window = max(2, IN_FLIGHT_BYTES // max(1, most))
     return window if any(_shares_alike(shares, share) > window for share in shares) and most else 0
 
 

@@ -25,11 +25,12 @@ GlowplugError
 |- PackageTooLarge 413       a function's package is above the platform's limits (a UserError)
 |- PartTooLarge 422          a worker's part does not fit its memory (a UserError)
 |- CannotCut 422             a model that cannot be spread over workers (a UserError)
+|- NotAStack 422             a model that is no stack of sparse linear layers (an InvalidArguments)
 """
 
 from __future__ import annotations
 
-from glowplug.core.errors import GlowplugError, OutOfMemory, UserError
+from glowplug.core.errors import GlowplugError, InvalidArguments, OutOfMemory, UserError
 
 
 class ChannelError(GlowplugError):
@@ -144,6 +145,10 @@ class PartTooLarge(UserError):
 class CannotCut(UserError):
     status = 422
     code = "cannot_cut"
+
+
+class NotAStack(InvalidArguments):
+    code = "not_a_stack"
 
 
 def out_of_memory(worker: int, memory_bytes: int) -> OutOfMemory:

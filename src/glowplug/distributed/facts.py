@@ -44,13 +44,13 @@ def stages(network: Network, x: Floats) -> Iterator[Stage]:
     from glowplug.distributed.workload.kernel import forward
 
     samples = x.shape[1]
-    columns = np.arange(samples)
+    columns, keeps_zeros = np.arange(samples), network.keeps_zeros
     for index in range(network.layers):
-        if not network.activation.bias_everywhere:
+        if keeps_zeros:
             live = x.any(axis=0)
             x, columns = np.ascontiguousarray(x[:, live]), columns[live]
         share = len(columns) / max(1, samples)
-        x = forward(network.layer(index), x, network.activation)
+        x = forward(network.layer(index), x, network.activation(index))
         yield Stage(index, share, x, columns, samples)
 
 

@@ -18,9 +18,8 @@ import msgspec
 
 from glowplug.distributed.caps import Cap, Caps
 from glowplug.distributed.channels.meter import Meter
-from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.errors import PlatformError
-from glowplug.distributed.platform import Ended, Event
+from glowplug.distributed.platform import Deployment, Ended, Event
 from glowplug.distributed.platform_line import SocketLine, Told
 from glowplug.distributed.start import Place, Start
 from glowplug.distributed.zygote import Zygote, how, last_words
@@ -94,15 +93,15 @@ class LocalPlatform:
     address space is limited when it begins.
     """
 
-    def __init__(self, deployed: Deployed, caps: Caps | None = None, memory_bytes: int = 0) -> None:
+    def __init__(self, deployed: Deployment, caps: Caps | None = None, memory_bytes: int = 0) -> None:
         """Raises OSError where no process can be made."""
         self._caps, self._memory_bytes = caps if memory_bytes else None, memory_bytes
         self._names = itertools.count()
         self._environment = {**os.environ, **dict.fromkeys(_THREAD_LIMITS, "1")}
         self._selector = selectors.DefaultSelector()
         self._processes: list[_Process] = []
-        self._address = deployed.orders.address
-        self._zygotes = [Zygote(self._environment, self._address)]
+        self._deployed = deployed
+        self._zygotes = [self._zygote()]
 
     @property
     def meter(self) -> Meter:
@@ -116,7 +115,7 @@ class LocalPlatform:
         except PlatformError:
             if not self._zygotes[-1].has_forked:
                 raise
-            self._zygotes.append(Zygote(self._environment, self._address))
+            self._zygotes.append(self._zygote())
             process = _Process(self._zygotes[-1], start.place)
         self._processes.append(process)
         self._selector.register(process.line, selectors.EVENT_READ, process)
@@ -152,6 +151,9 @@ class LocalPlatform:
         for zygote in self._zygotes:
             zygote.close()
         self._selector.close()
+
+    def _zygote(self) -> Zygote:
+        return Zygote(self._environment, self._deployed.address, self._deployed.work)
 
     def _reap(self, process: _Process) -> Ended:
         self._processes.remove(process)

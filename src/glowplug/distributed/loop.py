@@ -45,12 +45,13 @@ class LayerLoop:
         self._results = Results(schedule.orders)
         self._kernels = {
             partition: [
-                [Kernel(group.layer, part.activation) for group in layer.groups] for layer in part.layers
+                [Kernel(group.layer, layer.activation) for group in layer.groups] for layer in part.layers
             ]
             for partition, part in parts.items()
         }
         self._drops_dead = {
-            partition: not part.activation.bias_everywhere for partition, part in parts.items()
+            partition: all(layer.activation.keeps_zeros for layer in part.layers)
+            for partition, part in parts.items()
         }
         height = max((part.height for part in parts.values()), default=0)
         widest = max((turn.share.samples for turn in schedule.turns), default=0)
@@ -141,7 +142,7 @@ class LayerLoop:
             start = end
 
     def _drop_dead(self, turn: Turn, rows: int, *, keeps_out: bool) -> None:
-        """Samples that have died out stay dead, where a bias is added to sums other than zero alone."""
+        """Samples that have died out stay dead, where all layers of the part keep zeros."""
         if self._drops_dead[turn.share.partition]:
             self._work.drop_dead(rows, keeps_out=keeps_out)
 

@@ -8,7 +8,7 @@ from glowplug.distributed.channels.meter import Meter
 from glowplug.policy.plans.billing import Usage
 
 if TYPE_CHECKING:
-    from glowplug.distributed.runner import Run
+    from glowplug.distributed.run_place import Took
 
 
 def usage_of(meter: Meter) -> Usage:
@@ -25,7 +25,7 @@ def usage_of(meter: Meter) -> Usage:
     )
 
 
-def billed(run: Run, broker: str | None = None) -> Usage:
+def billed(run: Took, broker: str | None = None) -> Usage:
     """As the platform would bill it: one more function starts the first workers. Where there is a `broker`,
     the kind of server that it runs on, that is rented while the run takes, and messages cost nothing."""
     functions = Usage(invocations=run.invocations + 1, function_gib_s=run.gib_s)

@@ -17,13 +17,19 @@ Offsets = NDArray[np.int64]
 
 
 class Activation(msgspec.Struct, frozen=True):
-    """What follows the sum of a row: `min(cap, relu(sum + bias))`.
+    """What follows the sum of a row: `min(cap, max(floor, sum + bias))`; with no floor and no cap, nothing.
 
     `bias_everywhere` False is the challenge's rule: the bias is added only where the sum is not zero.
     """
 
     cap: float = inf
     bias_everywhere: bool = False
+    floor: float = 0.0
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether a sample that is all zero before the layer is so after it."""
+        return not self.bias_everywhere and self.floor <= 0 <= self.cap
 
 
 class Layer(msgspec.Struct, frozen=True, eq=False):
@@ -82,10 +88,13 @@ class Network(ABC):
 
     inputs: int
     layers: int
-    activation: Activation
 
     @abstractmethod
     def layer(self, index: int) -> Layer: ...
+
+    @abstractmethod
+    def activation(self, index: int) -> Activation:
+        """What follows a layer's sums."""
 
     @abstractmethod
     def rows(self, index: int) -> int:
@@ -99,6 +108,16 @@ class Network(ABC):
     @abstractmethod
     def digest(self) -> str:
         """Hex; equal for equal content. Names cached results."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.digest
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether samples that have died out stay dead."""
+        return all(self.activation(index).keeps_zeros for index in range(self.layers))
 
     @property
     def total_edges(self) -> int:

@@ -17,7 +17,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from glowplug.core.errors import WeightsError
-from glowplug.distributed.network import Activation, Network
+from glowplug.distributed.network import Network
 from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.parts import PartLayer, part_layers
 
@@ -25,7 +25,7 @@ _ALIGN = 64
 _PIECE_BYTES = 64 * 2**20
 _MAGIC = b"glowpart"
 _TAIL = struct.Struct("<QQ8s")  # start of the index, hash of all before the tail, magic
-VERSION = 1
+VERSION = 2
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
@@ -33,7 +33,6 @@ class Part(msgspec.Struct, frozen=True, eq=False):
     the mapped file."""
 
     role: int
-    activation: Activation
     layers: tuple[PartLayer, ...]
     version: int = VERSION
 
@@ -49,18 +48,17 @@ class Part(msgspec.Struct, frozen=True, eq=False):
 
 class _Index(msgspec.Struct, frozen=True):
     role: int
-    activation: Activation
     version: int
     layers: list[msgspec.Raw]
 
 
 class _Writer:
-    def __init__(self, path: Path, role: int, activation: Activation) -> None:
+    def __init__(self, path: Path, role: int) -> None:
         self._file: IO[bytes] = path.open("wb")
         self._hash = xxhash.xxh3_64()
         self._at = 0
         self._encoder = msgspec.msgpack.Encoder(enc_hook=self._put)
-        self._index = _Index(role, activation, VERSION, [])
+        self._index = _Index(role, VERSION, [])
 
     def add(self, layer: PartLayer) -> None:
         self._index.layers.append(msgspec.Raw(self._encoder.encode(layer)))
@@ -89,7 +87,7 @@ def write_parts(network: Network, partition: Partition, paths: Sequence[Path]) -
 
     Passes over the network once, holding two layers.
     """
-    writers = [_Writer(path, role, network.activation) for role, path in enumerate(paths)]
+    writers = [_Writer(path, role) for role, path in enumerate(paths)]
     rows_sent = []
     try:
         for layers in part_layers(network, partition):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from glowplug.distributed.network import Ids, Layer, Network
+from glowplug.distributed.network import Activation, Ids, Layer, Network
 from glowplug.distributed.partition.result import Partition, sends
 
 Crossing = dict[tuple[int, int], Ids]
@@ -43,6 +43,7 @@ class PartLayer(msgspec.Struct, frozen=True, eq=False):
     sources: tuple[Flow, ...]
     targets: tuple[Flow, ...]
     groups: tuple[Group, ...]
+    activation: Activation
 
     @property
     def present(self) -> int:
@@ -71,15 +72,17 @@ def part_layers(network: Network, partition: Partition) -> Iterator[list[PartLay
                 following, partition.owners[index], partition.owners[index + 1], partition.workers
             )
         yield [
-            _part_layer(layer, partition, index, role, arriving, leaving) for role in range(partition.workers)
+            _part_layer(layer, network.activation(index), partition, index, role, arriving, leaving)
+            for role in range(partition.workers)
         ]
         if following is not None:
             layer, arriving = following, leaving
 
 
 def _part_layer(
-    layer: Layer, partition: Partition, index: int, role: int, arriving: Crossing, leaving: Crossing
-) -> PartLayer | None:
+    layer: Layer, activation: Activation, partition: Partition, index: int, role: int,
+    arriving: Crossing, leaving: Crossing,
+) -> PartLayer | None:  # fmt: skip
     rows = partition.rows_of(role, index)
     if not len(rows):
         return None
@@ -97,7 +100,8 @@ def _part_layer(
         if source == role
     )
     present = len(kept) + len(reads)
-    return PartLayer(index, rows, len(kept), reads, sources, targets, _groups(local, present, targets))
+    groups = _groups(local, present, targets)
+    return PartLayer(index, rows, len(kept), reads, sources, targets, groups, activation)
 
 
 def _groups(layer: Layer, present: int, targets: tuple[Flow, ...]) -> tuple[Group, ...]:

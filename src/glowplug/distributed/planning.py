@@ -2,7 +2,7 @@
 
 Layers of a deep network are alike after the first ones: only so many are cut and run, and the others are
 taken to be as the last of those. That is exact for no network, and near for the challenge's, whose later
-layers are permuted at random.
+layers are permuted at random. Where later layers have other numbers of rows or edges, all are looked at.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.codec import encode_rows
 from glowplug.distributed.facts import partition_facts, workload_facts
-from glowplug.distributed.network import Floats, Layer, Network
+from glowplug.distributed.network import Activation, Floats, Layer, Network
 from glowplug.distributed.partition.methods import partition
 from glowplug.distributed.partition.result import Partition
 from glowplug.distributed.sample_order import by_input
@@ -40,10 +40,16 @@ class Head(Network):
         self._network = network
         self.inputs = network.inputs
         self.layers = layers
-        self.activation = network.activation
 
     def layer(self, index: int) -> Layer:
         return self._network.layer(index)
+
+    def activation(self, index: int) -> Activation:
+        return self._network.activation(index)
+
+    @property
+    def keeps_zeros(self) -> bool:
+        return self._network.keeps_zeros
 
     def rows(self, index: int) -> int:
         return self._network.rows(index)
@@ -55,6 +61,14 @@ class Head(Network):
     def digest(self) -> str:
         whole = self._network.digest
         return whole if self.layers == self._network.layers else f"{whole}-first-{self.layers}"
+
+
+def looked_at_first(network: Network, head: int) -> int:
+    """So many layers; all of them where those behind the head are not of the size of its last."""
+    if network.layers <= head:
+        return network.layers
+    sizes = {(network.rows(index), network.edges(index)) for index in range(head - 1, network.layers)}
+    return head if len(sizes) == 1 else network.layers
 
 
 def look(
@@ -70,7 +84,7 @@ def look(
 ) -> Problem:
     """`x` (inputs, some samples) is a fair draw of all `samples`. Rows are cut by `method` over each of
     `workers` above 1 that the layers allow; `folder` keeps partitions."""
-    first = Head(network, min(head, network.layers))
+    first = Head(network, looked_at_first(network, head))
     narrowest = min(first.rows(index) for index in range(first.layers))
     partitions: dict[int, Partition] = {}
     for many in sorted(set(workers)):
@@ -97,11 +111,11 @@ def surveyed(
     """With partitions, by workers, of all layers or of the head alone; messages as `encode` makes them, of
     samples in the order that runs have, unless `in_order` is False. Without `with_whole` only plans by rows
     can be made of it."""
-    first = Head(network, min(head, network.layers))
+    first = Head(network, looked_at_first(network, head))
     layers = followed(first.layers, network.layers)
     x = np.take(x, by_input(x), axis=1) if in_order else x
     seen = survey(first, x, partitions, encode, looked_at, with_whole=with_whole)
-    facts = workload_facts(network.digest, first, samples, seen.live, seen.whole)
+    facts = workload_facts(network.name, first, samples, seen.live, seen.whole)
     found = {}
     for many, each in partitions.items():
         messages = seen.messages[many]

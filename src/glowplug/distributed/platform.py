@@ -6,9 +6,10 @@ from typing import Protocol
 
 import msgspec
 
+from glowplug.distributed.channels.base import Address
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.platform_line import Told
-from glowplug.distributed.start import Place, Start
+from glowplug.distributed.start import Place, Start, Work
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -22,6 +23,16 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 Event = tuple[Place, Told | Ended]
+
+
+class Deployment(Protocol):
+    """What lies ready for a run's workers, as far as processes of this machine have to know it."""
+
+    @property
+    def address(self) -> Address: ...
+
+    @property
+    def work(self) -> Work: ...
 
 
 class Platform(Protocol):

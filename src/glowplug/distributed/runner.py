@@ -3,53 +3,32 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
-import msgspec
+from msgspec.structs import asdict
 
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.base import Room
 from glowplug.distributed.channels.memory import MemoryRoom
-from glowplug.distributed.channels.meter import Meter
-from glowplug.distributed.channels.owners import mark_owner, sweep_folders
 from glowplug.distributed.channels.registry import room as room_of
-from glowplug.distributed.channels.shared_memory import FOLDER
 from glowplug.distributed.checkpoints import checkpoint_blobs, remove_checkpoints
 from glowplug.distributed.deploying import Deployed, deploy
 from glowplug.distributed.local_platform import LocalPlatform
 from glowplug.distributed.network import Floats, Network
 from glowplug.distributed.platform import Platform
-from glowplug.distributed.platform_line import Response
 from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
+from glowplug.distributed.run_place import Took, run_folder, took_of
 from glowplug.distributed.supervisor import Supervisor, Watch
+from glowplug.distributed.tasks import network_task
 
-_GIB = 2**30
 
-
-class Run(msgspec.Struct, frozen=True, eq=False):
-    """What came out and what it took.
-
-    `seconds` is from the first start of a worker to the result; writing parts comes before. `gib_s` is
-    memory times time over all processes, those that were lost too: what each may hold, or without a limit
-    the most it held. `meter` adds up the workers that finished, opening and closing, and `platform_meter`:
-    the platform's own calls, and what workers read and write for it. `restarts` are workers that were
-    replaced and times that all went back.
-    """
+class Run(Took, frozen=True, eq=False, kw_only=True):
+    """What came out and what it took."""
 
     output: Output
-    seconds: float
-    workers: tuple[Response, ...]
-    meter: Meter
-    platform_meter: Meter
-    gib_s: float
-    invocations: int
     rows_sent: int
-    restarts: int
-    epochs: int
 
 
 def run(
@@ -82,39 +61,18 @@ def run(
     if assignment.workers == 1:
         where = MemoryRoom()
     name = name or f"run-{secrets.token_hex(6)}"
-    for base in {Path(FOLDER), Path(tempfile.gettempdir()), *where.folders}:
-        sweep_folders(base)
-    with tempfile.TemporaryDirectory(prefix="glowplug-run-") as folder:
-        mark_owner(Path(folder))
+    with run_folder(where) as folder:
         with where.open(name, assignment.workers) as opened:
-            deployed = deploy(network, inputs, assignment, opened.address, options, Path(folder))
+            deployed = deploy(network, inputs, assignment, opened.address, options, folder)
             blobs = checkpoint_blobs(deployed.orders.checkpoints) if deployed.orders.lines else None
             runs = platform(deployed)
             try:
-                supervisor = Supervisor(runs, deployed, blobs, options, watch)
+                supervisor = Supervisor(runs, network_task(deployed, blobs), options, watch)
                 supervisor.supervise()
             finally:
                 runs.close()
                 if blobs is not None:
                     remove_checkpoints(blobs, name)
                     blobs.close()
-        return _run(supervisor, deployed, opened.meter, runs.meter)
-
-
-def _run(supervisor: Supervisor, deployed: Deployed, opened: Meter, platform: Meter) -> Run:
-    responses = tuple(response for _, response in sorted(supervisor.responses.items()))
-    for response in responses:
-        platform = platform.plus(response.platform_meter)
-        opened = opened.plus(response.meter)
-    return Run(
-        output=deployed.output(),
-        seconds=supervisor.seconds,
-        workers=responses,
-        meter=opened.plus(platform),
-        platform_meter=platform,
-        gib_s=sum(charge.ran_s * charge.memory_bytes for charge in supervisor.charges) / _GIB,
-        invocations=len(supervisor.charges),
-        rows_sent=deployed.total_rows_sent,
-        restarts=supervisor.gang.losses,
-        epochs=supervisor.gang.epoch + 1,
-    )
+        took = took_of(supervisor, opened.meter, runs.meter)
+        return Run(output=deployed.output(), rows_sent=deployed.total_rows_sent, **asdict(took))

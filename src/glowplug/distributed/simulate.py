@@ -222,8 +222,12 @@ def _flows(spread: Spread) -> tuple[dict[Any, list[tuple[int, int]]], dict[Any, 
     sent: dict[Any, list[tuple[int, int]]] = {}
     wanted: dict[Any, list[int]] = {}
     moved = spread.transfers
-    columns = (moved.step.tolist(), moved.source.tolist(), moved.target.tolist(), moved.nbytes.tolist())
-    for step, source, target, nbytes in zip(*columns, strict=True):
+    columns = (
+        moved.step.tolist(), moved.source.tolist(), moved.target.tolist(), moved.nbytes.tolist(),
+        spread.returns.tolist(),
+    )  # fmt: skip
+    for step, source, target, nbytes, is_return in zip(*columns, strict=True):
         sent.setdefault((step, source), []).append((target, round(nbytes)))
-        wanted.setdefault((step, target), []).append(source)
+        if not is_return:  # nobody waits for these
+            wanted.setdefault((step, target), []).append(source)
     return sent, wanted

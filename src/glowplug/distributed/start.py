@@ -3,7 +3,13 @@ large."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+Work = Literal["network", "torch"]
+"""What kind of orders there are: those of a sparse network (`orders.py`), or of a torch model
+(`torch_orders.py`)."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -25,3 +31,4 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     launches: tuple[int, ...] = ()
     deadline_s: float
     memory_bytes: int = 0
+    work: Work = "network"

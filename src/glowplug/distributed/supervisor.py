@@ -9,16 +9,13 @@ import msgspec
 
 from glowplug.core import errors
 from glowplug.core.errors import DeadlinePassed
-from glowplug.distributed.channels.blobs import Blobs
-from glowplug.distributed.checkpoints import Checkpoints
-from glowplug.distributed.deploying import Deployed
 from glowplug.distributed.errors import ReplayImpossible, out_of_memory
 from glowplug.distributed.gang import Begin, Command, End, Gang, GoBack
-from glowplug.distributed.orders import ROOT, Orders, lines_for
 from glowplug.distributed.platform import Ended, Event, Platform
 from glowplug.distributed.platform_line import Failure, Launch, Reached, Response
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.start import Place, Start
+from glowplug.distributed.tasks import Task
 
 GRACE_S = 5.0
 """So long may workers take to say what they did, once the root has the result."""
@@ -38,20 +35,12 @@ class Supervisor:
     """One run. `responses` and `charges` fill up while it goes; both are whole when `supervise` returns or
     raises."""
 
-    def __init__(
-        self,
-        platform: Platform,
-        deployed: Deployed,
-        blobs: Blobs | None,
-        options: RunOptions,
-        watch: Watch,
-    ) -> None:
-        orders = deployed.orders
-        self.gang = Gang(orders.run, orders.workers, options.branching, replaceable(orders))
+    def __init__(self, platform: Platform, task: Task, options: RunOptions, watch: Watch) -> None:
+        self.gang = Gang(task.run, task.workers, options.branching, task.replaceable)
         self.responses: dict[int, Response] = {}
         self.charges: list[Charge] = []
         self.seconds = 0.0
-        self._platform, self._deployed, self._blobs = platform, deployed, blobs
+        self._platform, self._task = platform, task
         self._options, self._watch = options, watch
         self._peaks: dict[Place, int] = {}
         self._failures: dict[Place, Failure] = {}
@@ -78,7 +67,7 @@ class Supervisor:
 
     def _let_finish(self) -> None:
         until_s = time.monotonic() + GRACE_S
-        while len(self.responses) < self._deployed.orders.workers and time.monotonic() < until_s:
+        while len(self.responses) < self._task.workers and time.monotonic() < until_s:
             events = self._platform.events(max(0.0, until_s - time.monotonic()))
             for place, what in events:
                 if isinstance(what, Response):
@@ -124,15 +113,16 @@ class Supervisor:
                 case GoBack(epoch):
                     self._charge(self._platform.end_all())
                     self.responses.clear()
-                    self._lines = common_lines(self._deployed.orders, self._blobs, epoch)
+                    self._lines = self._task.lines(epoch)
                     self._obey(self.gang.gone_back())
                 case End():
                     self._end = command
 
     def _start(self, begin: Begin) -> Start:
         return Start(
-            orders=str(self._deployed.path), place=begin.place, line=self._lines.get(begin.place.worker, 0),
+            orders=str(self._task.orders), place=begin.place, line=self._lines.get(begin.place.worker, 0),
             launches=begin.launches, deadline_s=self._left_s(), memory_bytes=self._options.memory_bytes,
+            work=self._task.work,
         )  # fmt: skip
 
     def _charge(self, events: list[Event]) -> None:
@@ -146,24 +136,3 @@ class Supervisor:
 
     def _left_s(self) -> float:
         return max(0.0, self._began_s + self._options.deadline_s - time.monotonic())
-
-
-def replaceable(orders: Orders) -> set[int]:
-    """Those that checkpoint, so that what they need is kept or given again, and those that need nobody; the
-    root needs the others' results."""
-    alone = {share.members[0] for share in orders.shares if len(share.members) == 1} - {ROOT}
-    return alone | {worker for worker in range(orders.workers) if lines_for(orders, worker)}
-
-
-def common_lines(orders: Orders, blobs: Blobs | None, epoch: int) -> dict[int, int]:
-    """Where each worker can begin again so that those it exchanges rows with can too, by worker."""
-    reached = {}
-    for worker in range(orders.workers):
-        checkpoints = Checkpoints(blobs, orders.run, worker, epoch, orders.generation)
-        reached[worker] = checkpoints.latest(lines_for(orders, worker), of_all_epochs=True) or 0
-    return {
-        worker: min(
-            reached[member] for share in orders.shares if worker in share.members for member in share.members
-        )
-        for worker in reached
-    }

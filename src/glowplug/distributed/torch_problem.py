@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from glowplug.core.errors import InvalidArguments
+from glowplug.core.errors import InvalidArguments, UserError
+from glowplug.distributed import carry
 from glowplug.distributed.chains import Block, chains_of, module_bytes
+from glowplug.distributed.result_log import HEAD_BYTES
+from glowplug.distributed.torch_values import plain
 from glowplug.policy.plans.facts import VALUE_BYTES, Encoding, LayerFacts, Problem, WorkloadFacts
 from glowplug.policy.plans.model import CodecCost, MachineModel
 
@@ -18,6 +22,21 @@ RUNTIME_BYTES = 256 * 2**20
 """What a worker holds beside its part of the model: interpreter and torch."""
 REPEATS = 3
 _COPIED_VALUES = 2**20
+
+
+class TorchSurvey(NamedTuple):
+    """`chain` has the layers of the problem but for the first `rest`, 0 or 1."""
+
+    problem: Problem
+    chain: tuple[Block, ...]
+    rest: int
+
+    def starts(self, stages: Sequence[int]) -> tuple[int, ...]:
+        """Where in the chain the stages begin that are cut before these layers."""
+        return tuple(stage - self.rest for stage in stages)
+
+    def stages(self, starts: Sequence[int]) -> tuple[int, ...]:
+        return tuple(start + self.rest for start in starts)
 
 
 def torch_problem(
@@ -28,9 +47,21 @@ def torch_problem(
     input_bytes: int,
     slowdown: float = 1.0,
 ) -> Problem:
+    return torch_survey(name, model, run, samples, input_bytes, slowdown).problem
+
+
+def torch_survey(
+    name: str,
+    model: nn.Module,
+    run: Callable[[], object],
+    samples: int,
+    input_bytes: int,
+    slowdown: float = 1.0,
+    chain: Sequence[Block] = (),
+) -> TorchSurvey:
     """`run` makes the model answer one sample, which has `input_bytes`; `samples` such are the batch. Each
-    block of the chain that holds the most of the model is a layer; what is in none is one before them, which
-    the first worker has.
+    block of `chain`, or else of the chain that holds the most of the model, is a layer; what is in none is
+    one before them, which the first worker has.
 
     Runs the model a few times. Raises CannotCut, InvalidArguments for a model without FLOPs to count, and
     what `run` raises.
@@ -38,15 +69,28 @@ def torch_problem(
     chains, flops = chains_of(model, run, 1)
     if not flops:
         raise InvalidArguments(f"{name}: no weights were used that a planner could count by", "model")
-    chain = max(chains, key=lambda blocks: (sum(block.flops for block in blocks), len(blocks)))
+    if not chain:
+        chain = max(chains, key=lambda blocks: (sum(block.flops for block in blocks), len(blocks)))
     rest_flops = max(0.0, flops - sum(block.flops for block in chain))
     rest_bytes = max(0, module_bytes(model) - sum(block.nbytes for block in chain))
     handed = chain[0].hidden_bytes
     rest = [Block("", rest_bytes, rest_flops, 0, handed)] if rest_bytes or rest_flops else []
     layers = tuple(_layer(block) for block in (*rest, *chain))
     inputs = -(-input_bytes // VALUE_BYTES)
-    facts = WorkloadFacts(name, samples, inputs, layers, collect="rows", one_by_one=True)
-    return Problem(facts, _machine(run, flops, slowdown))
+    facts = WorkloadFacts(
+        name, samples, inputs, layers, collect="rows", one_by_one=True, answer_bytes=_answer_bytes(run)
+    )
+    return TorchSurvey(Problem(facts, _machine(run, flops, slowdown)), tuple(chain), len(rest))
+
+
+def _answer_bytes(run: Callable[[], object]) -> int:
+    """Of what the model returns, in a result; 0 where that cannot be carried."""
+    with torch.inference_mode():
+        answer = run()
+    try:
+        return HEAD_BYTES + len(carry.pack(plain(answer, "what the model returns")))
+    except UserError:
+        return 0
 
 
 def _layer(block: Block) -> LayerFacts:

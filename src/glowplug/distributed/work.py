@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,29 +10,22 @@ import numpy as np
 
 from glowplug.core import npy
 from glowplug.distributed.background_post import BackgroundPost
-from glowplug.distributed.channels.base import Limits
-from glowplug.distributed.channels.meter import Meter
-from glowplug.distributed.channels.registry import join
 from glowplug.distributed.checkpoints import Checkpoints, checkpoint_blobs
 from glowplug.distributed.exchange import Exchange
-from glowplug.distributed.faults import Faults, disturbed, end_here
+from glowplug.distributed.faults import end_here
 from glowplug.distributed.frame import Kind
 from glowplug.distributed.loop import LayerLoop
-from glowplug.distributed.orders import BARRIER, FIRST, GO, ROOT, Orders, read_orders
+from glowplug.distributed.orders import BARRIER, FIRST, GO, ROOT, read_orders
 from glowplug.distributed.part_file import read_part
 from glowplug.distributed.phases import Phases
-from glowplug.distributed.platform_line import PlatformLine, Reached, Response
+from glowplug.distributed.platform_line import PlatformLine
 from glowplug.distributed.post import InlinePost, Post, Wire
 from glowplug.distributed.relay import RelayPost, Route
 from glowplug.distributed.results import Results, put_together
 from glowplug.distributed.rows_in_flight import opener
 from glowplug.distributed.schedule import Schedule, parts_of
-from glowplug.distributed.start import Place, Start
-from glowplug.distributed.timing import Timing, patiently
-
-_TELL_EVERY_S = 0.2
-_LAST_STALLS = 6
-"""Whoever is done may have said so in a note that was lost."""
+from glowplug.distributed.start import Start
+from glowplug.distributed.worker_ends import LAST_STALLS, joined, keeps, response, throttled
 
 
 def work(start: Start, line: PlatformLine, began_s: float) -> None:
@@ -57,12 +49,10 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             checkpoints = Checkpoints(blobs, orders.run, place.worker, place.epoch, orders.generation)
             first = _first(start, schedule, checkpoints)
             deadline_s = began_s + start.deadline_s
-            end = patiently(lambda: join(orders.address, place.worker), deadline_s)
-            channel = disturbed(end, orders.faults, place)
+            channel, timing = joined(orders, place, deadline_s)
             closing.callback(channel.close)
             limits = channel.limits
-            timing = Timing(orders.stall_s, limits.slow_s, deadline_s)
-        keep = _keeps(orders, limits, place) if orders.keep is None else orders.keep
+        keep = keeps(orders, limits, place, checkpoints=bool(orders.lines))
         route = Route(place.worker, orders.workers, orders.relayed, schedule.sources(), schedule.targets())
         exchange = Exchange(
             place, route.sources(), route.targets(), first=route.step(first),
@@ -75,7 +65,12 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         over = (BackgroundPost if orders.background else InlinePost)(wire, route.opener(open_payload), phases)
         closing.callback(over.close)
         post: Post = RelayPost(over, route, open_payload, first) if orders.relayed else over
-        watch = _watcher(line, orders.faults, place)
+        reached = throttled(line)
+
+        def watch(step: int) -> None:
+            reached(step)
+            end_here(orders.faults, place, step)
+
         loop = LayerLoop(schedule, parts, inputs, post, checkpoints, phases, watch)
         if orders.barrier and first < FIRST:
             with phases.of("barrier"):
@@ -87,40 +82,13 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             post.flush()
         meter = channel.meter if blobs is None else channel.meter.plus(blobs.meter)
         worked_s = time.monotonic() - began_s
-        line.tell(_response(place, phases, worked_s, meter, exchange, checkpoints))
+        written_bytes = checkpoints.written_bytes
+        line.tell(response(place, phases, worked_s, meter, exchange, written_bytes))
         # Whoever took over for it before it told would need its sources still.
         post.done(orders.gather + 1)
         post.flush()
         if keep and not schedule.is_root:
-            post.wait_until(route.all_targets(), orders.gather + 1, _LAST_STALLS)
-
-
-def _response(
-    place: Place, phases: Phases, worked_s: float, meter: Meter, exchange: Exchange, checkpoints: Checkpoints
-) -> Response:
-    return Response(
-        place=place,
-        phases=phases.times(),
-        worked_s=worked_s,
-        meter=meter,
-        damaged=exchange.damaged,
-        sent_again=exchange.sent_again,
-        checkpoint_bytes=checkpoints.written_bytes,
-        peak_bytes=_peak_bytes(),
-        keeps=exchange.keep,
-    )
-
-
-def _peak_bytes() -> int:
-    """The most memory that was resident. What getrusage tells begins with the parent's at the fork."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-
-
-def _keeps(orders: Orders, limits: Limits, place: Place) -> bool:
-    """Where nothing is given again: for whoever takes over, and in a later epoch also since what an earlier
-    one's workers were about to receive may be lost."""
-    return (bool(orders.lines) or place.epoch > 0) and not limits.replays
+            post.wait_until(route.all_targets(), orders.gather + 1, LAST_STALLS)
 
 
 def _first(start: Start, schedule: Schedule, checkpoints: Checkpoints) -> int:
@@ -160,17 +128,3 @@ def gather(schedule: Schedule, post: Post, results: Results) -> None:
 
 def _null() -> tuple[Kind, bytes]:
     return Kind.NULL, b""
-
-
-def _watcher(line: PlatformLine, faults: Faults, place: Place) -> Callable[[int], None]:
-    told_s = 0.0
-
-    def before(step: int) -> None:
-        nonlocal told_s
-        now_s = time.monotonic()
-        if now_s - told_s >= _TELL_EVERY_S:
-            told_s = now_s
-            line.tell(Reached(step))
-        end_here(faults, place, step)
-
-    return before

@@ -23,8 +23,10 @@ def run_worker(line: PlatformLine, message: bytes) -> int:
         line.launch(worker)
 
     def do() -> None:
-        from glowplug.distributed.work import work
-
+        if start.work == "torch":
+            from glowplug.distributed.torch_work import work
+        else:
+            from glowplug.distributed.work import work
         work(start, line, began_s)
 
     return tell_failures(start, line, do)

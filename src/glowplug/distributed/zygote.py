@@ -16,6 +16,7 @@ import msgspec
 
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.errors import PlatformError
+from glowplug.distributed.start import Work
 from glowplug.distributed.zygote_main import MOST_BYTES, Fork, Forked, Prepare, Reap, Reaped, Request
 
 _LAST_WORDS_BYTES = 2000
@@ -30,9 +31,9 @@ class Child(NamedTuple):
 
 
 class Zygote:
-    """Begins at once to import what workers over a channel at `address` need."""
+    """Begins at once to import what workers over a channel at `address` need for their `work`."""
 
-    def __init__(self, environment: Mapping[str, str], address: Address) -> None:
+    def __init__(self, environment: Mapping[str, str], address: Address, work: Work = "network") -> None:
         """Raises OSError."""
         self.has_forked = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -51,7 +52,7 @@ class Zygote:
         finally:
             theirs.close()
         with contextlib.suppress(OSError):  # it is gone, and whoever asks for a fork is told
-            self._control.send(msgspec.json.encode(Prepare(address)))
+            self._control.send(msgspec.json.encode(Prepare(address, work)))
 
     def fork(self, start: int, output: int, line: int) -> Child:
         """A process with these descriptors. Waits for the imports. Raises PlatformError where the zygote is

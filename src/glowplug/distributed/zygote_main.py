@@ -20,14 +20,16 @@ import msgspec
 from glowplug.core.forks import die_with_parent, run_and_exit
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.platform_line import SocketLine
+from glowplug.distributed.start import Work
 
 MOST_BYTES = 2**16
 
 
 class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
-    """First of all: what is imported, beside what all need, for the channel at `address`."""
+    """First of all: what is imported for the work, and for the channel at `address`."""
 
     address: Address
+    work: Work = "network"
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):
@@ -65,8 +67,8 @@ def main(control: socket.socket, parent: int) -> None:
         if not message:
             return
         match decoder.decode(message):
-            case Prepare(address):
-                _prepare(address)
+            case Prepare(address, work):
+                _prepare(address, work)
                 own_bytes = _anonymous_bytes()
             case Fork():
                 pid = _forked(control, descriptors)
@@ -79,11 +81,15 @@ def main(control: socket.socket, parent: int) -> None:
                 control.send(msgspec.json.encode(Reaped(code, usage.ru_maxrss * 1024)))
 
 
-def _prepare(address: Address) -> None:
+def _prepare(address: Address, work: Work) -> None:
     """Raises RuntimeError where it cannot be forked any more."""
-    from glowplug.distributed import work  # noqa: F401 - for workers
     from glowplug.distributed.channels.registry import room
-    from glowplug.distributed.workload import loops  # noqa: F401 - loads what was compiled
+
+    if work == "torch":
+        import glowplug.distributed.torch_work
+    else:
+        import glowplug.distributed.work
+        import glowplug.distributed.workload.loops  # noqa: F401 - loads what was compiled
 
     with contextlib.suppress(Exception):  # what fails here fails in a worker, which tells of it
         room(address.channel, **address.options)

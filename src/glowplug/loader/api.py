@@ -152,11 +152,10 @@ def _load_checkpoint(path: Path, build: Build) -> Any:
     return model.eval()
 
 
-def run_on(model: Any, example_input: Any) -> None:
+def run_on(model: Any, example_input: Any) -> Any:
     """A tuple as positional arguments, a mapping as named ones, anything else as the one argument."""
     if isinstance(example_input, tuple):
-        model(*example_input)
-    elif isinstance(example_input, Mapping):
-        model(**example_input)
-    else:
-        model(example_input)
+        return model(*example_input)
+    if isinstance(example_input, Mapping):
+        return model(**example_input)
+    return model(example_input)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import inf
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.core.errors import InvalidArguments
-from glowplug.distributed.network import Activation, Floats, Layer, Network
+from glowplug.distributed.network import Activation, Floats, Layer
 from glowplug.distributed.stored import StoredNetwork, layer_of
 from tests.distributed.networks import inputs, networks
 
@@ -18,34 +17,12 @@ pytest.importorskip("scipy", reason="needs the distributed extra: pip install 'g
 
 from glowplug.distributed.workload.grouping import same_inputs
 from glowplug.distributed.workload.kernel import Kernel, forward
-from glowplug.distributed.workload.oracle import categories, oracle
+from glowplug.distributed.workload.oracle import categories, oracle, worst_error
 from glowplug.distributed.workload.serial import BLOCK_LAYERS, serial
 
 
 def same_bits(one: Floats, other: Floats) -> bool:
     return one.shape == other.shape and one.tobytes() == other.tobytes()
-
-
-def worst_error(network: Network, x: Floats) -> Floats:
-    """How far fp32 may be from the oracle: what rounding adds in each layer, carried through the next
-    ones."""
-    error = np.zeros(x.shape)
-    y = x.astype(np.float64)
-    for index in range(network.layers):
-        layer = network.layer(index)
-        one = StoredNetwork([layer], network.activation)
-        size = StoredNetwork(
-            [Layer(layer.inputs, layer.indptr, layer.indices, abs(layer.values), abs(layer.bias))],
-            Activation(inf, bias_everywhere=True),
-        )
-        rounding = 2.0**-23 * (layer.inputs + 2)
-        carried = size.layer(0)
-        none = Layer(carried.inputs, carried.indptr, carried.indices, carried.values, 0 * carried.bias)
-        error = oracle(StoredNetwork([none], size.activation), error) + rounding * oracle(
-            size, abs(y) + error
-        )
-        y = oracle(one, y)
-    return error
 
 
 @given(data=st.data(), network=networks(exact=True))
@@ -78,7 +55,7 @@ def test_rows_have_the_same_bits_whoever_computes_them(
             mine = np.flatnonzero(owners == worker).astype(np.int32)
             part = layer.take(mine)
             received = rng.permutation(part.needed())  # in whatever order it came
-            Kernel(part.over(received), network.activation)(x[received], out, mine)
+            Kernel(part.over(received), network.activation(index))(x[received], out, mine)
         x = out
     assert same_bits(x, whole)
 
@@ -115,7 +92,7 @@ def test_a_layer_may_write_over_what_it_reads(data: st.DataObject, network: Stor
     for index in range(network.layers):
         layer = network.layer(index)
         wide = Layer(room, layer.indptr, layer.indices, layer.values, layer.bias)
-        Kernel(wide, network.activation)(y, y)
+        Kernel(wide, network.activation(index))(y, y)
     assert same_bits(y[: len(expected)], expected)
 
 

@@ -69,7 +69,7 @@ class Server:
 
     def __init__(self, network: Network, threads: int) -> None:
         layers = [network.layer(index) for index in range(network.layers)]
-        self._network = StoredNetwork(layers, network.activation)
+        self._network = StoredNetwork(layers, [network.activation(index) for index in range(network.layers)])
         self._threads = threads
 
     def run(self, x: Floats) -> Timed:

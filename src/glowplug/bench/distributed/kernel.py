@@ -48,7 +48,7 @@ def _sized(options: Options, neurons: int, tell: Tell) -> list[dict[str, Any]]:
     layers = min(options.head, options.layers)
     samples = min(options.samples, max(LEAST_SAMPLES, ELEMENTS // neurons))
     whole = ChallengeNetwork(neurons, options.layers)
-    network = StoredNetwork([whole.layer(index) for index in range(layers)], whole.activation)
+    network = StoredNetwork([whole.layer(index) for index in range(layers)], whole.activation(0))
     x = digits(neurons, samples, 0, ink=options.ink)
     ways: dict[str, Callable[[], Any]] = {
         OURS: lambda: serial(network, x),
@@ -86,7 +86,7 @@ def _sized(options: Options, neurons: int, tell: Tell) -> list[dict[str, Any]]:
 def _scipy(network: Network, x: Floats, *, sparse: bool) -> Callable[[], Any]:
     from scipy.sparse import csr_array
 
-    cap = network.activation.cap
+    cap = network.activation(0).cap
     layers = [network.layer(index) for index in range(network.layers)]
     weights = [
         (csr_array((each.values, each.indices, each.indptr), shape=(each.rows, each.inputs)), each.bias)

@@ -92,14 +92,15 @@ def _read(body: bytes, rows: int, samples: int) -> object:
 def _rate(network: Network, live: float) -> float:
     from scipy.sparse import csr_array
 
-    layer = network.layer(network.layers // 2)
+    index = network.layers // 2
+    layer, cap = network.layer(index), network.activation(index).cap
     weights = csr_array((layer.values, layer.indices, layer.indptr), shape=(layer.rows, layer.inputs))
     x = csr_array(some_activations(layer.inputs, _SAMPLES, live))
 
     def work() -> None:
         z = weights @ x
         z.data = np.where(z.data != 0, z.data + layer.bias[0], z.data)
-        z.data = np.clip(z.data, 0, network.activation.cap)
+        z.data = np.clip(z.data, 0, cap)
 
     return layer.edges * _SAMPLES / fastest(work, 2)
 

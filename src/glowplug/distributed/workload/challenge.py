@@ -35,7 +35,6 @@ class ChallengeNetwork(Network):
         self.neurons = self.inputs = neurons
         self.layers = layers
         self.seed = seed
-        self.activation = Activation(cap=CAP)
 
     @property
     def digest(self) -> str:
@@ -45,6 +44,9 @@ class ChallengeNetwork(Network):
     def permuted_from(self) -> int:
         """The first layer whose rows and columns are permuted: k."""
         return (self.neurons // TWINS).bit_length() - 1
+
+    def activation(self, index: int) -> Activation:
+        return Activation(cap=CAP)
 
     def rows(self, index: int) -> int:
         return self.neurons

@@ -44,7 +44,8 @@ class Kernel:
         tile = _working_space(len(self._reads), loops.TILE)
         loops.forward(
             layer.indptr, self._indices, layer.values, layer.bias, self._order, self._groups, self._reads,
-            x, tile, np.float32(self.activation.cap), self.activation.bias_everywhere, out, slots,
+            x, tile, np.float32(self.activation.floor), np.float32(self.activation.cap),
+            self.activation.bias_everywhere, out, slots,
         )  # fmt: skip
         return out
 

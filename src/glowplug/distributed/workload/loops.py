@@ -111,24 +111,27 @@ def _four_rows(tile, indices, values, a, b, c, d, chosen, count, width, sums):  
 
 
 @njit(cache=True, nogil=True)
-def _activate(sums, bias, cap, everywhere, width, y):  # type: ignore[no-untyped-def]
-    if everywhere or bias <= _ZERO:  # a sum of zero, with a bias below it, comes to zero all the same
+def _activate(sums, bias, floor, cap, everywhere, width, y):  # type: ignore[no-untyped-def]
+    # A sum of zero, with a bias below it, comes to a floor of zero all the same.
+    if everywhere or (bias <= _ZERO and floor == _ZERO):
         for s in range(width):
-            y[s] = min(cap, max(_ZERO, sums[s] + bias))
+            y[s] = min(cap, max(floor, sums[s] + bias))
     else:
         for s in range(width):
             z = sums[s]
-            y[s] = min(cap, max(_ZERO, z + bias if z != _ZERO else z))
+            y[s] = min(cap, max(floor, z + bias if z != _ZERO else z))
 
 
 @njit(
     types.void(
         _int64s, _int32s, _floats, _floats, _int32s, _int64s,
-        _int32s, _matrix, _written, types.float32, types.boolean, _written, _int32s,
+        _int32s, _matrix, _written, types.float32, types.float32, types.boolean, _written, _int32s,
     ),
     cache=True, nogil=True,
 )  # fmt: skip
-def forward(indptr, indices, values, bias, order, groups, reads, x, tile, cap, everywhere, out, slots):  # type: ignore[no-untyped-def]
+def forward(  # type: ignore[no-untyped-def]
+    indptr, indices, values, bias, order, groups, reads, x, tile, floor, cap, everywhere, out, slots
+):
     """`indices` are places in `reads`, which are rows of x; `tile` (reads, TILE) is working space.
 
     Rows `order[groups[g]:groups[g + 1]]` read the same inputs.
@@ -156,7 +159,8 @@ def forward(indptr, indices, values, bias, order, groups, reads, x, tile, cap, e
                         _one_row(tile, indices, values, indptr[rows[i]], chosen, count, width, sums[i])
                 for i in range(len(rows)):
                     row = rows[i]
-                    _activate(sums[i], bias[row], cap, everywhere, width, out[slots[row], start:end])
+                    y = out[slots[row], start:end]
+                    _activate(sums[i], bias[row], floor, cap, everywhere, width, y)
 
 
 @njit(types.void(_int64s, _int32s, _uint64s), cache=True, nogil=True)

@@ -25,17 +25,17 @@ def serial(network: Network, x: Floats, threads: int = 1) -> Floats:
     if x.ndim != 2 or x.shape[0] != network.inputs:
         raise InvalidArguments(f"the network reads {network.inputs} rows, but is given {x.shape}")
     samples = x.shape[1]
-    columns = np.arange(samples)
+    columns, keeps_zeros = np.arange(samples), network.keeps_zeros
     out = None
     with ThreadPoolExecutor(threads) as executor:
         for first in range(0, network.layers, BLOCK_LAYERS):
             block = range(first, min(first + BLOCK_LAYERS, network.layers))
-            kernels = [Kernel(network.layer(index), network.activation) for index in block]
+            kernels = [Kernel(network.layer(index), network.activation(index)) for index in block]
             rows = kernels[-1].layer.rows
             if out is None or len(out) != rows:
                 out = np.empty((rows, len(columns)), np.float32)
             _through(kernels, x, out, executor)
-            if not network.activation.bias_everywhere:
+            if keeps_zeros:
                 out, columns = _without_dead(out, columns)
             x = out
     if len(columns) == samples:
@@ -60,8 +60,7 @@ def _through(kernels: list[Kernel], x: Floats, out: Floats, executor: Executor) 
 
 
 def live_columns(x: Floats) -> NDArray[np.bool_]:
-    """Which samples are not all zero. The others stay zero where a bias is added to sums other than zero
-    alone."""
+    """Which samples are not all zero. The others stay zero where a network keeps zeros."""
     return np.asarray(np.bitwise_or.reduce(x.view(np.int32), axis=0) != 0)
 
 

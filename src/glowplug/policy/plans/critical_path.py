@@ -153,7 +153,7 @@ class _Walk:
         computing, a worker sends what it computed before, and is pushed what comes next."""
         spread, costs, moved = self._spread, self._costs, self._spread.transfers
         entry = np.zeros((spread.steps, spread.workers), np.int64)
-        inside = moved.step < spread.steps
+        inside = (moved.step < spread.steps) & ~spread.returns
         entry[moved.step[inside], moved.target[inside]] = np.flatnonzero(inside)
         first = np.arange(0, spread.workers, spread.stages)
         beside, ahead = spread.beside, spread.beside and self.receiver.ahead
@@ -173,7 +173,15 @@ class _Walk:
             sends[:, who] = np.maximum(now[:, who], self._sent[:, who]) if beside else now[:, who]
             self._sent[:, who] = sends[:, who] + send_s[step, who]
             now[:, who] = (now if beside else self._sent)[:, who] + costs.after[:, step, who]
+        self._take_back(now, sends)
         return now
+
+    def _take_back(self, now: Reals, sends: Reals) -> None:
+        """Counts the calls for what comes back to the first of a chain, which looks for it in passing."""
+        moved = self._spread.transfers
+        for step in np.unique(moved.step[self._spread.returns]):
+            entries = np.flatnonzero(self._spread.returns & (moved.step == step)).astype(np.int32)
+            self.receiver.take_one(now[:, moved.target[entries]], self._arrivals(entries, sends))
 
     def _entries(self, step: int) -> Ids:
         return np.arange(self._first[step], self._first[step + 1])

@@ -53,7 +53,8 @@ class LayerFacts(msgspec.Struct, frozen=True):
 
 class WorkloadFacts(msgspec.Struct, frozen=True):
     """A network and the samples that it is run on. `collect` is what is wanted of the last layer.
-    `one_by_one`: workers answer one sample after another, and have no kernel of ours (torch models)."""
+    `one_by_one`: workers answer one sample after another, and have no kernel of ours (torch models); then
+    `answer_bytes` has what one sample takes in a result, 0 where that is not known."""
 
     name: str
     samples: int
@@ -61,6 +62,7 @@ class WorkloadFacts(msgspec.Struct, frozen=True):
     layers: tuple[LayerFacts, ...]
     collect: Literal["categories", "rows"] = "categories"
     one_by_one: bool = False
+    answer_bytes: int = 0
 
     @property
     def chunk_samples(self) -> int:
@@ -84,6 +86,8 @@ class WorkloadFacts(msgspec.Struct, frozen=True):
 
     def result_bytes(self, rows: float, samples: int) -> float:
         """What so many rows of the last layer take in a result: a bit a sample, or the rows."""
+        if self.answer_bytes:
+            return self.answer_bytes * samples if rows else 0.0
         if self.collect == "categories":
             return -(-samples // 8) if rows else 0.0
         return self.layers[-1].output.nbytes(rows, samples) if rows else 0.0

@@ -53,9 +53,7 @@ def staged(problem: Problem, workers: int, micro_batches: int, cuts: tuple[int, 
     stages = given or _stages(problem, per_sample_s, workers, counts)
     stage_s = np.array([sum(per_sample_s[start:end]) for start, end in stages])
     fixed_s = np.array([problem.machine.layer_s * (end - start) for start, end in stages])
-    result = [0.0] * (workers - 1) + [
-        sum(workload.result_bytes(workload.layers[-1].rows, count) for count in counts)
-    ]
+    result = [0.0] * (workers - 1) + [_gathered_bytes(problem, counts)]
     return Spread(
         plan="pipeline",
         workers=workers,
@@ -67,6 +65,15 @@ def staged(problem: Problem, workers: int, micro_batches: int, cuts: tuple[int, 
         transfers=join([_passed_on(problem, stages, counts), gathered(micro_batches, result)]),
         beside=is_heavy(max(layer.edges for layer in workload.layers), max(counts)),
     )
+
+
+def _gathered_bytes(problem: Problem, counts: Sequence[int]) -> float:
+    """What the last worker sends in the end: all of the result, or where each sample goes back by itself the
+    last one."""
+    workload = problem.workload
+    if workload.one_by_one:
+        return workload.layers[-1].output.nbytes(float(workload.layers[-1].rows), counts[-1])
+    return sum(workload.result_bytes(workload.layers[-1].rows, count) for count in counts)
 
 
 def _stages(
@@ -111,13 +118,18 @@ def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int) -
 
 
 def _passed_on(problem: Problem, stages: Sequence[tuple[int, int]], counts: Sequence[int]) -> Transfers:
+    """To the next; of a torch model also from the last to the first, but for the last micro-batch, which is
+    the end."""
     entries = []
-    for source, (_, end) in enumerate(stages[:-1]):
-        layer = problem.workload.layers[end - 1]
-        for step, count in enumerate(counts):
+    steps = list(enumerate(counts))
+    for source, (_, end) in enumerate(stages):
+        layer, target, passed = problem.workload.layers[end - 1], source + 1, steps
+        if target == len(stages):
+            target, passed = 0, steps[:-1] if problem.workload.one_by_one else []
+        for step, count in passed:
             values = layer.rows * count
             nbytes = layer.output.nbytes(float(layer.rows), count)
-            entries.append((step, source, source + 1, layer.rows, values, values * layer.live_out, nbytes))
+            entries.append((step, source, target, layer.rows, values, values * layer.live_out, nbytes))
     return transfers(list(zip(*entries, strict=True)))
 
 

@@ -72,10 +72,11 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
 
     In each step a worker computes `urgent_s`, sends, and computes `idle_s` while messages travel. What is
     sent in step k is needed in step k + `lag`: 1 where workers go through layers together, 0 where step k
-    is a micro-batch that passes from each worker to the next one of its chain of `stages`. In step K the
-    result goes to the root. `beside` says whether calls go on beside computing (`model.is_heavy`).
-    What is sent in the steps `relayed` the root passes on in the next; it is of `payloads`, by the step in
-    which they are encoded, where `transfers` are not what is encoded and decoded.
+    is a micro-batch that passes from each worker to the next one of its chain of `stages`, and of a torch
+    model back to the first, which does not wait for it (`returns`). In step K the result goes to the root.
+    `beside` says whether calls go on beside computing (`model.is_heavy`). What is sent in the steps
+    `relayed` the root passes on in the next; it is of `payloads`, by the step in which they are encoded,
+    where `transfers` are not what is encoded and decoded.
     """
 
     plan: str
@@ -110,6 +111,13 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
         return busy
 
     @property
+    def returns(self) -> NDArray[np.bool_]:
+        """(E,): the transfers that go back along a chain of stages."""
+        moved = self.transfers
+        back: NDArray[np.bool_] = (moved.step < self.steps) & (moved.target < moved.source)
+        return back if not self.lag else np.zeros(len(moved), np.bool_)
+
+    @property
     def rows_sent(self) -> int:
         """Each row once for each target. What the root gathers is not among them."""
         moved = self.transfers if self.payloads is None else self.payloads
@@ -126,9 +134,12 @@ class Spread(msgspec.Struct, frozen=True, eq=False):
         assert (moved.step <= self.steps).all()
         assert (moved.target[moved.step == self.steps] == ROOT).all()
         if not self.lag:
-            passing = moved.step < self.steps
+            returns = self.returns
+            passing = (moved.step < self.steps) & ~returns
             assert (moved.source[passing] % self.stages < self.stages - 1).all()
             assert (moved.target[passing] == moved.source[passing] + 1).all()
+            assert (moved.target[returns] == moved.source[returns] - self.stages + 1).all()
+            assert (moved.target[returns] % self.stages == 0).all()
         order = np.lexsort((moved.target, moved.source, moved.step))
         assert (order == np.arange(len(moved))).all()
 

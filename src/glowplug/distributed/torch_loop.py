@@ -1,0 +1,111 @@
+"""The samples of one worker, one after another: a head that keeps several under way, and a stage."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from glowplug.core.errors import FunctionFailed, GlowplugError, in_words
+from glowplug.distributed import carry
+from glowplug.distributed.frame import Kind
+from glowplug.distributed.phases import Phases
+from glowplug.distributed.post import Post
+from glowplug.distributed.result_log import ResultLog
+from glowplug.distributed.stages import Call, Stage, handover_in
+from glowplug.distributed.torch_forward import Forward, Forwards
+from glowplug.distributed.torch_orders import Seat, TorchOrders
+from glowplug.distributed.torch_values import plain
+from glowplug.loader.api import run_on
+
+_FENCE_SAMPLES = 8
+"""What was got is forgotten every so often: who is lost sends its whole group back."""
+Before = Callable[[int, int], None]
+"""Told of each sample, and of the step that is next."""
+
+
+def serve(seat: Seat, stage: Stage, first: int, post: Post, phases: Phases, before: Before) -> None:
+    """Takes each sample from the worker before, and hands it on to the next. Raises FunctionFailed and what
+    `Post` raises."""
+    for sample in range(first, seat.end):
+        before(sample, seat.receives(sample))
+        with phases.layers(1):
+            call = Call(*post.wait(seat.receives(sample))[seat.source])
+            with phases.of("compute"), _told(seat):
+                found = stage(call)
+            value = found.hidden if seat.is_last else tuple(found)
+            post.send(seat.sends(sample), [(seat.target, partial(_packed, value))])
+        if sample % _FENCE_SAMPLES == 0:
+            post.done(seat.receives(sample) + 1)
+
+
+def lead(
+    orders: TorchOrders, seat: Seat, model: nn.Module, inputs: Sequence[Any], first: int, log: ResultLog,
+    post: Post, phases: Phases, before: Before,
+) -> None:  # fmt: skip
+    """Adds to `log` what the model returns for each sample. Raises FunctionFailed, InvalidDeclaration for
+    what cannot be carried, and what `Post` raises."""
+    handover = handover_in([model])
+    if handover is None:
+        _alone(seat, model, inputs, first, log, phases, before)
+        return
+    handover.peer = Forwards()
+    under_way: deque[tuple[int, Forward]] = deque()
+
+    def finish() -> None:
+        sample, forward = under_way.popleft()
+        hidden = post.wait(seat.receives(sample))[seat.source]
+        with phases.of("compute"), _told(seat):
+            result = forward.finish(hidden)
+        log.add(_result(result))
+        if sample % _FENCE_SAMPLES == 0:
+            post.done(seat.receives(sample) + 1)
+
+    for sample in range(first, seat.end):
+        before(sample, seat.sends(sample))
+        with phases.layers(1):
+            if len(under_way) == orders.window:
+                finish()
+            forward = Forward(partial(run_on, model, inputs[sample % len(inputs)]))
+            with phases.of("compute"), _told(seat):
+                call = forward.begin()
+            under_way.append((sample, forward))
+            post.send(seat.sends(sample), [(seat.target, partial(_packed, tuple(call)))])
+    while under_way:
+        finish()
+
+
+def _alone(
+    seat: Seat, model: nn.Module, inputs: Sequence[Any], first: int, log: ResultLog, phases: Phases,
+    before: Before,
+) -> None:  # fmt: skip
+    for sample in range(first, seat.end):
+        before(sample, seat.sends(sample))
+        with phases.layers(1):
+            with phases.of("compute"), _told(seat):
+                result = run_on(model, inputs[sample % len(inputs)])
+            log.add(_result(result))
+
+
+def _packed(value: Any) -> tuple[Kind, bytes]:
+    return Kind.BYTES, carry.pack(value)
+
+
+def _result(value: Any) -> bytes:
+    return carry.pack(plain(value, "what the model returns"))
+
+
+@contextmanager
+def _told(seat: Seat) -> Iterator[None]:
+    """Around the author's code, which may raise anything."""
+    try:
+        yield
+    except (GlowplugError, MemoryError):
+        raise
+    except Exception as error:
+        line = in_words(error).splitlines()[-1]
+        raise FunctionFailed(f"worker {seat.worker}: {line}") from error

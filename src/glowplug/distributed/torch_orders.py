@@ -1,0 +1,135 @@
+"""What a worker of a torch model's run is told: the run's orders, the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from glowplug.core.errors import WeightsError
+from glowplug.distributed.channels.base import Address
+from glowplug.distributed.faults import Faults
+from glowplug.distributed.orders import ROOT
+
+VERSION = 1
+FIRST = 1
+"""The step in which the second worker of a group is given the first sample."""
+
+
+class TorchOrders(msgspec.Struct, frozen=True, kw_only=True):
+    """Each group of `stages` workers has the whole model, and the samples from one of `shares` on up to
+    another; its first worker is the head (`stages.py`). Sample n is input n modulo how many `inputs` has.
+
+    A head has at most `window` samples under way, and writes each result to its log in the folder `logs`.
+    `parts` is a folder with a pack for each stage, `modules` one from which their classes are imported.
+    `background`, `keep`, `stall_s` and `generation` as in `orders.Orders`.
+    """
+
+    address: Address
+    stages: int
+    shares: tuple[tuple[int, int], ...]
+    inputs: str
+    parts: str
+    logs: str
+    modules: str
+    window: int
+    background: bool = True
+    keep: bool | None = None
+    stall_s: float = 1.0
+    faults: Faults = Faults()
+    generation: int = 0
+    version: int = VERSION
+
+    @property
+    def run(self) -> str:
+        return self.address.run
+
+    @property
+    def workers(self) -> int:
+        return self.address.workers
+
+    @property
+    def samples(self) -> int:
+        return self.shares[-1][1]
+
+    @property
+    def gather(self) -> int:
+        """The step in which the root gets the other heads' results."""
+        return FIRST + self.samples * self.stages
+
+    def step(self, sample: int, stage: int) -> int:
+        """In which `stage` is given a sample; the head, as the one after the last, what came of it."""
+        return FIRST + sample * self.stages + stage - 1
+
+    def log(self, group: int) -> Path:
+        return Path(self.logs) / f"{group}.results"
+
+    @property
+    def result(self) -> Path:
+        return Path(self.logs) / "all.results"
+
+    def seat(self, worker: int) -> Seat:
+        group, stage = divmod(worker, self.stages)
+        return Seat(self, group, stage)
+
+
+class Seat:
+    """One worker's place: stage `stage` of `group`."""
+
+    def __init__(self, orders: TorchOrders, group: int, stage: int) -> None:
+        self._orders, self.group, self.stage = orders, group, stage
+        self.first, self.end = orders.shares[group]
+        self.is_head = stage == 0
+        self.is_last = stage == orders.stages - 1
+        self.worker = group * orders.stages + stage
+        self.source = self.worker - 1 if stage else self.worker + orders.stages - 1
+        self.target = self.worker - stage if self.is_last else self.worker + 1
+
+    @property
+    def is_root(self) -> bool:
+        return self.worker == ROOT
+
+    def receives(self, sample: int) -> int:
+        """The step in which it is handed a sample, or as the head what came of it."""
+        return self._orders.step(sample, self.stage or self._orders.stages)
+
+    def sends(self, sample: int) -> int:
+        """The step in which the next worker is handed a sample by this one."""
+        return self._orders.step(sample, self.stage + 1)
+
+    def sources(self) -> dict[int, list[int]]:
+        """Who sends this worker something for a step."""
+        found = {} if self._orders.stages == 1 else {self.receives(n): [self.source] for n in self._samples()}
+        if self.is_root and len(self._orders.shares) > 1:
+            found[self._orders.gather] = [
+                group * self._orders.stages for group in range(1, len(self._orders.shares))
+            ]
+        return found
+
+    def targets(self) -> dict[int, list[int]]:
+        """Whom this worker sends something for a step of theirs."""
+        found = {} if self._orders.stages == 1 else {self.sends(n): [self.target] for n in self._samples()}
+        if self.is_head and not self.is_root:
+            found[self._orders.gather] = [ROOT]
+        return found
+
+    def _samples(self) -> Iterable[int]:
+        return range(self.first, self.end)
+
+
+def write_torch_orders(orders: TorchOrders, path: Path) -> None:
+    path.write_bytes(msgspec.json.encode(orders))
+
+
+def read_torch_orders(path: Path) -> TorchOrders:
+    """Raises WeightsError for orders of another version, or that are none."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=TorchOrders)
+    except msgspec.MsgspecError as error:
+        raise WeightsError(f"{path.name} are no orders that this worker understands: {error}") from error
+    if found.version != VERSION:
+        raise WeightsError(
+            f"orders of version {found.version}, and a worker of {VERSION}: run one version of glowplug"
+        )
+    return found
