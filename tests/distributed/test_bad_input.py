@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from glowplug.core.errors import InvalidArguments, WeightsError
-from glowplug.distributed import assignment, frame, work
+from glowplug.distributed import assignment, frame, worker_ends
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels import memory
 from glowplug.distributed.channels.base import Buffer, MessageKey
@@ -157,7 +157,7 @@ def test_a_worker_of_an_older_version(
             end.__class__ = OlderEnd
         return end
 
-    monkeypatch.setattr(work, "join", join_as)
+    monkeypatch.setattr(worker_ends, "join", join_as)
     options = RunOptions(keep=keep, background=background, stall_s=0.1, deadline_s=3)
     with pytest.raises(
         FrameVersion, match=r"worker 1 writes frames of version 0.*run one version of glowplug"

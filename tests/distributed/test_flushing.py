@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glowplug.distributed import assignment, work
+from glowplug.distributed import assignment, work, worker_ends
 from glowplug.distributed.channels.base import Buffer, MessageKey
 from glowplug.distributed.channels.memory import MemoryChannel
 from glowplug.distributed.channels.registry import join
@@ -67,7 +67,7 @@ def test_checkpoints_and_responses_come_after_what_was_sent(
                 at_responses.append(ends[what.place.worker].late)
             super().tell(what)
 
-    monkeypatch.setattr(work, "join", join_late)
+    monkeypatch.setattr(worker_ends, "join", join_late)
     monkeypatch.setattr(work, "Checkpoints", Watched)
     network, x = ChallengeNetwork(1024, LAYERS), small_inputs(1024, SAMPLES)
     spread = assignment.rows(SAMPLES, block(network, Settings(WORKERS)))
