@@ -194,6 +194,11 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "two sums": (lambda: Written(lambda m, x: m.one(x) + m.bias), "adds something else than a bias to a sum"),
     "a bias of another shape": (lambda: Written(lambda m, x: x @ m.right + m.column), r"adds \(30, 1\)"),
+    "a vector": (lambda: Written(lambda m, x: functional.linear(x, m.bias)), r"linear multiplies by \(30,\)"),
+    "a bias of two dimensions": (
+        lambda: Written(lambda m, x: functional.linear(x, m.one.weight, m.column)),
+        "linear adds something else than a bias for each of 30 rows",
+    ),
     "a number": (lambda: Written(lambda m, x: x @ m.right + 1), "adds something else than a parameter"),
     "a branch": (
         lambda: Written(lambda m, x: m.one(x) if x.sum() > 0 else x),
@@ -223,6 +228,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: nn.Sequential(with_layout(lambda weight: weight / 0)),
         "layer 0 has weights that are not finite",
     ),
+    "a bias that is not finite": (
+        lambda: (lambda one: (one.bias.data.fill_(inf), nn.Sequential(one))[1])(linear()),
+        "layer 0 has a bias that is not finite",
+    ),
     "nothing": (lambda: nn.Sequential(nn.Identity()), "no linear layer"),
     "zeros": (lambda: nn.Sequential(with_layout(torch.zeros_like)), "all of its weights are zero"),
     "first": (lambda: nn.Sequential(nn.ReLU(), linear()), "before its first linear layer"),
@@ -241,6 +250,18 @@ def test_what_is_no_stack_says_why(form: str) -> None:
     if form != "training":
         model.eval()
     with pytest.raises(NotAStack, match=why):
+        sparse_network_of(model)
+
+
+def test_a_dense_model_is_refused_before_anything_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a layer is made from takes several times its weights' bytes."""
+
+    def make(weight: Tensor) -> Tensor:
+        raise AssertionError("a dense layer's indices are made")
+
+    model = nn.Sequential(nn.Linear(INPUTS, ROWS), nn.ReLU(), nn.Linear(ROWS, ROWS))
+    monkeypatch.setattr(Tensor, "to_sparse_coo", make)
+    with pytest.raises(NotAStack, match="above 25% it is dense"):
         sparse_network_of(model)
 
 

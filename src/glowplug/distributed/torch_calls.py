@@ -75,7 +75,11 @@ def _matrix(weight: Any) -> Tensor:
 
 
 def _linear(weight: Any, bias: Any = None) -> Step:
-    return Sum("linear", _matrix(weight), bias)
+    if _matrix(weight).dim() != 2:
+        raise NotAStack(f"linear multiplies by {tuple(weight.shape)}, and not by a matrix")
+    if bias is not None and tuple(getattr(bias, "shape", ())) not in ((len(weight),), (1,)):
+        raise NotAStack(f"linear adds something else than a bias for each of {len(weight)} rows")
+    return Sum("linear", weight, bias)
 
 
 def _times_left(weight: Any) -> Step:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.errors import NotAStack
@@ -28,30 +30,56 @@ def sparse_network_of(model: nn.Module) -> StoredNetwork:
     inputs, 512 samples, one core). One dense layer among sparse ones, as the last often is, does not count
     by itself.
     """
-    layers: list[Layer] = []
+    sums: list[Sum] = []
     clamps: list[Clamp] = []
     for step in steps_of(model):
         if isinstance(step, Sum):
-            layers.append(_layer(step))
+            sums.append(step)
             clamps.append(Clamp())
-        elif layers:
+        elif sums:
             clamps[-1] = clamps[-1].then(step)
         else:
             raise NotAStack("an activation comes before its first linear layer")
-    if not layers:
+    if not sums:
         raise NotAStack("it has no linear layer")
-    edges, weights = sum(layer.edges for layer in layers), sum(layer.rows * layer.inputs for layer in layers)
+    _check_density(sums)
+    layers = [_layer(step) for step in sums]
+    activations = [_activation(layer, clamp) for layer, clamp in zip(layers, clamps, strict=True)]
+    try:
+        return StoredNetwork(layers, activations)
+    except InvalidArguments as error:
+        raise NotAStack(str(error)) from error
+
+
+def _check_density(sums: Sequence[Sum]) -> None:
+    """Before any layer is made: what one is made from takes several times what dense weights do."""
+    edges, weights = 0, sum(step.weight.numel() for step in sums)
+    for step in sums:
+        _check_numbers(step)
+        values = _values(step.weight.detach())
+        if values.numel() and not all(bound.isfinite() for bound in values.aminmax()):
+            raise NotAStack(f"{step.name} has weights that are not finite")
+        edges += int(torch.count_nonzero(values))
     if not edges:
         raise NotAStack("all of its weights are zero")
     if edges > MOST_DENSITY * weights:
         raise NotAStack(
             f"{edges / weights:.0%} of its weights are not zero, and above {MOST_DENSITY:.0%} it is dense"
         )
-    activations = [_activation(layer, clamp) for layer, clamp in zip(layers, clamps, strict=True)]
-    try:
-        return StoredNetwork(layers, activations)
-    except InvalidArguments as error:
-        raise NotAStack(str(error)) from error
+
+
+def _check_numbers(step: Sum) -> None:
+    for tensor in (step.weight, step.bias):
+        if tensor is not None and (tensor.is_meta or tensor.dtype != torch.float32):
+            what = "on the meta device" if tensor.is_meta else f"{tensor.dtype}"
+            raise NotAStack(f"{step.name} is {what}, and sums are of torch.float32")
+
+
+def _values(weight: Tensor) -> Tensor:
+    """Those that are stored, some of which may be zero."""
+    if weight.layout == torch.strided:
+        return weight
+    return weight.to_sparse_coo().coalesce().values()  # type: ignore[no-untyped-call,no-any-return]
 
 
 def is_answer(network: StoredNetwork, x: Floats, answer: Floats) -> bool:
@@ -63,17 +91,13 @@ def is_answer(network: StoredNetwork, x: Floats, answer: Floats) -> bool:
 
 
 def _layer(step: Sum) -> Layer:
-    for tensor in (step.weight, step.bias):
-        if tensor is not None and (tensor.is_meta or tensor.dtype != torch.float32):
-            what = "on the meta device" if tensor.is_meta else f"{tensor.dtype}"
-            raise NotAStack(f"{step.name} is {what}, and sums are of torch.float32")
     found = step.weight.detach().to_sparse_coo().coalesce().cpu()  # type: ignore[no-untyped-call]
     values = found.values().numpy()
     bias = np.zeros(len(found), np.float32)
     if step.bias is not None:
         bias = step.bias.detach().to_dense().cpu().numpy()
-    if not (np.isfinite(values).all() and np.isfinite(bias).all()):
-        raise NotAStack(f"{step.name} has weights that are not finite")
+    if not np.isfinite(bias).all():
+        raise NotAStack(f"{step.name} has a bias that is not finite")
     there = np.flatnonzero(values)  # zeros may be stored
     row_ids, indices = found.indices().numpy()[:, there]
     return layer_of_edges(tuple(found.shape), row_ids, indices, values[there], bias)
