@@ -236,3 +236,28 @@ def test_attempts_end() -> None:
         receiver.ask_again(1)
     with pytest.raises(ReplayImpossible, match="asked 255 times"):
         receiver.ask_again(1)
+
+
+def test_what_is_next_is_found_without_a_look_at_what_was_taken() -> None:
+    """However many steps there were."""
+    looked_at: set[int] = set()
+
+    class Step(int):
+        def __lt__(self, other: int) -> bool:
+            looked_at.add(int(self))
+            return int(self) < int(other)
+
+        def __ge__(self, other: int) -> bool:
+            return not self < other
+
+        __hash__ = int.__hash__
+
+    many, target = 1024, Place("run", 1)
+    sender = Exchange(Place("run", 0), {}, dict.fromkeys(range(many), (1,)), limit_bytes=1000)
+    receiver = Exchange(target, {Step(step): (0,) for step in range(many)}, {}, limit_bytes=1000)
+    for step in range(many - 5):
+        receiver.deliver(dict(sender.send(step, 1, Kind.BYTES, b"")))
+        receiver.take(step)
+    looked_at.clear()
+    assert receiver.coming() == many - 5
+    assert len(looked_at) < 20

@@ -12,6 +12,7 @@ workers go back to a common line in the next epoch, and what the epoch before st
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from glowplug.distributed.channels.base import Buffer, MessageKey
@@ -135,7 +136,8 @@ class Exchange:
 
     def coming(self) -> int | None:
         """The first step that misses something."""
-        return next((step for step in self._steps if step >= self._taken and self.missing(step)), None)
+        ahead = range(bisect_left(self._steps, self._taken), len(self._steps))
+        return next((self._steps[at] for at in ahead if self.missing(self._steps[at])), None)
 
     def present(self, step: int) -> dict[int, Payload]:
         """What has come for a step and was not taken, by source, ascending."""
