@@ -30,7 +30,12 @@ GlowplugError
 
 from __future__ import annotations
 
+import errno
+
 from glowplug.core.errors import GlowplugError, InvalidArguments, OutOfMemory, UserError
+
+_SHORT = ("allocate memory", "not enough memory", "can't start new thread")
+"""Of torch's allocator, and of threading: RuntimeErrors."""
 
 
 class ChannelError(GlowplugError):
@@ -155,3 +160,14 @@ def out_of_memory(worker: int, memory_bytes: int) -> OutOfMemory:
     """`memory_bytes` 0: nobody limits it."""
     limit = f"the {memory_bytes} bytes that it may hold" if memory_bytes else "this machine has"
     return OutOfMemory(f"worker {worker} needs more than {limit}")
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether it, or what it was raised from, says that there was no more memory."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _SHORT):
+            return True
+        error = error.__cause__
+    return False

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from glowplug.core.errors import GlowplugError
-from glowplug.distributed.errors import out_of_memory
+from glowplug.distributed.errors import is_out_of_memory, out_of_memory
 from glowplug.distributed.platform_line import Failure, PlatformLine
 from glowplug.distributed.start import Start
 
@@ -39,11 +39,11 @@ def tell_failures(start: Start, line: PlatformLine, do: Callable[[], None]) -> i
     except GlowplugError as error:
         line.tell(Failure(error.code, error.message))
         return 1
-    except MemoryError:
-        short = out_of_memory(start.place.worker, start.memory_bytes)
-        line.tell(Failure(short.code, short.message))
-        return 1
     except Exception as error:
+        if is_out_of_memory(error):
+            short = out_of_memory(start.place.worker, start.memory_bytes)
+            line.tell(Failure(short.code, short.message))
+            return 1
         line.tell(Failure(GlowplugError.code, f"worker {start.place.worker}: {error!r}"))
         raise
     return 0
