@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from glowplug.distributed.errors import FrameCorrupt
-from glowplug.distributed.result_log import ResultLog, checked, counted, whole
+from glowplug.distributed.result_log import _HEAD, ResultLog, checked, counted, whole
 
 BODIES = [b"one", b"", b"three" * 100]
 
@@ -40,6 +40,19 @@ def test_a_damaged_result_is_none(path: Path) -> None:
     assert list(whole(bytes(content))) == BODIES[:2]
     with pytest.raises(FrameCorrupt, match="worker 2: 2 whole results came, and 3 are expected"):
         checked(bytes(content), 3, "worker 2")
+
+
+def test_what_is_counted_is_not_read(path: Path) -> None:
+    """A result of 64 GB, most of it a hole."""
+    with path.open("ab") as file:
+        file.write(_HEAD.pack(2**36, 0))
+        file.truncate(file.tell() + 2**36)
+    assert counted(path) == len(BODIES) + 1
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    log = ResultLog(path)
+    log.close()
+    assert list(whole(path.read_bytes())) == BODIES
 
 
 def test_of_what_was_sent_nothing_may_be_missing_or_more(path: Path) -> None:

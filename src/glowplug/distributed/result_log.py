@@ -5,6 +5,7 @@ Each has a head of 16 bytes, little endian: length 8, and a hash 8 of what follo
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +23,7 @@ class ResultLog:
     """One writer's. What is there of an earlier one stays, and what that left unfinished is cut off."""
 
     def __init__(self, path: Path) -> None:
-        self.count, nbytes = 0, 0
-        if path.exists():
-            for body in whole(path.read_bytes()):
-                self.count, nbytes = self.count + 1, nbytes + HEAD_BYTES + len(body)
+        self.count, nbytes = _extent(path)
         self._file = path.open("ab")
         self._file.truncate(nbytes)
 
@@ -41,7 +39,22 @@ class ResultLog:
 
 def counted(path: Path) -> int:
     """How many whole results a log has that nobody writes."""
-    return sum(1 for _ in whole(path.read_bytes())) if path.exists() else 0
+    return _extent(path)[0]
+
+
+def _extent(path: Path) -> tuple[int, int]:
+    """How many whole results there are, and their bytes. From head to head: whoever was killed left the last
+    one too short, and of others nothing is read."""
+    count, at = 0, 0
+    if path.exists():
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            while at + HEAD_BYTES <= size:
+                nbytes, _ = _HEAD.unpack(os.pread(file.fileno(), HEAD_BYTES, at))
+                if at + HEAD_BYTES + nbytes > size:
+                    break
+                count, at = count + 1, at + HEAD_BYTES + nbytes
+    return count, at
 
 
 def whole(content: Buffer) -> Iterator[memoryview]:
