@@ -195,6 +195,14 @@ def test_nobody_waits_past_the_deadline(place: Path) -> None:
     assert is_clean(place)
 
 
+def test_nor_for_what_workers_import(place: Path) -> None:
+    net = model()
+    said = "took longer than 0.01 s, and what workers are forked from imports what they need"
+    with pytest.raises(DeadlinePassed, match=said):
+        ran(net, TorchWay(2), SharedMemoryRoom(str(place)), deadline_s=0.01)
+    assert is_clean(place)
+
+
 def test_several_samples_are_under_way(place: Path, tmp_path: Path) -> None:
     """The last worker keeps the first one until the head has begun with three."""
     calls = tmp_path / "calls"

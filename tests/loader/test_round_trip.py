@@ -63,6 +63,15 @@ def test_a_loaded_module_answers_bit_for_bit(net: Any, example: Any, tmp_path: P
         assert torch.equal(loaded(x), model(x))
 
 
+def test_only_what_is_durable_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    assert torch.equal(round_trip(torch.arange(1000), tmp_path, durable=False), torch.arange(1000))
+    assert synced == []
+    loader.write_pack(tmp_path / "a.pack", torch.arange(1000))
+    assert len(synced) == 2, "the file, and its name"
+
+
 def test_tied_weights_stay_one_parameter_and_are_stored_once(tmp_path: Path) -> None:
     model = nets.TiedTransformer()
     info = loader.write_pack(tmp_path / "a.pack", model)

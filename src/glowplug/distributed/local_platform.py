@@ -31,8 +31,8 @@ _SMALLEST_CAP_BYTES = 2**20
 class _Process:
     """A worker."""
 
-    def __init__(self, zygote: Zygote, place: Place) -> None:
-        """It waits for its start message. Raises PlatformError, OSError."""
+    def __init__(self, zygote: Zygote, place: Place, timeout_s: float) -> None:
+        """It waits for its start message. Raises PlatformError, DeadlinePassed, OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reads, self._start = os.pipe2(os.O_CLOEXEC)
         self.place = place
@@ -43,7 +43,7 @@ class _Process:
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process is reaped
         try:
             self.pid, self.handle, self.shared_bytes = zygote.fork(
-                reads, self._words.fileno(), theirs.fileno()
+                reads, self._words.fileno(), theirs.fileno(), timeout_s
             )
         except BaseException:
             os.close(self._start)
@@ -109,14 +109,15 @@ class LocalPlatform:
         return Meter()
 
     def begin(self, start: Start) -> None:
-        """Raises OSError where no process can be made, PlatformError where none can import what it needs."""
+        """Raises OSError where no process can be made, PlatformError where none can import what it needs,
+        DeadlinePassed where that takes too long."""
         try:
-            process = _Process(self._zygotes[-1], start.place)
+            process = _Process(self._zygotes[-1], start.place, start.deadline_s)
         except PlatformError:
             if not self._zygotes[-1].has_forked:
                 raise
             self._zygotes.append(self._zygote())
-            process = _Process(self._zygotes[-1], start.place)
+            process = _Process(self._zygotes[-1], start.place, start.deadline_s)
         self._processes.append(process)
         self._selector.register(process.line, selectors.EVENT_READ, process)
         self._selector.register(process.handle, selectors.EVENT_READ, process)

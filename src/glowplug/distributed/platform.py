@@ -43,7 +43,7 @@ class Platform(Protocol):
         """What it used to run them, beside what they used themselves."""
 
     def begin(self, start: Start) -> None:
-        """Returns before it runs. Raises OSError, PlatformError."""
+        """Returns before it runs. Raises OSError, PlatformError, DeadlinePassed."""
 
     def events(self, timeout_s: float) -> list[Event]:
         """What workers told, then which of them ended; empty after `timeout_s`, and sometimes before."""

@@ -57,7 +57,7 @@ class Supervisor:
             while self._end is None:
                 self._hear(self._platform.events(self._left_s()))
                 if self._end is None and self._left_s() <= 0:
-                    self._end = End(DeadlinePassed(f"the run took longer than {self._options.deadline_s} s"))
+                    self._end = End(DeadlinePassed(self._too_long()))
             self.seconds = time.monotonic() - self._began_s
             if self._end.error is not None:
                 raise self._end.error
@@ -109,7 +109,7 @@ class Supervisor:
         for command in commands:
             match command:
                 case Begin():
-                    self._platform.begin(self._start(command))
+                    self._begin(command)
                 case GoBack(epoch):
                     self._charge(self._platform.end_all())
                     self.responses.clear()
@@ -117,6 +117,15 @@ class Supervisor:
                     self._obey(self.gang.gone_back())
                 case End():
                     self._end = command
+
+    def _begin(self, begin: Begin) -> None:
+        try:
+            self._platform.begin(self._start(begin))
+        except DeadlinePassed as error:
+            raise DeadlinePassed(f"{self._too_long()}, and {error.message}") from error
+
+    def _too_long(self) -> str:
+        return f"the run took longer than {self._options.deadline_s} s"
 
     def _start(self, begin: Begin) -> Start:
         return Start(

@@ -25,7 +25,7 @@ def write_torch_parts(
     try:
         parts: list[nn.Module] = [model, *cut.stages]
         for stage, part in enumerate(parts):
-            loader.write_pack(folder / part_name(stage), {"part": part})
+            loader.write_pack(folder / part_name(stage), {"part": part}, durable=False)
         return [module_bytes(part) for part in parts]
     except loader.NotPicklable as error:
         raise CannotCut(f"a model over several workers has to be pickled, and {error}") from error

@@ -14,12 +14,14 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from glowplug.core.errors import DeadlinePassed
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.errors import PlatformError
 from glowplug.distributed.start import Work
 from glowplug.distributed.zygote_main import MOST_BYTES, Fork, Forked, Prepare, Reap, Reaped, Request
 
 _LAST_WORDS_BYTES = 2000
+_LEAST_S = 0.001
 
 
 class Child(NamedTuple):
@@ -54,10 +56,10 @@ class Zygote:
         with contextlib.suppress(OSError):  # it is gone, and whoever asks for a fork is told
             self._control.send(msgspec.json.encode(Prepare(address, work)))
 
-    def fork(self, start: int, output: int, line: int) -> Child:
+    def fork(self, start: int, output: int, line: int, timeout_s: float) -> Child:
         """A process with these descriptors. Waits for the imports. Raises PlatformError where the zygote is
-        gone."""
-        answer, handles = self._ask(Fork(), [start, output, line])
+        gone, DeadlinePassed where it does not answer; it is gone then."""
+        answer, handles = self._ask(Fork(), [start, output, line], max(timeout_s, _LEAST_S))
         forked = msgspec.json.decode(answer, type=Forked)
         self.has_forked = True
         return Child(forked.pid, handles[0], forked.held_bytes)
@@ -73,12 +75,18 @@ class Zygote:
         self._popen.wait()
         self._words.close()
 
-    def _ask(self, request: Request, descriptors: list[int] | None = None) -> tuple[bytes, list[int]]:
+    def _ask(
+        self, request: Request, descriptors: list[int] | None = None, timeout_s: float | None = None
+    ) -> tuple[bytes, list[int]]:
         answer = b""
+        self._control.settimeout(timeout_s)
         try:
             with contextlib.suppress(OSError):
                 socket.send_fds(self._control, [msgspec.json.encode(request)], descriptors or [])
-                answer, handles, _, _ = socket.recv_fds(self._control, MOST_BYTES, 1)
+                try:
+                    answer, handles, _, _ = socket.recv_fds(self._control, MOST_BYTES, 1)
+                except TimeoutError as error:
+                    raise DeadlinePassed("what workers are forked from imports what they need") from error
                 if answer:
                     return answer, handles
         finally:

@@ -47,13 +47,14 @@ def write_pack(
     order: Sequence[Tensor] | None = None,
     prime: Prime | None = None,
     compute_s: Mapping[str, float] | None = None,
+    durable: bool = True,
 ) -> PackInfo:
     """Packs any object graph: a module, an instance that holds some, a dict.
 
     `order` is the tensors in the order of execution, `compute_s` seconds by module path in `obj`; both, and
     `prime`, come from a trace. The same content gives the same bytes, whenever and wherever (but for
-    `compute_s`). The file appears under its name when it is complete and on disk, readable by everyone;
-    a failure leaves nothing behind.
+    `compute_s`). The file appears under its name when it is complete and, if `durable`, on disk, readable by
+    everyone; a failure leaves nothing behind.
 
     Raises NotPicklable, and OSError (no space left, no such folder).
     """
@@ -89,12 +90,14 @@ def write_pack(
             for part in (preamble, body, graph, primer or b""):
                 file.write(part)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    if durable:
+        _sync_folder(target.parent)
     return PackInfo.of(str(target), header, places, body, seconds)
 
 
