@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from glowplug.cli.distributed_run import run
+from glowplug.cli.distributed_torch import _found
 from glowplug.core.errors import GlowplugError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch]
@@ -56,6 +57,13 @@ def flaky():
 def single():
     return nn.Sequential(nn.Linear(32, 32))
 
+def shifting():
+    return Shifting()
+
+class Shifting(Net):
+    def forward(self, x):
+        return super().forward(x.add_(1))
+
 class Flaky(Net):
     def forward(self, x):
         return super().forward(x + torch.rand(()))
@@ -83,6 +91,12 @@ def test_what_the_planner_chooses_is_run_beside_its_prediction(net: Path) -> Non
     told = found["predicted"]
     assert (told["workers"], told["channel"]) == (2, "shared_memory")
     assert told["calls"]["predicted"] == told["calls"]["metered"] == found["meter"]["messages_sent"] > 0
+
+
+def test_a_model_that_works_in_place_is_surveyed_on_what_it_is_given(net: Path) -> None:
+    found = _found(f"{net}:shifting", "example", "")
+    first, second = found.answer(), found.answer()
+    assert (first["logits"] == second["logits"]).all()
 
 
 def test_people_see_how_far_a_given_pipeline_was_off(net: Path, tmp_path: Path) -> None:

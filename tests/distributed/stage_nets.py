@@ -141,6 +141,47 @@ class Odd(nn.Module):
         return object()
 
 
+class Shifts(Transformer):
+    """Works in place on what it is given."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens.add_(1).remainder_(50))
+
+
+class Remembers(nn.Module):
+    """Keeps on itself, for the end of its forward, what it had at the beginning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.layers, self.head = nn.Embedding(50, 16), layers(), nn.Linear(16, 4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        self.skip = self.embed(tokens)
+        return self.head((self.layers(self.skip) + self.skip).mean(1))
+
+
+class Overwrites(nn.Module):
+    """Returns the same tensor each time, which it writes to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("held", torch.zeros(3, 16))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.held.copy_(hidden + 1)
+
+
+class Hungry(nn.Module):
+    """Asks torch for more memory than there are addresses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 16)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return torch.empty(2**50)
+
+
 class Waits(nn.Module):
     """Its first block says that it was called, and its last one waits until that was so often."""
 

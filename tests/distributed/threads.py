@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from glowplug.distributed.assignment import Assignment
 from glowplug.distributed.channels.memory import MemoryRoom
 from glowplug.distributed.deploying import Deployed, deploy
 from glowplug.distributed.network import Floats, Network
-from glowplug.distributed.platform_line import Response, Told
+from glowplug.distributed.platform_line import PlatformLine, Response, Told
 from glowplug.distributed.results import Output
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.start import Place, Start
@@ -49,24 +49,31 @@ def run_in_threads(
 ) -> tuple[Output, list[Response], Deployed]:
     """`lines` are what workers speak to that have one of their own. Raises what the first worker to fail
     raised."""
-    failed: list[BaseException] = []
     told = [(lines or {}).get(worker) or ThreadLine() for worker in range(assignment.workers)]
     with MemoryRoom().open(f"threads-{next(_numbers)}", assignment.workers) as room:
         deployed = deploy(network, x, assignment, room.address, options, folder)
+        work_in_threads(work, deployed.path, room.run, told, options)
+    return deployed.output(), [line.response for line in told], deployed
 
-        def one(worker: int) -> None:
-            place = Place(room.run, worker)
-            start = Start(orders=str(deployed.path), place=place, deadline_s=options.deadline_s)
-            try:
-                work(start, told[worker], time.monotonic())
-            except BaseException as error:
-                failed.append(error)
 
-        threads = [threading.Thread(target=one, args=(worker,)) for worker in range(assignment.workers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+def work_in_threads(
+    work: Callable[[Start, PlatformLine, float], None], orders: Path, run: str, lines: Sequence[ThreadLine],
+    options: RunOptions,
+) -> None:  # fmt: skip
+    """A thread for each of `lines`. Raises what the first worker to fail raised."""
+    failed: list[BaseException] = []
+
+    def one(worker: int) -> None:
+        start = Start(orders=str(orders), place=Place(run, worker), deadline_s=options.deadline_s)
+        try:
+            work(start, lines[worker], time.monotonic())
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=one, args=(worker,)) for worker in range(len(lines))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     if failed:
         raise failed[0]
-    return deployed.output(), [line.response for line in told], deployed

@@ -89,6 +89,8 @@ def show_took(
     if equal is not None:
         words.append("[green]equal to one worker[/]" if equal else "[red]NOT equal to one worker[/]")
     console.print(", ".join(words), highlight=False)
+    for each in (each for each in found.workers if each.note):
+        console.print(f"worker {each.place.worker} {each.note}", highlight=False, markup=False)
     if compared is not None:
         console.print(_predicted(compared), highlight=False)
         for why in compared.why:

@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """A model of somebody's file, and what it is run on, which `called` in the file returned."""
+    """A model of somebody's file, and what it is run on, packed, which `called` in the file returned."""
 
     source: str
     file: Path
     model: nn.Module
-    inputs: Sequence[Any]
+    inputs: Sequence[bytes]
     called: str
 
     def answer(self) -> Any:
         """Of the first input."""
-        from glowplug.loader.api import run_on
+        from glowplug.distributed.torch_values import run_packed
 
-        return run_on(self.model, self.inputs[0])
+        return run_packed(self.model, self.inputs[0])
 
 
 def check_for_torch(asked: Asked, on: On, checkpoint_layers: int) -> None:
@@ -66,6 +66,7 @@ def run_model(
     *, predict: bool, check: bool, json: bool,
 ) -> None:  # fmt: skip
     """As `asked`; says what it took. Raises InvalidArguments, InvalidDeclaration, and what a run raises."""
+    from glowplug.distributed import carry
     from glowplug.distributed.local_platform import LocalPlatform
     from glowplug.distributed.run_options import RunOptions
     from glowplug.distributed.torch_runner import run_torch
@@ -89,7 +90,7 @@ def run_model(
             deadline_s=parse_seconds(asked.deadline, "--deadline"),
         )
         ran = run_torch(
-            found.model, found.inputs, asked.samples, way, room, options,
+            found.model, list(map(carry.unpack, found.inputs)), asked.samples, way, room, options,
             modules=found.file.resolve().parent, watch=watch,
             platform=lambda deployed: LocalPlatform(deployed, held, options.memory_bytes),
         )  # fmt: skip
@@ -102,12 +103,14 @@ def run_model(
 
 
 def _found(source: str, example: str, inputs: str) -> Found:
+    from glowplug.distributed.torch_values import packed_input
+
     file, model, given = opened(source, inputs or example)
     if not inputs:
-        return Found(source, file, model, [given], example)
+        return Found(source, file, model, [packed_input(given)], example)
     if not isinstance(given, list) or not given:
         raise InvalidDeclaration(f"{file}: {inputs}() returns no list of inputs with one at least")
-    return Found(source, file, model, given, inputs)
+    return Found(source, file, model, list(map(packed_input, given)), inputs)
 
 
 def _way(found: Found, asked: Asked, memory_bytes: int, *, predict: bool) -> tuple[TorchWay, Score | None]:
@@ -169,14 +172,11 @@ def _pipelines(
 
 
 def _surveyed(found: Found, asked: Asked, chain: Sequence[Block] = ()) -> TorchSurvey:
-    from glowplug.distributed import carry
     from glowplug.distributed.torch_problem import torch_survey
-    from glowplug.distributed.torch_values import plain
 
-    input_bytes = len(carry.pack(plain(found.inputs[0], "an input")))
     with errors.status("how fast this machine is"):
         return torch_survey(
-            found.source, found.model, found.answer, asked.samples, input_bytes, chain=chain
+            found.source, found.model, found.answer, asked.samples, len(found.inputs[0]), chain=chain
         )  # fmt: skip
 
 
@@ -210,14 +210,16 @@ def _is_equal(found: Found, ran: TorchRun) -> bool:
     """With the whole model in this process, on one thread as each worker has."""
     import torch
 
-    from glowplug.distributed.torch_values import plain, same_bits
-    from glowplug.loader.api import run_on
+    from glowplug.distributed import carry
+    from glowplug.distributed.torch_values import plain, run_packed, same_bits
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            expected = [plain(run_on(found.model, each), "what the model returns") for each in found.inputs]
+            answers = (run_packed(found.model, each) for each in found.inputs)
+            packed = [carry.pack(plain(each, "what the model returns")) for each in answers]
     finally:
         torch.set_num_threads(threads)
+    expected = list(map(carry.unpack, packed))
     return all(same_bits(each, expected[n % len(expected)]) for n, each in enumerate(ran.outputs))

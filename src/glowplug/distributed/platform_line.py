@@ -31,7 +31,7 @@ class Reached(msgspec.Struct, frozen=True, tag="reached"):
 class Response(msgspec.Struct, frozen=True, tag="response"):
     """What a worker did, when it is done; `worked_s` is from its first layer to its part of the result.
     `meter` is its channel's and its checkpoints', `platform_meter` of what it was brought and says. Where it
-    `keeps` what it sent, nobody else can send it again, and it leaves soon."""
+    `keeps` what it sent, nobody else can send it again, and it leaves soon. `note` is for people."""
 
     place: Place
     phases: PhaseTimes
@@ -43,6 +43,7 @@ class Response(msgspec.Struct, frozen=True, tag="response"):
     peak_bytes: int
     platform_meter: Meter = msgspec.field(default_factory=Meter)
     keeps: bool = False
+    note: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):

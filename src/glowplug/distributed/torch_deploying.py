@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,14 +15,17 @@ from glowplug.core.errors import InvalidArguments
 from glowplug.distributed import carry
 from glowplug.distributed.chains import Block, module_bytes
 from glowplug.distributed.channels.base import Address
+from glowplug.distributed.channels.inbox import KEPT_BYTES
 from glowplug.distributed.deploying import GENERATIONS, IN_FLIGHT_BYTES, IN_MEMORY, check_held
+from glowplug.distributed.errors import PartTooLarge
 from glowplug.distributed.result_log import counted, whole
 from glowplug.distributed.run_options import RunOptions
 from glowplug.distributed.start import Work
-from glowplug.distributed.torch_orders import TorchOrders, write_torch_orders
+from glowplug.distributed.torch_orders import TorchOrders, write_inputs, write_torch_orders
 from glowplug.distributed.torch_parts import write_torch_parts
 from glowplug.distributed.torch_problem import RUNTIME_BYTES
-from glowplug.distributed.torch_values import plain
+from glowplug.distributed.torch_values import packed_input
+from glowplug.policy.plans.memory import LEAST_UNDER_WAY, forgotten_every, passing_bytes
 from glowplug.policy.plans.model import is_heavy
 from glowplug.policy.plans.spread import split
 
@@ -29,6 +33,8 @@ _MAPPED_RUNTIME_BYTES, _MAPPED_THREAD_BYTES = 768 * 2**20, 10 * 2**20
 """Address space of a worker without its part, torch's libraries included; and of a thread's stack."""
 _MOST_UNDER_WAY = 32
 """A sample that is under way has a thread of the head's."""
+_MOST_KEPT_BYTES = KEPT_BYTES * 3 // 4
+"""Of samples under way all may have come to one worker, beside other arguments than what blocks hand on."""
 
 
 class TorchWay(msgspec.Struct, frozen=True):
@@ -91,13 +97,14 @@ def deploy_torch(
         raise InvalidArguments(f"{samples} samples cannot be split into {way.replicas} replicas", "workers")
     for name in ("parts", "logs"):
         (folder / name).mkdir()
-    given = [plain(each, "an input") for each in inputs]
-    (folder / "inputs").write_bytes(carry.pack(given))
+    write_inputs([packed_input(each) for each in inputs], folder / "inputs")
+    handed = max((block.hidden_bytes for block in way.chain), default=0)
+    window = most_under_way(handed, way.stages)
     if options.memory_bytes and way.stages == 1:  # before it is written once more
-        _check([module_bytes(model)], way, options)
+        _check([module_bytes(model)], 2 * handed, 0, options)
     weights = write_torch_parts(model, way.chain, way.starts, folder / "parts")
-    if options.memory_bytes:
-        _check(weights, way, options)
+    if options.memory_bytes and way.stages > 1:
+        window = _fitting(weights, handed, window, options)
     heavy = is_heavy(max((block.flops for block in way.chain), default=0.0) / 2, 1)
     orders = TorchOrders(
         address=address,
@@ -107,7 +114,8 @@ def deploy_torch(
         parts=str(folder / "parts"),
         logs=str(folder / "logs"),
         modules=str(modules),
-        window=_window(way),
+        window=window,
+        forgotten_every=forgotten_every(handed),
         background=(
             address.channel not in IN_MEMORY and heavy if options.background is None else options.background
         ),
@@ -121,14 +129,25 @@ def deploy_torch(
     return TorchDeployed(orders, path)
 
 
-def _check(weights: Sequence[int], way: TorchWay, options: RunOptions) -> None:
-    """What blocks hand on, twice: what came, and what is made of it."""
-    widest = 2 * max((block.hidden_bytes for block in way.chain), default=0)
-    mapped = _MAPPED_RUNTIME_BYTES + _window(way) * _MAPPED_THREAD_BYTES * (way.stages > 1)
-    check_held([(nbytes, widest) for nbytes in weights], options, RUNTIME_BYTES, mapped)
+def most_under_way(handed: int, stages: int) -> int:
+    """How many samples a head has under way, where blocks hand on so many bytes: enough for all workers and
+    what lies between them, and no more than one of these keeps that is slower than all others."""
+    handed = max(1, handed)
+    enough = max(2 * stages, min(_MOST_UNDER_WAY, IN_FLIGHT_BYTES // handed))
+    return min(enough, 1 + _MOST_KEPT_BYTES // handed)
 
 
-def _window(way: TorchWay) -> int:
-    """How many samples a head has under way: enough for all workers and what lies between them."""
-    handed = max((block.hidden_bytes for block in way.chain), default=0)
-    return max(2 * way.stages, min(_MOST_UNDER_WAY, IN_FLIGHT_BYTES // max(1, handed)))
+def _fitting(weights: Sequence[int], handed: int, window: int, options: RunOptions) -> int:
+    """As many under way as memory allows. Raises PartTooLarge where that are too few."""
+    least = min(window, LEAST_UNDER_WAY)
+    for fewer in range(window, least, -1):
+        with contextlib.suppress(PartTooLarge):
+            _check(weights, passing_bytes(handed, fewer), fewer, options)
+            return fewer
+    _check(weights, passing_bytes(handed, least), least, options)
+    return least
+
+
+def _check(weights: Sequence[int], worked_in: int, threads: int, options: RunOptions) -> None:
+    mapped = _MAPPED_RUNTIME_BYTES + threads * _MAPPED_THREAD_BYTES
+    check_held([(nbytes, worked_in) for nbytes in weights], options, RUNTIME_BYTES, mapped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,8 +11,9 @@ from glowplug.core.errors import WeightsError
 from glowplug.distributed.channels.base import Address
 from glowplug.distributed.faults import Faults
 from glowplug.distributed.orders import ROOT
+from glowplug.distributed.result_log import HEAD_BYTES, ResultLog, whole
 
-VERSION = 1
+VERSION = 2
 FIRST = 1
 """The step in which the second worker of a group is given the first sample."""
 
@@ -22,6 +23,7 @@ class TorchOrders(msgspec.Struct, frozen=True, kw_only=True):
     another; its first worker is the head (`stages.py`). Sample n is input n modulo how many `inputs` has.
 
     A head has at most `window` samples under way, and writes each result to its log in the folder `logs`.
+    What was got is forgotten after `forgotten_every` samples: who is lost sends its whole group back.
     `parts` is a folder with a pack for each stage, `modules` one from which their classes are imported.
     `background`, `keep`, `stall_s` and `generation` as in `orders.Orders`.
     """
@@ -34,6 +36,7 @@ class TorchOrders(msgspec.Struct, frozen=True, kw_only=True):
     logs: str
     modules: str
     window: int
+    forgotten_every: int
     background: bool = True
     keep: bool | None = None
     stall_s: float = 1.0
@@ -116,6 +119,23 @@ class Seat:
 
     def _samples(self) -> Iterable[int]:
         return range(self.first, self.end)
+
+
+def write_inputs(packed: Sequence[bytes], path: Path) -> None:
+    """Each as `carry.pack` made it, so that it can be unpacked for each call of the model."""
+    log = ResultLog(path)
+    for body in packed:
+        log.add(body)
+    log.close()
+
+
+def read_inputs(orders: TorchOrders) -> list[memoryview]:
+    """Raises WeightsError."""
+    content = Path(orders.inputs).read_bytes()
+    found = list(whole(content))
+    if sum(HEAD_BYTES + len(each) for each in found) != len(content):
+        raise WeightsError(f"{Path(orders.inputs).name} of {orders.run} are damaged")
+    return found
 
 
 def write_torch_orders(orders: TorchOrders, path: Path) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from glowplug.core.errors import InvalidDeclaration
+from glowplug.distributed import carry
+from glowplug.distributed.channels.base import Buffer
+from glowplug.loader.api import run_on
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -31,6 +34,16 @@ def plain(value: Any, whose: str) -> Any:
         f"{whose} has a {type(value).__qualname__}: only tensors, None, numbers and text can be carried to "
         "another process, in tuples, lists and mappings"
     )
+
+
+def packed_input(value: Any) -> bytes:
+    """Raises InvalidDeclaration, CannotCut."""
+    return carry.pack(plain(value, "an input"))
+
+
+def run_packed(model: nn.Module, given: Buffer) -> Any:
+    """On tensors of the call's own: a model may work in place on what it is given."""
+    return run_on(model, carry.unpack(given))
 
 
 def same_bits(one: Any, other: Any) -> bool:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -18,7 +19,7 @@ from glowplug import loader
 from glowplug.core.errors import WeightsError
 from glowplug.distributed import carry
 from glowplug.distributed.background_post import BackgroundPost
-from glowplug.distributed.errors import FrameMismatch
+from glowplug.distributed.errors import FrameMismatch, is_out_of_memory
 from glowplug.distributed.exchange import Exchange
 from glowplug.distributed.faults import end_here
 from glowplug.distributed.frame import Kind, Payload
@@ -29,9 +30,9 @@ from glowplug.distributed.post import InlinePost, Post, Wire
 from glowplug.distributed.result_log import ResultLog, checked
 from glowplug.distributed.start import Start
 from glowplug.distributed.torch_loop import lead, serve
-from glowplug.distributed.torch_orders import Seat, TorchOrders, read_torch_orders
+from glowplug.distributed.torch_orders import Seat, TorchOrders, read_inputs, read_torch_orders
 from glowplug.distributed.torch_parts import part_name
-from glowplug.distributed.worker_ends import LAST_STALLS, joined, keeps, response, throttled
+from glowplug.distributed.worker_ends import joined, keeps, response, throttled
 
 _M_ARENA_MAX = -8
 """Of glibc's malloc.h."""
@@ -65,6 +66,8 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             looks_are_calls=limits.looks_are_calls, replays=limits.replays, generation=orders.generation,
         )  # fmt: skip
         wire = Wire(channel, exchange, timing, tells=keep)
+        if seat.is_root:  # the others may be done long before it is
+            wire.gather(orders.gather)
         opened = _opener(orders)
         post: Post = (BackgroundPost if orders.background else InlinePost)(wire, opened, phases)
         closing.callback(post.close)
@@ -74,25 +77,25 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             reached(sample - seat.first)
             end_here(orders.faults, place, step)
 
-        began_s = time.monotonic()
+        began_s, note = time.monotonic(), ""
         with torch.inference_mode():
             if log is not None:
-                inputs = carry.unpack(Path(orders.inputs).read_bytes())
-                lead(orders, seat, part, inputs, first, log, post, phases, before)
+                note = lead(orders, seat, part, read_inputs(orders), first, log, post, phases, before)
             else:
-                serve(seat, part, first, post, phases, before)
+                serve(orders, seat, part, first, post, phases, before)
         with phases.of("gather"):
             if seat.is_head:
                 _gather(orders, seat, post)
             post.flush()
         worked_s = time.monotonic() - began_s
-        line.tell(response(place, phases, worked_s, channel.meter, exchange, 0))
+        told = response(place, phases, worked_s, channel.meter, exchange, 0)
+        line.tell(msgspec.structs.replace(told, note=note))
         # Whoever took over for it before it told would need its sources still.
         post.done(orders.gather + 1)
         post.flush()
-        if keep and not seat.is_root:
+        if keep and not seat.is_root:  # until it is ended, if need be: it has told all that is asked of it
             targets = {target for targets in seat.targets().values() for target in targets}
-            post.wait_until(targets, orders.gather + 1, LAST_STALLS)
+            post.wait_until(targets, orders.gather + 1)
 
 
 def _share_one_heap() -> None:
@@ -110,6 +113,8 @@ def _loaded(orders: TorchOrders, seat: Seat, *, own: bool) -> Any:
         with loader.open_pack(Path(orders.parts) / part_name(seat.stage)) as pack:
             content: Any = pack.load(_copied if own else None)
     except (OSError, loader.LoaderError) as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         raise WeightsError(f"worker {seat.worker} cannot load its part: {error}") from error
     return content["part"]
 

@@ -13,6 +13,11 @@ _KERNEL_EDGE_BYTES = 4
 _TILE_ROW_BYTES = 4 * 512
 """What it works in, for each row that it reads."""
 
+LEAST_UNDER_WAY = 2
+"""So many samples has a pipeline of a torch model under way at least."""
+_SMALL_BYTES = 2**20
+_FORGOTTEN_AT_ONCE = 8
+
 
 def kernel_bytes(rows: int, edges: int, *, has_some: bool) -> int:
     """Of kernels for so many rows and edges; `has_some` where these are not all of a layer's."""
@@ -22,6 +27,18 @@ def kernel_bytes(rows: int, edges: int, *, has_some: bool) -> int:
 def buffer_bytes(height: int, samples: int) -> int:
     """Two buffers of so many rows, and what a kernel works in."""
     return (2 * VALUE_BYTES * samples + _TILE_ROW_BYTES) * height
+
+
+def forgotten_every(handed_bytes: int) -> int:
+    """After how many samples a stage says that it has what it was handed, of which each has so many bytes:
+    until then that may lie in memory."""
+    return 1 if handed_bytes > _SMALL_BYTES else _FORGOTTEN_AT_ONCE
+
+
+def passing_bytes(handed_bytes: int, under_way: int) -> int:
+    """Of a worker of a torch model's pipeline: what came and what is made of it, what each call under way
+    holds, and what was sent and lies there."""
+    return (2 + under_way + forgotten_every(handed_bytes)) * handed_bytes
 
 
 def whole_layers_bytes(

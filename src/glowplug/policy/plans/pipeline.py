@@ -15,7 +15,7 @@ import numpy as np
 
 from glowplug.policy.plans import CannotSpread
 from glowplug.policy.plans.facts import VALUE_BYTES, Problem, Reals
-from glowplug.policy.plans.memory import whole_layers_bytes
+from glowplug.policy.plans.memory import LEAST_UNDER_WAY, passing_bytes, whole_layers_bytes
 from glowplug.policy.plans.model import is_heavy
 from glowplug.policy.plans.spread import Cut, Share, Spread, Transfers, gathered, join, split, transfers
 
@@ -98,21 +98,25 @@ def _stages(
 
 
 def _share(problem: Problem, worker: int, layers: tuple[int, int], chunk: int) -> Share:
-    """Two buffers of a micro-batch, and one that comes while it computes."""
+    """Two buffers of a micro-batch, and one that comes while it computes; of a torch model what
+    `passing_bytes` counts."""
     workload = problem.workload
     mine = workload.layers[slice(*layers)]
     weights = sum(layer.weights_bytes for layer in mine)
     enters = workload.layers[layers[0] - 1].rows if worker else workload.input_rows
     widest = max(enters, *(layer.rows for layer in mine))
     inputs = 0 if worker else workload.input_rows * chunk * VALUE_BYTES
+    if workload.one_by_one:
+        held = weights + passing_bytes(widest * chunk * VALUE_BYTES, LEAST_UNDER_WAY)
+    else:
+        held = whole_layers_bytes(mine, widest, chunk) + widest * chunk * VALUE_BYTES
     return Share(
         worker=worker,
         layers=layers,
         samples=(0, workload.samples),
         rows=widest,
         chunk_samples=chunk,
-        memory_bytes=whole_layers_bytes(mine, widest, chunk, one_by_one=workload.one_by_one)
-        + widest * chunk * VALUE_BYTES,
+        memory_bytes=held,
         load_bytes=weights + inputs,
     )
 
