@@ -58,10 +58,10 @@ def deployed(folder: Path, handed_bytes: int, memory_bytes: int) -> TorchOrders:
 def test_less_memory_has_fewer_under_way(
     tmp_path: Path, handed_bytes: int, forgotten_every: int, unlimited: int
 ) -> None:
-    """Each holds what blocks hand on, and so do messages until they are forgotten."""
-    least_bytes = RUNTIME_BYTES + module_bytes(nets.Transformer()) + (2 + forgotten_every) * handed_bytes
+    """Each holds what blocks hand on twice, and so do messages until they are forgotten."""
+    least_bytes = RUNTIME_BYTES + module_bytes(nets.Transformer()) + (3 + forgotten_every) * handed_bytes
     for number, (memory_bytes, window) in enumerate(
-        [(0, unlimited), (least_bytes + 6 * handed_bytes, 6), (least_bytes + 40 * handed_bytes, unlimited)]
+        [(0, unlimited), (least_bytes + 12 * handed_bytes, 6), (least_bytes + 80 * handed_bytes, unlimited)]
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -70,4 +70,4 @@ def test_less_memory_has_fewer_under_way(
     folder = tmp_path / "least"
     folder.mkdir()
     with pytest.raises(PartTooLarge, match=r"worker \d needs \d+ bytes"):
-        deployed(folder, handed_bytes, least_bytes)
+        deployed(folder, handed_bytes, least_bytes + 3 * handed_bytes)

@@ -34,8 +34,9 @@ from glowplug.distributed.torch_orders import Seat, TorchOrders, read_inputs, re
 from glowplug.distributed.torch_parts import part_name
 from glowplug.distributed.worker_ends import joined, keeps, response, throttled
 
-_M_ARENA_MAX = -8
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """Of glibc's malloc.h."""
+_OWN_PAGES_BYTES = 2**20
 
 
 def work(start: Start, line: PlatformLine, began_s: float) -> None:
@@ -43,7 +44,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
     told."""
     phases = Phases()
     place = start.place
-    _share_one_heap()
+    _share_one_heap(gives_back=start.memory_bytes > 0)
     with ExitStack() as closing:
         with phases.of("load"):
             orders = read_torch_orders(Path(start.orders))
@@ -98,11 +99,15 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
             post.wait_until(targets, orders.gather + 1)
 
 
-def _share_one_heap() -> None:
+def _share_one_heap(*, gives_back: bool) -> None:
     """Of a head's threads one computes at a time. With heaps of their own, as glibc gives them, each would
-    keep what its last call freed."""
+    keep what its last call freed. Who `gives_back` has large tensors in no heap, where they leave holes,
+    though pages that are new each time take longer."""
     with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)
+        if gives_back:
+            mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES_BYTES)
 
 
 def _loaded(orders: TorchOrders, seat: Seat, *, own: bool) -> Any:

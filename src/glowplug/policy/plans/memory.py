@@ -17,6 +17,7 @@ LEAST_UNDER_WAY = 2
 """So many samples has a pipeline of a torch model under way at least."""
 _SMALL_BYTES = 2**20
 _FORGOTTEN_AT_ONCE = 8
+_COPIES = 3
 
 
 def kernel_bytes(rows: int, edges: int, *, has_some: bool) -> int:
@@ -36,9 +37,10 @@ def forgotten_every(handed_bytes: int) -> int:
 
 
 def passing_bytes(handed_bytes: int, under_way: int) -> int:
-    """Of a worker of a torch model's pipeline: what came and what is made of it, what each call under way
-    holds, and what was sent and lies there."""
-    return (2 + under_way + forgotten_every(handed_bytes)) * handed_bytes
+    """Of a worker of a torch model's pipeline. A call under way holds what it was given and what it handed on,
+    or the latter lies between workers; one is packed, in copies; and what came lies there until it is
+    forgotten."""
+    return (_COPIES + 2 * under_way + forgotten_every(handed_bytes)) * handed_bytes
 
 
 def whole_layers_bytes(
