@@ -157,7 +157,7 @@ def test_whichever_device_slows_the_others_take_its_work() -> None:
 
 
 def test_where_all_devices_are_twice_as_slow_a_run_keeps_one_at_work_twice_as_long() -> None:
-    """Half of it is learned of the runs, and half of the devices."""
+    """A part of that is learned of the runs, the rest of the devices."""
     trace = calls(rate_per_min=40, functions=3, minutes=6)
     fleet = build(SMALL, MODELS, trace.functions)
     fleet.simulation.run([(0.0, Slows(DeviceId(f"n0/gpu{number}"), 2.0)) for number in range(3)], 0.0)

@@ -38,7 +38,7 @@ def reconsider(c: Context, holding: Holding) -> None:
 
 
 def reconsider_version(c: Context, version: Version) -> None:
-    """Its zygotes and its weights, also those that it shares: it has become the one that is asked for, or was that."""
+    """Its zygotes and its weights, those that it shares too: it is the active or the next one now, or was."""
     keys = list(version.keys)
     if version.shared_weights:
         keys += [key_of("weights", node, version.shared_weights) for node in c.store.node_order]

@@ -86,7 +86,7 @@ class Weights:
             done.set()
 
     async def _map_pages(self, pack: str, mapped: bool) -> None:
-        """Has the zygotes that have this pack map or unmap it; returns when they have, or some still have not.
+        """Has the zygotes that have this pack map or unmap it. Returns when they have, or had long enough.
 
         An answer that comes later is to what was asked first.
         """
