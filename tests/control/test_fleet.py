@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from glowplug.control.fleet.schedule import fleet_view
 from glowplug.control.status import node_statuses
 from glowplug.core.commands import Build, Climb, Reject
 from glowplug.core.events import (
@@ -51,6 +52,13 @@ def world_of(*capacities: int, scheduling: str = "lb", budget_bytes: int = 10_00
 def deploy(world: World, *specs: FunctionSpec) -> None:
     for one in specs:
         world.post(Deployed(one, FACTS))
+
+
+def test_without_devices_a_run_is_expected_to_take_what_is_told_of_it() -> None:
+    world = world_of()
+    deploy(world, model("f"))
+    view = fleet_view(world.state.context)
+    assert view.usual_run_s(FunctionId("f.default")) == view.expected[FunctionId("f.default")].alone_s
 
 
 def refusal(world: World) -> Reject:

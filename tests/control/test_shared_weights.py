@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pytest
 
 from glowplug.control.loads import function_loads
 from glowplug.control.state import ControlState
 from glowplug.control.status import function_statuses, node_statuses
-from glowplug.control.worth import worth
+from glowplug.control.worth import score_now, worth
 from glowplug.core.commands import Climb, Descend
-from glowplug.core.events import Deployed, NodeJoined, ScaleRequested, Undeployed
+from glowplug.core.events import Deployed, NodeJoined, RollbackRequested, ScaleRequested, Undeployed
 from glowplug.core.ids import FunctionId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import NodeSpec, PartFacts
@@ -137,6 +139,45 @@ def test_a_new_version_of_the_same_weights_needs_no_more_of_them() -> None:
     world.engine.answer_all()
     assert weights(world) == {SHARED: 500}
     assert parts(world) == {"f": (500, 1)}
+
+
+def on_offer(world: World) -> list[str]:
+    """The weights that may go and are not pinned, those first that go first."""
+    c = world.state.context
+    offers = c.policies.eviction
+    found = offers.victims(NODE, 10**9, (), offers.pinned_from, partial(score_now, c))
+    return [key for key in found if key.startswith("weights/")]
+
+
+@pytest.mark.parametrize("settings", [SHARING, SETTINGS], ids=["shared", "own"])
+def test_weights_are_pinned_while_the_version_is_active_that_asks_for_it(settings: ControlSettings) -> None:
+    world, f = world_of(settings=settings), FunctionId("f.default")
+    pinned = spec("f", pin=True)
+    world.post(Deployed(pinned, FACTS))
+    serve(world, "f")
+    world.post(ScaleRequested(f, 0))
+    world.engine.answer_all()
+    (key,) = weights(world)
+    assert on_offer(world) == []
+    world.post(Deployed(spec("f", "2"), FACTS))
+    assert on_offer(world) == [key]
+    world.post(RollbackRequested(f, pinned.version))
+    assert on_offer(world) == []
+
+
+def test_weights_of_a_version_that_is_gone_back_to_are_worth_what_it_is_asked_for() -> None:
+    world = world_of("f", "g", settings=SETTINGS)
+    for name in ("f", "f", "f", "g"):
+        world.answer(world.ask(name))
+    world.post(Deployed(spec("f", "2"), FACTS))
+    world.engine.answer_all()
+    for name in ("f", "g"):
+        world.post(ScaleRequested(FunctionId(f"{name}.default"), 0))
+    world.engine.answer_all()
+    f1, f2, g = (f"weights/{NODE}/{name}" for name in ("f-v1", "f-v2", "g-v1"))
+    assert on_offer(world) == [f1, g, f2]
+    world.post(RollbackRequested(FunctionId("f.default"), spec("f").version))
+    assert on_offer(world) == [f2, g, f1]
 
 
 def test_one_goes_while_another_waits_for_what_it_brings() -> None:

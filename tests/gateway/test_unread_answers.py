@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import uvloop
 
+from glowplug.core.events import RequestArrived
 from glowplug.core.status import LogLine
 from glowplug.gateway import front
 from glowplug.transport.frames import MAX_CHUNK_BYTES, STREAM_WINDOW_BYTES, CreditMeta, Kind, decode_meta
@@ -159,6 +161,59 @@ def test_bodies_behind_others_are_not_all_read_ahead() -> None:
                 assert await client.answer() == (200, body)
                 most = max(most, waiting_bytes(connection))
             assert most < 500_000, "one read, and what was there before it"
+            client.writer.close()
+
+    uvloop.run(whole())
+
+
+def test_heads_behind_others_are_not_all_read_ahead() -> None:
+    """With nothing in their bodies, and of both kinds of what may be asked."""
+
+    async def whole() -> None:
+        async with running() as house:
+            worker = house.start_worker(big_or_echo)
+            held: list[RequestArrived] = []
+
+            def arrived(event: RequestArrived) -> None:
+                if not held:
+                    held.append(event)
+                else:
+                    house.control.dispatch(event.request, worker)
+
+            house.control.on_arrived = arrived
+            client, connection = await connected(house)
+            rest = b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nX-Long: %b\r\n\r\n" % (
+                b"x" * 50_000
+            )
+            for what in itertools.islice(itertools.cycle((b"POST /function/echo", b"GET /livez")), 60):
+                client.send(what + rest)
+            while not connection.flow.read_paused:
+                await asyncio.sleep(0.001)
+            await let_others_be_answered(house)
+            assert len(connection.pipeline) < 16, "one read, and what was there before it"
+            house.control.dispatch(held[0].request, worker)
+            for _ in range(60):
+                assert (await client.answer())[0] == 200
+            client.writer.close()
+
+    uvloop.run(whole())
+
+
+def test_who_read_late_and_began_a_head_has_no_more_time_for_it_than_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def whole() -> None:
+        async with running() as house:
+            house.start_worker(big_or_echo, lend=True)
+            client, connection = await connected(house)
+            client.send(ASK_BIG + GOOD + GOOD[:20])
+            while not (connection.flow.write_paused and connection.in_head):
+                await asyncio.sleep(0.001)
+            assert await client.answer() == (200, bytes(BIG))
+            assert await client.answer() == (200, b"ok")
+            monkeypatch.setattr(front, "HEAD_S", 0.05)
+            while house.gateway.connected:
+                await asyncio.sleep(0.005)
             client.writer.close()
 
     uvloop.run(whole())

@@ -7,18 +7,24 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from glowplug.bench.workloads import tail_models, write_tail
+from glowplug.bundle.store import BundleStore
 from glowplug.core.commands import Descend, Target
 from glowplug.core.events import StepLost, StepReached
 from glowplug.core.ids import CommandId
 from glowplug.core.ladder import Step
 from glowplug.loader.pagecache import evict_page_cache, page_cache_bytes
-from glowplug.node import processes, wire
+from glowplug.node import processes, weights, wire
+from glowplug.node.isolation.seats import Seat
+from glowplug.node.messages import CacheWeights
 from glowplug.node.processes import Process
+from glowplug.node.roster import Held, Roster
+from glowplug.node.weights import Weights
 
 from .conftest import NODE, WAIT_S, NodeUnderTest
 
@@ -135,6 +141,50 @@ def keeps_pages(folder: Path) -> bool:
     path.write_bytes(bytes(2**20))
     evict_page_cache(path)
     return page_cache_bytes(path) > 0
+
+
+def test_a_zygote_that_does_not_answer_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It may be another function's, whose own code holds it up."""
+    did: list[Any] = []
+
+    async def on_disk(call: Any, *arguments: Any) -> Any:
+        did.append(call)
+        return call(*arguments)
+
+    def nothing(*_: Any) -> None:
+        return
+
+    async def main() -> None:
+        store, roster = BundleStore(tmp_path), Roster()
+        store.prepare()
+        store.pack_path("model").write_bytes(bytes(2**20))
+        ours, theirs = wire.socket_pair()
+        silent = Process("silent", ours, nothing, nothing, nothing)
+        target, seat = Target("version", NODE, "f-v1"), Seat("f-v1", "e", 0, None, tmp_path)
+        roster.add(Held(target, silent, None, 0.0, seat, weights=("f-v1", "model"), ready=True))
+        agent = SimpleNamespace(store=store, roster=roster, on_disk=on_disk)
+        held = Weights(agent)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(weights, "_ANSWERS_S", 0.0)
+        left_bytes = await asyncio.wait_for(held.cache(CacheWeights(1, "model", False)), WAIT_S)
+        assert left_bytes == 0 or keeps_pages(tmp_path)
+
+        monkeypatch.setattr(weights, "_ANSWERS_S", WAIT_S)
+        did.clear()
+        again = asyncio.create_task(held.cache(CacheWeights(2, "model", False)))
+        for answers in range(2):
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert did == [], f"{answers} answers came, and the first was to what was asked before"
+            held.on_mapped(silent)
+        await asyncio.wait_for(again, WAIT_S)
+        asyncio.get_running_loop().remove_reader(ours.fileno())
+        ours.close()
+        theirs.close()
+
+    asyncio.run(main())
 
 
 def test_who_is_ended_is_gone_when_the_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

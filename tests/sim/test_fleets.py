@@ -156,6 +156,18 @@ def test_whichever_device_slows_the_others_take_its_work() -> None:
     assert mean_s(0) < 1.2 * mean_s(3)
 
 
+def test_where_all_devices_are_twice_as_slow_a_run_keeps_one_at_work_twice_as_long() -> None:
+    """A part of that is learned of the runs, the rest of the devices."""
+    trace = calls(rate_per_min=40, functions=3, minutes=6)
+    fleet = build(SMALL, MODELS, trace.functions)
+    fleet.simulation.run([(0.0, Slows(DeviceId(f"n0/gpu{number}"), 2.0)) for number in range(3)], 0.0)
+    play(fleet, trace)
+    view = fleet.simulation.state.context.fleet_view
+    assert view is not None
+    learned = [view.usual_run_s(function) for function in fleet.functions]
+    assert learned == pytest.approx([2 * model.run_s for model in MODELS[:3]], rel=0.05)
+
+
 @pytest.mark.parametrize("told", [1 / 3, 3.0])
 def test_a_profile_that_is_wrong_by_3x_is_put_right(told: float) -> None:
     trace = calls(minutes=5)

@@ -98,6 +98,14 @@ def test_one_for_any_device_stays_clear_of_those_that_are_named() -> None:
         assert [each.device for each in found if each.harm == "gone"] == ["n0/gpu1"]
 
 
+def test_one_more_changes_only_what_it_comes_in_the_way_of() -> None:
+    for seed in range(20):
+        (alone,) = struck("gone:any@1s", seed=seed)
+        for device in range(3):
+            gone, named = struck("gone:any@1s", f"memory:{device}@2s", seed=seed)
+            assert gone == alone or named.device == alone.device != gone.device
+
+
 @pytest.mark.parametrize("scheduling", ["finish-first", "lalb-o3", "start-estimate"])
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_fails_whenever_no_request_is_lost(scheduling: str, seed: int) -> None:

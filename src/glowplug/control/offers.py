@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
-from glowplug.control.records import Holding, Instance, Node
+from glowplug.control.records import Holding, Instance, Node, Version, key_of
 from glowplug.control.worth import worth, worth_of_worker
 from glowplug.policy.eviction import Worth
 
@@ -35,6 +35,16 @@ def reconsider(c: Context, holding: Holding) -> None:
         offer(c, holding)
     else:
         c.policies.eviction.withdraw(holding.key)
+
+
+def reconsider_version(c: Context, version: Version) -> None:
+    """Its zygotes and its weights, those that it shares too: it is the active or the next one now, or was."""
+    keys = list(version.keys)
+    if version.shared_weights:
+        keys += [key_of("weights", node, version.shared_weights) for node in c.store.node_order]
+    for key in keys:
+        if key in c.store.holdings:
+            reconsider(c, c.store.holdings[key])
 
 
 def offer(c: Context, holding: Holding) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, bindings, failures, growth, holdings, instances, sharing
+from glowplug.control import answers, bindings, failures, growth, holdings, instances, offers, sharing
 from glowplug.control.context import Context
 from glowplug.control.fleet import lines, loads
 from glowplug.control.learning import describe
@@ -73,6 +73,7 @@ def _aim(c: Context, function: Function, version: Version) -> None:
         _drain(c, other, "superseded")
         if other.state == "built":
             _keep(c, function, superseded)
+            offers.reconsider_version(c, other)
         else:
             retire(c, function, superseded)
     if number in function.previous:
@@ -82,6 +83,7 @@ def _aim(c: Context, function: Function, version: Version) -> None:
     function.next = number
     c.revalue(function.id)
     failures.forgive(c, function, ahead=True)
+    offers.reconsider_version(c, version)
     _begin_anew(c, version)
     if version.state == "pending":
         c.store.build_queue[number] = None
@@ -213,6 +215,8 @@ def _switch(c: Context, function: Function, version: Version) -> None:
     if before is not None:
         _drain(c, c.store.versions[before], "superseded")
         _keep(c, function, before)
+        offers.reconsider_version(c, c.store.versions[before])
+    offers.reconsider_version(c, version)
     for number in version.idle:
         c.idled[number] = None
 

@@ -23,6 +23,8 @@ class Exchange(Answering):
 
     headers: Sequence[tuple[bytes, bytes]] = ()
     is_open = False
+    head_bytes = 0
+    """Of one that waits behind another."""
 
     def ask(self, url: bytes, target: Target, body: bytes) -> None:
         """A request that is whole, and whose head was read before."""

@@ -139,7 +139,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         if self.cycle is not None and not self.cycle.response_complete:
-            self.quiet_since_s = math.inf
+            self.quiet_since_s = self.loop.time() if self.in_head else math.inf
 
     def give_up(self) -> None:
         """The client was silent for too long. One that reads, if slowly, goes on, and so does one that waits

@@ -22,8 +22,8 @@ from glowplug.gateway.target import PREFIX, Target
 
 _PREFIX = PREFIX.encode()
 _MOST_WAITING, _MOST_WAITING_BYTES = 16, 64 * 1024
-"""While so many requests, or so much of their bodies, wait behind another nothing is read, and nobody sees
-that the client leaves."""
+"""While so many requests, or so much of their heads and bodies, wait behind another nothing is read, and
+nobody sees that the client leaves."""
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -137,6 +137,7 @@ class FunctionProtocol(GuardedProtocol):
         if not has_turn:
             if not self.pipeline:
                 self._answering = before
+            exchange.head_bytes = _head_bytes(url, self.headers)
             self.pipeline.appendleft((exchange, self.app))
 
     def _path_of(self, url: bytes) -> bytes:
@@ -158,6 +159,7 @@ class FunctionProtocol(GuardedProtocol):
             self._answering = before
         HttpToolsProtocol.on_headers_complete(self)
         if waits:
+            self.cycle.head_bytes = _head_bytes(url, headers)
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
@@ -215,12 +217,13 @@ class FunctionProtocol(GuardedProtocol):
             self._start_asgi_task(*following)
 
     def _enough_waits(self) -> bool:
-        """Bodies whose turn has not come are counted by nothing else."""
-        if len(self.pipeline) < _MOST_WAITING:
-            waiting = (cycle for cycle, _ in self.pipeline)
-            held = sum(each.length if type(each) is Exchange else len(each.body) for each in waiting)
-            return held >= _MOST_WAITING_BYTES
-        return True
+        """What is there of requests whose turn has not come is counted by nothing else."""
+        if len(self.pipeline) >= _MOST_WAITING:
+            return True
+        held = 0
+        for cycle, _ in self.pipeline:
+            held += cycle.head_bytes + (cycle.length if type(cycle) is Exchange else len(cycle.body))
+        return held >= _MOST_WAITING_BYTES
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -231,3 +234,7 @@ class FunctionProtocol(GuardedProtocol):
             self._go_on()
         elif type(cycle) is Exchange:
             cycle.resume()
+
+
+def _head_bytes(url: bytes, headers: Headers) -> int:
+    return len(url) + sum(len(name) + len(value) for name, value in headers)

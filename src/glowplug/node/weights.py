@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from glowplug.node.agent import Agent
 
 _CHUNK_BYTES = 4 * 2**20
+_ANSWERS_S = 5.0
+"""For all zygotes together. They run their functions' own code, which may hold them up."""
 
 
 class Weights:
@@ -46,7 +48,7 @@ class Weights:
         """Reads a version's pack into the page cache, or drops it there. Returns the bytes resident then.
 
         The pages that zygotes have mapped could not be dropped, so they unmap them first: all that have this
-        pack, whosever they are. Raises OSError.
+        pack, whosever they are. Those that do not answer in time keep them. Raises OSError.
         """
         path = self.path(message.version)
         if path is None:
@@ -84,14 +86,19 @@ class Weights:
             done.set()
 
     async def _map_pages(self, pack: str, mapped: bool) -> None:
-        """Has the zygotes that have this pack map or unmap it; returns when they have."""
+        """Has the zygotes that have this pack map or unmap it. Returns when they have, or had long enough.
+
+        An answer that comes later is to what was asked first.
+        """
         waiting: list[asyncio.Event] = []
         for staged in self.agent.roster.zygotes.values():
             if pack in staged.weights and staged.ready and staged.process.send(MapPages(mapped)):
                 waiting.append(asyncio.Event())
                 self._asked.setdefault(staged.process, deque()).append(waiting[-1])
-        for done in waiting:
-            await done.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWERS_S):
+                for done in waiting:
+                    await done.wait()
 
 
 def _read_through(path: Path) -> None:

@@ -109,8 +109,7 @@ def run_estimates(fleet: Fleet, trace: Trace, models: Sequence[ModelProfile]) ->
     """What the controller expects of a run after all, in times what it takes by its profile: the median of
     the models that were called, on a device of the middle pace."""
     c = fleet.simulation.state.context
-    pace = median([device.pace for device in c.store.fleet.devices.values()] or [1.0])
-    return pace * median(
+    return c.store.fleet.usual_pace * median(
         c.policies.costs.expect_s(c.store.functions[name].active or "", "run") / models[k % len(models)].run_s
         for k, (name, count) in enumerate(zip(fleet.functions, trace.counts().tolist(), strict=True))
         if count

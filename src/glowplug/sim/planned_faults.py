@@ -86,8 +86,10 @@ def strikes(
     planned: Sequence[PlannedFault], nodes: Sequence[NodeSpec], span_s: float, seed: int
 ) -> list[Strike]:
     """What they come to on these nodes within a workload of `span_s`, in the order of their times. Each has
-    draws of its own, so that one more changes none before it. One for any device is left out where none is
-    left for it. Raises InvalidArguments for a device that is not there (then), or a time after the workload.
+    draws of its own. One for any device comes to the one that was drawn, or to the next after it that nothing
+    hinders, and is left out where there is none; those that name theirs come first. So one more changes those
+    before it only where they come in each other's way. Raises InvalidArguments for a device that is not there
+    (then), or a time after the workload.
     """
     names = [device.device for device in _in_turn(nodes)]
     drawn = draws(seed, "faults").random((len(planned), 2)).tolist()
@@ -97,15 +99,18 @@ def strikes(
         at_s = when * span_s if fault.at_s is None else fault.at_s
         if at_s >= span_s:
             raise _wrong(f"{fault.text!r}: the workload ends at {show_seconds(span_s)}")
-        wanted = names if fault.device == ANY else [_named(fault, names)]
-        possible = [_strike(fault, device, at_s) for device in wanted]
-        left = [each for each in possible if _hindrance(found, each) is None]
-        if left:
-            found.append(left[int(which * len(left))])
-        elif fault.device != ANY:
-            before = _hindrance(found, possible[0])
-            assert before is not None
-            raise _wrong(f"{fault.text!r}: {before.told}")
+        if fault.device != ANY:
+            named = _strike(fault, _named(fault, names), at_s)
+            before = _hindrance(found, named)
+            if before is not None:
+                raise _wrong(f"{fault.text!r}: {before.told}")
+            found.append(named)
+            continue
+        first = int(which * len(names))
+        possible = (_strike(fault, device, at_s) for device in names[first:] + names[:first])
+        left = next((each for each in possible if _hindrance(found, each) is None), None)
+        if left is not None:
+            found.append(left)
     return sorted(found, key=lambda each: each.at_s)
 
 

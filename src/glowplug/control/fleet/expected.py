@@ -14,7 +14,7 @@ _SHORTEST_S = 1e-6
 
 
 class Expected(msgspec.Struct):
-    """Of one function, on a device of the usual pace; `load_s` by node, for those that were asked about."""
+    """Of one function, on a device whose pace is 1; `load_s` by node, for those that were asked about."""
 
     version: Version
     alone_s: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import msgspec
 
 from glowplug.control.fleet.tally import Tally
@@ -74,6 +76,12 @@ class Fleet(msgspec.Struct):
     """The functions that may want more copies than they found a place for."""
     lined: int = 0
     tally: Tally = msgspec.field(default_factory=Tally)
+
+    @property
+    def usual_pace(self) -> float:
+        """The middle one. What is learned of a run and of its device is right in their product alone: where
+        all devices slow together both take a part of that."""
+        return median([device.pace for device in self.devices.values()] or [1.0])
 
     def leave(self, key: str) -> None:
         """What an instance holds on its device, if it is on one, is on its way out."""

@@ -29,6 +29,7 @@ class FleetView:
         "_rate_per_s",
         "_records",
         "_requests",
+        "_usual_pace",
         "_views",
         "_where",
         "devices",
@@ -48,6 +49,7 @@ class FleetView:
         fleet = c.store.fleet
         self.expected = ExpectedByFunction(c)
         self._rate_per_s: dict[FunctionId, float] = {}
+        self._usual_pace: float | None = None
         self._records, self._requests = fleet.devices, c.store.requests
         self._functions, self._where = c.store.functions, fleet.where
         self._views: dict[DeviceId, DeviceView] = {}
@@ -64,6 +66,7 @@ class FleetView:
 
     def refresh(self) -> None:
         """A round of decisions begins. Since another event rates have faded."""
+        self._usual_pace = None
         if self._event != self._c.store.events:
             self._event = self._c.store.events
             self._rate_per_s.clear()
@@ -100,7 +103,9 @@ class FleetView:
         return took_s * self._records[device].pace
 
     def usual_run_s(self, function: FunctionId) -> float:
-        return self.expected[function].alone_s
+        if self._usual_pace is None:
+            self._usual_pace = self._c.store.fleet.usual_pace
+        return self.expected[function].alone_s * self._usual_pace
 
     def load_s(self, function: FunctionId, device: DeviceId) -> float:
         node = self._views[device].node
