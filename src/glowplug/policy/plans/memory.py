@@ -37,8 +37,8 @@ def forgotten_every(handed_bytes: int) -> int:
 
 
 def passing_bytes(handed_bytes: int, under_way: int) -> int:
-    """Of a worker of a torch model's pipeline. A call under way holds what it was given and what it handed on,
-    or the latter lies between workers; one is packed, in copies; and what came lies there until it is
+    """Of a worker of a torch model's pipeline. A call under way holds what it was given and what it handed
+    on, or the latter lies between workers; one is packed, in copies; and what came lies there until it is
     forgotten."""
     return (_COPIES + 2 * under_way + forgotten_every(handed_bytes)) * handed_bytes
 
