@@ -100,9 +100,16 @@ def test_a_model_that_works_in_place_is_surveyed_on_what_it_is_given(net: Path) 
 
 
 def test_people_see_how_far_a_given_pipeline_was_off(net: Path, tmp_path: Path) -> None:
-    store = tmp_path / "store"
+    """Of a model that lies elsewhere than the file."""
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
     store.mkdir()
-    words = [f"{net}:build", "--plan", "pipeline", "--workers", "2", "--samples", "6", "--check"]
+    elsewhere.mkdir()
+    net = net.rename(elsewhere / net.name)
+    (tmp_path / "file.py").write_text(
+        f"import sys\nsys.path.append({str(elsewhere)!r})\nfrom run_net import build, example\n"
+    )
+    model = f"{tmp_path / 'file.py'}:build"
+    words = [model, "--plan", "pipeline", "--workers", "2", "--samples", "6", "--check"]
     done = glowplug(*words, "--channel", "object", "--option", f"url=file://{store}")
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())

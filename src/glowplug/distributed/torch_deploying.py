@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -113,7 +115,7 @@ def deploy_torch(
         inputs=str(folder / "inputs"),
         parts=str(folder / "parts"),
         logs=str(folder / "logs"),
-        modules=str(modules),
+        modules=(str(modules), *map(os.path.abspath, sys.path)),
         window=window,
         forgotten_every=forgotten_every(handed),
         background=(

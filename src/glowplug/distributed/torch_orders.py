@@ -24,7 +24,8 @@ class TorchOrders(msgspec.Struct, frozen=True, kw_only=True):
 
     A head has at most `window` samples under way, and writes each result to its log in the folder `logs`.
     What was got is forgotten after `forgotten_every` samples: who is lost sends its whole group back.
-    `parts` is a folder with a pack for each stage, `modules` one from which their classes are imported.
+    `parts` is a folder with a pack for each stage, `modules` are those from which their classes are
+    imported.
     `background`, `keep`, `stall_s` and `generation` as in `orders.Orders`.
     """
 
@@ -34,7 +35,7 @@ class TorchOrders(msgspec.Struct, frozen=True, kw_only=True):
     inputs: str
     parts: str
     logs: str
-    modules: str
+    modules: tuple[str, ...]
     window: int
     forgotten_every: int
     background: bool = True

@@ -45,9 +45,9 @@ def run_torch(
     """`samples` of which each is one of `inputs` in turn (`loader.api.run_on`), through `model` as `way`
     spreads it. What the model returns is what it returns on one thread, bit for bit.
 
-    Its classes are imported from the folder `modules`. All else is as of `runner.run`; a worker's loss sends
-    its group's workers back to the first sample without a result. Of `options` those count that are not of
-    rows or of checkpoints. Raises InvalidArguments, InvalidDeclaration for inputs or results that cannot be
+    Its classes are imported from the folder `modules`, and from where this process imports. All else is as of
+    `runner.run`; a worker's loss sends its group's workers back to the first sample without a result. Of
+    `options` those count that are not of rows or of checkpoints. Raises InvalidArguments, InvalidDeclaration for inputs or results that cannot be
     carried, CannotCut, PartTooLarge, FunctionFailed for what the model raises, RunExists, ChannelError,
     DeadlinePassed, GangLost, OutOfMemory, and what else ended the run.
     """

@@ -113,7 +113,7 @@ def _share_one_heap(*, gives_back: bool) -> None:
 def _loaded(orders: TorchOrders, seat: Seat, *, own: bool) -> Any:
     """The head's model, or a stage. Where it is `own` its weights are in memory of the worker's: pages of a
     file may be counted as another's."""
-    sys.path.insert(0, orders.modules)
+    sys.path[:0] = [each for each in orders.modules if each not in sys.path]
     try:
         with loader.open_pack(Path(orders.parts) / part_name(seat.stage)) as pack:
             content: Any = pack.load(_copied if own else None)
