@@ -47,9 +47,9 @@ def run_torch(
 
     Its classes are imported from the folder `modules`, and from where this process imports. All else is as of
     `runner.run`; a worker's loss sends its group's workers back to the first sample without a result. Of
-    `options` those count that are not of rows or of checkpoints. Raises InvalidArguments, InvalidDeclaration for inputs or results that cannot be
-    carried, CannotCut, PartTooLarge, FunctionFailed for what the model raises, RunExists, ChannelError,
-    DeadlinePassed, GangLost, OutOfMemory, and what else ended the run.
+    `options` those count that are not of rows or of checkpoints. Raises InvalidArguments, InvalidDeclaration
+    for inputs or results that cannot be carried, CannotCut, PartTooLarge, FunctionFailed for what the model
+    raises, RunExists, ChannelError, DeadlinePassed, GangLost, OutOfMemory, and what else ended the run.
     """
     options = options or RunOptions()
     where = room_of(channel) if isinstance(channel, str) else channel
