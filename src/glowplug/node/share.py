@@ -18,9 +18,10 @@ from glowplug.core.specs import Declaration, FunctionSpec
 from glowplug.loader.arbiter import Priority as IoClass
 from glowplug.node.parallel import set_threads
 
-_TRIES = 20
+_TRIES = 80
 _PAUSE_S = 0.025
-"""The kernel lets users change the weight of one group every 0.1 s."""
+"""The kernel lets users change the weight of one group every 0.1 s, of all that there are: who comes with
+a dozen others waits for their turns."""
 
 
 def nice_of(spec: FunctionSpec, building: bool) -> int:
@@ -64,7 +65,7 @@ def step_back(nice: int) -> bool:
     """Gives way to whoever is less nice. It cannot be undone without privileges.
 
     Where the kernel groups processes by session (autogroup), niceness counts inside a session only, and what
-    counts between them is the group's own, which is set too. Waits for up to half a second, in what gives
+    counts between them is the group's own, which is set too. Waits for up to two seconds, in what gives
     way anyway, when other groups were set just before. False when the group's could not be set.
     """
     for task in Path("/proc/self/task").iterdir():  # each thread has a niceness of its own
