@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from glowplug.cli.distributed_found import found_in
 from glowplug.cli.distributed_run import run
-from glowplug.cli.distributed_torch import _found
 from glowplug.core.errors import GlowplugError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch]
@@ -94,7 +94,7 @@ def test_what_the_planner_chooses_is_run_beside_its_prediction(net: Path) -> Non
 
 
 def test_a_model_that_works_in_place_is_surveyed_on_what_it_is_given(net: Path) -> None:
-    found = _found(f"{net}:shifting", "example", "")
+    found = found_in(f"{net}:shifting", "example")
     first, second = found.answer(), found.answer()
     assert (first["logits"] == second["logits"]).all()
 

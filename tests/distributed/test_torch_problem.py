@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 from glowplug.core.errors import InvalidArguments  # noqa: E402
 from glowplug.distributed.chains import module_bytes  # noqa: E402
 from glowplug.distributed.prices import price_table  # noqa: E402
-from glowplug.distributed.torch_problem import RUNTIME_BYTES, torch_problem  # noqa: E402
+from glowplug.distributed.torch_problem import RUNTIME_BYTES, torch_survey  # noqa: E402
 from glowplug.policy.plans.chooser import CHANNELS, Terms, choose  # noqa: E402
 from glowplug.policy.plans.critical_path import timings  # noqa: E402
 from glowplug.policy.plans.hybrid import Hybrid  # noqa: E402
@@ -34,7 +34,7 @@ def model() -> nn.Module:
 
 def test_layers_are_the_blocks_and_what_is_in_none() -> None:
     net, tokens = model(), torch.arange(TOKENS)[None]
-    facts = torch_problem("net", net, lambda: net(tokens), 100, tokens.nbytes).workload
+    facts = torch_survey("net", net, lambda: net(tokens), 100, tokens.nbytes).problem.workload
     assert facts.weights_bytes == module_bytes(net)
     assert facts.edges == TOKENS * 2 * 4 * WIDTH * WIDTH * BLOCKS
     hands_on = [layer.rows for layer in facts.layers]
@@ -44,7 +44,7 @@ def test_layers_are_the_blocks_and_what_is_in_none() -> None:
 
 def test_it_is_cut_where_one_worker_cannot_hold_it() -> None:
     net, tokens = model(), torch.arange(TOKENS)[None]
-    problem = torch_problem("net", net, lambda: net(tokens), 64, tokens.nbytes)
+    problem = torch_survey("net", net, lambda: net(tokens), 64, tokens.nbytes).problem
     terms = Terms(prices=price_table().prices(), delays=DELAYS["hop-20ms"], workers=(1, 2, 3))
     choice = choose(problem, terms)
     tried = {each.plan for each in choice.front} | {each.name.split()[0] for each in choice.lost}
@@ -55,7 +55,7 @@ def test_it_is_cut_where_one_worker_cannot_hold_it() -> None:
 
 def test_slower_processors_take_longer() -> None:
     net, tokens, threads = model(), torch.arange(TOKENS)[None], torch.get_num_threads()
-    one = torch_problem("net", net, lambda: net(tokens), 64, tokens.nbytes, slowdown=3.0)
+    one = torch_survey("net", net, lambda: net(tokens), 64, tokens.nbytes, slowdown=3.0).problem
     assert one.machine.stretch(1769) == 3.0
     assert torch.get_num_threads() == threads
 
@@ -63,12 +63,12 @@ def test_slower_processors_take_longer() -> None:
 def test_a_model_without_weights_is_refused() -> None:
     net = nn.Sequential(nn.ReLU(), nn.ReLU())
     with pytest.raises(InvalidArguments, match="could count by"):
-        torch_problem("net", net, lambda: net(torch.ones(3)), 10, 12)
+        torch_survey("net", net, lambda: net(torch.ones(3)), 10, 12)
 
 
 def test_a_long_input_takes_what_passes_between_blocks_and_no_kernel_of_ours() -> None:
     net, tokens = model(), torch.arange(50).repeat(8)[None]
-    problem = torch_problem("net", net, lambda: net(tokens), 1000, tokens.nbytes)
+    problem = torch_survey("net", net, lambda: net(tokens), 1000, tokens.nbytes).problem
     (serial,) = Serial().spreads(problem, 1)
     widest = 4 * WIDTH * tokens.numel()
     assert serial.memory_bytes == module_bytes(net) + 2 * 4 * widest
@@ -81,7 +81,7 @@ def test_a_long_input_takes_what_passes_between_blocks_and_no_kernel_of_ours() -
 def test_each_sample_comes_back_to_the_head_of_its_pipeline() -> None:
     """Which does not wait for it, but for the last one: that is the end."""
     net, tokens = model(), torch.arange(TOKENS)[None]
-    problem = torch_problem("net", net, lambda: net(tokens), 10, tokens.nbytes)
+    problem = torch_survey("net", net, lambda: net(tokens), 10, tokens.nbytes).problem
     (spread,) = Pipeline().spreads(problem, 3)
     spread.validate()
     assert len(spread.transfers) == 10 * 3
@@ -98,6 +98,6 @@ def test_each_sample_comes_back_to_the_head_of_its_pipeline() -> None:
 
 def test_what_replicas_gather_is_what_the_model_returns() -> None:
     net, tokens = nn.Sequential(model(), nn.Linear(WIDTH, 2)), torch.arange(TOKENS)[None]
-    problem = torch_problem("net", net, lambda: net(tokens), 10, tokens.nbytes)
+    problem = torch_survey("net", net, lambda: net(tokens), 10, tokens.nbytes).problem
     (spread,) = Replicas().spreads(problem, 2)
     assert 5 * TOKENS * 2 * 4 < spread.transfers.nbytes.sum() < 5 * (TOKENS * 2 * 4 + 200)

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from glowplug.cli.model_files import opened, running
 from glowplug.core.errors import InvalidArguments
 from glowplug.distributed.network import Floats, Network
-
-if TYPE_CHECKING:
-    from glowplug.policy.plans.facts import Problem
 
 _SPARSE = re.compile(r"sparse:(\d+)x(\d+)(?:@(\d+))?")
 
@@ -20,26 +14,6 @@ def is_torch(model: str) -> bool:
     """Whether it is FILE:NAME of a torch model."""
     file, _, name = model.rpartition(":")
     return file.endswith(".py") and name.isidentifier()
-
-
-def torch_problem_of(model: str, example: str, samples: int, slowdown: float) -> Problem:
-    """Of the model that a callable of the file returns, on what its `example` returns. Raises
-    InvalidDeclaration for what the file has not, or raises."""
-    from glowplug.distributed.torch_problem import torch_problem
-    from glowplug.loader.api import run_on
-
-    file, built, given = opened(model, example)
-    with running(file, example):
-        return torch_problem(model, built, lambda: run_on(built, given), samples, _nbytes(given), slowdown)
-
-
-def _nbytes(given: object) -> int:
-    """Of all tensors in it."""
-    if isinstance(given, Mapping):
-        return sum(_nbytes(each) for each in given.values())
-    if isinstance(given, (tuple, list)):
-        return sum(_nbytes(each) for each in given)
-    return int(getattr(given, "nbytes", 0))
 
 
 def network_of(model: str, example: str = "example") -> Network:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from glowplug.cli.distributed_models import inputs_of, network_of, torch_problem_of
+from glowplug.cli.distributed_found import found_in, surveyed
+from glowplug.cli.distributed_models import inputs_of, network_of
 from glowplug.cli.functions import Json
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import console, errors, plain_table, print_json
@@ -111,8 +112,7 @@ def plan(
         if set(plans) == {"rows"}:
             raise
         _check_numbers(samples, slowdown)
-        with errors.status("how fast this machine is"):
-            problem = torch_problem_of(model, example, samples, slowdown)
+        problem = surveyed(found_in(model, example), samples, slowdown).problem
     else:
         problem = problem_of(network, samples, terms, cache or kept(), slowdown=slowdown)
     choice = choose(problem, terms)

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from glowplug.cli.distributed_bar import StepsBar
+from glowplug.cli.distributed_found import Found, found_in, surveyed
 from glowplug.cli.distributed_rooms import On, Option, room_of
 from glowplug.cli.distributed_shown import show_took, summed_up
 from glowplug.cli.distributed_way import DEFAULT_REPLICAS, DEFAULT_WORKERS, METHOD, Asked, compared
 from glowplug.cli.interrupts import sigterm_interrupts
-from glowplug.cli.model_files import opened, running
-from glowplug.cli.output import errors, print_json
-from glowplug.core.errors import InvalidArguments, InvalidDeclaration
+from glowplug.cli.output import print_json
+from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from glowplug.distributed.chains import Block
     from glowplug.distributed.torch_deploying import TorchWay
     from glowplug.distributed.torch_problem import TorchSurvey
     from glowplug.distributed.torch_runner import TorchRun
     from glowplug.policy.plans.score import Score
-
-
-class Found(NamedTuple):
-    """A model of somebody's file, and what it is run on, packed, which `called` in the file returned."""
-
-    source: str
-    file: Path
-    model: nn.Module
-    inputs: Sequence[bytes]
-    called: str
-
-    def answer(self) -> Any:
-        """Of the first input."""
-        from glowplug.distributed.torch_values import run_packed
-
-        return run_packed(self.model, self.inputs[0])
 
 
 def check_for_torch(asked: Asked, on: On, checkpoint_layers: int) -> None:
@@ -72,11 +51,10 @@ def run_model(
     from glowplug.distributed.torch_runner import run_torch
     from glowplug.node.isolation.memory_caps import memory_caps
 
-    found = _found(source, example, inputs)
+    found = found_in(source, example, inputs)
     memory_bytes = parse_bytes(asked.memory, "--memory") if asked.memory else 0
     has_claims = "claims" in {each.name for each in room_options}
-    with running(found.file, found.called):
-        way, score = _way(found, asked, memory_bytes, predict=predict and not has_claims)
+    way, score = _way(found, asked, memory_bytes, predict=predict and not has_claims)
     room = room_of(
         score.channel if score and not asked.plan else asked.channels[0], room_options, "", "local"
     )
@@ -102,24 +80,13 @@ def run_model(
         show_took(ran, "SAMPLE", [f"{asked.samples} samples"], equal, beside)
 
 
-def _found(source: str, example: str, inputs: str) -> Found:
-    from glowplug.distributed.torch_values import packed_input
-
-    file, model, given = opened(source, inputs or example)
-    if not inputs:
-        return Found(source, file, model, [packed_input(given)], example)
-    if not isinstance(given, list) or not given:
-        raise InvalidDeclaration(f"{file}: {inputs}() returns no list of inputs with one at least")
-    return Found(source, file, model, list(map(packed_input, given)), inputs)
-
-
 def _way(found: Found, asked: Asked, memory_bytes: int, *, predict: bool) -> tuple[TorchWay, Score | None]:
     """As it is asked, or as the planner chooses, and what is expected of that."""
     from glowplug.distributed.torch_deploying import TorchWay
     from glowplug.policy.plans.chooser import choose
 
     if asked.plan is None:
-        survey = _surveyed(found, asked)
+        survey = surveyed(found, asked.samples)
         score = choose(survey.problem, asked.terms()).chosen
         starts = survey.starts(score.cut.stages)
         return TorchWay(score.cut.replicas, survey.chain if starts else (), starts), score
@@ -157,7 +124,7 @@ def _pipelines(
     from glowplug.policy.plans.pipeline import Pipeline
     from glowplug.policy.plans.score import needed_bytes
 
-    survey = _surveyed(found, asked)
+    survey = surveyed(found, asked.samples)
     runtime_bytes = survey.problem.machine.runtime_bytes
     with contextlib.suppress(CannotSpread):
         (spread,) = Pipeline().spreads(survey.problem, stages)
@@ -168,16 +135,7 @@ def _pipelines(
         chain, starts = best_cut(found.model, found.answer, stages, limit_bytes)
     except PartTooLarge:  # what a worker needs is said when all of it is known
         chain, starts = best_cut(found.model, found.answer, stages, 0)
-    return TorchWay(groups, tuple(chain), starts), _surveyed(found, asked, chain)
-
-
-def _surveyed(found: Found, asked: Asked, chain: Sequence[Block] = ()) -> TorchSurvey:
-    from glowplug.distributed.torch_problem import torch_survey
-
-    with errors.status("how fast this machine is"):
-        return torch_survey(
-            found.source, found.model, found.answer, asked.samples, len(found.inputs[0]), chain=chain
-        )  # fmt: skip
+    return TorchWay(groups, tuple(chain), starts), surveyed(found, asked.samples, chain=chain)
 
 
 def _foretold(
@@ -193,7 +151,7 @@ def _foretold(
 
     if asked.channels[0] not in CHANNELS:
         return None
-    survey = survey or _surveyed(found, asked)
+    survey = survey or surveyed(found, asked.samples)
     cut = Cut(
         way.replicas,
         stages=survey.stages(way.starts),

@@ -39,17 +39,6 @@ class TorchSurvey(NamedTuple):
         return tuple(start + self.rest for start in starts)
 
 
-def torch_problem(
-    name: str,
-    model: nn.Module,
-    run: Callable[[], object],
-    samples: int,
-    input_bytes: int,
-    slowdown: float = 1.0,
-) -> Problem:
-    return torch_survey(name, model, run, samples, input_bytes, slowdown).problem
-
-
 def torch_survey(
     name: str,
     model: nn.Module,
