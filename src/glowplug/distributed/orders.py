@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
-from glowplug.core.errors import WeightsError
+from glowplug.distributed import run_orders
 from glowplug.distributed.assignment import Share
-from glowplug.distributed.channels.base import Address
-from glowplug.distributed.faults import Faults
+from glowplug.distributed.run_orders import RunOrders
 
 VERSION = 3
 BARRIER, GO, FIRST = 0, 1, 2
@@ -23,18 +20,15 @@ Form = Literal["encoded", "light", "plain"]
 """How rows travel: `rows_in_flight.FORMS`."""
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
+class Orders(RunOrders, frozen=True, kw_only=True):
     """`finals` are, by partition, the roles that compute rows of the last layer; `parts` a folder with a
     file for each partition and role, `checkpoints` a folder or a URL of an object store.
 
     Workers checkpoint when they come to a step of `lines`. No worker begins a share before those it sends
     to have come within `window` shares of it; 0 does not limit them. What is for a step of `relayed` goes
-    through the root (`relay.py`). Who misses something asks for it after `stall_s` at first, then as the
-    run's pace and the channel's limits say. The later of two runs of one name has the later `generation`: to
-    it the other's messages are of an epoch before.
+    through the root (`relay.py`).
     """
 
-    address: Address
     layers: int
     samples: int
     outputs: int
@@ -48,22 +42,9 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     window: int = 0
     relayed: tuple[int, ...] = ()
     barrier: bool = False
-    background: bool = True
     form: Form = "encoded"
     collect: Collect = "activations"
-    keep: bool | None = None
-    stall_s: float = 1.0
-    faults: Faults = Faults()
-    generation: int = 0
     version: int = VERSION
-
-    @property
-    def run(self) -> str:
-        return self.address.run
-
-    @property
-    def workers(self) -> int:
-        return self.address.workers
 
     @property
     def gather(self) -> int:
@@ -113,17 +94,9 @@ def lines_for(orders: Orders, worker: int) -> list[int]:
 
 
 def write_orders(orders: Orders, path: Path) -> None:
-    path.write_bytes(msgspec.json.encode(orders))
+    run_orders.write(orders, path)
 
 
 def read_orders(path: Path) -> Orders:
     """Raises WeightsError for orders of another version, or that are none."""
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Orders)
-    except msgspec.MsgspecError as error:
-        raise WeightsError(f"{path.name} are no orders that this worker understands: {error}") from error
-    if found.version != VERSION:
-        raise WeightsError(
-            f"orders of version {found.version}, and a worker of {VERSION}: run one version of glowplug"
-        )
-    return found
+    return run_orders.read(path, Orders, VERSION)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from glowplug.core.errors import WeightsError
-from glowplug.distributed.channels.base import Address
-from glowplug.distributed.faults import Faults
+from glowplug.distributed import run_orders
 from glowplug.distributed.orders import ROOT
 from glowplug.distributed.result_log import HEAD_BYTES, ResultLog, whole
+from glowplug.distributed.run_orders import RunOrders
 
 VERSION = 2
 FIRST = 1
 """The step in which the second worker of a group is given the first sample."""
 
 
-class TorchOrders(msgspec.Struct, frozen=True, kw_only=True):
+class TorchOrders(RunOrders, frozen=True, kw_only=True):
     """Each group of `stages` workers has the whole model, and the samples from one of `shares` on up to
     another; its first worker is the head (`stages.py`). Sample n is input n modulo how many `inputs` has.
 
@@ -26,10 +24,8 @@ class TorchOrders(msgspec.Struct, frozen=True, kw_only=True):
     What was got is forgotten after `forgotten_every` samples: who is lost sends its whole group back.
     `parts` is a folder with a pack for each stage, `modules` are those from which their classes are
     imported.
-    `background`, `keep`, `stall_s` and `generation` as in `orders.Orders`.
     """
 
-    address: Address
     stages: int
     shares: tuple[tuple[int, int], ...]
     inputs: str
@@ -38,20 +34,7 @@ class TorchOrders(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...]
     window: int
     forgotten_every: int
-    background: bool = True
-    keep: bool | None = None
-    stall_s: float = 1.0
-    faults: Faults = Faults()
-    generation: int = 0
     version: int = VERSION
-
-    @property
-    def run(self) -> str:
-        return self.address.run
-
-    @property
-    def workers(self) -> int:
-        return self.address.workers
 
     @property
     def samples(self) -> int:
@@ -140,17 +123,9 @@ def read_inputs(orders: TorchOrders) -> list[memoryview]:
 
 
 def write_torch_orders(orders: TorchOrders, path: Path) -> None:
-    path.write_bytes(msgspec.json.encode(orders))
+    run_orders.write(orders, path)
 
 
 def read_torch_orders(path: Path) -> TorchOrders:
     """Raises WeightsError for orders of another version, or that are none."""
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=TorchOrders)
-    except msgspec.MsgspecError as error:
-        raise WeightsError(f"{path.name} are no orders that this worker understands: {error}") from error
-    if found.version != VERSION:
-        raise WeightsError(
-            f"orders of version {found.version}, and a worker of {VERSION}: run one version of glowplug"
-        )
-    return found
+    return run_orders.read(path, TorchOrders, VERSION)

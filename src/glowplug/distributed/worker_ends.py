@@ -6,15 +6,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-from glowplug.distributed.channels.base import Address, Channel, Limits
+from glowplug.distributed.channels.base import Channel, Limits
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.registry import join
 from glowplug.distributed.exchange import Exchange
-from glowplug.distributed.faults import Faults, disturbed
+from glowplug.distributed.faults import disturbed
 from glowplug.distributed.phases import Phases
 from glowplug.distributed.platform_line import PlatformLine, Reached, Response
+from glowplug.distributed.run_orders import RunOrders
 from glowplug.distributed.start import Place
 from glowplug.distributed.timing import Timing, patiently
 
@@ -23,23 +23,7 @@ LAST_STALLS = 6
 _TELL_EVERY_S = 0.2
 
 
-class Told(Protocol):
-    """What orders of any kind say of the channel."""
-
-    @property
-    def address(self) -> Address: ...
-
-    @property
-    def faults(self) -> Faults: ...
-
-    @property
-    def stall_s(self) -> float: ...
-
-    @property
-    def keep(self) -> bool | None: ...
-
-
-def joined(orders: Told, place: Place, deadline_s: float) -> tuple[Channel, Timing]:
+def joined(orders: RunOrders, place: Place, deadline_s: float) -> tuple[Channel, Timing]:
     """The worker's end, and the clock of its waits; `deadline_s` is as time.monotonic tells it. Raises
     ChannelError."""
     end = patiently(lambda: join(orders.address, place.worker), deadline_s)
@@ -47,7 +31,7 @@ def joined(orders: Told, place: Place, deadline_s: float) -> tuple[Channel, Timi
     return channel, Timing(orders.stall_s, channel.limits.slow_s, deadline_s)
 
 
-def keeps(orders: Told, limits: Limits, place: Place, *, checkpoints: bool) -> bool:
+def keeps(orders: RunOrders, limits: Limits, place: Place, *, checkpoints: bool) -> bool:
     """Where nothing is given again: for whoever takes over, and in a later epoch also since what an earlier
     one's workers were about to receive may be lost."""
     if orders.keep is not None:
