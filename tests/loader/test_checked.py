@@ -382,6 +382,7 @@ def test_what_is_recorded_was_checked_as_it_is(steps: list[str], tmp_path: Path)
                     check, began = checking.pop(0)
                     check.passed()
                     known |= {began} & {version}
+                    assert (checked._name(check._state) in recorded()) == (began in known)
                 assert is_recorded(path) == (version in known)
                 continue
             version += 1
