@@ -229,6 +229,8 @@ def test_a_time_to_come_is_not_trusted(copied: Any) -> None:
     to_come = path.stat().st_mtime_ns + 3600 * 10**9
     os.utime(path, ns=(to_come, to_come))
     assert [load(path, x)[0] for _ in range(2)] == ["now", "now"]
+    passed(path)
+    assert not is_recorded(path), "nor for who has just written it"
 
 
 def test_times_of_a_coarse_clock_are_waited_for_by_nobody(tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_times_of_a_coarse_clock_are_waited_for_by_nobody(tmp_path: Path) -> Non
     assert not checked._wait_beyond(2**62 + 1), "a clock that was set back"
 
 
-@pytest.mark.parametrize("what", ["a file", "inside a file", "of others", "nobody's home"])
+@pytest.mark.parametrize("what", ["a file", "inside a file", "of others", "a home that is gone", "no home"])
 def test_where_nothing_can_be_recorded_it_is_checked_each_time(
     what: str, copied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,12 +256,13 @@ def test_where_nothing_can_be_recorded_it_is_checked_each_time(
         (home / "glowplug" / "checked").chmod(0o777)
     else:
         monkeypatch.delenv("XDG_CACHE_HOME")
-        monkeypatch.setenv("HOME", "nowhere")
+        monkeypatch.setenv("HOME", str(home) if what == "a home that is gone" else "nowhere")
         assert checked.records() is None
     for _ in range(2):
         how, answer = load(path, x)
         assert how == "now"
         assert torch.equal(answer, expected)
+    assert home.exists() == (what not in ("a home that is gone", "no home"))
 
 
 def test_a_folder_of_another_user_is_left_alone(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +271,15 @@ def test_a_folder_of_another_user_is_left_alone(copied: Any, monkeypatch: pytest
     before = recorded()
     assert [load(path, x)[0] for _ in range(2)] == ["now", "now"]
     assert recorded() == before
+
+
+def test_they_are_where_caches_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value in ("", "relative/cache"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert checked.records() == tmp_path / ".cache" / "glowplug" / "checked"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert checked.records() == Path("/elsewhere/glowplug/checked")
 
 
 def test_a_machine_that_does_not_tell_of_its_starts_records_nothing(
@@ -362,7 +374,7 @@ _STEP = st.sampled_from(["begin", "end", "write", "rewind", "mode", "replace"])
 
 
 @settings(
-    max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=st.lists(_STEP, max_size=12))
 def test_what_is_recorded_was_checked_as_it_is(steps: list[str], tmp_path: Path) -> None:

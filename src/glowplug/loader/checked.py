@@ -73,10 +73,13 @@ class Check:
 
 def records() -> Path | None:
     """The folder of the records, which may not exist; None for a user without a home."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not Path(base).is_absolute():  # as its specification has it
-        base = os.path.expanduser("~/.cache")  # noqa: PTH111 (Path.expanduser raises for who has no home)
-    return Path(base, "glowplug", "checked") if Path(base).is_absolute() else None
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():  # as its specification has it
+        home = Path(os.path.expanduser("~"))  # noqa: PTH111 (Path.home raises for who has none)
+        if not home.is_absolute() or not home.is_dir():
+            return None
+        base = home / ".cache"
+    return base / "glowplug" / "checked"
 
 
 def _state(fd: int) -> tuple[int, ...]:
