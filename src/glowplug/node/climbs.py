@@ -104,4 +104,5 @@ class Climbs:
             device.leave(residence)
             raise
         held.residence = residence
+        agent.standing_back.leave_disk(held, command)
         agent.roster.add(held)

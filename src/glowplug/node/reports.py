@@ -80,6 +80,7 @@ class Reports:
         process.children[pid] = child
         child.born(pid, handle)
         if found == "living":
+            self.agent.standing_back.born(held)
             self.agent.births.born(held, self.agent.moves.submit)
 
     def _on_report(self, held: Held | None, message: Any) -> None:

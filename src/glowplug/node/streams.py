@@ -23,6 +23,7 @@ from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.fetching import Fetch
 from glowplug.loader.file_sink import FileSink
+from glowplug.loader.io_priority import Standing
 from glowplug.loader.sources import open_source
 from glowplug.loader.sources.base import WeightSource
 
@@ -43,10 +44,17 @@ class Stream:
         self.whole = whole
         self.number = 0
         self.priority = Priority.BACKGROUND
+        self.hashing = Standing(Priority.BACKGROUND)
+        """When all is here, who looks at it once more before it gets its name."""
         self.expected = contextlib.ExitStack()
         """Until its head is here, the arbiter expects it in each class that it has had."""
         self._arrived: list[int] = []
         self._listeners: list[int] = []
+
+    def count_as(self, priority: Priority) -> None:
+        """What is yet to be read is read in this class."""
+        self.priority = priority
+        self.hashing.promote(priority)
 
     def listen(self) -> int:
         """The reading end of a pipe that tells of every unit, those that arrived before included."""
@@ -98,10 +106,10 @@ class Streams:
             loop = asyncio.get_running_loop()
             path = self._agent.store.packs / f".new-{secrets.token_hex(8)}"
             stream = self._streams[pack] = Stream(path, loop.create_future(), loop.create_future())
-            stream.priority = priority
+            stream.count_as(priority)
             self._agent.spawn(self._run(pack, stream))
         elif priority > stream.priority:
-            stream.priority = priority
+            stream.count_as(priority)
             if stream.number:
                 self._fetchers.promote(stream.number, priority)
             else:
@@ -158,7 +166,8 @@ class Streams:
             await over
             if errors:
                 raise errors[0]
-            await asyncio.to_thread(_adopt, sink.descriptor, stream.path, agent.store.pack_path(pack), pack)
+            final = agent.store.pack_path(pack)
+            await asyncio.to_thread(_adopt, sink.descriptor, stream.path, final, pack, stream.hashing)
         finally:
             source.close()
             if over.done() and not over.cancelled():  # else somebody may still write
@@ -187,13 +196,15 @@ def _open(url: str, path: Path) -> tuple[WeightSource, Contents, FileSink]:
     return source, contents, sink
 
 
-def _adopt(descriptor: int, path: Path, final: Path, pack: str) -> None:
-    """Gives the file its name when its content is what the name says."""
+def _adopt(descriptor: int, path: Path, final: Path, pack: str, standing: Standing) -> None:
+    """Gives the file its name when its content is what the name says. It stands back for that only while it
+    reads: what it writes out others' writes may have to wait for, in the file system's journal."""
     digest = hashlib.sha256()
     buffer, offset = memoryview(bytearray(_HASHED_BYTES)), 0
-    while read := os.preadv(descriptor, [buffer], offset):
-        digest.update(buffer[:read])
-        offset += read
+    with standing:
+        while read := os.preadv(descriptor, [buffer], offset):
+            digest.update(buffer[:read])
+            offset += read
     if digest.hexdigest() != pack:
         raise PackCorrupt(f"pack {pack}: the artifact store has something else under this name; deploy again")
     os.fsync(descriptor)
