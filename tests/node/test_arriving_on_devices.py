@@ -18,6 +18,7 @@ from glowplug.core.ids import CommandId, DeviceId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import BundleFacts, FunctionSpec
 from glowplug.loader.arbiter import Priority
+from glowplug.loader.devices.cuda import cards
 from glowplug.loader.errors import LoadStopped
 from glowplug.node.devices import NodeDevice, Residence
 from glowplug.node.remote import RemoteClimbs
@@ -29,6 +30,7 @@ KINDS = {
     "virtual": DeviceSetting("it", "virtual", 0, 2**30, 1e9),
     "with a context": DeviceSetting("it", "virtual", 0, 2**30, 1e9, context_bytes=1000, context_s=0.01),
 }
+CARD = DeviceSetting("it", "cuda", 0, 4 * 2**30)
 SOURCE = """
 import glowplug, torch
 app = glowplug.App("arriving")
@@ -197,7 +199,15 @@ async def ask(node: NodeUnderTest, instance: int) -> Any:
 
 @pytest.mark.e2e
 @pytest.mark.torch
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *KINDS,
+        pytest.param(
+            "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not cards(), reason="needs a CUDA device")]
+        ),
+    ],
+)
 def test_a_load_from_the_artifact_store_answers_as_one_from_the_disk(
     on_node: Callable[..., None], node_folder: Path, shelf: Path, kind: str
 ) -> None:
@@ -226,4 +236,4 @@ def test_a_load_from_the_artifact_store_answers_as_one_from_the_disk(
         assert isinstance(await load(node, spec, facts, "4"), StepReached)
         assert await ask(node, 4) == expected
 
-    on_node(scenario, devices=(KINDS[kind],), artifacts=str(shelf))
+    on_node(scenario, devices=(KINDS.get(kind, CARD),), artifacts=str(shelf))
