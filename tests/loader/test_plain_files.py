@@ -196,6 +196,30 @@ def test_a_safetensors_entry_that_contradicts_itself_is_refused(shape: Any, offs
         read_contents(MemorySource(safetensors_bytes(header, 64), "net.safetensors"))
 
 
+@pytest.mark.parametrize("name", ["pisel", "pisel+noinit", "cicada", "streamed", "mapped"])
+@pytest.mark.parametrize("shift", [0, 4, 8, 12])
+def test_tensors_begin_where_kernels_expect_them_wherever_their_file_has_them(
+    name: str, shift: int, tmp_path: Path
+) -> None:
+    """A product with a weight that begins elsewhere ends in other bits, on some processors."""
+    from safetensors.torch import save
+
+    model, x = seeded(nets.Wide), torch.linspace(-1, 1, 512).view(1, 512)
+    data = save(model.state_dict())
+    (header_nbytes,) = struct.unpack("<Q", data[:8])
+    padding = (shift - 8 - header_nbytes) % 16
+    text = data[8 : 8 + header_nbytes] + b" " * padding
+    path = tmp_path / "plain.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + header_nbytes :])
+    loaded = start(open_file(path), name, nets.Wide)
+    loaded.wait()
+    assert [tensor.data_ptr() % 16 for tensor in loaded.model.state_dict().values()] == [0] * len(
+        model.state_dict()
+    )
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(x), model.eval()(x))
+
+
 @pytest.mark.parametrize("name", ["pisel", "cicada"])
 def test_a_tied_weight_may_be_there_under_each_name_but_not_with_two_values(name: str) -> None:
     model = seeded(nets.TiedTransformer)

@@ -15,7 +15,7 @@ from glowplug.loader.naming import location
 from glowplug.loader.rebuild import tensors_by_unit
 from glowplug.loader.sharing import same
 from glowplug.loader.stages import Recorder
-from glowplug.loader.tensors import views
+from glowplug.loader.tensors import astray, views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +62,7 @@ class Applier:
 
         header = self._contents.header
         tensors = views(header, memory, self._source)
+        moved = astray(header, tensors) if self._contents.skeleton is None else frozenset()
         inside = tensors_by_unit(header)
         left = len(header.units)
         held: set[int] = set()
@@ -89,19 +90,19 @@ class Applier:
                                 continue
                             first = given.setdefault(id(fitted.own[number]), (number, one))
                             if first[0] == number:
-                                self._apply(fitted, number, tensors[number])
+                                self._apply(fitted, number, tensors[number], number in moved)
                                 self._require_kept(fitted, number, given, tensors)
                             else:
                                 self._require_same(first, (number, one), tensors)
                     self._gates.open(one)
                     left -= 1
 
-    def _apply(self, fitted: Fit, number: int, value: Tensor) -> None:
+    def _apply(self, fitted: Fit, number: int, value: Tensor, moved: bool) -> None:
         own = fitted.own[number]
         if self._copy and own.device == value.device:
             own.data.copy_(value)
         else:
-            fitted.assign(number, value)
+            fitted.assign(number, value.clone() if moved else value)
 
     def _require_kept(
         self, fitted: Fit, number: int, given: dict[int, tuple[int, int]], tensors: Sequence[Tensor]

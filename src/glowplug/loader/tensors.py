@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 UNIT_BYTES = 2**20
 """The layer that brings a unit to this size is its last: smaller units cost more reads than they overlap."""
 _WIDEST_ELEMENT_BYTES = 16
+_KERNELS_ALIGN_BYTES = 16
+"""MKL's product of a matrix and a vector has other last bits where one of them begins between such addresses
+(decision 009). Torch's own memory begins at multiples of 64."""
 
 
 class Run(NamedTuple):
@@ -205,6 +208,18 @@ def views(
             raise PackCorrupt(f"{path}: {where} cannot be mapped: {error}") from error
         made.append(tensor)
     return made
+
+
+def astray(header: Header, tensors: Sequence[Tensor]) -> frozenset[int]:
+    """The numbers of those whose file put their storage where torch would have put none: a product with one
+    may end in other bits. One that shares its storage with others is never among them."""
+    shared = _shared_storages(header)
+    found = []
+    for number, (entry, tensor) in enumerate(zip(header.tensors, tensors, strict=True)):
+        start = tensor.data_ptr() - entry.start * tensor.element_size()
+        if tensor.numel() and entry.storage not in shared and start % _KERNELS_ALIGN_BYTES:
+            found.append(number)
+    return frozenset(found)
 
 
 def _shared_storages(header: Header) -> set[int]:

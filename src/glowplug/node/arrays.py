@@ -14,14 +14,20 @@ from glowplug.core import npy
 from glowplug.core.annotations import array_type, bare, is_tensor
 from glowplug.core.errors import FunctionFailed, InvalidArguments
 
+_KERNELS_ALIGN_BYTES = 16
+"""Products have other last bits where an operand begins between such addresses (decision 009); the memory of
+numpy and of torch never does."""
+
 
 def read_npy(body: memoryview | bytes) -> npy.Array:
-    """A writable array: a view of `body` where that is writable, else a copy. Raises InvalidArguments."""
+    """A writable array: a view of `body` where that is writable and lies as an array's own memory does, else
+    a copy. Raises InvalidArguments."""
     try:
         array = npy.view(body)
     except ValueError as error:
         raise InvalidArguments(f"the body is not a .npy array: {error}") from None
-    return array if array.flags.writeable and array.flags.aligned else array.copy(order="K")
+    lies_well = array.flags.aligned and not array.__array_interface__["data"][0] % _KERNELS_ALIGN_BYTES
+    return array if array.flags.writeable and lies_well else array.copy(order="K")
 
 
 def npy_pieces(array: npy.Array) -> list[bytes | bytearray | memoryview]:

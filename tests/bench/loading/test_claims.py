@@ -24,6 +24,13 @@ def subject(sizes: list[int], compute_s: list[float]) -> Subject:
     return Subject("x", Path("x.pack"), lambda: None, (), None, sum(compute_s), info, tuple(compute_s))
 
 
+def floor(
+    sizes: list[int], compute_s: list[float], bandwidth: float, fill: float, cores: int = 2, threads: int = 1
+) -> float:
+    one = subject(sizes, compute_s)
+    return floor_s(one, one.forward_s, bandwidth, 0.0, fill, cores, threads)
+
+
 @pytest.mark.parametrize(
     ("sizes", "compute_s", "expected_s"),
     [
@@ -36,15 +43,17 @@ def subject(sizes: list[int], compute_s: list[float]) -> Subject:
 def test_the_floor_is_the_latest_unit_and_what_follows_it(
     sizes: list[int], compute_s: list[float], expected_s: float
 ) -> None:
-    assert floor_s(subject(sizes, compute_s), 100.0, 0.0, 1e12, cores=2, threads=1) == pytest.approx(
-        expected_s
-    )
+    assert floor(sizes, compute_s, 100.0, 1e12, threads=1) == pytest.approx(expected_s)
 
 
 def test_the_floor_knows_that_computing_and_copying_share_the_cores() -> None:
-    heavy = subject([100], [2.0])
-    assert floor_s(heavy, 1e12, 0.0, 100.0, cores=2, threads=2) == pytest.approx(3.0)
-    assert floor_s(subject([300], [2.0]), 1e12, 0.0, 100.0, cores=1, threads=1) == pytest.approx(5.0)
+    assert floor([100], [2.0], 1e12, 100.0, threads=2) == pytest.approx(3.0)
+    assert floor([300], [2.0], 1e12, 100.0, cores=1) == pytest.approx(5.0)
+
+
+def test_the_floor_computes_at_the_pace_of_the_loads_it_judges() -> None:
+    slower = floor_s(subject([100, 100], [0.5, 5.0]), 11.0, 100.0, 0.0, 1e12, cores=2, threads=1)
+    assert slower == pytest.approx(12.0)  # the last layer, ten elevenths of a forward, after its weights
 
 
 def row(system: str, source: str, cache: str, first_s: float, **more: Any) -> dict[str, Any]:

@@ -160,6 +160,7 @@ def _begin(
 
 def floor_s(
     subject: Subject,
+    forward_s: float,
     bandwidth_bytes_s: float,
     latency_s: float,
     fill_bytes_s: float,
@@ -167,16 +168,18 @@ def floor_s(
     threads: int,
 ) -> float:
     """What no loader can beat: the last unit's arrival, and what must be computed after each unit has
-    come; or the work of computing and copying, shared by the cores. `papers.md` of the design has the
+    come; or the work of computing and copying, shared by the cores. `forward_s` is what a warm forward took
+    beside the loads that are judged; of it each unit has its share. `papers.md` of the design has the
     derivation. It leaves out the head's read, the build, the checksums, and what two threads that compute
     lose when a third takes one of their cores (decision 075)."""
     rate = min(bandwidth_bytes_s, fill_bytes_s)
-    arrived_s, left_s, least_s = latency_s, sum(subject.compute_s), 0.0
+    pace = forward_s / (sum(subject.compute_s) or 1.0)
+    arrived_s, left_s, least_s = latency_s, forward_s, 0.0
     for unit, compute_s in zip(subject.info.units, subject.compute_s, strict=True):
         arrived_s += unit.nbytes / rate
         least_s = max(least_s, arrived_s + left_s)
-        left_s -= compute_s
-    work_s = (threads * sum(subject.compute_s) + subject.nbytes / fill_bytes_s) / cores
+        left_s -= compute_s * pace
+    work_s = (threads * forward_s + subject.nbytes / fill_bytes_s) / cores
     return max(least_s, work_s)
 
 

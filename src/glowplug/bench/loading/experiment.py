@@ -10,6 +10,7 @@ process's memory: their bandwidth and latency are simulated, and everything else
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Container, MutableMapping, Sequence
@@ -126,7 +127,11 @@ class _Run:
                 self.tell(f"{subject.name}, {store.source} {store.cache}: {name}, repeat {repeat + 1}")
                 found[name].append(measure(name, subject, store, held, self.arena))
         latency_s = LATENCY_S if store.bandwidth_bytes_s else 0.0
-        least_s = floor_s(subject, rate, latency_s, self.fill_bytes_s, self.cores, threads)
+        # The machine's pace drifts: the floor has the least that a forward took beside these very loads.
+        forward_s = min(
+            statistics.median(one.second_forward_s for one in samples) for samples in found.values()
+        )
+        least_s = floor_s(subject, forward_s, rate, latency_s, self.fill_bytes_s, self.cores, threads)
         for name, samples in found.items():
             row = {
                 "system": name, "model": subject.name, "source": store.source, "cache": store.cache,
