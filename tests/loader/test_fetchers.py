@@ -17,6 +17,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
+from glowplug.loader import io_priority as io_priority_module
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.contents import read_contents
 from glowplug.loader.devices import device
@@ -24,6 +25,16 @@ from glowplug.loader.errors import WeightsUnreadable
 from glowplug.loader.fetchers import Fetchers, niceness_of
 from glowplug.loader.fetching import Fetch
 from glowplug.loader.format import BLOCK_BYTES
+from glowplug.loader.io_priority import (
+    AS_NICE,
+    IDLE,
+    LOWEST,
+    PATIENCE_S,
+    Standing,
+    io_priority,
+    priority_of,
+    set_io_priority,
+)
 from glowplug.loader.pipeline import begin
 from glowplug.loader.sinks import READ_BYTES, HostSink
 from glowplug.loader.sources.file import open_file
@@ -38,17 +49,21 @@ pytestmark = [
 
 
 class Watched(Held):
-    """Remembers the niceness of whoever reads weights."""
+    """Remembers the niceness of whoever reads weights, and what it is to the disk: before and after `go`."""
 
     def __init__(self, inner: Any, open_bytes: int) -> None:
         super().__init__(inner, open_bytes)
         self.go.set()
         self.seen: list[int] = []
+        self.disk: list[tuple[int, int]] = []
 
     def read_into(self, buffer: Any, offset: int, length: int) -> None:
+        before = io_priority()
         if offset >= self.open_bytes:
             self.seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         super().read_into(buffer, offset, length)
+        if offset >= self.open_bytes:
+            self.disk.append((before, io_priority()))
 
 
 @pytest.mark.parametrize("kind", list(Priority))
@@ -60,6 +75,8 @@ def test_a_class_is_read_for_at_its_niceness(wide: Any, kind: Priority) -> None:
         assert torch.equal(loading.model(x), expected)
     loading.wait()
     assert set(source.seen) == {niceness_of(kind)}
+    expected_of = {Priority.INTERACTIVE: AS_NICE, Priority.BATCH: LOWEST, Priority.BACKGROUND: IDLE}
+    assert set(source.disk) == {(expected_of[kind],) * 2}
 
 
 def test_classes_stand_back_in_their_order() -> None:
@@ -81,6 +98,62 @@ def test_a_load_that_is_promoted_has_the_threads_of_its_new_class(wide: Any) -> 
     loading.wait()
     assert source.seen[0] == niceness_of(Priority.BACKGROUND)
     assert niceness_of(Priority.INTERACTIVE) in source.seen
+    assert (IDLE, AS_NICE) in source.disk, "what was under way went on as one of the new class"
+    assert set(source.disk) <= {(IDLE, AS_NICE), (AS_NICE, AS_NICE)}
+
+
+def test_nobody_who_reads_for_long_leaves_the_disk_to_all_others() -> None:
+    assert priority_of(Priority.BACKGROUND, PATIENCE_S - 1) == IDLE
+    assert priority_of(Priority.BACKGROUND, PATIENCE_S) == LOWEST
+    assert priority_of(Priority.BATCH) == LOWEST
+    assert priority_of(Priority.INTERACTIVE, PATIENCE_S) == AS_NICE
+
+
+def test_a_thread_is_to_the_disk_what_it_was_when_it_has_read() -> None:
+    found: list[int] = []
+
+    def read() -> None:
+        set_io_priority(LOWEST)
+        standing = Standing(Priority.BACKGROUND)
+        with standing:
+            found.append(io_priority())
+            standing.promote(Priority.INTERACTIVE)
+            found.append(io_priority())
+        found.append(io_priority())
+        standing.promote(Priority.BACKGROUND)
+        found.append(io_priority())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    assert found == [IDLE, AS_NICE, LOWEST, LOWEST]
+    assert io_priority() == AS_NICE
+
+
+def test_a_thread_has_no_more_of_the_disk_than_its_process() -> None:
+    found: list[int] = []
+
+    def read() -> None:
+        for kind in Priority:
+            with Standing(kind):
+                found.append(io_priority())
+
+    set_io_priority(LOWEST, os.getpid())
+    try:
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    finally:
+        set_io_priority(AS_NICE, os.getpid())
+    assert found == [IDLE, LOWEST, LOWEST]
+
+
+def test_a_kernel_that_knows_no_priority_of_reads_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io_priority_module, "_calls", lambda: (-1, -1))
+    with Standing(Priority.BACKGROUND) as standing:
+        standing.promote(Priority.INTERACTIVE)
+    assert not set_io_priority(IDLE)
+    assert io_priority() == AS_NICE
 
 
 def test_a_store_that_does_not_answer_keeps_no_other_load_waiting(wide: Any) -> None:

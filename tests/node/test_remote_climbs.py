@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from glowplug.core.commands import Target
 from glowplug.core.ids import NodeId
+from glowplug.loader.arbiter import Priority
+from glowplug.loader.io_priority import AS_NICE, IDLE, LOWEST, io_priority
 from glowplug.node.remote import RemoteClimbs
-from glowplug.node.streams import Stream
+from glowplug.node.streams import Stream, _adopt
 
 
 class Deaf(Stream):
@@ -50,3 +56,41 @@ async def _climb(path: Path, failed: list[str]) -> None:
     )  # fmt: skip
     climbs.start(command, {}, [])
     await asyncio.gather(*tasks)
+
+
+def test_a_pack_is_hashed_in_the_class_of_who_waits_for_it_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(_hash(tmp_path, monkeypatch))
+
+
+async def _hash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    path, final = folder / "coming", folder / "final"
+    path.write_bytes(bytes(3 * 2**20))
+    pack = hashlib.sha256(path.read_bytes()).hexdigest()
+    stream = Stream(path, loop.create_future(), loop.create_future())
+    stream.count_as(Priority.BACKGROUND)
+    classes = iter((Priority.BATCH, Priority.INTERACTIVE))
+    seen: list[int] = []
+    read, write_out = os.preadv, os.fsync
+
+    def preadv(*arguments: Any) -> int:
+        seen.append(io_priority())
+        stream.count_as(next(classes, Priority.INTERACTIVE))
+        return read(*arguments)
+
+    def fsync(descriptor: int) -> None:
+        seen.append(io_priority())
+        write_out(descriptor)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(os, "fsync", fsync)
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        await asyncio.to_thread(_adopt, descriptor, path, final, pack, stream.hashing)
+    finally:
+        os.close(descriptor)
+    assert seen == [IDLE, LOWEST, AS_NICE, AS_NICE, AS_NICE]
+    assert final.exists()
+    assert await asyncio.to_thread(io_priority) == AS_NICE

@@ -18,11 +18,8 @@ from glowplug.core.errors import BuildFailed, WeightsError
 
 if TYPE_CHECKING:
     from glowplug.distributed.stages import Handover
+    from glowplug.loader.devices.base import Device
     from glowplug.loader.reader import MappedPack
-
-
-Place = Callable[[memoryview], Any]
-"""What loader.MappedPack.load is given: weights in, and what tensors shall live in out."""
 
 
 class Served:
@@ -92,11 +89,11 @@ def serve_bundle(
     packed: Path | int,
     phases: Phases,
     arrivals: int | None = None,
-    place: Place | None = None,
+    device: Device | None = None,
 ) -> Served:
     """Climbs to STAGED in this process; with `arrivals` before the weights are all there
-    (loader/arriving.py). `packed` is the pack, or a descriptor of it, which is owned from now on. `place`
-    brings the weights to a device.
+    (loader/arriving.py). `packed` is the pack, or a descriptor of it, which is owned from now on. The
+    weights are brought to the `device`.
 
     Raises what the user's code raises, or WeightsError.
     """
@@ -112,7 +109,7 @@ def serve_bundle(
     if manifest.mode == "skeleton":
         assert pack is not None
         with phases.phase("build"):
-            content: Any = pack.load(place)
+            content: Any = pack.load(device=device)
         instance = new_instance(target)
         if "build" in content:
             instance.model = content["build"]
@@ -128,7 +125,7 @@ def serve_bundle(
             run_setup(instance)
         if pack is not None:
             with phases.phase("apply"):
-                assign_packed(instance, pack, place)
+                assign_packed(instance, pack, device)
     served = Served(instance, bound_endpoints(instance), pack)
     if manifest.parts:
         served.handover = _handover_of(instance)
@@ -195,12 +192,12 @@ def run_setup(instance: Any) -> None:
         instance.setup()
 
 
-def assign_packed(instance: Any, pack: MappedPack, place: Place | None = None) -> None:
+def assign_packed(instance: Any, pack: MappedPack, device: Device | None = None) -> None:
     """Swaps the tensors of the modules on `instance` for the mapped ones; shapes and names must agree."""
     from glowplug import loader
 
     try:
-        content: Any = pack.load(place)
+        content: Any = pack.load(device=device)
         for name, state in content["states"].items():
             loader.assign(getattr(instance, name), state, "the bundle's pack")
             getattr(instance, name).eval()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+from collections.abc import Callable
 
 from glowplug.loader.errors import LoadStopped
 from glowplug.loader.gates import Gates
@@ -31,13 +32,28 @@ def announce_failure(descriptor: int, reason: str) -> None:
     os.write(descriptor, _NUMBER.pack(FAILED) + reason.encode()[:_REASON_BYTES])
 
 
-def listen(descriptor: int, gates: Gates, name: str) -> None:
+def _nothing() -> None:
+    return
+
+
+def listen(
+    descriptor: int,
+    gates: Gates,
+    name: str,
+    put: Callable[[int], object] = lambda unit: None,
+    finish: Callable[[], object] = _nothing,
+) -> None:
     """Opens the gates as units are told of, in a thread; owns the descriptor. A pipe that ends too early,
-    or that speaks of units that do not exist, fails what is missing."""
-    threading.Thread(target=_listen, args=(descriptor, gates, name), name="arrivals", daemon=True).start()
+    or that speaks of units that do not exist, fails what is missing. `put` sends a unit on, to where it is
+    used, before its gate is opened; `finish` returns when all that was sent is there, and then nobody guards
+    it any more. What they raise fails what is missing, too."""
+    arguments = (descriptor, gates, name, put, finish)
+    threading.Thread(target=_listen, args=arguments, name="arrivals", daemon=True).start()
 
 
-def _listen(descriptor: int, gates: Gates, name: str) -> None:
+def _listen(
+    descriptor: int, gates: Gates, name: str, put: Callable[[int], object], finish: Callable[[], object]
+) -> None:
     try:
         with open(descriptor, "rb") as pipe:
             while len(word := pipe.read(_NUMBER.size)) == _NUMBER.size:
@@ -46,9 +62,21 @@ def _listen(descriptor: int, gates: Gates, name: str) -> None:
                     # Also when all is there: it may have turned out to be something else.
                     gates.fail(LoadStopped(f"{name}: {pipe.read().decode(errors='replace')}; ask again"))
                 else:
+                    put(unit)
                     gates.open(unit)
     except (OSError, IndexError) as error:
         gates.fail(LoadStopped(f"{name}: nothing more is heard of its weights: {error}"))
+    except Exception as error:  # of a device, in its driver's words
+        gates.fail(_undelivered(name, error))
     finally:
         if not gates.opened:
             gates.fail(LoadStopped(f"{name}: its weights stopped coming; ask again"))
+        try:
+            finish()
+        except Exception as error:
+            gates.fail(_undelivered(name, error))
+        gates.landed()
+
+
+def _undelivered(name: str, error: Exception) -> LoadStopped:
+    return LoadStopped(f"{name}: its weights did not come to the device: {error}")

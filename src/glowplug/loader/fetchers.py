@@ -1,7 +1,8 @@
 """I/O threads: one `Fetchers` serves all loads of a process; its arbiter says what each thread reads next.
 
 Each class has threads of its own. Reading costs processor time too, for copies and checks, and a first pass
-of a higher class may compute on the same cores long after its own last weight came.
+of a higher class may compute on the same cores long after its own last weight came. They stand back for the
+disk as well (io_priority.py).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import contextlib
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 from glowplug.loader import background
 from glowplug.loader.arbiter import PARALLEL, Arbiter, Job, Priority
 from glowplug.loader.fetching import Fetch
+from glowplug.loader.io_priority import Standing
 from glowplug.loader.sinks import READ_BYTES
 
 _NICER = {Priority.INTERACTIVE: 0, Priority.BATCH: 8, Priority.BACKGROUND: 15}
@@ -34,6 +37,9 @@ class Fetchers:
         self._condition = threading.Condition()
         self._fetches: dict[int, Fetch] = {}
         self._parallel: dict[int, tuple[Priority, int]] = {}
+        self._since_s: dict[int, float] = {}
+        self._reads: dict[int, list[Standing]] = {}
+        """By load: those that are under way."""
         self._threads = threads
         self._running = dict.fromkeys(Priority, 0)
         self._free = dict.fromkeys(Priority, 0)
@@ -59,6 +65,7 @@ class Fetchers:
             number = self._arbiter.add((), priority, weight, parallel)
             self._fetches[number] = fetch
             self._parallel[number] = (priority, parallel)
+            self._since_s[number] = time.monotonic()
         return number
 
     def release(self, number: int, units: Sequence[int], read_bytes: int = READ_BYTES) -> None:
@@ -87,9 +94,12 @@ class Fetchers:
             self._drop(number)
 
     def promote(self, number: int, priority: Priority) -> None:
-        """The load counts as one of another class from its next read on."""
+        """The load counts as one of another class from its next read on, and what is left of those under way
+        is asked of a disk as that one's."""
         with self._condition:
             self._arbiter.promote(number, priority)
+            for read in self._reads.get(number, ()):
+                read.promote(priority)
             if number in self._parallel:
                 self._parallel[number] = (priority, self._parallel[number][1])
                 self._staff(self._parallel[number][0])
@@ -112,6 +122,7 @@ class Fetchers:
         """Lets go of a load, and of the threads that only it needed; holds the lock."""
         self._arbiter.remove(number)
         self._parallel.pop(number, None)
+        self._since_s.pop(number, None)
         self._condition.notify_all()
         return self._fetches.pop(number, None)
 
@@ -147,14 +158,16 @@ class Fetchers:
         _stand_back(kind)
         with self._condition:
             self._staff(kind)
-        while (job := self._next(kind)) is not None:
+        while (found := self._next(kind)) is not None:
+            job, standing = found
             fetch = self._fetches.get(job.load)
             if fetch is not None:
-                fetch.read(job.range)
-            self._finish(kind, job, fetch)
+                with standing:
+                    fetch.read(job.range)
+            self._finish(kind, job, fetch, standing)
 
-    def _next(self, kind: Priority) -> Job | None:
-        """Waits for something to read; None when this thread is not needed any more."""
+    def _next(self, kind: Priority) -> tuple[Job, Standing] | None:
+        """Waits for something to read, and tells as whose; None when this thread is not needed any more."""
         with self._condition:
             while True:
                 job = self._arbiter.next(kind, kind)
@@ -162,16 +175,22 @@ class Fetchers:
                     self._free[kind] -= 1
                     if self._lacks(kind):
                         self._staff(kind)
-                    return job
+                    standing = Standing(kind, self._since_s.get(job.load))
+                    self._reads.setdefault(job.load, []).append(standing)
+                    return job, standing
                 if not self._arbiter.serves(kind, kind) or self._running[kind] > self._limit(kind):
                     self._running[kind] -= 1
                     self._free[kind] -= 1
                     return None
                 self._condition.wait()
 
-    def _finish(self, kind: Priority, job: Job, fetch: Fetch | None) -> None:
+    def _finish(self, kind: Priority, job: Job, fetch: Fetch | None, standing: Standing) -> None:
         with self._condition:
             self._arbiter.done(job)
+            reads = self._reads[job.load]
+            reads.remove(standing)
+            if not reads:
+                del self._reads[job.load]
             self._free[kind] += 1
             if fetch is not None and fetch.over.is_set():
                 self._drop(job.load)

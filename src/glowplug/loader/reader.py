@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any
 import msgspec
 
 from glowplug.loader import skeleton
+from glowplug.loader.arbiter import Block, Range
 from glowplug.loader.arriving import listen
 from glowplug.loader.checked import Check
 from glowplug.loader.decoding import decode_header, decode_preamble, decode_timings
+from glowplug.loader.destination import torch_place
+from glowplug.loader.devices.base import Device
 from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.format import (
     BLOCK_BYTES,
@@ -34,6 +38,7 @@ from glowplug.loader.naming import whereabouts
 from glowplug.loader.prefetch import Prefetch, start_prefetch
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild
+from glowplug.loader.sinks import MappedDeviceSink
 from glowplug.loader.sources import FileSource
 from glowplug.loader.tensors import views
 
@@ -83,37 +88,65 @@ class MappedPack:
         self._header = header
         self._places = places
         self._maps: weakref.WeakSet[Mapping] = weakref.WeakSet()
-        self._gates: Gates | None = None
-        if arrivals is not None:
-            self._gates = Gates(len(header.units))
-            listen(arrivals, self._gates, info.path)
+        self._gates = Gates(len(header.units)) if arrivals is not None else None
+        self._arrivals = arrivals
 
-    def load(self, place: Callable[[memoryview], Any] | None = None) -> object:
+    def load(self, place: Callable[[memoryview], Any] | None = None, device: Device | None = None) -> object:
         """Rebuilds the object around a private mapping of the weights: nothing is copied, read ahead or
         checked, for it is called for files that were (or call `check`, or `verify`).
 
         While weights still arrive the object comes before them, and who uses one waits for it; then this is
         called once. Else each call gives an independent object; writing to a tensor changes neither the
-        file nor another object. Runs the code that the skeleton's pickle names. `place` brings the weights
-        elsewhere: it gets a mapping that nobody may write and returns what the tensors shall live in, a
-        memoryview or a flat uint8 tensor on a device.
+        file nor another object. Runs the code that the skeleton's pickle names. `place` brings weights
+        that are all there elsewhere: it gets a mapping that nobody may write and returns what the tensors
+        shall live in, a memoryview or a flat uint8 tensor. Or they are copied to a `device`, where they stay
+        for as long as this process lives: all of them before this returns, or each unit when it arrives, and
+        then who uses one waits for its copy too.
 
-        Raises PackCorrupt (a damaged skeleton), NotRebuildable, OSError, and what `place` raises.
+        Raises PackCorrupt (a damaged skeleton), NotRebuildable, OSError, DeviceFull, and what `place` and the
+        device raise.
         """
         graph = self._section("skeleton", self._places.skeleton_offset, self._header.skeleton)
-        weights = None
+        memory, sink = None, None
         if self._header.weights_nbytes:
-            mapping = self._map(private=place is None)
+            mapping = self._map(private=place is None and device is None)
             self._maps.add(mapping)
-            weights = place(mapping.buffer()) if place else mapping.buffer()
-        tensors = views(self._header, weights, self.info.path)
-        if self._gates is not None:
-            gates, path = self._gates, self.info.path
-            obj, needed = rebuild(graph, self._header, tensors, path, gates, None, gates.wait_all)
-            for unit in needed:
-                gates.wait(unit)
-            return obj
-        return skeleton.load(graph, tensors, self.info.path)
+            memory = weights = mapping.buffer()
+            if place is not None:
+                memory = place(weights)
+            elif device is not None and self._gates is None:
+                placement = device.place(weights, device.reserve(weights.nbytes))
+                placement.wait()
+                memory = placement.memory
+            elif device is not None:
+                memory = device.allocate(device.reserve(weights.nbytes))
+                sink = MappedDeviceSink(device, memory, weights)
+        where = torch_place(device, memory) if device is not None else None
+        tensors = views(self._header, memory, self.info.path, where)
+        if self._gates is None:
+            return skeleton.load(graph, tensors, self.info.path)
+        gates, path = self._gates, self.info.path
+        self._listen(gates, sink)
+        obj, needed = rebuild(graph, self._header, tensors, path, gates, None, gates.wait_all)
+        for unit in needed:
+            gates.wait(unit)
+        return obj
+
+    def _listen(self, gates: Gates, sink: MappedDeviceSink | None) -> None:
+        arrivals, self._arrivals = self._arrivals, None
+        assert arrivals is not None, "what arrives is loaded once"
+        if sink is None:
+            listen(arrivals, gates, self.info.path)
+            return
+
+        def put(number: int) -> None:
+            unit = self._header.units[number]
+            if unit.nbytes:
+                block = Block(number, 0, unit.offset, unit.nbytes)
+                sink.put(0, Range(unit.offset, unit.nbytes, (block,)))
+
+        gates.guard = sink.guard
+        listen(arrivals, gates, self.info.path, put, sink.finish)
 
     @property
     def waited_s(self) -> float:
@@ -204,6 +237,9 @@ class MappedPack:
     def close(self) -> None:
         """Closes the file; a second time does nothing. A prefetch must have ended."""
         self._file.close()
+        arrivals, self._arrivals = self._arrivals, None
+        if arrivals is not None:
+            os.close(arrivals)
 
     def __enter__(self) -> MappedPack:
         return self

@@ -197,8 +197,8 @@ class Births:
         self, held: Held, climb: Climb, env: dict[str, str], **more: Any
     ) -> tuple[Fork, tuple[int, ...], tuple[int, ...]]:
         """What a process that waits in a context is told to become the worker of this climb, its variables,
-        and its pack, open: it was confined before anybody knew what it would have to read. The caller closes
-        the descriptors. Raises OSError."""
+        and its pack, open, if that is here: it was confined before anybody knew what it would have to read.
+        The caller closes the descriptors. Raises OSError."""
         spec, seat = climb.spec, held.seat
         manifest = self._store.described(spec.version)
         bundle = self._store.bundle_path(spec.version)
@@ -208,7 +208,9 @@ class Births:
         message = self.message(held, "worker", seat, home, climb.target, spec, **more)
         limit = Confinement(file_bytes=seat.file_bytes)
         told = msgspec.structs.replace(message, bundle=str(shown), pack="", confinement=limit)
-        weights = (os.open(message.pack, os.O_RDONLY | os.O_CLOEXEC),) if message.pack else ()
+        # One that still arrives is open already, and has another name.
+        is_here = message.pack and not message.arriving
+        weights = (os.open(message.pack, os.O_RDONLY | os.O_CLOEXEC),) if is_here else ()
         try:
             return told, variables.apart(env), weights
         except BaseException:

@@ -10,6 +10,7 @@ from glowplug.core.ids import DeviceId
 from glowplug.core.ladder import Step
 from glowplug.node.messages import Role
 from glowplug.node.roster import Held
+from glowplug.node.streams import Stream
 
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
@@ -57,15 +58,18 @@ class Climbs:
         parent = staged if from_staged else environment
         return parent if parent is not None and parent.ready and not parent.process.exited else None
 
-    def fork(self, command: Climb, parent: Held, env: dict[str, str], data: list[int], **more: Any) -> None:
-        """`more` is for the Fork message. Raises OSError."""
+    def fork(
+        self, command: Climb, parent: Held, env: dict[str, str], data: list[int],
+        stream: Stream | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        """`stream` is where its weights still come from; `more` is for the Fork message. Raises OSError."""
         role: Role = "worker" if command.target.kind == "instance" else "stage"
         agent, spec = self._agent, command.spec
         more |= {"env": env, "prime": command.prime, **agent.births.share(spec)}
         if role == "worker":
             more["gang"] = agent.gangs.place(command)
         if command.device is not None:
-            self._fork_on(command.device, command, parent, tuple(data), more)
+            self._fork_on(command.device, command, parent, tuple(data), stream, more)
             return
         held = agent.births.child(
             parent, role, command.target, spec, data=tuple(data), climb=command, **more,
@@ -75,8 +79,9 @@ class Climbs:
         agent.roster.add(held)
 
     def _fork_on(
-        self, number: DeviceId, command: Climb, parent: Held, data: tuple[int, ...], more: dict[str, Any]
-    ) -> None:
+        self, number: DeviceId, command: Climb, parent: Held, data: tuple[int, ...], stream: Stream | None,
+        more: dict[str, Any],
+    ) -> None:  # fmt: skip
         """A worker on a device. Raises OSError."""
         agent = self._agent
         context: Held | None = None
@@ -84,7 +89,7 @@ class Climbs:
             device = agent.devices.find(number)
             # What the workers of a gang have together lies where a context process may not reach.
             context = agent.contexts.take(command, device) if more.get("gang") is None else None
-            residence = device.admit(command, has_context=context is not None)
+            residence = device.admit(command, has_context=context is not None, stream=stream)
         except CapacityError as error:
             if context is not None:
                 agent.contexts.put_back(context, device)
@@ -104,4 +109,5 @@ class Climbs:
             device.leave(residence)
             raise
         held.residence = residence
+        agent.standing_back.leave_disk(held, command)
         agent.roster.add(held)

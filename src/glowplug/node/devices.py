@@ -28,6 +28,7 @@ from glowplug.node.messages import Disturb, Disturbed
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
     from glowplug.node.roster import Held
+    from glowplug.node.streams import Stream
 
 _PACE = struct.Struct("d")
 _F_SEAL_FUTURE_WRITE = 0x10
@@ -79,7 +80,7 @@ class SharedContext:
 
 class Residence:
     """What one worker has of a device, from before it is born until it is gone. Its weights begin to come at
-    once, unless its process has to open a context first."""
+    once, or with a `stream` as they come from there, unless its process has to open a context first."""
 
     def __init__(
         self,
@@ -89,29 +90,48 @@ class Residence:
         shared: SharedContext | None = None,
         *,
         has_context: bool = True,
+        stream: Stream | None = None,
     ) -> None:
         self.device = device
         self.reservation = reservation
         self.shared = shared
+        self.gone = False
         self._weight_bytes = weight_bytes
-        self._copy = device.copy(weight_bytes, reservation) if has_context else None
+        self._has_context = has_context
+        self._stream = stream
+        self._copies: list[VirtualCopy] = []
+        if has_context and stream is None:
+            self._comes(1.0)
+        elif has_context and stream is not None:
+            stream.follow(self._comes)
 
     @property
     def setting(self) -> DeviceSetting:
         """What its worker is told of the device: whoever has a context waits for none."""
         setting = self.device.setting
-        return setting if self._copy is None else msgspec.structs.replace(setting, context_s=0.0)
+        return msgspec.structs.replace(setting, context_s=0.0) if self._has_context else setting
+
+    def _comes(self, share: float) -> None:
+        """So much of the weights is in the node's memory."""
+        if not self.gone:
+            self._copies.append(self.device.copy(int(share * self._weight_bytes), self.reservation))
 
     async def arrived(self, took_s: float) -> float:
         """Called when the process is ready, `took_s` after the climb began; returns when the weights are
-        there too, with the seconds that both took by themselves. Raises the loader's DeviceFailed."""
-        copy, before_s = self._copy, 0.0
-        if copy is None:
-            copy, before_s = self.device.copy(self._weight_bytes, self.reservation), took_s
-        while not copy.done():
-            await asyncio.sleep(copy.ready_s - time.monotonic())
-        copy.wait()
-        return max(took_s, before_s + copy.took_s)
+        there too, with the seconds that both took by themselves, without what was waited for a `stream`. A
+        run occupies the device, so none begins before all has come to the node; onto a card the last of it
+        may still be on its way. Raises the loader's DeviceFailed, and what the stream raises."""
+        before_s = 0.0
+        if self._stream is not None:
+            await asyncio.shield(self._stream.here)
+        if not self._has_context:
+            self._comes(1.0)
+            before_s = took_s
+        for copy in self._copies:
+            while not copy.done():
+                await asyncio.sleep(copy.ready_s - time.monotonic())
+            copy.wait()
+        return max(took_s, before_s + sum(copy.took_s for copy in self._copies))
 
 
 class NodeDevice:
@@ -144,9 +164,9 @@ class NodeDevice:
     def is_empty(self) -> bool:
         return self.ledger.free_bytes == self.ledger.capacity_bytes
 
-    def admit(self, climb: Climb, *, has_context: bool) -> Residence:
-        """Room for the instance of this climb, and its weights on their way. Raises DeviceFailed,
-        DeviceFull."""
+    def admit(self, climb: Climb, *, has_context: bool, stream: Stream | None = None) -> Residence:
+        """Room for the instance of this climb, and its weights on their way; by `stream` if they still come
+        to the node. Raises DeviceFailed, DeviceFull."""
         if self.why_gone:
             raise DeviceFailed(f"device {self.id}: {self.why_gone}")
         shared = self._share(climb)
@@ -158,7 +178,7 @@ class NodeDevice:
             raise
         has_context |= not self.setting.context_s or (shared is not None and shared.members > 1)
         nbytes = min(copied_bytes(climb), need_bytes)
-        return Residence(self, reservation, nbytes, shared, has_context=has_context)
+        return Residence(self, reservation, nbytes, shared, has_context=has_context, stream=stream)
 
     def copy(self, nbytes: int, reservation: Reservation) -> VirtualCopy:
         """So many bytes on their way there. Only a virtual device takes its time: on the node's cores they
@@ -169,6 +189,7 @@ class NodeDevice:
 
     def leave(self, residence: Residence) -> None:
         """A worker is gone, and all that it had here free."""
+        residence.gone = True
         self.ledger.release(residence.reservation)
         self._unshare(residence.shared)
 

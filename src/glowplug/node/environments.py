@@ -49,7 +49,10 @@ class Environments:
         """An environment's zygote, with its packages installed first when they are not. Raises OSError."""
         name = command.spec.packages
         if not name:
-            self._agent.roster.add(self._agent.births.environment(command))
+            held = self._agent.births.environment(command)
+            # For the processor it is of the highest class, since all of its functions come from it.
+            self._agent.standing_back.leave_disk(held, command)
+            self._agent.roster.add(held)
         elif name not in self._installations and self._store.whole(name) is not None:
             self._begin(command, 0.0)
         else:
@@ -138,4 +141,6 @@ class Environments:
         python = self._store.python(name, built)
         held = self._agent.births.environment(command, python, environment_s)
         held.packages = name
+        if not environment_s:  # else somebody may wait by now
+            self._agent.standing_back.leave_disk(held, command)
         self._agent.roster.add(held)

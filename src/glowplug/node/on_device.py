@@ -33,21 +33,15 @@ def open_device(setting: DeviceSetting, descriptors: list[int]) -> Device:
     return device_called(f"cuda:{setting.number}")
 
 
-def settle(device: Device) -> Callable[[memoryview], Any] | None:
-    """Makes this process ready to compute there. Returns how weights are brought there, None where they are
+def settle(device: Device) -> Device | None:
+    """Makes this process ready to compute there. Returns where its weights are brought, None where they are
     used from the node's memory (the agent sees to the time that a virtual device takes for it)."""
     device.open_context()
     if not device.name.startswith("cuda"):
         return None
     # What a function makes itself (its inputs, buffers that are no weights) is made where its weights are.
     sys.modules["torch"].set_default_device(device.name)
-    return partial(_placed, device)
-
-
-def _placed(device: Device, weights: memoryview) -> Any:
-    placement = device.place(weights, device.reserve(weights.nbytes))
-    placement.wait()
-    return placement.memory
+    return device
 
 
 def run_there(device: Device, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 class RemoteClimbs:
     """A worker that somebody waits for starts as soon as the pack can be mapped, and its first pass
-    overlaps the fetch, which is of the class of who waits; all else, and who goes to a device, starts when
-    the pack is whole, and is fetched in the background class."""
+    overlaps the fetch, which is of the class of who waits. So does one that goes to a device, whose copies
+    follow what arrives. All else starts when the pack is whole, and is fetched in the background class."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._streams = Streams(agent)
         self._waiting: dict[Target, Climb] = {}
+        self._begun: dict[CommandId, str] = {}
+        """Climbs under way whose packs still come."""
 
     def needed(self, command: Climb) -> bool:
         """Whether this climb has to fetch its pack first."""
@@ -44,7 +46,10 @@ class RemoteClimbs:
         for target, command in self._waiting.items():
             if command.id == climb and command.facts is not None:
                 self._waiting[target] = msgspec.structs.replace(command, priority=rank)
-                self._streams.fetch(command.facts.pack, io_class(rank))
+                self._streams.hurry(command.facts.pack, io_class(rank))
+        pack = self._begun.get(climb)
+        if pack is not None:
+            self._streams.hurry(pack, io_class(rank))
 
     def give_up(self, target: Target) -> bool:
         """Whether a climb to this target waited here; it will not happen."""
@@ -54,7 +59,7 @@ class RemoteClimbs:
         agent = self._agent
         assert command.facts is not None
         pack = command.facts.pack
-        waited_for = command.target.kind == "instance" and not command.prime and command.device is None
+        waited_for = command.target.kind == "instance" and not command.prime
         asked_s = time.monotonic()
         failed: Exception | None = None
         stream = self._streams.fetch(pack, io_class(command.priority if waited_for else 0))
@@ -78,8 +83,13 @@ class RemoteClimbs:
                 # Open, for the file will get another name while the worker starts.
                 data.append(os.open(stream.path, os.O_RDONLY | os.O_CLOEXEC))
                 data.append(stream.listen())
+                self._begun[command.id] = pack
+                stream.whole.add_done_callback(lambda _: self._begun.pop(command.id, None))
             fetched_s = time.monotonic() - asked_s
-            agent.climbs.fork(command, parent, env, data, arriving=arriving, fetched_s=fetched_s)
+            agent.climbs.fork(
+                command, parent, env, data, stream if arriving else None,
+                arriving=arriving, fetched_s=fetched_s,
+            )  # fmt: skip
         except Exception as error:
             agent.fail(command, "weights", f"{command.spec.function}: its weights cannot be fetched: {error}")
         finally:

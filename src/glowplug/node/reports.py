@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from glowplug.core.events import CommandFailed, HeldChanged, InstanceExited, StepLost, StepReached
 from glowplug.core.ids import InstanceId
 from glowplug.core.ladder import Step
-from glowplug.loader.errors import DeviceFailed
+from glowplug.loader.errors import DeviceFailed, LoaderError
 from glowplug.node import claims, printed, procfs
 from glowplug.node.devices import Residence
 from glowplug.node.isolation import namespaces
@@ -80,6 +80,7 @@ class Reports:
         process.children[pid] = child
         child.born(pid, handle)
         if found == "living":
+            self.agent.standing_back.born(held)
             self.agent.births.born(held, self.agent.moves.submit)
 
     def _on_report(self, held: Held | None, message: Any) -> None:
@@ -139,6 +140,11 @@ class Reports:
                 took_s = await residence.arrived(took_s)
             except DeviceFailed as error:
                 held.failed, held.retriable = Failed("device_failed", str(error)), True
+                held.process.kill()
+                return
+            except (LoaderError, OSError) as error:
+                why = f"{held.function}: its weights cannot be fetched: {error}"
+                held.failed, held.retriable = Failed("weights", why[:_MESSAGE_CHARS]), True
                 held.process.kill()
                 return
         if held.climb is None or held.process.exited or held.descend is not None:

@@ -13,10 +13,11 @@ import msgspec
 
 from glowplug.bundle.builder import build_bundle
 from glowplug.bundle.gangs import connect_here
-from glowplug.bundle.instantiate import Phases, Place, Served, serve_bundle
+from glowplug.bundle.instantiate import Phases, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.provenance import changes, loaded
 from glowplug.core.errors import GlowplugError, in_words, print_safely, sayable
+from glowplug.loader.devices.base import Device
 from glowplug.node import procfs, wire
 from glowplug.node.hints import hint
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
@@ -65,16 +66,16 @@ def failure(error: BaseException) -> Failed:
     return Failed("function_failed", sayable(in_words(error)[:2000]) + (f"\n({why})" if why else ""))
 
 
-def load(message: Fork, phases: Phases, weights: Sequence[int] = (), place: Place | None = None) -> Served:
+def load(message: Fork, phases: Phases, weights: Sequence[int] = (), device: Device | None = None) -> Served:
     """Climbs to STAGED in this process. `weights` are descriptors: their file, when this process may not open
-    it, and while they are still on their way who tells of them. `place` brings them to a device
-    (loader.MappedPack.load)."""
+    it, and while they are still on their way who tells of them. They are brought to the
+    `device`."""
     bundle = Path(message.bundle)
     manifest = msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest)
     packed = weights[0] if weights else Path(message.pack)
     arrivals = weights[1] if len(weights) > 1 else None
     try:
-        served = serve_bundle(manifest, bundle, packed, phases, arrivals, place)
+        served = serve_bundle(manifest, bundle, packed, phases, arrivals, device)
     except Exception as error:
         if changed := changes(manifest.built_with, loaded()):
             error.add_note(f"(it was built with {changed}: deploy it again)")

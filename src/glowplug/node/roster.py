@@ -41,6 +41,8 @@ class Held(msgspec.Struct):
     """What of the host its environment's functions may read."""
     ahead: Group | None = None
     """Where it climbs while nobody waits for it."""
+    leaves_disk: bool = False
+    """Whether it stands back for the disk: while it climbs and nobody waits for it."""
     hurried: int = 0
     """The class of the processor that was hurried so that it ends soon; 0 for none."""
     moved: bool = False

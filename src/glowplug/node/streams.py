@@ -1,8 +1,8 @@
 """Packs on their way from the artifact store into this node's disk cache.
 
 The first request does not wait for the end: its worker maps the file while it is being written, and is
-told of each unit as it arrives (loader/arriving.py). Everything else that needs a pack waits until it is
-whole and its SHA-256 is the one that its name says; only then does it get its name.
+told of each unit as it arrives (loader/arriving.py); so does who goes to a device. Everything else that needs
+a pack waits until it is whole and its SHA-256 is the one that its name says; only then does it get its name.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.fetching import Fetch
 from glowplug.loader.file_sink import FileSink
+from glowplug.loader.io_priority import Standing
 from glowplug.loader.sources import open_source
 from glowplug.loader.sources.base import WeightSource
 
@@ -34,19 +36,31 @@ _HASHED_BYTES = 2**20
 
 
 class Stream:
-    """One pack that is being fetched. `path` is the unfinished file, mappable once `opened` is done;
-    `whole` is done when the pack has its name. Both raise what went wrong: LoaderError, OSError."""
+    """One pack that is being fetched. `path` is the unfinished file, mappable once `opened` is done; all of
+    its units are in it when `here` is, and `whole` is done when the pack has its name. Each raises what went
+    wrong: LoaderError, OSError."""
 
     def __init__(self, path: Path, opened: asyncio.Future[None], whole: asyncio.Future[None]) -> None:
         self.path = path
         self.opened = opened
+        self.here: asyncio.Future[None] = whole.get_loop().create_future()
         self.whole = whole
+        self.shares: list[float] = []
+        """Of the weights' bytes, by unit; once it is opened."""
         self.number = 0
         self.priority = Priority.BACKGROUND
+        self.hashing = Standing(Priority.BACKGROUND)
+        """When all is here, who looks at it once more before it gets its name."""
         self.expected = contextlib.ExitStack()
         """Until its head is here, the arbiter expects it in each class that it has had."""
         self._arrived: list[int] = []
         self._listeners: list[int] = []
+        self._followers: list[Callable[[float], object]] = []
+
+    def count_as(self, priority: Priority) -> None:
+        """What is yet to be read is read in this class."""
+        self.priority = priority
+        self.hashing.promote(priority)
 
     def listen(self) -> int:
         """The reading end of a pipe that tells of every unit, those that arrived before included."""
@@ -56,8 +70,17 @@ class Stream:
         self._tell(writer, self._arrived)
         return reader
 
+    def follow(self, came: Callable[[float], object]) -> None:
+        """Calls it with the share of the weights' bytes that each unit is, those that arrived before
+        included."""
+        self._followers.append(came)
+        for unit in self._arrived:
+            came(self.shares[unit])
+
     def arrived(self, unit: int) -> None:
         self._arrived.append(unit)
+        for came in self._followers:
+            came(self.shares[unit])
         for writer in list(self._listeners):
             self._tell(writer, [unit])
 
@@ -98,15 +121,21 @@ class Streams:
             loop = asyncio.get_running_loop()
             path = self._agent.store.packs / f".new-{secrets.token_hex(8)}"
             stream = self._streams[pack] = Stream(path, loop.create_future(), loop.create_future())
-            stream.priority = priority
+            stream.count_as(priority)
             self._agent.spawn(self._run(pack, stream))
-        elif priority > stream.priority:
-            stream.priority = priority
+        else:
+            self.hurry(pack, priority)
+        return stream
+
+    def hurry(self, pack: str, priority: Priority) -> None:
+        """The pack, if it is still coming, counts as one of this class, if that is higher."""
+        stream = self._streams.get(pack)
+        if stream is not None and priority > stream.priority:
+            stream.count_as(priority)
             if stream.number:
                 self._fetchers.promote(stream.number, priority)
             else:
                 stream.expected.enter_context(self._fetchers.expecting(priority))
-        return stream
 
     async def _run(self, pack: str, stream: Stream) -> None:
         error: BaseException | None = None
@@ -119,7 +148,7 @@ class Streams:
             stream.expected.close()
             stream.end(error)
             stream.path.unlink(missing_ok=True)
-            for future in (stream.opened, stream.whole):
+            for future in (stream.opened, stream.here, stream.whole):
                 if not future.done():
                     if error is None:
                         future.set_result(None)
@@ -151,6 +180,9 @@ class Streams:
         try:
             fetch = Fetch(source, contents, sink, arrived, errors.append, finished)
             stream.number = self._fetchers.start(fetch, stream.priority, parallel=source.advice.parallel)
+            units = contents.header.units
+            total_bytes = sum(unit.nbytes for unit in units) or 1
+            stream.shares = [unit.nbytes / total_bytes for unit in units]
             self._fetchers.release(stream.number, fetch.units)
             if fetch.end_if_empty():
                 self._fetchers.forget(stream.number)
@@ -158,7 +190,9 @@ class Streams:
             await over
             if errors:
                 raise errors[0]
-            await asyncio.to_thread(_adopt, sink.descriptor, stream.path, agent.store.pack_path(pack), pack)
+            stream.here.set_result(None)
+            final = agent.store.pack_path(pack)
+            await asyncio.to_thread(_adopt, sink.descriptor, stream.path, final, pack, stream.hashing)
         finally:
             source.close()
             if over.done() and not over.cancelled():  # else somebody may still write
@@ -187,13 +221,15 @@ def _open(url: str, path: Path) -> tuple[WeightSource, Contents, FileSink]:
     return source, contents, sink
 
 
-def _adopt(descriptor: int, path: Path, final: Path, pack: str) -> None:
-    """Gives the file its name when its content is what the name says."""
+def _adopt(descriptor: int, path: Path, final: Path, pack: str, standing: Standing) -> None:
+    """Gives the file its name when its content is what the name says. It stands back for that only while it
+    reads: what it writes out others' writes may have to wait for, in the file system's journal."""
     digest = hashlib.sha256()
     buffer, offset = memoryview(bytearray(_HASHED_BYTES)), 0
-    while read := os.preadv(descriptor, [buffer], offset):
-        digest.update(buffer[:read])
-        offset += read
+    with standing:
+        while read := os.preadv(descriptor, [buffer], offset):
+            digest.update(buffer[:read])
+            offset += read
     if digest.hexdigest() != pack:
         raise PackCorrupt(f"pack {pack}: the artifact store has something else under this name; deploy again")
     os.fsync(descriptor)

@@ -119,8 +119,8 @@ class Worker:
         if self.device is None:
             return self.served or load(self.message, phases, self.weights)
         with phases.phase("import"):
-            place = settle(self.device)
-        served = self.served or load(self.message, phases, self.weights, place)
+            placed_on = settle(self.device)
+        served = self.served or load(self.message, phases, self.weights, placed_on)
         served.routes.wrap(partial(run_there, self.device))
         return served
 
