@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from glowplug.control import measurements, offers
 from glowplug.control.context import Context
@@ -72,8 +73,10 @@ def climb(
     device: DeviceId | None = None,
     cached: bool = False,
     displaces: InstanceId | None = None,
+    patience_s: float = inf,
 ) -> None:
-    """Sends the holding up to its step."""
+    """Sends the holding up to its step. After `patience_s` it is looked at, and given up after a while longer
+    (outcomes.on_climb_timer)."""
     command = c.command_id()
     holding.phase, holding.command, holding.since_s = "climbing", command, c.now_s
     holding.phase_of_climb = ""
@@ -100,7 +103,7 @@ def climb(
     timeout_s = c.settings.climb_timeout_s
     if holding.target.kind == "environment" and version.spec.packages:
         timeout_s += c.settings.environment_timeout_s
-    c.set_timer(f"climb:{command}", c.now_s + timeout_s)
+    c.set_timer(f"climb:{command}", c.now_s + min(patience_s, timeout_s))
 
 
 def on_progress(c: Context, event: ClimbProgress) -> None:

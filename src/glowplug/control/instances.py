@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from glowplug.control import bindings, failures, gangs, holdings, lending
+from math import inf
+
+from glowplug.control import bindings, failures, gangs, holdings, lending, overdue
 from glowplug.control.context import Context
 from glowplug.control.fleet import lines as device_lines
 from glowplug.control.fleet.records import Device
@@ -53,9 +55,11 @@ def launch(
     c.store.instances[instance.id] = instance
     if parts:
         gangs.announce(c, instance, version)
+    patience_s = inf if device is not None else overdue.patience_s(c, version, origin, Priority.INTERACTIVE)
     holdings.climb(
         c, holding, version,
         origin=origin, prime=prime, device=instance.device, cached=cached, displaces=displaces,
+        patience_s=patience_s,
     )  # fmt: skip
     if parts:
         gangs.climb(c, instance, version)
@@ -124,6 +128,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
         # What a climb took that stood back says little of one that somebody waits for.
         c.policies.costs.learn(instance.version, move, event.took_s)
         c.revalue(instance.function)
+    c.version_of(instance).given_up = 0
     c.store.preloads.note_loaded(instance, event.took_s if event.cpu_s is None else event.cpu_s)
     holdings.arrive(c, holding, event)
     instance.used_s = c.now_s

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from glowplug.control import answers, builds, failures, gangs, holdings, instances
+from itertools import islice
+
+from glowplug.control import answers, builds, failures, gangs, holdings, instances, overdue
 from glowplug.control.context import Context
 from glowplug.control.fleet import cache, loads
-from glowplug.control.records import Function, Holding
+from glowplug.control.overdue import LOOKED_AT
+from glowplug.control.records import Function, Holding, Instance, Version
 from glowplug.core.commands import Descend, Target
 from glowplug.core.events import CommandFailed, InstanceExited, StepLost, StepReached
 from glowplug.core.ids import CommandId, FunctionId, InstanceId
 from glowplug.core.ladder import Step
+from glowplug.core.priority import Priority
 
 _CLIMB_ATTEMPTS = 2
+EARLY_S = 1e-3
+"""A clock may be read a little before the time it was asked to fire at."""
 
 
 def on_step_reached(c: Context, event: StepReached) -> None:
@@ -72,11 +78,65 @@ def on_command_failed(c: Context, event: CommandFailed) -> None:
 
 
 def on_climb_timer(c: Context, command: CommandId) -> None:
-    """A climb without an outcome is given up; what it may have left is taken down."""
+    """A climb without an outcome is given up; what it may have left is taken down. An instance's is looked at
+    several times before (overdue.py)."""
     holding = _under(c, command)
-    if holding is not None and holding.phase == "climbing":
-        seconds = c.now_s - holding.since_s
-        _fail(c, holding, "unavailable", f"no outcome after {seconds:.0f} s", permanent=False, gone=False)
+    if holding is None or holding.phase != "climbing":
+        return
+    if holding.target.kind == "instance" and _has_time(c, holding):
+        return
+    seconds = c.now_s - holding.since_s
+    _fail(c, holding, "unavailable", f"no outcome after {seconds:.0f} s", permanent=False, gone=False)
+
+
+def _has_time(c: Context, holding: Holding) -> bool:
+    """Whether an instance's climb may go on, and is looked at later, or was given up here because the
+    requests that wait for it are better off without it. Those in the queue are looked at in any case."""
+    ends_s = holding.since_s + c.settings.climb_timeout_s
+    instance = c.store.instances[InstanceId(int(holding.target.key))]
+    if instance.device is not None or c.now_s >= ends_s - EARLY_S:
+        return False
+    version, next_s = c.version_of(instance), ends_s
+    if overdue.is_overdue(c, instance, holding):
+        c.touch(instance.function)
+        if instance.ahead and overdue.is_awaited(c, instance):
+            _give_up(c, instance, holding)
+            version.given_up += 1
+            return True
+    elif instance.bound:
+        next_s = overdue.from_s(c, instance, holding)
+    if not instance.bound:
+        # A request may be bound to it any moment.
+        next_s = c.now_s + overdue.patience_s(c, version, instance.origin, Priority.INTERACTIVE)
+    c.set_timer(f"climb:{holding.command}", min(ends_s, next_s))
+    return True
+
+
+def give_up_overdue(c: Context, version: Version) -> None:
+    """A request needs a worker: climbs that are overdue are given up, as far as they may be, so that none is
+    expected of them and another may begin."""
+    looked_at = (*islice(version.climbing, LOOKED_AT), *islice(version.busy, LOOKED_AT))
+    late = [
+        (instance, holding)
+        for instance in map(c.store.instances.__getitem__, looked_at)
+        if overdue.is_overdue(c, instance, holding := c.store.holdings[instance.key])
+        and overdue.may_end(c, instance)
+    ]
+    for instance, holding in late:
+        _give_up(c, instance, holding)
+    if late:
+        version.given_up += 1
+
+
+def _give_up(c: Context, instance: Instance, holding: Holding) -> None:
+    """Who was bound to it waits in the queue again. If it was loaded ahead, that pauses (failures.py)."""
+    function = c.function_of(instance)
+    message = f"a worker was not there after {c.now_s - holding.since_s:.0f} s, far longer than usual"
+    if instance.ahead or instance.bound:
+        failures.fail_requests(c, instance, "unavailable", message, permanent=False)
+    function.error = message
+    instances.kill(c, instance, message)
+    c.touch(function.id)
 
 
 def on_descend_timer(c: Context, command: CommandId) -> None:

@@ -6,7 +6,18 @@ exists. So an outcome that comes late, twice or never needs no code of its own.
 
 from __future__ import annotations
 
-from glowplug.control import answers, bindings, capacity, goals, growth, holdings, lending, lines, versions
+from glowplug.control import (
+    answers,
+    bindings,
+    capacity,
+    goals,
+    growth,
+    holdings,
+    lending,
+    lines,
+    outcomes,
+    versions,
+)
 from glowplug.control.context import Context
 from glowplug.control.fleet import schedule
 from glowplug.control.preloading import drive
@@ -68,6 +79,8 @@ def pump(c: Context, number: FunctionId) -> None:
 def _serve(c: Context, function: Function, version: Version) -> None:
     """Sends queued requests, in their order, where they finish first. If that needs a climb which cannot
     begin yet, the instances that serve already take them."""
+    if not version.idle:
+        outcomes.give_up_overdue(c, version)
     view = FunctionView(c, function, version)
     dispatch = c.policies.dispatch
     queue = function.queue
@@ -119,7 +132,10 @@ def _claim_lent(c: Context, function: Function, version: Version) -> None:
 def _grow_under_leases(c: Context, function: Function, version: Version) -> None:
     """No request waits here, but in the sockets of lent workers they may wait longer than a climb takes."""
     view = FunctionView(c, function, version)
-    if not (view.pressed and view.can_grow) or c.now_s < function.retry_at_s:
+    if not view.pressed or c.now_s < function.retry_at_s:
+        return
+    outcomes.give_up_overdue(c, version)
+    if not view.can_grow:
         return
     try:
         if c.policies.dispatch.decide(view, 0, c.now_s, c.rng).action == "climb":

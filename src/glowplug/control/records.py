@@ -150,6 +150,8 @@ class Version(msgspec.Struct):
     error: str = ""
     code: str = ""
     attempts: int = 0
+    given_up: int = 0
+    """Climbs in a row that were given up because they were overdue (overdue.py)."""
     retired: bool = False
     unstageable: bool = False
     at_once: int = 1

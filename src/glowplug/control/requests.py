@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from math import inf
 
-from glowplug.control import answers, bindings, instances, lending
+from glowplug.control import answers, bindings, instances, lending, overdue
 from glowplug.control.context import Context
 from glowplug.control.fleet import lines as device_lines
 from glowplug.control.preloading import drive
@@ -197,7 +197,10 @@ def _stop(c: Context, request: Request) -> None:
     """It is answered already. Its instance is free once the engine says that the request ended there."""
     request.state = "cancelling"
     assert request.instance is not None
-    bindings.stop_cancelled(c, c.store.instances[request.instance])
+    instance = c.store.instances[request.instance]
+    bindings.stop_cancelled(c, instance)
+    if c.store.functions[request.function].queue and overdue.is_overdue(c, instance, c.holding_of(instance)):
+        c.touch(request.function)
 
 
 def on_cancel_overdue(c: Context, number: RequestId) -> None:

@@ -11,14 +11,11 @@ from glowplug.control.preloading import drive
 from glowplug.core.events import TimerFired
 from glowplug.core.ids import CommandId, DeviceId, FunctionId, GatewayId, InstanceId, RequestId
 
-_EARLY_S = 1e-3
-"""A clock may be read a little before the time it was asked to fire at."""
-
 
 def on_fired(c: Context, event: TimerFired) -> None:
     """Ignored when it was set again or cleared since: the firing and the change crossed."""
     at_s = c.store.timers.get(event.key)
-    if at_s is None or c.now_s < at_s - _EARLY_S:
+    if at_s is None or c.now_s < at_s - outcomes.EARLY_S:
         return
     del c.store.timers[event.key]
     kind, _, name = event.key.partition(":")

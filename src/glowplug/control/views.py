@@ -6,16 +6,15 @@ from itertools import chain, islice
 from math import inf
 from typing import NamedTuple
 
-from glowplug.control import capacity
+from glowplug.control import capacity, overdue
 from glowplug.control.context import Context
+from glowplug.control.overdue import LOOKED_AT
 from glowplug.control.preloading import sandboxes
 from glowplug.control.records import Function, Instance, Version
 from glowplug.control.wants import most_workers
 from glowplug.core.ids import FunctionId, InstanceId
 from glowplug.core.ladder import Step
 
-_LOOKED_AT = 8
-"""Of the busy and of the lent instances each: those that were sent something the longest ago come first."""
 _OVERDUE_SHARE = 0.25
 
 
@@ -114,8 +113,8 @@ class FunctionView:
     def _used(self) -> chain[Instance]:
         instances, version = self._c.store.instances, self._version
         return chain(
-            map(instances.__getitem__, islice(version.busy, _LOOKED_AT)),
-            map(instances.__getitem__, islice(version.leased, _LOOKED_AT)),
+            map(instances.__getitem__, islice(version.busy, LOOKED_AT)),
+            map(instances.__getitem__, islice(version.leased, LOOKED_AT)),
         )
 
     def _lent(self, instance: Instance) -> int:
@@ -128,13 +127,17 @@ class FunctionView:
         return sum(min(lease.in_flight, lease.in_flight_before) for lease in instance.leases.values())
 
     def _is_stuck(self, instance: Instance) -> bool:
-        """What runs there takes far longer than usual: a request is better off in the queue."""
+        """What runs there takes far longer than usual, or its climb does: a request is better off in the
+        queue."""
         if instance.leases and any(lease.stuck for lease in instance.leases.values()):
             return True
+        holding = self._c.store.holdings[instance.key]
+        if holding.phase == "climbing":
+            return overdue.is_overdue(self._c, instance, holding)
         return (
             len(instance.bound) >= self._version.at_once
             and self._c.now_s - instance.busy_since_s > self._version.patience_s
-            and self._c.store.holdings[instance.key].phase == "up"
+            and holding.phase == "up"
         )
 
     def _starts_in_s(self, instance: Instance) -> float:
