@@ -79,7 +79,7 @@ def test_requests_that_were_bound_to_it_go_elsewhere_in_time(most: int) -> None:
     world.advance(1.0)
     requests = [world.ask("ahead", TIMEOUT_S) for _ in range(3)]
     assert not is_given_up(world, climb), "it may come yet"
-    world.advance(10.0)
+    world.advance(8.0)
     let_go(world)
     assert is_given_up(world, climb)
     for _ in requests:
@@ -87,6 +87,9 @@ def test_requests_that_were_bound_to_it_go_elsewhere_in_time(most: int) -> None:
         for request in list(world.gateway.running):
             world.gateway.finish(request)
     assert [world.outcome(request) for request in requests] == ["done"] * 3
+    preloads = world.state.context.store.preloads
+    assert (preloads.failed, preloads.used, preloads.wasted) == (1, 0, 1)
+    assert preloads.paused_until(AHEAD) > world.clock.now_s
 
 
 def test_it_is_loaded_ahead_again_later_and_later() -> None:

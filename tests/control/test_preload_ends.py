@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from glowplug.control.preloading.usage import Usage
+from glowplug.control.status import preload_status
 from glowplug.core.commands import Climb, Target
 from glowplug.core.events import DescendRequested, PressureChanged, ScaleRequested, Undeployed
-from glowplug.core.ids import FunctionId
+from glowplug.core.ids import FunctionId, RequestId
 from glowplug.core.ladder import Step
 from tests.control.ahead import PERIOD_S, call_regularly, climbs, ladder, preloading_world, serve
 from tests.control.world import NODE, World, spec
@@ -110,3 +112,66 @@ def test_a_deploy_ends_the_pause() -> None:
     world = failed_ahead()
     world.deploy(spec("ahead", "2", preload="always"))
     assert world.state.context.store.preloads.paused_until(FunctionId("ahead.default")) == 0.0
+
+
+def called_while_it_climbs() -> World:
+    """It was foreseen, and still climbs when its request comes."""
+    world = World(ladder())
+    world.deploy(spec("timer", prewarm="none"))
+    call_regularly(world, "timer", 6)
+    assert world.state.context.store.preloads.unused
+    assert preload_status(world.state).climbing == 1
+    assert preload_status(world.state).unused == 0
+    world.ask("timer", 60.0)
+    return world
+
+
+def test_a_pre_load_counts_as_used_when_a_request_runs_in_it() -> None:
+    world = called_while_it_climbs()
+    preloads = world.state.context.store.preloads
+    used_before = preloads.used
+    world.engine.answer_all()
+    assert preloads.used == used_before + 1
+    assert preloads.used_late >= 1
+    assert preload_status(world.state).climbing == 0
+
+
+@pytest.mark.parametrize("how", ["crashed", "hung", "raised"])
+def test_a_pre_load_that_answered_nobody_is_not_used_and_says_nothing_of_predictions(how: str) -> None:
+    world = called_while_it_climbs()
+    preloads = world.state.context.store.preloads
+    called = preloads.usage_at(NODE)
+    used, trusted = preloads.used, called.used
+    (climb,) = [c for c in world.engine.pending.values() if isinstance(c, Climb)]
+    if how == "crashed":
+        world.engine.exit(climb.target)
+    elif how == "raised":
+        world.engine.fail(climb.id, "function_failed", "it raised", permanent=True)
+    else:
+        world.advance(6.0)
+    assert climb.id not in world.engine.pending
+    assert (preloads.used, preloads.failed, preloads.wasted) == (used, 1, 1)
+    assert called.used < trusted
+    assert preloads.paused_until(FUNCTION) > world.clock.now_s
+
+
+def test_one_whose_requests_all_gave_up_waits_for_its_first_use() -> None:
+    world = called_while_it_climbs()
+    preloads = world.state.context.store.preloads
+    used = preloads.used
+    world.gateway.cancel(RequestId(world.asked))
+    world.engine.answer_all()
+    assert preloads.used == used
+    assert preload_status(world.state).unused == 1
+    serve(world, "timer")
+    assert preloads.used == used + 1
+
+
+def test_what_was_counted_too_soon_is_taken_back() -> None:
+    usage = Usage(share=0.6, used=5.0, wasted=3.0)
+    usage.end(used=True)
+    usage.take_back()
+    assert (usage.share, usage.used, usage.wasted) == pytest.approx((0.6, 5.0, 3.0))
+    for _ in range(100):
+        usage.take_back()
+    assert usage.share == usage.used == 0.0

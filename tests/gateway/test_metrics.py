@@ -191,11 +191,15 @@ def test_a_function_that_is_gone_is_not_counted_again() -> None:
 
 def test_loads_held_back_are_told_with_both_shares_that_may_be_spent() -> None:
     found = PreloadStatus(
-        policy="ladder", cpu_share=0.15, memory_share=0.5, unused=1, started=9, used=5, used_late=2, wasted=3,
-        failed=1, held_back=4, wasted_byte_seconds=7.5, seconds=2.5,
+        policy="ladder", cpu_share=0.15, memory_share=0.5, unused=1, climbing=2, started=9, used=5,
+        used_late=2, wasted=3, failed=1, held_back=4, wasted_byte_seconds=7.5, seconds=2.5,
     )  # fmt: skip
     text = b"".join(exposition(Metrics(lambda: 7.0), [], [], [], {}, found)).decode()
     families = {family.name: family for family in parser.text_string_to_metric_families(text)}
     held_back = families["glowplug_preload_held_back"]
     assert held_back.samples[0].value == 4
+    assert [families[f"glowplug_preload_{name}"].samples[0].value for name in ("unused", "climbing")] == [
+        1,
+        2,
+    ]
     assert "share of a core or of memory" in held_back.documentation

@@ -97,7 +97,8 @@ def ps(*, steps: bool = False, url: Url = None, json: Json = False) -> None:
 def preload_line(found: dict[str, Any]) -> str:
     return (
         f"loaded ahead ({found['policy']}): {found['started']} workers, {found['used']} used, "
-        f"{found['wasted']} wasted, {found['unused']} ready; {show_seconds(found['seconds'])} of climbing"
+        f"{found['wasted']} wasted, {found['failed']} failed, {found['unused']} ready, "
+        f"{found['climbing']} climbing; {show_seconds(found['seconds'])} of climbing"
     )
 
 

@@ -94,7 +94,10 @@ def bind(c: Context, instance: Instance) -> None:
     function.in_flight += 1
     instance.loaded = True
     if instance.id in store.preloads.unused:
-        store.preloads.note_used(instance.id, late=instance.slot == "climbing")
+        if holding.phase == "climbing":
+            store.preloads.note_called(instance.id)
+        else:
+            store.preloads.note_used(instance.id)
     store.preloads.served_at[function.id] = instance.node
     if store.guests:
         c.invoked[instance.id] = None

@@ -134,6 +134,8 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
     instance.used_s = c.now_s
     if instance.gateway is None and len(c.store.gateways) == 1:
         instance.gateway = next(iter(c.store.gateways))
+    if instance.id in c.store.preloads.unused and overdue.is_awaited(c, instance):
+        c.store.preloads.note_used(instance.id, late=True)
     bindings.stop_cancelled(c, instance)
     released(c, instance)
 
@@ -146,7 +148,10 @@ def drain(c: Context, instance: Instance, why: str) -> None:
     instance.draining, instance.why = True, why
     c.clear_timer(f"keep:{instance.id}")
     bindings.reindex(c, instance)
-    c.store.preloads.note_unused(instance, c.now_s, in_vain=why in _IN_VAIN)
+    if instance.id in c.store.preloads.unused and overdue.is_awaited(c, instance):
+        c.store.preloads.note_used(instance.id, late=True)  # it answers before it goes
+    else:
+        c.store.preloads.note_unused(instance, c.now_s, in_vain=why in _IN_VAIN)
     if c.store.guests:
         _end_guests(c, instance, why)
     if unused:

@@ -60,12 +60,15 @@ def node_statuses(state: ControlState) -> list[NodeStatus]:
 
 
 def preload_status(state: ControlState) -> PreloadStatus:
-    settings, preloads = state.context.settings, state.context.store.preloads
+    settings, store = state.context.settings, state.context.store
+    preloads = store.preloads
+    climbing = sum(store.holdings[store.instances[n].key].phase == "climbing" for n in preloads.unused)
     return PreloadStatus(
         policy=settings.preload,
         cpu_share=settings.preload_cpu_share,
         memory_share=settings.preload_memory_share,
-        unused=len(preloads.unused),
+        unused=len(preloads.unused) - climbing,
+        climbing=climbing,
         started=preloads.started,
         used=preloads.used,
         used_late=preloads.used_late,

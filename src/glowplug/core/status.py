@@ -122,7 +122,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 class PreloadStatus(msgspec.Struct, frozen=True):
     """What was loaded before it was asked for, since the start. `unused` are there and wait for their first
-    use; of those that were used `used_late` still climbed then; `wasted` ended without one,
+    use, `climbing` are on their way; of those that were `used`, in which a request ran, `used_late` still
+    climbed when it came; `wasted` ended without one,
     `wasted_byte_seconds` is what they held x how long. `failed` climbs made their function pause; `held_back`
     were not begun, the share of a core or of memory being spent."""
 
@@ -130,6 +131,7 @@ class PreloadStatus(msgspec.Struct, frozen=True):
     cpu_share: float
     memory_share: float
     unused: int
+    climbing: int
     started: int
     used: int
     used_late: int

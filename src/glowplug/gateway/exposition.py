@@ -142,7 +142,7 @@ def _nodes(nodes: Iterable[NodeStatus]) -> _Lines:
 
 _PRELOADS = {
     "started": "Workers loaded before anybody asked.",
-    "used": "Those of them that a request used.",
+    "used": "Those of them in which a request ran.",
     "used_late": "Those of these that still loaded when the request came.",
     "wasted": "Those of them that ended unused.",
     "failed": "Those of them whose load failed.",
@@ -160,6 +160,8 @@ def _preload(found: PreloadStatus | None) -> _Lines:
         yield f"glowplug_preload_{name}_total {getattr(found, name)}\n"
     yield _head("glowplug_preload_unused", "gauge", "Workers loaded ahead that wait for their first use.")
     yield f"glowplug_preload_unused {found.unused}\n"
+    yield _head("glowplug_preload_climbing", "gauge", "Workers that are being loaded ahead.")
+    yield f"glowplug_preload_climbing {found.climbing}\n"
 
 
 _DEVICE_GAUGES: tuple[tuple[str, str, Callable[[DeviceStatus], float]], ...] = (

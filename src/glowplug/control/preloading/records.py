@@ -21,7 +21,7 @@ _LINE_S = 60.0
 
 
 class Unused(msgspec.Struct):
-    """A pre-loaded instance that no request has used: since when, and how much it holds."""
+    """A pre-loaded instance in which no request has run: since when, and how much it holds."""
 
     node: NodeId
     since_s: float
@@ -31,6 +31,9 @@ class Unused(msgspec.Struct):
     foreseen: bool = True
     """Whether a prediction asked for it. A pre-load that only filled free memory says nothing about
     predictions."""
+    called: bool = False
+    """Whether a request was bound to it while it climbed. It is used when it is up, if the request still
+    waits."""
 
 
 class Pause(msgspec.Struct):
@@ -74,6 +77,7 @@ class Preloads(msgspec.Struct):
     failed: int = 0
     started: int = 0
     used: int = 0
+    """In which a request ran."""
     used_late: int = 0
     """Of those, by a request that came while they still climbed."""
     wasted: int = 0
@@ -113,8 +117,9 @@ class Preloads(msgspec.Struct):
         return line.mean
 
     def unused_bytes(self, node: NodeId) -> int:
-        """Bytes of what was loaded ahead and not used yet, including guests in sandboxes."""
-        return sum(record.held_bytes for record in self.unused.values() if record.node == node)
+        """Bytes of what was loaded ahead and nobody came for yet, including guests in sandboxes."""
+        records = self.unused.values()
+        return sum(each.held_bytes for each in records if each.node == node and not each.called)
 
     def usage_at(self, node: NodeId) -> Usage:
         return self.usage.setdefault(node, Usage())
@@ -134,9 +139,10 @@ class Preloads(msgspec.Struct):
             self.usage_at(instance.node).begin(now_s)
 
     def note_loaded(self, instance: Instance, took_s: float) -> None:
-        """`took_s` of a processor: a climb that stands back takes far longer beside one that is busy."""
+        """`took_s` of a processor: a climb that stands back takes far longer beside one that is busy. One that
+        a request took over stays charged with what was expected."""
         record = self.unused.get(instance.id)
-        if record is not None:
+        if record is not None and not record.called:
             self.seconds += took_s
             self.spend(instance.node, took_s - record.expected_s)
 
@@ -179,23 +185,34 @@ class Preloads(msgspec.Struct):
             del self.wanted[function]
         return waited
 
+    def note_called(self, instance: InstanceId) -> None:
+        """A request was bound to it while it climbs. The prediction was right, if it comes."""
+        record = self.unused[instance]
+        if record.foreseen and not record.called:
+            self.usage_at(record.node).end(used=True)
+        record.called = True
+
     def note_used(self, instance: InstanceId, *, late: bool = False) -> bool:
-        """Whether it had been loaded ahead and was unused until now; `late` when it still climbs."""
+        """A request runs in it. Whether it had been loaded ahead and was unused until now; `late` when the
+        request came while it climbed."""
         record = self.unused.pop(instance, None)
         if record is None:
             return False
         self.used += 1
         self.used_late += late
-        if record.foreseen:
+        if record.foreseen and not record.called:
             self.usage_at(record.node).end(used=True)
         return True
 
     def note_unused(self, instance: Instance, now_s: float, *, in_vain: bool = False) -> None:
         """It ends, or is about to; `in_vain` when that is because nobody came for it, which speaks against
-        predictions. That a deploy, an operator or a failure ends it does not."""
+        predictions. That a deploy, an operator or a failure ends it does not, and if somebody had come for it
+        that counts no more."""
         record = self.unused.pop(instance.id, None)
         if record is not None:
             self.wasted += 1
-            if record.foreseen and in_vain:
+            if record.foreseen and record.called:
+                self.usage_at(record.node).take_back()
+            elif record.foreseen and in_vain:
                 self.usage_at(record.node).end(used=False)
             self.wasted_byte_s += record.held_bytes * (now_s - record.since_s)

@@ -36,6 +36,13 @@ class Usage(msgspec.Struct):
         if used:
             self.pause_s = _FIRST_PAUSE_S
 
+    def take_back(self) -> None:
+        """One that was counted as used answered nobody. What has ended since then counts a little more for
+        that."""
+        self.share = max(0.0, (self.share - _SMOOTHING) / (1.0 - _SMOOTHING))
+        self.used = max(0.0, (self.used - 1.0) / _FADING)
+        self.wasted /= _FADING
+
     def believed(self, now_s: float) -> float:
         """The share of use that is assumed for the next pre-load. If hardly any are used, none is worth
         its price, except for a trial once in a while: without trials nothing could show that things have
