@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from glowplug.control.loads import function_loads
 from glowplug.control.status import function_status, function_statuses, node_statuses
+from glowplug.core.commands import Build
 from glowplug.core.ids import FunctionId
+from glowplug.core.ladder import Step
 from tests.control.world import FACTS, World, spec
 
 
@@ -69,3 +71,54 @@ def test_a_worker_that_climbs_is_counted_as_such() -> None:
     (load,) = function_loads(world.state)
     assert load.parked == load.busy == 0
     assert load.queued + load.climbing >= 1
+
+
+def noted(world: World, name: str = "f") -> str:
+    status = function_status(world.state, FunctionId(f"{name}.default"))
+    assert status is not None
+    return status.error
+
+
+def failing() -> World:
+    """Its worker is wanted, and the first one's climb failed."""
+    world = World()
+    world.deploy(spec(min_workers=1))
+    world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.fail(next(iter(world.engine.pending)), "unavailable", "no process")
+    assert noted(world) == "no process"
+    return world
+
+
+def test_an_answer_clears_what_was_noted_of_a_failure() -> None:
+    world = failing()
+    request = world.ask()
+    world.answer(request)
+    assert world.outcome(request) == "done"
+    assert noted(world) == ""
+
+
+def test_a_climb_that_succeeds_does_too_and_a_later_failure_is_noted_again() -> None:
+    world = failing()
+    world.advance(2.0)
+    world.engine.answer_all()
+    assert world.standing() == Step.PARKED
+    assert noted(world) == ""
+    world.engine.exit(next(target for target in world.engine.up if target.kind == "instance"), "it fell")
+    assert noted(world) == "it fell"
+
+
+def test_what_a_deploy_failed_of_stays_until_the_next_and_is_not_hidden() -> None:
+    world = World()
+    world.parked(spec())
+    world.deploy(spec(version="2"), built=False)
+    (build,) = [c for c in world.engine.pending.values() if isinstance(c, Build)]
+    world.engine.fail(build.id, "build_failed", "no such module", permanent=True)
+    assert noted(world) == "no such module"
+    request = world.ask()
+    world.answer(request)
+    assert world.outcome(request) == "done"
+    assert noted(world) == "no such module", (
+        "the version before answers, and the deploy has failed all the same"
+    )
+    world.deploy(spec(version="3"))
+    assert noted(world) == ""

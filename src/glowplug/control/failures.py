@@ -48,7 +48,7 @@ def fail_requests(
     if instance.id in c.store.preloads.unused:
         if not instance.draining:
             c.store.preloads.note_failed(instance, c.now_s)
-            function.error = message
+            function.note(message)
     elif climbing and unbound and not instance.draining:
         _leave_device(c, instance, code)
         _missed(c, c.version_of(instance), code, message, permanent=permanent)
@@ -74,7 +74,7 @@ def _missed(c: Context, version: Version, code: str, message: str, *, permanent:
             version.state, version.code, version.error = "failed", code, message
     elif (permanent or function.misses >= _MISSES_BEFORE_GIVING_UP) and version.live <= 1:
         answers.reject_queue(c, function, code if permanent else "unavailable", message)
-    function.error = message
+    function.note(message)
     pause(c, function)
 
 
@@ -87,14 +87,15 @@ def _died_unused(c: Context, instance: Instance, code: str, message: str) -> Non
         return
     _leave_device(c, instance, code)
     function.misses += 1
-    function.error = message
+    function.note(message)
     if function.misses > _DEATHS_UNHEEDED:
         pause(c, function)
 
 
 def forgive(c: Context, function: Function, *, ahead: bool) -> None:
-    """Resets failure counts after an answer, or when another version is deployed. Those of loads `ahead` only
-    if it says so: they may still fail when others do not."""
+    """Resets failure counts, and what is noted of failures, after an answer, or when another version is
+    deployed. Counts of loads `ahead` only if it says so: they may still fail when others do not."""
+    function.went_well()
     if ahead:
         c.store.preloads.paused.pop(function.id, None)
     if function.misses or function.retry_at_s:

@@ -39,7 +39,8 @@ def pursue(c: Context, function: Function, version: Version) -> None:
         try:
             growth.grow(c, function, version, prime=True)
         except NoSpace as error:
-            function.error, function.goal = error.message, None
+            function.goal = None
+            function.note(error.message)
             return
     if goal <= Step.IMPORTED:
         for key in list(version.keys):

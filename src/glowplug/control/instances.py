@@ -129,6 +129,7 @@ def on_parked(c: Context, instance: Instance, event: StepReached) -> None:
         c.policies.costs.learn(instance.version, move, event.took_s)
         c.revalue(instance.function)
     c.version_of(instance).given_up = 0
+    c.function_of(instance).went_well()
     c.store.preloads.note_loaded(instance, event.took_s if event.cpu_s is None else event.cpu_s)
     holdings.arrive(c, holding, event)
     instance.used_s = c.now_s

@@ -134,7 +134,7 @@ def _give_up(c: Context, instance: Instance, holding: Holding) -> None:
     message = f"a worker was not there after {c.now_s - holding.since_s:.0f} s, far longer than usual"
     if instance.ahead or instance.bound:
         failures.fail_requests(c, instance, "unavailable", message, permanent=False)
-    function.error = message
+    function.note(message)
     instances.kill(c, instance, message)
     c.touch(function.id)
 
@@ -185,7 +185,7 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
         function.stage_wanted = False
         if permanent:
             function.misses += 1
-            function.error = message
+            function.note(message)
         else:
             _missed(function)
     elif kind == "build" and holding.version is not None:
@@ -234,7 +234,8 @@ def _environment_failed(
             continue
         loads.forget(c, function)
         answers.reject_queue(c, function, code if permanent else "unavailable", message)
-        function.error, function.goal = message, None
+        function.goal = None
+        function.note(message)
         failures.pause(c, function)
         version = c.store.versions.get(function.next) if function.next else None
         if version is not None and version.state == "pending":

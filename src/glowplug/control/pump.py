@@ -141,7 +141,7 @@ def _grow_under_leases(c: Context, function: Function, version: Version) -> None
         if c.policies.dispatch.decide(view, 0, c.now_s, c.rng).action == "climb":
             growth.grow(c, function, version)
     except NoSpace as error:
-        function.error = error.message
+        function.note(error.message)
 
 
 def _keep_replicas(c: Context, function: Function, version: Version) -> None:
@@ -150,7 +150,7 @@ def _keep_replicas(c: Context, function: Function, version: Version) -> None:
             if not growth.grow(c, function, version, prime=True):
                 break
     except NoSpace as error:
-        function.error = error.message
+        function.note(error.message)
 
 
 def _stage(c: Context, function: Function, version: Version) -> None:
@@ -188,4 +188,5 @@ def _prewarm(c: Context, function: Function, version: Version) -> None:
             if growth.grow(c, function, version, prime=True):
                 function.warm_until_s = 0.0
         except NoSpace as error:
-            function.warm_until_s, function.error = 0.0, error.message
+            function.warm_until_s = 0.0
+            function.note(error.message)

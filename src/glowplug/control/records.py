@@ -224,6 +224,17 @@ class Function(msgspec.Struct):
     rejected: int = 0
     cancelled: int = 0
 
+    def note(self, message: str) -> None:
+        """Something went wrong with what serves it: shown until something goes well. What its last deploy
+        failed of, which has a code, is shown until the next deploy: who deployed asks for it."""
+        if not self.code:
+            self.error = message
+
+    def went_well(self) -> None:
+        """It answered, or a climb succeeded."""
+        if self.error and not self.code:
+            self.error = ""
+
 
 class Node(msgspec.Struct):
     """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait.

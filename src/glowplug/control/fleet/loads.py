@@ -72,7 +72,7 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
     except NoSpace as error:
         places.give_up(c, device, number)
         lines.recall(c, device, number, retried=False)
-        function.error = error.message
+        function.note(error.message)
         c.touch(number)
         return True
 

@@ -103,14 +103,14 @@ def _refuse_hopeless(c: Context, function: Function, version: Version) -> None:
     if c.store.fleet.devices:
         hopeless = fits.hopeless(c, version)
         if hopeless is not None:
-            function.error, function.goal = hopeless, None
+            function.goal = None
+            function.note(hopeless)
             answers.reject_queue(c, function, "no_space", hopeless)
     elif c.store.nodes:
         function.goal = None
-        function.error = (
-            f"{function.id} computes on a device, and there is none: see `glowplug serve --devices`"
-        )
-        answers.reject_queue(c, function, "unavailable", function.error)
+        words = f"{function.id} computes on a device, and there is none: see `glowplug serve --devices`"
+        function.note(words)
+        answers.reject_queue(c, function, "unavailable", words)
 
 
 def qualify(c: Context, function: Function, *, on_device: bool) -> None:

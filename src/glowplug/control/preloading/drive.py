@@ -146,7 +146,7 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         else:
             done = growth.grow_ahead(c, node, function, version, limit=decision.worth)
     except NoSpace as error:
-        function.error = error.message
+        function.note(error.message)
         done = True
     if done:
         preloads.wanted.pop(function.id, None)

@@ -139,8 +139,8 @@ class Preloads(msgspec.Struct):
             self.usage_at(instance.node).begin(now_s)
 
     def note_loaded(self, instance: Instance, took_s: float) -> None:
-        """`took_s` of a processor: a climb that stands back takes far longer beside one that is busy. One that
-        a request took over stays charged with what was expected."""
+        """`took_s` of a processor: a climb that stands back takes far longer beside one that is busy. One
+        that a request took over stays charged with what was expected."""
         record = self.unused.get(instance.id)
         if record is not None and not record.called:
             self.seconds += took_s
