@@ -101,6 +101,7 @@ def test_it_is_loaded_ahead_again_later_and_later() -> None:
         request = world.ask("ahead", TIMEOUT_S)
         if latest(world).priority == Priority.BACKGROUND:
             world.advance(6.0)
+            let_go(world)
         again = latest(world)
         assert again.priority != Priority.BACKGROUND
         assert answered_by(world, request, again) == "done"

@@ -136,6 +136,18 @@ def test_a_pre_load_counts_as_used_when_a_request_runs_in_it() -> None:
     assert preload_status(world.state).climbing == 0
 
 
+def test_an_answer_may_be_told_before_the_climb_that_it_waited_for() -> None:
+    world = called_while_it_climbs()
+    preloads = world.state.context.store.preloads
+    used = preloads.used
+    world.gateway.finish(RequestId(world.asked))
+    assert preloads.used == used + 1
+    world.engine.answer_all()
+    assert preloads.used == used + 1
+    world.engine.exit(worker(world))
+    assert preloads.failed == 0
+
+
 @pytest.mark.parametrize("how", ["crashed", "hung", "raised"])
 def test_a_pre_load_that_answered_nobody_is_not_used_and_says_nothing_of_predictions(how: str) -> None:
     world = called_while_it_climbs()

@@ -80,6 +80,8 @@ def on_request_done(c: Context, event: RequestDone) -> None:
     function, version = store.functions[instance.function], store.versions[instance.version]
     ended = bindings.unbind(c, instance, request)
     if request.state == "bound":
+        if instance.id in store.preloads.unused:  # its answer is faster than the word that it is up
+            store.preloads.note_used(instance.id, late=True)
         function.done += event.ok
         function.failed += not event.ok
         if event.ok and instance.device is None:

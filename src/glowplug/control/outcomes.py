@@ -129,11 +129,12 @@ def give_up_overdue(c: Context, version: Version) -> None:
 
 
 def _give_up(c: Context, instance: Instance, holding: Holding) -> None:
-    """Who was bound to it waits in the queue again. If it was loaded ahead, that pauses (failures.py)."""
+    """If it was loaded ahead, that pauses. Requests that were sent there lie in its socket: their gateway
+    asks again when the process has ended (gateway/invoke.py). What was not sent yet is queued again then."""
     function = c.function_of(instance)
     message = f"a worker was not there after {c.now_s - holding.since_s:.0f} s, far longer than usual"
-    if instance.ahead or instance.bound:
-        failures.fail_requests(c, instance, "unavailable", message, permanent=False)
+    if instance.id in c.store.preloads.unused:
+        c.store.preloads.note_failed(instance, c.now_s)
     function.note(message)
     instances.kill(c, instance, message)
     c.touch(function.id)
