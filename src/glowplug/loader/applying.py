@@ -83,26 +83,34 @@ class Applier:
                         expected += 1
                 for one in ready:
                     with self._recorder.during("apply", one):
-                        if self._copy:
-                            self._gates.use(one)
                         for number in inside[one]:
                             if fitted.own[number] is None:
                                 continue
                             first = given.setdefault(id(fitted.own[number]), (number, one))
                             if first[0] == number:
-                                self._apply(fitted, number, tensors[number], number in moved)
+                                self._apply(fitted, number, one, tensors[number], number in moved)
                                 self._require_kept(fitted, number, given, tensors)
                             else:
                                 self._require_same(first, (number, one), tensors)
                     self._gates.open(one)
                     left -= 1
 
-    def _apply(self, fitted: Fit, number: int, value: Tensor, moved: bool) -> None:
+    def _apply(self, fitted: Fit, number: int, unit: int, value: Tensor, moved: bool) -> None:
+        import torch
+
         own = fitted.own[number]
-        if self._copy and own.device == value.device:
+        copied = self._copy and own.device == value.device
+        reads = copied or moved or fitted.copies(number, value)
+        if reads:
+            # On a device its copy may still be under way. What is only assigned is waited for by who uses it.
+            self._gates.use(unit)
+        if copied:
             own.data.copy_(value)
         else:
             fitted.assign(number, value.clone() if moved else value)
+        if reads and value.is_cuda:
+            # Whoever uses it next may do so on another stream, and waits for the unit's copy alone.
+            torch.cuda.current_stream(value.device).synchronize()
 
     def _require_kept(
         self, fitted: Fit, number: int, given: dict[int, tuple[int, int]], tensors: Sequence[Tensor]

@@ -10,7 +10,7 @@ from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.format import Header
 from glowplug.loader.naming import location
 from glowplug.loader.roots import held_tensors, tensor_names
-from glowplug.loader.sharing import give, held_elsewhere, overlapping, sharing
+from glowplug.loader.sharing import copies, give, held_elsewhere, overlapping, sharing
 from glowplug.loader.weights import PARALLEL_PREFIX
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ class Fit(NamedTuple):
         its own requires_grad."""
         own = self.own[number]
         _become(own, value, self.slots[number], shared=id(own) in self.shared)
+
+    def copies(self, number: int, value: Tensor) -> bool:
+        """Whether `assign` reads the bytes of this value, so that they have to be there."""
+        own = self.own[number]
+        return copies(own, value, shared=id(own) in self.shared)
 
     def move_others(self, place: torch.device) -> None:
         """What the file has not goes to where the weights go, as `Module.to` has it."""

@@ -23,9 +23,8 @@ def give(own: Tensor, value: Tensor, *, shared: bool) -> bool:
 
     if not takes(own, value):
         return False
-    # A tensor of inference mode has no version counter, which it would need with another's memory.
-    fixed = own.is_inference() and not value.is_inference()
-    if shared or fixed:
+    fixed = _fixed(own, value)
+    if copies(own, value, shared=shared):
         with torch.no_grad(), torch.inference_mode(own.is_inference() or torch.is_inference_mode_enabled()):
             own.data.copy_(value)
     if own.device != value.device:
@@ -35,6 +34,16 @@ def give(own: Tensor, value: Tensor, *, shared: bool) -> bool:
     elif not shared and not fixed:
         own.data = value
     return True
+
+
+def copies(own: Tensor, value: Tensor, *, shared: bool) -> bool:
+    """Whether `give` reads the bytes of `value`, so that they have to be there."""
+    return takes(own, value) and (shared or _fixed(own, value))
+
+
+def _fixed(own: Tensor, value: Tensor) -> bool:
+    # A tensor of inference mode has no version counter, which it would need with another's memory.
+    return own.is_inference() and not value.is_inference()
 
 
 def takes(own: Tensor, value: Tensor) -> bool:
