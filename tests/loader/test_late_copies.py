@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from glowplug import loader
+from glowplug.loader.arriving import announce
 from glowplug.loader.clock import RealClock
 from glowplug.loader.devices.base import Placement
 from glowplug.loader.devices.virtual import Profile, VirtualDevice
@@ -177,3 +179,39 @@ def test_a_tensor_that_gets_memory_of_its_own_is_copied_when_it_has_landed(
     found = dict(loaded(tmp_path / "m.safetensors", name, card, build).model.named_buffers())
     assert all(tensor.data_ptr() % 16 == 0 for tensor in found.values())
     assert all(torch.equal(found[each], value) for each, value in values.items())
+
+
+class Doubled(nn.Module):
+    """Computes on its weights where it is unpickled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(512, 512) for _ in range(3))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.doubled = [layer.weight.detach() * 2 for layer in self.layers]
+
+    def forward(self, x: Any) -> Any:
+        for number, layer in enumerate(self.layers):
+            doubled = self.doubled[number] if hasattr(self, "doubled") else layer.weight * 2
+            x = layer(x) @ doubled
+        return x
+
+
+@pytest.mark.parametrize("name", OVERLAPPING)
+def test_what_rebuilds_an_object_computes_on_what_has_landed(tmp_path: Path, card: Card, name: str) -> None:
+    model = Doubled().eval()
+    loader.pack(model, X, tmp_path / "d.pack")
+    with torch.inference_mode():
+        assert torch.equal(loaded(tmp_path / "d.pack", name, card).model(X), model(X))
+
+
+def test_what_rebuilds_an_object_that_arrives_computes_on_what_has_landed(tmp_path: Path, card: Card) -> None:
+    model = Doubled().eval()
+    info = loader.pack(model, X, tmp_path / "d.pack")
+    reader, writer = os.pipe()
+    announce(writer, list(range(len(info.units))))
+    os.close(writer)
+    with loader.open_pack(tmp_path / "d.pack", reader) as pack, torch.inference_mode():
+        assert torch.equal(pack.load(device=card)(X), model(X))  # type: ignore[operator]

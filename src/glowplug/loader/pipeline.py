@@ -175,7 +175,7 @@ class Loading:
 
         def demand() -> None:
             delivery.release_all()
-            gates.wait_all()
+            gates.use_all()
 
         with self._recorder.during("build"):
             tensors = views(contents.header, delivery.memory, self._source.name, self._place)
