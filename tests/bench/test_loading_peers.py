@@ -67,12 +67,18 @@ class Tiny:
             return state
 
     def digest(self, seed: int) -> str:
-        """Of a plain forward's answer, in this process."""
+        """Of a plain forward's answer, in this process and by one thread, as the peer computes: by two it may
+        end in other bits."""
         module = self.architecture.build()
         module.load_state_dict(self.state(seed))
         module.eval()
-        with torch.inference_mode():
-            answer = module(*self.architecture.example())
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                answer = module(*self.architecture.example())
+        finally:
+            torch.set_num_threads(threads)
         return hashlib.blake2b(answer.numpy().tobytes()).hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,12 @@ def folder(tmp_path: Path) -> Path:
 
 def glowplug(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "glowplug", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -76,20 +82,37 @@ def test_a_baseline_builds_the_model_itself(folder: Path) -> None:
     assert json.loads(loaded.stdout)["apply_s"] == 0, "without --build the skeleton is the builder"
 
 
-def test_damage_on_the_local_disk_is_found_by_who_verifies(folder: Path) -> None:
+def test_damage_on_the_local_disk_is_found(folder: Path) -> None:
     facts = json.loads(glowplug(folder, "pack", "model.py:Net", "net.pack", "--json").stdout)
     with (folder / "net.pack").open("r+b") as file:
         file.seek(facts["file_bytes"] - facts["weights_bytes"] - 8)  # timings of one unit end the file
         byte = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 1]))
-    assert glowplug(folder, "load", "net.pack").returncode == 0, "what is mapped is not checked by default"
-    refused = glowplug(folder, "load", "net.pack", "--verify")
-    assert refused.returncode == 1
-    assert "net.pack: unit 0 (layers: layers.0, layers.1; tensors:" in refused.stderr
-    assert "is damaged between bytes" in refused.stderr
-    streamed = glowplug(folder, "load", "net.pack", "--strategy", "streamed", "--no-verify")
-    assert streamed.returncode == 0, streamed.stderr
+    for more in ((), ("--verify",)):
+        refused = glowplug(folder, "load", "net.pack", *more)
+        assert refused.returncode == 1
+        assert "net.pack: unit 0 (layers: layers.0, layers.1; tensors:" in refused.stderr
+        assert "is damaged between bytes" in refused.stderr
+    for strategy in ("mapped", "streamed"):
+        loaded = glowplug(folder, "load", "net.pack", "--strategy", strategy, "--no-verify")
+        assert loaded.returncode == 0, loaded.stderr
+
+
+def test_it_says_whether_weights_were_checked(folder: Path) -> None:
+    assert glowplug(folder, "pack", "model.py:Net", "net.pack").returncode == 0
+    shutil.copy(folder / "net.pack", folder / "copied.pack")
+    for name, more, said in [
+        ("net.pack", (), "before"),
+        ("net.pack", ("--verify",), "now"),
+        ("net.pack", ("--no-verify",), "no"),
+        ("copied.pack", (), "now"),
+    ]:
+        loaded = glowplug(folder, "load", name, "--json", *more)
+        assert loaded.returncode == 0, loaded.stderr
+        assert json.loads(loaded.stdout)["weights_checked"] == said
+    shown = glowplug(folder, "load", "net.pack")
+    assert "before" in next(line for line in shown.stdout.splitlines() if "weights checked" in line)
 
 
 def test_a_pack_may_be_kept_to_some_modules(folder: Path) -> None:

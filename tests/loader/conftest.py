@@ -1,4 +1,4 @@
-"""A pack that many tests load."""
+"""A pack that many tests load, and a place for what loads remember."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import Any
 import pytest
 
 from glowplug import loader
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which files were checked is not remembered in the home of who runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

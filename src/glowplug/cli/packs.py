@@ -102,8 +102,8 @@ def load(
         FILE:NAME of the callable that builds the model: for files of weights alone, and for strategies that
         construct it, which else unpickle the pack's skeleton in its place.
     verify
-        Check every byte of the weights, also where a local file is mapped, and so not checked by default;
-        `--no-verify` checks none.
+        Check every byte of the weights, also those of a local file that was checked before and has not been
+        written to since; `--no-verify` checks none.
     only
         A module or package whose classes the pack may name beside those of torch.nn's (`torch.nn` for none);
         give it again for more. The model is not run then: its input may name anything.
@@ -147,7 +147,7 @@ def load(
         "source": source, "strategy": found.strategy,
         "first_answer_s": found.end_s if prime is not None else None,
         **{f"{stage}_s": found.busy_s(stage) for stage in ("build", "fetch", "apply", "compute")},
-        "in_flight_bytes": loading.in_flight_bytes,
+        "weights_checked": loading.weights_checked, "in_flight_bytes": loading.in_flight_bytes,
         "utilisation_union": found.utilisation_union, "utilisation_compute": found.utilisation_compute,
     }  # fmt: skip
     if json:
@@ -159,6 +159,7 @@ def load(
     for key, value in facts.items():
         if key.endswith("_s") and value is not None:
             table.add_row(key.removesuffix("_s").replace("_", " "), show_seconds(float(str(value))))
+    table.add_row("weights checked", loading.weights_checked)
     table.add_row("in flight, at most", show_bytes(loading.in_flight_bytes))
     table.add_row("busy, any stage", f"{found.utilisation_union:.0%}")
     table.add_row("busy, compute", f"{found.utilisation_compute:.0%}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from glowplug.loader.destination import IN_FLIGHT_BYTES
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
 from glowplug.loader.pipeline import Build, Loading, begin
+from glowplug.loader.reader import open_pack
 from glowplug.loader.roots import modules_of
 from glowplug.loader.sources import open_source
 from glowplug.loader.strategies import AUTO
@@ -29,8 +31,10 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
 
     It runs twice, and the second time is measured: the first pays for kernels and memory. A tuple is taken as
     positional arguments, a dict as keyword arguments, anything else as the one argument. Warns of
-    classes that only this script has.
-    Raises NotPicklable, OSError, and what the model raises.
+    classes that only this script has. What was written is read again and checked, so that no load on this
+    machine has to.
+    Raises NotPicklable, PackCorrupt (another thread changed a weight meanwhile), OSError, and what the model
+    raises.
     """
     import torch
 
@@ -46,7 +50,10 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
         run_on(model, example_input)
         with trace(model) as seen:
             run_on(model, example_input)
-    return write_pack(path, model, order=seen.order, prime=seen.prime, compute_s=seen.compute_s)
+    info = write_pack(path, model, order=seen.order, prime=seen.prime, compute_s=seen.compute_s)
+    with contextlib.suppress(OSError), open_pack(path) as written:
+        written.check(is_new=True)
+    return info
 
 
 def load(
@@ -74,8 +81,10 @@ def load(
 
     Loads share the line by their class, those of one class by `weight`; this one has at most
     `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. Do
-    not fork meanwhile; `start_load` tells when it is over. What is streamed is checked for damage as it
-    arrives, unless `verify` is False; what is mapped only where it is True, and then all of it is read.
+    not fork meanwhile; `start_load` tells when it is over. The weights of a pack are checked for damage
+    before they are used: what is streamed each time; a local file that is mapped once, which reads all of it,
+    and again when it was written to or replaced, or the machine restarted. `verify=True` checks it each time,
+    False nothing.
 
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).

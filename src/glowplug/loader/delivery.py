@@ -42,6 +42,8 @@ class Delivery:
         """Told of each unit in an I/O thread, or of an empty one in the thread that releases it."""
         self.on_failure: Callable[[], object] = lambda: None
         """Nothing more arrives, or what came could not be put in its place."""
+        self.on_whole: Callable[[], object] = lambda: None
+        """Every unit has been read; the source is still open. Told in an I/O thread."""
         self._source = source
         self._to = to
         self._gates = gates
@@ -110,6 +112,8 @@ class Delivery:
 
     def _finish(self) -> None:
         """The last read has ended."""
+        if self._fetch.whole:
+            self.on_whole()
         self._source.close()
         try:
             self._to.sink.finish()

@@ -62,6 +62,11 @@ class Fetch:
         return cut(places, BLOCK_BYTES, read_bytes)
 
     @property
+    def whole(self) -> bool:
+        """Whether every unit has arrived."""
+        return not self._missing
+
+    @property
     def units(self) -> range:
         return range(len(self._units))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,6 +21,7 @@ from glowplug.loader import background, skeleton
 from glowplug.loader.applying import Applier, names_by_unit
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
+from glowplug.loader.checked import Check
 from glowplug.loader.construct import without_init
 from glowplug.loader.construction import Construction
 from glowplug.loader.contents import Contents, read_contents
@@ -34,7 +35,7 @@ from glowplug.loader.gates import Gates
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild, tensors_by_unit
 from glowplug.loader.roots import modules_of
-from glowplug.loader.sources import WeightSource
+from glowplug.loader.sources import FileSource, WeightSource
 from glowplug.loader.stages import WHOLE, Recorder, Timeline
 from glowplug.loader.strategies import Strategy
 from glowplug.loader.tensors import views
@@ -62,6 +63,9 @@ class Loading:
         self.strategy = strategy
         self.model: Any = None
         self.contents: Contents
+        self.weights_checked: Literal["now", "before", "no"] = "no"
+        """Whether each byte of the weights is checked on its way, or the file is one of which an earlier load
+        checked all, or neither."""
         self._recorder = Recorder(start_s)
         self._source = source
         self._fetchers = fetchers
@@ -135,8 +139,11 @@ class Loading:
                 )
             is_mapped = self.strategy.fetch == "mapped"
             self._faults = is_mapped and device.name == "cpu"
-            if verify is False or (is_mapped and verify is None):
-                # What is mapped lies on the node's own disk, and was checked when it came there.
+            file = self._source if is_mapped else None
+            # After the header was read: if the file changes from then on, its times do.
+            check = Check(file.fileno()) if isinstance(file, FileSource) else None
+            self.weights_checked = _checked(contents, verify, check)
+            if self.weights_checked != "now":
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
             self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
             parallel = reads_at_once(self.strategy, self._source, self._in_flight_bytes)
@@ -149,6 +156,8 @@ class Loading:
                     self._source, contents, to, self.strategy, self._priority, self._weight, parallel,
                     self._gates, self._recorder, self._fetchers,
                 )  # fmt: skip
+                if check is not None and contents.checked:
+                    self._delivery.on_whole = check.passed
             except BaseException:
                 to.give_back()
                 raise
@@ -276,6 +285,13 @@ class Loading:
         return self._recorder.timeline(self.strategy.name, self.contents.layers, ended_s)
 
 
+def _checked(contents: Contents, verify: bool | None, check: Check | None) -> Literal["now", "before", "no"]:
+    """What is to be done with weights that have checksums, or may have been done with this file."""
+    if verify is False or not contents.checked:
+        return "no"
+    return "before" if verify is None and check is not None and check.passed_before() else "now"
+
+
 def begin(
     source: WeightSource,
     strategy: Strategy,
@@ -298,7 +314,8 @@ def begin(
     records when each unit was first used, at a small cost to each use. `only` names the modules that a
     skeleton may take classes from, beside torch.nn's; None allows any. `primed` reads the calls for
     `Loading.prime` as well, before anything else.
-    `verify` checks all, also what is mapped, or nothing; None is what is not mapped.
+    `verify` checks all weights that have checksums, or none; None is all but those of a mapped file that was
+    checked from end to end before, and is the same still (checked.py).
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
     the source and `build` raise, and ValueError for weights alone without `build`, and for `primed` with
