@@ -106,8 +106,8 @@ class Handle:
         """A deploy runs what stands at the top of a file: here first, and then where there is no network."""
         if READING in os.environ:
             raise InvalidDeclaration(
-                f"{self.function} is called at the top of a module, which runs when it is deployed: call it in"
-                ' a function, or under if __name__ == "__main__"'
+                f"{self.function} is called at the top of a module, which runs when it is deployed: call it"
+                ' in a function, or under if __name__ == "__main__"'
             )
 
     def _bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

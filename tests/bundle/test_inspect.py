@@ -160,5 +160,5 @@ def test_what_a_linked_source_imports_lies_where_the_source_does(tmp_path: Path)
 def test_a_call_at_the_top_is_refused_at_once(call: str, tmp_path: Path) -> None:
     """A build would wait for a server that it cannot reach."""
     source = written(tmp_path, {"app.py": SOURCE.format(body="pass") + call})
-    with pytest.raises(InvalidDeclaration, match="f.default is called at the top of a module"):
+    with pytest.raises(InvalidDeclaration, match=r"f\.default is called at the top of a module"):
         inspect_source(source)
