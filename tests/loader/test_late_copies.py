@@ -130,7 +130,8 @@ def test_memory_that_something_shares_gets_what_has_landed(
 def test_what_shares_nothing_is_assigned_without_waiting(tmp_path: Path, card: Card) -> None:
     torch.save(nets.Wide().state_dict(), tmp_path / "w.pt")
     loading = loaded(tmp_path / "w.pt", "cicada", card, nets.Wide)
-    loading._gates.wait_all()
+    for event in loading._gates._events:
+        assert event.wait(30)
     assert card.guarded == []
     with torch.inference_mode():
         loading.model(X)

@@ -106,16 +106,11 @@ class Gates:
             self._recorder.used(unit, asked_s, time.perf_counter())
 
     def wait_all(self) -> None:
-        """Returns when everything has been fetched. Raises as `wait`."""
+        """Returns when everything is there, for what this thread computes too. Raises as `wait`."""
         for event in self._events:
             event.wait()
         if self._error is not None:
             raise self._error
-
-    def use_all(self) -> None:
-        """What this thread computes from now on sees everything, which is waited for. Raises as `wait`, and
-        what a `guard` raises."""
-        self.wait_all()
         for unit in range(len(self._events)):
             self.use(unit)
 

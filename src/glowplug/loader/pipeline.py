@@ -176,7 +176,7 @@ class Loading:
 
         def demand() -> None:
             delivery.release_all()
-            gates.use_all()
+            gates.wait_all()
 
         with self._recorder.during("build"):
             tensors = views(contents.header, delivery.memory, self._source.name, self._place)

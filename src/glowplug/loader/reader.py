@@ -127,7 +127,7 @@ class MappedPack:
             return skeleton.load(graph, tensors, self.info.path)
         gates, path = self._gates, self.info.path
         self._listen(gates, sink)
-        obj, needed = rebuild(graph, self._header, tensors, path, gates, None, gates.use_all)
+        obj, needed = rebuild(graph, self._header, tensors, path, gates, None, gates.wait_all)
         for unit in needed:
             gates.wait(unit)
         return obj
