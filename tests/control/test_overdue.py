@@ -135,6 +135,17 @@ def test_a_first_climb_may_be_slow() -> None:
     assert answered_by(world, request, climb) == "done"
 
 
+def test_a_first_climb_that_hangs_is_given_up_all_the_same() -> None:
+    world, climb = hung(None)
+    world.ask("ahead", TIMEOUT_S)
+    world.advance(25.0)
+    request = world.ask("ahead", TIMEOUT_S)
+    world.advance(6.0)
+    let_go(world)
+    assert is_given_up(world, climb)
+    assert answered_by(world, request, latest(world)) == "done"
+
+
 def test_weights_that_have_to_be_read_give_a_climb_more_time() -> None:
     facts = msgspec.structs.replace(FACTS, weight_bytes=2 * 10**9)
     world = World(settings("none", substrate="zygote"), budget_bytes=10**10)
