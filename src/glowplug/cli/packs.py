@@ -35,7 +35,7 @@ def pack(
         The pack to write.
     example
         A callable in the same file that returns the model's example input: one argument, a tuple of
-        positional ones, or a dict of named ones. The model runs on it once, to learn the order of its
+        positional ones, or a dict of named ones. A copy of the model runs on it, to learn the order of its
         weights.
     weights
         A safetensors or torch file to take the weights from, instead of those that the callable made.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -17,27 +18,26 @@ from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
 from glowplug.loader.pipeline import Build, Loading, begin
 from glowplug.loader.reader import open_pack
+from glowplug.loader.rehearsal import make_lazy_ones, rehearse
 from glowplug.loader.roots import modules_of
 from glowplug.loader.sources import open_source
 from glowplug.loader.strategies import AUTO
 from glowplug.loader.strategies import strategy as strategy_called
-from glowplug.loader.tracing import trace
 from glowplug.loader.weights import TORCH_SUFFIXES, assign, read_state_dict
 from glowplug.loader.writer import write_pack
 
 
 def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
-    """Runs `model` on `example_input` and writes it to `path`, weights in the order of their use.
+    """Writes `model` to `path` as it is, its weights in the order in which it uses them on `example_input`.
 
-    It runs twice, and the second time is measured: the first pays for kernels and memory. A tuple is taken as
-    positional arguments, a dict as keyword arguments, anything else as the one argument. Warns of
-    classes that only this script has. What was written is read again and checked, so that no load on this
-    machine has to.
-    Raises NotPicklable, PackCorrupt (another thread changed a weight meanwhile), OSError, and what the model
-    raises.
+    Copies of it run, in evaluation mode, one to pay for kernels and memory, one to be measured: they have the
+    memory of its parameters, and what else a pass changes is theirs. Only if parts of it are lazy it is run
+    once itself, which makes their parameters. A tuple is taken as positional arguments, a dict as keyword
+    arguments, anything else as the one argument. Warns of classes that only this script has.
+    What was written is read again and checked, so that no load on this machine has to.
+    Raises NotPicklable, NotRebuildable, PackCorrupt (another thread changed a weight meanwhile), OSError, and
+    what the model raises.
     """
-    import torch
-
     kinds = {type(model), *map(type, modules_of(model))}
     names = ", ".join(sorted(kind.__qualname__ for kind in kinds if kind.__module__ == "__main__"))
     if names:
@@ -46,10 +46,9 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
             "that can be imported, and pack again",
             stacklevel=2,
         )
-    with torch.inference_mode():
-        run_on(model, example_input)
-        with trace(model) as seen:
-            run_on(model, example_input)
+    run = functools.partial(run_on, example_input=example_input)
+    make_lazy_ones(model, run)
+    seen = rehearse(model, run, str(path))
     info = write_pack(path, model, order=seen.order, prime=seen.prime, compute_s=seen.compute_s)
     with contextlib.suppress(OSError), open_pack(path) as written:
         written.check(is_new=True)
