@@ -13,6 +13,7 @@ from typing import Any
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.construct import without_init
+from glowplug.loader.contents import no_checksums
 from glowplug.loader.destination import IN_FLIGHT_BYTES
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
@@ -83,14 +84,17 @@ def load(
     not fork meanwhile; `start_load` tells when it is over. The weights of a pack are checked for damage
     before they are used: what is streamed each time; a local file that is mapped once, which reads all of it,
     and again when it was written to or replaced, or the machine restarted. `verify=True` checks it each time,
-    False nothing.
+    and the weights of a torch file too, by the CRC-32 of its archive; False checks nothing.
 
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull,
-    SourceError, OSError; ValueError for an unknown name. What goes wrong later is raised by who waits.
+    SourceError, OSError; ValueError for an unknown name, or for `verify` of a file without checksums. What
+    goes wrong later is raised by who waits.
     """
     if build is not None and device == "cpu" and _is_old_checkpoint(Path(path)):
+        if verify:
+            raise ValueError(no_checksums(str(path)))
         return _load_checkpoint(Path(path), build)
     return start_load(
         path,
