@@ -134,3 +134,49 @@ class Stubborn(nn.Linear):
 
     def __setstate__(self, state: Any) -> None:
         raise RuntimeError("no state for me")
+
+
+class Partly(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.compile(nn.Linear(8, 8), backend="eager")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+def test_a_compiled_model_is_packed_as_the_model_it_was(tmp_path: Path) -> None:
+    model, x = nets.Reversed().eval(), torch.linspace(-1, 1, 4).view(1, 4)
+    compiled = torch.compile(model, backend="eager")  # leaves a mark on the model, too
+    plain = loader.pack(model, x, tmp_path / "plain.pack")
+    assert loader.pack(compiled, x, tmp_path / "a.pack").digest == plain.digest
+    model.compile(backend="eager")
+    assert loader.pack(model, x, tmp_path / "b.pack").digest == plain.digest
+    loaded = loader.load(tmp_path / "a.pack")
+    assert type(loaded) is nets.Reversed
+    with torch.inference_mode():
+        assert torch.equal(loaded(x), model(x))
+
+
+def test_what_is_compiled_inside_of_a_model_is_watched_as_it_was_written(tmp_path: Path) -> None:
+    model = Partly().eval()
+    info = loader.pack(model, X, tmp_path / "a.pack")
+    assert [tensor.name for tensor in info.tensors] == ["inner._orig_mod.weight", "inner._orig_mod.bias"]
+    loaded = loader.load(tmp_path / "a.pack")
+    with torch.inference_mode():
+        assert torch.equal(loaded(X), model.inner._orig_mod(X))
+
+
+def test_a_parametrized_module_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.ReLU(), nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)))
+    with pytest.raises(loader.NotPicklable) as caught:
+        loader.pack(model, X, tmp_path / "a.pack")
+    told = str(caught.value)
+    assert told.startswith("Sequential.1 cannot be pickled: it is parametrized (weight)")
+    for call in (
+        'remove_parametrizations(module, "weight")', "module._load_state_dict_pre_hooks.clear()",
+    ):  # fmt: skip
+        assert call in told
+    nn.utils.parametrize.remove_parametrizations(model[1], "weight")
+    model[1]._load_state_dict_pre_hooks.clear()
+    loader.pack(model, X, tmp_path / "a.pack")

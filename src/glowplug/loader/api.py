@@ -34,11 +34,13 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
     Copies of it run, in evaluation mode, one to pay for kernels and memory, one to be measured: they have the
     memory of its parameters, and what else a pass changes is theirs. Only if parts of it are lazy it is run
     once itself, which makes their parameters. A tuple is taken as positional arguments, a dict as keyword
-    arguments, anything else as the one argument. Warns of classes that only this script has.
+    arguments, anything else as the one argument. What torch.compile made of a model is packed as that
+    model, for who loads it to compile again. Warns of classes that only this script has.
     What was written is read again and checked, so that no load on this machine has to.
     Raises NotPicklable, NotRebuildable, PackCorrupt (another thread changed a weight meanwhile), OSError, and
     what the model raises.
     """
+    model = getattr(model, "_orig_mod", model)
     kinds = {type(model), *map(type, modules_of(model))}
     names = ", ".join(sorted(kind.__qualname__ for kind in kinds if kind.__module__ == "__main__"))
     if names:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from glowplug.loader import skeleton
 from glowplug.loader.roots import held_tensors, modules_of
 from glowplug.loader.tensors import runs_of
-from glowplug.loader.tracing import Trace, trace
+from glowplug.loader.tracing import Trace, eagerly, trace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ def rehearse(obj: object, run: Callable[[Any], object], path: str) -> Trace:
     graph, table = skeleton.dump(obj)
     with torch.random.fork_rng(devices=()):
         stand_in, _ = _stand_in(graph, table.tensors, path)
-        with torch.inference_mode():
+        with torch.inference_mode(), eagerly():
             run(stand_in)
         stand_in, tensors = _stand_in(graph, table.tensors, path)
         with torch.inference_mode(), trace(stand_in) as seen:
