@@ -80,8 +80,9 @@ def load(
     nothing is initialised or applied then; when and how they fetch, and what overlaps, stays.
 
     Loads share the line by their class, those of one class by `weight`; this one has at most
-    `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. Do
-    not fork meanwhile; `start_load` tells when it is over. The weights of a pack are checked for damage
+    `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. A
+    process that is forked meanwhile does not get what is on its way, and whoever waits for it there gets
+    LoadStopped; `start_load` tells when all has come. The weights of a pack are checked for damage
     before they are used: what is streamed each time; a local file that is mapped once, which reads all of it,
     and again when it was written to or replaced, or the machine restarted. `verify=True` checks it each time,
     False nothing.

@@ -46,7 +46,8 @@ Build = Callable[[], Any]
 class Loading:
     """A load in progress, or done. `model` may be used from the start.
 
-    Owns the source and closes it at the end. Do not fork before `wait` has returned: threads are at work.
+    Owns the source and closes it at the end. A process that is forked before `wait` has returned does not get
+    what was still on its way: there, who waits for it gets LoadStopped. Other loads may be started there.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class Loading:
             self.weights_checked = _checked(contents, verify, check)
             if self.weights_checked != "now":
                 contents = self.contents = msgspec.structs.replace(contents, checked=False)
-            self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
+            self._gates = Gates(len(contents.header.units), self._recorder, self._watched, self._source.name)
             parallel = reads_at_once(self.strategy, self._source, self._in_flight_bytes)
             to = destination(self._source, contents, self.strategy, device, arena, parallel)
             try:

@@ -88,7 +88,7 @@ class MappedPack:
         self._header = header
         self._places = places
         self._maps: weakref.WeakSet[Mapping] = weakref.WeakSet()
-        self._gates = Gates(len(header.units)) if arrivals is not None else None
+        self._gates = Gates(len(header.units), name=info.path) if arrivals is not None else None
         self._arrivals = arrivals
 
     def load(self, place: Callable[[memoryview], Any] | None = None, device: Device | None = None) -> object:

@@ -24,6 +24,7 @@ from glowplug.loader.sources import open_source
 from glowplug.loader.sources.http import HttpSource
 from glowplug.loader.sources.urls import locate
 from glowplug.testing.source_suite import CONTENT, read
+from tests.loader.children import in_another_thread, in_child
 from tests.loader.sources import misdeeds
 from tests.loader.sources.conftest import descriptors
 from tests.loader.sources.server import FileServer, Misdeed, serving
@@ -47,6 +48,16 @@ def test_reads_use_one_connection_as_long_as_one_is_enough(server: FileServer) -
         for offset in range(10):
             read(source, offset, 1000)
         assert server.accepted == 1
+
+
+def test_a_forked_child_has_connections_of_its_own(server: FileServer) -> None:
+    with closing(HttpSource(server.url)) as source:
+        assert read(source, 0, 10) == CONTENT[:10]
+        with in_another_thread(lambda: source._connections._lock):
+            assert in_child(lambda: read(source, 10, 10) == CONTENT[10:20]) == "True"
+        assert server.accepted == 2
+        assert read(source, 20, 10) == CONTENT[20:30]
+        assert server.accepted == 2, "the parent's is as it was"
 
 
 def test_a_connection_that_the_server_ended_is_replaced(server: FileServer) -> None:

@@ -20,6 +20,7 @@ from glowplug.loader.sources import open_source
 from glowplug.loader.sources.object_store import ObjectStoreSource, open_object_store
 from glowplug.loader.sources.retrying import Retry
 from glowplug.testing.source_suite import CONTENT, read
+from tests.loader.children import in_child
 from tests.loader.sources.clock import ManualClock
 
 obstore = pytest.importorskip("obstore", reason="needs the stores extra")
@@ -46,6 +47,15 @@ def test_an_object_that_is_gone_is_missing(memory: Any) -> None:
         obstore.delete(memory, "net.pack")
         with pytest.raises(SourceMissing, match="reading 10 bytes at 5"):
             read(source, 5, 10)
+
+
+def test_a_forked_child_is_told_that_it_cannot_read(memory: Any) -> None:
+    with closing(ObjectStoreSource(memory, "net.pack", "store")) as source:
+        wording = "SourceError: store: {}: this process was forked from one that had read from object stores"
+        assert in_child(lambda: read(source, 5, 10)).startswith(wording.format("reading 10 bytes at 5"))
+        found = in_child(lambda: ObjectStoreSource(memory, "net.pack", "store"))
+        assert found.startswith(wording.format("opening"))
+        assert read(source, 5, 10) == CONTENT[5:15]
 
 
 def test_a_folder_is_no_object(tmp_path: Path) -> None:

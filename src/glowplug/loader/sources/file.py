@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 from pathlib import Path
@@ -23,9 +22,16 @@ class FileSource:
         self.size = os.fstat(fd).st_size
         self._fd = fd
         self._owned = owned
+        self._advice: Advice | None = None
 
-    @functools.cached_property
+    @property
     def advice(self) -> Advice:
+        # No cached_property: Python 3.11's holds a lock for all files, which a forked child may inherit held.
+        if self._advice is None:
+            self._advice = self._advise()
+        return self._advice
+
+    def _advise(self) -> Advice:
         # The kernel reads ahead by itself: a second read keeps a disk busy, more gain next to nothing.
         if is_network_filesystem(self._fd):
             return Advice(parallel=8, read_bytes=4 * 2**20, mappable=False)

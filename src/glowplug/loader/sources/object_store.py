@@ -32,6 +32,9 @@ _NEARLY = 0.99
 
 T = TypeVar("T")
 
+_used_by: int | None = None
+"""The process that asked obstore first: its threads answer, and a forked child has none of them."""
+
 
 class ObjectStoreSource:
     """The object `key` of an obstore `store`, as it is when this is made. Raises ReadDeadline after
@@ -91,6 +94,7 @@ class ObjectStoreSource:
         copy(view, came)
 
     def _asked(self, what: str, within_s: float | None, ask: Callable[[Any], T]) -> T:
+        _require_own_threads(f"{self.name}: {what}")
         until_s = math.inf if within_s is None else time.monotonic() + within_s
         store = self._store
         if within_s is not None and self._bounded is not None:
@@ -173,6 +177,17 @@ def open_object_store(
         return ObjectStoreSource(store, key, url, bounded=bounded, within_s=within_s)
 
     return open_resuming(url, opener, retry, clock=clock, rng=rng)
+
+
+def _require_own_threads(what: str) -> None:
+    """Raises SourceError in a process that would wait for ever."""
+    global _used_by
+    _used_by = _used_by or os.getpid()
+    if _used_by != os.getpid():
+        raise SourceError(
+            f"{what}: this process was forked from one that had read from object stores, and obstore does "
+            "not survive that; fork before the first read, or start a new process"
+        )
 
 
 def _import() -> Any:
