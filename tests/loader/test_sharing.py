@@ -48,6 +48,36 @@ def test_tensors_on_meta_are_replaced() -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), right.parameters(), strict=True))
 
 
+class Expanded(nn.Module):
+    """One row that counts as three; with `kept` something else has it too."""
+
+    def __init__(self, seed: int = 0, *, kept: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layer = nn.Linear(8, 8)
+        self.register_buffer("rows", torch.randn(1, 8).expand(3, 8))
+        self.first = self.rows[0] if kept else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + self.rows
+
+
+@pytest.mark.parametrize("name", CONSTRUCTED)
+def test_an_expanded_buffer_is_given_its_values_or_named(tmp_path: Path, name: str) -> None:
+    right = Expanded(1).eval()
+    loader.pack(right, X, tmp_path / "e.pack")
+    loaded = loader.load(tmp_path / "e.pack", strategy=name, build=Expanded)
+    assert torch.equal(loaded(X), right(X))
+    with pytest.raises(loader.WeightsMismatch, match=r"\n  rows: several of its elements are one"):
+        loader.load(tmp_path / "e.pack", strategy=name, build=lambda: Expanded(kept=True))
+
+
+def test_an_expanded_buffer_that_is_shared_cannot_be_assigned() -> None:
+    state = Expanded(1).state_dict()
+    with pytest.raises(loader.WeightsMismatch, match=r"w\.pt: .*\n  rows: several of its elements are one"):
+        loader.assign(Expanded(kept=True), state, "w.pt")
+
+
 @pytest.mark.parametrize("built_inside", [False, True])
 @pytest.mark.parametrize("read_inside", [False, True])
 def test_inference_mode_makes_no_difference(built_inside: bool, read_inside: bool) -> None:

@@ -13,7 +13,7 @@ from glowplug.loader.fitting import Fit
 from glowplug.loader.gates import Gates
 from glowplug.loader.naming import location
 from glowplug.loader.rebuild import tensors_by_unit
-from glowplug.loader.sharing import same
+from glowplug.loader.sharing import repeats, same
 from glowplug.loader.stages import Recorder
 from glowplug.loader.tensors import astray, views
 
@@ -99,7 +99,7 @@ class Applier:
 
     def _apply(self, fitted: Fit, number: int, value: Tensor, moved: bool) -> None:
         own = fitted.own[number]
-        if self._copy and own.device == value.device:
+        if self._copy and own.device == value.device and not repeats(own):
             own.data.copy_(value)
         else:
             fitted.assign(number, value.clone() if moved else value)

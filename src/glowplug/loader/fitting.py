@@ -10,7 +10,7 @@ from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.format import Header
 from glowplug.loader.naming import location
 from glowplug.loader.roots import held_tensors, tensor_names
-from glowplug.loader.sharing import give, held_elsewhere, overlapping, sharing
+from glowplug.loader.sharing import REPEATED, give, held_elsewhere, overlapping, repeats, sharing
 from glowplug.loader.weights import PARALLEL_PREFIX
 
 if TYPE_CHECKING:
@@ -119,12 +119,18 @@ def fit(model: Module, header: Header, source: str) -> Fit:
         for name, tensor in expected.items()
         if id(tensor) in needed - found and not name.endswith("num_batches_tracked")
     ]
+    shared = sharing(expected.values())
+    problems += [
+        f"{names[id(tensor)]}: {REPEATED}"
+        for tensor in expected.values()
+        if id(tensor) in shared & found and repeats(tensor) and not tensor.is_meta
+    ]
     if problems:
         raise WeightsMismatch(source, problems)
     return Fit(
         own,
         [slots[id(tensor)] if tensor is not None else [] for tensor in own],
-        sharing(expected.values()),
+        shared,
         overlapping(own),
         [(tensor, slots[id(tensor)]) for tensor in expected.values() if id(tensor) not in found],
     )

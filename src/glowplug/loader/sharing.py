@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+REPEATED = (
+    "several of its elements are one in the module, as after expand(), and something else there uses their "
+    "memory too, so that it can have no values of its own; clone() it"
+)
+"""Of a tensor that `repeats` and is shared."""
+
+
 def give(own: Tensor, value: Tensor, *, shared: bool) -> bool:
     """`own` has the memory of `value` from now on; or, with `shared`, where other tensors use that which it
     has, a copy in there. Its requires_grad stays. False where it can have neither: it has no memory (meta).
@@ -42,6 +49,15 @@ def takes(own: Tensor, value: Tensor) -> bool:
     import torch
 
     return bool(torch._has_compatible_shallow_copy_type(own, value))
+
+
+def repeats(tensor: Tensor) -> bool:
+    """Whether several of its elements are one, as after `expand`: torch copies nothing into such a tensor."""
+    import torch
+
+    if tensor.layout != torch.strided:
+        return False
+    return any(size > 1 and not step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def sharing(tensors: Iterable[Tensor]) -> set[int]:

@@ -12,6 +12,7 @@ import pytest
 from glowplug.loader.errors import (
     RangeRefused,
     SourceChanged,
+    SourceError,
     SourceMissing,
     SourceRefused,
     SourceUnavailable,
@@ -70,6 +71,24 @@ def test_the_end_is_checked_before_anything_is_asked(memory: Any) -> None:
     source.close()
     with pytest.raises(RangeRefused, match="300001"):
         read(source, len(CONTENT), 1)
+
+
+def test_an_option_that_makes_obstore_panic_is_refused() -> None:
+    with pytest.raises(SourceRefused, match=r"s3://bucket: .*; check URL and options \(allow_http\)"):
+        open_source("s3://bucket/net.pack", allow_http=True)
+
+
+def test_a_panic_while_reading_is_no_answer(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        """As pyo3's, which cannot be imported."""
+
+    def panic(*_: Any, **__: Any) -> None:
+        raise PanicException("unreachable")
+
+    with closing(ObjectStoreSource(memory, "net.pack", "store")) as source:
+        monkeypatch.setattr(obstore, "get", panic)
+        with pytest.raises(SourceError, match="store: reading 10 bytes at 5: obstore failed: unreachable"):
+            read(source, 5, 10)
 
 
 @pytest.mark.parametrize("url", ["s3://bucket", "gs://bucket/", "az://"])

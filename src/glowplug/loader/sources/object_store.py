@@ -101,7 +101,11 @@ class ObjectStoreSource:
             store = self._bounded(within_s)
         try:
             return ask(store)
-        except Exception as error:
+        except BaseException as error:
+            if _is_panic(error):
+                raise SourceError(f"{self.name}: {what}: obstore failed: {_first_line(error)}") from error
+            if not isinstance(error, Exception):
+                raise
             if isinstance(error, self._obstore.exceptions.BaseError) and time.monotonic() >= until_s:
                 raise ReadDeadline(f"{self.name}: {what}: it took more than {within_s:g} s") from error
             raise self._failure(error, what) from error
@@ -111,7 +115,7 @@ class ObjectStoreSource:
         self._store = self._bounded = None
 
     def _failure(self, error: Exception, what: str) -> SourceError:
-        said = f"{self.name}: {what}: {str(error).partition(chr(10))[0][:_MESSAGE_CHARACTERS]}"
+        said = f"{self.name}: {what}: {_first_line(error)}"
         kinds = self._obstore.exceptions
         if isinstance(error, FileNotFoundError):
             return SourceMissing(f"{said}; check the name")
@@ -163,9 +167,12 @@ def open_object_store(
             return obstore.store.from_url(
                 bucket, client_options={**client, "timeout": limit}, retry_config=once, **options
             )
-        except obstore.exceptions.BaseError as error:
-            said = str(error).partition(chr(10))[0]
-            raise SourceRefused(f"{bucket}: {said}; check URL and options") from error
+        except BaseException as error:
+            if not _is_panic(error) and not isinstance(error, obstore.exceptions.BaseError):
+                raise
+            names = f" ({', '.join(options)})" if options else ""
+            said = f"{bucket}: {_first_line(error)}; check URL and options{names}"
+            raise SourceRefused(said) from error
 
     store = connected(longest_s)
 
@@ -177,6 +184,15 @@ def open_object_store(
         return ObjectStoreSource(store, key, url, bounded=bounded, within_s=within_s)
 
     return open_resuming(url, opener, retry, clock=clock, rng=rng)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition(chr(10))[0][:_MESSAGE_CHARACTERS]
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether Rust code gave up, as for an option of a kind that it did not expect: this is no Exception."""
+    return type(error).__name__ == "PanicException"
 
 
 def _require_own_threads(what: str) -> None:
