@@ -7,7 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
@@ -24,6 +24,9 @@ from glowplug.loader.strategies import strategy as strategy_called
 from glowplug.loader.tracing import trace
 from glowplug.loader.weights import TORCH_SUFFIXES, assign, read_state_dict
 from glowplug.loader.writer import write_pack
+
+if TYPE_CHECKING:
+    import torch
 
 
 def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
@@ -58,7 +61,7 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
 
 def load(
     path: str | Path,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     strategy: str = AUTO,
     *,
     build: Build | None = None,
@@ -90,9 +93,10 @@ def load(
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull,
-    SourceError, OSError; ValueError for an unknown name. What goes wrong later is raised by who waits.
+    SourceError, OSError; ValueError for an argument that is none. What goes wrong later is raised by who
+    waits.
     """
-    if build is not None and device == "cpu" and _is_old_checkpoint(Path(path)):
+    if build is not None and str(device) in ("cpu", "cpu:0") and _is_old_checkpoint(Path(path)):
         return _load_checkpoint(Path(path), build)
     return start_load(
         path,
@@ -111,7 +115,7 @@ def load(
 
 def start_load(
     path: str | Path,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     strategy: str = AUTO,
     *,
     build: Build | None = None,

@@ -39,6 +39,7 @@ from glowplug.loader.sources import FileSource, WeightSource
 from glowplug.loader.stages import WHOLE, Recorder, Timeline
 from glowplug.loader.strategies import Strategy
 from glowplug.loader.tensors import views
+from glowplug.loader.terms import priority_like, require_terms
 
 Build = Callable[[], Any]
 
@@ -272,8 +273,8 @@ class Loading:
         self._delivery.wait()
 
     def promote(self, priority: Priority) -> None:
-        """Somebody more (or less) important waits for this now."""
-        self._delivery.promote(priority)
+        """Somebody more (or less) important waits for this now. Raises ValueError for what is no priority."""
+        self._delivery.promote(priority_like(priority))
 
     def stop(self) -> None:
         """Gives up what is still on its way: who waits for it gets an error. After `done` it does nothing."""
@@ -319,10 +320,16 @@ def begin(
     checked from end to end before, and is the same still (checked.py).
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
-    the source and `build` raise, and ValueError for weights alone without `build`, and for `primed` with
-    `only`.
+    the source and `build` raise, and ValueError for weights alone without `build`, for `primed` with `only`,
+    and for a priority, weight, number or list that is none. The source is closed then.
     """
     started_s = time.perf_counter()
+    try:
+        priority = priority_like(priority)
+        require_terms(weight, in_flight_bytes, only)
+    except BaseException:
+        source.close()
+        raise
     loading = Loading(source, strategy, priority, weight, in_flight_bytes, fetchers, watched, started_s)
     loading.run(build, device, arena, only, primed, verify)
     return loading
