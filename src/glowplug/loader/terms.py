@@ -27,8 +27,6 @@ def require_terms(weight: object, in_flight_bytes: object, only: object) -> None
     if only is None:
         return
     # A str would be a sequence of its letters.
-    listed = isinstance(only, Collection) and not isinstance(only, str)
-    if not listed or not all(isinstance(name, str) for name in only):
-        raise ValueError(
-            f"only={only!r} is no list of names: write only=('my.package',), or only=() for none"
-        )
+    if isinstance(only, Collection) and not isinstance(only, str) and all(isinstance(n, str) for n in only):
+        return
+    raise ValueError(f"only={only!r} is no list of names: write only=('my.package',), or only=() for none")
