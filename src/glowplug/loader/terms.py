@@ -22,8 +22,8 @@ def require_terms(weight: object, in_flight_bytes: object, only: object) -> None
     """Raises ValueError for what none of them can be."""
     if not isinstance(weight, Real) or not 0 < float(weight) < math.inf:
         raise ValueError(f"weight={weight!r}: a load's weight must be above zero, and a number")
-    if not isinstance(in_flight_bytes, Integral) or int(in_flight_bytes) <= 0:
-        raise ValueError(f"in_flight_bytes={in_flight_bytes!r} must be above zero, and a whole number")
+    if not isinstance(in_flight_bytes, Integral) or int(in_flight_bytes) < 0:
+        raise ValueError(f"in_flight_bytes={in_flight_bytes!r} must be a whole number, and not below zero")
     if only is None:
         return
     # A str would be a sequence of its letters.
