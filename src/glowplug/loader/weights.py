@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from glowplug.loader.errors import WeightsMismatch, WeightsUnreadable
 from glowplug.loader.roots import held_tensors
-from glowplug.loader.sharing import REPEATED, give, overwritten, repeats, sharing, takes
+from glowplug.loader.sharing import give, overwritten, sharing, takes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,9 +142,6 @@ def _given(module: Module, fitting: Sequence[tuple[list[str], Any, Any]], path: 
         for names, own, value in fitting
         if id(own) in shared and own is not value and takes(own, value) and own.device == value.device
     ]
-    repeated = [f"{name}: {REPEATED}" for name, own, _ in copied if repeats(own)]
-    if repeated:
-        raise WeightsMismatch(str(path), repeated)
     lost = overwritten([(own, value) for _, own, value in copied])
     if lost:
         why = "shares its memory with another one in the module, for which the file has other values"
