@@ -133,6 +133,16 @@ def test_compressed_archives_are_refused(squeezed_part: str) -> None:
         read_contents(MemorySource(content.getvalue(), "net.pt"))
 
 
+@pytest.mark.parametrize("part", ["data.pkl", "byteorder", "data/0"])
+def test_encrypted_archives_are_refused(part: str) -> None:
+    content = bytearray(saved({"a": torch.ones(99)}))
+    name = content.rindex(part.encode())  # in the archive's directory, at its end
+    flags = content.rindex(b"PK\1\2", 0, name) + 8
+    content[flags] |= 1
+    with pytest.raises(loader.WeightsUnreadable, match=f"{part} is encrypted"):
+        read_contents(MemorySource(bytes(content), "net.pt"))
+
+
 @settings(
     max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
@@ -26,6 +26,9 @@ from glowplug.loader.strategies import AUTO
 from glowplug.loader.strategies import strategy as strategy_called
 from glowplug.loader.weights import TORCH_SUFFIXES, assign, read_state_dict
 from glowplug.loader.writer import write_pack
+
+if TYPE_CHECKING:
+    import torch
 
 
 def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
@@ -60,7 +63,7 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
 
 def load(
     path: str | Path,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     strategy: str = AUTO,
     *,
     build: Build | None = None,
@@ -84,8 +87,9 @@ def load(
     they were packed; of plain files all are for inference.
 
     Loads share the line by their class, those of one class by `weight`; this one has at most
-    `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. Do
-    not fork meanwhile; `start_load` tells when it is over. The weights of a pack are checked for damage
+    `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. A
+    process that is forked meanwhile does not get what is on its way, and whoever waits for it there gets
+    LoadStopped; `start_load` tells when all has come. The weights of a pack are checked for damage
     before they are used: what is streamed each time; a local file that is mapped once, which reads all of it,
     and again when it was written to or replaced, or the machine restarted. `verify=True` checks it each time,
     and the weights of a torch file too, by the CRC-32 of its archive; False checks nothing.
@@ -93,10 +97,10 @@ def load(
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull,
-    SourceError, OSError; ValueError for an unknown name, or for `verify` of a file without checksums. What
-    goes wrong later is raised by who waits.
+    SourceError, OSError; ValueError for an argument that is none, or for `verify` of a file without
+    checksums. What goes wrong later is raised by who waits.
     """
-    if build is not None and device == "cpu" and _is_old_checkpoint(Path(path)):
+    if build is not None and str(device) in ("cpu", "cpu:0") and _is_old_checkpoint(Path(path)):
         if verify:
             raise ValueError(no_checksums(str(path)))
         return _load_checkpoint(Path(path), build)
@@ -117,7 +121,7 @@ def load(
 
 def start_load(
     path: str | Path,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     strategy: str = AUTO,
     *,
     build: Build | None = None,

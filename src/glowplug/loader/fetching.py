@@ -60,6 +60,12 @@ class Fetch:
         )
         self._lock = threading.Lock()
 
+    def renew(self) -> None:
+        """In a forked child: no read begins, and of those under way none will end there."""
+        self._lock = threading.Lock()
+        self.over = threading.Event()
+        self.over.set()
+
     def ranges(self, units: Sequence[int], read_bytes: int) -> list[Range]:
         """What must be read for these units."""
         places = [(unit, self._units[unit].offset, self._units[unit].nbytes) for unit in units]

@@ -40,6 +40,7 @@ from glowplug.loader.sources import FileSource, WeightSource
 from glowplug.loader.stages import WHOLE, Recorder, Timeline
 from glowplug.loader.strategies import Strategy
 from glowplug.loader.tensors import views
+from glowplug.loader.terms import priority_like, require_terms
 
 Build = Callable[[], Any]
 
@@ -47,7 +48,8 @@ Build = Callable[[], Any]
 class Loading:
     """A load in progress, or done. `model` may be used from the start.
 
-    Owns the source and closes it at the end. Do not fork before `wait` has returned: threads are at work.
+    Owns the source and closes it at the end. A process that is forked before `wait` has returned does not get
+    what was still on its way: there, who waits for it gets LoadStopped. Other loads may be started there.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class Loading:
             self.weights_checked = _checked(contents, verify, check, self._source.name)
             if self.weights_checked != "now":
                 contents = self.contents = msgspec.structs.replace(contents, checked=False, sums=None)
-            self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
+            self._gates = Gates(len(contents.header.units), self._recorder, self._watched, self._source.name)
             parallel = reads_at_once(self.strategy, self._source, self._in_flight_bytes)
             to = destination(self._source, contents, self.strategy, device, arena, parallel)
             try:
@@ -272,8 +274,8 @@ class Loading:
         self._delivery.wait()
 
     def promote(self, priority: Priority) -> None:
-        """Somebody more (or less) important waits for this now."""
-        self._delivery.promote(priority)
+        """Somebody more (or less) important waits for this now. Raises ValueError for what is no priority."""
+        self._delivery.promote(priority_like(priority))
 
     def stop(self) -> None:
         """Gives up what is still on its way: who waits for it gets an error. After `done` it does nothing."""
@@ -325,9 +327,16 @@ def begin(
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
     the source and `build` raise, and ValueError for weights alone without `build`, for `primed` with `only`,
-    and for `verify` of a file without checksums.
+    for `verify` of a file without checksums, and for a priority, weight, number or list that is none. The
+    source is closed then.
     """
     started_s = time.perf_counter()
+    try:
+        priority = priority_like(priority)
+        require_terms(weight, in_flight_bytes, only)
+    except BaseException:
+        source.close()
+        raise
     loading = Loading(source, strategy, priority, weight, in_flight_bytes, fetchers, watched, started_s)
     loading.run(build, device, arena, only, primed, verify)
     return loading

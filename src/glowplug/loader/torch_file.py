@@ -22,10 +22,11 @@ from glowplug.loader.tensors import row_major
 from glowplug.loader.weights import unwrap
 
 MAGIC = b"PK\3\4"
+_ENCRYPTED = 1
+"""Of a member's flags."""
 _BUFFER_BYTES = 256 * 2**10
 _LOCAL_HEADER = struct.Struct("<26xHH")
 """Of a member: what comes first has the lengths of its name and of its padding at the end."""
-_ENCRYPTED = 1
 _STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
     "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
@@ -113,11 +114,11 @@ def _read(source: WeightSource, archive: zipfile.ZipFile, info: zipfile.ZipInfo)
 
 
 def _require_stored(info: zipfile.ZipInfo) -> None:
-    """torch compresses nothing; what is small may become large."""
-    if info.flag_bits & _ENCRYPTED:
-        raise ValueError(f"{info.filename} is encrypted")
+    """torch compresses and encrypts nothing; what is small may become large."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{info.filename} is compressed")
+    if info.flag_bits & _ENCRYPTED:
+        raise ValueError(f"{info.filename} is encrypted")
 
 
 class _Reader(pickle.Unpickler):
