@@ -58,7 +58,7 @@ class Ties(NamedTuple):
             kind = _kind(each, is_a_mapping=alone and each.target in mapped)
             kinds[kind] += bool(kind)
             if kind == _FILE:
-                names.add(Path(each.target).name)
+                names.add(Path(each.target.removesuffix(" (deleted)")).name)
         kinds[_MEMORY] = len(now.shared - self.shared)
         kinds[_CHILD] = len(now.children - self.children)
         return _in_words(+kinds, sorted(names))
