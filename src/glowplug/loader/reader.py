@@ -93,6 +93,10 @@ class MappedPack:
         self._gates = Gates(len(header.units), name=info.path) if arrivals is not None else None
         self._arrivals = arrivals
 
+    def fileno(self) -> int:
+        """Its descriptor, which is read at places that are named, never where it stands."""
+        return self._file.fileno()
+
     def load(self, place: Callable[[memoryview], Any] | None = None, device: Device | None = None) -> object:
         """Rebuilds the object around a private mapping of the weights: nothing is copied, read ahead or
         checked, for it is called for files that were (or call `check`, or `verify`).
