@@ -150,8 +150,8 @@ class CommandFailed(_Event, frozen=True):
 
 class LeaseReport(_Event, frozen=True):
     """What a gateway did under a lease since its last report. `final` gives the lease back; `called_back`
-    says that it was told to, and sends no more: what is not `in_flight` is free. `stuck` says that what runs has
-    not moved for longer than the lease's patience."""
+    says that it was told to, and sends no more: what is not `in_flight` is free. `stuck` says that what runs
+    has not moved for longer than the lease's patience."""
 
     gateway: GatewayId
     instance: InstanceId
