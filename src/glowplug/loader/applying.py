@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from glowplug.loader import background
+from glowplug.loader.alignment import astray
 from glowplug.loader.contents import Contents
 from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.fitting import Fit
@@ -15,7 +16,7 @@ from glowplug.loader.naming import location
 from glowplug.loader.rebuild import tensors_by_unit
 from glowplug.loader.sharing import same
 from glowplug.loader.stages import Recorder
-from glowplug.loader.tensors import astray, views
+from glowplug.loader.tensors import views
 
 if TYPE_CHECKING:
     from torch import Tensor
