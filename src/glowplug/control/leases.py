@@ -147,7 +147,7 @@ class LeaseTable:
             del self._busy[instance]
         if was_full:
             self._index(held)
-        return _leaves_room(held) or (held.revoked and held.in_flight == 0)
+        return held.revoked and (held.in_flight == 0 or _leaves_room(held))
 
     def lost(self, instance: InstanceId) -> None:
         """The instance is gone; the controller hears of it from the engine, not from here."""
