@@ -16,10 +16,10 @@ from glowplug.bundle.gangs import connect_here
 from glowplug.bundle.instantiate import Phases, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.provenance import changes, loaded
-from glowplug.core.errors import GlowplugError, in_words, print_safely, sayable
+from glowplug.core.errors import GlowplugError, print_safely, sayable
 from glowplug.loader.devices.base import Device
 from glowplug.node import procfs, wire
-from glowplug.node.hints import hint
+from glowplug.node.hints import explained
 from glowplug.node.messages import BuildDone, Failed, Fork, ProbeDone, ZygoteReady
 from glowplug.node.on_device import open_device, wait_in_context
 from glowplug.node.parallel import rest_threads, restore_threads
@@ -60,11 +60,10 @@ def run(
 
 def failure(error: BaseException) -> Failed:
     """How an error of a user's code, or of ours about it, travels: its code, what it says, and a hint."""
-    if isinstance(error, GlowplugError):
+    if isinstance(error, GlowplugError) and not error.of_a_call:
         said = "\n".join([error.message[:2000], *getattr(error, "__notes__", ())])
         return Failed(error.code, sayable(said))
-    why = hint(error)
-    return Failed("function_failed", sayable(in_words(error)[:2000]) + (f"\n({why})" if why else ""))
+    return Failed("function_failed", sayable(explained(error, 2000)))
 
 
 def load(message: Fork, phases: Phases, weights: Sequence[int] = (), device: Device | None = None) -> Served:
