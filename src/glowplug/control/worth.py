@@ -127,7 +127,15 @@ def worth_on_device(c: Context, instance: Instance, left: int = 0) -> Worth:
 
 
 def score_now(c: Context, key: str) -> float:
-    """What an offered holding is worth at this moment, in the eviction policy's own measure."""
+    """What an offered holding is worth at this moment, in the eviction policy's own measure; worked out once
+    until something changes (Context.reweigh)."""
+    score = c.scores.get(key)
+    if score is None:
+        score = c.scores[key] = work_out_score(c, key)
+    return score
+
+
+def work_out_score(c: Context, key: str) -> float:
     return c.policies.eviction.score(worth(c, c.store.holdings[key]))
 
 
