@@ -160,10 +160,7 @@ def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> flo
 
 
 def work_out_needed(c: Context, function: FunctionId) -> float:
-    chance, now_s = c.policies.predictors.needed, c.now_s
-    return soon.needed_soon(
-        lambda ahead_s: chance(function, now_s, 0.0, ahead_s), c.settings.preload_horizon_s
-    )
+    return soon.needed_soon(c.policies.predictors.within(function, c.now_s), c.settings.preload_horizon_s)
 
 
 def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:
