@@ -68,8 +68,8 @@ def displaced_s(c: Context, node: Node, need_bytes: int, limit: float = inf) -> 
     """Seconds of waiting that is spared soon by what would have to go for so many bytes: nothing where the
     eviction policy cannot tell (not `timely`). Infinite when they are not to be had for less than `limit`.
 
-    Worked out once until something changes (Context.reweigh): where memory is scarce hundreds of functions ask
-    in one event, whose models are of a few sizes."""
+    Worked out once until something changes (Context.reweigh): where memory is scarce hundreds of functions
+    ask in one event, whose models are of a few sizes."""
     short_bytes = need_bytes - c.store.ledger.free_bytes(node.id) - coming_bytes(c, node)
     if short_bytes <= 0:
         return 0.0
