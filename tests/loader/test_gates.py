@@ -282,3 +282,16 @@ def test_threads_that_take_the_gates_away_at_once_do_not_disturb_each_other() ->
             thread.join(30)
         assert [found for _, found in work] == [[None]] * 4
         assert {type(layer._parameters) for layer in model} == {dict}
+
+
+def test_who_waits_for_everything_computes_with_everything() -> None:
+    gates = Gates(2)
+    called: list[int] = []
+    gates.guard = called.append
+    gates.open(1)
+    gates.open(0)
+    gates.wait_all()
+    assert called == [0, 1]
+    gates.landed()
+    gates.wait_all()
+    assert called == [0, 1]

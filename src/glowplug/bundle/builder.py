@@ -87,7 +87,12 @@ def load_from_source(target: type, folder: Path, weights: Any = None) -> Any:
             instance.model = build_structure(instance)
             _load_weights(instance.model, weights, folder)
     run_setup(instance)
-    for module in _modules(instance).values():
+    modules = _modules(instance).values()
+    if modules:
+        from glowplug.loader.alignment import settle
+
+        settle(modules)
+    for module in modules:
         module.eval()
     return instance
 

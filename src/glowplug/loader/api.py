@@ -77,7 +77,9 @@ def load(
     it overlaps their arrival, and whatever uses a weight that is missing waits for it.
 
     Strategies that construct the model call `build`; without it a pack's skeleton is unpickled in its place:
-    nothing is initialised or applied then; when and how they fetch, and what overlaps, stays.
+    nothing is initialised or applied then; when and how they fetch, and what overlaps, stays. What `build`
+    makes has all tensors of the pack, in attributes and lists too, and its modules are in the mode in which
+    they were packed; of plain files all are for inference.
 
     Loads share the line by their class, those of one class by `weight`; this one has at most
     `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. Do

@@ -106,11 +106,13 @@ class Gates:
             self._recorder.used(unit, asked_s, time.perf_counter())
 
     def wait_all(self) -> None:
-        """Returns when everything is there. Raises as `wait`."""
+        """Returns when everything is there, for what this thread computes too. Raises as `wait`."""
         for event in self._events:
             event.wait()
         if self._error is not None:
             raise self._error
+        for unit in range(len(self._events)):
+            self.use(unit)
 
     def install(self, modules: Iterable[Module], unit_of: Mapping[int, int]) -> None:
         """Guards the modules' tensors, of which `unit_of` tells the unit by id, but for what needs no guard:

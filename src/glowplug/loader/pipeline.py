@@ -32,6 +32,7 @@ from glowplug.loader.errors import LoadStopped
 from glowplug.loader.fetchers import FETCHERS, Fetchers
 from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
+from glowplug.loader.modes import turn
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild, tensors_by_unit
 from glowplug.loader.roots import modules_of
@@ -216,7 +217,7 @@ class Loading:
             with without_init():
                 self.model = construction.run()
         recorder.add("build", WHOLE, construction.since_s, time.perf_counter())
-        self.model.eval()
+        turn(self.model, contents.header.turned)
         fitted = self._guarded(strategy.overlap)
         if self._place is not None:
             fitted.move_others(self._place)

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 UNIT_BYTES = 2**20
 """The layer that brings a unit to this size is its last: smaller units cost more reads than they overlap."""
 _WIDEST_ELEMENT_BYTES = 16
-_KERNELS_ALIGN_BYTES = 16
-"""MKL's product of a matrix and a vector has other last bits where one of them begins between such addresses
-(decision 009). Torch's own memory begins at multiples of 64."""
 
 
 class Run(NamedTuple):
@@ -170,7 +167,7 @@ def views(
 
     if isinstance(weights, torch.Tensor):
         place = weights.device
-    shared = _shared_storages(header)
+    shared = shared_storages(header)
     bases: dict[int, Tensor] = {}
     made: list[Tensor] = []
     for number, entry in enumerate(header.tensors):
@@ -210,19 +207,8 @@ def views(
     return made
 
 
-def astray(header: Header, tensors: Sequence[Tensor]) -> frozenset[int]:
-    """The numbers of those whose file put their storage where torch would have put none: a product with one
-    may end in other bits. One that shares its storage with others is never among them."""
-    shared = _shared_storages(header)
-    found = []
-    for number, (entry, tensor) in enumerate(zip(header.tensors, tensors, strict=True)):
-        start = tensor.data_ptr() - entry.start * tensor.element_size()
-        if tensor.numel() and entry.storage not in shared and start % _KERNELS_ALIGN_BYTES:
-            found.append(number)
-    return frozenset(found)
-
-
-def _shared_storages(header: Header) -> set[int]:
+def shared_storages(header: Header) -> set[int]:
+    """Those that several tensors lie in."""
     users = Counter(entry.storage for entry in header.tensors)
     return {storage for storage, count in users.items() if count > 1}
 
