@@ -90,6 +90,44 @@ class Model:
 """
 
 
+CALLS = """
+import glowplug
+from glowplug.client import Client
+app = glowplug.App("calls")
+
+@app.function(network=True, env={{"GLOWPLUG_URL": "{url}"}})
+def relays(name: str, how: str) -> str:
+    with Client() as client:
+        return client.invoke(name, {{"how": how}})
+
+@app.function(env={{"GLOWPLUG_URL": "{url}"}})
+def relays_in_vain(name: str, how: str) -> str:
+    with Client() as client:
+        return client.invoke(name, {{"how": how}})
+"""
+
+
+def test_what_another_function_answers(server: Server) -> None:
+    """A failure as any other: no death of its own, and nothing about its own client's request."""
+    server.deploy(server.write(CALLS.format(url=server.url), "calls.py"))
+    wrong = {
+        (
+            "misbehave",
+            "_exit",
+        ): r"^WorkerDied \(worker_died\): the worker of misbehave.default died: .*status 7$",
+        ("misbehave", "raise"): r"^FunctionFailed \(function_failed\): ValueError: the cat",
+        ("nobody", "raise"): r"^UnknownFunction \(unknown_function\): ",
+    }
+    for (name, how), words in wrong.items():
+        with pytest.raises(FunctionFailed, match=words):
+            server.client.invoke("relays", {"name": name, "how": how})
+        assert server.client.invoke("relays", {"name": "misbehave", "how": "not"}, timeout_s=30.0) == "well"
+    with pytest.raises(FunctionFailed, match=r"\(unavailable\): nothing answers at .*\n.*network=True"):
+        server.client.invoke("relays_in_vain", {"name": "misbehave", "how": "not"})
+    for name in ("relays", "relays_in_vain"):
+        server.client.undeploy(name)
+
+
 LARGE = """
 import glowplug
 app = glowplug.App("large")

@@ -236,3 +236,23 @@ def test_many_at_once_each_get_their_own_answer() -> None:
         assert 'glowplug_requests_total{function="echo.default",status="200"} 40' in metrics
 
     run(scenario)
+
+
+def test_a_worker_that_speaks_of_a_death_is_not_taken_for_dead() -> None:
+    """The code may be of an error that it was told itself."""
+
+    def relay(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+        if incoming.body:
+            endpoint.error(incoming.request, "worker_died", "the worker of inner died")
+        else:
+            endpoint.reply(incoming.request, 200, "text/plain", b"here")
+
+    async def scenario(house: House) -> None:
+        house.start_worker(relay, lend=True)
+        for _ in range(2):
+            answer = await house.http.post("/function/echo", content=b"x")
+            told = {"code": "function_failed", "message": "the worker of inner died"}
+            assert (answer.status_code, answer.json()["error"]) == (500, told)
+            assert (await house.http.post("/function/echo")).text == "here"
+
+    run(scenario)

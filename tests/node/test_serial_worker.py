@@ -114,7 +114,7 @@ def test_the_first_answer_tells_of_the_climb() -> None:
 @pytest.mark.parametrize(
     ("how", "code", "message"),
     [
-        ("ours", "no_space", "no room on the shelf"),
+        ("ours", "function_failed", "NoSpace (no_space): no room on the shelf"),
         ("exit", "function_failed", "SystemExit: 3"),
         (
             "several lines", "function_failed",
@@ -123,7 +123,7 @@ def test_the_first_answer_tells_of_the_climb() -> None:
         ("syntax", "function_failed", "SyntaxError: invalid syntax"),
     ],
 )  # fmt: skip
-def test_errors_keep_their_codes(how: str, code: str, message: str) -> None:
+def test_errors_say_what_was_raised(how: str, code: str, message: str) -> None:
     with worker_process(fail, echo) as worker:
         worker.ask(
             (1, "fail", {"how": how}), (2, "fail", {"no": 1}), (3, "nothing", {}), (4, "echo", {"text": "a"})
@@ -139,7 +139,7 @@ def test_an_error_that_is_no_text_is_spelt_out() -> None:
     with worker_process(fail, echo) as worker:
         worker.ask((1, "fail", {"how": "name"}), (2, "fail", {"how": "our name"}), (3, "echo", {"text": "a"}))
         assert worker.answer(1).message == r"LookupError: no caf\udce9"
-        assert worker.answer(2).message == r"no caf\udce9"
+        assert worker.answer(2).message == r"NoSpace (no_space): no caf\udce9"
         assert worker.answer(3).value() == "a"
 
 
@@ -225,7 +225,7 @@ def test_an_error_lets_go_of_the_array(concurrency: int) -> None:
     with worker_process(refuse, concurrency=concurrency) as worker:
         worker.ask_in_region(1, "refuse", npy(np.zeros(150_000)), content_type=NPY)
         answer = worker.answer(1)
-        assert (answer.message, answer.region_free) == ("150000 are too many", True)
+        assert (answer.message, answer.region_free) == ("GlowplugError (internal): 150000 are too many", True)
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from glowplug.core.errors import BuildFailed, DeadlinePassed
 from glowplug.core.status import FunctionStatus
 
 BUILD_S = 2700.0
-_POLL_S = 0.05
+_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 1.0
+_PAUSE_SHARE = 0.1
+"""Of the time that a build has taken so far: so much later, at most, is it found to be over."""
 _PHASES = {
     "waiting": "waiting for its turn",
     "environment": "installing packages",
@@ -76,7 +78,7 @@ def deploy_files(
 
 def _built(client: Client, progress: Progress, name: str, version: str, wait: bool) -> FunctionStatus:
     step = progress.add_task(f"{name}: building", total=1)
-    until = time.monotonic() + BUILD_S
+    since_s = time.monotonic()
     while True:
         status = client.describe(name)
         if not wait:
@@ -91,6 +93,12 @@ def _built(client: Client, progress: Progress, name: str, version: str, wait: bo
             raise BuildFailed(f"{name}: {status.error}")
         if status.phase:
             progress.update(step, description=f"{name}: {_PHASES.get(status.phase, status.phase)}")
-        if time.monotonic() > until:
+        waited_s = time.monotonic() - since_s
+        if waited_s > BUILD_S:
             raise DeadlinePassed(f"{name} was not built within {BUILD_S:.0f} s; see `glowplug logs {name}`")
-        time.sleep(_POLL_S)
+        time.sleep(pause_s(waited_s))
+
+
+def pause_s(waited_s: float) -> float:
+    """Until the server is asked again about a build that was waited for so long."""
+    return min(_MOST_PAUSE_S, max(_LEAST_PAUSE_S, waited_s * _PAUSE_SHARE))

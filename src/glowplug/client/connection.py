@@ -32,6 +32,8 @@ T = TypeVar("T")
 class NotReached(Unavailable):
     """Nobody said this: there is no server, or none just now."""
 
+    of_a_call = True
+
 
 class ConnectionLost(NotReached):
     """The connection broke while an answer was awaited: what was asked for may have been done."""
@@ -45,6 +47,8 @@ class _ErrorFacts(msgspec.Struct):
 
 class ForeignAnswer(UserError):
     """What answers at the URL is no server of ours."""
+
+    of_a_call = True
 
     def __init__(self, url: httpx.URL | str, what: str) -> None:
         super().__init__(

@@ -72,7 +72,8 @@ def overflow(lent: int, gateways: int = 1) -> int:
 def is_shared(most: int) -> bool:
     """Whether a worker stays lent while requests queue for it. Short requests pass faster under a lease, and
     the queue gets its share beside it. For long ones the order counts and a decision's cost does not: the
-    controller takes the worker back, and sends first what came first, wherever a worker is free first."""
+    controller takes the worker back, slot by slot, and sends first what came first, wherever one is free
+    first."""
     return most >= _KEPT_APART_BELOW
 
 

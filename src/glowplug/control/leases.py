@@ -30,6 +30,7 @@ class _Held(msgspec.Struct):
     busy_s: float = 0.0
     last_s: float = 0.0
     revoked: bool = False
+    called_back: bool = False
     reported_in_flight: int = 0
     reported_stuck: bool = False
 
@@ -41,6 +42,11 @@ def _load(held: _Held) -> int:
 def _is_stuck(held: _Held, now_s: float) -> bool:
     """A request that is sent there now would wait behind requests that take far longer than usual."""
     return held.in_flight >= held.at_once and now_s - held.moved_s > held.patience_s
+
+
+def _leaves_room(held: _Held) -> bool:
+    """A request that is sent there would run at once: who called the lease back may have one."""
+    return held.called_back and held.in_flight < held.at_once
 
 
 class LeaseTable:
@@ -69,20 +75,22 @@ class LeaseTable:
                 lease.function, lease.instance, lease.slots, now_s, lease.expires_s,
                 lease.at_once, lease.patience_s, now_s, last_s=now_s,
             )  # fmt: skip
-        held.granted_s, held.expires_s, held.slots, held.revoked = now_s, lease.expires_s, lease.slots, False
+        held.granted_s, held.expires_s, held.slots = now_s, lease.expires_s, lease.slots
+        held.revoked = held.called_back = False
         held.at_once, held.patience_s = lease.at_once, lease.patience_s
         heappush(self._expiries, (lease.expires_s, lease.instance))
         self._index(held)
 
     def revoke(self, instance: InstanceId) -> bool:
-        """No more requests go there. True when its final report is due at once."""
+        """No more requests go there. True when a report is due at once: there is room for others', or it is
+        over."""
         held = self._held.get(instance)
         if held is None:
             return False
-        held.revoked = True
+        held.revoked = held.called_back = True
         self._news[instance] = None
         self._index(held)
-        return held.in_flight == 0
+        return _leaves_room(held)
 
     def take(self, function: FunctionId, now_s: float) -> InstanceId | None:
         """Takes a slot of the least busy instance that has one. None if there is none: then ask the
@@ -122,7 +130,8 @@ class LeaseTable:
                 self.to_tell = True
 
     def done(self, instance: InstanceId, ok: bool, took_s: float, now_s: float) -> bool:
-        """A taken slot is free again. True when the lease was revoked and its final report is due now."""
+        """A taken slot is free again. True when that is to be told at once: the lease was called back and
+        there is room for others', or it is over."""
         held = self._held.get(instance)
         if held is None or not held.in_flight:
             return False
@@ -138,7 +147,7 @@ class LeaseTable:
             del self._busy[instance]
         if was_full:
             self._index(held)
-        return held.revoked and held.in_flight == 0
+        return held.revoked and (held.in_flight == 0 or _leaves_room(held))
 
     def lost(self, instance: InstanceId) -> None:
         """The instance is gone; the controller hears of it from the engine, not from here."""
@@ -190,6 +199,7 @@ class LeaseTable:
             last_s=held.last_s,
             final=final,
             stuck=_is_stuck(held, now_s),
+            called_back=held.called_back,
         )
         held.done = held.failed = 0
         held.busy_s = 0.0

@@ -92,11 +92,12 @@ def _part(slots: int, count: int) -> int:
 
 
 def _room(c: Context, instance: Instance, gateway: GatewayId, wanted: int) -> int:
-    """How many of `wanted` slots can be lent to a gateway. Slots of other gateways, bound requests and the
-    overflow are taken off."""
+    """How many of `wanted` slots can be lent to a gateway. Slots of other gateways, bound requests and, where
+    there is one, the overflow are taken off."""
     lease = instance.leases.get(gateway)
     lent = instance.lent + wanted - (0 if lease is None else lease.slots)
-    beside = capacity.overflow(lent, len(c.store.gateways))
+    shared = capacity.is_shared(c.version_of(instance).most_slots)
+    beside = capacity.overflow(lent, len(c.store.gateways)) if shared else 0
     return min(wanted, wanted + beside - len(instance.bound))
 
 
@@ -187,6 +188,9 @@ def take_report(c: Context, instance: Instance, event: LeaseReport) -> int:
         c.clear_timer(_timer(instance, lease))
     elif not lease.revoking:
         _renew(c, instance, lease)
+    elif event.called_back:
+        # It takes no more, so what has ended there is the controller's (views.spare).
+        lease.slots = event.in_flight
     return count
 
 

@@ -79,7 +79,7 @@ class Holding(msgspec.Struct):
 
 class LeaseState(msgspec.Struct):
     """`in_flight` and `stuck` are what the gateway told last, `in_flight_before` the time before; it was lent
-    at `since_s`."""
+    at `since_s`. While it is called back `slots` are what still runs under it, as soon as that was told."""
 
     gateway: GatewayId
     since_s: float

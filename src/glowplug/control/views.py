@@ -59,7 +59,8 @@ class FunctionView:
         for instance in self._used():
             most = room
             if instance.leases:
-                most = capacity.overflow(instance.lent, len(self._c.store.gateways)) if shared else 0
+                lent = instance.lent
+                most = capacity.overflow(lent, len(self._c.store.gateways)) if shared else room - lent
             if len(instance.bound) < most and not self._is_stuck(instance):
                 starts_s = self._starts_in_s(instance)
                 if starts_s < soonest_s:

@@ -52,7 +52,7 @@ def encode_arguments(arguments: Any) -> tuple[str, bytes]:
     try:
         return JSON, msgspec.json.encode(arguments, enc_hook=_to_json)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidArguments(f"the arguments cannot be written as JSON: {error}") from None
+        raise _unsendable(f"the arguments cannot be written as JSON: {error}") from None
 
 
 def decode_result(content_type: str, body: bytes) -> Any:
@@ -86,8 +86,14 @@ def _npy(array: Any) -> bytes:
     try:
         np.save(stream, array, allow_pickle=False)
     except ValueError:
-        raise InvalidArguments(f"an array of {array.dtype} cannot be sent") from None
+        raise _unsendable(f"an array of {array.dtype} cannot be sent") from None
     return stream.getvalue()
+
+
+def _unsendable(why: str) -> InvalidArguments:
+    error = InvalidArguments(why)
+    error.of_a_call = True
+    return error
 
 
 def _to_json(value: Any) -> Any:

@@ -132,7 +132,8 @@ class Lease(_Command, frozen=True):
 
 
 class Revoke(_Command, frozen=True):
-    """Take a lease back. Outcome: LeaseReport(final=True) once its requests are done."""
+    """Take a lease back. Outcome: LeaseReport(final=True) once its requests are done; before that, where
+    fewer are left than can run at once, one with `called_back` for each that ends."""
 
     id: CommandId
     gateway: GatewayId

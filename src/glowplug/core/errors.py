@@ -39,6 +39,8 @@ class GlowplugError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
+    of_a_call = False
+    """Whether it is about a call to another process: what that answered, or why nothing could be sent."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -53,8 +55,12 @@ def sayable(message: str) -> str:
 
 def in_words(error: BaseException) -> str:
     """What a user's exception says, as a traceback ends: its class and all lines of its message and notes.
-    Of a SyntaxError the place is left out, and of one that cannot be printed all but the class."""
+    Of a SyntaxError the place is left out, and of one that cannot be printed all but the class. One of ours
+    has its code in the place of its module."""
     try:
+        if isinstance(error, GlowplugError):
+            told = f"{type(error).__name__} ({error.code}): {error.message}"
+            return "\n".join([told, *getattr(error, "__notes__", ())])
         if isinstance(error, SyntaxError):
             return "\n".join([f"{type(error).__name__}: {error.msg}", *getattr(error, "__notes__", ())])
         return "".join(traceback.format_exception_only(error)).strip()
@@ -288,5 +294,5 @@ BY_CODE: dict[str, type[GlowplugError]] = _tree(GlowplugError)
 def from_code(code: str, message: str, retry_after_s: float | None = None) -> GlowplugError:
     """Rebuilds an error that travelled as (code, message); an unknown code becomes a GlowplugError."""
     error = BY_CODE.get(code, GlowplugError)(message)
-    error.retry_after_s = retry_after_s
+    error.retry_after_s, error.of_a_call = retry_after_s, True
     return error

@@ -149,8 +149,9 @@ class CommandFailed(_Event, frozen=True):
 
 
 class LeaseReport(_Event, frozen=True):
-    """What a gateway did under a lease since its last report. `final` gives the lease back; `stuck` says that
-    what runs has not moved for longer than the lease's patience."""
+    """What a gateway did under a lease since its last report. `final` gives the lease back; `called_back`
+    says that it was told to, and sends no more: what is not `in_flight` is free. `stuck` says that what runs
+    has not moved for longer than the lease's patience."""
 
     gateway: GatewayId
     instance: InstanceId
@@ -161,6 +162,7 @@ class LeaseReport(_Event, frozen=True):
     last_s: float = 0.0
     final: bool = False
     stuck: bool = False
+    called_back: bool = False
 
 
 class NodeJoined(_Event, frozen=True):

@@ -10,7 +10,7 @@ from glowplug.loader.attributes import Place, place
 from glowplug.loader.errors import PackCorrupt, WeightsMismatch
 from glowplug.loader.format import Header, TensorEntry
 from glowplug.loader.naming import called, location
-from glowplug.loader.roots import held_tensors, tensor_names
+from glowplug.loader.roots import held_tensors, join, tensor_names
 from glowplug.loader.sharing import copies, give, held_elsewhere, overlapping, sharing
 from glowplug.loader.tensors import row_major
 from glowplug.loader.weights import PARALLEL_PREFIX
@@ -93,11 +93,12 @@ def fit(model: Module, header: Header, source: str) -> Fit:
     expected: dict[str, Tensor] = {}
     slots: defaultdict[int, list[Slot]] = defaultdict(list)
     aliases: dict[str, int] = {}
-    paths = {id(module): path for path, module in model.named_modules()}
+    paths: defaultdict[int, list[str]] = defaultdict(list)
+    for path, module in model.named_modules(remove_duplicate=False):
+        paths[id(module)].append(path)
     for module, name, tensor in held_tensors(model):
         expected.setdefault(names[id(tensor)], tensor)
-        path = paths[id(module)]
-        aliases[f"{path}.{name}" if path else name] = id(tensor)
+        aliases.update((join(path, name), id(tensor)) for path in paths[id(module)])
         slots[id(tensor)].append(Slot(module, name, isinstance(tensor, torch.nn.Parameter)))
 
     by_id = {id(tensor): tensor for tensor in expected.values()}

@@ -54,9 +54,9 @@ def write_pack(
     """Packs any object graph: a module, an instance that holds some, a dict.
 
     `order` is the tensors in the order of execution, `compute_s` seconds by module path in `obj`; both, and
-    `prime`, come from a trace. The same content gives the same bytes, whenever and wherever (but for
-    `compute_s`). The file appears under its name when it is complete and, if `durable`, on disk, readable by
-    everyone; a failure leaves nothing behind.
+    `prime`, come from a trace. The same content gives the same bytes, whenever and wherever, but for
+    `compute_s`, and for sets of what sets.py does not order. The file appears under its name when it is
+    complete and, if `durable`, on disk, readable by everyone; a failure leaves nothing behind.
 
     Raises NotPicklable, and OSError (no space left, no such folder).
     """

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from glowplug.core.errors import (
     DeadlinePassed,
+    FunctionFailed,
     GlowplugError,
+    InvalidArguments,
     RequestCancelled,
-    in_words,
     print_safely,
     sayable,
 )
 from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
 from glowplug.node.arguments import Signature
+from glowplug.node.hints import explained
+from glowplug.node.interrupts import Interrupted
 from glowplug.node.messages import LetGo
 from glowplug.node.results import encode_result
 from glowplug.transport.several_gateways import SeveralGateways
@@ -111,7 +114,7 @@ class Answers:
                 arguments.append(signature.decode(member.content_type, member.body))
                 valid.append(member)
             except Exception as error:
-                self.fail(member.request, error)
+                self.deny(member.request, error)
         return valid, arguments
 
     def reply_each(self, members: list[Incoming], results: list[Any], started_s: float) -> None:
@@ -121,7 +124,7 @@ class Answers:
             try:
                 result = results.pop()
                 if self.is_unwanted(member.request):
-                    raise RequestCancelled("the request was cancelled")
+                    raise Interrupted
                 if isinstance(result, BaseException):
                     raise result
                 status, content_type, body = encode_result(result, member.accept)
@@ -137,23 +140,35 @@ class Answers:
         for member in members[1:]:
             self._fail(member.request, error)
 
+    def deny(self, request: int, error: Exception) -> None:
+        """Answers a request that was not begun with why."""
+        if isinstance(error, GlowplugError):
+            self._say(request, error)
+        else:
+            self.fail(request, error)
+
     def fail(self, request: int, error: BaseException) -> None:
-        """Answers with an error, or ends a stream with it. What the error's frames hold is let go."""
-        if not isinstance(error, (GlowplugError, LoaderError)):
+        """Answers with what a call ended with, or ends its stream with that. What the error's frames hold is
+        let go."""
+        if not (_is_for_the_client(error) or isinstance(error, LoaderError)):
             print_safely(error)
         self._fail(request, error)
 
     def _fail(self, request: int, error: BaseException) -> None:
-        error.__traceback__ = None
-        if isinstance(error, GlowplugError):
-            field = getattr(error, "field", None)
-            self._error(request, error.code, sayable(error.message), field)
+        if _is_for_the_client(error):
+            assert isinstance(error, GlowplugError)
+            self._say(request, error)
             return
+        error.__traceback__ = None
         if isinstance(error, LoaderError):
             message = f"{self._function}: its weights did not come: {error}"
             self._error(request, "weights", sayable(message[:_MESSAGE_CHARS]))
             return
-        self._error(request, "function_failed", sayable(in_words(error)[:_MESSAGE_CHARS]))
+        self._error(request, FunctionFailed.code, sayable(explained(error, _MESSAGE_CHARS)))
+
+    def _say(self, request: int, error: GlowplugError) -> None:
+        error.__traceback__ = None
+        self._error(request, error.code, sayable(error.message), getattr(error, "field", None))
 
     def stamp(self, started_s: float, is_over: bool = True) -> tuple[dict[str, float], str]:
         """Phases of what was begun at `started_s`, by the monotonic clock, and the step it came from."""
@@ -175,6 +190,13 @@ class Answers:
         phases["compute" if self._climb is None else "first_compute"] = max(0.0, took_s - waited_s)
         origin = "parked" if self._climb is None else self._origin
         return phases, origin
+
+
+def _is_for_the_client(error: BaseException) -> bool:
+    """Whether what a call ended with is said as it is: that its arguments do not fit, by whoever found that,
+    that its result cannot be sent, or that it was cancelled. All else is the function's failure, also what
+    another function answered to it: a client takes a code for one about its own request."""
+    return isinstance(error, (InvalidArguments, FunctionFailed, Interrupted)) and not error.of_a_call
 
 
 def _under(lock: threading.RLock, call: Callable[P, None]) -> Callable[P, None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 
+from glowplug.core.errors import in_words
+
 _FILES = (
     "a function has the files that its source imports, those of weights= and include=, and nothing else: "
     "name it in include= and find it from __file__; it writes into its working folder alone"
@@ -12,6 +14,12 @@ _FILES = (
 _NETWORK = "a function has no network unless it says network=True"
 _UNREACHED = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT)
 _MOST_CAUSES = 20
+
+
+def explained(error: BaseException, most_chars: int) -> str:
+    """What a user's exception says, cut, and a hint."""
+    why = hint(error)
+    return in_words(error)[:most_chars] + (f"\n({why})" if why else "")
 
 
 def hint(error: BaseException) -> str:

@@ -9,8 +9,15 @@ from glowplug.core.errors import RequestCancelled
 from glowplug.node import wire
 from glowplug.node.messages import CancelRequest
 
-_CANCELLED = "the request was cancelled"
 _NOBODY: frozenset[int] = frozenset()
+
+
+class Interrupted(RequestCancelled):
+    """The agent's word, as a call finds it; made without arguments, as the interpreter does in a thread. What
+    else a function raises of that name is its own."""
+
+    def __init__(self) -> None:
+        super().__init__("the request was cancelled")
 
 
 class Interrupts:
@@ -49,7 +56,7 @@ class Interrupts:
         self.interruptible = True
         if self._stopped is not None:
             self.interruptible = False
-            raise RequestCancelled(_CANCELLED)
+            raise Interrupted
 
     def on_signal(self, *_: object) -> None:
         """Raises RequestCancelled when all that runs is to stop. Any other request is answered for at once:
@@ -70,7 +77,7 @@ class Interrupts:
                 self._reads = False
         if self._stopped is not None and self.interruptible:
             self.interruptible = False
-            raise RequestCancelled(_CANCELLED)
+            raise Interrupted
 
     def _cancel(self, request: int) -> None:
         if request not in self._running or len(self._running) > 1:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import AsyncGeneratorType
 from typing import Any
 
-from glowplug.core.errors import RequestCancelled, print_safely
+from glowplug.core.errors import print_safely
 from glowplug.node.answers import Answers
+from glowplug.node.interrupts import Interrupted
 from glowplug.node.results import ItemEncoder
 from glowplug.transport.worker_side import Incoming
 
@@ -23,7 +24,7 @@ def named(error: BaseException, was_cancelled: bool) -> BaseException:
     if not isinstance(error, asyncio.CancelledError):
         return error
     if was_cancelled:
-        return RequestCancelled("the request was cancelled")
+        return Interrupted()
     found = RuntimeError("the function raised CancelledError")
     found.__cause__ = error
     return found

@@ -137,7 +137,7 @@ class LoopWorker:
             try:
                 route = self._routes.find(incoming.endpoint)
             except Exception as error:
-                self._answers.fail(incoming.request, error)
+                self._answers.deny(incoming.request, error)
                 self._flush_soon()
                 continue
             forming = self._forming.get(route)
@@ -186,9 +186,13 @@ class LoopWorker:
 
     async def _one(self, incoming: Incoming, route: Route) -> None:
         start_s = monotonic()
-        call = self._enter([incoming])
         try:
             self._answers.check(incoming, start_s)
+        except Exception as error:
+            self._answers.deny(incoming.request, error)
+            return
+        call = self._enter([incoming])
+        try:
             arguments = route.signature.decode(incoming.content_type, incoming.body)
             result = await self._called(call, route, arguments)
             del arguments

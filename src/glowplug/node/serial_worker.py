@@ -76,7 +76,7 @@ class SerialWorker:
                 self._answers.check(incoming, start_s)
         except Exception as error:
             self._note_held(start_s)
-            self._answers.fail(incoming.request, error)
+            self._answers.deny(incoming.request, error)
             return
         if route.in_batches:
             self._endpoint.flush()

@@ -8,9 +8,10 @@ from types import GeneratorType
 from typing import Any
 
 from glowplug.core.batches import rows
-from glowplug.core.errors import RequestCancelled, print_safely
+from glowplug.core.errors import print_safely
 from glowplug.node.answers import Answers
 from glowplug.node.call_thread import CallThread
+from glowplug.node.interrupts import Interrupted
 from glowplug.node.lead import Lead
 from glowplug.node.results import ItemEncoder, encode_result
 from glowplug.node.routes import Route
@@ -41,6 +42,11 @@ class ThreadAnswers:
         start_s = monotonic()
         try:
             self._answers.check(incoming, start_s)
+        except Exception as error:
+            route.took(monotonic() - start_s)
+            self._answers.deny(incoming.request, error)
+            return
+        try:
             decoded = route.signature.decode
             result = thread.calls.run(route.call, **decoded(incoming.content_type, incoming.body))
             if isinstance(result, GeneratorType):
@@ -107,7 +113,7 @@ class ThreadAnswers:
                 if not rest:
                     return
                 if thread.stopped is not None:
-                    raise RequestCancelled("the request was cancelled")
+                    raise Interrupted
                 self._wanting.add(thread)
                 thread.news.wait()
                 self._wanting.discard(thread)

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from glowplug.core.errors import RequestCancelled
 from glowplug.node.inference import stay_in_inference_mode
+from glowplug.node.interrupts import Interrupted
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
@@ -17,13 +18,6 @@ _clear_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
 )
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _Interrupted(RequestCancelled):
-    """As the interpreter makes it: without arguments."""
-
-    def __init__(self) -> None:
-        super().__init__("the request was cancelled")
 
 
 class ThreadCall:
@@ -44,7 +38,7 @@ class ThreadCall:
         try:
             with self._lock:
                 if self._interrupted:
-                    raise _Interrupted
+                    raise Interrupted
                 self._thread = threading.get_ident()
             stay_in_inference_mode()
             return function(*args, **kwargs)
@@ -67,4 +61,4 @@ class ThreadCall:
         with self._lock:
             self._interrupted = True
             if self._thread is not None:
-                _raise_in(self._thread, _Interrupted)
+                _raise_in(self._thread, Interrupted)

@@ -168,7 +168,7 @@ class ThreadedWorker:
         try:
             route = self._routes.find(incoming.endpoint)
         except Exception as error:
-            self._answers.fail(incoming.request, error)
+            self._answers.deny(incoming.request, error)
             return None, []
         if route.in_batches:
             members = [incoming, *self._endpoint.take_for(incoming.endpoint, route.spec.max_batch - 1)]

@@ -9,7 +9,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from glowplug.core.errors import GlowplugError, InvalidArguments, Overloaded, WorkerDied, from_code
+from glowplug.core.errors import (
+    FunctionFailed,
+    GlowplugError,
+    InvalidArguments,
+    Overloaded,
+    WorkerDied,
+    from_code,
+)
 from glowplug.core.ids import InstanceId, RequestId
 from glowplug.transport.begun import BegunReader
 from glowplug.transport.closing import close_peer, close_strange
@@ -270,6 +277,8 @@ class Connection:
         if frame.kind is Kind.ERROR:
             failure = decode_meta(frame.meta, ErrorMeta)
             error = from_code(failure.code, failure.message)
+            if isinstance(error, WorkerDied):  # who says so lives; the engine tells of its end
+                error = FunctionFailed(failure.message)
             if isinstance(error, InvalidArguments):
                 error.field = failure.field
             return Reply(error.status, "application/json", b"", known_phases(failure.phases), "", error)

@@ -1,0 +1,110 @@
+"""Errors of our tree that come out of a function: most are its failure, as any other exception is."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from glowplug.core.bodies import encode_arguments
+from glowplug.core.errors import BY_CODE, InvalidArguments, RequestCancelled, from_code
+from glowplug.node.roles import failure
+
+from .worker_process import worker_process
+
+TELLING = ("invalid_arguments", "function_failed")
+"""What a function may raise on purpose, and is told as it is."""
+
+
+def inner_answers(code: str) -> str:
+    raise from_code(code, "of inner")
+
+
+async def inner_answers_async(code: str) -> str:
+    raise from_code(code, "of inner")
+
+
+def inner_answers_stream(code: str) -> Iterator[int]:
+    yield 1
+    raise from_code(code, "of inner")
+
+
+def inner_answers_batch(code: list[str]) -> list[Any]:
+    return [from_code(each, "of inner") for each in code]
+
+
+def raises(code: str) -> str:
+    raise BY_CODE[code]("mine")
+
+
+def reaches_nothing() -> None:
+    raise from_code("unavailable", "nothing answers") from OSError(errno.ENETUNREACH, "unreachable")
+
+
+def sends_what_cannot_be_sent() -> str:
+    encode_arguments({"x": object(), "y": 1j})
+    return "sent"
+
+
+KINDS = pytest.mark.parametrize(
+    ("call", "concurrency"),
+    [
+        *((inner_answers, concurrency) for concurrency in (1, 2)),
+        *((inner_answers_stream, concurrency) for concurrency in (1, 2)),
+        *((inner_answers_batch, concurrency) for concurrency in (1, 2)),
+        (inner_answers_async, 1),
+    ],
+)
+
+
+@KINDS
+def test_what_another_function_answered_is_this_functions_failure(
+    call: Any, concurrency: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    batching: dict[str, Any] = {"max_batch": 4} if call is inner_answers_batch else {}
+    with worker_process(call, concurrency=concurrency, **batching) as worker:
+        for number, code in enumerate(BY_CODE):
+            worker.ask((number, call.__name__, {"code": code}))
+            answer = worker.answer(number)
+            wanted = f"{BY_CODE[code].__name__} ({code}): of inner"
+            assert (answer.code, answer.message) == ("function_failed", wanted)
+    assert capfd.readouterr().err.count("Traceback") == len(BY_CODE)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_what_a_function_raises_itself_is_its_failure_unless_it_speaks_of_its_arguments(
+    concurrency: int,
+) -> None:
+    with worker_process(raises, concurrency=concurrency) as worker:
+        for number, code in enumerate(BY_CODE):
+            worker.ask((number, "raises", {"code": code}))
+            answer = worker.answer(number)
+            if code in TELLING:
+                assert (answer.code, answer.message) == (code, "mine")
+            else:
+                wanted = f"{BY_CODE[code].__name__} ({code}): mine"
+                assert (answer.code, answer.message) == ("function_failed", wanted)
+
+
+def test_arguments_that_a_function_cannot_send_are_not_its_callers() -> None:
+    with worker_process(sends_what_cannot_be_sent) as worker:
+        worker.ask((1, "sends_what_cannot_be_sent", {}))
+        assert worker.answer(1).code == "function_failed"
+
+
+def test_a_function_that_reaches_nobody_is_told_of_the_network() -> None:
+    with worker_process(reaches_nothing) as worker:
+        worker.ask((1, "reaches_nothing", {}))
+        answer = worker.answer(1)
+        assert answer.code == "function_failed"
+        assert answer.message.startswith("Unavailable (unavailable): nothing answers\n(")
+        assert "network=True" in answer.message
+
+
+def test_a_setup_that_another_function_refused_has_failed() -> None:
+    failed = failure(from_code("worker_died", "of inner"))
+    assert (failed.code, failed.message) == ("function_failed", "WorkerDied (worker_died): of inner")
+    assert failure(InvalidArguments("ours")).code == "invalid_arguments"
+    assert failure(RequestCancelled("ours")).code == "cancelled"
