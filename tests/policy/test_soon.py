@@ -8,7 +8,7 @@ from math import exp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glowplug.policy.soon import LATER, needed_soon
+from glowplug.policy.soon import LATER, WIDER, needed_soon
 
 _HORIZON_S = 4.0
 
@@ -35,3 +35,21 @@ def test_what_is_further_away_than_the_last_of_the_times_is_not_needed() -> None
 def test_what_may_come_at_any_time_is_needed_by_its_chance_within_the_horizon(rate_per_s: float) -> None:
     chance = _poisson(rate_per_s)
     assert needed_soon(chance, _HORIZON_S) == chance(_HORIZON_S)
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_a_chance_that_could_not_say_more_is_not_asked_for(first: float, second: float, third: float) -> None:
+    first, second, third = sorted((first, second, third))
+    chances = dict(
+        zip((_HORIZON_S, *(times * _HORIZON_S for times in LATER)), (first, second, third), strict=True)
+    )
+    asked: list[float] = []
+
+    def chance(ahead_s: float) -> float:
+        asked.append(ahead_s)
+        return chances[ahead_s]
+
+    least = [0.1 * chances[times * _HORIZON_S] / times for times in LATER]
+    assert needed_soon(chance, _HORIZON_S) == max(first, *least)
+    if first > 0.1 / WIDER:
+        assert asked == [_HORIZON_S]

@@ -28,18 +28,23 @@ def progress(
 
 
 class Lines:
-    """At most one line every EVERY_S, with the time since the beginning."""
+    """At most one line every `every_s`, with the time since the beginning. The first is shown `at_once`, or
+    only of what takes as long."""
 
-    def __init__(self, name: str, console: Console, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, console: Console, clock: Callable[[], float], every_s: float = EVERY_S,
+        *, at_once: bool = True,
+    ) -> None:  # fmt: skip
         self._name = name
         self._console = console
         self._clock = clock
+        self._every_s = every_s
         self._start_s = clock()
-        self._shown_s = self._start_s - EVERY_S
+        self._shown_s = self._start_s - (every_s if at_once else 0.0)
         self._unseen = ""
 
     def tell(self, words: str) -> None:
-        if self._clock() - self._shown_s < EVERY_S:
+        if self._clock() - self._shown_s < self._every_s:
             self._unseen = words
             return
         self._show(words)

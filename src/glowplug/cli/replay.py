@@ -54,7 +54,7 @@ def replay(
 
     For example:
 
-        glowplug replay azure2019:traces/azure2019_1h_1000fn,top=100 --policy ladder,fixed,tyche --memory 10%
+        glowplug replay azure2019:traces/azure2019_1h_1000fn,top=100,minutes=10 --memory 10%
         glowplug replay mix:traces/azure2019_1h_1000fn -p ladder,faascache --substrate process --plot cdf.png
         glowplug replay access_log:glowplug.jsonl --memory 25%    # what serve --access-log wrote
         glowplug replay events:calls.csv --nodes 2 --memory 50% --json    # columns time_s,function

@@ -26,6 +26,7 @@ def is_unused(instance: Instance) -> bool:
 def reindex(c: Context, instance: Instance) -> None:
     """Moves the instance to the index its state calls for, and offers it for eviction when it is idle, or on
     a device sees to that (offers.py)."""
+    c.reweigh()
     phase = c.store.holdings[instance.key].phase
     slot: Slot
     if instance.draining or phase == "descending":

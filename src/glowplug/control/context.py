@@ -58,6 +58,7 @@ class Context:
     __slots__ = (
         "build_check",
         "dirty",
+        "displaced_s",
         "fleet_check",
         "fleet_view",
         "freed",
@@ -70,6 +71,7 @@ class Context:
         "out",
         "policies",
         "preload_check",
+        "scores",
         "settings",
         "store",
         "unoffered",
@@ -94,6 +96,10 @@ class Context:
         """How likely each function is called soon, as far as somebody asked (worth.py)."""
         self.needed_at_s = 0.0
         """When `needed_soon` was computed. It is cleared at each arrival and when time moves on."""
+        self.scores: dict[str, float] = {}
+        """What holdings are worth now, as far as somebody asked (worth.py), by their keys."""
+        self.displaced_s: dict[tuple[NodeId, int, float], float] = {}
+        """What it would cost to take so many bytes of a node for less than a limit, likewise (victims.py)."""
         self.fleet_view: FleetView | None = None
         """Made by control.fleet.schedule when it is first needed."""
 
@@ -114,6 +120,14 @@ class Context:
     def touch(self, function: FunctionId | None) -> None:
         if function is not None:
             self.dirty[function] = None
+
+    def reweigh(self) -> None:
+        """What memory holds, what of it may go, or what something in it is worth has changed, or may have:
+        from now on it is worked out again. Who changes such a thing says so; so does each event, as time
+        moves on."""
+        if self.scores or self.displaced_s:
+            self.scores.clear()
+            self.displaced_s.clear()
 
     def revalue(self, function: FunctionId | None) -> None:
         """What is expected of the function's runs and loads, or of all functions', has changed."""

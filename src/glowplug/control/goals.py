@@ -39,6 +39,7 @@ def pursue(c: Context, function: Function, version: Version) -> None:
         try:
             growth.grow(c, function, version, prime=True)
         except NoSpace as error:
+            c.reweigh()
             function.goal = None
             function.note(error.message)
             return
@@ -50,11 +51,13 @@ def pursue(c: Context, function: Function, version: Version) -> None:
         if all(key.startswith("weights/") for key in version.keys):
             # Once: others may need it, and have it climb again.
             _descend_environment(c, version)
+            c.reweigh()
             function.goal, function.hold = None, goal
         return
     if goal in (Step.IMPORTED, Step.STAGED):
         _climb_shared(c, function, version, goal)
     if _is_reached(c, function, version, goal):
+        c.reweigh()
         function.goal = None
         function.hold = goal if goal < Step.PARKED else None
 

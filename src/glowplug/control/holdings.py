@@ -34,6 +34,7 @@ def enter(
     `forced` enters what is a fact already, whatever the budget says. What is not `owned` is of all that
     stand on it, as environments are.
     """
+    c.reweigh()
     store, key = c.store, key_of(target.kind, target.node, target.key)
     if forced:
         store.ledger.record(key, target.node, held_bytes)
@@ -77,6 +78,7 @@ def climb(
 ) -> None:
     """Sends the holding up to its step. After `patience_s` it is looked at, and given up after a while longer
     (outcomes.on_climb_timer)."""
+    c.reweigh()
     command = c.command_id()
     holding.phase, holding.command, holding.since_s = "climbing", command, c.now_s
     holding.phase_of_climb = ""
@@ -127,6 +129,7 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     From now on it stands on nothing. Holdings that only waited for its end go at once, so that all end
     together and not one after the other. The node keeps weights until no process has them mapped.
     """
+    c.reweigh()
     if holding.command is not None:
         end_command(c, holding)
     store, command = c.store, c.command_id()
@@ -153,6 +156,7 @@ def evict(c: Context, holding: Holding) -> None:
 
 def arrive(c: Context, holding: Holding, event: StepReached) -> None:
     """A climb ended well: what it measured replaces what was assumed."""
+    c.reweigh()
     end_command(c, holding)
     holding.phase = "up"
     target, costs = holding.target, c.policies.costs
@@ -179,6 +183,7 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
 
 def remove(c: Context, holding: Holding) -> None:
     """The holding is gone, its memory free."""
+    c.reweigh()
     end_command(c, holding)
     store, node = c.store, holding.target.node
     store.ledger.release(holding.key)
@@ -206,6 +211,7 @@ def remove(c: Context, holding: Holding) -> None:
 
 def stand_alone(c: Context, holding: Holding, on: str) -> None:
     """From now on the holding stands on `on` and nothing else; what it stood on may go."""
+    c.reweigh()
     left = tuple(need for need in holding.needs if need != on)
     holding.needs = (on,)
     _release(c, left)

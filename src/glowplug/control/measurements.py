@@ -25,6 +25,7 @@ def measured(c: Context, event: HeldChanged) -> None:
     elif target.kind in ("instance", "part"):
         held_bytes = max(held_bytes, before_bytes)
     if held_bytes != before_bytes:
+        c.reweigh()
         ledger.resize(holding.key, held_bytes)
         c.freed[target.node] = None
         offers.reconsider(c, holding)

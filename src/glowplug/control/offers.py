@@ -34,6 +34,7 @@ def reconsider(c: Context, holding: Holding) -> None:
     if holding.phase == "up" and holding.key not in c.store.dependents:
         offer(c, holding)
     else:
+        c.reweigh()
         c.policies.eviction.withdraw(holding.key)
 
 
@@ -57,6 +58,7 @@ def offer_worker(c: Context, instance: Instance) -> None:
 
 
 def _offer(c: Context, key: str, node: Node, worth: Worth) -> None:
+    c.reweigh()
     c.policies.eviction.offer(key, node.id, worth)
     if node.starved or node.patient:
         c.freed[node.id] = None

@@ -50,10 +50,11 @@ def choose(c: Context, version: Version) -> Node | None:
         fits = free_bytes + c.policies.eviction.offered(node) >= need_bytes
         return not fits, -_height(c, version, node, at_once=at_once), -free_bytes
 
-    best, *others = sorted(candidates, key=rank)
+    ranks = {node: rank(node) for node in candidates}
+    best, *others = sorted(candidates, key=ranks.__getitem__)
     if not c.policies.eviction.timely or store.ledger.free_bytes(best) >= need_bytes:
         return store.nodes[best]
-    as_good = [node for node in others if rank(node)[:2] == rank(best)[:2]][: _WEIGHED - 1]
+    as_good = [node for node in others if ranks[node][:2] == ranks[best][:2]][: _WEIGHED - 1]
     return min(
         map(store.nodes.__getitem__, (best, *as_good)),
         key=lambda node: victims.displaced_s(c, node, need_bytes),

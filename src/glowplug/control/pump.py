@@ -36,11 +36,13 @@ def pump(c: Context, number: FunctionId) -> None:
         return
     if function.retiring or function.gone:
         versions.tidy(c, function)
+        c.reweigh()
         if function.gone:
             return
     if function.next is not None:
         is_new = function.active is None
         versions.advance(c, function)
+        c.reweigh()
         if is_new and function.active is not None:
             drive.introduced(c, number)
     if function.active is None:

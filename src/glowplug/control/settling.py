@@ -17,6 +17,7 @@ Mark = TypeVar("Mark")
 
 def settle(c: Context) -> None:
     """Follows up on what the event changed, until nothing is marked."""
+    c.reweigh()
     while True:
         pumped = bool(c.dirty)
         while c.dirty:

@@ -134,6 +134,7 @@ class ControlState:
         c = self._context
         c.now_s = now_s
         c.store.events += 1
+        c.reweigh()
         HANDLERS[type(event)](c, event)
         settling.settle(c)
         commands, c.out = c.out, []

@@ -12,6 +12,8 @@ from glowplug.control.gangs import check_gangs
 from glowplug.control.holdings import is_nobodys
 from glowplug.control.preloading.validate import check_preloads
 from glowplug.control.records import Store
+from glowplug.control.victims import work_out_displaced_s
+from glowplug.control.worth import work_out_score
 from glowplug.core.ids import CommandId, InstanceId, RequestId
 from glowplug.core.priority import PASSED_OVER
 
@@ -34,10 +36,23 @@ def check(c: Context) -> None:
             assert is_unused(store.instances[InstanceId(int(holding.target.key))]), (
                 f"{key} is offered, but used"
             )
+    _check_weighed(c)
     check_gangs(c)
     check_fleet(c)
     check_preloads(c)
     assert [*c.dirty, *c.freed, *c.idled, *c.unoffered, *c.out] == [], "an event was left unsettled"
+
+
+def _check_weighed(c: Context) -> None:
+    """Of what is kept until something changes that it is what would be worked out now."""
+    for key, score in c.scores.items():
+        assert key in c.store.holdings, f"{key} is gone, and its score is not"
+        assert score == work_out_score(c, key), f"the score of {key} is of an earlier state"
+    for (name, short_bytes, limit), cost_s in c.displaced_s.items():
+        node = c.store.nodes.get(name)
+        assert node is not None, f"node {name} is gone, and what its memory would cost is not"
+        now_s = work_out_displaced_s(c, node, short_bytes, limit)
+        assert cost_s == now_s, f"what {short_bytes} bytes of {name} would cost is of an earlier state"
 
 
 def _check_ledger(store: Store) -> None:

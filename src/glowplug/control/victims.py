@@ -66,11 +66,23 @@ def _with_below(
 
 def displaced_s(c: Context, node: Node, need_bytes: int, limit: float = inf) -> float:
     """Seconds of waiting that is spared soon by what would have to go for so many bytes: nothing where the
-    eviction policy cannot tell (not `timely`). Infinite when they are not to be had for less than `limit`."""
+    eviction policy cannot tell (not `timely`). Infinite when they are not to be had for less than `limit`.
+
+    Worked out once until something changes (Context.reweigh): where memory is scarce hundreds of functions
+    ask in one event, whose models are of a few sizes."""
     short_bytes = need_bytes - c.store.ledger.free_bytes(node.id) - coming_bytes(c, node)
     if short_bytes <= 0:
         return 0.0
     limit = min(limit, c.policies.eviction.pinned_from)
+    offers.settle(c)
+    known = c.displaced_s.get((node.id, short_bytes, limit))
+    if known is None:
+        known = work_out_displaced_s(c, node, short_bytes, limit)
+        c.displaced_s[node.id, short_bytes, limit] = known
+    return known
+
+
+def work_out_displaced_s(c: Context, node: Node, short_bytes: int, limit: float) -> float:
     victims, doomed, enough = chosen(c, node, short_bytes, (), limit)
     if not enough:
         return inf

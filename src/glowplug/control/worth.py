@@ -127,7 +127,15 @@ def worth_on_device(c: Context, instance: Instance, left: int = 0) -> Worth:
 
 
 def score_now(c: Context, key: str) -> float:
-    """What an offered holding is worth at this moment, in the eviction policy's own measure."""
+    """What an offered holding is worth at this moment, in the eviction policy's own measure; worked out once
+    until something changes (Context.reweigh)."""
+    score = c.scores.get(key)
+    if score is None:
+        score = c.scores[key] = work_out_score(c, key)
+    return score
+
+
+def work_out_score(c: Context, key: str) -> float:
     return c.policies.eviction.score(worth(c, c.store.holdings[key]))
 
 
@@ -152,10 +160,7 @@ def needed_soon(c: Context, function: FunctionId, policy: EvictionPolicy) -> flo
 
 
 def work_out_needed(c: Context, function: FunctionId) -> float:
-    chance, now_s = c.policies.predictors.needed, c.now_s
-    return soon.needed_soon(
-        lambda ahead_s: chance(function, now_s, 0.0, ahead_s), c.settings.preload_horizon_s
-    )
+    return soon.needed_soon(c.policies.predictors.within(function, c.now_s), c.settings.preload_horizon_s)
 
 
 def worth_below_devices(c: Context, version: Version, rank: float, needed: float) -> Worth:

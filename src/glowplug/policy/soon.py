@@ -20,5 +20,7 @@ def needed_soon(chance: Callable[[float], float], horizon_s: float) -> float:
     counted by what the climb costs, and for each horizon in which it is held."""
     needed = chance(horizon_s)
     for times in LATER:
+        if needed >= _CLIMB / times:  # no chance is above 1, so that this one would change nothing
+            continue
         needed = max(needed, _CLIMB * chance(times * horizon_s) / times)
     return needed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from math import inf
 
 import msgspec
@@ -31,6 +32,9 @@ class Oracle(Forecast):
     def needed(self, function: FunctionId, now_s: float, from_s: float, until_s: float) -> float:
         next_s = self._next_s(function, now_s + from_s) - now_s
         return 1.0 if next_s <= until_s else _FAR * until_s / next_s
+
+    def within(self, function: FunctionId, now_s: float) -> Callable[[float], float]:
+        return lambda ahead_s: self.needed(function, now_s, 0.0, ahead_s)
 
     def quantiles(self, function: FunctionId, near_s: float) -> Quantile:
         """Asked when a call has just come: until the next."""

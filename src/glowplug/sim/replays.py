@@ -15,7 +15,7 @@ from glowplug.core.ids import EnvironmentId, FunctionId, VersionId
 from glowplug.core.settings import ControlSettings
 from glowplug.core.specs import Declaration, FunctionSpec, NodeSpec
 from glowplug.sim.footprints import PUBLISHED, Footprint, process_profile, zygote_profile
-from glowplug.sim.gateway import Ask
+from glowplug.sim.gateway import Answer, Ask
 from glowplug.sim.oracle import inform
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
@@ -28,6 +28,8 @@ _AFTER_S = 3600.0
 _FOREVER_S = 1e7
 _SAMPLE_S, _MOST_SAMPLES = 10.0, 10_000
 """A sample has an entry for each function: longer traces, from 28 hours on, are looked at less often."""
+_PARTS = 20
+"""Of the time between two samples: after each is told how far it is."""
 
 
 class System(msgspec.Struct, frozen=True):
@@ -103,7 +105,7 @@ def replay(
     tell: Callable[[float], None] = lambda share: None,
 ) -> Replayed:
     """Plays the trace; function i has model i mod n, and weights of its own or with `shares_weights` those of
-    all that have this model. `tell` hears of the share done."""
+    all that have this model. `tell` hears the share of the calls that have been answered."""
     profiles: dict[FunctionId, Profile] = {}
     budget_bytes = cluster.node_bytes(models, trace.functions)
     scenario: list[tuple[float, Event | Ask]] = [
@@ -145,19 +147,27 @@ def _measure(
     held: list[float] = []
     standing, functions = Standing(), list(profiles)
     store = simulation.state.context.store
-    items: list[tuple[float, Event | Ask]] = scenario
+    asked = sum(isinstance(item, Ask) for _, item in scenario)
+
+    def run(until_s: float, parts: int) -> list[Answer]:
+        """In parts, so that somebody hears of them: of a burst each second may take long."""
+        from_s, items = simulation.agenda.now_s, scenario if not times else []
+        for part in range(1, parts + 1):
+            at_s = until_s if part == parts else from_s + (until_s - from_s) * part / parts
+            answers = simulation.run(items, at_s).answers
+            items = []
+            tell(len(answers) / max(1, asked))
+        return answers
+
     whole_s = span_s + _START_S
     sample_s = max(_SAMPLE_S, whole_s / _MOST_SAMPLES)
     for sample in range(min(ceil(whole_s / _SAMPLE_S), _MOST_SAMPLES)):
         at_s = (sample + 1) * sample_s
-        simulation.run(items, at_s)
-        items = []
+        run(at_s, _PARTS)
         times.append(at_s - _START_S)
         held.append(float(sum(store.ledger.used.values())))
         standing.look(simulation.state, functions)
-        tell(min(1.0, at_s / whole_s))
-    asked = sum(isinstance(item, Ask) for _, item in scenario)
-    answers = simulation.run([], whole_s + _AFTER_S).answers
+    answers = run(whole_s + _AFTER_S, ceil(_AFTER_S))
     good = [answer for answer in answers if answer.code == "ok"]
     latencies = np.array([answer.latency_s for answer in good])
     runs = np.array([profiles[answer.function].run_s for answer in good])

@@ -58,6 +58,7 @@ def expect(c: Context, device: Device, function: FunctionId) -> None:
     places = c.store.fleet.where.setdefault(function, {})
     c.store.fleet.tally.placed(function, len(places), c.now_s)
     places[device.id] = None
+    c.reweigh()
     _reoffer(c, function)
     changed(c, device)
 
@@ -157,6 +158,7 @@ def _unlist(c: Context, device: Device, function: FunctionId) -> None:
         del places[device.id]
         if not places:
             del where[function]
+        c.reweigh()
         _reoffer(c, function)
 
 

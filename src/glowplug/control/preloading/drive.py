@@ -37,6 +37,7 @@ def arrived(c: Context, function: FunctionId) -> None:
         return
     c.policies.predictors.observe(function, c.now_s)
     c.needed_soon.clear()
+    c.reweigh()
     record = c.store.functions[function]
     if record.active is not None and not record.gone:
         c.policies.preload.arrived(PreloadView(c), function, c.now_s)

@@ -65,6 +65,9 @@ class Choice(msgspec.Struct):
 
     def hazard(self, age_s: float, pool: Pool) -> float:
         """H(age) of the mixture."""
+        if not self.poisson.gaps_s:
+            # Called once: all models say what the pool does. So it is with most functions that there are.
+            return pool.hazard(self.level.row, age_s)
         a, b, c, d = self.hazards(age_s, pool)
         u, v, w, x = self.weights
         least = min(a, b, c, d)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 import msgspec
@@ -33,6 +34,15 @@ class Forecast(msgspec.Struct):
         age_s, pool = max(0.0, now_s - known.last_s), self.table.pool
         return chance(known.hazard(age_s + from_s, pool), known.hazard(age_s + until_s, pool))
 
+    def within(self, function: FunctionId, now_s: float) -> Callable[[float], float]:
+        """As `needed` from now on, of several times: what they have in common is worked out once."""
+        known = self.table.functions.get(function)
+        if known is None:
+            return _not_at_all
+        age_s, pool = max(0.0, now_s - known.last_s), self.table.pool
+        before = known.hazard(age_s, pool)
+        return lambda ahead_s: chance(before, known.hazard(age_s + ahead_s, pool))
+
     def quantiles(self, function: FunctionId, near_s: float) -> Quantile:
         """From the last arrival on, by when the next has come."""
         if function not in self.table.functions:
@@ -41,6 +51,10 @@ class Forecast(msgspec.Struct):
 
     def forget(self, function: FunctionId) -> None:
         self.table.forget(function)
+
+
+def _not_at_all(ahead_s: float) -> float:
+    return 0.0
 
 
 def _never(share: float, beyond_s: float = 0.0) -> float:
