@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from glowplug.cli.simulate import simulate
-from glowplug.core.errors import GlowplugError, InvalidDeclaration, InvalidWorkload
+from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration, InvalidWorkload
 
 LOAD = "zipf:functions=6,rate_per_min=60,minutes=1"
 
@@ -51,9 +52,25 @@ def test_the_fewest_devices_are_found(printed: Callable[..., dict[str, Any]]) ->
 
 def test_where_no_number_is_enough_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        simulate(LOAD, find="devices", p99="1s")
+        simulate(LOAD, find="devices", p99="1400ms")
     assert ended.value.code == 1
-    assert "devices are not enough for a p99 of 1s" in " ".join(capsys.readouterr().out.split())
+    words = said(capsys)
+    assert re.search(r"devices are not enough for a p99 of 1400ms: it is [\d.]+ s there, of runs", words)
+    assert "of runs alone 1.33 s. More are not tried" in words
+    assert "by runs and first loads alone" not in words
+
+
+def test_a_p99_below_that_of_the_runs_is_refused_before_anything_is_simulated() -> None:
+    with pytest.raises(InvalidArguments, match="--p99: no number of devices is enough: runs alone take 1"):
+        simulate(LOAD, find="devices", p99="1s")
+
+
+def test_more_devices_than_the_mean_load_asks_for_are_found(printed: Callable[..., dict[str, Any]]) -> None:
+    """Bursts of a function that keeps a fifth of a device busy; five are not enough."""
+    found = printed("bursty:functions=1,rate_per_min=10,minutes=60", find="devices", p99="2s")
+    assert found["devices"]["finish-first"] > 5
+    by_devices = {row["devices"]: row["p99_s"] for row in found["rows"]}
+    assert by_devices[found["devices"]["finish-first"]] <= 2.0 < by_devices[5]
 
 
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
