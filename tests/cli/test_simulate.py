@@ -159,3 +159,56 @@ def test_batches_are_made_within_a_latency_target(
     alone, batched = (printed(**options, latency_target=target)["rows"][0] for target in (None, "10s"))
     assert batched["answered"] == alone["answered"]
     assert batched["mean_s"] < alone["mean_s"] / 2
+
+
+def written(tmp_path: Path, row: str) -> str:
+    path = tmp_path / "profiles.csv"
+    path.write_text(f"model,device_mb,load_s,run_s\n{row}\n", encoding="utf-8")
+    return str(path)
+
+
+def test_what_a_profile_may_not_say_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidWorkload, match=r"line 2, column load_s: 1e300 is more than 1e\+06: is it in sec"
+    ):
+        simulate(LOAD, profiles=written(tmp_path, "a,1000,1e300,1"))
+    with pytest.raises(InvalidWorkload, match=r"column run_s: 1e7 is more than 1e\+06"):
+        simulate(LOAD, profiles=written(tmp_path, "a,1000,1,1e7"))
+    with pytest.raises(
+        InvalidWorkload, match=r"column device_mb: 1e303 is more than 1e\+09: is it in megabytes"
+    ):
+        simulate(LOAD, profiles=written(tmp_path, "a,1e303,1,1"))
+
+
+def test_a_load_that_would_be_given_up_each_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidWorkload, match="a takes 121 s to load, and a load is given up after 120 s"):
+        simulate(LOAD, profiles=written(tmp_path, "a,1000,121,1"))
+    with pytest.raises(
+        InvalidArguments, match=r"--copy-bandwidth: .* to copy, and a load is given up after 120"
+    ):
+        simulate(LOAD, copy_bandwidth="1")
+    simulate(LOAD, copy_bandwidth="1", loader="paper", devices=2)  # there nothing is copied
+    simulate(LOAD, profiles=written(tmp_path, "a,1000,120,1"))
+
+
+def test_a_device_that_is_slowed_a_million_times_is_waited_for(
+    printed: Callable[..., dict[str, Any]],
+) -> None:
+    (row,) = printed("zipf:rate_per_min=325,minutes=1", fault=("slow:0@1s,factor=1e6",))["rows"]
+    assert row["answered"] == row["requests"]
+    assert row["worst_s"] > 1e6
+
+
+def test_runs_of_days_are_played_to_their_end(tmp_path: Path, printed: Callable[..., dict[str, Any]]) -> None:
+    (row,) = printed(profiles=written(tmp_path, "a,1000,1,1e6"), devices=2)["rows"]
+    assert row["answered"] == row["requests"]
+    assert row["p50_s"] > 1e7
+
+
+def test_what_would_not_end_says_where_the_simulation_does(tmp_path: Path) -> None:
+    """The one device takes a million times as long for a day's runs."""
+    profiles = written(tmp_path, "a,1000,0,86400")
+    with pytest.raises(
+        InvalidWorkload, match=r"requests are still waited for \d+ s after the last call, where"
+    ):
+        simulate(LOAD, devices=1, profiles=profiles, fault=("slow:0@1s,factor=1e6",))

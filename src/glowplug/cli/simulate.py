@@ -15,7 +15,7 @@ from glowplug.cli.functions import Json, Seed
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, print_json
 from glowplug.cli.progress import progress
-from glowplug.cli.refused import Reasons, largest_called
+from glowplug.cli.refused import Reasons, check_loads, largest_called
 from glowplug.cli.simulate_shown import Drawn, answer_of, draw_runs, show
 from glowplug.core.errors import InvalidArguments, InvalidDeclaration, InvalidWorkload
 from glowplug.core.settings import ControlSettings
@@ -150,6 +150,7 @@ def simulate(
     reasons = Reasons(largest_called(models, trace), given["device_bytes"], timeout)
     if find is not None and reasons.too_large:
         raise InvalidWorkload(f"no number of devices is enough: {reasons.too_large}")
+    check_loads(_settings(given, OURS, None), models, trace)
     _check_faults(planned, given, trace, seed, find is not None)
     p99_s = 0.0 if p99 is None else parse_seconds(p99, "--p99")
     alone_s = runs_alone_s(trace, models, 0.99)
