@@ -99,7 +99,9 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_why_requests_were_refused_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    simulate(LOAD, policy="finish-first,lb", device_memory="1GB")
+    with pytest.raises(SystemExit) as ended:
+        simulate(LOAD, policy="finish-first,lb", device_memory="1GB")
+    assert ended.value.code == 1  # under lb nothing was answered
     words = said(capsys)
     assert "lb: 63 of 63 requests were refused: 63 no_space (" in words
     assert "takes 1.6 GB of a device, and each has 1.0 GB: give more --device-memory" in words

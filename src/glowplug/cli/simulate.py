@@ -188,7 +188,8 @@ def simulate(
                 console.print(words, style="yellow", highlight=False, markup=False)
         for name, found in answers.items():
             console.print(answer_of(name, found, p99 or "", device_memory, reasons, alone_s))
-    if any(found.devices is None for found in answers.values()):
+    unanswered = find is None and any(not row["answered"] for row in rows)
+    if unanswered or any(found.devices is None for found in answers.values()):
         sys.exit(1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil, inf
 from typing import Literal
 
@@ -58,8 +58,28 @@ class Cluster(msgspec.Struct, frozen=True):
     keep_warm_s: float = 600.0
 
     def node_bytes(self, models: tuple[Footprint, ...], functions: int) -> int:
-        total = sum(models[i % len(models)].loaded_bytes for i in range(functions))
-        return int(total * self.memory_share / self.nodes)
+        return int(all_loaded_bytes(models, functions) * self.memory_share / self.nodes)
+
+
+def all_loaded_bytes(models: tuple[Footprint, ...], functions: int) -> int:
+    return sum(models[i % len(models)].loaded_bytes for i in range(functions))
+
+
+def least_node_bytes(
+    trace: Trace, systems: Sequence[System], models: tuple[Footprint, ...] = PUBLISHED
+) -> int:
+    """What a node must have so that each function that is called can run there by itself under each system.
+    Function i has model i mod n."""
+    called = {models[i % len(models)] for i in np.flatnonzero(trace.counts()).tolist()}
+    return max(_least_bytes(model, system) for model in called for system in systems)
+
+
+def _least_bytes(model: Footprint, system: System) -> int:
+    if system.substrate == "zygote":
+        profile = zygote_profile(model)
+        return profile.environment_bytes + profile.facts.parked_bytes + model.weight_bytes
+    profile = process_profile(model, system.helpers)
+    return profile.environment_bytes + max(model.loaded_bytes, system.limit_bytes)
 
 
 class Replayed(msgspec.Struct, frozen=True, eq=False):
