@@ -132,3 +132,9 @@ def test_a_node_of_the_least_bytes_holds_each_function_and_a_smaller_one_does_no
 
     assert failed(least_bytes) == 0
     assert failed(least_bytes - 1) == trace.requests
+
+
+def test_answers_that_waited_are_counted() -> None:
+    found = played(system_of("fixed", "zygote"))
+    assert 0 < found.waited < len(found.waits_s)
+    assert found.waited == int((found.waits_s > 1e-3).sum())

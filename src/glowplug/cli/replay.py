@@ -228,7 +228,7 @@ def row(policy: str, found: Replayed, requests: int) -> dict[str, Any]:
         "wait_mean_s": float(waits_s.mean()) if answered else None,
         "wait_p50_s": float(np.percentile(waits_s, 50)) if answered else None,
         "wait_p99_s": float(np.percentile(waits_s, 99)) if answered else None,
-        "waited_share": float(np.mean(waits_s > 1e-3)) if answered else None,
+        "waited_share": found.waited / len(waits_s) if answered else None,
         "failed": found.failed,
         "loaded_ahead": found.started,
         "used_share": found.preloaded / max(1, requests),

@@ -26,6 +26,7 @@ _START_S = 10.0
 """Everything is deployed when the first call comes; environments climb for those that need them."""
 _AFTER_S = 3600.0
 _FOREVER_S = 1e7
+_NO_WAIT_S = 1e-3
 _SAMPLE_S, _MOST_SAMPLES = 10.0, 10_000
 """A sample has an entry for each function: longer traces, from 28 hours on, are looked at less often."""
 
@@ -88,6 +89,8 @@ class Replayed(msgspec.Struct, frozen=True, eq=False):
 
     latencies_s: NDArray[np.float64]
     waits_s: NDArray[np.float64]
+    waited: int
+    """Answers that waited for a load or behind others, and not only for their way to a worker and back."""
     failed: int
     preloaded: int
     """Requests whose first use of an instance was of one that had been loaded ahead; `preloaded_late` of
@@ -181,10 +184,11 @@ def _measure(
     good = [answer for answer in answers if answer.code == "ok"]
     latencies = np.array([answer.latency_s for answer in good])
     runs = np.array([profiles[answer.function].run_s for answer in good])
-    preloads = store.preloads
+    waits_s, preloads = np.maximum(latencies - runs, 0.0), store.preloads
     return Replayed(
         latencies_s=latencies,
-        waits_s=np.maximum(latencies - runs, 0.0),
+        waits_s=waits_s,
+        waited=int(np.count_nonzero(waits_s > _NO_WAIT_S)),
         failed=asked - len(good),
         preloaded=preloads.used,
         preloaded_late=preloads.used_late,
