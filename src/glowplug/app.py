@@ -15,7 +15,7 @@ from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DEFAULT_NAMESPACE, check_name, function_id
 from glowplug.core.specs import Declaration, EndpointSpec, Kind, Requirements
 from glowplug.endpoints import MAX_WAIT_MS, endpoint_spec
-from glowplug.handles import Declared, Handle, Weights, endpoints_of, is_same
+from glowplug.handles import NO_ENDPOINT, Declared, Endpoint, Handle, Weights, endpoints_of, is_same
 from glowplug.options import Options, declaration, requirement_lines
 
 T = TypeVar("T", bound=type)
@@ -107,6 +107,9 @@ class App:
         `idempotent` are as for `glowplug.endpoint`, `options` those of glowplug.options.Options."""
 
         def declare(target: Callable[..., Any]) -> Handle:
+            if isinstance(target, Endpoint):
+                raise InvalidDeclaration(f"function {target.spec.name}: {NO_ENDPOINT}")
+            _refuse_method(target)
             spec = endpoint_spec(target, max_batch=max_batch, max_wait_ms=max_wait_ms, idempotent=idempotent)
             declared = self._declare(target, "function", (spec,), None, options)
             return Handle(target, function_id(declared.name, self.namespace), spec)
@@ -127,6 +130,18 @@ class App:
                 raise InvalidDeclaration(f"{found.qualname} is declared already, as {other.name}: {how}")
         self.targets[found.name] = (found, target)
         return found
+
+
+def _refuse_method(target: Any) -> None:
+    """Nobody would give it its self."""
+    outside, _, _ = getattr(target, "__qualname__", "").rpartition(".")
+    if not outside or outside.endswith(">"):
+        return
+    if next(iter(inspect.signature(target).parameters), "") == "self":
+        raise InvalidDeclaration(
+            f"function {target.__name__} is a method of {outside}: declare functions at the top of a module,"
+            " or the class with @app.model and its methods with @glowplug.endpoint"
+        )
 
 
 def _is_running(module: str) -> bool:

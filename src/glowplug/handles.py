@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from types import GeneratorType
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from glowplug.call import Call
 
 Weights = str | Callable[[], Any] | None
+READING = "GLOWPLUG_INSPECT"
+"""In the environment of a process that reads what a source declares."""
+NO_ENDPOINT = "@glowplug.endpoint is for methods of a class; leave it out: @app.function has its options too"
 
 
 class Handle:
@@ -67,6 +71,7 @@ class Handle:
         core.errors by the server's own codes."""
         from glowplug.client import Client  # not imported where functions run
 
+        self._refuse_while_read()
         arguments = self._bound(args, kwargs)
         if self.spec.streams:
             return self._streamed(arguments)
@@ -82,6 +87,8 @@ class Handle:
         """
         from glowplug.client import Client
 
+        self._refuse_while_read()
+
         def answers() -> Iterator[Any]:
             arguments = (self._bound(items, {}) for items in zip(*iterables, strict=False))
             with Client() as client:
@@ -94,6 +101,14 @@ class Handle:
                 )
 
         return answers()
+
+    def _refuse_while_read(self) -> None:
+        """A deploy runs what stands at the top of a file: here first, and then where there is no network."""
+        if READING in os.environ:
+            raise InvalidDeclaration(
+                f"{self.function} is called at the top of a module, which runs when it is deployed: call it"
+                ' in a function, or under if __name__ == "__main__"'
+            )
 
     def _bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Arguments by name. Raises TypeError, as a call would."""
@@ -111,6 +126,7 @@ class Handle:
         from glowplug.call import Call
         from glowplug.client import Client
 
+        self._refuse_while_read()
         arguments = self._bound(args, kwargs)
         with Client() as client:
             call = client.spawn(self.function, arguments, endpoint=self.endpoint)
@@ -141,6 +157,8 @@ class Endpoint:
         max_wait_ms: float = 0.0,
         idempotent: bool = False,
     ) -> None:
+        if isinstance(method, Handle):
+            raise InvalidDeclaration(f"function {method.spec.name}: {NO_ENDPOINT}")
         self.__doc__ = method.__doc__
         self.method = method
         self.spec = endpoint_spec(

@@ -430,3 +430,26 @@ print(Model.f.local())
 def test_an_option_that_is_not_there_is_named_with_the_one_that_is() -> None:
     with pytest.raises(InvalidDeclaration, match="no option memroy; did you mean memory"):
         declared_model(memroy="1GB")
+
+
+class Net:
+    def shout(self, text: str) -> str:
+        return text
+
+
+def test_a_method_is_no_function() -> None:
+    app = glowplug.App("methods")
+    with pytest.raises(InvalidDeclaration, match=r"shout is a method of .*Net: declare functions at the top"):
+        app.function()(Net.shout)
+
+
+def test_a_function_is_no_endpoint() -> None:
+    app = glowplug.App("both")
+
+    def shout(text: str) -> str:
+        return text
+
+    with pytest.raises(InvalidDeclaration, match=r"function shout: @glowplug\.endpoint is for methods"):
+        glowplug.endpoint(app.function()(shout))
+    with pytest.raises(InvalidDeclaration, match=r"function shout: @glowplug\.endpoint is for methods"):
+        app.function()(glowplug.endpoint(shout))

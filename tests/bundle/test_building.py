@@ -100,7 +100,9 @@ def test_a_secret_that_setup_keeps_is_not_packed(folder: Path, monkeypatch: pyte
     assert b"s3cret-value" not in (folder / "pack").read_bytes()
     assert list(packed(folder / "pack")["states"]) == ["layer"]
     assert (result.mode, result.pack) == ("setup", True)
-    assert result.reason.startswith("setup() runs again at each climb: it may leave a secret on the instance")
+    assert result.reason.startswith(
+        "setup() runs again at each climb from imported: it may leave a secret on the instance"
+    )
     monkeypatch.setenv("THE_KEY", "rotated")
     manifest = Manifest(VersionId("v"), FunctionId("net.default"), declaration, result.mode, pack="pack")
     (folder / "code").mkdir()

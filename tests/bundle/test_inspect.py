@@ -154,3 +154,11 @@ def test_what_a_linked_source_imports_lies_where_the_source_does(tmp_path: Path)
     write_upload(link, inspect_source(link), tmp_path / "upload.tar")
     extract_upload(tmp_path / "upload.tar", tmp_path / "unpacked")
     assert (tmp_path / "unpacked" / "code" / "helper.py").read_text() == "x = 'right'"
+
+
+@pytest.mark.parametrize("call", ["f.remote()", "next(f.map([]), None)", "f.spawn()"])
+def test_a_call_at_the_top_is_refused_at_once(call: str, tmp_path: Path) -> None:
+    """A build would wait for a server that it cannot reach."""
+    source = written(tmp_path, {"app.py": SOURCE.format(body="pass") + call})
+    with pytest.raises(InvalidDeclaration, match=r"f\.default is called at the top of a module"):
+        inspect_source(source)

@@ -129,7 +129,13 @@ def test_what_cannot_be_described_is_no_error() -> None:
 
     def endless(x: float = float("nan"), y: object = object()) -> np.ndarray: ...
 
+    def partly(x: Nowhere, n: int, y: list[Elsewhere]) -> int: ...  # type: ignore[name-defined]  # noqa: F821
+
     assert schemas(unresolved).arguments == {"x": {}}
+    assert schemas(partly).arguments == {"x": {}, "n": {"type": "integer"}, "y": {}}
+    assert schemas(partly).result == {"type": "integer"}
+    with pytest.raises(InvalidArguments, match="'n'"):
+        Signature(partly).decode("", b'{"x": 1, "n": "no number", "y": 2}')
     assert schemas(endless).arguments["x"] == {"type": "number"}
     assert schemas(endless).returns_array
     huge = typing.Literal[tuple(f"{n:04d}" * 10 for n in range(1000))]  # type: ignore[misc]

@@ -134,6 +134,22 @@ def test_weights_alone_need_their_builder(folder: Path) -> None:
     assert "--build FILE:NAME" in refused.stderr
 
 
+def test_plain_files_are_verified_where_they_have_checksums(folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    shapes = {"weight": (8, 8), "bias": (8,)}
+    state = {f"layers.{n}.{name}": torch.ones(shape) for n in range(2) for name, shape in shapes.items()}
+    save_file(state, folder / "net.safetensors")
+    torch.save(state, folder / "net.pt")
+    refused = glowplug(folder, "load", "net.safetensors", "--build", "model.py:Net", "--verify")
+    assert refused.returncode == 2
+    assert "net.safetensors has no checksums" in " ".join(refused.stderr.split())
+    loaded = glowplug(folder, "load", "net.pt", "--build", "model.py:Net", "--verify", "--json")
+    assert loaded.returncode == 0, loaded.stderr
+    assert json.loads(loaded.stdout)["weights_checked"] == "now"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

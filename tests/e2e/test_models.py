@@ -43,7 +43,7 @@ def test_the_same_answer_from_every_step(nets: Server, expected: Any, name: str)
 
 def test_what_cannot_be_pickled_says_so(nets: Server) -> None:
     found = nets.client.describe("local")
-    assert "build() runs again at each climb" in found.reason
+    assert "build() runs again at each climb from imported" in found.reason
     assert "Hidden" in found.reason
     assert nets.client.describe("plain").reason == ""
     assert nets.client.describe("setup").reason == ""

@@ -41,6 +41,19 @@ class TiedTransformer(nn.Module):
         return self.out(x)
 
 
+class Shared(nn.Module):
+    """One block under two names, as models that repeat their layers have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512))
+        self.again = self.first
+        self.head = nn.Linear(512, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.again(self.first(x)))
+
+
 class Reversed(nn.Module):
     """Runs its layers in another order than declared; `spare` never runs, `scale` is a plain tensor."""
 

@@ -9,6 +9,7 @@ import errno
 import gc
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,19 @@ def test_a_load_that_is_asked_for_wrongly_leaves_nothing(
         ({"weight": 0}, "must be above zero"),
         ({"strategy": "best"}, "no strategy is called 'best'"),
         ({"device": "abacus"}, "no device is called 'abacus'"),
+        ({"device": torch.device("meta")}, "no device is called 'meta'"),
+        ({"device": None}, "no device is called 'None'"),
+        ({"priority": 7}, r"priority=7 is none; there are loader\.BACKGROUND"),
+        ({"priority": "interactive"}, "priority='interactive' is none"),
+        ({"priority": None}, "priority=None is none"),
+        ({"weight": float("nan")}, "weight=nan: a load's weight must be above zero"),
+        ({"weight": float("inf")}, "weight=inf: a load's weight must be above zero"),
+        ({"weight": "1"}, "weight='1': a load's weight must be above zero"),
+        ({"in_flight_bytes": -1}, "in_flight_bytes=-1 must be a whole number"),
+        ({"in_flight_bytes": 1e6}, "in_flight_bytes=1000000.0 must be a whole number"),
+        ({"only": "torch"}, r"only='torch' is no list of names: write only=\('my\.package',\)"),
+        ({"only": (torch,)}, "is no list of names"),
+        ({"only": 1}, "only=1 is no list of names"),
         ({"strategy": "streamed", "primed": True, "only": ()}, "without only="),
     ],
 )
@@ -283,6 +297,44 @@ def test_what_there_is_none_of_is_said_and_no_file_stays_open(
     with pytest.raises(ValueError, match=said) as caught:
         loader.start_load(wide[0], **values)
     assert not packs_open(), caught
+
+
+def test_a_device_may_be_torchs_own(wide: Any) -> None:
+    path, _, x, expected = wide
+    for name in ("cpu", "cpu:0"):
+        loading = loader.start_load(path, torch.device(name))
+        loading.wait()
+        with torch.inference_mode():
+            assert torch.equal(loading.model(x), expected)
+
+
+def test_a_load_is_promoted_to_classes_that_are_there(wide: Any) -> None:
+    path, offset, x, expected = wide
+    held = Held(open_file(path), offset)
+    loading = start(held, "streamed", priority=0)
+    with pytest.raises(ValueError, match="priority=9 is none"):
+        loading.promote(9)  # type: ignore[arg-type]
+    held.go.set()
+    loading.wait()
+    with torch.inference_mode():
+        assert torch.equal(loading.model(x), expected)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "pipe.pack"
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    ways: list[Callable[[], Any]] = [
+        lambda: loader.load(path), lambda: loader.load(f"file://{path}"), lambda: loader.open_pack(path),
+        lambda: loader.load(path, direct=True),
+    ]  # fmt: skip
+    for way in ways:
+        with pytest.raises(loader.WeightsUnreadable, match=r"pipe\.pack is no regular file") as caught:
+            way()
+        assert str(path) not in packs_open(), caught
 
 
 def packs_open() -> list[str]:

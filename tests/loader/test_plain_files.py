@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glowplug import loader
+from glowplug.loader.construction import completed_at
 from glowplug.loader.contents import read_contents
 from glowplug.loader.errors import SourceMissing
 from glowplug.loader.sources.file import open_file
@@ -132,6 +133,16 @@ def test_compressed_archives_are_refused(squeezed_part: str) -> None:
         read_contents(MemorySource(content.getvalue(), "net.pt"))
 
 
+@pytest.mark.parametrize("part", ["data.pkl", "byteorder", "data/0"])
+def test_encrypted_archives_are_refused(part: str) -> None:
+    content = bytearray(saved({"a": torch.ones(99)}))
+    name = content.rindex(part.encode())  # in the archive's directory, at its end
+    flags = content.rindex(b"PK\1\2", 0, name) + 8
+    content[flags] |= 1
+    with pytest.raises(loader.WeightsUnreadable, match=f"{part} is encrypted"):
+        read_contents(MemorySource(bytes(content), "net.pt"))
+
+
 @settings(
     max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -233,3 +244,40 @@ def test_a_tied_weight_may_be_there_under_each_name_but_not_with_two_values(name
     loading = start(MemorySource(saved(state), "net.pt"), name, nets.TiedTransformer)
     with pytest.raises(loader.WeightsMismatch, match=r"out\.weight: is tied to tokens\.weight.*other values"):
         loading.wait()
+
+
+@pytest.mark.parametrize("name", ["pisel", "cicada", "streamed", "mapped"])
+@pytest.mark.parametrize("kept", ["both", "first", "again", "parallel", "copies"])
+def test_a_module_under_two_names_may_be_there_under_each_of_them(
+    name: str, kept: str, tmp_path: Path
+) -> None:
+    model, x = seeded(nets.Shared), torch.linspace(-1, 1, 512).view(1, 512)
+    state = dict(model.state_dict())
+    if kept in ("first", "again"):
+        state = {key: value for key, value in state.items() if key.startswith((kept, "head"))}
+    elif kept == "parallel":
+        state = {f"module.{key}": value for key, value in state.items()}
+    elif kept == "copies":
+        state = {key: value.clone() for key, value in state.items()}
+    (tmp_path / "net.pt").write_bytes(saved(state))
+    loading = start(open_file(tmp_path / "net.pt"), name, nets.Shared)
+    loading.wait()
+    assert loading.model.again is loading.model.first
+    with torch.inference_mode():
+        assert torch.equal(loading.model(x), model(x))
+
+
+def test_what_is_missing_of_a_module_under_two_names_is_told_once() -> None:
+    state = {key: value for key, value in seeded(nets.Shared).state_dict().items() if key[:4] == "head"}
+    with pytest.raises(loader.WeightsMismatch) as caught:
+        start(MemorySource(saved(state), "net.pt"), "cicada", nets.Shared)
+    assert [line.partition(":")[0] for line in caught.value.problems] == [
+        "first.0.weight", "first.0.bias", "first.1.weight", "first.1.bias",
+        "first.1.running_mean", "first.1.running_var",
+    ]  # fmt: skip
+
+
+def test_both_names_of_a_module_are_complete_at_once() -> None:
+    model = nets.Shared()
+    completed = completed_at(model, list(model.modules()))
+    assert completed["again.0.weight"] == completed["first.0.weight"] == 3

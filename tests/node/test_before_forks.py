@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import random
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from glowplug import loader
 from glowplug.node.roles import in_child, prepare_to_fork
+from glowplug.node.zygote import reseed
 
 TENSORS, TENSOR_BYTES = 64, 2**16
 
@@ -22,6 +26,30 @@ def mapped_bytes(of: str) -> int:
         elif inside and line.startswith("Rss:"):
             found += int(line.split()[1]) * 1024
     return found
+
+
+@pytest.mark.torch
+def test_generators_begin_anew_and_objects_do_not() -> None:
+    torch = pytest.importorskip("torch", reason="needs the torch extra")
+    own = random.Random(1)
+
+    def drawn() -> list[float]:
+        return [random.random(), float(np.random.rand()), float(torch.rand(1)), own.random()]
+
+    def seeded(then: Callable[[], object]) -> list[float]:
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+        own.seed(1)
+        then()
+        return drawn()
+
+    same, anew = [
+        [one == other for one, other in zip(seeded(then), seeded(then), strict=True)]
+        for then in (lambda: None, reseed)
+    ]
+    assert same == [True] * 4
+    assert anew == [False] * 3 + [True]
 
 
 @pytest.mark.torch

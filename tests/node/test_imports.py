@@ -46,6 +46,7 @@ import os, sys
 if "COLOUR" in os.environ or os.path.exists("/proc/self/fd/57") or __debug__ or "leaver" in sys.modules:
     raise ImportError("this is not as it was")
 """
+OPENER = "import socket\nends = socket.socketpair()\n"
 FAILING = "import leaver\nraise RuntimeError('no such colour')\n"
 STUCK = """
 import os, socket
@@ -85,7 +86,7 @@ def ready(folder: Path, *libraries: str, **more: str) -> ZygoteReady:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    sources = {"leaver": LEAVER, "helped": HELPED, "failing": FAILING, "clean": CLEAN}
+    sources = {"leaver": LEAVER, "helped": HELPED, "failing": FAILING, "clean": CLEAN, "opener": OPENER}
     sources["above"] = "import leaver\n"
     sources["witness"] = WITNESS.format(stamps=str(tmp_path / "stamps"))
     for name, source in sources.items():
@@ -103,6 +104,15 @@ def test_a_library_that_leaves_a_thread_is_left_out(folder: Path) -> None:
     ]
     assert first == second
     assert found.phases["import"] > float(second_s) - float(first_s)
+
+
+def test_a_library_that_leaves_something_open_is_left_out(folder: Path) -> None:
+    """Else the processes of all functions of the environment would share it."""
+    found = ready(folder, "witness", "opener", "json")
+    assert (found.threads, found.missing) == (1, {})
+    assert found.left_out == {"opener": "leaves 2 sockets"}
+    first, second = [line.split()[0] for line in (folder / "stamps").read_text().splitlines()]
+    assert first == second
 
 
 def test_whatever_imports_such_a_library_is_left_out_too(folder: Path) -> None:

@@ -70,7 +70,7 @@ def build_bundle(declaration: Declaration, code: Path, pack_path: Path) -> Build
 
 _EXAMPLE_ITEMS = 8
 """Of a stream, so many items are enough to see in which order weights are used."""
-_NO_MODULES = "setup() leaves no torch module on the instance, so it runs again at each climb"
+_NO_MODULES = "setup() leaves no torch module on the instance, so it runs again at each climb from imported"
 
 
 def load_from_source(target: type, folder: Path, weights: Any = None) -> Any:
@@ -165,8 +165,9 @@ def _pack(instance: Any, declaration: Declaration, path: Path) -> BuildResult:
     info = loader.write_pack(path, {"states": states}, order=traced.order, prime=traced.prime)
     method = "build" if has_build else "setup"
     mode: ClimbMode = "construct" if has_build else "setup"
+    why = f"{method}() runs again at each climb from imported: {reason}"
     return BuildResult(
-        mode, True, f"{method}() runs again at each climb: {reason}", primed, info.weights_nbytes,
+        mode, True, why, primed, info.weights_nbytes,
         kernels=_kernels(instance, traced.prime, on_device=on_device),
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ from glowplug.bundle.schemas import with_schemas
 from glowplug.bundle.stand_ins import StandInFinder, is_beside
 from glowplug.core.errors import GlowplugError, InvalidDeclaration, in_words
 from glowplug.core.specs import Declaration
+from glowplug.handles import READING
 
 IMPORT_S = 300.0
 """A source that imports for so long does not end."""
@@ -51,7 +52,7 @@ def inspect_source(source: Path, python: str = sys.executable, limit_s: float = 
         )
     if source.suffix != ".py":
         raise InvalidDeclaration(f"{source} is no Python source: its name must end in .py")
-    environment = os.environ | {"GLOWPLUG_INSPECT": "1"}
+    environment = os.environ | {READING: "1"}
     try:
         done = subprocess.run(
             [python, "-P", "-m", "glowplug.bundle.inspect", str(source.resolve())],

@@ -35,7 +35,7 @@ def pack(
         The pack to write.
     example
         A callable in the same file that returns the model's example input: one argument, a tuple of
-        positional ones, or a dict of named ones. The model runs on it once, to learn the order of its
+        positional ones, or a dict of named ones. A copy of the model runs on it, to learn the order of its
         weights.
     weights
         A safetensors or torch file to take the weights from, instead of those that the callable made.
@@ -102,8 +102,9 @@ def load(
         FILE:NAME of the callable that builds the model: for files of weights alone, and for strategies that
         construct it, which else unpickle the pack's skeleton in its place.
     verify
-        Check every byte of the weights, also those of a local file that was checked before and has not been
-        written to since; `--no-verify` checks none.
+        Check every byte of the weights, also those of a torch file, and of a local pack that was checked
+        before and has not been written to since; `--no-verify` checks none. Safetensors files have no
+        checksums.
     only
         A module or package whose classes the pack may name beside those of torch.nn's (`torch.nn` for none);
         give it again for more. The model is not run then: its input may name anything.

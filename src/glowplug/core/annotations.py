@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
+import inspect
 import sys
 import types
 import typing
@@ -13,12 +15,19 @@ _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable)
 
 
 def hints_of(call: Callable[..., Any]) -> dict[str, Any]:
-    """By parameter, and of what it returns. None of a function of whose annotations a type checker alone can
-    resolve one."""
+    """By parameter, and of what it returns; those left out that a type checker alone can resolve."""
     try:
         return typing.get_type_hints(call, include_extras=True)
     except Exception:  # a user's names may do anything
-        return {}
+        pass
+    found: dict[str, Any] = {}
+    plain = inspect.unwrap(call)
+    names = getattr(getattr(plain, "__func__", plain), "__globals__", {})
+    for name, wanted in getattr(plain, "__annotations__", {}).items():
+        one = types.SimpleNamespace(__annotations__={name: wanted})
+        with contextlib.suppress(Exception):
+            found |= typing.get_type_hints(one, names, include_extras=True)
+    return found
 
 
 def bare(wanted: Any) -> Any:

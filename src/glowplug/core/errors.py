@@ -5,7 +5,7 @@ GlowplugError
 |  |- InvalidName 400, InvalidDeclaration 400, InvalidUpload 400, InvalidWorkload 400
 |  |- InvalidTrace 400, Unauthorized 401
 |  |- UnknownFunction 404, UnknownEndpoint 404, UnknownVersion 404, UnknownSecret 404, UnknownCall 404
-|  |- UnknownDevice 404, UnknownRequest 404
+|  |- UnknownDevice 404, UnknownRequest 404, NotFound 404
 |  |- MethodNotAllowed 405, CallNotRetriable 409, CallCancelled 410, BodyTooLarge 413
 |  |- EncodedBody 415, InvalidArguments 422, WeightsError 422, BuildFailed 422, IdempotencyKeyReused 422
 |  |- HeadTooLarge 431
@@ -116,6 +116,13 @@ class UnknownFunction(UserError):
 class UnknownEndpoint(UserError):
     status = 404
     code = "unknown_endpoint"
+
+
+class NotFound(UserError):
+    """No such path."""
+
+    status = 404
+    code = "not_found"
 
 
 class MethodNotAllowed(UserError):

@@ -14,7 +14,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from glowplug.core.errors import BodyTooLarge, GlowplugError, InvalidArguments, InvalidUpload, UnknownRequest
+from glowplug.core.errors import (
+    BodyTooLarge,
+    GlowplugError,
+    InvalidArguments,
+    InvalidUpload,
+    MethodNotAllowed,
+    NotFound,
+    UnknownRequest,
+)
 from glowplug.core.ids import (
     DEFAULT_NAMESPACE,
     FunctionId,
@@ -238,7 +246,7 @@ async def _on_defect(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    code = (MethodNotAllowed if error.status_code == 405 else NotFound).code
     path = request.url.path[:100]
     said = f"{request.method} {path}: {error.detail}; what there is stands at /docs"
     facts = {"error": {"code": code, "message": said}}

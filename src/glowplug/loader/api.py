@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.construct import without_init
+from glowplug.loader.contents import no_checksums
 from glowplug.loader.destination import IN_FLIGHT_BYTES
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
 from glowplug.loader.pipeline import Build, Loading, begin
 from glowplug.loader.reader import open_pack
+from glowplug.loader.rehearsal import make_lazy_ones, rehearse
 from glowplug.loader.roots import modules_of
 from glowplug.loader.sources import open_source
 from glowplug.loader.strategies import AUTO
 from glowplug.loader.strategies import strategy as strategy_called
-from glowplug.loader.tracing import trace
 from glowplug.loader.weights import TORCH_SUFFIXES, assign, read_state_dict
 from glowplug.loader.writer import write_pack
 
-
-def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
-    """Runs `model` on `example_input` and writes it to `path`, weights in the order of their use.
-
-    It runs twice, and the second time is measured: the first pays for kernels and memory. A tuple is taken as
-    positional arguments, a dict as keyword arguments, anything else as the one argument. Warns of
-    classes that only this script has. What was written is read again and checked, so that no load on this
-    machine has to.
-    Raises NotPicklable, PackCorrupt (another thread changed a weight meanwhile), OSError, and what the model
-    raises.
-    """
+if TYPE_CHECKING:
     import torch
 
+
+def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
+    """Writes `model` to `path` as it is, its weights in the order in which it uses them on `example_input`.
+
+    Copies of it run, in evaluation mode, one to pay for kernels and memory, one to be measured: they have the
+    memory of its parameters, and what else a pass changes is theirs. Only if parts of it are lazy it is run
+    once itself, which makes their parameters. A tuple is taken as positional arguments, a dict as keyword
+    arguments, anything else as the one argument. What torch.compile made of a model is packed as that
+    model, for who loads it to compile again. Warns of classes that only this script has.
+    What was written is read again and checked, so that no load on this machine has to.
+    Raises NotPicklable, NotRebuildable, PackCorrupt (another thread changed a weight meanwhile), OSError, and
+    what the model raises.
+    """
+    model = getattr(model, "_orig_mod", model)
     kinds = {type(model), *map(type, modules_of(model))}
     names = ", ".join(sorted(kind.__qualname__ for kind in kinds if kind.__module__ == "__main__"))
     if names:
@@ -46,10 +52,9 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
             "that can be imported, and pack again",
             stacklevel=2,
         )
-    with torch.inference_mode():
-        run_on(model, example_input)
-        with trace(model) as seen:
-            run_on(model, example_input)
+    run = functools.partial(run_on, example_input=example_input)
+    make_lazy_ones(model, run)
+    seen = rehearse(model, run, str(path))
     info = write_pack(path, model, order=seen.order, prime=seen.prime, compute_s=seen.compute_s)
     with contextlib.suppress(OSError), open_pack(path) as written:
         written.check(is_new=True)
@@ -58,7 +63,7 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
 
 def load(
     path: str | Path,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     strategy: str = AUTO,
     *,
     build: Build | None = None,
@@ -77,21 +82,27 @@ def load(
     it overlaps their arrival, and whatever uses a weight that is missing waits for it.
 
     Strategies that construct the model call `build`; without it a pack's skeleton is unpickled in its place:
-    nothing is initialised or applied then; when and how they fetch, and what overlaps, stays.
+    nothing is initialised or applied then; when and how they fetch, and what overlaps, stays. What `build`
+    makes has all tensors of the pack, in attributes and lists too, and its modules are in the mode in which
+    they were packed; of plain files all are for inference.
 
     Loads share the line by their class, those of one class by `weight`; this one has at most
-    `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. Do
-    not fork meanwhile; `start_load` tells when it is over. The weights of a pack are checked for damage
+    `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. A
+    process that is forked meanwhile does not get what is on its way, and whoever waits for it there gets
+    LoadStopped; `start_load` tells when all has come. The weights of a pack are checked for damage
     before they are used: what is streamed each time; a local file that is mapped once, which reads all of it,
     and again when it was written to or replaced, or the machine restarted. `verify=True` checks it each time,
-    False nothing.
+    and the weights of a torch file too, by the CRC-32 of its archive; False checks nothing.
 
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull,
-    SourceError, OSError; ValueError for an unknown name. What goes wrong later is raised by who waits.
+    SourceError, OSError; ValueError for an argument that is none, or for `verify` of a file without
+    checksums. What goes wrong later is raised by who waits.
     """
-    if build is not None and device == "cpu" and _is_old_checkpoint(Path(path)):
+    if build is not None and str(device) in ("cpu", "cpu:0") and _is_old_checkpoint(Path(path)):
+        if verify:
+            raise ValueError(no_checksums(str(path)))
         return _load_checkpoint(Path(path), build)
     return start_load(
         path,
@@ -110,7 +121,7 @@ def load(
 
 def start_load(
     path: str | Path,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     strategy: str = AUTO,
     *,
     build: Build | None = None,

@@ -12,9 +12,9 @@ from glowplug.loader.contents import Contents
 from glowplug.loader.errors import WeightsMismatch
 from glowplug.loader.fitting import Fit
 from glowplug.loader.gates import Gates
-from glowplug.loader.naming import location
+from glowplug.loader.naming import called, location
 from glowplug.loader.rebuild import tensors_by_unit
-from glowplug.loader.sharing import same
+from glowplug.loader.sharing import fill, same
 from glowplug.loader.stages import Recorder
 from glowplug.loader.tensors import views
 
@@ -84,26 +84,37 @@ class Applier:
                         expected += 1
                 for one in ready:
                     with self._recorder.during("apply", one):
-                        if self._copy:
-                            self._gates.use(one)
                         for number in inside[one]:
-                            if fitted.own[number] is None:
-                                continue
                             first = given.setdefault(id(fitted.own[number]), (number, one))
                             if first[0] == number:
-                                self._apply(fitted, number, tensors[number], number in moved)
+                                self._apply(fitted, number, one, tensors[number], number in moved)
                                 self._require_kept(fitted, number, given, tensors)
                             else:
                                 self._require_same(first, (number, one), tensors)
                     self._gates.open(one)
                     left -= 1
 
-    def _apply(self, fitted: Fit, number: int, value: Tensor, moved: bool) -> None:
+    def _apply(self, fitted: Fit, number: int, unit: int, value: Tensor, moved: bool) -> None:
+        import torch
+
         own = fitted.own[number]
-        if self._copy and own.device == value.device:
-            own.data.copy_(value)
-        else:
-            fitted.assign(number, value.clone() if moved else value)
+        copied = self._copy and own.device == value.device
+        reads = copied or moved or fitted.copies(number, value)
+        if reads:
+            # On a device its copy may still be under way. What is only assigned is waited for by who uses it.
+            self._gates.use(unit)
+        try:
+            if copied:
+                fill(own, value)
+            else:
+                fitted.assign(number, value.clone() if moved else value)
+        except ValueError as error:
+            header = self._contents.header
+            line = f"{called(header, number)}: {error} ({location(header, number)})"
+            raise WeightsMismatch(self._source, [line]) from error
+        if reads and value.is_cuda:
+            # Whoever uses it next may do so on another stream, and waits for the unit's copy alone.
+            torch.cuda.current_stream(value.device).synchronize()
 
     def _require_kept(
         self, fitted: Fit, number: int, given: dict[int, tuple[int, int]], tensors: Sequence[Tensor]
@@ -120,7 +131,7 @@ class Applier:
             if not same(own, value):
                 header = self._contents.header
                 line = (
-                    f"{header.tensors[other].name}: shares its memory with another one in the module, for "
+                    f"{called(header, other)}: shares its memory with another one in the module, for "
                     f"which the file has other values ({location(header, other)})"
                 )
                 raise WeightsMismatch(self._source, [line])
@@ -136,7 +147,7 @@ class Applier:
         one, other = tensors[first[0]], tensors[second[0]]
         if one.data_ptr() != other.data_ptr() and not torch.equal(one, other):
             header = self._contents.header
-            names = [header.tensors[number].name for number, _ in (first, second)]
+            names = [called(header, number) for number, _ in (first, second)]
             line = (
                 f"{names[1]}: is tied to {names[0]} in the module, but the file has other values for it "
                 f"({location(header, second[0])})"

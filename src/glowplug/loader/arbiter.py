@@ -70,11 +70,12 @@ class _Load:
 
 
 class Arbiter:
-    """`next` says what to read, `done` that it was. Every range of every load is handed out exactly once."""
+    """`next` says what to read, `done` that it was. Every range of every load is handed out exactly once.
+    `made` loads were there before, of another one: their numbers are not used again."""
 
-    def __init__(self) -> None:
+    def __init__(self, made: int = 0) -> None:
         self._loads: dict[int, _Load] = {}
-        self._made = 0
+        self.made = made
         self._served = dict.fromkeys(Priority, 0.0)
         """Virtual time by class: bytes by share."""
         self._now = 0.0
@@ -90,11 +91,11 @@ class Arbiter:
         """
         if weight <= 0 or parallel <= 0:
             raise ValueError("a load's weight and parallel reads must be above zero")
-        self._made += 1
-        load = self._loads[self._made] = _Load((), priority, weight, parallel)
+        self.made += 1
+        load = self._loads[self.made] = _Load((), priority, weight, parallel)
         load.served = self._virtual_time(priority)
-        self.extend(self._made, ranges)
-        return self._made
+        self.extend(self.made, ranges)
+        return self.made
 
     def expect(self, priority: Priority) -> None:
         """A load of this class is about to come: those below leave it the line as if it were there. Each ends

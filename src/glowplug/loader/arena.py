@@ -11,6 +11,8 @@ import mmap
 import threading
 import weakref
 
+from glowplug.loader.forks import renew_in_children
+
 _MADV_POPULATE_WRITE = 23
 _HUGE_PAGE_BYTES = 2 * 2**20
 
@@ -57,6 +59,10 @@ class Arena:
         self.idle_bytes = idle_bytes
         self._idle: list[Block] = []
         # Re-entrant: a collection that sets in while it is held may end a tensor, and that keeps a block.
+        self._lock = threading.RLock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
         self._lock = threading.RLock()
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +41,15 @@ def stop_at_exit(load: Stoppable) -> None:
     """Stops it when the program ends, if it is still there."""
     with _lock:
         _loads.add(load)
+
+
+def _renew() -> None:
+    """In a forked child, whose end neither stops loads nor waits for threads of its parent."""
+    global _threads, _loads, _lock
+    _threads, _loads, _lock = WeakSet(), WeakSet(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew)
 
 
 @atexit.register

@@ -91,7 +91,7 @@ def completed_at(built: Any, order: Sequence[Module]) -> dict[str, int]:
     """By tensor name: how many modules had begun when its layer, and all in it, were complete."""
     place = {id(module): number for number, module in enumerate(order, 1)}
     found: dict[str, int] = {}
-    for path, module in built.named_modules():
+    for path, module in built.named_modules(remove_duplicate=False):
         last = max(place.get(id(part), 0) for part in module.modules())
         for name in (*module._parameters, *module._buffers):
             found[f"{path}.{name}" if path else name] = last

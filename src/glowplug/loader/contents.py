@@ -2,7 +2,7 @@
 
 A pack knows its object, its units in the order of execution, and its checksums. The others know names and
 places only: they are loaded by the same pipeline, for an object that somebody else builds, in the order in
-which their tensors lie, on trust.
+which their tensors lie, on trust; but a torch file has a sum for each storage, for who wants it checked.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ less.
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """`skeleton` and `prime` are None for what is no pack, and `checked` is False: it has no checksums.
-    They are None also where nobody asked for them."""
+    """`skeleton` and `prime` are None for what is no pack, and `checked` is False: it has no checksums of
+    blocks. They are None also where nobody asked for them. `sums` are the CRC-32 of a torch file's storages.
+    Without `checked` and `sums` nothing is checked."""
 
     header: Header
     weights_offset: int
     skeleton: bytes | None
     prime: bytes | None
     checked: bool
+    sums: tuple[int, ...] | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -63,11 +65,12 @@ def read_contents(source: WeightSource, *, primed: bool = False, skeleton: bool 
     if start[: len(MAGIC)] == MAGIC:
         return _pack(head, start, primed, skeleton)
     if start[: len(ZIP_MAGIC)] == ZIP_MAGIC:
-        return Contents(*read_torch_file(source), None, None, checked=False)
+        found = read_torch_file(source)
+        return Contents(found.header, found.weights_offset, None, None, checked=False, sums=found.sums)
     header_nbytes = struct.unpack("<Q", start[:8])[0] if source.size > 8 else 0
     if 0 < header_nbytes <= min(source.size - 8, MOST_HEADER_BYTES):
-        found = read_safetensors(head.read, source.size, header_nbytes, source.name)
-        return Contents(*found, None, None, checked=False)
+        header, weights_offset = read_safetensors(head.read, source.size, header_nbytes, source.name)
+        return Contents(header, weights_offset, None, None, checked=False)
     suffix = Path(source.name).suffix.lower()
     if suffix == ".safetensors":
         raise WeightsUnreadable(
@@ -82,6 +85,14 @@ def read_contents(source: WeightSource, *, primed: bool = False, skeleton: bool 
     raise WeightsUnreadable(
         f"{source.name} is neither a pack nor a safetensors or torch file; pack the model, or check the "
         "address"
+    )
+
+
+def no_checksums(name: str) -> str:
+    """Why nobody can verify a file of weights."""
+    return (
+        f"{name} has no checksums, so its weights cannot be verified: a pack has them, and so has what "
+        "torch.save writes since 1.6; load it without verify=True (in the shell: without --verify)"
     )
 
 

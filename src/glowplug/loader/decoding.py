@@ -78,7 +78,8 @@ def decode_header(preamble: Preamble, body: bytes, path: str) -> tuple[Header, L
         strides = tensor.stride
         if tensor.storage >= held or (strides is not None and len(strides) != len(tensor.shape)):
             raise PackCorrupt(f"{path}: the entry of tensor {tensor.name!r} contradicts itself")
-    if any(number >= len(header.tensors) for number in header.exposed):
+    named = (*header.exposed, *(number for number, _ in header.attributes))
+    if any(number >= len(header.tensors) for number in named):
         raise PackCorrupt(f"{path}: it names tensors that it does not hold")
     _check_places(header, path)
     for unit in header.units:

@@ -10,6 +10,7 @@ from glowplug.loader.contents import Contents
 from glowplug.loader.destination import Destination
 from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.fetching import Fetch
+from glowplug.loader.forks import renew_in_children
 from glowplug.loader.gates import Gates
 from glowplug.loader.sources import WeightSource
 from glowplug.loader.stages import Recorder
@@ -55,6 +56,16 @@ class Delivery:
         self._number = fetchers.start(self._fetch, priority, weight=weight, parallel=parallel)
         if strategy.scheduled:
             gates.on_stall = self._stalled
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: what has not come never will there, as the gates say by themselves."""
+        was_under_way = not self.landed.is_set()
+        self.landed = threading.Event()
+        self.landed.set()
+        if was_under_way:
+            self._fetch.renew()
+            self.on_failure()
 
     def release(self, units: Sequence[int]) -> None:
         """These may be fetched now, in this order, after those released before."""

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from glowplug.loader import background
 from glowplug.loader.arbiter import PARALLEL, Arbiter, Job, Priority
 from glowplug.loader.fetching import Fetch
+from glowplug.loader.forks import renew_in_children
 from glowplug.loader.io_priority import Standing
 from glowplug.loader.sinks import READ_BYTES
 
@@ -30,17 +31,27 @@ class Fetchers:
     """I/O threads for all loads of a process, at most `threads` a class (None: 8, or as many as one of its
     loads wants); and as many more, one by one, while a load would have none, for those may all wait for
     another load's store. They start when there is work and end when there is none.
+
+    A forked child begins without loads: it has none of the threads, and what they read comes to the parent.
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self._arbiter = Arbiter()
+        self._threads = threads
+        self._begin(Arbiter())
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        # Who has a load of the parent may still ask for it by its number, which must be no other's here.
+        self._begin(Arbiter(self._arbiter.made))
+
+    def _begin(self, arbiter: Arbiter) -> None:
+        self._arbiter = arbiter
         self._condition = threading.Condition()
         self._fetches: dict[int, Fetch] = {}
         self._parallel: dict[int, tuple[Priority, int]] = {}
         self._since_s: dict[int, float] = {}
         self._reads: dict[int, list[Standing]] = {}
         """By load: those that are under way."""
-        self._threads = threads
         self._running = dict.fromkeys(Priority, 0)
         self._free = dict.fromkeys(Priority, 0)
         """Of those that run: how many read nothing, and will look for something."""
@@ -51,12 +62,13 @@ class Fetchers:
         """Meanwhile a load of this class asks its source what it has, past these threads: those below leave
         it the line."""
         with self._condition:
-            self._arbiter.expect(priority)
+            arbiter = self._arbiter
+            arbiter.expect(priority)
         try:
             yield
         finally:
             with self._condition:
-                self._arbiter.came(priority)
+                arbiter.came(priority)
                 self._condition.notify_all()
 
     def start(self, fetch: Fetch, priority: Priority, *, weight: float = 1.0, parallel: int = 4) -> int:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from glowplug.loader.arbiter import Block, Range, cut
+from glowplug.loader.archive_sums import ArchiveSums
 from glowplug.loader.contents import Contents
-from glowplug.loader.errors import PackCorrupt, PackTruncated, SourceError
+from glowplug.loader.errors import PackCorrupt, PackTruncated, SourceError, WeightsUnreadable
 from glowplug.loader.format import BLOCK_BYTES, CHECKSUM_BYTES, checksum
 from glowplug.loader.naming import whereabouts
 from glowplug.loader.sinks import Sink
@@ -54,7 +55,16 @@ class Fetch:
         self._recorder = recorder
         self._left = [-(-unit.nbytes // BLOCK_BYTES) for unit in units]
         self._missing = sum(1 for left in self._left if left)
+        self._sums = (
+            ArchiveSums(contents.header.storages, contents.sums) if contents.sums is not None else None
+        )
         self._lock = threading.Lock()
+
+    def renew(self) -> None:
+        """In a forked child: no read begins, and of those under way none will end there."""
+        self._lock = threading.Lock()
+        self.over = threading.Event()
+        self.over.set()
 
     def ranges(self, units: Sequence[int], read_bytes: int) -> list[Range]:
         """What must be read for these units."""
@@ -120,6 +130,9 @@ class Fetch:
             if self._contents.checked:
                 for block in one.blocks:
                     self._check(block, view[block.offset - one.offset :][: block.nbytes])
+            if self._sums is not None:
+                for block in one.blocks:
+                    self._sums.add(block, view[block.offset - one.offset :][: block.nbytes])
         except (SourceError, PackTruncated, OSError) as error:
             self._sink.give_up(place)
             start, where = (
@@ -137,8 +150,10 @@ class Fetch:
         with self._lock:
             self._left[unit] -= blocks
             whole = not self._left[unit]
-            self._missing -= whole
         if whole:
+            self._require_sums(unit)
+            with self._lock:
+                self._missing -= 1
             self._arrived(unit)
 
     def _end(self, nbytes: int = 0) -> None:
@@ -165,6 +180,18 @@ class Fetch:
             raise PackCorrupt(
                 f"{self._source.name}: {where} is damaged between bytes {start} and {start + block.nbytes}; "
                 "copy or pack it again"
+            )
+
+    def _require_sums(self, unit: int) -> None:
+        """Of a unit that is there. What a storage has in memory, or on a device, is used by nobody yet."""
+        one = self._units[unit]
+        bad = self._sums.damaged(one.offset, one.end) if self._sums is not None else None
+        if bad is not None:
+            where = self._whereabouts(unit, bad.offset, bad.nbytes)
+            start = self._base + bad.offset
+            raise WeightsUnreadable(
+                f"{self._source.name}: {where} is damaged between bytes {start} and {start + bad.nbytes} "
+                "(its CRC-32 differs); download or save it again"
             )
 
     def _whereabouts(self, unit: int, offset: int, nbytes: int) -> str:

@@ -87,7 +87,10 @@ class Section(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """`exposed` are the numbers of tensors that something else than a module's parameters and buffers holds:
-    who uses them cannot be made to wait, so they must be there before the object is handed out."""
+    who uses them cannot be made to wait, so they must be there before the object is handed out.
+    `attributes` are (number, path) of these, as far as there is a way to where they lie (attributes.py); of
+    one without a name all places are among them, or none. `turned` are the paths of the modules whose mode is
+    not that of the module around them; around the outermost is inference."""
 
     tensors: tuple[TensorEntry, ...]
     storages: tuple[StorageEntry, ...]
@@ -96,6 +99,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     skeleton: Section
     prime: Section | None
     exposed: tuple[Size, ...] = ()
+    attributes: tuple[tuple[Size, str], ...] = ()
+    turned: tuple[str, ...] = ()
 
 
 class Layout(msgspec.Struct, frozen=True):

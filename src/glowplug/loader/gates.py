@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from glowplug.loader.errors import LoadStopped
+from glowplug.loader.forks import renew_in_children
 from glowplug.loader.stages import Recorder
 
 if TYPE_CHECKING:
@@ -24,14 +26,21 @@ class Gates:
     """One gate a unit, closed at first. Any thread may open, fail, or wait.
 
     `on_stall(unit)` is called, in the waiting thread, before it waits: whoever fetches may hurry. With
-    `watched` every unit's first use is recorded, and the gates stay until `unwatch`.
+    `watched` every unit's first use is recorded, and the gates stay until `unwatch`. `name` is what is
+    loaded, for errors.
+
+    In a process that is forked before all was there nothing more comes: whoever waits there gets LoadStopped.
     """
 
-    def __init__(self, units: int, recorder: Recorder | None = None, watched: bool = False) -> None:
+    def __init__(
+        self, units: int, recorder: Recorder | None = None, watched: bool = False, name: str = "the model"
+    ) -> None:
         self._events = [threading.Event() for _ in range(units)]
         self._left = units
         self._error: BaseException | None = None
-        self._lock = threading.Lock()
+        # Re-entrant: what is taken out of a module may end there, and its end may change another one.
+        self.lock = threading.RLock()
+        self._name = name
         self._recorder = recorder
         self._watched = watched
         self._seen = bytearray(units)
@@ -42,12 +51,31 @@ class Gates:
         self.guard: Callable[[int], object] | None = None
         """On a device a unit that was opened is still being copied: called by whoever uses one, each time,
         until `landed`. Set it before the first unit is opened."""
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+        were_set = [event.is_set() for event in self._events]
+        self._events = [threading.Event() for _ in were_set]
+        for event, was_set in zip(self._events, were_set, strict=True):
+            if was_set:
+                event.set()
+        if self._error is None:
+            self._left = were_set.count(False)  # it may have been about to be counted
+        if self._left or self.guard is not None:
+            self.fail(
+                LoadStopped(
+                    f"{self._name}: this process was forked while its weights were on their way, and they "
+                    "come to its parent alone; load it here, or fork when Loading.wait() has returned"
+                )
+            )
+        self._remove_if_useless()
 
     def open(self, unit: int) -> None:
         """The unit's weights are in their place, or with a `guard` on their way there. A second time does
         nothing. The last one takes the gates away when nobody guards.
         """
-        with self._lock:
+        with self.lock:
             if self._events[unit].is_set():
                 return
             self._events[unit].set()
@@ -56,13 +84,13 @@ class Gates:
 
     def landed(self) -> None:
         """What was opened is in its place, and so will be what is opened later: no more guarding."""
-        with self._lock:
+        with self.lock:
             self.guard = None
         self._remove_if_useless()
 
     def fail(self, error: BaseException) -> None:
         """No more units will come: whoever waits, now or later, gets `error`."""
-        with self._lock:
+        with self.lock:
             self._error = self._error or error
         for event in self._events:
             event.set()
@@ -128,7 +156,7 @@ class Gates:
                 if not all(map(self._needless, units.values())):
                     waiting = attributes[where] = _Waiting(plain, units, self)
                     installed.append((module, where, waiting))
-        with self._lock:
+        with self.lock:
             self._modules += installed
         self._remove_if_useless()
 
@@ -139,13 +167,13 @@ class Gates:
 
     def unwatch(self) -> None:
         """No more first uses need be recorded: the gates stay for what is missing alone."""
-        with self._lock:
+        with self.lock:
             self._watched = False
         self._remove_if_useless()
 
     def _remove_if_useless(self) -> None:
         """Gives the modules plain dicts again, once everything is there and nobody wants to know more."""
-        with self._lock:
+        with self.lock:
             if self._left or self._error is not None or self.guard is not None or self._watched:
                 return
             removed, self._modules = self._modules, []
@@ -163,7 +191,6 @@ class _Waiting(dict[str, Any]):
         super().__init__(plain)
         self._units = units
         self._gates = gates
-        self._lock = threading.Lock()
         self._successor: dict[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
@@ -172,13 +199,13 @@ class _Waiting(dict[str, Any]):
 
     def retire(self, module: Module, where: str) -> None:
         """A plain dict takes its place in the module, if it still has that."""
-        with self._lock:
+        with self._gates.lock:
             self._successor = self.plain()
             if module.__dict__.get(where) is self:
                 module.__dict__[where] = self._successor
 
     def _change(self, write: Callable[[dict[str, Any]], Any]) -> Any:
-        with self._lock:
+        with self._gates.lock:
             if self._successor is not None:
                 write(self._successor)
             return write(super())  # type: ignore[arg-type]

@@ -21,6 +21,12 @@ def location(header: Header, number: int) -> str:
     return f"unit {unit}, bytes {storage.offset} to {end} of the weights"
 
 
+def called(header: Header, number: int) -> str:
+    """The name of a tensor, or where else it lies; "-" for one of which nobody knows."""
+    places = (path for at, path in header.attributes if at == number)
+    return header.tensors[number].name or next(places, "-")
+
+
 def first_missing(header: Header, places: Layout, there_nbytes: int) -> str:
     """What a file of so many bytes lacks first."""
     if there_nbytes < places.prime_offset:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from glowplug.loader.forks import renew_in_children
+
 T = TypeVar("T")
 
 
@@ -29,6 +31,14 @@ class Patch(Generic[T]):
         self._blocks = 0
         self._originals: Mapping[str, Callable[..., Any]] = {}
         self._thread = threading.local()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child, where other threads' blocks never end: its own one's are all there are."""
+        self._lock = threading.Lock()
+        self._blocks = len(self.inner)
+        if not self._blocks:
+            self._restore()
 
     @property
     def inner(self) -> list[T]:
@@ -61,5 +71,9 @@ class Patch(Generic[T]):
         with self._lock:
             self._blocks -= 1
             if not self._blocks:
-                for name, original in self._originals.items():
-                    setattr(self._target(), name, original)
+                self._restore()
+
+    def _restore(self) -> None:
+        for name, original in self._originals.items():
+            setattr(self._target(), name, original)
+        self._originals = {}

@@ -24,7 +24,7 @@ from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.checked import Check
 from glowplug.loader.construct import without_init
 from glowplug.loader.construction import Construction
-from glowplug.loader.contents import Contents, read_contents
+from glowplug.loader.contents import Contents, no_checksums, read_contents
 from glowplug.loader.delivery import Delivery
 from glowplug.loader.destination import IN_FLIGHT_BYTES, destination, reads_at_once, torch_place
 from glowplug.loader.devices.base import Device
@@ -32,6 +32,7 @@ from glowplug.loader.errors import LoadStopped
 from glowplug.loader.fetchers import FETCHERS, Fetchers
 from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
+from glowplug.loader.modes import turn
 from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild, tensors_by_unit
 from glowplug.loader.roots import modules_of
@@ -39,6 +40,7 @@ from glowplug.loader.sources import FileSource, WeightSource
 from glowplug.loader.stages import WHOLE, Recorder, Timeline
 from glowplug.loader.strategies import Strategy
 from glowplug.loader.tensors import views
+from glowplug.loader.terms import priority_like, require_terms
 
 Build = Callable[[], Any]
 
@@ -46,7 +48,8 @@ Build = Callable[[], Any]
 class Loading:
     """A load in progress, or done. `model` may be used from the start.
 
-    Owns the source and closes it at the end. Do not fork before `wait` has returned: threads are at work.
+    Owns the source and closes it at the end. A process that is forked before `wait` has returned does not get
+    what was still on its way: there, who waits for it gets LoadStopped. Other loads may be started there.
     """
 
     def __init__(
@@ -142,10 +145,10 @@ class Loading:
             file = self._source if is_mapped else None
             # After the header was read: if the file changes from then on, its times do.
             check = Check(file.fileno()) if isinstance(file, FileSource) else None
-            self.weights_checked = _checked(contents, verify, check)
+            self.weights_checked = _checked(contents, verify, check, self._source.name)
             if self.weights_checked != "now":
-                contents = self.contents = msgspec.structs.replace(contents, checked=False)
-            self._gates = Gates(len(contents.header.units), self._recorder, self._watched)
+                contents = self.contents = msgspec.structs.replace(contents, checked=False, sums=None)
+            self._gates = Gates(len(contents.header.units), self._recorder, self._watched, self._source.name)
             parallel = reads_at_once(self.strategy, self._source, self._in_flight_bytes)
             to = destination(self._source, contents, self.strategy, device, arena, parallel)
             try:
@@ -216,7 +219,7 @@ class Loading:
             with without_init():
                 self.model = construction.run()
         recorder.add("build", WHOLE, construction.since_s, time.perf_counter())
-        self.model.eval()
+        turn(self.model, contents.header.turned)
         fitted = self._guarded(strategy.overlap)
         if self._place is not None:
             fitted.move_others(self._place)
@@ -271,8 +274,8 @@ class Loading:
         self._delivery.wait()
 
     def promote(self, priority: Priority) -> None:
-        """Somebody more (or less) important waits for this now."""
-        self._delivery.promote(priority)
+        """Somebody more (or less) important waits for this now. Raises ValueError for what is no priority."""
+        self._delivery.promote(priority_like(priority))
 
     def stop(self) -> None:
         """Gives up what is still on its way: who waits for it gets an error. After `done` it does nothing."""
@@ -285,9 +288,14 @@ class Loading:
         return self._recorder.timeline(self.strategy.name, self.contents.layers, ended_s)
 
 
-def _checked(contents: Contents, verify: bool | None, check: Check | None) -> Literal["now", "before", "no"]:
-    """What is to be done with weights that have checksums, or may have been done with this file."""
-    if verify is False or not contents.checked:
+def _checked(
+    contents: Contents, verify: bool | None, check: Check | None, name: str
+) -> Literal["now", "before", "no"]:
+    """What is to be done with weights that have checksums, or may have been done with this file. Raises
+    ValueError where there is nothing to verify them by."""
+    if verify and not contents.checked and contents.sums is None:
+        raise ValueError(no_checksums(name))
+    if not verify and (verify is False or not contents.checked):
         return "no"
     return "before" if verify is None and check is not None and check.passed_before() else "now"
 
@@ -314,14 +322,21 @@ def begin(
     records when each unit was first used, at a small cost to each use. `only` names the modules that a
     skeleton may take classes from, beside torch.nn's; None allows any. `primed` reads the calls for
     `Loading.prime` as well, before anything else.
-    `verify` checks all weights that have checksums, or none; None is all but those of a mapped file that was
-    checked from end to end before, and is the same still (checked.py).
+    `verify` checks all weights, or none; None is those of a pack, but for a mapped file that was checked from
+    end to end before, and is the same still (checked.py).
 
     Raises PackTruncated, PackCorrupt, NotRebuildable, WeightsUnreadable, WeightsMismatch, DeviceFull, what
-    the source and `build` raise, and ValueError for weights alone without `build`, and for `primed` with
-    `only`.
+    the source and `build` raise, and ValueError for weights alone without `build`, for `primed` with `only`,
+    for `verify` of a file without checksums, and for a priority, weight, number or list that is none. The
+    source is closed then.
     """
     started_s = time.perf_counter()
+    try:
+        priority = priority_like(priority)
+        require_terms(weight, in_flight_bytes, only)
+    except BaseException:
+        source.close()
+        raise
     loading = Loading(source, strategy, priority, weight, in_flight_bytes, fetchers, watched, started_s)
     loading.run(build, device, arena, only, primed, verify)
     return loading

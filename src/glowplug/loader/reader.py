@@ -40,6 +40,7 @@ from glowplug.loader.prime import Prime
 from glowplug.loader.rebuild import rebuild
 from glowplug.loader.sinks import MappedDeviceSink
 from glowplug.loader.sources import FileSource
+from glowplug.loader.sources.file import open_regular
 from glowplug.loader.tensors import views
 
 
@@ -50,9 +51,10 @@ def open_pack(path: str | Path | int, arrivals: int | None = None) -> MappedPack
     With `arrivals`, a descriptor, the weights are still being written by somebody who tells of them there
     (arriving.py); it is owned from now on.
 
-    Raises PackTruncated, PackCorrupt (no pack, another version, a damaged header), OSError.
+    Raises PackTruncated, PackCorrupt (no pack, another version, a damaged header), WeightsUnreadable (no
+    regular file), OSError.
     """
-    file = io.FileIO(path)
+    file = io.FileIO(path) if isinstance(path, int) else open_regular(path)
     try:
         # Here, by fstatfs, is the place to refuse file systems on which a mapping is slow or may vanish.
         source = FileSource(file.fileno(), str(path))
@@ -88,8 +90,12 @@ class MappedPack:
         self._header = header
         self._places = places
         self._maps: weakref.WeakSet[Mapping] = weakref.WeakSet()
-        self._gates = Gates(len(header.units)) if arrivals is not None else None
+        self._gates = Gates(len(header.units), name=info.path) if arrivals is not None else None
         self._arrivals = arrivals
+
+    def fileno(self) -> int:
+        """Its descriptor, which is read at places that are named, never where it stands."""
+        return self._file.fileno()
 
     def load(self, place: Callable[[memoryview], Any] | None = None, device: Device | None = None) -> object:
         """Rebuilds the object around a private mapping of the weights: nothing is copied, read ahead or

@@ -26,7 +26,8 @@ def rebuild(
     demand: Callable[[], object],
 ) -> tuple[object, list[int]]:
     """(the object, guarded by `gates`, the units with what no gate can guard: wait for these before it is
-    handed out). `demand` returns when every weight is there: what rebuilds the object may compute.
+    handed out). `demand` returns when every weight is there for this thread to compute with, as what
+    rebuilds the object may.
 
     Raises as `skeleton.load`, and what `demand` raises.
     """

@@ -23,11 +23,10 @@ def give(own: Tensor, value: Tensor, *, shared: bool) -> bool:
 
     if not takes(own, value):
         return False
-    # A tensor of inference mode has no version counter, which it would need with another's memory.
-    fixed = own.is_inference() and not value.is_inference()
-    if shared or fixed:
+    fixed = _fixed(own, value)
+    if copies(own, value, shared=shared):
         with torch.no_grad(), torch.inference_mode(own.is_inference() or torch.is_inference_mode_enabled()):
-            own.data.copy_(value)
+            fill(own, value)
     if own.device != value.device:
         if fixed:
             return False
@@ -35,6 +34,36 @@ def give(own: Tensor, value: Tensor, *, shared: bool) -> bool:
     elif not shared and not fixed:
         own.data = value
     return True
+
+
+def fill(own: Tensor, value: Tensor) -> None:
+    """Copies the values; of an expanded tensor, of which many elements are one, each once. Raises ValueError
+    where these have different values."""
+    _fill(own, value)
+    if _is_expanded(own) and not same(own, value):
+        raise ValueError("elements that are one in the module have different values in the file")
+
+
+def _fill(own: Tensor, value: Tensor) -> None:
+    own, value = own.data, value.data
+    for dim, step in enumerate(own.stride()):
+        if not step and own.shape[dim] > 1:
+            own, value = own.narrow(dim, 0, 1), value.narrow(dim, 0, 1)
+    own.copy_(value)
+
+
+def _is_expanded(tensor: Tensor) -> bool:
+    return any(not step and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True))
+
+
+def copies(own: Tensor, value: Tensor, *, shared: bool) -> bool:
+    """Whether `give` reads the bytes of `value`, so that they have to be there."""
+    return takes(own, value) and (shared or _fixed(own, value))
+
+
+def _fixed(own: Tensor, value: Tensor) -> bool:
+    # A tensor of inference mode has no version counter, which it would need with another's memory.
+    return own.is_inference() and not value.is_inference()
 
 
 def takes(own: Tensor, value: Tensor) -> bool:
@@ -65,13 +94,13 @@ def sharing(tensors: Iterable[Tensor]) -> set[int]:
     return found
 
 
-def overlapping(tensors: Iterable[Tensor | None]) -> dict[int, list[int]]:
+def overlapping(tensors: Iterable[Tensor]) -> dict[int, list[int]]:
     """By id of a tensor: the ids of the others that may have a byte in common with it."""
     import torch
 
     users: defaultdict[int, dict[int, Tensor]] = defaultdict(dict)
     for tensor in tensors:
-        if tensor is not None and tensor.layout == torch.strided:
+        if tensor.layout == torch.strided:
             users[tensor.untyped_storage()._cdata][id(tensor)] = tensor
     found: defaultdict[int, list[int]] = defaultdict(list)
     for together in (each for each in users.values() if len(each) > 1):
@@ -88,7 +117,7 @@ def overlapping(tensors: Iterable[Tensor | None]) -> dict[int, list[int]]:
 
 def overwritten(gifts: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
     """The numbers of the (tensor, value) of which the tensor would not have its value once all are copied, in
-    this order, for others of them have the same memory. Nothing is changed."""
+    this order, for others of them, or elements of it, have the same memory. Nothing is changed."""
     import torch
 
     users: defaultdict[int, list[int]] = defaultdict(list)
@@ -96,7 +125,8 @@ def overwritten(gifts: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
         users[tensor.untyped_storage()._cdata].append(number)
     found: list[int] = []
     for numbers in users.values():
-        if not _overlap([gifts[number][0] for number in numbers]):
+        together = [gifts[number][0] for number in numbers]
+        if not _overlap(together) and not any(map(_is_expanded, together)):
             continue
         with torch.no_grad(), torch.inference_mode(False):
             memory: Any = gifts[numbers[0]][0].untyped_storage()
@@ -106,7 +136,8 @@ def overwritten(gifts: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
                 tensor, value = gifts[number]
                 copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
                 copy.set_(memory, tensor.storage_offset(), tensor.shape, tensor.stride())
-                copies.append(copy.copy_(value))
+                _fill(copy, value)
+                copies.append(copy)
         found += [n for n, copy in zip(numbers, copies, strict=True) if not same(copy, gifts[n][1])]
     return found
 
@@ -141,7 +172,7 @@ def _users(tensor: Tensor) -> int:
     return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
 
 
-def held_elsewhere(tensors: Sequence[Tensor | None], places: Sequence[int]) -> list[int]:
+def held_elsewhere(tensors: Sequence[Tensor], places: Sequence[int]) -> list[int]:
     """The numbers of those to which more refers than this sequence and so many `places`. No other thread, and
     no variable of the caller's, may refer to one meanwhile."""
     times = Counter(map(id, tensors))
@@ -151,6 +182,5 @@ def held_elsewhere(tensors: Sequence[Tensor | None], places: Sequence[int]) -> l
         number
         for number, count in enumerate(places)
         # By its number, for a variable would be one more that refers to it.
-        if tensors[number] is not None
-        and sys.getrefcount(tensors[number]) > here + times[id(tensors[number])] + count
+        if sys.getrefcount(tensors[number]) > here + times[id(tensors[number])] + count
     ]

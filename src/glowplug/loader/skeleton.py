@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from glowplug.loader.errors import NotPicklable, NotRebuildable, PackCorrupt
+from glowplug.loader.roots import find_roots, join
+from glowplug.loader.sets import in_order
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +76,7 @@ class _Pickler(pickle.Pickler):
         super().__init__(file, protocol=_PROTOCOL)
         self._tensor_type = torch.Tensor
         self._table = table
-        self._sets: dict[int, tuple[int, set[str]]] = {}
+        self._sets: dict[int, tuple[int, object]] = {}
         self._remaking: dict[type, bool] = {}
 
     def persistent_id(self, obj: Any) -> Any:
@@ -85,10 +87,12 @@ class _Pickler(pickle.Pickler):
             self._remaking[kind] = _remakes(kind)
         if self._remaking[kind]:
             self._table.remade.append(obj)
-        # The order of a set of strings differs between processes, and equal content must give equal bytes.
-        if type(obj) is set and len(obj) > 1 and all(type(item) is str for item in obj):
-            number, _ = self._sets.setdefault(id(obj), (len(self._sets), obj))
-            return (number, *sorted(obj))
+        # The order of a set differs between processes, and equal content must give equal bytes.
+        if (kind is set or kind is frozenset) and len(obj) > 1:
+            items = in_order(obj)
+            if items is not None:
+                number, _ = self._sets.setdefault(id(obj), (len(self._sets), obj))
+                return (number if kind is set else ~number, *items)
         return None
 
 
@@ -115,7 +119,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._tensors = tensors
         self._only = only
-        self._sets: dict[int, set[str]] = {}
+        self._sets: dict[int, set[Any] | frozenset[Any]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if self._only is not None and (module, name) not in _HARMLESS:
@@ -130,7 +134,7 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) is int:
             return self._tensors[pid]
-        return self._sets.setdefault(pid[0], set(pid[1:]))
+        return self._sets.setdefault(pid[0], (set if pid[0] >= 0 else frozenset)(pid[1:]))
 
 
 def _within(module: str, packages: Sequence[str]) -> bool:
@@ -161,10 +165,33 @@ def dump(obj: object) -> tuple[bytes, TensorTable]:
     except NotPicklable as error:
         raise NotPicklable(f"{_culprit(obj, type(obj).__qualname__)}: {error}") from error
     except Exception as error:
+        if (parametrized := _parametrized(obj)) is not None:
+            raise NotPicklable(parametrized) from error
         # __reduce__ and __getstate__ of any class may raise anything.
         reason = str(error) or type(error).__name__
         raise NotPicklable(f"{_culprit(obj, type(obj).__qualname__)} cannot be pickled: {reason}") from error
     return file.getvalue(), table
+
+
+def _parametrized(obj: object) -> str | None:
+    """What to do about a module that torch refuses to pickle, for it computes its weights from others."""
+    from torch.nn.utils.parametrize import is_parametrized
+
+    for path, root in find_roots(obj).items():
+        for name, module in root.named_modules():
+            if is_parametrized(module):
+                where = join(type(obj).__qualname__, join(path, name))
+                weights = list(module.parametrizations._modules)
+                remove = ", ".join(f'remove_parametrizations(module, "{weight}")' for weight in weights)
+                # weight_norm leaves one behind that is a local function.
+                clear = ", module._load_state_dict_pre_hooks.clear()"
+                return (
+                    f"{where} cannot be pickled: it is parametrized ({', '.join(weights)}), and torch "
+                    f"pickles no such module; first call {remove} of torch.nn.utils.parametrize"
+                    f"{clear if module._load_state_dict_pre_hooks else ''}; or save its state_dict() as "
+                    ".safetensors, and load that with build="
+                )
+    return None
 
 
 def load(skeleton: bytes, tensors: Sequence[Tensor], path: str, only: Sequence[str] | None = None) -> object:

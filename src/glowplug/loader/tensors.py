@@ -61,7 +61,7 @@ def plan(tensors: Sequence[Tensor], order: Sequence[Tensor] | None, names: Mappi
     a unit begins only where a layer does. Tensors that overlap in memory share a storage.
     """
     rank = {id(tensor): place for place, tensor in reversed(list(enumerate(order or ())))}
-    runs, members = _runs(tensors)
+    runs, members = runs_of(tensors)
     firsts = [min((rank.get(id(tensors[t]), len(rank)), t) for t in inside) for inside in members]
     sequence = sorted(range(len(runs)), key=lambda run: firsts[run])
 
@@ -105,7 +105,7 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
     return tensor.data_ptr(), span * tensor.element_size()
 
 
-def _runs(tensors: Sequence[Tensor]) -> tuple[list[Run], list[list[int]]]:
+def runs_of(tensors: Sequence[Tensor]) -> tuple[list[Run], list[list[int]]]:
     """Merges what overlaps; returns the runs, and for each the numbers of its tensors."""
     extents = [_extent(tensor) for tensor in tensors]
     bounds: list[list[int]] = []

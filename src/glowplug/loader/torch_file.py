@@ -22,6 +22,8 @@ from glowplug.loader.tensors import row_major
 from glowplug.loader.weights import unwrap
 
 MAGIC = b"PK\3\4"
+_ENCRYPTED = 1
+"""Of a member's flags."""
 _BUFFER_BYTES = 256 * 2**10
 _LOCAL_HEADER = struct.Struct("<26xHH")
 """Of a member: what comes first has the lengths of its name and of its padding at the end."""
@@ -58,18 +60,29 @@ class _Foreign(Exception):
     """The pickle names what no file of weights needs."""
 
 
-def read_torch_file(source: WeightSource) -> tuple[Header, int]:
-    """(what it holds, where its weights begin). Raises WeightsUnreadable, and what the source raises."""
+class TorchFile(NamedTuple):
+    """`sums` are the CRC-32 of its storages; None where torch was told not to compute them."""
+
+    header: Header
+    weights_offset: int
+    sums: tuple[int, ...] | None
+
+
+def read_torch_file(source: WeightSource) -> TorchFile:
+    """What it holds, and where. Raises WeightsUnreadable, and what the source raises."""
     name = source.name
     try:
         with zipfile.ZipFile(io.BufferedReader(_Seekable(source), _BUFFER_BYTES)) as archive:
             members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-            if "byteorder" in members and _read(archive, members["byteorder"]) != b"little":
+            if "byteorder" in members and _read(source, archive, members["byteorder"]) != b"little":
                 raise ValueError("it was saved on a big-endian machine")
-            loaded = _Reader(io.BytesIO(_read(archive, members["data.pkl"]))).load()
+            loaded = _Reader(io.BytesIO(_read(source, archive, members["data.pkl"]))).load()
         tensors = unwrap(loaded, name, _Tensor)
         keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values())
-        return _header(tensors, _places(source, {key: members[f"data/{key}"] for key in keys}), name)
+        places = _places(source, {key: members[f"data/{key}"] for key in keys})
+        header, weights_offset = _header(tensors, places, name)
+        sums = tuple(members[f"data/{key}"].CRC for key in places)
+        return TorchFile(header, weights_offset, sums if members["data.pkl"].CRC else None)
     except _Foreign as error:
         raise WeightsUnreadable(
             f"{name} is damaged, or holds more than tensors and is not loaded because it could run code "
@@ -87,17 +100,25 @@ def read_torch_file(source: WeightSource) -> tuple[Header, int]:
         ) from error
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _read(source: WeightSource, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     _require_stored(info)
     if info.file_size > MOST_HEADER_BYTES:
         raise ValueError(f"{info.filename} has {info.file_size} bytes")
-    return archive.read(info)
+    if info.CRC:
+        return archive.read(info)
+    # Of a file for which torch computed no sums; archive.read would miss them.
+    (place,) = _places(source, {info.filename: info}).values()
+    content = bytearray(place.nbytes)
+    source.read_into(content, place.offset, place.nbytes)
+    return bytes(content)
 
 
 def _require_stored(info: zipfile.ZipInfo) -> None:
-    """torch compresses nothing; what is small may become large."""
+    """torch compresses and encrypts nothing; what is small may become large."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{info.filename} is compressed")
+    if info.flag_bits & _ENCRYPTED:
+        raise ValueError(f"{info.filename} is encrypted")
 
 
 class _Reader(pickle.Unpickler):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -115,12 +116,22 @@ def trace(obj: object) -> Iterator[Trace]:
         for path, root in roots.items():
             for name, module in root.named_modules(hooked):
                 handles += _hook(recorder, join(path, name), module)
-        with Watch():
+        with eagerly(), Watch():
             yield seen
     finally:
         for handle in handles:
             handle.remove()
         recorder.finish(everything)
+
+
+def eagerly() -> AbstractContextManager[Any]:
+    """What torch.compile made runs as it was written: compiled code has no modules that could be watched."""
+    import torch
+
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and it takes seconds to import
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def _hook(recorder: _Recorder, path: str, module: Module) -> list[RemovableHandle]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from glowplug.loader import skeleton
+from glowplug.loader.attributes import attributes
 from glowplug.loader.format import (
     Header,
     Layout,
@@ -25,6 +26,7 @@ from glowplug.loader.format import (
     layout,
 )  # fmt: skip
 from glowplug.loader.info import PackInfo
+from glowplug.loader.modes import turned
 from glowplug.loader.prime import Prime
 from glowplug.loader.roots import held_tensors, tensor_names
 from glowplug.loader.skeleton import TensorTable
@@ -52,9 +54,9 @@ def write_pack(
     """Packs any object graph: a module, an instance that holds some, a dict.
 
     `order` is the tensors in the order of execution, `compute_s` seconds by module path in `obj`; both, and
-    `prime`, come from a trace. The same content gives the same bytes, whenever and wherever (but for
-    `compute_s`). The file appears under its name when it is complete and, if `durable`, on disk, readable by
-    everyone; a failure leaves nothing behind.
+    `prime`, come from a trace. The same content gives the same bytes, whenever and wherever, but for
+    `compute_s`, and for sets of what sets.py does not order. The file appears under its name when it is
+    complete and, if `durable`, on disk, readable by everyone; a failure leaves nothing behind.
 
     Raises NotPicklable, and OSError (no space left, no such folder).
     """
@@ -63,6 +65,7 @@ def write_pack(
     tensors = table.tensors
     primer = msgspec.msgpack.encode(prime) if prime else None
     layers = plan(tensors, order, tensor_names(obj))
+    held = Counter(id(tensor) for _, _, tensor in held_tensors(obj))
     header = Header(
         tensors=layers.tensors,
         storages=layers.storages,
@@ -70,7 +73,9 @@ def write_pack(
         weights_nbytes=layers.weights_nbytes,
         skeleton=Section(len(graph), digest([graph])),
         prime=Section(len(primer), digest([primer])) if primer else None,
-        exposed=_exposed(obj, table),
+        exposed=_exposed(table, held),
+        attributes=_attributes(obj, table, held),
+        turned=turned(obj),
     )
     timed = compute_s is not None
     _, body = encode(header, timed)
@@ -145,15 +150,34 @@ def _write_together(fd: int, pieces: list[Piece], offset: int) -> None:
             waiting[0] = memoryview(waiting[0])[written:]
 
 
-def _exposed(obj: object, table: TensorTable) -> tuple[int, ...]:
+def _exposed(table: TensorTable, held: Mapping[int, int]) -> tuple[int, ...]:
     """Those with more references than modules account for: in plain attributes, in lists. And those in reach
     of code that runs when the object is rebuilt, for that may refer to them too, or make views of them."""
-    held = Counter(id(tensor) for _, _, tensor in held_tensors(obj))
     reached = {id(tensor) for one in table.remade for _, _, tensor in held_tensors(one)}
     return tuple(
         number
         for number, tensor in enumerate(table.tensors)
         if table.references[number] != held[id(tensor)] or id(tensor) in reached
+    )
+
+
+def _attributes(obj: object, table: TensorTable, held: Mapping[int, int]) -> tuple[tuple[int, str], ...]:
+    """Where those with more references than modules account for lie. One without a name that something else
+    refers to as well, a set or an object of a kind that nobody can look into, has no place at all."""
+    others = {
+        id(tensor): references - held[id(tensor)]
+        for tensor, references in zip(table.tensors, table.references, strict=True)
+        if references > held[id(tensor)]
+    }
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for path, tensor in attributes(obj) if others else ():
+        if id(tensor) in others:
+            found[id(tensor)].append(path)
+    return tuple(
+        (number, path)
+        for number, tensor in enumerate(table.tensors)
+        for path in sorted(found[id(tensor)])
+        if held[id(tensor)] or len(found[id(tensor)]) == others[id(tensor)]
     )
 
 

@@ -218,8 +218,8 @@ class Builds:
             self._fail(work.command, "build_failed", "it says that it holds less than nothing", True, work)
             return
         facts = BundleFacts(
-            highest_step=Step.PARKED if probe.threads <= 1 else Step.IMPORTED,
-            reason=_reason(probe.threads, work.left_out, result.reason),
+            highest_step=Step.IMPORTED if probe.threads > 1 or probe.ties else Step.PARKED,
+            reason=_reason(probe, work.left_out, result.reason),
             weight_bytes=work.manifest.pack_bytes, staged_bytes=probe.staged_bytes,
             parked_bytes=probe.parked_bytes, peak_bytes=probe.peak_bytes,
             build_s=time.monotonic() - work.started_s, primed=result.primed, rehearsed=probe.rehearsed,
@@ -272,9 +272,13 @@ def _too_much(seat: Seat, limit_bytes: int) -> str:
     return f"take more than {show_bytes(limit_bytes)}" if taken_bytes > limit_bytes else ""
 
 
-def _reason(threads: int, left_out: dict[str, str], of_mode: str) -> str:
+def _reason(probe: ProbeDone, left_out: dict[str, str], of_mode: str) -> str:
     """What keeps a function from its fastest climb, in sentences."""
-    sentences = [f"staging leaves {threads} threads, and such a process must not fork"] if threads > 1 else []
+    sentences = []
+    if probe.threads > 1:
+        sentences.append(f"staging leaves {probe.threads} threads, and such a process must not fork")
+    if probe.ties:
+        sentences.append(f"staging leaves {probe.ties}, which forked workers would share: each makes its own")
     sentences += [
         f"importing {name} {what}, so each process of the function imports it by itself"
         for name, what in left_out.items()

@@ -1,8 +1,10 @@
-"""What an environment's zygote imports: its libraries, except those that leave threads running.
+"""What an environment's zygote imports: its libraries, except those that leave threads running or something
+open.
 
-A fork copies one thread, and leaves the locks that the others hold locked for ever. So when an import leaves
-threads behind, the zygote replaces itself (execve: the same process with the same arguments, socket and
-parent) and leaves that library out; whose code needs it imports it in processes of its own.
+A fork copies one thread, and leaves the locks that the others hold locked for ever. What is open it shares
+(ties.py), here with processes of all functions. So when an import leaves such a thing behind, the zygote
+replaces itself (execve: the same process with the same arguments, socket and parent) and leaves that library
+out; whose code needs it imports it in processes of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import msgspec
 
 from glowplug.node import procfs
 from glowplug.node.parallel import rest_threads
+from glowplug.node.ties import Ties
 
 _CARRIED = "GLOWPLUG_IMPORTS"
 _PASSING_S = 0.1
@@ -56,7 +59,7 @@ class Importer:
 
     def run(self, names: list[str]) -> Imports:
         """Imports what is not known to be missing or left out. Raises OSError when execve does."""
-        known = self.known
+        known, before = self.known, Ties.now()
         for name in names:
             if name in known.missing or name in known.left_out:
                 continue
@@ -64,10 +67,10 @@ class Importer:
                 importlib.import_module(name)
             except BaseException as error:
                 known.missing[name] = f"{type(error).__name__}: {error}"
-            threads = lasting_threads()
-            if threads:
+            left = _left_behind(before)
+            if left:
                 if name not in known.missing:
-                    known.left_out[name] = f"leaves {threads} thread{'s' * (threads > 1)} running"
+                    known.left_out[name] = f"leaves {left}"
                 self._begin_again()
         if "numpy" not in known.missing and "numpy" not in known.left_out:
             with contextlib.suppress(ImportError):
@@ -87,6 +90,13 @@ class Importer:
                 with contextlib.suppress(OSError):  # the one that this listing was read from
                     os.set_inheritable(descriptor, descriptor == self._kept)
         os.execve(sys.executable, self._command, self._variables | carrying(self.known))
+
+
+def _left_behind(before: Ties) -> str:
+    """What an import left that no fork may meet, in words; else empty."""
+    if threads := lasting_threads():
+        return f"{threads} thread{'s' * (threads > 1)} running"
+    return before.new()
 
 
 def lasting_threads() -> int:

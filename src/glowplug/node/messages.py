@@ -178,7 +178,8 @@ class MapPages(_Message, frozen=True):
 class ZygoteReady(_Message, frozen=True):
     """An environment's zygote has imported its libraries; or a function's zygote is staged.
 
-    `threads` above 1 means that this process must not fork. By library, `missing` are the errors of those
+    `threads` above 1 means that this process must not fork, and so does what a function's zygote says of
+    `ties` that its forks would share, in words (ties.py). By library, `missing` are the errors of those
     that cannot be imported, and `left_out` says what made an import of the others harm all who share the
     zygote, as in "leaves 2 threads running": each process of a function imports those by itself.
     """
@@ -188,6 +189,7 @@ class ZygoteReady(_Message, frozen=True):
     threads: int
     missing: dict[str, str] = {}
     left_out: dict[str, str] = {}
+    ties: str = ""
 
 
 class Forked(_Message, frozen=True):
@@ -254,13 +256,14 @@ class BuildDone(_Message, frozen=True):
 
 class ProbeDone(_Message, frozen=True):
     """Private bytes of a zygote of the version, of a parked worker, and of one while it runs the model; above
-    one of `threads` there will be no zygote. It exits after this."""
+    one of `threads`, or with `ties` (as in ZygoteReady), there will be no zygote. It exits after this."""
 
     threads: int
     rehearsed: bool
     staged_bytes: int
     parked_bytes: int
     peak_bytes: int
+    ties: str = ""
 
 
 # agent -> worker

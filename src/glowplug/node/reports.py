@@ -89,8 +89,8 @@ class Reports:
         if isinstance(message, Failed):
             held.failed = message
         elif isinstance(message, ZygoteReady) and held.climb is not None:
-            if message.threads > 1:
-                held.failed = _unforkable(held, message.threads)
+            if message.threads > 1 or message.ties:
+                held.failed = _unforkable(held, message)
                 held.process.kill()
                 return
             held.missing, held.left_out = message.missing, message.left_out
@@ -223,9 +223,11 @@ class Reports:
             self.agent.cancels.spare(int(held.target.key))
 
 
-def _unforkable(held: Held, threads: int) -> Failed:
+def _unforkable(held: Held, message: ZygoteReady) -> Failed:
+    threads = message.threads
     if held.target.kind == "version":
-        return Failed("unforkable", f"{threads} threads after staging: it must not fork")
+        left = f"{threads} threads" if threads > 1 else message.ties[:_MESSAGE_CHARS]
+        return Failed("unforkable", f"{left} after staging: it must not fork")
     return Failed(
         "build_failed", f"{threads} threads after importing the libraries: no process may be forked"
     )

@@ -25,6 +25,7 @@ from glowplug.node.on_device import open_device, wait_in_context
 from glowplug.node.parallel import rest_threads, restore_threads
 from glowplug.node.part import run_part
 from glowplug.node.routes import Routes
+from glowplug.node.ties import Ties
 from glowplug.node.worker import Worker
 from glowplug.node.zygote import give_back, serve_forks, settle
 
@@ -97,12 +98,13 @@ def _build(message: Fork, control: socket.socket) -> None:
 
 
 def _stage(message: Fork, control: socket.socket) -> None:
-    phases = Phases()
+    phases, before = Phases(), Ties.now()
     served = load(message, phases)
     if message.rehearse:
         rehearse_quietly(served)
     threads = prepare_to_fork()
-    wire.send(control, ZygoteReady(phases.seconds, procfs.private_dirty_bytes(), threads))
+    held_bytes = procfs.private_dirty_bytes()
+    wire.send(control, ZygoteReady(phases.seconds, held_bytes, threads, ties=before.new(ours_of(served))))
 
     def set_mapped(mapped: bool) -> None:
         if served.pack is not None:
@@ -134,20 +136,28 @@ def prepare_to_fork() -> int:
     return procfs.thread_count()
 
 
+def ours_of(served: Served) -> tuple[int, ...]:
+    """The descriptors that staging itself keeps open: forks only map what is behind them, or read it where
+    they say."""
+    return (served.pack.fileno(),) if served.pack is not None else ()
+
+
 def _probe(message: Fork, control: socket.socket) -> None:
     """Stages the bundle, then measures: a zygote that rehearses, and a worker forked from it and primed.
 
     Whatever may not fork is found out here, in processes that nobody waits for.
     """
+    before = Ties.now()
     served = load(message, Phases())
     if served.handover is not None:
         # All workers are this one process: what the whole model needs is more than any of them does.
         for pack in connect_here(served.handover, [Path(path) for path in message.parts]):
             pack.close()
     threads = prepare_to_fork()
-    if threads > 1:
+    ties = before.new(ours_of(served))
+    if threads > 1 or ties:
         peak, parked = measure_primed(served)
-        wire.send(control, ProbeDone(threads, False, procfs.private_dirty_bytes(), parked, peak))
+        wire.send(control, ProbeDone(threads, False, procfs.private_dirty_bytes(), parked, peak, ties))
         return
     zygote = in_child(lambda: _rehearsed(served))
     rehearsed, staged_bytes = zygote if zygote is not None else (False, procfs.private_dirty_bytes())
@@ -160,8 +170,9 @@ def _probe(message: Fork, control: socket.socket) -> None:
 
 def _rehearsed(served: Served) -> tuple[bool, int]:
     """Whether this process may still fork after it ran the model, and its private bytes then."""
-    ran = rehearse_quietly(served)
-    return ran and prepare_to_fork() == 1, procfs.private_dirty_bytes()
+    before = Ties.now()
+    may_fork = rehearse_quietly(served) and prepare_to_fork() == 1 and not before.new(ours_of(served))
+    return may_fork, procfs.private_dirty_bytes()
 
 
 def measure_worker(served: Served, rehearsed: bool) -> tuple[int, int]:

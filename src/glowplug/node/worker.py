@@ -19,7 +19,7 @@ from glowplug.node.on_device import run_there, settle
 from glowplug.node.parallel import restore_threads
 from glowplug.node.part import connect
 from glowplug.node.serial_worker import SerialWorker
-from glowplug.node.zygote import give_back
+from glowplug.node.zygote import give_back, reseed
 from glowplug.transport.several_gateways import SeveralGateways
 from glowplug.transport.worker_side import WorkerEndpoint
 
@@ -99,6 +99,7 @@ class Worker:
             phases.seconds["fetch"] = self.message.fetched_s
         os.environ.setdefault("GLOWPLUG_FUNCTION", self.message.function)
         served = self._served(phases)
+        reseed()  # also what setup() seeded here, as if it had run in a zygote
         if self.message.gang is not None:
             connect(served, self.message.gang)
         restore_threads()

@@ -203,7 +203,8 @@ def settle_as(message: Fork, descriptors: list[int], parent: int) -> list[int]:
 
 
 def reseed() -> None:
-    """Siblings must not draw the same numbers."""
+    """Siblings must not draw the same numbers: the generators that a process has as a whole begin anew, those
+    that somebody made are left as they are."""
     for name in ("random", "numpy.random"):
         module = sys.modules.get(name)
         if module is not None:
@@ -211,3 +212,5 @@ def reseed() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.random.default_generator.seed()
+        if torch.cuda.is_initialized():
+            torch.cuda.seed_all()

@@ -24,6 +24,7 @@ from glowplug.loader.sources import open_source
 from glowplug.loader.sources.http import HttpSource
 from glowplug.loader.sources.urls import locate
 from glowplug.testing.source_suite import CONTENT, read
+from tests.loader.children import in_another_thread, in_child
 from tests.loader.sources import misdeeds
 from tests.loader.sources.conftest import descriptors
 from tests.loader.sources.server import FileServer, Misdeed, serving
@@ -47,6 +48,16 @@ def test_reads_use_one_connection_as_long_as_one_is_enough(server: FileServer) -
         for offset in range(10):
             read(source, offset, 1000)
         assert server.accepted == 1
+
+
+def test_a_forked_child_has_connections_of_its_own(server: FileServer) -> None:
+    with closing(HttpSource(server.url)) as source:
+        assert read(source, 0, 10) == CONTENT[:10]
+        with in_another_thread(lambda: source._connections._lock):
+            assert in_child(lambda: read(source, 10, 10) == CONTENT[10:20]) == "True"
+        assert server.accepted == 2
+        assert read(source, 20, 10) == CONTENT[20:30]
+        assert server.accepted == 2, "the parent's is as it was"
 
 
 def test_a_connection_that_the_server_ended_is_replaced(server: FileServer) -> None:
@@ -184,11 +195,40 @@ def test_redirects_in_a_circle_end(server: FileServer) -> None:
     assert len(server.seen) == 6
 
 
-@pytest.mark.parametrize("to", ["ftp://host/x", "file:///etc/passwd", "http://host:port/"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        "ftp://host/x",
+        "file:///etc/passwd",
+        "http://host:port/",
+        "http://a..b/",
+        f"http://{'a' * 70}.example/",
+    ],
+)
 def test_redirects_lead_to_web_servers_only(server: FileServer, to: str) -> None:
     server.misdeeds.append(moved(to))
     with pytest.raises(SourceRefused, match="no HTTP address"):
         HttpSource(server.url)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70, "é" * 70])
+def test_a_host_that_cannot_be_is_no_address(host: str) -> None:
+    with pytest.raises(ValueError, match=r"is no name of a host$"):
+        HttpSource(f"http://{host}/net.pack")
+
+
+def test_a_size_that_no_file_has_is_none(server: FileServer) -> None:
+    server.misdeeds.append(
+        lambda request, start, end: request.status(206, **{"Content-Range": "bytes 0-0/" + 5000 * "9"})
+    )
+    with pytest.raises(RangeRefused, match="does not tell its size"):
+        HttpSource(server.url)
+    with closing(HttpSource(server.url)) as source:
+        server.misdeeds.append(
+            lambda request, start, end: request.status(206, **{"Content-Range": f"bytes {5000 * '9'}-9/9"})
+        )
+        with pytest.raises(SourceUnavailable, match=r"claims to be bytes 9{50,80}, of"):
+            read(source, 0, 10)
 
 
 def test_credentials_go_to_the_first_server_alone(server: FileServer) -> None:

@@ -12,6 +12,7 @@ import pytest
 from glowplug.loader.errors import (
     RangeRefused,
     SourceChanged,
+    SourceError,
     SourceMissing,
     SourceRefused,
     SourceUnavailable,
@@ -20,6 +21,7 @@ from glowplug.loader.sources import open_source
 from glowplug.loader.sources.object_store import ObjectStoreSource, open_object_store
 from glowplug.loader.sources.retrying import Retry
 from glowplug.testing.source_suite import CONTENT, read
+from tests.loader.children import in_child
 from tests.loader.sources.clock import ManualClock
 
 obstore = pytest.importorskip("obstore", reason="needs the stores extra")
@@ -48,6 +50,15 @@ def test_an_object_that_is_gone_is_missing(memory: Any) -> None:
             read(source, 5, 10)
 
 
+def test_a_forked_child_is_told_that_it_cannot_read(memory: Any) -> None:
+    with closing(ObjectStoreSource(memory, "net.pack", "store")) as source:
+        wording = "SourceError: store: {}: this process was forked from one that had read from object stores"
+        assert in_child(lambda: read(source, 5, 10)).startswith(wording.format("reading 10 bytes at 5"))
+        found = in_child(lambda: ObjectStoreSource(memory, "net.pack", "store"))
+        assert found.startswith(wording.format("opening"))
+        assert read(source, 5, 10) == CONTENT[5:15]
+
+
 def test_a_folder_is_no_object(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     store = obstore.store.LocalStore(tmp_path)
@@ -60,6 +71,24 @@ def test_the_end_is_checked_before_anything_is_asked(memory: Any) -> None:
     source.close()
     with pytest.raises(RangeRefused, match="300001"):
         read(source, len(CONTENT), 1)
+
+
+def test_an_option_that_makes_obstore_panic_is_refused() -> None:
+    with pytest.raises(SourceRefused, match=r"s3://bucket: .*; check URL and options \(allow_http\)"):
+        open_source("s3://bucket/net.pack", allow_http=True)
+
+
+def test_a_panic_while_reading_is_no_answer(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        """As pyo3's, which cannot be imported."""
+
+    def panic(*_: Any, **__: Any) -> None:
+        raise PanicException("unreachable")
+
+    with closing(ObjectStoreSource(memory, "net.pack", "store")) as source:
+        monkeypatch.setattr(obstore, "get", panic)
+        with pytest.raises(SourceError, match="store: reading 10 bytes at 5: obstore failed: unreachable"):
+            read(source, 5, 10)
 
 
 @pytest.mark.parametrize("url", ["s3://bucket", "gs://bucket/", "az://"])

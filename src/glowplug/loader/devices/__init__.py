@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from glowplug.loader.devices.base import Device
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = {
     "cpu": "glowplug.loader.devices.cpu:open_cpu",
@@ -13,11 +17,12 @@ DEVICES = {
 }
 
 
-def device(name: str) -> Device:
-    """Opens the device called `name`: a kind, or a kind and a number as `cuda:1`.
+def device(name: str | torch.device) -> Device:
+    """Opens the device called `name`: a kind, or a kind and a number as `cuda:1`; or torch's own for one.
 
     Raises ValueError for an unknown kind, RuntimeError where this machine has no such device.
     """
+    name = str(name)
     kind, _, number = name.partition(":")
     if kind not in DEVICES or (number and not number.isdecimal()):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import select
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 
+from glowplug.loader.forks import renew_in_children
 from glowplug.loader.sources.limit import Limit
 from glowplug.loader.sources.urls import Location
 
@@ -97,13 +99,23 @@ def _response(limit: Limit, sock: socket.socket, method: str) -> http.client.HTT
 
 
 class Connections:
-    """As many as there are requests at once, kept for the next ones. Safe to use from several threads."""
+    """As many as there are requests at once, kept for the next ones. Safe to use from several threads, and in
+    forked children, which make connections of their own."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
         self._idle: dict[tuple[bool, str, int], list[_Connection]] = {}
         self._closed = False
         self._lock = threading.Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        # On the parent's lines its answers would be mixed with ours. Closed here they stay open there.
+        self._lock = threading.Lock()
+        idle, self._idle = self._idle, {}
+        for connection in (one for some in idle.values() for one in some):
+            with contextlib.suppress(OSError):
+                connection.close()
 
     def get(self, location: Location, headers: Mapping[str, str], limit: Limit) -> Answer:
         """Raises OSError, HTTPException."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import io
 import mmap
 import os
 from pathlib import Path
 
 from glowplug.loader.sources.base import Advice, target
 from glowplug.loader.sources.copying import copy
-from glowplug.loader.sources.file import truncated
+from glowplug.loader.sources.file import open_regular, truncated
 
 ALIGN_BYTES = 4096
 """Of file offsets, lengths and addresses; at least what any disk's sectors ask for."""
@@ -23,7 +22,7 @@ class DirectFileSource:
     """Goes straight into buffers that lie as the file does: address and offset equal modulo `ALIGN_BYTES`.
 
     Into others, and at a range's ragged ends, by way of an aligned buffer, 4 MiB for each read under way.
-    Where the file system refuses (`direct` tells) it reads through the page cache. Raises OSError.
+    Where the file system refuses (`direct` tells) it reads through the page cache. Raises as `open_file`.
     """
 
     # Nothing is read ahead: what is not asked for is not on its way.
@@ -31,7 +30,7 @@ class DirectFileSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._file = io.FileIO(self.name)
+        self._file = open_regular(path)
         self._fd = self._file.fileno()
         self.size = os.fstat(self._fd).st_size
         self._bounces: list[mmap.mmap] = []

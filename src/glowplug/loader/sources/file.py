@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
+import stat
 from pathlib import Path
 from urllib.parse import unquote
 
-from glowplug.loader.errors import PackTruncated
+from glowplug.loader.errors import PackTruncated, WeightsUnreadable
 from glowplug.loader.sources.base import Advice, WeightSource, target
 from glowplug.loader.sources.filesystem import is_network_filesystem
 
@@ -23,9 +23,16 @@ class FileSource:
         self.size = os.fstat(fd).st_size
         self._fd = fd
         self._owned = owned
+        self._advice: Advice | None = None
 
-    @functools.cached_property
+    @property
     def advice(self) -> Advice:
+        # No cached_property: Python 3.11's holds a lock for all files, which a forked child may inherit held.
+        if self._advice is None:
+            self._advice = self._advise()
+        return self._advice
+
+    def _advise(self) -> Advice:
         # The kernel reads ahead by itself: a second read keeps a disk busy, more gain next to nothing.
         if is_network_filesystem(self._fd):
             return Advice(parallel=8, read_bytes=4 * 2**20, mappable=False)
@@ -62,10 +69,20 @@ def truncated(path: str, fd: int, expected_end: int) -> PackTruncated:
     return PackTruncated(f"{path} ends at {end}; {expected_end - end} more bytes were expected")
 
 
+def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
+    """Raises WeightsUnreadable for what is no file, as a pipe, whose reader would wait for ever; OSError."""
+    name = os.fspath(path)
+    file = io.FileIO(name, opener=lambda place, flags: os.open(place, flags | os.O_NONBLOCK))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise WeightsUnreadable(f"{name} is no regular file; copy what it gives into one")
+    return file
+
+
 def open_file(path: str | os.PathLike[str], *, direct: bool = False) -> WeightSource:
     """Opens a path or file:// URL. `direct` reads past the page cache where the file system can.
 
-    Raises OSError.
+    Raises OSError, WeightsUnreadable for what is no regular file.
     """
     name = os.fspath(path)
     if name[: len(_SCHEME)].lower() == _SCHEME:
@@ -74,5 +91,5 @@ def open_file(path: str | os.PathLike[str], *, direct: bool = False) -> WeightSo
         from glowplug.loader.sources.direct import DirectFileSource
 
         return DirectFileSource(Path(name))
-    file = io.FileIO(name)
+    file = open_regular(name)
     return FileSource(file.fileno(), name, owned=file)

@@ -21,7 +21,9 @@ from glowplug.loader.sources.retrying import Retry
 from glowplug.loader.sources.statuses import status_error
 from glowplug.loader.sources.urls import locate
 
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+"""With numbers as long as any file's: Python refuses to read some that are longer."""
+_SHOWN_CHARACTERS = 80
 
 
 class HttpSource:
@@ -123,6 +125,7 @@ class HttpSource:
             raise changed
         coming = int(found[2]) + 1 - offset if found and int(found[1]) == offset else 0
         if not 0 < coming <= length or answer.length not in (None, coming):
+            told = told[:_SHOWN_CHARACTERS]
             raise SourceUnavailable(f"{what}: the answer claims to be {told}, of {answer.length} bytes")
         return coming
 

@@ -32,6 +32,9 @@ _NEARLY = 0.99
 
 T = TypeVar("T")
 
+_used_by: int | None = None
+"""The process that asked obstore first: its threads answer, and a forked child has none of them."""
+
 
 class ObjectStoreSource:
     """The object `key` of an obstore `store`, as it is when this is made. Raises ReadDeadline after
@@ -91,13 +94,18 @@ class ObjectStoreSource:
         copy(view, came)
 
     def _asked(self, what: str, within_s: float | None, ask: Callable[[Any], T]) -> T:
+        _require_own_threads(f"{self.name}: {what}")
         until_s = math.inf if within_s is None else time.monotonic() + within_s
         store = self._store
         if within_s is not None and self._bounded is not None:
             store = self._bounded(within_s)
         try:
             return ask(store)
-        except Exception as error:
+        except BaseException as error:
+            if _is_panic(error):
+                raise SourceError(f"{self.name}: {what}: obstore failed: {_first_line(error)}") from error
+            if not isinstance(error, Exception):
+                raise
             if isinstance(error, self._obstore.exceptions.BaseError) and time.monotonic() >= until_s:
                 raise ReadDeadline(f"{self.name}: {what}: it took more than {within_s:g} s") from error
             raise self._failure(error, what) from error
@@ -107,7 +115,7 @@ class ObjectStoreSource:
         self._store = self._bounded = None
 
     def _failure(self, error: Exception, what: str) -> SourceError:
-        said = f"{self.name}: {what}: {str(error).partition(chr(10))[0][:_MESSAGE_CHARACTERS]}"
+        said = f"{self.name}: {what}: {_first_line(error)}"
         kinds = self._obstore.exceptions
         if isinstance(error, FileNotFoundError):
             return SourceMissing(f"{said}; check the name")
@@ -159,9 +167,12 @@ def open_object_store(
             return obstore.store.from_url(
                 bucket, client_options={**client, "timeout": limit}, retry_config=once, **options
             )
-        except obstore.exceptions.BaseError as error:
-            said = str(error).partition(chr(10))[0]
-            raise SourceRefused(f"{bucket}: {said}; check URL and options") from error
+        except BaseException as error:
+            if not _is_panic(error) and not isinstance(error, obstore.exceptions.BaseError):
+                raise
+            names = f" ({', '.join(options)})" if options else ""
+            said = f"{bucket}: {_first_line(error)}; check URL and options{names}"
+            raise SourceRefused(said) from error
 
     store = connected(longest_s)
 
@@ -173,6 +184,26 @@ def open_object_store(
         return ObjectStoreSource(store, key, url, bounded=bounded, within_s=within_s)
 
     return open_resuming(url, opener, retry, clock=clock, rng=rng)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition(chr(10))[0][:_MESSAGE_CHARACTERS]
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether Rust code gave up, as for an option of a kind that it did not expect: this is no Exception."""
+    return type(error).__name__ == "PanicException"
+
+
+def _require_own_threads(what: str) -> None:
+    """Raises SourceError in a process that would wait for ever."""
+    global _used_by
+    _used_by = _used_by or os.getpid()
+    if _used_by != os.getpid():
+        raise SourceError(
+            f"{what}: this process was forked from one that had read from object stores, and obstore does "
+            "not survive that; fork before the first read, or start a new process"
+        )
 
 
 def _import() -> Any:

@@ -41,10 +41,14 @@ class Location(NamedTuple):
 
 
 def locate(url: str) -> Location:
-    """Raises ValueError for what is no http:// or https:// URL."""
+    """Raises ValueError for what is no http:// or https:// URL, or names no host that there could be."""
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError(f"{parts.scheme or 'this'} is no http:// or https:// URL with a host")
+    try:
+        parts.hostname.encode("idna")  # as sockets do, which raise what is no OSError
+    except UnicodeError as error:
+        raise ValueError(f"{parts.hostname} is no name of a host") from error
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = quote(parts.path or "/", safe=_SAFE)
     shown = host if parts.port is None else f"{host}:{parts.port}"
