@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,23 +32,80 @@ def test_policies_are_compared_at_equal_memory(capsys: pytest.CaptureFixture[str
         assert 0.0 <= row["wait_p50_s"] <= row["wait_p99_s"]
 
 
-def test_a_node_that_is_too_small_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    load = "timers:functions=1,rate_per_min=2,minutes=2"
-    replay(load, policy="fixed", nodes=4, memory="25%", json=True)
-    (row,) = msgspec.json.decode(capsys.readouterr().out)["policies"]
-    assert row["failed"] == 4
-    assert row["wait_mean_s"] is row["wait_p99_s"] is row["waited_share"] is None
-    replay(load, policy="fixed", nodes=4, memory="25%")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "largest function takes 649 MB with its libraries and a node has 40.6 MB: give more" in said
-    replay(load, policy="fixed", nodes=1, memory="200%")
-    assert "failed" not in capsys.readouterr().out
+ONE = "timers:functions=1,rate_per_min=2,minutes=2"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"memory": "25%"}, r"the node would have 162 MB, .* needs 379 MB .*: give at least --memory 59%$"),
+        (
+            {"memory": "50%", "nodes": 2},
+            r"each of 2 nodes would have 162 MB, .*: give at least --memory 117%$",
+        ),
+        (
+            {"memory": "101%", "nodes": 4},
+            r"each of 4 nodes would have 164 MB, .* --memory 234%, or --nodes 1$",
+        ),
+        (
+            {"memory": "101%", "substrate": "process"},
+            r"the node would have 655 MB, .* needs 1.1 GB .* --memory 178%$",
+        ),
+    ],
+)
+def test_nodes_that_cannot_hold_a_function_are_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidArguments, match=f"^--memory: {words}"):
+        replay(ONE, policy="fixed", **given)
+
+
+def test_what_the_refusal_says_to_give_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    for memory, nodes in (("59%", 1), ("234%", 4), ("101%", 1)):
+        replay(ONE, policy="fixed", memory=memory, nodes=nodes, json=True)
+        found = msgspec.json.decode(capsys.readouterr().out)
+        assert [row["failed"] for row in found["policies"]] == [0]
+
+
+@pytest.mark.parametrize(
+    ("workload", "given", "nodes", "node_mb"),
+    [
+        (ONE, {}, 1, 379), (ONE, {"nodes": 3}, 3, 379), (ONE, {"substrate": "process"}, 1, 1149),
+        ("zipf:functions=8,rate_per_min=20,minutes=3", {}, 2, 1099),
+        ("zipf:functions=40,rate_per_min=60,minutes=1", {}, 4, 2747),
+    ],
+)  # fmt: skip
+def test_without_a_memory_each_function_fits(
+    capsys: pytest.CaptureFixture[str], workload: str, given: dict[str, Any], nodes: int, node_mb: int
+) -> None:
+    """25 % on four nodes, where that is enough."""
+    replay(workload, policy="fixed", json=True, **given)
+    found = msgspec.json.decode(capsys.readouterr().out)
+    assert (found["nodes"], found["node_bytes"] // 10**6) == (nodes, node_mb)
+    assert [row["failed"] for row in found["policies"]] == [0]
+
+
+def test_that_nothing_was_answered_is_the_exit_status(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glowplug.cli.replay.least_node_bytes", lambda trace, systems: 1)
+    for json in (True, False):
+        with pytest.raises(SystemExit) as ended:
+            replay(ONE, policy="fixed", nodes=4, memory="25%", json=json)
+        assert ended.value.code == 1
+        out = capsys.readouterr().out
+        if json:
+            (row,) = msgspec.json.decode(out)["policies"]
+            assert row["failed"] == 4
+            assert row["wait_mean_s"] is row["wait_p99_s"] is row["waited_share"] is None
+        else:
+            assert "calls that failed, or had no answer within an hour" in " ".join(out.split())
 
 
 @pytest.mark.filterwarnings("error")
-def test_it_draws_what_failed_too(tmp_path: Path) -> None:
+def test_it_draws_what_failed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
-    replay("timers:functions=1,rate_per_min=2,minutes=2", policy="fixed", plot=tmp_path / "out.png")
+    monkeypatch.setattr("glowplug.cli.replay.least_node_bytes", lambda trace, systems: 1)
+    with pytest.raises(SystemExit):
+        replay(ONE, policy="fixed", nodes=4, memory="25%", plot=tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 10_000
 
 

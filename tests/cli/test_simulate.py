@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from glowplug.cli.simulate import simulate
-from glowplug.core.errors import GlowplugError, InvalidDeclaration, InvalidWorkload
+from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidDeclaration, InvalidWorkload
 
 LOAD = "zipf:functions=6,rate_per_min=60,minutes=1"
 
@@ -51,9 +52,25 @@ def test_the_fewest_devices_are_found(printed: Callable[..., dict[str, Any]]) ->
 
 def test_where_no_number_is_enough_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        simulate(LOAD, find="devices", p99="1s")
+        simulate(LOAD, find="devices", p99="1400ms")
     assert ended.value.code == 1
-    assert "devices are not enough for a p99 of 1s" in " ".join(capsys.readouterr().out.split())
+    words = said(capsys)
+    assert re.search(r"devices are not enough for a p99 of 1400ms: it is [\d.]+ s there, of runs", words)
+    assert "of runs alone 1.33 s. More are not tried" in words
+    assert "by runs and first loads alone" not in words
+
+
+def test_a_p99_below_that_of_the_runs_is_refused_before_anything_is_simulated() -> None:
+    with pytest.raises(InvalidArguments, match="--p99: no number of devices is enough: runs alone take 1"):
+        simulate(LOAD, find="devices", p99="1s")
+
+
+def test_more_devices_than_the_mean_load_asks_for_are_found(printed: Callable[..., dict[str, Any]]) -> None:
+    """Bursts of a function that keeps a fifth of a device busy; five are not enough."""
+    found = printed("bursty:functions=1,rate_per_min=10,minutes=60", find="devices", p99="2s")
+    assert found["devices"]["finish-first"] > 5
+    by_devices = {row["devices"]: row["p99_s"] for row in found["rows"]}
+    assert by_devices[found["devices"]["finish-first"]] <= 2.0 < by_devices[5]
 
 
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +99,9 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_why_requests_were_refused_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    simulate(LOAD, policy="finish-first,lb", device_memory="1GB")
+    with pytest.raises(SystemExit) as ended:
+        simulate(LOAD, policy="finish-first,lb", device_memory="1GB")
+    assert ended.value.code == 1  # under lb nothing was answered
     words = said(capsys)
     assert "lb: 63 of 63 requests were refused: 63 no_space (" in words
     assert "takes 1.6 GB of a device, and each has 1.0 GB: give more --device-memory" in words
@@ -142,3 +161,56 @@ def test_batches_are_made_within_a_latency_target(
     alone, batched = (printed(**options, latency_target=target)["rows"][0] for target in (None, "10s"))
     assert batched["answered"] == alone["answered"]
     assert batched["mean_s"] < alone["mean_s"] / 2
+
+
+def written(tmp_path: Path, row: str) -> str:
+    path = tmp_path / "profiles.csv"
+    path.write_text(f"model,device_mb,load_s,run_s\n{row}\n", encoding="utf-8")
+    return str(path)
+
+
+def test_what_a_profile_may_not_say_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidWorkload, match=r"line 2, column load_s: 1e300 is more than 1e\+06: is it in sec"
+    ):
+        simulate(LOAD, profiles=written(tmp_path, "a,1000,1e300,1"))
+    with pytest.raises(InvalidWorkload, match=r"column run_s: 1e7 is more than 1e\+06"):
+        simulate(LOAD, profiles=written(tmp_path, "a,1000,1,1e7"))
+    with pytest.raises(
+        InvalidWorkload, match=r"column device_mb: 1e303 is more than 1e\+09: is it in megabytes"
+    ):
+        simulate(LOAD, profiles=written(tmp_path, "a,1e303,1,1"))
+
+
+def test_a_load_that_would_be_given_up_each_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidWorkload, match="a takes 121 s to load, and a load is given up after 120 s"):
+        simulate(LOAD, profiles=written(tmp_path, "a,1000,121,1"))
+    with pytest.raises(
+        InvalidArguments, match=r"--copy-bandwidth: .* to copy, and a load is given up after 120"
+    ):
+        simulate(LOAD, copy_bandwidth="1")
+    simulate(LOAD, copy_bandwidth="1", loader="paper", devices=2)  # there nothing is copied
+    simulate(LOAD, profiles=written(tmp_path, "a,1000,120,1"))
+
+
+def test_a_device_that_is_slowed_a_million_times_is_waited_for(
+    printed: Callable[..., dict[str, Any]],
+) -> None:
+    (row,) = printed("zipf:rate_per_min=325,minutes=1", fault=("slow:0@1s,factor=1e6",))["rows"]
+    assert row["answered"] == row["requests"]
+    assert row["worst_s"] > 1e6
+
+
+def test_runs_of_days_are_played_to_their_end(tmp_path: Path, printed: Callable[..., dict[str, Any]]) -> None:
+    (row,) = printed(profiles=written(tmp_path, "a,1000,1,1e6"), devices=2)["rows"]
+    assert row["answered"] == row["requests"]
+    assert row["p50_s"] > 1e7
+
+
+def test_what_would_not_end_says_where_the_simulation_does(tmp_path: Path) -> None:
+    """The one device takes a million times as long for a day's runs."""
+    profiles = written(tmp_path, "a,1000,0,86400")
+    with pytest.raises(
+        InvalidWorkload, match=r"requests are still waited for \d+ s after the last call, where"
+    ):
+        simulate(LOAD, devices=1, profiles=profiles, fault=("slow:0@1s,factor=1e6",))

@@ -12,9 +12,9 @@ from glowplug.core.settings import ControlSettings
 from glowplug.sim import replays
 from glowplug.sim.footprints import PUBLISHED
 from glowplug.sim.oracle import Oracle
-from glowplug.sim.replays import Cluster, Replayed, System, replay
+from glowplug.sim.replays import Cluster, Replayed, System, least_node_bytes, replay
 from glowplug.sim.standing import HELD_ON
-from glowplug.sim.systems import system_of
+from glowplug.sim.systems import Substrate, system_of
 from glowplug.sim.workloads.registry import make_trace
 from glowplug.sim.workloads.trace import trace_of
 
@@ -114,3 +114,27 @@ def test_shared_weights_are_held_once() -> None:
     assert shared.held_bytes[-1, local] == sum(of_each[: len(PUBLISHED)])
     assert shared.loading_s < own.loading_s
     assert (own.failed, shared.failed) == (0, 0)
+
+
+@pytest.mark.parametrize("substrate", ["zygote", "process"])
+@pytest.mark.parametrize("name", ["fixed", "tyche", "ladder"])
+def test_a_node_of_the_least_bytes_holds_each_function_and_a_smaller_one_does_not(
+    name: str, substrate: Substrate
+) -> None:
+    trace, model = make_trace("timers:functions=1,rate_per_min=2,minutes=2"), PUBLISHED[4]
+    system = system_of(name, substrate)
+    least_bytes = least_node_bytes(trace, [system], (model,))
+
+    def failed(node_bytes: int) -> int:
+        cluster = Cluster(nodes=1, memory_share=(node_bytes + 0.5) / model.loaded_bytes)
+        assert cluster.node_bytes((model,), 1) == node_bytes
+        return replay(trace, system, cluster, models=(model,)).failed
+
+    assert failed(least_bytes) == 0
+    assert failed(least_bytes - 1) == trace.requests
+
+
+def test_answers_that_waited_are_counted() -> None:
+    found = played(system_of("fixed", "zygote"))
+    assert 0 < found.waited < len(found.waits_s)
+    assert found.waited == int((found.waits_s > 1e-3).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ from glowplug.core.errors import GlowplugError, InvalidArguments, InvalidUpload,
 from glowplug.core.ladder import Step
 from glowplug.core.units import parse_bytes, show_bytes, show_seconds
 from glowplug.sim.footprints import PUBLISHED
-from glowplug.sim.replays import Cluster, Replayed
+from glowplug.sim.replays import Cluster, Replayed, System, all_loaded_bytes, least_node_bytes
 from glowplug.sim.replays import replay as replay_trace
 from glowplug.sim.standing import HELD_ON
 from glowplug.sim.systems import Substrate, system_of
@@ -32,6 +32,8 @@ from glowplug.sim.workloads.registry import parse
 from glowplug.sim.workloads.trace import Trace
 
 _MISMATCHES_SHOWN = 20
+_NODES, _SHARE = 4, 0.25
+"""Without --nodes and --memory, where that is enough for each function."""
 
 
 def replay(
@@ -39,7 +41,7 @@ def replay(
     *,
     policy: Annotated[str, Parameter(name=["--policy", "-p"])] = "ladder,fixed,tyche",
     nodes: Whole | None = None,
-    memory: str = "25%",
+    memory: str | None = None,
     substrate: Substrate | None = None,
     seed: Seed = 0,
     live: bool = False,
@@ -56,8 +58,8 @@ def replay(
 
         glowplug replay azure2019:traces/azure2019_1h_1000fn,top=100,minutes=10 --memory 10%
         glowplug replay mix:traces/azure2019_1h_1000fn -p ladder,faascache --substrate process --plot cdf.png
-        glowplug replay access_log:glowplug.jsonl --memory 25%    # what serve --access-log wrote
-        glowplug replay events:calls.csv --nodes 2 --memory 50% --json    # columns time_s,function
+        glowplug replay access_log:glowplug.jsonl    # what serve --access-log wrote
+        glowplug replay events:calls.csv --nodes 2 --json    # columns time_s,function
         glowplug replay zipf:functions=8,rate_per_min=60,minutes=3 -p ladder,fixed --live --memory 1GB
         glowplug replay                                # the journal of `glowplug serve`
         glowplug replay /var/lib/glowplug/journal --json
@@ -72,9 +74,10 @@ def replay(
         is ladder where the next calls are known. Each may name what
         keeps workers warm under it, as in tyche+histogram.
     nodes
-        How many simulated nodes share the memory; without it 4.
+        How many simulated nodes share the memory; without it 4, or so few that each function fits on one.
     memory
-        Of all nodes together: a share of what keeping every function loaded would take. With --live bytes.
+        Of all nodes together: a share of what keeping every function loaded would take; without it 25%, or
+        more where a node could not hold each function. With --live bytes.
     substrate
         What a simulated warm worker is: forked from a zygote (without it), or a process with all of its own.
     seed
@@ -94,10 +97,12 @@ def replay(
         _simulated_alone(nodes=nodes, substrate=substrate)
         _live(what, [name.strip() for name in policy.split(",")], memory, seed, json, plot)
         return
-    substrate, nodes = substrate or "zygote", 4 if nodes is None else _at_least_one(nodes)
+    substrate, nodes = substrate or "zygote", None if nodes is None else _at_least_one(nodes)
     systems = [system_of(name.strip(), substrate) for name in policy.split(",")]
-    cluster = Cluster(nodes=nodes, memory_share=share_of(memory))
+    share = None if memory is None else share_of(memory)
     trace, seed = _trace(what, seed)
+    cluster = cluster_of(trace, systems, nodes, share)
+    nodes = cluster.nodes
     found: dict[str, Replayed] = {}
     for system in systems:
         with progress(system.name) as tell:
@@ -109,34 +114,58 @@ def replay(
     if json:
         about = {"workload": what, "seed": seed, "nodes": nodes, "node_bytes": node_bytes, "simulated": True}
         print_json({**about, "substrate": substrate, "policies": rows})
+        _end(rows)
         return
     console.print(
-        f"{trace.requests:,} calls of {trace.functions:,} functions, {nodes} nodes of "
+        f"{trace.requests:,} calls of {trace.functions:,} functions, {_counted(nodes)} of "
         f"{show_bytes(node_bytes)}; simulated",
         style="dim",
         highlight=False,
     )
     console.print(_table(rows))
-    _tell_failures(
-        rows, max(PUBLISHED[i % len(PUBLISHED)].loaded_bytes for i in range(trace.functions)), node_bytes
+    if any(row["failed"] for row in rows):
+        console.print(
+            "calls that failed, or had no answer within an hour, are in no other column: give more --memory",
+            style="yellow",
+            highlight=False,
+        )
+    _end(rows)
+
+
+def _end(rows: list[dict[str, Any]]) -> None:
+    """With an exit status of 1 where a policy answered nothing."""
+    if any(row["wait_mean_s"] is None for row in rows):
+        sys.exit(1)
+
+
+def cluster_of(trace: Trace, systems: list[System], nodes: int | None, share: float | None) -> Cluster:
+    """What was given, and of the rest so few nodes, and if need be so much memory, that each of the functions
+    that are called can run on a node. Raises InvalidArguments where what was given does not let it."""
+    all_bytes, least_bytes = all_loaded_bytes(PUBLISHED, trace.functions), least_node_bytes(trace, systems)
+    most = int(all_bytes * (_SHARE if share is None else share) / least_bytes)
+    if nodes is None:
+        nodes = max(1, min(_NODES, most))
+    if nodes <= most:
+        return Cluster(nodes=nodes, memory_share=_SHARE if share is None else share)
+    if share is None:
+        return Cluster(nodes=nodes, memory_share=(least_bytes + 1) * nodes / all_bytes)
+    node_bytes = Cluster(nodes=nodes, memory_share=share).node_bytes(PUBLISHED, trace.functions)
+    each = "the node" if nodes == 1 else f"each of {nodes} nodes"
+    fewer = f", or --nodes {most}" if most else ""
+    raise InvalidArguments(
+        f"--memory: {each} would have {show_bytes(node_bytes)}, and the largest function needs "
+        f"{show_bytes(least_bytes)} with its libraries: give at least --memory "
+        f"{ceil(100 * (least_bytes + 1) * nodes / all_bytes)}%{fewer}",
+        "memory",
     )
 
 
-def _tell_failures(rows: list[dict[str, Any]], largest_bytes: int, node_bytes: int) -> None:
-    if not any(row["failed"] for row in rows):
-        return
-    console.print(
-        f"calls that failed are in no other column; the largest function takes {show_bytes(largest_bytes)} "
-        f"with its libraries and a node has {show_bytes(node_bytes)}: give more --memory, or fewer --nodes",
-        style="yellow",
-        highlight=False,
-    )
-
-
-def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, plot: Path | None) -> None:
+def _live(
+    what: str, policies: list[str], memory: str | None, seed: int, json: bool, plot: Path | None
+) -> None:
     from glowplug.bench.live.replay import check_policy, replay_live
 
-    if memory.strip().endswith("%"):
+    if memory is None or memory.strip().endswith("%"):
         raise InvalidArguments("--memory: with --live it is bytes, such as 1GB", "memory")
     budget_bytes = parse_bytes(memory, "--memory")
     for policy in policies:
@@ -157,6 +186,7 @@ def _live(what: str, policies: list[str], memory: str, seed: int, json: bool, pl
         print_json({"workload": what, "node_bytes": budget_bytes, "simulated": False, "policies": rows})
     else:
         console.print(_table(rows))
+    _end(rows)
 
 
 def _simulated_alone(**options: object) -> None:
@@ -198,7 +228,7 @@ def row(policy: str, found: Replayed, requests: int) -> dict[str, Any]:
         "wait_mean_s": float(waits_s.mean()) if answered else None,
         "wait_p50_s": float(np.percentile(waits_s, 50)) if answered else None,
         "wait_p99_s": float(np.percentile(waits_s, 99)) if answered else None,
-        "waited_share": float(np.mean(waits_s > 1e-3)) if answered else None,
+        "waited_share": found.waited / len(waits_s) if answered else None,
         "failed": found.failed,
         "loaded_ahead": found.started,
         "used_share": found.preloaded / max(1, requests),
@@ -212,6 +242,10 @@ def row(policy: str, found: Replayed, requests: int) -> dict[str, Any]:
         },
         "held_mean_bytes_by_step": dict(zip(HELD_ON, found.held_bytes.mean(axis=0).tolist(), strict=True)),
     }
+
+
+def _counted(nodes: int) -> str:
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
 
 
 def _at_least_one(nodes: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,17 +15,17 @@ from glowplug.cli.functions import Json, Seed
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, print_json
 from glowplug.cli.progress import progress
-from glowplug.cli.refused import Reasons, largest_called
+from glowplug.cli.refused import Reasons, check_loads, largest_called
 from glowplug.cli.simulate_shown import Drawn, answer_of, draw_runs, show
 from glowplug.core.errors import InvalidArguments, InvalidDeclaration, InvalidWorkload
 from glowplug.core.settings import ControlSettings
-from glowplug.core.units import parse_bytes, parse_seconds
+from glowplug.core.units import parse_bytes, parse_seconds, show_seconds
 from glowplug.policy.registry import policy_class
 from glowplug.sim.fleets import NEVER_S, FleetSettings, build, nodes_of
 from glowplug.sim.models import BUILTIN, ModelProfile, read_models
 from glowplug.sim.outcomes import Outcome, offered_load, play, run_estimates
 from glowplug.sim.planned_faults import ANY, PlannedFault, Strike, parse_fault, strikes
-from glowplug.sim.sizing import Sizing, least_devices
+from glowplug.sim.sizing import Sizing, devices_of_use, least_devices, runs_alone_s
 from glowplug.sim.workloads.registry import make_trace
 from glowplug.sim.workloads.trace import Trace
 
@@ -111,8 +112,10 @@ def simulate(
     profile_error
         The scheduler is told so many times what loads and runs really take: 3, or 0.33. It learns.
     find
-        `devices` looks for the fewest that keep p99 below --p99; --devices is then not used. What runs on a
-        device as it fails is lost with any number, and not held against it.
+        `devices` looks for the fewest that keep p99 at --p99 or below; --devices is then not used. It doubles
+        their number until that is so, at most to one for each call that a function has at once when it has
+        most, all functions together (or 10,000); then it halves. What runs on a device as it fails is lost
+        with any number, and not held against it.
     p99
         The bound for --find.
     seed
@@ -147,7 +150,14 @@ def simulate(
     reasons = Reasons(largest_called(models, trace), given["device_bytes"], timeout)
     if find is not None and reasons.too_large:
         raise InvalidWorkload(f"no number of devices is enough: {reasons.too_large}")
+    check_loads(_settings(given, OURS, None), models, trace)
     _check_faults(planned, given, trace, seed, find is not None)
+    p99_s = 0.0 if p99 is None else parse_seconds(p99, "--p99")
+    alone_s = runs_alone_s(trace, models, 0.99)
+    if find is not None and alone_s > p99_s and not planned:
+        raise InvalidArguments(
+            f"--p99: no number of devices is enough: runs alone take {show_seconds(alone_s)} at p99", "p99"
+        )
     runs = _Runs(models, trace, seed, planned, keep_log=plot is not None)
     rows: list[dict[str, Any]] = []
     answers: dict[str, Sizing] = {}
@@ -158,9 +168,9 @@ def simulate(
             continue
         found = least_devices(
             lambda count, base=settings: runs.outcome(base, count),  # type: ignore[misc]
-            p99_s=parse_seconds(p99, "--p99"),
-            offered_devices=offered_load(trace, models, 1),
-            functions=trace.functions,
+            p99_s=p99_s,
+            first=ceil(offered_load(trace, models, 1)),
+            most=min(_MOST_DEVICES, devices_of_use(trace, models) + len(planned)),
             excused=_LOST if planned else (),
         )
         answers[name] = found
@@ -177,8 +187,9 @@ def simulate(
                 words = f"{row['policy']}: {reasons.tell(row['refused'], row['requests'])}"
                 console.print(words, style="yellow", highlight=False, markup=False)
         for name, found in answers.items():
-            console.print(answer_of(name, found, p99 or "", device_memory, reasons))
-    if any(found.devices is None for found in answers.values()):
+            console.print(answer_of(name, found, p99 or "", device_memory, reasons, alone_s))
+    unanswered = find is None and any(not row["answered"] for row in rows)
+    if unanswered or any(found.devices is None for found in answers.values()):
         sys.exit(1)
 
 

@@ -57,7 +57,8 @@ def show(rows: Sequence[Mapping[str, Any]], trace: Trace) -> None:
     console.print(table)
 
 
-def answer_of(policy: str, found: Sizing, p99: str, memory: str, reasons: Reasons) -> str:
+def answer_of(policy: str, found: Sizing, p99: str, memory: str, reasons: Reasons, alone_s: float) -> str:
+    """`alone_s` is the p99 of the runs by themselves."""
     if found.devices is not None:
         words = f"{policy}: [bold]{found.devices} devices of {memory}[/] keep p99 at {p99} or less"
         outcome = found.tried[found.devices]
@@ -66,15 +67,14 @@ def answer_of(policy: str, found: Sizing, p99: str, memory: str, reasons: Reason
             if outcome.refused
             else words
         )
-    most = max(found.tried)
-    outcome = found.tried[most]
+    outcome = found.tried[found.most]
     p99_there = _seconds(outcome.p99_s)
     if outcome.refused:
         refused = escape(reasons.tell(outcome.refused, outcome.requests))
         why = f": with so many, {refused}. The p99 of the others is {p99_there}"
     else:
-        why = f" for a p99 of {p99}: it is {p99_there} there, by runs and first loads alone"
-    return f"{policy}: [red]{most} devices are not enough[/]{why}"
+        why = f" for a p99 of {p99}: it is {p99_there} there, of runs alone {_seconds(alone_s)}"
+    return f"{policy}: [red]{found.most} devices are not enough[/]{why}. More are not tried"
 
 
 def draw_runs(runs: Mapping[str, Drawn], workload: str, span_s: float, path: Path) -> None:

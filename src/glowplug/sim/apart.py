@@ -66,6 +66,7 @@ def together(parts: Sequence[Replayed]) -> Replayed:
     return Replayed(
         latencies_s=np.concatenate([part.latencies_s for part in parts]),
         waits_s=np.concatenate([part.waits_s for part in parts]),
+        waited=sum(part.waited for part in parts),
         failed=sum(part.failed for part in parts),
         preloaded=sum(part.preloaded for part in parts),
         preloaded_late=sum(part.preloaded_late for part in parts),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 
 from glowplug.core.events import Deployed, Event, NodeJoined
 from glowplug.core.ids import DeviceId, EnvironmentId, FunctionId, VersionId
@@ -74,12 +75,18 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """A simulation that has not begun. `functions` are in the order of the profiles they were made of."""
+    """A simulation that has not begun. `functions` are in the order of the profiles they were made of, and
+    `runs_s` in theirs: what one request to each takes."""
 
     simulation: Simulation
     opening: list[tuple[float, Event | Fault]]
     functions: list[FunctionId]
     settings: FleetSettings
+    runs_s: list[float]
+
+    def run_s(self, trace: Trace) -> float:
+        """What all calls of a trace would take one after the other."""
+        return float(np.dot(trace.counts(), self.runs_s))
 
     def asks(self, trace: Trace, priorities: Sequence[int] = ()) -> Iterator[tuple[float, Ask]]:
         """The calls of a trace, whose function k is this fleet's function k, of class `priorities[k]`."""
@@ -111,7 +118,8 @@ def build(
         opening.append((0.0, Deployed(spec, _facts(settings, model, settings.told))))
     opening += scenario(strikes, standing)
     simulation = Simulation(profiles, settings.control, seed=seed, keep_log=keep_log)
-    return Fleet(simulation, opening, list(profiles), settings)
+    runs_s = [profile.run_s for profile in profiles.values()]
+    return Fleet(simulation, opening, list(profiles), settings, runs_s)
 
 
 def nodes_of(settings: FleetSettings) -> list[NodeSpec]:
@@ -155,12 +163,17 @@ def _facts(settings: FleetSettings, model: ModelProfile, told: float) -> BundleF
 
 
 def _profile(settings: FleetSettings, model: ModelProfile) -> Profile:
+    load_s, next_load_s = loads_s(settings, model)
     return Profile(
         environment_s=0.0, environment_bytes=0, descend_s=0.0, jitter=settings.jitter,
-        imported_s=model.load_s,
-        staged_s=_copy_s(settings, model) if settings.loader == "ours" else model.load_s,
+        imported_s=load_s, staged_s=next_load_s,
         run_s=model.run_s, batch_s=model.batch_s, facts=_facts(settings, model, 1.0),
     )  # fmt: skip
+
+
+def loads_s(settings: FleetSettings, model: ModelProfile) -> tuple[float, float]:
+    """What a load of the model takes from the disk, and the next one on that node."""
+    return model.load_s, _copy_s(settings, model) if settings.loader == "ours" else model.load_s
 
 
 def _copy_s(settings: FleetSettings, model: ModelProfile) -> float:

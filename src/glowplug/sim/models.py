@@ -20,6 +20,8 @@ BUILTIN = "builtin"
 _NAMES = {"resident_mb": "device_mb", "infer_batch32_s": "run_s"}
 """The builtin table's own words, and what they mean here: one request there is a batch of images."""
 _BATCH = "batch_"
+MAX_S, _MAX_MB = 1e6, 1e9
+"""Eleven days and a petabyte: what looks longer or larger was written in another unit."""
 
 
 class ModelProfile(msgspec.Struct, frozen=True):
@@ -72,6 +74,12 @@ def _model(source: str, line: int, header: list[str], cells: list[str]) -> Model
         if not isfinite(value) or value < 0 or (value == 0 and not may_be_nought):
             raise InvalidWorkload(
                 f"{source}, line {line}, column {column}: a positive number expected, found {row[column]!r}"
+            )
+        most = _MAX_MB if column == "device_mb" else MAX_S
+        if value > most:
+            raise InvalidWorkload(
+                f"{source}, line {line}, column {column}: {row[column]} is more than {most:.0e}: is it in "
+                + ("megabytes?" if column == "device_mb" else "seconds?")
             )
         return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil, inf
 from typing import Literal
 
@@ -26,6 +26,7 @@ _START_S = 10.0
 """Everything is deployed when the first call comes; environments climb for those that need them."""
 _AFTER_S = 3600.0
 _FOREVER_S = 1e7
+_NO_WAIT_S = 1e-3
 _SAMPLE_S, _MOST_SAMPLES = 10.0, 10_000
 """A sample has an entry for each function: longer traces, from 28 hours on, are looked at less often."""
 _PARTS = 20
@@ -60,8 +61,28 @@ class Cluster(msgspec.Struct, frozen=True):
     keep_warm_s: float = 600.0
 
     def node_bytes(self, models: tuple[Footprint, ...], functions: int) -> int:
-        total = sum(models[i % len(models)].loaded_bytes for i in range(functions))
-        return int(total * self.memory_share / self.nodes)
+        return int(all_loaded_bytes(models, functions) * self.memory_share / self.nodes)
+
+
+def all_loaded_bytes(models: tuple[Footprint, ...], functions: int) -> int:
+    return sum(models[i % len(models)].loaded_bytes for i in range(functions))
+
+
+def least_node_bytes(
+    trace: Trace, systems: Sequence[System], models: tuple[Footprint, ...] = PUBLISHED
+) -> int:
+    """What a node must have so that each function that is called can run there by itself under each system.
+    Function i has model i mod n."""
+    called = {models[i % len(models)] for i in np.flatnonzero(trace.counts()).tolist()}
+    return max(_least_bytes(model, system) for model in called for system in systems)
+
+
+def _least_bytes(model: Footprint, system: System) -> int:
+    if system.substrate == "zygote":
+        profile = zygote_profile(model)
+        return profile.environment_bytes + profile.facts.parked_bytes + model.weight_bytes
+    profile = process_profile(model, system.helpers)
+    return profile.environment_bytes + max(model.loaded_bytes, system.limit_bytes)
 
 
 class Replayed(msgspec.Struct, frozen=True, eq=False):
@@ -70,6 +91,8 @@ class Replayed(msgspec.Struct, frozen=True, eq=False):
 
     latencies_s: NDArray[np.float64]
     waits_s: NDArray[np.float64]
+    waited: int
+    """Answers that waited for a load or behind others, and not only for their way to a worker and back."""
     failed: int
     preloaded: int
     """Requests whose first use of an instance was of one that had been loaded ahead; `preloaded_late` of
@@ -171,10 +194,11 @@ def _measure(
     good = [answer for answer in answers if answer.code == "ok"]
     latencies = np.array([answer.latency_s for answer in good])
     runs = np.array([profiles[answer.function].run_s for answer in good])
-    preloads = store.preloads
+    waits_s, preloads = np.maximum(latencies - runs, 0.0), store.preloads
     return Replayed(
         latencies_s=latencies,
-        waits_s=np.maximum(latencies - runs, 0.0),
+        waits_s=waits_s,
+        waited=int(np.count_nonzero(waits_s > _NO_WAIT_S)),
         failed=asked - len(good),
         preloaded=preloads.used,
         preloaded_late=preloads.used_late,

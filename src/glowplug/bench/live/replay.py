@@ -18,7 +18,7 @@ import numpy as np
 
 from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.live.calls import caller_of, play
-from glowplug.bench.live.load import Caller, Outcome, count, latencies
+from glowplug.bench.live.load import Caller, Outcome, latencies
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments
 from glowplug.sim.footprints import PUBLISHED, RUN_S
@@ -31,6 +31,9 @@ LIVE = {"fixed": "none", "tyche": "tyche", "instainfer": "instainfer", "ladder":
 MOST_FUNCTIONS = 64
 SCALE = 0.05
 """Of the published bytes: 32 to 82 MB a model. Loads take as long as published."""
+_WAY_S = 0.01
+"""What a request's way to a parked worker and back may take, with all that this machine has to do: what takes
+longer has waited."""
 _SAMPLE_S = 1.0
 _TIMEOUT_S = 120.0
 _SOURCE = '''"""Written by `glowplug replay --live`."""
@@ -164,12 +167,18 @@ class Watch:
         self.standing.told([found[name] for name in self._names], environments_bytes)
 
 
+def has_waited(answer: Outcome) -> bool:
+    """For a load, or behind others for a worker that was parked."""
+    return answer.origin != "parked" or answer.took_s > RUN_S + _WAY_S
+
+
 def _replayed(outcomes: list[Outcome], watch: Watch, preload: dict[str, Any]) -> Replayed:
-    seconds = np.array(latencies(outcomes))
+    seconds, good = np.array(latencies(outcomes)), [each for each in outcomes if each.kind == "ok"]
     return Replayed(
         latencies_s=seconds,
         waits_s=np.maximum(seconds - RUN_S, 0.0),
-        failed=len(outcomes) - count(outcomes, "ok"),
+        waited=sum(has_waited(each) for each in good),
+        failed=len(outcomes) - len(good),
         preloaded=preload["used"],
         preloaded_late=preload["used_late"],
         kept=None,

@@ -198,7 +198,7 @@ def _row(cell: Cell, trace: Trace, found: Replayed) -> dict[str, Any]:
         "p99_s": float(np.percentile(found.latencies_s, 99)) if answered else 0.0,
         "loading_mean_s": loading_mean_s,
         **_rates(found, trace.requests),
-        "waited_share": float(np.mean(waits_s > 1e-3)),
+        "waited_share": found.waited / max(1, answered),
         "started": found.started,
         "wasted": found.wasted,
         "wasted_byte_s": found.wasted_byte_s,
