@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from glowplug.loader import Retry
 from glowplug.loader.sources import SOURCES, FileSource, open_source
 from glowplug.testing.source_suite import CONTENT, read
 
@@ -59,3 +60,16 @@ open_source(sys.argv[1]).close()
 sys.exit(bool({"numpy", "obstore", "torch", "http.client", "ssl"} & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", program, __file__]).returncode == 0
+
+
+@pytest.mark.parametrize("place", ["w.pack", "https://127.0.0.1:9/w.pack"])
+def test_an_unknown_option_is_named(place: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"timeout= is no option for .*w\.pack: there are"):
+        open_source(place if "//" in place else tmp_path / place, timeout=3)
+
+
+def test_who_opens_files_and_addresses_may_say_how_to_retry(tmp_path: Path) -> None:
+    (tmp_path / "w.pack").write_bytes(b"weights")
+    source = open_source(tmp_path / "w.pack", retry=Retry(attempts=2))
+    assert source.size == 7
+    source.close()

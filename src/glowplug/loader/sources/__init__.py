@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import Any
 
@@ -27,7 +29,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 def open_source(url_or_path: str | os.PathLike[str], **options: Any) -> WeightSource:
     """Opens a path, or a URL by its scheme: file, http, https, s3, gs, az. What is remote is retried.
 
-    `options` are those of the opener in `SOURCES`. Raises ValueError for an unknown scheme, OSError
+    `options` are those of the opener in `SOURCES`; a file takes `retry` too, which it has no use for, as who
+    opens both need not ask which it is. Raises ValueError for an unknown scheme or option, OSError
     for a file, SourceError for what is remote, ImportError with a hint where a library is missing.
     """
     place = os.fspath(url_or_path)
@@ -36,5 +39,18 @@ def open_source(url_or_path: str | os.PathLike[str], **options: Any) -> WeightSo
     if scheme not in SOURCES:
         raise ValueError(f"{scheme}:// is no source; there are {', '.join(SOURCES)}, and paths")
     module, _, attribute = SOURCES[scheme].partition(":")
-    opened: WeightSource = getattr(import_module(module), attribute)(place, **options)
+    opener = getattr(import_module(module), attribute)
+    if scheme == "file":
+        options.pop("retry", None)
+    _require_known(options, opener, place)
+    opened: WeightSource = opener(place, **options)
     return opened
+
+
+def _require_known(options: Collection[str], opener: Callable[..., Any], place: str) -> None:
+    named = [one for one in inspect.signature(opener).parameters.values() if one.kind == one.KEYWORD_ONLY]
+    takes_any = inspect.getfullargspec(opener).varkw is not None
+    unknown = sorted(set(options) - {one.name for one in named})
+    if unknown and not takes_any:
+        known = ", ".join(one.name for one in named)
+        raise ValueError(f"{unknown[0]}= is no option for {place}: there are {known}")
