@@ -68,6 +68,14 @@ def test_an_unknown_option_is_named(place: str, tmp_path: Path) -> None:
         open_source(place if "//" in place else tmp_path / place, timeout=3)
 
 
+def test_a_message_about_an_option_shows_neither_credentials_nor_signatures() -> None:
+    with pytest.raises(ValueError, match="bogus= is no option") as caught:
+        open_source("HTTPS://user:secret@host:9/w.pack?sig=abc", bogus=1)
+    assert str(caught.value) == (
+        "bogus= is no option for https://host:9/w.pack?...: there are retry, headers, silence_s, context"
+    )
+
+
 def test_who_opens_files_and_addresses_may_say_how_to_retry(tmp_path: Path) -> None:
     (tmp_path / "w.pack").write_bytes(b"weights")
     source = open_source(tmp_path / "w.pack", retry=Retry(attempts=2))
