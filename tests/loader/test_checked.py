@@ -159,11 +159,35 @@ def test_what_changed_while_it_was_packed_is_not_called_right(
     def changed(pieces: Any) -> bytes:
         return bytes(len(block_checksums(pieces)))
 
+    path = tmp_path / "net.pack"
+    loader.pack(nets.Reversed().eval(), torch.ones(3, 4), path)
+    sound, before = path.read_bytes(), recorded()
     block_checksums = writer.block_checksums
     monkeypatch.setattr(writer, "block_checksums", changed)
     with pytest.raises(loader.PackCorrupt, match=r"net\.pack: unit 0 \(layers: .* is damaged"):
-        loader.pack(nets.Reversed().eval(), torch.ones(3, 4), tmp_path / "net.pack")
-    assert recorded() == []
+        loader.pack(nets.Reversed().eval(), torch.ones(3, 4), path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == sound
+    assert recorded() == before
+    assert load(path, torch.ones(3, 4))[0] == "before"
+
+
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_what_is_written_to_while_it_gets_its_name_is_not_recorded(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced(self: Path, target: Path) -> Path:
+        if when == "before":
+            damage(self, self.stat().st_size - 100)
+        replace(self, target)
+        if when == "behind":
+            damage(target, target.stat().st_size - 100)
+        return target
+
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", replaced)
+    loader.pack(nets.Reversed().eval(), torch.ones(3, 4), tmp_path / "net.pack")
+    assert not is_recorded(tmp_path / "net.pack")
 
 
 def test_it_is_checked_each_time_or_never_for_who_says_so(copied: Any, checks: list[int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import warnings
 import zipfile
@@ -18,7 +17,6 @@ from glowplug.loader.destination import IN_FLIGHT_BYTES
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
 from glowplug.loader.pipeline import Build, Loading, begin
-from glowplug.loader.reader import open_pack
 from glowplug.loader.rehearsal import make_lazy_ones, rehearse
 from glowplug.loader.roots import modules_of
 from glowplug.loader.sources import open_source
@@ -39,7 +37,8 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
     once itself, which makes their parameters. A tuple is taken as positional arguments, a dict as keyword
     arguments, anything else as the one argument. What torch.compile made of a model is packed as that
     model, for who loads it to compile again. Warns of classes that only this script has.
-    What was written is read again and checked, so that no load on this machine has to.
+    What was written is read again and checked before it takes the place of a file of that name, and no load
+    on this machine has to.
     Raises NotPicklable, NotRebuildable, PackCorrupt (another thread changed a weight meanwhile), OSError, and
     what the model raises.
     """
@@ -55,10 +54,9 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
     run = functools.partial(run_on, example_input=example_input)
     make_lazy_ones(model, run)
     seen = rehearse(model, run, str(path))
-    info = write_pack(path, model, order=seen.order, prime=seen.prime, compute_s=seen.compute_s)
-    with contextlib.suppress(OSError), open_pack(path) as written:
-        written.check(is_new=True)
-    return info
+    return write_pack(
+        path, model, order=seen.order, prime=seen.prime, compute_s=seen.compute_s, checked=True
+    )  # fmt: skip
 
 
 def load(

@@ -50,6 +50,15 @@ class Check:
                 _wait_beyond(last_ns) if is_new else time.time_ns() - last_ns >= SETTLED_NS
             )  # fmt: skip
 
+    def renamed(self) -> None:
+        """This process has renamed the file since, which changes when it was changed last, and no more: who
+        wrote to it meanwhile changed when it was modified."""
+        with contextlib.suppress(OSError):
+            state = _state(self._fd)
+            if state[:-1] == self._state[:-1]:
+                self._state = state
+                self._is_settled = self._is_settled and _wait_beyond(state[-1])
+
     def passed_before(self) -> bool:
         """Whether the file was checked in the state that it has."""
         with contextlib.suppress(OSError):

@@ -44,9 +44,9 @@ from glowplug.loader.sources.file import open_regular
 from glowplug.loader.tensors import views
 
 
-def open_pack(path: str | Path | int, arrivals: int | None = None) -> MappedPack:
+def open_pack(path: str | Path | int, arrivals: int | None = None, *, name: str | None = None) -> MappedPack:
     """Opens a pack, or takes an open one by its descriptor, and checks its header: a few pages are read, no
-    weights.
+    weights. `name` stands for `path` in messages.
 
     With `arrivals`, a descriptor, the weights are still being written by somebody who tells of them there
     (arriving.py); it is owned from now on.
@@ -54,15 +54,16 @@ def open_pack(path: str | Path | int, arrivals: int | None = None) -> MappedPack
     Raises PackTruncated, PackCorrupt (no pack, another version, a damaged header), WeightsUnreadable (no
     regular file), OSError.
     """
+    name = str(path) if name is None else name
     file = io.FileIO(path) if isinstance(path, int) else open_regular(path)
     try:
         # Here, by fstatfs, is the place to refuse file systems on which a mapping is slow or may vanish.
-        source = FileSource(file.fileno(), str(path))
-        preamble = decode_preamble(file.read(PREAMBLE_BYTES), source.size, str(path))
+        source = FileSource(file.fileno(), name)
+        preamble = decode_preamble(file.read(PREAMBLE_BYTES), source.size, name)
         body = source.read(PREAMBLE_BYTES, preamble.header_nbytes)
-        header, places = decode_header(preamble, body, str(path))
+        header, places = decode_header(preamble, body, name)
         timings = source.read(places.timings_offset, places.file_nbytes - places.timings_offset)
-        info = PackInfo.of(str(path), header, places, body, decode_timings(timings) if timings else None)
+        info = PackInfo.of(name, header, places, body, decode_timings(timings) if timings else None)
         return MappedPack(file, source, header, places, info, arrivals)
     except BaseException:
         file.close()
@@ -181,15 +182,18 @@ class MappedPack:
             if digest(self._chunks(self._places.weights_offset + unit.offset, unit.nbytes)) != unit.hash:
                 raise PackCorrupt(self._damage(number))
 
-    def check(self, *, is_new: bool = False) -> None:
+    def check(self) -> None:
+        """`compare`; loads of the same file are spared it then. Raises PackCorrupt as `verify` does."""
+        check = Check(self._file.fileno())
+        self.compare()
+        check.passed()
+
+    def compare(self) -> None:
         """Reads the weights and compares their checksums: against damage, not forgery, at a fiftieth of the
-        cost of `verify`. Loads of the same file are spared it then. `is_new`: this process has just put the
-        file there. Raises PackCorrupt as `verify` does."""
-        check = Check(self._file.fileno(), is_new=is_new)
+        cost of `verify`. Raises PackCorrupt as that does."""
         for number in range(len(self._header.units)):
             if self._bad_block(number) is not None:
                 raise PackCorrupt(self._damage(number))
-        check.passed()
 
     def _bad_block(self, number: int) -> tuple[int, int] | None:
         """From where to where in the weights lies the first damaged block of a unit."""

@@ -14,6 +14,7 @@ import msgspec
 
 from glowplug.loader import skeleton
 from glowplug.loader.attributes import attributes
+from glowplug.loader.checked import Check
 from glowplug.loader.format import (
     Header,
     Layout,
@@ -28,6 +29,7 @@ from glowplug.loader.format import (
 from glowplug.loader.info import PackInfo
 from glowplug.loader.modes import turned
 from glowplug.loader.prime import Prime
+from glowplug.loader.reader import open_pack
 from glowplug.loader.roots import held_tensors, tensor_names
 from glowplug.loader.skeleton import TensorTable
 from glowplug.loader.tensors import Plan, plan
@@ -50,6 +52,7 @@ def write_pack(
     prime: Prime | None = None,
     compute_s: Mapping[str, float] | None = None,
     durable: bool = True,
+    checked: bool = False,
 ) -> PackInfo:
     """Packs any object graph: a module, an instance that holds some, a dict.
 
@@ -58,7 +61,10 @@ def write_pack(
     `compute_s`, and for sets of what sets.py does not order. The file appears under its name when it is
     complete and, if `durable`, on disk, readable by everyone; a failure leaves nothing behind.
 
-    Raises NotPicklable, and OSError (no space left, no such folder).
+    `checked`: what was written is read again and compared before it has its name, and loads on this machine
+    are spared that (checked.py).
+
+    Raises NotPicklable, OSError (no space left, no such folder), and, if `checked`, PackCorrupt.
     """
     target = Path(path)
     graph, table = skeleton.dump(obj)
@@ -97,13 +103,25 @@ def write_pack(
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        temporary.replace(target)
+        if checked:
+            _compare_and_rename(temporary, target)
+        else:
+            temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     if durable:
         _sync_folder(target.parent)
     return PackInfo.of(str(target), header, places, body, seconds)
+
+
+def _compare_and_rename(temporary: Path, target: Path) -> None:
+    with open_pack(temporary, name=str(target)) as written:
+        check = Check(written.fileno(), is_new=True)
+        written.compare()
+        temporary.replace(target)
+        check.renamed()
+        check.passed()
 
 
 def _create(path: Path) -> BinaryIO:
