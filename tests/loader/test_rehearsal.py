@@ -5,10 +5,15 @@
 from __future__ import annotations
 
 import copy
+import random
+import weakref
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pytest
+
+numpy = pytest.importorskip("numpy", reason="needs the torch extra")
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
@@ -50,9 +55,9 @@ class Habits(nn.Module):
 def test_a_model_that_was_packed_is_as_it_was(tmp_path: Path) -> None:
     model = Habits()
     model.drop.eval()
-    state, mean, random = copy.deepcopy(model.state_dict()), model.mean, torch.get_rng_state()
+    state, mean, draws = copy.deepcopy(model.state_dict()), model.mean, torch.get_rng_state()
     loader.pack(model, X, tmp_path / "a.pack")
-    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(torch.get_rng_state(), draws)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert model.mean is mean
     assert (model.scale, model.seen, model.kept["plain"].tolist()) == (None, [], [0.0] * 8)
@@ -101,6 +106,78 @@ def test_a_pass_has_the_parameters_own_memory_and_copies_of_the_rest(tmp_path: P
     parameters = (model.weight.data_ptr(), model.row.data_ptr())
     assert [seen[:2] for seen in Tells.seen] == [parameters, parameters]
     assert all(whole != model.whole.data_ptr() for *_, whole in Tells.seen)
+
+
+class Buffers(nn.Module):
+    """Counts how many of its kind are alive in a pass; `knot` may make it refer to itself."""
+
+    alive: weakref.WeakSet[Tensor] = weakref.WeakSet()  # noqa: RUF012 (of the class, as above)
+    most: list[int] = []  # noqa: RUF012 (of the class, as above)
+
+    def __init__(self, knot: bool) -> None:
+        super().__init__()
+        self.register_buffer("whole", torch.ones(8, 8))
+        self.knot = [self] if knot else []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.alive.add(self.whole)
+        self.most.append(len(self.alive))
+        return x @ self.whole
+
+
+@pytest.mark.parametrize("knot", [False, True])
+def test_there_is_one_copy_at_a_time(knot: bool, tmp_path: Path) -> None:
+    Buffers.alive.clear()
+    Buffers.most.clear()
+    loader.pack(Buffers(knot), X, tmp_path / "a.pack")
+    assert Buffers.most == [1, 1]
+
+
+def test_a_default_device_is_no_matter(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+    model.empty = torch.empty(0, 3)
+    plain = loader.pack(model, X, tmp_path / "plain.pack")
+    with torch.device("meta"):
+        assert loader.pack(model, X, tmp_path / "a.pack").digest == plain.digest
+
+
+class Pair(NamedTuple):
+    one: Any
+    other: Any
+
+
+class Changes(nn.Linear):
+    """All that it is given."""
+
+    def forward(self, x: Tensor, pair: Pair, more: dict[str, Any]) -> Tensor:
+        assert pair.one is x
+        x.add_(1)
+        pair.other.append(x)
+        more["array"] += 1
+        more["new"] = x
+        return super().forward(x) + random.random() + float(numpy.random.rand())
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_example_is_as_it_was_given_and_so_is_what_was_kept_of_it(named: bool, tmp_path: Path) -> None:
+    random.seed(1)
+    numpy.random.seed(1)
+    x, array = torch.zeros(4, 8), numpy.zeros(2)
+    more: dict[str, Any] = {"array": array}
+    pair = Pair(x, [])
+    states = random.getstate(), numpy.random.get_state()[2]
+    example = {"x": x, "pair": pair, "more": more}
+    given = MappingProxyType(example) if named else tuple(example.values())
+    loader.pack(Changes(8, 8), given, tmp_path / "a.pack")
+    assert (random.getstate(), numpy.random.get_state()[2]) == states
+    assert (x.sum().item(), array.tolist(), list(more), pair.other) == (0, [0, 0], ["array"], [])
+    loading = loader.start_load(tmp_path / "a.pack", primed=True)
+    loading.wait()
+    prime = loading.prime()
+    assert prime is not None
+    args, kwargs = prime.calls[0].arguments()
+    kept_x, kept_pair, kept_more = kwargs.values() if named else args
+    assert (kept_x.sum().item(), kept_pair.other, kept_more["array"].tolist()) == (0, [], [0, 0])
 
 
 def test_lazy_modules_get_parameters_that_can_be_trained(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from glowplug.loader.destination import IN_FLIGHT_BYTES
 from glowplug.loader.devices import device as device_called
 from glowplug.loader.info import PackInfo
 from glowplug.loader.pipeline import Build, Loading, begin
-from glowplug.loader.rehearsal import make_lazy_ones, rehearse
+from glowplug.loader.rehearsal import copied, make_lazy_ones, rehearse
 from glowplug.loader.roots import modules_of
 from glowplug.loader.sources import open_source
 from glowplug.loader.strategies import AUTO
@@ -33,8 +32,9 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
     """Writes `model` to `path` as it is, its weights in the order in which it uses them on `example_input`.
 
     Copies of it run, in evaluation mode, one to pay for kernels and memory, one to be measured: they have the
-    memory of its parameters, and what else a pass changes is theirs. Only if parts of it are lazy it is run
-    once itself, which makes their parameters. A tuple is taken as positional arguments, a dict as keyword
+    memory of its parameters, and what else a pass changes is theirs, of which there is one copy at a time.
+    Each pass has a copy of `example_input`. Only if parts of it are lazy the model is run once itself, which
+    makes their parameters. A tuple is taken as positional arguments, a dict as keyword
     arguments, anything else as the one argument. What torch.compile made of a model is packed as that
     model, for who loads it to compile again. Warns of classes that only this script has.
     What was written is read again and checked before it takes the place of a file of that name, and no load
@@ -51,7 +51,12 @@ def pack(model: Any, example_input: Any, path: str | Path) -> PackInfo:
             "that can be imported, and pack again",
             stacklevel=2,
         )
-    run = functools.partial(run_on, example_input=example_input)
+
+    def run(model: Any) -> Any:
+        # A mapping of its own kind is taken apart by the call, and so are its values here.
+        is_mapping = isinstance(example_input, Mapping)
+        return run_on(model, copied(dict(example_input) if is_mapping else example_input))
+
     make_lazy_ones(model, run)
     seen = rehearse(model, run, str(path))
     return write_pack(

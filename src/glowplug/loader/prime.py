@@ -60,7 +60,7 @@ def _tensor(data: bytes, dtype: str, shape: tuple[int, ...]) -> Tensor:
 
     kind = getattr(torch, dtype)
     if not data:
-        return torch.empty(shape, dtype=kind)
+        return torch.empty(shape, dtype=kind, device="cpu")
     return torch.frombuffer(bytearray(data), dtype=kind).view(shape)
 
 

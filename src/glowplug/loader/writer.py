@@ -15,6 +15,7 @@ import msgspec
 from glowplug.loader import skeleton
 from glowplug.loader.attributes import attributes
 from glowplug.loader.checked import Check
+from glowplug.loader.errors import PackCorrupt
 from glowplug.loader.format import (
     Header,
     Layout,
@@ -118,7 +119,11 @@ def write_pack(
 def _compare_and_rename(temporary: Path, target: Path) -> None:
     with open_pack(temporary, name=str(target)) as written:
         check = Check(written.fileno(), is_new=True)
-        written.compare()
+        try:
+            written.compare()
+        except PackCorrupt as error:
+            why = "a weight changed meanwhile, or the disk is damaged, and nothing was written"
+            raise PackCorrupt(f"{error}: {why}") from error
         temporary.replace(target)
         check.renamed()
         check.passed()
