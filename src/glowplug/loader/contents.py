@@ -13,10 +13,11 @@ from pathlib import Path
 import msgspec
 
 from glowplug.loader.decoding import decode_header, decode_preamble
-from glowplug.loader.errors import PackCorrupt, WeightsUnreadable
+from glowplug.loader.errors import PackCorrupt, WeightsMismatch, WeightsUnreadable
 from glowplug.loader.format import (
     MAGIC,
     PREAMBLE_BYTES,
+    VERSION,
     Header,
     Section,
     digest,
@@ -37,7 +38,7 @@ less.
 class Contents(msgspec.Struct, frozen=True):
     """`skeleton` and `prime` are None for what is no pack, and `checked` is False: it has no checksums of
     blocks. They are None also where nobody asked for them. `sums` are the CRC-32 of a torch file's storages.
-    Without `checked` and `sums` nothing is checked."""
+    Without `checked` and `sums` nothing is checked. `version` is that of a pack's format."""
 
     header: Header
     weights_offset: int
@@ -45,6 +46,7 @@ class Contents(msgspec.Struct, frozen=True):
     prime: bytes | None
     checked: bool
     sums: tuple[int, ...] | None = None
+    version: int = VERSION
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -96,6 +98,19 @@ def no_checksums(name: str) -> str:
     )
 
 
+def require_places(contents: Contents, name: str) -> None:
+    """Raises WeightsMismatch where code builds the model and the pack is of a version that does not say where
+    tensors belong that are neither parameters nor buffers, and has some."""
+    header = contents.header
+    if contents.version >= 3 or header.attributes or all(tensor.name for tensor in header.tensors):
+        return
+    why = (
+        f"a tensor without a name: it was packed by an earlier version (pack format {contents.version}), "
+        "which does not say where that belongs: pack the model again, or load it without build="
+    )
+    raise WeightsMismatch(name, [why for tensor in header.tensors if not tensor.name])
+
+
 class _Head:
     """The beginning of a source, read once and grown where it must be."""
 
@@ -130,4 +145,6 @@ def _pack(head: _Head, start: bytes, primed: bool, rebuilt: bool) -> Contents:
     skeleton = section("skeleton", places.skeleton_offset, header.skeleton) if rebuilt else None
     wanted = header.prime if primed else None
     prime = section("prime", places.prime_offset, wanted) if wanted is not None else None
-    return Contents(header, places.weights_offset, skeleton, prime, checked=True)
+    return Contents(
+        header, places.weights_offset, skeleton, prime, checked=True, version=preamble.version
+    )  # fmt: skip

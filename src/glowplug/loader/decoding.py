@@ -12,8 +12,8 @@ from glowplug.loader.format import (
     MOST_HEADER_BYTES,
     PREAMBLE,
     PREAMBLE_BYTES,
+    READABLE,
     TIMED_FLAG,
-    VERSION,
     Header,
     Layout,
     Preamble,
@@ -25,8 +25,8 @@ from glowplug.loader.naming import few, first_missing, whereabouts
 
 
 def decode_preamble(data: bytes, actual_nbytes: int, path: str) -> Preamble:
-    """Checks that the file is a pack of this version, not longer than it says and not shorter than its
-    header.
+    """Checks that the file is a pack of a version that is known, not longer than it says and not shorter than
+    its header.
 
     Raises PackTruncated and PackCorrupt.
     """
@@ -39,9 +39,11 @@ def decode_preamble(data: bytes, actual_nbytes: int, path: str) -> Preamble:
             f"{path} ends after {actual_nbytes} bytes, inside its preamble; pack the model again"
         )
     _, version, flags, header_nbytes, file_nbytes, header_hash = PREAMBLE.unpack(data)
-    if version != VERSION:
+    if version not in READABLE:
+        known, newer = " and ".join(map(str, READABLE)), version > max(READABLE)
         raise PackCorrupt(
-            f"{path} has pack format {version}, this is a reader of {VERSION}; pack the model again"
+            f"{path} has pack format {version}, this is a reader of {known}; pack the model again"
+            f"{', or read it by a newer Glowplug' if newer else ''}"
         )
     if header_nbytes > MOST_HEADER_BYTES:
         raise PackCorrupt(
@@ -55,13 +57,13 @@ def decode_preamble(data: bytes, actual_nbytes: int, path: str) -> Preamble:
             f"{path} has {actual_nbytes} of {file_nbytes} bytes and ends inside its header; copy or pack it "
             "again"
         )
-    return Preamble(flags, header_nbytes, file_nbytes, header_hash, actual_nbytes)
+    return Preamble(version, flags, header_nbytes, file_nbytes, header_hash, actual_nbytes)
 
 
 def decode_header(preamble: Preamble, body: bytes, path: str) -> tuple[Header, Layout]:
     """Checks the header's hash, that everything it names lies inside the file, every storage inside one
     unit, and that the file is whole. Raises PackCorrupt and PackTruncated."""
-    fields = (MAGIC, VERSION, preamble.flags, preamble.header_nbytes, preamble.file_nbytes)
+    fields = (MAGIC, preamble.version, preamble.flags, preamble.header_nbytes, preamble.file_nbytes)
     if seal(fields, body) != preamble.header_hash:
         raise PackCorrupt(f"{path}: the header is damaged (its hash differs); copy or pack it again")
     try:

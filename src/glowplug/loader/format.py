@@ -25,7 +25,11 @@ import msgspec
 import xxhash
 
 MAGIC = b"GLOWPACK"
-VERSION = 2
+VERSION = 3
+"""Of what is written. Readers know those of `READABLE`, and refuse all others by their number."""
+READABLE = (2, 3)
+"""2 ends its header before `attributes` and `turned`: what code builds for it has no other tensors than
+parameters and buffers, and is for inference."""
 PAGE_BYTES = 4096
 TENSOR_ALIGN_BYTES = 64
 BLOCK_BYTES = 2**20
@@ -114,6 +118,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 class Preamble(msgspec.Struct, frozen=True):
+    version: int
     flags: int
     header_nbytes: int
     file_nbytes: int

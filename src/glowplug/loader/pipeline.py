@@ -24,7 +24,7 @@ from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.checked import Check
 from glowplug.loader.construct import without_init
 from glowplug.loader.construction import Construction
-from glowplug.loader.contents import Contents, no_checksums, read_contents
+from glowplug.loader.contents import Contents, no_checksums, read_contents, require_places
 from glowplug.loader.delivery import Delivery
 from glowplug.loader.destination import IN_FLIGHT_BYTES, destination, reads_at_once, torch_place
 from glowplug.loader.devices.base import Device
@@ -140,6 +140,8 @@ class Loading:
                     f"{self._source.name}: it holds weights only, and no model to put them into: give the "
                     "function that builds it, as build= (in the shell: --build FILE:NAME)"
                 )
+            if constructed:
+                require_places(contents, self._source.name)
             is_mapped = self.strategy.fetch == "mapped"
             self._faults = is_mapped and device.name == "cpu"
             file = self._source if is_mapped else None
