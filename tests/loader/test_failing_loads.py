@@ -268,27 +268,30 @@ def test_a_load_that_is_asked_for_wrongly_leaves_nothing(
     assert card.free_bytes == card.capacity_bytes
 
 
+WRONG = [
+    ({"weight": 0}, "must be above zero"),
+    ({"strategy": "best"}, "no strategy is called 'best'"),
+    ({"device": "abacus"}, "no device is called 'abacus'"),
+    ({"device": torch.device("meta")}, "no device is called 'meta'"),
+    ({"device": None}, "no device is called 'None'"),
+    ({"priority": 7}, r"priority=7 is none; there are loader\.BACKGROUND"),
+    ({"priority": "interactive"}, "priority='interactive' is none"),
+    ({"priority": None}, "priority=None is none"),
+    ({"weight": float("nan")}, "weight=nan: a load's weight must be above zero"),
+    ({"weight": float("inf")}, "weight=inf: a load's weight must be above zero"),
+    ({"weight": 10**400}, "weight=1000.*: a load's weight must be above zero"),
+    ({"weight": "1"}, "weight='1': a load's weight must be above zero"),
+    ({"in_flight_bytes": -1}, "in_flight_bytes=-1 must be a whole number"),
+    ({"in_flight_bytes": 1e6}, "in_flight_bytes=1000000.0 must be a whole number"),
+    ({"only": "torch"}, r"only='torch' is no list of names: write only=\('my\.package',\)"),
+    ({"only": (torch,)}, "is no list of names"),
+    ({"only": 1}, "only=1 is no list of names"),
+    ({"bogus": 1}, "bogus= is no option for"),
+]
+
+
 @pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"weight": 0}, "must be above zero"),
-        ({"strategy": "best"}, "no strategy is called 'best'"),
-        ({"device": "abacus"}, "no device is called 'abacus'"),
-        ({"device": torch.device("meta")}, "no device is called 'meta'"),
-        ({"device": None}, "no device is called 'None'"),
-        ({"priority": 7}, r"priority=7 is none; there are loader\.BACKGROUND"),
-        ({"priority": "interactive"}, "priority='interactive' is none"),
-        ({"priority": None}, "priority=None is none"),
-        ({"weight": float("nan")}, "weight=nan: a load's weight must be above zero"),
-        ({"weight": float("inf")}, "weight=inf: a load's weight must be above zero"),
-        ({"weight": "1"}, "weight='1': a load's weight must be above zero"),
-        ({"in_flight_bytes": -1}, "in_flight_bytes=-1 must be a whole number"),
-        ({"in_flight_bytes": 1e6}, "in_flight_bytes=1000000.0 must be a whole number"),
-        ({"only": "torch"}, r"only='torch' is no list of names: write only=\('my\.package',\)"),
-        ({"only": (torch,)}, "is no list of names"),
-        ({"only": 1}, "only=1 is no list of names"),
-        ({"strategy": "streamed", "primed": True, "only": ()}, "without only="),
-    ],
+    ("values", "said"), [*WRONG, ({"strategy": "streamed", "primed": True, "only": ()}, "without only=")]
 )
 def test_what_there_is_none_of_is_said_and_no_file_stays_open(
     wide: Any, values: dict[str, Any], said: str
@@ -297,6 +300,25 @@ def test_what_there_is_none_of_is_said_and_no_file_stays_open(
     with pytest.raises(ValueError, match=said) as caught:
         loader.start_load(wide[0], **values)
     assert not packs_open(), caught
+
+
+@pytest.mark.parametrize(("values", "said"), WRONG)
+def test_it_is_said_of_a_file_of_torch_before_1_6_too(
+    tmp_path: Path, values: dict[str, Any], said: str
+) -> None:
+    state = torch.nn.Linear(2, 2).state_dict()
+    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match=said):
+        loader.load(tmp_path / "old.pt", build=lambda: torch.nn.Linear(2, 2), **values)
+
+
+@pytest.mark.parametrize("name", ["wide.pack", "net.pt", "old.pt"])
+def test_a_build_that_makes_no_module_is_named(wide: Any, tmp_path: Path, name: str) -> None:
+    state = torch.nn.Linear(2, 2).state_dict()
+    for other in ("net.pt", "old.pt"):
+        torch.save(state, tmp_path / other, _use_new_zipfile_serialization=other != "old.pt")
+    with pytest.raises(ValueError, match=r"build=dict returned a dict, and no torch\.nn\.Module"):
+        loader.load(tmp_path / name, strategy="pisel", build=dict)
 
 
 def test_a_device_may_be_torchs_own(wide: Any) -> None:

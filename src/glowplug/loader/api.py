@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.arena import NO_ARENA, Arena
-from glowplug.loader.construct import without_init
+from glowplug.loader.construct import require_module, without_init
 from glowplug.loader.contents import no_checksums
 from glowplug.loader.destination import IN_FLIGHT_BYTES
 from glowplug.loader.devices import device as device_called
@@ -21,6 +21,7 @@ from glowplug.loader.roots import modules_of
 from glowplug.loader.sources import open_source
 from glowplug.loader.strategies import AUTO
 from glowplug.loader.strategies import strategy as strategy_called
+from glowplug.loader.terms import priority_like, require_terms
 from glowplug.loader.weights import TORCH_SUFFIXES, assign, read_state_dict
 from glowplug.loader.writer import write_pack
 
@@ -104,6 +105,10 @@ def load(
     checksums. What goes wrong later is raised by who waits.
     """
     if build is not None and str(device) in ("cpu", "cpu:0") and _is_old_checkpoint(Path(path)):
+        strategy_called(strategy)
+        priority_like(priority)
+        require_terms(weight, in_flight_bytes, only)
+        open_source(path, **options).close()
         if verify:
             raise ValueError(no_checksums(str(path)))
         return _load_checkpoint(Path(path), build)
@@ -171,6 +176,7 @@ def _load_checkpoint(path: Path, build: Build) -> Any:
     state = read_state_dict(path)
     with without_init():
         model = build()
+    require_module(model, build)
     assign(model, state, path)
     return model.eval()
 

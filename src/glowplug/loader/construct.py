@@ -43,6 +43,15 @@ def _of_parameter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return target if isinstance(target, torch.nn.Parameter) or hasattr(target, _MARK) else None
 
 
+def require_module(model: object, build: Callable[[], object]) -> None:
+    """Raises ValueError for what a build should not have made."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        name = getattr(build, "__qualname__", type(build).__qualname__)
+        raise ValueError(f"build={name} returned a {type(model).__qualname__}, and no torch.nn.Module")
+
+
 @contextmanager
 def without_init() -> Iterator[None]:
     """Random fills of parameters do nothing in this block: parameters hold whatever their memory held.

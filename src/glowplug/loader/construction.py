@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from glowplug.loader.construct import require_module
 from glowplug.loader.patching import Patch
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ class Construction:
         """When the unit that was made last was complete: what follows belongs to none."""
 
     def run(self) -> Any:
-        """What `build` returns. Raises what it raises."""
+        """What `build` returns. Raises what it raises, ValueError for what is no module."""
         self.since_s = time.perf_counter()
         with _COUNTING.block(self._begins):
             built = self._build()
+        require_module(built, self._build)
         if self._build not in _KNOWN:
             _KNOWN[self._build] = completed_at(built, self._order)
         self._report(lambda unit: True)

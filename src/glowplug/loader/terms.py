@@ -18,9 +18,17 @@ def priority_like(value: object) -> Priority:
         raise ValueError(f"priority={value!r} is none; there are {names}") from None
 
 
+def _finite(number: Real) -> float:
+    """NaN for what no float has room for."""
+    try:
+        return float(number) if math.isfinite(number) else math.nan
+    except OverflowError:
+        return math.nan
+
+
 def require_terms(weight: object, in_flight_bytes: object, only: object) -> None:
     """Raises ValueError for what none of them can be."""
-    if not isinstance(weight, Real) or not 0 < float(weight) < math.inf:
+    if not isinstance(weight, Real) or not _finite(weight) > 0:
         raise ValueError(f"weight={weight!r}: a load's weight must be above zero, and a number")
     if not isinstance(in_flight_bytes, Integral) or int(in_flight_bytes) < 0:
         raise ValueError(f"in_flight_bytes={in_flight_bytes!r} must be a whole number, and not below zero")
