@@ -82,6 +82,54 @@ def test_a_model_answers_alike_wherever_its_file_had_its_weights(folder: Path, s
     assert begins(made.model) == [0, 0]
 
 
+COUNTS = """
+import torch, glowplug
+class Counts(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.factor = torch.nn.Linear(2, 2), 1
+        self.register_buffer("seen", torch.zeros(1))
+        self.register_buffer("mean", torch.zeros(2))
+    def __getstate__(self):
+        return {**self.__dict__, "factor": FACTOR}
+    def forward(self, x):
+        self.seen += 1
+        self.mean = self.mean + 1
+        return self.layer(x) * self.factor
+class Net:
+    def build(self): return Counts()
+    def example(self): return {}
+    @glowplug.endpoint
+    def f(self): return self.model(torch.ones(1, 2))
+"""
+
+
+@pytest.mark.parametrize(("factor", "mode"), [("1", "skeleton"), ("2", "construct")])
+def test_what_is_packed_has_run_as_often_as_its_example(folder: Path, factor: str, mode: str) -> None:
+    declaration = declared(folder, COUNTS.replace("FACTOR", factor))
+    assert build_bundle(declaration, folder, folder / "pack").mode == mode
+    content = packed(folder / "pack")
+    state = content["build"].state_dict() if mode == "skeleton" else content["states"]["model"]
+    assert (state["seen"].tolist(), state["mean"].tolist()) == ([1], [1, 1])
+
+
+PARAMETRIZED = """
+import torch, glowplug
+class Net:
+    def build(self):
+        return torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2))
+    @glowplug.endpoint
+    def f(self): return 1
+"""
+
+
+def test_why_a_model_is_constructed_is_a_fact_and_no_advice_for_who_packs(folder: Path) -> None:
+    result = build_bundle(declared(folder, PARAMETRIZED), folder, folder / "pack")
+    assert result.mode == "construct"
+    assert "it is parametrized (weight), and torch pickles no such module)" in result.reason
+    assert "remove_parametrizations" not in result.reason
+
+
 KEEPS_A_SECRET = """
 import os, torch, glowplug
 class Net:

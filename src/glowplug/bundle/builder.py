@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from glowplug.bundle.buffers import buffers_kept
 from glowplug.bundle.gangs import is_spread, write_packs
 from glowplug.bundle.instantiate import (
     bound_endpoints,
@@ -159,7 +160,9 @@ def _pack(instance: Any, declaration: Declaration, path: Path) -> BuildResult:
                     kernels=_kernels(instance, traced.prime, on_device=on_device),
                 )  # fmt: skip
             reason = "it answers differently after pickling"
-        except (loader.NotPicklable, loader.NotRebuildable) as error:
+        except loader.NotPicklable as error:
+            reason = f"it cannot be pickled ({error.fact})"
+        except loader.NotRebuildable as error:
             reason = f"it cannot be pickled ({error})"
     states = {name: module.state_dict() for name, module in _modules(instance).items()}
     info = loader.write_pack(path, {"states": states}, order=traced.order, prime=traced.prime)
@@ -221,7 +224,7 @@ def _answers_alike(instance: Any, path: Path, prime: Prime) -> bool:
     with loader.open_pack(path) as pack:
         content: Any = pack.load()
         copy = SimpleNamespace(**(content["state"] if "state" in content else {"model": content["build"]}))
-        with inference_mode():
+        with inference_mode(), buffers_kept(_modules(instance)):
             first, again, packed = (_answers(held, prime) for held in (instance, instance, copy))
     return equal(first, packed) or not equal(first, again)
 

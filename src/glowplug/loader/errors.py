@@ -54,7 +54,11 @@ class WeightsMismatch(LoaderError):
 
 
 class NotPicklable(LoaderError):
-    pass
+    """`fact` is the message without what whoever packs could do about it."""
+
+    def __init__(self, fact: str, remedy: str = "") -> None:
+        super().__init__(fact + remedy)
+        self.fact = fact
 
 
 class DeviceFull(LoaderError):

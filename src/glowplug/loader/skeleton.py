@@ -166,15 +166,15 @@ def dump(obj: object) -> tuple[bytes, TensorTable]:
         raise NotPicklable(f"{_culprit(obj, type(obj).__qualname__)}: {error}") from error
     except Exception as error:
         if (parametrized := _parametrized(obj)) is not None:
-            raise NotPicklable(parametrized) from error
+            raise NotPicklable(*parametrized) from error
         # __reduce__ and __getstate__ of any class may raise anything.
         reason = str(error) or type(error).__name__
         raise NotPicklable(f"{_culprit(obj, type(obj).__qualname__)} cannot be pickled: {reason}") from error
     return file.getvalue(), table
 
 
-def _parametrized(obj: object) -> str | None:
-    """What to do about a module that torch refuses to pickle, for it computes its weights from others."""
+def _parametrized(obj: object) -> tuple[str, str] | None:
+    """(which module torch refuses to pickle, for it computes its weights from others; what to do)."""
     from torch.nn.utils.parametrize import is_parametrized
 
     for path, root in find_roots(obj).items():
@@ -185,12 +185,16 @@ def _parametrized(obj: object) -> str | None:
                 remove = ", ".join(f'remove_parametrizations(module, "{weight}")' for weight in weights)
                 # weight_norm leaves one behind that is a local function.
                 clear = ", module._load_state_dict_pre_hooks.clear()"
-                return (
+                fact = (
                     f"{where} cannot be pickled: it is parametrized ({', '.join(weights)}), and torch "
-                    f"pickles no such module; first call {remove} of torch.nn.utils.parametrize"
+                    "pickles no such module"
+                )
+                remedy = (
+                    f"; first call {remove} of torch.nn.utils.parametrize"
                     f"{clear if module._load_state_dict_pre_hooks else ''}; or save its state_dict() as "
                     ".safetensors, and load that with build="
                 )
+                return fact, remedy
     return None
 
 
