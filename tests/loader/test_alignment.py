@@ -56,3 +56,14 @@ def test_memory_that_something_else_uses_stays_where_it_is() -> None:
     held = model.weight.detach()[1:]
     settle([model])
     assert held.data_ptr() == model.weight[1:].data_ptr()
+
+
+def test_what_is_lazy_has_no_memory_yet() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.LazyLinear(4), nn.LazyBatchNorm1d())
+    weight = torch.frombuffer(bytearray(68), dtype=torch.float32, count=16, offset=4).view(4, 4)
+    model[0].weight = nn.Parameter(weight)
+    del weight
+    settle([model])
+    assert model[0].weight.data_ptr() % KERNELS_ALIGN_BYTES == 0
+    assert torch.nn.parameter.is_lazy(model[1].weight)
+    assert model(torch.ones(2, 4)).shape == (2, 4)

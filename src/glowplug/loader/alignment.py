@@ -32,10 +32,13 @@ def astray(header: Header, tensors: Sequence[Tensor]) -> frozenset[int]:
 
 def settle(modules: Iterable[Module]) -> None:
     """Gives memory of its own to each of their tensors that is where torch would have put none, as what
-    safetensors maps may be. They stay the same objects; one whose memory something else uses stays there."""
+    safetensors maps may be; lazy ones have none yet. They stay the same objects; one whose memory something
+    else uses stays there."""
+    from torch.nn.parameter import is_lazy
+
     tensors = {id(tensor): tensor for module in modules for _, _, tensor in held_tensors(module)}
     moved = [one for one in tensors.values() if _begins_badly(one)]
-    shared = sharing(tensors.values()) if moved else set()
+    shared = sharing(one for one in tensors.values() if not is_lazy(one)) if moved else set()
     for one in moved:
         if id(one) not in shared:
             give(one, one.detach().clone(), shared=False)
@@ -44,7 +47,9 @@ def settle(modules: Iterable[Module]) -> None:
 def _begins_badly(tensor: Tensor) -> bool:
     import torch
 
-    if tensor.layout != torch.strided or tensor.is_meta or not tensor.numel():
+    if torch.nn.parameter.is_lazy(tensor) or tensor.layout != torch.strided or tensor.is_meta:
+        return False
+    if not tensor.numel():
         return False
     storage = tensor.untyped_storage()
     return bool(storage.data_ptr() % KERNELS_ALIGN_BYTES)
