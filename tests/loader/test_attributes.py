@@ -340,3 +340,30 @@ def test_an_entry_of_which_there_is_no_tensor_is_refused(packed: Any, values: An
     content = sealed(packed[0], entry("tensors", number, **values))
     with pytest.raises(loader.PackCorrupt, match=r"tensor 'cache' \(unit 0, bytes .*\) cannot be made: "):
         start(MemorySource(content, "p.pack"), "cicada", Plain)
+
+
+class Cached(nn.Module):
+    """Has its scale by its first pass only, and a buffer of no elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4, device="cpu")
+        self.register_buffer("none", torch.empty(0, 4, device="cpu"))
+        self.scale: Any = None
+
+    def forward(self, x: Any) -> Any:
+        if self.scale is None:
+            self.scale = torch.ones(4, device="cpu")
+        return self.layer(x) * self.scale
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_default_device_of_the_process_is_not_the_models(tmp_path: Path, name: str) -> None:
+    model = Cached().eval()
+    model.scale = torch.arange(4.0)
+    loader.pack(model, X, tmp_path / "c.pack")
+    with torch.device("meta"):
+        loaded = loader.load(tmp_path / "c.pack", strategy=name, build=Cached)
+    assert loaded.none.device.type == loaded.scale.device.type == "cpu"
+    with torch.inference_mode():
+        assert torch.equal(loaded(X), model(X))

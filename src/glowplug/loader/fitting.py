@@ -205,7 +205,7 @@ def _room(entry: TensorEntry) -> Tensor:
     import torch
 
     strides = entry.stride or row_major(entry.shape)
-    tensor = torch.empty_strided(entry.shape, strides, dtype=getattr(torch, entry.dtype))
+    tensor = torch.empty_strided(entry.shape, strides, dtype=getattr(torch, entry.dtype), device="cpu")
     if entry.parameter:
         return torch.nn.Parameter(tensor, entry.requires_grad)
     return tensor.requires_grad_(entry.requires_grad)
