@@ -180,6 +180,42 @@ def test_what_a_request_climbs_is_not_given_up_while_it_waits_and_others_go_else
     assert answered_by(world, first, climb) == "done"
 
 
+def test_who_waits_in_a_climb_goes_to_a_worker_that_stands() -> None:
+    """Four requests came at once and wait in one climb; a fifth gets a worker of its own."""
+    world = World(settings("none", substrate="zygote"), budget_bytes=10_000)
+    world.deploy(spec("ahead", max_workers=2, target_concurrency=8))
+    world.state.context.policies.costs.learn("ahead-v1", "imported", USUAL_S)
+    waiting = [world.ask("ahead", 110.0) for _ in range(4)]
+    let_go(world)
+    (climb,) = climbs(world, "ahead")
+    world.advance(8.0)
+    assert not is_given_up(world, climb), "no other worker stands"
+    fifth = world.ask("ahead", 60.0)
+    assert answered_by(world, fifth, latest(world)) == "done"
+    world.advance(8.0)
+    assert is_given_up(world, climb)
+    for _ in range(4):
+        let_go(world)
+        for request in list(world.gateway.running):
+            world.gateway.finish(request)
+    assert [world.outcome(request) for request in waiting] == ["done"] * 4
+
+
+def test_a_worker_that_is_kept_and_hangs_is_given_up_too() -> None:
+    """Nobody asked for it, and it was not loaded ahead by a policy either."""
+    world = World(settings("none", substrate="zygote"), budget_bytes=10_000)
+    world.deploy(spec("ahead", min_workers=1, max_workers=4))
+    world.state.context.policies.costs.learn("ahead-v1", "imported", USUAL_S)
+    let_go(world)
+    (climb,) = climbs(world, "ahead")
+    world.advance(1.0)
+    request = world.ask("ahead", 110.0)
+    world.advance(8.0)
+    let_go(world)
+    assert is_given_up(world, climb)
+    assert answered_by(world, request, latest(world)) == "done"
+
+
 def test_what_a_request_climbed_is_given_up_once_nobody_waits_for_it() -> None:
     world = World(settings("none", substrate="zygote"), budget_bytes=10_000)
     world.deploy(spec("ahead", max_workers=1))

@@ -5,6 +5,7 @@ not wait.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,3 +105,19 @@ def test_a_store_without_the_pack_is_told_of(far: tuple[Server, Path]) -> None:
 def _asked(server: Server) -> Any:
     answer = server.http.post("/function/plain", json={"x": X.tolist()})
     return answer.json() if answer.status_code == 200 else None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="functions have the server's own user, who may enter")
+def test_a_store_in_a_folder_that_is_closed_to_others_keeps_packs(folder: Path) -> None:
+    """The server's own folder lies there too, so the agent covers what else is in it."""
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    artifacts = closed / "artifacts"
+    with serving(closed / "server", options=["--artifacts", f"file://{artifacts}"]) as server:
+        server.deploy_some(APPS / "nets.py", "plain")
+        pack = pack_of(server)
+        assert [stored.name for stored in artifacts.iterdir()] == [pack.name]
+        expected = ask(server)
+        server.client.descend("plain", "local")
+        pack.unlink()
+        np.testing.assert_array_equal(ask(server), expected)

@@ -36,12 +36,10 @@ def open_artifacts(place: str) -> Artifacts | None:
     """
     if not place:
         return None
-    scheme, found, rest = place.partition("://")
+    folder, scheme = local_folder(place), place.partition("://")[0]
     try:
-        if not found:
-            return FolderArtifacts(Path(place))
-        if scheme == "file":
-            return FolderArtifacts(Path(rest))
+        if folder is not None:
+            return FolderArtifacts(folder)
         if scheme in _SCHEMES:
             return ObjectArtifacts(place)
     except OSError as error:
@@ -50,11 +48,19 @@ def open_artifacts(place: str) -> Artifacts | None:
     raise InvalidDeclaration(f"{place}: an artifact store is a folder, file://, {known}")
 
 
+def local_folder(place: str) -> Path | None:
+    """The folder of this machine that the address is of, if it is of one."""
+    scheme, found, rest = place.partition("://")
+    if not place or (found and scheme != "file"):
+        return None
+    return Path(rest if found else place).absolute()
+
+
 class FolderArtifacts:
     """A folder, on this machine or mounted. What has its final name is whole."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
+        self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, path: Path, pack: str) -> None:

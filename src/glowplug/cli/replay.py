@@ -208,6 +208,10 @@ def _trace(what: str, seed: int) -> tuple[Trace, int]:
     return trace, seed
 
 
+_MOST_SHARE = 1e5
+"""As many nodes as there may be, each with room for all."""
+
+
 def share_of(memory: str) -> float:
     """Of `25%` or `0.25`. Raises InvalidArguments."""
     text = memory.strip()
@@ -215,8 +219,11 @@ def share_of(memory: str) -> float:
         share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
     except ValueError:
         share = 0.0
-    if not 0.0 < share <= 10.0:
-        raise InvalidArguments(f"--memory: {memory} is not a share such as 25% or 0.25", "memory")
+    if not 0.0 < share <= _MOST_SHARE:
+        most = f"{_MOST_SHARE:.0%}"
+        raise InvalidArguments(
+            f"--memory: {memory} is not a share such as 25% or 0.25, up to {most}", "memory"
+        )
     return share
 
 

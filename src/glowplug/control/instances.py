@@ -51,6 +51,7 @@ def launch(
         device=None if device is None else device.id,
         parts=parts,
         host=None if host is None else host.id,
+        asked_for=request is not None,
     )
     c.store.instances[instance.id] = instance
     if parts:

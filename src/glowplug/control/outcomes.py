@@ -99,10 +99,13 @@ def _has_time(c: Context, holding: Holding) -> bool:
     version, next_s = c.version_of(instance), ends_s
     if overdue.is_overdue(c, instance, holding):
         c.touch(instance.function)
-        if instance.ahead and overdue.is_awaited(c, instance):
-            _give_up(c, instance, holding)
-            version.given_up += 1
-            return True
+        if overdue.is_awaited(c, instance):
+            if overdue.may_end(c, instance):
+                _give_up(c, instance, holding)
+                version.given_up += 1
+                return True
+            # Another worker may stand by then.
+            next_s = c.now_s + overdue.patience_s(c, version, instance.origin, Priority.INTERACTIVE)
     elif instance.bound:
         next_s = overdue.from_s(c, instance, holding)
     if not instance.bound:

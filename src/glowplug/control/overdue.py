@@ -5,6 +5,8 @@ See docs/decisions/044.
 
 from __future__ import annotations
 
+from itertools import chain, islice
+
 from glowplug.control.context import Context
 from glowplug.control.records import Holding, Instance, Version
 from glowplug.core.ladder import Step
@@ -68,5 +70,12 @@ def is_awaited(c: Context, instance: Instance) -> bool:
 
 def may_end(c: Context, instance: Instance) -> bool:
     """Whether its climb may be given up when it is overdue: it was begun for nobody, or nobody waits for it
-    any more. What a request itself began may be as slow as it has to be."""
-    return instance.ahead or not is_awaited(c, instance)
+    any more, or those who do may go to a worker that stands. What a request itself began may else be as slow
+    as it has to be."""
+    return not instance.asked_for or not is_awaited(c, instance) or _stands_another(c, instance)
+
+
+def _stands_another(c: Context, instance: Instance) -> bool:
+    version, store = c.store.versions[instance.version], c.store
+    others = chain(version.idle, islice(version.busy, LOOKED_AT), islice(version.leased, LOOKED_AT))
+    return any(store.holdings[store.instances[one].key].phase == "up" for one in others if one != instance.id)

@@ -97,7 +97,8 @@ class Instance(msgspec.Struct):
     Its slots are lent to one gateway, or in parts to several; `gateway` is the one that was sent for last.
     On a `device` it is that model's only one there, and never lent. `parts` are the keys of the other workers
     of a gang. One with a `host` is loaded inside that one's sandbox, and takes no room but there. One that is
-    not `loaded` is a sandbox with nothing in it. One was climbed `ahead` when nobody waited for that."""
+    not `loaded` is a sandbox with nothing in it. One was climbed `ahead` when nobody waited for that, and is
+    `asked_for` when a request began it."""
 
     id: InstanceId
     key: str
@@ -112,6 +113,7 @@ class Instance(msgspec.Struct):
     host: InstanceId | None = None
     loaded: bool = True
     ahead: bool = False
+    asked_for: bool = False
     busy_since_s: float = 0.0
     slot: Slot = ""
     bound: dict[RequestId, None] = {}

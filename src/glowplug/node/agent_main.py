@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from glowplug.bundle.artifacts import local_folder
 from glowplug.core.settings import NodeSettings
 from glowplug.node import mounts
 from glowplug.node.agent import Agent
@@ -54,7 +55,8 @@ def hide_sockets(settings: NodeSettings, means: Means) -> None:
     """Sockets that have a name are reached whatever network and files a function may have: those of this
     machine's services, and of whoever runs the server. What they are for lies in one folder; databases and
     desktops have theirs in others."""
-    own = [Path(settings.state_dir), Path(settings.run_dir), Path(settings.artifacts or settings.state_dir)]
+    artifacts = local_folder(settings.artifacts)
+    own = [Path(settings.state_dir), Path(settings.run_dir), *([artifacts] if artifacts is not None else [])]
     resolver = Path("/etc/resolv.conf").resolve().parent
     wanted = {path.resolve() for path in (*interpreter_roots(), *own, resolver, *_KEPT) if path.exists()}
     try:
@@ -70,9 +72,11 @@ def hide_sockets(settings: NodeSettings, means: Means) -> None:
 
 def reveal(settings: NodeSettings, means: Means, why_not: str) -> NodeSettings:
     """Opens the interpreter's way for unprivileged users, unless `why_not` says that mounting would not be
-    for us alone. Returns the settings as they hold here: without dropping privileges where that cannot be."""
+    for us alone. Returns the settings as they hold here: without dropping privileges where that cannot be,
+    and with an artifact store that is covered under a name that still leads there, for this process."""
     if not settings.drop_privileges or os.geteuid() != 0:
         return settings
+    artifacts = _opened(settings.artifacts)
     try:
         wanted = [*interpreter_roots(), Path(settings.state_dir), Path(settings.run_dir)]
         covered = mounts.reveal(wanted, why_not)
@@ -81,4 +85,19 @@ def reveal(settings: NodeSettings, means: Means, why_not: str) -> NodeSettings:
         return msgspec.structs.replace(settings, drop_privileges=False)
     if covered:
         means.words["hidden folders"] = ", ".join(map(str, covered))
+    if artifacts is not None and any(artifacts.resolve().is_relative_to(folder) for folder in covered):
+        return msgspec.structs.replace(settings, artifacts=str(artifacts))
     return settings
+
+
+def _opened(artifacts: str) -> Path | None:
+    """A name of the store's folder, which is made, that leads there also when it is covered; None where there
+    is none, or it cannot be made, which who opens it says."""
+    folder = local_folder(artifacts)
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(f"/proc/self/fd/{os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}")
+    except OSError:
+        return None
