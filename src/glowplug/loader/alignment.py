@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
 KERNELS_ALIGN_BYTES = 16
 """Of MKL's product of a matrix and a vector (decision 009). Torch's own memory begins at multiples of 64."""
+
+
+def lead_bytes(header: Header) -> int:
+    """How far after such a multiple memory for the weights should begin, so that most of their bytes are in
+    storages that begin well; fewer than KERNELS_ALIGN_BYTES."""
+    weighed = Counter({0: 0})
+    for storage in header.storages:
+        weighed[-storage.offset % KERNELS_ALIGN_BYTES] += storage.nbytes
+    return max(weighed, key=lambda lead: (weighed[lead], -lead))
 
 
 def astray(header: Header, tensors: Sequence[Tensor]) -> frozenset[int]:
