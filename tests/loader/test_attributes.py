@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -180,6 +182,89 @@ def test_a_pack_that_says_nothing_of_places_is_refused(packed: Any) -> None:
         assert torch.equal(start(MemorySource(content, "p.pack"), "streamed", Plain).model(X), packed[1])
 
 
+class Shared:
+    """A class, which is the whole process's."""
+
+    relu: Any = None
+
+    def method(self) -> None:
+        return
+
+
+def shared_function() -> None:
+    return
+
+
+@functools.lru_cache
+def cached_function() -> None:
+    return
+
+
+class Fussy(dict[str, Any]):
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise TypeError("numbers only")
+
+
+OUTSIDE = {
+    "a module": nn.functional,
+    "its globals": vars(nn.functional),
+    "all modules": sys.modules,
+    "a class": Shared,
+    "a class of torch": nn.Linear,
+    "a function": shared_function,
+    "a cached function": cached_function,
+    "a bound method": Shared().method,
+    "a builtin": len,
+}
+
+
+@pytest.mark.parametrize("only", [None, ()])
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_nothing_is_put_outside_of_the_model(tmp_path: Path, outside: str, only: Any) -> None:
+    """What a pack says lies in an attribute is put into what the whole process has by nobody's leave."""
+    one = OUTSIDE[outside]
+    loader.pack(scaled_by({"relu": torch.ones(3)}), X, tmp_path / "h.pack")
+    before = dict(getattr(one, "__dict__", {})), set(sys.modules)
+    told = r"holder\.relu: the module has no place for it \(a \w+ has no parts\)"
+    with pytest.raises(loader.WeightsMismatch, match=told):
+        loader.load(tmp_path / "h.pack", strategy="pisel", build=lambda: scaled_by(one), only=only)
+    assert (dict(getattr(one, "__dict__", {})), set(sys.modules)) == before
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_nothing_is_found_outside_of_the_model(outside: str) -> None:
+    one = OUTSIDE[outside]
+    with_tensor = {**one, "relu": torch.ones(3)} if isinstance(one, dict) else one
+    assert [path for path, _ in attributes(scaled_by(one)) if path.startswith("holder")] == []
+    if isinstance(one, dict):
+        assert "holder.relu" in dict(attributes(scaled_by(with_tensor)))  # a copy is the object's own
+
+
+@pytest.mark.parametrize("path", ["holder.__class__", "holder.__dict__", "__class__", "holder.__init__.x"])
+def test_no_way_goes_by_what_python_has_of_every_object(path: str) -> None:
+    with pytest.raises(LookupError, match="is no part"):
+        place(scaled_by(Thing(torch.ones(3))), path)
+    with pytest.raises(LookupError, match="is no part"):
+        place(scaled_by({"__class__": {}, "__dict__": {}, "__init__": {}}), path)
+
+
+def test_no_code_is_replaced_by_a_tensor() -> None:
+    with pytest.raises(LookupError, match="it is a function there"):
+        place(scaled_by(Thing(shared_function)), "holder.value")
+
+
+def test_a_number_of_many_digits_is_no_place() -> None:
+    with pytest.raises(LookupError, match="has 1 parts"):
+        place(scaled_by([torch.ones(3)]), "holder." + "9" * 5000)
+
+
+def test_what_takes_no_tensor_is_no_place(tmp_path: Path) -> None:
+    loader.pack(scaled_by({"relu": torch.ones(3)}), X, tmp_path / "h.pack")
+    told = r"holder\.relu: the module has no place for it \(numbers only\); the file has float32\[3\]"
+    with pytest.raises(loader.WeightsMismatch, match=told):
+        loader.load(tmp_path / "h.pack", strategy="pisel", build=lambda: scaled_by(Fussy()))
+
+
 @pytest.mark.parametrize(
     "path", ["", "nowhere.at.all", "layer", "scale.x", "parts.-1", "parts.x", "..", "_buffers"]
 )
@@ -255,3 +340,30 @@ def test_an_entry_of_which_there_is_no_tensor_is_refused(packed: Any, values: An
     content = sealed(packed[0], entry("tensors", number, **values))
     with pytest.raises(loader.PackCorrupt, match=r"tensor 'cache' \(unit 0, bytes .*\) cannot be made: "):
         start(MemorySource(content, "p.pack"), "cicada", Plain)
+
+
+class Cached(nn.Module):
+    """Has its scale by its first pass only, and a buffer of no elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4, device="cpu")
+        self.register_buffer("none", torch.empty(0, 4, device="cpu"))
+        self.scale: Any = None
+
+    def forward(self, x: Any) -> Any:
+        if self.scale is None:
+            self.scale = torch.ones(4, device="cpu")
+        return self.layer(x) * self.scale
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_default_device_of_the_process_is_not_the_models(tmp_path: Path, name: str) -> None:
+    model = Cached().eval()
+    model.scale = torch.arange(4.0)
+    loader.pack(model, X, tmp_path / "c.pack")
+    with torch.device("meta"):
+        loaded = loader.load(tmp_path / "c.pack", strategy=name, build=Cached)
+    assert loaded.none.device.type == loaded.scale.device.type == "cpu"
+    with torch.inference_mode():
+        assert torch.equal(loaded(X), model(X))

@@ -18,7 +18,9 @@ from glowplug.loader.arena import NO_ARENA
 from glowplug.loader.construct import _SKIPPING, without_init
 from glowplug.loader.construction import _COUNTING
 from glowplug.loader.devices import device
+from glowplug.loader.errors import LoadStopped
 from glowplug.loader.fetchers import FETCHERS, Fetchers
+from glowplug.loader.gates import Gates
 from glowplug.loader.pipeline import Loading, begin
 from glowplug.loader.sources.file import open_file
 from glowplug.loader.strategies import strategy
@@ -185,3 +187,22 @@ def test_a_child_initialises_its_models_though_its_parent_built_one_without() ->
         assert torch.nn.init.trunc_normal_ is not original
         assert in_child(lambda: torch.nn.init.trunc_normal_ is original) == "True"
     assert torch.nn.init.trunc_normal_ is original
+
+
+def test_a_child_makes_no_open_gate_anew_and_takes_no_lock_of_one() -> None:
+    """For 500 units that is a millisecond in each fork, for loads that ended long ago."""
+    whole, part = Gates(3), Gates(3)
+    for unit in range(3):
+        whole.open(unit)
+    part.open(1)
+    events = list(whole._events), part._events[1]
+
+    def work() -> tuple[bool, ...]:
+        whole.wait_all()
+        whole.wait(1)
+        whole.fail(LoadStopped("late"))
+        same = [one is other for one, other in zip(whole._events, events[0], strict=True)]
+        return all(same), part._events[1] is events[1], isinstance(part.error, LoadStopped)
+
+    with in_another_thread(lambda: events[0][1]._cond), in_another_thread(lambda: events[1]._cond):
+        assert in_child(work) == "(True, True, True)"

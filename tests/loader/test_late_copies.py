@@ -163,25 +163,6 @@ def test_parameters_that_overlap_are_compared_with_what_has_landed(
         assert torch.equal(model(X), X @ values[:1000].T @ values[500:])
 
 
-@pytest.mark.parametrize("name", ASSIGNING)
-def test_a_tensor_that_gets_memory_of_its_own_is_copied_when_it_has_landed(
-    tmp_path: Path, card: Card, name: str
-) -> None:
-    """Its file has it between multiples of 16 bytes."""
-    values = {"a": torch.arange(3.0), "b": torch.arange(300_000.0), "c": torch.arange(7.0)}
-    save_file(values, tmp_path / "m.safetensors")
-
-    def build() -> nn.Module:
-        module = nn.Module()
-        for each in values:
-            module.register_buffer(each, torch.zeros_like(values[each]))
-        return module
-
-    found = dict(loaded(tmp_path / "m.safetensors", name, card, build).model.named_buffers())
-    assert all(tensor.data_ptr() % 16 == 0 for tensor in found.values())
-    assert all(torch.equal(found[each], value) for each, value in values.items())
-
-
 class Doubled(nn.Module):
     """Computes on its weights where it is unpickled."""
 

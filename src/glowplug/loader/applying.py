@@ -25,12 +25,21 @@ if TYPE_CHECKING:
 class Applier:
     """Applies units as they arrive, in a thread of its own or in the caller's.
 
-    `source` is named in errors. `arrived` may be called from any thread, also before the model is built.
-    Ends with its gates all open or failed.
+    `source` is named in errors. `on_host` tells whether the weights stay in this process's memory: kernels
+    there care where they begin. `arrived` may be called from any thread, also before the model is built. Ends
+    with its gates all open or failed.
     """
 
     def __init__(
-        self, contents: Contents, gates: Gates, recorder: Recorder, source: str, *, copy: bool, ordered: bool
+        self,
+        contents: Contents,
+        gates: Gates,
+        recorder: Recorder,
+        source: str,
+        *,
+        copy: bool,
+        ordered: bool,
+        on_host: bool,
     ) -> None:
         self._contents = contents
         self._source = source
@@ -38,6 +47,7 @@ class Applier:
         self._recorder = recorder
         self._copy = copy
         self._ordered = ordered
+        self._on_host = on_host
         self._arrivals: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     def arrived(self, unit: int) -> None:
@@ -63,7 +73,9 @@ class Applier:
 
         header = self._contents.header
         tensors = views(header, memory, self._source)
-        moved = astray(header, tensors) if self._contents.skeleton is None else frozenset()
+        # A pack has all where kernels expect it. On a device all stays in the room that was reserved there.
+        settles = self._on_host and self._contents.skeleton is None
+        moved = astray(header, tensors) if settles else frozenset()
         inside = tensors_by_unit(header)
         left = len(header.units)
         held: set[int] = set()

@@ -81,7 +81,8 @@ class Arena:
             self._keep(block)
 
     def lend(self, nbytes: int) -> memoryview:
-        """Writable memory of exactly `nbytes`, the smallest idle block that is large enough, else fresh.
+        """Writable memory of exactly `nbytes`, the smallest idle block that is large enough, else fresh. It
+        begins with a page.
 
         Raises OSError where there is no memory.
         """

@@ -5,8 +5,10 @@ A pack says of each where it lies, so that it finds its place in an object that 
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glowplug.loader.roots import join, modules_of
@@ -16,11 +18,25 @@ if TYPE_CHECKING:
 
 _LEAVES = (str, bytes, int, float)
 _PARTS = ("_parameters", "_buffers", "_modules")
+_DIGITS = 12
+"""No list is so long that the numbers of its parts have as many."""
+_SHARED = (
+    type,
+    ModuleType,
+    FunctionType,
+    MethodType,
+    BuiltinFunctionType,
+    staticmethod,
+    classmethod,
+    functools._lru_cache_wrapper,
+)
+"""What they have is not the object's alone: the whole process has it."""
 
 
 def attributes(obj: object) -> Iterator[tuple[str, Tensor]]:
     """(path, tensor) for each in `obj` to which `place` leads but those that are a module's parameters and
-    buffers; what holds them counts once. No way leads through keys that are no names, and by none into a set.
+    buffers; what holds them counts once. No way leads through keys that are no names, and by none into a set,
+    nor to what the whole process has: modules, classes, functions.
     """
     import torch
 
@@ -34,24 +50,49 @@ def attributes(obj: object) -> Iterator[tuple[str, Tensor]]:
         elif id(one) not in seen:
             seen.add(id(one))
             for name, child in _children(one, id(one) in named):
-                if name and "." not in name and not isinstance(child, _LEAVES):
+                if not isinstance(child, _LEAVES):
                     waiting.append((join(path, name), child))
 
 
 def _children(one: Any, named: bool) -> Iterator[tuple[str, Any]]:
+    for number, holder in enumerate(_holders(one)):
+        if isinstance(holder, (list, tuple)):
+            yield from ((str(index), value) for index, value in enumerate(holder))
+        elif not named or number not in _OWN:
+            yield from ((name, value) for name, value in holder.items() if _leads(name))
+
+
+_OWN = (1, 2)
+"""Which of a module's holders have its parameters and buffers."""
+
+
+def _holders(one: Any) -> list[Any]:
+    """The dicts, or the one list or tuple, in which `one` has its parts. Both ways of use go by this: to find
+    tensors, and to put some. None of what is shared by the whole process, as a module and a class are."""
     import torch
 
     if isinstance(one, dict):
-        yield from ((name, value) for name, value in one.items() if isinstance(name, str))
-    elif isinstance(one, (list, tuple)):
-        yield from ((str(index), value) for index, value in enumerate(one))
-    elif isinstance(one, torch.nn.Module):
-        inside = vars(one)
-        yield from ((name, value) for name, value in inside.items() if name not in _PARTS)
-        for part in _PARTS[2:] if named else _PARTS:
-            yield from inside[part].items()
-    elif not isinstance(one, (type, ModuleType, FunctionType)):
-        yield from getattr(one, "__dict__", {}).items()
+        return [] if _is_namespace(one) else [one]
+    if isinstance(one, (list, tuple)):
+        return [one]
+    inside = getattr(one, "__dict__", None)
+    if isinstance(one, (*_SHARED, torch.Tensor)) or not isinstance(inside, dict):
+        return []
+    return [inside, *(inside[part] for part in _PARTS)] if isinstance(one, torch.nn.Module) else [inside]
+
+
+def _is_namespace(one: dict[Any, Any]) -> bool:
+    """Whether these are the globals of a module, or all modules."""
+    name = dict.get(one, "__name__")
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    return one is sys.modules or getattr(module, "__dict__", None) is one
+
+
+def _leads(name: Any) -> bool:
+    """Whether a path may go by this name."""
+    if not isinstance(name, str) or not name or "." in name or name in _PARTS:
+        return False
+    return not (name.startswith("__") and name.endswith("__"))
 
 
 class Place(NamedTuple):
@@ -89,23 +130,18 @@ def place(obj: object, path: str, parameter: bool = False) -> Place:
         raise LookupError(f"{'.'.join(parts)} has {len(found.holder)} parts")
     if isinstance(found.value, torch.nn.Module):
         raise LookupError("it is a module there")
+    if isinstance(found.value, _SHARED):
+        raise LookupError(f"it is a {type(found.value).__qualname__} there")
     return found._replace(parameter=parameter)
 
 
 def _slot(obj: Any, name: str) -> Place:
-    import torch
-
-    if not name or name in _PARTS:
+    if not _leads(name):
         raise LookupError(f"{name!r} is no part")
-    if isinstance(obj, dict):
-        return Place(obj, name)
-    if isinstance(obj, (list, tuple)):
-        return Place(obj, int(name) if name.isdecimal() else len(obj))
-    inside = getattr(obj, "__dict__", None)
-    if inside is None or isinstance(obj, torch.Tensor):
+    holders = _holders(obj)
+    if not holders:
         raise LookupError(f"a {type(obj).__qualname__} has no parts")
-    if isinstance(obj, torch.nn.Module):
-        for part in _PARTS:
-            if name in inside[part]:
-                return Place(inside[part], name)
-    return Place(inside, name)
+    if isinstance(holders[0], (list, tuple)):
+        is_number = name.isdecimal() and len(name) < _DIGITS
+        return Place(holders[0], int(name) if is_number else len(holders[0]))
+    return Place(next((holder for holder in holders if name in holder), holders[0]), name)

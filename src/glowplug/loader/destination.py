@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from glowplug.loader.alignment import lead_bytes
 from glowplug.loader.arena import NO_ARENA, Arena
 from glowplug.loader.contents import Contents
 from glowplug.loader.devices.base import Device
@@ -66,7 +67,8 @@ def destination(
         return _on_device(device, nbytes, populating, lambda room: MappedDeviceSink(device, room, memory))
     if on_host:
         lender = arena if strategy.recycled else NO_ARENA
-        return Destination(HostSink(lender.lend(nbytes)), source)
+        lead = lead_bytes(contents.header)
+        return Destination(HostSink(lender.lend(lead + nbytes)[lead:]), source)
     return _on_device(device, nbytes, source, lambda room: DeviceSink(device, room, parallel + 1))
 
 

@@ -135,8 +135,13 @@ def fit(model: Module, header: Header, source: str) -> Fit:
                 where = f"tensor {called(header, number)!r} ({location(header, number)})"
                 raise PackCorrupt(f"{source}: {where} cannot be made: {error}") from error
         for one in inside:
-            if one.value is not own[number]:
-                one.put(own[number])
+            try:
+                if one.value is not own[number]:
+                    one.put(own[number])
+            except Exception as error:  # what holds it may be of anybody's class
+                why = f"{called(header, number)}: the module has no place for it ({error})"
+                line = _unplaced(header, number, why)
+                raise WeightsMismatch(source, [line]) from error
     return Fit(
         own,
         [slots[id(tensor)] for tensor in own],
@@ -158,14 +163,16 @@ def _places(model: Module, header: Header, own: list[Any], problems: list[str]) 
         try:
             places[number].append(place(model, path, header.tensors[number].parameter))
         except LookupError as error:
-            lost.setdefault(number, f"{path}: the module has no place for it ({error})")
+            lost.setdefault(
+                number, _unplaced(header, number, f"{path}: the module has no place for it ({error})")
+            )
     taken = {id(tensor) for tensor in own}
     for number, entry in enumerate(header.tensors):
         if entry.name:
             continue
         if number in lost or not places[number]:
-            why = lost.get(number, "a tensor without a name: it is not known where in a module it belongs")
-            problems.append(f"{why}; the file has {_shown(header, number)}: load it without build=")
+            unknown = "a tensor without a name: it is not known where in a module it belongs"
+            problems.append(lost.get(number) or _unplaced(header, number, unknown))
             continue
         value = places[number][0].value
         if isinstance(value, torch.Tensor) and value.layout == torch.strided and id(value) not in taken:
@@ -198,7 +205,7 @@ def _room(entry: TensorEntry) -> Tensor:
     import torch
 
     strides = entry.stride or row_major(entry.shape)
-    tensor = torch.empty_strided(entry.shape, strides, dtype=getattr(torch, entry.dtype))
+    tensor = torch.empty_strided(entry.shape, strides, dtype=getattr(torch, entry.dtype), device="cpu")
     if entry.parameter:
         return torch.nn.Parameter(tensor, entry.requires_grad)
     return tensor.requires_grad_(entry.requires_grad)
@@ -214,6 +221,10 @@ def _misfits(name: str, target: Tensor, header: Header, number: int) -> list[str
 def _from_parallel(given: Sequence[str], expected: Container[str]) -> bool:
     """Whether the names are those of a module that was trained on several devices."""
     return bool(given) and all(name.startswith(PARALLEL_PREFIX) and name not in expected for name in given)
+
+
+def _unplaced(header: Header, number: int, why: str) -> str:
+    return f"{why}; the file has {_shown(header, number)}: load it without build="
 
 
 def _shown(header: Header, number: int) -> str:

@@ -55,13 +55,12 @@ class Gates:
 
     def renew(self) -> None:
         self.lock = threading.RLock()
-        were_set = [event.is_set() for event in self._events]
-        self._events = [threading.Event() for _ in were_set]
-        for event, was_set in zip(self._events, were_set, strict=True):
-            if was_set:
-                event.set()
-        if self._error is None:
-            self._left = were_set.count(False)  # it may have been about to be counted
+        if self._left:
+            # Nobody takes the lock of an event that is set.
+            self._events = [event if event.is_set() else threading.Event() for event in self._events]
+            if self._error is None:
+                # One may have been about to be counted.
+                self._left = sum(not event.is_set() for event in self._events)
         if self._left or self.guard is not None:
             self.fail(
                 LoadStopped(
@@ -93,7 +92,8 @@ class Gates:
         with self.lock:
             self._error = self._error or error
         for event in self._events:
-            event.set()
+            if not event.is_set():
+                event.set()
 
     @property
     def opened(self) -> bool:
@@ -136,7 +136,8 @@ class Gates:
     def wait_all(self) -> None:
         """Returns when everything is there, for what this thread computes too. Raises as `wait`."""
         for event in self._events:
-            event.wait()
+            if not event.is_set():
+                event.wait()
         if self._error is not None:
             raise self._error
         for unit in range(len(self._events)):

@@ -80,6 +80,8 @@ class Loading:
         """Whether weights are fetched beside the build."""
         self._faults = False
         """Whether the kernel brings a page when somebody touches it."""
+        self._on_host = True
+        """Whether the weights stay in this process's memory, which no device counts."""
         self._place: Any = None
         """The torch device of the weights, unless they stay in this process's memory."""
         self._gates: Gates
@@ -143,7 +145,8 @@ class Loading:
             if constructed:
                 require_places(contents, self._source.name)
             is_mapped = self.strategy.fetch == "mapped"
-            self._faults = is_mapped and device.name == "cpu"
+            self._on_host = device.name == "cpu"
+            self._faults = is_mapped and self._on_host
             file = self._source if is_mapped else None
             # After the header was read: if the file changes from then on, its times do.
             check = Check(file.fileno()) if isinstance(file, FileSource) else None
@@ -154,7 +157,7 @@ class Loading:
             parallel = reads_at_once(self.strategy, self._source, self._in_flight_bytes)
             to = destination(self._source, contents, self.strategy, device, arena, parallel)
             try:
-                if device.name != "cpu":
+                if not self._on_host:
                     self._gates.guard = to.sink.guard
                     self._place = torch_place(device, to.sink.memory)
                 self._delivery = Delivery(
@@ -203,7 +206,7 @@ class Loading:
         strategy, recorder, contents, delivery = self.strategy, self._recorder, self.contents, self._delivery
         applier = Applier(
             contents, self._gates, recorder, self._source.name, copy=strategy.apply == "copy",
-            ordered=strategy.ordered,
+            ordered=strategy.ordered, on_host=self._on_host,
         )  # fmt: skip
         delivery.on_arrival, delivery.on_failure = applier.arrived, applier.cancel
         if self._at_once:

@@ -82,8 +82,8 @@ def sharing(tensors: Iterable[Tensor]) -> set[int]:
         if tensor.layout == torch.strided:
             known.setdefault(tensor.untyped_storage()._cdata, {})[id(tensor)] = tensor
     with torch.inference_mode(False):
-        probe = torch.empty(2).view(1, 2)
-    alone = _users(torch.empty(0)) - 1
+        probe = torch.empty(2, device="cpu").view(1, 2)
+    alone = _users(torch.empty(0, device="cpu")) - 1
     found: set[int] = set()
     for users in known.values():
         views = [tensor for tensor in users.values() if tensor._is_view()]

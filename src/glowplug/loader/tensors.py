@@ -154,7 +154,8 @@ def views(
     header: Header, weights: memoryview | Tensor | None, path: str, place: torch.device | None = None
 ) -> list[Tensor]:
     """One tensor per entry, over `weights`, which they keep alive: memory of this process, or a flat uint8
-    tensor on a device; None where there are no bytes. Tensors without any are made at `place`.
+    tensor on a device; None where there are no bytes. Tensors without any are made at `place`: None is the
+    host.
 
     Raises PackCorrupt for an entry that does not fit its storage.
     """
@@ -179,7 +180,7 @@ def views(
                 raise ValueError("there are no weights")
             if count == 0:
                 strides = entry.stride or row_major(entry.shape)
-                tensor = torch.empty_strided(entry.shape, strides, dtype=dtype, device=place)
+                tensor = torch.empty_strided(entry.shape, strides, dtype=dtype, device=place or "cpu")
             elif entry.stride is None and entry.storage not in shared:
                 if (entry.start + count) * dtype.itemsize > storage.nbytes:
                     raise ValueError(f"it reaches past its storage of {storage.nbytes} bytes")
