@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glowplug import loader
+from glowplug.loader import checked
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +30,13 @@ def wide(tmp_path: Path) -> Any:
     with loader.open_pack(tmp_path / "wide.pack") as pack, torch.inference_mode():
         assert len(pack.info.units) >= 4
         return tmp_path / "wide.pack", pack.info.weights_offset, x, model(x)
+
+
+@pytest.fixture
+def copied(wide: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(a pack that came here by other means, its weights' offset, input, answer), old enough by now."""
+    path, offset, x, expected = wide
+    shutil.copy(path, tmp_path / "copied.pack")
+    assert checked._wait_beyond((tmp_path / "copied.pack").stat().st_ctime_ns)
+    monkeypatch.setattr(checked, "SETTLED_NS", 0)
+    return tmp_path / "copied.pack", offset, x, expected

@@ -4,12 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +18,13 @@ from hypothesis import strategies as st
 
 from glowplug import loader
 from glowplug.loader import checked, fetching
-from glowplug.loader.checked import Check
 from glowplug.loader.format import BLOCK_BYTES
 from tests.depth import examples
 from tests.loader import nets
+from tests.loader.records import is_recorded, load, passed, recorded, state
 from tests.loader.test_failing_loads import damage
 
 pytestmark = pytest.mark.torch
-
-
-@pytest.fixture
-def copied(wide: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """(a pack that came here by other means, its weights' offset, input, answer), old enough by now."""
-    path, offset, x, expected = wide
-    shutil.copy(path, tmp_path / "copied.pack")
-    assert checked._wait_beyond((tmp_path / "copied.pack").stat().st_ctime_ns)
-    monkeypatch.setattr(checked, "SETTLED_NS", 0)
-    return tmp_path / "copied.pack", offset, x, expected
 
 
 @pytest.fixture
@@ -53,35 +39,6 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     checksum = fetching.checksum
     monkeypatch.setattr(fetching, "checksum", counted)
     return seen
-
-
-def load(path: Path, x: Any, **more: Any) -> tuple[str, Any]:
-    """(whether its weights were checked, the answer), when all of them are there."""
-    loading = loader.start_load(path, **more)
-    with torch.inference_mode():
-        answer = loading.model(x)
-    loading.wait()
-    return loading.weights_checked, answer
-
-
-def recorded() -> list[str]:
-    folder = checked.records()
-    assert folder is not None
-    return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def is_recorded(path: Path) -> bool:
-    with opened(path) as fd:
-        return Check(fd).passed_before()
 
 
 @pytest.mark.parametrize("device", ["cpu", "virtual"])
@@ -99,11 +56,6 @@ def test_a_flipped_bit_on_the_local_disk_is_found_by_default(copied: Any, device
     assert loading.strategy.name == "mapped"
     assert recorded() == [checked._name(state(path.with_name("wide.pack")))], "that of the sound one"
     assert not is_recorded(path)
-
-
-def state(path: Path) -> tuple[int, ...]:
-    with opened(path) as fd:
-        return checked._state(fd)
 
 
 @settings(
@@ -264,176 +216,3 @@ def test_times_of_a_coarse_clock_are_waited_for_by_nobody(tmp_path: Path) -> Non
     assert not checked._wait_beyond(1_700_000_000 * 10**9), "a later write may have the same second"
     assert checked._wait_beyond(1_700_000_000 * 10**9 + 1)
     assert not checked._wait_beyond(2**62 + 1), "a clock that was set back"
-
-
-@pytest.mark.parametrize("what", ["a file", "inside a file", "of others", "a home that is gone", "no home"])
-def test_where_nothing_can_be_recorded_it_is_checked_each_time(
-    what: str, copied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, _, x, expected = copied
-    home = tmp_path / "home"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    if what == "a file":
-        (home / "glowplug").mkdir(parents=True)
-        (home / "glowplug" / "checked").touch()
-    elif what == "inside a file":
-        home.touch()
-    elif what == "of others":
-        (home / "glowplug" / "checked").mkdir(parents=True)
-        (home / "glowplug" / "checked").chmod(0o777)
-    else:
-        monkeypatch.delenv("XDG_CACHE_HOME")
-        monkeypatch.setenv("HOME", str(home) if what == "a home that is gone" else "nowhere")
-        assert checked.records() is None
-    for _ in range(2):
-        how, answer = load(path, x)
-        assert how == "now"
-        assert torch.equal(answer, expected)
-    assert home.exists() == (what not in ("a home that is gone", "no home"))
-
-
-def test_a_folder_of_another_user_is_left_alone(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, _, x, _ = copied
-    monkeypatch.setattr(checked.os, "geteuid", lambda: os.getuid() + 1)
-    before = recorded()
-    assert [load(path, x)[0] for _ in range(2)] == ["now", "now"]
-    assert recorded() == before
-
-
-def test_they_are_where_caches_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for value in ("", "relative/cache"):
-        monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert checked.records() == tmp_path / ".cache" / "glowplug" / "checked"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert checked.records() == Path("/elsewhere/glowplug/checked")
-
-
-def test_a_machine_that_does_not_tell_of_its_starts_records_nothing(
-    copied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, _, x, _ = copied
-    monkeypatch.setattr(checked, "_BOOT", tmp_path / "none")
-    checked._boot.cache_clear()
-    try:
-        assert [load(path, x)[0] for _ in range(2)] == ["now", "now"]
-    finally:
-        checked._boot.cache_clear()
-
-
-def test_after_a_restart_it_is_checked_again(
-    copied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, _, x, _ = copied
-    load(path, x)
-    (tmp_path / "boot").write_text("another\n")
-    monkeypatch.setattr(checked, "_BOOT", tmp_path / "boot")
-    checked._boot.cache_clear()
-    try:
-        assert [load(path, x)[0] for _ in range(2)] == ["now", "before"]
-    finally:
-        checked._boot.cache_clear()
-
-
-def passed(path: Path) -> None:
-    with opened(path) as fd:
-        Check(fd, is_new=True).passed()
-
-
-def test_those_that_nobody_asked_for_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checked, "MOST_RECORDS", 3)
-    paths = [tmp_path / str(number) for number in range(5)]
-    for number, path in enumerate(paths):
-        path.write_bytes(b"x")
-        passed(path)
-        folder, name = checked.records(), checked._name(state(path))
-        assert folder is not None
-        assert name is not None
-        if (folder / name).exists():
-            os.utime(folder / name, (number, number))
-        if number == 2:
-            assert is_recorded(paths[0]), "and is asked for"
-    assert [is_recorded(path) for path in paths] == [True, False, False, True, True]
-    assert len(recorded()) == 3
-
-
-_PROCESS = """
-import os, sys
-from glowplug.loader import checked
-checked.MOST_RECORDS = 8
-paths = sys.argv[1:]
-print("ready", flush=True)
-sys.stdin.readline()
-for path in paths * 3:
-    fd = os.open(path, os.O_RDONLY)
-    check = checked.Check(fd, is_new=True)
-    check.passed_before()
-    check.passed()
-    os.close(fd)
-"""
-
-
-def test_two_processes_record_at_the_same_time(tmp_path: Path) -> None:
-    paths = [tmp_path / str(number) for number in range(20)]
-    for path in paths:
-        path.write_bytes(b"x")
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, *map(str, paths)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    for process in running:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in running:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
-    assert 0 < len(recorded()) <= 8
-
-
-_STEP = st.sampled_from(["begin", "end", "write", "rewind", "mode", "replace"])
-
-
-@settings(
-    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(steps=st.lists(_STEP, max_size=12))
-def test_what_is_recorded_was_checked_as_it_is(steps: list[str], tmp_path: Path) -> None:
-    """Whatever happens between: a record is believed if, and only if, nothing has been done to the file since
-    a check began that passed."""
-    path, version = tmp_path / "file", 0
-    path.write_bytes(b"0")
-    known: set[int] = set()
-    with contextlib.ExitStack() as stack:
-        checking: list[tuple[Check, int]] = []
-        for step in steps:
-            if step == "begin":
-                checking.append((Check(stack.enter_context(opened(path)), is_new=True), version))
-                continue
-            if step == "end":
-                if checking:
-                    check, began = checking.pop(0)
-                    check.passed()
-                    known |= {began} & {version}
-                    assert (checked._name(check._state) in recorded()) == (began in known)
-                assert is_recorded(path) == (version in known)
-                continue
-            version += 1
-            if step == "write":
-                path.write_bytes(b"1")
-            elif step == "rewind":
-                times = path.stat()
-                path.write_bytes(b"2")
-                os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-            elif step == "mode":
-                path.chmod(0o600 if version % 2 else 0o644)
-            else:
-                path.with_name("other").write_bytes(b"3")
-                path.with_name("other").replace(path)
-        assert is_recorded(path) == (version in known)

@@ -100,10 +100,8 @@ class Residence:
         self._has_context = has_context
         self._stream = stream
         self._copies: list[VirtualCopy] = []
-        if has_context and stream is None:
-            self._comes(1.0)
-        elif has_context and stream is not None:
-            stream.follow(self._comes)
+        if has_context:
+            stream.follow(self._comes) if stream is not None else self._comes(1.0)
 
     @property
     def setting(self) -> DeviceSetting:
