@@ -156,3 +156,21 @@ class Remade(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(x @ self.turned)
+
+
+class Doubled(nn.Module):
+    """Computes on its weights where it is unpickled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(512, 512) for _ in range(3))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.doubled = [layer.weight.detach() * 2 for layer in self.layers]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            doubled = self.doubled[number] if hasattr(self, "doubled") else layer.weight * 2
+            x = layer(x) @ doubled
+        return x

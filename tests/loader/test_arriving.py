@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -102,6 +103,17 @@ def test_a_writer_that_fails_says_why(writer: Writer) -> None:
         writer.close()
         with pytest.raises(loader.LoadStopped, match="the bucket is gone"):
             answer(model)
+
+
+def test_what_a_pipe_does_not_take_is_told(tmp_path: Path) -> None:
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(reader, "rb", buffering=0) as pipe, open(writer, "wb", buffering=0):
+        held_bytes = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        with pytest.raises(BlockingIOError):
+            announce(writer, list(range(held_bytes // 4 + 1)))
+        pipe.read()
+        announce(writer, list(range(held_bytes // 4)))
+        assert len(pipe.read(held_bytes)) == held_bytes
 
 
 def test_a_unit_that_does_not_exist_fails_the_load(writer: Writer) -> None:

@@ -18,6 +18,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from glowplug import loader
+from glowplug.loader import background
 from glowplug.loader.clock import RealClock
 from glowplug.loader.devices import device
 from glowplug.loader.devices.base import Reservation
@@ -112,6 +113,65 @@ def test_threads_that_cannot_be_started_are_not_counted_on(
     loading = begin(open_file(path), strategy("streamed"), device=device("cpu"), fetchers=fetchers)
     with torch.inference_mode():
         assert torch.equal(loading.model(x), expected)
+
+
+def test_a_load_is_promoted_where_it_can_be_read_or_stays_what_it_was(
+    wide: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, offset, x, expected = wide
+    source = Held(open_file(path), offset)
+    loading = start(source, "streamed", priority=loader.BACKGROUND)
+    assert source.asked.wait(30)
+    start_thread = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(RuntimeError, match="new thread"):
+        loading.promote(loader.INTERACTIVE)
+    monkeypatch.setattr(threading.Thread, "start", start_thread)
+    source.go.set()
+    assert loading._delivery.landed.wait(30)
+    with torch.inference_mode():
+        assert torch.equal(loading.model(x), expected)
+
+
+def test_a_store_that_fails_while_an_object_is_rebuilt_is_not_taken_for_its_class(tmp_path: Path) -> None:
+    info = loader.pack(nets.Doubled().eval(), torch.zeros(1, 512), tmp_path / "d.pack")
+    source = Held(open_file(tmp_path / "d.pack"), info.weights_offset)
+    source.error = loader.SourceUnavailable("the store is down")
+    source.go.set()
+    with pytest.raises(loader.SourceUnavailable, match=r"the store is down .*unit"):
+        start(source, "streamed")
+
+
+def test_a_build_that_fails_when_its_weights_are_there_gives_their_room_back(wide: Any) -> None:
+    card = VirtualDevice(Profile(2**30, 1e9), RealClock())
+    source = Held(open_file(wide[0]))
+    source.go.set()
+
+    def late() -> Any:
+        assert source.closed.wait(30)
+        return torch.nn.Linear(2, 2)
+
+    with pytest.raises(loader.WeightsMismatch):
+        begin(source, strategy("cicada"), device=card, build=late, fetchers=Fetchers())
+    assert card.free_bytes == card.capacity_bytes
+
+
+def test_what_loads_is_stopped_at_the_end_of_the_program_though_nobody_holds_it(wide: Any) -> None:
+    path, offset, x, _ = wide
+    source = Held(open_file(path), offset)
+    before = set(background._loads)
+    model = start(source, "streamed").model
+    gc.collect()
+    (load,) = set(background._loads) - before
+    load.stop()
+    with pytest.raises(loader.LoadStopped, match="given up"):
+        model(x)
+    source.go.set()
+    assert source.closed.wait(30)
 
 
 @pytest.mark.parametrize("name", ["streamed", "cicada"])

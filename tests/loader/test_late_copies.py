@@ -163,34 +163,16 @@ def test_parameters_that_overlap_are_compared_with_what_has_landed(
         assert torch.equal(model(X), X @ values[:1000].T @ values[500:])
 
 
-class Doubled(nn.Module):
-    """Computes on its weights where it is unpickled."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(512, 512) for _ in range(3))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.doubled = [layer.weight.detach() * 2 for layer in self.layers]
-
-    def forward(self, x: Any) -> Any:
-        for number, layer in enumerate(self.layers):
-            doubled = self.doubled[number] if hasattr(self, "doubled") else layer.weight * 2
-            x = layer(x) @ doubled
-        return x
-
-
 @pytest.mark.parametrize("name", OVERLAPPING)
 def test_what_rebuilds_an_object_computes_on_what_has_landed(tmp_path: Path, card: Card, name: str) -> None:
-    model = Doubled().eval()
+    model = nets.Doubled().eval()
     loader.pack(model, X, tmp_path / "d.pack")
     with torch.inference_mode():
         assert torch.equal(loaded(tmp_path / "d.pack", name, card).model(X), model(X))
 
 
 def test_what_rebuilds_an_object_that_arrives_computes_on_what_has_landed(tmp_path: Path, card: Card) -> None:
-    model = Doubled().eval()
+    model = nets.Doubled().eval()
     info = loader.pack(model, X, tmp_path / "d.pack")
     reader, writer = os.pipe()
     announce(writer, list(range(len(info.units))))

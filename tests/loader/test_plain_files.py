@@ -45,6 +45,35 @@ def seeded(build: Any) -> Any:
     return nets.randomised(build())
 
 
+@pytest.mark.parametrize("lazy", ["conj", "neg"])
+def test_a_tensor_that_is_not_what_is_stored_is_refused(lazy: str) -> None:
+    """Its bits are read as they lie there; nobody would apply what torch puts off."""
+    numbers = torch.tensor([1 + 2j, 3 - 4j]).conj()
+    content = saved({"w": numbers if lazy == "conj" else numbers.imag})
+    with pytest.raises(loader.WeightsUnreadable, match=r"x\.pt: .*resolve_conj\(\)\.resolve_neg\(\)"):
+        read_contents(MemorySource(content, "x.pt"))
+    resolved = saved({"w": numbers.resolve_conj(), "i": numbers.imag.resolve_neg()})
+    assert len(read_contents(MemorySource(resolved, "x.pt")).header.tensors) == 2
+
+
+class Unhashable:
+    """Builds, and is told apart from no other: as a dataclass that compares."""
+
+    __hash__ = None  # type: ignore[assignment]
+    __slots__ = ()
+
+    def __call__(self) -> Any:
+        return nets.Wide()
+
+
+@pytest.mark.parametrize("name", ["pisel", "cicada", "streamed"])
+def test_whatever_can_be_called_builds(name: str) -> None:
+    model, x = seeded(nets.Wide).eval(), torch.linspace(-1, 1, 512).view(1, 512)
+    source = MemorySource(saved(model.state_dict()), "x.pt")
+    with torch.inference_mode():
+        assert torch.equal(start(source, name, Unhashable()).model.eval()(x), model(x))
+
+
 @pytest.fixture(params=["wide", "conv", "tied", "recurrent"])
 def net(request: pytest.FixtureRequest) -> Any:
     """(build, inputs, a model)"""

@@ -91,12 +91,13 @@ def load(
     they were packed; of plain files all are for inference.
 
     Loads share the line by their class, those of one class by `weight`; this one has at most
-    `in_flight_bytes` under way, or one read and its copy. `arena` lends memory that was touched before. A
-    process that is forked meanwhile does not get what is on its way, and whoever waits for it there gets
-    LoadStopped; `start_load` tells when all has come. The weights of a pack are checked for damage
-    before they are used: what is streamed each time; a local file that is mapped once, which reads all of it,
-    and again when it was written to or replaced, or the machine restarted. `verify=True` checks it each time,
-    and the weights of a torch file too, by the CRC-32 of its archive; False checks nothing.
+    `in_flight_bytes` under way, or one read and its copy, which does not bound the pages of a mapped file.
+    `arena` lends memory that was touched before. A process that is forked meanwhile does not get what is on
+    its way, and whoever waits for it there gets LoadStopped; `start_load` tells when all has come. The
+    weights of a pack are checked for damage before they are used: what is streamed each time; a local file
+    that is mapped once, which reads all of it, and again when it was written to or replaced, or the machine
+    restarted. `verify=True` checks it each time, and the weights of a torch file too, by the CRC-32 of its
+    archive; False checks nothing.
 
     Unpickles: only for packs whose makers you trust, or with `only`, the modules and packages that it may
     take classes from beside torch.nn's (`only=()` for none).

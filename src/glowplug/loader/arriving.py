@@ -8,6 +8,7 @@ followed by the reason.
 from __future__ import annotations
 
 import os
+import select
 import struct
 import threading
 from collections.abc import Callable
@@ -18,13 +19,17 @@ from glowplug.loader.gates import Gates
 _NUMBER = struct.Struct("<I")
 FAILED = 2**32 - 1
 _REASON_BYTES = 2000
+_WHOLE_BYTES = select.PIPE_BUF // _NUMBER.size * _NUMBER.size
+"""Of these a pipe takes all or nothing."""
 
 
 def announce(descriptor: int, units: list[int]) -> None:
     """Tells of some units. Raises OSError when nobody listens any more, BlockingIOError when the pipe is
-    full.
+    full: then it may have told of the first ones.
     """
-    os.write(descriptor, b"".join(_NUMBER.pack(unit) for unit in units))
+    words = b"".join(_NUMBER.pack(unit) for unit in units)
+    for start in range(0, len(words), _WHOLE_BYTES):
+        os.write(descriptor, words[start : start + _WHOLE_BYTES])
 
 
 def announce_failure(descriptor: int, reason: str) -> None:

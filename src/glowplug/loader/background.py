@@ -38,7 +38,7 @@ def start(target: Callable[..., None], *arguments: Any, name: str) -> None:
 
 
 def stop_at_exit(load: Stoppable) -> None:
-    """Stops it when the program ends, if it is still there."""
+    """Stops it when the program ends, if it is still there: what reads for it has to hold it."""
     with _lock:
         _loads.add(load)
 

@@ -7,6 +7,7 @@ counting.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,7 @@ class Construction:
         self._build = build
         self._made = made
         self._order: list[Module] = []
-        self._due = _due(_KNOWN.get(build, {}), names)
+        self._due = _due(_known(build), names)
         self._waiting = list(range(len(names)))
         self.since_s = 0.0
         """When the unit that was made last was complete: what follows belongs to none."""
@@ -48,8 +49,9 @@ class Construction:
         with _COUNTING.block(self._begins):
             built = self._build()
         require_module(built, self._build)
-        if self._build not in _KNOWN:
-            _KNOWN[self._build] = completed_at(built, self._order)
+        if not _known(self._build):
+            with contextlib.suppress(TypeError):  # as of a dataclass
+                _KNOWN[self._build] = completed_at(built, self._order)
         self._report(lambda unit: True)
         return built
 
@@ -68,6 +70,14 @@ class Construction:
             self._made(unit, self.since_s, now_s)
         if found:
             self.since_s = now_s
+
+
+def _known(build: Callable[[], Any]) -> dict[str, int]:
+    """What was seen when it ran before; nothing of what cannot be told again, having no hash."""
+    try:
+        return _KNOWN.get(build, {})
+    except TypeError:
+        return {}
 
 
 def _module() -> type[Module]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from glowplug.loader.arbiter import Priority
 from glowplug.loader.contents import Contents
 from glowplug.loader.destination import Destination
+from glowplug.loader.errors import LoadStopped
 from glowplug.loader.fetchers import Fetchers
 from glowplug.loader.fetching import Fetch
 from glowplug.loader.forks import renew_in_children
@@ -104,9 +105,14 @@ class Delivery:
     def promote(self, priority: Priority) -> None:
         self._fetchers.promote(self._number, priority)
 
-    def stop(self, error: BaseException) -> None:
-        """Gives up what is still on its way: who waits for it gets `error`. After `done` it does nothing."""
-        self._fetchers.stop(self._number, error)
+    def stop(self) -> None:
+        """Gives up what is still on its way: who waits for it gets LoadStopped. After `done` it does
+        nothing."""
+        self._fetchers.stop(self._number, LoadStopped(f"{self._source.name}: the load was given up"))
+
+    def give_back(self) -> None:
+        """The room of weights that nobody will use. Again is not an error."""
+        self._to.give_back()
 
     def _arrived(self, unit: int) -> None:
         self.on_arrival(unit)

@@ -90,9 +90,12 @@ class Fetchers:
                 self._condition.notify_all()
 
     def stall(self, number: int, unit: int) -> None:
-        """A computation waits for the unit: it is read next."""
+        """A computation waits for the unit: it is read next. One that is only to be put in its place needs no
+        read."""
         with self._condition:
-            self._arbiter.stall(number, unit)
+            fetch = self._fetches.get(number)
+            if fetch is not None and not fetch.has(unit):
+                self._arbiter.stall(number, unit)
 
     def go_on(self, number: int, unit: int) -> None:
         """The unit is there."""
@@ -107,14 +110,22 @@ class Fetchers:
 
     def promote(self, number: int, priority: Priority) -> None:
         """The load counts as one of another class from its next read on, and what is left of those under way
-        is asked of a disk as that one's."""
+        is asked of a disk as that one's. Raises RuntimeError when there can be no thread for it; then it
+        stays what it was."""
         with self._condition:
+            if number not in self._parallel:
+                return
+            before = self._parallel[number]
+            self._parallel[number] = (priority, before[1])
+            try:
+                self._staff(priority)
+            except RuntimeError:  # the class has no thread and can have none: it stays where it is read
+                self._parallel[number] = before
+                raise
             self._arbiter.promote(number, priority)
             for read in self._reads.get(number, ()):
                 read.promote(priority)
-            if number in self._parallel:
-                self._parallel[number] = (priority, self._parallel[number][1])
-                self._staff(self._parallel[number][0])
+            self._staff(priority)
             self._condition.notify_all()
 
     def stop(self, number: int, error: BaseException) -> None:

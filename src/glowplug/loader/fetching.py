@@ -76,6 +76,10 @@ class Fetch:
         """Whether every unit has arrived."""
         return not self._missing
 
+    def has(self, unit: int) -> bool:
+        """Whether all of the unit was read."""
+        return not self._left[unit]
+
     @property
     def units(self) -> range:
         return range(len(self._units))

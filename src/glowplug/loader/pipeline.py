@@ -28,7 +28,6 @@ from glowplug.loader.contents import Contents, no_checksums, read_contents, requ
 from glowplug.loader.delivery import Delivery
 from glowplug.loader.destination import IN_FLIGHT_BYTES, destination, reads_at_once, torch_place
 from glowplug.loader.devices.base import Device
-from glowplug.loader.errors import LoadStopped
 from glowplug.loader.fetchers import FETCHERS, Fetchers
 from glowplug.loader.fitting import Fit, fit
 from glowplug.loader.gates import Gates
@@ -101,7 +100,8 @@ class Loading:
             expected.enter_context(self._fetchers.expecting(self._priority))
             constructed = self._prepare(build, device, arena, only, primed, verify)
             try:
-                background.stop_at_exit(self)
+                # Not `self`: who has the model may have dropped the load.
+                background.stop_at_exit(self._delivery)
                 if constructed:
                     expected.close()  # it asks for weights when its code has made room for them
                     assert build is not None
@@ -113,6 +113,7 @@ class Loading:
                     self._rebuild(only)
             except BaseException:
                 self.stop()
+                self._delivery.give_back()
                 raise
 
     def _prepare(
@@ -284,7 +285,7 @@ class Loading:
 
     def stop(self) -> None:
         """Gives up what is still on its way: who waits for it gets an error. After `done` it does nothing."""
-        self._delivery.stop(LoadStopped(f"{self._source.name}: the load was given up"))
+        self._delivery.stop()
 
     def finish(self, end_s: float | None = None) -> Timeline:
         """What happened when; `end_s` (of time.perf_counter) is when the first answer was there, else now."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from glowplug.loader import skeleton
+from glowplug.loader.errors import LoaderError
 from glowplug.loader.format import Header
 from glowplug.loader.gates import Gates
 from glowplug.loader.roots import held_tensors, modules_of, shared_modules
@@ -31,8 +32,22 @@ def rebuild(
 
     Raises as `skeleton.load`, and what `demand` raises.
     """
-    with skeleton.waiting(demand):
-        obj = skeleton.load(graph, tensors, name, only)
+    failed: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            demand()
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    with skeleton.waiting(wait):
+        try:
+            obj = skeleton.load(graph, tensors, name, only)
+        except LoaderError as error:
+            if failed:  # its classes are not to blame
+                raise failed[0] from error
+            raise
     inside = tensors_by_unit(header)
     unit_of = {id(tensors[number]): unit for unit, numbers in enumerate(inside) for number in numbers}
     exposed = {*header.exposed, *_miscounted(obj, tensors)}

@@ -60,6 +60,10 @@ class _Foreign(Exception):
     """The pickle names what no file of weights needs."""
 
 
+class _Lazy(Exception):
+    """A tensor is something else than what is stored for it."""
+
+
 class TorchFile(NamedTuple):
     """`sums` are the CRC-32 of its storages; None where torch was told not to compute them."""
 
@@ -88,6 +92,8 @@ def read_torch_file(source: WeightSource) -> TorchFile:
             f"{name} is damaged, or holds more than tensors and is not loaded because it could run code "
             f"({error}); save model.state_dict() only, best as .safetensors"
         ) from error
+    except _Lazy as error:
+        raise WeightsUnreadable(f"{name}: {error}") from error
     except WeightsUnreadable:
         raise
     except (
@@ -141,6 +147,13 @@ class _Reader(pickle.Unpickler):
 def _rebuilt(
     storage: _Storage, start: int, shape: Sequence[int], stride: Sequence[int], *others: Any
 ) -> _Tensor:
+    """`others` are whether it is a parameter, its hooks, its type where the storage does not tell, and what
+    is still to be done with what is stored."""
+    if any(isinstance(one, dict) and any(one.values()) for one in others[2:]):
+        raise _Lazy(
+            "it has a tensor that is a lazy conjugate or negative of what is stored; save "
+            "tensor.resolve_conj().resolve_neg()"
+        )
     dtype = storage.dtype or others[2]
     made = _Tensor(storage, dtype, start, tuple(shape), tuple(stride))
     if not _is_dtype(dtype) or min(start, *made.shape, *made.stride, 0) < 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -31,6 +32,7 @@ from glowplug.loader.sources.base import WeightSource
 if TYPE_CHECKING:
     from glowplug.node.agent import Agent
 
+_PIPE_BYTES = 65_536
 _HASHED_BYTES = 2**20
 """At once: they stay in the core's own cache."""
 
@@ -66,6 +68,8 @@ class Stream:
         """The reading end of a pipe that tells of every unit, those that arrived before included."""
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(writer, False)
+        with contextlib.suppress(OSError):  # more than there may be: then it holds what pipes hold
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, max(_PIPE_BYTES, 4 * len(self.shares)))
         self._listeners.append(writer)
         self._tell(writer, self._arrived)
         return reader

@@ -179,6 +179,39 @@ def test_a_redirect_that_has_expired_is_asked_for_again(server: FileServer) -> N
         assert [path.rpartition("?")[2] for path, _ in server.seen] == ["until=1", "until=1", "until=2"]
 
 
+@pytest.mark.parametrize("status", [400, 404, 410])
+def test_where_it_is_not_any_more_the_first_is_asked_again(server: FileServer, status: int) -> None:
+    with serving(CONTENT) as first:
+        first.misdeeds.extend([moved(server.url + "?until=1"), moved(server.url + "?until=2")])
+        with closing(HttpSource(first.url)) as source:
+            server.misdeeds.append(misdeeds.status(status))
+            assert read(source, 0, 10) == CONTENT[:10]
+
+
+def test_a_server_that_fails_is_not_asked_again_without_the_first(server: FileServer) -> None:
+    """Which may lead elsewhere by then."""
+    with serving(CONTENT) as first, serving(CONTENT) as other:
+        first.misdeeds.extend([moved(server.url), moved(other.url)])
+        with closing(HttpSource(first.url)) as source:
+            server.misdeeds.append(misdeeds.status(503))
+            with pytest.raises(SourceUnavailable):
+                read(source, 0, 10)
+            assert read(source, 0, 10) == CONTENT[:10]
+        assert other.seen
+
+
+def test_nor_is_one_that_is_gone(server: FileServer) -> None:
+    with serving(CONTENT) as first:
+        with serving(CONTENT) as gone:
+            first.misdeeds.extend([moved(gone.url), moved(server.url)])
+            source = HttpSource(first.url)
+        with closing(source):
+            with pytest.raises(SourceError):
+                read(source, 0, 10)
+            assert read(source, 0, 10) == CONTENT[:10]
+        assert server.seen
+
+
 def test_a_refusal_after_a_fresh_redirect_is_one(server: FileServer) -> None:
     with serving(CONTENT) as first:
         first.misdeeds.extend([moved(server.url)] * 2)

@@ -18,6 +18,7 @@ from glowplug.loader.errors import (
     SourceRefused,
     SourceUnavailable,
 )  # fmt: skip
+from glowplug.loader.sources import resuming as resuming_module
 from glowplug.loader.sources.base import Advice, WeightSource
 from glowplug.loader.sources.faults import Fault, Faults
 from glowplug.loader.sources.memory import MemorySource
@@ -51,6 +52,40 @@ class Unsteady:
 
     def close(self) -> None:
         pass
+
+
+class Slow:
+    """Memory behind a line of so many bytes a second; what does not come in time comes not at all."""
+
+    advice = Advice(parallel=1, read_bytes=1000)
+    name = "store"
+    size = len(CONTENT)
+
+    def __init__(self, clock: ManualClock, bytes_per_s: float) -> None:
+        self.clock, self.bytes_per_s = clock, bytes_per_s
+
+    def read_into(self, buffer: bytearray | memoryview, offset: int, length: int) -> None:
+        raise AssertionError("it is read within bounds")
+
+    def read_within(self, buffer: bytearray | memoryview, offset: int, length: int, within_s: float) -> None:
+        takes_s = length / self.bytes_per_s
+        self.clock.wait_until(self.clock.now_s() + min(takes_s, within_s))
+        if takes_s > within_s:
+            raise ReadDeadline(f"{length} bytes took more than {within_s} s")
+        MemorySource(CONTENT, "store").read_into(buffer, offset, length)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_line_that_is_too_slow_for_a_read_brings_smaller_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming_module, "_LEAST_BYTES", 100)
+    clock = ManualClock()
+    source = resuming(Slow(clock, len(CONTENT) / 35), clock, attempt_s=20.0, deadline_s=70.0)
+    assert read(source, 0, len(CONTENT)) == CONTENT
+    slower = resuming(Slow(clock, 1.0), clock, attempt_s=20.0, deadline_s=70.0)
+    with pytest.raises(ReadDeadline, match="no time is left"):
+        read(slower, 0, len(CONTENT))
 
 
 def resuming(inner: WeightSource, clock: ManualClock, **retry: float) -> ResumingSource:

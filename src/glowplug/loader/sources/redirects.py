@@ -12,7 +12,8 @@ from glowplug.loader.sources.urls import Location
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-_REFUSALS = (401, 403)
+_REFUSALS = (400, 401, 403, 404, 410)
+"""Of an address whose signature has expired, or that has moved on."""
 
 
 class Route:
@@ -36,10 +37,11 @@ class Route:
             try:
                 answer = self._connections.get(location, {**own, **fields}, limit)
             except (OSError, http.client.HTTPException) as error:
+                self._last = self.first  # which may lead elsewhere, when it is tried again
                 raise limit.failure(what, error) from error
             moved = answer.status in _REDIRECTS
             if not moved and not (answer.status in _REFUSALS and may_ask_again):
-                self._last = location
+                self._last = location if answer.status < 500 else self.first
                 return answer
             with answer:
                 location = location.moved(answer.header("Location")) if moved else self.first
