@@ -17,7 +17,7 @@ from glowplug.control.leases import LeaseTable
 from glowplug.control.state import ControlState
 from glowplug.control.status import node_statuses
 from glowplug.core.events import CommandFailed, Event, InstanceExited, NodeLost, StepLost
-from glowplug.core.ids import GatewayId, InstanceId
+from glowplug.core.ids import FunctionId, GatewayId, InstanceId
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.specs import LEAST_MEMORY_BYTES, FunctionSpec
 from glowplug.engines.local import LocalEngine
@@ -124,7 +124,8 @@ class System:
         return self.platform.deployments.env_of(spec)
 
     def _on_said(self, said: Said) -> None:
-        self.logs.add(said.function, said.instance, said.stream, said.lines)
+        kept = self.platform.deployments.known(FunctionId(said.function)) is not None
+        self.logs.add(said.function, said.instance, said.stream, said.lines, kept=kept)
 
     def _observe(self, event: Event) -> None:
         """After the controller has had its say: an instance that ended needs no connection any more."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,6 +53,15 @@ def test_a_pack_that_cannot_be_read_leaves_nothing(artifacts: Artifacts, tmp_pat
     with pytest.raises(FileNotFoundError):
         artifacts.put(tmp_path / "none", PACK)
     assert not list((tmp_path / "store").iterdir())
+
+
+def test_what_a_killed_process_left_half_stored_goes_a_day_later(tmp_path: Path) -> None:
+    for name, age_s in (("old", 90_000), ("fresh", 600)):
+        path = tmp_path / f".new-{name}"
+        path.touch()
+        os.utime(path, (time.time() - age_s,) * 2)
+    FolderArtifacts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".new-fresh"]
 
 
 def test_no_address_is_no_store() -> None:

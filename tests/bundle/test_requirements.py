@@ -54,8 +54,11 @@ def test_too_much_is_refused() -> None:
         check_requirements(Requirements(("x",) * 5001), "f")
 
 
-def test_an_index_password_is_not_shown() -> None:
-    assert hide_credentials("--index-url https://me:secret@h/simple") == "--index-url https://****@h/simple"
+@pytest.mark.parametrize("who", ["me:secret", "me@corp.com:secret", "me:p@secret", "token"])
+def test_an_index_password_is_not_shown(who: str) -> None:
+    shown = "--index-url https://****@h/simple"
+    assert hide_credentials(f"--index-url https://{who}@h/simple") == shown
+    assert hide_credentials("https://h/a@b https://h?c=d@e") == "https://h/a@b https://h?c=d@e"
     with pytest.raises(InvalidDeclaration) as raised:
         check_requirements(Requirements(("--proxy https://me:secret@h/",)), "f")
     assert "secret" not in raised.value.message

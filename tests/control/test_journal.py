@@ -47,6 +47,13 @@ def journal_of(world: World, folder: Path, segment_bytes: int = 2**20) -> Journa
     return writer
 
 
+def test_others_cannot_read_what_stands_in_it(tmp_path: Path) -> None:
+    """Functions' variables do."""
+    (tmp_path / "journal").mkdir(0o755)
+    JournalWriter(tmp_path / "journal")
+    assert (tmp_path / "journal").stat().st_mode & 0o077 == 0
+
+
 def test_a_replay_gives_the_same_commands(tmp_path: Path) -> None:
     world = busy_world()
     journal_of(world, tmp_path)

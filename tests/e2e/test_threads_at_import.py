@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from glowplug.core.errors import InvalidArguments
 from tests.e2e.conftest import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -55,6 +56,8 @@ def test_both_functions_of_the_environment_answer_and_ps_says_why(
         for origin in ("imported", "parked"):
             answer = server.client.call("needs", {"number": 2})
             assert (answer.origin, answer.value()) == (origin, 6)
+        with pytest.raises(InvalidArguments, match=r"needs\.default climbs to imported and no further: "):
+            server.client.descend("needs", "staged")
         for step in ("imported", "staged", "parked"):
             (server.client.climb if step == "parked" else server.client.descend)("spares", step)
             answer = server.client.call("spares", {"number": 2})

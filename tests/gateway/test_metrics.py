@@ -181,6 +181,19 @@ def test_what_gateways_count_adds_up() -> None:
     assert samples(other) == samples(Metrics())
 
 
+def test_what_still_runs_of_a_function_that_is_gone_counts_as_nobodys() -> None:
+    there = {"f.default"}
+    metrics = Metrics(is_known=there.__contains__)
+    answers(metrics)
+    there.clear()
+    metrics.forget("f.default")
+    metrics.answered("f.default", 200, 0.5, "parked", {})
+    assert {*metrics.tallies} == {""}
+    there.add("f.default")
+    metrics.answered("f.default", 200, 0.5, "parked", {})
+    assert metrics.tallies["f.default"].statuses == {200: 1}
+
+
 def test_a_function_that_is_gone_is_not_counted_again() -> None:
     one, other = Metrics(), Metrics(labelled=1)
     answers(other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,30 @@ def test_secrets_belong_to_a_namespace_and_the_file_to_its_owner(path: Path) -> 
     database.remove_secret("default", "KEY")
     assert database.secrets("default") == {}
     assert path.stat().st_mode & 0o077 == 0
+    database.close()
+
+
+def test_a_file_that_others_could_read_is_its_owners_again(path: Path) -> None:
+    """As a start leaves it that is killed at the wrong line, or a backup that was put back."""
+    path.touch(0o644)
+    path.chmod(0o644)
+    database = Database(path)
+    database.set_secret("default", "KEY", "value")
+    assert [each.name for each in path.parent.iterdir() if each.stat().st_mode & 0o077] == []
+    database.close()
+
+
+def test_secrets_are_read_while_a_write_is_being_flushed(path: Path) -> None:
+    database = Database(path)
+    database.set_secret("default", "KEY", "value")
+    writes = sqlite3.connect(path, isolation_level=None)
+    with ThreadPoolExecutor(1) as pool, database._lock:
+        writes.execute("BEGIN IMMEDIATE")
+        writes.execute("DELETE FROM secrets")
+        assert pool.submit(database.secrets, "default").result(30) == {"KEY": "value"}
+        writes.execute("COMMIT")
+    writes.close()
+    assert database.secrets("default") == {}
     database.close()
 
 

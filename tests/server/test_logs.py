@@ -42,6 +42,13 @@ def test_lines_are_searched() -> None:
     assert read(book, tail=9, query=LogQuery(stream="stderr")) == ["three", "four"]
 
 
+def test_what_a_function_says_that_is_gone_is_not_kept() -> None:
+    book = book_of_two()
+    book.forget("f")
+    book.add("f", 1, "stdout", ["from a worker that still ends"], kept=False)
+    assert read(book) == []
+
+
 def test_only_the_last_lines_are_kept() -> None:
     book = book_of_two()
     book.add("f", 1, "stdout", ["five"])

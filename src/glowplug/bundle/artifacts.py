@@ -5,15 +5,21 @@ A folder (`/mnt/packs`, `file:///mnt/packs`) needs nothing; `s3://`, `gs://` and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
+from glowplug.bundle.files import move_durably
 from glowplug.core.errors import InvalidDeclaration, Unavailable
 
 _SCHEMES = ("s3", "gs", "az")
+_NEW = ".new-"
+_ABANDONED_S = 86_400.0
+"""A pack that nobody has added to for so long is not being stored any more."""
 
 
 class Artifacts(Protocol):
@@ -62,20 +68,28 @@ class FolderArtifacts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned()
 
     def put(self, path: Path, pack: str) -> None:
         final = self._folder / f"{pack}.pack"
         if final.exists():
             return
-        temporary = self._folder / f".new-{secrets.token_hex(8)}"
+        temporary = self._folder / f"{_NEW}{secrets.token_hex(8)}"
         try:
             with path.open("rb") as source, temporary.open("wb") as target:
                 shutil.copyfileobj(source, target, 4 * 2**20)
                 target.flush()
                 os.fsync(target.fileno())
-            temporary.rename(final)
+            move_durably(temporary, final)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _remove_abandoned(self) -> None:
+        """What a process that was killed had not stored whole. Others may be storing something right now."""
+        for path in self._folder.glob(f"{_NEW}*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < time.time() - _ABANDONED_S:
+                    path.unlink()
 
     def url(self, pack: str) -> str:
         return str(self._folder / f"{pack}.pack")

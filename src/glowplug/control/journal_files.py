@@ -23,6 +23,8 @@ class JournalWriter:
 
     def __init__(self, folder: Path, *, segments: int = 4, segment_bytes: int = 16 * 2**20) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # another's, who lets us write
+            folder.chmod(0o700)  # functions' variables stand in it
         self._folder = folder
         self._segments = segments
         self._segment_bytes = segment_bytes

@@ -15,7 +15,8 @@ _SOURCE_OPTIONS = ("--no-binary",)
 _NAME = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
 _LOCATION = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?/?[^\s#]*/[^\s#]*|[^\s#;]+\.whl")
 _VERSION = re.compile(r"\s*(?:$|[;(<>=!~,])")
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]+@")
+"""Up to the last @ before the path: a user's name may be an address, and a password have one too."""
 
 
 def check_requirements(wanted: Requirements, what: str) -> None:

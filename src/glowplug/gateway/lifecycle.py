@@ -61,7 +61,7 @@ class Gateway:
         self.settings = settings
         self.known = known
         self.clock = clock
-        self.metrics = Metrics(clock)
+        self.metrics = Metrics(clock, is_known=lambda function: known(FunctionId(function)) is not None)
         self.traces = TraceRing(settings.traces_kept)
         self.connections = WorkerConnections(settings.max_body_bytes) if connections is None else connections
         self.connections.on_lost = self._on_lost

@@ -50,12 +50,19 @@ class Counts(msgspec.Struct):
 class Metrics:
     """Filled by every answer, from one event loop; read whole, as often as somebody asks.
 
-    `clock` gives epoch seconds; it is asked for cold starts only.
+    `clock` gives epoch seconds; it is asked for cold starts only. `is_known` says whether a function is
+    deployed: what still runs of one that is gone counts as nobody's.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time, labelled: int = LABELLED_FUNCTIONS) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        labelled: int = LABELLED_FUNCTIONS,
+        is_known: Callable[[str], bool] = lambda function: True,
+    ) -> None:
         self._clock = clock
         self._labelled = labelled
+        self._is_known = is_known
         self._by_function: dict[str | None, Tally] = {}
         self.tallies: dict[str, Tally] = {}
         """By label. Not to be changed."""
@@ -84,6 +91,8 @@ class Metrics:
 
     def _meet(self, function: str | None) -> Tally:
         label = _UNKNOWN if function is None else function
+        if label not in (_UNKNOWN, OTHERS) and not self._is_known(label):
+            return self.tallies.setdefault(_UNKNOWN, Tally())
         if label != _UNKNOWN and len(self.tallies) >= self._labelled:
             label = OTHERS
         tally = self.tallies.setdefault(label, Tally())

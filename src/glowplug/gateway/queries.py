@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from glowplug.core.errors import (
     UNREADABLE,
@@ -18,6 +18,7 @@ from glowplug.core.errors import (
     DeadlinePassed,
     InvalidArguments,
     InvalidDeclaration,
+    RequestCancelled,
     UnknownRequest,
     UserError,
 )
@@ -64,6 +65,8 @@ async def read_body(request: Request, into: type[T], empty: T | None = None) -> 
                     raise BodyTooLarge(f"a request here may have {show_bytes(_MAX_BODY_BYTES)}")
     except TimeoutError:
         raise DeadlinePassed(f"the body did not arrive within {BODY_S:.0f} s") from None
+    except ClientDisconnect:
+        raise RequestCancelled("the client left before its request was whole") from None
     if not body and empty is not None:
         return empty
     try:

@@ -78,9 +78,9 @@ class Environments:
         """Removes what is not in use. Always answers: somebody waits."""
         gone: list[str] = []
         try:
-            held = {each.packages for each in self._agent.roster.environments.values()}
             for name in message.names:
-                if name in held or name in self._installations:
+                # Asked of each when its turn comes: to remove the one before it took a while.
+                if self._is_used(name):
                     continue
                 hidden = self._store.take_away(name)
                 if hidden is not None:
@@ -91,6 +91,10 @@ class Environments:
                 await asyncio.to_thread(remove_tree, hidden)
         finally:
             self._agent.tell(PackagesRemoved(message.token, tuple(gone)))
+
+    def _is_used(self, name: str) -> bool:
+        held = (each.packages for each in self._agent.roster.environments.values())
+        return name in self._installations or name in held
 
     def _installation(self, name: PackagesId) -> Installation:
         """The one under way, or a new one: one that was given up only has to get out of the way first."""

@@ -43,15 +43,16 @@ class Database:
     """Safe to use from several threads; each call is one transaction. Raises sqlite3.Error."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        existed = path.exists()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
-        if not existed:
-            path.chmod(0o600)
+        self._lock, self._reading = threading.Lock(), threading.Lock()
+        _keep_private(path)
+        self._connection = _connect(path)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         self._check_format()
         self._connection.executescript(_SCHEMA)
+        self._reader = _connect(path)
+        """Does not wait for a write that is being flushed: the server's event loop reads secrets."""
+        self._reader.execute("PRAGMA query_only=ON")
 
     def _check_format(self) -> None:
         (found,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -95,8 +96,8 @@ class Database:
 
     def versions(self) -> list[StoredVersion]:
         """Every version, oldest first."""
-        with self._lock:
-            rows = self._connection.execute(
+        with self._reading:
+            rows = self._reader.execute(
                 "SELECT version, spec, facts, error FROM versions ORDER BY number"
             ).fetchall()
         return [_stored(*row) for row in rows]
@@ -110,11 +111,13 @@ class Database:
         return self._write("DELETE FROM secrets WHERE namespace=? AND name=?", namespace, name) > 0
 
     def secrets(self, namespace: str) -> dict[str, str]:
-        with self._lock:
-            rows = self._connection.execute("SELECT name, value FROM secrets WHERE namespace=?", (namespace,))
+        with self._reading:
+            rows = self._reader.execute("SELECT name, value FROM secrets WHERE namespace=?", (namespace,))
             return {name: _secret(value, namespace, name) for name, value in rows.fetchall()}
 
     def close(self) -> None:
+        with self._reading:
+            self._reader.close()
         with self._lock:
             self._connection.close()
 
@@ -122,6 +125,22 @@ class Database:
         """Returns the number of rows it changed."""
         with self._lock, self._connection:
             return self._connection.execute(statement, values).rowcount
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
+
+
+def _keep_private(path: Path) -> None:
+    """Before SQLite makes it, whose log and index get its mode; also what another tool put there again.
+    Raises sqlite3.Error."""
+    try:
+        path.touch(0o600)
+        for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            if each.exists():
+                each.chmod(0o600)
+    except OSError as error:
+        raise sqlite3.OperationalError(f"{path}: {error}") from error
 
 
 def _stored(version: VersionId, spec: bytes, facts: bytes | None, error: str) -> StoredVersion:

@@ -149,7 +149,8 @@ class Deployments:
                 raise UnknownVersion(
                     f"{function} keeps no version {version[:40]!r} to go back to; kept: {kept}"
                 )
-            found = next((v for v in self._database.versions() if v.spec.version == version), None)
+            stored_versions = await asyncio.to_thread(self._database.versions)
+            found = next((v for v in stored_versions if v.spec.version == version), None)
             if found is None:
                 raise UnknownVersion(f"{function} does not keep version {version} any more")
             with stored("the rollback"):

@@ -49,12 +49,14 @@ class LogBook:
         for follower in self._followers.values():
             follower.put(None)
 
-    def add(self, function: str, instance: int, stream: str, texts: list[str]) -> None:
+    def add(self, function: str, instance: int, stream: str, texts: list[str], *, kept: bool = True) -> None:
+        """With `kept=False` only followers get them: what a function says that is gone is never forgotten."""
         now_s = time.time()
-        book = self._lines.setdefault(function, deque(maxlen=self._kept))
+        book = self._lines.setdefault(function, deque(maxlen=self._kept)) if kept else None
         for text in texts:
             line = LogLine(now_s, function, instance, stream, text)
-            book.append((next(self._numbers), line))
+            if book is not None:
+                book.append((next(self._numbers), line))
             for follower in self._followers.values():
                 if follower.function in (None, function) and follower.query.matches(line):
                     follower.put(line)

@@ -18,6 +18,7 @@ from glowplug.control.status import (
     preload_status,
 )  # fmt: skip
 from glowplug.core.errors import (
+    InvalidArguments,
     Unavailable,
     UnknownDevice,
     UnknownSecret,
@@ -31,7 +32,7 @@ from glowplug.core.events import (
 )  # fmt: skip
 from glowplug.core.explanation import Explanation
 from glowplug.core.ids import FunctionId, RequestId
-from glowplug.core.ladder import Step
+from glowplug.core.ladder import Step, parse_step
 from glowplug.core.status import (
     DeviceStatus,
     FunctionLoad,
@@ -131,12 +132,19 @@ class LocalPlatform:
         event = ClimbRequested if direction == "climb" else DescendRequested
 
         def is_over() -> bool:
-            """Whoever was called meanwhile is parked soon, and comes to no other step by this move."""
-            return state.standing(function) == step or (step != Step.PARKED and not state.is_sent(function))
+            """Whoever was called meanwhile is parked soon, and comes to no other step by this move; nor does
+            who turned out to have no zygote of its own, and stays below."""
+            return state.standing(function) == step or (
+                step != Step.PARKED and not state.is_sent(function, step)
+            )
 
         try:
             async with asyncio.timeout(_MOVE_S):
                 await self._until(lambda: self.function(function).state != "building")
+                status = self.function(function)
+                if step == Step.STAGED and parse_step(status.highest_step) < step:
+                    words = f"step: {function} climbs to {status.highest_step} and no further"
+                    raise InvalidArguments(f"{words}: {status.reason}" if status.reason else words, "step")
                 self._driver.post(event(function, step))
                 await self._until(is_over)
                 if state.standing(function) != step:
