@@ -572,3 +572,23 @@ def test_no_more_models_compute_on_a_device_than_it_says(scheduling: str) -> Non
         for request in list(world.gateway.running):
             world.gateway.finish(request)
     assert [world.outcome(request) for request in requests] == ["done"] * 3
+
+
+def test_who_cannot_load_for_now_keeps_nobody_from_its_nodes_memory() -> None:
+    """`f` is the first that waits for memory when its device is paused for another's failed load."""
+    world = world_of(2000, scheduling="start-estimate", budget_bytes=350)
+    deploy(world, model("g", 500), model("f", 500), spec("cpu"), spec("other"))
+    world.ask("other")
+    world.engine.answer_all()
+    world.ask("g")
+    world.ask("f")
+    (load,) = loads(world)
+    assert list(world.state.nodes[NODE].starved) == ["f.default"]
+    world.engine.fail(load.id, "device_failed", "the copy failed")
+    assert world.state.context.store.fleet.devices[DeviceId("d0")].paused_until_s > world.clock.now_s
+    served = world.ask("cpu")
+    world.answer(served)
+    assert world.outcome(served) == "done"
+    world.advance(10.0)
+    world.engine.answer_all()
+    assert devices_of(world, "f") or devices_of(world, "g"), "when the pause is over they load"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from glowplug.control import growth, placement
-from glowplug.core.commands import Climb, Command, Descend, SetTimer, Target
-from glowplug.core.events import NodeJoined, PressureChanged
+from glowplug.core.commands import Build, Climb, Command, Descend, SetTimer, Target
+from glowplug.core.events import Deployed, NodeJoined, PressureChanged
 from glowplug.core.ids import NodeId
 from glowplug.core.specs import NodeSpec
-from tests.control.world import NODE, World, spec
+from tests.control.world import FACTS, NODE, World, spec
 
 OTHER, THIRD = NodeId("there"), NodeId("far")
 
@@ -26,9 +27,46 @@ def test_an_environment_draws_workers_to_its_node_if_it_takes_time_to_make(
     c = world.state.context
     version = c.store.versions[spec("second").version]
     c.policies.costs.seconds[version.spec.environment_key] = {"environment": environment_s}
-    chosen = placement.choose(c, version)
+    chosen = placement.choose(c, version, 0)
     assert chosen is not None
     assert chosen.id == where
+
+
+def test_a_node_that_is_too_small_for_it_is_no_place_for_a_worker() -> None:
+    """The large node is full, and has less free than the small one has in all."""
+    world = World(budget_bytes=2000)
+    world.deploy(spec("first"))
+    first = world.ask("first")
+    world.engine.answer_all()
+    large = msgspec.structs.replace(FACTS, parked_bytes=1200, peak_bytes=1200)
+    world.post(Deployed(spec("large"), large))
+    world.post(NodeJoined(NodeSpec(OTHER, 1750, 2)))
+    second = world.ask("large")
+    assert world.outcome(second) is None, "it waits for the large one"
+    world.gateway.finish(first)
+    world.answer(second)
+    assert world.outcome(second) == "done"
+
+
+def test_nor_for_a_build_even_where_its_environment_stands() -> None:
+    world = World(budget_bytes=1800)
+    world.parked(spec("first"))
+    world.post(NodeJoined(NodeSpec(OTHER, 9000, 2)))
+    world.deploy(spec("large", memory_bytes=2000), built=False)
+    world.engine.answer_all()
+    (build,) = [c for c in world.commands if isinstance(c, Build)]
+    assert build.node == OTHER
+
+
+def test_what_is_too_large_for_its_homes_finds_the_one_node_that_has_room() -> None:
+    world = World(budget_bytes=1800)
+    world.parked(spec("first"))
+    for number in range(30):
+        world.post(NodeJoined(NodeSpec(NodeId(f"n{number}"), 9000 if number == 17 else 1800, 2)))
+    world.post(Deployed(spec("large"), msgspec.structs.replace(FACTS, peak_bytes=2000)))
+    request = world.ask("large")
+    world.answer(request)
+    assert world.outcome(request) == "done"
 
 
 def _full_world(*others: NodeSpec) -> World:
@@ -143,7 +181,7 @@ def test_weights_are_found_among_many_nodes() -> None:
     c.store.homes[version.spec.function] = [NodeId(f"n{number}") for number in range(4)]
     for _ in c.store.node_order:
         c.store.events += 1
-        chosen = placement.choose(c, version)
+        chosen = placement.choose(c, version, 0)
         assert chosen is not None
         assert chosen.id == NODE
 
@@ -152,6 +190,6 @@ def test_weights_that_go_draw_nobody() -> None:
     world = _left_behind(OTHER)
     world.post(PressureChanged(NODE, 300))
     c = world.state.context
-    chosen = placement.choose(c, c.store.versions[spec("first").version])
+    chosen = placement.choose(c, c.store.versions[spec("first").version], 0)
     assert chosen is not None
     assert chosen.id == OTHER

@@ -125,6 +125,18 @@ def test_a_function_moves_up_with_a_request_of_a_higher_class() -> None:
     assert starved(world) == ["f", "g"]
 
 
+def test_nor_does_it_lose_its_place_behind_one_that_nobody_may_overtake_any_more() -> None:
+    world = full_world()
+    world.deploy(spec("k", priority="batch"))
+    world.ask("g")
+    world.ask("k")
+    for _ in range(PASSED_OVER[BATCH] + 1):
+        world.gateway.cancel(world.ask("h"))
+    assert starved(world) == ["g", "k"]
+    world.ask("g", priority=INTERACTIVE)
+    assert starved(world) == ["g", "k"]
+
+
 def test_nobody_is_overtaken_for_ever_in_the_line_for_memory() -> None:
     world = full_world()
     world.ask("f")

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from glowplug.core.commands import Cancel, Climb, Descend, Dispatch, Reject
-from glowplug.core.events import Deployed, RequestArrived
+from glowplug.core.events import Deployed, RequestArrived, ScaleRequested
 from glowplug.core.ids import FunctionId, GatewayId, RequestId
 from glowplug.core.ladder import Step
 from glowplug.core.settings import ControlSettings
@@ -105,6 +105,17 @@ def test_a_full_queue_is_rejected_with_a_time_to_come_back(world: World) -> None
     assert world.outcome(refused) == "queue_full"
     assert (last_reject(world).retry_after_s or 0) > 0
     assert [world.outcome(request) for request in waiting] == [None, None]
+
+
+def test_without_a_queue_who_comes_while_one_climbs_ahead_is_sent_there(world: World) -> None:
+    world.deploy(spec(max_queue=0))
+    world.post(ScaleRequested(FunctionId("f.default"), 1))
+    world.engine.succeed(next(iter(world.engine.pending)))
+    assert kinds(world.commands)[-1] == "climb instance"
+    first, second = world.ask(), world.ask()
+    assert [world.outcome(request) for request in (first, second)] == [None, "queue_full"]
+    world.answer(first)
+    assert world.outcome(first) == "done"
 
 
 def test_too_many_waiting_over_all_functions_is_overload() -> None:

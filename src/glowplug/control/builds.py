@@ -53,10 +53,10 @@ def _start(c: Context, version: Version) -> bool:
     """Whether the queue may move on: the build runs, or will never run."""
     spec = version.spec
     function = c.store.functions[spec.function]
-    node = placement.choose(c, version)
+    need_bytes = spec.declaration.memory_bytes
+    node = placement.choose(c, version, need_bytes)
     if node is None:
         return False
-    need_bytes = spec.declaration.memory_bytes
     hopeless = too_big(c, version, node.id, need_bytes)
     if hopeless is not None and fits_later(c, version, node.id, need_bytes):
         return False

@@ -151,6 +151,13 @@ class Context:
         self.store.timers[key] = at_s
         self.out.append(SetTimer(key, at_s))
 
+    def retry_by(self, function: FunctionId, at_s: float) -> None:
+        """The function is looked at again then, or sooner."""
+        key = f"retry:{function}"
+        armed_s = self.store.timers.get(key)
+        if armed_s is None or at_s < armed_s:
+            self.set_timer(key, at_s)
+
     def clear_timer(self, key: str) -> None:
         if self.store.timers.pop(key, None) is not None:
             self.out.append(ClearTimer(key))

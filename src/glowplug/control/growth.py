@@ -37,7 +37,8 @@ def grow(
     False when something under it is on its way, or memory is waited for. Raises NoSpace when it can
     never fit.
     """
-    node = placement.choose(c, version)
+    line = None if function.on_device else function.starved_at
+    node = placement.choose(c, version, whole_bytes(c, version), line)
     return node is not None and _grow_at(
         c, node, function, version, request, urgent=request is not None, prime=prime
     )
@@ -57,10 +58,9 @@ def _grow_at(
     spec = version.spec
     rank = rank or (function.queue.rank if request is None else request.rank)
     own_bytes, size_bytes = instance_bytes(c, version), weight_bytes(version)
-    spread = bool(gangs.parts_of(version))
-    whole_bytes = own_bytes + size_bytes + (gangs.whole_bytes(c, version) if spread else 0)
-    hopeless = too_big(c, version, node.id, whole_bytes)
-    if hopeless is not None and request is None and fits_later(c, version, node.id, whole_bytes):
+    spread, top_bytes = bool(gangs.parts_of(version)), whole_bytes(c, version)
+    hopeless = too_big(c, version, node.id, top_bytes)
+    if hopeless is not None and request is None and fits_later(c, version, node.id, top_bytes):
         node.patient[function.id] = None
         return False
     if hopeless is not None:
@@ -90,7 +90,7 @@ def _grow_at(
         c, node, function, need_bytes, urgent=urgent, keep=keep, spare=needs[2:], limit=limit
     ):
         if limit == inf:
-            _open_another(c, function, version, whole_bytes)
+            _open_another(c, function, version, top_bytes)
         return False
     cached = weights is not None
     if not cached:
@@ -103,6 +103,12 @@ def _grow_at(
     )
     instances.launch(c, holding, version, origin, request, prime=prime, cached=cached, parts=parts)
     return True
+
+
+def whole_bytes(c: Context, version: Version) -> int:
+    """All that a new instance takes beside its environment, with its gang, where nothing of it is there."""
+    spread_bytes = gangs.whole_bytes(c, version) if gangs.parts_of(version) else 0
+    return instance_bytes(c, version) + weight_bytes(version) + spread_bytes
 
 
 def _open_another(c: Context, function: Function, version: Version, need_bytes: int) -> None:
@@ -179,7 +185,7 @@ def ensure_environment(
 
 def stage(c: Context, function: Function, version: Version, *, eager: bool) -> None:
     """Sends the version's zygote up. An eager one evicts only what is worth less than itself."""
-    node = placement.choose(c, version)
+    node = placement.choose(c, version, zygote_bytes(c, version) + weight_bytes(version))
     if node is None:
         return
     limit = inf
@@ -227,6 +233,6 @@ def stage_at(
 
 def reach_environment(c: Context, function: Function, version: Version) -> None:
     """Sends the version's environment up where it would climb, for no request."""
-    node = placement.choose(c, version)
+    node = placement.choose(c, version, 0)
     if node is not None:
         ensure_environment(c, node, function, version)

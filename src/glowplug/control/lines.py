@@ -17,17 +17,24 @@ def join(c: Context, node: Node, function: Function) -> None:
     rank = rank_of(c, function)
     if function.starved_at == node.id and function.line_rank >= rank:
         return
-    if function.starved_at is not None:
+    was_before = function.starved_at == node.id
+    if function.starved_at is not None and not was_before:
         leave(c, function)
     function.starved_at, function.line_rank = node.id, rank
     behind: list[FunctionId] = []
     for number in reversed(node.starved):
-        other = c.store.functions[number]
-        if other.line_rank >= rank or other.overtaken >= PASSED_OVER[other.line_rank]:
-            break
-        other.overtaken += 1
+        if number == function.id:
+            was_before = False
+            continue
+        if not was_before:
+            other = c.store.functions[number]
+            if other.line_rank >= rank or other.overtaken >= PASSED_OVER[other.line_rank]:
+                break
+            other.overtaken += 1
         behind.append(number)
+    node.starved.pop(function.id, None)
     node.starved[function.id] = None
+    c.store.lines[node.id] = None
     for number in reversed(behind):
         del node.starved[number]
         node.starved[number] = None
@@ -46,6 +53,8 @@ def leave(c: Context, function: Function) -> None:
         node = c.store.nodes.get(function.starved_at)
         if node is not None:
             node.starved.pop(function.id, None)
+            if not node.starved:
+                c.store.lines.pop(node.id, None)
             c.freed[node.id] = None
         function.starved_at = None
         function.line_rank = function.overtaken = 0

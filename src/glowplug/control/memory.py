@@ -77,8 +77,10 @@ def _give_up_ahead(c: Context, node: Node, need_bytes: int, keep: Collection[str
     found = False
     for number in reversed(list(c.store.preloads.unused)):
         instance = c.store.instances[number]
+        if need_bytes <= 0:
+            break
         lent = instance.node == node.id and instance.slot == "climbing" and instance.host is None
-        if need_bytes > 0 and lent and not instance.bound and instance.key not in keep:
+        if lent and not instance.bound and instance.key not in keep:
             need_bytes -= freed_bytes(c, instance.key)
             instances.drain(c, instance, "evicted")
             found = True
@@ -91,8 +93,7 @@ def _evict_patiently(
     """Without a waiting request a function evicts only once in a while: otherwise two such functions would
     keep evicting each other."""
     if c.now_s < function.evicts_at_s:
-        if f"retry:{function.id}" not in c.store.timers:
-            c.set_timer(f"retry:{function.id}", function.evicts_at_s)
+        c.retry_by(function.id, function.evicts_at_s)
     elif evict(c, node, need_bytes, keep, min(limit, c.policies.eviction.pinned_from), whole=limit < inf):
         function.evicts_at_s = c.now_s + _PATIENCE_S
 

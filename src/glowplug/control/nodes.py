@@ -26,6 +26,8 @@ def on_joined(c: Context, event: NodeJoined) -> None:
     for function in list(c.store.stranded):
         c.touch(function)
     c.store.stranded.clear()
+    for line in c.store.lines:
+        c.touch(next(iter(c.store.nodes[line].starved)))
     c.build_check = True
 
 
@@ -64,6 +66,7 @@ def _forget(c: Context, number: NodeId, why: str) -> None:
         c.touch(function)
         if function in store.functions and store.functions[function].starved_at == number:
             store.functions[function].starved_at = None
+    store.lines.pop(number, None)
     del store.nodes[number]
     store.node_order.remove(number)
     store.homes.clear()

@@ -60,5 +60,5 @@ def offer_worker(c: Context, instance: Instance) -> None:
 def _offer(c: Context, key: str, node: Node, worth: Worth) -> None:
     c.reweigh()
     c.policies.eviction.offer(key, node.id, worth)
-    if node.starved or node.patient:
+    if node.patient or c.store.lines:
         c.freed[node.id] = None

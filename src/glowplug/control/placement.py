@@ -3,14 +3,14 @@ or where what has to go for it is needed least."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from zlib import crc32
 
 from glowplug.control import offers, victims
 from glowplug.control.context import Context
-from glowplug.control.records import Node, Version, key_of
-from glowplug.control.sizes import environment_bytes, instance_bytes
+from glowplug.control.records import Function, Node, Version, key_of
+from glowplug.control.sizes import environment_bytes, instance_bytes, too_big, weight_bytes
 from glowplug.core.ids import NodeId
 
 _SAMPLED = 4
@@ -23,8 +23,12 @@ _AT_ONCE_S = 0.01
 nothing."""
 
 
-def choose(c: Context, version: Version) -> Node | None:
-    """The best of a few candidates, so that the cost does not grow with the cluster.
+def choose(c: Context, version: Version, whole_bytes: int, line: NodeId | None = None) -> Node | None:
+    """The best of a few candidates, so that the cost does not grow with the cluster: none where `whole_bytes`
+    beside the environment could not be even if nothing else was there, unless that is so everywhere.
+
+    Who stands in `line` for a node's memory stays there, for else whole lines would move back and forth and
+    nobody keep a place, unless it may begin elsewhere and not here.
 
     None without nodes: the function is looked at again when one joins.
     """
@@ -41,24 +45,77 @@ def choose(c: Context, version: Version) -> Node | None:
     for node in chain(*near):
         candidates[node] = None
     candidates.update(_anywhere(c, version))
+    if all(too_big(c, version, node, whole_bytes) for node in candidates):
+        candidates[max(order, key=store.ledger.budget.__getitem__)] = None
     need_bytes = instance_bytes(c, version)
     offers.settle(c)
-    at_once = c.policies.costs.expect_s(version.spec.environment_key, "environment") < _AT_ONCE_S
+    at_once = _opens_at_once(c, version)
+    if line is not None and not too_big(c, version, line, whole_bytes):
+        others = [node for node in candidates if node != line and _is_open(c, version, node, at_once=at_once)]
+        candidates = dict.fromkeys(_better(c, version, line, others) or (line,))
 
-    def rank(node: NodeId) -> tuple[bool, int, int]:
+    def rank(node: NodeId) -> tuple[bool, bool, int, int]:
         free_bytes = store.ledger.free_bytes(node)
         fits = free_bytes + c.policies.eviction.offered(node) >= need_bytes
-        return not fits, -_height(c, version, node, at_once=at_once), -free_bytes
+        never_fits = too_big(c, version, node, whole_bytes) is not None
+        return never_fits, not fits, -_height(c, version, node, at_once=at_once), -free_bytes
 
     ranks = {node: rank(node) for node in candidates}
     best, *others = sorted(candidates, key=ranks.__getitem__)
     if not c.policies.eviction.timely or store.ledger.free_bytes(best) >= need_bytes:
         return store.nodes[best]
-    as_good = [node for node in others if ranks[node][:2] == ranks[best][:2]][: _WEIGHED - 1]
+    as_good = [node for node in others if ranks[node][:-1] == ranks[best][:-1]][: _WEIGHED - 1]
     return min(
         map(store.nodes.__getitem__, (best, *as_good)),
         key=lambda node: victims.displaced_s(c, node, need_bytes),
     )
+
+
+def may_begin(c: Context, function: Function, node: NodeId) -> bool:
+    """Whether one that waits for another node's memory could begin here, if what is idle went."""
+    if function.on_device or function.active is None:
+        return False
+    version = c.store.versions[function.active]
+    if not _is_open(c, version, node, at_once=_opens_at_once(c, version)):
+        return False
+    return _room_bytes(c, node, idle=True) >= _need_bytes(c, version, node)
+
+
+def _opens_at_once(c: Context, version: Version) -> bool:
+    return c.policies.costs.expect_s(version.environment, "environment") < _AT_ONCE_S
+
+
+def _better(c: Context, version: Version, line: NodeId, others: Sequence[NodeId]) -> list[NodeId]:
+    """Which of others it may begin at, with memory that is free, or else with that of what is idle, if it may
+    not here."""
+    store, function = c.store, version.spec.function
+    is_first = next(iter(store.nodes[line].starved), None) == function
+    soon_bytes = victims.coming_bytes(c, store.nodes[line])
+    for idle in (False, True):
+        if is_first and _room_bytes(c, line, idle=idle) + soon_bytes >= _need_bytes(c, version, line):
+            return []
+        better = [node for node in others if _room_bytes(c, node, idle=idle) >= _need_bytes(c, version, node)]
+        if better:
+            return better
+    return []
+
+
+def _is_open(c: Context, version: Version, node: NodeId, *, at_once: bool) -> bool:
+    """Whether nobody waits there, and its environment stands or takes no time."""
+    environment = c.store.holdings.get(key_of("environment", node, version.environment))
+    stands = at_once or (environment is not None and environment.phase == "up")
+    return stands and not c.store.nodes[node].starved
+
+
+def _room_bytes(c: Context, node: NodeId, *, idle: bool) -> int:
+    free_bytes = c.store.ledger.free_bytes(node)
+    return free_bytes + victims.evictable_bytes(c, c.store.nodes[node]) if idle else free_bytes
+
+
+def _need_bytes(c: Context, version: Version, node: NodeId) -> int:
+    """Of a worker there, with its weights if they are not."""
+    is_there = key_of("weights", node, version.weights) in c.store.holdings
+    return instance_bytes(c, version) + (0 if is_there else weight_bytes(version))
 
 
 def _height(c: Context, version: Version, node: NodeId, *, at_once: bool) -> int:

@@ -288,6 +288,8 @@ class Store(msgspec.Struct):
     build_queue: dict[VersionId, None] = {}
     building: dict[VersionId, None] = {}
     stranded: dict[FunctionId, None] = {}
+    lines: dict[NodeId, None] = {}
+    """The nodes at which functions stand in line for memory."""
 
 
 def build_timer(version: VersionId) -> str:

@@ -88,7 +88,7 @@ def _admit(c: Context, function: Function, version: Version, request: Request) -
         return True
     declared = version.spec.declaration
     queued = queue.length + function.lined
-    if queued >= declared.max_queue and (queued or not _may_start_at_once(version.live)):
+    if queued >= declared.max_queue and (queued or not _may_be_sent_at_once(version)):
         run_s = c.policies.costs.expect_s(version.spec.version, "run")
         wait_s = max(0.1, queued * run_s / max(1, version.live * declared.target_concurrency))
         words = f"{function.id}: {queued} requests wait already (max_queue)"
@@ -115,9 +115,10 @@ def _make_room(c: Context, queue: Queue, request: Request, code: str, words: str
     return True
 
 
-def _may_start_at_once(live: int) -> bool:
-    """A function without a queue (max_queue=0) still takes the request that starts its first instance."""
-    return live == 0
+def _may_be_sent_at_once(version: Version) -> bool:
+    """A function without a queue (max_queue=0) still takes the request that starts its first instance, or
+    for whom one climbs already that nobody waits for."""
+    return version.live == 0 or bool(version.climbing)
 
 
 def _watch_deadline(c: Context, request: Request) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from glowplug.control import builds, memory, offers
+from glowplug.control import builds, memory, offers, placement
 from glowplug.control.context import Context
 from glowplug.control.fleet import schedule
 from glowplug.control.preloading import drive
 from glowplug.control.pump import pump
-from glowplug.control.records import Node
+from glowplug.control.records import Function, Node
 from glowplug.control.resting import rest
+from glowplug.core.ids import FunctionId
 
 Mark = TypeVar("Mark")
 
@@ -52,18 +53,43 @@ def settle(c: Context) -> None:
 
 
 def _feed(c: Context, node: Node) -> None:
-    """Memory became free: those who wait for it try again, in order, until one must wait on."""
+    """Memory became free: those who wait for it try again, in order, until one must wait on; where nobody
+    does, those who wait elsewhere."""
     memory.relieve(c, node)
     while node.starved:
         head = next(iter(node.starved))
         pump(c, head)
         if next(iter(node.starved), None) == head:
             return
+    if c.store.lines:
+        _offer_to_others(c, node)
+        if node.starved:
+            return
     while node.patient:
         head = _take(node.patient)
         pump(c, head)
         if head in node.patient:
             return
+
+
+def _offer_to_others(c: Context, node: Node) -> None:
+    """Nobody waits here: so heads of other nodes' lines may begin here, the highest class first, and in a
+    class who has waited the longest."""
+    asked: set[FunctionId] = set()
+    while not node.starved:
+        first = [next(iter(c.store.nodes[number].starved)) for number in c.store.lines]
+        heads = [c.store.functions[number] for number in first if number not in asked]
+        able = [function for function in heads if placement.may_begin(c, function, node.id)]
+        if not able:
+            return
+        head = min(able, key=lambda function: (-function.line_rank, _since(c, function)))
+        asked.add(head.id)
+        pump(c, head.id)
+
+
+def _since(c: Context, function: Function) -> float:
+    """When the first of its requests came."""
+    return c.store.requests[function.queue.head()].arrived_s if function.queue else 0.0
 
 
 def _take(marks: dict[Mark, None]) -> Mark:

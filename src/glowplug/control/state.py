@@ -160,10 +160,11 @@ class ControlState:
         record = self._context.store.functions.get(function)
         return Step.REMOTE if record is None else goals.standing(self._context, record)
 
-    def is_sent(self, function: FunctionId) -> bool:
-        """Whether a move by hand is still under way, or holds: until the function's next request."""
+    def is_sent(self, function: FunctionId, step: Step) -> bool:
+        """Whether a move by hand is still under way, or holds it at `step`: until the function's next
+        request."""
         record = self._context.store.functions.get(function)
-        return record is not None and (record.goal is not None or record.hold is not None)
+        return record is not None and (record.goal is not None or record.hold == step)
 
     def validate(self) -> None:
         """Raises AssertionError naming the first invariant that does not hold."""

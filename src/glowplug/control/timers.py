@@ -39,6 +39,9 @@ def _keep(c: Context, name: str) -> None:
 
 
 def _retry(c: Context, name: str) -> None:
+    function = c.store.functions.get(FunctionId(name))
+    if function is not None and c.now_s < function.retry_at_s:
+        c.retry_by(function.id, function.retry_at_s)  # somebody wanted to look sooner
     c.touch(FunctionId(name))
     c.build_check = True
 

@@ -156,6 +156,7 @@ def _check_holdings(store: Store) -> None:
         assert store.holdings[key].phase != "descending", f"{key} is on its way already"
         assert key in store.dependents, f"nothing keeps {key} from going"
     assert len(store.commands) == sum(h.command is not None for h in store.holdings.values()), "stray command"
+    assert set(store.lines) == {node.id for node in store.nodes.values() if node.starved}, "lines are wrong"
     for node in store.nodes.values():
         assert all(store.holdings[key].target.node == node.id for key in node.keys), "a node's index is wrong"
         for number in node.starved:

@@ -7,6 +7,7 @@ from functools import partial
 from math import exp, inf
 
 from glowplug.control import offers
+from glowplug.control.bindings import is_unused
 from glowplug.control.capacity import OVERDUE_SHARE
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Node
@@ -64,6 +65,23 @@ def _with_below(
     return victims, doomed, False
 
 
+def evictable_bytes(c: Context, node: Node) -> int:
+    """What would be free if all went that nobody uses, with what only that stands on; environments stay."""
+    store, idle = c.store, []
+    needed: set[str] = set()
+    for key in node.keys:
+        holding = store.holdings[key]
+        kind, name = holding.target.kind, holding.target.key
+        may_go = kind in ("weights", "version") or (
+            kind == "instance" and is_unused(store.instances[InstanceId(int(name))])
+        )
+        if holding.phase == "up" and may_go:
+            idle.append(key)
+        elif holding.phase != "descending":
+            needed.update(holding.needs)
+    return sum(store.ledger.held_bytes(key) for key in idle if key not in needed)
+
+
 def displaced_s(c: Context, node: Node, need_bytes: int, limit: float = inf) -> float:
     """Seconds of waiting that is spared soon by what would have to go for so many bytes: nothing where the
     eviction policy cannot tell (not `timely`). Infinite when they are not to be had for less than `limit`.
@@ -104,8 +122,7 @@ def are_worth_waiting(
     victims, doomed, _ = chosen(c, node, need_bytes, {*keep, *spare}, c.policies.eviction.pinned_from)
     if (waited_s + left_s) * len(function.queue) >= _spared_s(c, (*victims, *doomed)):
         return False
-    if f"retry:{function.id}" not in c.store.timers:
-        c.set_timer(f"retry:{function.id}", c.now_s + left_s)
+    c.retry_by(function.id, c.now_s + left_s)
     return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glowplug.control import instances
 from glowplug.control.context import Context
-from glowplug.control.fleet import lines, places
+from glowplug.control.fleet import lines, loads, places
 from glowplug.control.fleet.records import Device
 from glowplug.core.events import ContextWaits, DeviceJoined, DeviceLost
 from glowplug.core.ids import DeviceId, NodeId
@@ -64,6 +64,9 @@ def leave(c: Context, number: DeviceId, why: str) -> None:
         instances.end(c, instance, "worker_died", f"device {number}: {why}", permanent=False)
     for function in list(device.loading):
         places.give_up(c, device, function)
+        record = c.store.functions.get(function)
+        if record is not None:
+            loads.leave_memory(c, device, record)
         c.touch(function)
     if device.context_key:
         c.store.nodes[device.node].context_bytes -= c.store.ledger.held_bytes(device.context_key)

@@ -65,6 +65,7 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
         places.give_up(c, device, number)
         return True
     if device.paused_until_s:
+        leave_memory(c, device, function)
         return False
     try:
         urgent = number in device.pinned or number in c.store.fleet.waiting_by_function
@@ -72,9 +73,23 @@ def _begin(c: Context, device: Device, number: FunctionId) -> bool:
     except NoSpace as error:
         places.give_up(c, device, number)
         lines.recall(c, device, number, retried=False)
+        leave_memory(c, device, function)
         function.note(error.message)
         c.touch(number)
         return True
+
+
+def leave_memory(c: Context, device: Device, function: Function) -> None:
+    """It will not load there for now. So nobody waits behind it for the node's memory, unless it is to load
+    on another device of that node."""
+    if function.starved_at != device.node:
+        return
+    for number in c.store.fleet.where.get(function.id, ()):
+        other = c.store.fleet.devices[number]
+        waits = function.id in other.loading and other.loading[function.id] is None
+        if waits and other is not device and other.node == device.node and not other.paused_until_s:
+            return
+    starved.leave(c, function)
 
 
 def _grow(c: Context, function: Function, version: Version, device: Device, *, urgent: bool) -> bool:

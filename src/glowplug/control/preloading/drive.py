@@ -74,9 +74,11 @@ def load_always(c: Context, function: Function) -> None:
     """Its declaration asks for a worker whenever there is memory that nobody uses."""
     found = candidates.found(c, function.id)
     if found is None and c.now_s < (paused_until_s := c.store.preloads.paused_until(function.id)):
-        _look_again(c, function, paused_until_s)
-    node = placement.choose(c, found[1]) if found is not None else None
-    if found is not None and node is not None:
+        c.retry_by(function.id, paused_until_s)
+    if found is None:
+        return
+    node = placement.choose(c, found[1], growth.whole_bytes(c, found[1]))
+    if node is not None:
         _climb(c, *found, Raise(function.id, node.id, Step.PARKED, -inf, inf))
 
 
@@ -134,7 +136,7 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
     if not (_may_hold(c, node.id, own_bytes) and _may_spend(c, node.id, expected_s)):
         if decision.until_s > c.now_s:
             preloads.wanted[function.id] = decision
-            _look_again(c, function, c.now_s + _LOOK_AGAIN_S)
+            c.retry_by(function.id, c.now_s + _LOOK_AGAIN_S)
         return
     before = c.store.instances_made
     try:
@@ -168,11 +170,6 @@ def _drop(c: Context, decision: Drop) -> None:
     stays = declared.pin or (declared.preload == "always" and instance.host is None)
     if not stays and bindings.is_unused(instance):
         instances.drain(c, instance, "not needed after all")
-
-
-def _look_again(c: Context, function: Function, at_s: float) -> None:
-    if f"retry:{function.id}" not in c.store.timers:
-        c.set_timer(f"retry:{function.id}", at_s)
 
 
 def _may_hold(c: Context, node: NodeId, more_bytes: int) -> bool:

@@ -106,6 +106,11 @@ class Preloads(msgspec.Struct):
         allowance.at_s = now_s
         return allowance.left_s
 
+    def seen_line(self, node: NodeId, now_s: float) -> float | None:
+        """What `see_line` returned at this moment; None where nobody has looked yet."""
+        line = self.lines.get(node)
+        return line.mean if line is not None and line.at_s == now_s else None
+
     def see_line(self, node: NodeId, waiting: int, now_s: float) -> float:
         """`waiting` requests wait for memory there now. Returns how many did lately, on average over about a
         minute."""

@@ -85,9 +85,12 @@ class PreloadView:
         return max(c.settings.preload_cpu_price, 1.0 - left) / believed
 
     def line_price(self, node: NodeId) -> float:
-        c, queued = self._c, self._c.store.functions
-        waiting = sum(len(queued[function].queue) for function in c.store.nodes[node].starved)
-        mean = c.store.preloads.see_line(node, waiting, c.now_s)
+        c = self._c
+        mean = c.store.preloads.seen_line(node, c.now_s)
+        if mean is None:  # many ask in one moment
+            queued = c.store.functions
+            waiting = sum(len(queued[function].queue) for function in c.store.nodes[node].starved)
+            mean = c.store.preloads.see_line(node, waiting, c.now_s)
         return mean / max(1, c.store.ledger.budget[node])
 
     def may_load(self, function: FunctionId) -> bool:
