@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
+from math import inf
 from zlib import crc32
 
 from glowplug.control import offers, victims
@@ -92,12 +93,32 @@ def _better(c: Context, version: Version, line: NodeId, others: Sequence[NodeId]
     is_first = next(iter(store.nodes[line].starved), None) == function
     soon_bytes = victims.coming_bytes(c, store.nodes[line])
     for idle in (False, True):
-        if is_first and _room_bytes(c, line, idle=idle) + soon_bytes >= _need_bytes(c, version, line):
-            return []
+        room_bytes = _room_bytes(c, line, idle=idle) + soon_bytes
+        may_here = is_first and room_bytes >= _need_bytes(c, version, line)
         better = [node for node in others if _room_bytes(c, node, idle=idle) >= _need_bytes(c, version, node)]
+        if idle and c.policies.eviction.timely:
+            better = _cheaper(c, version, line, better, may_here=may_here)
+        elif may_here:
+            return []
         if better:
             return better
     return []
+
+
+def _cheaper(
+    c: Context, version: Version, line: NodeId, others: Sequence[NodeId], *, may_here: bool
+) -> list[NodeId]:
+    """Where what would have to go is worth less than what would have to here, if it may, and no more than the
+    wait for those that run here."""
+    function, nodes, here_bytes = (
+        c.store.functions[version.spec.function],
+        c.store.nodes,
+        _need_bytes(c, version, line),
+    )
+    here_s = victims.displaced_s(c, nodes[line], here_bytes) if may_here and others else inf
+    most_s = victims.waits_s(c, nodes[line], function, here_bytes) if others else 0.0
+    costs_s = {node: victims.displaced_s(c, nodes[node], _need_bytes(c, version, node)) for node in others}
+    return [node for node, cost_s in costs_s.items() if cost_s <= most_s and cost_s < here_s]
 
 
 def _is_open(c: Context, version: Version, node: NodeId, *, at_once: bool) -> bool:

@@ -118,12 +118,25 @@ def are_worth_waiting(
     if not c.policies.eviction.timely or not function.queue:
         return False
     left_s = _free_in_s(c, node, need_bytes)
-    waited_s = c.now_s - c.store.requests[function.queue.head()].arrived_s
     victims, doomed, _ = chosen(c, node, need_bytes, {*keep, *spare}, c.policies.eviction.pinned_from)
-    if (waited_s + left_s) * len(function.queue) >= _spared_s(c, (*victims, *doomed)):
+    if _waits_s(c, function, left_s) >= _spared_s(c, (*victims, *doomed)):
         return False
     c.retry_by(function.id, c.now_s + left_s)
     return True
+
+
+def waits_s(c: Context, node: Node, function: Function, need_bytes: int) -> float:
+    """Seconds that a function's requests will have waited, all together, when workers that are about to end
+    their runs at a node have freed so many bytes there."""
+    short_bytes = need_bytes - c.store.ledger.free_bytes(node.id) - coming_bytes(c, node)
+    return _waits_s(c, function, _free_in_s(c, node, short_bytes) if short_bytes > 0 else 0.0)
+
+
+def _waits_s(c: Context, function: Function, left_s: float) -> float:
+    if not function.queue:
+        return 0.0
+    waited_s = c.now_s - c.store.requests[function.queue.head()].arrived_s
+    return (waited_s + left_s) * len(function.queue)
 
 
 def _spared_s(c: Context, keys: Collection[str]) -> float:
