@@ -87,8 +87,8 @@ def _opens_at_once(c: Context, version: Version) -> bool:
 
 
 def _better(c: Context, version: Version, line: NodeId, others: Sequence[NodeId]) -> list[NodeId]:
-    """Which of others it may begin at, with memory that is free, or else with that of what is idle, if it may
-    not here."""
+    """Which of others it may begin at: with memory that is free, if there is not enough here; or else with
+    that of what is idle, if it may not do so here, or not for less."""
     store, function = c.store, version.spec.function
     is_first = next(iter(store.nodes[line].starved), None) == function
     soon_bytes = victims.coming_bytes(c, store.nodes[line])
@@ -108,15 +108,13 @@ def _better(c: Context, version: Version, line: NodeId, others: Sequence[NodeId]
 def _cheaper(
     c: Context, version: Version, line: NodeId, others: Sequence[NodeId], *, may_here: bool
 ) -> list[NodeId]:
-    """Where what would have to go is worth less than what would have to here, if it may, and no more than the
-    wait for those that run here."""
-    function, nodes, here_bytes = (
-        c.store.functions[version.spec.function],
-        c.store.nodes,
-        _need_bytes(c, version, line),
-    )
-    here_s = victims.displaced_s(c, nodes[line], here_bytes) if may_here and others else inf
-    most_s = victims.waits_s(c, nodes[line], function, here_bytes) if others else 0.0
+    """Where what would have to go is worth less than what would here, if it may begin here, and no more than
+    the wait for those that run here."""
+    if not others:
+        return []
+    nodes, here_bytes = c.store.nodes, _need_bytes(c, version, line)
+    here_s = victims.displaced_s(c, nodes[line], here_bytes) if may_here else inf
+    most_s = victims.waits_s(c, nodes[line], c.store.functions[version.spec.function], here_bytes)
     costs_s = {node: victims.displaced_s(c, nodes[node], _need_bytes(c, version, node)) for node in others}
     return [node for node, cost_s in costs_s.items() if cost_s <= most_s and cost_s < here_s]
 
