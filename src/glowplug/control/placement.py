@@ -72,14 +72,14 @@ def choose(c: Context, version: Version, whole_bytes: int, line: NodeId | None =
     )
 
 
-def may_begin(c: Context, function: Function, node: NodeId) -> bool:
-    """Whether one that waits for another node's memory could begin here, if what is idle went."""
+def may_begin(c: Context, function: Function, node: NodeId, room_bytes: int) -> bool:
+    """Whether one that waits for another node's memory could begin here, with so many bytes."""
     if function.on_device or function.active is None:
         return False
     version = c.store.versions[function.active]
     if not _is_open(c, version, node, at_once=_opens_at_once(c, version)):
         return False
-    return _room_bytes(c, node, idle=True) >= _need_bytes(c, version, node)
+    return room_bytes >= _need_bytes(c, version, node)
 
 
 def _opens_at_once(c: Context, version: Version) -> bool:
@@ -93,9 +93,9 @@ def _better(c: Context, version: Version, line: NodeId, others: Sequence[NodeId]
     is_first = next(iter(store.nodes[line].starved), None) == function
     soon_bytes = victims.coming_bytes(c, store.nodes[line])
     for idle in (False, True):
-        room_bytes = _room_bytes(c, line, idle=idle) + soon_bytes
-        may_here = is_first and room_bytes >= _need_bytes(c, version, line)
-        better = [node for node in others if _room_bytes(c, node, idle=idle) >= _need_bytes(c, version, node)]
+        here_bytes = room_bytes(c, line, idle=idle) + soon_bytes
+        may_here = is_first and here_bytes >= _need_bytes(c, version, line)
+        better = [node for node in others if room_bytes(c, node, idle=idle) >= _need_bytes(c, version, node)]
         if idle and c.policies.eviction.timely:
             better = _cheaper(c, version, line, better, may_here=may_here)
         elif may_here:
@@ -126,7 +126,8 @@ def _is_open(c: Context, version: Version, node: NodeId, *, at_once: bool) -> bo
     return stands and not c.store.nodes[node].starved
 
 
-def _room_bytes(c: Context, node: NodeId, *, idle: bool) -> int:
+def room_bytes(c: Context, node: NodeId, *, idle: bool) -> int:
+    """What is free there, or would be if what is `idle` went."""
     free_bytes = c.store.ledger.free_bytes(node)
     return free_bytes + victims.evictable_bytes(c, c.store.nodes[node]) if idle else free_bytes
 

@@ -79,7 +79,8 @@ def _offer_to_others(c: Context, node: Node) -> None:
     while not node.starved:
         first = [next(iter(c.store.nodes[number].starved)) for number in c.store.lines]
         heads = [c.store.functions[number] for number in first if number not in asked]
-        able = [function for function in heads if placement.may_begin(c, function, node.id)]
+        room_bytes = placement.room_bytes(c, node.id, idle=True)
+        able = [function for function in heads if placement.may_begin(c, function, node.id, room_bytes)]
         if not able:
             return
         head = min(able, key=lambda function: (-function.line_rank, _since(c, function)))
