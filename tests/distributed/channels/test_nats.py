@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ nats = pytest.importorskip("nats", reason="needs the distributed extra")
 
 from glowplug.distributed.channels import nats_outbox  # noqa: E402
 from glowplug.distributed.channels.nats import NatsRoom  # noqa: E402
+from glowplug.distributed.channels.nats_leftovers import in_streams  # noqa: E402
 from glowplug.distributed.channels.nats_link import NatsLink  # noqa: E402
 
 
@@ -211,3 +213,32 @@ async def _until_fewer(server: NatsServer, stream: str, messages: int) -> int:
             return int(left)
     finally:
         await client.close()
+
+
+@pytest.mark.parametrize("another_is_open", [False, True])
+def test_an_opening_that_is_interrupted_leaves_no_stream_but_another_s(
+    nats_broker: NatsServer, monkeypatch: pytest.MonkeyPatch, another_is_open: bool
+) -> None:
+    def streams() -> list[str]:
+        return [each.run for each in in_streams(nats_broker.url)]
+
+    wait = NatsLink.wait
+
+    def interrupted(link: NatsLink, work: Coroutine[Any, Any, Any], timeout_s: float, what: str) -> Any:
+        if not what.startswith("opening"):
+            return wait(link, work, timeout_s, what)
+        if another_is_open:
+            work.close()
+        else:
+            wait(link, work, timeout_s, what)
+        raise KeyboardInterrupt
+
+    if another_is_open:
+        NatsRoom(nats_broker.url).open("interrupted", 2)
+    before = streams()
+    with monkeypatch.context() as patch:
+        patch.setattr(NatsLink, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            NatsRoom(nats_broker.url).open("interrupted", 2)
+    assert streams() == before
+    NatsRoom(nats_broker.url).join("interrupted", 2).close()

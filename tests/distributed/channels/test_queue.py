@@ -124,3 +124,26 @@ def test_a_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(ChannelUnavailable, match="run 'nobody'"):
         room("queue", endpoint="http://127.0.0.1:1", region=REGION).open("nobody", 2)
+
+
+@pytest.mark.parametrize("another_is_open", [False, True])
+def test_an_opening_that_is_interrupted_leaves_no_claim_but_another_s(
+    service: AwsService, monkeypatch: pytest.MonkeyPatch, another_is_open: bool
+) -> None:
+    before = service.queues()
+    if another_is_open:
+        QueueRoom(service).open("interrupted", 2)
+        before = service.queues()
+    create = service._create_queue
+
+    def interrupted(name: str, attributes: dict[str, str]) -> str:
+        if not another_is_open:
+            create(name, attributes)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_create_queue", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            QueueRoom(service).open("interrupted", 2)
+    assert service.queues() == before
+    QueueRoom(service).join("interrupted", 2).close()

@@ -25,6 +25,7 @@ HIDDEN_S = 12 * 3600
 _RETAINED_S = 4 * 24 * 3600
 """SQS drops what is older, so that a run that nobody closes does not stay for ever."""
 _RETENTIONS_S = (60, 14 * 24 * 3600)
+_RETENTION = "MessageRetentionPeriod"
 _CONFIG = Config(
     connect_timeout=5,
     read_timeout=30,
@@ -52,14 +53,16 @@ class AwsService:
 
     def open(self, run: str, workers: int, topics: int) -> None:
         with named(f"run {run!r}"):
-            claim = self._claim(run)
+            retained_s = _a_retention_s()
             try:
+                claim = self._create_queue(_claim_name(run), {_RETENTION: str(retained_s)})
                 made = self._beside([partial(self._make_topic, _name(run, f"t{n}")) for n in range(topics)])
                 arn = self._arn(claim)
                 self._beside([partial(self._make_queue, run, str(w), arn, made) for w in range(workers)])
             except BaseException:
                 with suppress(Exception):
-                    self.remove(run, workers, topics)
+                    if self._is_claimed(run, retained_s):
+                        self.remove(run, workers, topics)
                 raise
 
     def connect(self, run: str, workers: int, worker: int) -> AwsMessaging:
@@ -126,12 +129,14 @@ class AwsService:
     def options(self) -> dict[str, object]:
         return {"endpoint": self._endpoint, "region": self._region, "hidden_s": self._hidden_s}
 
-    def _claim(self, run: str) -> str:
-        """A queue whose retention nobody else has: to make it again with another one is refused."""
-        low, high = _RETENTIONS_S
-        return self._create_queue(
-            _claim_name(run), {"MessageRetentionPeriod": str(low + secrets.randbelow(high - low))}
-        )
+    def _is_claimed(self, run: str, retained_s: int) -> bool:
+        """Whether the run's claim is there, and the one of that retention."""
+        url = self._url(_claim_name(run))
+        if url is None:
+            return False
+        self.meter.admin()
+        found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[_RETENTION])
+        return int(found["Attributes"][_RETENTION]) == retained_s
 
     def _make_topic(self, name: str) -> str:
         self.meter.admin()
@@ -150,7 +155,7 @@ class AwsService:
             name,
             {
                 "VisibilityTimeout": str(self._hidden_s),
-                "MessageRetentionPeriod": str(_RETAINED_S),
+                _RETENTION: str(_RETAINED_S),
                 "Policy": json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
             },
         )
@@ -208,6 +213,12 @@ def _sibling(path: str, separator: str, name: str) -> str:
 
 def _topic_arn(queue_arn: str, run: str, number: int) -> str:
     return _sibling(queue_arn, ":", _name(run, f"t{number}")).replace(":sqs:", ":sns:", 1)
+
+
+def _a_retention_s() -> int:
+    """Of a claim, which nobody else's has: to make a queue again with another one is refused."""
+    low, high = _RETENTIONS_S
+    return low + secrets.randbelow(high - low)
 
 
 def _claim_name(run: str) -> str:

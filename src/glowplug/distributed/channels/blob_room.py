@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from glowplug.distributed.channels.base import Channel, Room
@@ -23,7 +25,15 @@ class BlobRoom(Room):
         self._meter = self._blobs.meter
 
     def _create(self) -> None:
-        if not self._blobs.create(self._mark, b"open"):
+        mine = secrets.token_hex(16).encode()
+        try:
+            is_free = self._blobs.create(self._mark, mine)
+        except BaseException:  # whoever asked for it does not know whether it was made, or is another's
+            with suppress(Exception):
+                if self._blobs.get([Range(self._mark, 0, len(mine))]) == [mine]:
+                    self._blobs.delete([self._mark])
+            raise
+        if not is_free:
             raise RunExists(f"run {self.run!r} is open in this store: end it, or use another name")
 
     def _end(self, worker: int) -> Channel:

@@ -8,6 +8,7 @@ publishers try again until what they sent is stored, and receivers listen from t
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import Any
 
 from nats.js import api
@@ -47,6 +48,12 @@ class NatsRoom(Room):
         link = NatsLink(self._url)
         try:
             link.wait(_added(link, config), CALL_S, f"opening run {self.run!r}")
+        except RunExists:
+            raise
+        except BaseException:
+            with suppress(Exception):
+                link.wait(_taken_back(link, config), CALL_S, f"taking back run {self.run!r}")
+            raise
         finally:
             link.close()
 
@@ -81,3 +88,10 @@ async def _added(link: NatsLink, config: api.StreamConfig) -> None:
         raise RunExists(
             f"run of stream {config.name} is open at {link.url}: end it, or use another name"
         ) from None
+
+
+async def _taken_back(link: NatsLink, config: api.StreamConfig) -> None:
+    """Whoever asked for it does not know whether it was made. One of that name may be another's."""
+    found = await link.stream.stream_info(str(config.name))
+    if found.config.description == config.description:
+        await link.stream.delete_stream(str(config.name))

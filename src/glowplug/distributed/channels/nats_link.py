@@ -80,6 +80,9 @@ class NatsLink:
             return future.result()
         except (TimeoutError, Error, OSError) as error:
             raise self.named(error, what) from error
+        except BaseException:  # an interrupt: it shall not happen later
+            future.cancel()
+            raise
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs it there, and nobody waits. It must not raise."""
