@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from glowplug.bench.peers.aws_server import aws_server
 from glowplug.distributed.channels import MessageKey, Room, room
 from glowplug.distributed.channels.clock import RealClock
 from glowplug.distributed.errors import ChannelMissing, ChannelRefused, ChannelUnavailable
-from glowplug.testing.channel_suite import WAIT_S, ChannelSuite
+from glowplug.testing.channel_suite import WAIT_S, ChannelSuite, receive_all
 
 obstore = pytest.importorskip("obstore", reason="needs the distributed extra")
 
@@ -262,3 +262,66 @@ def test_what_was_not_waited_for_meanwhile_is_looked_for_at_once(tmp_path: Path)
         began_s = clock.now_s()
         assert receiver.receive([note, other], 5.0) == {note: b"note"}
         assert clock.now_s() == began_s
+
+
+class RefusingBlobs(StoredBlobs):
+    """A folder that accepts nothing but once it was asked before."""
+
+    asked = False
+
+    def put(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+        if not self.asked:
+            self.asked = True
+            raise ChannelUnavailable("not now")
+        super().put(blobs)
+
+
+def test_what_the_store_did_not_accept_is_sent_again_in_its_place(tmp_path: Path) -> None:
+    with ObjectRoom(lambda: RefusingBlobs(f"file://{tmp_path}")).open("refused", 2) as opened:
+        sender, receiver = opened.end(0), opened.end(1)
+        first, second = (MessageKey("refused", 0, 0, 0, 1, chunk) for chunk in (0, 1))
+        with pytest.raises(ChannelUnavailable):
+            sender.send([(first, b"first")])
+        sender.send([(first, b"first")])
+        sender.send([(second, b"second")])
+        assert receive_all(receiver, {first, second}) == {first: b"first", second: b"second"}
+
+
+class InterruptedBlobs(StoredBlobs):
+    """A folder in which who makes a mark is interrupted, after it is made or before."""
+
+    makes = True
+
+    def create(self, key: str, content: bytes) -> bool:
+        if self.makes:
+            super().create(key, content)
+        raise KeyboardInterrupt
+
+
+def test_an_opening_that_is_interrupted_leaves_no_mark(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ObjectRoom(lambda: InterruptedBlobs(f"file://{tmp_path}")).open("interrupted", 2)
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("makes", [True, False])
+def test_an_opening_that_is_interrupted_leaves_another_s_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, makes: bool
+) -> None:
+    monkeypatch.setattr(InterruptedBlobs, "makes", makes)
+    with ObjectRoom(lambda: StoredBlobs(f"file://{tmp_path}")).open("taken", 2):
+        with pytest.raises(KeyboardInterrupt):
+            ObjectRoom(lambda: InterruptedBlobs(f"file://{tmp_path}")).open("taken", 2)
+        assert (tmp_path / "taken" / "open").is_file()
+
+
+@pytest.mark.parametrize("damaged", [b"\1abc", b"\1" + bytes(17), b"\1" + bytes(16), b"\2", b""])
+def test_a_damaged_claim_counts_as_not_come(tmp_path: Path, damaged: bytes) -> None:
+    with room("memory", claims=f"file://{tmp_path}").open("claims", 2) as opened:
+        key = MessageKey("claims", 0, 0, 0, 1)
+        receiver = opened.end(1)
+        room("memory").join("claims", 2).end(0).send([(key, damaged)])
+        assert receiver.receive([key], 0.0) == {}
+        assert receiver.meter.damaged == 1
+        opened.end(0).send([(key, b"whole")])
+        assert receiver.receive([key], WAIT_S) == {key: b"whole"}

@@ -136,7 +136,11 @@ class ClaimCheckChannel:
 
     def _redeemed(self, came: dict[MessageKey, bytes]) -> dict[MessageKey, bytes]:
         found = {key: content[1:] for key, content in came.items() if content[:1] == _INLINE}
-        claims = [key for key, content in came.items() if content[:1] == _CLAIM]
+        claims = [
+            key
+            for key, content in came.items()
+            if content[:1] == _CLAIM and len(content) == len(_CLAIM) + _REFERENCE.size
+        ]
         references = {key: _REFERENCE.unpack(came[key][1:]) for key in claims}
         ranges = [Range(_name(key), 0, references[key][0]) for key in claims]
         for key, content in zip(claims, self._blobs.get(ranges) if ranges else [], strict=True):

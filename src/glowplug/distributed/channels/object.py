@@ -91,12 +91,10 @@ class ObjectChannel(InboxEnd):
         objects: dict[str, list[tuple[MessageKey, Buffer]]] = {}
         for message in messages:
             objects.setdefault(self._name(message[0]), []).append(message)
-        blobs = []
-        for name, mine in objects.items():
-            part = self._sent.get(name, 0)
-            self._sent[name] = part + 1
-            blobs.append((f"{name}.{part}", layer_object.build(mine)))
-        self._blobs.put(blobs)
+        parts = {name: self._sent.get(name, 0) for name in objects}
+        self._blobs.put([(f"{name}.{parts[name]}", layer_object.build(objects[name])) for name in objects])
+        # What was not accepted is sent again as the same part: receivers look for one after the other.
+        self._sent.update({name: part + 1 for name, part in parts.items()})
 
     def _look_for(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         until_s = self._clock.now_s() + timeout_s
