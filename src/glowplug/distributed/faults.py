@@ -110,6 +110,9 @@ class FaultyChannel:
             if came or self._clock() >= until_s or self.left_out(wanted) - left_out:
                 return came
 
+    def expect(self, first: int, end: int) -> None:
+        self._channel.expect(first, end)
+
     def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
         return self._channel.left_out(wanted)
 

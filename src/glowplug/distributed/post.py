@@ -61,15 +61,12 @@ class Wire:
         self.exchange, self.timing = exchange, timing
         self.looks_are_calls = exchange.looks_are_calls
         self._channel, self._tells = channel, tells
-        self._gathered: int | None = None
         channel.fence(exchange.epoch, exchange.first)
 
-    def gather(self, step: int) -> None:
-        """What sources send for `step` may come at any time, however much it is, while others are waited for
-        or nobody is: it finds room."""
-        if not self.looks_are_calls:
-            self._gathered = step
-            self.send(self.exchange.deliver(self.receive(self.exchange.wanted(step), 0.0)))
+    def expect(self, first: int, end: int) -> None:
+        """What sources send for steps from `first` to before `end` may come at any time, however much it is,
+        while others are waited for or nobody is."""
+        self._channel.expect(first, end)
 
     def greeting(self) -> Outgoing:
         """What a new incarnation has to say before anything else."""
@@ -85,8 +82,6 @@ class Wire:
         silence that is what tells of a loss: that a source went on, or that it needs something itself."""
         exchange = self.exchange
         wanted = set() if step is None else exchange.wanted(step)
-        if step is not None and self._gathered is not None:
-            wanted |= exchange.wanted(self._gathered)
         if step is not None and exchange.keep:
             left_out = self._left_out(step)
             if is_quiet or not self.looks_are_calls:

@@ -68,7 +68,7 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         )  # fmt: skip
         wire = Wire(channel, exchange, timing, tells=keep)
         if seat.is_root:  # the others may be done long before it is
-            wire.gather(orders.gather)
+            wire.expect(orders.gather, orders.gather + 1)
         opened = _opener(orders)
         post: Post = (BackgroundPost if orders.background else InlinePost)(wire, opened, phases)
         closing.callback(post.close)

@@ -24,7 +24,7 @@ from glowplug.distributed.relay import RelayPost, Route
 from glowplug.distributed.results import Results, put_together
 from glowplug.distributed.rows_in_flight import opener
 from glowplug.distributed.schedule import Schedule, parts_of
-from glowplug.distributed.start import Start
+from glowplug.distributed.start import Place, Start
 from glowplug.distributed.worker_ends import LAST_STALLS, joined, keeps, response, throttled
 
 
@@ -61,6 +61,8 @@ def work(start: Start, line: PlatformLine, began_s: float) -> None:
         )  # fmt: skip
         tells = keep or orders.window > 0
         wire = Wire(channel, exchange, timing, tells=tells)
+        for begins, ends in _expected(place, schedule, first):
+            wire.expect(route.step(begins), route.step(ends))
         open_payload = opener(schedule)
         over = (BackgroundPost if orders.background else InlinePost)(wire, route.opener(open_payload), phases)
         closing.callback(over.close)
@@ -96,6 +98,17 @@ def _first(start: Start, schedule: Schedule, checkpoints: Checkpoints) -> int:
     if start.place.incarnation:
         return checkpoints.latest(schedule.lines) or start.line
     return start.line
+
+
+def _expected(place: Place, schedule: Schedule, first: int) -> list[tuple[int, int]]:
+    """Steps whose payloads may come at once, and before they are waited for: others may be done long before
+    the root is, and who takes over gets again all that its predecessor got since its line."""
+    gathered = schedule.orders.gather
+    found = [(gathered, gathered + 1)] if schedule.is_root else []
+    if place.incarnation:
+        following = next((line for line in schedule.lines if line > first), gathered)
+        found.append((first, following + 1))
+    return found
 
 
 def meet(schedule: Schedule, post: Post, *, waits: bool) -> None:

@@ -71,6 +71,9 @@ class Failing:
     def receive(self, wanted: Collection[MessageKey], timeout_s: float) -> dict[MessageKey, bytes]:
         return self.inner.receive(wanted, timeout_s)
 
+    def expect(self, first: int, end: int) -> None:
+        self.inner.expect(first, end)
+
     def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
         return self.inner.left_out(wanted)
 

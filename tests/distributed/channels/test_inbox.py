@@ -96,3 +96,16 @@ def test_what_is_waited_for_may_be_as_large_as_it_is() -> None:
     assert inbox.put(other, bytes(15))
     with pytest.raises(InboxFull, match="15 bytes in 1 messages"):
         inbox.put(other.part(1), bytes(15))
+
+
+def test_of_layers_that_are_expected_there_is_room_for_all() -> None:
+    inbox = Inbox(kept_bytes=20)
+    inbox.expect(3, 5)
+    inbox.expect(9, 10)
+    for layer in (3, 4, 9):
+        assert inbox.put(MessageKey("run", 0, layer, 1, 0), bytes(15))
+    inbox.await_these([])
+    assert inbox.put(MessageKey("run", 1, 9, 1, 0), bytes(15))
+    assert inbox.put(MessageKey("run", 0, 5, 1, 0), bytes(15))
+    with pytest.raises(InboxFull, match="15 bytes in 1 messages"):
+        inbox.put(MessageKey("run", 0, 6, 1, 0), bytes(15))

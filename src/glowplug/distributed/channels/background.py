@@ -59,6 +59,9 @@ class BackgroundChannel:
         self._raise()
         return self._inner.receive(wanted, timeout_s)
 
+    def expect(self, first: int, end: int) -> None:
+        self._inner.expect(first, end)
+
     def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
         return self._inner.left_out(wanted)
 

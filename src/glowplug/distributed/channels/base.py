@@ -106,6 +106,10 @@ class Channel(Protocol):
         ChannelClosed, and ValueError for keys of another run or worker.
         """
 
+    def expect(self, first: int, end: int) -> None:
+        """What is sent for layers from `first` to before `end` may come long before it is received: however
+        much it is, it is kept."""
+
     def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
         """Those of the wanted that had not come though what their source sends together with them had, at the
         last look: they were lost or are late. Makes no call; none where a channel cannot tell."""

@@ -120,6 +120,9 @@ class ClaimCheckChannel:
             self._messages.received(len(payload))
         return found
 
+    def expect(self, first: int, end: int) -> None:
+        self._inner.expect(first, end)
+
     def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
         return self._inner.left_out(wanted)
 

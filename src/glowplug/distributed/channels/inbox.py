@@ -22,10 +22,15 @@ class Inbox:
         self._seen: set[MessageKey] = set()
         self._fence = (0, 0)
         self._awaited: set[tuple[int, int, int]] = set()
+        self._expected: list[range] = []
 
     def await_these(self, wanted: Collection[MessageKey]) -> None:
         """Payloads of which some part is waited for now: they may be as large as they are."""
         self._awaited = {(key.epoch, key.layer, key.source) for key in wanted}
+
+    def expect(self, first: int, end: int) -> None:
+        """The same of layers from `first` to before `end`, from now on."""
+        self._expected.append(range(first, end))
 
     def wants(self, key: MessageKey) -> bool:
         """Whether `key` is new: it did not come yet, and is not late."""
@@ -67,4 +72,5 @@ class Inbox:
         assert all((key.epoch, key.layer) >= self._fence for key in self._seen)
 
     def _is_awaited(self, key: MessageKey) -> bool:
-        return (key.epoch, key.layer, key.source) in self._awaited
+        is_expected = any(key.layer in layers for layers in self._expected)
+        return is_expected or (key.epoch, key.layer, key.source) in self._awaited

@@ -45,6 +45,9 @@ class InboxEnd(abc.ABC):
             self.meter.received(len(payload))
         return found
 
+    def expect(self, first: int, end: int) -> None:
+        self._inbox.expect(first, end)
+
     def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
         return set()
 

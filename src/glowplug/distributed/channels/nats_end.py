@@ -83,6 +83,10 @@ class NatsChannel:
             self.meter.received(len(payload))
         return found
 
+    def expect(self, first: int, end: int) -> None:
+        with self._changed:
+            self._inbox.expect(first, end)
+
     def left_out(self, wanted: Collection[MessageKey]) -> set[MessageKey]:
         return set()
 
