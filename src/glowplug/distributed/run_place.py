@@ -11,7 +11,7 @@ import msgspec
 
 from glowplug.distributed.channels.base import Room
 from glowplug.distributed.channels.meter import Meter
-from glowplug.distributed.channels.owners import mark_owner, sweep_folders
+from glowplug.distributed.channels.owners import owned_folder, sweep_folders
 from glowplug.distributed.channels.shared_memory import FOLDER
 from glowplug.distributed.platform_line import Response
 from glowplug.distributed.supervisor import Supervisor
@@ -45,9 +45,8 @@ def run_folder(where: Room) -> Iterator[Path]:
     whose process was killed is removed first."""
     for base in {Path(FOLDER), Path(tempfile.gettempdir()), *where.folders}:
         sweep_folders(base)
-    with tempfile.TemporaryDirectory(prefix="glowplug-run-") as folder:
-        mark_owner(Path(folder))
-        yield Path(folder)
+    with owned_folder("glowplug-run-") as folder:
+        yield folder
 
 
 def took_of(supervisor: Supervisor, opened: Meter, platform: Meter) -> Took:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from glowplug.distributed.channels import MessageKey, Room, owners
-from glowplug.distributed.channels.owners import abandoned_folders, sweep_folders
+from glowplug.distributed.channels.owners import abandoned_folders, owned_folder, sweep_folders
 from glowplug.distributed.channels.shared_memory import SharedMemoryRoom
 from glowplug.distributed.errors import ChannelMissing, ChannelUnavailable, RunExists
 from glowplug.testing.channel_suite import WAIT_S, WORKERS, ChannelSuite, receive_all
@@ -164,6 +167,57 @@ def test_what_dead_runs_left_is_found_and_goes(folder: Path, monkeypatch: pytest
         assert abandoned_folders(folder) == []
     sweep_folders(folder)
     assert {path.name for path in folder.iterdir()} == {"glowplug-elsewhere", "glowplug-link"}
+
+
+def close_room(folder: Path, dead: str) -> None:
+    room = SharedMemoryRoom(str(folder)).open("half", 2)
+    fill(room.path, dead)
+    room.close()
+
+
+def sweep(folder: Path, dead: str) -> None:
+    (folder / "glowplug-half").mkdir()
+    fill(folder / "glowplug-half", dead)
+    sweep_folders(folder)
+
+
+def end_block(folder: Path, dead: str) -> None:
+    with owned_folder("glowplug-half-") as path:
+        fill(path, dead)
+
+
+def fill(path: Path, dead: str) -> None:
+    """As a process has filled it that is dead when it is looked at again."""
+    names = ["a", "b", "d/e", "owner", "f/g", "h"]
+    for name in names:
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(dead)
+
+
+@pytest.mark.parametrize("remove", [close_room, sweep, end_block])
+def test_a_removal_that_is_interrupted_is_done_by_who_comes_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, remove: Callable[[Path, str], None]
+) -> None:
+    """Wherever that was: each of its six files is what it comes to last in turn."""
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with subprocess.Popen(["true"]) as process:
+        dead = owners._identity(process.pid)
+    unlink, left = os.unlink, itertools.count()
+
+    def interrupted(path: Any, **where: Any) -> None:
+        if not next(left):
+            raise KeyboardInterrupt
+        unlink(path, **where)
+
+    for files in range(6):
+        left = itertools.count(-files)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                remove(folder, dead)
+        assert abandoned_folders(folder)
+        sweep_folders(folder)
+        assert list(folder.iterdir()) == []
 
 
 def dead_pipe(path: Path, dead: str) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glowplug.distributed.errors import RunExists
@@ -29,13 +29,39 @@ def claim_folder(path: Path, run: str, subfolders: Sequence[str]) -> None:
             (fresh / name).mkdir(mode=0o700)
         _move_into_place(fresh, path, run)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        remove_folder(fresh)
         raise
+
+
+@contextlib.contextmanager
+def owned_folder(prefix: str) -> Iterator[Path]:
+    """A temporary one of this process, until the end of the block."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        mark_owner(folder)
+        yield folder
+    finally:
+        remove_folder(folder)
 
 
 def mark_owner(folder: Path) -> None:
     """It is this process's."""
     (folder / _OWNER).write_text(_identity(os.getpid()))
+
+
+def remove_folder(path: Path) -> None:
+    """Its owner is the last to go, so that what is left of it when this is interrupted is found again. What
+    cannot be removed stays."""
+    if path.is_symlink():
+        return
+    with contextlib.suppress(OSError):
+        for each in list(path.iterdir()):
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each, ignore_errors=True)
+            elif each.name != _OWNER:
+                each.unlink(missing_ok=True)
+        if {each.name for each in path.iterdir()} <= {_OWNER}:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def abandoned_folders(base: Path) -> list[Path]:
@@ -61,7 +87,7 @@ def remove_abandoned(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.rename(going)
         if _is_dead(_owner(going)):
-            shutil.rmtree(going, ignore_errors=True)
+            remove_folder(going)
         else:
             going.rename(path)
 
@@ -87,7 +113,7 @@ def _move_into_place(fresh: Path, path: Path, run: str) -> None:
         abandoned = fresh.with_name(f"{fresh.name}.abandoned")
         with contextlib.suppress(FileNotFoundError):
             path.rename(abandoned)
-        shutil.rmtree(abandoned, ignore_errors=True)
+        remove_folder(abandoned)
         try:
             fresh.rename(path)
         except OSError:

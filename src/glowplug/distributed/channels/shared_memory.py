@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from glowplug.core.errors import NoSpace
 from glowplug.distributed.channels.base import Buffer, KeyChecks, Limits, MessageKey, Room
 from glowplug.distributed.channels.bells import Bell, Ringer
 from glowplug.distributed.channels.meter import Meter
-from glowplug.distributed.channels.owners import claim_folder
+from glowplug.distributed.channels.owners import claim_folder, remove_folder
 from glowplug.distributed.errors import ChannelClosed, ChannelMissing, ChannelUnavailable
 
 LIMITS = Limits(
@@ -73,7 +72,7 @@ class SharedMemoryRoom(Room):
         going = self.path.with_name(f".{self.path.name}.{os.getpid()}.gone")
         with contextlib.suppress(FileNotFoundError):
             self.path.rename(going)
-        shutil.rmtree(going, ignore_errors=True)
+        remove_folder(going)
 
     def _options(self) -> dict[str, Any]:
         return {"folder": str(self._base), "send_timeout_s": self._send_timeout_s}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glowplug.distributed.channels.owners import is_abandoned, mark_owner, remove_abandoned
+from glowplug.distributed.channels.owners import is_abandoned, owned_folder, remove_abandoned
 from glowplug.node.isolation.cgroups import Group, Groups, open_groups, remove_leftovers
 from glowplug.node.isolation.limits import Bounds
 
@@ -37,10 +37,9 @@ def memory_caps() -> Iterator[MemoryCaps | OSError]:
     killed is removed."""
     for left in abandoned_caps():
         remove_caps(left)
-    with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder:
-        mark_owner(Path(folder))
+    with owned_folder(_FOLDER) as folder:
         try:
-            groups = open_groups(Path(folder) / _NOTED, wanted=("memory",))
+            groups = open_groups(folder / _NOTED, wanted=("memory",))
         except OSError as error:
             yield error
             return
