@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,26 @@ def test_of_a_claim_check_nothing_is_predicted(tmp_path: Path) -> None:
     done = glowplug(*words, "--option", f"claims=file://{tmp_path}/claims")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["predicted"] is None
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_run_ends_with_its_terminal_and_leaves_nothing_unless_it_ignores_that(
+    tmp_path: Path, ignores: bool
+) -> None:
+    store, samples = tmp_path / "store", "20" if ignores else "20000"
+    store.mkdir()
+    words = ["sparse:1024x24", "--plan", "rows", "--workers", "2", "--samples", samples, "--method", "block"]
+    program = "import signal; from glowplug.cli import main; "
+    program += f"signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if ignores else 'SIG_DFL'}); main()"
+    command = [sys.executable, "-c", program, "distributed", "run", *words, "--no-predict"]
+    where = ["--channel", "object", "--option", f"url=file://{store}"]
+    with subprocess.Popen([*command, *where], stdout=subprocess.DEVNULL) as running:
+        while not list(store.rglob("open")):
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(signal.SIGHUP)
+        assert running.wait(120) == (0 if ignores else 130)
+    assert [path for path in store.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from glowplug.cli.interrupts import sigterm_interrupts
+from glowplug.cli.interrupts import signals_interrupt
 from glowplug.cli.numbers import Positive
 from glowplug.cli.output import console
 
@@ -59,7 +59,7 @@ def bench(
         for known, about in registry.describe().items():
             console.print(f"[bold]{known}[/]  {about}")
         return
-    sigterm_interrupts()
+    signals_interrupt()
     sys.exit(registry.run(name, quick=quick, repeats=repeats, settings=set, json=json, plot=plot))
 
 
@@ -78,5 +78,5 @@ def demo(*, journal: Path | None = None) -> None:
     """
     from glowplug.bench.demo import run_demo
 
-    sigterm_interrupts()
+    signals_interrupt()
     sys.exit(run_demo(journal))

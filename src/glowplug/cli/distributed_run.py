@@ -10,11 +10,11 @@ from cyclopts import Parameter
 from glowplug.cli.distributed_bar import StepsBar
 from glowplug.cli.distributed_models import inputs_of, is_torch, network_of
 from glowplug.cli.distributed_plan import Delay
-from glowplug.cli.distributed_rooms import On, channels_of, options_of, room_of
+from glowplug.cli.distributed_rooms import On, channels_of, check_options, options_of, room_of
 from glowplug.cli.distributed_shown import is_equal, show, summary
 from glowplug.cli.distributed_way import METHOD, Asked, Plan, chosen, compared, foretold, given_cut
 from glowplug.cli.functions import Json
-from glowplug.cli.interrupts import sigterm_interrupts
+from glowplug.cli.interrupts import signals_interrupt
 from glowplug.cli.numbers import Natural, Positive, Whole
 from glowplug.cli.output import print_json
 from glowplug.core.errors import InvalidArguments
@@ -60,7 +60,8 @@ def run(
     """Run one inference over several workers, and show where its time went and what it used.
 
     Without --plan it is run as `distributed plan` would choose, of what can be run here. What was predicted
-    is shown beside what was metered. Ctrl-C ends all of them, and leaves nothing behind.
+    is shown beside what was metered. Ctrl-C ends all of them, and leaves nothing behind; so does the end of
+    the terminal, but under nohup.
 
     For example:
 
@@ -137,7 +138,8 @@ def run(
     cache
         A folder in which partitions and parts are kept for the next run.
     option
-        NAME=VALUE for the channel, or CHANNEL.NAME=VALUE for one of several; may be given again.
+        NAME=VALUE for the channel, or CHANNEL.NAME=VALUE for one of several, such as nats.send_timeout_s=60
+        or queue.patient=false; may be given again.
     on
         local: processes of this machine. lambda: functions of AWS Lambda, made where they are not there.
     store
@@ -178,6 +180,7 @@ def run(
     if inputs and not is_torch(model):
         raise InvalidArguments("--inputs: only a torch model has any", "inputs")
     room_options = options_of(option)
+    check_options(room_options, asked.channels)
     try:
         network = network_of(model, inputs or example)
     except NotAStack:
@@ -215,7 +218,7 @@ def run(
         parts=str(cache / "parts") if cache else "",
     )
     given = inputs_of(network, asked.samples)
-    sigterm_interrupts()
+    signals_interrupt()
     with (
         memory_caps() as caps,
         StepsBar(

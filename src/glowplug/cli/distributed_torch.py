@@ -10,7 +10,7 @@ from glowplug.cli.distributed_found import Found, found_in, surveyed
 from glowplug.cli.distributed_rooms import On, Option, room_of
 from glowplug.cli.distributed_shown import show_took, summed_up
 from glowplug.cli.distributed_way import DEFAULT_REPLICAS, DEFAULT_WORKERS, METHOD, Asked, compared
-from glowplug.cli.interrupts import sigterm_interrupts
+from glowplug.cli.interrupts import signals_interrupt
 from glowplug.cli.output import print_json
 from glowplug.core.errors import InvalidArguments
 from glowplug.core.units import parse_bytes, parse_seconds
@@ -58,7 +58,7 @@ def run_model(
     room = room_of(
         score.channel if score and not asked.plan else asked.channels[0], room_options, "", "local"
     )
-    sigterm_interrupts()
+    signals_interrupt()
     most = -(-asked.samples // way.replicas)
     with memory_caps() as caps, StepsBar(way.workers, most, "samples", is_shown=not json) as watch:
         held = None if isinstance(caps, OSError) else caps

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from glowplug.cli.functions import Json, Seed
-from glowplug.cli.interrupts import sigterm_interrupts
+from glowplug.cli.interrupts import signals_interrupt
 from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, drawing, plain_table, print_json
 from glowplug.cli.progress import progress
@@ -172,7 +172,7 @@ def _live(
         check_policy(policy)
     trace, _ = _trace(what, seed)
     found: dict[str, Replayed] = {}
-    sigterm_interrupts()
+    signals_interrupt()
     for policy in policies:
         with progress(policy) as tell:
             try:
