@@ -64,6 +64,7 @@ def test_people_see_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         ({"samples": 0}, InvalidArguments, "at least one"),
         ({"slowdown": 0}, InvalidArguments, "above 0"),
         ({"deadline": "soon"}, InvalidDeclaration, "not a duration"),
+        ({"plans": ("serial",), "workers": (4,)}, NothingFits, "serial has one worker"),
         ({"memory_per_worker": "1MB"}, NothingFits, "serial needs .* limit is 1.0 MB"),
     ],
 )

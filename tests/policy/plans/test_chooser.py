@@ -124,6 +124,20 @@ def test_nothing_fits_and_says_what_would() -> None:
         choose(problem(), terms(objective=Objective("fastest", budget_usd=1e-12)))
 
 
+@pytest.mark.parametrize(
+    ("plan", "workers", "said"),
+    [
+        ("serial", 4, "serial has one worker, not 4"),
+        ("rows", 1, "at least two"),
+        ("hybrid", 2, "no two groups"),
+    ],
+)
+def test_what_goes_without_saying_is_said_where_nothing_else_is(plan: str, workers: int, said: str) -> None:
+    asked = msgspec.structs.replace(terms(), plans=(plan,), workers=(workers,))
+    with pytest.raises(NothingFits, match=said):
+        choose(problem(), asked)
+
+
 def test_memory_is_given_from_what_is_needed_up_to_one_vcpu_a_thread() -> None:
     limit = MEMORY_MIB[-1] * MIB
     assert memory_sizes(1, limit, 1) == [256, 512, 1024, 1769]

@@ -99,22 +99,24 @@ def choose(problem: Problem, terms: Terms) -> Choice:
 
 
 def score_all(problem: Problem, terms: Terms) -> tuple[list[Score], list[Lost]]:
-    """(every way that a worker's memory allows, what it does not allow or nobody can do)."""
+    """(every way that a worker's memory allows, what it does not allow or nobody can do). What goes without
+    saying is said where there is nothing else to say."""
     found: list[Score] = []
     lost: list[Lost] = []
+    unsaid: list[Lost] = []
     for plan in terms.plans:
         for workers in terms.workers:
             try:
                 spreads = _policy(plan).spreads(problem, workers)
             except CannotSpread as error:
-                if not _goes_without_saying(plan, workers):
-                    lost.append(Lost(f"{plan} {workers}", error.message))
+                why_not = Lost(f"{plan} {workers}", error.message)
+                (unsaid if _goes_without_saying(plan, workers) else lost).append(why_not)
                 continue
             for spread in spreads:
                 scored, why = _scores(problem, terms, spread)
                 found += scored
                 lost += [] if why is None else [why]
-    return found, lost
+    return found, lost if found or lost else unsaid
 
 
 def _goes_without_saying(plan: str, workers: int) -> bool:
