@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ pytest.importorskip("obstore", reason="pip install 'glowplug[distributed]'")
 from glowplug.bench.peers.nats_server import nats_program, nats_server
 from glowplug.cli.distributed_clean import clean
 from glowplug.core.errors import InvalidArguments
-from glowplug.distributed.channels import owners, room
+from glowplug.distributed.channels import MessageKey, owners, room
+from glowplug.distributed.channels.stored_blobs import StoredBlobs
+from glowplug.distributed.frame import null_frame
 
 DAY_S = 86400
 LEFT = (
@@ -73,6 +75,29 @@ def test_a_store_is_cleaned_of_runs_that_are_old_enough(cleaned: Callable[..., A
     assert files(store) == {*OTHERS, "alive/open", "alive/0-7/0.0", "lambda-alive/orders.json"}
     assert [each["run"] for each in cleaned(store=url, older_than="30s")] == ["alive"]
     assert files(store) == set(OTHERS)
+
+
+def test_what_the_paper_s_scheme_left_is_removed_its_mark_last(
+    cleaned: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    url = f"file://{store}"
+    end = room("paper_object", url=url).open("left", 14).end(1)
+    full, empty = (MessageKey("left", 256, 2, 1, target) for target in (12, 13))
+    end.send([(full, b"rows"), (empty, null_frame(empty))])
+    deleted: list[str] = []
+    delete = StoredBlobs.delete
+
+    def noted(blobs: StoredBlobs, keys: Sequence[str]) -> None:
+        deleted.extend(keys)
+        delete(blobs, keys)
+
+    monkeypatch.setattr(StoredBlobs, "delete", noted)
+    (left,) = cleaned(store=url, older_than="0s")
+    assert (left["run"], left["things"]) == ("left", 3)
+    assert files(store) == set()
+    assert deleted[-1] == "open/left"
 
 
 def test_folders_of_dead_processes_are_removed(cleaned: Callable[..., Any], tmp_path: Path) -> None:

@@ -23,10 +23,12 @@ _KEYS = tuple(
         rf"checkpoints-{_RUN}/\d+-\d+-\d+",
         rf"{CLAIMS}/{_RUN}/\d+-\d+/\d+-\d+-\d+",
         rf"{_RUN}/(open|\d+-\d+/\d+(-\d+)?\.\d+)",
+        rf"open/{_RUN}",
+        rf"\d/{_RUN}/\d+-\d+/\d+/\d+_\d+_\d+(\.nul)?",
     )
 )
 _PACKAGE = re.compile(r"packages/[0-9a-f]{32}(-[0-9a-f]+)?\.zip")
-_CLAIMS_TO_A_NAME = ("/open", "/orders.json")
+_CLAIM_TO_A_NAME = re.compile(r"open/[^/]+|[^/]+/(open|orders\.json)")
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -81,8 +83,8 @@ def _removal(blobs: StoredBlobs, found: list[Stored]) -> Callable[[], None]:
 
     def remove() -> None:
         keys = [each.key for each in found]
-        blobs.delete([key for key in keys if not key.endswith(_CLAIMS_TO_A_NAME)])
-        blobs.delete([key for key in keys if key.endswith(_CLAIMS_TO_A_NAME)])
+        blobs.delete([key for key in keys if not _CLAIM_TO_A_NAME.fullmatch(key)])
+        blobs.delete([key for key in keys if _CLAIM_TO_A_NAME.fullmatch(key)])
 
     return remove
 
