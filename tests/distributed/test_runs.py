@@ -147,6 +147,13 @@ def test_nobody_waits_past_the_deadline(x: Floats, parts: str, place: Path) -> N
     assert is_clean(place)
 
 
+def test_a_deadline_may_be_further_than_the_kernel_counts(x: Floats, parts: str, place: Path) -> None:
+    options = RunOptions(parts=parts, deadline_s=2**31 / 1000 + 1)
+    found = run(NETWORK, x, rows(), SharedMemoryRoom(folder=str(place)), options)
+    assert np.array_equal(found.output, serial(NETWORK, x))
+    assert is_clean(place)
+
+
 def test_what_does_not_fit_is_refused_by_its_bytes(x: Floats, place: Path) -> None:
     large = ChallengeNetwork(16384, 1920)
     wide = np.zeros((16384, 1), np.float32)

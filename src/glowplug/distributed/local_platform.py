@@ -22,7 +22,7 @@ from glowplug.distributed.errors import PlatformError
 from glowplug.distributed.platform import Deployment, Ended, Event
 from glowplug.distributed.platform_line import SocketLine, Told
 from glowplug.distributed.start import Place, Start
-from glowplug.distributed.zygote import Zygote, how, last_words
+from glowplug.distributed.zygote import LONGEST_WAIT_S, Zygote, how, last_words
 
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SMALLEST_CAP_BYTES = 2**20
@@ -127,7 +127,7 @@ class LocalPlatform:
         process.tell(start)
 
     def events(self, timeout_s: float) -> list[Event]:
-        ready = self._selector.select(timeout_s)
+        ready = self._selector.select(min(timeout_s, LONGEST_WAIT_S))
         found: list[Event] = []
         for process in dict.fromkeys(key.data for key, _ in ready):
             told: list[Told | Ended] = [*process.line.heard()]

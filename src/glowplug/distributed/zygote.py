@@ -22,6 +22,8 @@ from glowplug.distributed.zygote_main import MOST_BYTES, Fork, Forked, Prepare, 
 
 _LAST_WORDS_BYTES = 2000
 _LEAST_S = 0.001
+LONGEST_WAIT_S = 2e6
+"""The kernel counts milliseconds of a wait in 31 bits."""
 
 
 class Child(NamedTuple):
@@ -59,7 +61,8 @@ class Zygote:
     def fork(self, start: int, output: int, line: int, timeout_s: float) -> Child:
         """A process with these descriptors. Waits for the imports. Raises PlatformError where the zygote is
         gone, DeadlinePassed where it does not answer; it is gone then."""
-        answer, handles = self._ask(Fork(), [start, output, line], max(timeout_s, _LEAST_S))
+        bounded_s = min(max(timeout_s, _LEAST_S), LONGEST_WAIT_S)
+        answer, handles = self._ask(Fork(), [start, output, line], bounded_s)
         forked = msgspec.json.decode(answer, type=Forked)
         self.has_forked = True
         return Child(forked.pid, handles[0], forked.held_bytes)
