@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from math import expm1, inf
 from typing import TYPE_CHECKING
 
@@ -21,15 +20,20 @@ _SAVED_S = 60.0
 _LINE_S = 60.0
 
 
-class Unused(msgspec.Struct):
-    """A pre-loaded instance in which no request has run: since when, and how much it holds, with weights that
-    were not there before."""
+class Held(msgspec.Struct):
+    """What was loaded ahead, or is, and no request has used: since when, and how much it holds, with weights
+    that were not there before."""
 
     node: NodeId
     since_s: float
     held_bytes: int
     expected_s: float
     """What its climb was thought to take."""
+
+
+class Unused(Held):
+    """An instance in which no request has run."""
+
     foreseen: bool = True
     """Whether a prediction asked for it. A pre-load that only filled free memory says nothing about
     predictions."""
@@ -38,14 +42,9 @@ class Unused(msgspec.Struct):
     waits."""
 
 
-class Zygote(msgspec.Struct):
-    """A function's zygote that climbed ahead, or does, and from which no worker that a request ran in was
-    forked: as `Unused`."""
+class Zygote(Held):
+    """A function's zygote, from which no worker was forked that a request ran in."""
 
-    node: NodeId
-    since_s: float
-    held_bytes: int
-    expected_s: float
     climbs: bool = True
 
 
@@ -73,8 +72,8 @@ class Line(msgspec.Struct):
 
 
 class Preloads(msgspec.Struct):
-    """`wasted_byte_s` sums bytes x seconds of pre-loads that ended unused, `started`, `used` and `wasted` count
-    those that are workers. `wanted` climbs wait for room."""
+    """`wasted_byte_s` sums bytes x seconds of what ended unused; `started`, `used` and `wasted` count
+    workers alone. `wanted` climbs wait for room."""
 
     unused: dict[InstanceId, Unused] = {}
     wanted: dict[FunctionId, Raise] = {}
@@ -137,14 +136,13 @@ class Preloads(msgspec.Struct):
 
     def unused_bytes(self, node: NodeId) -> int:
         """Bytes of what was loaded ahead and nobody came for yet, including guests in sandboxes."""
-        workers = (each for each in self.unused.values() if not each.called)
-        records = itertools.chain(workers, self.zygotes.values())
-        return sum(each.held_bytes for each in records if each.node == node)
+        workers: list[Held] = [each for each in self.unused.values() if not each.called]
+        return sum(each.held_bytes for each in (*workers, *self.zygotes.values()) if each.node == node)
 
     def unused_byte_s(self, now_s: float) -> float:
         """What `wasted_byte_s` would grow by if all that is unused ended now."""
-        records = itertools.chain(self.unused.values(), self.zygotes.values())
-        return sum(each.held_bytes * (now_s - each.since_s) for each in records)
+        held: tuple[Held, ...] = (*self.unused.values(), *self.zygotes.values())
+        return sum(each.held_bytes * (now_s - each.since_s) for each in held)
 
     def usage_at(self, node: NodeId) -> Usage:
         return self.usage.setdefault(node, Usage())

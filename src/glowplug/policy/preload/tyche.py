@@ -116,11 +116,9 @@ class _Size:
         self.least_bytes = max(1, self._whole_bytes - max(self._less_bytes.values(), default=0))
 
     def at(self, node: NodeId) -> int:
-        return (
-            max(1, self._whole_bytes - self._less_bytes.get(node, 0))
-            if self._less_bytes
-            else self._whole_bytes
-        )
+        if not self._less_bytes:
+            return self._whole_bytes
+        return max(1, self._whole_bytes - self._less_bytes.get(node, 0))
 
 
 def _kept(
