@@ -8,7 +8,6 @@ from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
 from glowplug.core.specs import NodeSpec
-from glowplug.policy.preload.instainfer import InstaInfer
 from tests.control.ahead import LARGE, PERIOD_S, call_regularly, climbs, serve, settings
 from tests.control.world import NODE, World, spec
 
@@ -134,14 +133,27 @@ def test_pagurus_empties_a_sandbox_for_another() -> None:
     assert world.outcome(request) == "done"
 
 
-def test_instainfer_forgets_a_node_that_is_lost() -> None:
-    world, _, _ = world_with_guest("instainfer")
-    policy = world.state.context.policies.preload
-    assert isinstance(policy, InstaInfer)
-    assert policy.by_node.keys() == {NODE}
-    world.lose_node()
-    assert not policy.by_node
-    assert not policy.served_at
-    world.post(NodeJoined(NodeSpec(NODE, 10_000, 2)))
-    call_regularly(world, "guest", 2)
-    assert policy.by_node.keys() == {NODE}
+def test_zygotes_unload_at_the_end_of_a_window_what_nobody_used() -> None:
+    """Where there are no sandboxes to be a guest in, workers are loaded in free memory."""
+    world = World(settings("tyche", substrate="zygote", prewarm="kept"), budget_bytes=10_000)
+    world.deploy(spec("f", prewarm="none"))
+    call_regularly(world, "f", 3)
+    world.engine.answer_all()
+    store = world.state.context.store
+    assert len(store.preloads.unused) == 1
+    world.advance(10 * PERIOD_S)
+    world.engine.answer_all()
+    assert not store.preloads.unused
+    assert store.preloads.wasted == 1
+
+
+def test_zygotes_load_in_what_room_there_is_beside_weights_that_lie_there() -> None:
+    """Room for one worker more, and not for its weights a second time."""
+    world = World(settings("tyche", substrate="zygote", prewarm="kept"), budget_bytes=1700)
+    world.parked(spec("other"))
+    world.deploy(spec("f", prewarm="none"))
+    call_regularly(world, "f", 3)
+    world.engine.answer_all()
+    store = world.state.context.store
+    assert store.ledger.free_bytes(NODE) < 500
+    assert store.preloads.started >= 1

@@ -71,7 +71,7 @@ def test_a_pause_is_an_hour_at_most_however_often_loads_failed() -> None:
     instance = next(iter(world.state.context.store.instances.values()))
     preloads = Preloads()
     for number in range(5000):
-        preloads.note_failed(instance, float(number))
+        preloads.note_failed(instance.function, float(number))
         assert 0.0 < preloads.paused_until(instance.function) - number <= 3600.0
     assert preloads.paused_until(instance.function) == 4999.0 + 3600.0
 
@@ -132,8 +132,8 @@ def test_a_climb_that_costs_more_than_it_spares_is_not_begun(price: dict[str, fl
 
 
 def test_only_a_share_of_memory_is_for_what_nobody_has_used() -> None:
-    """A worker takes 200 bytes of 4,000: two fit into an eighth."""
-    world = World(settings("none", substrate="zygote", preload_memory_share=0.125), budget_bytes=4000)
+    """A worker takes 200 bytes and brings 500 of weights: of 4,000, two fit into three eighths."""
+    world = World(settings("none", substrate="zygote", preload_memory_share=0.375), budget_bytes=4000)
     world.deploy(*(spec(f"f{n}", preload="always") for n in range(4)))
     for _ in range(10):
         world.engine.answer_all()
@@ -141,6 +141,70 @@ def test_only_a_share_of_memory_is_for_what_nobody_has_used() -> None:
     preloads = world.state.context.store.preloads
     assert len(preloads.unused) == 2
     assert preloads.held_back > 0
+
+
+def world_that_stages() -> tuple[World, Raise]:
+    """A function whose environment is up, and a climb of its zygote that nobody asked for."""
+    world = World(settings("none", substrate="zygote"), budget_bytes=100_000)
+    world.deploy(spec("f", keep_warm_s=10.0))
+    serve(world, "f")
+    world.engine.answer_all()
+    world.advance(20.0)
+    world.engine.answer_all()
+    function = FunctionId("f.default")
+    climb = Raise(function, NODE, Step.STAGED, -inf, inf)
+    world.state.context.store.preloads.wanted[function] = climb
+    world.post(ScaleRequested(function, 0))
+    return world, climb
+
+
+def staging(world: World) -> Climb:
+    (climb,) = (
+        command
+        for command in world.engine.pending.values()
+        if isinstance(command, Climb) and command.target.kind == "version"
+    )
+    return climb
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_a_zygote_that_fails_ahead_pauses_its_function(permanent: bool) -> None:
+    world, climb = world_that_stages()
+    world.engine.fail(staging(world).id, "function_failed", "it raised", permanent=permanent)
+    store, function = world.state.context.store, climb.function
+    assert store.preloads.failed == 1
+    assert store.preloads.paused_until(function) > world.clock.now_s
+    assert store.functions[function].misses == 0
+    steps = [step for step, *_ in PreloadView(world.state.context).steps_up(function, NODE)]
+    assert (Step.STAGED in steps) != permanent, "what cannot be staged is not tried again"
+    request = world.ask("f")
+    world.answer(request)
+    assert world.outcome(request) == "done"
+
+
+def test_a_zygote_that_climbed_ahead_counts_until_a_request_runs_above_it() -> None:
+    world, _ = world_that_stages()
+    preloads = world.state.context.store.preloads
+    held_bytes = preloads.unused_bytes(NODE)
+    assert held_bytes > 0
+    world.engine.answer_all()
+    world.advance(5.0)
+    assert preloads.unused_byte_s(world.clock.now_s) == pytest.approx(5.0 * held_bytes)
+    world.answer(world.ask("f"))
+    assert preloads.unused_bytes(NODE) == 0
+    assert preloads.wasted_byte_s == 0.0
+
+
+def test_a_zygote_that_climbed_ahead_for_nobody_is_wasted() -> None:
+    world, climb = world_that_stages()
+    preloads = world.state.context.store.preloads
+    held_bytes = preloads.unused_bytes(NODE)
+    world.engine.answer_all()
+    world.advance(5.0)
+    world.post(DescendRequested(climb.function, Step.LOCAL))
+    world.engine.answer_all()
+    assert preloads.unused_bytes(NODE) == 0
+    assert preloads.wasted_byte_s == pytest.approx(5.0 * held_bytes)
 
 
 def load_ahead(world: World, times: int, *, used: bool) -> list[float]:

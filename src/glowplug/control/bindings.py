@@ -9,9 +9,10 @@ from glowplug.control import answers, holdings, offers
 from glowplug.control.context import Context
 from glowplug.control.fleet import places
 from glowplug.control.fleet.records import Device, Running
-from glowplug.control.records import Instance, Request, Slot
+from glowplug.control.records import Instance, Request, Slot, key_of
 from glowplug.core.commands import Cancel, Dispatch
 from glowplug.core.ids import GatewayId, RequestId
+from glowplug.core.ladder import Step
 
 _CANCEL_SLACK_S = 5.0
 
@@ -99,6 +100,9 @@ def bind(c: Context, instance: Instance) -> None:
             store.preloads.note_called(instance.id)
         else:
             store.preloads.note_used(instance.id)
+    if store.preloads.zygotes and instance.origin >= Step.STAGED:
+        version = store.versions[instance.version]
+        store.preloads.zygotes.pop(key_of("version", instance.node, version.spec.version), None)
     store.preloads.served_at[function.id] = instance.node
     if store.guests:
         c.invoked[instance.id] = None

@@ -47,7 +47,7 @@ def fail_requests(
             answers.requeue(c, request)
     if instance.id in c.store.preloads.unused:
         if not instance.draining:
-            c.store.preloads.note_failed(instance, c.now_s)
+            c.store.preloads.note_failed(instance.function, c.now_s)
             function.note(message)
     elif climbing and unbound and not instance.draining:
         _leave_device(c, instance, code)

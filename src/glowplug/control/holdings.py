@@ -136,6 +136,7 @@ def descend(c: Context, holding: Holding, step: Step, why: str) -> None:
     holding.phase, holding.command, holding.since_s = "descending", command, c.now_s
     store.commands[command] = holding.key
     store.nodes[holding.target.node].doomed.pop(holding.key, None)
+    store.preloads.note_zygote_gone(holding.key, c.now_s)
     store.ledger.leave(holding.key)
     store.fleet.leave(holding.key)
     c.policies.eviction.withdraw(holding.key)
@@ -171,7 +172,7 @@ def arrive(c: Context, holding: Holding, event: StepReached) -> None:
             costs.learn(holding.version, "stage", event.took_s)
             c.revalue(holding.function)
         took_s = event.took_s if event.cpu_s is None else event.cpu_s
-        c.store.preloads.note_staged(holding.key, target.node, took_s)
+        c.store.preloads.note_staged(holding.key, took_s)
     if holding.version is not None and not measurements.is_guest(c, target):
         known = c.store.versions[holding.version].measured
         before_bytes = known.get(target.kind, 0) if target.kind == "part" else 0
@@ -187,7 +188,7 @@ def remove(c: Context, holding: Holding) -> None:
     end_command(c, holding)
     store, node = c.store, holding.target.node
     store.ledger.release(holding.key)
-    store.preloads.staging.pop(holding.key, None)
+    store.preloads.note_zygote_gone(holding.key, c.now_s)
     if store.fleet.release(holding.key) is not None:
         c.fleet_check = True
         places.more_room(c)

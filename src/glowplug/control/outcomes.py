@@ -56,9 +56,12 @@ def on_step_lost(c: Context, event: StepLost) -> None:
         if holding.phase != "descending":
             _part_lost(c, holding, "worker_died", event.why or "it is gone", permanent=False, gone=True)
     elif event.command is not None or holding.phase == "up":
+        ahead = event.command is None and _was_ahead(c, holding)
         holdings.remove(c, holding)
         if event.command is None and target.kind == "version" and holding.function is not None:
             function = c.store.functions[holding.function]
+            if ahead:
+                function.note(event.why or "its zygote is gone")
             if function.goal is not None:
                 _missed(function)
 
@@ -137,7 +140,7 @@ def _give_up(c: Context, instance: Instance, holding: Holding) -> None:
     function = c.function_of(instance)
     message = f"a worker was not there after {c.now_s - holding.since_s:.0f} s, far longer than usual"
     if instance.id in c.store.preloads.unused:
-        c.store.preloads.note_failed(instance, c.now_s)
+        c.store.preloads.note_failed(instance.function, c.now_s)
     function.note(message)
     instances.kill(c, instance, message)
     c.touch(function.id)
@@ -175,7 +178,7 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
     if kind == "part":
         _part_lost(c, holding, code, message, permanent=permanent, gone=gone)
         return
-    waiters = list(holding.waiters)
+    waiters, ahead = list(holding.waiters), _was_ahead(c, holding)
     if gone:
         holdings.remove(c, holding)
     else:
@@ -187,9 +190,12 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
         version.unstageable = permanent
         function = c.store.functions[version.spec.function]
         function.stage_wanted = False
+        if permanent or ahead:
+            function.note(message)
+        if ahead and function.goal is None:
+            return
         if permanent:
             function.misses += 1
-            function.note(message)
         else:
             _missed(function)
     elif kind == "build" and holding.version is not None:
@@ -198,6 +204,14 @@ def _fail(c: Context, holding: Holding, code: str, message: str, *, permanent: b
             builds.fail(c, version, code, message)
         else:
             builds.retry(c, version, code, message, slow=not gone or code in ("no_space", "out_of_memory"))
+
+
+def _was_ahead(c: Context, holding: Holding) -> bool:
+    """Whether this is a zygote that was loaded ahead and nobody used: its function pauses."""
+    ahead = holding.key in c.store.preloads.zygotes
+    if ahead and holding.function is not None:
+        c.store.preloads.note_failed(holding.function, c.now_s)
+    return ahead
 
 
 def _missed(function: Function) -> None:

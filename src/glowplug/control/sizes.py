@@ -43,6 +43,12 @@ def weight_bytes(version: Version) -> int:
     return version.facts.weight_bytes if version.facts else 0
 
 
+def missing_weight_bytes(c: Context, version: Version, node: NodeId) -> int:
+    """Of the weights a climb there would bring into memory."""
+    held = key_of("weights", node, version.weights) in c.store.holdings
+    return 0 if held else weight_bytes(version)
+
+
 def freed_bytes(c: Context, key: str) -> int:
     """What is free once this holding is gone: with the head of a gang go its parts."""
     target = c.store.holdings[key].target

@@ -190,11 +190,14 @@ def _measure(
         times.append(at_s - _START_S)
         held.append(float(sum(store.ledger.used.values())))
         standing.look(simulation.state, functions)
+    preloads = store.preloads
+    wasted = preloads.wasted + len(preloads.unused)
+    wasted_byte_s = preloads.wasted_byte_s + preloads.unused_byte_s(at_s)
     answers = run(whole_s + _AFTER_S, ceil(_AFTER_S))
     good = [answer for answer in answers if answer.code == "ok"]
     latencies = np.array([answer.latency_s for answer in good])
     runs = np.array([profiles[answer.function].run_s for answer in good])
-    waits_s, preloads = np.maximum(latencies - runs, 0.0), store.preloads
+    waits_s = np.maximum(latencies - runs, 0.0)
     return Replayed(
         latencies_s=latencies,
         waits_s=waits_s,
@@ -204,8 +207,8 @@ def _measure(
         preloaded_late=preloads.used_late,
         kept=simulation.found_loaded - (preloads.used - preloads.used_late),
         started=preloads.started,
-        wasted=preloads.wasted,
-        wasted_byte_s=preloads.wasted_byte_s,
+        wasted=wasted,
+        wasted_byte_s=wasted_byte_s,
         cpu_s=preloads.seconds,
         loading_s=simulation.loading_s,
         memory_s=np.array(times),

@@ -48,6 +48,9 @@ class Full:
     def guest_bytes(self, function: FunctionId) -> int:
         return 60 if function == SMALL else 90
 
+    def held_bytes(self, function: FunctionId) -> dict[NodeId, int]:
+        return {}
+
     def sandboxes(self, node: NodeId | None = None) -> Iterator[Box]:
         return iter(self._boxes)
 
@@ -58,7 +61,7 @@ def placed(*boxes: Box) -> list[tuple[FunctionId, InstanceId | None]]:
     for function in (OWNER, SMALL, LARGE):
         windows.arrived(view, function, 100.0)
     windows.turn_over(101.0)
-    found = fill(view, windows, None, 101.0)
+    found = fill(view, windows, windows.opened, None, 101.0)
     return [(each.function, each.host) for each in found if isinstance(each, Guest)]
 
 

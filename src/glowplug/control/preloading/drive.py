@@ -10,7 +10,7 @@ from glowplug.control.origins import best_origin
 from glowplug.control.preloading import candidates, sandboxes
 from glowplug.control.preloading.view import PreloadView, SandboxView
 from glowplug.control.records import Function, Instance, Version, key_of
-from glowplug.control.sizes import freed_bytes, instance_bytes, loaded_bytes, zygote_bytes
+from glowplug.control.sizes import instance_bytes, loaded_bytes, missing_weight_bytes, zygote_bytes
 from glowplug.core.errors import NoSpace
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
@@ -129,11 +129,12 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
     preloads, costs = c.store.preloads, c.policies.costs
     if decision.step == Step.STAGED:
         expected_s = costs.expect_s(version.spec.version, "stage")
-        own_bytes = zygote_bytes(c, version)
+        need_bytes = zygote_bytes(c, version)
     else:
         expected_s = costs.climb_s(version.spec.version, best_origin(c, version, node.id) or Step.IMPORTED)
-        own_bytes = instance_bytes(c, version) * (1 + len(gangs.parts_of(version)))
-    if not (_may_hold(c, node.id, own_bytes) and _may_spend(c, node.id, expected_s)):
+        need_bytes = instance_bytes(c, version) + gangs.need_bytes(c, version, node.id)
+    need_bytes += missing_weight_bytes(c, version, node.id)
+    if not (_may_hold(c, node.id, need_bytes) and _may_spend(c, node.id, expected_s)):
         if decision.until_s > c.now_s:
             preloads.wanted[function.id] = decision
             c.retry_by(function.id, c.now_s + _LOOK_AGAIN_S)
@@ -145,7 +146,7 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
             was_there = key in c.store.holdings
             done = growth.stage_at(c, node, function, version, limit=decision.worth, rank=Priority.BACKGROUND)
             if key in c.store.holdings and not was_there:
-                preloads.note_staging(key, node.id, expected_s)
+                preloads.note_staging(key, node.id, need_bytes, c.now_s, expected_s)
         else:
             done = growth.grow_ahead(c, node, function, version, limit=decision.worth)
     except NoSpace as error:
@@ -154,10 +155,9 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
     if done:
         preloads.wanted.pop(function.id, None)
         if c.store.instances_made > before:
-            number = InstanceId(c.store.instances_made)
-            instance = c.store.instances[number]
-            held_bytes, foreseen = freed_bytes(c, instance.key), decision.worth > -inf
-            preloads.note_started(instance, held_bytes, c.now_s, expected_s, foreseen=foreseen)
+            instance = c.store.instances[InstanceId(c.store.instances_made)]
+            foreseen = decision.worth > -inf
+            preloads.note_started(instance, need_bytes, c.now_s, expected_s, foreseen=foreseen)
     elif decision.until_s > c.now_s:
         preloads.wanted[function.id] = decision
 

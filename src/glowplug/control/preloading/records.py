@@ -20,20 +20,32 @@ _SAVED_S = 60.0
 _LINE_S = 60.0
 
 
-class Unused(msgspec.Struct):
-    """A pre-loaded instance in which no request has run: since when, and how much it holds."""
+class Held(msgspec.Struct):
+    """What was loaded ahead, or is, and no request has used: since when, and how much it holds, with weights
+    that were not there before."""
 
     node: NodeId
     since_s: float
     held_bytes: int
     expected_s: float
     """What its climb was thought to take."""
+
+
+class Unused(Held):
+    """An instance in which no request has run."""
+
     foreseen: bool = True
     """Whether a prediction asked for it. A pre-load that only filled free memory says nothing about
     predictions."""
     called: bool = False
     """Whether a request was bound to it while it climbed. It is used when it is up, if the request still
     waits."""
+
+
+class Zygote(Held):
+    """A function's zygote, from which no worker was forked that a request ran in."""
+
+    climbs: bool = True
 
 
 class Pause(msgspec.Struct):
@@ -60,14 +72,15 @@ class Line(msgspec.Struct):
 
 
 class Preloads(msgspec.Struct):
-    """`wasted_byte_s` sums bytes x seconds of pre-loads that ended unused. `wanted` climbs wait for room."""
+    """`wasted_byte_s` sums bytes x seconds of what ended unused; `started`, `used` and `wasted` count
+    workers alone. `wanted` climbs wait for room."""
 
     unused: dict[InstanceId, Unused] = {}
     wanted: dict[FunctionId, Raise] = {}
     served_at: dict[FunctionId, NodeId] = {}
     """Where each function's last request was sent."""
-    staging: dict[str, float] = {}
-    """Zygotes that climb ahead, by their holdings' keys: what each was thought to take."""
+    zygotes: dict[str, Zygote] = {}
+    """By their holdings' keys."""
     paused: dict[FunctionId, Pause] = {}
     allowances: dict[NodeId, Allowance] = {}
     usage: dict[NodeId, Usage] = {}
@@ -123,8 +136,13 @@ class Preloads(msgspec.Struct):
 
     def unused_bytes(self, node: NodeId) -> int:
         """Bytes of what was loaded ahead and nobody came for yet, including guests in sandboxes."""
-        records = self.unused.values()
-        return sum(each.held_bytes for each in records if each.node == node and not each.called)
+        workers: list[Held] = [each for each in self.unused.values() if not each.called]
+        return sum(each.held_bytes for each in (*workers, *self.zygotes.values()) if each.node == node)
+
+    def unused_byte_s(self, now_s: float) -> float:
+        """What `wasted_byte_s` would grow by if all that is unused ended now."""
+        held: tuple[Held, ...] = (*self.unused.values(), *self.zygotes.values())
+        return sum(each.held_bytes * (now_s - each.since_s) for each in held)
 
     def usage_at(self, node: NodeId) -> Usage:
         return self.usage.setdefault(node, Usage())
@@ -151,21 +169,27 @@ class Preloads(msgspec.Struct):
             self.seconds += took_s
             self.spend(instance.node, took_s - record.expected_s)
 
-    def note_staging(self, key: str, node: NodeId, expected_s: float) -> None:
-        self.staging[key] = expected_s
+    def note_staging(self, key: str, node: NodeId, held_bytes: int, now_s: float, expected_s: float) -> None:
+        self.zygotes[key] = Zygote(node, now_s, held_bytes, expected_s)
         self.spend(node, expected_s)
 
-    def note_staged(self, key: str, node: NodeId, took_s: float) -> None:
+    def note_staged(self, key: str, took_s: float) -> None:
         """`took_s` as in `note_loaded`. Nothing, if it did not climb ahead."""
-        expected_s = self.staging.pop(key, None)
-        if expected_s is not None:
+        zygote = self.zygotes.get(key)
+        if zygote is not None and zygote.climbs:
+            zygote.climbs = False
             self.seconds += took_s
-            self.spend(node, took_s - expected_s)
+            self.spend(zygote.node, took_s - zygote.expected_s)
 
-    def note_failed(self, instance: Instance, now_s: float) -> None:
-        """It crashed, hung or took too much memory: the function is not loaded ahead for a while, the longer
-        the more often that happened."""
-        pause = self.paused.setdefault(instance.function, Pause())
+    def note_zygote_gone(self, key: str, now_s: float) -> None:
+        zygote = self.zygotes.pop(key, None)
+        if zygote is not None:
+            self.wasted_byte_s += zygote.held_bytes * (now_s - zygote.since_s)
+
+    def note_failed(self, function: FunctionId, now_s: float) -> None:
+        """A climb ahead crashed, hung or took too much memory: the function is not loaded ahead for a while,
+        the longer the more often that happened."""
+        pause = self.paused.setdefault(function, Pause())
         pause.failures += 1
         pause.until_s = now_s + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(pause.failures - 1, 10))
         self.failed += 1

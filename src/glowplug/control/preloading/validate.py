@@ -42,5 +42,7 @@ def check_preloads(c: Context) -> None:
     for function, climb in store.preloads.wanted.items():
         assert function in store.functions, f"{function} is to be pre-loaded, but unknown"
         assert climb.node in store.nodes, f"{function} is to be pre-loaded at {climb.node}, which is gone"
-    for key in store.preloads.staging:
-        assert key in store.holdings, f"{key} climbs ahead, but is gone"
+    for key, zygote in store.preloads.zygotes.items():
+        assert key in store.holdings, f"{key} was loaded ahead, but is gone"
+        climbs = store.holdings[key].phase == "climbing"
+        assert zygote.climbs == climbs, f"{key} climbs: {climbs}"

@@ -8,8 +8,14 @@ from glowplug.control import gangs, placement, victims
 from glowplug.control.context import Context
 from glowplug.control.origins import best_origin
 from glowplug.control.preloading import candidates, sandboxes
-from glowplug.control.records import Instance, Version, key_of
-from glowplug.control.sizes import instance_bytes, loaded_bytes, weight_bytes, zygote_bytes
+from glowplug.control.records import Instance, Version
+from glowplug.control.sizes import (
+    instance_bytes,
+    loaded_bytes,
+    missing_weight_bytes,
+    weight_bytes,
+    zygote_bytes,
+)
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.policy.preload import Quantile
@@ -151,10 +157,10 @@ class PreloadView:
         c, version = self._c, self._version(function)
         costs, spec = c.policies.costs, version.spec
         here = best_origin(c, version, node) or Step.LOCAL
-        held = key_of("weights", node, version.weights) in c.store.holdings
-        shared_bytes = 0 if held else weight_bytes(version)
+        shared_bytes = missing_weight_bytes(c, version, node)
         facts = version.facts
-        if facts is not None and facts.highest_step >= Step.STAGED and here < Step.STAGED:
+        stages = facts is not None and facts.highest_step >= Step.STAGED and not version.unstageable
+        if stages and here < Step.STAGED:
             yield (
                 Step.STAGED,
                 zygote_bytes(c, version) + shared_bytes,
@@ -179,6 +185,14 @@ class PreloadView:
             return loaded_bytes(version)
         own_bytes = instance_bytes(self._c, version) + gangs.whole_bytes(self._c, version)
         return own_bytes + weight_bytes(version)
+
+    def held_bytes(self, function: FunctionId) -> dict[NodeId, int]:
+        c, version = self._c, self._version(function)
+        size_bytes = weight_bytes(version)
+        if not size_bytes or c.settings.substrate == "process":
+            return {}
+        nodes = c.store.node_order
+        return {node: size_bytes for node in nodes if not missing_weight_bytes(c, version, node)}
 
     def load_s(self, function: FunctionId) -> float:
         return self._c.policies.costs.climb_s(self._version(function).spec.version, Step.IMPORTED)

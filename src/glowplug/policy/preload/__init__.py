@@ -7,7 +7,7 @@ within that sandbox's limit. Costs say which is worth it; a policy does not know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -129,7 +129,11 @@ class PreloadView(Protocol):
     def waits_s(self, function: FunctionId) -> float:
         """What a request that came now would wait for a climb if no instance were there."""
 
-    def guest_bytes(self, function: FunctionId) -> int: ...
+    def guest_bytes(self, function: FunctionId) -> int:
+        """What it takes to load it where nothing of it lies."""
+
+    def held_bytes(self, function: FunctionId) -> Mapping[NodeId, int]:
+        """What of that lies at a node already, where it is not nothing."""
 
     def load_s(self, function: FunctionId) -> float:
         """What loading it takes, from nothing."""

@@ -11,51 +11,42 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
-from glowplug.policy.preload import Decision, Drop, PreloadView, SandboxView
-from glowplug.policy.preload.tyche import fill
+from glowplug.policy.preload import Decision, PreloadView, SandboxView
+from glowplug.policy.preload.tyche import fill, unload
 from glowplug.policy.preload.windows import Windows
 
 
 class InstaInfer(msgspec.Struct):
-    """One set of windows a node; `served_at` is where each function ran last."""
+    """A function's timers follow it from node to node."""
 
     foresees: bool = True
     ends_unused: bool = False
-    by_node: dict[NodeId, Windows] = {}
-    served_at: dict[FunctionId, NodeId] = {}
+    windows: Windows = msgspec.field(default_factory=Windows)
 
     def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         return
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
-        node = view.served_at(function)
-        if node is None:
-            return
-        before = self.served_at.get(function)
-        if before is not None and before != node:
-            self.by_node[before].forget(function)
-        self.served_at[function] = node
-        self.by_node.setdefault(node, Windows()).arrived(view, function, now_s)
+        self.windows.arrived(view, function, now_s)
 
     def next_s(self) -> float:
-        return min((windows.next_s() for windows in self.by_node.values()), default=float("inf"))
+        return self.windows.next_s()
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
-        for node, windows in self.by_node.items():
-            for function in windows.turn_over(now_s):
-                for number in view.idle(function):
-                    if view.is_guest(number):
-                        yield Drop(number)
-            yield from fill(view, windows, node, now_s)
+        yield from unload(view, self.windows.turn_over(now_s))
+        by_node: dict[NodeId, list[FunctionId]] = {}
+        for function in self.windows.opened:
+            node = view.served_at(function)
+            if node is not None:
+                by_node.setdefault(node, []).append(function)
+        for node, functions in by_node.items():
+            yield from fill(view, self.windows, functions, node, now_s)
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         return host.guests
 
     def forget(self, function: FunctionId) -> None:
-        node = self.served_at.pop(function, None)
-        if node is not None:
-            self.by_node[node].forget(function)
+        self.windows.forget(function)
 
     def lost(self, node: NodeId) -> None:
-        self.by_node.pop(node, None)
-        self.served_at = {function: at for function, at in self.served_at.items() if at != node}
+        return

@@ -36,11 +36,8 @@ class Tyche(msgspec.Struct):
         return self.windows.next_s()
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
-        for function in self.windows.turn_over(now_s):
-            for number in view.idle(function):
-                if view.is_guest(number):
-                    yield Drop(number)
-        yield from fill(view, self.windows, None, now_s)
+        yield from unload(view, self.windows.turn_over(now_s))
+        yield from fill(view, self.windows, self.windows.opened, None, now_s)
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
         return host.guests
@@ -52,44 +49,76 @@ class Tyche(msgspec.Struct):
         self.windows.forget(function)
 
 
-def fill(view: PreloadView, windows: Windows, node: NodeId | None, now_s: float) -> Iterator[Decision]:
-    """Places what is to be loaded and is not, in the sandboxes of one node or of all, greedily."""
-    missing = [each for each in windows.opened if view.may_load(each) and not view.ready(each)]
+def unload(view: PreloadView, closed: Iterable[FunctionId]) -> Iterator[Decision]:
+    """Their windows have closed: guests go, and what was loaded outside of sandboxes if nobody used it. Used,
+    it is a warm sandbox like any other."""
+    for function in closed:
+        unused = view.unused(function)
+        for number in view.idle(function):
+            if view.is_guest(number) or number in unused:
+                yield Drop(number)
+
+
+def fill(
+    view: PreloadView,
+    windows: Windows,
+    functions: Iterable[FunctionId],
+    node: NodeId | None,
+    now_s: float,
+) -> Iterator[Decision]:
+    """Places those of the functions that are not loaded, in the sandboxes of one node or of all, greedily."""
+    missing = [each for each in functions if view.may_load(each) and not view.ready(each)]
     if not missing:
         return
     rooms = [(box.room_bytes, box) for box in view.sandboxes(node) if box.is_idle]
     kept = _kept(view, windows, rooms, now_s)
     largest_bytes = max((room_bytes for room_bytes, _ in rooms), default=0)
     largest_bytes = max((largest_bytes, *(whole_bytes for _, whole_bytes, _ in kept)))
-    sizes = {each: max(1, view.guest_bytes(each)) for each in missing}
-    missing = [each for each in missing if sizes[each] <= largest_bytes]
+    sizes = {each: _Size(view, each) for each in missing}
+    missing = [each for each in missing if sizes[each].least_bytes <= largest_bytes]
     yielded: set[int] = set()
-    missing.sort(key=lambda each: -windows.value(view, each, now_s) / sizes[each])
+    missing.sort(key=lambda each: -windows.value(view, each, now_s) / sizes[each].least_bytes)
     for function in missing:
-        need_bytes, namespace = sizes[function], view.namespace(function)
+        size, namespace = sizes[function], view.namespace(function)
         fits = [
-            (0.0, room_bytes - need_bytes, place)
+            (0.0, need_bytes, room_bytes - need_bytes, place)
             for place, (room_bytes, box) in enumerate(rooms)
-            if room_bytes >= need_bytes and _owned_in(view, box, namespace)
+            if room_bytes >= (need_bytes := size.at(box.node)) and _owned_in(view, box, namespace)
         ]
         if not fits and kept:
             spares = windows.spares(view, function, now_s)
             fits = [
-                (theirs, whole_bytes - need_bytes, place)
+                (theirs, need_bytes, whole_bytes - need_bytes, place)
                 for theirs, whole_bytes, place in kept
-                if whole_bytes >= need_bytes
+                if whole_bytes >= (need_bytes := size.at(rooms[place][1].node))
                 and theirs < spares
                 and _owned_in(view, rooms[place][1], namespace)
             ]
         if not fits:
             continue
-        *_, left_bytes, place = min(fits)
+        _, need_bytes, left_bytes, place = min(fits)
         box = rooms[place][1]
         if left_bytes + need_bytes > rooms[place][0]:
             yielded.add(place)  # whether or not it is carried out
         rooms[place] = (left_bytes, box)
         yield Guest(function, box.node, box.id)
         kept = [each for each in _kept(view, windows, rooms, now_s) if each[2] not in yielded] if kept else []
+
+
+class _Size:
+    """What a function would take as a guest: less where its weights lie already."""
+
+    __slots__ = ("_less_bytes", "_whole_bytes", "least_bytes")
+
+    def __init__(self, view: PreloadView, function: FunctionId) -> None:
+        self._whole_bytes = max(1, view.guest_bytes(function))
+        self._less_bytes = view.held_bytes(function)
+        self.least_bytes = max(1, self._whole_bytes - max(self._less_bytes.values(), default=0))
+
+    def at(self, node: NodeId) -> int:
+        if not self._less_bytes:
+            return self._whole_bytes
+        return max(1, self._whole_bytes - self._less_bytes.get(node, 0))
 
 
 def _kept(
