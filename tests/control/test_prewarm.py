@@ -6,7 +6,7 @@ import pytest
 
 from glowplug.control.state import ControlState
 from glowplug.core.commands import SetTimer
-from glowplug.core.events import ClimbRequested, Undeployed
+from glowplug.core.events import ClimbRequested, LeaseReport, Undeployed
 from glowplug.core.ids import FunctionId
 from glowplug.core.ladder import Step
 from tests.control.ahead import climbs, serve, settings
@@ -120,3 +120,33 @@ def test_what_is_kept_long_goes_sooner_once_calls_tell_when() -> None:
     world.advance(70.0)
     world.engine.answer_all()
     assert world.standing("often") < Step.PARKED
+
+
+@pytest.mark.parametrize("lends", [False, True])
+def test_calls_under_a_lease_tell_when_as_well(lends: bool) -> None:
+    world = World(settings("none", prewarm="histogram", lends=lends))
+    world.deploy(spec("often"))
+    serve(world, "often")
+    for _ in range(5):
+        world.advance(10.0)
+        serve(world, "often")
+    reported = [event for _, event in world.events if isinstance(event, LeaseReport)]
+    assert sum(report.done for report in reported) == (5 if lends else 0)
+    for silent_s in (40.0, 25.0):
+        world.advance(silent_s)
+        world.gateway.report()
+        assert world.standing("often") == Step.PARKED
+    world.advance(5.0)
+    world.engine.answer_all()
+    assert world.standing("often") < Step.PARKED
+
+
+def test_a_worker_is_there_again_when_the_next_call_under_a_lease_is_due() -> None:
+    """Two calls to a worker that is kept, one at a time under its lease, and silence from then on."""
+    world = World(settings("none", prewarm="histogram", lends=True, lease_s=2 * GAP_S))
+    world.deploy(spec("timer"))
+    serve(world, "timer")
+    world.advance(GAP_S)
+    serve(world, "timer")
+    assert isinstance(world.events[-1][1], LeaseReport)
+    assert world.timers[f"prewarm:{TIMER}"] == pytest.approx(world.clock.now_s + HEAD_S)

@@ -55,7 +55,9 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
     if request.rank not in PASSED_OVER:
         request.rank = version.rank
     function.goal = function.hold = None
-    _tell_predictors(c, function, version)
+    c.policies.arrivals.observe(function.id, c.now_s)
+    c.policies.arrivals.observe(version.environment, c.now_s)
+    tell_predictors(c, function)
     if version.leased and len(store.gateways) > 1:
         lending.share(c, version, event.gateway)
     if not _admit(c, function, version, request):
@@ -65,12 +67,10 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
     c.touch(function.id)
 
 
-def _tell_predictors(c: Context, function: Function, version: Version) -> None:
-    arrivals = c.policies.arrivals
-    arrivals.observe(function.id, c.now_s)
-    arrivals.observe(version.environment, c.now_s)
+def tell_predictors(c: Context, function: Function) -> None:
+    """A request came for the function, reported by itself or as part of a gateway's report."""
     drive.arrived(c, function.id)
-    warm_from_s = prewarm_of(c, version).arrived(function.id, c.now_s)
+    warm_from_s = prewarm_of(c, _answering(c, function)).arrived(function.id, c.now_s)
     if warm_from_s < inf:
         c.set_timer(f"prewarm:{function.id}", warm_from_s)
 

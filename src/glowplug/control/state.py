@@ -24,7 +24,6 @@ from glowplug.control import (
 )
 from glowplug.control.context import Context, Policies
 from glowplug.control.fleet import devices
-from glowplug.control.preloading import drive
 from glowplug.control.records import Function, Node, Store
 from glowplug.control.validate import check
 from glowplug.core import events as e
@@ -79,7 +78,7 @@ def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
         first = False
         if lending.take_report(c, instance, event):
             first = c.store.preloads.note_used(instance.id)
-            drive.arrived(c, instance.function)
+            requests.tell_predictors(c, c.function_of(instance))
         instances.released(c, instance)
         if first:
             # While it was unused its time to go was the pre-load policy's to say.

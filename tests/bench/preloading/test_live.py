@@ -22,6 +22,8 @@ from glowplug.bench.preloading.live_rows import POLICIES, claims, seen
 from glowplug.bench.preloading.live_rows import simulated as simulated_fields
 from glowplug.bench.preloading.twin import profiles, simulate, spread
 from glowplug.bench.result import Result
+from glowplug.control.state import ControlState
+from glowplug.core.commands import Dispatch
 from glowplug.core.errors import InvalidWorkload
 from glowplug.core.events import Deployed, NodeJoined
 from glowplug.core.settings import ControlSettings
@@ -29,8 +31,9 @@ from glowplug.core.specs import BundleFacts, NodeSpec
 from glowplug.sim.gateway import Answer
 from glowplug.sim.profile import Profile
 from glowplug.sim.simulation import Simulation
+from tests.control import ahead
 from tests.control.test_explaining import asks, journal, simulated
-from tests.control.world import spec
+from tests.control.world import World, spec
 from tests.sim.workloads.test_azure2019 import write_day
 
 MB = 10**6
@@ -150,6 +153,58 @@ def test_who_comes_when_memory_is_short_waits_for_what_goes(tmp_path: Path) -> N
     assert len(answers) == 3
 
 
+def retold(world: World) -> LiveRun:
+    settings = world.state.context.settings
+    state = ControlState(settings)
+    return LiveRun(settings, [(at_s, event, state.handle(event, at_s)) for at_s, event in world.events])
+
+
+def small_world() -> World:
+    """A node with room for one worker of `f` or of `g`."""
+    world = World(ahead.settings("none", environment_estimate_bytes=100), budget_bytes=1500)
+    world.deploy(spec("f", keep_warm_s=1e4), spec("g", keep_warm_s=1e4))
+    return world
+
+
+def test_a_request_that_is_sent_twice_waited_once() -> None:
+    world = small_world()
+    ahead.serve(world, "g")
+    request = world.ask("f")
+    while not (climbed := ahead.climbs(world, "f")):
+        world.engine.succeed(next(iter(world.engine.pending)))
+    world.engine.exit(climbed[0].target)
+    world.advance(10.0)
+    world.answer(request)
+    assert world.outcome(request) == "done"
+    run = retold(world)
+    assert (
+        sum(isinstance(command, Dispatch) and request in command.requests for _, command in run.commands) == 2
+    )
+    assert [each.function for each in admissions(run)] == ["f.default"]
+
+
+@pytest.mark.parametrize("leaves", ["at its deadline", "by itself"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_who_left_waits_no_more(leaves: str, others: int) -> None:
+    world = small_world()
+    busy = world.ask("g", timeout_s=1000.0)
+    world.engine.answer_all()
+    first = world.ask("f", timeout_s=5.0)
+    world.advance(2.0)
+    for _ in range(others):
+        world.ask("f", timeout_s=1000.0)
+    if leaves == "by itself":
+        world.gateway.cancel(first)
+    world.advance(98.0)
+    assert world.outcome(first) == ("deadline_passed" if leaves == "at its deadline" else "cancelled")
+    if not others:
+        world.ask("f")
+    world.gateway.finish(busy)
+    world.engine.answer_all()
+    (found,) = admissions(retold(world))
+    assert (found.function, found.wait_s) == ("f.default", pytest.approx(98.0 * others))
+
+
 def test_how_long_a_function_took_to_go(tmp_path: Path) -> None:
     """Of the second nothing was taken."""
     declared = [(0.0, Deployed(spec(name), FACTS)) for name in "fg"]
@@ -171,10 +226,10 @@ def test_what_was_loaded_ahead_is_lent(tmp_path: Path) -> None:
     run, _ = ran(
         tmp_path, 800 * MB, *regular, (298.5, "g"), settings=settings, prewarm="fixed", keep_warm_s=1.0
     )
-    ahead = [each for each in admissions(run) if each.lent]
-    assert [each.function for each in ahead] == ["g.default"]
+    lent = [each for each in admissions(run) if each.lent]
+    assert [each.function for each in lent] == ["g.default"]
     found = owners.back(run)
-    assert (found["cases"], found["back_max_s"]) == (1, ahead[0].wait_s)
+    assert (found["cases"], found["back_max_s"]) == (1, lent[0].wait_s)
 
 
 def test_owners_come_often_enough_and_wait_for_a_short_time() -> None:

@@ -77,6 +77,28 @@ def test_files_of_a_folder_share_one_clock(tmp_path: Path) -> None:
     assert made.columns["generated_tokens"].tolist() == [44, 10, 2]
 
 
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2024-05-10 00:00:00.009930+00:00", "2024-05-10 00:00:00.009930Z", "2024-05-10 00:00:00.0099300",
+        "2024-05-09T22:00:00.0099300-02:00",
+    ],
+)  # fmt: skip
+def test_times_of_requests_may_have_a_zone(tmp_path: Path, stamp: str) -> None:
+    head = "TIMESTAMP,ContextTokens,GeneratedTokens"
+    write(tmp_path / "a.csv", head, "2024-05-10 00:00:00,1,1")
+    write(tmp_path / "b.csv", head, f"{stamp},1,1")
+    assert at(make_trace(f"azure_llm:{tmp_path}"), 1) == pytest.approx([0.00993], abs=1e-6)
+
+
+def test_files_of_two_zones_share_one_clock(tmp_path: Path) -> None:
+    head = "TIMESTAMP,ContextTokens,GeneratedTokens"
+    write(tmp_path / "a.csv", head, "2024-05-10 00:00:00+00:00,1,1", "2024-05-10 00:00:07+00:00,1,1")
+    write(tmp_path / "b.csv", head, "2024-05-10 02:00:07+02:00,1,1")
+    made = make_trace(f"azure_llm:{tmp_path}")
+    assert (at(made, 0), at(made, 1)) == ([0, 7], [7])
+
+
 def served(time: str, function: str, total_ms: float, phases: str = "{}") -> str:
     return (
         f'{{"time":"2026-11-28T{time}Z","request":1,"client":"127.0.0.1:5","method":"POST","path":"/function/x",'
@@ -146,6 +168,7 @@ def test_broken_access_logs_are_named_with_their_line(tmp_path: Path, lines: lis
     [
         ("yesterday,1,2", "line 2, column TIMESTAMP: a time as 2023"),
         ("2023-11-16 18:17:03.x,1,2", "line 2, column TIMESTAMP"),
+        ("2023-11-16 18:17:03.5+2,1,2", "line 2, column TIMESTAMP"),
         (
             "2023-11-16 18:17:03,1.5,2",
             "line 2, column ContextTokens: a number of tokens expected, found '1.5'",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from glowplug.bench.live.twin import LiveRun
-from glowplug.core.commands import Climb, Descend, Dispatch
-from glowplug.core.events import LeaseReport, RequestArrived, StepReached
+from glowplug.core.commands import Climb, Descend, Dispatch, Reject
+from glowplug.core.events import LeaseReport, RequestArrived, RequestCancelled, StepReached
 from glowplug.core.ids import FunctionId, InstanceId, RequestId
 from glowplug.core.priority import Priority
 
@@ -25,7 +25,9 @@ class Admission(msgspec.Struct, frozen=True):
 
 @dataclass
 class _Waiting:
-    since_s: float
+    """A function's requests with when they came, in this order, and what went since."""
+
+    came_s: dict[RequestId, float] = field(default_factory=dict)
     evicted: bool = False
     lent: bool = False
     climbing: bool = False
@@ -46,7 +48,9 @@ def admissions(run: LiveRun) -> list[Admission]:
                 ahead[number] = True
         elif isinstance(event, RequestArrived):
             asked[event.request] = event.function
-            waiting.setdefault(event.function, _Waiting(at_s))
+            waiting.setdefault(event.function, _Waiting()).came_s[event.request] = at_s
+        elif isinstance(event, RequestCancelled):
+            _leave(waiting, asked, event.request)
         for command in commands:
             if isinstance(command, Descend) and command.why == "evicted":
                 climbed = ahead.get(_number(command)) if command.target.kind == "instance" else None
@@ -57,16 +61,28 @@ def admissions(run: LiveRun) -> list[Admission]:
             elif isinstance(command, Dispatch):
                 ahead.pop(command.instance, None)
                 for request in command.requests:
-                    waiting.pop(asked.pop(request), None)
+                    waiting.pop(asked[request], None)
+            elif isinstance(command, Reject):
+                _leave(waiting, asked, command.request)
             elif isinstance(command, Climb) and command.target.kind != "version":
                 mine = waiting.pop(command.spec.function, None)
                 if command.target.kind == "instance" and mine is not None and mine.evicted:
-                    found.append(
-                        Admission(command.spec.function, at_s - mine.since_s, mine.lent, mine.climbing)
-                    )
+                    wait_s = at_s - next(iter(mine.came_s.values()))
+                    found.append(Admission(command.spec.function, wait_s, mine.lent, mine.climbing))
                 if command.target.kind == "instance" and command.priority == Priority.BACKGROUND:
                     ahead[_number(command)] = False
     return found
+
+
+def _leave(
+    waiting: dict[FunctionId, _Waiting], asked: dict[RequestId, FunctionId], request: RequestId
+) -> None:
+    """It has its answer, or wants none. Where it was the last of its function nobody waits there."""
+    function = asked.get(request)  # none under a lease
+    if function is not None and (mine := waiting.get(function)) is not None:
+        mine.came_s.pop(request, None)
+        if not mine.came_s:
+            del waiting[function]
 
 
 def _number(command: Climb | Descend) -> InstanceId:

@@ -1,7 +1,9 @@
-"""azure_llm: the Azure LLM inference trace of 2023 (Patel et al., Splitwise, ISCA'24)."""
+"""azure_llm: the Azure LLM inference traces of 2023 (Patel et al., Splitwise, ISCA'24) and of 2024 (Stojkovic
+et al., DynamoLLM, HPCA'25)."""
 
 from __future__ import annotations
 
+import re
 from array import array
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,8 @@ from glowplug.sim.workloads.reshape import merge
 from glowplug.sim.workloads.trace import Floats, Trace, trace_of
 
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+_STAMP = re.compile(r"(.{10}[^.Z+-]*)(?:\.([0-9]*))?(Z|[+-].*)?")
+"""A date and a time to the second, digits of a second, a zone."""
 
 
 class AzureLlm(Recorded, frozen=True, kw_only=True):
@@ -66,10 +70,16 @@ def _read(path: Path) -> tuple[Floats, Floats, Floats]:
 
 
 def _seconds(path: Path, line: int, stamp: str) -> float:
-    """The trace writes seven digits of a second, which Python's clock reads six of."""
-    whole, _, part = stamp.partition(".")
+    """Python's clock reads six digits of a second, and the trace of 2023 has seven. A time without a zone is
+    UTC."""
+    found = _STAMP.fullmatch(stamp)
     try:
-        at = datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()
-        return at + (float(f"0.{part}") if part else 0.0)
+        if found is None:
+            raise ValueError
+        whole, part, zone = found.groups("")
+        at = datetime.fromisoformat(whole + zone)
     except ValueError as error:
         raise broken(path, line, "TIMESTAMP", "a time as 2023-11-16 18:17:03.9799600", stamp) from error
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return at.timestamp() + float(f"0.{part}")
