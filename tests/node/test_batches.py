@@ -15,6 +15,7 @@ from glowplug.core.specs import LONGEST_BATCH_WAIT_S
 from glowplug.loader.clock import RealClock
 from glowplug.loader.devices.cpu import CpuDevice
 from glowplug.loader.devices.virtual import Profile, VirtualDevice
+from glowplug.node.arguments import Signature
 from glowplug.node.gathering import Gathering
 from tests.node.worker_process import until_running, worker_process
 
@@ -145,6 +146,44 @@ def test_cancelling_a_member_stops_the_batch_only_when_it_is_the_last(
         assert [worker.let_go(), worker.let_go()] == [4, 5]
         assert worker.answer(4).code == worker.answer(5).code == "cancelled"
         assert path.read_text() == "running\ncancelled\n"
+
+
+@BOTH
+def test_what_is_cancelled_while_its_arguments_are_read_does_not_run(
+    tmp_path: Path, concurrency: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, path = Signature.decode, tmp_path / "door"
+
+    def decode_slowly(self: Signature, content_type: str, body: memoryview | bytes) -> dict[str, Any]:
+        (tmp_path / "decoding").write_text("yes")
+        while not (tmp_path / "decoded").exists():
+            time.sleep(0.001)
+        return decode(self, content_type, body)
+
+    monkeypatch.setattr(Signature, "decode", decode_slowly)
+    with worker_process(batch_wait, plain, concurrency=concurrency, **EIGHT) as worker:
+        ask = {"path": str(path)}
+        worker.ask((1, "batch_wait", ask), (2, "batch_wait", ask))
+        until_running(tmp_path / "decoding")
+        for request in (1, 2):
+            worker.cancel(request)
+            assert worker.let_go() == request
+        (tmp_path / "decoded").write_text("yes")
+        assert worker.answer(1).code == worker.answer(2).code == "cancelled"
+        assert not path.exists(), "it never ran"
+        (tmp_path / "decoded").unlink()
+        (tmp_path / "decoding").unlink()
+        (tmp_path / "door.go").write_text("")
+        worker.ask((3, "batch_wait", ask), (4, "batch_wait", ask))
+        until_running(tmp_path / "decoding")
+        worker.cancel(3)
+        assert worker.let_go() == 3
+        (tmp_path / "decoded").write_text("yes")
+        until_running(path)
+        worker.cancel(4)
+        assert worker.let_go() == 4
+        assert worker.answer(3).code == worker.answer(4).code == "cancelled"
+        assert path.read_text() == "running\ncancelled\n", "nobody was left who wanted it"
 
 
 def test_a_batch_waits_for_as_many_as_came_together_of_late() -> None:

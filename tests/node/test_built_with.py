@@ -48,5 +48,17 @@ def test_what_changed_is_told(tmp_path: Path, source: str) -> None:
     assert "no such layer" in said or "SyntaxError: invalid syntax" in said
 
 
+def test_an_error_that_takes_no_note_is_told_without_one(tmp_path: Path) -> None:
+    source = """
+class Noteless(Exception):
+    def __setattr__(self, name, value):
+        if name == "__notes__":
+            raise AttributeError(name)
+
+raise Noteless("no such layer")
+"""
+    assert _said(tmp_path, source, {"python": "3.9.0"}).endswith(".Noteless: no such layer")
+
+
 def test_nothing_is_told_where_nothing_changed(tmp_path: Path) -> None:
     assert "built with" not in _said(tmp_path, "raise AttributeError('no such layer')", installed())

@@ -1,9 +1,10 @@
-"""Exceptions of a function that cannot be printed, in real workers of each kind."""
+"""Exceptions of a function that cannot be printed, or changed, in real workers of each kind."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,6 +17,22 @@ class Unprintable(Exception):
 
     def __getattr__(self, name: str) -> Any:
         raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """Nothing can be set in it, not even what every exception has."""
+
+    name: str
+
+
+def raise_frozen() -> None:
+    raise Frozen("x")
+
+
+def yield_frozen() -> Iterator[int]:
+    yield 1
+    raise_frozen()
 
 
 def raise_odd() -> None:
@@ -46,6 +63,8 @@ async def echo_soon(text: str) -> str:
     [
         (raise_odd, "Unprintable"),
         (yield_odd, "Unprintable"),
+        (raise_frozen, "tests.node.test_unprintable_errors.Frozen: x"),
+        (yield_frozen, "tests.node.test_unprintable_errors.Frozen: x"),
         (close_stderr, "LookupError: no such thing"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -103,8 +103,64 @@ def test_a_function_that_reaches_nobody_is_told_of_the_network() -> None:
         assert "network=True" in answer.message
 
 
+ODD: dict[str, tuple[Callable[[], Exception], str, str, str | None]] = {
+    "an error for a message": (lambda: InvalidArguments(ValueError("x")), "invalid_arguments", "x", None),  # type: ignore[arg-type]
+    "a number for a field": (lambda: InvalidArguments("x", 3), "invalid_arguments", "x", "3"),  # type: ignore[arg-type]
+    "a field that is no text": (
+        lambda: InvalidArguments("x", "\ud800"), "invalid_arguments", "x", "\\ud800",
+    ),
+    "a long field": (lambda: InvalidArguments("x", 10**6 * "y"), "invalid_arguments", "x", 200 * "y"),
+    "no message": (lambda: NeverMade("x"), "invalid_arguments", "x", None),
+    "a code that is none": (lambda: Numbered("x"), "17", "x", None),
+    "a message that raises": (lambda: InvalidArguments(Mute()), "function_failed", "InvalidArguments", None),  # type: ignore[arg-type]
+}  # fmt: skip
+
+
+class NeverMade(InvalidArguments):
+    def __init__(self, message: str) -> None:
+        pass
+
+
+class Numbered(InvalidArguments):
+    code = 17  # type: ignore[assignment]
+
+
+class Mute:
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+def raises_odd(what: str) -> str:
+    if what in ODD:
+        raise ODD[what][0]()
+    return what
+
+
+async def raises_odd_async(what: str) -> str:
+    return raises_odd(what)
+
+
+@pytest.mark.parametrize(
+    ("call", "concurrency"), [(raises_odd, 1), (raises_odd, 2), (raises_odd_async, 1)], ids=str
+)
+def test_an_error_that_was_given_something_else_than_texts_is_told_in_words(
+    call: Any, concurrency: int
+) -> None:
+    with worker_process(call, concurrency=concurrency) as worker:
+        for number, (what, (_, *wanted)) in enumerate(ODD.items()):
+            worker.ask((number, call.__name__, {"what": what}))
+            answer = worker.answer(number)
+            assert [answer.code, answer.message, answer.field] == wanted
+        worker.ask((99, call.__name__, {"what": "goes on"}))
+        assert worker.answer(99).value() == "goes on"
+
+
 def test_a_setup_that_another_function_refused_has_failed() -> None:
     failed = failure(from_code("worker_died", "of inner"))
     assert (failed.code, failed.message) == ("function_failed", "WorkerDied (worker_died): of inner")
     assert failure(InvalidArguments("ours")).code == "invalid_arguments"
     assert failure(RequestCancelled("ours")).code == "cancelled"
+    odd = failure(InvalidArguments(ValueError("x")))  # type: ignore[arg-type]
+    assert (odd.code, odd.message) == ("invalid_arguments", "x")
+    mute = failure(InvalidArguments(Mute()))  # type: ignore[arg-type]
+    assert (mute.code, mute.message) == ("function_failed", "InvalidArguments")

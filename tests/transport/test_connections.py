@@ -12,6 +12,7 @@ import pytest
 from glowplug.core.errors import FunctionFailed, InvalidArguments, Overloaded, RequestCancelled, WorkerDied
 from glowplug.core.ids import InstanceId, RequestId
 from glowplug.transport import worker_side
+from glowplug.transport.begun import KEPT
 from glowplug.transport.connection import NeverRead, Reply
 from glowplug.transport.frames import Flag, Kind, ReplyMeta, RequestMeta, encode
 from glowplug.transport.gateway_side import WorkerConnections
@@ -234,6 +235,29 @@ def test_what_never_began_is_dropped_when_it_is_cancelled(
 
     run(scenario)
     assert seen == [1, 3]
+
+
+def test_a_request_that_runs_counts_as_begun_however_many_begin_after_it(start_worker: StartWorker) -> None:
+    def hold_the_first(endpoint: WorkerEndpoint, incoming: Incoming) -> None:
+        if incoming.request == 2 + KEPT:
+            endpoint.close()
+            raise BrokenPipeError
+        if incoming.request > 1:
+            echo(endpoint, incoming)
+
+    async def scenario(connections: WorkerConnections) -> None:
+        connections.attach(ONE, start_worker(hold_the_first))
+        first = asyncio.ensure_future(connections.call(ONE, RequestId(1), META, b""))
+        for number in range(2, 2 + KEPT):
+            await connections.call(ONE, RequestId(number), META, b"")
+        assert not connections.cancel(ONE, RequestId(1))
+        assert connections.has_begun(ONE, RequestId(1))
+        connections.send(ONE, RequestId(2 + KEPT), META, b"", lambda reply: None)
+        with pytest.raises(WorkerDied) as caught:
+            await first
+        assert type(caught.value) is WorkerDied, "it may not run twice"
+
+    run(scenario)
 
 
 HOSTILE: dict[str, bytes] = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from glowplug.core.errors import RequestCancelled
-from glowplug.transport.begun import BegunReader
+from glowplug.transport.begun import KEPT, BegunReader
 from glowplug.transport.frames import (
     STREAM_WINDOW_BYTES,
     CreditMeta,
@@ -245,6 +245,28 @@ def test_every_gateway_sees_what_is_begun_for_any(house: House) -> None:
     for page in pages:
         assert page.begun() == {2, 3}
         page.close()
+
+
+def test_what_runs_for_a_gateway_that_is_gone_counts_as_begun_until_it_ends(house: House) -> None:
+    first, second = house.gateway(), house.gateway()
+    house.worker.read()
+    house.worker.read()
+    _, ancillary, _, _ = second.sock.recvmsg(1000, ANCILLARY_BYTES)
+    page = BegunReader(*received_descriptors(ancillary))
+    first.ask(1)
+    house.receive()
+    first.leave()
+    house.worker.read()
+    for others, is_there in ((range(2, 2 + KEPT), True), (range(1000, 1000 + KEPT), False)):
+        for request in others:
+            second.ask(request)
+            house.reply(house.receive())
+            second.answer()
+        begun = page.begun()
+        assert begun is not None
+        assert (1 in begun) is is_there
+        house.reply(1)
+    page.close()
 
 
 def test_the_closing_of_the_door_is_the_end(house: House) -> None:

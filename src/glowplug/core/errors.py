@@ -53,14 +53,20 @@ def sayable(message: str) -> str:
     return message.encode("utf-8", "backslashreplace").decode()
 
 
+def told(error: GlowplugError) -> str:
+    """Its message, also when a user's code gave it something else than a text, or none. Raises what the code
+    of that raises."""
+    return str(getattr(error, "message", error))
+
+
 def in_words(error: BaseException) -> str:
     """What a user's exception says, as a traceback ends: its class and all lines of its message and notes.
     Of a SyntaxError the place is left out, and of one that cannot be printed all but the class. One of ours
     has its code in the place of its module."""
     try:
         if isinstance(error, GlowplugError):
-            told = f"{type(error).__name__} ({error.code}): {error.message}"
-            return "\n".join([told, *getattr(error, "__notes__", ())])
+            line = f"{type(error).__name__} ({error.code}): {told(error)}"
+            return "\n".join([line, *getattr(error, "__notes__", ())])
         if isinstance(error, SyntaxError):
             return "\n".join([f"{type(error).__name__}: {error.msg}", *getattr(error, "__notes__", ())])
         return "".join(traceback.format_exception_only(error)).strip()

@@ -16,6 +16,7 @@ from glowplug.core.errors import (
     RequestCancelled,
     print_safely,
     sayable,
+    told,
 )
 from glowplug.loader.errors import LoaderError
 from glowplug.node import wire
@@ -37,6 +38,7 @@ HOLD_S = 500e-6
 """An answer is held at most this long."""
 _UNWANTED_KEPT = 256
 _MESSAGE_CHARS = 2000
+_FIELD_CHARS = 200
 P = ParamSpec("P")
 
 
@@ -159,7 +161,7 @@ class Answers:
             assert isinstance(error, GlowplugError)
             self._say(request, error)
             return
-        error.__traceback__ = None
+        _let_go_of_frames(error)
         if isinstance(error, LoaderError):
             message = f"{self._function}: its weights did not come: {error}"
             self._error(request, "weights", sayable(message[:_MESSAGE_CHARS]))
@@ -167,8 +169,14 @@ class Answers:
         self._error(request, FunctionFailed.code, sayable(explained(error, _MESSAGE_CHARS)))
 
     def _say(self, request: int, error: GlowplugError) -> None:
-        error.__traceback__ = None
-        self._error(request, error.code, sayable(error.message), getattr(error, "field", None))
+        _let_go_of_frames(error)
+        try:
+            code, message, field = str(error.code), sayable(told(error)), getattr(error, "field", None)
+            if field is not None:
+                field = sayable(str(field))[:_FIELD_CHARS]
+        except Exception:  # its attributes are the user's code
+            code, message, field = FunctionFailed.code, type(error).__name__, None
+        self._error(request, code, message, field)
 
     def stamp(self, started_s: float, is_over: bool = True) -> tuple[dict[str, float], str]:
         """Phases of what was begun at `started_s`, by the monotonic clock, and the step it came from."""
@@ -190,6 +198,11 @@ class Answers:
         phases["compute" if self._climb is None else "first_compute"] = max(0.0, took_s - waited_s)
         origin = "parked" if self._climb is None else self._origin
         return phases, origin
+
+
+def _let_go_of_frames(error: BaseException) -> None:
+    """Also of one whose class lets nobody set anything, as a frozen dataclass does."""
+    BaseException.with_traceback(error, None)
 
 
 def _is_for_the_client(error: BaseException) -> bool:

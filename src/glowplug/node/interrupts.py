@@ -9,8 +9,6 @@ from glowplug.core.errors import RequestCancelled
 from glowplug.node import wire
 from glowplug.node.messages import CancelRequest
 
-_NOBODY: frozenset[int] = frozenset()
-
 
 class Interrupted(RequestCancelled):
     """The agent's word, as a call finds it; made without arguments, as the interpreter does in a thread. What
@@ -33,7 +31,7 @@ class Interrupts:
         self._cancels = wire.Receiver(control, CancelRequest)
         self._refuse = refuse
         self._let_go = let_go
-        self._running: set[int] | frozenset[int] = _NOBODY
+        self._running: set[int] = set()
         self._stopped: int | None = None
         self._reads, self._again = False, False
         self.interruptible = False
@@ -43,10 +41,17 @@ class Interrupts:
         self.interruptible = True
         self._running = set(requests)
 
+    def leave_out(self, refused: Iterable[int]) -> None:
+        """These were refused before the others began. Raises Interrupted when nobody is left."""
+        for request in refused:
+            self._running.discard(request)
+        if not self._running:
+            raise Interrupted
+
     def end(self) -> None:
         """They run no longer."""
         self.interruptible = False
-        self._running = _NOBODY
+        self._running = set()
         if self._stopped is not None:
             request, self._stopped = self._stopped, None
             self._let_go(request)
@@ -81,7 +86,7 @@ class Interrupts:
 
     def _cancel(self, request: int) -> None:
         if request not in self._running or len(self._running) > 1:
-            self._running = self._running - {request}
+            self._running.discard(request)
             self._refuse(request)
         else:
             self._stopped = request

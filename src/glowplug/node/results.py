@@ -17,6 +17,7 @@ import numpy as np
 from glowplug.core.bodies import EVENTS, JSON, LINES, NPY, OCTETS, SAFETENSORS, TEXT
 from glowplug.core.errors import FunctionFailed
 from glowplug.node.arrays import as_array, npy_pieces
+from glowplug.transport.unsent import Piece
 from glowplug.transport.worker_answers import Body
 
 
@@ -47,8 +48,22 @@ def encode_result(result: Any, accept: str) -> tuple[int, str, Body]:
         if SAFETENSORS in accept and isinstance(result, dict):
             return 200, SAFETENSORS, _safetensors(result)
     if isinstance(result, (bytes, bytearray, memoryview)):
-        return 200, OCTETS, [result]
+        return 200, OCTETS, [_octets(result)]
     return 200, JSON, to_json(result)
+
+
+def _octets(data: Piece) -> Piece:
+    """Its bytes in their order, copied where they lie apart. Raises FunctionFailed for a released view."""
+    if not isinstance(data, memoryview):
+        return data
+    try:
+        return data.cast("B")
+    except (TypeError, ValueError):  # in pieces, empty, or of a form that the standard library can't name
+        pass
+    try:
+        return data.tobytes()
+    except (ValueError, NotImplementedError) as error:
+        raise FunctionFailed(f"the result cannot be sent: {error}") from error
 
 
 def to_json(result: Any) -> bytes:
@@ -78,7 +93,7 @@ class ItemEncoder:
         self._raw: type | None = None
         self._begun = False
 
-    def encode(self, item: Any) -> bytes | bytearray | memoryview:
+    def encode(self, item: Any) -> Piece:
         """Raises FunctionFailed for what has no JSON form, or another form than the items before."""
         if not self._begun:
             self._begun = True
@@ -87,7 +102,7 @@ class ItemEncoder:
             elif isinstance(item, str) and self._accepts_text and self.content_type is LINES:
                 self._raw, self.content_type = str, f"{TEXT}; charset=utf-8"
         if self._raw is bytes and isinstance(item, (bytes, bytearray, memoryview)):
-            return memoryview(item).cast("B") if isinstance(item, memoryview) else item
+            return _octets(item)
         if self._raw is str and isinstance(item, str):
             return item.encode("utf-8", "replace")
         if self._raw is not None or isinstance(item, (bytes, bytearray, memoryview)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from glowplug.bundle.gangs import connect_here
 from glowplug.bundle.instantiate import Phases, Served, serve_bundle
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.provenance import changes, loaded
-from glowplug.core.errors import GlowplugError, print_safely, sayable
+from glowplug.core.errors import GlowplugError, print_safely, sayable, told
 from glowplug.loader.devices.base import Device
 from glowplug.node import procfs, wire
 from glowplug.node.hints import explained
@@ -61,8 +62,9 @@ def run(
 def failure(error: BaseException) -> Failed:
     """How an error of a user's code, or of ours about it, travels: its code, what it says, and a hint."""
     if isinstance(error, GlowplugError) and not error.of_a_call:
-        said = "\n".join([error.message[:2000], *getattr(error, "__notes__", ())])
-        return Failed(error.code, sayable(said))
+        with contextlib.suppress(Exception):  # its attributes are the user's code
+            said = "\n".join([told(error)[:2000], *getattr(error, "__notes__", ())])
+            return Failed(str(error.code), sayable(said))
     return Failed("function_failed", sayable(explained(error, 2000)))
 
 
@@ -78,7 +80,8 @@ def load(message: Fork, phases: Phases, weights: Sequence[int] = (), device: Dev
         served = serve_bundle(manifest, bundle, packed, phases, arrivals, device)
     except Exception as error:
         if changed := changes(manifest.built_with, loaded()):
-            error.add_note(f"(it was built with {changed}: deploy it again)")
+            with contextlib.suppress(Exception):  # not every class takes one
+                error.add_note(f"(it was built with {changed}: deploy it again)")
         raise
     served.routes = Routes(served.endpoints, manifest.declaration)
     if served.routes.wants_a_loop:

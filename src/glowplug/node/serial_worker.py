@@ -12,7 +12,7 @@ from glowplug.core.errors import print_safely
 from glowplug.node.answers import HOLD_S, QUICK_S, Answers
 from glowplug.node.gathering import Gathering
 from glowplug.node.inference import stay_in_inference_mode
-from glowplug.node.interrupts import Interrupts
+from glowplug.node.interrupts import Interrupted, Interrupts
 from glowplug.node.results import ItemEncoder, encode_result
 from glowplug.node.routes import Route, Routes
 from glowplug.transport.worker_side import Incoming
@@ -101,6 +101,8 @@ class SerialWorker:
         interrupts = self._interrupts
         try:
             interrupts.begin((incoming.request,))
+            if self._answers.is_unwanted(incoming.request):  # since it was checked
+                raise Interrupted
             stay_in_inference_mode()
             result = route.call(**route.signature.decode(incoming.content_type, incoming.body))
             if type(result) is GeneratorType:
@@ -212,6 +214,7 @@ class SerialWorker:
         interrupts, answers = self._interrupts, self._answers
         try:
             interrupts.begin(member.request for member in members)
+            interrupts.leave_out(m.request for m in members if answers.is_unwanted(m.request))
             stay_in_inference_mode()
             results = rows(route.call(**arguments), len(members), route.spec.name)
             interrupts.interruptible = False

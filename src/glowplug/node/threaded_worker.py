@@ -13,6 +13,7 @@ from glowplug.node import wire
 from glowplug.node.answers import HOLD_S, Answers
 from glowplug.node.call_thread import CallThread
 from glowplug.node.gathering import Gathering
+from glowplug.node.interrupts import Interrupted
 from glowplug.node.lead import Lead
 from glowplug.node.messages import CancelRequest
 from glowplug.node.parallel import keep_threads
@@ -249,9 +250,13 @@ class ThreadedWorker:
         start_s = monotonic()
         valid, arguments = self._answers.admit(members, route.signature, start_s)
         if valid:
-            with self._lock:
-                self._enter(thread, {member.request for member in valid})
-            self._calls.batch(thread, route, valid, columns(arguments), start_s)
+            with self._lock:  # some may have been cancelled since they were checked
+                wanted = {m.request for m in valid if not self._answers.is_unwanted(m.request)}
+                self._enter(thread, wanted)
+            if wanted:
+                self._calls.batch(thread, route, valid, columns(arguments), start_s)
+            else:
+                self._answers.fail_each(valid, Interrupted())
         with self._lock:
             together = len(members) + self._endpoint.waiting_for(members[0].endpoint)
             self._gathering(route).saw(together)

@@ -11,29 +11,47 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections import deque
 
 from glowplug.transport.shared_memory import checked_size, create_region
 
 KEPT = 510
-"""Requests that the page remembers: more than may be in one worker's socket."""
+"""Requests that the page remembers: more than may be in one worker."""
 _PAGE_BYTES = 4096
 _NUMBER = struct.Struct("<Q")
 _WHOLE = struct.Struct(f"<{KEPT + 1}Q")
 
 
 class BegunPage:
-    """The worker's side. `descriptor` is to be sent to each gateway, and closed after the last."""
+    """The worker's side. `descriptor` is to be sent to each gateway, and closed after the last.
+
+    A request stays in the page until it is `done`, and then until its place is needed: its answer may still
+    be on its way. The place of whichever was done first is taken first.
+    """
 
     def __init__(self) -> None:
         self.descriptor = create_region(_PAGE_BYTES)
         self._map = mmap.mmap(self.descriptor, _PAGE_BYTES)
-        self._count = 0
+        self._used = 0
+        self._free = deque(range(8, _WHOLE.size, 8))
+        self._places: dict[int, int] = {}
+        """Of the requests that are not done."""
 
     def add(self, request: int) -> None:
         """The worker is about to look at this request."""
-        _NUMBER.pack_into(self._map, 8 + 8 * (self._count % KEPT), request)
-        self._count += 1
-        _NUMBER.pack_into(self._map, 0, self._count)
+        if not self._free:
+            self.done(next(iter(self._places)))
+        self._places[request] = place = self._free.popleft()
+        _NUMBER.pack_into(self._map, place, request)
+        if self._used < KEPT:
+            self._used += 1
+            _NUMBER.pack_into(self._map, 0, self._used)
+
+    def done(self, request: int) -> None:
+        """Its answer is about to be written, if it was begun."""
+        place = self._places.pop(request, None)
+        if place is not None:
+            self._free.append(place)
 
     def close(self) -> None:
         """Closes the descriptor, and the page here."""
@@ -49,12 +67,12 @@ class BegunReader:
         self._descriptor = descriptor
 
     def begun(self) -> frozenset[int] | None:
-        """The requests that the worker began of late, or None when the page does not say."""
+        """The requests that the worker runs, and some that it ran, or None when the page does not say."""
         data = os.pread(self._descriptor, _WHOLE.size, 0) if self._is_whole else b""
         if len(data) < _WHOLE.size:
             return None
-        count, *numbers = _WHOLE.unpack(data)
-        return frozenset(numbers[: min(count, KEPT)])
+        used, *numbers = _WHOLE.unpack(data)
+        return frozenset(numbers[: min(used, KEPT)])
 
     def close(self) -> None:
         os.close(self._descriptor)

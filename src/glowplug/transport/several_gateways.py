@@ -161,6 +161,13 @@ class SeveralGateways:
             del self._taken[request]
         endpoint.close()
 
+    def _answered(self, request: int) -> WorkerEndpoint | None:
+        """Whose gateway gets this last answer, or None: then nobody does."""
+        endpoint = self._taken.pop(request, None)
+        if endpoint is None:
+            self._begun.done(request)
+        return endpoint
+
     def reply(
         self,
         request: int,
@@ -171,7 +178,7 @@ class SeveralGateways:
         origin: str = "",
     ) -> None:
         """As WorkerEndpoint.reply; to nobody when its gateway is gone."""
-        endpoint = self._taken.pop(request, None)
+        endpoint = self._answered(request)
         if endpoint is not None:
             with self._watching(endpoint):
                 endpoint.reply(request, status, content_type, body, phases, origin)
@@ -185,7 +192,7 @@ class SeveralGateways:
         phases: dict[str, float] | None = None,
     ) -> None:
         """As WorkerEndpoint.error; to nobody when its gateway is gone."""
-        endpoint = self._taken.pop(request, None)
+        endpoint = self._answered(request)
         if endpoint is not None:
             with self._watching(endpoint):
                 endpoint.error(request, code, message, field, phases)
@@ -209,7 +216,7 @@ class SeveralGateways:
 
     def end(self, request: int, phases: dict[str, float] | None = None) -> None:
         """As WorkerEndpoint.end; for nobody when its gateway is gone."""
-        endpoint = self._taken.pop(request, None)
+        endpoint = self._answered(request)
         if endpoint is not None:
             with self._watching(endpoint):
                 endpoint.end(request, phases)

@@ -13,6 +13,7 @@ import socket
 from glowplug.core.bodies import MAX_BODY_BYTES
 from glowplug.core.errors import FunctionFailed
 from glowplug.core.units import show_bytes
+from glowplug.transport.begun import BegunPage
 from glowplug.transport.frames import (
     MAX_CHUNK_BYTES,
     MAX_META_BYTES,
@@ -37,7 +38,8 @@ class WorkerAnswers:
     """A request gets one `reply` or `error`, or `begin`, any number of `chunk`s and `end` or `error`; in any
     order among requests. Raises BrokenPipeError when the gateway is gone."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, begun: BegunPage) -> None:
+        self._begun = begun
         self._regions = KeptRegions()
         self._outgoing = OutgoingRegion()
         self._credit: dict[int, int] = {}
@@ -103,6 +105,7 @@ class WorkerAnswers:
         self._answer(Kind.END, request, ReplyMeta(phases=phases or {}), b"")
 
     def _answer(self, kind: Kind, request: int, meta: ReplyMeta | ErrorMeta, body: Body) -> None:
+        self._begun.done(request)
         pieces = [_flat(piece) for piece in body] if isinstance(body, list) else [_flat(body)]
         length = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         if length > MAX_BODY_BYTES:

@@ -66,7 +66,7 @@ class WorkerEndpoint(WorkerAnswers):
     """
 
     def __init__(self, sock: socket.socket, begun: BegunPage | None = None) -> None:
-        super().__init__(sock)
+        super().__init__(sock, BegunPage() if begun is None else begun)
         sock.setblocking(True)
         self._sock = sock
         self._poll = select.poll()
@@ -77,7 +77,6 @@ class WorkerEndpoint(WorkerAnswers):
         self.ended = False
         """The gateway has closed the connection."""
         self._read_at_s = 0.0
-        self._begun = BegunPage() if begun is None else begun
         try:
             self._say_hello()
         finally:
