@@ -70,6 +70,8 @@ def on_arrived(c: Context, event: RequestArrived) -> None:
 def tell_predictors(c: Context, function: Function) -> None:
     """A request came for the function, reported by itself or as part of a gateway's report."""
     drive.arrived(c, function.id)
+    if function.active is None and function.next is None:
+        return  # it was undeployed, and what still runs of it reports
     warm_from_s = prewarm_of(c, _answering(c, function)).arrived(function.id, c.now_s)
     if warm_from_s < inf:
         c.set_timer(f"prewarm:{function.id}", warm_from_s)
