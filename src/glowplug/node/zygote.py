@@ -178,7 +178,9 @@ def _become_child(message: Fork, descriptors: list[int], child: Child, inherited
     control, *given = descriptors
     os.setsid()
     extra = settle_as(message, given, parent)
-    child(message, socket.socket(fileno=control), extra)
+    sock = socket.socket(fileno=control)
+    sock.settimeout(None)  # whatever the function's module has set as the default
+    child(message, sock, extra)
     return 0
 
 

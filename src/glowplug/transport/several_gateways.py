@@ -43,6 +43,7 @@ class SeveralGateways:
     """Owns `door`, a SOCK_SEQPACKET. Used as a WorkerEndpoint is, and interrupted where that may be."""
 
     def __init__(self, door: socket.socket) -> None:
+        door.settimeout(None)
         self._door = door
         self._door_number = door.fileno()
         self._epoll = select.epoll()
