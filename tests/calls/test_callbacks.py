@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from glowplug.calls.callbacks import Callbacks
 from glowplug.calls.states import Outcome
 from glowplug.core.calls import Callback, CallRecord
 from glowplug.core.errors import UserError
@@ -111,6 +112,21 @@ def test_what_is_not_taken_is_tried_again_with_bounds(tmp_path: Path) -> None:
             receiver.answers = [b"500 No"] * 9
             found = await settled(o, await o.spawn(callback_url=receiver.url))
             assert (found.state, found.attempts, found.error) == ("given_up", 5, "it answered 500")
+
+    run(scenario)
+
+
+def test_what_nobody_expected_counts_as_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: Callbacks, scheme: str) -> None:
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr(Callbacks, "_client", broken)
+
+    async def scenario() -> None:
+        async with office(tmp_path) as o:
+            found = await settled(o, await o.spawn(callback_url="http://127.0.0.1:1/done"))
+            assert (found.state, found.attempts) == ("given_up", 5)
+            assert found.error == "LookupError: no such thing"
 
     run(scenario)
 

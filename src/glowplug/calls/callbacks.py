@@ -140,6 +140,9 @@ class Callbacks:
             return f"no answer within {self._settings.callback_timeout_s:g} s", False
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return f"{type(error).__name__}: {error}"[:300], isinstance(error, httpx.InvalidURL)
+        except Exception as error:  # else it would wait until the server starts anew
+            log.exception("a callback could not be posted", call=call.id)
+            return f"{type(error).__name__}: {error}"[:300], False
         if 200 <= status < 300:
             return "", True
         return f"it answered {status}", 300 <= status < 500 and status not in (408, 425, 429)
