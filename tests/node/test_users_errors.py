@@ -140,9 +140,7 @@ async def raises_odd_async(what: str) -> str:
     return raises_odd(what)
 
 
-@pytest.mark.parametrize(
-    ("call", "concurrency"), [(raises_odd, 1), (raises_odd, 2), (raises_odd_async, 1)], ids=str
-)
+@pytest.mark.parametrize(("call", "concurrency"), [(raises_odd, 1), (raises_odd, 2), (raises_odd_async, 1)])
 def test_an_error_that_was_given_something_else_than_texts_is_told_in_words(
     call: Any, concurrency: int
 ) -> None:
