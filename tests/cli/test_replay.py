@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from glowplug.cli.replay import replay, share_of
+from glowplug.cli.replay import replay
+from glowplug.cli.replay_cluster import share_of
 from glowplug.control.journal_files import JournalWriter
 from glowplug.control.state import ControlState
 from glowplug.core.errors import InvalidArguments, InvalidDeclaration, InvalidUpload, InvalidWorkload
@@ -18,6 +20,7 @@ from glowplug.core.settings import ControlSettings
 from glowplug.sim.systems import system_of
 
 WORKLOAD = "zipf:functions=6,rate_per_min=20,minutes=10,seed=3"
+SCARCE = "zipf:functions=24,rate_per_min=60,minutes=5,seed=3"
 
 
 def test_policies_are_compared_at_equal_memory(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +89,7 @@ def test_without_a_memory_each_function_fits(
 def test_that_nothing_was_answered_is_the_exit_status(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glowplug.cli.replay.least_node_bytes", lambda trace, systems: 1)
+    monkeypatch.setattr("glowplug.cli.replay_cluster.least_node_bytes", lambda trace, systems: 1)
     for json in (True, False):
         with pytest.raises(SystemExit) as ended:
             replay(ONE, policy="fixed", nodes=4, memory="25%", json=json)
@@ -97,13 +100,13 @@ def test_that_nothing_was_answered_is_the_exit_status(
             assert row["failed"] == 4
             assert row["wait_mean_s"] is row["wait_p99_s"] is row["waited_share"] is None
         else:
-            assert "calls that failed, or had no answer within an hour" in " ".join(out.split())
+            assert "calls that failed, or had no answer in time" in " ".join(out.split())
 
 
 @pytest.mark.filterwarnings("error")
 def test_it_draws_what_failed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="pip install 'glowplug[plots]'")
-    monkeypatch.setattr("glowplug.cli.replay.least_node_bytes", lambda trace, systems: 1)
+    monkeypatch.setattr("glowplug.cli.replay_cluster.least_node_bytes", lambda trace, systems: 1)
     with pytest.raises(SystemExit):
         replay(ONE, policy="fixed", nodes=4, memory="25%", plot=tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 10_000
@@ -119,6 +122,33 @@ def test_it_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_path_is_a_journal(tmp_path: Path) -> None:
     with pytest.raises(InvalidUpload, match="no journal in"):
         replay(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"policy": "tyche"}, {"nodes": 2}, {"memory": "25%"}, {"substrate": "process"}, {"seed": 0},
+        {"preload_cpu_share": 0.15}, {"live": True}, {"plot": Path("out.png")},
+    ],
+)  # fmt: skip
+def test_a_journal_has_its_own_settings(tmp_path: Path, idle: dict[str, Any]) -> None:
+    (option,) = idle
+    with pytest.raises(InvalidArguments, match=f"^--{option.replace('_', '-')}: a journal is handled"):
+        replay(str(tmp_path), **idle)
+
+
+def test_loads_ahead_keep_to_a_share_of_a_core(capsys: pytest.CaptureFixture[str]) -> None:
+    """The server's, unless another is given."""
+    spent_s = {}
+    for share in (None, 0.15, 0.01, math.inf):
+        replay(SCARCE, policy="ladder", nodes=1, memory="10%", preload_cpu_share=share, json=True)
+        (row,) = msgspec.json.decode(capsys.readouterr().out)["policies"]
+        spent_s[share] = row["load_ahead_s"]
+    assert spent_s[None] == spent_s[0.15]
+    assert spent_s[0.01] < spent_s[0.15] < spent_s[math.inf]
+    for share in (0.0, -1.0, math.nan):
+        with pytest.raises(InvalidArguments, match=f"--preload-cpu-share: {share:g} is not a share"):
+            replay(WORKLOAD, preload_cpu_share=share)
 
 
 def test_a_journal_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,8 +190,12 @@ def test_what_cannot_be_played_live_is_said_before_a_server_starts() -> None:
         replay(WORKLOAD, policy="fixed", live=True, memory="1GB", nodes=4)
     with pytest.raises(InvalidArguments, match="--substrate: with --live"):
         replay(WORKLOAD, policy="fixed", live=True, memory="1GB", substrate="process")
-    with pytest.raises(InvalidArguments, match="--live knows fixed"):
+    with pytest.raises(InvalidArguments, match="clairvoyant knows the next calls, and no server does"):
         replay(WORKLOAD, policy="clairvoyant", live=True, memory="1GB")
+    with pytest.raises(InvalidArguments, match="--preload-cpu-share: inf is not a share"):
+        replay(WORKLOAD, policy="fixed", live=True, memory="1GB", preload_cpu_share=math.inf)
+    with pytest.raises(InvalidDeclaration, match="no policy is called 'best'"):
+        replay(WORKLOAD, policy="best", live=True, memory="1GB")
     with pytest.raises(InvalidArguments, match="at most 64 functions"):
         replay("zipf:functions=65,rate_per_min=20,minutes=1", policy="fixed", live=True, memory="1GB")
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from glowplug.cli.serve import control_settings
+from glowplug.cli.control_options import control_settings
 from glowplug.core.events import Deployed, RollbackRequested, ScaleRequested, Undeployed
 from glowplug.core.ids import FunctionId, GatewayId, VersionId
 from glowplug.core.ladder import Step
@@ -34,7 +34,7 @@ def served(preload: str) -> ControlSettings:
     """What the command's own defaults come to."""
     usual = ControlSettings()
     return control_settings(
-        usual.scheduling, usual.device_eviction, preload, usual.preload_cpu_share,
+        usual.scheduling, None, usual.device_eviction, preload, usual.preload_cpu_share,
         usual.preload_memory_share, usual.preload_horizon_s,
     )  # fmt: skip
 

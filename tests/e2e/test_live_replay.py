@@ -23,16 +23,17 @@ def test_recorded_calls_are_made_on_a_real_server(
 ) -> None:
     monkeypatch.setenv("GLOWPLUG_TOKEN", "of-another-server")
     calls = tmp_path / "calls.csv"
-    calls.write_text("time_s,function\n0.0,a\n0.1,b\n0.2,a\n0.3,a\n")
+    calls.write_text("time_s,function\n0.0,a\n0.1,b\n0.2,a\n0.3,a\n8.0,c\n")
     replay(f"events:{calls}", policy="ladder", memory="1GB", live=True, json=True)
     out = capfd.readouterr().out
     found = msgspec.json.decode(out[out.index("{") :])
     (row,) = found["policies"]
     assert (found["simulated"], row["policy"], row["failed"]) == (False, "ladder", 0)
+    assert row["loaded_ahead"] >= 1, "c, which nobody had called yet, is loaded ahead as when simulated"
     assert 0.0 < row["wait_p50_s"] <= row["wait_p99_s"]
     assert 0 < row["held_mean_bytes"] <= found["node_bytes"]
     by_step = row["functions_mean_by_step"]
-    assert sum(by_step.values()) == pytest.approx(2.0)
+    assert sum(by_step.values()) == pytest.approx(3.0)
     assert by_step["parked"] + by_step["busy"] > 0.0
     assert row["held_mean_bytes_by_step"]["parked"] > 0
 

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO, cast
 
-import msgspec
 import structlog
 import uvloop
 from cyclopts import Parameter, validators
 
 from glowplug.cli.budget import beyond_the_machine, parse_budget
+from glowplug.cli.control_options import control_settings
 from glowplug.cli.numbers import Natural, Whole
 from glowplug.cli.output import UnfailingLines, console, print_json_line
 from glowplug.client.connection import is_token
@@ -24,7 +24,6 @@ from glowplug.core.errors import InvalidArguments
 from glowplug.core.settings import CallSettings, ControlSettings, GatewaySettings, NodeSettings
 from glowplug.core.units import parse_bytes, parse_seconds, show_bytes
 from glowplug.loader.devices.cuda import card_bytes, cards
-from glowplug.policy.registry import policy_class
 from glowplug.server.run import ServerOptions
 from glowplug.server.run import serve as run_server
 
@@ -47,6 +46,7 @@ def serve(
     devices: tuple[str, ...] = ("auto",),
     gateways: Annotated[Whole, Parameter(validator=validators.Number(gte=1, lte=_MOST_GATEWAYS))] = 1,
     scheduling: str = _POLICIES.scheduling,
+    eviction: str | None = None,
     device_eviction: str = _POLICIES.device_eviction,
     preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
     preload_cpu_share: float = _POLICIES.preload_cpu_share,
@@ -110,6 +110,9 @@ def serve(
         two to three cores of short calls can answer; on more than four cores one for every four may be right.
     scheduling
         The policy that decides which request computes on which device; a wrong name lists those that exist.
+    eviction
+        The policy that names what leaves the memory for others: value-per-byte, or with --preload ladder
+        ladder; a wrong name lists those that exist.
     device_eviction
         The policy that names the models that leave a device for others.
     preload
@@ -155,16 +158,14 @@ def serve(
         )
     _set_up_logging(log_level, json)
     folder = (state_dir or default_state_dir()).absolute()
-    for kind, name in (("scheduling", scheduling), ("eviction", device_eviction)):
-        policy_class(kind, name)
+    control = control_settings(
+        scheduling, eviction, device_eviction, preload, preload_cpu_share, preload_memory_share,
+        parse_seconds(preload_horizon, "--preload-horizon"), parse_seconds(cancel_grace, "--cancel-grace"),
+    )  # fmt: skip
     budget_bytes = parse_budget(memory)
     beyond = beyond_the_machine(budget_bytes, give_way, files_root)
     options = ServerOptions(
-        control=control_settings(
-            scheduling, device_eviction, preload, preload_cpu_share, preload_memory_share,
-            parse_seconds(preload_horizon, "--preload-horizon"),
-            parse_seconds(cancel_grace, "--cancel-grace"),
-        ),
+        control=control,
         gateway=GatewaySettings(host=host, port=port, token=token),
         node=NodeSettings(
             str(folder), "", budget_bytes=budget_bytes, threads=threads,
@@ -195,43 +196,6 @@ def serve(
             await asyncio.to_thread(deploy_files, url, token, list(files), quiet=json)
 
     sys.exit(uvloop.run(run_server(options, on_ready)))
-
-
-def control_settings(
-    scheduling: str,
-    device_eviction: str,
-    preload: str,
-    cpu_share: float,
-    memory_share: float,
-    horizon_s: float,
-    cancel_grace_s: float = _POLICIES.cancel_grace_s,
-) -> ControlSettings:
-    """`ladder` is a pre-load policy together with the eviction and the keeping that go with it. Raises
-    InvalidArguments."""
-    if not 0.0 < cpu_share <= 64.0:
-        raise InvalidArguments(
-            f"--preload-cpu-share: {cpu_share} is not a share of a core, such as 0.15", "preload_cpu_share"
-        )
-    if not 0.0 <= memory_share <= 1.0:
-        raise InvalidArguments(
-            f"--preload-memory-share: {memory_share} is not a share of the memory, such as 0.5",
-            "preload_memory_share",
-        )
-    if not horizon_s > 0.0:
-        raise InvalidArguments("--preload-horizon: at least some milliseconds", "preload_horizon")
-    found = ControlSettings(
-        scheduling=scheduling,
-        device_eviction=device_eviction,
-        preload=preload,
-        preload_cpu_share=cpu_share,
-        preload_memory_share=memory_share,
-        preload_horizon_s=horizon_s,
-        cancel_grace_s=cancel_grace_s,
-        shares_weights=True,
-    )
-    if preload == "ladder":
-        return msgspec.structs.replace(found, eviction="ladder", prewarm="kept")
-    return found
 
 
 def this_host(budget_bytes: int) -> Host:

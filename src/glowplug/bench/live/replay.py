@@ -22,12 +22,11 @@ from glowplug.bench.live.load import Caller, Outcome, latencies
 from glowplug.client import Client
 from glowplug.core.errors import InvalidArguments
 from glowplug.sim.footprints import PUBLISHED, RUN_S
-from glowplug.sim.replays import Replayed
+from glowplug.sim.replays import Replayed, System
 from glowplug.sim.standing import Standing
+from glowplug.sim.systems import system_of
 from glowplug.sim.workloads.trace import Trace
 
-LIVE = {"fixed": "none", "tyche": "tyche", "instainfer": "instainfer", "ladder": "ladder"}
-"""Policies that a server has: what `serve --preload` calls them."""
 MOST_FUNCTIONS = 64
 SCALE = 0.05
 """Of the published bytes: 32 to 82 MB a model. Loads take as long as published."""
@@ -46,6 +45,7 @@ import glowplug
 app = glowplug.App("replayed")
 MODELS = {models}
 RUN_S = {run_s}
+LIMITS = {{"memory": "256MB", "max_queue": 10_000}}
 
 
 class Model:
@@ -65,28 +65,30 @@ class Model:
 
 for number in range({count}):
     made = type(f"Model{{number}}", (Model,), {{"number": number, "__module__": __name__}})
-    declare = app.model(name=f"f{{number}}", keep_warm="{keep_warm_s}s", memory="256MB", max_queue=10_000)
+    declare = app.model(name=f"f{{number}}", keep_warm="{keep_warm_s}s", prewarm="{prewarm}", **LIMITS)
     globals()[made.__name__] = declare(made)
 '''
 
 
-def check_policy(policy: str) -> None:
-    """Raises InvalidArguments for one that no server has."""
-    if policy not in LIVE:
-        raise InvalidArguments(f"--live knows {', '.join(LIVE)}, not {policy}", "policy")
+def live_system(policy: str) -> System:
+    """What `replay` simulates as `policy`, on zygotes. Raises InvalidArguments for one that no server has,
+    and InvalidDeclaration for one that nobody has."""
+    found = system_of(policy, "zygote")
+    if found.preload == "clairvoyant":
+        raise InvalidArguments(f"--live: {policy} knows the next calls, and no server does", "policy")
+    return found
 
 
 def replay_live(
     trace: Trace,
-    policy: str,
+    system: System,
     budget_bytes: int,
     *,
     keep_warm_s: float = 600.0,
     tell: Callable[[float], None] = lambda share: None,
 ) -> Replayed:
-    """Raises InvalidArguments as `check_policy` does, or for a workload of too many functions, and
-    RuntimeError when the server or a deploy fails."""
-    check_policy(policy)
+    """`system` is on zygotes. Raises InvalidArguments for a workload of too many functions, and RuntimeError
+    when the server or a deploy fails."""
     if trace.functions > MOST_FUNCTIONS:
         raise InvalidArguments(
             f"--live serves at most {MOST_FUNCTIONS} functions, and the workload has {trace.functions}: "
@@ -94,28 +96,32 @@ def replay_live(
             "what",
         )
     watch = Watch(trace.functions)
-    with _served(trace.functions, policy, budget_bytes, keep_warm_s) as server:
+    with _served(trace.functions, system, budget_bytes, keep_warm_s) as server:
         outcomes = asyncio.run(_play(server, trace, watch, tell))
         server.check_alive()
-        with Client(server.url) as client:
-            preload = client.info()["preload"]
+        preload = server.preloads()
     return _replayed(outcomes, watch, preload)
 
 
 @contextmanager
-def _served(functions: int, policy: str, budget_bytes: int, keep_warm_s: float) -> Iterator[RunningServer]:
+def _served(functions: int, system: System, budget_bytes: int, keep_warm_s: float) -> Iterator[RunningServer]:
+    """An earlier server deployed the functions: on this one they stand at their files, and are not held
+    there, as they are where somebody sends them down."""
     models = [(int(model.loaded_bytes * SCALE), model.load_s) for model in PUBLISHED]
     with tempfile.TemporaryDirectory(prefix="glowplug-replay-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        source = folder / "replayed_app.py"
-        text = _SOURCE.format(models=models, run_s=RUN_S, count=functions, keep_warm_s=keep_warm_s)
+        source, state = folder / "replayed_app.py", folder / "state"
+        text = _SOURCE.format(
+            models=models, run_s=RUN_S, count=functions, keep_warm_s=keep_warm_s, prewarm=system.prewarm
+        )
         source.write_text(text, encoding="utf-8")
-        options = ("--preload", LIVE[policy])
-        with running_server([source], folder / "state", budget_bytes, options) as server:
+        with running_server([source], state, budget_bytes) as server:
             server.wait_deployed(functions)
-            for number in range(functions):
-                server.stand_at(f"f{number}", "local")
+        options = ["--preload", system.preload, "--eviction", system.eviction]
+        options += ["--preload-cpu-share", str(system.cpu_share)]
+        with running_server([], state, budget_bytes, options) as server:
+            server.wait_deployed(functions)
             yield server
 
 

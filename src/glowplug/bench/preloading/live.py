@@ -22,7 +22,6 @@ from glowplug.bench.harness import RunningServer, running_server
 from glowplug.bench.live.calls import caller_of, play
 from glowplug.bench.live.load import Outcome
 from glowplug.bench.live.models import FUNCTIONS, Served, lacking, write_apps
-from glowplug.bench.live.replay import LIVE
 from glowplug.bench.live.times import REST_S, displace, measure
 from glowplug.bench.live.twin import LiveRun, take_journal
 from glowplug.bench.preloading import live_rows, twin
@@ -140,7 +139,7 @@ def _run(
     for the twin knows of none of it."""
     twin.forget_weights(state / "packs")
     time.sleep(REST_S)
-    with running_server([], state, options.budget_bytes, ("--preload", LIVE[policy])) as server:
+    with running_server([], state, options.budget_bytes, ("--preload", _preload(policy))) as server:
         server.wait_deployed(FUNCTIONS)
         server.stand_at(served[0].function, "imported")
         with Sampler(server.agent_pid, state / "packs", options.sample_every_s) as sampler:
@@ -148,7 +147,7 @@ def _run(
         server.check_alive()
         preload = server.preloads()
     seen = {
-        "preload": LIVE[policy],
+        "preload": _preload(policy),
         "started": preload["started"], "used": preload["used"], "wasted": preload["wasted"],
         "wasted_byte_s": preload["wasted_byte_seconds"],
         "core_share": preload["seconds"] / (60 * options.minutes),
@@ -156,6 +155,11 @@ def _run(
         "over_budget": sum(held > options.budget_bytes for _, held in sampler.samples),
     }  # fmt: skip
     return outcomes, seen, take_journal(state)
+
+
+def _preload(policy: str) -> str:
+    """What `serve --preload` calls it."""
+    return "none" if policy == "fixed" else policy
 
 
 async def _played(
