@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-from glowplug.core.errors import GlowplugError
+from glowplug.core.errors import GlowplugError, InvalidArguments
 
 _REFUSED = (
     "AccessDenied",
@@ -50,3 +51,19 @@ def answered(
         raise refused(f"{what}: {error}: give a region, or set AWS_REGION") from error
     except (exceptions.BotoCoreError, parsers.ResponseParserError, OSError) as error:
         raise unavailable(f"{what}: {error}") from error
+
+
+def checked_endpoint(endpoint: str | None) -> str | None:
+    """Raises InvalidArguments for what is no address of a server."""
+    if endpoint is None:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise InvalidArguments(
+            f"endpoint {endpoint!r} is no address such as http://localhost:4566", "endpoint"
+        )
+    return endpoint

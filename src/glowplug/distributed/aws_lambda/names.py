@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from glowplug.core.errors import InvalidArguments
-from glowplug.distributed.aws_answers import answered
+from glowplug.distributed.aws_answers import answered, checked_endpoint
 from glowplug.distributed.errors import PlatformBusy, PlatformError, PlatformMissing, PlatformRefused
 
 _BUSY = ("TooManyRequests", "Throttling", "ServiceException", "EC2Throttled", "ENILimitReached")
@@ -24,6 +24,7 @@ def lambda_client(endpoint: str | None, region: str | None) -> Any:
         raise InvalidArguments(
             f"Lambda needs boto3 ({error}): pip install 'glowplug[distributed]'"
         ) from error
+    endpoint = checked_endpoint(endpoint)
     config = Config(
         connect_timeout=5,
         read_timeout=60,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 
+from glowplug.distributed.aws_answers import checked_endpoint
 from glowplug.distributed.channels.aws_errors import named
 from glowplug.distributed.channels.aws_messaging import PARALLEL, AwsMessaging
 from glowplug.distributed.channels.meter import Meter
@@ -45,7 +46,8 @@ class AwsService:
         self, endpoint: str | None = None, region: str | None = None, hidden_s: int = HIDDEN_S
     ) -> None:
         self.meter = Meter()
-        self._endpoint, self._region, self._hidden_s = endpoint, region, hidden_s
+        self._endpoint = endpoint = checked_endpoint(endpoint)
+        self._region, self._hidden_s = region, hidden_s
         with named("connecting to AWS"):
             session = boto3.session.Session(region_name=region)
             self._sns: Any = session.client("sns", endpoint_url=endpoint, config=_CONFIG)

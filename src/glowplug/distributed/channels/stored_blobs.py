@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import obstore
 from obstore.store import LocalStore, from_url
 
+from glowplug.distributed.aws_answers import checked_endpoint
 from glowplug.distributed.channels.blobs import Range
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.channels.pace import FIRST_S
@@ -193,7 +194,7 @@ def _remove_empty(folder: Path, base: Path) -> None:
 
 def _bucket(url: str, options: dict[str, Any]) -> Any:
     # Options that are given here hide those of the environment, this one among them.
-    endpoint = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", "")
+    endpoint = checked_endpoint(options.get("endpoint") or None) or os.environ.get("AWS_ENDPOINT_URL", "")
     client: dict[str, Any] = {
         "timeout": timedelta(seconds=_ATTEMPT_S),
         "connect_timeout": timedelta(seconds=5),
