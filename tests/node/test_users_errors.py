@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from glowplug.bundle.instantiate import Phases
 from glowplug.core.bodies import encode_arguments
 from glowplug.core.errors import BY_CODE, InvalidArguments, RequestCancelled, from_code
 from glowplug.node.roles import failure
@@ -162,3 +164,21 @@ def test_a_setup_that_another_function_refused_has_failed() -> None:
     assert (odd.code, odd.message) == ("invalid_arguments", "x")
     mute = failure(InvalidArguments(Mute()))  # type: ignore[arg-type]
     assert (mute.code, mute.message) == ("function_failed", "InvalidArguments")
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    model: str
+
+
+def test_what_a_block_could_not_pass_on_is_told_all_the_same() -> None:
+    """contextlib sets an exception's traceback as it leaves a block, which a frozen dataclass refuses."""
+    phases = Phases()
+    with pytest.raises(AttributeError) as hidden, phases.phase("import"):
+        raise Frozen("m")
+    failed = failure(hidden.value)
+    assert (failed.code, failed.message) == (
+        "function_failed", "tests.node.test_users_errors.Frozen: m",
+    )  # fmt: skip
+    plain = AttributeError("no attribute '__traceback__'")
+    assert failure(plain).message == "AttributeError: no attribute '__traceback__'"

@@ -64,6 +64,7 @@ def in_words(error: BaseException) -> str:
     Of a SyntaxError the place is left out, and of one that cannot be printed all but the class. One of ours
     has its code in the place of its module."""
     try:
+        error = _meant(error)
         if isinstance(error, GlowplugError):
             line = f"{type(error).__name__} ({error.code}): {told(error)}"
             return "\n".join([line, *getattr(error, "__notes__", ())])
@@ -72,6 +73,13 @@ def in_words(error: BaseException) -> str:
         return "".join(traceback.format_exception_only(error)).strip()
     except Exception:  # its attributes are the user's code
         return type(error).__name__
+
+
+def _meant(error: BaseException) -> BaseException:
+    """What a frozen dataclass is hidden by: contextlib sets the traceback of what passes through a
+    generator's block, which that refuses."""
+    is_refusal = isinstance(error, AttributeError) and "'__traceback__'" in str(error)
+    return error.__context__ or error if is_refusal else error
 
 
 def print_safely(error: BaseException) -> None:
