@@ -32,6 +32,13 @@ def test_an_endpoint_that_is_no_address_is_refused(of: str, endpoint: str) -> No
         clients()[of](endpoint)
 
 
+@pytest.mark.parametrize("of", ["messages", "lambda"])
+@pytest.mark.parametrize("endpoint", ["http://my_host:9000", "http://-a:1", "http://a..b", 4566])
+def test_what_boto_takes_for_none_is_refused(of: str, endpoint: Any) -> None:
+    with pytest.raises(InvalidArguments, match=r"nvalid endpoint|is no address"):
+        clients()[of](endpoint)
+
+
 @pytest.mark.parametrize("of", ["messages", "lambda", "objects"])
 def test_nothing_is_asked_before_it_is_used(of: str) -> None:
     clients()[of]("http://[::1]:4566")

@@ -310,6 +310,48 @@ def test_a_run_whose_name_is_taken_leaves_the_other_alone(store: str, tmp_path: 
     assert left(store) == []
 
 
+class Interrupted(StoredBlobs):
+    """Who brings a run is interrupted when its orders are there, or another's, or when they are not yet."""
+
+    def create(self, key: str, content: bytes) -> bool:
+        if self.makes:
+            super().create(key, content)
+        raise KeyboardInterrupt
+
+    makes = True
+
+
+class AskedTwice(StoredBlobs):
+    """The answer to who brings the orders is lost, so that the store is asked again."""
+
+    def create(self, key: str, content: bytes) -> bool:
+        super().create(key, content)
+        return super().create(key, content)
+
+
+def test_who_is_interrupted_removes_what_it_brought_and_nothing_else(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread = assignment.serial(NETWORK, SAMPLES)
+    with room("memory").open("halt", 1) as opened:
+        deployed = deploy(NETWORK, small_inputs(1024, SAMPLES), spread, opened.address, OPTIONS, tmp_path)
+    nowhere = Cloud(client=None, function="", endpoint=None, region=None, branching=None)
+    with pytest.raises(KeyboardInterrupt):
+        LambdaPlatform(nowhere, deployed, Interrupted(store))
+    assert left(store) == []
+    first = LambdaPlatform(nowhere, deployed, AskedTwice(store))
+    brought = left(store)
+    for makes in (True, False):
+        monkeypatch.setattr(Interrupted, "makes", makes)
+        with pytest.raises(KeyboardInterrupt):
+            LambdaPlatform(nowhere, deployed, Interrupted(store))
+    with pytest.raises(RunExists):
+        LambdaPlatform(nowhere, deployed, AskedTwice(store))
+    assert left(store) == brought
+    first.close()
+    assert left(store) == []
+
+
 def test_who_was_let_go_ends_itself(store: str) -> None:
     """Another process may run as long as it likes: it reads that another took over."""
     baggage = Baggage(StoredBlobs(store), "run")

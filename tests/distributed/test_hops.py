@@ -25,6 +25,8 @@ WORKERS = 3
 def times_ten(call: Call) -> Call:
     if call.hidden.sum() < 0:
         raise ValueError("it is negative")
+    if call.hidden.sum() > 1e6:
+        raise ValueError("no file \udcff" + 10**6 * "x")
     return call._replace(hidden=call.hidden * 10 + call.args[0])
 
 
@@ -68,6 +70,14 @@ def test_an_error_of_a_part_is_the_heads_and_the_next_call_goes_well(head: Hop) 
     others = Others(head)
     with pytest.raises(FunctionFailed, match="worker 1 of the gang: ValueError: it is negative"):
         result_of(others, call_of(-1.0))
+    assert result_of(others, call_of(1.0))[0, 0] == 111
+
+
+def test_an_error_that_is_no_text_and_long_is_the_heads_too(head: Hop) -> None:
+    others = Others(head)
+    with pytest.raises(FunctionFailed, match=r"worker 1 of the gang: ValueError: no file \\udcffx") as failed:
+        result_of(others, call_of(1e6))
+    assert len(str(failed.value)) < 2500
     assert result_of(others, call_of(1.0))[0, 0] == 111
 
 

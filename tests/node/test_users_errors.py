@@ -12,6 +12,7 @@ import pytest
 from glowplug.bundle.instantiate import Phases
 from glowplug.core.bodies import encode_arguments
 from glowplug.core.errors import BY_CODE, InvalidArguments, RequestCancelled, from_code
+from glowplug.node import wire
 from glowplug.node.roles import failure
 
 from .worker_process import worker_process
@@ -113,7 +114,11 @@ ODD: dict[str, tuple[Callable[[], Exception], str, str, str | None]] = {
     ),
     "a long field": (lambda: InvalidArguments("x", 10**6 * "y"), "invalid_arguments", "x", 200 * "y"),
     "no message": (lambda: NeverMade("x"), "invalid_arguments", "x", None),
-    "a code that is none": (lambda: Numbered("x"), "17", "x", None),
+    "a code that is none": (lambda: Numbered("x"), "invalid_arguments", "x", None),
+    "a code of its own": (lambda: OwnCode("x"), "invalid_arguments", "x", None),
+    "nobody knows of whose call": (
+        lambda: OfACall("x"), "function_failed", "OfACall (invalid_arguments): x", None,
+    ),
     "a message that raises": (lambda: InvalidArguments(Mute()), "function_failed", "InvalidArguments", None),  # type: ignore[arg-type]
 }  # fmt: skip
 
@@ -125,6 +130,16 @@ class NeverMade(InvalidArguments):
 
 class Numbered(InvalidArguments):
     code = 17  # type: ignore[assignment]
+
+
+class OwnCode(InvalidArguments):
+    code = "no_such_thing\ud800" + 70_000 * "x"
+
+
+class OfACall(InvalidArguments):
+    @property
+    def of_a_call(self) -> bool:  # type: ignore[override]
+        raise LookupError("nobody knows")
 
 
 class Mute:
@@ -180,5 +195,14 @@ def test_what_a_block_could_not_pass_on_is_told_all_the_same() -> None:
     assert (failed.code, failed.message) == (
         "function_failed", "tests.node.test_users_errors.Frozen: m",
     )  # fmt: skip
-    plain = AttributeError("no attribute '__traceback__'")
-    assert failure(plain).message == "AttributeError: no attribute '__traceback__'"
+    hidden.value.add_note("(deploy it again)")
+    assert failure(hidden.value).message.endswith("Frozen: m\n(deploy it again)")
+    own = AttributeError("'NoneType' object has no attribute '__traceback__'")
+    own.__context__ = ValueError("another")
+    assert failure(own).message == "AttributeError: 'NoneType' object has no attribute '__traceback__'"
+
+
+def test_a_failure_has_a_bounded_length() -> None:
+    long = InvalidArguments("x")
+    long.add_note(10**6 * "y")
+    assert len(wire.encoded(failure(long))) < 10_000

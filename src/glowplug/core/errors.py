@@ -64,7 +64,8 @@ def in_words(error: BaseException) -> str:
     Of a SyntaxError the place is left out, and of one that cannot be printed all but the class. One of ours
     has its code in the place of its module."""
     try:
-        error = _meant(error)
+        if (meant := _meant(error)) is not error:
+            return "\n".join([in_words(meant), *getattr(error, "__notes__", ())])
         if isinstance(error, GlowplugError):
             line = f"{type(error).__name__} ({error.code}): {told(error)}"
             return "\n".join([line, *getattr(error, "__notes__", ())])
@@ -76,9 +77,9 @@ def in_words(error: BaseException) -> str:
 
 
 def _meant(error: BaseException) -> BaseException:
-    """What a frozen dataclass is hidden by: contextlib sets the traceback of what passes through a
-    generator's block, which that refuses."""
-    is_refusal = isinstance(error, AttributeError) and "'__traceback__'" in str(error)
+    """A frozen dataclass that is hidden by its own refusal: contextlib sets the traceback of what passes
+    through a generator's block."""
+    is_refusal = type(error).__name__ == "FrozenInstanceError" and "'__traceback__'" in str(error)
     return error.__context__ or error if is_refusal else error
 
 
@@ -303,6 +304,16 @@ def _tree(root: type[GlowplugError]) -> dict[str, type[GlowplugError]]:
 
 
 BY_CODE: dict[str, type[GlowplugError]] = _tree(GlowplugError)
+
+
+def known_code(error: GlowplugError) -> str:
+    """What tells a client of it: its code or, of a class that somebody derived with a code of its own, that
+    of the nearest class of ours."""
+    for kind in type(error).__mro__:
+        code = vars(kind).get("code")
+        if isinstance(code, str) and code in BY_CODE:
+            return code
+    return GlowplugError.code
 
 
 def from_code(code: str, message: str, retry_after_s: float | None = None) -> GlowplugError:

@@ -51,6 +51,10 @@ def answered(
         raise refused(f"{what}: {error}: give a region, or set AWS_REGION") from error
     except (exceptions.BotoCoreError, parsers.ResponseParserError, OSError) as error:
         raise unavailable(f"{what}: {error}") from error
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint"):
+            raise
+        raise InvalidArguments(f"{what}: {error}", "endpoint") from error
 
 
 def checked_endpoint(endpoint: str | None) -> str | None:
@@ -60,7 +64,7 @@ def checked_endpoint(endpoint: str | None) -> str | None:
     try:
         parts = urlsplit(endpoint)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+    except (ValueError, TypeError, AttributeError):
         is_address = False
     if not is_address:
         raise InvalidArguments(

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from glowplug.core.errors import FunctionFailed, in_words, print_safely
+from glowplug.core.errors import FunctionFailed, in_words, print_safely, sayable
 from glowplug.core.specs import MOST_IN_GANG
 from glowplug.distributed import carry
 from glowplug.distributed.channels.base import Channel, MessageKey
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PATIENCE_S = 3600.0
+_MESSAGE_CHARS = 2000
 """At the end of which it is asked again: who waits in vain is ended from outside."""
 _LOOK_S = 0.1
 """A thread of the head can be interrupted so often."""
@@ -157,6 +158,6 @@ def _computed(stage: Callable[[Call], Call], call: Call, worker: int, *, is_last
         found = stage(call)
     except Exception as error:
         print_safely(error)
-        line = in_words(error).splitlines()[-1]
+        line = sayable(in_words(error).splitlines()[-1][:_MESSAGE_CHARS])
         return (_FAILED, f"worker {worker} of the gang: {line}")
     return (_RESULT, found.hidden) if is_last else (_CALL, *found)

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from glowplug.core.errors import GlowplugError
+from glowplug.core.errors import FunctionFailed, GlowplugError, in_words, known_code, sayable, told
 from glowplug.distributed.errors import is_out_of_memory, out_of_memory
 from glowplug.distributed.platform_line import Failure, PlatformLine
 from glowplug.distributed.start import Start
+
+_MESSAGE_CHARS = 2000
 
 
 def run_worker(line: PlatformLine, message: bytes) -> int:
@@ -37,13 +39,25 @@ def tell_failures(start: Start, line: PlatformLine, do: Callable[[], None]) -> i
     try:
         do()
     except GlowplugError as error:
-        line.tell(Failure(error.code, error.message))
+        line.tell(_failure(error))
         return 1
     except Exception as error:
         if is_out_of_memory(error):
             short = out_of_memory(start.place.worker, start.memory_bytes)
             line.tell(Failure(short.code, short.message))
             return 1
-        line.tell(Failure(GlowplugError.code, f"worker {start.place.worker}: {error!r}"))
+        line.tell(_failed(GlowplugError.code, f"worker {start.place.worker}: {in_words(error)}"))
         raise
     return 0
+
+
+def _failure(error: GlowplugError) -> Failure:
+    """What the author of a model raised may be of a class of theirs, with anything in it."""
+    try:
+        return _failed(known_code(error), told(error))
+    except Exception:  # its attributes are the user's code
+        return _failed(FunctionFailed.code, in_words(error))
+
+
+def _failed(code: str, message: str) -> Failure:
+    return Failure(code, sayable(message[:_MESSAGE_CHARS]))

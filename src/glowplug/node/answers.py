@@ -14,6 +14,7 @@ from glowplug.core.errors import (
     GlowplugError,
     InvalidArguments,
     RequestCancelled,
+    known_code,
     print_safely,
     sayable,
     told,
@@ -171,7 +172,7 @@ class Answers:
     def _say(self, request: int, error: GlowplugError) -> None:
         _let_go_of_frames(error)
         try:
-            code, message, field = str(error.code), sayable(told(error)), getattr(error, "field", None)
+            code, message, field = known_code(error), sayable(told(error)), getattr(error, "field", None)
             if field is not None:
                 field = sayable(str(field))[:_FIELD_CHARS]
         except Exception:  # its attributes are the user's code
@@ -209,7 +210,12 @@ def _is_for_the_client(error: BaseException) -> bool:
     """Whether what a call ended with is said as it is: that its arguments do not fit, by whoever found that,
     that its result cannot be sent, or that it was cancelled. All else is the function's failure, also what
     another function answered to it: a client takes a code for one about its own request."""
-    return isinstance(error, (InvalidArguments, FunctionFailed, Interrupted)) and not error.of_a_call
+    if not isinstance(error, (InvalidArguments, FunctionFailed, Interrupted)):
+        return False
+    try:
+        return not error.of_a_call
+    except Exception:  # its attributes are the user's code
+        return False
 
 
 def _under(lock: threading.RLock, call: Callable[P, None]) -> Callable[P, None]:

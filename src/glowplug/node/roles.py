@@ -61,10 +61,10 @@ def run(
 
 def failure(error: BaseException) -> Failed:
     """How an error of a user's code, or of ours about it, travels: its code, what it says, and a hint."""
-    if isinstance(error, GlowplugError) and not error.of_a_call:
-        with contextlib.suppress(Exception):  # its attributes are the user's code
+    with contextlib.suppress(Exception):  # its attributes are the user's code
+        if isinstance(error, GlowplugError) and not error.of_a_call:
             said = "\n".join([told(error)[:2000], *getattr(error, "__notes__", ())])
-            return Failed(str(error.code), sayable(said))
+            return Failed(sayable(str(error.code)[:100]), sayable(said[:4000]))
     return Failed("function_failed", sayable(explained(error, 2000)))
 
 

@@ -12,7 +12,7 @@ import pytest
 from glowplug.bench.peers.aws_server import aws_server
 from glowplug.distributed.channels import MessageKey, Room, room
 from glowplug.distributed.channels.clock import RealClock
-from glowplug.distributed.errors import ChannelMissing, ChannelRefused, ChannelUnavailable
+from glowplug.distributed.errors import ChannelMissing, ChannelRefused, ChannelUnavailable, RunExists
 from glowplug.testing.channel_suite import WAIT_S, ChannelSuite, receive_all
 
 obstore = pytest.importorskip("obstore", reason="needs the distributed extra")
@@ -325,3 +325,19 @@ def test_a_damaged_claim_counts_as_not_come(tmp_path: Path, damaged: bytes) -> N
         assert receiver.meter.damaged == 1
         opened.end(0).send([(key, b"whole")])
         assert receiver.receive([key], WAIT_S) == {key: b"whole"}
+
+
+class AskedTwiceBlobs(StoredBlobs):
+    """A store whose answer to who makes a mark is lost, so that it is asked again."""
+
+    def create(self, key: str, content: bytes) -> bool:
+        super().create(key, content)
+        return super().create(key, content)
+
+
+def test_a_mark_that_was_made_when_the_answer_was_lost_is_ones_own(tmp_path: Path) -> None:
+    with ObjectRoom(lambda: AskedTwiceBlobs(f"file://{tmp_path}")).open("asked", 2):
+        with pytest.raises(RunExists):
+            ObjectRoom(lambda: AskedTwiceBlobs(f"file://{tmp_path}")).open("asked", 2)
+        assert (tmp_path / "asked" / "open").is_file()
+    assert list(tmp_path.rglob("*")) == []

@@ -4,6 +4,7 @@ worker said in the end."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -47,17 +48,36 @@ class Baggage:
 
     def __init__(self, blobs: Blobs, run: str, token: str = "") -> None:
         self._blobs, self._folder, self._token = blobs, f"lambda-{run}", token
+        self._orders = b""
 
     def bring(self, deployed: Deployed) -> None:
         """Whoever starts the run brings it all, a file at a time in memory. Raises RunExists where another
-        run of its name has its own there."""
+        run of its name has its own there. What it brought until it was interrupted is removed."""
+        # Readers pass over the token, by which a run knows its own.
+        signed = msgspec.json.decode(deployed.path.read_bytes()) | {"brought_by": self._token}
+        self._orders = msgspec.json.encode(signed)
+        try:
+            self._bring(deployed)
+        except BaseException:
+            with suppress(Exception):
+                if self._are_there():
+                    self.remove()
+            raise
+
+    def _bring(self, deployed: Deployed) -> None:
         orders = deployed.orders
-        if not self._blobs.create(self._key(_ORDERS), deployed.path.read_bytes()):
+        if not (self._blobs.create(self._key(_ORDERS), self._orders) or self._are_there()):
             raise RunExists(f"run {orders.run!r} is open in this store: end it, or use another name")
         self.call(Roll())
         self._blobs.put([(self._key(_INPUTS), Path(orders.inputs).read_bytes())])
         for path in sorted(Path(orders.parts).iterdir()):
             self._blobs.put([(self._key(f"parts/{path.name}"), path.read_bytes())])
+
+    def _are_there(self) -> bool:
+        """Whether the orders there are this run's. A store whose answer was lost is asked again, and then
+        says of our own that there are some."""
+        there = self._blobs.get([Range(self._key(_ORDERS), 0, len(self._orders))])
+        return there == [self._orders]
 
     def fetch(self, worker: int, folder: Path) -> Orders:
         """A worker takes what it needs into `folder`, which is empty; the orders are about what lies there.

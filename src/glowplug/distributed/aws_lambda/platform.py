@@ -21,7 +21,6 @@ from glowplug.distributed.aws_lambda.summons import Summons, send
 from glowplug.distributed.channels.blobs import Blobs
 from glowplug.distributed.channels.meter import Meter
 from glowplug.distributed.deploying import Deployed
-from glowplug.distributed.errors import RunExists
 from glowplug.distributed.orders import ROOT
 from glowplug.distributed.platform import Ended, Event
 from glowplug.distributed.platform_line import Launch, Response
@@ -48,7 +47,7 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
 
 class LambdaPlatform:
     """`platform.Platform`. Not for several threads. Brings what workers read into the store first, and
-    removes it in `close`. Raises ChannelError, PlatformError."""
+    removes it in `close`. Raises ChannelError, PlatformError and RunExists."""
 
     def __init__(
         self,
@@ -71,13 +70,7 @@ class LambdaPlatform:
         self._heard: set[str] = set()
         self._all_gone_s = clock()
         self._began_s = clock()
-        try:
-            self._baggage.bring(deployed)
-        except RunExists:
-            raise  # what lies there is another's
-        except BaseException:
-            self._baggage.remove()
-            raise
+        self._baggage.bring(deployed)
 
     @property
     def meter(self) -> Meter:

@@ -27,14 +27,19 @@ class BlobRoom(Room):
     def _create(self) -> None:
         mine = secrets.token_hex(16).encode()
         try:
-            is_free = self._blobs.create(self._mark, mine)
+            is_ours = self._blobs.create(self._mark, mine) or self._has(mine)
         except BaseException:  # whoever asked for it does not know whether it was made, or is another's
             with suppress(Exception):
-                if self._blobs.get([Range(self._mark, 0, len(mine))]) == [mine]:
+                if self._has(mine):
                     self._blobs.delete([self._mark])
             raise
-        if not is_free:
+        if not is_ours:
             raise RunExists(f"run {self.run!r} is open in this store: end it, or use another name")
+
+    def _has(self, mark: bytes) -> bool:
+        """Whether that one lies there. A store whose answer was lost is asked again, and then says of our own
+        that there is one."""
+        return self._blobs.get([Range(self._mark, 0, len(mark))]) == [mark]
 
     def _end(self, worker: int) -> Channel:
         blobs = self._open_blobs()

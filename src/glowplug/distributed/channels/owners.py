@@ -50,8 +50,8 @@ def mark_owner(folder: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Its owner is the last to go, so that what is left of it when this is interrupted is found again. What
-    cannot be removed stays."""
+    """Its owner is the last to go, so that what is left of it when this is interrupted is found again, but
+    for an empty folder. What cannot be removed stays."""
     if path.is_symlink():
         return
     with contextlib.suppress(OSError):
