@@ -133,8 +133,18 @@ def test_a_path_is_a_journal(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_journal_has_its_own_settings(tmp_path: Path, idle: dict[str, Any]) -> None:
     (option,) = idle
+    writer = JournalWriter(tmp_path)
+    writer.begin(ControlState(ControlSettings()).snapshot())
+    writer.close()
     with pytest.raises(InvalidArguments, match=f"^--{option.replace('_', '-')}: a journal is handled"):
         replay(str(tmp_path), **idle)
+
+
+def test_what_is_no_journal_may_have_been_meant_as_a_workload() -> None:
+    with pytest.raises(InvalidUpload, match=r"no journal in zipf: .* or a workload such as zipf:"):
+        replay("zipf", policy="tyche", memory="10%")
+    with pytest.raises(InvalidArguments, match="--live needs a workload, such as zipf:"):
+        replay(live=True, memory="1GB", policy="ladder")
 
 
 def test_loads_ahead_keep_to_a_share_of_a_core(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,8 +152,9 @@ def test_loads_ahead_keep_to_a_share_of_a_core(capsys: pytest.CaptureFixture[str
     spent_s = {}
     for share in (None, 0.15, 0.01, math.inf):
         replay(SCARCE, policy="ladder", nodes=1, memory="10%", preload_cpu_share=share, json=True)
-        (row,) = msgspec.json.decode(capsys.readouterr().out)["policies"]
-        spent_s[share] = row["load_ahead_s"]
+        found = msgspec.json.decode(capsys.readouterr().out)
+        assert found["preload_cpu_share"] == {None: 0.15, math.inf: None}.get(share, share)
+        spent_s[share] = found["policies"][0]["load_ahead_s"]
     assert spent_s[None] == spent_s[0.15]
     assert spent_s[0.01] < spent_s[0.15] < spent_s[math.inf]
     for share in (0.0, -1.0, math.nan):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
+from typing import Any
+
+import pytest
+
 from glowplug.core.commands import Climb, Descend
 from glowplug.core.events import ClimbRequested, NodeJoined
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
@@ -133,18 +138,55 @@ def test_pagurus_empties_a_sandbox_for_another() -> None:
     assert world.outcome(request) == "done"
 
 
-def test_zygotes_unload_at_the_end_of_a_window_what_nobody_used() -> None:
-    """Where there are no sandboxes to be a guest in, workers are loaded in free memory."""
-    world = World(settings("tyche", substrate="zygote", prewarm="kept"), budget_bytes=10_000)
+@pytest.mark.parametrize("policy", ["tyche", "instainfer"])
+@pytest.mark.parametrize(("lends", "late"), [(False, False), (True, False), (False, True), (True, True)])
+def test_zygotes_unload_at_the_end_of_a_window_what_nobody_used(policy: str, lends: bool, late: bool) -> None:
+    """Where there are no sandboxes to be a guest in, workers are loaded in free memory. One that is up `late`
+    climbed until its window had closed."""
+    world = World(settings(policy, substrate="zygote", prewarm="kept", lends=lends), budget_bytes=10_000)
     world.deploy(spec("f", prewarm="none"))
     call_regularly(world, "f", 3)
-    world.engine.answer_all()
+    if not late:
+        world.engine.answer_all()
     store = world.state.context.store
     assert len(store.preloads.unused) == 1
-    world.advance(10 * PERIOD_S)
-    world.engine.answer_all()
+    for _ in range(10):
+        world.advance(PERIOD_S)
+        world.gateway.report()
+        world.engine.answer_all()
     assert not store.preloads.unused
     assert store.preloads.wasted == 1
+
+
+def test_all_unload_whose_windows_close_at_once() -> None:
+    """More than the decisions of one round."""
+    unlimited: dict[str, Any] = {"substrate": "zygote", "prewarm": "kept", "preload_cpu_share": inf}
+    world = World(settings("tyche", **unlimited), budget_bytes=1_000_000)
+    names = [f"f{number}" for number in range(70)]
+    world.deploy(*(spec(name, prewarm="none", keep_warm_s=1e6) for name in names))
+    for _ in range(3):
+        for request in [world.ask(name) for name in names]:
+            world.answer(request)
+        world.engine.answer_all()
+        world.advance(PERIOD_S)
+    world.engine.answer_all()
+    preloads = world.state.context.store.preloads
+    assert len(preloads.unused) > 64
+    world.advance(10 * PERIOD_S)
+    world.engine.answer_all()
+    assert not preloads.unused
+
+
+def test_what_takes_over_sandboxes_forks_from_no_zygote_that_is_not_there() -> None:
+    """On zygotes there is nothing to take over: who has no zygote climbs as it would under `fixed`."""
+    world = World(settings("none", substrate="zygote"), budget_bytes=10_000)
+    world.deploy(spec("other", prewarm="pagurus"), spec("f", prewarm="pagurus"))
+    serve(world, "other")
+    world.engine.answer_all()
+    world.ask("f")
+    (climb,) = climbs(world, "f")
+    assert climb.origin == Step.IMPORTED
+    assert world.standing("other") == Step.PARKED
 
 
 def test_zygotes_load_in_what_room_there_is_beside_weights_that_lie_there() -> None:

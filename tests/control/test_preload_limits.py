@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from math import inf
+from typing import Any
 
+import msgspec
 import pytest
 
 from glowplug.control.preloading.records import Allowance, Preloads
 from glowplug.control.preloading.usage import Usage
 from glowplug.control.preloading.view import PreloadView
 from glowplug.core.commands import Climb
-from glowplug.core.events import DescendRequested, NodeJoined, ScaleRequested
+from glowplug.core.events import ClimbRequested, DescendRequested, NodeJoined, ScaleRequested
 from glowplug.core.ids import FunctionId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.specs import NodeSpec
@@ -143,13 +145,15 @@ def test_only_a_share_of_memory_is_for_what_nobody_has_used() -> None:
     assert preloads.held_back > 0
 
 
-def world_that_stages() -> tuple[World, Raise]:
+def world_that_stages(**changed: Any) -> tuple[World, Raise]:
     """A function whose environment is up, and a climb of its zygote that nobody asked for."""
-    world = World(settings("none", substrate="zygote"), budget_bytes=100_000)
+    world = World(settings("none", substrate="zygote", **changed), budget_bytes=100_000)
     world.deploy(spec("f", keep_warm_s=10.0))
     serve(world, "f")
     world.engine.answer_all()
     world.advance(20.0)
+    world.gateway.report()
+    world.advance(60.0)
     world.engine.answer_all()
     function = FunctionId("f.default")
     climb = Raise(function, NODE, Step.STAGED, -inf, inf)
@@ -192,6 +196,38 @@ def test_a_zygote_that_climbed_ahead_counts_until_a_request_runs_above_it() -> N
     assert preloads.unused_byte_s(world.clock.now_s) == pytest.approx(5.0 * held_bytes)
     world.answer(world.ask("f"))
     assert preloads.unused_bytes(NODE) == 0
+    assert preloads.wasted_byte_s == 0.0
+
+
+@pytest.mark.parametrize("lends", [False, True])
+def test_a_zygote_is_used_when_its_worker_is_under_a_lease_too(lends: bool) -> None:
+    world, climb = world_that_stages(lends=lends)
+    preloads = world.state.context.store.preloads
+    world.engine.answer_all()
+    preloads.note_failed(climb.function, world.clock.now_s - 10.0)
+    preloads.wanted[climb.function] = msgspec.structs.replace(climb, step=Step.PARKED)
+    world.post(ScaleRequested(climb.function, 0))
+    world.engine.answer_all()
+    (instance,) = world.state.context.store.instances.values()
+    assert instance.slot == ("leased" if lends else "idle")
+    assert (len(preloads.unused), len(preloads.zygotes)) == (1, 1)
+    serve(world, "f")
+    world.advance(1.0)
+    assert (len(preloads.unused), len(preloads.zygotes)) == (0, 0)
+    assert preloads.served_at == {climb.function: NODE}
+    assert not preloads.paused, "it went well, so failures before it are forgiven"
+
+
+def test_a_zygote_that_somebody_asks_for_was_not_loaded_in_vain() -> None:
+    world, climb = world_that_stages()
+    preloads = world.state.context.store.preloads
+    world.engine.answer_all()
+    assert preloads.unused_bytes(NODE) > 0
+    world.post(ClimbRequested(climb.function, Step.STAGED))
+    assert preloads.unused_bytes(NODE) == 0
+    world.advance(100.0)
+    world.post(DescendRequested(climb.function, Step.LOCAL))
+    world.engine.answer_all()
     assert preloads.wasted_byte_s == 0.0
 
 

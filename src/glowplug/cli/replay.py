@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from glowplug.cli.numbers import Whole
 from glowplug.cli.output import check_plot, console, print_json
 from glowplug.cli.progress import progress
 from glowplug.cli.replay_cluster import cluster_of, share_of
-from glowplug.cli.replay_journal import journal
+from glowplug.cli.replay_journal import journal, journal_at
 from glowplug.cli.replay_live import play_live
 from glowplug.cli.replay_shown import calls_of, draw, end, row, show
 from glowplug.compose import default_state_dir
@@ -77,7 +77,7 @@ def replay(
         What a simulated warm worker is: forked from a zygote (without it), or a process with all of its own.
     preload_cpu_share
         How much of one core, at each node, loads ahead of calls may take, as of `serve`: 0.15 without it,
-        inf for no limit.
+        inf for no limit, when simulated.
     seed
         For what is drawn; a `seed=` in the workload goes before it.
     live
@@ -88,12 +88,15 @@ def replay(
         and bytes are, into this file.
     """
     if ":" not in what or Path(what).is_dir():
+        if live and not what:
+            raise InvalidArguments("--live needs a workload, such as zipf:functions=8,minutes=3", "what")
+        place = journal_at(Path(what) if what else default_state_dir() / "journal")
         _refuse(
             "a journal is handled again under its own settings",
             policy=policy, nodes=nodes, memory=memory, substrate=substrate,
             preload_cpu_share=preload_cpu_share, seed=seed, live=live or None, plot=plot,
         )  # fmt: skip
-        journal(Path(what) if what else default_state_dir() / "journal", json)
+        journal(place, json)
         return
     check_plot(plot)
     cpu_share = ControlSettings().preload_cpu_share if preload_cpu_share is None else preload_cpu_share
@@ -121,7 +124,8 @@ def replay(
     node_bytes = cluster.node_bytes(PUBLISHED, trace.functions)
     if json:
         about = {"workload": what, "seed": seed, "nodes": nodes, "node_bytes": node_bytes, "simulated": True}
-        print_json({**about, "substrate": substrate, "policies": rows})
+        about |= {"preload_cpu_share": cpu_share if isfinite(cpu_share) else None, "substrate": substrate}
+        print_json({**about, "policies": rows})
     else:
         console.print(
             f"{trace.requests:,} calls of {trace.functions:,} functions, {_counted(nodes)} of "

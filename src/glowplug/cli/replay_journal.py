@@ -15,14 +15,18 @@ from glowplug.core.units import show_bytes
 _MISMATCHES_SHOWN = 20
 
 
-def journal(place: Path, json: bool) -> None:
-    """Ends with an exit status of 1 when an event gave other commands. Raises InvalidUpload where there is no
-    journal."""
+def journal_at(place: Path) -> Path:
+    """Raises InvalidUpload where there is none."""
     if not segment_paths(place):
         raise InvalidUpload(
             f"no journal in {place}: give the folder that holds the journal-*.gpj files, or a workload such "
             "as zipf:functions=35"
         )
+    return place
+
+
+def journal(place: Path, json: bool) -> None:
+    """Ends with an exit status of 1 when an event gave other commands."""
     report = replay_journal(place)
     if json:
         print_json(report)

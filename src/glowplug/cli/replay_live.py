@@ -47,7 +47,8 @@ def play_live(
         draw(found, what, plot, simulated=False)
     rows = [row(policy, each, trace.requests) for policy, each in found.items()]
     if json:
-        print_json({"workload": what, "node_bytes": budget_bytes, "simulated": False, "policies": rows})
+        about = {"workload": what, "node_bytes": budget_bytes, "simulated": False}
+        print_json({**about, "preload_cpu_share": cpu_share, "policies": rows})
     else:
         show(rows)
     end(rows)

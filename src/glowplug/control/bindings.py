@@ -82,6 +82,16 @@ def has_busy_guest(c: Context, host: Instance) -> bool:
     return guests is not None and any(c.store.instances[number].bound for number in guests)
 
 
+def note_served(c: Context, instance: Instance) -> None:
+    """A request is sent to it, or was under a lease: so the zygote below it was not loaded in vain."""
+    preloads = c.store.preloads
+    preloads.served_at[instance.function] = instance.node
+    if preloads.zygotes and instance.origin >= Step.STAGED:
+        version = c.store.versions[instance.version]
+        if preloads.zygotes.pop(key_of("version", instance.node, version.spec.version), None) is not None:
+            preloads.paused.pop(instance.function, None)
+
+
 def bind(c: Context, instance: Instance) -> None:
     """Sends the request whose turn it is to an instance, which may still be climbing, or have others before
     it. The index that the instance stands in begins with those that were sent something the longest ago."""
@@ -100,10 +110,7 @@ def bind(c: Context, instance: Instance) -> None:
             store.preloads.note_called(instance.id)
         else:
             store.preloads.note_used(instance.id)
-    if store.preloads.zygotes and instance.origin >= Step.STAGED:
-        version = store.versions[instance.version]
-        store.preloads.zygotes.pop(key_of("version", instance.node, version.spec.version), None)
-    store.preloads.served_at[function.id] = instance.node
+    note_served(c, instance)
     if store.guests:
         c.invoked[instance.id] = None
     if holding.phase == "climbing":

@@ -18,6 +18,9 @@ def aim(c: Context, number: FunctionId, step: Step) -> None:
     function.goal = min(max(step, Step.LOCAL), Step.PARKED)
     function.hold = None
     function.stage_wanted = False
+    if step >= Step.STAGED and function.active is not None:
+        for key in c.store.versions[function.active].keys:
+            c.store.preloads.zygotes.pop(key, None)  # somebody wants them
     c.touch(number)
 
 

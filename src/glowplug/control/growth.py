@@ -82,7 +82,9 @@ def _grow_at(
     if spread:
         need_bytes += gangs.need_bytes(c, version, node.id)
         keep += gangs.weights_keys(version, node.id)
-    if request is not None and prewarm_of(c, version).takes_over:
+    # A fork from a zygote finds nothing of use in another's sandbox.
+    takes_over = c.settings.substrate == "process" and prewarm_of(c, version).takes_over
+    if request is not None and takes_over:
         # Its room is free soon: until then the function waits in line for it.
         taken = c.now_s <= function.takes_over_until_s or _take_over(c, node, function, version, own_bytes)
         origin = Step.STAGED if taken else origin

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from glowplug.control import (
+    bindings,
     builds,
     goals,
     holdings,
@@ -78,6 +79,7 @@ def _on_lease_report(c: Context, event: e.LeaseReport) -> None:
         first = False
         if lending.take_report(c, instance, event):
             first = c.store.preloads.note_used(instance.id)
+            bindings.note_served(c, instance)
             requests.tell_predictors(c, c.function_of(instance))
         instances.released(c, instance)
         if first:

@@ -77,6 +77,7 @@ def preload_status(state: ControlState) -> PreloadStatus:
         held_back=preloads.held_back,
         wasted_byte_seconds=preloads.wasted_byte_s,
         seconds=preloads.seconds,
+        unused_byte_seconds=preloads.unused_byte_s(state.context.now_s),
     )
 
 

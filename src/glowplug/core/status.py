@@ -123,9 +123,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
 class PreloadStatus(msgspec.Struct, frozen=True):
     """What was loaded before it was asked for, since the start. `unused` are there and wait for their first
     use, `climbing` are on their way; of those that were `used`, in which a request ran, `used_late` still
-    climbed when it came; `wasted` ended without one,
-    `wasted_byte_seconds` is what they held x how long. `failed` climbs made their function pause; `held_back`
-    were not begun, the share of a core or of memory being spent."""
+    climbed when it came; `wasted` ended without one. All these are workers; what follows is of zygotes, too:
+    `wasted_byte_seconds` is what was held in vain x how long, `failed` climbs made their function pause, and
+    `held_back` were not begun, the share of a core or of memory being spent."""
 
     policy: str
     cpu_share: float
@@ -141,6 +141,8 @@ class PreloadStatus(msgspec.Struct, frozen=True):
     wasted_byte_seconds: float
     seconds: float
     """Of a processor, by climbs that have ended; simulated, of climbing."""
+    unused_byte_seconds: float = 0.0
+    """By which `wasted_byte_seconds` would grow if all that is unused ended now."""
 
 
 class ResidentStatus(msgspec.Struct, frozen=True):

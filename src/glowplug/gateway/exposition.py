@@ -145,9 +145,9 @@ _PRELOADS = {
     "used": "Those of them in which a request ran.",
     "used_late": "Those of these that still loaded when the request came.",
     "wasted": "Those of them that ended unused.",
-    "failed": "Those of them whose load failed.",
+    "failed": "Loads of workers and zygotes ahead that failed.",
     "held_back": "Loads not begun because their share of a core or of memory was spent.",
-    "wasted_byte_seconds": "Bytes held by those that ended unused, times how long.",
+    "wasted_byte_seconds": "Bytes held by workers and zygotes that ended unused, times how long.",
     "seconds": "Processor time that loading ahead took.",
 }
 

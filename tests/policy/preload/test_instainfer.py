@@ -24,6 +24,9 @@ class Served(Full):
     def unused(self, function: FunctionId) -> tuple[InstanceId, ...]:
         return ()
 
+    def climbs_ahead(self, function: FunctionId) -> bool:
+        return False
+
     def idle(self, function: FunctionId) -> tuple[InstanceId, ...]:
         return ()
 

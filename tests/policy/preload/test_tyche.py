@@ -52,7 +52,7 @@ class Full:
         return {}
 
     def sandboxes(self, node: NodeId | None = None) -> Iterator[Box]:
-        return iter(self._boxes)
+        return (box for box in self._boxes if node is None or box.node == node)
 
 
 def placed(*boxes: Box) -> list[tuple[FunctionId, InstanceId | None]]:
@@ -63,6 +63,24 @@ def placed(*boxes: Box) -> list[tuple[FunctionId, InstanceId | None]]:
     windows.turn_over(101.0)
     found = fill(view, windows, windows.opened, None, 101.0)
     return [(each.function, each.host) for each in found if isinstance(each, Guest)]
+
+
+class Lying(Full):
+    """The weights of LARGE lie at another node, at which nothing is to be placed."""
+
+    def held_bytes(self, function: FunctionId) -> dict[NodeId, int]:
+        return {NodeId("elsewhere"): 80} if function == LARGE else {}
+
+
+def test_what_lies_elsewhere_makes_nothing_smaller_here() -> None:
+    """Both are worth the same, and there is room for one: the smaller."""
+    view: Any = Lying(Box(InstanceId(1), 100, 0))
+    windows = Windows()
+    for function in (LARGE, SMALL):
+        windows.arrived(view, function, 100.0)
+    windows.turn_over(101.0)
+    here = view._boxes[0].node
+    assert [each.function for each in fill(view, windows, windows.opened, here, 101.0)] == [SMALL]
 
 
 def test_the_room_of_a_model_is_had_once() -> None:

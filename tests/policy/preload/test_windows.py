@@ -35,19 +35,21 @@ def opened(rate_per_s: float, at_s: float = 100.0) -> tuple[Windows, Any]:
 def test_a_window_is_from_six_to_ninety_four_percent() -> None:
     windows, _ = opened(0.1)
     assert windows.next_s() == pytest.approx(100.0 - log(0.94) / 0.1)
-    assert windows.turn_over(windows.next_s()) == []
-    assert list(windows.opened) == [F]
+    windows.turn_over(windows.next_s())
+    assert (list(windows.opened), list(windows.closed)) == ([F], [])
     assert windows.next_s() == pytest.approx(100.0 - log(0.06) / 0.1)
-    assert windows.turn_over(windows.next_s()) == [F]
-    assert not windows.opened
+    windows.turn_over(windows.next_s())
+    assert (list(windows.opened), list(windows.closed)) == ([], [F])
     assert windows.next_s() == inf
 
 
 def test_an_arrival_starts_anew_and_voids_the_timers_before() -> None:
     windows, view = opened(0.1)
     windows.turn_over(101.0)
+    windows.closed[F] = None
     windows.arrived(view, F, 101.0)
     assert not windows.opened
+    assert not windows.closed
     assert windows.next_s() == pytest.approx(101.0 - log(0.94) / 0.1)
     assert len([timer for timer in windows.timers if timer[2] == 2]) == 2
 
@@ -68,12 +70,14 @@ def test_value_falls_as_the_window_passes() -> None:
 
 def test_a_late_look_opens_and_closes_at_once() -> None:
     windows, _ = opened(0.1)
-    assert set(windows.turn_over(10_000.0)) == {F}
-    assert not windows.opened
+    windows.turn_over(10_000.0)
+    assert (list(windows.opened), list(windows.closed)) == ([], [F])
 
 
 def test_forgotten_functions_leave_nothing_that_fires() -> None:
     windows, _ = opened(0.1)
+    windows.closed[F] = None
     windows.forget(F)
     assert windows.next_s() == inf
-    assert windows.turn_over(10_000.0) == []
+    windows.turn_over(10_000.0)
+    assert not windows.closed

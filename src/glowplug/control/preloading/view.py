@@ -143,6 +143,12 @@ class PreloadView:
             return ()
         return tuple(number for number in self._there(function) if number in unused)
 
+    def climbs_ahead(self, function: FunctionId) -> bool:
+        record, unused = self._c.store.functions.get(function), self._c.store.preloads.unused
+        if not unused or record is None or record.active is None:
+            return False
+        return any(number in unused for number in self._c.store.versions[record.active].climbing)
+
     def is_guest(self, instance: InstanceId) -> bool:
         record = self._c.store.instances.get(instance)
         return record is not None and record.host is not None

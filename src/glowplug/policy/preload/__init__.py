@@ -98,7 +98,8 @@ class PreloadView(Protocol):
         have been in line for that node's memory lately."""
 
     def may_load(self, function: FunctionId) -> bool:
-        """Whether it is one of them now. What else is said of a function holds only of these, but `idle`."""
+        """Whether it is one of them now. What else is said of a function holds only of these, but `idle`,
+        `unused` and `climbs_ahead`."""
 
     def namespace(self, function: FunctionId) -> str: ...
 
@@ -113,6 +114,9 @@ class PreloadView(Protocol):
 
     def unused(self, function: FunctionId) -> Sequence[InstanceId]:
         """Of those the ones that were loaded ahead and have answered nothing yet."""
+
+    def climbs_ahead(self, function: FunctionId) -> bool:
+        """Whether one more of these is on its way."""
 
     def is_guest(self, instance: InstanceId) -> bool: ...
 

@@ -33,7 +33,8 @@ class InstaInfer(msgspec.Struct):
         return self.windows.next_s()
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
-        yield from unload(view, self.windows.turn_over(now_s))
+        self.windows.turn_over(now_s)
+        yield from unload(view, self.windows)
         by_node: dict[NodeId, list[FunctionId]] = {}
         for function in self.windows.opened:
             node = view.served_at(function)

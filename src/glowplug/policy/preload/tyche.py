@@ -36,7 +36,8 @@ class Tyche(msgspec.Struct):
         return self.windows.next_s()
 
     def decide(self, view: PreloadView, now_s: float) -> Iterator[Decision]:
-        yield from unload(view, self.windows.turn_over(now_s))
+        self.windows.turn_over(now_s)
+        yield from unload(view, self.windows)
         yield from fill(view, self.windows, self.windows.opened, None, now_s)
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
@@ -49,14 +50,15 @@ class Tyche(msgspec.Struct):
         self.windows.forget(function)
 
 
-def unload(view: PreloadView, closed: Iterable[FunctionId]) -> Iterator[Decision]:
-    """Their windows have closed: guests go, and what was loaded outside of sandboxes if nobody used it. Used,
-    it is a warm sandbox like any other."""
-    for function in closed:
-        unused = view.unused(function)
-        for number in view.idle(function):
-            if view.is_guest(number) or number in unused:
-                yield Drop(number)
+def unload(view: PreloadView, windows: Windows) -> Iterator[Decision]:
+    """Of functions whose windows have closed guests go, and what was loaded outside of sandboxes if nobody
+    used it. Used, it is a warm sandbox like any other. What still climbs goes when it is up."""
+    for function in tuple(windows.closed):
+        guests = (number for number in view.idle(function) if view.is_guest(number))
+        for number in dict.fromkeys((*guests, *view.unused(function))):
+            yield Drop(number)
+        if not view.climbs_ahead(function):
+            windows.closed.pop(function, None)
 
 
 def fill(
@@ -75,9 +77,10 @@ def fill(
     largest_bytes = max((room_bytes for room_bytes, _ in rooms), default=0)
     largest_bytes = max((largest_bytes, *(whole_bytes for _, whole_bytes, _ in kept)))
     sizes = {each: _Size(view, each) for each in missing}
-    missing = [each for each in missing if sizes[each].least_bytes <= largest_bytes]
+    least = {each: sizes[each].least_bytes(rooms, largest_bytes) for each in missing}
+    missing = [each for each in missing if least[each]]
     yielded: set[int] = set()
-    missing.sort(key=lambda each: -windows.value(view, each, now_s) / sizes[each].least_bytes)
+    missing.sort(key=lambda each: -windows.value(view, each, now_s) / least[each])
     for function in missing:
         size, namespace = sizes[function], view.namespace(function)
         fits = [
@@ -108,12 +111,18 @@ def fill(
 class _Size:
     """What a function would take as a guest: less where its weights lie already."""
 
-    __slots__ = ("_less_bytes", "_whole_bytes", "least_bytes")
+    __slots__ = ("_less_bytes", "_whole_bytes")
 
     def __init__(self, view: PreloadView, function: FunctionId) -> None:
         self._whole_bytes = max(1, view.guest_bytes(function))
         self._less_bytes = view.held_bytes(function)
-        self.least_bytes = max(1, self._whole_bytes - max(self._less_bytes.values(), default=0))
+
+    def least_bytes(self, rooms: Sequence[tuple[int, SandboxView]], largest_bytes: int) -> int:
+        """In any of the places where it fits; 0 where it fits nowhere."""
+        if not self._less_bytes:
+            return self._whole_bytes if self._whole_bytes <= largest_bytes else 0
+        needs = ((self.at(box.node), room_bytes) for room_bytes, box in rooms)
+        return min((need_bytes for need_bytes, room_bytes in needs if need_bytes <= room_bytes), default=0)
 
     def at(self, node: NodeId) -> int:
         if not self._less_bytes:

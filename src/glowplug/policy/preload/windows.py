@@ -25,16 +25,19 @@ class Window(msgspec.Struct):
 
 
 class Windows(msgspec.Struct):
-    """All functions' windows; `opened` are those that are open now, in the order they opened."""
+    """All functions' windows; `opened` are those that are open now, in the order they opened, `closed` those
+    of which something that was loaded may be left."""
 
     timers: list[tuple[float, FunctionId, int]] = []
     windows: dict[FunctionId, Window] = {}
     opened: dict[FunctionId, None] = {}
+    closed: dict[FunctionId, None] = {}
 
     def arrived(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
         before = self.windows.get(function)
         turn = 1 if before is None else before.turn + 1
         self.opened.pop(function, None)
+        self.closed.pop(function, None)
         rate = view.rate_per_s(function)
         if rate <= 0.0:
             self.windows[function] = Window(turn, inf, 0.0)
@@ -49,19 +52,17 @@ class Windows(msgspec.Struct):
             heappop(self.timers)
         return self.timers[0][0] if self.timers else inf
 
-    def turn_over(self, now_s: float) -> list[FunctionId]:
-        """Opens and closes what is due; returns those whose windows closed."""
-        closed = []
+    def turn_over(self, now_s: float) -> None:
+        """Opens and closes what is due."""
         while self.next_s() <= now_s:
             _, function, _ = heappop(self.timers)
             window = self.windows[function]
             if window.is_open or now_s >= window.until_s:
                 self.opened.pop(function, None)
-                closed.append(function)
+                self.closed[function] = None
             else:
                 window.is_open = True
                 self.opened[function] = None
-        return closed
 
     def value(self, view: PreloadView, function: FunctionId, now_s: float) -> float:
         """P(arrival in what is left of its window) x the seconds of loading that it would be spared."""
@@ -80,6 +81,7 @@ class Windows(msgspec.Struct):
     def forget(self, function: FunctionId) -> None:
         self.windows.pop(function, None)
         self.opened.pop(function, None)
+        self.closed.pop(function, None)
 
     def _is_void(self, timer: tuple[float, FunctionId, int]) -> bool:
         window = self.windows.get(timer[1])

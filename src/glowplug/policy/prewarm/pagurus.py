@@ -2,7 +2,7 @@
 
 Source: Pagurus (recalled, as Tyche, IEEE TPDS 37(2), 2026, compares with it). Sandboxes are kept for the
 fixed time; which one is taken over is the one used the longest ago that is large enough, of the same
-namespace.
+namespace. Where workers are forked from zygotes there is no sandbox to take over: then it is `fixed`.
 """
 
 from __future__ import annotations
