@@ -16,5 +16,4 @@ def test_what_is_still_unused_when_a_trace_ends_is_wasted_until_then() -> None:
     found = replay(trace, system_of("ladder", "process"), Cluster(nodes=1, memory_share=4.0))
     assert found.started > 0
     assert found.wasted >= 1
-    assert found.started == found.preloaded + found.wasted
     assert 0.0 < found.wasted_byte_s < 2 * found.memory_bytes.max() * 220.0

@@ -102,8 +102,9 @@ class Replayed(msgspec.Struct, frozen=True, eq=False):
     """Requests that found their model loaded by an earlier one, or by a pre-warm policy; None where that is
     not counted."""
     started: int
-    """Until the trace's last moment, as what was `wasted` until then, or was still unused, and `cpu_s`."""
+    """As `cpu_s` and `loading_s` until an hour after the last call."""
     wasted: int
+    """Until the last call, with what was still unused then; as `wasted_byte_s`."""
     wasted_byte_s: float
     cpu_s: float
     """Of climbing ahead; `loading_s` is that of all loads, those that requests waited for among them."""
@@ -192,7 +193,6 @@ def _measure(
         held.append(float(sum(store.ledger.used.values())))
         standing.look(simulation.state, functions)
     preloads = store.preloads
-    started, cpu_s = preloads.started, preloads.seconds
     wasted = preloads.wasted + len(preloads.unused)
     wasted_byte_s = preloads.wasted_byte_s + preloads.unused_byte_s(at_s)
     answers = run(whole_s + _AFTER_S, ceil(_AFTER_S))
@@ -208,10 +208,10 @@ def _measure(
         preloaded=preloads.used,
         preloaded_late=preloads.used_late,
         kept=simulation.found_loaded - (preloads.used - preloads.used_late),
-        started=started,
+        started=preloads.started,
         wasted=wasted,
         wasted_byte_s=wasted_byte_s,
-        cpu_s=cpu_s,
+        cpu_s=preloads.seconds,
         loading_s=simulation.loading_s,
         memory_s=np.array(times),
         memory_bytes=np.array(held),
