@@ -24,12 +24,14 @@ each time, so that a change is judged by what it changes; `make fuzz` draws anew
 
 _LONGEST = "tests/e2e/"
 _SHARED = {
+    "tests/e2e/test_commands.py": "commands",
     _LONGEST: "e2e",
     "tests/distributed/channels/test_nats.py": "nats",
     "tests/distributed/channels/test_object.py": "object",
     "tests/distributed/channels/test_queue.py": "queue",
 }
-"""Tests that share a server, which starts once for all of them."""
+"""Tests that share a server, which starts once for all of them, and those that start a whole one each: one
+after another. The first that fits; commands have nothing to do with the others' servers."""
 
 
 @pytest.hookimpl(optionalhook=True)
