@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import tarfile
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -75,34 +76,32 @@ def test_an_upload_is_kept_by_its_content(store: BundleStore, archive: bytes) ->
 
 
 def test_who_else_is_served_does_not_wait_for_an_upload_to_be_unpacked(
-    store: BundleStore, archive: bytes
+    store: BundleStore, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = 0
+    began, served, unpack = threading.Event(), threading.Event(), store._unpack
+
+    def unpack_slowly(*paths: Path) -> None:
+        began.set()
+        assert served.wait(10.0), "nobody else is served meanwhile"
+        unpack(*paths)
+
+    monkeypatch.setattr(store, "_unpack", unpack_slowly)
 
     async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
+        while not began.is_set():
             await asyncio.sleep(0)
+        served.set()
 
     async def received() -> str:
-        came = 0
-
         async def chunks() -> AsyncIterator[bytes]:
-            nonlocal came
             yield archive
-            came = turns
 
         name, _ = await store.receive_upload(chunks(), 2**20)
-        assert turns > came
         return name
 
     async def main() -> list[str]:
-        serving = asyncio.create_task(others())
-        await asyncio.sleep(0)
-        names = await asyncio.gather(received(), received())
-        serving.cancel()
-        return names
+        first, second, _ = await asyncio.gather(received(), received(), others())
+        return [first, second]
 
     first, second = asyncio.run(main())
     assert first == second
