@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from glowplug.core.errors import FunctionFailed, InvalidArguments
+from glowplug.distributed.errors import ReplayImpossible
 from glowplug.distributed.platform_line import Failure, SocketLine
 from glowplug.distributed.start import Place, Start
 from glowplug.distributed.worker import tell_failures
 
 
 class NeverMade(InvalidArguments):
-    code = "of_the_author"
+    code = "of_the_author\udcff" + 10**6 * "x"
 
     def __init__(self) -> None:
         pass
@@ -32,11 +33,21 @@ class Mute:
         (FunctionFailed(10**6 * "x"), "function_failed", 2000 * "x"),
         (InvalidArguments(ValueError("x")), "invalid_arguments", "x"),  # type: ignore[arg-type]
         (InvalidArguments(Mute()), "function_failed", "InvalidArguments"),  # type: ignore[arg-type]
-        (NeverMade(), "invalid_arguments", ""),
+        (NeverMade(), "of_the_author\\udcff" + 86 * "x", ""),
+        (ReplayImpossible("nobody has it"), "replay_impossible", "nobody has it"),
         (ValueError("\udcff"), "internal", "worker 3: ValueError: \\udcff"),
         (ValueError(Mute()), "internal", "worker 3: ValueError: <exception str() failed>"),
     ],
-    ids=["no text", "long", "an error for a message", "mute", "no message", "ours", "ours, mute"],
+    ids=[
+        "no text",
+        "long",
+        "an error for a message",
+        "mute",
+        "no message",
+        "back to a line",
+        "ours",
+        "ours, mute",
+    ],
 )
 def test_a_failure_arrives(error: Exception, code: str, message: str) -> None:
     def do() -> Any:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PATIENCE_S = 3600.0
-_MESSAGE_CHARS = 2000
 """At the end of which it is asked again: who waits in vain is ended from outside."""
+_MESSAGE_CHARS = 2000
 _LOOK_S = 0.1
 """A thread of the head can be interrupted so often."""
 _STEPS_AHEAD = MOST_IN_GANG + 8

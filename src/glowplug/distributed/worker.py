@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from glowplug.core.errors import FunctionFailed, GlowplugError, in_words, known_code, sayable, told
+from glowplug.core.errors import FunctionFailed, GlowplugError, in_words, sayable, told
 from glowplug.distributed.errors import is_out_of_memory, out_of_memory
 from glowplug.distributed.platform_line import Failure, PlatformLine
 from glowplug.distributed.start import Start
 
-_MESSAGE_CHARS = 2000
+_CODE_CHARS, _MESSAGE_CHARS = 100, 2000
 
 
 def run_worker(line: PlatformLine, message: bytes) -> int:
@@ -54,10 +54,10 @@ def tell_failures(start: Start, line: PlatformLine, do: Callable[[], None]) -> i
 def _failure(error: GlowplugError) -> Failure:
     """What the author of a model raised may be of a class of theirs, with anything in it."""
     try:
-        return _failed(known_code(error), told(error))
+        return _failed(str(error.code), told(error))
     except Exception:  # its attributes are the user's code
         return _failed(FunctionFailed.code, in_words(error))
 
 
 def _failed(code: str, message: str) -> Failure:
-    return Failure(code, sayable(message[:_MESSAGE_CHARS]))
+    return Failure(sayable(code[:_CODE_CHARS]), sayable(message[:_MESSAGE_CHARS]))
