@@ -1,6 +1,6 @@
 """Part `live` of `preloading`: real processes under pre-load policies, and what the simulator says of them.
 
-Eight functions of real and seeded models are called as a four-hour mix has it, faster than it was recorded,
+Eight functions of real and seeded models are called as the four-hour mix has it, all of it in some minutes,
 on a fresh server for each policy in turn; they need half as much again as the budget has. Before that
 everything is measured alone, once: what an answer takes from each step, what zygotes hold, and how long it
 takes until memory is back that another function had. From this and from the moments of the calls the
@@ -41,13 +41,12 @@ _KEPT_S = 600.0
 
 
 class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy's run takes `minutes`, in which the mix goes `speed` times as fast as it was recorded;
-    `speed` x `minutes` is at least the recorded hour. Seeded models have `least_bytes` to `most_bytes`.
-    `trace` is where the Azure trace of 2019 lies. `times` are the rounds in which everything is measured
-    alone."""
+    """A policy's run takes `minutes`, in which all `mix_minutes` of the mix go by, the recorded hour or
+    more. Seeded models have `least_bytes` to `most_bytes`. `trace` is where the Azure trace of 2019 lies.
+    `times` are the rounds in which everything is measured alone."""
 
-    minutes: float = 3.0
-    speed: float = 48.0
+    minutes: float = 10.0
+    mix_minutes: float = 240.0
     rounds: int = 1
     times: int = 3
     budget_bytes: int = 3 * 10**9
@@ -57,6 +56,10 @@ class LiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     sample_every_s: float = 1.0
     trace: str = msgspec.field(default_factory=hour_path)
     seed: int = 1
+
+    @property
+    def speed(self) -> float:
+        return self.mix_minutes / self.minutes
 
     @property
     def declared(self) -> dict[str, str]:
@@ -76,9 +79,8 @@ def missing() -> list[str]:
 def calls(options: LiveOptions) -> Trace:
     """One function that is hot, two of about once a minute and the rest rare, in this order, at `speed`.
     Raises InvalidWorkload when there are fewer."""
-    minutes = options.speed * options.minutes
     rates = "rare_least_per_hour=2,rare_most_per_hour=20"
-    mix = make_trace(f"mix:{options.trace},minutes={minutes:g},{rates}", options.seed)
+    mix = make_trace(f"mix:{options.trace},minutes={options.mix_minutes:g},{rates}", options.seed)
     draw, hot, minute = np.random.default_rng(options.seed), mix.functions // 20, mix.functions // 5
     often = np.flatnonzero(mix.counts() >= _LEAST_CALLS)
     chosen = []
@@ -129,6 +131,7 @@ def turns(options: LiveOptions, state: Path, served: list[Served], tell: Tell) -
             row = {"part": "live", "system": policy, "round": number + 1, "simulated": False} | counted
             row |= live_rows.seen(outcomes, names, alone) | live_rows.lent(run)
             found.append(row | live_rows.simulated(again, means_s))
+            tell(f"live: {policy}, round {number + 1}: {live_rows.told(found[-1])}")
     return found
 
 

@@ -105,6 +105,12 @@ def simulated(found: Simulated, means_s: list[float]) -> dict[str, Any]:
     }
 
 
+def told(row: dict[str, Any]) -> str:
+    """A run, as soon as it is over."""
+    live_s, simulated_s = row["loading_mean_s"], row["simulated_loading_mean_s"]
+    return f"{live_s:.4f} s of loading a request, simulated {simulated_s:.4f} s"
+
+
 def lent(run: LiveRun) -> dict[str, Any]:
     """Seconds that requests waited for memory: all for which something was evicted, and those of them for
     which that was loaded ahead."""

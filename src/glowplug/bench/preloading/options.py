@@ -29,7 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     wide_nodes: tuple[int, ...] = (8, 16, 64)
     hour_shares: tuple[float, ...] = SHARES
     zygote_shares: tuple[float, ...] = SHARES
-    live_minutes: float = 3.0
+    live_minutes: float = 10.0
     live_rounds: int = 1
     repeats: int = 3
     seed: int = 1
