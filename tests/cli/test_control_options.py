@@ -37,6 +37,11 @@ def test_what_leaves_and_what_is_kept_goes_with_what_loads_ahead(
     assert (found.preload, found.eviction, found.prewarm) == (preload, evicts, keeps)
 
 
+@pytest.mark.parametrize("uncalled", [True, False])
+def test_whether_first_calls_are_loaded_ahead_is_told_to_the_controller(uncalled: bool) -> None:
+    assert settings(preload="ladder", uncalled=uncalled).preload_uncalled is uncalled
+
+
 @pytest.mark.parametrize("option", ["eviction", "device_eviction", "scheduling"])
 def test_a_policy_that_there_is_not_is_refused_by_name(option: str) -> None:
     with pytest.raises(InvalidDeclaration, match="'best'"):

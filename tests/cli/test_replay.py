@@ -128,7 +128,7 @@ def test_a_path_is_a_journal(tmp_path: Path) -> None:
     "idle",
     [
         {"policy": "tyche"}, {"nodes": 2}, {"memory": "25%"}, {"substrate": "process"}, {"seed": 0},
-        {"preload_cpu_share": 0.15}, {"live": True}, {"plot": Path("out.png")},
+        {"preload_cpu_share": 0.15}, {"preload_uncalled": False}, {"live": True}, {"plot": Path("out.png")},
     ],
 )  # fmt: skip
 def test_a_journal_has_its_own_settings(tmp_path: Path, idle: dict[str, Any]) -> None:
@@ -150,16 +150,27 @@ def test_what_is_no_journal_may_have_been_meant_as_a_workload() -> None:
 def test_loads_ahead_keep_to_a_share_of_a_core(capsys: pytest.CaptureFixture[str]) -> None:
     """The server's, unless another is given."""
     spent_s = {}
-    for share in (None, 0.15, 0.01, math.inf):
+    for share in (None, 0.15, 0.05, 0.01, math.inf):
         replay(SCARCE, policy="ladder", nodes=1, memory="10%", preload_cpu_share=share, json=True)
         found = msgspec.json.decode(capsys.readouterr().out)
         assert found["preload_cpu_share"] == {None: 0.15, math.inf: None}.get(share, share)
         spent_s[share] = found["policies"][0]["load_ahead_s"]
     assert spent_s[None] == spent_s[0.15]
-    assert spent_s[0.01] < spent_s[0.15] < spent_s[math.inf]
+    assert spent_s[0.01] < spent_s[0.05] < spent_s[math.inf]
     for share in (0.0, -1.0, math.nan):
         with pytest.raises(InvalidArguments, match=f"--preload-cpu-share: {share:g} is not a share"):
             replay(WORKLOAD, preload_cpu_share=share)
+
+
+def test_what_nobody_has_called_is_held_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    """As on the server. Without it nothing is loaded before each function's first call."""
+    loaded = {}
+    for uncalled in (None, True, False):
+        replay(WORKLOAD, policy="ladder", nodes=1, memory="200%", preload_uncalled=uncalled, json=True)
+        found = msgspec.json.decode(capsys.readouterr().out)
+        assert found["preload_uncalled"] is (uncalled is not False)
+        loaded[uncalled] = found["policies"][0]["loaded_ahead"]
+    assert loaded[None] == loaded[True] > loaded[False]
 
 
 def test_a_journal_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -592,3 +592,17 @@ def test_who_cannot_load_for_now_keeps_nobody_from_its_nodes_memory() -> None:
     world.advance(10.0)
     world.engine.answer_all()
     assert devices_of(world, "f") or devices_of(world, "g"), "when the pause is over they load"
+
+
+@pytest.mark.parametrize("declared", [{"min_workers": 1}, {"preload": "always"}], ids=str)
+def test_what_is_to_lie_on_a_device_comes_when_its_node_has_memory_again(declared: dict[str, Any]) -> None:
+    world = world_of(5000, scheduling="finish-first")
+    world.post(PressureChanged(NODE, 150))
+    deploy(world, model("f", **declared))
+    world.engine.answer_all()
+    assert not devices_of(world, "f")
+    world.post(PressureChanged(NODE, 10_000))
+    world.engine.answer_all()
+    world.advance(10.0)
+    world.engine.answer_all()
+    assert devices_of(world, "f")

@@ -9,7 +9,7 @@ from glowplug.core.events import NodeJoined
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
 from glowplug.core.specs import NodeSpec
-from tests.control.ahead import climbs, ladder, serve
+from tests.control.ahead import call_regularly, climbs, ladder, serve
 from tests.control.world import NODE, World, spec
 
 ENVIRONMENT_BYTES, MODEL_BYTES = 110, 700
@@ -102,3 +102,23 @@ def test_also_of_more_than_are_carried_out_at_once_the_worthiest_come_first() ->
         if isinstance(command, Climb) and command.target.kind == "instance"
     ]
     assert begun == [each.version for each in reversed(specs)]
+
+
+def test_where_the_settings_say_so_the_first_call_loads() -> None:
+    settings = ladder(prewarm="kept", environment_estimate_bytes=ENVIRONMENT_BYTES, preload_uncalled=False)
+    world = World(settings, budget_bytes=10**6)
+    world.deploy(spec("new"), spec("called"))
+    call_regularly(world, "called", 8)
+    assert not climbs(world, "new")
+    assert [climb.priority for climb in climbs(world, "called")].count(Priority.BACKGROUND) == 0, "it stays"
+    request = world.ask("new")
+    world.answer(request)
+    assert world.standing("new") == Step.PARKED
+
+
+def test_what_was_called_is_loaded_ahead_also_where_nothing_else_is() -> None:
+    settings = ladder(prewarm="fixed", environment_estimate_bytes=ENVIRONMENT_BYTES, preload_uncalled=False)
+    world = World(settings, budget_bytes=10**6)
+    world.deploy(spec("called", keep_warm_s=1.0))
+    call_regularly(world, "called", 8)
+    assert Priority.BACKGROUND in [climb.priority for climb in climbs(world, "called")]

@@ -21,6 +21,7 @@ def control_settings(
     memory_share: float,
     horizon_s: float,
     cancel_grace_s: float = _POLICIES.cancel_grace_s,
+    uncalled: bool = _POLICIES.preload_uncalled,
 ) -> ControlSettings:
     """`ladder` is a pre-load policy together with the keeping that goes with it, and unless another is given
     the eviction. Raises InvalidArguments, and InvalidDeclaration for a policy that does not exist."""
@@ -43,6 +44,7 @@ def control_settings(
         preload=preload,
         preload_cpu_share=cpu_share,
         preload_memory_share=memory_share,
+        preload_uncalled=uncalled,
         preload_horizon_s=horizon_s,
         cancel_grace_s=cancel_grace_s,
         shares_weights=True,

@@ -38,6 +38,7 @@ def replay(
     memory: str | None = None,
     substrate: Substrate | None = None,
     preload_cpu_share: float | None = None,
+    preload_uncalled: bool | None = None,
     seed: Seed | None = None,
     live: bool = False,
     json: Json = False,
@@ -78,6 +79,9 @@ def replay(
     preload_cpu_share
         How much of one core, at each node, loads ahead of calls may take, as of `serve`: 0.15 without it,
         inf for no limit, when simulated.
+    preload_uncalled
+        Whether ladder also loads what nobody has called yet, where memory is free, as of `serve`: it does
+        without this.
     seed
         For what is drawn; a `seed=` in the workload goes before it.
     live
@@ -94,22 +98,26 @@ def replay(
         _refuse(
             "a journal is handled again under its own settings",
             policy=policy, nodes=nodes, memory=memory, substrate=substrate,
-            preload_cpu_share=preload_cpu_share, seed=seed, live=live or None, plot=plot,
+            preload_cpu_share=preload_cpu_share, preload_uncalled=preload_uncalled, seed=seed,
+            live=live or None, plot=plot,
         )  # fmt: skip
         journal(place, json)
         return
     check_plot(plot)
     cpu_share = ControlSettings().preload_cpu_share if preload_cpu_share is None else preload_cpu_share
     check_cpu_share(cpu_share, inf)
+    uncalled = ControlSettings().preload_uncalled if preload_uncalled is None else preload_uncalled
     names = [name.strip() for name in (policy or _POLICIES).split(",")]
     if live:
         _refuse(
             "with --live there is this machine alone, a node of zygotes", nodes=nodes, substrate=substrate
         )
-        play_live(what, names, memory, cpu_share, seed or 0, json, plot)
+        play_live(what, names, memory, cpu_share, uncalled, seed or 0, json, plot)
         return
     substrate, nodes = substrate or "zygote", None if nodes is None else _at_least_one(nodes)
-    systems = [structs.replace(system_of(name, substrate), cpu_share=cpu_share) for name in names]
+    systems = [
+        structs.replace(system_of(name, substrate), cpu_share=cpu_share, uncalled=uncalled) for name in names
+    ]
     share = None if memory is None else share_of(memory)
     trace, seed = calls_of(what, seed or 0)
     cluster = cluster_of(trace, systems, nodes, share)
@@ -124,7 +132,8 @@ def replay(
     node_bytes = cluster.node_bytes(PUBLISHED, trace.functions)
     if json:
         about = {"workload": what, "seed": seed, "nodes": nodes, "node_bytes": node_bytes, "simulated": True}
-        about |= {"preload_cpu_share": cpu_share if isfinite(cpu_share) else None, "substrate": substrate}
+        about |= {"preload_cpu_share": cpu_share if isfinite(cpu_share) else None}
+        about |= {"preload_uncalled": uncalled, "substrate": substrate}
         print_json({**about, "policies": rows})
     else:
         console.print(

@@ -21,6 +21,7 @@ def play_live(
     policies: list[str],
     memory: str | None,
     cpu_share: float,
+    uncalled: bool,
     seed: int,
     json: bool,
     plot: Path | None,
@@ -33,7 +34,9 @@ def play_live(
         raise InvalidArguments("--memory: with --live it is bytes, such as 1GB", "memory")
     budget_bytes = parse_bytes(memory, "--memory")
     check_cpu_share(cpu_share)
-    systems = [structs.replace(live_system(policy), cpu_share=cpu_share) for policy in policies]
+    systems = [
+        structs.replace(live_system(policy), cpu_share=cpu_share, uncalled=uncalled) for policy in policies
+    ]
     trace, _ = calls_of(what, seed)
     found: dict[str, Replayed] = {}
     signals_interrupt()
@@ -48,7 +51,7 @@ def play_live(
     rows = [row(policy, each, trace.requests) for policy, each in found.items()]
     if json:
         about = {"workload": what, "node_bytes": budget_bytes, "simulated": False}
-        print_json({**about, "preload_cpu_share": cpu_share, "policies": rows})
+        print_json({**about, "preload_cpu_share": cpu_share, "preload_uncalled": uncalled, "policies": rows})
     else:
         show(rows)
     end(rows)

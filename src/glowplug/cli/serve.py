@@ -51,6 +51,7 @@ def serve(
     preload: Literal["none", "ladder", "tyche", "instainfer"] = "none",
     preload_cpu_share: float = _POLICIES.preload_cpu_share,
     preload_memory_share: float = _POLICIES.preload_memory_share,
+    preload_uncalled: bool = _POLICIES.preload_uncalled,
     preload_horizon: str = f"{_POLICIES.preload_horizon_s:g}s",
     threads: Natural = 0,
     cancel_grace: str = f"{_POLICIES.cancel_grace_s:g}s",
@@ -123,6 +124,9 @@ def serve(
         How much of one core such loads may take.
     preload_memory_share
         How much of the memory they may hold, until they are used.
+    preload_uncalled
+        Whether ladder also loads functions that nobody has called yet, where memory is free. That is most of
+        what it ever holds in vain; without it first calls load.
     preload_horizon
         How long before its call such a load begins, at most, beside what it takes.
     threads
@@ -161,6 +165,7 @@ def serve(
     control = control_settings(
         scheduling, eviction, device_eviction, preload, preload_cpu_share, preload_memory_share,
         parse_seconds(preload_horizon, "--preload-horizon"), parse_seconds(cancel_grace, "--cancel-grace"),
+        preload_uncalled,
     )  # fmt: skip
     budget_bytes = parse_budget(memory)
     beyond = beyond_the_machine(budget_bytes, give_way, files_root)

@@ -67,7 +67,7 @@ def _grow_at(
         raise NoSpace(hopeless)
     origin = best_origin(c, version, node.id)
     if origin is None:
-        ensure_environment(c, node, function, version, rank if urgent else 0)
+        ensure_environment(c, node, function, version, rank if urgent else 0, limit=limit)
         return False
     needs = needs_of(version, node.id)
     weights = c.store.holdings.get(needs[1])
@@ -163,17 +163,18 @@ def hold_weights(c: Context, version: Version, node: NodeId, *, forced: bool = F
 
 
 def ensure_environment(
-    c: Context, node: Node, function: Function, version: Version, rank: int = 0
+    c: Context, node: Node, function: Function, version: Version, rank: int = 0, *, limit: float = inf
 ) -> Holding | None:
     """The environment's zygote when it is up; else it climbs, or waits for room, and the function with it.
 
-    `rank` is the class of a request that waits for it; 0 when nobody does.
+    `rank` is the class of a request that waits for it; 0 when nobody does. What is worth less than `limit`
+    may go for it.
     """
     spec = version.spec
     holding = c.store.holdings.get(key_of("environment", node.id, spec.environment_key))
     if holding is None:
         need_bytes = environment_bytes(c, spec.environment_key)
-        if not memory.acquire(c, node, function, need_bytes, urgent=rank > 0):
+        if not memory.acquire(c, node, function, need_bytes, urgent=rank > 0, limit=limit):
             return None
         target = Target("environment", node.id, spec.environment_key)
         holding = holdings.enter(c, target, Step.IMPORTED, need_bytes, spec=spec, priority=rank)

@@ -28,6 +28,9 @@ def on_joined(c: Context, event: NodeJoined) -> None:
     c.store.stranded.clear()
     for line in c.store.lines:
         c.touch(next(iter(c.store.nodes[line].starved)))
+    for node in c.store.nodes.values():
+        for function in node.patient:
+            c.touch(function)
     c.build_check = True
 
 
@@ -40,6 +43,16 @@ def on_pressure(c: Context, event: PressureChanged) -> None:
     if event.node in c.store.nodes:
         c.store.ledger.open(event.node, event.budget_bytes)
         c.freed[event.node] = None
+        if c.store.fleet.devices:
+            _reconsider(c, event.node)
+
+
+def _reconsider(c: Context, number: NodeId) -> None:
+    """What did not fit there beside what others had of its memory may do so now."""
+    for version in c.store.versions.values():
+        if number in version.unfit_on:
+            del version.unfit_on[number]
+            c.touch(version.spec.function)
 
 
 def _forget(c: Context, number: NodeId, why: str) -> None:

@@ -60,5 +60,5 @@ def offer_worker(c: Context, instance: Instance) -> None:
 def _offer(c: Context, key: str, node: Node, worth: Worth) -> None:
     c.reweigh()
     c.policies.eviction.offer(key, node.id, worth)
-    if node.patient or c.store.lines:
+    if node.patient or c.store.lines or c.store.ledger.free_bytes(node.id) < 0:
         c.freed[node.id] = None

@@ -182,7 +182,7 @@ def on_prewarm_timer(c: Context, number: FunctionId) -> None:
 def _prewarm(c: Context, function: Function, version: Version) -> None:
     """Starts the instance that is wanted, unless a request came meanwhile: that starts a climb itself, and
     the next time follows from its arrival."""
-    held = function.hold is not None
+    held = function.hold is not None or function.goal is not None
     if held or version.live or function.queue.length or c.now_s >= function.warm_until_s:
         function.warm_until_s = 0.0
     elif c.now_s >= function.retry_at_s:

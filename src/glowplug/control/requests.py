@@ -75,6 +75,8 @@ def tell_predictors(c: Context, function: Function) -> None:
     warm_from_s = prewarm_of(c, _answering(c, function)).arrived(function.id, c.now_s)
     if warm_from_s < inf:
         c.set_timer(f"prewarm:{function.id}", warm_from_s)
+    else:
+        c.clear_timer(f"prewarm:{function.id}")
 
 
 def _answering(c: Context, function: Function) -> Version:

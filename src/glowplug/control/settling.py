@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TypeVar
 
-from glowplug.control import builds, memory, offers, placement
+from glowplug.control import builds, memory, offers, placement, victims
 from glowplug.control.context import Context
 from glowplug.control.fleet import schedule
 from glowplug.control.preloading import drive
@@ -14,6 +15,8 @@ from glowplug.control.resting import rest
 from glowplug.core.ids import FunctionId
 
 Mark = TypeVar("Mark")
+_TRIES = 32
+"""Of functions without requests that wait for memory, after each event that made some free."""
 
 
 def settle(c: Context) -> None:
@@ -54,7 +57,8 @@ def settle(c: Context) -> None:
 
 def _feed(c: Context, node: Node) -> None:
     """Memory became free: those who wait for it try again, in order, until one must wait on; where nobody
-    does, those who wait elsewhere."""
+    does, those who wait elsewhere. Of those whom no request waits for each tries once, for one that does not
+    fit keeps no smaller one from it; who must wait on goes to the end."""
     memory.relieve(c, node)
     while node.starved:
         head = next(iter(node.starved))
@@ -65,11 +69,12 @@ def _feed(c: Context, node: Node) -> None:
         _offer_to_others(c, node)
         if node.starved:
             return
-    while node.patient:
-        head = _take(node.patient)
-        pump(c, head)
+    for head in list(islice(node.patient, _TRIES)):
         if head in node.patient:
-            return
+            del node.patient[head]
+            pump(c, head)
+            if node.starved or victims.coming_bytes(c, node) > 0:
+                return
 
 
 def _offer_to_others(c: Context, node: Node) -> None:

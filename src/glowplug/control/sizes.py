@@ -43,6 +43,12 @@ def weight_bytes(version: Version) -> int:
     return version.facts.weight_bytes if version.facts else 0
 
 
+def missing_environment_bytes(c: Context, version: Version, node: NodeId) -> int:
+    """What a climb there would bring with the environment that it stands on."""
+    held = key_of("environment", node, version.environment) in c.store.holdings
+    return 0 if held else environment_bytes(c, version.environment)
+
+
 def missing_weight_bytes(c: Context, version: Version, node: NodeId) -> int:
     """Of the weights a climb there would bring into memory."""
     held = key_of("weights", node, version.weights) in c.store.holdings

@@ -212,6 +212,7 @@ def _switch(c: Context, function: Function, version: Version) -> None:
     before, function.active, function.next = function.active, version.spec.version, None
     c.revalue(function.id)
     function.stage_wanted, function.warm_until_s = False, 0.0
+    c.clear_timer(f"prewarm:{function.id}")
     if before is not None:
         _drain(c, c.store.versions[before], "superseded")
         _keep(c, function, before)

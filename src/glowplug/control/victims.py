@@ -15,6 +15,9 @@ from glowplug.control.sizes import freed_bytes
 from glowplug.control.worth import score_now
 from glowplug.core.ids import InstanceId
 
+_LEAST_WAIT_S = 0.01
+"""For a run that is about to end: it may be overdue, and runs of a millisecond end every moment."""
+
 
 def chosen(
     c: Context, node: Node, need_bytes: int, keep: Collection[str], limit: float
@@ -121,7 +124,7 @@ def are_worth_waiting(
     victims, doomed, _ = chosen(c, node, need_bytes, {*keep, *spare}, c.policies.eviction.pinned_from)
     if _waits_s(c, function, left_s) >= _spared_s(c, (*victims, *doomed)):
         return False
-    c.retry_by(function.id, c.now_s + left_s)
+    c.retry_by(function.id, c.now_s + max(left_s, _LEAST_WAIT_S))
     return True
 
 

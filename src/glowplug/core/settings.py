@@ -28,6 +28,8 @@ class ControlSettings(msgspec.Struct, frozen=True):
     is spent, and where little of what was loaded ahead is used."""
     preload_byte_price: float = 2e-12
     """And that a byte which it holds for a second has to: 2 ms a GB and second."""
+    preload_uncalled: bool = True
+    """Whether `ladder` holds what nobody has called yet where memory is free: most of what is in vain."""
     preload_horizon_s: float = 4.0
     """About the time that a load takes: what is needed later than that can still be fetched just in time."""
     substrate: Literal["zygote", "process"] = "zygote"

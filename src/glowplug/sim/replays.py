@@ -38,7 +38,7 @@ class System(msgspec.Struct, frozen=True):
     nodes have a pool of imported processes. `keeps_loaded`: a sandbox keeps its model after an answer;
     `displaces`: until a guest that is worth more needs the room. A sandbox's limit is its model's size, or
     `limit_bytes` if that is more. `cpu_share` is of one core, at each node, for climbs that nobody waits
-    for."""
+    for. `uncalled`: ladder loads what nobody has called yet, too."""
 
     name: str
     prewarm: str = "fixed"
@@ -50,6 +50,7 @@ class System(msgspec.Struct, frozen=True):
     displaces: bool = False
     limit_bytes: int = 0
     cpu_share: float = inf
+    uncalled: bool = True
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -252,6 +253,7 @@ def _settings(system: System, seed: int, shares_weights: bool) -> ControlSetting
         prewarm=system.prewarm,
         preload=system.preload,
         preload_cpu_share=system.cpu_share,
+        preload_uncalled=system.uncalled,
         substrate=system.substrate,
         keeps_loaded=system.keeps_loaded,
         guests_displace=system.displaces,

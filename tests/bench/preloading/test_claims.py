@@ -124,3 +124,25 @@ def test_zygotes_beside_processes_with_little_memory_and_beside_rivals_with_any(
     assert not [each for each in claims(rows) if "50%" in each.name and "processes" in each.name]
     assert held(rows, f"10% of memory, zygotes{words}") is bool(words), "1.2 where 1.4 are wanted"
     assert held(rows, f"50% of memory, zygotes{words}")
+
+
+@pytest.mark.parametrize("part", ["mix", "hour", "zygote"])
+def test_what_is_held_in_vain_is_beside_the_tyche_that_waits_less(part: str) -> None:
+    def rows_of(share: float, system: str, wait_s: float, wasted_byte_s: float) -> dict[str, Any]:
+        given = {"memory_share": share, "wasted_byte_s": wasted_byte_s, "substrate": "zygote"}
+        return row(part, system, wait_s, **given)
+
+    rows = [
+        rows_of(0.25, "tyche", 0.4, 1e12),
+        rows_of(0.25, "tyche, displacing", 0.8, 9e12) | {"preload": "tyche"},
+        rows_of(0.25, "ladder", 0.1, 2e12), rows_of(0.25, "ladder, called only", 0.2, 1e11),
+        rows_of(0.5, "tyche", 0.4, 0.0), rows_of(0.5, "ladder", 0.1, 0.9e9),
+        rows_of(0.5, "ladder, called only", 0.5, 2e9),
+    ]  # fmt: skip
+    words = "wasted byte-seconds, ladder"
+    assert not held(rows, f"{part}, 25% of memory: {words} / tyche")
+    assert held(rows, f"{part}, 25% of memory: {words}, called only / tyche")
+    assert held(rows, f"{part}, 25% of memory: tyche / ladder, called only")
+    assert held(rows, f"{part}, 50% of memory: {words} / tyche"), "as good as nothing"
+    assert not held(rows, f"{part}, 50% of memory: {words}, called only / tyche")
+    assert not held(rows, f"{part}, 50% of memory: tyche / ladder, called only")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glowplug.core.ids import FunctionId, InstanceId
+from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.policy.preload import Drop, Quantile
 from glowplug.policy.preload.ladder import Ladder
 
@@ -14,12 +14,16 @@ class View:
 
     horizon_s = 4.0
     byte_price = 1.0
+    loads_uncalled = True
 
     def __init__(self, *unused: int) -> None:
         self.there = [InstanceId(number) for number in unused]
 
     def unused(self, function: FunctionId) -> tuple[InstanceId, ...]:
         return tuple(self.there)
+
+    def staged_ahead(self, function: FunctionId) -> tuple[NodeId, ...]:
+        return ()
 
     def may_load(self, function: FunctionId) -> bool:
         return True

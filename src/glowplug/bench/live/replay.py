@@ -120,6 +120,7 @@ def _served(functions: int, system: System, budget_bytes: int, keep_warm_s: floa
             server.wait_deployed(functions)
         options = ["--preload", system.preload, "--eviction", system.eviction]
         options += ["--preload-cpu-share", str(system.cpu_share)]
+        options += [] if system.uncalled else ["--no-preload-uncalled"]
         with running_server([], state, budget_bytes, options) as server:
             server.wait_deployed(functions)
             yield server

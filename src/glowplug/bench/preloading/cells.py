@@ -52,6 +52,8 @@ a guest that is worth more needs the room."""
 FEW_RIVALS = tuple(each for each in FIXED_RIVALS if each.preload == "none" or each.name == "tyche, yielding")
 """The best of each kind where all have helpers."""
 LADDER = System("ladder", prewarm="kept", eviction="ladder", preload="ladder")
+CALLED_ONLY = msgspec.structs.replace(LADDER, name="ladder, called only", uncalled=False)
+"""Who holds nothing that nobody has called yet, so that little is held in vain."""
 CLAIRVOYANT = System("clairvoyant", prewarm="kept", eviction="ladder", preload="clairvoyant")
 """The bound: as ladder, with each function's next call known."""
 

@@ -10,13 +10,15 @@ import numpy as np
 
 from glowplug.bench.pairs import PairedRatio, paired_ratio
 from glowplug.bench.preloading import table
-from glowplug.bench.preloading.cells import APART, KEPT
+from glowplug.bench.preloading.cells import APART, CALLED_ONLY, KEPT
 from glowplug.bench.result import Claim, claim
 
 Row = dict[str, Any]
 MIX_TARGETS = {0.05: 1.2, 0.1: 2.0, 0.25: 1.3, 0.5: 1.6}
 HOUR_TARGETS = {0.1: 1.15, 0.25: 2.2, 0.5: 3.5}
 _LEAST_S = 1e-4
+_LEAST_BYTE_S = 1e9
+"""Less is as good as nothing: a small model for some seconds."""
 _LITTLE = 0.1
 """Shares of memory up to which zygotes are compared with processes."""
 
@@ -33,7 +35,8 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
             found += _bound(f"{part}, {share:.0%} of memory", here)
     found += _never_worse([row for row in rows if row["part"] in ("mix", "hour", "jitter")])
     found += _equal_cpu([row for row in rows if row["part"] == "cpu"])
-    found += _wasted([row for row in rows if row["part"] == "mix"])
+    for part in ("mix", "hour", "zygote"):
+        found += _wasted(part, [row for row in rows if row["part"] == part])
     found += _zygote([row for row in rows if row["part"] == "zygote"], 0.97, {0.05: 1.4, 0.1: 1.4}, "")
     found += _zygote([row for row in rows if row["part"] == "shared"], 0.99, {}, ", weights shared")
     found += _plain([row for row in rows if row["part"] == "plain"])
@@ -135,23 +138,32 @@ def at_loading(curve: Sequence[Row], loading_s: float) -> float:
     return float(np.interp(loading_s, [x for x, _ in points], [y for _, y in points]))
 
 
-def _wasted(rows: Sequence[Row]) -> list[Claim]:
-    """Beside whichever tyche waits less; bytes x seconds of pre-loads that ended unused."""
+def _wasted(part: str, rows: Sequence[Row]) -> list[Claim]:
+    """Bytes x seconds of pre-loads that ended unused, beside whichever tyche waits less: of ladder, which
+    holds in free memory what nobody has called yet, and of ladder without that, which may not wait longer
+    than tyche for it either."""
+    found: list[Claim] = []
     tyche = [row for row in rows if row["preload"] == "tyche"]
-    if not tyche:
-        return []
     best = best_fixed(tyche)
-    total = {
-        name: sum(row["wasted_byte_s"] for row in rows if row["system"] == name) for name in ("ladder", best)
-    }
-    return [
-        claim(
-            f"mix: wasted byte-seconds, ladder / {best}",
-            total["ladder"] / max(1.0, total[best]),
-            "at most",
-            1.0,
-        )
-    ]
+    for share in sorted({row["memory_share"] for row in tyche}):
+        here = [
+            row
+            for row in rows
+            if row["memory_share"] == share and (part != "zygote" or row["substrate"] == "zygote")
+        ]
+        what = f"{part}, {share:.0%} of memory"
+        theirs = max(_LEAST_BYTE_S, _wasted_byte_s(here, best))
+        for ours in ("ladder", CALLED_ONLY.name):
+            if any(row["system"] == ours for row in here):
+                ratio = _wasted_byte_s(here, ours) / theirs
+                found.append(claim(f"{what}: wasted byte-seconds, {ours} / {best}", ratio, "at most", 1.0))
+        if any(row["system"] == CALLED_ONLY.name for row in here):
+            found.append(_ratio_claim(what, here, best, CALLED_ONLY.name, 1.0))
+    return found
+
+
+def _wasted_byte_s(rows: Sequence[Row], system: str) -> float:
+    return sum(float(row["wasted_byte_s"]) for row in rows if row["system"] == system)
 
 
 def _zygote(rows: Sequence[Row], below: float, targets: Mapping[float, float], words: str) -> list[Claim]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from glowplug.bench.preloading.cells import (
     APART,
     AT_CPU,
+    CALLED_ONLY,
     CLAIRVOYANT,
     FEW_RIVALS,
     FIXED_RIVALS,
@@ -64,8 +65,8 @@ def cells(options: Options) -> Iterator[Cell]:
         ):
             if part in options.parts:
                 for share in shares:
-                    bound = () if part == "jitter" else (CLAIRVOYANT,)
-                    for system in (*FIXED_RIVALS, LADDER, *bound):
+                    beside = () if part == "jitter" else (CALLED_ONLY, CLAIRVOYANT)
+                    for system in (*FIXED_RIVALS, LADDER, *beside):
                         yield Cell(part, system, Cluster(memory_share=share), workload, functions, seed)
         if "plain" in options.parts:
             for workload, functions, shares in (
@@ -81,7 +82,11 @@ def cells(options: Options) -> Iterator[Cell]:
                     yield Cell("cpu", system, Cluster(memory_share=share), mix, options.mix_functions, seed)
         if "zygote" in options.parts:
             for share in options.zygote_shares:
-                there = (on_zygotes(system) for system in (*FIXED_RIVALS, LADDER) if not system.displaces)
+                there = (
+                    on_zygotes(system)
+                    for system in (*FIXED_RIVALS, LADDER, CALLED_ONLY)
+                    if not system.displaces
+                )
                 for system in (FIXED_RIVALS[0], LADDER, *there):
                     yield Cell(
                         "zygote", system, Cluster(memory_share=share), mix, options.mix_functions, seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from glowplug.control import bindings, gangs, growth, instances, placement
+from glowplug.control import bindings, gangs, growth, holdings, instances, placement
 from glowplug.control.context import Context
 from glowplug.control.origins import best_origin
 from glowplug.control.preloading import candidates, sandboxes
@@ -15,7 +15,7 @@ from glowplug.core.errors import NoSpace
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
-from glowplug.policy.preload import Drop, Guest, Raise
+from glowplug.policy.preload import Drop, Guest, Raise, Unstage
 
 TIMER = "preload"
 _LOOK_AGAIN_S = 1.0
@@ -63,8 +63,10 @@ def run(c: Context) -> None:
             _admit(c, decision)
         elif isinstance(decision, Raise):
             _raise(c, decision)
-        else:
+        elif isinstance(decision, Drop):
             _drop(c, decision)
+        else:
+            _unstage(c, decision)
         if count >= _ROUND:
             break
     _arm(c)
@@ -87,10 +89,14 @@ def pursue(c: Context, function: Function, version: Version) -> None:
     wanted = c.store.preloads.wanted.get(function.id)
     if wanted is None:
         return
-    if c.now_s >= wanted.until_s or function.queue or candidates.found(c, function.id) is None:
+    # One copy is enough, and a request may have begun it.
+    is_over = c.now_s >= wanted.until_s or bool(function.queue) or version.live > 0
+    if is_over or candidates.found(c, function.id) is None:
         del c.store.preloads.wanted[function.id]
-        return
-    _climb(c, function, version, wanted)
+    elif wanted.until_s == inf and wanted.step == Step.PARKED:  # another node may have room by now
+        load_always(c, function)
+    else:
+        _climb(c, function, version, wanted)
 
 
 def _arm(c: Context) -> None:
@@ -134,9 +140,12 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         expected_s = costs.climb_s(version.spec.version, best_origin(c, version, node.id) or Step.IMPORTED)
         need_bytes = instance_bytes(c, version) + gangs.need_bytes(c, version, node.id)
     need_bytes += missing_weight_bytes(c, version, node.id)
+    foreseen = decision.worth > -inf
+    if foreseen:
+        _make_way(c, node.id, need_bytes)
     if not (_may_hold(c, node.id, need_bytes) and _may_spend(c, node.id, expected_s)):
         if decision.until_s > c.now_s:
-            preloads.wanted[function.id] = decision
+            _wish(c, function, decision)
             c.retry_by(function.id, c.now_s + _LOOK_AGAIN_S)
         return
     before = c.store.instances_made
@@ -156,10 +165,16 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         preloads.wanted.pop(function.id, None)
         if c.store.instances_made > before:
             instance = c.store.instances[InstanceId(c.store.instances_made)]
-            foreseen = decision.worth > -inf
             preloads.note_started(instance, need_bytes, c.now_s, expected_s, foreseen=foreseen)
     elif decision.until_s > c.now_s:
-        preloads.wanted[function.id] = decision
+        _wish(c, function, decision)
+
+
+def _wish(c: Context, function: Function, decision: Raise) -> None:
+    """It waits. What is wanted for good stays so, whatever is wanted for a while beside it."""
+    wanted = c.store.preloads.wanted.get(function.id)
+    if wanted is None or wanted.until_s < inf or decision.until_s == inf:
+        c.store.preloads.wanted[function.id] = decision
 
 
 def _drop(c: Context, decision: Drop) -> None:
@@ -170,6 +185,35 @@ def _drop(c: Context, decision: Drop) -> None:
     stays = declared.pin or (declared.preload == "always" and instance.host is None)
     if not stays and bindings.is_unused(instance):
         instances.drain(c, instance, "not needed after all")
+
+
+def _unstage(c: Context, decision: Unstage) -> None:
+    function = c.store.functions.get(decision.function)
+    if function is None or function.active is None:
+        return
+    key = key_of("version", decision.node, function.active)
+    holding, declared = c.store.holdings.get(key), c.store.versions[function.active].spec.declaration
+    is_in_vain = key in c.store.preloads.zygotes and key not in c.store.dependents
+    if holding is None or holding.phase != "up" or not is_in_vain:
+        return
+    if not (declared.pin or declared.preload == "always"):
+        holdings.descend(c, holding, Step.IMPORTED, "not needed after all")
+
+
+def _make_way(c: Context, node: NodeId, more_bytes: int) -> None:
+    """What only fills free memory gives way to what is foreseen, the latest first, where the share of memory
+    is spent."""
+    share, preloads = c.settings.preload_memory_share, c.store.preloads
+    allowed_bytes = share * c.store.ledger.budget[node]
+    if share >= 1.0 or more_bytes > allowed_bytes:
+        return
+    excess_bytes = preloads.unused_bytes(node) + more_bytes - allowed_bytes
+    for number, record in reversed(list(preloads.unused.items())):
+        if excess_bytes <= 0:
+            return
+        if record.node == node and not (record.foreseen or record.called):
+            _drop(c, Drop(number))
+            excess_bytes -= record.held_bytes * (number not in preloads.unused)
 
 
 def _may_hold(c: Context, node: NodeId, more_bytes: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from glowplug.control import gangs, growth, holdings, instances
 from glowplug.control.context import Context
 from glowplug.control.records import Function, Instance, Version, key_of
@@ -54,7 +56,7 @@ def admit(c: Context, function: Function, version: Version, host: Instance) -> I
     environment = key_of("environment", host.node, version.spec.environment_key)
     standing = c.store.holdings.get(environment)
     if standing is None or standing.phase != "up":
-        growth.ensure_environment(c, c.store.nodes[host.node], function, version)
+        growth.ensure_environment(c, c.store.nodes[host.node], function, version, limit=-inf)
         return None
     target = Target("instance", host.node, str(c.instance_id()))
     holding = holdings.enter(

@@ -8,10 +8,11 @@ from glowplug.control import gangs, placement, victims
 from glowplug.control.context import Context
 from glowplug.control.origins import best_origin
 from glowplug.control.preloading import candidates, sandboxes
-from glowplug.control.records import Instance, Version
+from glowplug.control.records import Instance, Version, key_of
 from glowplug.control.sizes import (
     instance_bytes,
     loaded_bytes,
+    missing_environment_bytes,
     missing_weight_bytes,
     weight_bytes,
     zygote_bytes,
@@ -84,6 +85,10 @@ class PreloadView:
     def byte_price(self) -> float:
         return self._c.settings.preload_byte_price
 
+    @property
+    def loads_uncalled(self) -> bool:
+        return self._c.settings.preload_uncalled
+
     def cpu_price(self, node: NodeId) -> float:
         c = self._c
         left = c.store.preloads.share_left(node, c.settings.preload_cpu_share, c.now_s)
@@ -143,6 +148,19 @@ class PreloadView:
             return ()
         return tuple(number for number in self._there(function) if number in unused)
 
+    def staged_ahead(self, function: FunctionId) -> list[NodeId]:
+        zygotes, record = self._c.store.preloads.zygotes, self._c.store.functions.get(function)
+        if not zygotes or record is None or record.active is None:
+            return []
+        version = self._c.store.versions[record.active]
+        return [node for node in version.staged_on if key_of("version", node, record.active) in zygotes]
+
+    def zygote(self, function: FunctionId) -> tuple[int, float]:
+        c, version = self._c, self._version(function)
+        name = version.spec.version
+        spares_s = c.policies.costs.climb_s(name, Step.IMPORTED) - c.policies.costs.climb_s(name, Step.STAGED)
+        return zygote_bytes(c, version), spares_s
+
     def climbs_ahead(self, function: FunctionId) -> bool:
         record, unused = self._c.store.functions.get(function), self._c.store.preloads.unused
         if not unused or record is None or record.active is None:
@@ -162,11 +180,12 @@ class PreloadView:
     def steps_up(self, function: FunctionId, node: NodeId) -> Iterator[tuple[Step, int, float]]:
         c, version = self._c, self._version(function)
         costs, spec = c.policies.costs, version.spec
-        here = best_origin(c, version, node) or Step.LOCAL
-        shared_bytes = missing_weight_bytes(c, version, node)
+        here = best_origin(c, version, node)
+        shared_bytes = missing_weight_bytes(c, version, node) + missing_environment_bytes(c, version, node)
         facts = version.facts
         stages = facts is not None and facts.highest_step >= Step.STAGED and not version.unstageable
-        if stages and here < Step.STAGED:
+        # A zygote climbs from an environment that stands; a worker waits until it does.
+        if stages and here is not None and here < Step.STAGED:
             yield (
                 Step.STAGED,
                 zygote_bytes(c, version) + shared_bytes,

@@ -42,7 +42,14 @@ class Drop(msgspec.Struct, frozen=True):
     instance: InstanceId
 
 
-Decision = Guest | Raise | Drop
+class Unstage(msgspec.Struct, frozen=True):
+    """Sends the function's zygote down that was staged ahead there and that nothing was forked from."""
+
+    function: FunctionId
+    node: NodeId
+
+
+Decision = Guest | Raise | Drop | Unstage
 
 
 class SandboxView(Protocol):
@@ -90,6 +97,10 @@ class PreloadView(Protocol):
     def byte_price(self) -> float:
         """Seconds of waiting that a byte held for a second has to spare."""
 
+    @property
+    def loads_uncalled(self) -> bool:
+        """Whether memory that is free is for those, too, that nobody has called yet."""
+
     def cpu_price(self, node: NodeId) -> float:
         """Seconds of waiting that a second of climbing there has to spare."""
 
@@ -114,6 +125,12 @@ class PreloadView(Protocol):
 
     def unused(self, function: FunctionId) -> Sequence[InstanceId]:
         """Of those the ones that were loaded ahead and have answered nothing yet."""
+
+    def staged_ahead(self, function: FunctionId) -> Sequence[NodeId]:
+        """Where its zygote was loaded ahead and is up, and nothing was forked from it for a request."""
+
+    def zygote(self, function: FunctionId) -> tuple[int, float]:
+        """What one holds, and the seconds that it spares a request."""
 
     def climbs_ahead(self, function: FunctionId) -> bool:
         """Whether one more of these is on its way."""

@@ -9,7 +9,7 @@ can have while they climb, where requests are in line for memory. A climb that i
 what was climbed in vain goes when it is not worth holding any more.
 
 Nothing can be predicted for a function that nobody has called yet. It gets only free memory, until
-somebody needs that.
+somebody needs that, or nothing where the settings say so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from math import exp, inf, log
 import msgspec
 
 from glowplug.core.ids import FunctionId, InstanceId, NodeId
-from glowplug.policy.preload import Decision, Drop, Guest, PreloadView, Raise, SandboxView
+from glowplug.policy.preload import Decision, Drop, Guest, PreloadView, Raise, SandboxView, Unstage
 from glowplug.policy.preload.looks import Offset, offsets_of
 from glowplug.policy.soon import LATER, WIDER, needed_soon
 
@@ -53,7 +53,7 @@ class Ladder(msgspec.Struct):
     raised: dict[FunctionId, float] = {}
 
     def introduced(self, view: PreloadView, function: FunctionId, now_s: float) -> None:
-        if function not in self.rounds:
+        if function not in self.rounds and view.loads_uncalled:
             self.turns += 1
             turn = self.rounds[function] = -self.turns
             self.came_s[function] = now_s
@@ -92,19 +92,26 @@ class Ladder(msgspec.Struct):
                 more = offsets_of(view, function, past, at_s - self.came_s[function])
                 next_s = self._look_at(function, more)
             if unused := view.unused(function):
-                if self._is_worth_holding(view, function, now_s):
+                each = view.guest_bytes(function), view.waits_s(function)
+                if self._is_worth_holding(view, function, now_s, *each):
                     continue
                 # Should nobody ask on, it is looked at once more.
                 heappush(self.due, (at_s, function, turn, 0.0, next_s))
                 for number in unused:
                     yield Drop(number)
                 heappop(self.due)
-            self.raised.pop(function, None)
+            staged = view.staged_ahead(function)
+            if not staged:
+                self.raised.pop(function, None)
             decision = self._look(view, function, now_s, next_s) if view.may_load(function) else None
             if decision is not None:
                 self.raised[function] = now_s
                 self._look_later(view, function, now_s)
                 yield decision
+            elif staged and not self._is_worth_holding(view, function, now_s, *view.zygote(function)):
+                self.raised.pop(function, None)
+                for node in staged:
+                    yield Unstage(function, node)
         yield from self._fill(view, now_s)
 
     def invoked(self, view: PreloadView, host: SandboxView, now_s: float) -> Iterable[InstanceId]:
@@ -142,12 +149,14 @@ class Ladder(msgspec.Struct):
         after_s = max(after_s, view.horizon_s + view.load_s(function))
         heappush(self.due, (now_s + after_s, function, self.rounds[function], 0.0, 0.0))
 
-    def _is_worth_holding(self, view: PreloadView, function: FunctionId, now_s: float) -> bool:
+    def _is_worth_holding(
+        self, view: PreloadView, function: FunctionId, now_s: float, held_bytes: int, spares_s: float
+    ) -> bool:
         """Until it is looked at again, which is after as long as it has been held."""
         held_s = now_s - self.raised.setdefault(function, now_s)
         ahead_s = max(view.horizon_s + view.load_s(function), held_s)
-        spared_s = view.needed(function, 0.0, ahead_s) * view.waits_s(function)
-        if spared_s < view.byte_price * view.guest_bytes(function) * ahead_s:
+        spared_s = view.needed(function, 0.0, ahead_s) * spares_s
+        if spared_s < view.byte_price * held_bytes * ahead_s:
             return False
         self._look_later(view, function, now_s, ahead_s)
         return True
