@@ -135,6 +135,18 @@ def test_a_library_that_fails_is_missing_whatever_it_left_running(folder: Path) 
     }
 
 
+def test_a_library_whose_error_cannot_be_told_is_missing_like_others(folder: Path) -> None:
+    (folder / "no_text.py").write_text("raise ImportError('\\udcff' + 'x' * 200_000)")
+    (folder / "mute.py").write_text(
+        "class Mute(Exception):\n    def __str__(self):\n        raise LookupError\nraise Mute"
+    )
+    found = ready(folder, "no_text", "mute", "clean")
+    assert (found.threads, found.left_out) == (1, {})
+    assert found.missing["no_text"].startswith("ImportError: \\udcffxxx")
+    assert len(found.missing["no_text"]) <= 500
+    assert "Mute" in found.missing["mute"]
+
+
 def test_what_is_known_is_not_tried_again(folder: Path) -> None:
     known = {"leaver": "was seen before"}
     found = ready(folder, "witness", "leaver", **carrying(Imports(left_out=known)))

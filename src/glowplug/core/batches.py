@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from glowplug.core.errors import FunctionFailed
 
 
-def columns(requests: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Requests, each with the same arguments by name, as lists of each argument's values."""
-    return {name: [request[name] for request in requests] for name in requests[0]}
+def columns(requests: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Requests, each with the same arguments by name, as lists of each argument's values. `requests` is empty
+    then: what big arguments lie in is free as soon as nobody holds them."""
+    found = {name: [request[name] for request in requests] for name in requests[0]}
+    requests.clear()
+    return found
 
 
 def rows(result: Any, count: int, endpoint: str) -> list[Any]:

@@ -7,6 +7,7 @@ import math
 import mmap
 import struct
 import threading
+import tokenize
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 10_000
 """As in numpy: what parses a header is not made for more."""
+_NO_HEADER = (TypeError, OverflowError, EOFError, MemoryError, IndexError, RecursionError, SyntaxError,
+              struct.error, tokenize.TokenError)  # fmt: skip
+"""What numpy raises for bytes that are no header, beside ValueError: it reads them as Python."""
 _one_at_a_time = threading.Lock()
 """numpy reads a header by `ast.literal_eval`, in which two threads at once can make Python before 3.11.9 say
 `AST constructor recursion depth mismatch` (CPython issue 106905)."""
@@ -35,12 +39,11 @@ def view(body: memoryview | bytes) -> Array:
         count = math.prod(shape)
         if count < 0 or any(length < 0 for length in shape):
             raise ValueError(f"a shape of {shape}")
-        if count and dtype.itemsize:
-            flat = np.frombuffer(body, dtype, count, start)
-        else:
-            flat = np.empty(count, dtype)
+        if count and not dtype.itemsize:
+            raise ValueError("elements of no bytes: a body may claim any number of them")
+        flat = np.frombuffer(body, dtype, count, start) if count else np.empty(count, dtype)
         return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
-    except (TypeError, OverflowError, EOFError, MemoryError, IndexError, struct.error) as error:
+    except _NO_HEADER as error:
         raise ValueError(str(error)) from None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from glowplug.core.commands import Build, Climb, Command, Target
 from glowplug.core.devices import Fault
@@ -41,6 +42,16 @@ from glowplug.node.messages import (
 log = structlog.get_logger("glowplug.engine")
 _RESTART_S = (0.05, 0.5, 2.0, 5.0)
 _STOP_S = 5.0
+
+
+def _lean(command: Build | Climb) -> Build | Climb:
+    """A climb without what its processes read from the bundle, or get beside it: descriptions of endpoints
+    are as long as their author makes them, and a message has an end."""
+    if isinstance(command, Build):
+        return command
+    declaration = replace(command.spec.declaration, endpoints=(), env={}, doc="")
+    facts = None if command.facts is None else replace(command.facts, endpoints=())
+    return replace(command, spec=replace(command.spec, declaration=declaration), facts=facts)
 
 
 class LocalEngine:
@@ -107,7 +118,7 @@ class LocalEngine:
                 ours, theirs = wire.socket_pair(self._data_kind)
                 self._attach(InstanceId(int(command.target.key)), ours)
                 descriptors = (theirs.detach(),)
-            self._link.send(Do(command, env), descriptors)
+            self._link.send(Do(_lean(command), env), descriptors)
         except Exception as error:  # secrets that cannot be read, no more files, or too large
             log.error("a command cannot be sent", error=str(error))
             self._refuse(command, str(error))

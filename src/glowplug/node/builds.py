@@ -56,6 +56,15 @@ class _Work(msgspec.Struct):
     descend: Descend | None = None
 
 
+class _Packs(msgspec.Struct, frozen=True):
+    """What a build made that is in the store now; `pack` is empty where it made none."""
+
+    pack: str
+    size_bytes: int
+    digest: str
+    parts: tuple[PartFacts, ...]
+
+
 class Builds:
     """All builds of one agent, in its event loop; the disk's work in its disk thread."""
 
@@ -164,14 +173,19 @@ class Builds:
         more |= births.share(spec, building=True)
         try:
             held = births.child(parent, role, target, spec, env=work.env, **more)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # or what it is told is longer than a message may be
             self._fail(work.command, "unavailable", str(error), work=work)
         else:
             self._works[held.process] = work
 
     async def _adopt(self, work: _Work) -> None:
+        store = self.agent.store
         try:
-            work.manifest = await self.agent.on_disk(self._publish, work)
+            packs = await self.agent.on_disk(self._adopt_packs, work)
+            if packs.pack and store.artifacts is not None:
+                # By itself: a store that is slow must not keep the disk's thread, in which seats are left.
+                await asyncio.to_thread(store.artifacts.put, store.pack_path(packs.pack), packs.pack)
+            work.manifest = await self.agent.on_disk(self._publish, work, packs)
         except Exception as error:
             code = "no_space" if isinstance(error, OSError) and error.errno == 28 else "build_failed"
             message = f"the bundle could not be stored: {error}"
@@ -182,10 +196,10 @@ class Builds:
         else:
             self._fork(work, "probe")
 
-    def _publish(self, work: _Work) -> Manifest:
-        """Stores pack and bundle. Runs in the disk thread. Raises OSError for what may go well another time;
-        what else is wrong, the build's processes did."""
-        store, spec = self.agent.store, work.command.spec
+    def _adopt_packs(self, work: _Work) -> _Packs:
+        """Runs in the disk thread. Raises OSError for what may go well another time; what else is wrong, the
+        build's processes did."""
+        store = self.agent.store
         assert work.result is not None
         result = work.result.result
         produced, left_bytes = work.output / "pack", work.limit_bytes
@@ -196,12 +210,18 @@ class Builds:
         for worker, blocks in enumerate(result.blocks, 1):
             parts += (PartFacts(*store.adopt_pack(part_path(produced, worker), left_bytes), blocks),)
             left_bytes -= parts[-1].weight_bytes
-        if pack and store.artifacts is not None:
-            store.artifacts.put(store.pack_path(pack), pack)
+        return _Packs(pack, size, digest, parts)
+
+    def _publish(self, work: _Work, packs: _Packs) -> Manifest:
+        """Stores the bundle of packs that are there. As `_adopt_packs`."""
+        store, spec = self.agent.store, work.command.spec
+        assert work.result is not None
+        result = work.result.result
         upload = store.upload_path(spec.upload)
         manifest = Manifest(
             version=spec.version, function=spec.function, declaration=spec.declaration, mode=result.mode,
-            reason=result.reason, pack=pack, pack_bytes=size, pack_digest=digest, parts=parts,
+            reason=result.reason, pack=packs.pack, pack_bytes=packs.size_bytes, pack_digest=packs.digest,
+            parts=packs.parts,
             endpoints=spec.declaration.endpoints, files=code_files(upload), kernels=result.kernels,
             built_with=result.built_with,
         )  # fmt: skip

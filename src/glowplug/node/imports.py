@@ -18,11 +18,14 @@ from pathlib import Path
 
 import msgspec
 
+from glowplug.core.errors import in_words, sayable
 from glowplug.node import procfs
 from glowplug.node.parallel import rest_threads
 from glowplug.node.ties import Ties
 
 _CARRIED = "GLOWPLUG_IMPORTS"
+_MOST_CHARS = 500
+"""Of an error: all of them are told in one message."""
 _PASSING_S = 0.1
 """A thread that is gone so soon after the import was a helper of it."""
 
@@ -66,7 +69,7 @@ class Importer:
             try:
                 importlib.import_module(name)
             except BaseException as error:
-                known.missing[name] = f"{type(error).__name__}: {error}"
+                known.missing[name] = sayable(in_words(error))[:_MOST_CHARS]
             left = _left_behind(before)
             if left:
                 if name not in known.missing:

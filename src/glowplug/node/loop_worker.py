@@ -251,6 +251,7 @@ class LoopWorker:
         call = self._enter(members)
         try:
             results = rows(await self._called(call, route, arguments), len(members), route.spec.name)
+            arguments.clear()  # what they lie in is given back with the answers
         except BaseException as error:
             self._answers.fail_each(members, named(error, call.was_cancelled()))
         else:

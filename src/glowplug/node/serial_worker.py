@@ -217,6 +217,7 @@ class SerialWorker:
             interrupts.leave_out(m.request for m in members if answers.is_unwanted(m.request))
             stay_in_inference_mode()
             results = rows(route.call(**arguments), len(members), route.spec.name)
+            arguments.clear()  # what they lie in is given back with the answers
             interrupts.interruptible = False
         except BaseException as error:
             interrupts.interruptible = False

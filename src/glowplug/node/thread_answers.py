@@ -72,6 +72,7 @@ class ThreadAnswers:
         """Calls it once for all `members`."""
         try:
             results = rows(thread.calls.run(route.call, **arguments), len(members), route.spec.name)
+            arguments.clear()  # what they lie in is given back with the answers
         except BaseException as error:
             self._answers.fail_each(members, error)
         else:

@@ -117,7 +117,8 @@ class Groups:
         self._places = places
         self._prefix = prefix
         self._noted = noted
-        noted.write_text("\n".join(str(place / prefix) for place in dict.fromkeys(places.values())))
+        with contextlib.suppress(OSError):  # without space it is not remembered, and that is all
+            noted.write_text("\n".join(str(place / prefix) for place in dict.fromkeys(places.values())))
 
     def make(self, name: str, bounds: Bounds) -> Group:
         """A new group with its limits. Raises OSError; nothing is left then."""

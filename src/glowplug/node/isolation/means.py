@@ -107,7 +107,10 @@ class Means:
     def _find_mounts(self, settings: NodeSettings, why_not: str) -> str:
         if why_not:
             return f"no: only each file is limited, for {why_not}"
-        probe = Path(tempfile.mkdtemp(dir=settings.run_dir))
+        try:
+            probe = Path(tempfile.mkdtemp(dir=settings.run_dir))
+        except OSError as error:
+            return f"no: only each file is limited, for {error}"
         try:
             mount_scratch(probe, _PROBE_BYTES)
             syscalls.unmount(str(probe))
