@@ -11,11 +11,15 @@ import tarfile
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator
+from io import RawIOBase
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+import glowplug.bundle.store as store_module
+from glowplug.bundle import uploads
 from glowplug.bundle.garbage import collect_all
 from glowplug.bundle.inspect import Inspection
 from glowplug.bundle.manifest import Manifest, version_id
@@ -108,6 +112,55 @@ def test_who_else_is_served_does_not_wait_for_an_upload_to_be_unpacked(
     assert [path.name for path in leftovers(store)] == [first]
 
 
+def test_nor_for_it_to_be_written(
+    store: BundleStore, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gives up meanwhile has the file closed when the disk is done with it, and nothing is left."""
+    began, served, append = threading.Event(), threading.Event(), store_module._append
+    closed: list[bool] = []
+
+    def append_slowly(file: RawIOBase, *given: Any) -> None:
+        began.set()
+        assert served.wait(10.0), "nobody else is served meanwhile"
+        append(file, *given)
+        closed.append(file.closed)
+
+    monkeypatch.setattr(store_module, "_append", append_slowly)
+
+    async def received() -> str:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield archive
+
+        name, _ = await store.receive_upload(chunks(), 2**20)
+        return name
+
+    async def main(gives_up: bool) -> str | BaseException:
+        upload = asyncio.create_task(received())
+        while not began.is_set():
+            await asyncio.sleep(0)
+        if gives_up:
+            upload.cancel()
+            await asyncio.sleep(0)
+        served.set()
+        (found,) = await asyncio.gather(upload, return_exceptions=True)
+        began.clear()
+        served.clear()
+        return found
+
+    assert isinstance(asyncio.run(main(gives_up=True)), asyncio.CancelledError)
+    assert leftovers(store) == []
+    upload = asyncio.run(main(gives_up=False))
+    assert [path.name for path in leftovers(store)] == [upload]
+    assert closed == [False, False]
+
+
+def test_an_upload_of_many_pieces_is_kept_whole(
+    store: BundleStore, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_PIECE_BYTES", 3000)
+    assert receive(store, archive) == hashlib.sha256(archive).hexdigest()
+
+
 @pytest.mark.parametrize("cut", [0, 100, 600, 1600, 2048, 2100])
 def test_a_truncated_upload_leaves_nothing(store: BundleStore, archive: bytes, cut: int) -> None:
     with pytest.raises(InvalidUpload):
@@ -147,6 +200,59 @@ def test_a_file_that_claims_more_than_came_is_refused(store: BundleStore) -> Non
     }  # fmt: skip
     with pytest.raises(InvalidUpload, match="no regular file"):
         receive(store, tar_with((sparse, b"0\n".ljust(512, b"\0"))))
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """As it lies in an archive, also of sizes that tarfile does not write."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    raw = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    raw[124:136] = (0xFF if size < 0 else 0x80).to_bytes(1) + (size % 256**11).to_bytes(11)
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header("good", 0) + header("bad", -512) + bytes(2048),
+        header("long", 2**30, tarfile.GNUTYPE_LONGNAME) + b"a" * 512,
+        header("pax", 2**30, tarfile.XHDTYPE) + b"a" * 512,
+        header("pax", -512, tarfile.XHDTYPE) + b"a" * 512,
+    ],
+    ids=["less than nothing", "a name without end", "facts without end", "facts of less than nothing"],
+)
+def test_a_header_that_lies_about_sizes_is_refused(store: BundleStore, data: bytes) -> None:
+    with pytest.raises(InvalidUpload, match="a header claims"):
+        receive(store, data)
+    assert leftovers(store) == []
+
+
+@pytest.mark.parametrize(
+    "facts", [{"size": "-512"}, {"path": "x\0y"}, {"mtime": "1e300"}, {"mtime": "nan"}], ids=str
+)
+def test_facts_that_make_no_sense_are_the_uploads_fault(store: BundleStore, facts: dict[str, str]) -> None:
+    odd = tarfile.TarInfo("code/app.py")
+    odd.pax_headers = facts
+    with pytest.raises(InvalidUpload):
+        receive(store, tar_with((odd, b"")))
+    assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("name", ["a/" * 1500 + "b", "x" * 300], ids=["deep", "long"])
+def test_names_that_no_file_can_have_are_the_uploads_fault(store: BundleStore, name: str) -> None:
+    with pytest.raises(InvalidUpload):
+        receive(store, tar_with((tarfile.TarInfo(name), b"")))
+    assert leftovers(store) == []
+
+
+def test_files_without_end_are_refused(store: BundleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_MOST_FILES", 100)
+    same = tarfile.TarInfo("code/app.py")
+    with pytest.raises(InvalidUpload, match="more than 100 files"):
+        receive(store, tar_with(*[(same, b"")] * 101))
+    assert leftovers(store) == []
 
 
 def test_declarations_without_end_are_refused(store: BundleStore) -> None:
@@ -283,3 +389,22 @@ def test_a_version_is_named_by_all_that_makes_it() -> None:
         version_id(FunctionId("a.b"), "u", declaration, EnvironmentId("f")),
     }
     assert len(others | {base}) == 5
+
+
+@pytest.mark.parametrize("damage", ["cut off", "other bytes"])
+def test_a_pack_that_a_disk_has_spoilt_is_whole_again_when_it_is_built_again(
+    store: BundleStore, tmp_path: Path, damage: str
+) -> None:
+    produced = tmp_path / "pack"
+    produced.write_bytes(b"right" * 1000)
+    name, size = store.adopt_pack(produced, 10**6)
+    pack = store.pack_path(name)
+    with pack.open("rb") as still_open:
+        pack.chmod(0o644)
+        pack.write_bytes(b"righ" if damage == "cut off" else b"wrong" * 1000)
+        assert store.adopt_pack(produced, 10**6) == (name, size)
+        assert pack.read_bytes() == b"right" * 1000
+        assert still_open.read(4) in (b"righ", b"wron"), "who has it open keeps what it had"
+    inode = pack.stat().st_ino
+    store.adopt_pack(produced, 10**6)
+    assert pack.stat().st_ino == inode, "the same file for all that map it"

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from glowplug.calls import callbacks
 from glowplug.calls.callbacks import Callbacks
 from glowplug.calls.states import Outcome
 from glowplug.core.calls import Callback, CallRecord
-from glowplug.core.errors import UserError
+from glowplug.core.errors import NoSpace, UserError
 
 from .fakes import WAIT_S, Office, failure, office, run
 
@@ -127,6 +129,30 @@ def test_what_nobody_expected_counts_as_an_attempt(tmp_path: Path, monkeypatch: 
             found = await settled(o, await o.spawn(callback_url="http://127.0.0.1:1/done"))
             assert (found.state, found.attempts) == ("given_up", 5)
             assert found.error == "LookupError: no such thing"
+
+    run(scenario)
+
+
+def test_a_receiver_is_not_asked_again_because_our_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "_WRITE_AGAIN_S", 0.001)
+
+    async def scenario() -> None:
+        async with receiving() as receiver, office(tmp_path, callback_timeout_s=WAIT_S) as o:
+            change, refused = o.desk.store.change, 0
+
+            async def full(*given: Any) -> CallRecord:
+                nonlocal refused
+                if receiver.got and refused < 5:
+                    refused += 1
+                    raise NoSpace("the disk is full")
+                return await change(*given)
+
+            monkeypatch.setattr(o.desk.store, "change", full)
+            found = await settled(o, await o.spawn(callback_url=receiver.url))
+            assert (found.state, found.attempts, refused) == ("delivered", 1, 5)
+            assert len(receiver.got) == 1
 
     run(scenario)
 

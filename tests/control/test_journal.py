@@ -233,3 +233,20 @@ def test_a_full_disk_costs_the_journal_and_no_more(
     asyncio.run(story())
     assert caplog.text.count("the journal cannot be written and is given up") == 1
     assert replay(tmp_path).mismatches == []
+
+
+def test_what_cannot_be_encoded_costs_the_journal_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        port = _Port()
+        driver = Driver(ControlState(SETTINGS), FakeEngine(FACTS), JournalWriter(tmp_path), FakeClock())
+        driver.start()
+        driver.register_gateway(GatewayId("g"), port)
+        for number in (1, 2**70, 3):
+            driver.post(RequestArrived(RequestId(number), FunctionId("f.default"), GatewayId("g"), 9.0))
+        assert [type(command) for command in port.commands] == [Reject] * 3
+        await driver.close()
+
+    asyncio.run(story())
+    assert caplog.text.count("the journal cannot be written and is given up") == 1

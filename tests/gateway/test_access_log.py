@@ -116,3 +116,13 @@ def test_a_client_that_leaves_leaves_a_line() -> None:
 
 def test_lines_that_are_lost_are_counted_in_place() -> None:
     assert json.loads(Lines(known).lost(7))["lost_lines"] == 7
+
+
+def test_what_a_client_asks_for_is_kept_by_its_path_alone() -> None:
+    """Each with a query of its own, however long."""
+    lines = Lines(known)
+    for number in range(50):
+        path = b"/function/echo?id=%d" % number + b"x" * 1000
+        lines.line(Entry(0.0, None, b"POST", path, 200, 1, "parked", None, 0, 0, 0.1))
+        lines.line(Entry(0.0, None, b"POST", b"/function/none%d" % number, 404, 1, "", None, 0, 0, 0.1))
+    assert list(lines._targets) == [b"/function/echo"]

@@ -327,3 +327,30 @@ def test_our_own_mistake_while_reading_is_told_as_such(
     uvloop.run(whole())
     assert "ours" in caplog.text
     assert guarded.log.name in caplog.text
+
+
+@pytest.mark.parametrize("where", ["a header", "the address"])
+def test_a_head_that_comes_at_once_is_bounded_too(where: str) -> None:
+    async def scenario(house: House) -> None:
+        house.start_worker(lend=True)
+        client = await Raw.connect(house)
+        more = b"a" * (guarded.MAX_HEAD_BYTES + 1)
+        if where == "a header":
+            head = GOOD.replace(b"\r\n", b"\r\nX-Long: " + more + b"\r\n", 1)
+        else:
+            head = GOOD.replace(b"/function/echo", b"/function/echo?" + more, 1)
+        client.send(head)
+        assert (await client.answer())[0] == 431
+
+    run(scenario)
+
+
+def test_a_long_head_is_read_anew_each_time() -> None:
+    async def scenario(house: House) -> None:
+        house.start_worker(lend=True)
+        client = await Raw.connect(house)
+        for _ in range(3):
+            client.send(GOOD.replace(b"\r\n", b"\r\nX-Long: " + b"a" * 10_000 + b"\r\n", 1))
+            assert (await client.answer())[0] == 200
+
+    run(scenario)

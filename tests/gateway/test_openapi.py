@@ -181,3 +181,20 @@ def test_answers_have_the_schema_that_is_described(path: str) -> None:
 def test_a_thousand_functions_are_described_in_reasonable_size() -> None:
     functions = [msgspec.structs.replace(FUNCTIONS[0], name=f"f{n}") for n in range(1000)]
     assert len(json.dumps(document(functions, "1", False))) < 8_000_000
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "[1, 2", "{}{}", '{"arguments": 3}', "[" * 100_000, '{"arguments": {"a": 3}}', '{"arrays": [[]]}',
+        '{"result": ' + '{"items": ' * 900 + "1" + "}" * 901,
+    ],
+)  # fmt: skip
+def test_a_schema_that_makes_no_sense_is_no_others_fault(schema: str) -> None:
+    """It comes with an upload."""
+    odd = EndpointSpec("odd", parameters=(Parameter("a", "int"), Parameter("b", "int")), schema=schema)
+    functions = [FunctionStatus(name="odd", namespace="default", endpoints=(odd,)), *FUNCTIONS]
+    found = document(functions, "1.2.3", wants_token=True)["paths"]
+    assert found.keys() == DOCUMENT["paths"].keys() | {"/function/odd"}
+    body = found["/function/odd"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert list(body["properties"]) == ["a", "b"]

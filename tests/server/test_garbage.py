@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from glowplug.bundle.inspect import Inspection
@@ -17,7 +18,7 @@ from glowplug.bundle.store import BundleStore
 from glowplug.bundle.uploads import write_upload
 from glowplug.control.records import Version
 from glowplug.core.events import Built
-from glowplug.core.ids import CommandId, EnvironmentId, FunctionId, NodeId, VersionId
+from glowplug.core.ids import CommandId, EnvironmentId, FunctionId, NodeId, PackagesId, VersionId
 from glowplug.core.specs import BundleFacts, Declaration, FunctionSpec
 from glowplug.server import deployments
 from glowplug.server.database import Database
@@ -178,5 +179,20 @@ def test_what_had_to_stay_goes_later_by_itself(
         async with asyncio.timeout(30):
             while place.there() != (0, 0, 0):
                 await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+
+
+def test_lists_of_packages_that_no_version_has_go_with_their_wheels(place: Place) -> None:
+    async def scenario() -> None:
+        version = place.version("a", await place.upload("a", "shout"), "built")
+        requests = place.store.environments.requests
+        for name in ("wanted", "unwanted", "fresh"):
+            (requests / name / "wheels").mkdir(parents=True)
+            os.utime(requests / name, (0, 0) if name != "fresh" else None)
+        spec = msgspec.structs.replace(place.versions[version].spec, packages=PackagesId("wanted"))
+        place.versions[version] = Version(spec, facts=BundleFacts(), state="built")
+        await place.built(version)
+        assert {path.name for path in requests.iterdir()} == {"wanted", "fresh"}
 
     asyncio.run(scenario())

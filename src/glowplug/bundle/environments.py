@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug.bundle.files import move_durably, sha256_of, sync_tree
+from glowplug.bundle.files import move_durably, sha256_of, sync_tree, touch
 from glowplug.bundle.provided import provided
 from glowplug.bundle.trees import remove_tree, tree_bytes
 from glowplug.core.errors import InvalidUpload
@@ -108,7 +108,7 @@ class EnvironmentStore:
             provided(libraries, lines),
         )
         name = packages_id(request)
-        if (self.requests / name / _REQUEST).exists():
+        if touch(self.requests / name) and (self.requests / name / _REQUEST).exists():
             return name
         temporary = self.requests / f".new-{secrets.token_hex(8)}"
         try:

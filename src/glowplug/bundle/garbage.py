@@ -14,7 +14,7 @@ from glowplug.bundle.files import remove
 from glowplug.bundle.store import BundleStore
 from glowplug.bundle.uploads import read_inspection
 from glowplug.core.errors import InvalidUpload
-from glowplug.core.ids import VersionId
+from glowplug.core.ids import PackagesId, VersionId
 
 JUST_NOW_S = 60.0
 """What was used more recently is not garbage yet."""
@@ -24,12 +24,13 @@ UNDEPLOYED_S = 3600.0
 
 class Kept(msgspec.Struct, frozen=True):
     """What has to stay: `versions` with their packs, and `uploads` that are still to be built from.
-    `deployed` says of an upload which of its declarations were."""
+    `deployed` says of an upload which of its declarations were; `packages` are what versions require."""
 
     versions: set[VersionId]
     uploads: set[str]
     deployed: dict[str, set[str]]
     is_building: bool
+    packages: set[PackagesId] = set()
 
 
 def collect_all(store: BundleStore, versions: set[VersionId], uploads: set[str]) -> None:
@@ -44,12 +45,15 @@ def collect_all(store: BundleStore, versions: set[VersionId], uploads: set[str])
 
 
 def collect(store: BundleStore, kept: Kept) -> bool:
-    """Bundles, packs and uploads. Whether any is left that is too young, or that somebody may name yet."""
+    """Bundles, packs, uploads, and lists of packages with the wheels that came with them. Whether any is left
+    that is too young, or that somebody may name yet."""
     packs = store.packs_of(kept.versions)
     old_s = time.time() - JUST_NOW_S
     found = [(path, old_s) for path in store.unneeded(store.bundles, set(map(str, kept.versions)))]
     if not kept.is_building:  # nobody names a pack until its bundle is whole
         found += [(path, old_s) for path in store.unneeded(store.packs, packs)]
+    lists = store.unneeded(store.environments.requests, set(map(str, kept.packages)))
+    found += [(path, old_s) for path in lists]
     for path in store.unneeded(store.uploads, kept.uploads):
         is_done = _declared(path) <= kept.deployed.get(path.name, set())
         found.append((path, old_s if is_done else time.time() - UNDEPLOYED_S))

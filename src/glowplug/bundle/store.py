@@ -17,14 +17,16 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from io import RawIOBase
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from glowplug.bundle.artifacts import Artifacts
 from glowplug.bundle.environments import EnvironmentStore
-from glowplug.bundle.files import move_durably, remove, sync_tree, touch
+from glowplug.bundle.files import move_durably, remove, sha256_of, sync_tree, touch
 from glowplug.bundle.manifest import MANIFEST, Manifest
 from glowplug.bundle.trees import remove_tree
 from glowplug.bundle.uploads import extract_upload
@@ -33,6 +35,8 @@ from glowplug.core.ids import VersionId
 from glowplug.core.units import show_bytes
 
 _CHUNK_BYTES = 4 * 2**20
+_PIECE_BYTES = 256 * 1024
+"""Of an upload, at once: each that comes in slowly holds so much."""
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES}
 
 
@@ -68,20 +72,21 @@ class BundleStore:
         temporary = self.incoming / f"{secrets.token_hex(8)}.tar"
         digest, size = hashlib.sha256(), 0
         try:
-            with temporary.open("wb") as file:
-                async for chunk in chunks:
-                    size += len(chunk)
+            with temporary.open("wb", buffering=0) as file:
+                async for piece in _pieces(chunks):
+                    size += len(piece)
                     if size > max_bytes:
                         raise BodyTooLarge(f"upload is larger than {max_bytes} bytes")
-                    digest.update(chunk)
-                    file.write(chunk)
+                    # A disk that is slow, or full of what is to be written, keeps nobody else waiting.
+                    await _whole(asyncio.to_thread(_append, file, digest, piece))
             name = digest.hexdigest()
             if not touch(self.uploads / name):
                 # Requests are answered meanwhile: a model takes its time to be written and flushed.
                 await asyncio.to_thread(self._unpack, temporary, self.uploads / name)
             return name, size
         finally:
-            temporary.unlink(missing_ok=True)
+            # A large file takes its time to go, too.
+            await _whole(asyncio.to_thread(temporary.unlink, missing_ok=True))
 
     def _unpack(self, archive: Path, final: Path) -> None:
         unpacked = self.uploads / f".new-{secrets.token_hex(8)}"
@@ -168,10 +173,11 @@ class BundleStore:
                 os.fsync(target.fileno())
             temporary.chmod(0o444)
             name = digest.hexdigest()
-            if touch(self.pack_path(name)):
+            known = self.pack_path(name)
+            if touch(known) and sha256_of(known) == name:
                 temporary.unlink()
-            else:
-                move_durably(temporary, self.pack_path(name))
+            else:  # there is none, or a disk has spoilt it; who maps that keeps it
+                move_durably(temporary, known)
             return name, size
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -207,6 +213,37 @@ class BundleStore:
         return [
             path for path in folder.iterdir() if path.name not in wanted and not path.name.startswith(".new-")
         ]
+
+
+async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of _PIECE_BYTES, about; the last has what is left."""
+    piece = bytearray()
+    async for chunk in chunks:
+        piece += chunk
+        if len(piece) >= _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Ends when that has, also where nobody wants it any more: the file is open until then."""
+    running = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+        raise
+
+
+def _append(file: RawIOBase, digest: Any, piece: bytes) -> None:
+    digest.update(piece)
+    rest = memoryview(piece)
+    while rest:  # one call may write a part
+        rest = rest[file.write(rest) :]
 
 
 def _open_made(path: Path) -> int:

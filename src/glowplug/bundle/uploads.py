@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import sys
 import tarfile
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -17,6 +20,12 @@ from glowplug.core.units import show_bytes
 
 INSPECTION = "glowplug.json"
 _MOST_INSPECTION_BYTES = 16 * 2**20
+_MOST_FILES = 100_000
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+             tarfile.GNUTYPE_LONGLINK)  # fmt: skip
+"""Headers that have what the next one has no room for: names and times."""
+_MOST_EXTENDED_BYTES = 2**20
+_BY_ITS_NAMES = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.ELOOP}
 
 
 def write_upload(source: Path, inspection: Inspection, path: Path) -> None:
@@ -36,18 +45,39 @@ def write_upload(source: Path, inspection: Inspection, path: Path) -> None:
                 archive.addfile(info, stream)
 
 
+class _Header(tarfile.TarInfo):
+    """tarfile believes what a header says of sizes: it reads all of an extended one, and goes back by a
+    negative one, for ever (CVE-2025-8194)."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        most = _MOST_EXTENDED_BYTES if found.type in _EXTENDED else sys.maxsize
+        if not 0 <= found.size <= most:
+            raise InvalidUpload(f"upload is no archive of files: a header claims {found.size} bytes")
+        return found
+
+
 def extract_upload(archive_path: Path, target: Path) -> None:
-    """Unpacks into `target`, regular files only, nothing outside it. Raises InvalidUpload."""
+    """Unpacks into `target`, regular files only, nothing outside it. Raises InvalidUpload, OSError."""
     try:
-        with tarfile.open(archive_path, "r:") as archive:
-            for member in archive:
+        with tarfile.open(archive_path, "r:", tarinfo=_Header) as archive:
+            kept: list[tarfile.TarInfo] = archive.members  # type: ignore[attr-defined]
+            for number, member in enumerate(archive):
+                kept.clear()  # it would hold them all
                 # A sparse file may claim more bytes than any upload has.
-                if not (member.isfile() or member.isdir()) or member.issparse():
+                if not (member.isfile() or member.isdir()) or member.issparse() or member.size < 0:
                     raise InvalidUpload(f"upload holds {member.name[:200]!r}, which is no regular file")
+                if number >= _MOST_FILES:
+                    raise InvalidUpload(f"upload holds more than {_MOST_FILES} files")
                 member.mode = 0o755 if member.isdir() else 0o644
                 archive.extract(member, target, filter="data")
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidUpload(f"upload is not a complete tar archive: {error}") from error
+    except OSError as error:
+        if error.errno not in _BY_ITS_NAMES:
+            raise
+        raise InvalidUpload(f"upload holds a name that no file can have: {error.strerror}") from error
     # An archive that ends inside a header is read as one that ends before it.
     for name in read_inspection(target).files:
         if not (target / "code" / name).is_file():

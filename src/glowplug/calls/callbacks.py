@@ -20,7 +20,7 @@ from glowplug.calls import states
 from glowplug.calls.backlog import Backlog, Entry
 from glowplug.calls.due import DueLoop
 from glowplug.calls.store import CallStore
-from glowplug.core.calls import CallRecord
+from glowplug.core.calls import CallId, CallRecord
 from glowplug.core.errors import CapacityError, UnknownCall, UserError
 from glowplug.core.rng import rng_for
 from glowplug.core.settings import CallSettings
@@ -97,7 +97,7 @@ class Callbacks:
                 self._settings.seed, (int(call.id[-12:], 16) << 16) | 0x8000 | call.callback.attempts
             )
             posted_s = call.ended_s
-            call = await self._store.change(
+            call = await self._written(
                 entry.call,
                 lambda c: (
                     # Retried meanwhile, it has ended anew: that result was posted to nobody yet.
@@ -109,11 +109,23 @@ class Callbacks:
             )
         except UnknownCall:
             return None
-        except CapacityError as error:
-            log.warning("a callback could not be written down", call=entry.call, error=error.message)
-            return Entry(entry.call, entry.lane, self._clock() + _WRITE_AGAIN_S, 0, entry.size_bytes)
         self._on_change(call)
         return _entry(call)
+
+    async def _written(
+        self, call: CallId, change: Callable[[CallRecord], CallRecord], now_s: float
+    ) -> CallRecord:
+        """Tries until it is written: a receiver is not asked again for a disk of ours that is full. Raises
+        UnknownCall."""
+        told = False
+        while True:
+            try:
+                return await self._store.change(call, change, now_s)
+            except CapacityError as error:
+                if not told:
+                    log.warning("a callback cannot be written down yet", call=call, error=error.message)
+                    told = True
+            await asyncio.sleep(_WRITE_AGAIN_S)
 
     async def _post(self, call: CallRecord) -> tuple[str, bool]:
         """(what went wrong or nothing, whether to give up)."""

@@ -64,6 +64,8 @@ class CallRunner:
         self._on_change = on_change
         self._told = False
         """Whether the log has it that calls cannot be started."""
+        self._rests = False
+        """None begins: the disk has just refused one, and would the next."""
         self._runs: dict[CallId, _Run] = {}
         backlog = Backlog(settings.at_once, self._most_at_once, settings.max_running_bytes)
         self.loop = DueLoop(backlog, self._run, clock, self._is_paused)
@@ -93,8 +95,19 @@ class CallRunner:
         room = self._dispatcher.room(FunctionId(function))
         return max(1, min(self._settings.at_once_per_function, room))
 
+    def _rest(self) -> None:
+        def go_on() -> None:
+            self._rests = False
+            self.loop.wake()
+
+        if not self._rests:
+            self._rests = True
+            asyncio.get_running_loop().call_later(_WRITE_AGAIN_S, go_on)
+
     def _is_paused(self) -> bool:
-        return not self.restored or self._store.totals["result_bytes"] >= self._settings.max_result_bytes
+        if not self.restored or self._rests:
+            return True
+        return self._store.totals["result_bytes"] >= self._settings.max_result_bytes
 
     async def _run(self, entry: Entry) -> Entry | None:
         run = self._runs[entry.call] = _Run()
@@ -121,6 +134,7 @@ class CallRunner:
             if not self._told:
                 self._told = True
                 log.warning("calls cannot be started now", error=error.message)
+            self._rest()
             return _later(entry, now_s + _WRITE_AGAIN_S)
         self._told = False
         if call is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from math import inf
 from typing import Annotated
@@ -14,10 +15,16 @@ from rich.table import Table
 from glowplug.cli.functions import Json, Url
 from glowplug.cli.invoke import print_answer
 from glowplug.cli.numbers import Whole
-from glowplug.cli.output import console, plain_table, print_json
+from glowplug.cli.output import console, errors, plain_table, print_json
 from glowplug.client import Client
 from glowplug.core.calls import DEAD_LETTERS, CallRecord
-from glowplug.core.errors import DeadlinePassed, InvalidArguments
+from glowplug.core.errors import (
+    CallNotRetriable,
+    DeadlinePassed,
+    GlowplugError,
+    InvalidArguments,
+    UnknownCall,
+)
 from glowplug.core.units import show_bytes, show_seconds
 
 app = cyclopts.App(name="calls", help="List, show, cancel and retry spawned calls.")
@@ -128,8 +135,7 @@ def cancel(*calls: str, url: Url = None, json: Json = False) -> None:
     if not calls:
         raise InvalidArguments("name the calls to cancel, as glowplug calls lists them")
     with Client(url) as client:
-        found = [client.cancel_call(call) for call in calls]
-    _report(found, json)
+        _each(calls, client.cancel_call, json)
 
 
 @app.command
@@ -162,10 +168,29 @@ def retry(
     """
     if every == bool(calls):
         raise InvalidArguments("name the calls to retry, or use --all")
+    if function is not None and not every:
+        raise InvalidArguments("--function: goes with --all", "function")
     with Client(url) as client:
-        chosen = list(calls) if calls else _dead_letters(client, function, lost)
-        found = [client.retry_call(call, lost=lost) for call in chosen]
-    _report(found, json)
+        chosen = calls or _dead_letters(client, function, lost)
+        _each(chosen, lambda call: client.retry_call(call, lost=lost), json)
+
+
+def _each(calls: Sequence[str], change: Callable[[str], CallRecord], json: bool) -> None:
+    """Also where some have ended or gone meanwhile. Raises the error of one, or of the last of several: the
+    others are told before."""
+    found: list[CallRecord] = []
+    failed: list[GlowplugError] = []
+    for call in calls:
+        try:
+            found.append(change(call))
+        except (UnknownCall, CallNotRetriable) as error:
+            failed.append(error)
+    if found or not failed:
+        _report(found, json)
+    for each in failed[:-1]:
+        errors.print(escape(each.message))
+    if failed:
+        raise failed[-1]
 
 
 def _dead_letters(client: Client, function: str | None, lost: bool) -> list[str]:

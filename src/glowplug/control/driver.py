@@ -87,7 +87,10 @@ class Driver:
             self._fail(event, now_s, error)
             return
         if self._journal is not None:
-            self._journal.append(now_s, event, commands)
+            try:
+                self._journal.append(now_s, event, commands)
+            except Exception as error:
+                self._give_up_journal(error)
             self._flush_soon()
         for command in commands:
             try:
@@ -134,7 +137,7 @@ class Driver:
             self._flush = self._loop.call_later(_FLUSH_EVERY_S, self.flush)
 
     def flush(self) -> None:
-        """Writes the journal now. A disk that fails costs the journal, not the service."""
+        """Writes the journal now. What fails there costs the journal, not the service."""
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
@@ -145,16 +148,19 @@ class Driver:
             return
         try:
             write(self._journal)
-        except OSError as error:
-            _log.error("the journal cannot be written and is given up: %s", error)
+        except Exception as error:  # also what cannot be encoded, such as a number without end
+            self._give_up_journal(error)
+
+    def _give_up_journal(self, error: Exception) -> None:
+        _log.error("the journal cannot be written and is given up: %s", error)
+        if self._journal is not None:
             self._journal.abandon()
             self._journal = None
 
     def _fail(self, event: Event, now_s: float, error: Exception) -> None:
         _log.critical("the controller failed on %r", event, exc_info=error)
         self._stopped = True
-        if self._journal is not None:
-            self._journal.append(now_s, event, [])
+        self._write(lambda journal: journal.append(now_s, event, []))
         # Not self.flush: a state that failed must not become the snapshot of a new segment.
         self._close_journal()
         self._cancel_timers()

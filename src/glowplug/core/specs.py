@@ -10,7 +10,7 @@ from glowplug.core.errors import InvalidDeclaration
 from glowplug.core.ids import DeviceId, EnvironmentId, FunctionId, PackagesId, VersionId
 from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority, PriorityLabel, rank_of
-from glowplug.core.units import show_bytes
+from glowplug.core.units import MOST_BYTES, show_bytes
 
 Kind = Literal["model", "function"]
 DeviceKind = Literal["cpu", "gpu"]
@@ -31,6 +31,10 @@ LEAST_MEMORY_BYTES = 16 * 10**6
 """`memory` of a function that does nothing: its worker holds about half, and its files may lie there too."""
 LONGEST_BATCH_WAIT_S = 10.0
 MOST_THREADS = 1024
+MOST_WAITING, MOST_DECLARED_COPIES = 10**9, 10**6
+"""Of `max_queue` and `max_workers`: more than any server gets to."""
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)]
+Copies = Annotated[int, msgspec.Meta(ge=0, le=MOST_DECLARED_COPIES)]
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -108,18 +112,18 @@ class Declaration(msgspec.Struct, frozen=True):
     endpoints: tuple[EndpointSpec, ...] = ()
     weights: str | None = None
     libraries: tuple[str, ...] = ()
-    memory_bytes: int = 512 * 10**6
+    memory_bytes: Bytes = 512 * 10**6
     keep_warm_s: float = 300.0
     timeout_s: float = 60.0
-    max_queue: int = 100
-    min_workers: int = 0
-    max_workers: int = 1
+    max_queue: Annotated[int, msgspec.Meta(ge=0, le=MOST_WAITING)] = 100
+    min_workers: Copies = 0
+    max_workers: Copies = 1
     workers: Annotated[int, msgspec.Meta(ge=AS_NEEDED, le=MOST_WORKERS)] = 1
     target_concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] = 1
     threads: Annotated[int, msgspec.Meta(ge=0, le=MOST_THREADS)] = 0
     priority: PriorityLabel = "interactive"
     device: DeviceKind = "cpu"
-    device_memory_bytes: int = 0
+    device_memory_bytes: Bytes = 0
     latency_target_s: float = 0.0
     network: bool = False
     prewarm: str = "auto"

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 from glowplug.core.errors import InvalidDeclaration
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
           "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}  # fmt: skip
 _TIMES = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+Number = TypeVar("Number", int, float)
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+
+
+MOST_BYTES = 2**53
+"""More than any machine has, and no more than every format has room for."""
 
 
 def parse_bytes(value: str | int, what: str = "size") -> int:
@@ -17,11 +23,17 @@ def parse_bytes(value: str | int, what: str = "size") -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
             raise InvalidDeclaration(f"{what}: {value} is negative")
-        return value
+        return _bounded(value, value, what)
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[2].lower() not in _SIZES:
         raise InvalidDeclaration(f"{what}: {value!r} is not a size; write for example '512MB' or '2GiB'")
-    return int(float(match[1]) * _SIZES[match[2].lower()])
+    return int(_bounded(float(match[1]) * _SIZES[match[2].lower()], value, what))
+
+
+def _bounded(found: Number, value: str | int, what: str) -> Number:
+    if not found <= MOST_BYTES:
+        raise InvalidDeclaration(f"{what}: {str(value)[:40]} is more than any machine has")
+    return found
 
 
 def parse_seconds(value: str | float, what: str = "duration") -> float:

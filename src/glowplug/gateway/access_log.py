@@ -108,7 +108,8 @@ class Lines:
         self._encoder = msgspec.json.Encoder()
 
     def line(self, entry: Entry) -> bytes:
-        path, function, endpoint = self._targets.get(entry.path) or self._target(entry.path)
+        asked = entry.path.partition(b"?")[0]
+        path, function, endpoint = self._targets.get(asked) or self._target(asked)
         client = f"{entry.client[0]}:{entry.client[1]}" if entry.client else ""
         return self._encoder.encode(
             _Line(
@@ -123,8 +124,9 @@ class Lines:
         return self._encoder.encode({"time": self._moment(time()), "lost_lines": count})
 
     def _target(self, path: bytes) -> tuple[str, str, str]:
-        """The path as it is shown, the function and the endpoint."""
-        shown = path.partition(b"?")[0].decode("latin-1")
+        """The path as it is shown, the function and the endpoint. Kept are those of functions that there
+        are."""
+        shown = path.decode("latin-1")
         asked = PREFIX + shown[len(ASYNC_PREFIX) :] if shown.startswith(ASYNC_PREFIX) else shown
         if not asked.startswith(PREFIX):
             return shown[:_SHOWN_CHARS], "", ""

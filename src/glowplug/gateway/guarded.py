@@ -44,6 +44,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self.quiet_since_s = math.inf
         self.in_head = False
         self._head_bytes = 0
+        self._came_bytes = 0
+        """What is read now: a head may be all of it."""
         self._read_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -80,6 +82,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Called when a head is complete. Raises UserError, Overloaded: nothing more is read then."""
         if len(self.headers) > MAX_HEADERS:
             raise HeadTooLarge(f"a request may have {MAX_HEADERS} headers")
+        if self._came_bytes > MAX_HEAD_BYTES and self._long_head():
+            raise HeadTooLarge(f"a request's head may have {show_bytes(MAX_HEAD_BYTES)}")
         if self.parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self.headers):
             # The parser would leave the body out.
             raise UserError("this server speaks HTTP/1.1 only: leave the Upgrade header out")
@@ -88,6 +92,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.in_head = False
         if not self.flow.write_paused:
             self.quiet_since_s = math.inf
+
+    def _long_head(self) -> bool:
+        named_bytes = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.url) + named_bytes > MAX_HEAD_BYTES
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's, called where the parser failed, or something that the parser called."""

@@ -7,6 +7,8 @@ import msgspec
 
 _LENGTH = b"\r\ncontent-length:"
 _MOST_DIGITS = 12
+_MOST_BYTES = 8 * 1024
+"""Of a head that is kept for as long as its connection is: others are read by the parser each time."""
 
 
 class RepeatedHead(msgspec.Struct, frozen=True):
@@ -43,8 +45,11 @@ class RepeatedHead(msgspec.Struct, frozen=True):
 
 def repeated(data: bytes) -> RepeatedHead | None:
     """What to expect after a request whose head `data` begins with, and that keeps the connection. None when
-    its length is not said in the usual way, or its client waits before it sends its body."""
-    end = data.find(b"\r\n\r\n")
+    its length is not said in the usual way, it is longer than others are, or its client waits before it sends
+    its body."""
+    end = data.find(b"\r\n\r\n", 0, _MOST_BYTES)
+    if end < 0:
+        return None
     head = data[: end + 2].lower()
     if head.count(_LENGTH) != 1 or b"\r\ntransfer-encoding:" in head or b"\r\nexpect:" in head:
         return None

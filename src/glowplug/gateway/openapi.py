@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from glowplug.core.errors import BY_CODE, GlowplugError
+from glowplug.core.errors import BY_CODE, UNREADABLE, GlowplugError
 from glowplug.core.ids import DEFAULT_NAMESPACE
 from glowplug.core.priority import AS_DECLARED, LABELS, Priority
 from glowplug.core.specs import EndpointSpec, Schemas
@@ -92,10 +92,19 @@ def _full_name(function: FunctionStatus) -> str:
 def _operation(
     function: FunctionStatus, endpoint: EndpointSpec, components: dict[str, Any]
 ) -> dict[str, Any]:
-    known = msgspec.json.decode(endpoint.schema, type=Schemas) if endpoint.schema else _guessed(endpoint)
+    """Its schema is what an upload says, which may be anything: then the arguments' names are told."""
+    try:
+        known = msgspec.json.decode(endpoint.schema, type=Schemas) if endpoint.schema else _guessed(endpoint)
+        return _described(function, endpoint, known, components)
+    except (*UNREADABLE, AttributeError, TypeError):
+        return _described(function, endpoint, _guessed(endpoint), components)
+
+
+def _described(
+    function: FunctionStatus, endpoint: EndpointSpec, known: Schemas, components: dict[str, Any]
+) -> dict[str, Any]:
     prefix = f"{function.name}.{function.namespace}.{endpoint.name}."
-    for name, schema in known.defs.items():
-        components[prefix + name] = _hoisted(schema, prefix)
+    components |= {prefix + name: _hoisted(schema, prefix) for name, schema in known.defs.items()}
     summary, _, more = endpoint.doc.partition("\n")
     return {
         "operationId": f"{function.name}.{function.namespace}.{endpoint.name}",

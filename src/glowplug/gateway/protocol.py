@@ -63,7 +63,7 @@ class FunctionProtocol(GuardedProtocol):
                 self.cycle = exchange = Exchange(self, True)
                 exchange.ask(last[0], last[2], body)
                 return
-        self._heads, self._brought_body = 0, False
+        self._heads, self._brought_body, self._came_bytes = 0, False, len(data)
         super().data_received(data)
         if not (self._heads or self._brought_body):
             self.count_head(data)

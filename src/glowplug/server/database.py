@@ -63,19 +63,28 @@ class Database:
                 "another version of Glowplug wrote it: deploy again, with another --state-dir"
             )
 
-    def save_version(self, spec: FunctionSpec, kept: Collection[VersionId] | None = None) -> None:
-        """Stores a version as its function's newest, which is the one that a restart makes active. With
-        `kept` all others of its function but these are forgotten: both, or neither."""
+    def save_version(
+        self,
+        spec: FunctionSpec,
+        kept: Collection[VersionId] | None = None,
+        facts: BundleFacts | None = None,
+    ) -> None:
+        """Stores a version as its function's newest, which is the one that a restart makes active, with the
+        `facts` of a bundle that is there already. With `kept` all others of its function but these are
+        forgotten: both, or neither."""
         data = _sealed(msgspec.json.encode(spec), spec.version)
+        known = None if facts is None else _sealed(msgspec.json.encode(facts), spec.version)
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             row = self._connection.execute(
                 "SELECT facts FROM versions WHERE version=?", (spec.version,)
             ).fetchone()
+            if known is None and row:
+                known = row[0]
             self._connection.execute("DELETE FROM versions WHERE version=?", (spec.version,))
             self._connection.execute(
                 "INSERT INTO versions (function, version, spec, facts) VALUES (?, ?, ?, ?)",
-                (spec.function, spec.version, data, row[0] if row else None),
+                (spec.function, spec.version, data, known),
             )
             if kept is not None:
                 marks = ",".join("?" * (1 + len(kept)))

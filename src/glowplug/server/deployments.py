@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from glowplug.bundle.garbage import JUST_NOW_S, Kept, collect, collect_all
+from glowplug.bundle.manifest import Manifest
 from glowplug.bundle.provenance import changes, installed
 from glowplug.bundle.store import BundleStore
 from glowplug.control.driver import Driver
@@ -20,7 +21,7 @@ from glowplug.control.status import function_status, kept_versions
 from glowplug.core.errors import NoSpace, UnknownFunction, UnknownVersion
 from glowplug.core.events import Built, CommandFailed, Deployed, Event, RollbackRequested, Undeployed
 from glowplug.core.ids import FunctionId, PackagesId, VersionId, function_id
-from glowplug.core.specs import FunctionSpec
+from glowplug.core.specs import BundleFacts, FunctionSpec
 from glowplug.gateway.flight import FunctionInfo
 from glowplug.gateway.platform import Deployment, DeployRequest
 from glowplug.server.database import Database
@@ -70,7 +71,7 @@ class Deployments:
             # there is anything to build it from.
             trusting = not self._store.has_upload(spec.upload)
             manifest = self._store.manifest(spec.version, trusting=trusting)
-            facts = manifest.facts if manifest is not None and found.facts is not None else None
+            facts = _facts_of(manifest, found.facts is not None)
             if facts is None:
                 unbuilt.add(spec.upload)
             # Of the versions that are kept the last one says it for their function.
@@ -94,10 +95,10 @@ class Deployments:
         """Keeps what the node found out about a version. Called with each event of the engine."""
         if isinstance(event, Built):
             self._write(self._database.save_facts, event.version, event.facts)
-            self._collect_soon()
+            self.collect_soon()
         elif isinstance(event, CommandFailed) and event.target.kind == "build" and event.permanent:
             self._write(self._database.save_error, VersionId(event.target.key), event.message)
-            self._collect_soon()
+            self.collect_soon()
 
     def known(self, function: FunctionId) -> FunctionInfo | None:
         return self._infos.get(function)
@@ -113,13 +114,14 @@ class Deployments:
         async with self._locks[function]:
             if update and function not in self._infos:
                 raise UnknownFunction(f"no function {function}: deploy it first, then update it")
-            spec = await asyncio.to_thread(specify, function, request, self._store, self._database)
+            with stored("the deploy"):
+                spec = await asyncio.to_thread(specify, function, request, self._store, self._database)
             async with self._keeping:
-                manifest = self._store.manifest(spec.version)
+                # Where the pack is not on this disk the artifact store is asked for it.
+                facts = _facts_of(await asyncio.to_thread(self._store.manifest, spec.version))
                 with stored("the deploy"):
-                    await self._save(spec)
+                    await self._save(spec, facts)
                 self._know(spec)
-                facts = manifest.facts if manifest is not None and manifest.facts.build_s else None
                 self._driver.post(Deployed(spec, facts))
         return Deployment(request.service, request.namespace, spec.version)
 
@@ -132,7 +134,7 @@ class Deployments:
             self._infos.pop(function, None)
             self.on_known(function, None)
             self._driver.post(Undeployed(function))
-            self._collect_soon()
+            self.collect_soon()
 
     async def rollback(self, function: FunctionId, version: str | None) -> None:
         async with self._locks[function]:
@@ -168,7 +170,8 @@ class Deployments:
             self._looks_again.cancel()
         self._writer.shutdown()
 
-    def _collect_soon(self) -> None:
+    def collect_soon(self) -> None:
+        """To be called when something came or went."""
         self._has_garbage = True
         if self._collecting is None or self._collecting.done():
             self._collecting = asyncio.get_running_loop().create_task(self._collect())
@@ -188,7 +191,7 @@ class Deployments:
         if self._looks_again is not None:
             self._looks_again.cancel()
         loop = asyncio.get_running_loop()
-        self._looks_again = loop.call_later(JUST_NOW_S, self._collect_soon) if is_left else None
+        self._looks_again = loop.call_later(JUST_NOW_S, self.collect_soon) if is_left else None
 
     async def _kept(self) -> tuple[Kept, bool]:
         """And whether the controller has a version that is not stored any more."""
@@ -203,14 +206,16 @@ class Deployments:
         for upload in [upload for upload in self._deployed if not self._store.has_upload(upload)]:
             del self._deployed[upload]
         is_building = any(version.state in ("pending", "building") for version in running.values())
-        kept = Kept({*stored, *running}, unbuilt, dict(self._deployed), is_building)
+        specs = (*(each.spec for each in stored.values()), *(each.spec for each in running.values()))
+        packages = {spec.packages for spec in specs}
+        kept = Kept({*stored, *running}, unbuilt, dict(self._deployed), is_building, packages)
         return kept, not running.keys() <= stored.keys()
 
-    async def _save(self, spec: FunctionSpec) -> None:
-        """As the newest version. What the controller still has use for is kept beside it, however many newer
-        ones could not be built."""
+    async def _save(self, spec: FunctionSpec, facts: BundleFacts | None = None) -> None:
+        """As the newest version, with what is known of its bundle if that is there. What the controller still
+        has use for is kept beside it, however many newer ones could not be built."""
         kept = kept_versions(self._driver.state, spec.function)
-        await asyncio.to_thread(self._database.save_version, spec, kept)
+        await asyncio.to_thread(self._database.save_version, spec, kept, facts)
 
     def _know(self, spec: FunctionSpec) -> None:
         self._deployed[spec.upload].add(spec.declaration.name)
@@ -244,6 +249,12 @@ def stored(what: str) -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error) as error:
         raise NoSpace(f"{what} cannot be stored: {error}") from error
+
+
+def _facts_of(manifest: Manifest | None, stored: bool = False) -> BundleFacts | None:
+    """What is known of a bundle that is whole; None where it has to be built. Its own word is enough, also
+    where the database was never told."""
+    return manifest.facts if manifest is not None and (stored or manifest.facts.build_s) else None
 
 
 def _report(done: Any) -> None:

@@ -163,7 +163,9 @@ class LocalPlatform:
 
     async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
         with stored("the upload"):
-            return (await self._store.receive_upload(chunks, self._max_upload_bytes))[0]
+            upload, _ = await self._store.receive_upload(chunks, self._max_upload_bytes)
+        self.deployments.collect_soon()  # nobody may ever deploy it
+        return upload
 
     def logs(
         self, function: FunctionId, follow: bool, tail: int | None, query: LogQuery

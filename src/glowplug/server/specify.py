@@ -20,6 +20,9 @@ from glowplug.policy.registry import policy_class
 from glowplug.server.database import Database
 
 _MAX_VARIABLE_CHARS = 16_384
+_MAX_VARIABLES_BYTES = 24 * 1024
+_MAX_ENDPOINTS_BYTES = 64 * 1024
+"""Both go to a node in one message (node.wire), variables twice."""
 
 
 def specify(
@@ -58,6 +61,19 @@ def _check_variables(declaration: Declaration, database: Database) -> None:
                 f"{declaration.name}: variable {name} has more than {_MAX_VARIABLE_CHARS} characters, "
                 "or one of them is zero"
             )
+    variables_bytes = len(msgspec.msgpack.encode(declaration.env))
+    if variables_bytes > _MAX_VARIABLES_BYTES:
+        raise InvalidDeclaration(
+            f"{declaration.name}: its variables have {variables_bytes} bytes together, and may have "
+            f"{_MAX_VARIABLES_BYTES}: put what is longer into a file (include=)"
+        )
+    endpoints_bytes = len(msgspec.msgpack.encode(declaration.endpoints))
+    if endpoints_bytes > _MAX_ENDPOINTS_BYTES:
+        raise InvalidDeclaration(
+            f"{declaration.name}: its endpoints' descriptions and schemas have {endpoints_bytes} bytes "
+            f"together, and may have {_MAX_ENDPOINTS_BYTES}: make docstrings shorter, or divide it into "
+            "several functions"
+        )
     held = database.secrets(declaration.namespace)
     missing = [name for name in declaration.secrets if name not in held]
     if missing:
