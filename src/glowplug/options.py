@@ -17,10 +17,9 @@ from glowplug.core.specs import (
     AS_NEEDED,
     MOST_AT_ONCE,
     MOST_COPIES,
-    MOST_DECLARED_COPIES,
+    MOST_COUNTED,
     MOST_IN_GANG,
     MOST_THREADS,
-    MOST_WAITING,
     MOST_WORKERS,
     Declaration,
     DeviceKind,
@@ -172,10 +171,8 @@ def _check(what: str, o: Options, weights: Weights) -> None:
         )
     if o["max_queue"] < 1 or o["max_workers"] < 1 or not 0 <= o["min_workers"] <= o["max_workers"]:
         raise InvalidDeclaration(f"{what}: need max_queue >= 1 and 0 <= min_workers <= max_workers >= 1")
-    if o["max_queue"] > MOST_WAITING or o["max_workers"] > MOST_DECLARED_COPIES:
-        raise InvalidDeclaration(
-            f"{what}: need max_queue <= {MOST_WAITING} and max_workers <= {MOST_DECLARED_COPIES}"
-        )
+    if max(o["max_queue"], o["max_workers"]) > MOST_COUNTED:
+        raise InvalidDeclaration(f"{what}: need max_queue and max_workers of at most {MOST_COUNTED}")
     if not 1 <= o["target_concurrency"] <= MOST_AT_ONCE or not 0 <= o["threads"] <= MOST_THREADS:
         raise InvalidDeclaration(
             f"{what}: need 1 <= target_concurrency <= {MOST_AT_ONCE} and 0 <= threads <= {MOST_THREADS}"

@@ -408,3 +408,43 @@ def test_a_pack_that_a_disk_has_spoilt_is_whole_again_when_it_is_built_again(
     inode = pack.stat().st_ino
     store.adopt_pack(produced, 10**6)
     assert pack.stat().st_ino == inode, "the same file for all that map it"
+
+
+def test_a_sparse_map_without_end_is_not_read(store: BundleStore) -> None:
+    sparse = tarfile.TarInfo("code/huge")
+    sparse.pax_headers = {
+        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "code/huge",
+        "GNU.sparse.realsize": "1",
+    }  # fmt: skip
+    data = b"1000000000\n" + b"0\n" * 500_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidUpload, match="no regular file"):
+            receive(store, tar_with((sparse, data)), limit=2**22)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 * 2**20
+    with pytest.raises(InvalidUpload, match="no regular file"):
+        receive(store, header("old", 0, tarfile.GNUTYPE_SPARSE) + bytes(1024))
+
+
+def test_a_name_in_the_declarations_that_no_file_can_have_is_the_uploads_fault(store: BundleStore) -> None:
+    text = msgspec.json.encode(msgspec.structs.replace(DECLARED, files=("x" * 300,)))
+    with pytest.raises(InvalidUpload):
+        receive(store, tar_with((tarfile.TarInfo(INSPECTION), text)))
+    assert leftovers(store) == []
+
+
+def test_an_upload_that_took_long_to_unpack_was_used_just_now(
+    store: BundleStore, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = store_module.extract_upload
+
+    def slowly(source: Path, target: Path) -> None:
+        extract(source, target)
+        os.utime(target, (0, 0))
+
+    monkeypatch.setattr(store_module, "extract_upload", slowly)
+    folder = store.uploads / receive(store, archive)
+    assert folder.stat().st_mtime > 1e9

@@ -13,7 +13,7 @@ import pytest
 from glowplug.calls import callbacks
 from glowplug.calls.callbacks import Callbacks
 from glowplug.calls.states import Outcome
-from glowplug.core.calls import Callback, CallRecord
+from glowplug.core.calls import Callback, CallId, CallRecord
 from glowplug.core.errors import NoSpace, UserError
 
 from .fakes import WAIT_S, Office, failure, office, run
@@ -136,7 +136,7 @@ def test_what_nobody_expected_counts_as_an_attempt(tmp_path: Path, monkeypatch: 
 def test_a_receiver_is_not_asked_again_because_our_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callbacks, "_WRITE_AGAIN_S", 0.001)
+    monkeypatch.setattr(callbacks, "_AGAIN_S", 0.001)
 
     async def scenario() -> None:
         async with receiving() as receiver, office(tmp_path, callback_timeout_s=WAIT_S) as o:
@@ -152,6 +152,30 @@ def test_a_receiver_is_not_asked_again_because_our_disk_is_full(
             monkeypatch.setattr(o.desk.store, "change", full)
             found = await settled(o, await o.spawn(callback_url=receiver.url))
             assert (found.state, found.attempts, refused) == ("delivered", 1, 5)
+            assert len(receiver.got) == 1
+
+    run(scenario)
+
+
+def test_a_result_that_cannot_be_read_is_posted_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "_AGAIN_S", 0.001)
+
+    async def scenario() -> None:
+        async with receiving() as receiver, office(tmp_path, callback_timeout_s=WAIT_S) as o:
+            result, refused = o.desk.store.reader.result, 0
+
+            async def unreadable(call: CallId) -> bytes | None:
+                nonlocal refused
+                if refused < 3:
+                    refused += 1
+                    raise NoSpace("the disk gives an error")
+                return await result(call)
+
+            monkeypatch.setattr(o.desk.store.reader, "result", unreadable)
+            found = await settled(o, await o.spawn(callback_url=receiver.url))
+            assert (found.state, found.attempts, refused) == ("delivered", 1, 3)
             assert len(receiver.got) == 1
 
     run(scenario)

@@ -141,19 +141,13 @@ def test_where_no_environment_stands_a_worker_is_loaded_and_not_a_zygote() -> No
 
 
 @pytest.mark.parametrize("lends", [True, False])
-@pytest.mark.parametrize("why", ["pressure", "measured"])
-def test_a_node_that_holds_too_much_is_relieved_when_its_workers_are_idle(lends: bool, why: str) -> None:
+def test_a_node_that_others_need_is_relieved_when_its_workers_are_idle(lends: bool) -> None:
     world = World(plain(lends=lends), budget_bytes=1700)
     world.deploy(spec("a"), spec("b"))
     requests = [world.ask(name, timeout_s=3000.0) for name in "ab"]
     world.engine.answer_all()
     ledger = world.state.context.store.ledger
-    if why == "pressure":
-        world.post(PressureChanged(NODE, 900))
-    else:
-        first = next(iter(world.state.context.store.instances.values()))
-        held = ledger.free_bytes(NODE) + ledger.held_bytes(first.key)
-        world.post(HeldChanged(Target("instance", NODE, str(first.id)), held + 300))
+    world.post(PressureChanged(NODE, 900))
     assert ledger.free_bytes(NODE) < 0
     for request in requests:
         world.gateway.finish(request)
@@ -226,6 +220,37 @@ def test_a_climb_that_was_put_off_is_no_second_copy() -> None:
     world.advance(1.1)
     assert len(climbs(world, name)) <= before + 1
     assert world.state.context.store.versions[VersionId(f"{name}-v1")].live == 1
+
+
+def test_a_deploy_with_the_same_policy_keeps_what_it_foresees() -> None:
+    world = World(plain(prewarm="histogram"), budget_bytes=10_000)
+    world.deploy(spec("t"))
+    for _ in range(5):
+        serve(world, "t")
+        world.engine.answer_all()
+        world.advance(600.0)
+        world.engine.answer_all()
+    serve(world, "t")
+    world.engine.answer_all()
+    before = [key for key in world.timers if key.startswith("prewarm:")]
+    world.deploy(spec("t", "2"))
+    world.engine.answer_all()
+    assert before
+    assert [key for key in world.timers if key.startswith("prewarm:")] == before
+
+
+def test_a_worker_that_outgrew_its_room_is_not_ended_after_each_answer() -> None:
+    world = World(plain(), budget_bytes=ENVIRONMENT_BYTES + MODEL_BYTES + 20)
+    world.deploy(spec("f"))
+    serve(world, "f")
+    for _ in range(5):
+        request = world.ask("f")
+        (instance,) = world.state.context.store.instances.values()
+        world.post(HeldChanged(Target("instance", NODE, str(instance.id)), 1000))
+        world.answer(request)
+        world.gateway.report()
+        world.engine.answer_all()
+    assert len(climbs(world, "f")) == 1
 
 
 def test_a_timer_of_an_earlier_version_wakes_nobody() -> None:

@@ -52,7 +52,10 @@ def test_one_that_there_is_stays(tmp_path: Path, prewarm: str) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"env": {f"V{n}": "x" * 16_000 for n in range(5)}}, "its variables have 80.* put what is longer"),
+        (
+            {"env": {f"V{n}": "x" * 16_000 for n in range(5)}},
+            "its variables and secrets have 80.* put what is longer",
+        ),
         (
             {"endpoints": tuple(EndpointSpec(f"e{n}", schema="x" * 14_000) for n in range(5))},
             "its endpoints' descriptions and schemas have 70.* divide it",

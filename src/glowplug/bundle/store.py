@@ -94,6 +94,7 @@ class BundleStore:
         try:
             extract_upload(archive, unpacked)
             sync_tree(unpacked)
+            touch(unpacked)  # it may have taken longer than what is not used stays
             move_durably(unpacked, final)
         except BaseException as error:
             remove_tree(unpacked)
@@ -174,7 +175,7 @@ class BundleStore:
             temporary.chmod(0o444)
             name = digest.hexdigest()
             known = self.pack_path(name)
-            if touch(known) and sha256_of(known) == name:
+            if touch(known) and _has_hash(known, name):
                 temporary.unlink()
             else:  # there is none, or a disk has spoilt it; who maps that keeps it
                 move_durably(temporary, known)
@@ -244,6 +245,13 @@ def _append(file: RawIOBase, digest: Any, piece: bytes) -> None:
     rest = memoryview(piece)
     while rest:  # one call may write a part
         rest = rest[file.write(rest) :]
+
+
+def _has_hash(path: Path, digest: str) -> bool:
+    try:
+        return sha256_of(path) == digest
+    except OSError:  # a disk may give an error for it
+        return False
 
 
 def _open_made(path: Path) -> int:

@@ -7,7 +7,7 @@ import io
 import sys
 import tarfile
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 import msgspec
 
@@ -52,10 +52,18 @@ class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         found = super().frombuf(buf, encoding, errors)
+        if found.type == tarfile.GNUTYPE_SPARSE:
+            raise InvalidUpload(f"upload holds {found.name[:200]!r}, which is no regular file")
         most = _MOST_EXTENDED_BYTES if found.type in _EXTENDED else sys.maxsize
         if not 0 <= found.size <= most:
             raise InvalidUpload(f"upload is no archive of files: a header claims {found.size} bytes")
         return found
+
+    def _no_map(self, *_: object) -> NoReturn:
+        """Of where a sparse file's bytes lie, which may go on for ever."""
+        raise InvalidUpload("upload holds a sparse file, which is no regular file")
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _no_map
 
 
 def extract_upload(archive_path: Path, target: Path) -> None:
@@ -72,16 +80,16 @@ def extract_upload(archive_path: Path, target: Path) -> None:
                     raise InvalidUpload(f"upload holds more than {_MOST_FILES} files")
                 member.mode = 0o755 if member.isdir() else 0o644
                 archive.extract(member, target, filter="data")
+        # An archive that ends inside a header is read as one that ends before it.
+        for name in read_inspection(target).files:
+            if not (target / "code" / name).is_file():
+                raise InvalidUpload(f"upload is not complete: it has no {name[:200]!r}; send it again")
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidUpload(f"upload is not a complete tar archive: {error}") from error
     except OSError as error:
         if error.errno not in _BY_ITS_NAMES:
             raise
         raise InvalidUpload(f"upload holds a name that no file can have: {error.strerror}") from error
-    # An archive that ends inside a header is read as one that ends before it.
-    for name in read_inspection(target).files:
-        if not (target / "code" / name).is_file():
-            raise InvalidUpload(f"upload is not complete: it has no {name[:200]!r}; send it again")
 
 
 def read_inspection(upload: Path) -> Inspection:

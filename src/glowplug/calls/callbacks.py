@@ -33,7 +33,8 @@ _MAX_URL_CHARS = 2000
 _AT_ONCE = 16
 _PER_HOST = 4
 _MAX_BYTES = 256 * 2**20
-_WRITE_AGAIN_S = 5.0
+_AGAIN_S = 5.0
+"""What the disk did not take, or give."""
 
 
 def check_url(url: str, settings: CallSettings) -> str:
@@ -109,6 +110,9 @@ class Callbacks:
             )
         except UnknownCall:
             return None
+        except CapacityError as error:  # it could not be read, and was not posted
+            log.warning("a callback cannot be read now", call=entry.call, error=error.message)
+            return Entry(entry.call, entry.lane, self._clock() + _AGAIN_S, 0, entry.size_bytes)
         self._on_change(call)
         return _entry(call)
 
@@ -125,7 +129,7 @@ class Callbacks:
                 if not told:
                     log.warning("a callback cannot be written down yet", call=call, error=error.message)
                     told = True
-            await asyncio.sleep(_WRITE_AGAIN_S)
+            await asyncio.sleep(_AGAIN_S)
 
     async def _post(self, call: CallRecord) -> tuple[str, bool]:
         """(what went wrong or nothing, whether to give up)."""

@@ -60,5 +60,7 @@ def offer_worker(c: Context, instance: Instance) -> None:
 def _offer(c: Context, key: str, node: Node, worth: Worth) -> None:
     c.reweigh()
     c.policies.eviction.offer(key, node.id, worth)
-    if node.patient or c.store.lines or c.store.ledger.free_bytes(node.id) < 0:
+    ledger = c.store.ledger
+    is_pressed = ledger.budget[node.id] < node.granted_bytes and ledger.free_bytes(node.id) < 0
+    if node.patient or c.store.lines or is_pressed:
         c.freed[node.id] = None

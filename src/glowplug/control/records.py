@@ -241,13 +241,15 @@ class Function(msgspec.Struct):
 class Node(msgspec.Struct):
     """`starved` functions have requests that wait for memory here, in order; `patient` ones can wait.
     `granted_bytes` is what it may hold when others on its machine do not need some of that; `context_bytes`
-    are held by what waits for the devices' next loads, and no function can have them. Of the holdings in
-    `keys` those that are `doomed` go as soon as what is evicted now stands on them no more."""
+    are held by what waits for the devices' next loads, and no function can have them; `fed_bytes` were free
+    when those who wait were tried last. Of the holdings in `keys` those that are `doomed` go as soon as what
+    is evicted now stands on them no more."""
 
     id: NodeId
     cores: int
     granted_bytes: int = 0
     context_bytes: int = 0
+    fed_bytes: int = 0
     keys: dict[str, None] = {}
     doomed: dict[str, None] = {}
     starved: dict[FunctionId, None] = {}

@@ -16,7 +16,7 @@ from glowplug.core.ids import FunctionId
 
 Mark = TypeVar("Mark")
 _TRIES = 32
-"""Of functions without requests that wait for memory, after each event that made some free."""
+"""Of functions without requests that wait for memory, when some became free."""
 
 
 def settle(c: Context) -> None:
@@ -57,8 +57,9 @@ def settle(c: Context) -> None:
 
 def _feed(c: Context, node: Node) -> None:
     """Memory became free: those who wait for it try again, in order, until one must wait on; where nobody
-    does, those who wait elsewhere. Of those whom no request waits for each tries once, for one that does not
-    fit keeps no smaller one from it; who must wait on goes to the end."""
+    does, those who wait elsewhere. Of those whom no request waits for each tries once where there is more
+    free than there was, for one that does not fit keeps no smaller one from it, and else one; who must wait on
+    goes to the end."""
     memory.relieve(c, node)
     while node.starved:
         head = next(iter(node.starved))
@@ -69,12 +70,15 @@ def _feed(c: Context, node: Node) -> None:
         _offer_to_others(c, node)
         if node.starved:
             return
-    for head in list(islice(node.patient, _TRIES)):
+    free_bytes = c.store.ledger.free_bytes(node.id)
+    tries, node.fed_bytes = _TRIES if free_bytes > node.fed_bytes else 1, free_bytes
+    for head in list(islice(node.patient, tries)):
         if head in node.patient:
             del node.patient[head]
             pump(c, head)
             if node.starved or victims.coming_bytes(c, node) > 0:
-                return
+                break
+    node.fed_bytes = c.store.ledger.free_bytes(node.id)
 
 
 def _offer_to_others(c: Context, node: Node) -> None:

@@ -212,8 +212,9 @@ def _switch(c: Context, function: Function, version: Version) -> None:
     before, function.active, function.next = function.active, version.spec.version, None
     c.revalue(function.id)
     function.stage_wanted, function.warm_until_s = False, 0.0
-    c.clear_timer(f"prewarm:{function.id}")
     if before is not None:
+        if c.store.versions[before].spec.declaration.prewarm != version.spec.declaration.prewarm:
+            c.clear_timer(f"prewarm:{function.id}")
         _drain(c, c.store.versions[before], "superseded")
         _keep(c, function, before)
         offers.reconsider_version(c, c.store.versions[before])

@@ -31,10 +31,10 @@ LEAST_MEMORY_BYTES = 16 * 10**6
 """`memory` of a function that does nothing: its worker holds about half, and its files may lie there too."""
 LONGEST_BATCH_WAIT_S = 10.0
 MOST_THREADS = 1024
-MOST_WAITING, MOST_DECLARED_COPIES = 10**9, 10**6
-"""Of `max_queue` and `max_workers`: more than any server gets to."""
+MOST_COUNTED = 2**63 - 1
+"""Of `max_queue` and `max_workers`: no more than every format has room for."""
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)]
-Copies = Annotated[int, msgspec.Meta(ge=0, le=MOST_DECLARED_COPIES)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)]
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -115,9 +115,9 @@ class Declaration(msgspec.Struct, frozen=True):
     memory_bytes: Bytes = 512 * 10**6
     keep_warm_s: float = 300.0
     timeout_s: float = 60.0
-    max_queue: Annotated[int, msgspec.Meta(ge=0, le=MOST_WAITING)] = 100
-    min_workers: Copies = 0
-    max_workers: Copies = 1
+    max_queue: Count = 100
+    min_workers: Count = 0
+    max_workers: Count = 1
     workers: Annotated[int, msgspec.Meta(ge=AS_NEEDED, le=MOST_WORKERS)] = 1
     target_concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] = 1
     threads: Annotated[int, msgspec.Meta(ge=0, le=MOST_THREADS)] = 0

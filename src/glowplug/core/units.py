@@ -14,7 +14,7 @@ Number = TypeVar("Number", int, float)
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
 
 
-MOST_BYTES = 2**53
+MOST_BYTES = 2**62
 """More than any machine has, and no more than every format has room for."""
 
 

@@ -104,9 +104,9 @@ def _described(
     function: FunctionStatus, endpoint: EndpointSpec, known: Schemas, components: dict[str, Any]
 ) -> dict[str, Any]:
     prefix = f"{function.name}.{function.namespace}.{endpoint.name}."
-    components |= {prefix + name: _hoisted(schema, prefix) for name, schema in known.defs.items()}
+    definitions = {prefix + name: _hoisted(schema, prefix) for name, schema in known.defs.items()}
     summary, _, more = endpoint.doc.partition("\n")
-    return {
+    found = {
         "operationId": f"{function.name}.{function.namespace}.{endpoint.name}",
         "tags": [_full_name(function)],
         "summary": summary or f"{endpoint.name} of {function.name}",
@@ -115,6 +115,8 @@ def _described(
         "requestBody": {"required": bool(known.required), "content": _bodies(known, prefix)},
         "responses": {"200": _answer(known, endpoint.streams or known.streams, prefix)} | _refs(_REFUSALS),
     }
+    components |= definitions
+    return found
 
 
 def _guessed(endpoint: EndpointSpec) -> Schemas:

@@ -185,7 +185,8 @@ class Builds:
             if packs.pack and store.artifacts is not None:
                 # By itself: a store that is slow must not keep the disk's thread, in which seats are left.
                 await asyncio.to_thread(store.artifacts.put, store.pack_path(packs.pack), packs.pack)
-            work.manifest = await self.agent.on_disk(self._publish, work, packs)
+            if work.descend is None:
+                work.manifest = await self.agent.on_disk(self._publish, work, packs)
         except Exception as error:
             code = "no_space" if isinstance(error, OSError) and error.errno == 28 else "build_failed"
             message = f"the bundle could not be stored: {error}"

@@ -22,7 +22,7 @@ from glowplug.server.database import Database
 _MAX_VARIABLE_CHARS = 16_384
 _MAX_VARIABLES_BYTES = 24 * 1024
 _MAX_ENDPOINTS_BYTES = 64 * 1024
-"""Both go to a node in one message (node.wire), variables twice."""
+"""Both go to a node in one message (node.wire), variables that are no secrets twice."""
 
 
 def specify(
@@ -61,12 +61,6 @@ def _check_variables(declaration: Declaration, database: Database) -> None:
                 f"{declaration.name}: variable {name} has more than {_MAX_VARIABLE_CHARS} characters, "
                 "or one of them is zero"
             )
-    variables_bytes = len(msgspec.msgpack.encode(declaration.env))
-    if variables_bytes > _MAX_VARIABLES_BYTES:
-        raise InvalidDeclaration(
-            f"{declaration.name}: its variables have {variables_bytes} bytes together, and may have "
-            f"{_MAX_VARIABLES_BYTES}: put what is longer into a file (include=)"
-        )
     endpoints_bytes = len(msgspec.msgpack.encode(declaration.endpoints))
     if endpoints_bytes > _MAX_ENDPOINTS_BYTES:
         raise InvalidDeclaration(
@@ -80,6 +74,13 @@ def _check_variables(declaration: Declaration, database: Database) -> None:
         raise InvalidDeclaration(
             f"{declaration.name}: no secret {', '.join(missing)} in namespace {declaration.namespace}; "
             f"store it first: glowplug secret set {missing[0]}"
+        )
+    values = [*declaration.env.values(), *(held[name] for name in declaration.secrets)]
+    variables_bytes = sum(len(value.encode()) for value in values)
+    if variables_bytes > _MAX_VARIABLES_BYTES:
+        raise InvalidDeclaration(
+            f"{declaration.name}: its variables and secrets have {variables_bytes} bytes together, and may have "
+            f"{_MAX_VARIABLES_BYTES}: put what is longer into a file (include=)"
         )
 
 

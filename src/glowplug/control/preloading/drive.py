@@ -90,7 +90,7 @@ def pursue(c: Context, function: Function, version: Version) -> None:
     if wanted is None:
         return
     # One copy is enough, and a request may have begun it.
-    is_over = c.now_s >= wanted.until_s or bool(function.queue) or version.live > 0
+    is_over = c.now_s >= wanted.until_s or bool(function.queue) or PreloadView(c).ready(function.id) > 0
     if is_over or candidates.found(c, function.id) is None:
         del c.store.preloads.wanted[function.id]
     elif wanted.until_s == inf and wanted.step == Step.PARKED:  # another node may have room by now
@@ -141,7 +141,7 @@ def _climb(c: Context, function: Function, version: Version, decision: Raise) ->
         need_bytes = instance_bytes(c, version) + gangs.need_bytes(c, version, node.id)
     need_bytes += missing_weight_bytes(c, version, node.id)
     foreseen = decision.worth > -inf
-    if foreseen:
+    if foreseen and preloads.may_spend(node.id, expected_s, c.settings.preload_cpu_share, c.now_s):
         _make_way(c, node.id, need_bytes)
     if not (_may_hold(c, node.id, need_bytes) and _may_spend(c, node.id, expected_s)):
         if decision.until_s > c.now_s:
