@@ -57,9 +57,9 @@ def settle(c: Context) -> None:
 
 def _feed(c: Context, node: Node) -> None:
     """Memory became free: those who wait for it try again, in order, until one must wait on; where nobody
-    does, those who wait elsewhere. Of those whom no request waits for each tries once where there is more
-    free than there was, for one that does not fit keeps no smaller one from it, and else one; who must wait on
-    goes to the end."""
+    does, those who wait elsewhere. Of those whom no request waits for each tries once where more is free than
+    there was, for one that does not fit keeps no smaller one from it, and else one; who must wait on goes to
+    the end."""
     memory.relieve(c, node)
     while node.starved:
         head = next(iter(node.starved))

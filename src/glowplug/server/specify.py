@@ -79,8 +79,8 @@ def _check_variables(declaration: Declaration, database: Database) -> None:
     variables_bytes = sum(len(value.encode()) for value in values)
     if variables_bytes > _MAX_VARIABLES_BYTES:
         raise InvalidDeclaration(
-            f"{declaration.name}: its variables and secrets have {variables_bytes} bytes together, and may have "
-            f"{_MAX_VARIABLES_BYTES}: put what is longer into a file (include=)"
+            f"{declaration.name}: its variables and secrets have {variables_bytes} bytes together, and may "
+            f"have {_MAX_VARIABLES_BYTES}: put what is longer into a file (include=)"
         )
 
 
