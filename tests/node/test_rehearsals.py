@@ -130,7 +130,7 @@ def test_it_loads_what_passes_on_its_device_loaded_and_hears_of_who_comes_nearer
         assert await heard(node, 2) == [[1]], "one product"
 
         await until(lambda: contexts(node))
-        await node.stage(three, built[three.function])
+        await node.stage(three, built[three.function].facts)
         await load(node, three, built[three.function], 3)
         assert await heard(node, 3) == [[1], [3]], "the second was told of while it waited"
         await until(lambda: contexts(node))

@@ -95,10 +95,10 @@ class Deployments:
         """Keeps what the node found out about a version. Called with each event of the engine."""
         if isinstance(event, Built):
             self._write(self._database.save_facts, event.version, event.facts)
-            self.collect_soon()
+            self._collect_soon()
         elif isinstance(event, CommandFailed) and event.target.kind == "build" and event.permanent:
             self._write(self._database.save_error, VersionId(event.target.key), event.message)
-            self.collect_soon()
+            self._collect_soon()
 
     def known(self, function: FunctionId) -> FunctionInfo | None:
         return self._infos.get(function)
@@ -134,7 +134,7 @@ class Deployments:
             self._infos.pop(function, None)
             self.on_known(function, None)
             self._driver.post(Undeployed(function))
-            self.collect_soon()
+            self._collect_soon()
 
     async def rollback(self, function: FunctionId, version: str | None) -> None:
         async with self._locks[function]:
@@ -170,8 +170,13 @@ class Deployments:
             self._looks_again.cancel()
         self._writer.shutdown()
 
-    def collect_soon(self) -> None:
-        """To be called when something came or went."""
+    def look_later(self) -> None:
+        """To be called when something came that may never be used. Not at once: clocks jump, and who brought
+        it is about to name it."""
+        if self._looks_again is None:
+            self._looks_again = asyncio.get_running_loop().call_later(JUST_NOW_S, self._collect_soon)
+
+    def _collect_soon(self) -> None:
         self._has_garbage = True
         if self._collecting is None or self._collecting.done():
             self._collecting = asyncio.get_running_loop().create_task(self._collect())
@@ -191,7 +196,7 @@ class Deployments:
         if self._looks_again is not None:
             self._looks_again.cancel()
         loop = asyncio.get_running_loop()
-        self._looks_again = loop.call_later(JUST_NOW_S, self.collect_soon) if is_left else None
+        self._looks_again = loop.call_later(JUST_NOW_S, self._collect_soon) if is_left else None
 
     async def _kept(self) -> tuple[Kept, bool]:
         """And whether the controller has a version that is not stored any more."""

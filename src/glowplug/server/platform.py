@@ -164,7 +164,7 @@ class LocalPlatform:
     async def receive_upload(self, chunks: AsyncIterator[bytes]) -> str:
         with stored("the upload"):
             upload, _ = await self._store.receive_upload(chunks, self._max_upload_bytes)
-        self.deployments.collect_soon()  # nobody may ever deploy it
+        self.deployments.look_later()  # nobody may ever deploy it
         return upload
 
     def logs(
