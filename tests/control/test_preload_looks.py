@@ -50,15 +50,15 @@ def test_a_burst_is_looked_for_after_the_long_gap_before_it() -> None:
     assert world.standing("burst") == Step.PARKED
 
 
-def late_while_busy() -> tuple[World, RequestId, RequestId]:
-    """`due` is idle and about to be called, `busy` runs for 0.2 s, and `late` lacks less memory than either
+def late_while_busy(run_s: float = 0.2) -> tuple[World, RequestId, RequestId]:
+    """`due` is idle and about to be called, `busy` runs for `run_s`, and `late` lacks less memory than either
     has. Returns the requests of the last two."""
     world = world_for(2, MODEL_BYTES - WORKER_BYTES + 10)
     world.parked(spec("busy"))
     world.deploy(spec("due"), spec("late"))
     until_the_next_call(world, "due")
     seconds = world.state.context.policies.costs.seconds
-    seconds[spec("busy").version]["run"], seconds[spec("due").version]["imported"] = 0.2, 1.0
+    seconds[spec("busy").version]["run"], seconds[spec("due").version]["imported"] = run_s, 1.0
     running = world.ask("busy", timeout_s=1000.0)
     return world, running, world.ask("late")
 

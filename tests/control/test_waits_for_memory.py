@@ -13,8 +13,7 @@ from glowplug.core.ladder import Step
 from glowplug.core.priority import Priority
 from glowplug.core.specs import BundleFacts, NodeSpec
 from tests.control.ahead import PERIOD_S, call_regularly, climbs, ladder, serve, settings
-from tests.control.test_preload_looks import MODEL_BYTES as LOOKED_AT_BYTES
-from tests.control.test_preload_looks import WORKER_BYTES, until_the_next_call, world_for
+from tests.control.test_preload_looks import late_while_busy
 from tests.control.world import NODE, World, spec
 
 ENVIRONMENT_BYTES, MODEL_BYTES = 110, 700
@@ -273,14 +272,7 @@ def test_a_timer_of_an_earlier_version_wakes_nobody() -> None:
 
 def test_a_run_that_is_overdue_is_not_looked_at_all_the_time() -> None:
     """Of runs of a millisecond, of which one hangs: who waits for its memory looks again now and then."""
-    world = world_for(2, LOOKED_AT_BYTES - WORKER_BYTES + 10)
-    world.parked(spec("busy"))
-    world.deploy(spec("due"), spec("late"))
-    until_the_next_call(world, "due")
-    seconds = world.state.context.policies.costs.seconds
-    seconds[spec("busy").version]["run"], seconds[spec("due").version]["imported"] = 0.001, 1.0
-    world.ask("busy", timeout_s=1000.0)
-    world.ask("late")
+    world, *_ = late_while_busy(0.001)
     before = len(world.events)
     world.advance(1.5)
     assert len(world.events) - before < 200
