@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from glowplug.core.bodies import NPY
 from glowplug.core.errors import InvalidArguments, RequestCancelled
 from glowplug.core.specs import LONGEST_BATCH_WAIT_S
 from glowplug.loader.clock import RealClock
@@ -229,3 +231,23 @@ def test_a_virtual_device_takes_its_time_for_each_run() -> None:
         worker.ask((2, "plain", {"text": "b"}), together=1)
         took_s = [worker.answer(n).phases["compute"] for n in (0, 1, 2)]
         assert all(seconds >= 0.03 for seconds in took_s)
+
+
+def batch_sums(x: list[np.ndarray]) -> list[float]:
+    return [float(each.sum()) for each in x]
+
+
+async def batch_sums_async(x: list[np.ndarray]) -> list[float]:
+    return [float(each.sum()) for each in x]
+
+
+@BOTH
+@pytest.mark.parametrize("call", [batch_sums, batch_sums_async])
+def test_what_a_big_argument_lies_in_is_given_back_with_the_answer(call: Any, concurrency: int) -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.ones(150_000, np.float32))
+    with worker_process(call, concurrency=concurrency, **EIGHT) as worker:
+        for number in range(1, 4):
+            worker.ask_in_region(number, call.__name__, stream.getvalue(), content_type=NPY)
+            answer = worker.answer(number)
+            assert (answer.value(), answer.region_free) == (150_000.0, True)

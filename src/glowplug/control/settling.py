@@ -71,8 +71,7 @@ def _feed(c: Context, node: Node) -> None:
         if node.starved:
             return
     free_bytes = c.store.ledger.free_bytes(node.id)
-    tries, node.fed_bytes = _TRIES if free_bytes > node.fed_bytes else 1, free_bytes
-    for head in list(islice(node.patient, tries)):
+    for head in list(islice(node.patient, _TRIES if free_bytes > node.fed_bytes else 1)):
         if head in node.patient:
             del node.patient[head]
             pump(c, head)

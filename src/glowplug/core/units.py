@@ -10,12 +10,10 @@ from glowplug.core.errors import InvalidDeclaration
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
           "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}  # fmt: skip
 _TIMES = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-Number = TypeVar("Number", int, float)
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
-
-
 MOST_BYTES = 2**62
 """More than any machine has, and no more than every format has room for."""
+_Number = TypeVar("_Number", int, float)
 
 
 def parse_bytes(value: str | int, what: str = "size") -> int:
@@ -30,7 +28,7 @@ def parse_bytes(value: str | int, what: str = "size") -> int:
     return int(_bounded(float(match[1]) * _SIZES[match[2].lower()], value, what))
 
 
-def _bounded(found: Number, value: str | int, what: str) -> Number:
+def _bounded(found: _Number, value: str | int, what: str) -> _Number:
     if not found <= MOST_BYTES:
         raise InvalidDeclaration(f"{what}: {str(value)[:40]} is more than any machine has")
     return found

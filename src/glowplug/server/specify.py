@@ -39,6 +39,7 @@ def specify(
     declaration.check_memory()
     if declaration.prewarm != "auto":
         policy_class("prewarm", declaration.prewarm)
+    _check_endpoints(declaration)
     _check_variables(declaration, database)
     packages = PackagesId("")
     if declaration.requirements is not None:
@@ -53,6 +54,16 @@ def specify(
     )
 
 
+def _check_endpoints(declaration: Declaration) -> None:
+    endpoints_bytes = len(msgspec.msgpack.encode(declaration.endpoints))
+    if endpoints_bytes > _MAX_ENDPOINTS_BYTES:
+        raise InvalidDeclaration(
+            f"{declaration.name}: its endpoints' descriptions and schemas have {endpoints_bytes} bytes "
+            f"together, and may have {_MAX_ENDPOINTS_BYTES}: make docstrings shorter, or divide it into "
+            "several functions"
+        )
+
+
 def _check_variables(declaration: Declaration, database: Database) -> None:
     for name, value in declaration.env.items():
         check_variable(name)
@@ -61,13 +72,6 @@ def _check_variables(declaration: Declaration, database: Database) -> None:
                 f"{declaration.name}: variable {name} has more than {_MAX_VARIABLE_CHARS} characters, "
                 "or one of them is zero"
             )
-    endpoints_bytes = len(msgspec.msgpack.encode(declaration.endpoints))
-    if endpoints_bytes > _MAX_ENDPOINTS_BYTES:
-        raise InvalidDeclaration(
-            f"{declaration.name}: its endpoints' descriptions and schemas have {endpoints_bytes} bytes "
-            f"together, and may have {_MAX_ENDPOINTS_BYTES}: make docstrings shorter, or divide it into "
-            "several functions"
-        )
     held = database.secrets(declaration.namespace)
     missing = [name for name in declaration.secrets if name not in held]
     if missing:

@@ -92,8 +92,8 @@ class Ladder(msgspec.Struct):
                 more = offsets_of(view, function, past, at_s - self.came_s[function])
                 next_s = self._look_at(function, more)
             if unused := view.unused(function):
-                each = view.guest_bytes(function), view.waits_s(function)
-                if self._is_worth_holding(view, function, now_s, *each):
+                worker = view.guest_bytes(function), view.waits_s(function)
+                if self._is_worth_holding(view, function, now_s, *worker):
                     continue
                 # Should nobody ask on, it is looked at once more.
                 heappush(self.due, (at_s, function, turn, 0.0, next_s))
