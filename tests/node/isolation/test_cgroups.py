@@ -195,3 +195,12 @@ def test_a_member_that_eats_memory_is_ended_and_its_group_removed(tmp_path: Path
     finally:
         groups.close()
     assert not (tmp_path / "noted").exists()
+
+
+def test_a_disk_that_takes_no_note_takes_no_limits_away(tmp_path: Path) -> None:
+    """What is lost is that a later agent finds what this one left."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    groups = Groups({"memory": folder}, "glowplug-", 2, tmp_path / "full" / "cgroups")
+    assert groups.version == 2
+    assert not (tmp_path / "full").exists()
